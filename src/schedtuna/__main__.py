@@ -1,0 +1,5 @@
+"""`python -m schedtuna`."""
+
+from schedtuna.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Where a workload runs. Every backend answers one call and returns a Trial."""

@@ -1,0 +1,69 @@
+"""The contract of every backend: run this workload under this scheduler, return a Trial."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.space import ParameterValue
+from schedtuna.workload.spec import Workload
+
+
+class Validity(StrEnum):
+    """Whether a trial's metrics count."""
+
+    OK = "ok"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    EJECTED = "ejected"
+
+
+class Trial(BaseModel):
+    """One run of one workload under one scheduler.
+
+    Attributes:
+        scheduler: Name of the scheduler.
+        values: What differed from its defaults.
+        seed: The workload's seed.
+        validity: Only `ok` trials have trustworthy metrics; the others score worst, never dropped.
+        reason: Why it is not ok, for people; empty otherwise.
+        metrics: Every number that was read, by name (unit in the name).
+        covariates: What the machine did meanwhile (`steal_fraction`, `irq_fraction`, ...).
+        started_at: Unix time in seconds.
+        duration_s: Wall time of the run, set-up included.
+        exit_code: Of the command; None where a signal or the timeout ended it.
+        output_tail: The last lines of output, kept where the trial is not ok.
+        manifest_hash: Which manifest describes the machine it ran on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheduler: str
+    values: dict[str, ParameterValue] = {}
+    seed: int = 0
+    validity: Validity = Validity.OK
+    reason: str = ""
+    metrics: dict[str, float] = {}
+    covariates: dict[str, float] = {}
+    started_at: float = 0.0
+    duration_s: float = 0.0
+    exit_code: int | None = 0
+    output_tail: str = ""
+    manifest_hash: str = ""
+
+
+class Backend(Protocol):
+    """Where a workload runs.
+
+    A backend raises only where no further trial could work (a privilege vanished, the machine is
+    gone); whatever goes wrong inside one run is a Trial that is not `ok`.
+    """
+
+    name: str
+
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+        """Run the workload once under the scheduler."""
+        ...

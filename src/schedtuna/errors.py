@@ -1,0 +1,101 @@
+"""The error tree: one base, one exit code per kind.
+
+A message says what happened and what was expected; the hint says what to do next.
+Only `schedtuna.cli` prints errors and exits.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class SchedtunaError(Exception):
+    """Base of every error that Schedtuna raises on purpose.
+
+    Args:
+        message: What happened, and what was expected.
+        hint: What to do next.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(SchedtunaError):
+    """The request itself is wrong: an option, a file's content, a name, a value."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SpaceError(UsageError):
+    """A parameter, a value or a whole parameter space is invalid."""
+
+
+class ConfigFileError(UsageError):
+    """A YAML, JSON or TOML file can't be read; the message names the line."""
+
+
+class UnavailableError(SchedtunaError):
+    """The kernel, a privilege or a tool that this needs is not there."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class MissingExtraError(UnavailableError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs the extra '{extra}', which is not installed",
+            hint=f"pip install 'schedtuna[{extra}]'",
+        )
+
+
+class WorkloadError(SchedtunaError):
+    """A workload can't be run, or ran without giving what was asked of it."""
+
+
+class MetricError(WorkloadError):
+    """A metric can't be read from what the workload printed or wrote."""
+
+
+class KnobError(SchedtunaError):
+    """A knob can't be shown, applied or reverted."""
+
+
+class JournalError(SchedtunaError):
+    """The journal of changes can't be written, read or trusted."""
+
+
+class EvidenceError(SchedtunaError):
+    """The observations can't carry the inference that was asked for."""
+
+
+class StudyError(SchedtunaError):
+    """A study's folder or log can't be used."""
+
+
+class TraceError(SchedtunaError):
+    """A trace can't be read, written or trusted."""
+
+
+class IncompleteTraceError(TraceError):
+    """Events are missing where a metric needs them all."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a clause that proposes the closest known names, or lists them all.
+
+    >>> nearest("slice_u", ["slice_us", "nice"])
+    'did you mean slice_us?'
+    """
+    candidates = sorted(known)
+    close = difflib.get_close_matches(name, candidates, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(candidates)}" if candidates else "none is known"

@@ -1,0 +1,1 @@
+"""What decides: a named scheduler, its parameters and one assignment of them."""

@@ -1,0 +1,53 @@
+"""A scheduler as data: its name, its parameters and one assignment of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from schedtuna.space import ParameterSpace, ParameterSpec, ParameterValue
+
+
+class SchedulerConfig(BaseModel):
+    """A named scheduler, its parameters and one assignment of them.
+
+    Attributes:
+        name: ``fair`` is the kernel's own; ``scx_*`` are sched_ext schedulers.
+        binary_path: The program that loads it; None for `fair`.
+        parameters: Its parameters by name.
+        description: One sentence.
+        values: The values that differ from the defaults; empty means the default scheduler as found.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    binary_path: Path | None = None
+    parameters: dict[str, ParameterSpec] = {}
+    description: str = ""
+    values: dict[str, ParameterValue] = {}
+
+    @property
+    def space(self) -> ParameterSpace:
+        """The space that its parameters span."""
+        return ParameterSpace(specs=tuple(self.parameters.values()))
+
+    def with_values(self, values: dict[str, Any]) -> SchedulerConfig:
+        """Return this scheduler with another assignment.
+
+        Raises:
+            SpaceError: An unknown parameter, or a value that it refuses.
+        """
+        complete = self.space.validate_assignment(values)
+        return self.model_copy(update={"values": self.space.changed(complete)})
+
+    def label(self) -> str:
+        """``name`` or ``name:param=value,...``: what `compare` reads back."""
+        if not self.values:
+            return self.name
+        pairs = ",".join(
+            f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in self.values.items()
+        )
+        return f"{self.name}:{pairs}"

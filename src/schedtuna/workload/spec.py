@@ -1,0 +1,89 @@
+"""A workload: what to run, how, and what to read from it. Only data; `command` runs it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SEED_PLACEHOLDER = "{seed}"
+SEED_VARIABLE = "SCHEDTUNA_SEED"
+
+
+class Direction(StrEnum):
+    """Which way is better."""
+
+    MIN = "min"
+    MAX = "max"
+
+
+class Source(BaseModel):
+    """Where a metric's value comes from.
+
+    Attributes:
+        kind: ``auto`` looks NAME up among the workload's parser, rusage and perf counters;
+            ``regex`` takes group 1 of the last match; ``json`` a path such as ``a.b[0].c``;
+            ``csv`` the mean of a column; ``field`` a field of the workload's parser.
+        argument: The pattern, path, column or field.
+        file: A file that the workload writes, read instead of its output.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["auto", "regex", "json", "csv", "field"] = "auto"
+    argument: str = ""
+    file: Path | None = None
+
+
+class MetricSpec(BaseModel):
+    """One number to optimise: ``p99_us:min``, ``'score:max=regex:score ([0-9.]+)'``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    direction: Direction
+    weight: float = Field(default=1.0, gt=0)
+    source: Source = Source()
+
+
+class Requirement(BaseModel):
+    """A bound that a metric must keep, judged by confidence bounds: ``rps>=1000``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    operator: Literal["<", "<=", ">", ">="]
+    bound: float
+
+
+class Workload(BaseModel):
+    """A command and how to run it.
+
+    Attributes:
+        argv: The command, as an argument list; `{seed}` in it is replaced by the run's seed,
+            which is also in the environment as SCHEDTUNA_SEED.
+        shell: Whether argv is one string for `/bin/sh -c`.
+        environment: Variables that are added to the environment.
+        folder: Working directory.
+        user: Name of the user to run as; needs root.
+        warmup_runs: Runs before each measured run whose result is thrown away.
+        washout_s: Seconds of rest before each run.
+        timeout_s: Seconds after which the whole process tree is killed.
+        parser: Name of the parser for the output; empty: chosen by the command's name.
+        name: For people; default: the command's base name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    argv: tuple[str, ...] = Field(min_length=1)
+    shell: bool = False
+    environment: dict[str, str] = {}
+    folder: Path | None = None
+    user: str | None = None
+    warmup_runs: int = Field(default=0, ge=0)
+    washout_s: float = Field(default=0.0, ge=0)
+    timeout_s: float = Field(default=300.0, gt=0)
+    parser: str = ""
+    name: str = ""

@@ -1,0 +1,76 @@
+"""The contract of every sampler: ask for an assignment, tell what it cost.
+
+A sampler decides only what to run next and what it would recommend. It never runs anything, never
+sees the confirmation runs, and makes no claim.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from schedtuna.space import ParameterSpace, ParameterValue
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one run of one assignment cost.
+
+    Attributes:
+        values: The complete assignment that ran: the one that is credited.
+        cost: To be minimised; the log of the metric (its negative where more is better) over the
+            default's, so 0 is the default and -0.05 is about 5% better. None: failed or timed out.
+        duration_s: Wall time of the run.
+    """
+
+    values: dict[str, ParameterValue]
+    cost: float | None
+    duration_s: float = 0.0
+
+
+class Sampler(ABC):
+    """What to try next.
+
+    A resumed study builds a fresh sampler and tells it the whole history, so `tell` must accept
+    assignments that this object never asked for.
+
+    Args:
+        space: What can be varied.
+        budget: How many runs the search may take, repeats included.
+        rng: The only source of randomness.
+    """
+
+    name: ClassVar[str]
+    extra: ClassVar[str | None] = None  # the optional dependency group that it needs
+
+    def __init__(self, space: ParameterSpace, *, budget: int, rng: np.random.Generator) -> None:
+        self.space = space
+        self.budget = budget
+        self.rng = rng
+        self.history: list[Observation] = []
+
+    @abstractmethod
+    def ask(self) -> dict[str, ParameterValue]:
+        """Return the complete assignment to run next; one seen before is a repeat, on purpose."""
+
+    def tell(self, observation: Observation) -> None:
+        """Learn from one run."""
+        self.history.append(observation)
+
+    @abstractmethod
+    def recommend(self) -> dict[str, ParameterValue]:
+        """Return the assignment to confirm; the default where nothing looks better."""
+
+    def training_metrics(self) -> dict[str, float]:
+        """Numbers about the learner itself after the last `tell`, for plots; may be empty."""
+        return {}
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint; a sampler that its history rebuilds writes nothing."""
+
+    def load(self, path: Path) -> None:
+        """Read a checkpoint that `save` wrote for the same space."""

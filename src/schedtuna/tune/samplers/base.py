@@ -69,8 +69,8 @@ class Sampler(ABC):
         """Numbers about the learner itself after the last `tell`, for plots; may be empty."""
         return {}
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path) -> None:  # noqa: B027 - most samplers keep nothing but the history
         """Write a checkpoint; a sampler that its history rebuilds writes nothing."""
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path) -> None:  # noqa: B027 - as above
         """Read a checkpoint that `save` wrote for the same space."""

@@ -39,7 +39,7 @@ class Trial(BaseModel):
         manifest_hash: Which manifest describes the machine it ran on.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     scheduler: str
     values: dict[str, ParameterValue] = {}

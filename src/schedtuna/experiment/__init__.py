@@ -1,0 +1,1 @@
+"""Designed trials, executed on a backend: compare two schedulers, measure how much a load varies."""

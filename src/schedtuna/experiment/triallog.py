@@ -1,0 +1,282 @@
+"""Which trials has an experiment run so far? A crash-safe log that survives `kill -9`.
+
+A log is a folder with `trials.jsonl`: one header line, then one line per trial, each on disk
+before the next trial starts. The header's identity says what the trials are trials of; a folder is
+never continued under another one. A line that a crash left unfinished is moved to `trials.torn`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schedtuna.backend.base import Trial
+from schedtuna.errors import StudyError
+
+LOG_NAME = "trials.jsonl"
+LOCK_NAME = "trials.lock"
+TORN_NAME = "trials.torn"
+FORMAT = "schedtuna-trials"
+VERSION = 1
+
+Identity = Mapping[str, str]
+
+
+class TrialRecord(BaseModel):
+    """One trial and its place in the experiment.
+
+    Attributes:
+        phase: Which part it belongs to: `baseline`, `search`, `confirmation`, ...
+        index: Its place in the phase; each (phase, index) runs once.
+        block: Which block of the design, where there is one.
+        arm: Which arm of the block.
+        trial: What happened.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    phase: str
+    index: int = Field(ge=0)
+    block: int | None = None
+    arm: str | None = None
+    trial: Trial
+
+
+class TrialLog:
+    """The trials of one experiment, in a folder that only this process writes.
+
+    Opening a folder that has a log continues it.
+
+    Args:
+        folder: Created where it is missing.
+        identity: What the trials are trials of (`space`, `workload`, `machine`, ...), by name.
+
+    Attributes:
+        warnings: What was repaired on opening, for people.
+
+    Raises:
+        StudyError: Another process has the folder, it belongs to another experiment or another
+            version, it is damaged before its last line, or it can't be written.
+    """
+
+    def __init__(self, folder: Path, identity: Identity) -> None:
+        self.folder = folder
+        self.identity = dict(identity)
+        self.warnings: list[str] = []
+        self._records: dict[tuple[str, int], TrialRecord] = {}
+        with _disk_errors(folder), contextlib.ExitStack() as undo:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock_fd = _lock(folder / LOCK_NAME)
+            undo.callback(os.close, self._lock_fd)
+            self._fd = os.open(folder / LOG_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            undo.callback(os.close, self._fd)
+            self._end = 0
+            self._load()
+            undo.pop_all()
+
+    def _load(self) -> None:
+        path = self.folder / LOG_NAME
+        content = path.read_bytes()
+        header, records, intact = _parse(path, content)
+        if intact < len(content):
+            self._set_aside(content[intact:])
+        self._end = intact
+        for record in records:
+            self._records[record.phase, record.index] = record
+        if header is None:
+            self._write(json.dumps({"format": FORMAT, "version": VERSION, "identity": self.identity}))
+            _sync_folder(self.folder)
+            _sync_folder(self.folder.parent)
+        else:
+            _require_same(path, there=header, here=self.identity)
+
+    def _set_aside(self, torn: bytes) -> None:
+        with (self.folder / TORN_NAME).open("ab") as side:
+            side.write(torn.rstrip(b"\n") + b"\n")
+            side.flush()
+            os.fsync(side.fileno())
+        self.warnings.append(
+            f"the last line of {self.folder / LOG_NAME} was unfinished (a crash or a full disk); "
+            f"it was moved to {TORN_NAME}, and its trial will be run again"
+        )
+
+    def _write(self, line: str) -> None:
+        data = f"{line}\n".encode()
+        written = 0
+        try:
+            os.ftruncate(self._fd, self._end)
+            while written < len(data):
+                written += os.pwrite(self._fd, data[written:], self._end + written)
+            os.fsync(self._fd)
+        except OSError:
+            with contextlib.suppress(OSError):  # what stays is repaired on the next open
+                os.ftruncate(self._fd, self._end)
+            raise
+        self._end += len(data)
+
+    def append(self, record: TrialRecord) -> None:
+        """Add a trial; it is on disk when this returns.
+
+        Raises:
+            StudyError: The trial is there already, or the disk is full or gone; the earlier
+                trials are intact.
+        """
+        key = (record.phase, record.index)
+        if key in self._records:
+            raise StudyError(f"trial {record.index} of phase {record.phase!r} is in {self.folder} already")
+        with _disk_errors(self.folder):
+            self._write(record.model_dump_json())
+        self._records[key] = record
+
+    def find(self, phase: str, index: int) -> TrialRecord | None:
+        """Return the trial that an earlier run made, or None where it is still to be run."""
+        return self._records.get((phase, index))
+
+    def records(self, phase: str | None = None) -> list[TrialRecord]:
+        """Return the trials, of one phase or all, in the order in which they ran."""
+        return [record for record in self._records.values() if phase in (None, record.phase)]
+
+    def close(self) -> None:
+        """Give up the folder."""
+        os.close(self._fd)
+        os.close(self._lock_fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_trials(folder: Path) -> tuple[dict[str, str], list[TrialRecord]]:
+    """Return the identity and the trials of a log, without locking or repairing it.
+
+    Raises:
+        StudyError: There is no log, or it can't be trusted.
+    """
+    path = folder / LOG_NAME
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StudyError(
+            f"{folder} has no readable {LOG_NAME}: {error.strerror}",
+            hint="name a results folder that `schedtuna tune` or `schedtuna compare` wrote",
+        ) from None
+    header, records, _ = _parse(path, content)
+    if header is None:
+        raise StudyError(f"{path} has no header: no trial was ever started there")
+    return header, records
+
+
+def _parse(path: Path, content: bytes) -> tuple[dict[str, str] | None, list[TrialRecord], int]:
+    """Return the identity (None: no header yet), the trials, and how many bytes of it are intact."""
+    lines = content.split(b"\n")
+    complete, rest = lines[:-1], lines[-1]
+    intact = len(content) - len(rest)
+    identity: dict[str, str] | None = None
+    records: list[TrialRecord] = []
+    seen: set[tuple[str, int]] = set()
+    for number, line in enumerate(complete, start=1):
+        try:
+            if number == 1:
+                identity = _parse_header(path, line)
+                continue
+            record = TrialRecord.model_validate_json(line)
+        except ValueError as error:  # pydantic's ValidationError is one
+            if number == len(complete) and not rest:
+                return identity, records, intact - len(line) - 1
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise StudyError(
+                f"{path}, line {number} is damaged: {reason}",
+                hint="restore the file from a backup, or start anew in another folder",
+            ) from None
+        if (record.phase, record.index) in seen:
+            raise StudyError(
+                f"{path}, line {number}: trial {record.index} of {record.phase!r} is there twice"
+            )
+        seen.add((record.phase, record.index))
+        records.append(record)
+    return identity, records, intact
+
+
+def _parse_header(path: Path, line: bytes) -> dict[str, str]:
+    header = json.loads(line)
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise StudyError(f"{path} is no trial log: its first line lacks format {FORMAT!r}")
+    if header.get("version") != VERSION:
+        raise StudyError(
+            f"{path} has version {header.get('version')!r}, and this program writes version {VERSION}",
+            hint="continue it with the program that started it, or start anew in another folder",
+        )
+    identity = header.get("identity")
+    if not isinstance(identity, dict):
+        raise ValueError("the header lacks an identity")  # noqa: TRY004 - the caller names the line
+    return {str(name): str(value) for name, value in identity.items()}
+
+
+def _require_same(path: Path, *, there: Identity, here: Identity) -> None:
+    differing = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    if differing:
+        details = "; ".join(
+            f"{name} was {_short(there.get(name))}, is {_short(here.get(name))}" for name in differing
+        )
+        raise StudyError(
+            f"{path.parent} holds trials of another {_listing(differing)}: {details}",
+            hint="repeat the command that started it, or start anew in another folder",
+        )
+
+
+def _short(text: str | None, limit: int = 60) -> str:
+    if text is None:
+        return "absent"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _listing(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _lock(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(fd)
+        raise StudyError(
+            f"{path.parent} is in use by process {holder}",
+            hint="wait until it has finished, or use another folder",
+        ) from None
+    with contextlib.suppress(OSError):  # the pid is for people; a full disk must not stop a reader
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StudyError(
+            f"can't write to {folder}: {error.strerror}; the earlier trials there are intact",
+            hint="free some space or fix the permissions, then run the same command again to continue",
+        ) from None

@@ -1,0 +1,181 @@
+"""Options that several commands take, and what becomes of them.
+
+`--scope`, `--metric`, `--seed` and the like mean the same in every command because they are
+declared here, once.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from schedtuna.errors import UsageError
+
+CommandArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="COMMAND...", help="The command to run, after `--`.", show_default=False),
+]
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        "-m",
+        metavar="NAME:min|max[*WEIGHT][=SOURCE]",
+        help="What to optimise; SOURCE is regex:PATTERN, json:PATH, csv:COLUMN or a field of the parser. "
+        "Repeatable. Default: the parser's main metric, or wall_time_s:min.",
+        show_default=False,
+    ),
+]
+RequireOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        metavar="'METRIC>=BOUND'",
+        help="A bound that the winner must keep, judged with confidence. Repeatable.",
+        show_default=False,
+    ),
+]
+BudgetOption = Annotated[
+    int | None,
+    typer.Option("--budget", "-n", metavar="RUNS", help="How many runs in all.", show_default=False),
+]
+TimeOption = Annotated[
+    str | None,
+    typer.Option("--time", metavar="5m", help="Start no new runs after this long.", show_default=False),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", min=0, help="Seed of every random choice. Default: a fresh one, which is printed."
+    ),
+]
+DeltaOption = Annotated[
+    float,
+    typer.Option(
+        "--delta", metavar="FRACTION", help="The smallest gain worth having; `no_evidence` excludes it."
+    ),
+]
+ResultsOption = Annotated[
+    Path, typer.Option("--results", metavar="DIR", help="Where results folders are created.")
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume", metavar="DIR", help="Continue the run in this results folder.", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line of stdout.")]
+
+
+class ScopeName(StrEnum):
+    """What the scheduling knobs are turned on."""
+
+    TREE = "tree"
+    PID = "pid"
+    CGROUP = "cgroup"
+    MACHINE = "machine"
+
+
+ScopeOption = Annotated[
+    ScopeName | None,
+    typer.Option(
+        "--scope",
+        help="What is tuned: the command's process tree, a running service (its process or cgroup, with "
+        "COMMAND as the load generator), or the machine. Default: tree, or what --pid or --cgroup says.",
+        show_default=False,
+    ),
+]
+PidOption = Annotated[
+    int | None, typer.Option("--pid", min=1, help="Tune this running process.", show_default=False)
+]
+CgroupOption = Annotated[
+    Path | None, typer.Option("--cgroup", metavar="DIR", help="Tune this running cgroup.", show_default=False)
+]
+UserOption = Annotated[
+    str | None,
+    typer.Option("--user", metavar="NAME", help="Run COMMAND as this user; needs root.", show_default=False),
+]
+ShellOption = Annotated[bool, typer.Option("--shell", help="COMMAND is one string for /bin/sh -c.")]
+TimeoutOption = Annotated[
+    str, typer.Option("--timeout", metavar="5m", help="Kill a run, children and all, after this long.")
+]
+WarmupOption = Annotated[
+    int, typer.Option("--warmup", min=0, help="Runs before each run whose result is thrown away.")
+]
+WashoutOption = Annotated[str, typer.Option("--washout", metavar="0s", help="Rest before each run.")]
+ParserOption = Annotated[
+    str,
+    typer.Option(
+        "--parser", help="Parser of the output. Default: chosen by COMMAND's name.", show_default=False
+    ),
+]
+
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ms|s|m|h|d)?")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that a text such as ``90``, ``1.5h`` or ``1m30s`` means.
+
+    Raises:
+        UsageError: It means no duration.
+    """
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise UsageError(f"{text!r} is no duration", hint="write seconds, or 500ms, 90s, 5m, 1.5h, 1m30s")
+    return sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
+
+
+def parse_positive_duration(text: str, *, option: str) -> float:
+    """Return the seconds of an option's value, which must be more than none.
+
+    Raises:
+        UsageError: It means no duration, or none at all.
+    """
+    seconds = parse_duration(text)
+    if seconds <= 0:
+        raise UsageError(f"{option} {text}: expected more than 0 seconds")
+    return seconds
+
+
+def choose_seed(seed: int | None) -> int:
+    """Return the seed that was asked for, or a fresh one short enough to type."""
+    return secrets.randbelow(10**6) if seed is None else seed
+
+
+def new_results_folder(results: Path, *names: str) -> Path:
+    """Return a path for a results folder that is not there yet: ``results/a_b_20250131-235959``."""
+    stem = "_".join([re.sub(r"[^A-Za-z0-9.-]+", "-", name) for name in names])
+    base = results / f"{stem}_{time.strftime('%Y%m%d-%H%M%S')}"
+    taken = [base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000))]
+    return next(path for path in taken if not path.exists())
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP end a command like Ctrl-C does: knobs reverted, results kept."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def listed(option: Sequence[str] | None) -> list[str]:
+    """Return a repeatable option's values."""
+    return list(option or ())

@@ -193,6 +193,10 @@ class ParameterSpace(BaseModel):
         """The part of an assignment that differs from the default."""
         return {name: value for name, value in values.items() if value != self[name].default}
 
+    def key(self, values: Assignment) -> tuple[ParameterValue, ...]:
+        """A hashable form of a complete assignment."""
+        return tuple(values[name] for name in self.names)
+
     def sample(self, rng: np.random.Generator) -> dict[str, ParameterValue]:
         """Draw an assignment."""
         return {spec.name: spec.sample(rng) for spec in self.specs}

@@ -6,6 +6,7 @@ sees the confirmation runs, and makes no claim.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,12 @@ class Sampler(ABC):
         self.budget = budget
         self.rng = rng
         self.history: list[Observation] = []
+
+    @classmethod
+    def options(cls) -> tuple[str, ...]:
+        """Names of the options that this sampler takes beyond the space, budget and rng."""
+        parameters = inspect.signature(cls).parameters
+        return tuple(name for name in parameters if name not in ("space", "budget", "rng"))
 
     @abstractmethod
     def ask(self) -> dict[str, ParameterValue]:

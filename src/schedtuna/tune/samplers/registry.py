@@ -1,0 +1,98 @@
+"""Which samplers are there, what does each need, and how is one made?
+
+One row per sampler; nothing of a sampler is imported before it is made.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from schedtuna.errors import MissingExtraError, SpaceError, UsageError, nearest
+from schedtuna.space import ParameterSpace
+from schedtuna.tune.samplers.base import Sampler
+
+
+@dataclass(frozen=True)
+class SamplerEntry:
+    """One sampler that can be named.
+
+    Attributes:
+        path: ``module:Class``, inside this package.
+        summary: What it does, for tables and help texts.
+        extra: The optional dependency group that it needs; None for the base install.
+        modules: The packages that this group must have brought.
+    """
+
+    path: str
+    summary: str
+    extra: str | None = None
+    modules: tuple[str, ...] = ()
+
+
+_RL = ("torch", "stable_baselines3", "gymnasium")
+
+# In the order of a bake-off: cheap and plain ones first.
+SAMPLERS: dict[str, SamplerEntry] = {
+    "random": SamplerEntry("random:RandomSampler", "random draws, then a race of the best"),
+    "tpe": SamplerEntry("optuna_based:TpeSampler", "Optuna's TPE, then a race", "search", ("optuna",)),
+}
+
+ALL_SAMPLERS: tuple[str, ...] = tuple(SAMPLERS)
+
+
+def missing_extra(name: str) -> str | None:
+    """The optional dependency group that this sampler lacks; None where it can be made.
+
+    Raises:
+        UsageError: No sampler has this name.
+    """
+    entry = _entry(name)
+    lacking = [module for module in entry.modules if importlib.util.find_spec(module) is None]
+    return entry.extra if lacking else None
+
+
+def make_sampler(
+    name: str, space: ParameterSpace, *, budget: int, rng: np.random.Generator, **options: Any
+) -> Sampler:
+    """Make a sampler by name.
+
+    Args:
+        name: A key of `SAMPLERS`.
+        space: What can be varied; at least one parameter.
+        budget: Runs that the search may take, repeats included; at least 1.
+        rng: The only source of randomness.
+        options: What this sampler's class takes beyond that.
+
+    Raises:
+        UsageError: Unknown name, unknown option, or a budget below 1.
+        SpaceError: The space has no parameter.
+        MissingExtraError: Its packages are not installed.
+    """
+    entry = _entry(name)
+    if budget < 1:
+        raise UsageError(f"a search budget of {budget} runs: expected at least 1")
+    if not len(space):
+        raise SpaceError("nothing to tune: the space has no parameters")
+    extra = missing_extra(name)
+    if extra:
+        raise MissingExtraError(f"sampler {name}", extra)
+    module, _, class_name = entry.path.partition(":")
+    sampler_class: type[Sampler] = getattr(
+        importlib.import_module(f"schedtuna.tune.samplers.{module}"), class_name
+    )
+    known = sampler_class.options()
+    for option in options:
+        if option not in known:
+            raise UsageError(f"sampler {name} has no option {option!r}: {nearest(option, known)}")
+    return sampler_class(space, budget=budget, rng=rng, **options)
+
+
+def _entry(name: str) -> SamplerEntry:
+    if name not in SAMPLERS:
+        raise UsageError(f"unknown sampler {name!r}: {nearest(name, SAMPLERS)}")
+    return SAMPLERS[name]

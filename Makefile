@@ -1,9 +1,11 @@
 # Every target sets up what it needs by itself, says what it installs, and is quick when run again.
 
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-SETUP := $(VENV)/.setup
+BIN := .venv/bin
+# What decides whether the environment is up to date.
+INPUTS := pyproject.toml constraints.txt tools/setup.sh CMakeLists.txt $(shell find native bpf third_party -type f 2>/dev/null)
+DEMO_BUDGET ?= 60
+LOAD := hackbench -s 512 -l 200
 
 .PHONY: help setup demo test check bench long clean
 
@@ -14,3 +16,37 @@ help:
 	@echo "make bench  run the benchmarks; each prints JSON"
 	@echo "make long   run what takes minutes to hours: campaigns, kernels"
 	@echo "make clean  remove what the above created"
+
+# Two environments in one folder: the small one that users get, and the one with every extra for tests.
+.venv/.base: $(INPUTS)
+	PYTHON=$(PYTHON) tools/setup.sh
+	@touch $@
+
+.venv/.dev: $(INPUTS)
+	PYTHON=$(PYTHON) tools/setup.sh --dev
+	@touch .venv/.base $@
+
+setup: .venv/.base
+
+demo: .venv/.base
+	$(BIN)/schedtuna tune --seed 1 --budget $(DEMO_BUDGET) -- $(LOAD)
+
+test: .venv/.dev
+	$(BIN)/pytest -m "not long"
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	shellcheck tools/*.sh .ci/run
+
+bench: .venv/.dev
+	@for benchmark in benchmarks/*.py; do echo "# $$benchmark" >&2; $(BIN)/python $$benchmark --quick || exit 1; done
+
+long: .venv/.dev
+	$(BIN)/pytest -m long
+	@for benchmark in benchmarks/*.py; do echo "# $$benchmark" >&2; $(BIN)/python $$benchmark || exit 1; done
+
+clean:
+	rm -rf .venv build dist results .*_cache .hypothesis

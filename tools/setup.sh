@@ -1,12 +1,13 @@
 #!/bin/sh
-# Set up a development environment: Debian packages where they are missing, then .venv.
-# Usage: tools/setup.sh [EXTRAS], EXTRAS a comma-separated list of the extras of pyproject.toml.
+# Set up .venv: first the Debian packages that are missing, then schedtuna itself, editable.
+# Usage: tools/setup.sh [--dev], --dev for every extra and the tools of the tests.
 set -eu
 cd "$(dirname "$0")/.."
-extras=${1:-}
 python=${PYTHON:-python3}
+dev=no
+[ "${1:-}" != --dev ] || dev=yes
 
-# command (or file) -> package that has it
+# need COMMAND-OR-FILE PACKAGE
 missing=""
 need() { [ -e "$1" ] || command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 need gcc gcc
@@ -15,6 +16,9 @@ need stress-ng stress-ng
 need hackbench rt-tests
 need sysbench sysbench
 "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+if [ "$dev" = yes ]; then
+    need shellcheck shellcheck
+fi
 
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null 2>&1; then
@@ -31,12 +35,15 @@ if [ -n "$missing" ]; then
     apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 
-if [ ! -x .venv/bin/python ]; then
+if [ ! -x .venv/bin/pip ]; then
     echo "setup: creating .venv with $("$python" --version)"
     "$python" -m venv .venv
-    .venv/bin/pip install -q 'pip>=25.1'
 fi
-target=.
-[ -z "$extras" ] || target=".[$extras]"
-echo "setup: installing schedtuna${extras:+ with the extras $extras} and its tools into .venv"
-.venv/bin/pip install -q -c constraints.txt -e "$target" --group dev
+.venv/bin/pip install -q --upgrade 'pip>=25.1'
+if [ "$dev" = yes ]; then
+    echo "setup: installing schedtuna with all extras and the test tools into .venv"
+    .venv/bin/pip install -q -c constraints.txt -e '.[all]' --group dev
+else
+    echo "setup: installing schedtuna into .venv"
+    .venv/bin/pip install -q -c constraints.txt -e .
+fi

@@ -1,0 +1,174 @@
+"""The figures of a report, drawn with matplotlib without a display.
+
+Every function takes plain numbers and returns a Figure; `to_svg` and `save` write it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from schedtuna.space import ParameterSpec, ParameterType
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLORS = {
+    "default": "#6b7280",
+    "again": "#9ca3af",
+    "candidate": "#0f766e",
+    "worse": "#b91c1c",
+    "muted": "#d1d5db",
+    "text": "#1f2937",
+}
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": COLORS["default"],
+    "axes.labelcolor": COLORS["text"],
+    "axes.titleweight": "bold",
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "xtick.color": COLORS["text"],
+    "ytick.color": COLORS["text"],
+    "svg.hashsalt": "schedtuna",  # element ids, and so the bytes, depend on the content only
+}
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """Return an empty figure that needs no display."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def styled() -> Any:
+    """A context in which matplotlib draws in the reports' style."""
+    import matplotlib as mpl
+
+    return mpl.rc_context(STYLE)
+
+
+def to_svg(figure: Figure) -> str:
+    """Return the figure as an `<svg>` element, to put into HTML."""
+    buffer = io.StringIO()
+    with styled():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure in the format that the file's suffix names."""
+    with styled():
+        figure.savefig(path, dpi=144)
+
+
+def draw_effect(
+    axes: Axes,
+    *,
+    effect: tuple[float, float, float],
+    aa: tuple[float, float, float],
+    delta: float,
+    lower_is_better: bool,
+) -> None:
+    """Draw candidate/default and default/default as ratios with 95% intervals.
+
+    Args:
+        axes: Where to draw.
+        effect: Ratio, lower and upper bound of candidate over default.
+        aa: The same for the default against itself.
+        delta: Smallest gain that matters; the band of smaller ones is shaded.
+        lower_is_better: Whether ratios below 1 are gains.
+    """
+    percent = [[100 * (value - 1) for value in row] for row in (effect, aa)]
+    colors = (COLORS["candidate"], COLORS["default"])
+    axes.axvspan(-100 * delta, 100 * delta, color=COLORS["muted"], alpha=0.35, lw=0)
+    axes.axvline(0, color=COLORS["default"], lw=1)
+    for y, (middle, low, high), color in zip((1, 0), percent, colors, strict=True):
+        low_drawn, high_drawn = np.clip([low, high], -95, 300)
+        axes.plot([low_drawn, high_drawn], [y, y], color=color, lw=3, solid_capstyle="round")
+        axes.plot([middle], [y], "o", color=color, ms=8)
+        axes.annotate(
+            f"{middle:+.1f}%  [{low:+.1f}, {high:+.1f}]",
+            (middle, y),
+            (0, 9),
+            textcoords="offset points",
+            ha="center",
+            color=color,
+        )
+    axes.set_yticks([1, 0], ["candidate", "default\nagain (A/A)"])
+    axes.set_ylim(-0.5, 1.6)
+    better = "left" if lower_is_better else "right"
+    axes.set_xlabel(f"change against the default, % (better to the {better}; band: less than {delta:.0%})")
+
+
+def draw_blocks(axes: Axes, values: Mapping[str, Sequence[float | None]], *, unit: str) -> None:
+    """Draw the confirmation's runs in the order of their blocks, one colour per arm."""
+    looks = {
+        "default": (COLORS["default"], "o"),
+        "default again": (COLORS["again"], "s"),
+        "candidate": (COLORS["candidate"], "D"),
+    }
+    for offset, (arm, (color, marker)) in zip((-0.18, 0.0, 0.18), looks.items(), strict=True):
+        row = [np.nan if value is None else value for value in values.get(arm, ())]
+        axes.plot(np.arange(1, len(row) + 1) + offset, row, marker, color=color, ms=5, label=arm)
+    axes.set_xlabel("block (its three runs in random order)")
+    axes.set_ylabel(unit)
+    axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
+
+
+def draw_search(
+    axes: Axes, values: Sequence[float | None], default: float, *, unit: str, lower: bool
+) -> None:
+    """Draw every search run, the best so far, and the default's level."""
+    shown = np.array([np.nan if value is None else value for value in values], float)
+    runs = np.arange(1, len(shown) + 1)
+    best = np.fmin.accumulate(shown) if lower else np.fmax.accumulate(shown)
+    axes.axhline(default, color=COLORS["default"], lw=1, ls="--", label="default (median)")
+    axes.plot(runs, shown, "o", color=COLORS["candidate"], ms=4, alpha=0.55, label="a run")
+    axes.step(runs, best, where="post", color=COLORS["candidate"], lw=1.5, label="best single run so far")
+    failed = runs[np.isnan(shown)]
+    if len(failed):
+        bottom = axes.get_ylim()[0]
+        axes.plot(failed, np.full(len(failed), bottom), "x", color=COLORS["worse"], label="failed")
+    axes.set_xlabel("search run (noisy: no claim rests on it)")
+    axes.set_ylabel(unit)
+    axes.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
+
+
+def draw_parameter(
+    axes: Axes, spec: ParameterSpec, settings: Sequence[Any], values: Sequence[float | None], best: Any
+) -> None:
+    """Draw what each tried setting of one parameter gave; the chosen one is marked."""
+    kept = [(s, v) for s, v in zip(settings, values, strict=True) if v is not None]
+    if spec.type in (ParameterType.INTEGER, ParameterType.FLOAT):
+        axes.plot(
+            [float(s) for s, _ in kept], [v for _, v in kept], "o", color=COLORS["candidate"], alpha=0.5
+        )
+        if spec.log:
+            axes.set_xscale("log")
+        axes.axvline(float(spec.default), color=COLORS["default"], lw=1, ls="--")
+        if best is not None:
+            axes.axvline(float(best), color=COLORS["candidate"], lw=1.5)
+    else:
+        names: list[Any] = list(spec.choices) or [False, True]
+        labels = [str(name).lower() if isinstance(name, bool) else str(name) for name in names]
+        for at, name in enumerate(names):
+            row = [v for s, v in kept if s == name]
+            spread = np.linspace(-0.12, 0.12, len(row)) if len(row) > 1 else np.zeros(len(row))
+            color = COLORS["candidate"] if name == best else COLORS["default"]
+            axes.plot(at + spread, row, "o", color=color, alpha=0.5)
+            if row:
+                axes.plot([at - 0.25, at + 0.25], [np.median(row)] * 2, color=color, lw=2)
+        axes.set_xticks(range(len(names)), labels, rotation=20 if len(names) > 3 else 0)
+        axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_title(spec.name)
+    axes.margins(y=0.12)

@@ -1,0 +1,90 @@
+"""A self-contained HTML page: no script, no network, safe with hostile names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schedtuna import __version__
+from schedtuna.resources import resource_path
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line to copy, and what it does."""
+
+    label: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under headings; folded away where it is long."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    folded: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        title: Heading.
+        text: Paragraphs.
+        svg: A figure from `figures.to_svg`: the only text that is not escaped.
+        commands: Command lines to copy.
+        notes: A list of remarks.
+        table: Numbers behind the figure.
+    """
+
+    title: str
+    text: Sequence[str] = ()
+    svg: str = ""
+    commands: Sequence[Command] = ()
+    notes: Sequence[str] = ()
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report.
+
+    Attributes:
+        title: What was measured.
+        tone: `improved`, `worse`, `no_evidence` or `too_noisy`: colours the verdict.
+        verdict: The result in one sentence.
+        facts: Short label and value pairs under the verdict.
+        sections: The rest, in order.
+        footer: Where the data are.
+    """
+
+    title: str
+    tone: str
+    verdict: str
+    facts: Sequence[tuple[str, str]] = ()
+    sections: Sequence[Section] = field(default_factory=tuple)
+    footer: str = ""
+
+
+def render(page: Page) -> str:
+    """Return the page as one HTML document."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(resource_path("report/templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(page=page, version=__version__)
+
+
+def write(page: Page, path: Path) -> None:
+    """Write the page, whole or not at all."""
+    staged = path.with_name(f".{path.name}.tmp")
+    staged.write_text(render(page), encoding="utf-8")
+    staged.replace(path)

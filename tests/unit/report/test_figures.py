@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from schedtuna.report import figures
+from schedtuna.space import ParameterSpec, ParameterType
+
+
+def draw(function, *args, **kwargs):
+    with figures.styled():
+        figure = figures.new_figure(6, 3)
+        axes = figure.subplots()
+        function(axes, *args, **kwargs)
+    return figure, axes
+
+
+def test_the_effect_is_drawn_where_it_is():
+    _, axes = draw(
+        figures.draw_effect, effect=(0.9, 0.85, 0.95), aa=(1.0, 0.98, 1.02), delta=0.03, lower_is_better=True
+    )
+    marks = [line.get_xdata() for line in axes.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose([float(x[0]) for x in marks], [-10.0, 0.0], atol=1e-9)
+
+
+def test_the_best_so_far_never_gets_worse_and_skips_failures():
+    _, axes = draw(figures.draw_search, [1.0, None, 0.9, 1.2], 1.0, unit="s", lower=True)
+    best = next(line for line in axes.lines if line.get_drawstyle() == "steps-post").get_ydata()
+    np.testing.assert_array_equal(best, [1.0, 1.0, 0.9, 0.9])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ParameterSpec(name="n", type=ParameterType.INTEGER, default=1, min_value=1, max_value=9, log=True),
+        ParameterSpec(name="b", type=ParameterType.BOOLEAN, default=False),
+        ParameterSpec(name="c", type=ParameterType.CATEGORICAL, default="x", choices=("x", "y")),
+    ],
+    ids=lambda spec: spec.type,
+)
+def test_every_kind_of_parameter_can_be_drawn(spec):
+    rng = np.random.default_rng(0)
+    settings = [spec.sample(rng) for _ in range(9)]
+    figure, axes = draw(figures.draw_parameter, spec, settings, [*range(8), None], settings[0])
+    assert axes.get_title(loc="left") == spec.name
+    assert figures.to_svg(figure).startswith("<svg")
+
+
+def test_the_same_figure_is_the_same_bytes():
+    def picture():
+        figure, _ = draw(figures.draw_blocks, {"default": [1.0, 2.0], "candidate": [None, 1.0]}, unit="s")
+        return figures.to_svg(figure)
+
+    assert picture() == picture()

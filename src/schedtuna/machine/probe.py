@@ -16,8 +16,6 @@ from pathlib import Path
 
 from schedtuna.machine import syscalls
 
-_MAX_BYTES = 16 << 20  # a kernel config has 300 kB; nothing that is read here is larger
-
 
 def run_tool(argv: Sequence[str], timeout_s: float = 5.0) -> str | None:
     """Return a tool's standard output, or None where it is missing, fails or hangs."""
@@ -65,8 +63,7 @@ class Probe:
     def read_bytes(self, relative: str) -> bytes | None:
         """A file's content; None where it is missing or may not be read."""
         try:
-            with self.path(relative).open("rb") as file:
-                return file.read(_MAX_BYTES)
+            return self.path(relative).read_bytes()
         except OSError:
             return None
 

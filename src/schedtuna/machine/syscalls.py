@@ -95,6 +95,24 @@ def _read_back_slice_here() -> SliceAnswer:
     return SliceAnswer(max(-status, 0), default_ns, sticks=runtime_ns == _PROBED_SLICE_NS)
 
 
+def perf_event_open(attributes: bytes, *, pid: int, cpu: int) -> int:
+    """Open a perf event (perf_event_open(2)); the file descriptor, or minus the errno.
+
+    Args:
+        attributes: A struct perf_event_attr.
+        pid: Thread to count, 0 for this one, -1 for all of a CPU.
+        cpu: CPU to count on, -1 for any.
+    """
+    return _syscall(
+        _numbers()[2],
+        attributes,
+        ctypes.c_int(pid),
+        ctypes.c_int(cpu),
+        ctypes.c_int(-1),
+        ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC),
+    )
+
+
 def open_cycle_counter() -> int:
     """Open a counter of this thread's user-space CPU cycles, and close it.
 
@@ -103,14 +121,7 @@ def open_cycle_counter() -> int:
         where it may not be used.
     """
     attributes = _PERF_ATTR.pack(0, _PERF_ATTR.size, 0, 0, 0, 0, _PERF_DISABLED_USER_ONLY, 0, 0, 0)
-    result = _syscall(
-        _numbers()[2],
-        attributes,
-        ctypes.c_int(0),
-        ctypes.c_int(-1),
-        ctypes.c_int(-1),
-        ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC),
-    )
+    result = perf_event_open(attributes, pid=0, cpu=-1)
     if result < 0:
         return -result
     os.close(result)

@@ -95,6 +95,20 @@ class Topology(BaseModel):
         """The lowest CPU of each core."""
         return tuple(core[0] for core in self.cores)
 
+    def summary(self) -> str:
+        """One line for people: ``8 CPUs on 4 cores, 2 last-level caches, 1 socket, 1 node``."""
+
+        def counted(number: int, noun: str) -> str:
+            return f"{number} {noun}{'' if number == 1 else 's'}"
+
+        parts = [
+            f"{counted(len(self.cpus), 'CPU')} on {counted(len(self.cores), 'core')}",
+            counted(len(self.llcs), "last-level cache"),
+            counted(len(self.sockets), "socket"),
+            counted(len(self.numa_nodes), "memory node"),
+        ]
+        return ", ".join(parts)
+
     def _groups(self, key: Callable[[Cpu], int]) -> tuple[tuple[int, ...], ...]:
         members: dict[int, list[int]] = {}
         for cpu in self.cpus:

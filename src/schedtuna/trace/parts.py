@@ -1,0 +1,248 @@
+"""Which files are in a trace's folder, and how is each written and read so that a crash costs little?
+
+While recording, events and tasks are appended raw (`.spool`, whole records; a torn last one is
+ignored) and samples as JSON lines. `compact()` turns what is finished into Parquet: the new file is
+renamed into place before the old one goes, so that a crash at any point leaves one of the two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schedtuna.errors import TraceError
+from schedtuna.trace.columns import COLUMN_TYPES, decode, encode
+from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, TaskArray
+
+MANIFEST = "manifest.json"
+LOCK = "writer.lock"
+RESERVE = "reserve"
+TASKS_SPOOL = "tasks.spool"
+TASKS_PARQUET = "tasks.parquet"
+LOSSES = "losses.jsonl"
+CGROUPS = "cgroups.jsonl"
+SAMPLES_JSONL = "samples.jsonl"
+ZSTD_LEVEL = 9  # on noisy timestamps, higher levels cost time and gain nothing
+
+_SEGMENT = re.compile(r"events-(\d{6,})\.(spool|parquet)")
+_SAMPLES = re.compile(r"samples-([a-z][a-z0-9_]*)\.parquet")
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def segment_path(folder: Path, index: int, suffix: str) -> Path:
+    """Return where the events' segment of that index is."""
+    return folder / f"events-{index:06d}.{suffix}"
+
+
+def segments(folder: Path) -> list[Path]:
+    """Return the events' files in order; where both forms of one are there, the Parquet one."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):  # .parquet sorts before .spool
+        match = _SEGMENT.fullmatch(path.name)
+        if match:
+            found.setdefault(int(match[1]), path)
+    return [found[index] for index in sorted(found)]
+
+
+def read_segment(path: Path) -> EventArray:
+    """Return the events of one segment, in time order.
+
+    Raises:
+        TraceError: It is not a segment of a trace, or a damaged one.
+    """
+    if path.suffix == ".spool":
+        events = read_records(path, EVENT_DTYPE)
+        if np.any((events["type"] < 1) | (events["type"] > max(EventType))):
+            raise TraceError(f"{path} is damaged: it has events of an unknown type")
+    else:
+        frame = read_parquet(path, list(COLUMN_TYPES))
+        columns = {name: _column(frame, name, type_, path) for name, type_ in COLUMN_TYPES.items()}
+        try:
+            events = decode(columns)
+        except TraceError as error:
+            raise TraceError(f"{path} is damaged: {error}") from error
+    return in_time_order(events)
+
+
+def own_files(folder: Path) -> list[Path]:
+    """Return the files of a trace in its folder."""
+    names = {MANIFEST, LOCK, RESERVE, TASKS_SPOOL, TASKS_PARQUET, LOSSES, CGROUPS, SAMPLES_JSONL}
+    patterns = (_SEGMENT, _SAMPLES)
+    return [
+        path
+        for path in folder.iterdir()
+        if path.name in names or any(pattern.fullmatch(path.name) for pattern in patterns)
+    ]
+
+
+def in_time_order(events: EventArray) -> EventArray:
+    """Return events by time; those of one moment keep their order."""
+    time = events["timestamp_ns"]
+    if np.all(time[1:] >= time[:-1]):
+        return events
+    return events[np.argsort(time, kind="stable")]
+
+
+def read_records(path: Path, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    """Return the whole records of a file; the rest of a torn last one is left out."""
+    data = path.read_bytes()
+    return np.frombuffer(data, dtype, count=len(data) // dtype.itemsize)
+
+
+def read_tasks(folder: Path) -> TaskArray:
+    """Return the rows of the task table, in the order in which they were written."""
+    parquet, spool = folder / TASKS_PARQUET, folder / TASKS_SPOOL
+    if not parquet.exists():
+        return read_records(spool, TASK_DTYPE) if spool.exists() else np.empty(0, TASK_DTYPE)
+    names = [name for name in TASK_DTYPE.names or () if name != "reserved"]
+    frame = read_parquet(parquet, names)
+    rows = np.zeros(frame.height, TASK_DTYPE)
+    for name in names:
+        if name == "comm":
+            rows[name] = np.array(frame[name].to_list(), dtype="S16")
+        else:
+            rows[name] = _column(frame, name, TASK_DTYPE[name].str[1:], parquet)
+    return rows
+
+
+def sample_kinds(folder: Path) -> dict[str, Path]:
+    """Return the kinds of samples that have a Parquet file."""
+    found = {path: _SAMPLES.fullmatch(path.name) for path in sorted(folder.iterdir())}
+    return {match[1]: path for path, match in found.items() if match}
+
+
+def check_kind(kind: str) -> str:
+    """Return the name of a kind of samples if it can be one."""
+    if not _KIND.fullmatch(kind):
+        raise TraceError(f"{kind!r} can't name a kind of samples: expected lower-case letters, digits and _")
+    return kind
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON-lines file; a torn last line is left out."""
+    if not path.exists():
+        return
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise TraceError(f"{path}, line {number}: not JSON ({error})") from error
+        if not isinstance(value, dict):
+            raise TraceError(f"{path}, line {number}: expected an object")
+        yield value
+
+
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file beside `path`, then rename it into place: readers see the old or the new."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        write(scratch)
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def read_parquet(path: Path, names: list[str] | None) -> Any:
+    """Return a polars frame with these columns (None: all).
+
+    Raises:
+        TraceError: The file can't be read, or lacks a column.
+    """
+    import polars as pl
+
+    try:
+        return pl.read_parquet(path, columns=names, glob=False)
+    except pl.exceptions.ColumnNotFoundError as error:
+        raise TraceError(
+            f"{path} is not part of a trace: it lacks a column ({error})",
+            hint="a file of another program is in the trace's folder, or the trace is of a newer version",
+        ) from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        raise TraceError(
+            f"{path} can't be read as Parquet: {error}", hint="the file is damaged or cut"
+        ) from error
+
+
+def _column(frame: Any, name: str, type_: str, path: Path) -> npt.NDArray[Any]:
+    column = frame[name]
+    array: npt.NDArray[Any] | None = column.to_numpy() if column.null_count() == 0 else None
+    if array is None or array.dtype != np.dtype(type_):
+        raise TraceError(
+            f"{path}: column {name} is {column.dtype}, expected {np.dtype(type_).name} without nulls"
+        )
+    return array
+
+
+def write_frame(frame: Any, path: Path, level: int = ZSTD_LEVEL) -> None:
+    """Write a polars frame as Parquet, whole or not at all."""
+    replace_file(
+        path,
+        lambda scratch: frame.write_parquet(
+            scratch, compression="zstd", compression_level=level, statistics=False, row_group_size=1 << 22
+        ),
+    )
+
+
+def compact_segment(spool: Path) -> Path:
+    """Turn a finished spool into Parquet, and return that."""
+    import polars as pl
+
+    parquet = spool.with_suffix(".parquet")
+    if not parquet.exists():
+        write_frame(pl.DataFrame(encode(read_records(spool, EVENT_DTYPE))), parquet)
+    spool.unlink()
+    return parquet
+
+
+def compact_tasks(folder: Path) -> None:
+    """Turn the raw rows of the task table into Parquet."""
+    import polars as pl
+
+    spool, parquet = folder / TASKS_SPOOL, folder / TASKS_PARQUET
+    if not spool.exists():
+        return
+    if not parquet.exists():
+        rows = read_records(spool, TASK_DTYPE)
+        names = [name for name in TASK_DTYPE.names or () if name != "reserved"]
+        columns = {name: np.ascontiguousarray(rows[name]) for name in names if name != "comm"}
+        frame = pl.DataFrame(columns).with_columns(pl.Series("comm", rows["comm"].tolist(), dtype=pl.Binary))
+        write_frame(frame, parquet)
+    spool.unlink()
+
+
+def samples_frames(folder: Path) -> dict[str, Any]:
+    """Return the samples that are still JSON lines, as one polars frame per kind."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in read_json_lines(folder / SAMPLES_JSONL):
+        rows.setdefault(check_kind(str(row.pop("kind", "system"))), []).append(row)
+    return {kind: sample_frame(kind_rows, str(folder / SAMPLES_JSONL)) for kind, kind_rows in rows.items()}
+
+
+def sample_frame(rows: list[dict[str, Any]], where: str) -> Any:
+    """Return samples as a polars frame: `timestamp_ns`, then one column per name."""
+    import polars as pl
+
+    try:
+        frame = pl.from_dicts(rows, infer_schema_length=None)
+        return frame.select(pl.col("timestamp_ns").cast(pl.Int64), pl.exclude("timestamp_ns"))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, OverflowError) as error:
+        raise TraceError(f"{where}: the samples are no table: {error}") from error
+
+
+def compact_samples(folder: Path) -> None:
+    """Turn the samples' JSON lines into one Parquet file per kind."""
+    done = sample_kinds(folder)
+    for kind, frame in samples_frames(folder).items():
+        if kind not in done:
+            write_frame(frame, folder / f"samples-{kind}.parquet")
+    (folder / SAMPLES_JSONL).unlink(missing_ok=True)

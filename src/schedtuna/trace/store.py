@@ -1,0 +1,339 @@
+"""How is a trace written while things happen, and read afterwards, or meanwhile?
+
+`TraceWriter` only appends, so that it costs what it records little and a kill loses nothing that it
+was given; `open_trace()` reads finished traces, traces still being written, and traces cut short.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from schedtuna import __version__
+from schedtuna.errors import TraceError, UsageError
+from schedtuna.trace import parts
+from schedtuna.trace.schema import EVENT_DTYPE, SCHEMA_VERSION, TASK_DTYPE, EventArray, TaskArray
+from schedtuna.trace.trace import Trace
+
+FORMAT = "schedtuna-trace"
+SEGMENT_EVENTS = 1 << 20  # 32 MB raw
+BACKLOG_SEGMENTS = 16  # raw segments that may wait: 512 MB
+RESERVE_BYTES = 8 << 20  # given back on close, so that a trace can be finished on a full disk
+
+
+class TraceWriter:
+    """Writes a trace into a folder, by appending.
+
+    Args:
+        folder: Where; must be new or empty, or hold a trace that `force` replaces.
+        manifest: What a reader needs to know besides the tables: machine, command, clock offsets.
+        clock: The clock of all timestamps: `monotonic`, `boottime`, `realtime`, `local` (perf's and
+            ftrace's own, not comparable with another trace's), `simulated`.
+        force: Replace a trace that is there.
+
+    Raises:
+        UsageError: The folder holds something already.
+        OSError: It can't be written.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Mapping[str, Any], *, clock: str = "monotonic", force: bool = False
+    ) -> None:
+        self.folder = folder
+        prepare_folder(folder, force=force)
+        self._lock = (folder / parts.LOCK).open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "schema_version": SCHEMA_VERSION,
+            "schedtuna_version": __version__,
+            "state": "recording",
+            "clock": clock,
+            **manifest,
+        }
+        self.nr_events = 0
+        self.nr_lost = 0
+        self._segment = 0
+        self._segment_events = 0
+        self._files: dict[str, _AppendFile] = {}
+        self._compactor: subprocess.Popen[bytes] | None = None
+        self._write_manifest()
+        reserve = parts.RESERVE
+        with (folder / reserve).open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def write_events(self, events: EventArray) -> None:
+        """Append events (`EVENT_DTYPE`); CPUs may be out of step with one another.
+
+        Raises:
+            OSError: The disk is full, for example; what was written before stays readable.
+        """
+        if events.dtype != EVENT_DTYPE:
+            raise TraceError(f"events are {events.dtype}, expected schema.EVENT_DTYPE")
+        self._append(parts.segment_path(self.folder, self._segment, "spool").name, _bytes(events))
+        self.nr_events += len(events)
+        self._segment_events += len(events)
+        if self._segment_events >= SEGMENT_EVENTS:
+            self._next_segment()
+
+    def write_tasks(self, rows: TaskArray) -> None:
+        """Append what is known of tasks now (`TASK_DTYPE`); any number of rows per task."""
+        if rows.dtype != TASK_DTYPE:
+            raise TraceError(f"tasks are {rows.dtype}, expected schema.TASK_DTYPE")
+        self._append(parts.TASKS_SPOOL, _bytes(rows))
+
+    def write_cgroups(self, paths: Mapping[int, str]) -> None:
+        """Name cgroups: id to path. A later name wins."""
+        self._append_json(parts.CGROUPS, {"cgroups": {str(id_): path for id_, path in paths.items()}})
+
+    def write_samples(
+        self, timestamp_ns: int, values: Mapping[str, float | str | None], *, kind: str = "system"
+    ) -> None:
+        """Append one row of samples of a kind, such as `system` or `process`."""
+        row = {"timestamp_ns": int(timestamp_ns), "kind": parts.check_kind(kind), **values}
+        self._append_json(parts.SAMPLES_JSONL, row)
+
+    def note_lost(
+        self, nr_lost: int, *, cpu: int = -1, first_ns: int = 0, last_ns: int | None = None
+    ) -> None:
+        """Note that events of a CPU (-1: of any) are missing somewhere in [first_ns, last_ns].
+
+        `last_ns` None: up to the end.
+        """
+        self.nr_lost += nr_lost
+        row = {"nr_lost": int(nr_lost), "cpu": int(cpu), "first_ns": int(first_ns), "last_ns": last_ns}
+        self._append_json(parts.LOSSES, row)
+
+    def update_manifest(self, values: Mapping[str, Any]) -> None:
+        """Add to the manifest, or replace in it."""
+        self.manifest.update(values)
+        self._write_manifest()
+
+    @property
+    def nr_bytes(self) -> int:
+        """How many bytes the trace takes on disk now."""
+        return sum(
+            path.stat().st_size
+            for path in self.folder.iterdir()
+            if path.name not in {parts.RESERVE, parts.LOCK}
+        )
+
+    def close(self) -> None:
+        """Compact everything, and mark the trace complete.
+
+        Raises:
+            OSError: There is no room even for that; the trace stays readable, as one that was cut.
+        """
+        if self._lock.closed:
+            return
+        try:
+            (self.folder / parts.RESERVE).unlink(missing_ok=True)
+            for file in self._files.values():
+                file.close()
+            if self._compactor is not None:
+                self._compactor.wait()
+            self.manifest |= {"state": "complete", "nr_events": self.nr_events, "nr_lost": self.nr_lost}
+            self._write_manifest()
+            for path in parts.segments(self.folder):
+                if path.suffix == ".spool":
+                    parts.compact_segment(path)
+            parts.compact_tasks(self.folder)
+            parts.compact_samples(self.folder)
+        finally:
+            self._lock.close()
+            (self.folder / parts.LOCK).unlink(missing_ok=True)
+
+    def _write_manifest(self) -> None:
+        text = json.dumps(self.manifest, indent=2, default=str)
+        parts.replace_file(self.folder / parts.MANIFEST, lambda scratch: _write_text(scratch, text + "\n"))
+
+    def _append(self, name: str, data: Any) -> None:
+        file = self._files.get(name)
+        if file is None:
+            file = self._files[name] = _AppendFile(self.folder / name)
+        file.append(data)
+
+    def _append_json(self, name: str, row: Mapping[str, Any]) -> None:
+        self._append(name, json.dumps(row, default=float).encode() + b"\n")
+
+    def _next_segment(self) -> None:
+        self._files.pop(parts.segment_path(self.folder, self._segment, "spool").name).close()
+        self._segment += 1
+        self._segment_events = 0
+        waiting = sum(path.suffix == ".spool" for path in parts.segments(self.folder))
+        busy = self._compactor is not None and self._compactor.poll() is None
+        if waiting >= BACKLOG_SEGMENTS and not busy:
+            end = parts.segment_path(self.folder, self._segment, "spool")
+            self._compactor = subprocess.Popen(
+                [sys.executable, "-m", "schedtuna.trace.compact", self.folder, end],
+                stdin=subprocess.DEVNULL,
+                env={
+                    **os.environ,
+                    "POLARS_MAX_THREADS": "1",
+                    "OMP_NUM_THREADS": "1",
+                    "OPENBLAS_NUM_THREADS": "1",
+                },
+            )
+
+
+class _AppendFile:
+    """A file that grows by whole appends: after an error it ends where the last one ended."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._size = 0
+
+    def append(self, data: Any) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError:
+            os.ftruncate(self._fd, self._size)
+            raise
+        self._size += len(memoryview(data))
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def open_trace(folder: Path) -> Trace:
+    """Open a trace: a finished one, one that is being written, or one that was cut.
+
+    Raises:
+        TraceError: There is no trace, or one that this version can't read.
+    """
+    manifest = read_manifest(folder)
+    complete = manifest.get("state") == "complete"
+    state = "complete" if complete else "recording" if _is_being_written(folder) else "cut"
+    return Trace(manifest, _FolderSource(folder), state=state)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a trace's folder.
+
+    Raises:
+        TraceError: There is none, or it is not one of a trace.
+    """
+    path = folder / parts.MANIFEST
+    if not path.is_file():
+        raise TraceError(
+            f"{folder} is not a trace: it has no {parts.MANIFEST}",
+            hint="a trace is a folder made by `schedtuna record -o` or `schedtuna import -o`",
+        )
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"{path} is damaged: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise TraceError(f"{folder} is not a trace: its {parts.MANIFEST} is another program's")
+    version = manifest.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise TraceError(
+            f"{folder} has schema version {version!r}, this program reads {SCHEMA_VERSION}",
+            hint="open it with the version of schedtuna that wrote it: "
+            f"{str(manifest.get('schedtuna_version', 'unknown'))[:40]!r}",
+        )
+    return manifest
+
+
+def prepare_folder(folder: Path, *, force: bool) -> None:
+    """Make the folder for a new trace; with `force`, remove the trace that is there.
+
+    Raises:
+        UsageError: It holds something, and not (or without `force`) a trace.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not any(folder.iterdir()):
+        return
+    if not (folder / parts.MANIFEST).exists():
+        raise UsageError(f"{folder} is not empty and not a trace", hint="choose another folder")
+    if not force:
+        raise UsageError(f"{folder} has a trace already", hint="choose another folder, or add --force")
+    read_manifest(folder)
+    if _is_being_written(folder):
+        raise UsageError(f"{folder} is being recorded right now", hint="choose another folder")
+    for path in parts.own_files(folder):
+        path.unlink()
+
+
+def _is_being_written(folder: Path) -> bool:
+    try:
+        with (folder / parts.LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _bytes(records: EventArray | TaskArray) -> memoryview:
+    return np.ascontiguousarray(records).data.cast("B")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+class _FolderSource:
+    """Reads a trace's tables from its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def segments(self) -> Iterator[EventArray]:
+        for path in parts.segments(self.folder):
+            yield _retry_compacted(path)
+
+    def tasks(self) -> TaskArray:
+        return parts.read_tasks(self.folder)
+
+    def cgroups(self) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for row in parts.read_json_lines(self.folder / parts.CGROUPS):
+            paths = row.get("cgroups")
+            if not isinstance(paths, dict) or not all(key.isdigit() for key in paths):
+                raise TraceError(f"{self.folder / parts.CGROUPS}: expected an object of ids and paths")
+            found.update((int(key), str(path)) for key, path in paths.items())
+        return found
+
+    def samples(self) -> dict[str, Any]:
+        frames = {
+            kind: parts.read_parquet(path, None) for kind, path in parts.sample_kinds(self.folder).items()
+        }
+        return {**parts.samples_frames(self.folder), **frames}
+
+    def losses(self) -> list[dict[str, Any]]:
+        return list(parts.read_json_lines(self.folder / parts.LOSSES))
+
+
+def _retry_compacted(path: Path) -> EventArray:
+    """Read a segment that may be compacted, and so renamed, at this very moment."""
+    for _ in range(100):
+        try:
+            return parts.read_segment(path)
+        except FileNotFoundError:
+            path = path.with_suffix(".parquet")
+            time.sleep(0.01)
+    raise TraceError(f"{path} disappeared while it was read")

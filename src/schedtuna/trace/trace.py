@@ -1,0 +1,229 @@
+"""One trace, whatever it came from: its tables, and the same tables for numpy, polars, pandas, Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from schedtuna.errors import IncompleteTraceError, MissingExtraError, TraceError, nearest
+from schedtuna.trace.parts import in_time_order
+from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
+from schedtuna.trace.tasks import task_table
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Events of one CPU (-1: of any) that are missing somewhere in [first_ns, last_ns]."""
+
+    nr_lost: int
+    cpu: int
+    first_ns: int
+    last_ns: int | None  # None: up to the end
+
+
+class Source(Protocol):
+    """Where a trace's tables come from."""
+
+    def segments(self) -> Iterator[EventArray]:
+        """Yield the events in parts, each in time order."""
+
+    def tasks(self) -> TaskArray:
+        """Return the rows of the task table."""
+
+    def cgroups(self) -> dict[int, str]:
+        """Return the cgroups' paths."""
+
+    def samples(self) -> dict[str, Any]:
+        """Return the samples: kind to polars frame."""
+
+    def losses(self) -> list[dict[str, Any]]:
+        """Return the losses, as they are stored."""
+
+
+@dataclass
+class MemorySource:
+    """A trace's tables, in memory."""
+
+    events: EventArray = field(default_factory=empty_events)
+    task_rows: TaskArray = field(default_factory=lambda: np.empty(0, TASK_DTYPE))
+    cgroup_paths: dict[int, str] = field(default_factory=dict)
+    sample_frames: dict[str, Any] = field(default_factory=dict)
+    loss_rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def segments(self) -> Iterator[EventArray]:
+        """Yield all events at once."""
+        yield in_time_order(self.events)
+
+    def tasks(self) -> TaskArray:
+        """Return the rows of the task table."""
+        return self.task_rows
+
+    def cgroups(self) -> dict[int, str]:
+        """Return the cgroups' paths."""
+        return self.cgroup_paths
+
+    def samples(self) -> dict[str, Any]:
+        """Return the samples."""
+        return self.sample_frames
+
+    def losses(self) -> list[dict[str, Any]]:
+        """Return the losses."""
+        return self.loss_rows
+
+
+class Trace:
+    """What happened: events, tasks, samples, losses, and the manifest. Tables are read when asked for.
+
+    Attributes:
+        manifest: What is known besides: clock, machine, command. Made by another program for an
+            imported trace: to be trusted as little.
+        state: `complete`, `recording` (by a living writer), or `cut` (the writer died: what came
+            before is all there).
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], source: Source, *, state: str = "complete") -> None:
+        self.manifest = dict(manifest)
+        self.state = state
+        self._source = source
+
+    def segments(self) -> Iterator[EventArray]:
+        """Yield the events in parts, in time order as far as they were written in it: bounded memory.
+
+        Raises:
+            TraceError: A part is damaged.
+        """
+        return self._source.segments()
+
+    @cached_property
+    def events(self) -> EventArray:
+        """All events in time order, as a structured array (`EVENT_DTYPE`).
+
+        Raises:
+            TraceError: A part is damaged.
+        """
+        pieces = list(self.segments())
+        return in_time_order(np.concatenate(pieces)) if pieces else empty_events()
+
+    @cached_property
+    def task_rows(self) -> TaskArray:
+        """What was known of tasks, and when (`TASK_DTYPE`)."""
+        return self._source.tasks()
+
+    @cached_property
+    def tasks(self) -> Any:
+        """One row per task, as a polars frame; see `tasks.task_table()`."""
+        return task_table(self.task_rows, self._source.cgroups(), self.manifest.get("label"))
+
+    @cached_property
+    def sample_frames(self) -> dict[str, Any]:
+        """All samples: kind to polars frame."""
+        return self._source.samples()
+
+    def samples(self, kind: str = "system") -> Any:
+        """Return the samples of a kind, as a polars frame with `timestamp_ns` and one column per name.
+
+        Raises:
+            TraceError: There are none of that kind.
+        """
+        if kind not in self.sample_frames:
+            raise TraceError(
+                f"the trace has no samples of kind {kind!r}: {nearest(kind, self.sample_frames)}"
+            )
+        return self.sample_frames[kind]
+
+    @cached_property
+    def losses(self) -> list[Loss]:
+        """Where events are missing, and how many."""
+        return [_loss(row) for row in self._source.losses()]
+
+    @property
+    def nr_lost(self) -> int:
+        """How many events are missing."""
+        return sum(loss.nr_lost for loss in self.losses)
+
+    @property
+    def clock(self) -> str:
+        """The clock of all timestamps."""
+        return str(self.manifest.get("clock", "unknown"))
+
+    @cached_property
+    def window_ns(self) -> tuple[int, int]:
+        """When recording began and ended: from the manifest, else the first and the last event."""
+        declared = self.manifest.get("window_ns")
+        if isinstance(declared, list) and len(declared) == 2 and all(isinstance(t, int) for t in declared):
+            return declared[0], declared[1]
+        times = self.events["timestamp_ns"]
+        return (int(times[0]), int(times[-1])) if len(times) else (0, 0)
+
+    def require_complete(self) -> None:
+        """Refuse a trace that lost events.
+
+        Raises:
+            IncompleteTraceError: Events were lost.
+        """
+        refuse_losses(self.losses)
+
+    def to_polars(self, table: str = "events") -> Any:
+        """Return a table (`events`, `tasks`, or a kind of samples) as a polars frame."""
+        import polars as pl
+
+        if table == "tasks":
+            return self.tasks
+        if table != "events":
+            return self.samples(table)
+        events = self.events
+        return pl.DataFrame({name: np.ascontiguousarray(events[name]) for name in events.dtype.names or ()})
+
+    def to_pandas(self, table: str = "events") -> Any:
+        """Return a table as a pandas frame.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError("a pandas frame", "arrow") from error
+        frame = self.to_polars(table)
+        return pd.DataFrame({name: frame[name].to_numpy() for name in frame.columns})
+
+    def to_arrow(self, table: str = "events") -> Any:
+        """Return a table as a pyarrow table.
+
+        Raises:
+            MissingExtraError: pyarrow is not installed.
+        """
+        try:
+            import pyarrow as pa
+        except ImportError as error:
+            raise MissingExtraError("an Arrow table", "arrow") from error
+        return pa.table(self.to_polars(table))
+
+
+def refuse_losses(losses: Iterable[Loss]) -> None:
+    """Refuse what lost events.
+
+    Raises:
+        IncompleteTraceError: There are losses.
+    """
+    lost = sum(loss.nr_lost for loss in losses)
+    if lost:
+        raise IncompleteTraceError(
+            f"{lost} events were lost while this was recorded: its metrics would be wrong",
+            hint="record again with a larger ring (--ring-mb), or accept the error with --allow-lost",
+        )
+
+
+def _loss(row: Mapping[str, Any]) -> Loss:
+    values = [row.get(name) for name in ("nr_lost", "cpu", "first_ns")]
+    last = row.get("last_ns")
+    if not all(isinstance(value, int) for value in values) or not isinstance(last, int | None):
+        raise TraceError(f"a loss can't be read: {str(row)[:200]}")
+    nr_lost, cpu, first = (int(value or 0) for value in values)
+    if nr_lost < 0:
+        raise TraceError(f"a loss of {nr_lost} events")
+    return Loss(nr_lost, cpu, first, last)

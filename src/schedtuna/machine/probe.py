@@ -33,12 +33,13 @@ class Calls:
     """What has to be asked of the running kernel.
 
     Attributes:
-        read_back_slice: Sets an EEVDF slice on a thread and reads it back (see `syscalls`).
+        read_back_slice: Sets an EEVDF slice on a thread and reads it back: the default in
+            nanoseconds and whether it was kept (`kernel.slices`); None: not asked.
         open_cycle_counter: Opens a hardware counter; returns the errno, 0 for success.
         run_tool: Runs a tool and returns its output.
     """
 
-    read_back_slice: Callable[[], syscalls.SliceAnswer] = syscalls.read_back_slice
+    read_back_slice: Callable[[], tuple[int, bool]] | None = None
     open_cycle_counter: Callable[[], int] = syscalls.open_cycle_counter
     run_tool: Callable[[Sequence[str]], str | None] = run_tool
 

@@ -1,0 +1,162 @@
+"""What the native launcher says: the messages of native/launch.h, and the process that sends them."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from pathlib import Path
+from typing import IO
+
+from schedtuna.errors import WorkloadError
+from schedtuna.resources import resource_path
+
+_MESSAGE = struct.Struct("=IiiIiI9q")  # struct launch_message
+_GO = b"g"
+_STOP = b"s"
+
+
+class Kind(IntEnum):
+    """What a message says."""
+
+    HELD = 1
+    FAILED = 2
+    DONE = 3
+
+
+class Stage(IntEnum):
+    """Where a command that never ran failed."""
+
+    SETUP = 1
+    USER = 2
+    FOLDER = 3
+    EXEC = 4
+
+
+class Flag(IntFlag):
+    """What went wrong during a run."""
+
+    TIMED_OUT = 1
+    STOPPED = 2
+    LEFT_BEHIND = 4
+    OUTPUT_LOST = 8
+
+
+@dataclass(frozen=True)
+class Message:
+    """struct launch_message."""
+
+    kind: int
+    pid: int
+    error: int
+    stage: int
+    status: int
+    flags: int
+    wall_ns: int
+    user_us: int
+    system_us: int
+    max_rss_kib: int
+    nr_voluntary_switches: int
+    nr_involuntary_switches: int
+    nr_leftovers: int
+    stdout_bytes: int
+    stderr_bytes: int
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who the command runs as."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+class Launcher:
+    """One launcher process; closing it ends the command's whole tree.
+
+    Raises:
+        WorkloadError: The process can't be started.
+    """
+
+    def __init__(
+        self,
+        program: Path,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        stdout: IO[bytes],
+        stderr: IO[bytes],
+        keep_bytes: int,
+        timeout_s: float,
+        folder: Path | None = None,
+        identity: Identity | None = None,
+    ) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        options = [
+            f"--program={program}",
+            f"--timeout-ms={max(1, round(timeout_s * 1000))}",
+            f"--keep-bytes={keep_bytes}",
+        ]
+        if folder is not None:
+            options.append(f"--folder={folder}")
+        if identity is not None:
+            options += [f"--uid={identity.uid}", f"--gid={identity.gid}"]
+            options += [f"--groups={','.join(map(str, identity.groups))}"] if identity.groups else []
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [resource_path("native/schedtuna-launch"), *options, str(theirs.fileno()), "--", *argv],
+                    stdin=subprocess.DEVNULL,
+                    stdout=stdout,
+                    stderr=stderr,
+                    env=dict(environment),
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,  # Ctrl-C reaches schedtuna alone, which then ends the tree
+                )
+            except OSError as error:  # such as E2BIG
+                ours.close()
+                raise WorkloadError(f"can't start the command: {error.strerror}") from error
+            except BaseException:
+                ours.close()
+                raise
+        self._socket = ours
+
+    def receive(self) -> Message:
+        """Wait for the next message.
+
+        Raises:
+            WorkloadError: The launcher died.
+        """
+        try:
+            data = self._socket.recv(_MESSAGE.size)
+        except ConnectionResetError:  # it died with a message of ours unread
+            data = b""
+        if len(data) != _MESSAGE.size:
+            code = self._process.wait()
+            raise WorkloadError(
+                f"the process that runs the command died (exit code {code})",
+                hint="was it killed, or out of memory? `journalctl -k` may tell",
+            )
+        return Message(*_MESSAGE.unpack(data))
+
+    def go(self) -> None:
+        """Open the gate."""
+        self._send(_GO)
+
+    def stop(self) -> None:
+        """End the whole tree; the report follows."""
+        self._send(_STOP)
+
+    def _send(self, byte: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # `receive` will tell
+            self._socket.send(byte)
+
+    def close(self) -> None:
+        """End the whole tree, if it still runs, and wait until it is gone."""
+        self._socket.close()
+        self._process.wait()

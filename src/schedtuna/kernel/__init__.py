@@ -1,0 +1,1 @@
+"""The kernel's interfaces: scheduling system calls, libbpf and BPF objects."""

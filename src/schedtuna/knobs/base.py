@@ -1,0 +1,144 @@
+"""What a knob is: one thing on a machine that can be probed, shown, applied and reverted."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schedtuna.errors import KnobError, UsageError
+from schedtuna.space import ParameterSpec, ParameterValue
+
+if TYPE_CHECKING:
+    from schedtuna.knobs.journal import Journal, Record
+
+
+class Scope(StrEnum):
+    """How far a change reaches.
+
+    `tree` is a command that is about to start, and everything that it starts; `pid` a running
+    process with its threads and descendants; `cgroup` an existing control group; `machine` all.
+    """
+
+    TREE = "tree"
+    PID = "pid"
+    CGROUP = "cgroup"
+    MACHINE = "machine"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is changed.
+
+    Attributes:
+        scope: How far changes reach.
+        pid: The process (scopes tree and pid). In scope tree it is a child that waits before its
+            exec; None stands for a child that this process has yet to start.
+        cgroup: The control group's directory (scope cgroup).
+    """
+
+    scope: Scope = Scope.TREE
+    pid: int | None = None
+    cgroup: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.scope is Scope.PID and self.pid is None:
+            raise UsageError("scope pid needs a process", hint="name it with --pid PID")
+        if self.scope is Scope.CGROUP and self.cgroup is None:
+            raise UsageError("scope cgroup needs a control group", hint="name it with --cgroup DIRECTORY")
+
+    @property
+    def model_pid(self) -> int:
+        """The process whose attributes say what is found now (a child inherits this process's)."""
+        return os.getpid() if self.pid is None else self.pid
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a knob can be turned here and now.
+
+    Attributes:
+        ok: Whether it can.
+        reason: Why not; empty where it can.
+        hint: What would help, or what to know before using it.
+    """
+
+    ok: bool
+    reason: str = ""
+    hint: str = ""
+
+
+class Reverted(StrEnum):
+    """What became of a change."""
+
+    RESTORED = "restored"
+    GONE = "gone"  # what was changed no longer exists
+
+
+class Knob(ABC):
+    """One thing that can be probed, shown, applied and reverted.
+
+    Attributes:
+        name: Name of its parameter, with its unit.
+        unit: Unit of its values.
+        description: One sentence.
+        scopes: The scopes that it works in.
+        offered_in: The scopes where a search varies it unasked; elsewhere it is on request.
+    """
+
+    name: str
+    unit: str = ""
+    description: str
+    scopes: frozenset[Scope]
+    offered_in: frozenset[Scope] = frozenset()
+
+    @abstractmethod
+    def probe(self, target: Target) -> Availability:
+        """Say whether this knob can be turned for the target. Changes nothing that lasts."""
+
+    @abstractmethod
+    def spec(self, target: Target) -> ParameterSpec:
+        """The parameter: its default is what is found now, its bounds what this user may set.
+
+        Raises:
+            KnobError: What is found now can't be read.
+        """
+
+    @abstractmethod
+    def show(self, target: Target) -> ParameterValue:
+        """What is set now, as a value of the parameter.
+
+        Raises:
+            KnobError: It can't be read.
+        """
+
+    @abstractmethod
+    def apply(self, target: Target, value: ParameterValue, journal: Journal) -> None:
+        """Write the old state to the journal, then change it.
+
+        Raises:
+            KnobError: The kernel refused; what was changed by then is in the journal.
+            JournalError: The journal refused; nothing was changed.
+        """
+
+    @abstractmethod
+    def revert(self, record: Record) -> Reverted:
+        """Put back what one record of the journal says. May be done twice.
+
+        Raises:
+            KnobError: It could not be put back.
+        """
+
+
+def as_int(value: ParameterValue) -> int:
+    """A value of an integer parameter as an int.
+
+    Raises:
+        KnobError: It is no number.
+    """
+    if isinstance(value, (int, float)):
+        return int(value)
+    raise KnobError(f"{value!r} is no number")

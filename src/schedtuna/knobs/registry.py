@@ -1,0 +1,38 @@
+"""Which knobs there are, in the order in which they are safe to apply."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from schedtuna.errors import UsageError, nearest
+from schedtuna.knobs.affinity import Affinity
+from schedtuna.knobs.base import Knob, Scope
+from schedtuna.knobs.task_attributes import Nice, Policy, Realtime, Slice, TimerSlack
+
+
+@cache
+def all_knobs() -> tuple[Knob, ...]:
+    """Every knob, in the order of application; reverting goes backwards.
+
+    The machine first, then the group a process is in, then its threads. Among those the slice
+    comes before the policy (an idle thread can't be given one) and realtime last (a thread that
+    hogs its CPU must not stand between us and the rest).
+    """
+    return (Affinity(), TimerSlack(), Slice(), Nice(), Policy(), Realtime())
+
+
+def knobs_for(scope: Scope) -> tuple[Knob, ...]:
+    """The knobs that work in a scope."""
+    return tuple(knob for knob in all_knobs() if scope in knob.scopes)
+
+
+def knob_named(name: str) -> Knob:
+    """The knob of this name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    for knob in all_knobs():
+        if knob.name == name:
+            return knob
+    raise UsageError(f"unknown knob {name!r}", hint=nearest(name, [knob.name for knob in all_knobs()]))

@@ -1,0 +1,121 @@
+"""How open records of the journal are reverted: by who made them, or after they died."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schedtuna.errors import SchedtunaError
+from schedtuna.knobs.base import Reverted
+from schedtuna.knobs.journal import Journal, Record, TaskSubject, boot_id
+from schedtuna.knobs.registry import knob_named
+from schedtuna.knobs.tasks import is_alive
+
+
+class Result(StrEnum):
+    """What became of a record."""
+
+    RESTORED = "restored"
+    GONE = "gone"  # what was changed no longer exists
+    OTHER_BOOT = "other_boot"  # a boot ended the change
+    RUNNING = "running"  # its owner runs and will revert it
+    FAILED = "failed"
+    WOULD_RESTORE = "would_restore"  # dry run
+
+
+_CLOSING = frozenset({Result.RESTORED, Result.GONE, Result.OTHER_BOOT})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One record and what became of it; `reason` is for people."""
+
+    record: Record
+    result: Result
+    reason: str = ""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing remains to be done."""
+        return self.result in _CLOSING
+
+
+def undo(journal: Journal, *, force: bool = False, dry_run: bool = False) -> list[Outcome]:
+    """Revert what dead processes left changed, newest first.
+
+    Args:
+        journal: Whose open records are looked at.
+        force: Also revert what processes that still run have changed.
+        dry_run: Only say what would be done.
+
+    Raises:
+        JournalError: The journal can't be read, written or trusted.
+    """
+    with journal.undoing():
+        boot = boot_id()
+        outcomes, to_revert = [], []
+        for record in reversed(journal.open_records()):
+            if record.boot_id != boot:
+                outcomes.append(Outcome(record, Result.OTHER_BOOT, "ended by a reboot"))
+            elif record.owner.alive and not force:
+                outcomes.append(Outcome(record, Result.RUNNING, f"process {record.owner.pid} still runs"))
+            elif dry_run:
+                outcomes.append(_foreseen(record))
+            else:
+                to_revert.append(record)
+        if not dry_run:
+            outcomes += revert_records(to_revert[::-1], journal)
+            journal.finish({o.record.id: o.result for o in outcomes if o.result is Result.OTHER_BOOT})
+        return outcomes
+
+
+def revert_records(records: Sequence[Record], journal: Journal) -> list[Outcome]:
+    """Revert records given oldest first, newest first, and close those that could be.
+
+    Raises:
+        JournalError: They were reverted, but can't be closed.
+    """
+    outcomes = []
+    for record in reversed(records):
+        journal.step(f"{record.knob}: before the revert")
+        outcomes.append(_revert(record))
+        journal.step(f"{record.knob}: after the revert")
+    journal.finish({outcome.record.id: outcome.result for outcome in outcomes if outcome.closed})
+    return outcomes
+
+
+def close_pointless(journal: Journal) -> list[Record]:
+    """Close stale records whose threads have ended or whose boot is over; return the other stale ones.
+
+    Raises:
+        JournalError: The journal can't be read, written or trusted.
+    """
+    boot, pointless, stale = boot_id(), {}, []
+    for record in journal.open_records():
+        if record.boot_id != boot:
+            pointless[record.id] = Result.OTHER_BOOT
+        elif not record.owner.alive:
+            if _foreseen(record).result is Result.GONE:
+                pointless[record.id] = Result.GONE
+            else:
+                stale.append(record)
+    journal.finish(pointless)
+    return stale
+
+
+def _revert(record: Record) -> Outcome:
+    try:
+        reverted = knob_named(record.knob).revert(record)
+    except (SchedtunaError, OSError) as error:
+        return Outcome(record, Result.FAILED, str(error))
+    if reverted is Reverted.GONE:
+        return Outcome(record, Result.GONE, "it no longer exists")
+    return Outcome(record, Result.RESTORED)
+
+
+def _foreseen(record: Record) -> Outcome:
+    subject = record.subject
+    if isinstance(subject, TaskSubject) and not is_alive(subject.tid, subject.start_ticks):
+        return Outcome(record, Result.GONE, f"thread {subject.tid} has ended")
+    return Outcome(record, Result.WOULD_RESTORE)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from schedtuna.space import ParameterSpace, ParameterSpec, ParameterValue
+from schedtuna.space import Constraint, ParameterSpace, ParameterSpec, ParameterValue, spell_value
 
 
 class SchedulerConfig(BaseModel):
@@ -18,6 +18,7 @@ class SchedulerConfig(BaseModel):
         binary_path: The program that loads it; None for `fair`.
         parameters: Its parameters by name.
         description: One sentence.
+        constraints: The rules between its parameters.
         values: The values that differ from the defaults; empty means the default scheduler as found.
     """
 
@@ -27,12 +28,13 @@ class SchedulerConfig(BaseModel):
     binary_path: Path | None = None
     parameters: dict[str, ParameterSpec] = {}
     description: str = ""
+    constraints: tuple[Constraint, ...] = ()
     values: dict[str, ParameterValue] = {}
 
     @property
     def space(self) -> ParameterSpace:
         """The space that its parameters span."""
-        return ParameterSpace(specs=tuple(self.parameters.values()))
+        return ParameterSpace(specs=tuple(self.parameters.values()), constraints=self.constraints)
 
     def with_values(self, values: dict[str, Any]) -> SchedulerConfig:
         """Return this scheduler with another assignment.
@@ -47,7 +49,5 @@ class SchedulerConfig(BaseModel):
         """``name`` or ``name:param=value,...``: what `compare` reads back."""
         if not self.values:
             return self.name
-        pairs = ",".join(
-            f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in self.values.items()
-        )
+        pairs = ",".join(f"{name}={spell_value(v)}" for name, v in self.values.items())
         return f"{self.name}:{pairs}"

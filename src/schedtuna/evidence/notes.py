@@ -1,0 +1,58 @@
+"""What should a reader of a verdict know? One sentence each."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schedtuna.evidence.verdict import Result
+
+
+def notes_of(result: Result) -> tuple[str, ...]:
+    """The sentences that belong under a verdict, most important first."""
+    notes = []
+    if result.guard.blocked:
+        guard = result.guard
+        notes.append(
+            f"The typical run is better, but the mean ratio is {guard.mean.ratio:.3f} and "
+            f"{guard.slow_candidate:.0%} of the candidate's runs are slow or failed "
+            f"(default: {guard.slow_default:.0%}): not counted as an improvement."
+        )
+    if result.carry_over.alarm:
+        notes.append(
+            f"Default runs after a candidate's differ from those after a default's "
+            f"({result.carry_over.ratio:.3f} times, p = {result.carry_over.p:.3f}): the candidate leaves "
+            "something behind, which biases the comparison; lengthen the washout and repeat."
+        )
+    if result.aa.alarm:
+        notes.append(
+            f"The default differs from itself (ratio {result.aa.ratio:.3f}, p = {result.aa.p:.3f}): "
+            "something other than the scheduler changes between runs."
+        )
+    if result.position.alarm:
+        notes.append(
+            f"A run's place within its block matters ({result.position.ratio:.3f} times between places); "
+            "orders are random and the test takes it off, but a warm-up run may help."
+        )
+    failed = {arm: count for arm, count in result.failures.items() if count}
+    if failed:
+        told = ", ".join(f"{arm.replace('_', ' ')} {count}" for arm, count in failed.items())
+        notes.append(f"Failed or timed-out runs count as the worst: {told} of {result.blocks} each.")
+    if result.scale == "difference":
+        notes.append(
+            "Values of zero or less rule out ratios: differences were compared, "
+            "relative to the default's typical value."
+        )
+    if result.runs_needed is not None:
+        notes.append(
+            f"With noise of {result.noise_cv:.1%} it would take about {result.runs_needed} runs "
+            f"to find a gain of {result.delta:.0%} or exclude it."
+        )
+    if not math.isfinite(result.effect.ci95[0]) or not math.isfinite(result.effect.ci95[1]):
+        notes.append("Too few blocks, or too many failures, to bound the effect on both sides.")
+    notes.append(
+        "One boot of one machine: memory layout, link order and firmware state are drawn once per boot, "
+        "so another boot or machine can differ by more than this interval."
+    )
+    return tuple(notes)

@@ -1,0 +1,91 @@
+"""When may a study stop? At its looks, when one decides."""
+
+from __future__ import annotations
+
+from schedtuna.errors import EvidenceError
+from schedtuna.evidence.design import ALPHA_PER_SIDE, MAX_BLOCKS, Look, looks_for
+from schedtuna.evidence.verdict import DELTA, Block, Result, decides, judge
+from schedtuna.workload.spec import Direction
+
+
+class Sequential:
+    """A study that grows block by block.
+
+    It ends at the first look that finds the candidate improved or worse, or that excludes a gain
+    of delta, and at the horizon. Whatever is asked between looks is answered by the last look:
+    peeking is free because it changes nothing.
+
+    Args:
+        direction: Which way is better.
+        max_blocks: The horizon.
+        delta: The relative gain that matters.
+        settle_worse: Whether to go on when a gain is excluded but a loss of delta is not: yes for
+            a regression gate, no for a tuner, which saves the runs.
+        alpha: One-sided error rate; divide it by the number of candidates or primary metrics.
+
+    Raises:
+        EvidenceError: No outcome could be significant within so few blocks.
+    """
+
+    def __init__(
+        self,
+        direction: Direction,
+        *,
+        max_blocks: int = MAX_BLOCKS,
+        delta: float = DELTA,
+        alpha: float = ALPHA_PER_SIDE,
+        settle_worse: bool = False,
+    ) -> None:
+        self.direction = direction
+        self.delta = delta
+        self.looks = looks_for(max_blocks, alpha)
+        self.settle_worse = settle_worse
+        self.blocks: list[Block] = []
+        self._look = 0  # looks taken
+        self._decided = False
+
+    def add(self, block: Block) -> None:
+        """Add a complete block, in the order they ran.
+
+        Raises:
+            EvidenceError: The study has ended; more data is a new study.
+        """
+        if self.should_stop():
+            raise EvidenceError("the study has ended; more data is a new study")
+        self.blocks.append(block)
+        if len(self.blocks) == self.looks[self._look].blocks:
+            self._decided = decides(
+                self.blocks,
+                self.direction,
+                self.looks[self._look],
+                delta=self.delta,
+                settle_worse=self.settle_worse,
+            )
+            self._look += 1
+
+    def should_stop(self) -> bool:
+        """Whether the study has ended: a look decided, or the horizon is reached."""
+        return self._decided or self._look == len(self.looks)
+
+    @property
+    def last_look(self) -> Look | None:
+        """The last look that was taken."""
+        return self.looks[self._look - 1] if self._look else None
+
+    def result(self) -> Result:
+        """The last look's result; before the first look, descriptive numbers that decide nothing.
+
+        Raises:
+            EvidenceError: There is no complete block yet.
+        """
+        if self.last_look is None:
+            return judge(
+                self.blocks, self.direction, delta=self.delta, look=Look(len(self.blocks), 0.0), look_number=0
+            )
+        return judge(
+            self.blocks[: self.last_look.blocks],
+            self.direction,
+            delta=self.delta,
+            look=self.last_look,
+            look_number=self._look,
+        )

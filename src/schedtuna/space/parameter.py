@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from schedtuna.errors import SpaceError, nearest
 from schedtuna.space.condition import Condition, ListElement, ParameterValue
-from schedtuna.space.scale import Scale
+from schedtuna.space.scale import Scale, make_scale
 
 TRUE_WORDS = ("true", "1", "yes", "on")
 FALSE_WORDS = ("false", "0", "no", "off")
@@ -140,7 +140,7 @@ class ParameterSpec(BaseModel):
         """Scale of a number, or of the elements of a list of numbers."""
         assert self.min_value is not None and self.max_value is not None  # _check_bounds
         integer = self.value_type is ParameterType.INTEGER
-        return Scale(self.min_value, self.max_value, integer, self.log)
+        return make_scale(self.min_value, self.max_value, integer=integer, log=self.log)
 
     # ---------------------------------------------------------------- values
 
@@ -323,7 +323,7 @@ class ParameterSpec(BaseModel):
 
     @property
     def _length_scale(self) -> Scale:
-        return Scale(self.min_length, self.max_length, integer=True, log=False)
+        return make_scale(self.min_length, self.max_length, integer=True, log=False)
 
     def _nr_scalar_values(self) -> float:
         kind = self.value_type

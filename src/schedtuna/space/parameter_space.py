@@ -157,6 +157,13 @@ class ParameterSpace(BaseModel):
         """Iterate over the specs in order."""
         return iter(self.specs)
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> ParameterSpace:
+        """Return a copy; what was derived from the specs is derived anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for derived in ("_by_name", "_default"):
+            copied.__dict__.pop(derived, None)
+        return copied
+
     @cached_property
     def _by_name(self) -> dict[str, ParameterSpec]:
         return {spec.name: spec for spec in self.specs}
@@ -181,6 +188,10 @@ class ParameterSpace(BaseModel):
 
     def default(self) -> dict[str, ParameterValue]:
         """The assignment that leaves the scheduler as it is."""
+        return dict(self._default)
+
+    @cached_property
+    def _default(self) -> dict[str, ParameterValue]:
         return {spec.name: spec.default for spec in self.specs}
 
     def validate_assignment(self, values: Mapping[str, Any]) -> dict[str, ParameterValue]:
@@ -207,7 +218,7 @@ class ParameterSpace(BaseModel):
         condition = self[name].condition
         if condition is None:
             return True
-        return self.is_active(condition.parameter, values) and condition.holds(values, self.default())
+        return self.is_active(condition.parameter, values) and condition.holds(values, self._default)
 
     def broken_rules(self, values: Assignment) -> list[Constraint]:
         """The constraints that a complete assignment breaks."""
@@ -233,7 +244,10 @@ class ParameterSpace(BaseModel):
     def _settle(self, values: Assignment) -> dict[str, ParameterValue]:
         """Put inactive parameters back to their defaults."""
         return {
-            name: values[name] if self.is_active(name, values) else self[name].default for name in self.names
+            spec.name: spec.default
+            if spec.condition is not None and not self.is_active(spec.name, values)
+            else values[spec.name]
+            for spec in self.specs
         }
 
     def changed(self, values: Assignment) -> dict[str, ParameterValue]:

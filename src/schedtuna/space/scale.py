@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 SIGNIFICANT_DIGITS = 6  # of the range: finer settings can't be told apart, and read badly
 
@@ -28,20 +29,21 @@ class Scale:
 
     def to_unit(self, value: float) -> float:
         """Position of a value in [0, 1]; 0.5 where only one value exists."""
-        left, right = self._edges()
+        left, right = self._edges
         if right <= left:
             return 0.5
         return min(max((self._forward(value) - left) / (right - left), 0.0), 1.0)
 
     def from_unit(self, position: float) -> int | float:
         """The value at a position in [0, 1]; positions beyond are clipped."""
-        left, right = self._edges()
+        left, right = self._edges
         place = left + min(max(position, 0.0), 1.0) * (right - left)
         value = math.exp(place) if self.log else place
         if self.integer:
             return int(min(max(round(value), self.low), self.high))
         return float(min(max(self._readable(value), self.low), self.high))
 
+    @cached_property
     def _edges(self) -> tuple[float, float]:
         half = 0.5 if self.integer else 0.0
         return self._forward(self.low - half), self._forward(self.high + half)
@@ -54,3 +56,9 @@ class Scale:
         if width <= 0 or not math.isfinite(width):
             return value
         return round(value, SIGNIFICANT_DIGITS - math.floor(math.log10(width)) - 1)
+
+
+@lru_cache(maxsize=1024)
+def make_scale(low: float, high: float, *, integer: bool, log: bool) -> Scale:
+    """Return the scale of a range; equal ranges share one."""
+    return Scale(low, high, integer, log)

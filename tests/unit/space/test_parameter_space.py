@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_draws_reach_every_active_part_of_the_space(space):
 
 
 def broken(**changes):
-    data = copy.deepcopy(MAPPING)
+    data: dict[str, Any] = copy.deepcopy(MAPPING)
     data["constraints"] = changes.pop("constraints", data["constraints"])
     for name, fields in changes.items():
         data["parameters"][name] = {**data["parameters"].get(name, {}), **fields}
@@ -182,3 +183,11 @@ def test_points_of_the_wrong_size_are_refused(space):
         space.from_levels([0, 1])
     with pytest.raises(SpaceError, match="levels"):
         space.from_levels([99] * len(space))
+
+
+def test_a_copy_with_other_specs_forgets_the_old_ones(space):
+    assert space.default()
+    one = space["pinned"]
+    copied = space.model_copy(update={"specs": (one,), "constraints": ()})
+    assert copied.default() == {"pinned": False}
+    assert "queues" not in copied

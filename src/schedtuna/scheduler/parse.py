@@ -1,0 +1,91 @@
+"""Which scheduler does a command line or a file mean?
+
+default                          the machine's scheduling as it is
+NAME                             a scheduler with its defaults
+NAME:param=value,param=value     with values
+FILE.yaml, .json or .toml        {scheduler: NAME, parameters: {param: value}}
+FOLDER                           a study's results folder: its best_parameters.json
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from schedtuna.configfile import SUFFIXES, load_config
+from schedtuna.errors import SpaceError, UsageError, nearest
+from schedtuna.scheduler.spec import SchedulerConfig
+
+DEFAULT = "default"
+BEST_NAME = "best_parameters.json"
+Lookup = Callable[[str], SchedulerConfig]
+
+# What a study adds to its best parameters is for people.
+_FILE_KEYS = ("scheduler", "parameters", "verdict", "command")
+_NEXT_PARAMETER = re.compile(r",(?=\s*[A-Za-z_][A-Za-z0-9_]*\s*=)")  # a list's value has commas of its own
+
+
+def parse_scheduler(text: str, lookup: Lookup) -> SchedulerConfig:
+    """Return the scheduler, with its values, that a text means.
+
+    Args:
+        text: See above.
+        lookup: Gives the scheduler of a name with all its parameters, or raises UsageError.
+
+    Raises:
+        UsageError: No scheduler of this name, no such parameter, or none of its values.
+        ConfigFileError: A file that can't be read or is malformed (with the line).
+    """
+    text = text.strip()
+    if text == DEFAULT:
+        return SchedulerConfig(name=DEFAULT, description="the machine's scheduling as it is")
+    if "/" in text or text.lower().endswith(SUFFIXES):
+        return _from_file(Path(text), lookup)
+    name, colon, assignments = text.partition(":")
+    scheduler = lookup(name)
+    if not colon:
+        return scheduler
+    values: dict[str, Any] = {}
+    for assignment in _NEXT_PARAMETER.split(assignments):
+        key, equals, value = (part.strip() for part in assignment.partition("="))
+        if not (key and equals):
+            raise UsageError(
+                f"{text!r}: {assignment!r} sets nothing", hint="write NAME:param=value,param=value"
+            )
+        if key in values:
+            raise UsageError(f"{text!r} sets {key} twice")
+        with _named(text):
+            values[key] = scheduler.space[key].parse(value)
+    with _named(text):
+        return scheduler.with_values(values)
+
+
+def _from_file(path: Path, lookup: Lookup) -> SchedulerConfig:
+    if path.is_dir():
+        path = path / BEST_NAME
+    content = load_config(path)
+    for key in content:
+        if key not in _FILE_KEYS:
+            raise UsageError(f"{path}: unknown key {key!r}", hint=nearest(key, _FILE_KEYS[:2]))
+    name, values = content.get("scheduler"), content.get("parameters") or {}
+    if not isinstance(name, str):
+        raise UsageError(f"{path}: 'scheduler' must name one, such as 'scheduler: fair'")
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: 'parameters' must map names to values")
+    if name == DEFAULT and not values:
+        return parse_scheduler(DEFAULT, lookup)
+    scheduler = lookup(name)
+    with _named(str(path)):
+        return scheduler.with_values(values)
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Name the text or file that a refused value stands in."""
+    try:
+        yield
+    except SpaceError as error:
+        raise SpaceError(f"{place}: {error}", hint=error.hint) from error

@@ -1,0 +1,319 @@
+"""Which schedulers are known, what does each release of them understand, and how are they called?
+
+One TOML file per scheduler in `data/` states its flags, the releases that had them, and which of
+them make sense to search. A user's own scheduler is registered from a file or from Python.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schedtuna.errors import UsageError, nearest
+from schedtuna.resources import resource_path
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.space import Constraint, ParameterSpec, ParameterType, ParameterValue, spell_value
+
+FlagKind = Literal["switch", "value", "boolean", "count"]
+
+
+class DatedDefault(BaseModel):
+    """A flag's default, from a release on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    since: str
+    value: str
+
+
+class Flag(BaseModel):
+    """One command-line flag of a scheduler.
+
+    Attributes:
+        flag: Its long name with dashes; the short one where it has no long one.
+        short: Its short name.
+        kind: `switch` takes no value, `boolean` takes true or false, `count` may be repeated.
+        since: First release that has it; empty: the first one known.
+        until: Last release that has it; empty: the newest one known.
+        deprecated: Accepted, but without effect or about to go.
+        defaults: What it is when it is not given, by release.
+        parameter: How to search it; None where that makes no sense.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flag: str
+    short: str = ""
+    kind: FlagKind
+    since: str = ""
+    until: str = ""
+    deprecated: bool = False
+    defaults: tuple[DatedDefault, ...] = ()
+    parameter: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its parameter."""
+        return str((self.parameter or {}).get("name", self.flag.lstrip("-").replace("-", "_")))
+
+    @property
+    def command_arg(self) -> str:
+        """How a value is put on the command line."""
+        return f"{self.flag}={{value}}" if self.kind == "boolean" else self.flag
+
+
+class Rename(BaseModel):
+    """A flag that goes on under another name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    old: str
+    new: str
+    since: str
+
+
+class OlderName(BaseModel):
+    """A parameter that older tools used, and what it means for the real binary.
+
+    Attributes:
+        name: The older name.
+        parameter: What it maps to.
+        min_value: Bounds of the older name's number.
+        max_value: As above.
+        when_true: What true means; without it the value is a number.
+        when_false: What false means.
+        reason: Why the older name is not the parameter's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    parameter: str
+    min_value: float | None = None
+    max_value: float | None = None
+    when_true: ParameterValue | None = None
+    when_false: ParameterValue | None = None
+    reason: str
+
+    def translate(self, value: Any) -> ParameterValue:
+        """Return the value of the real parameter.
+
+        Raises:
+            UsageError: The older name can't have meant this value.
+        """
+        if self.when_true is not None and self.when_false is not None:
+            if isinstance(value, bool):
+                return self.when_true if value else self.when_false
+            raise UsageError(f"{self.name}={value!r}: expected true or false; {self.reason}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise UsageError(f"{self.name}={value!r}: expected a number; {self.reason}")
+        low, high = self.min_value, self.max_value
+        if low is not None and high is not None and not low <= value <= high:
+            raise UsageError(f"{self.name}={value}: expected {low:g} to {high:g}")
+        return value
+
+
+class Entry(BaseModel):
+    """What is known of one scheduler.
+
+    Attributes:
+        name: Name of its binary.
+        summary: One sentence.
+        releases: Known ones, oldest first.
+        flags: Every flag that any of them has.
+        constraints: Rules between parameters.
+        traps: What to know before using it.
+        renames: Flags that changed their name.
+        older_names: Names that older tools used.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    summary: str = ""
+    releases: tuple[str, ...] = Field(min_length=1)
+    flags: tuple[Flag, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    traps: tuple[str, ...] = ()
+    renames: tuple[Rename, ...] = ()
+    older_names: tuple[OlderName, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file of `data/`."""
+        return cls.model_validate(tomllib.loads(path.read_text()))
+
+    def release(self, version: str | None = None) -> str:
+        """Return the known release that a version is, or the newest one that is not newer.
+
+        A version that is newer than all tagged releases counts as the newest tagged one: what it
+        really has, `probe` reads from the binary.
+        """
+        tagged = [release for release in self.releases if release != "HEAD"]
+        if version is None:
+            return tagged[-1]
+        if version in self.releases:
+            return version
+        older = [release for release in tagged if version_key(release) <= version_key(version)]
+        return older[-1] if older else tagged[0]
+
+    def flags_of(self, release: str) -> dict[str, Flag]:
+        """Return the flags that a known release has, by their long names."""
+        at = self.releases.index(release)
+        return {
+            flag.flag: flag
+            for flag in self.flags
+            if self._at(flag.since, 0) <= at <= self._at(flag.until, len(self.releases) - 1)
+        }
+
+    def _at(self, release: str, otherwise: int) -> int:
+        return self.releases.index(release) if release else otherwise
+
+    def default_of(self, flag: Flag, release: str) -> str | None:
+        """Return a flag's default in a release, as text; None where it has none."""
+        at = self.releases.index(release)
+        known = [dated.value for dated in flag.defaults if self.releases.index(dated.since) <= at]
+        return known[-1] if known else None
+
+    def config(self, version: str | None = None, *, binary: Path | None = None) -> SchedulerConfig:
+        """Return the scheduler with the parameters of a release; default: the newest tagged one."""
+        release = self.release(version)
+        flags = [flag for flag in self.flags_of(release).values() if flag.parameter and not flag.deprecated]
+        parameters = {flag.name: self._spec(flag, release) for flag in flags}
+        return SchedulerConfig(
+            name=self.name,
+            binary_path=binary,
+            parameters=parameters,
+            constraints=tuple(rule for rule in self.constraints if set(rule.names) <= set(parameters)),
+            description=self.summary,
+        )
+
+    def _spec(self, flag: Flag, release: str) -> ParameterSpec:
+        content = {"name": flag.name, "command_arg": flag.command_arg, **(flag.parameter or {})}
+        default = self.default_of(flag, release)
+        kind = content.get("type")
+        if default is not None and kind != ParameterType.LIST:
+            if kind in (ParameterType.INTEGER, ParameterType.FLOAT):
+                number = float(default)
+                content["default"] = int(number) if kind == ParameterType.INTEGER else number
+                # An older release's default may lie outside the bounds that suit the newest.
+                content["min_value"] = min(content["min_value"], content["default"])
+                content["max_value"] = max(content["max_value"], content["default"])
+            else:
+                content["default"] = default == "true" if kind == ParameterType.BOOLEAN else default
+        return ParameterSpec.model_validate(content)
+
+    def translate(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an assignment with older names replaced by the parameters they mean.
+
+        Raises:
+            UsageError: An older name with an impossible value, or beside what it maps to.
+        """
+        older = {row.name: row for row in self.older_names}
+        translated = {name: value for name, value in values.items() if name not in older}
+        for name, value in values.items():
+            if name in older:
+                row = older[name]
+                if row.parameter in translated:
+                    raise UsageError(f"{name} and {row.parameter} are the same parameter of {self.name}")
+                translated[row.parameter] = row.translate(value)
+        return translated
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Return what orders versions: ``1.0.9`` before ``1.0.10``."""
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """Return every scheduler that ships with its data, by name."""
+    folder = resource_path("scheduler/data")
+    return {entry.name: entry for entry in map(Entry.read, sorted(folder.glob("*.toml")))}
+
+
+_user_schedulers: dict[str, SchedulerConfig] = {}
+
+
+def register(scheduler: SchedulerConfig) -> None:
+    """Make a scheduler known by its name, in place of a shipped one of the same name."""
+    _user_schedulers[scheduler.name] = scheduler
+
+
+def names() -> Iterator[str]:
+    """Iterate over the names of all schedulers but the kernel's own."""
+    return iter(sorted({*entries(), *_user_schedulers}))
+
+
+def registered(name: str) -> SchedulerConfig:
+    """Return a scheduler with the parameters of its newest release.
+
+    Raises:
+        UsageError: No scheduler has this name.
+    """
+    if name in _user_schedulers:
+        return _user_schedulers[name]
+    if name in entries():
+        return entries()[name].config()
+    raise UsageError(f"unknown scheduler {name!r}", hint=nearest(name, ["fair", *names()]))
+
+
+def scheduler_from_mapping(content: Mapping[str, Any], *, place: str) -> SchedulerConfig:
+    """Return the scheduler that a user's file or dictionary defines.
+
+    Args:
+        content: `name`, and optionally `binary_path`, `description`, `constraints`, and `parameters`:
+            a mapping of names to `type`, `default`, `min_value`, `max_value`, `choices`, ...
+        place: What it was read from, for messages.
+
+    Raises:
+        UsageError: It defines no scheduler; the message says where.
+    """
+    known = ("name", "binary_path", "description", "parameters", "constraints")
+    for key in content:
+        if key not in known:
+            raise UsageError(f"{place}: unknown key {key!r}", hint=nearest(key, known))
+    parameters = content.get("parameters", {})
+    if not isinstance(parameters, Mapping):
+        raise UsageError(f"{place}: 'parameters' must map names to specifications")
+    try:
+        specs = {
+            name: ParameterSpec.model_validate({"name": name, **spec}) for name, spec in parameters.items()
+        }
+        scheduler = SchedulerConfig.model_validate({**content, "parameters": specs})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{place}: {where}: {first['msg']}") from None
+    except TypeError:
+        raise UsageError(f"{place}: each parameter must be a mapping with a type and a default") from None
+    scheduler.space.default()  # finds contradictory rules
+    return scheduler
+
+
+def command_line(scheduler: SchedulerConfig) -> list[str]:
+    """Return the arguments that set a scheduler's values: only those that differ from the defaults.
+
+    A parameter's `command_arg` is a flag; with `{value}` in it, a template.
+    """
+    arguments: list[str] = []
+    for name, value in scheduler.values.items():
+        spec = scheduler.parameters[name]
+        if not spec.command_arg:
+            continue
+        if "{value}" in spec.command_arg:
+            arguments.append(spec.command_arg.replace("{value}", spell_value(value)))
+        elif isinstance(value, bool):
+            arguments += [spec.command_arg] if value else []
+        elif isinstance(value, tuple):
+            arguments += [part for element in value for part in (spec.command_arg, str(element))]
+        elif spec.command_arg.startswith("--"):
+            arguments.append(f"{spec.command_arg}={value}")
+        else:
+            arguments += [spec.command_arg, str(value)]
+    return arguments

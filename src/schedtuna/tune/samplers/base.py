@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,8 @@ from typing import ClassVar
 import numpy as np
 
 from schedtuna.space import ParameterSpace, ParameterValue
+
+NR_SUGGESTIONS = 3  # assignments of earlier studies that are tried early
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Sampler(ABC):
 
     Args:
         space: What can be varied.
-        budget: How many runs the search may take, repeats included.
+        budget: How many runs it will be told in all, repeats and the default's included.
         rng: The only source of randomness.
     """
 
@@ -53,6 +56,7 @@ class Sampler(ABC):
         self.budget = budget
         self.rng = rng
         self.history: list[Observation] = []
+        self.suggestions: list[dict[str, ParameterValue]] = []
 
     @classmethod
     def options(cls) -> tuple[str, ...]:
@@ -72,6 +76,18 @@ class Sampler(ABC):
     def recommend(self) -> dict[str, ParameterValue]:
         """Return the assignment to confirm; the default where nothing looks better."""
 
+    def pretrain(self, observations: Sequence[Observation], *, epochs: int = 1) -> None:  # noqa: ARG002 - of learners
+        """Take in runs of other studies of the same space, before the first `ask`.
+
+        They say what to try early, and never count as runs of this study: nothing is recommended
+        for what it did elsewhere.
+        """
+        from schedtuna.tune.samplers.racing import rank  # builds on this module
+
+        ranked = [dict(c.values) for c in rank(self.space, observations) if c.eligible]
+        default = self.space.default()
+        self.suggestions += [values for values in ranked[:NR_SUGGESTIONS] if values != default]
+
     def training_metrics(self) -> dict[str, float]:
         """Numbers about the learner itself after the last `tell`, for plots; may be empty."""
         return {}
@@ -81,3 +97,6 @@ class Sampler(ABC):
 
     def load(self, path: Path) -> None:  # noqa: B027 - as above
         """Read a checkpoint that `save` wrote for the same space."""
+
+    def close(self) -> None:  # noqa: B027 - as above
+        """Close what is open; asking and telling end here."""

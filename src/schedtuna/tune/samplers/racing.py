@@ -147,12 +147,12 @@ class RacedSampler(Sampler):
     race_fraction: float = 0.4  # of the budget, its last part
 
     def ask(self) -> dict[str, ParameterValue]:
-        """Return the default, then a proposal, and in the last part a repeat that decides."""
+        """Return the default, then a suggestion or proposal, and in the last part a repeat that decides."""
         if not self.history:
             return self.space.default()
         if self.racing(len(self.history)):
             return race(self.space, self.history, self.rng)
-        return self.propose()
+        return self.suggestions.pop(0) if self.suggestions else self.propose()
 
     def racing(self, nr_told: int) -> bool:
         """Whether the run after `nr_told` runs belongs to the race."""

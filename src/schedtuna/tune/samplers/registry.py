@@ -39,6 +39,7 @@ _RL = ("torch", "stable_baselines3", "gymnasium")
 # In the order of a bake-off: cheap and plain ones first.
 SAMPLERS: dict[str, SamplerEntry] = {
     "random": SamplerEntry("random:RandomSampler", "random draws, then a race of the best"),
+    "gp": SamplerEntry("gp:GpSampler", "Gaussian process with a noise model, Thompson sampling"),
     "tpe": SamplerEntry("optuna_based:TpeSampler", "Optuna's TPE, then a race", "search", ("optuna",)),
 }
 

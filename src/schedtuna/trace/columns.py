@@ -2,8 +2,8 @@
 
 Rows are sorted by CPU, then by time, and what the rows before imply is left out:
 
-- `dt_low`, `dt_high`: nanoseconds since the CPU's previous row (its first row: since 0), the low
-  byte apart from the rest, as noise does not compress and keeps its neighbours from it;
+- `dt_low`, `dt_mid`, `dt_high`: nanoseconds since the CPU's previous row (its first row: since 0),
+  the two low bytes apart from the rest, as noise does not compress and keeps its neighbours from it;
 - `current`: the task on the CPU, XORed with the one that the CPU's last switch put there (mostly 0);
 - `subject`: the other task: who comes (SWITCH), wakes up, moves or is born;
 - `target_cpu`, `orig_cpu`: XORed with `cpu`;
@@ -29,6 +29,7 @@ COLUMN_TYPES: dict[str, str] = {
     "cpu": "u2",
     "type": "u1",
     "dt_low": "u1",
+    "dt_mid": "u1",
     "dt_high": "u8",
     "subject": "u4",
     "current": "u4",
@@ -66,7 +67,8 @@ def encode(events: EventArray) -> Columns:
         "cpu": rows["cpu"],
         "type": rows["type"],
         "dt_low": delta & 0xFF,
-        "dt_high": delta >> np.uint64(8),
+        "dt_mid": (delta >> np.uint64(8)) & 0xFF,
+        "dt_high": delta >> np.uint64(16),
         "subject": np.where(is_exec, subject ^ current, subject),
         "current": current ^ _expected(subject, previous_switch, always=True),
         "prev_state": rows["prev_state"],
@@ -99,7 +101,9 @@ def decode(columns: Mapping[str, npt.NDArray[Any]]) -> EventArray:
     prio = columns["prio"]
     current_prio = columns["current_prio"] ^ _expected(prio, previous_switch, always=is_switch)
     events = np.empty(len(kinds), EVENT_DTYPE)
-    events["timestamp_ns"] = _times(columns["dt_low"], columns["dt_high"], cpu_starts)
+    delta = (columns["dt_high"] << np.uint64(16)) | columns["dt_low"]
+    delta |= columns["dt_mid"].astype(np.uint64) << np.uint64(8)
+    events["timestamp_ns"] = _times(delta, cpu_starts)
     events["tid"] = np.where(current_is_tid, current, subject)
     events["other_tid"] = np.where(current_is_tid, subject, current)
     events["aux"] = columns["aux"]
@@ -113,14 +117,12 @@ def decode(columns: Mapping[str, npt.NDArray[Any]]) -> EventArray:
     return events
 
 
-def _times(
-    low: npt.NDArray[np.uint8], high: npt.NDArray[np.uint64], cpu_starts: npt.NDArray[np.intp]
-) -> npt.NDArray[np.uint64]:
+def _times(delta: npt.NDArray[np.uint64], cpu_starts: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
     """Sum the deltas up, anew for each CPU."""
-    total = np.cumsum((high << np.uint64(8)) | low, dtype=np.uint64)
-    before = np.concatenate([[np.uint64(0)], total[cpu_starts[1:] - 1]]) if len(cpu_starts) else total
-    lengths = np.diff(np.append(cpu_starts, len(low)))
-    return total - np.repeat(before, lengths)
+    total = np.cumsum(delta, dtype=np.uint64)
+    before = np.zeros(len(cpu_starts), np.uint64)
+    before[1:] = total[cpu_starts[1:] - 1]
+    return total - np.repeat(before, np.diff(np.append(cpu_starts, len(delta))))
 
 
 def _previous_switch(

@@ -1,0 +1,131 @@
+r"""Which states can a task be in, and what brings it from one to another?
+
+Everything that `intervals` knows of the scheduler is in the table below. A task's life is a
+sequence of steps, taken from the events that name it:
+
+    FORK           it exists, on no queue yet
+    WAKEUP_NEW     it is queued for the first time
+    IN             a CPU switches to it
+    OUT_*          a CPU switches away from it, because of what the suffix says (schema.PrevState)
+    WAKEUP         it is queued; nothing changes if it was queued, or ran
+    MIGRATE, EXIT  it changes queues; it begins to exit: the state stays
+
+    from \ step        FORK  WAKEUP_NEW    IN       OUT_*    WAKEUP          MIGRATE, EXIT
+    UNKNOWN            NEW   RUNNABLE_NEW  RUNNING  by OUT   RUNNABLE_WOKEN  same
+    NEW                NEW!  RUNNABLE_NEW  RUNNING  by OUT!  RUNNABLE_NEW    same
+    RUNNABLE_*         NEW!  RUNNABLE_NEW! RUNNING  by OUT!  same            same
+    THROTTLED          NEW!  RUNNABLE_NEW! RUNNING  by OUT!  same            same
+    RUNNING            NEW!  RUNNABLE_NEW! RUNNING! by OUT   same            same
+    SLEEPING ... IDLE  NEW!  RUNNABLE_NEW! RUNNING! by OUT!  RUNNABLE_WOKEN  same
+    DEAD               NEW   RUNNABLE_NEW  RUNNING  by OUT   RUNNABLE_WOKEN  same
+
+`!`: a step is missing in between (lost, or from before the trace). The new state is right all the
+same; the time since the step before becomes UNKNOWN. What follows DEAD is another task that was
+given the same tid.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from schedtuna.trace.schema import PrevState
+
+
+class TaskState(IntEnum):
+    """What a task does, or waits for."""
+
+    UNKNOWN = 0
+    RUNNING = 1
+    RUNNABLE_WOKEN = 2  # waits for a CPU since its wakeup
+    RUNNABLE_PREEMPTED = 3  # waits for a CPU since it was preempted, or yielded
+    RUNNABLE_NEW = 4  # waits for a CPU for the first time
+    THROTTLED = 5  # its cgroup used up its quota (ends when it runs again)
+    SLEEPING = 6
+    BLOCKED = 7
+    IO = 8
+    STOPPED = 9
+    IDLE = 10  # a kernel thread's sleep that counts for no load, or parked
+    NEW = 11
+    DEAD = 12
+
+
+RUNNABLE = (TaskState.RUNNABLE_WOKEN, TaskState.RUNNABLE_PREEMPTED, TaskState.RUNNABLE_NEW)
+_SLEEPS = (TaskState.SLEEPING, TaskState.BLOCKED, TaskState.IO, TaskState.STOPPED, TaskState.IDLE)
+
+# Steps: OUT_* are 0 to 8, as in PrevState.
+IN = 9
+WAKEUP = 10
+WAKEUP_NEW = 11
+FORK = 12
+EXIT = 13
+MIGRATE = 14
+RESUME = 16  # + a TaskState: not of the trace; the state in which an earlier part left the task
+NR_STEPS = RESUME + len(TaskState)
+
+AFTER_OUT = {
+    PrevState.PREEMPTED: TaskState.RUNNABLE_PREEMPTED,
+    PrevState.RUNNABLE: TaskState.RUNNABLE_PREEMPTED,
+    PrevState.SLEEPING: TaskState.SLEEPING,
+    PrevState.BLOCKED: TaskState.BLOCKED,
+    PrevState.IO: TaskState.IO,
+    PrevState.STOPPED: TaskState.STOPPED,
+    PrevState.DEAD: TaskState.DEAD,
+    PrevState.THROTTLED: TaskState.THROTTLED,
+    PrevState.IDLE: TaskState.IDLE,
+}
+
+# A task of which nothing is known: what its first step tells of the time before. DEAD: it was not.
+BEFORE_FIRST = np.full(NR_STEPS, TaskState.UNKNOWN, np.uint8)
+BEFORE_FIRST[[*PrevState, EXIT]] = TaskState.RUNNING
+BEFORE_FIRST[[FORK, WAKEUP_NEW]] = TaskState.DEAD
+
+
+def _transitions() -> npt.NDArray[np.uint8]:
+    table = np.zeros((len(TaskState), NR_STEPS), np.uint8)
+    for state in TaskState:
+        for reason, after in AFTER_OUT.items():
+            table[state, reason] = after
+        table[state, IN] = TaskState.RUNNING
+        table[state, WAKEUP] = state
+        table[state, WAKEUP_NEW] = TaskState.RUNNABLE_NEW
+        table[state, FORK] = TaskState.NEW
+        table[state, EXIT] = table[state, MIGRATE] = table[state, MIGRATE + 1] = state
+        table[state, RESUME : RESUME + len(TaskState)] = list(TaskState)
+    table[[*_SLEEPS, TaskState.UNKNOWN, TaskState.DEAD], WAKEUP] = TaskState.RUNNABLE_WOKEN
+    table[TaskState.NEW, WAKEUP] = TaskState.RUNNABLE_NEW
+    return table
+
+
+def _credible() -> npt.NDArray[np.bool_]:
+    table = np.ones((len(TaskState), NR_STEPS), np.bool_)
+    begun = [state for state in TaskState if state not in {TaskState.UNKNOWN, TaskState.DEAD}]
+    table[begun, FORK] = False
+    table[[state for state in begun if state != TaskState.NEW], WAKEUP_NEW] = False
+    table[[TaskState.RUNNING, *_SLEEPS], IN] = False
+    for state in begun:
+        if state != TaskState.RUNNING:
+            table[state, list(PrevState)] = False
+    return table
+
+
+def _births() -> npt.NDArray[np.bool_]:
+    table = np.zeros((len(TaskState), NR_STEPS), np.bool_)
+    table[:, [FORK, WAKEUP_NEW]] = True
+    table[TaskState.NEW, WAKEUP_NEW] = False
+    table[TaskState.DEAD] = TRANSITIONS[TaskState.DEAD] != TaskState.DEAD
+    return table
+
+
+# TRANSITIONS[state, step] is the state afterwards; CREDIBLE[state, step] is false for a `!`;
+# BIRTHS[state, step] is true where what follows is a task that was not there before.
+TRANSITIONS = _transitions()
+CREDIBLE = _credible()
+BIRTHS = _births()
+# Steps after which the state is the same whatever it was before: that state; others: NO_RESET.
+NO_RESET = 255
+RESETS = np.where(np.equal(TRANSITIONS, TRANSITIONS[0]).all(axis=0), TRANSITIONS[0], NO_RESET).astype(
+    np.uint8
+)

@@ -20,7 +20,9 @@ from schedtuna.errors import SchedtunaError
 
 # Command -> the question it answers, as `--help` shows it. A command lives in the module of its
 # name (`-` becomes `_`), which is imported only when it runs and defines `app`, a Typer.
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "doctor": "What can this machine do, what is missing, and may two results be compared?",
+}
 
 
 class LazyGroup(TyperGroup):

@@ -68,6 +68,21 @@ def read_cgroups(probe: Probe) -> CgroupLayout:
     return layout.model_copy(update={"cpu_quota": _cpu_quota(probe, layout)})
 
 
+def in_root_task_group(probe: Probe, layout: CgroupLayout) -> bool:
+    """Whether this process is scheduled beside all sessions, and not inside a CPU group.
+
+    Only there autogroups apply (kernel/sched/autogroup.c, `task_wants_autogroup`). A v2 group with
+    the cpu controller has a cpu.weight file, which the true root lacks.
+    """
+    if "cpu" in layout.v1_mounts:
+        return layout.own_v1_cpu in (None, "/")
+    if layout.v2_mount is None or layout.own_v2 is None:
+        return True
+    return not any(
+        probe.exists(f"{folder}/cpu.weight") for folder in _lineage(layout.v2_mount, layout.own_v2)
+    )
+
+
 def _version(v1_mounts: dict[str, str], v2_mount: str | None) -> str:
     if v1_mounts:
         return "hybrid" if v2_mount else "v1"

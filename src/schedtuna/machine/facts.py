@@ -118,7 +118,7 @@ def read_facts(probe: Probe) -> MachineFacts:
         microcode=_cpuinfo(probe).get("microcode"),
         topology=read_topology(probe.path("sys")),
         isolated_cpus=read_cpus(probe, "sys/devices/system/cpu/isolated"),
-        smt_control=probe.read("sys/devices/system/cpu/smt/control"),
+        smt_control=read_smt_control(probe),
         governors=read_governors(probe),
         turbo=read_turbo(probe),
         cpuidle=read_cpuidle(probe),
@@ -248,6 +248,35 @@ def read_memory_bytes(probe: Probe) -> int | None:
         if name == "MemTotal" and value.split():
             return int(value.split()[0]) * 1024
     return None
+
+
+def read_smt_control(probe: Probe) -> str | None:
+    """The kernel's SMT switch: on, off, forceoff, notsupported, notimplemented."""
+    return probe.read("sys/devices/system/cpu/smt/control")
+
+
+def mounted(probe: Probe, kind: str) -> bool:
+    """Whether a file system of this kind is mounted anywhere."""
+    lines = (probe.read("proc/self/mounts") or "").splitlines()
+    return any(line.split()[2:3] == [kind] for line in lines)
+
+
+def read_lockdown(probe: Probe) -> str | None:
+    """`none`, `integrity` or `confidentiality`; None where nothing tells it.
+
+    Without securityfs, the boot parameter and the configuration tell what is at least in force.
+    """
+    told = selected(probe.read("sys/kernel/security/lockdown"))
+    if told:
+        return told
+    for word in (probe.read("proc/cmdline") or "").split():
+        if word.startswith("lockdown="):
+            return word.partition("=")[2]
+    options = kernel_options(read_kernel_config(probe) or "")
+    for mode in ("confidentiality", "integrity"):
+        if f"CONFIG_LOCK_DOWN_KERNEL_FORCE_{mode.upper()}" in options:
+            return mode
+    return "none" if options and "CONFIG_SECURITY_LOCKDOWN_LSM" not in options else None
 
 
 def selected(text: str | None) -> str | None:

@@ -118,7 +118,7 @@ def _parse(file: Path, content: bytes) -> Manifest:
         value = json.loads(content)
     except json.JSONDecodeError as error:
         raise ConfigFileError(f"{file}, line {error.lineno}: not JSON: {error.msg}") from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, a number of 5000 digits, 10^5 brackets
         raise ConfigFileError(f"{file}: not JSON: {error}") from error
     version = value.get("format_version") if isinstance(value, dict) else None
     if version is None:

@@ -79,6 +79,13 @@ class Probe:
             return int(self.read(relative) or "")
         return None
 
+    def link(self, relative: str) -> str | None:
+        """What a symbolic link holds; None where there is none."""
+        try:
+            return str(self.path(relative).readlink())
+        except OSError:
+            return None
+
     def exists(self, relative: str) -> bool:
         """Whether a path exists as far as this user may see."""
         try:

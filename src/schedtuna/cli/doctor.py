@@ -1,0 +1,160 @@
+"""`schedtuna doctor`: what this machine can do, and whether two results may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schedtuna.cli.output import print_json
+
+if TYPE_CHECKING:
+    from schedtuna.machine.checks.finding import Finding
+    from schedtuna.machine.compare import Difference
+
+app = typer.Typer(add_completion=False)
+
+_COLOURS = {
+    "ok": "green",
+    "warning": "yellow",
+    "missing": "red",
+    "blocks": "red",
+    "warns": "yellow",
+    "info": "dim",
+}
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all facts.")] = False,
+    diff: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="A B",
+            help="Say whether two results may be compared, and why not. A, B: manifest.json, or a results "
+            "folder. Exit code 0: comparable, 1: not.",
+        ),
+    ] = None,
+) -> None:
+    """Show what this machine can do for a tuner, what is missing, what that costs, and how to get it."""
+    if diff is None:
+        _examine(as_json=as_json)
+    else:
+        _compare(*diff, as_json=as_json)
+
+
+def _examine(*, as_json: bool) -> None:
+    from schedtuna.kernel.slices import read_back_slice
+    from schedtuna.machine.checks import ABILITIES, GROUPS, judge_abilities, run_checks
+    from schedtuna.machine.manifest import build_manifest
+    from schedtuna.machine.probe import Calls, Probe
+
+    probe = Probe(calls=Calls(read_back_slice=read_back_slice))
+    findings = run_checks(probe)
+    abilities = judge_abilities(findings)
+    counts = dict.fromkeys(("ok", "warning", "missing"), 0)
+    for finding in findings.values():
+        counts[finding.status] += 1
+    if as_json:
+        grouped = {check.name: group for group, checks in GROUPS.items() for check in checks}
+        print_json(
+            {
+                "abilities": {name: asdict(finding) for name, finding in abilities.items()},
+                "checks": {
+                    name: {"group": grouped[name]} | asdict(finding) for name, finding in findings.items()
+                },
+                "counts": counts,
+                "manifest": build_manifest(probe=probe).model_dump(mode="json"),
+            }
+        )
+        return
+    rows: dict[str, list[tuple[str, Finding]]] = {
+        "What works here": [(ability.title, abilities[ability.name]) for ability in ABILITIES]
+    }
+    for group, checks in GROUPS.items():
+        rows[group] = [(check.title, findings[check.name]) for check in checks]
+    _print_findings(rows)
+    totals = f"{counts['ok']} ok, {counts['warning']} warnings, {counts['missing']} missing"
+    print(f"\n{totals}. `--json` gives every fact.")
+
+
+def _print_findings(groups: Mapping[str, list[tuple[str, Finding]]]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    table = _table()
+    for index, (group, rows) in enumerate(groups.items()):
+        table.add_row("", Text(("\n" if index else "") + group, style="bold"), "")
+        for title, finding in rows:
+            text = Text(finding.seen)
+            if finding.cost:
+                text.append(f"\ncosts: {finding.cost}")
+            if finding.get:
+                text.append(f"\nget: {finding.get}", style="cyan")
+            table.add_row(_status(finding.status), title, text)
+    Console(highlight=False).print(table)
+
+
+def _compare(a: Path, b: Path, *, as_json: bool) -> None:
+    from schedtuna.machine.compare import comparable, compare_manifests
+    from schedtuna.machine.manifest import load_manifest
+
+    differences = compare_manifests(load_manifest(a), load_manifest(b))
+    may = comparable(differences)
+    if as_json:
+        print_json(
+            {"a": str(a), "b": str(b), "comparable": may, "differences": [asdict(d) for d in differences]}
+        )
+    else:
+        _print_differences(differences)
+        print(_verdict(differences))
+    if not may:
+        raise typer.Exit(1)
+
+
+def _verdict(differences: list[Difference]) -> str:
+    blocking = [_shown(d.field) for d in differences if d.severity == "blocks"]
+    if blocking:
+        differ = "differs" if len(blocking) == 1 else "differ"
+        return f"These results may not be compared: {', '.join(blocking)} {differ}."
+    if any(d.severity == "warns" for d in differences):
+        return "These results may be compared, with the reservations above."
+    return "These results may be compared: the same machine, kernel, settings and programs."
+
+
+def _print_differences(differences: list[Difference]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    table = _table()
+    for difference in differences:
+        text = Text(f"A: {_shown(difference.a)}\nB: {_shown(difference.b)}\n")
+        text.append(difference.why, style="cyan")
+        table.add_row(_status(difference.severity), _shown(difference.field), text)
+    if differences:
+        Console(highlight=False).print(table)
+
+
+def _shown(value: Any, limit: int = 400) -> str:
+    text = "unknown or none" if value is None else str(value)
+    text = "".join(c if c.isprintable() else "?" for c in text)  # manifests come from anywhere
+    return text if len(text) <= limit else f"{text[:limit]} ..."
+
+
+def _table() -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(max_width=24, overflow="fold")
+    table.add_column(overflow="fold")
+    return table
+
+
+def _status(status: str) -> Any:
+    from rich.text import Text
+
+    return Text(status, style=_COLOURS[status])

@@ -1,0 +1,163 @@
+"""Which programs are installed: schedulers, loads, tools."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from schedtuna.machine import facts
+from schedtuna.machine.checks.finding import Check, Finding, missing, ok, warning
+from schedtuna.machine.checks.packages import Package, distribution, install_hint
+from schedtuna.machine.probe import Probe
+
+SCX_PATH_VARIABLE = "SCHEDTUNA_SCX_PATH"
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program that something needs.
+
+    Attributes:
+        commands: Names that it may have; the first is its own.
+        cost: What its absence costs.
+        package: Where it comes from.
+    """
+
+    commands: tuple[str, ...]
+    cost: str
+    package: Package
+
+
+TOOLS = (
+    Tool(("stress-ng",), "most loads of the bundled suite don't run", Package("stress-ng", "stress-ng")),
+    Tool(("sysbench",), "the suite's sysbench loads don't run", Package("sysbench", "sysbench")),
+    Tool(("hackbench",), "the suite's hackbench loads don't run", Package("rt-tests", "realtime-tests")),
+    Tool(
+        ("cyclictest",), "the suite's wakeup-latency loads don't run", Package("rt-tests", "realtime-tests")
+    ),
+    Tool(
+        ("schbench",),
+        "no schbench (request latency) as a load",
+        Package(otherwise="build it: https://github.com/masoncl/schbench"),
+    ),
+    Tool(
+        ("perf",),
+        "no `perf bench` as a load, no import of `perf sched` records",
+        Package("linux-perf", "perf", ubuntu="linux-tools-generic"),
+    ),
+    Tool(
+        ("pgbench",),
+        "no pgbench (PostgreSQL) as a load",
+        Package("postgresql", "postgresql-contrib", ubuntu="postgresql-contrib"),
+    ),
+    Tool(("wrk",), "no wrk (HTTP) as a load", Package("wrk", "wrk")),
+    Tool(
+        ("llama-bench",),
+        "no llama-bench (language models) as a load",
+        Package(fedora="llama-cpp", otherwise="build it: https://github.com/ggml-org/llama.cpp"),
+    ),
+    Tool(
+        ("qemu-system-{arch}", "qemu-kvm", "/usr/libexec/qemu-kvm"),
+        "no VM lab: other kernels and their schedulers can't be booted",
+        Package("qemu-system-{arch}", "qemu-kvm"),
+    ),
+    Tool(
+        ("clang",),
+        "BPF programs can't be built from source; installed wheels bring them built",
+        Package("clang", "clang"),
+    ),
+)
+# uname -m -> what QEMU's commands and Debian's packages call it, where that differs.
+_QEMU_COMMAND = {"aarch64": "aarch64", "armv7l": "arm", "ppc64le": "ppc64", "i686": "i386"}
+_QEMU_PACKAGE = {"x86_64": "x86", "aarch64": "arm", "armv7l": "arm", "ppc64le": "ppc", "riscv64": "misc"}
+
+
+def _check_tool(probe: Probe, tool: Tool) -> Finding:
+    machine = facts.read_architecture(probe)
+    names = [name.format(arch=_QEMU_COMMAND.get(machine, machine)) for name in tool.commands]
+    found = next(filter(None, (probe.which(name) for name in names)), None)
+    if found:
+        return ok(found, path=found)
+    package = Package(
+        debian=tool.package.debian.format(arch=_QEMU_PACKAGE.get(machine, "misc")),
+        fedora=tool.package.fedora,
+        ubuntu=tool.package.ubuntu,
+        otherwise=tool.package.otherwise,
+    )
+    return missing("not on PATH", tool.cost, install_hint(probe, package))
+
+
+def scx_binaries(probe: Probe) -> dict[str, str]:
+    """Name -> path of the installed sched_ext schedulers; SCHEDTUNA_SCX_PATH goes before PATH."""
+    folders = ":".join(
+        filter(None, (probe.environment.get(SCX_PATH_VARIABLE), probe.environment.get("PATH", os.defpath)))
+    )
+    found: dict[str, str] = {}
+    for folder in filter(None, folders.split(":")):
+        try:
+            paths = sorted(Path(folder).glob("scx_*"))
+        except OSError:
+            continue
+        for path in paths:
+            if path.name != "scx_loader" and path.is_file() and os.access(path, os.X_OK):
+                found.setdefault(path.name, str(path))
+    return found
+
+
+def check_scx(probe: Probe) -> Finding:
+    """Which sched_ext schedulers are installed."""
+    found = scx_binaries(probe)
+    if found:
+        return ok(", ".join(sorted(found)), paths=found)
+    if "fedora" in distribution(probe):
+        get = "dnf copr enable bieszczaders/kernel-cachyos-addons && dnf install scx-scheds"
+    elif "arch" in distribution(probe):
+        get = "pacman -S scx-scheds"
+    else:
+        get = f"build https://github.com/sched-ext/scx, and name its folder in {SCX_PATH_VARIABLE}"
+    return missing("none on PATH", "no scheduler but `fair` can be tuned on this machine", get)
+
+
+def check_kvm(probe: Probe) -> Finding:
+    """Whether virtual machines run at full speed."""
+    cost = "the VM lab emulates the processor: no timing means anything there"
+    if not probe.exists("dev/kvm"):
+        return missing("no /dev/kvm", cost, "load kvm_intel or kvm_amd; in a VM, allow nesting")
+    if not probe.writable("dev/kvm"):
+        return missing("/dev/kvm is not for this user", cost, "usermod -aG kvm USER, and log in again")
+    return ok("/dev/kvm")
+
+
+def check_gpu(probe: Probe) -> Finding:
+    """Whether GPUs can be described."""
+    gpus = facts.read_gpus(probe)
+    if gpus:
+        used = (
+            f"{gpu.name}"
+            + (f", {gpu.utilization_percent:g}% busy" if gpu.utilization_percent is not None else "")
+            for gpu in gpus
+        )
+        return ok("; ".join(used), gpus=[gpu.model_dump() for gpu in gpus])
+    if probe.which("nvidia-smi"):
+        return warning("nvidia-smi lists none", "GPUs are not in the manifest", "see `nvidia-smi`")
+    if probe.exists("proc/driver/nvidia/version"):
+        return missing(
+            "NVIDIA's driver is loaded, nvidia-smi is missing",
+            "GPUs are not in the manifest",
+            install_hint(probe, Package("nvidia-smi", "xorg-x11-drv-nvidia-cuda", ubuntu="nvidia-utils-550")),
+        )
+    return ok("no NVIDIA driver")
+
+
+def _row(tool: Tool) -> Check:
+    name = tool.commands[0].partition("-system")[0]
+    return Check(name.replace("-", "_"), name, lambda probe: _check_tool(probe, tool))
+
+
+CHECKS = (
+    Check("scx_schedulers", "scx_* schedulers", check_scx),
+    *(_row(tool) for tool in TOOLS),
+    Check("kvm", "KVM", check_kvm),
+    Check("gpu", "GPU", check_gpu),
+)

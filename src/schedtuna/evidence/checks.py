@@ -160,7 +160,7 @@ def positions(costs: FloatArray, slots: IntArray, effect: float) -> ShiftCheck:
     costs precision, never validity; the test takes it off when it is there.
     """
     finite = _without_effect(costs, slots, effect)
-    residuals = finite - np.median(finite, axis=1, keepdims=True)
+    residuals = finite - np.sort(finite, axis=1)[:, 1:2]
     q = position_q(normal_scores(np.round(residuals, 10)))
     medians = np.median(residuals, axis=0)
     p = math.exp(-q / 2)

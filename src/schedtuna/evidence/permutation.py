@@ -34,6 +34,7 @@ CLIP_SIGMAS = 0.7
 POSITION_Q = -2 * math.log(0.01)  # upper 1% of a chi-square with 2 degrees of freedom
 DECIMALS = 10  # differences of logarithms that agree to this many decimals are ties
 MAD_TO_SIGMA = 1.4826
+FAILED = 1e6  # beyond any logarithm of a measurement, and any multiple of a typical one
 
 
 def pair_sigma(values: FloatArray) -> float:
@@ -42,15 +43,16 @@ def pair_sigma(values: FloatArray) -> float:
     Args:
         values: Shape (n, 3); label-free, so a shift of one run per block inflates it.
     """
-    differences = np.abs(values - np.roll(values, 1, axis=1))
-    return float(np.median(differences)) * MAD_TO_SIGMA / math.sqrt(2)
+    differences = np.sort(np.abs(values - values[:, [1, 2, 0]]), axis=None)
+    middle = (differences[(len(differences) - 1) // 2] + differences[len(differences) // 2]) / 2
+    return float(middle) * MAD_TO_SIGMA / math.sqrt(2)
 
 
 def align(values: FloatArray) -> FloatArray:
     """Take the blocks' locations off, and the positions' where they differ. Sees no labels."""
-    residuals = values - np.median(values, axis=1, keepdims=True)
+    residuals = values - np.sort(values, axis=1)[:, 1:2]  # the median of three
     reach = CLIP_SIGMAS * pair_sigma(values)
-    residuals = residuals - np.clip(residuals, -reach, reach).mean(axis=1, keepdims=True)
+    residuals = residuals - np.minimum(np.maximum(residuals, -reach), reach).mean(axis=1, keepdims=True)
     residuals = np.round(residuals, DECIMALS)
     if position_q(normal_scores(residuals)) > POSITION_Q:
         residuals = np.round(residuals - np.median(residuals, axis=0), DECIMALS)
@@ -69,7 +71,14 @@ def _score_table(size: int) -> FloatArray:
 
 def double_midranks(values: FloatArray) -> IntArray:
     """Twice the rank from 1, ties sharing the mean; shape kept."""
-    _, inverse, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+    flat = values.ravel()
+    order = np.argsort(flat)
+    ordered = flat[order]
+    if (ordered[1:] != ordered[:-1]).all():
+        ranks = np.empty(values.size, dtype=np.int64)
+        ranks[order] = np.arange(2, 2 * values.size + 1, 2)
+        return ranks.reshape(values.shape)
+    _, inverse, counts = np.unique(flat, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray((2 * last - counts + 1)[inverse].reshape(values.shape), dtype=np.int64)
 
@@ -156,10 +165,24 @@ class Comparison:
         return float(np.nanmax(finite) - np.nanmin(finite)) * 1.01 + 1e-6
 
     def estimate(self) -> float:
-        """Hodges and Lehmann's estimate: the shift that leaves no excess."""
-        above = _last_true(lambda shift: self.excess(shift) > 1e-9, -self.span, self.span)
-        below = -_last_true(lambda shift: self.excess(-shift) < -1e-9, -self.span, self.span)
+        """Hodges and Lehmann's estimate: the shift that leaves no excess.
+
+        At least `span` in size where failures leave an excess under every shift.
+        """
+        tolerance = max(pair_sigma(self.shifted(0.0)) / 2000, 1e-9)
+        above = self._last(lambda shift: self.excess(shift) > 1e-9, tolerance)
+        if self.excess(above + 2 * tolerance) < -1e-9:
+            return above
+        below = self._last(lambda shift: self.excess(shift) > -1e-9, tolerance)
         return (above + below) / 2
+
+    def _last(self, holds: Callable[[float], bool], tolerance: float) -> float:
+        """Bisect for the end of the stretch, from -span on, where a monotone condition holds."""
+        low, high = -self.span, self.span
+        while high - low > tolerance:
+            middle = (low + high) / 2
+            low, high = (middle, high) if holds(middle) else (low, middle)
+        return (low + high) / 2
 
     def interval(self, p_bound: float, estimate: float, known: dict[float, Tails]) -> tuple[float, float]:
         """The shifts that neither tail rejects at p_bound; infinite where none is rejected.
@@ -205,16 +228,3 @@ class Comparison:
             else:
                 inner = middle
         return outside
-
-
-FAILED = 1e6  # beyond any logarithm of a measurement, and any multiple of a typical one
-
-
-def _last_true(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Bisect for the end of the stretch, from low on, where a monotone condition holds."""
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
-        if high - low < 1e-9:
-            break
-    return (low + high) / 2

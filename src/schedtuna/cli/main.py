@@ -21,6 +21,7 @@ from schedtuna.errors import SchedtunaError
 # Command -> the question it answers, as `--help` shows it. A command lives in the module of its
 # name (`-` becomes `_`), which is imported only when it runs and defines `app`, a Typer.
 COMMANDS: dict[str, str] = {
+    "apply": "Run a command under what a study proved.",
     "doctor": "What can this machine do, what is missing, and may two results be compared?",
 }
 

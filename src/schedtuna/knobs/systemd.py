@@ -1,0 +1,60 @@
+"""Settings as a systemd drop-in, for services that are to keep them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+
+from schedtuna.errors import UsageError
+from schedtuna.knobs.affinity import Affinity
+from schedtuna.knobs.base import Target
+from schedtuna.space import ParameterValue
+
+# Knob -> the directives of systemd.exec(5) and systemd.resource-control(5) that do the same.
+DIRECTIVES: dict[str, Callable[[ParameterValue], list[str]]] = {
+    "nice": lambda value: [f"Nice={value}"],
+    "policy": lambda value: [f"CPUSchedulingPolicy={value}"],
+    "timer_slack_us": lambda value: [f"TimerSlackNSec={value}us"],
+    "cpu_weight": lambda value: [f"CPUWeight={value}"],
+    "cpu_quota": lambda value: [f"CPUQuota={value}%"],
+    "affinity": lambda value: [f"CPUAffinity={_cpus(value)}"],
+    "cpuset": lambda value: [f"AllowedCPUs={_cpus(value)}"],
+}
+
+
+def _cpus(strategy: ParameterValue) -> str:
+    return ",".join(str(cpu) for cpu in Affinity().strategies(Target())[str(strategy)])
+
+
+def drop_in(values: Mapping[str, ParameterValue], command: Sequence[str], *, wrapper: Sequence[str]) -> str:
+    """Return the text of a drop-in such as ``/etc/systemd/system/NAME.service.d/schedtuna.conf``.
+
+    Where systemd has no directive for a knob, the service's command is started through the wrapper,
+    which applies everything.
+
+    Args:
+        values: The settings.
+        command: The service's own command.
+        wrapper: What runs a command under the settings: ``schedtuna apply FOLDER --``.
+
+    Raises:
+        UsageError: Only a wrapper could do it, and the service's command was not given.
+    """
+    lines = ["[Service]"]
+    others = [name for name in values if name not in DIRECTIVES]
+    if not others:
+        lines += [line for name, value in values.items() for line in DIRECTIVES[name](value)]
+        return "\n".join(lines) + "\n"
+    if not command:
+        raise UsageError(
+            f"systemd has no directive for {', '.join(others)}",
+            hint="give the service's command after `--`; the drop-in will start it through schedtuna",
+        )
+    lines.append(f"# systemd has no directive for {', '.join(others)}")
+    lines += ["ExecStart=", "ExecStart=" + " ".join(_quoted(part) for part in (*wrapper, *command))]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(part: str) -> str:
+    """Quote one word of ExecStart: as in a shell, and with systemd's own specifiers taken literally."""
+    return shlex.quote(part.replace("%", "%%").replace("$", "$$"))

@@ -1,0 +1,70 @@
+"""`schedtuna apply` as a user types it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SHOW = "import os; print(os.getpriority(0, 0), os.sched_getscheduler(0) == os.SCHED_BATCH)"
+
+
+@pytest.fixture
+def schedtuna(tmp_path):
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "schedtuna", *map(str, arguments)],
+            env={**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_the_command_runs_under_the_settings_and_its_exit_code_is_ours(schedtuna):
+    done = schedtuna("apply", "fair:nice=7,policy=batch", "--", sys.executable, "-c", SHOW + "; exit(3)")
+    assert (done.stdout.split(), done.returncode) == (["7", "True"], 3)
+
+
+def test_a_study_without_a_gain_changes_nothing(schedtuna, tmp_path):
+    best = {"scheduler": "fair", "parameters": {}, "verdict": "no_evidence", "command": ["true"]}
+    (tmp_path / "best_parameters.json").write_text(json.dumps(best))
+    done = schedtuna("apply", tmp_path, "--", sys.executable, "-c", SHOW)
+    assert done.stdout.split() == [str(os.getpriority(os.PRIO_PROCESS, 0)), "False"]
+    assert "default" in done.stderr
+
+
+def test_a_study_with_a_gain_is_applied(schedtuna, tmp_path):
+    best = {"scheduler": "fair", "parameters": {"nice": 4}, "verdict": "improved", "command": ["true"]}
+    (tmp_path / "best_parameters.json").write_text(json.dumps(best))
+    done = schedtuna("apply", tmp_path, "--", sys.executable, "-c", SHOW)
+    assert done.stdout.split()[0] == "4"
+
+
+def test_nothing_is_left_to_undo(schedtuna, tmp_path):
+    schedtuna("apply", "fair:nice=7", "--", "true")
+    done = schedtuna("apply", "fair:nice=6", "--", sys.executable, "-c", SHOW)
+    assert done.stdout.split()[0] == "6"
+    assert "killed" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["fair:nic=7", "--", "true"], 2, "did you mean nice"),
+        (["fair:nice=70", "--", "true"], 2, "out of bounds"),
+        (["fare:nice=7", "--", "true"], 2, "did you mean fair"),
+        (["no/such/study", "--", "true"], 2, "no/such/study"),
+        (["fair:nice=7", "--", "no-such-command"], 1, "no-such-command"),
+        (["fair:nice=7"], 2, "no command"),
+    ],
+)
+def test_bad_input_is_explained(schedtuna, arguments, code, words):
+    done = schedtuna("apply", *arguments)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

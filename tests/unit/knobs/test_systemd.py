@@ -1,0 +1,40 @@
+import configparser
+
+import pytest
+
+from schedtuna.errors import UsageError
+from schedtuna.knobs.systemd import drop_in
+
+WRAPPER = ["/usr/bin/schedtuna", "apply", "/srv/a study", "--"]
+
+
+def directives(text):
+    """Read a unit the way ini readers do; systemd's empty ExecStart= resets the list."""
+    parser = configparser.RawConfigParser(strict=False)
+    parser.optionxform = str
+    parser.read_string(text)
+    return dict(parser["Service"])
+
+
+def test_known_knobs_become_directives():
+    values = {"nice": 5, "policy": "batch", "timer_slack_us": 200, "cpu_weight": 300}
+    assert directives(drop_in(values, [], wrapper=WRAPPER)) == {
+        "Nice": "5",
+        "CPUSchedulingPolicy": "batch",
+        "TimerSlackNSec": "200us",
+        "CPUWeight": "300",
+    }
+
+
+def test_other_knobs_start_the_service_through_the_wrapper():
+    command = ["/srv/run", "--at", "100%", "$HOME x"]
+    text = drop_in({"slice_us": 500, "nice": 5}, command, wrapper=WRAPPER)
+    assert directives(text) == {
+        "ExecStart": "/usr/bin/schedtuna apply '/srv/a study' -- /srv/run --at 100%% '$$HOME x'"
+    }
+    assert "ExecStart=\n" in text
+
+
+def test_a_wrapper_needs_the_command():
+    with pytest.raises(UsageError, match="slice_us"):
+        drop_in({"slice_us": 500}, [], wrapper=WRAPPER)

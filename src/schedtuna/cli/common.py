@@ -12,7 +12,6 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -20,6 +19,7 @@ from typing import Annotated
 import typer
 
 from schedtuna.errors import UsageError
+from schedtuna.knobs.base import Scope
 
 CommandArgument = Annotated[
     list[str],
@@ -75,19 +75,8 @@ ResumeOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line of stdout.")]
-
-
-class ScopeName(StrEnum):
-    """What the scheduling knobs are turned on."""
-
-    TREE = "tree"
-    PID = "pid"
-    CGROUP = "cgroup"
-    MACHINE = "machine"
-
-
 ScopeOption = Annotated[
-    ScopeName | None,
+    Scope | None,
     typer.Option(
         "--scope",
         help="What is tuned: the command's process tree, a running service (its process or cgroup, with "

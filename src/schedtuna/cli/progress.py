@@ -1,0 +1,72 @@
+"""How far is a long command? A bar with an ETA on a terminal, a line now and then elsewhere; stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LINE_EVERY_S = 15.0  # where stderr is a file or a pipe
+
+
+class RunProgress:
+    """Progress over runs, on stderr.
+
+    Args:
+        title: What is being done, in a word or two.
+        total: How many runs there are; None where a time limit decides.
+    """
+
+    def __init__(self, title: str, total: int | None) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._title = title
+        self._last_line_s = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task(title, total=total, note="")
+
+    def update(self, done: int, total: int | None, *, note: str = "", title: str | None = None) -> None:
+        """Show that `done` of `total` runs have ended; the note says noise, best so far and the like."""
+        self._title = title or self._title
+        self._bar.update(self._task, description=self._title, completed=done, total=total, note=note)
+        now_s = time.monotonic()
+        if not self._console.is_terminal and now_s - self._last_line_s >= LINE_EVERY_S:
+            self._last_line_s = now_s
+            self.say(f"{self._title}: {done}/{'?' if total is None else total} runs  {note}".rstrip())
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._console.is_terminal:
+            self._console.print(text, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()

@@ -1,0 +1,348 @@
+"""Is candidate B better than A on this workload? Executes the design of `evidence` on a backend.
+
+Blocks of {A, A again, B} run in random order, each with its own workload seed; the study looks at
+its planned blocks and stops where a look decides. Orders and seeds follow from the study's seed
+alone, so a comparison that was interrupted anywhere continues exactly as planned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import numpy as np
+
+from schedtuna.backend.base import Backend, Trial, Validity
+from schedtuna.errors import MetricError, StudyError, UsageError, nearest
+from schedtuna.evidence.design import (
+    MAX_BLOCKS,
+    RUNS_PER_BLOCK,
+    Arm,
+    BlockPlan,
+    minimum_blocks,
+    plan_campaign,
+)
+from schedtuna.evidence.requirements import CONFIDENCE, Judgement, judge_requirement
+from schedtuna.evidence.sequential import Sequential
+from schedtuna.evidence.several import composite
+from schedtuna.evidence.verdict import DELTA, Block, Result, judge
+from schedtuna.experiment.comparison import Comparison, Ended
+from schedtuna.experiment.hope import require_hope
+from schedtuna.experiment.triallog import TrialLog, TrialRecord
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.covariates import invalid_reason
+from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Workload
+
+__all__ = ["CompareProgress", "Comparison", "Ended", "compare"]
+
+PHASE = "comparison"
+_STREAM = 3  # of the study's seed: the search has others
+_TIME_SLACK = 0.9  # the part of a time limit that is planned for: runs may get slower
+_MOST_BLOCKS = 400  # beyond, more time buys nothing worth knowing
+_DEFAULT_CHANCES = 6  # runs of A that may fail before B's merit is beside the point
+
+
+@dataclass(frozen=True)
+class CompareProgress:
+    """Where a comparison stands after a run.
+
+    Attributes:
+        done: Runs so far.
+        total: Runs if no look decides earlier.
+        record: The run that ended.
+        noise_cv: Spread of single runs, from the two default arms; None at first.
+        result: What a look found, if this run completed one; None otherwise.
+    """
+
+    done: int
+    total: int
+    record: TrialRecord
+    noise_cv: float | None
+    result: Result | None
+
+
+def compare(
+    backend: Backend,
+    workload: Workload,
+    a: SchedulerConfig,
+    b: SchedulerConfig,
+    *,
+    metrics: Sequence[MetricSpec],
+    log: TrialLog,
+    seed: int,
+    requirements: Sequence[Requirement] = (),
+    budget: int | None = None,
+    time_limit_s: float | None = None,
+    delta: float = DELTA,
+    settle_worse: bool = False,
+    phase: str = PHASE,
+    on_event: Callable[[CompareProgress], None] = lambda _event: None,
+) -> Comparison:
+    """Compare B with A, or continue where the log ends.
+
+    Args:
+        backend: Where runs are made; its trials must have the metrics.
+        workload: What runs.
+        a: The default.
+        b: The candidate.
+        metrics: What is optimised; several are decided as one composite.
+        log: Where runs are kept; those that it has are not repeated.
+        seed: Of the orders and of the workload's seeds.
+        requirements: Bounds that B must keep to count as improved.
+        budget: The most runs; default 81, or what the time limit has room for.
+        time_limit_s: Start no block after this many seconds. Without a budget the horizon follows
+            from the first block's duration, which is the same whichever arm ran when.
+        delta: The relative gain that matters.
+        settle_worse: Whether to go on until a loss of delta is excluded, too.
+        phase: Name of these runs in the log.
+        on_event: Told about every run.
+
+    Raises:
+        UsageError: The budget or the time can't carry a comparison.
+        StudyError: Nothing works: the first runs, or all of A's, failed; or the log has runs of
+            another design.
+        EvidenceError: Several metrics are combined and one is zero or negative.
+        KeyboardInterrupt: Before the first block was complete; later the last look is reported.
+    """
+    if not metrics:
+        raise UsageError("no metric to compare by", hint="name one with --metric")
+    horizon = _horizon(budget)
+    blocks = _Blocks(backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase)
+    study = _Study(
+        tuple(metrics),
+        horizon=horizon,
+        time_limit_s=time_limit_s,
+        delta=delta,
+        settle_worse=settle_worse,
+        on_event=on_event,
+    )
+    plans = plan_campaign(np.random.default_rng([seed, _STREAM]), horizon or _MOST_BLOCKS)
+    clock, ended = monotonic(), Ended.BUDGET
+    try:
+        for number, plan in enumerate(plans):
+            out_of_time = time_limit_s is not None and monotonic() - clock >= time_limit_s
+            if number and out_of_time and not blocks.is_begun(number):
+                ended = Ended.TIME
+                break
+            for record in blocks.run(number, plan):
+                study.add(record, plan)
+            if study.should_stop():
+                ended = Ended.BUDGET if study.is_complete() else Ended.DECIDED
+                break
+    except KeyboardInterrupt:
+        if not study.blocks:
+            raise
+        ended = Ended.INTERRUPTED
+    result = study.result()
+    return Comparison(
+        default=a.label(),
+        candidate=b.label(),
+        metrics=tuple(metrics),
+        result=result,
+        each=study.each(result.blocks),
+        requirements=study.judge(requirements, result.blocks),
+        records=tuple(study.records),
+        ended=ended,
+        warnings=tuple(_warnings(a, b, study.records)),
+    )
+
+
+class _Blocks:
+    """Runs the blocks' trials, or finds them in the log."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        workload: Workload,
+        schedulers: Mapping[Arm, SchedulerConfig],
+        log: TrialLog,
+        phase: str,
+    ) -> None:
+        self._backend = backend
+        self._workload = workload
+        self._schedulers = schedulers
+        self._log = log
+        self._phase = phase
+
+    def is_begun(self, number: int) -> bool:
+        """Whether an earlier session began this block."""
+        return self._log.find(self._phase, RUNS_PER_BLOCK * number) is not None
+
+    def run(self, number: int, plan: BlockPlan) -> Iterator[TrialRecord]:
+        """Yield the block's runs, each once it is in the log.
+
+        Raises:
+            StudyError: The log has another design's run in this place.
+        """
+        for index, arm in enumerate(plan.order, start=RUNS_PER_BLOCK * number):
+            record = self._log.find(self._phase, index)
+            if record is None:
+                trial = self._backend.run(self._workload, self._schedulers[arm], seed=plan.seed)
+                record = TrialRecord(phase=self._phase, index=index, block=number, arm=arm, trial=trial)
+                self._log.append(record)
+            elif record.arm != arm or record.trial.seed != plan.seed:
+                raise StudyError(
+                    f"{self._log.folder}: run {index} of {self._phase} was planned with another seed",
+                    hint="continue with the --seed that it was started with",
+                )
+            yield record
+
+
+class _Study:
+    """What the runs say so far; the horizon may have to wait for the first block's duration."""
+
+    def __init__(
+        self,
+        metrics: tuple[MetricSpec, ...],
+        *,
+        horizon: int | None,
+        time_limit_s: float | None,
+        delta: float,
+        settle_worse: bool,
+        on_event: Callable[[CompareProgress], None],
+    ) -> None:
+        self.records: list[TrialRecord] = []
+        self.blocks: list[Block] = []
+        self.trials: list[dict[Arm, Trial]] = []
+        self._metrics = metrics
+        self._horizon = horizon
+        self._time_limit_s = time_limit_s
+        self._delta = delta
+        self._settle_worse = settle_worse
+        self._on_event = on_event
+        self._direction = metrics[0].direction if len(metrics) == 1 else Direction.MIN
+        self._sequential: Sequential | None = None
+
+    def add(self, record: TrialRecord, plan: BlockPlan) -> None:
+        """Take a run in; the third of a block completes it."""
+        self.records.append(record)
+        runs = [r.trial for r in self.records]
+        require_hope(runs, len(runs) + 1)
+        found = None
+        if len(self.records) % RUNS_PER_BLOCK == 0:
+            found = self._complete(dict(zip(plan.order, runs[-RUNS_PER_BLOCK:], strict=True)), plan)
+        total = RUNS_PER_BLOCK * (self._horizon or MAX_BLOCKS)
+        self._on_event(CompareProgress(len(runs), total, record, _noise_cv(self.blocks), found))
+
+    def _complete(self, trials: dict[Arm, Trial], plan: BlockPlan) -> Result | None:
+        """Add a complete block; return what a look found, where this one made one due."""
+        if self._sequential is None:
+            self._horizon = self._horizon or _horizon_in(self._time_limit_s, trials)
+            self._sequential = Sequential(
+                self._direction,
+                max_blocks=self._horizon,
+                delta=self._delta,
+                settle_worse=self._settle_worse,
+            )
+        block = Block(plan.order, {arm: self._value(trial) for arm, trial in trials.items()})
+        self.trials.append(trials)
+        self.blocks.append(block)
+        _require_working_default(self.trials)
+        before = self._sequential.last_look
+        self._sequential.add(block)
+        return self._sequential.result() if self._sequential.last_look is not before else None
+
+    def _value(self, trial: Trial) -> float | None:
+        if len(self._metrics) > 1 and trial.validity is Validity.OK:
+            return composite(self._metrics, trial.metrics)
+        return _metric(trial, self._metrics[0].name)
+
+    def should_stop(self) -> bool:
+        """Whether a look decided, or the horizon is reached."""
+        return self._sequential is not None and self._sequential.should_stop()
+
+    def is_complete(self) -> bool:
+        """Whether the horizon is reached."""
+        return len(self.blocks) == self._horizon
+
+    def result(self) -> Result:
+        """What the last look found; the first block must be complete."""
+        assert self._sequential is not None
+        return self._sequential.result()
+
+    def each(self, counted: int) -> dict[str, Result]:
+        """What each of several metrics says by itself, over the blocks that count."""
+        if len(self._metrics) == 1:
+            return {}
+        results = {}
+        for spec in self._metrics:
+            blocks = [
+                Block(block.order, {arm: _metric(trial, spec.name) for arm, trial in trials.items()})
+                for block, trials in zip(self.blocks[:counted], self.trials, strict=False)
+            ]
+            results[spec.name] = judge(blocks, spec.direction, delta=self._delta)
+        return results
+
+    def judge(self, requirements: Sequence[Requirement], counted: int) -> tuple[Judgement, ...]:
+        """Judge the requirements on the candidate's runs, so that all hold at once with confidence."""
+        runs = [trials[Arm.B] for trials in self.trials[:counted]]
+        confidence = 1 - (1 - CONFIDENCE) / max(1, len(requirements))
+        return tuple(
+            judge_requirement(rule, [_metric(trial, rule.metric) for trial in runs], confidence=confidence)
+            for rule in requirements
+        )
+
+
+def _metric(trial: Trial, name: str) -> float | None:
+    if trial.validity is not Validity.OK:
+        return None
+    if name not in trial.metrics:
+        raise MetricError(f"the runs give no {name}: {nearest(name, trial.metrics)}")
+    return trial.metrics[name]
+
+
+def _horizon(budget: int | None) -> int | None:
+    """How many blocks a budget of runs has; None where it is not known yet."""
+    if budget is None:
+        return None
+    least = RUNS_PER_BLOCK * minimum_blocks()
+    if budget < least:
+        raise UsageError(
+            f"a budget of {budget} runs can't carry a comparison: expected at least {least}",
+            hint="81 runs find a gain of 5% on a machine with 5% noise",
+        )
+    return budget // RUNS_PER_BLOCK
+
+
+def _horizon_in(time_limit_s: float | None, first_block: Mapping[Arm, Trial]) -> int:
+    """How many blocks a time limit has room for, by the duration of the first one."""
+    if time_limit_s is None:
+        return MAX_BLOCKS
+    block_s = sum(trial.duration_s for trial in first_block.values())
+    possible = int(_TIME_SLACK * time_limit_s / max(block_s, 1e-3))
+    if possible < minimum_blocks():
+        needed_s = minimum_blocks() * block_s / _TIME_SLACK
+        raise UsageError(
+            f"{time_limit_s:.0f} s can't carry a comparison: {RUNS_PER_BLOCK} runs took {block_s:.1f} s",
+            hint=f"allow at least {math.ceil(needed_s)} s; four times as long makes sense",
+        )
+    return min(possible, _MOST_BLOCKS)
+
+
+def _require_working_default(trials: Sequence[Mapping[Arm, Trial]]) -> None:
+    runs = [block[arm] for block in trials for arm in (Arm.A, Arm.A2)]
+    if len(runs) >= _DEFAULT_CHANCES and all(run.validity is not Validity.OK for run in runs):
+        raise StudyError(
+            f"the default failed in each of its {len(runs)} runs: {runs[-1].reason}",
+            hint="make the command succeed under the default first",
+        )
+
+
+def _noise_cv(blocks: Sequence[Block]) -> float | None:
+    """Spread of single runs by the default's pairs, on the log scale; None where it can't be told."""
+    pairs = [(block.values[Arm.A], block.values[Arm.A2]) for block in blocks]
+    ratios = [math.log(x / y) for x, y in pairs if x is not None and y is not None and x > 0 and y > 0]
+    return math.sqrt(sum(r * r for r in ratios) / (2 * len(ratios))) if len(ratios) > 1 else None
+
+
+def _warnings(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRecord]) -> Iterator[str]:
+    if a.label() == b.label():
+        yield "Both sides are the same: whatever differs between them is noise."
+    disturbed = [reason for r in records if (reason := invalid_reason(r.trial.covariates))]
+    if disturbed:
+        yield (
+            f"{len(disturbed)} of {len(records)} runs were disturbed from outside, such as: {disturbed[0]}. "
+            "The verdict allows for that; a quieter machine would need fewer runs."
+        )

@@ -1,0 +1,186 @@
+"""What a comparison found: the verdict, the numbers behind it, and one sentence for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from schedtuna.evidence.requirements import Judgement, Outcome
+from schedtuna.evidence.verdict import Estimate, Result, Verdict
+from schedtuna.experiment.triallog import TrialRecord
+from schedtuna.workload.spec import Direction, MetricSpec
+
+COMPOSITE = "composite"
+
+
+class Ended(StrEnum):
+    """Why a comparison ended."""
+
+    DECIDED = "decided"
+    BUDGET = "budget"
+    TIME = "time"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A candidate against a default, on one workload.
+
+    Attributes:
+        default: What the default ran under, as `compare` reads it.
+        candidate: What the candidate ran under.
+        metrics: What was optimised. Of several, the verdict is on their composite: the weighted
+            geometric mean of their ratios, less is better.
+        result: What evidence says of the primary metric (or the composite).
+        each: Where there are several metrics: what each one says by itself, descriptive.
+        requirements: The bounds, judged on the candidate's runs.
+        records: Every run, in order; those of an unfinished block too.
+        ended: Why it ended.
+        warnings: What else a reader should know of the runs.
+    """
+
+    default: str
+    candidate: str
+    metrics: tuple[MetricSpec, ...]
+    result: Result
+    each: Mapping[str, Result]
+    requirements: tuple[Judgement, ...]
+    records: tuple[TrialRecord, ...]
+    ended: Ended
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict; `improved` only where every requirement is met, too."""
+        if self.result.verdict is Verdict.IMPROVED and self.unmet:
+            return Verdict.NO_EVIDENCE
+        return self.result.verdict
+
+    @property
+    def unmet(self) -> tuple[Judgement, ...]:
+        """The requirements that were not shown to hold."""
+        return tuple(judged for judged in self.requirements if judged.outcome is not Outcome.MET)
+
+    @property
+    def metric(self) -> str:
+        """Name of what the verdict is about."""
+        return self.metrics[0].name if len(self.metrics) == 1 else COMPOSITE
+
+    @property
+    def direction(self) -> Direction:
+        """Which way is better."""
+        return self.result.direction
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it: the verdict is the last look's."""
+        return self.ended is Ended.INTERRUPTED
+
+    @property
+    def nr_runs(self) -> int:
+        """How many runs it took, all arms and failures included."""
+        return len(self.records)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know, most important first."""
+        return (*self.warnings, *self.result.notes)
+
+    def with_warnings(self, warnings: Sequence[str]) -> Comparison:
+        """Return the same comparison with more to know."""
+        return replace(self, warnings=(*self.warnings, *warnings))
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers for programs; what is unbounded is None."""
+        numbers = self.result.to_dict()
+        summary = {
+            "metric": self.metric,
+            "direction": str(self.direction),
+            "default": self.default,
+            "candidate": self.candidate,
+            "verdict": str(self.verdict),
+            "effect": {**numbers["effect"], "pairs": self.result.pairs},
+            "aa": {name: numbers["aa"][name] for name in ("ratio", "ci95")},
+            "delta": self.result.delta,
+            "noise_cv": numbers["noise_cv"],
+            "runs_needed": self.result.runs_needed,
+            "ended": str(self.ended),
+            "requirements": [_judged(judged) for judged in self.requirements],
+            "notes": list(self.notes),
+        }
+        if self.each:
+            summary["metrics"] = {name: result.to_dict()["effect"] for name, result in self.each.items()}
+        return summary
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the runs, for a file."""
+        return {
+            **self.summary(),
+            "sentence": self.sentence(),
+            "evidence": self.result.to_dict(),
+            "nr_runs": self.nr_runs,
+        }
+
+    def sentence(self) -> str:
+        """Say the verdict in one sentence."""
+        result, delta = self.result, f"{self.result.delta:.0%}"
+        change = f"{self.metric} {_percent(result.effect.ratio)} {_interval(result.effect)}"
+        pairs = f"{result.pairs} pairs"
+        if self.verdict is Verdict.IMPROVED:
+            return f"{self.candidate} improves on {self.default}: {change}, {pairs}."
+        if self.verdict is Verdict.WORSE:
+            return f"{self.candidate} is worse than {self.default}: {change}, {pairs}."
+        if self.verdict is Verdict.TOO_NOISY:
+            if result.look == 0:
+                return f"Too few runs to say anything: {change} after {pairs} (nothing is decided yet)."
+            return (
+                f"Too noisy to tell {self.candidate} from {self.default}: {change}, {pairs}; "
+                f"about {result.runs_needed} runs would tell a gain of {delta}."
+            )
+        if self.unmet and result.verdict is Verdict.IMPROVED:
+            rules = ", ".join(_rule(judged) for judged in self.unmet)
+            return f"{self.candidate} is better ({change}), but does not keep what is required: {rules}."
+        if result.guard.blocked:
+            return (
+                f"No improvement: the typical run under {self.candidate} is better ({change}), "
+                "but its mean or its slow runs are worse."
+            )
+        return (
+            f"No evidence that {self.candidate} improves on {self.default}: {change}, {pairs}; "
+            f"a gain of {delta} or more is excluded."
+        )
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f}%" if math.isfinite(ratio) else "unbounded"
+
+
+def _interval(estimate: Estimate) -> str:
+    low, high = estimate.ci95
+    ends = (
+        _percent(low) if math.isfinite(low) and low > 0 else "-inf",
+        _percent(high) if math.isfinite(high) else "+inf",
+    )
+    return f"(95% interval {ends[0]} to {ends[1]})"
+
+
+def _rule(judged: Judgement) -> str:
+    rule = judged.requirement
+    state = "is missed" if judged.outcome is Outcome.NOT_MET else "is not certain"
+    return f"{rule.metric}{rule.operator}{rule.bound:g} {state} (median {judged.estimate:.4g})"
+
+
+def _judged(judged: Judgement) -> dict[str, Any]:
+    def finite(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    rule = judged.requirement
+    return {
+        "requirement": f"{rule.metric}{rule.operator}{rule.bound:g}",
+        "outcome": str(judged.outcome),
+        "estimate": finite(judged.estimate),
+        "interval": [finite(end) for end in judged.interval],
+    }

@@ -1,0 +1,141 @@
+"""A variability study as CSV: one row per run, or one row per metric; either can be read back."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from schedtuna.backend.base import Trial, Validity
+from schedtuna.errors import ConfigFileError
+from schedtuna.experiment.variability import Spread, describe, describe_trials
+
+RUN_COLUMNS = ("run", "host", "cpus", "seed", "started_at", "validity")
+Line = tuple[int, dict[str, str]]  # its number in the file, and its cells by column
+_SPREAD_COLUMNS = tuple(field.name for field in fields(Spread))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one machine's runs looked like.
+
+    Attributes:
+        host: Name of the machine.
+        nr_cpus: Its online CPUs.
+        spreads: One per metric.
+    """
+
+    host: str
+    nr_cpus: int
+    spreads: tuple[Spread, ...]
+
+    @classmethod
+    def of(cls, trials: Iterable[Trial], *, host: str, nr_cpus: int) -> Sample:
+        """Describe trials."""
+        return cls(host, nr_cpus, tuple(describe_trials(trials, nr_cpus=nr_cpus)))
+
+
+def write_runs(path: Path, trials: Sequence[Trial], *, host: str, nr_cpus: int) -> None:
+    """Write one row per run, its metrics and covariates as columns."""
+    rows = [
+        {
+            "run": number,
+            "host": host,
+            "cpus": nr_cpus,
+            "seed": trial.seed,
+            "started_at": trial.started_at,
+            "validity": str(trial.validity),
+            **trial.metrics,
+            **trial.covariates,
+        }
+        for number, trial in enumerate(trials, start=1)
+    ]
+    _write(path, RUN_COLUMNS, rows)
+
+
+def write_summary(path: Path, sample: Sample) -> None:
+    """Write one row per metric."""
+    rows = [{**spread.as_row(), "host": sample.host, "cpus": sample.nr_cpus} for spread in sample.spreads]
+    _write(path, (*_SPREAD_COLUMNS, "host", "cpus"), rows)
+
+
+def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_sample(path: Path) -> Sample:
+    """Read the runs (or the summary) that a study on this or another machine wrote.
+
+    Raises:
+        ConfigFileError: The file can't be read, or is neither; the message names the line.
+    """
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or ())
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigFileError(f"can't read {path}: {error}") from None
+    if {"run", "validity", "cpus"} <= set(columns):
+        parse = _describe_runs
+    elif {*_SPREAD_COLUMNS, "cpus"} <= set(columns):
+        parse = _parse_summary
+    else:
+        raise ConfigFileError(
+            f"{path} is no table of a variability study: its columns are {', '.join(columns) or 'missing'}",
+            hint="name a runs.csv that `schedtuna variability` wrote",
+        )
+    if not rows:
+        raise ConfigFileError(f"{path} has no rows")
+    host = rows[0][1].get("host") or path.stem
+    return Sample(host, _cpus(path, rows), tuple(parse(path, rows)))
+
+
+def _cpus(path: Path, rows: Sequence[Line]) -> int:
+    line, first = rows[0]
+    nr_cpus = int(_number(path, line, "cpus", first["cpus"]))
+    if nr_cpus < 1:
+        raise ConfigFileError(f"{path}, line {line}: cpus is {nr_cpus}, expected at least 1")
+    return nr_cpus
+
+
+def _describe_runs(path: Path, rows: Sequence[Line]) -> list[Spread]:
+    nr_cpus = _cpus(path, rows)
+    values: dict[str, list[float]] = {}
+    for line, row in rows:
+        if row["validity"] != Validity.OK:
+            continue
+        for name, text in row.items():
+            if name is not None and name not in RUN_COLUMNS and text:
+                values.setdefault(name, []).append(_number(path, line, name, text))
+    return [describe(name, column, nr_cpus=nr_cpus) for name, column in values.items()]
+
+
+def _parse_summary(path: Path, rows: Sequence[Line]) -> list[Spread]:
+    spreads = []
+    for line, row in rows:
+        numbers = {
+            name: _number(path, line, name, row[name]) if row[name] else math.nan
+            for name in _SPREAD_COLUMNS
+            if name not in ("metric", "runs")
+        }
+        runs = int(_number(path, line, "runs", row["runs"]))
+        spreads.append(Spread(metric=row["metric"], runs=runs, **numbers))
+    return spreads
+
+
+def _number(path: Path, line: int, column: str, text: str | None) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigFileError(f"{path}, line {line}: {column} is {text!r}, expected a number")
+    return value

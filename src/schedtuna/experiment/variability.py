@@ -1,0 +1,132 @@
+"""How much does a command vary from run to run? Repeats it under one scheduler and describes the spread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from time import monotonic
+
+import numpy as np
+
+from schedtuna.backend.base import Backend, Trial, Validity
+from schedtuna.experiment.hope import require_hope
+from schedtuna.experiment.triallog import TrialLog, TrialRecord
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.spec import Workload
+
+PHASE = "variability"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How one metric varied.
+
+    Attributes:
+        metric: Its name.
+        runs: How many runs have it.
+        mean: Arithmetic mean.
+        per_core_mean: Mean over the number of online CPUs: for what adds up over CPUs, such as
+            throughput and CPU time.
+        sd: Standard deviation with n - 1; nan for a single run.
+        cv: Coefficient of variation: sd over the mean's size; nan where the mean is 0.
+        minimum: Smallest.
+        q1: First quartile (linear interpolation, like the others).
+        median: Second quartile.
+        q3: Third quartile.
+        maximum: Largest.
+    """
+
+    metric: str
+    runs: int
+    mean: float
+    per_core_mean: float
+    sd: float
+    cv: float
+    minimum: float
+    q1: float
+    median: float
+    q3: float
+    maximum: float
+
+    def as_row(self) -> dict[str, str | int | float | None]:
+        """Return the columns by name; what does not exist is None."""
+        return {
+            name: None if isinstance(value, float) and math.isnan(value) else value
+            for name, value in asdict(self).items()
+        }
+
+
+def describe(metric: str, values: Sequence[float], *, nr_cpus: int) -> Spread:
+    """Describe one metric's values, in any order; at least one."""
+    array = np.asarray(values, dtype=float)
+    mean = float(array.mean())
+    sd = float(array.std(ddof=1)) if len(array) > 1 else math.nan
+    q0, q1, q2, q3, q4 = (float(q) for q in np.quantile(array, [0, 0.25, 0.5, 0.75, 1]))
+    return Spread(
+        metric=metric,
+        runs=len(array),
+        mean=mean,
+        per_core_mean=mean / nr_cpus,
+        sd=sd,
+        cv=sd / abs(mean) if mean else math.nan,
+        minimum=q0,
+        q1=q1,
+        median=q2,
+        q3=q3,
+        maximum=q4,
+    )
+
+
+def describe_trials(trials: Iterable[Trial], *, nr_cpus: int) -> list[Spread]:
+    """Describe every metric, then every covariate, of the trials that are ok."""
+    ok = [trial for trial in trials if trial.validity is Validity.OK]
+    rows = [dict(trial.metrics) for trial in ok], [dict(trial.covariates) for trial in ok]
+    return [
+        describe(name, [row[name] for row in table if name in row], nr_cpus=nr_cpus)
+        for table in rows
+        for name in dict.fromkeys(name for row in table for name in row)
+    ]
+
+
+def run_variability(
+    backend: Backend,
+    workload: Workload,
+    scheduler: SchedulerConfig,
+    *,
+    runs: int,
+    seed: int,
+    log: TrialLog,
+    time_limit_s: float | None = None,
+    on_event: Callable[[TrialRecord], None] = lambda _record: None,
+) -> list[Trial]:
+    """Run a command again and again; each run has its own workload seed.
+
+    Args:
+        backend: Where it runs.
+        workload: What runs.
+        scheduler: Under what.
+        runs: How often.
+        seed: Of the workload's seeds.
+        log: Where runs are kept; those that it has are not repeated.
+        time_limit_s: Start no run after this many seconds.
+        on_event: Told about every run.
+
+    Raises:
+        StudyError: The first runs all failed.
+    """
+    deadline = math.inf if time_limit_s is None else monotonic() + time_limit_s
+    trials: list[Trial] = []
+    for index in range(runs):
+        record = log.find(PHASE, index)
+        if record is None:
+            if trials and monotonic() >= deadline:
+                break
+            run_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+            trial = backend.run(workload, scheduler, seed=run_seed)
+            record = TrialRecord(phase=PHASE, index=index, trial=trial)
+            log.append(record)
+        trials.append(record.trial)
+        on_event(record)
+        require_hope(trials, runs)
+    return trials

@@ -1,0 +1,273 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schedtuna.backend.base import Trial, Validity
+from schedtuna.errors import EvidenceError, MetricError, StudyError, UsageError
+from schedtuna.experiment.compare import CompareProgress, Comparison, Ended, compare
+from schedtuna.experiment.triallog import LOG_NAME, TrialLog, read_trials
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Workload
+
+WORKLOAD = Workload(argv=("true",))
+DEFAULT = SchedulerConfig(name="default")
+CANDIDATE = SchedulerConfig(name="fair", values={"nice": 5})
+TIME = MetricSpec(name="wall_time_s", direction=Direction.MIN)
+RPS = MetricSpec(name="rps", direction=Direction.MAX)
+
+
+class Simulated:
+    """Runs whose wall time is lognormal, and `factor` times as long under the candidate."""
+
+    name = "simulated"
+
+    def __init__(self, factor=1.0, *, cv=0.05, seed=1, interrupt_at=None, fails=lambda number, values: False):
+        self.factor = factor
+        self.cv = cv
+        self.rng = np.random.default_rng(seed)
+        self.interrupt_at = interrupt_at
+        self.fails = fails
+        self.runs: list[tuple[bool, int]] = []
+
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+        if self.interrupt_at == len(self.runs):
+            raise KeyboardInterrupt
+        number = len(self.runs)
+        self.runs.append((bool(scheduler.values), seed))
+        noise = math.exp(self.cv * float(self.rng.standard_normal()))
+        if self.fails(number, scheduler.values):
+            return Trial(
+                scheduler=scheduler.name,
+                values=scheduler.values,
+                seed=seed,
+                validity=Validity.FAILED,
+                reason="the command exited with code 7",
+                output_tail="boom",
+                duration_s=1.0,
+            )
+        wall_time_s = 2.0 * noise * (self.factor if scheduler.values else 1.0)
+        return Trial(
+            scheduler=scheduler.name,
+            values=scheduler.values,
+            seed=seed,
+            metrics={"wall_time_s": wall_time_s, "rps": 100 / wall_time_s, "zero": 0.0},
+            duration_s=wall_time_s,
+        )
+
+
+def study(folder: Path, backend: Simulated, **options) -> Comparison:
+    with TrialLog(folder, {"workload": "w"}) as log:
+        return compare(
+            backend,
+            WORKLOAD,
+            options.pop("a", DEFAULT),
+            options.pop("b", CANDIDATE),
+            metrics=options.pop("metrics", [TIME]),
+            seed=options.pop("seed", 7),
+            log=log,
+            **options,
+        )
+
+
+@pytest.mark.parametrize(("metric", "direction"), [(TIME, "min"), (RPS, "max")])
+def test_a_large_gain_is_found_early(tmp_path, metric, direction):
+    backend = Simulated(0.8)
+    found = study(tmp_path, backend, metrics=[metric])
+    assert found.verdict == "improved"
+    assert found.ended is Ended.DECIDED
+    assert found.nr_runs == len(backend.runs) < 81
+    truth = 0.8 if direction == "min" else 1 / 0.8
+    low, high = found.result.effect.ci95
+    assert low <= truth <= high
+    assert found.summary()["direction"] == direction
+    assert found.candidate == "fair:nice=5"
+    assert "improves on default" in found.sentence()
+
+
+def test_a_loss_is_worse(tmp_path):
+    assert study(tmp_path, Simulated(1.25)).verdict == "worse"
+
+
+def test_without_noise_equal_schedulers_have_no_evidence(tmp_path):
+    found = study(tmp_path, Simulated(1.0, cv=0.003))
+    assert found.verdict == "no_evidence"
+    assert "a gain of 3% or more is excluded" in found.sentence()
+
+
+def test_too_much_noise_says_how_many_runs_it_would_take(tmp_path):
+    found = study(tmp_path, Simulated(1.0, cv=0.4), budget=30)
+    assert found.verdict == "too_noisy"
+    assert found.ended is Ended.BUDGET
+    assert found.nr_runs == 30
+    assert found.result.runs_needed is not None and found.result.runs_needed > 30
+    assert f"about {found.result.runs_needed} runs" in found.sentence()
+
+
+def test_blocks_share_a_seed_and_hold_each_arm_once(tmp_path):
+    backend = Simulated(cv=0.4)
+    study(tmp_path, backend, budget=60)
+    blocks = [backend.runs[at : at + 3] for at in range(0, 60, 3)]
+    assert all(len({seed for _, seed in block}) == 1 for block in blocks)
+    assert len({block[0][1] for block in blocks}) == 20
+    assert all(sum(candidate for candidate, _ in block) == 1 for block in blocks)
+    assert len({[c for c, _ in block].index(True) for block in blocks}) == 3  # orders differ
+
+
+def test_an_interrupted_comparison_continues_exactly(tmp_path):
+    whole = Simulated(cv=0.4)
+    expected = study(tmp_path / "whole", whole, budget=36)
+    runs: list[tuple[bool, int]] = []
+    for session in range(20):
+        backend = Simulated(cv=0.4, interrupt_at=4)
+        backend.rng = np.random.default_rng(1)
+        backend.rng.standard_normal(len(runs))  # the noise goes on where it was
+        try:
+            found = study(tmp_path / "parts", backend, budget=36)
+        except KeyboardInterrupt:
+            assert session == 0  # before the first block was complete
+        runs += backend.runs
+        if len(runs) == 36:
+            break
+    assert runs == whole.runs
+    assert found.summary() == expected.summary()
+    assert read_trials(tmp_path / "parts")[1] == read_trials(tmp_path / "whole")[1]
+
+
+def test_an_interruption_reports_the_last_look(tmp_path):
+    found = study(tmp_path, Simulated(0.8, interrupt_at=10), budget=81, seed=3)
+    assert found.interrupted
+    assert found.nr_runs == 10
+    assert found.verdict == "too_noisy"  # no look was due after three blocks
+    assert "nothing is decided yet" in found.sentence()
+    assert len(read_trials(tmp_path)[1]) == 10
+
+
+def test_an_interruption_before_the_first_block_keeps_the_runs(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path, Simulated(interrupt_at=2))
+    assert len(read_trials(tmp_path)[1]) == 2
+
+
+def test_a_log_of_another_seed_is_refused(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        study(tmp_path, Simulated(interrupt_at=2), seed=1)
+    with pytest.raises(StudyError, match="another seed"):
+        study(tmp_path, Simulated(), seed=2)
+
+
+def test_a_time_limit_plans_the_horizon_and_starts_no_block_after_it(tmp_path):
+    found = study(tmp_path, Simulated(cv=0.4), time_limit_s=60.0)
+    assert found.ended is Ended.BUDGET
+    assert 12 <= found.nr_runs <= 0.9 * 60 / 2.0 + 20  # the first block's noise sets the horizon
+
+
+def test_a_time_limit_of_no_use_says_what_would_do(tmp_path):
+    with pytest.raises(UsageError, match="can't carry a comparison: 3 runs took") as caught:
+        study(tmp_path, Simulated(), time_limit_s=10.0)
+    assert "allow at least" in str(caught.value.hint)
+
+
+def test_time_that_is_up_ends_between_blocks(tmp_path):
+    found = study(tmp_path, Simulated(), time_limit_s=0.0, budget=30)
+    assert found.ended is Ended.TIME
+    assert found.nr_runs == 3
+    assert found.verdict == "too_noisy"
+
+
+@pytest.mark.parametrize("budget", [0, 3, 11, -5])
+def test_a_budget_that_can_decide_nothing_is_refused_before_the_first_run(tmp_path, budget):
+    backend = Simulated()
+    with pytest.raises(UsageError, match="expected at least 12"):
+        study(tmp_path, backend, budget=budget)
+    assert backend.runs == []
+
+
+def test_progress_counts_every_run_and_tells_of_looks(tmp_path):
+    events: list[CompareProgress] = []
+    found = study(tmp_path, Simulated(cv=0.4), budget=40, on_event=events.append)
+    assert [event.done for event in events] == list(range(1, 40))
+    assert events[-1].total == 39
+    assert events[-1].result == found.result
+    noise = events[-1].noise_cv
+    assert noise is not None and 0.2 < noise < 0.8
+
+
+def test_a_candidate_that_never_works_is_worse(tmp_path):
+    found = study(tmp_path, Simulated(fails=lambda _, values: bool(values)))
+    assert found.verdict == "worse"
+    assert any("Failed or timed-out" in note for note in found.notes)
+    assert "unbounded" not in str(found.summary()["effect"])
+
+
+def test_nothing_that_works_ends_with_the_reason_and_the_output(tmp_path):
+    backend = Simulated(fails=lambda *_: True)
+    with pytest.raises(StudyError, match=r"none of the first 3 runs succeeded: .* code 7\n.*\nboom"):
+        study(tmp_path, backend)
+    assert len(backend.runs) == 3
+
+
+def test_a_default_that_never_works_is_no_baseline(tmp_path):
+    with pytest.raises(StudyError, match="the default failed in each of its 6 runs"):
+        study(tmp_path, Simulated(fails=lambda _, values: not values))
+
+
+def test_a_gain_that_breaks_a_requirement_is_no_improvement(tmp_path):
+    rule = Requirement(metric="rps", operator=">=", bound=1000)
+    found = study(tmp_path, Simulated(0.8), requirements=[rule])
+    assert found.result.verdict == "improved"
+    assert found.verdict == "no_evidence"
+    assert "does not keep what is required: rps>=1000 is missed" in found.sentence()
+    assert found.summary()["requirements"][0]["outcome"] == "not_met"
+
+
+def test_a_gain_that_keeps_its_requirements_is_an_improvement(tmp_path):
+    rule = Requirement(metric="rps", operator=">=", bound=10)
+    assert study(tmp_path, Simulated(0.8), requirements=[rule]).verdict == "improved"
+
+
+def test_several_metrics_are_decided_together(tmp_path):
+    both = [TIME, RPS.model_copy(update={"weight": 3.0})]
+    found = study(tmp_path, Simulated(0.8), metrics=both)
+    assert found.verdict == "improved"
+    assert found.metric == "composite"
+    assert found.result.effect.ratio == pytest.approx(0.8, rel=0.1)
+    assert found.each["rps"].effect.ratio == pytest.approx(1 / found.each["wall_time_s"].effect.ratio)
+
+
+def test_a_zero_among_several_metrics_says_what_to_do(tmp_path):
+    zero = MetricSpec(name="zero", direction=Direction.MIN)
+    with pytest.raises(EvidenceError, match="above zero"):
+        study(tmp_path, Simulated(), metrics=[TIME, zero])
+
+
+def test_a_metric_that_no_run_has_names_those_it_has(tmp_path):
+    with pytest.raises(MetricError, match="did you mean wall_time_s"):
+        study(tmp_path, Simulated(), metrics=[MetricSpec(name="wal_time_s", direction=Direction.MIN)])
+
+
+def test_comparing_a_thing_with_itself_says_so(tmp_path):
+    found = study(tmp_path, Simulated(), b=DEFAULT, budget=18)
+    assert "Both sides are the same" in found.notes[0]
+    assert found.verdict != "worse"
+
+
+def test_disturbed_runs_are_told(tmp_path):
+    backend = Simulated()
+    run = backend.run
+
+    def stolen(workload, scheduler, *, seed):
+        return run(workload, scheduler, seed=seed).model_copy(update={"covariates": {"steal_fraction": 0.4}})
+
+    backend.run = stolen  # type: ignore[method-assign]
+    found = study(tmp_path, backend, budget=18)
+    assert "runs were disturbed from outside, such as: steal_fraction: 40%" in found.notes[0]
+
+
+def test_the_log_is_enough_to_tell_who_ran_where(tmp_path):
+    study(tmp_path, Simulated(cv=0.4), budget=12)
+    records = read_trials(tmp_path)[1]
+    assert [record.block for record in records] == [n // 3 for n in range(12)]
+    assert all((record.arm == "candidate") == bool(record.trial.values) for record in records)
+    assert (tmp_path / LOG_NAME).stat().st_size > 0

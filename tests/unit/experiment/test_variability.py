@@ -1,0 +1,97 @@
+import math
+import statistics
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from schedtuna.backend.base import Trial, Validity
+from schedtuna.errors import StudyError
+from schedtuna.experiment.triallog import TrialLog
+from schedtuna.experiment.variability import describe, describe_trials, run_variability
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.spec import Workload
+
+WORKLOAD = Workload(argv=("true",))
+FAIR = SchedulerConfig(name="fair")
+
+
+class Counting:
+    """A backend whose n-th run takes n seconds; the runs listed in `failing` fail."""
+
+    name = "counting"
+
+    def __init__(self, failing: Collection[int] = ()) -> None:
+        self.failing = failing
+        self.seeds: list[int] = []
+
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+        self.seeds.append(seed)
+        number = len(self.seeds)
+        if number in self.failing:
+            return Trial(
+                scheduler="fair",
+                seed=seed,
+                validity=Validity.FAILED,
+                reason="exit code 7",
+                output_tail="boom",
+            )
+        return Trial(scheduler="fair", seed=seed, metrics={"wall_time_s": float(number)})
+
+
+def study(folder: Path, backend, runs, **options):
+    with TrialLog(folder, {"workload": "w"}) as log:
+        return run_variability(backend, WORKLOAD, FAIR, runs=runs, seed=5, log=log, **options)
+
+
+def test_statistics_agree_with_the_standard_library():
+    values = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0]
+    spread = describe("m", values, nr_cpus=4)
+    assert spread.mean == pytest.approx(statistics.mean(values))
+    assert spread.per_core_mean == pytest.approx(statistics.mean(values) / 4)
+    assert spread.sd == pytest.approx(statistics.stdev(values))
+    assert spread.cv == pytest.approx(statistics.stdev(values) / statistics.mean(values))
+    quartiles = statistics.quantiles(values, n=4, method="inclusive")
+    assert [spread.q1, spread.median, spread.q3] == pytest.approx(quartiles)
+    assert (spread.minimum, spread.maximum) == (1.0, 9.0)
+
+
+def test_one_run_has_no_deviation_and_a_mean_of_zero_no_cv():
+    assert math.isnan(describe("m", [2.0], nr_cpus=1).sd)
+    assert math.isnan(describe("m", [-1.0, 1.0], nr_cpus=1).cv)
+    assert describe("m", [2.0], nr_cpus=1).as_row()["sd"] is None
+
+
+def test_failed_runs_are_left_out_of_the_spread(tmp_path):
+    trials = study(tmp_path, Counting(failing={2}), 4)
+    (spread,) = describe_trials(trials, nr_cpus=1)
+    assert spread.runs == 3
+    assert spread.mean == pytest.approx((1 + 3 + 4) / 3)
+
+
+def test_every_run_has_its_own_seed_and_a_repeat_has_the_same_ones(tmp_path):
+    first, second = Counting(), Counting()
+    study(tmp_path / "a", first, 8)
+    study(tmp_path / "b", second, 8)
+    assert first.seeds == second.seeds
+    assert len(set(first.seeds)) == 8
+
+
+def test_a_continued_study_runs_only_what_is_missing(tmp_path):
+    study(tmp_path, Counting(), 3)
+    backend = Counting()
+    trials = study(tmp_path, backend, 5)
+    assert len(backend.seeds) == 2
+    assert [trial.metrics["wall_time_s"] for trial in trials] == [1, 2, 3, 1, 2]
+
+
+def test_it_stops_early_where_nothing_works(tmp_path):
+    backend = Counting(failing=range(100))
+    with pytest.raises(StudyError, match="none of the first 3 runs succeeded: exit code 7") as caught:
+        study(tmp_path, backend, 50)
+    assert "boom" in str(caught.value)
+    assert len(backend.seeds) == 3
+
+
+def test_a_time_limit_starts_no_new_runs(tmp_path):
+    assert len(study(tmp_path, Counting(), 50, time_limit_s=0.0)) == 1

@@ -12,6 +12,10 @@ missing=""
 need() { [ -e "$1" ] || command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 need gcc gcc
 need /usr/include/stdio.h libc6-dev
+need clang clang
+need llvm-strip llvm
+need /usr/include/libelf.h libelf-dev
+need /usr/include/zlib.h zlib1g-dev
 need stress-ng stress-ng
 need hackbench rt-tests
 need sysbench sysbench

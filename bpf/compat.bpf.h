@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Everything in which kernels differ. Fields are probed, never versions; what cannot be probed from
+ * here is a constant that user space sets after looking at the kernel's BTF.
+ */
+#ifndef COMPAT_BPF_H
+#define COMPAT_BPF_H
+
+#include "kernel_types.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+/*
+ * sched_switch tells the state that prev leaves in since fa2c3254d7cf ("sched/tracing: Don't re-read
+ * p->state when emitting sched_switch event", 5.18); before, a wakeup on another CPU may have changed
+ * it already. User space counts the arguments of btf_trace_sched_switch.
+ */
+const volatile bool switch_has_prev_state = false;
+
+/* 2f064a59a11f ("sched: Change task_struct::state", 5.14) renamed the field. */
+struct task_struct___before_5_14 {
+	volatile long state;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u32 task_state(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->__state))
+		return task->__state;
+	return BPF_CORE_READ((struct task_struct___before_5_14 *)(void *)task, state);
+}
+
+/* bcf9033e5449 ("sched: move CPU field back into thread_info if THREAD_INFO_IN_TASK=y", 5.16). */
+struct task_struct___before_5_16 {
+	unsigned int cpu;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u16 task_cpu(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->thread_info.cpu))
+		return task->thread_info.cpu;
+	return BPF_CORE_READ((struct task_struct___before_5_16 *)(void *)task, cpu);
+}
+
+/*
+ * e1fad12dcb66 ("sched/fair: Switch to task based throttle model", 6.18): the task itself is marked.
+ * Before, all tasks of the throttled hierarchy stay queued where they do not run.
+ */
+static __always_inline bool task_throttled(struct task_struct *task)
+{
+	struct cfs_rq *cfs_rq = task->se.cfs_rq;
+
+	if (bpf_core_field_exists(task->throttled))
+		return task->throttled;
+	if (!bpf_core_field_exists(cfs_rq->throttle_count))
+		return false;
+	return cfs_rq && cfs_rq->throttle_count > 0;
+}
+
+/*
+ * The clock of the runqueue that a task is on, which the kernel's own accounting uses; fresh at a
+ * context switch. cfs_rq->rq needs CONFIG_FAIR_GROUP_SCHED; user space checks that it is there.
+ */
+static __always_inline __u64 rq_clock(struct task_struct *task)
+{
+	return task->se.cfs_rq->rq->clock;
+}
+
+/* 147f3efaa241 ("sched/fair: Implement an EEVDF-like scheduling policy", 6.6). */
+static __always_inline __u64 task_slice_ns(struct task_struct *task)
+{
+	return bpf_core_field_exists(task->se.slice) ? task->se.slice : 0;
+}
+
+/* Where CONFIG_CGROUP_SCHED is on v1, the group that matters is the one of the cpu controller. */
+const volatile bool cpu_controller_is_v1 = false;
+
+static __always_inline struct cgroup *task_cgroup(struct task_struct *task)
+{
+	if (cpu_controller_is_v1 && bpf_core_enum_value_exists(enum cgroup_subsys_id, cpu_cgrp_id)) {
+		int id = bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id);
+
+		return BPF_CORE_READ(task, cgroups, subsys[id & 15], cgroup);
+	}
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp);
+}
+
+static __always_inline __u64 task_cgroup_id(struct task_struct *task)
+{
+	return BPF_CORE_READ(task_cgroup(task), kn, id);
+}
+
+/* 7f203bc89eb6 ("cgroup: Replace cgroup->ancestor_ids[] with ->ancestors[]", 6.1). */
+struct cgroup___before_6_1 {
+	__u64 ancestor_ids[16];
+} __attribute__((preserve_access_index));
+
+/* Whether a task is in the cgroup `id`, which is `level` levels below the root, or below it. */
+static __always_inline bool task_below_cgroup(struct task_struct *task, __u64 id, int level)
+{
+	struct cgroup *cgroup = task_cgroup(task);
+
+	if (BPF_CORE_READ(cgroup, level) < level)
+		return false;
+	if (bpf_core_field_exists(cgroup->ancestors)) {
+		struct cgroup *ancestor = NULL;
+
+		bpf_core_read(&ancestor, sizeof(ancestor),
+			      (void *)cgroup + bpf_core_field_offset(cgroup->ancestors) + level * 8);
+		return BPF_CORE_READ(ancestor, kn, id) == id;
+	} else {
+		struct cgroup___before_6_1 *old = (void *)cgroup;
+		__u64 ancestor_id = 0;
+
+		bpf_core_read(&ancestor_id, sizeof(ancestor_id),
+			      (void *)cgroup + bpf_core_field_offset(old->ancestor_ids) + level * 8);
+		return ancestor_id == id;
+	}
+}
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The event buffer: one ring per CPU in memory that user space maps, without locks or system calls.
+ *
+ * The kernel writes an event, then moves `head`; user space reads below `head`, then moves `tail`.
+ * Only code that runs with interrupts off may write: two writers on one CPU would take the same slot.
+ * On x86 stores are seen in program order; elsewhere the atomic add orders them (user space has no
+ * counterpart for that in numpy, so the recorder streams on x86 only).
+ */
+#ifndef EVENT_RING_BPF_H
+#define EVENT_RING_BPF_H
+
+#include "kernel_types.h"
+#include "sched_event.h"
+#include <bpf/bpf_helpers.h>
+
+const volatile __u32 ring_capacity = 1;	/* events per CPU, a power of two */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);		/* number of CPUs */
+	__type(key, __u32);
+	__type(value, struct event_ring);
+} rings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);		/* number of CPUs * ring_capacity */
+	__type(key, __u32);
+	__type(value, struct sched_event);
+} events SEC(".maps");
+
+/* Where the next event of this CPU goes; NULL, and one more lost, where there is no room. */
+static __always_inline struct sched_event *ring_slot(__u32 cpu, struct event_ring **ring_out)
+{
+	struct event_ring *ring = bpf_map_lookup_elem(&rings, &cpu);
+	__u32 index;
+
+	if (!ring)
+		return NULL;
+	if (ring->head - *(volatile __u64 *)&ring->tail >= ring_capacity) {
+		ring->nr_lost++;
+		return NULL;
+	}
+	*ring_out = ring;
+	index = cpu * ring_capacity + ((__u32)ring->head & (ring_capacity - 1));
+	return bpf_map_lookup_elem(&events, &index);
+}
+
+static __always_inline void ring_publish(struct event_ring *ring)
+{
+	barrier();
+#ifdef __TARGET_ARCH_x86
+	*(volatile __u64 *)&ring->head = ring->head + 1;
+#else
+	__sync_fetch_and_add(&ring->head, 1);
+#endif
+}
+
+#endif

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Every scheduling decision, counted in the kernel: histograms and sums per task.
+ *
+ * One program runs per context switch and none per wakeup: since when a task has waited is what the
+ * kernel's own accounting knows (struct sched_info), and what it waited for follows from why it left
+ * its CPU before. So the sums agree with /proc/<tid>/schedstat to the nanosecond.
+ *
+ * A task's statistics live as long as the task, and leave through `exits` at its last switch.
+ */
+#include "compat.bpf.h"
+#include "filter.bpf.h"
+#include "sched_event.h"
+#include "task.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct task_stats);
+} tasks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 24);
+} exits SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);		/* number of CPUs */
+	__type(key, __u32);
+	__type(value, struct cpu_stats);
+} cpus SEC(".maps");
+
+/* Of each CPU: its last-level cache << 16 | its memory node. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);		/* number of CPUs */
+	__type(key, __u32);
+	__type(value, __u32);
+} places SEC(".maps");
+
+static __always_inline __u32 bucket(__u64 duration_ns)
+{
+	__u64 units = duration_ns >> BUCKET_SHIFT;
+	__u32 octave = 0, index;
+	__u64 rest = units;
+
+	if (units < 4)
+		return units;
+	if (rest >> 16) { rest >>= 16; octave += 16; }
+	if (rest >> 16) { rest >>= 16; octave += 16; }
+	if (rest >> 8) { rest >>= 8; octave += 8; }
+	if (rest >> 4) { rest >>= 4; octave += 4; }
+	if (rest >> 2) { rest >>= 2; octave += 2; }
+	octave += rest >> 1;
+	index = (octave - 1) * 4 + ((units >> (octave - 2)) & 3);
+	return index < NR_BUCKETS ? index : NR_BUCKETS - 1;
+}
+
+static __always_inline void count(struct task_stats *stats, __u32 histogram, __u64 duration_ns)
+{
+	stats->histograms[histogram & (NR_HISTOGRAMS - 1)][bucket(duration_ns) & (NR_BUCKETS - 1)]++;
+}
+
+static __always_inline struct cpu_stats *this_cpu(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&cpus, &cpu);
+}
+
+/* The statistics of a task that is recorded; NULL of one that is not. */
+static __always_inline struct task_stats *stats_of(struct task_struct *task, struct cpu_stats *cpu)
+{
+	struct task_stats *stats;
+
+	if (filtering()) {
+		/* What a task was when it was met decides: it keeps its statistics whatever it becomes. */
+		stats = bpf_task_storage_get(&tasks, task, 0, 0);
+		if (stats || !task_wanted(task))
+			return stats;
+	} else if ((__u32)task->tgid == recorder_tgid) {
+		return NULL;
+	}
+	stats = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!stats && cpu)
+		cpu->nr_unrecorded++;
+	return stats;
+}
+
+static __always_inline void leave_kernel(struct task_stats *stats, struct task_struct *task, __u64 now_ns)
+{
+	fill_task_row(&stats->task, task, bpf_ktime_get_ns(), stats->flags & STATS_DEAD ? TASK_EXIT : TASK_SNAPSHOT);
+	stats->now_ns = now_ns;
+}
+
+static __always_inline void emit_exit(struct task_stats *stats, struct task_struct *task, __u64 now_ns,
+				      struct cpu_stats *cpu)
+{
+	stats->flags |= STATS_DEAD;
+	leave_kernel(stats, task, now_ns);
+	stats->turnaround_ns = stats->task.timestamp_ns - task->start_time;
+	if (bpf_ringbuf_output(&exits, stats, sizeof(*stats), BPF_RB_NO_WAKEUP) && cpu)
+		cpu->nr_exits_lost++;
+}
+
+static __always_inline void switch_out(struct task_stats *stats, struct task_struct *prev, __u64 now_ns,
+				       bool preempt, __u32 state)
+{
+	__u64 run_ns;
+
+	stats->off_cpu_ns = now_ns;
+	stats->run_delay_seen_ns = prev->sched_info.run_delay;
+	stats->waiting_for = 1 + prev_state_class(preempt, prev, state);
+	if (preempt || !state)
+		stats->nr_involuntary++;
+	else
+		stats->nr_voluntary++;
+	if (!stats->on_cpu_ns) {
+		if (!stats->met_ns)
+			stats->met_ns = now_ns;
+		return;
+	}
+	run_ns = now_ns - stats->on_cpu_ns;
+	stats->on_cpu_ns = 0;
+	stats->run_ns += run_ns;
+	stats->nr_runs++;
+	count(stats, TIME_SLICES, run_ns);
+}
+
+static __always_inline void add_delay(struct task_stats *stats, __u32 class, __u64 delay_ns)
+{
+	stats->delay_ns[class] += delay_ns;
+	stats->nr_delays[class]++;
+	if (delay_ns > stats->delay_max_ns[class])
+		stats->delay_max_ns[class] = delay_ns;
+	if (class < TIME_SLICES)
+		count(stats, class, delay_ns);
+}
+
+static __always_inline void add_blocked(struct task_stats *stats, __u32 class, __u64 now_ns, __u64 delay_ns)
+{
+	__s64 blocked_ns = now_ns - stats->off_cpu_ns - delay_ns;
+
+	stats->nr_blocked[class]++;
+	if (blocked_ns > 0)	/* clocks of two CPUs may differ a little */
+		stats->blocked_ns[class] += blocked_ns;
+}
+
+static __always_inline void switch_in(struct task_stats *stats, struct task_struct *next, __u64 now_ns)
+{
+	/* What sched_info_arrive() is about to add to run_delay, with what migrations while waiting added. */
+	__u64 queued_ns = next->sched_info.last_queued;
+	__u64 delay_ns = queued_ns ? now_ns - queued_ns : 0;
+	__u32 why = stats->waiting_for;
+
+	if ((__s64)delay_ns < 0)
+		delay_ns = 0;
+	delay_ns += next->sched_info.run_delay - stats->run_delay_seen_ns;
+	stats->on_cpu_ns = now_ns;
+	stats->waiting_for = 0;
+	if (!stats->met_ns) {
+		stats->met_ns = now_ns;
+		if (next->sched_info.pcount)
+			return;	/* it is older than the recording: when its wait began is not known */
+		stats->flags |= STATS_BORN;
+		add_delay(stats, DELAY_FIRST_RUN, delay_ns);
+		return;
+	}
+	switch (why) {
+	case 0:
+		break;
+	case 1 + PREV_PREEMPTED:
+	case 1 + PREV_RUNNABLE:
+		add_delay(stats, DELAY_PREEMPT, delay_ns);
+		break;
+	case 1 + PREV_THROTTLED:
+		add_delay(stats, DELAY_THROTTLED, delay_ns);
+		break;
+	case 1 + PREV_BLOCKED:
+		add_blocked(stats, BLOCKED_WAIT, now_ns, delay_ns);
+		add_delay(stats, DELAY_WAKEUP, delay_ns);
+		break;
+	case 1 + PREV_IO:
+		add_blocked(stats, BLOCKED_IO, now_ns, delay_ns);
+		add_delay(stats, DELAY_WAKEUP, delay_ns);
+		break;
+	default:
+		add_blocked(stats, BLOCKED_SLEEP, now_ns, delay_ns);
+		add_delay(stats, DELAY_WAKEUP, delay_ns);
+	}
+}
+
+static __always_inline void count_switch(struct cpu_stats *cpu, __u64 now_ns, bool to_idle, bool from_idle)
+{
+	cpu->nr_switches++;
+	if (from_idle && cpu->idle_since_ns)
+		cpu->idle_ns += now_ns - cpu->idle_since_ns;
+	if (to_idle)
+		cpu->idle_since_ns = now_ns;
+}
+
+SEC("tp_btf/sched_switch")
+int on_switch(__u64 *ctx)
+{
+	bool preempt = ctx[0];
+	struct task_struct *prev = (void *)ctx[1], *next = (void *)ctx[2];
+	struct cpu_stats *cpu = this_cpu();
+	__u64 now_ns = rq_clock(next);
+	struct task_stats *stats;
+	__u32 state;
+
+	if (cpu)
+		count_switch(cpu, now_ns, !next->pid, !prev->pid);
+	if (prev->pid) {
+		stats = stats_of(prev, cpu);
+		if (stats) {
+			state = switch_has_prev_state ? (__u32)ctx[3] : task_state(prev);
+			switch_out(stats, prev, now_ns, preempt, state);
+			if (state & TASK_DEAD)
+				emit_exit(stats, prev, now_ns, cpu);
+		}
+	}
+	if (next->pid) {
+		stats = stats_of(next, cpu);
+		if (stats)
+			switch_in(stats, next, now_ns);
+	}
+	return 0;
+}
+
+SEC("tp_btf/sched_migrate_task")
+int BPF_PROG(on_migrate, struct task_struct *task, int target_cpu)
+{
+	__u32 from_cpu = task_cpu(task), to_cpu = target_cpu, *from, *to;
+	struct task_stats *stats = stats_of(task, NULL);
+
+	if (!stats)
+		return 0;
+	from = bpf_map_lookup_elem(&places, &from_cpu);
+	to = bpf_map_lookup_elem(&places, &to_cpu);
+	if (!from || !to)
+		return 0;
+	if ((*from & 0xffff) != (*to & 0xffff))
+		stats->nr_migrations[MIGRATED_CROSS_NODE]++;
+	else if (*from != *to)
+		stats->nr_migrations[MIGRATED_CROSS_LLC]++;
+	else
+		stats->nr_migrations[MIGRATED_SAME_LLC]++;
+	return 0;
+}
+
+/* Only with filter_tree. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+{
+	tree_fork(parent, child);
+	return 0;
+}
+
+SEC("iter/task")
+int snapshot(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct task_stats *stats;
+
+	if (!task)
+		return 0;
+	stats = bpf_task_storage_get(&tasks, task, 0, 0);
+	if (!stats || stats->flags & STATS_DEAD)
+		return 0;
+	leave_kernel(stats, task, rq_clock(task));
+	bpf_seq_write(ctx->meta->seq, stats, sizeof(*stats));
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

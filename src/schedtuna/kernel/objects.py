@@ -1,0 +1,313 @@
+"""BPF objects: open, set constants and sizes, load, attach, look into their maps, close."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from schedtuna.errors import UnavailableError
+from schedtuna.kernel.btf import Btf, parse_btf
+from schedtuna.kernel.libbpf import libbpf
+from schedtuna.kernel.privilege import require_bpf
+from schedtuna.resources import resource_path
+
+VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
+OLDEST_KERNEL = (5, 12)  # a10787e6d58c ("bpf: Enable task local storage for tracing programs")
+
+
+class _OpenOptions(ctypes.Structure):
+    """struct bpf_object_open_opts, up to the last field that is used here."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("object_name", ctypes.c_char_p),
+        ("relaxed_maps", ctypes.c_bool),
+        ("pin_root_path", ctypes.c_char_p),
+        ("reserved", ctypes.c_long),
+        ("kconfig", ctypes.c_char_p),
+        ("btf_custom_path", ctypes.c_char_p),
+    )
+
+
+class _TestRunOptions(ctypes.Structure):
+    """struct bpf_test_run_opts."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("data_in", ctypes.c_void_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_void_p),
+        ("ctx_out", ctypes.c_void_p),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("duration", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("cpu", ctypes.c_uint32),
+        ("batch_size", ctypes.c_uint32),
+    )
+
+
+class BpfObject:
+    """A BPF object of the package, from opening to closing.
+
+    Args:
+        name: Such as ``sched_stream``, for native/sched_stream.bpf.o.
+        btf: Where the kernel's types are described, instead of /sys/kernel/btf/vmlinux.
+
+    Raises:
+        UnavailableError: No privilege, no BTF, or no such object in this installation.
+    """
+
+    def __init__(self, name: str, *, btf: Path | None = None) -> None:
+        require_bpf()
+        if btf is None and not VMLINUX_BTF.exists():
+            raise UnavailableError(
+                f"this kernel ({os.uname().release}) has no BTF: {VMLINUX_BTF} is missing",
+                hint="use a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions' kernels have; "
+                "`schedtuna record --procfs` needs none",
+            )
+        self.name = name
+        self._libbpf = libbpf()
+        self._links: dict[str, int] = {}
+        self._object: int | None = None
+        content = resource_path(f"native/{name}.bpf.o").read_bytes()
+        options = _OpenOptions(
+            sz=ctypes.sizeof(_OpenOptions),
+            object_name=name.encode(),
+            btf_custom_path=os.fsencode(btf) if btf else None,
+        )
+        self._libbpf.log.clear()
+        self._object = self._libbpf.bpf_object__open_mem(content, len(content), ctypes.byref(options))
+        if not self._object:
+            raise self._error("can't open", ctypes.get_errno())
+        self.btf = self._own_btf()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detach and unload everything; once is enough."""
+        self.detach()
+        if self._object:
+            self._libbpf.bpf_object__close(self._object)
+            self._object = None
+
+    def set_constants(self, values: Mapping[str, int | bytes]) -> None:
+        """Set `const volatile` variables, before loading.
+
+        Raises:
+            KeyError: The object has no such variable.
+            OverflowError: A value does not fit.
+        """
+        base = self._section(".rodata")
+        for name, value in values.items():
+            offset, size = self.btf.sections[".rodata"][name]
+            data = (
+                value.ljust(size, b"\0")
+                if isinstance(value, bytes)
+                else int(value).to_bytes(size, "little", signed=value < 0)
+            )
+            if len(data) > size:
+                raise OverflowError(f"{name} has {size} bytes")
+            ctypes.memmove(base + offset, data, size)
+
+    def set_max_entries(self, name: str, entries: int) -> None:
+        """Set how many entries (bytes, for a ring buffer) a map has, before loading."""
+        self._libbpf.bpf_map__set_max_entries(self._map(name), entries)
+
+    @property
+    def programs(self) -> list[str]:
+        """The names of all programs."""
+        return [name for name, _ in self._programs()]
+
+    def skip(self, programs: Iterable[str]) -> None:
+        """Leave programs out, before loading."""
+        for program in programs:
+            self._libbpf.bpf_program__set_autoload(self._program(program), False)
+
+    def load(self) -> None:
+        """Have the kernel check and take maps and programs.
+
+        Raises:
+            UnavailableError: The kernel refuses; the message has the reason as far as known.
+        """
+        self._libbpf.log.clear()
+        code = self._libbpf.bpf_object__load(self._object)
+        if code:
+            raise self._error("the kernel refuses to load", -code)
+
+    def attach(self, programs: Iterable[str] | None = None) -> None:
+        """Attach loaded programs: these, or all of them.
+
+        Raises:
+            UnavailableError: One can't be attached; none is left attached then.
+        """
+        for name, program in self._programs():
+            wanted = self._libbpf.bpf_program__autoload(program) if programs is None else name in programs
+            if not wanted or name in self._links:
+                continue
+            link = self._libbpf.bpf_program__attach(program)
+            if not link:
+                code = ctypes.get_errno()
+                self.detach()
+                raise self._error(f"can't attach {name} of", code)
+            self._links[name] = link
+
+    def detach(self, programs: Iterable[str] | None = None) -> None:
+        """Detach these programs, or all; maps keep what they hold."""
+        for name in list(self._links if programs is None else programs):
+            link = self._links.pop(name, None)
+            if link:
+                self._libbpf.bpf_link__destroy(link)
+
+    def iterate(self, program: str) -> bytes:
+        """Return everything that an attached iterator program writes."""
+        descriptor = self._libbpf.bpf_iter_create(self._libbpf.bpf_link__fd(self._links[program]))
+        if descriptor < 0:
+            raise self._error(f"can't run {program} of", ctypes.get_errno())
+        chunks: list[bytes] = []
+        try:
+            while chunk := _read_some(descriptor):
+                chunks.append(chunk)
+        finally:
+            os.close(descriptor)
+        return b"".join(chunks)
+
+    def run(self, program: str, context: bytes = b"") -> int:
+        """Run a `syscall` program once and return its result."""
+        options = _TestRunOptions(
+            sz=ctypes.sizeof(_TestRunOptions),
+            ctx_in=ctypes.cast(ctypes.c_char_p(context), ctypes.c_void_p),
+            ctx_size_in=len(context),
+        )
+        descriptor = self._libbpf.bpf_program__fd(self._program(program))
+        code = self._libbpf.bpf_prog_test_run_opts(descriptor, ctypes.byref(options))
+        if code:
+            raise self._error(f"can't run {program} of", -code)
+        return int(options.retval)
+
+    def map_fd(self, name: str) -> int:
+        """The file descriptor of a map, open as long as the object is."""
+        return int(self._libbpf.bpf_map__fd(self._map(name)))
+
+    def map_array(self, name: str) -> mmap.mmap:
+        """Map a BPF_F_MMAPABLE array into memory; its elements follow each other."""
+        map_ = self._map(name)
+        each = (self._libbpf.bpf_map__value_size(map_) + 7) // 8 * 8
+        size = each * self._libbpf.bpf_map__max_entries(map_)
+        pages = (size + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+        return mmap.mmap(self.map_fd(name), pages, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+
+    def update(self, name: str, key: bytes, value: bytes) -> None:
+        """Set one element of a map.
+
+        Raises:
+            OSError: The kernel's errno.
+        """
+        self._element("bpf_map_update_elem", name, key, ctypes.c_char_p(value), 0)
+
+    def lookup(self, name: str, key: bytes) -> bytes:
+        """Get one element of a map.
+
+        Raises:
+            OSError: ENOENT where there is none.
+        """
+        value = ctypes.create_string_buffer(self._libbpf.bpf_map__value_size(self._map(name)))
+        self._element("bpf_map_lookup_elem", name, key, value)
+        return value.raw
+
+    def variable(self, name: str) -> int:
+        """The value of a global variable in .bss, now."""
+        offset, size = self.btf.sections[".bss"][name]
+        return int.from_bytes(ctypes.string_at(self._section(".bss") + offset, size), "little")
+
+    def _element(self, function: str, name: str, key: bytes, *rest: object) -> None:
+        call = getattr(self._libbpf, function)
+        if call(self.map_fd(name), ctypes.c_char_p(key), *rest):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), f"{self.name}/{name}")
+
+    def _own_btf(self) -> Btf:
+        size = ctypes.c_uint32()
+        data = self._libbpf.btf__raw_data(self._libbpf.bpf_object__btf(self._object), ctypes.byref(size))
+        return parse_btf(ctypes.string_at(data, size.value))
+
+    def _map(self, name: str) -> int:
+        map_ = self._libbpf.bpf_object__find_map_by_name(self._object, name.encode())
+        if not map_:
+            raise KeyError(f"{self.name} has no map {name}")
+        return int(map_)
+
+    def _program(self, name: str) -> int:
+        program = self._libbpf.bpf_object__find_program_by_name(self._object, name.encode())
+        if not program:
+            raise KeyError(f"{self.name} has no program {name}")
+        return int(program)
+
+    def _programs(self) -> Iterator[tuple[str, int]]:
+        program = None
+        while program := self._libbpf.bpf_object__next_program(self._object, program):
+            yield self._libbpf.bpf_program__name(program).decode(), program
+
+    def _section(self, name: str) -> int:
+        """Where the variables of a section are in memory; libbpf prefixes the object's name."""
+        map_ = None
+        while map_ := self._libbpf.bpf_object__next_map(self._object, map_):
+            if self._libbpf.bpf_map__name(map_).decode().endswith(name):
+                return int(self._libbpf.bpf_map__initial_value(map_, ctypes.byref(ctypes.c_size_t())))
+        raise KeyError(f"{self.name} has no section {name}")
+
+    def _error(self, what: str, code: int) -> UnavailableError:
+        return _bpf_error(f"{what} the BPF object {self.name}", code, list(self._libbpf.log))
+
+
+def _read_some(descriptor: int) -> bytes:
+    """Read from an iterator, which may say EAGAIN or EINTR halfway."""
+    while True:
+        try:
+            return os.read(descriptor, 1 << 20)
+        except (BlockingIOError, InterruptedError):
+            continue
+
+
+def _bpf_error(what: str, code: int, log: list[str]) -> UnavailableError:
+    """Tell why libbpf or the kernel refused, and what helps."""
+    reason = os.strerror(code) if code else "unknown reason"
+    lines = [line for line in log if line.startswith("libbpf:") and "failed to load object" not in line]
+    detail = f" ({lines[-1].removeprefix('libbpf: ')})" if lines else ""
+    release = os.uname().release
+    version = tuple(int(part) for part in re.findall(r"\d+", release)[:2])
+    hint = "SCHEDTUNA_DEBUG=1 shows all that the kernel's verifier said"
+    if version < OLDEST_KERNEL:
+        oldest = ".".join(map(str, OLDEST_KERNEL))
+        hint = f"this kernel is {release}; recording needs {oldest} or newer with BTF"
+    elif code in {errno.EPERM, errno.EACCES} and not any("verifier" in line.lower() for line in log):
+        hint = "the kernel's lockdown or a security module forbids it; see `schedtuna doctor`"
+    elif code == errno.ENOMEM:
+        hint = "make the ring smaller, or free memory"
+    elif any("BTF" in line for line in lines):
+        hint = "is the kernel's BTF damaged, or of another kernel?"
+    error = UnavailableError(f"{what}: {reason}{detail}", hint=hint)
+    if "SCHEDTUNA_DEBUG" in os.environ:
+        for line in log:
+            error.add_note(line)
+    return error

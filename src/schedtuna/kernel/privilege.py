@@ -1,0 +1,43 @@
+"""May this process load BPF programs, and if not, what is missing?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from schedtuna.errors import UnavailableError
+
+# include/uapi/linux/capability.h
+_CAP_SYS_ADMIN = 21
+_NEEDED = {"CAP_BPF": 39, "CAP_PERFMON": 38}
+
+
+def missing_capabilities(status: str | None = None) -> list[str]:
+    """Return which of CAP_BPF and CAP_PERFMON this process lacks; CAP_SYS_ADMIN counts as both.
+
+    Args:
+        status: The text of /proc/self/status; None reads it.
+    """
+    text = Path("/proc/self/status").read_text() if status is None else status
+    effective = 0
+    for line in text.splitlines():
+        if line.startswith("CapEff:"):
+            effective = int(line.split()[1], 16)
+    if effective >> _CAP_SYS_ADMIN & 1:
+        return []
+    return [name for name, bit in _NEEDED.items() if not effective >> bit & 1]
+
+
+def require_bpf(status: str | None = None) -> None:
+    """Check that BPF programs can be loaded.
+
+    Raises:
+        UnavailableError: A capability is missing.
+    """
+    missing = missing_capabilities(status)
+    if missing:
+        python = Path(sys.executable).resolve()
+        raise UnavailableError(
+            f"recording loads BPF programs, for which this process lacks {' and '.join(missing)}",
+            hint=f"run it with sudo, or once: sudo setcap cap_bpf,cap_perfmon+ep {python}",
+        )

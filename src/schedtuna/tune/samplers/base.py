@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,11 +29,13 @@ class Observation:
         cost: To be minimised; the log of the metric (its negative where more is better) over the
             default's, so 0 is the default and -0.05 is about 5% better. None: failed or timed out.
         duration_s: Wall time of the run.
+        context: Numbers about its machine and workload, for samplers that learn across them.
     """
 
     values: dict[str, ParameterValue]
     cost: float | None
     duration_s: float = 0.0
+    context: Mapping[str, float] = field(default_factory=dict)
 
 
 class Sampler(ABC):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from schedtuna.space import ParameterSpace, ParameterSpec, ParameterType, ParameterValue
+from schedtuna.space import Assignment, ParameterSpace, ParameterSpec, ParameterType, ParameterValue
 from schedtuna.tune.samplers.base import Observation
 from schedtuna.tune.samplers.racing import RacedSampler, robust_costs
 
@@ -31,7 +32,7 @@ class OptunaSampler(RacedSampler):
     def __init__(self, space: ParameterSpace, *, budget: int, rng: np.random.Generator) -> None:
         super().__init__(space, budget=budget, rng=rng)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._distributions = {spec.name: _distribution(spec) for spec in space.specs}
+        self._distributions = _distributions(space)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = self.make(seed=int(rng.integers(2**31)))
@@ -47,8 +48,11 @@ class OptunaSampler(RacedSampler):
         """Return what Optuna asks for."""
         self._withdraw()
         trial = self._study.ask(self._distributions)
-        values = self.space.validate_assignment(trial.params)
+        drawn = self._from_params(trial.params)
+        values = self.space.repair(drawn)
         self._asked, self._proposed = trial, values
+        if values != drawn:  # what runs is what is credited
+            self._withdraw()
         return dict(values)
 
     def tell(self, observation: Observation) -> None:
@@ -61,7 +65,7 @@ class OptunaSampler(RacedSampler):
         else:
             self._study.add_trial(
                 optuna.trial.create_trial(
-                    params=dict(observation.values), distributions=self._distributions, value=cost
+                    params=self._to_params(observation.values), distributions=self._distributions, value=cost
                 )
             )
 
@@ -70,6 +74,28 @@ class OptunaSampler(RacedSampler):
         if self._asked is not None:
             self._study.tell(self._asked, state=optuna.trial.TrialState.FAIL)
             self._asked = self._proposed = None
+
+    def _to_params(self, values: Assignment) -> dict[str, Any]:
+        """An assignment as Optuna's parameters: a list as its coordinates in the unit cube."""
+        params: dict[str, Any] = {}
+        for spec in self.space.specs:
+            value = values[spec.name]
+            if isinstance(value, tuple):
+                params |= {f"{spec.name}[{i}]": u for i, u in enumerate(spec.to_unit(value))}
+            else:
+                params[spec.name] = value
+        return params
+
+    def _from_params(self, params: Mapping[str, Any]) -> dict[str, ParameterValue]:
+        values: dict[str, ParameterValue] = {}
+        for spec in self.space.specs:
+            if spec.type is ParameterType.LIST:
+                values[spec.name] = spec.from_unit(
+                    [params[f"{spec.name}[{i}]"] for i in range(spec.unit_size)]
+                )
+            else:
+                values[spec.name] = params[spec.name]
+        return values
 
 
 class TpeSampler(OptunaSampler):
@@ -83,13 +109,43 @@ class TpeSampler(OptunaSampler):
         return optuna.samplers.TPESampler(seed=seed)
 
 
+class OptunaGpSampler(OptunaSampler):
+    """Optuna's Gaussian process with expected improvement, told that runs are noisy."""
+
+    name = "optuna-gp"
+    extra = "search,rl"  # it computes with torch
+
+    def make(self, *, seed: int) -> optuna.samplers.BaseSampler:
+        """Return Optuna's GP."""
+        return optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
+
+
+class CmaesSampler(OptunaSampler):
+    """CMA-ES with margin, which keeps whole numbers moving (Hamano et al. 2022); words at random."""
+
+    name = "cmaes"
+    extra = "search"
+
+    def make(self, *, seed: int) -> optuna.samplers.BaseSampler:
+        """Return Optuna's CMA-ES."""
+        return optuna.samplers.CmaEsSampler(seed=seed, with_margin=True, warn_independent_sampling=False)
+
+
+def _distributions(space: ParameterSpace) -> dict[str, BaseDistribution]:
+    found: dict[str, BaseDistribution] = {}
+    for spec in space.specs:
+        if spec.type is ParameterType.LIST:
+            found |= {f"{spec.name}[{i}]": FloatDistribution(0.0, 1.0) for i in range(spec.unit_size)}
+        else:
+            found[spec.name] = _distribution(spec)
+    return found
+
+
 def _distribution(spec: ParameterSpec) -> BaseDistribution:
-    low: Any = spec.min_value
-    high: Any = spec.max_value
     if spec.type is ParameterType.BOOLEAN:
         return CategoricalDistribution([False, True])
     if spec.type is ParameterType.CATEGORICAL:
         return CategoricalDistribution(spec.choices)
     if spec.type is ParameterType.INTEGER:
-        return IntDistribution(int(low), int(high), log=spec.log)
-    return FloatDistribution(float(low), float(high), log=spec.log)
+        return IntDistribution(int(spec.scale.low), int(spec.scale.high), log=spec.log)
+    return FloatDistribution(spec.scale.low, spec.scale.high, log=spec.log)

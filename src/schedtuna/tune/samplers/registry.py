@@ -36,13 +36,36 @@ class SamplerEntry:
 
 _RL = ("torch", "stable_baselines3", "gymnasium")
 
-# In the order of a bake-off: cheap and plain ones first.
+# In the order of a bake-off: the default, plain ones, models, bandits, reinforcement learning.
 SAMPLERS: dict[str, SamplerEntry] = {
-    "random": SamplerEntry("random:RandomSampler", "random draws, then a race of the best"),
     "gp": SamplerEntry("gp:GpSampler", "Gaussian process with a noise model, Thompson sampling"),
+    "random": SamplerEntry("random:RandomSampler", "random draws, then a race of the best"),
+    "quasi-random": SamplerEntry("quasi_random:QuasiRandomSampler", "Sobol points, then a race"),
+    "one-at-a-time": SamplerEntry(
+        "one_at_a_time:OneAtATimeSampler", "each parameter alone, then what helped together"
+    ),
+    "halving": SamplerEntry("halving:HalvingSampler", "successive halving over repetitions"),
     "tpe": SamplerEntry("optuna_based:TpeSampler", "Optuna's TPE, then a race", "search", ("optuna",)),
+    "optuna-gp": SamplerEntry(
+        "optuna_based:OptunaGpSampler", "Optuna's GP, then a race", "search,rl", ("optuna", "torch")
+    ),
+    "cmaes": SamplerEntry(
+        "optuna_based:CmaesSampler", "Optuna's CMA-ES, then a race", "search", ("optuna", "cmaes")
+    ),
+    "epsilon-greedy": SamplerEntry("bandits:EpsilonGreedySampler", "bandit: explore with 1/sqrt(n)"),
+    "ucb": SamplerEntry("bandits:UcbSampler", "bandit: upper confidence bounds (UCB1)"),
+    "thompson": SamplerEntry("bandits:ThompsonSampler", "bandit: Thompson sampling"),
+    "linucb": SamplerEntry("bandits:LinUcbSampler", "bandit: linear in parameters and context"),
+    "reinforce": SamplerEntry(
+        "reinforce:ReinforceSampler", "policy gradient with a baseline", "rl", ("torch",)
+    ),
+    "ppo": SamplerEntry("sb3:PpoSampler", "stable-baselines3 PPO", "rl", _RL),
+    "a2c": SamplerEntry("sb3:A2cSampler", "stable-baselines3 A2C", "rl", _RL),
+    "sac": SamplerEntry("sb3:SacSampler", "stable-baselines3 SAC", "rl", _RL),
+    "dqn": SamplerEntry("sb3:DqnSampler", "stable-baselines3 DQN over a finite set", "rl", _RL),
 }
 
+DEFAULT_SAMPLER = "gp"
 ALL_SAMPLERS: tuple[str, ...] = tuple(SAMPLERS)
 
 
@@ -74,23 +97,32 @@ def make_sampler(
         SpaceError: The space has no parameter.
         MissingExtraError: Its packages are not installed.
     """
-    entry = _entry(name)
+    _entry(name)
     if budget < 1:
         raise UsageError(f"a search budget of {budget} runs: expected at least 1")
     if not len(space):
         raise SpaceError("nothing to tune: the space has no parameters")
-    extra = missing_extra(name)
-    if extra:
-        raise MissingExtraError(f"sampler {name}", extra)
-    module, _, class_name = entry.path.partition(":")
-    sampler_class: type[Sampler] = getattr(
-        importlib.import_module(f"schedtuna.tune.samplers.{module}"), class_name
-    )
-    known = sampler_class.options()
+    found = sampler_class(name)
+    known = found.options()
     for option in options:
         if option not in known:
             raise UsageError(f"sampler {name} has no option {option!r}: {nearest(option, known)}")
-    return sampler_class(space, budget=budget, rng=rng, **options)
+    return found(space, budget=budget, rng=rng, **options)
+
+
+def sampler_class(name: str) -> type[Sampler]:
+    """Return a sampler's class, for its `options()`.
+
+    Raises:
+        UsageError: No sampler has this name.
+        MissingExtraError: Its packages are not installed.
+    """
+    extra = missing_extra(name)
+    if extra:
+        raise MissingExtraError(f"sampler {name}", extra)
+    module, _, class_name = _entry(name).path.partition(":")
+    found: type[Sampler] = getattr(importlib.import_module(f"schedtuna.tune.samplers.{module}"), class_name)
+    return found
 
 
 def _entry(name: str) -> SamplerEntry:

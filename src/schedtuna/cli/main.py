@@ -22,6 +22,7 @@ from schedtuna.errors import SchedtunaError
 # name (`-` becomes `_`), which is imported only when it runs and defines `app`, a Typer.
 COMMANDS: dict[str, str] = {
     "apply": "Run a command under what a study proved.",
+    "schedulers": "Which schedulers are known, and what does an installed one understand?",
     "doctor": "What can this machine do, what is missing, and may two results be compared?",
 }
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.machine.checks.programs import scx_binaries
+from schedtuna.machine.probe import Probe as MachineProbe
 from schedtuna.scheduler.registry import Entry, FlagKind
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType
@@ -111,7 +113,8 @@ def parse_help(text: str) -> dict[str, HelpFlag]:
     lines = text.replace("\t", "        ").splitlines()
     flags: dict[str, HelpFlag] = {}
     starts = [(at, match) for at, line in enumerate(lines) if (match := _match(line))]
-    for (at, match), following in zip(starts, [*(at for at, _ in starts[1:]), len(lines)], strict=True):
+    ends = [*(at for at, _ in starts), len(lines)][1:]
+    for (at, match), following in zip(starts, ends, strict=True):
         body = [match["text"] or "", *lines[at + 1 : following]]
         flag = _flag(match.groupdict(), body)
         flags.setdefault(flag.flag, flag)
@@ -263,3 +266,8 @@ def _same(registered: str, printed: str) -> bool:
         return float(registered) == float(printed)
     except ValueError:
         return plain(registered) == plain(printed)
+
+
+def installed() -> dict[str, Path]:
+    """Return the scx_* programs of SCHEDTUNA_SCX_PATH and PATH, by name; earlier folders win."""
+    return {name: Path(path) for name, path in scx_binaries(MachineProbe()).items()}

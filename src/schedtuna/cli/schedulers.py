@@ -1,0 +1,191 @@
+"""`schedtuna schedulers`: which schedulers are known, what they understand, and what a binary says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schedtuna.cli.output import print_json
+
+if TYPE_CHECKING:
+    from schedtuna.scheduler.probe import Joined, Probe
+    from schedtuna.scheduler.spec import SchedulerConfig
+
+app = typer.Typer(no_args_is_help=True, help="List, show, probe and check schedulers.")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+
+
+@app.command("list")
+def list_schedulers(as_json: JsonFlag = False) -> None:
+    """List the schedulers that can be named, and which of them are installed."""
+    from schedtuna.scheduler.fair import fair
+    from schedtuna.scheduler.probe import installed
+    from schedtuna.scheduler.registry import entries
+
+    programs = installed()
+    rows = [
+        {
+            "name": entry.name,
+            "parameters": len(entry.config().parameters),
+            "releases": f"{entry.releases[0]} to {entry.release()}" if len(entry.releases) > 1 else "",
+            "installed": str(programs.get(entry.name, "")),
+            "summary": entry.summary,
+        }
+        for entry in entries().values()
+    ]
+    own = fair()
+    here = {
+        "name": own.name,
+        "parameters": len(own.parameters),
+        "releases": "",
+        "installed": "the kernel",
+        "summary": own.description,
+    }
+    rows.insert(0, here)
+    if as_json:
+        print_json({"schedulers": rows})
+        return
+    shown = [[r["name"], str(r["parameters"]), "yes" if r["installed"] else "", r["summary"]] for r in rows]
+    _print_table(["scheduler", "parameters", "installed", "what it is"], shown)
+
+
+@app.command()
+def show(
+    name: NameArgument,
+    release: Annotated[
+        str | None,
+        typer.Option("--release", metavar="VERSION", help="As of this release.", show_default=False),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show a scheduler's parameters, rules and traps."""
+    from schedtuna.scheduler.lookup import lookup
+    from schedtuna.scheduler.registry import entries
+
+    entry = entries().get(name)
+    scheduler = entry.config(release) if entry else lookup(name)
+    if as_json:
+        print_json(scheduler.model_dump(mode="json"))
+        return
+    print(f"{scheduler.name}: {scheduler.description}")
+    if entry:
+        print(f"as of release {entry.release(release)}; known from {entry.releases[0]} on")
+    _print_parameters(scheduler)
+    for rule in scheduler.constraints:
+        print(f"rule: {rule}")
+    for trap in entry.traps if entry else ():
+        print(f"know: {trap}")
+    for older in entry.older_names if entry else ():
+        print(f"older name: {older.name} means {older.parameter}; {older.reason}")
+
+
+@app.command()
+def probe(
+    binary: Annotated[Path, typer.Argument(metavar="BINARY", show_default=False)], as_json: JsonFlag = False
+) -> None:
+    """Ask an installed scheduler's --help and --version what it understands, beside the registry."""
+    from dataclasses import asdict
+
+    from schedtuna.scheduler.probe import configured, join
+    from schedtuna.scheduler.probe import probe as ask
+    from schedtuna.scheduler.registry import entries
+
+    probed = ask(_find(binary))
+    entry = entries().get(probed.name)
+    joined = join(probed, entry)
+    scheduler = configured(probed, entry)
+    if as_json:
+        print_json(
+            {
+                "binary": str(probed.binary),
+                "name": probed.name,
+                "version": probed.version,
+                "registered": entry is not None,
+                **asdict(joined),
+                "parameters": {k: v.model_dump(mode="json") for k, v in scheduler.parameters.items()},
+            }
+        )
+        return
+    _print_probe(probed, joined)
+    _print_parameters(scheduler)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)], as_json: JsonFlag = False
+) -> None:
+    """Check a file that defines a scheduler, or that saves settings for one."""
+    from schedtuna.configfile import load_config
+    from schedtuna.scheduler.lookup import lookup
+    from schedtuna.scheduler.parse import parse_scheduler
+    from schedtuna.scheduler.registry import scheduler_from_mapping
+
+    content = load_config(file)
+    if "scheduler" in content:
+        scheduler = parse_scheduler(str(file.absolute()), lookup)
+        if as_json:
+            print_json({"settings": scheduler.label(), "values": scheduler.values})
+        else:
+            print(f"{file}: settings {scheduler.label()}")
+        return
+    scheduler = scheduler_from_mapping(content, place=str(file))
+    if as_json:
+        print_json(scheduler.model_dump(mode="json"))
+        return
+    print(f"{file}: scheduler {scheduler.name} with {len(scheduler.parameters)} parameters")
+    _print_parameters(scheduler)
+
+
+def _find(binary: Path) -> Path:
+    """Return a binary by its path, or by its name among the installed ones."""
+    from schedtuna.scheduler.probe import installed
+
+    return binary if "/" in str(binary) else installed().get(binary.name, binary)
+
+
+def _print_probe(probed: Probe, joined: Joined) -> None:
+    print(f"{probed.name} {probed.version or '(version unknown)'} at {probed.binary}")
+    if not joined.release:
+        print("not registered: its parameters are guessed from its --help")
+        return
+    print(f"compared with release {joined.release}: {len(joined.known)} flags known")
+    for title, flags in (("only in the binary", joined.unknown), ("only in the registry", joined.missing)):
+        if flags:
+            print(f"{title}: {' '.join(flags)}")
+    for old, new in joined.renamed:
+        print(f"probably renamed: {old} to {new}")
+    for flag, registered, printed in joined.defaults:
+        print(f"another default: {flag} is {printed}, was {registered}")
+
+
+def _print_parameters(scheduler: SchedulerConfig) -> None:
+    from schedtuna.space import spell_value
+
+    rows = []
+    for spec in scheduler.parameters.values():
+        if spec.choices or spec.min_value is None:
+            values = " ".join(spec.choices)
+        else:
+            values = f"{spec.min_value:g} to {spec.max_value:g} {spec.unit}".rstrip()
+        default = spell_value(spec.default)
+        rows.append([spec.name, default, values or "true false", spec.description])
+    _print_table(["parameter", "default", "values", "what it does"], rows)
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading != headings[-1])
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console(highlight=False).print(table)

@@ -149,15 +149,16 @@ def draw_parameter(
 ) -> None:
     """Draw what each tried setting of one parameter gave; the chosen one is marked."""
     kept = [(s, v) for s, v in zip(settings, values, strict=True) if v is not None]
-    if spec.type in (ParameterType.INTEGER, ParameterType.FLOAT):
-        axes.plot(
-            [float(s) for s, _ in kept], [v for _, v in kept], "o", color=COLORS["candidate"], alpha=0.5
-        )
+    title = spec.name
+    if spec.value_type in (ParameterType.INTEGER, ParameterType.FLOAT):
+        title += " (mean)" if spec.type is ParameterType.LIST else ""
+        places = [_place(setting) for setting, _ in kept]
+        axes.plot(places, [v for _, v in kept], "o", color=COLORS["candidate"], alpha=0.5)
         if spec.log:
             axes.set_xscale("log")
-        axes.axvline(float(spec.default), color=COLORS["default"], lw=1, ls="--")
+        axes.axvline(_place(spec.default), color=COLORS["default"], lw=1, ls="--")
         if best is not None:
-            axes.axvline(float(best), color=COLORS["candidate"], lw=1.5)
+            axes.axvline(_place(best), color=COLORS["candidate"], lw=1.5)
     else:
         names: list[Any] = list(spec.choices) or [False, True]
         labels = [str(name).lower() if isinstance(name, bool) else str(name) for name in names]
@@ -170,5 +171,10 @@ def draw_parameter(
                 axes.plot([at - 0.25, at + 0.25], [np.median(row)] * 2, color=color, lw=2)
         axes.set_xticks(range(len(names)), labels, rotation=20 if len(names) > 3 else 0)
         axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.set_title(spec.name)
+    axes.set_title(title)
     axes.margins(y=0.12)
+
+
+def _place(setting: Any) -> float:
+    """Where a number, or the mean of a list of numbers, lies on the axis."""
+    return float(np.mean(setting)) if setting != () else 0.0

@@ -71,7 +71,7 @@ class ReinforceSampler(LearningSampler):
             self._baseline = (1 - BASELINE_WEIGHT) * baseline + BASELINE_WEIGHT * cost
         loss = torch.stack(losses).mean()
         self._optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's is untyped
         self._optimizer.step()
         self._rollout = []
         entropy = torch.stack([-(row.exp() * row).sum() for row in policy]).mean()

@@ -1,0 +1,146 @@
+"""The parts of a page that show a comparison: effect, runs, what to know, what it can't say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from schedtuna.evidence.design import Arm
+from schedtuna.evidence.verdict import Estimate
+from schedtuna.experiment.comparison import Comparison
+from schedtuna.experiment.triallog import TrialRecord
+from schedtuna.report import figures
+from schedtuna.report.page import Section, Table
+from schedtuna.workload.spec import Direction
+
+LIMITS = (
+    (
+        "The interval is for the typical run of this very command. Other loads, other inputs and other "
+        "neighbours on the machine may answer differently."
+    ),
+    "Only these runs enter the verdict: they were made after the candidate was chosen.",
+)
+
+
+def facts(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return the numbers that stand under the verdict."""
+    result = comparison.result
+    return [
+        ("effect on " + comparison.metric, percent(result.effect)),
+        ("default against itself (A/A)", percent(result.aa)),
+        ("noise of single runs (CV)", f"{result.noise_cv:.1%}"),
+        ("confirmation", f"{result.pairs} pairs, {comparison.nr_runs} runs"),
+    ]
+
+
+def percent(estimate: Estimate) -> str:
+    """Spell a ratio and its interval as percentages: ``-12.0% [-15.1, -9.0]``."""
+    low, high = (_signed(bound) for bound in estimate.ci95)
+    return f"{_signed(estimate.ratio)}% [{low}, {high}]"
+
+
+def _signed(ratio: float) -> str:
+    if math.isinf(ratio):
+        return "+∞" if ratio > 0 else "-∞"
+    return f"{100 * (ratio - 1):+.1f}"
+
+
+def sections(comparison: Comparison) -> list[Section]:
+    """Return the sections of a page that show a comparison."""
+    unit = comparison.metric
+    arms = arm_values(comparison)
+    shown = [_effect(comparison)]
+    if len(comparison.metrics) == 1:
+        with figures.styled():
+            figure = figures.new_figure(8, 2.9)
+            figures.draw_blocks(figure.subplots(), arms, unit=unit)
+        shown.append(
+            Section(
+                "The runs behind it",
+                text=[
+                    (
+                        "Each block holds the default, the default again and the candidate, in random order "
+                        "and with the same seed."
+                    )
+                ],
+                svg=figures.to_svg(figure),
+                table=runs_table(comparison.records, [spec.name for spec in comparison.metrics]),
+            )
+        )
+    if comparison.requirements:
+        shown.append(Section("Requirements", table=_requirements(comparison)))
+    shown.append(Section("What to know, and what this can't say", notes=[*comparison.notes, *LIMITS]))
+    return shown
+
+
+def _effect(comparison: Comparison) -> Section:
+    result = comparison.result
+    with figures.styled():
+        figure = figures.new_figure(8, 2.2)
+        figures.draw_effect(
+            figure.subplots(),
+            effect=(result.effect.ratio, *result.effect.ci95),
+            aa=(result.aa.ratio, *result.aa.ci95),
+            delta=result.delta,
+            lower_is_better=comparison.direction is Direction.MIN,
+        )
+    text = [
+        (
+            f"Typical run of {comparison.candidate} against {comparison.default}, with 95% intervals. "
+            "The second row compares the default with itself: what noise alone looks like here."
+        )
+    ]
+    return Section("The effect", text=text, svg=figures.to_svg(figure))
+
+
+def arm_values(comparison: Comparison) -> dict[str, list[float | None]]:
+    """Return the primary metric's values per arm, in block order; None: failed."""
+    names = {Arm.A: "default", Arm.A2: "default again", Arm.B: "candidate"}
+    values: dict[str, list[float | None]] = {name: [] for name in names.values()}
+    for record in comparison.records:
+        metrics = record.trial.metrics if record.trial.validity == "ok" else {}
+        values[names[Arm(str(record.arm))]].append(metrics.get(comparison.metrics[0].name))
+    return values
+
+
+def runs_table(records: Sequence[TrialRecord], metrics: Sequence[str]) -> Table:
+    """Return every run as a row, folded away."""
+    rows = [
+        [
+            str(record.index + 1),
+            record.arm or "",
+            settings(record.trial.values) or "default",
+            *(_number(record.trial.metrics.get(name)) for name in metrics),
+            _number(record.trial.covariates.get("steal_fraction"), "{:.1%}"),
+            str(record.trial.validity),
+            record.trial.reason,
+        ]
+        for record in records
+    ]
+    headings = ["run", "arm", "settings", *metrics, "steal", "validity", "reason"]
+    return Table(headings, rows, folded=f"all {len(rows)} runs")
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Spell an assignment for a table cell."""
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _number(value: float | None, form: str = "{:.6g}") -> str:
+    return "" if value is None else form.format(value)
+
+
+def _requirements(comparison: Comparison) -> Table:
+    rows = []
+    for judged in comparison.requirements:
+        rule = judged.requirement
+        low, high = judged.interval
+        rows.append(
+            [
+                f"{rule.metric} {rule.operator} {rule.bound:g}",
+                str(judged.outcome).replace("_", " "),
+                f"{judged.estimate:.6g} [{low:.6g}, {high:.6g}]",
+            ]
+        )
+    return Table(["requirement", "judged by its interval", "typical run of the candidate"], rows)

@@ -1,0 +1,187 @@
+"""The report of a study: what was found, how to use it, and how it was found."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schedtuna.report import comparison as compared
+from schedtuna.report import figures
+from schedtuna.report.page import Command, Page, Section, Table
+from schedtuna.tune.study import StudyResult
+from schedtuna.workload.spec import Direction
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = 2
+
+
+def study_page(result: StudyResult, manifest: Mapping[str, Any]) -> Page:
+    """Return the page of a study.
+
+    Args:
+        result: What the study found.
+        manifest: Facts about the machine, for the table at the end.
+    """
+    plan, comparison = result.plan, result.comparison
+    nr_search = len(result.baseline) + len(result.search)
+    better = "lower is better" if comparison.direction is Direction.MIN else "higher is better"
+    return Page(
+        title=f"{shlex.join(plan.workload.argv)} · {plan.scheduler.name} · {comparison.metric} ({better})",
+        tone=str(comparison.verdict),
+        verdict=comparison.sentence(),
+        facts=[*compared.facts(comparison), ("search", f"{nr_search} runs, sampler {plan.sampler}")],
+        sections=[
+            _use(result),
+            *compared.sections(comparison),
+            _search(result),
+            _parameters(result),
+            Section("The machine", table=_manifest(manifest)),
+        ],
+        footer=f"seed {plan.seed} · {result.folder}",
+    )
+
+
+def _use(result: StudyResult) -> Section:
+    command = shlex.join(result.plan.workload.argv)
+    folder = shlex.quote(str(result.folder))
+    label = shlex.quote(result.plan.scheduler.with_values(result.candidate).label())
+    again = Command("check it again, after a reboot", f"schedtuna compare default {label} -- {command}")
+    if result.best is None:
+        return Section(
+            "What to do with it",
+            text=[
+                (
+                    "Nothing was proven to be better than the default, so there is nothing to apply: the "
+                    "default stays. The best candidate that the search found is shown below."
+                )
+            ],
+            commands=[again],
+        )
+    return Section(
+        "Use it",
+        text=[
+            f"Settings: {compared.settings(result.best)}.",
+            (
+                "They hold for this command and what it starts, and end with it. Whatever else was changed "
+                "is undone when the command ends; after a crash, `schedtuna undo` does it."
+            ),
+        ],
+        commands=[
+            Command("run the command under them", f"schedtuna apply {folder} -- {command}"),
+            Command("make them a systemd drop-in", f"schedtuna apply {folder} --print-unit -- {command}"),
+            Command("undo, should anything be left", "schedtuna undo"),
+            again,
+        ],
+    )
+
+
+def _search(result: StudyResult) -> Section:
+    figure = search_figure(result)
+    return Section(
+        "How it was searched",
+        text=[
+            (
+                "Single runs are noisy, so the best of them is no result: the search only chose what the "
+                "confirmation then ran afresh."
+            )
+        ],
+        svg=figures.to_svg(figure),
+        table=compared.runs_table(
+            [*result.baseline, *result.search], [spec.name for spec in result.plan.metrics]
+        ),
+    )
+
+
+def _parameters(result: StudyResult) -> Section:
+    return Section(
+        "Parameter by parameter",
+        text=[
+            (
+                "Every search run, by the setting of one parameter at a time. The full line is the "
+                "candidate's setting, the broken one the default; bars are medians."
+            )
+        ],
+        svg=figures.to_svg(parameters_figure(result)),
+    )
+
+
+def search_figure(result: StudyResult) -> Figure:
+    """Draw the search runs over time, in the primary metric."""
+    spec = result.plan.metrics[0]
+    with figures.styled():
+        figure = figures.new_figure(8, 2.9)
+        figures.draw_search(
+            figure.subplots(),
+            _values(result),
+            result.objective.references[spec.name],
+            unit=spec.name,
+            lower=spec.direction is Direction.MIN,
+        )
+    return figure
+
+
+def parameters_figure(result: StudyResult) -> Figure:
+    """Draw what each parameter's settings gave."""
+    space = result.plan.scheduler.space
+    chosen = space.validate_assignment(result.candidate)
+    tried = [space.validate_assignment(record.trial.values) for record in result.search]
+    rows = -(-len(space) // COLUMNS)
+    with figures.styled():
+        figure = figures.new_figure(8, 2.1 * rows)
+        grid = figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).ravel()
+        for axes, spec in zip(grid, space.parameters(), strict=False):
+            settings = [values[spec.name] for values in tried]
+            figures.draw_parameter(axes, spec, settings, _values(result), chosen[spec.name])
+        for axes in grid[len(space) :]:
+            axes.remove()
+        figure.supylabel(result.plan.metrics[0].name, fontsize="medium")
+    return figure
+
+
+def write_plots(result: StudyResult, path: Path) -> None:
+    """Write the study's figures as one picture."""
+    comparison, spec = result.comparison, result.plan.metrics[0]
+    with figures.styled():
+        figure = figures.new_figure(9, 9)
+        effect, runs, search = figure.subplots(3, 1)
+        figures.draw_effect(
+            effect,
+            effect=(comparison.result.effect.ratio, *comparison.result.effect.ci95),
+            aa=(comparison.result.aa.ratio, *comparison.result.aa.ci95),
+            delta=comparison.result.delta,
+            lower_is_better=comparison.direction is Direction.MIN,
+        )
+        figures.draw_blocks(runs, compared.arm_values(comparison), unit=spec.name)
+        figures.draw_search(
+            search,
+            _values(result),
+            result.objective.references[spec.name],
+            unit=spec.name,
+            lower=spec.direction is Direction.MIN,
+        )
+    figures.save(figure, path)
+
+
+def _values(result: StudyResult) -> list[float | None]:
+    name = result.plan.metrics[0].name
+    return [
+        record.trial.metrics.get(name) if record.trial.validity == "ok" else None for record in result.search
+    ]
+
+
+def _manifest(manifest: Mapping[str, Any]) -> Table:
+    return Table(["fact", "value"], list(_flattened(manifest)), folded="what this machine was")
+
+
+def _flattened(content: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            rows += _flattened(value, f"{prefix}{key}.")
+        elif value not in (None, "", [], {}):
+            rows.append((f"{prefix}{key}", str(value)))
+    return rows

@@ -1,0 +1,131 @@
+import json
+
+import pytest
+from tests.unit.tune.surface import SCHEDULER, SurfaceBackend, no_gain, smooth_gain
+
+from schedtuna.errors import StudyError, UsageError
+from schedtuna.experiment.triallog import TrialLog
+from schedtuna.tune.samplers.base import Observation
+from schedtuna.tune.study import PLAN_NAME, Study, StudyPlan, best_alternative
+from schedtuna.workload.spec import Direction, MetricSpec, Workload
+
+
+def plan(**changes):
+    base = {
+        "scheduler": SCHEDULER,
+        "workload": Workload(argv=("load",)),
+        "metrics": (MetricSpec(name="wall_time_s", direction=Direction.MIN),),
+        "sampler": "random",
+        "budget": 90,
+        "seed": 7,
+    }
+    return StudyPlan.model_validate(base | changes)
+
+
+def run(folder, backend, machine="one", **changes):
+    chosen = plan(**changes)
+    identity = {**chosen.identity(), "machine": machine, "workload": chosen.workload.model_dump_json()}
+    with TrialLog(folder, identity) as log:
+        return Study(chosen, backend, log).run()
+
+
+def test_a_real_gain_is_found_and_confirmed(tmp_path):
+    backend = SurfaceBackend(smooth_gain)
+    result = run(tmp_path, backend)
+    assert result.comparison.verdict == "improved"
+    assert result.best == result.candidate
+    assert smooth_gain(SCHEDULER.space.validate_assignment(result.candidate)) < -0.05
+
+
+def test_no_gain_is_not_claimed_and_the_default_stays(tmp_path):
+    result = run(tmp_path, SurfaceBackend(no_gain))
+    assert result.comparison.verdict != "improved"
+    assert result.best is None
+
+
+def test_the_budget_counts_every_run(tmp_path):
+    backend = SurfaceBackend(no_gain, noise=0.2)
+    result = run(tmp_path, backend, budget=60)
+    assert len(backend.runs) <= 60
+    assert len(result.baseline) + len(result.search) + result.comparison.nr_runs == len(backend.runs)
+
+
+def test_the_claim_rests_on_fresh_runs_only(tmp_path):
+    result = run(tmp_path, SurfaceBackend(smooth_gain))
+    lines = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()[1:]]
+    searched = {(line["phase"], line["index"]) for line in lines if line["phase"] != "confirmation"}
+    confirmed = [line for line in lines if line["phase"] == "confirmation"]
+    assert len(confirmed) == result.comparison.nr_runs
+    assert not searched & {(line["phase"], line["index"]) for line in confirmed}
+    assert lines.index(confirmed[0]) == len(searched)
+
+
+@pytest.mark.parametrize("dies_at", [1, 4, 20, 50, 60])
+def test_an_interrupted_study_continues_where_it_was(tmp_path, dies_at):
+    whole = SurfaceBackend(smooth_gain)
+    expected = run(tmp_path / "whole", whole)
+    first = SurfaceBackend(smooth_gain, dies_at=dies_at)
+    if dies_at < len(expected.baseline) + len(expected.search):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "cut", first)
+    else:
+        run(tmp_path / "cut", first)
+    second = SurfaceBackend(smooth_gain)
+    second.runs = list(first.runs)  # the noise goes on where it was
+    run(tmp_path / "cut", second)
+    lines = (tmp_path / "cut" / "trials.jsonl").read_text().splitlines()[1:]
+    keys = [(json.loads(line)["phase"], json.loads(line)["index"]) for line in lines]
+    assert len(keys) == len(set(keys)) == len(second.runs)
+
+
+@pytest.mark.parametrize(
+    ("changes", "machine", "word"),
+    [
+        ({"workload": Workload(argv=("other",))}, "one", "workload"),
+        ({"scheduler": SCHEDULER.model_copy(update={"parameters": {}})}, "one", "space"),
+        ({}, "two", "machine"),
+    ],
+)
+def test_a_resume_elsewhere_is_refused(tmp_path, changes, machine, word):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, SurfaceBackend(no_gain, dies_at=5))
+    with pytest.raises(StudyError, match=word):
+        run(tmp_path, SurfaceBackend(no_gain), machine, **changes)
+
+
+def test_a_default_that_never_works_is_an_error_with_its_output(tmp_path):
+    with pytest.raises(StudyError, match="boom"):
+        run(tmp_path, SurfaceBackend(no_gain, fails=lambda values: True))
+
+
+def test_candidates_that_all_fail_are_an_error(tmp_path):
+    default = SCHEDULER.space.default()
+    with pytest.raises(StudyError, match="nothing to confirm"):
+        run(tmp_path, SurfaceBackend(no_gain, fails=lambda values: values != default))
+
+
+def test_a_budget_without_a_search_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"larger|too small|leaves none"):
+        run(tmp_path, SurfaceBackend(no_gain), budget=14)
+
+
+def test_a_plan_survives_its_file(tmp_path):
+    plan().write(tmp_path)
+    assert StudyPlan.read(tmp_path) == plan()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"version": 99}', '{"version": 1}', '{"version": 1, "budget": "x"}']
+)
+def test_a_damaged_plan_is_an_error(tmp_path, content):
+    (tmp_path / PLAN_NAME).write_text(content)
+    with pytest.raises(StudyError):
+        StudyPlan.read(tmp_path)
+
+
+def test_the_best_alternative_is_judged_by_its_median():
+    def seen(slice_us, cost):
+        return Observation({"slice_us": slice_us}, cost)
+
+    history = [seen(1, -0.9), seen(1, 0.5), seen(1, 0.5), seen(2, -0.1), seen(3, 0.0), seen(4, None)]
+    assert best_alternative(history, {"slice_us": 3}) == {"slice_us": 2}

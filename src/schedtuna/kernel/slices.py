@@ -19,8 +19,8 @@ def read_back_slice() -> tuple[int, bool]:
     (`get_params` in kernel/sched/syscalls.c).
 
     Returns:
-        The default slice in nanoseconds (0 where the kernel tells none, as before 6.12, and where
-        this thread's policy has none), and whether the slice that was set was kept.
+        The slice in nanoseconds of a thread that has none of its own (0 where the kernel tells none,
+        as before 6.12), and whether the slice that was set was kept.
 
     Raises:
         OSError: The kernel, or a seccomp filter, refused the call.
@@ -31,9 +31,11 @@ def read_back_slice() -> tuple[int, bool]:
 
 def _read_back_here() -> tuple[int, bool]:
     found = sched_getattr(0)
-    default_ns = found.runtime_ns if found.policy in _WITH_SLICE else 0
     if found.policy not in _WITH_SLICE:
         found = replace(found, policy=os.SCHED_OTHER, nice=0, priority=0)
+    plain = replace(found, runtime_ns=0, deadline_ns=0, period_ns=0)
+    sched_setattr(0, plain)  # a slice that was inherited is not the default
+    default_ns = sched_getattr(0).runtime_ns
     tried_ns = _TRIED_NS if default_ns != _TRIED_NS else 2 * _TRIED_NS
-    sched_setattr(0, replace(found, runtime_ns=tried_ns, deadline_ns=0, period_ns=0))
+    sched_setattr(0, replace(plain, runtime_ns=tried_ns))
     return default_ns, sched_getattr(0).runtime_ns == tried_ns

@@ -38,6 +38,9 @@ class Target:
         pid: The process (scopes tree and pid). In scope tree it is a child that waits before its
             exec; None stands for a child that this process has yet to start.
         cgroup: The control group's directory (scope cgroup).
+
+    Raises:
+        UsageError: The scope needs a process or a control group that is not named or not there.
     """
 
     scope: Scope = Scope.TREE
@@ -49,6 +52,13 @@ class Target:
             raise UsageError("scope pid needs a process", hint="name it with --pid PID")
         if self.scope is Scope.CGROUP and self.cgroup is None:
             raise UsageError("scope cgroup needs a control group", hint="name it with --cgroup DIRECTORY")
+        if self.scope is Scope.PID and not Path(f"/proc/{self.pid}").is_dir():
+            raise UsageError(f"there is no process {self.pid}", hint="find it with pgrep")
+        if self.scope is Scope.CGROUP and self.cgroup and not (self.cgroup / "cgroup.procs").is_file():
+            raise UsageError(
+                f"{self.cgroup} is no control group",
+                hint="name its directory, such as /sys/fs/cgroup/system.slice/NAME.service",
+            )
 
     @property
     def model_pid(self) -> int:

@@ -6,7 +6,10 @@ from functools import cache
 
 from schedtuna.errors import UsageError, nearest
 from schedtuna.knobs.affinity import Affinity
+from schedtuna.knobs.autogroup import AutogroupNice
 from schedtuna.knobs.base import Knob, Scope
+from schedtuna.knobs.cgroup import CpuQuota, Cpuset, CpuWeight
+from schedtuna.knobs.kernel_files import FILE_KNOBS
 from schedtuna.knobs.task_attributes import Nice, Policy, Realtime, Slice, TimerSlack
 
 
@@ -18,7 +21,19 @@ def all_knobs() -> tuple[Knob, ...]:
     comes before the policy (an idle thread can't be given one) and realtime last (a thread that
     hogs its CPU must not stand between us and the rest).
     """
-    return (Affinity(), TimerSlack(), Slice(), Nice(), Policy(), Realtime())
+    return (
+        *FILE_KNOBS,
+        Cpuset(),
+        CpuQuota(),
+        CpuWeight(),
+        AutogroupNice(),
+        Affinity(),
+        TimerSlack(),
+        Slice(),
+        Nice(),
+        Policy(),
+        Realtime(),
+    )
 
 
 def knobs_for(scope: Scope) -> tuple[Knob, ...]:

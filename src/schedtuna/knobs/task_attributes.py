@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
-import threading
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from schedtuna.kernel.slices import read_back_slice
 from schedtuna.kernel.syscalls import (
     SLICE_MAX_NS,
     SLICE_MIN_NS,
@@ -43,24 +43,11 @@ class SliceSupport(NamedTuple):
 
 @cache
 def slice_support() -> SliceSupport:
-    """Try a slice on a thread that exists for nothing else."""
-    found: list[SliceSupport] = []
-
-    def attempt() -> None:
-        try:
-            normal = replace(sched_getattr(0), policy=SchedPolicy.OTHER, runtime_ns=0)
-            sched_setattr(0, normal)
-            default_ns = sched_getattr(0).runtime_ns
-            wanted_ns = 7_000_000 if default_ns != 7_000_000 else 8_000_000
-            sched_setattr(0, replace(normal, runtime_ns=wanted_ns))
-            found.append(SliceSupport(default_ns, sched_getattr(0).runtime_ns == wanted_ns))
-        except OSError as error:
-            found.append(SliceSupport(0, False, error.strerror or str(error)))
-
-    scratch = threading.Thread(target=attempt, name="slice-probe")
-    scratch.start()
-    scratch.join()
-    return found[0]
+    """Ask the kernel once."""
+    try:
+        return SliceSupport(*read_back_slice())
+    except OSError as error:
+        return SliceSupport(0, False, error.strerror or str(error))
 
 
 class Slice(TaskKnob):
@@ -140,7 +127,7 @@ class Policy(TaskKnob):
         found = self.show(target)
         choices = tuple(name for name in _FAIR if name in ("other", "batch", found))
         first = first_task(target)
-        returns = target.scope is Scope.TREE or first is None or _may_have_nice(_nice(first.tid))
+        returns = target.scope is Scope.TREE or first is None or may_have_nice(_nice(first.tid))
         if returns:
             choices = tuple(_FAIR)
         return ParameterSpec(
@@ -164,7 +151,7 @@ class Nice(TaskKnob):
         if not found.ok:
             return found
         now = as_int(self.show(target))
-        if target.scope is not Scope.TREE and not _may_have_nice(now):
+        if target.scope is not Scope.TREE and not may_have_nice(now):
             return Availability(False, "without privilege nice can be raised but not put back", "run as root")
         if _lowest_nice(now) >= 19:
             return Availability(
@@ -337,10 +324,10 @@ def _nice(tid: int) -> int:
 
 def _lowest_nice(now: int) -> int:
     """The lowest nice value that this user may set on a thread that has `now`."""
-    return next(value for value in range(-20, 20) if value >= now or _may_have_nice(value))
+    return next(value for value in range(-20, 20) if value >= now or may_have_nice(value))
 
 
-def _may_have_nice(value: int) -> bool:
+def may_have_nice(value: int) -> bool:
     """Whether this user may lower a nice value to this (can_nice() in the kernel)."""
     if has_capability(CAP_SYS_NICE):
         return True

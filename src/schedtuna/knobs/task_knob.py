@@ -26,7 +26,7 @@ from schedtuna.knobs.tasks import (
     is_alive,
     may_schedule,
     process_tree,
-    start_ticks,
+    read_stat,
     threads,
 )
 from schedtuna.space import ParameterValue
@@ -71,7 +71,9 @@ class TaskKnob(Knob):
             return supported
         first = first_task(target)
         if first is None:
-            return Availability(False, f"{describe(target)} has no threads", "name a process that runs")
+            return Availability(
+                False, f"{describe(target)} has no threads of user space", "name a program that runs"
+            )
         if not may_schedule(first.tid):
             return Availability(
                 False, f"{describe(target)} belongs to another user", "run as root, or grant CAP_SYS_NICE"
@@ -213,8 +215,8 @@ def first_task(target: Target) -> Task | None:
         assert target.cgroup is not None
         return next(iter(group_tasks(target.cgroup)), None)
     pid = target.model_pid
-    started = start_ticks(pid)
-    return None if started is None else Task(pid, pid, started)
+    found = read_stat(f"/proc/{pid}")
+    return None if found is None or found.is_kernel_thread else Task(pid, pid, found.start_ticks)
 
 
 def members(target: Target) -> Iterator[Task]:

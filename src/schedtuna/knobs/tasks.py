@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 CAP_SYS_NICE = 23  # include/uapi/linux/capability.h
+_PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
 
 class Task(NamedTuple):
@@ -29,16 +30,23 @@ class TaskStat(NamedTuple):
     state: str
     ppid: int
     start_ticks: int
+    is_kernel_thread: bool
 
 
 def read_stat(folder: str) -> TaskStat | None:
     """Parse the `stat` file of a folder such as ``/proc/1``; None where the thread is gone."""
     try:
-        text = Path(folder, "stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
+        with open(f"{folder}/stat", errors="replace") as file:  # noqa: PTH123 - called per process of the machine
+            text = file.read()
+    except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text[text.rindex(")") + 2 :].split()  # the name in parentheses may contain anything
-    return TaskStat(state=fields[0], ppid=int(fields[1]), start_ticks=int(fields[19]))
+    return TaskStat(
+        state=fields[0],
+        ppid=int(fields[1]),
+        start_ticks=int(fields[19]),
+        is_kernel_thread=bool(int(fields[6]) & _PF_KTHREAD),
+    )
 
 
 def start_ticks(tid: int) -> int | None:
@@ -83,7 +91,7 @@ def process_tree(root: int) -> list[int]:
 
 
 def group_tasks(directory: Path) -> Iterator[Task]:
-    """The threads in a control group and in those below it."""
+    """The threads in a control group and in those below it; the kernel's own are left out."""
     for folder, _, files in os.walk(directory):
         name = "cgroup.threads" if "cgroup.threads" in files else "tasks"
         try:
@@ -91,7 +99,9 @@ def group_tasks(directory: Path) -> Iterator[Task]:
         except (FileNotFoundError, OSError):  # removed meanwhile; ENOTSUP in a threaded v2 group's parent
             continue
         for tid in tids:
-            if (tgid := thread_group(tid)) and (found := read_stat(f"/proc/{tgid}/task/{tid}")) is not None:
+            tgid = thread_group(tid)
+            found = None if tgid is None else read_stat(f"/proc/{tgid}/task/{tid}")
+            if tgid is not None and found is not None and not found.is_kernel_thread:
                 yield Task(tid, tgid, found.start_ticks)
 
 

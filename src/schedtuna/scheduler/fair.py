@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, nearest
 from schedtuna.knobs.base import Availability, Knob, Target
 from schedtuna.knobs.registry import knobs_for
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.space import ParameterSpec
 
 NAME = "fair"
 EVERYTHING = "all"
@@ -27,22 +29,20 @@ def fair(target: Target | None = None, *, include: Sequence[str] | None = None) 
     """
     target = target or Target()
     asked = list(include or ())
-    usable = knobs_for(target.scope)
+    rows = survey(target)
     for name in asked:
-        if name != EVERYTHING and name not in {knob.name for knob in usable}:
-            raise UsageError(
-                f"no knob {name!r} in scope {target.scope}", hint=nearest(name, [k.name for k in usable])
-            )
+        if name != EVERYTHING and name not in {row.knob.name for row in rows}:
+            known = [row.knob.name for row in rows]
+            raise UsageError(f"no knob {name!r} in scope {target.scope}", hint=nearest(name, known))
     parameters = {}
-    for knob in usable:
-        wanted = target.scope in knob.offered_in or knob.name in asked or EVERYTHING in asked
-        if not wanted:
-            continue
-        found = _availability(knob, target)
-        if found.ok:
-            parameters[knob.name] = knob.spec(target)
-        elif knob.name in asked:
+    for row in rows:
+        knob, found = row.knob, row.availability
+        if row.spec is None and knob.name in asked:
             raise UnavailableError(f"{knob.name} can't be changed: {found.reason}", hint=found.hint or None)
+        if row.spec is not None and (
+            target.scope in knob.offered_in or knob.name in asked or EVERYTHING in asked
+        ):
+            parameters[knob.name] = row.spec
     return SchedulerConfig(
         name=NAME, parameters=parameters, description="the kernel's own fair scheduler with its knobs"
     )
@@ -50,13 +50,26 @@ def fair(target: Target | None = None, *, include: Sequence[str] | None = None) 
 
 def unavailable(target: Target | None = None) -> dict[str, str]:
     """The knobs of the target's scope that can't be turned here: name -> reason."""
-    target = target or Target()
-    found = {knob.name: _availability(knob, target) for knob in knobs_for(target.scope)}
-    return {name: availability.reason for name, availability in found.items() if not availability.ok}
+    return {row.knob.name: row.availability.reason for row in survey(target or Target()) if row.spec is None}
 
 
-def _availability(knob: Knob, target: Target) -> Availability:
+@dataclass(frozen=True)
+class Row:
+    """A knob, whether it can be turned for a target, and if so its parameter."""
+
+    knob: Knob
+    availability: Availability
+    spec: ParameterSpec | None
+
+
+def survey(target: Target) -> list[Row]:
+    """Probe every knob of the target's scope, in the order of application."""
+    return [_examine(knob, target) for knob in knobs_for(target.scope)]
+
+
+def _examine(knob: Knob, target: Target) -> Row:
     try:
-        return knob.probe(target)
-    except (SchedtunaError, OSError) as error:
-        return Availability(False, str(error))
+        found = knob.probe(target)
+        return Row(knob, found, knob.spec(target) if found.ok else None)
+    except (SchedtunaError, OSError) as error:  # a process that ends while it is looked at
+        return Row(knob, Availability(False, str(error)), None)

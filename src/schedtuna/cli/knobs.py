@@ -1,0 +1,91 @@
+"""`schedtuna knobs`: what can be changed here, what is set, and why the rest can't be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schedtuna.cli.common import CgroupOption, PidOption, ScopeOption
+from schedtuna.cli.output import print_json
+from schedtuna.errors import UsageError
+from schedtuna.space import spell_value
+
+if TYPE_CHECKING:
+    from schedtuna.knobs.base import Scope, Target
+    from schedtuna.scheduler.fair import Row
+    from schedtuna.space import ParameterSpec
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def knobs(
+    pid: PidOption = None,
+    cgroup: CgroupOption = None,
+    scope: ScopeOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what can be changed here, what is set now, and why the rest can't be.
+
+    Without --pid or --cgroup: for a command that is about to start.
+    """
+    from schedtuna.scheduler.fair import survey
+
+    target = _target(scope, pid, cgroup)
+    rows = survey(target)
+    if as_json:
+        entries = [
+            {
+                "name": row.knob.name,
+                "available": row.availability.ok,
+                "reason": row.availability.reason,
+                "hint": row.availability.hint,
+                "searched": target.scope in row.knob.offered_in,
+                "value": None if row.spec is None else row.spec.default,
+                "spec": None if row.spec is None else row.spec.model_dump(mode="json", exclude_defaults=True),
+                "description": row.knob.description,
+            }
+            for row in rows
+        ]
+        print_json({"scope": str(target.scope), "pid": pid, "cgroup": cgroup, "knobs": entries})
+        return
+    _print_rows(target, rows)
+
+
+def _target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Target:
+    from schedtuna.knobs.base import Scope, Target
+
+    if pid is not None and cgroup is not None:
+        raise UsageError("--pid and --cgroup exclude each other")
+    implied = Scope.PID if pid is not None else Scope.CGROUP if cgroup is not None else Scope.TREE
+    if scope is not None and scope != implied and implied is not Scope.TREE:
+        raise UsageError(f"--scope {scope} does not go with --{implied}")
+    return Target(scope or implied, pid=pid, cgroup=cgroup)
+
+
+def _print_rows(target: Target, rows: Sequence[Row]) -> None:
+    print(f"{'knob':23} {'now':>9}  values")
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.spec is None:
+            key = (row.availability.reason, row.availability.hint)
+            reasons.setdefault(key, []).append(row.knob.name)
+            continue
+        asked = "" if target.scope in row.knob.offered_in else ", searched only on request"
+        print(f"{row.knob.name:23} {spell_value(row.spec.default):>9}  {_values(row.spec)}{asked}")
+        print(f"    {row.knob.description}")
+        if row.availability.hint:
+            print(f"    note: {row.availability.hint}")
+    for (reason, hint), names in reasons.items():
+        print(f"\nnot here: {', '.join(names)}\n    {reason}{f' ({hint})' if hint else ''}")
+
+
+def _values(spec: ParameterSpec) -> str:
+    if spec.choices:
+        return ", ".join(spec.choices)
+    if spec.min_value is None:
+        return "true, false"
+    return f"{spec.min_value} to {spec.max_value} {spec.unit}".rstrip()

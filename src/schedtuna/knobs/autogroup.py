@@ -1,0 +1,139 @@
+"""The weight of a command's session against other sessions, where autogroup is on.
+
+With autogroup each session (setsid(2)) is one scheduling group. `nice` then only shares out what
+the session gets; this is the knob that says how much that is. A session is changed only through
+its leader: the group of a whole terminal is not ours to weigh.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+from schedtuna.errors import KnobError
+from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, as_int
+from schedtuna.knobs.journal import Change, Journal, Record, TaskSubject
+from schedtuna.knobs.kernel_files import AUTOGROUP
+from schedtuna.knobs.task_attributes import autogroup_enabled, may_have_nice
+from schedtuna.knobs.tasks import is_alive, may_schedule, start_ticks
+from schedtuna.space import Condition, ParameterSpec, ParameterType, ParameterValue
+
+_PATIENCE_S = (
+    1.0  # without CAP_SYS_ADMIN the kernel takes one change per 100 ms (proc_sched_autogroup_set_nice)
+)
+
+
+class AutogroupNice(Knob):
+    """Nice of a session's autogroup."""
+
+    name = "autogroup_nice"
+    description = "weight of the command's session against other sessions (autogroup)"
+    scopes = frozenset({Scope.TREE, Scope.PID})
+    offered_in = frozenset({Scope.TREE})
+
+    def probe(self, target: Target) -> Availability:
+        """Say whether the target leads a session whose group can be weighed."""
+        if not Path("/proc/self/autogroup").exists():
+            return Availability(False, "this kernel has no autogroups", "it needs CONFIG_SCHED_AUTOGROUP")
+        if not autogroup_enabled():
+            return Availability(False, "autogroup is off", "sysctl kernel.sched_autogroup_enabled=1")
+        if target.pid is None:
+            return self._may_return(0)  # a command that is to be started leads its own session
+        if start_ticks(target.pid) is None:
+            return Availability(False, f"there is no process {target.pid}")
+        if not _leads_session(target):
+            return Availability(
+                False,
+                f"process {target.pid} does not lead its session, so its autogroup has other members",
+                "use nice within the session, or a control group's cpu_weight",
+            )
+        if not may_schedule(target.pid):
+            return Availability(False, f"process {target.pid} belongs to another user", "run as root")
+        return self._may_return(_read(target.pid)) if target.scope is Scope.PID else Availability(ok=True)
+
+    def spec(self, target: Target) -> ParameterSpec:
+        """-20 to 19; unprivileged users from what they may set."""
+        found = as_int(self.show(target))
+        lowest = next(value for value in range(-20, 20) if value >= 0 or may_have_nice(value))
+        return ParameterSpec(
+            name=self.name,
+            type=ParameterType.INTEGER,
+            default=found,
+            min_value=min(found, lowest),
+            max_value=19,
+            description=self.description,
+            condition=Condition(parameter="autogroup", values=(True,)) if _switchable(target) else None,
+        )
+
+    def show(self, target: Target) -> ParameterValue:
+        """The session's nice; 0 for one that is to be made."""
+        return 0 if target.pid is None else _read(target.pid)
+
+    def apply(self, target: Target, value: ParameterValue, journal: Journal) -> None:
+        """Weigh the session that the target leads."""
+        pid = target.pid
+        started = None if pid is None else start_ticks(pid)
+        if pid is None or started is None:
+            raise KnobError(f"{self.name}: there is no process to change")
+        subject = TaskSubject(tid=pid, tgid=pid, start_ticks=started, reach="process")
+        journal.begin([Change(self.name, subject, _read(pid), as_int(value))])
+        journal.step(f"{self.name}: before the change")
+        _write(pid, as_int(value))
+        journal.step(f"{self.name}: after the change")
+
+    def revert(self, record: Record) -> Reverted:
+        """Weigh it as before; a session whose leader is gone has no handle any more."""
+        subject = record.subject
+        if not isinstance(subject, TaskSubject):
+            raise KnobError(f"{self.name}: the journal's record {record.id} names no process")
+        if not is_alive(subject.tid, subject.start_ticks):
+            return Reverted.GONE
+        _write(subject.tid, int(record.old))
+        return Reverted.RESTORED
+
+    def _may_return(self, found: int) -> Availability:
+        if not may_have_nice(found) and found < 0:
+            return Availability(False, "without privilege it can be raised but not put back", "run as root")
+        return Availability(ok=True)
+
+
+def _switchable(target: Target) -> bool:
+    """Whether autogroup itself is a parameter beside this one; where it is off this one is void."""
+    return AUTOGROUP.probe(target).ok
+
+
+def _leads_session(target: Target) -> bool:
+    """Whether the process leads its session; one that is being started gets a moment to do so."""
+    pid = target.model_pid
+    deadline = time.monotonic() + (0.1 if target.scope is Scope.TREE else 0.0)
+    while os.getsid(pid) != pid:
+        if time.monotonic() > deadline or pid == os.getpid():
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def _read(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/autogroup").read_text()  # "/autogroup-14 nice 0"
+    except OSError as error:
+        raise KnobError(f"autogroup_nice: reading it from process {pid}: {error.strerror}") from error
+    found = re.search(r"nice (-?\d+)", text)
+    return int(found.group(1)) if found else 0  # empty before the session's first thread has run
+
+
+def _write(pid: int, nice: int) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise KnobError(f"autogroup_nice: the kernel takes no change for process {pid} now") from None
+            time.sleep(0.1)
+        except OSError as error:
+            raise KnobError(f"autogroup_nice: setting it for process {pid}: {error.strerror}") from error
+        else:
+            return

@@ -154,7 +154,7 @@ def read_kernel_config(probe: Probe) -> str | None:
     packed = probe.read_bytes("proc/config.gz")
     if packed:
         try:
-            return gzip.decompress(packed).decode(errors="replace")
+            return gzip.decompress(packed).decode(errors="replace").strip()
         except (OSError, EOFError, zlib.error):
             return None
     release = probe.read("proc/sys/kernel/osrelease") or ""

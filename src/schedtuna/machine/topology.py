@@ -124,10 +124,11 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
     """
     cpus: set[int] = set()
     for part in filter(None, (part.strip() for part in text.split(","))):
-        first, _, last = part.partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal()):
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal()):
             raise UsageError(f"{text!r} is no list of CPUs: expected something like 0-3,8")
-        low, high = int(first), int(last or first)
+        low, high = int(first), int(last)
         if not low <= high < _MAX_CPUS:
             raise UsageError(f"{text!r} is no list of CPUs: {part} is no range below {_MAX_CPUS}")
         cpus.update(range(low, high + 1))
@@ -166,8 +167,9 @@ def read_topology(sysfs: Path = Path("/sys")) -> Topology:
     }
     types = {cpu: kind for kind in ("core", "atom") for cpu in _cpus(sysfs / f"devices/cpu_{kind}" / "cpus")}
     sockets = {cpu: max(0, _int(cpu_dir / f"cpu{cpu}/topology/physical_package_id") or 0) for cpu in online}
-    siblings = {cpu: _siblings(cpu_dir / f"cpu{cpu}/topology", cpu, online) for cpu in online}
-    caches = {cpu: _last_level_cache(cpu_dir / f"cpu{cpu}/cache", cpu, online) for cpu in online}
+    known = frozenset(online)
+    siblings = {cpu: _siblings(cpu_dir / f"cpu{cpu}/topology", cpu, known) for cpu in online}
+    caches = {cpu: _last_level_cache(cpu_dir / f"cpu{cpu}/cache", cpu, known) for cpu in online}
     sharing = {
         cpu: caches[cpu] or tuple(c for c in online if sockets[c] == sockets[cpu] and not caches[c])
         for cpu in online
@@ -187,7 +189,7 @@ def read_topology(sysfs: Path = Path("/sys")) -> Topology:
             )
             for cpu in online
         ),
-        offline=tuple(cpu for cpu in present if cpu not in online),
+        offline=tuple(cpu for cpu in present if cpu not in known),
         caches_known=all(caches.values()),
     )
 
@@ -197,13 +199,13 @@ def _present(cpu_dir: Path) -> tuple[int, ...]:
     return listed or tuple(sorted(int(folder.name[3:]) for folder in _glob(cpu_dir, "cpu[0-9]*")))
 
 
-def _siblings(topology: Path, cpu: int, online: tuple[int, ...]) -> tuple[int, ...]:
+def _siblings(topology: Path, cpu: int, online: frozenset[int]) -> tuple[int, ...]:
     # core_id is unique only within a socket or cluster; the list of siblings is what it says.
     listed = _cpus(topology / "core_cpus_list") or _cpus(topology / "thread_siblings_list")
     return tuple(sorted({c for c in listed if c in online} | {cpu}))
 
 
-def _last_level_cache(cache: Path, cpu: int, online: tuple[int, ...]) -> tuple[int, ...]:
+def _last_level_cache(cache: Path, cpu: int, online: frozenset[int]) -> tuple[int, ...]:
     """The online CPUs that share the highest level of data cache; empty where nothing is told."""
     level, sharing = 0, ()  # type: int, tuple[int, ...]
     for index in _glob(cache, "index[0-9]*"):

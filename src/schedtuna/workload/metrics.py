@@ -1,0 +1,278 @@
+"""Which numbers are asked of a run, and how they are read from it.
+
+A metric is written ``NAME[:min|max][*WEIGHT][=SOURCE]``. SOURCE is one of
+
+    regex:PATTERN   group 1 of the last match in the output (standard output, then standard error)
+    json:PATH       ``a.b[0].c`` in the JSON that the output is, or ends with
+    csv:COLUMN      the mean of a column of the table in the output
+    field:NAME      a field of the workload's parser under another name
+
+and reads a file that the workload writes when it is given: ``regex@FILE:PATTERN``. Without a source
+NAME is looked up among the parser's fields, rusage and perf's counters, which also know min or max.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from schedtuna.errors import MetricError, UsageError, nearest
+from schedtuna.workload.command import RawRun
+from schedtuna.workload.counters import COUNTERS
+from schedtuna.workload.parsers import OutputParser, find_parser, option_value
+from schedtuna.workload.parsers.base import MAX, MIN, Field, check_value, find_field
+from schedtuna.workload.sources import READERS, json_steps, read_file
+from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Source, Workload
+
+# What every run has, whatever it prints.
+RUN_FIELDS: tuple[Field, ...] = (
+    Field("wall_time_s", "s", MIN, "from the command's start to its exit"),
+    Field("runs_per_s", "1/s", MAX, "one over the wall time"),
+    Field("cpu_time_s", "s", MIN, "CPU time of the command and its children"),
+    Field("user_time_s", "s", MIN, "the part of it in user space"),
+    Field("system_time_s", "s", MIN, "the part of it in the kernel"),
+    Field("max_rss_kib", "KiB", MIN, "peak memory of the largest process"),
+    Field("nr_voluntary_switches", "", MIN, "context switches because a task waited"),
+    Field("nr_involuntary_switches", "", MIN, "context switches because a task was preempted"),
+)
+# What is counted only where a metric asks for it (see `counters`).
+COUNTER_FIELDS: tuple[Field, ...] = (
+    Field("cycles", "", MIN, "CPU cycles"),
+    Field("instructions", "", MIN, "instructions"),
+    Field("ipc", "", MAX, "instructions per cycle"),
+    Field("cache_misses", "", MIN, "misses of the last-level cache"),
+    Field("energy_j", "J", MIN, "energy that the CPU packages used, other programs included"),
+    Field("nr_migrations", "", MIN, "moves of a task to another CPU"),
+    Field("nr_page_faults", "", MIN, "page faults"),
+)
+# Names for whatever is a workload's main throughput and latency.
+_ALIASES = {"throughput": "runs_per_s", "latency": "wall_time_s"}
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_.%/-]*"
+_METRIC = re.compile(
+    rf"(?P<name>{_NAME})(?::(?P<direction>[^:*=]*))?(?:\*(?P<weight>[^=]*))?(?:=(?P<source>.*))?", re.DOTALL
+)
+_SOURCE = re.compile(r"(?P<kind>regex|json|csv|field)(?:@(?P<file>[^:]+))?:(?P<argument>.+)", re.DOTALL)
+_REQUIREMENT = re.compile(rf"\s*({_NAME})\s*(<=|>=|<|>)\s*(\S+)\s*")
+_SYNTAX = (
+    "write NAME:min or NAME:max, with *WEIGHT and =SOURCE where needed, "
+    "such as 'score:max=regex:score ([0-9.]+)'"
+)
+
+
+# ---- what is asked ------------------------------------------------------------------------------
+
+
+def parse_metric(text: str, workload: Workload | None = None) -> MetricSpec:
+    """Read a metric as users write it.
+
+    Args:
+        text: ``NAME[:min|max][*WEIGHT][=SOURCE]``.
+        workload: Whose parser knows the direction of its fields, and what "throughput" and "latency" are.
+
+    Raises:
+        UsageError: Malformed, or the direction is needed and not given.
+    """
+    match = _METRIC.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is no metric", hint=_SYNTAX)
+    name, direction, weight, source_text = match.group("name", "direction", "weight", "source")
+    source = Source() if source_text is None else _parse_source(source_text)
+    parser = find_parser(workload) if workload is not None else None
+    if source.kind == "auto" and workload is not None:
+        name = _primary(name, parser)
+    return MetricSpec(
+        name=name,
+        direction=_direction(direction, source.argument if source.kind == "field" else name, parser, text),
+        weight=_weight(weight, text),
+        source=source,
+    )
+
+
+def _primary(name: str, parser: OutputParser | None) -> str:
+    """What "throughput" and "latency" stand for; every other name for itself."""
+    if name not in _ALIASES:
+        return name
+    if parser is None:
+        return _ALIASES[name]
+    field = parser.throughput if name == "throughput" else parser.latency
+    if not field:
+        raise UsageError(
+            f"{parser.name} reports no {name}",
+            hint=f"its fields: {', '.join(row.name for row in parser.fields)}",
+        )
+    return field
+
+
+def _direction(given: str | None, name: str, parser: OutputParser | None, text: str) -> Direction:
+    if given is not None:
+        if given not in (MIN, MAX):
+            raise UsageError(f"{text!r}: expected min or max after the colon, not {given!r}", hint=_SYNTAX)
+        return Direction(given)
+    field = find_field((*(parser.fields if parser else ()), *RUN_FIELDS, *COUNTER_FIELDS), name)
+    if field is None or field.direction is None:
+        raise UsageError(f"is less or more of {name} better?", hint=f"write {name}:min or {name}:max")
+    return field.direction
+
+
+def _weight(text: str | None, metric: str) -> float:
+    if text is None:
+        return 1.0
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not (math.isfinite(weight) and weight > 0):
+        raise UsageError(f"{metric!r}: expected a weight above 0 after *, not {text!r}", hint=_SYNTAX)
+    return weight
+
+
+def _parse_source(text: str) -> Source:
+    match = _SOURCE.fullmatch(text)
+    if match is None:
+        raise UsageError(
+            f"{text!r} is no source of a metric", hint="regex:PATTERN, json:PATH, csv:COLUMN or field:NAME"
+        )
+    kind, file, argument = match.group("kind", "file", "argument")
+    if kind == "field" and file:
+        raise UsageError(f"{text!r}: a parser's field has no file of its own", hint="write field:NAME")
+    if kind == "regex":
+        try:
+            re.compile(argument)
+        except re.error as error:
+            raise UsageError(f"{argument!r} is no regular expression: {error}") from error
+    if kind == "json":
+        json_steps(argument)
+    return Source.model_validate({"kind": kind, "argument": argument, "file": file})
+
+
+def format_metric(spec: MetricSpec) -> str:
+    """Write a metric as `parse_metric` reads it."""
+    text = f"{spec.name}:{spec.direction}"
+    if spec.weight != 1.0:
+        text += f"*{spec.weight!r}"
+    if spec.source.kind != "auto":
+        at = f"@{spec.source.file}" if spec.source.file else ""
+        text += f"={spec.source.kind}{at}:{spec.source.argument}"
+    return text
+
+
+def parse_requirement(text: str) -> Requirement:
+    """Read a requirement such as ``rps>=1000``.
+
+    Raises:
+        UsageError: Malformed.
+    """
+    match = _REQUIREMENT.fullmatch(text)
+    try:
+        bound = float(match[3]) if match else math.nan
+    except ValueError:
+        bound = math.nan
+    if match is None or not math.isfinite(bound):
+        raise UsageError(f"{text!r} is no requirement", hint="write NAME>=NUMBER or NAME<=NUMBER")
+    return Requirement.model_validate({"metric": match[1], "operator": match[2], "bound": bound})
+
+
+def default_metric(workload: Workload) -> MetricSpec:
+    """What a workload is optimised for where nothing is asked: its parser's main field, or wall time."""
+    parser = find_parser(workload)
+    return parse_metric(parser.primary if parser else "wall_time_s", workload)
+
+
+def needed_counters(specs: Iterable[MetricSpec], required: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the perf counters that metrics ask for, to be opened before the run."""
+    names = {spec.name for spec in specs if spec.source.kind == "auto"} | set(required)
+    return tuple(name for name in COUNTERS if name in names)
+
+
+# ---- what a run gives ---------------------------------------------------------------------------
+
+
+def read_metrics(
+    workload: Workload,
+    specs: Sequence[MetricSpec],
+    raw: RawRun,
+    *,
+    required: Sequence[str] = (),
+    extra: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """Read every number of a run: rusage, counters, the parser's fields, and what was asked.
+
+    Args:
+        workload: What ran.
+        specs: The metrics that must be there.
+        raw: Its run.
+        required: Names, of requirements for example, that must be there, too.
+        extra: Numbers from elsewhere, such as `sched.*` of a recording.
+
+    Raises:
+        MetricError: One that must be there is not, is no finite number, or is a negative time.
+    """
+    values = {**raw.usage, **raw.counters, **(extra or {})}
+    if raw.wall_time_s > 0:
+        values["runs_per_s"] = 1 / raw.wall_time_s
+    parser = find_parser(workload)
+    problem: MetricError | None = None
+    if parser is not None:
+        try:
+            values |= parser.read(_parsed_text(workload, parser, raw))
+        except MetricError as error:
+            problem = error
+            if workload.parser:
+                raise _with_output(error, raw) from error
+    fields = (*(parser.fields if parser else ()), *RUN_FIELDS, *COUNTER_FIELDS)
+    for spec in specs:
+        try:
+            values[spec.name] = _read_one(workload, spec, raw, values)
+        except MetricError as error:
+            raise _with_output(_cause(error, spec, problem), raw) from error
+        check_value(spec.name, values[spec.name], find_field(fields, spec.name))
+    for name in required:
+        if name not in values:
+            missing = MetricError(f"there is no metric {name}: {nearest(name, values)}")
+            raise _with_output(missing, raw)
+    return values
+
+
+def _cause(error: MetricError, spec: MetricSpec, problem: MetricError | None) -> MetricError:
+    """A missing name is the parser's failure where that found nothing."""
+    return problem if problem is not None and spec.source.kind in ("auto", "field") else error
+
+
+def _parsed_text(workload: Workload, parser: OutputParser, raw: RawRun) -> str:
+    text = f"{raw.stdout}\n{raw.stderr}"
+    name = option_value(workload, parser.file_options)
+    return f"{text}\n{_written(workload, Path(name), raw)}" if name else text
+
+
+def _written(workload: Workload, file: Path, raw: RawRun) -> str:
+    return read_file(Path(workload.folder or ".", file), not_before=raw.started_at)
+
+
+def _read_one(workload: Workload, spec: MetricSpec, raw: RawRun, values: Mapping[str, float]) -> float:
+    source = spec.source
+    if source.kind in ("auto", "field"):
+        name = source.argument or spec.name
+        if name not in values:
+            raise MetricError(f"there is no metric {name}: {nearest(name, values)}")
+        return values[name]
+    if source.file is not None:
+        text = _written(workload, source.file, raw)
+    else:
+        text = raw.stdout if source.kind != "regex" else f"{raw.stdout}\n{raw.stderr}"
+    try:
+        return READERS[source.kind](source.argument, text)
+    except MetricError as error:
+        place = f" (in {source.file})" if source.file else ""
+        raise MetricError(f"{spec.name}: {error}{place}", hint=error.hint) from error
+
+
+def _with_output(error: MetricError, raw: RawRun) -> MetricError:
+    lines = [str(error), *raw.warnings]
+    if raw.truncated:
+        lines.append("the command printed so much that the middle of it was not kept")
+    tail = raw.tail()
+    lines.append(f"its last lines of output:\n{tail}" if tail.strip() else "the command printed nothing")
+    return MetricError("; ".join(lines), hint=error.hint)

@@ -1,0 +1,127 @@
+"""cyclictest (rt-tests): how late a periodic thread wakes up. Summary lines, histogram, --json FILE."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from schedtuna.workload.parsers.base import MIN, Field, OutputParser, percentile_name
+
+_SUMMARY = re.compile(
+    r"\bT: *(\d+) \( *\d+\) P: *\d+ I: *\d+ C: *(\d+) Min: *(\d+) Act: *\d+ Avg: *(\d+) Max: *(\d+)"
+)
+_BUCKET = re.compile(r"^(\d{6,})((?:[ \t]+\d+)+)\s*$", re.MULTILINE)
+_COMMENTS = {
+    name: re.compile(rf"^# {title}: *((?:\d+ *)+)$", re.MULTILINE)
+    for name, title in {
+        "total": "Total",
+        "min": "Min Latencies",
+        "avg": "Avg Latencies",
+        "max": "Max Latencies",
+        "overflows": "Histogram Overflows",
+    }.items()
+}
+_PERCENTILES = ("50", "90", "99", "99.9")
+
+
+def parse(text: str) -> dict[str, float]:
+    """Return the fields over all threads; the mean is weighted by their cycles.
+
+    Percentiles need a histogram, and are left out where they lie beyond its last bucket.
+    """
+    return _json(text) or _histogram(text) or _summary(text)
+
+
+def _summary(text: str) -> dict[str, float]:
+    threads = {thread: tuple(map(float, rest)) for thread, *rest in _SUMMARY.findall(text)}
+    return _over_threads([(cycles, low, mean, high) for cycles, low, mean, high in threads.values()])
+
+
+def _over_threads(rows: list[tuple[float, float, float, float]]) -> dict[str, float]:
+    """Merge (cycles, min, avg, max) of threads."""
+    rows = [row for row in rows if row[0] > 0]
+    total = sum(cycles for cycles, *_ in rows)
+    if not total:
+        return {}
+    return {
+        "min_us": min(low for _, low, _, _ in rows),
+        "avg_us": sum(cycles * mean for cycles, _, mean, _ in rows) / total,
+        "max_us": max(high for *_, high in rows),
+    }
+
+
+def _histogram(text: str) -> dict[str, float]:
+    found = {name: match[-1].split() for name, p in _COMMENTS.items() if (match := p.findall(text))}
+    if not {"min", "avg", "max"} <= found.keys():
+        return {}
+    buckets: Counter[int] = Counter()
+    for latency, counts in _BUCKET.findall(text):
+        buckets[int(latency)] += sum(map(int, counts.split()))
+    overflows = [int(count) for count in found.get("overflows", [])]
+    inside = [int(count) for count in found.get("total", [])]
+    # `Total` leaves out what overflowed.
+    cycles = [a + b for a, b in zip(inside, overflows, strict=False)] or [1] * len(found["avg"])
+    columns = (map(float, found[name]) for name in ("min", "avg", "max"))
+    rows = zip(map(float, cycles), *columns, strict=False)
+    return _over_threads(list(rows)) | _percentiles(buckets, sum(overflows))
+
+
+def _percentiles(buckets: Mapping[int, int], nr_beyond: int) -> dict[str, float]:
+    total = sum(buckets.values()) + nr_beyond
+    values: dict[str, float] = {}
+    for percentile in _PERCENTILES:
+        below = 0
+        for latency in sorted(buckets):
+            below += buckets[latency]
+            if total and below * 100 >= total * float(percentile):
+                values[percentile_name(percentile)] = float(latency)
+                break
+    return values
+
+
+def _json(text: str) -> dict[str, float]:
+    start = text.find('{\n  "file_version"')
+    if start < 0:
+        return {}
+    try:
+        document, _ = json.JSONDecoder().raw_decode(text[start:])
+        unit = 1e-3 if document.get("resolution_in_ns") else 1.0
+        threads = [_thread(thread) for thread in document["thread"].values()]
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        return {}
+    buckets: Counter[int] = Counter()
+    for _, histogram in threads:
+        buckets.update(histogram)
+    rows = [row for row, _ in threads]
+    nr_beyond = round(sum(row[0] for row in rows)) - sum(buckets.values()) if buckets else 0
+    values = _over_threads(rows) | (_percentiles(buckets, nr_beyond) if buckets else {})
+    return {name: value * unit for name, value in values.items()}
+
+
+def _thread(thread: dict[str, Any]) -> tuple[tuple[float, float, float, float], dict[int, int]]:
+    cycles, low, mean, high = (float(thread[key]) for key in ("cycles", "min", "avg", "max"))
+    histogram = {int(latency): int(count) for latency, count in thread["histogram"].items()}
+    return (cycles, low, mean, high), histogram
+
+
+_NSECS = "its fields would be nanoseconds under names that say microseconds; --json FILE tells them apart"
+
+PARSER = OutputParser(
+    name="cyclictest",
+    commands=(("cyclictest",),),
+    fields=(
+        Field("min_us", "us", MIN, "shortest wakeup latency"),
+        Field("avg_us", "us", MIN, "mean wakeup latency"),
+        Field("max_us", "us", MIN, "longest wakeup latency"),
+        Field("pNN_us", "us", MIN, "percentiles of wakeup latency (-h BUCKETS)"),
+    ),
+    primary="avg_us",
+    latency="avg_us",
+    parse=parse,
+    hint="run cyclictest with -q and -D SECONDS or -l LOOPS; percentiles need -h BUCKETS",
+    file_options=("--json",),
+    refused_options={"-N": _NSECS, "--nsecs": _NSECS},
+)

@@ -1,0 +1,43 @@
+"""hackbench (rt-tests): how long groups of senders and receivers take to pass their messages."""
+
+from __future__ import annotations
+
+import re
+
+from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser, numbers
+
+_HEADER = re.compile(
+    r"with (\d+) groups using (\d+) file descriptors each \(== \d+ tasks\)\s+"
+    r"Each sender will pass (\d+) messages of (\d+) bytes"
+)
+
+
+def parse(text: str) -> dict[str, float]:
+    """Return the time of the last run, and the rate of messages that follows from the header.
+
+    In each group every one of the senders (half of the file descriptors) passes its messages to
+    every one of as many receivers.
+    """
+    times = numbers(r"^Time: (\d+(?:\.\d+)?)$", text)
+    if not times:
+        return {}
+    values = {"time_s": times[-1]}
+    headers = _HEADER.findall(text)
+    if headers and times[-1] > 0:
+        nr_groups, nr_descriptors, nr_messages, _ = map(int, headers[-1])
+        values["messages_per_s"] = nr_groups * (nr_descriptors // 2) ** 2 * nr_messages / times[-1]
+    return values
+
+
+PARSER = OutputParser(
+    name="hackbench",
+    commands=(("hackbench",),),
+    fields=(
+        Field("time_s", "s", MIN, "time until all messages were passed"),
+        Field("messages_per_s", "1/s", MAX, "messages per second"),
+    ),
+    primary="time_s",
+    throughput="messages_per_s",
+    latency="time_s",
+    parse=parse,
+)

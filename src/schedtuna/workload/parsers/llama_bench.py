@@ -1,0 +1,109 @@
+"""llama-bench: tokens per second of prompt processing and of generation; -o json, jsonl, csv and md."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser, geometric_mean
+
+# | llama 7B Q4_0 | 3.56 GiB | 6.74 B | CPU | 2 | pp 512 | 6.17 ± 0.07 |
+_MARKDOWN = re.compile(
+    r"\| *((?:(?:pp|tg) ?\d+(?: ?\+ ?)?)+)(?: @ d\d+)? *\| *(\S+)(?: ± \S+)? *\|$", re.MULTILINE
+)
+Row = tuple[str, float]  # kind of test, tokens per second
+
+
+def parse(text: str) -> dict[str, float]:
+    """Return tokens per second of each kind of test, the geometric mean where there are several.
+
+    A listed test without a positive, finite rate counts against `success_rate` alone.
+    """
+    rows = list(_rows(_json(text) or _json_lines(text) or _csv(text))) or list(_markdown(text))
+    good = [(kind, rate) for kind, rate in rows if math.isfinite(rate) and rate > 0]
+    if not rows:
+        return {}
+    values = {"success_rate": len(good) / len(rows)}
+    for kind in ("pp", "tg", "pg"):
+        rates = [rate for of, rate in good if of == kind]
+        if rates:
+            values[f"{kind}_tokens_per_sec"] = geometric_mean(rates)
+    if "tg_tokens_per_sec" in values:
+        values["tg_ms_per_token"] = 1000 / values["tg_tokens_per_sec"]
+    return values
+
+
+def _rows(records: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
+    for record in records:
+        try:
+            nr_prompt, nr_generated = int(record["n_prompt"]), int(record["n_gen"])
+            rate = float(record["avg_ts"])
+        except (LookupError, TypeError, ValueError, OverflowError):
+            continue
+        yield ("pg" if nr_generated else "pp") if nr_prompt else "tg", rate
+
+
+def _json(text: str) -> Sequence[Mapping[str, Any]]:
+    """The array of the output: backends may print before it."""
+    for start in re.finditer(r"^\[", text, re.MULTILINE):
+        try:
+            document, _ = json.JSONDecoder().raw_decode(text[start.start() :])
+        except (ValueError, RecursionError):
+            continue
+        if records := [item for item in document if isinstance(item, dict)]:
+            return records
+    return []
+
+
+def _json_lines(text: str) -> Sequence[Mapping[str, Any]]:
+    records = []
+    for line in text.splitlines():
+        if line.startswith("{"):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            records.append(record)
+    return records
+
+
+def _csv(text: str) -> Sequence[Mapping[str, Any]]:
+    start = re.search(r"^build_commit,.*$", text, re.MULTILINE)
+    if not start:
+        return []
+    try:
+        return list(csv.DictReader(io.StringIO(text[start.start() :])))
+    except csv.Error:
+        return []
+
+
+def _markdown(text: str) -> Iterator[Row]:
+    for test, rate in _MARKDOWN.findall(text):
+        kind = "pg" if "+" in test else test[:2]
+        try:
+            yield kind, float(rate)
+        except ValueError:
+            yield kind, math.nan
+
+
+PARSER = OutputParser(
+    name="llama-bench",
+    commands=(("llama-bench",), ("llama", "bench")),
+    fields=(
+        Field("pp_tokens_per_sec", "1/s", MAX, "prompt tokens per second"),
+        Field("tg_tokens_per_sec", "1/s", MAX, "generated tokens per second"),
+        Field("pg_tokens_per_sec", "1/s", MAX, "tokens per second of prompt and generation in one (-pg)"),
+        Field("tg_ms_per_token", "ms", MIN, "time of one generated token"),
+        Field("success_rate", "", MAX, "fraction of the listed tests that gave a rate"),
+    ),
+    primary="tg_tokens_per_sec",
+    throughput="tg_tokens_per_sec",
+    latency="tg_ms_per_token",
+    parse=parse,
+    hint="add -o json to llama-bench",
+)

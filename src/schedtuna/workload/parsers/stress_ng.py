@@ -1,0 +1,124 @@
+"""stress-ng: --metrics, --metrics-brief, and the file of --yaml."""
+
+from __future__ import annotations
+
+import re
+
+from schedtuna.workload.parsers.base import (
+    MAX,
+    MIN,
+    Field,
+    OutputParser,
+    geometric_mean,
+    numbers,
+    percentile_name,
+)
+
+# "stress-ng: metrc: [123] " and "stress-ng: info:  [123] "
+_PREFIX = r"^stress-ng: \w+: +\[\d+\] "
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_ROW = re.compile(
+    _PREFIX + r"([\w-]+) +(\d+)" + rf" +{_NUMBER}" * 5 + rf"(?: +{_NUMBER} +(\d+))? *$", re.MULTILINE
+)
+_EXTRA = re.compile(
+    _PREFIX + rf"([\w-]+) +{_NUMBER} ([a-zA-Z].*?)(?: \(geomet\w+ mean of \d+ instances?\))?$", re.MULTILINE
+)
+_COLUMNS = (
+    "bogo_ops",
+    "real_time_s",
+    "user_time_s",
+    "system_time_s",
+    "bogo_ops_per_s",
+    "bogo_ops_per_cpu_s",
+    "cpu_percent",
+    "max_rss_kib",
+)
+_YAML_COLUMNS = {
+    "bogo-ops": "bogo_ops",
+    "bogo-ops-per-second-usr-sys-time": "bogo_ops_per_cpu_s",
+    "bogo-ops-per-second-real-time": "bogo_ops_per_s",
+    "wall-clock-time": "real_time_s",
+    "user-time": "user_time_s",
+    "system-time": "system_time_s",
+    "cpu-usage-per-instance": "cpu_percent",
+    "max-rss": "max_rss_kib",
+}
+_YAML_ROW = re.compile(r"^ +(- )?([\w-]+): (\S+)$", re.MULTILINE)
+# `--cyclic` reports the wakeup latencies of a task of its own.
+_CYCLIC = {
+    "min_us": rf"{_PREFIX}cyclic: +min: (\d+) ns",
+    "max_us": rf"{_PREFIX}cyclic: +min: \d+ ns, max: (\d+) ns",
+    "avg_us": rf"{_PREFIX}cyclic: +mean: {_NUMBER} ns",
+}
+_CYCLIC_PERCENTILE = re.compile(_PREFIX + rf"cyclic: +{_NUMBER}%: +(\d+) ns", re.MULTILINE)
+
+
+def parse(text: str) -> dict[str, float]:
+    """Return the fields of every stressor (``cpu.bogo_ops_per_s``), and of all of them together.
+
+    Together: the geometric mean of rates, as stressors count operations that can't be compared.
+    A single stressor's fields are also there without its name.
+    """
+    stressors: dict[str, dict[str, float]] = {}
+    for name, *columns in _ROW.findall(text):
+        row = zip(_COLUMNS, columns, strict=True)
+        stressors.setdefault(name, {}).update({column: float(value) for column, value in row if value})
+    for name, value, title in _EXTRA.findall(text):
+        if name in stressors:
+            stressors[name][_slug(title)] = float(value)
+    _add_yaml(stressors, text)
+    values = _cyclic(text)
+    for name, fields in stressors.items():
+        values |= {f"{name}.{column}": value for column, value in fields.items()}
+    if len(stressors) == 1:
+        values |= next(iter(stressors.values()))
+    for rate in ("bogo_ops_per_s", "bogo_ops_per_cpu_s"):
+        rates = [fields[rate] for fields in stressors.values() if rate in fields]
+        if len(rates) > 1:
+            values[rate] = geometric_mean(rates)
+    return values
+
+
+def _slug(title: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
+
+
+def _add_yaml(stressors: dict[str, dict[str, float]], text: str) -> None:
+    name = ""
+    for first, key, value in _YAML_ROW.findall(text):
+        if first:
+            name = value if key == "stressor" else ""
+        elif name and re.fullmatch(_NUMBER, value):
+            column = _YAML_COLUMNS.get(key, _slug(key))
+            stressors.setdefault(name, {})[column] = float(value)
+
+
+def _cyclic(text: str) -> dict[str, float]:
+    found = {name: values[-1] / 1e3 for name, p in _CYCLIC.items() if (values := numbers(p, text))}
+    return found | {percentile_name(p): float(ns) / 1e3 for p, ns in _CYCLIC_PERCENTILE.findall(text)}
+
+
+PARSER = OutputParser(
+    name="stress-ng",
+    commands=(("stress-ng",),),
+    fields=(
+        Field("bogo_ops_per_s", "1/s", MAX, "operations per second of real time"),
+        Field("bogo_ops_per_cpu_s", "1/s", MAX, "operations per second of CPU time"),
+        Field("bogo_ops", "", MAX, "operations"),
+        Field("real_time_s", "s", MIN, "real time"),
+        Field("user_time_s", "s", MIN, "CPU time in user space"),
+        Field("system_time_s", "s", MIN, "CPU time in the kernel"),
+        Field("cpu_percent", "%", None, "CPU used per instance"),
+        Field("max_rss_kib", "KiB", MIN, "peak memory of the largest process"),
+        Field("min_us", "us", MIN, "shortest wakeup latency (--cyclic)"),
+        Field("avg_us", "us", MIN, "mean wakeup latency (--cyclic)"),
+        Field("max_us", "us", MIN, "longest wakeup latency (--cyclic)"),
+        Field("pNN_us", "us", MIN, "percentiles of wakeup latency (--cyclic)"),
+    ),
+    primary="bogo_ops_per_s",
+    throughput="bogo_ops_per_s",
+    latency="p99_us",
+    parse=parse,
+    hint="add --metrics to stress-ng; latencies come from its stressor --cyclic",
+    file_options=("--yaml", "-Y"),
+)

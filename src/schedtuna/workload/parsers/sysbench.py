@@ -1,0 +1,69 @@
+"""sysbench 1.0: cpu, memory, threads, mutex, fileio and the database tests."""
+
+from __future__ import annotations
+
+import re
+
+from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser, last_numbers, percentile_name
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_PATTERNS = {
+    "events_per_s": rf"^ +events per second: +{_NUMBER}",
+    "total_time_s": rf"^ +total time: +{_NUMBER}s",
+    "events": r"^ +total number of events: +(\d+)",
+    "operations_per_s": rf"^Total operations: \d+ \( *{_NUMBER} per second\)",
+    "mib_per_s": rf"MiB transferred \({_NUMBER} MiB/sec\)",
+    "transactions_per_s": rf"^ +transactions: +\d+ +\({_NUMBER} per sec\.\)",
+    "queries_per_s": rf"^ +queries: +\d+ +\({_NUMBER} per sec\.\)",
+    "reads_per_s": rf"^ +reads/s: +{_NUMBER}",
+    "writes_per_s": rf"^ +writes/s: +{_NUMBER}",
+    "fsyncs_per_s": rf"^ +fsyncs/s: +{_NUMBER}",
+    "read_mib_per_s": rf"^ +read, MiB/s: +{_NUMBER}",
+    "written_mib_per_s": rf"^ +written, MiB/s: +{_NUMBER}",
+    "min_ms": rf"^ +min: +{_NUMBER}$",
+    "avg_ms": rf"^ +avg: +{_NUMBER}$",
+    "max_ms": rf"^ +max: +{_NUMBER}$",
+    "thread_events_stddev": rf"^ +events \(avg/stddev\): +[\d.]+/{_NUMBER}",
+}
+_PERCENTILE = re.compile(rf"^ +(\d+)(?:st|nd|rd|th) percentile: +{_NUMBER}$", re.MULTILINE)
+
+
+def parse(text: str) -> dict[str, float]:
+    """Return the fields of the last report; where sysbench gives no rate of events, it is derived."""
+    values = last_numbers(_PATTERNS, text)
+    for percentile, value in _PERCENTILE.findall(text):
+        values["tail_ms"] = values[percentile_name(percentile, "ms")] = float(value)
+    if "events_per_s" not in values and "events" in values and values.get("total_time_s"):
+        values["events_per_s"] = values["events"] / values["total_time_s"]
+    return values
+
+
+PARSER = OutputParser(
+    name="sysbench",
+    commands=(("sysbench",),),
+    fields=(
+        Field("events_per_s", "1/s", MAX, "events per second"),
+        Field("operations_per_s", "1/s", MAX, "memory operations per second"),
+        Field("transactions_per_s", "1/s", MAX, "database transactions per second"),
+        Field("queries_per_s", "1/s", MAX, "database queries per second"),
+        Field("mib_per_s", "MiB/s", MAX, "memory transferred"),
+        Field("reads_per_s", "1/s", MAX, "file reads per second"),
+        Field("writes_per_s", "1/s", MAX, "file writes per second"),
+        Field("fsyncs_per_s", "1/s", MAX, "fsync calls per second"),
+        Field("read_mib_per_s", "MiB/s", MAX, "file data read"),
+        Field("written_mib_per_s", "MiB/s", MAX, "file data written"),
+        Field("events", "", MAX, "events"),
+        Field("total_time_s", "s", MIN, "real time"),
+        Field("min_ms", "ms", MIN, "shortest latency of an event"),
+        Field("avg_ms", "ms", MIN, "mean latency of an event"),
+        Field("max_ms", "ms", MIN, "longest latency of an event"),
+        Field("tail_ms", "ms", MIN, "the latency percentile that sysbench reports (--percentile, 95)"),
+        Field("pNN_ms", "ms", MIN, "the same, by its number"),
+        Field("thread_events_stddev", "", MIN, "standard deviation of events over threads: unfairness"),
+    ),
+    primary="events_per_s",
+    throughput="events_per_s",
+    latency="tail_ms",
+    parse=parse,
+    hint="sysbench reports at the end of `run`",
+)

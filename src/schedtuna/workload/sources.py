@@ -1,0 +1,150 @@
+"""Reads one number from text that a workload printed or wrote: by regex, JSON path or CSV column."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from schedtuna.errors import MetricError, UsageError, nearest
+
+_MAX_FILE_BYTES = 64 << 20
+_CLOCK_TICK_S = 0.02  # file times come from a coarse clock
+_STEP = re.compile(r"\.?([^.\[\]]+)|\[(-?\d+)\]|\[\"([^\"]*)\"\]")
+
+
+def read_file(path: Path, *, not_before: float) -> str:
+    """Return the text of a file that a run wrote.
+
+    Args:
+        path: The file.
+        not_before: Unix time in seconds at which the run began.
+
+    Raises:
+        MetricError: The run did not write it, or it is no regular file, or huge.
+    """
+    try:
+        # A FIFO that nobody writes to must not block, nor a device be read.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise MetricError(f"can't read {path}, which the workload should write: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise MetricError(f"{path} is no regular file")
+        if status.st_mtime < not_before - _CLOCK_TICK_S:
+            raise MetricError(f"{path} is older than the run", hint="does the workload write it every time?")
+        if status.st_size > _MAX_FILE_BYTES:
+            raise MetricError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB")
+        return file.read(_MAX_FILE_BYTES).decode(errors="replace")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise MetricError(f"{text[:80]!r} is no number") from None
+
+
+def _read_regex(pattern: str, text: str) -> float:
+    matches = list(re.finditer(pattern, text, re.MULTILINE))
+    if not matches:
+        raise MetricError(f"the pattern {pattern!r} matches nothing")
+    last = matches[-1]
+    found = last[1] if last.re.groups else last[0]
+    if found is None:
+        raise MetricError(f"group 1 of the pattern {pattern!r} matches nothing")
+    return _number(found)
+
+
+def json_steps(path: str) -> list[str | int]:
+    """Return the keys and indices of a path such as ``a.b[0]["key with dots"]``.
+
+    Raises:
+        UsageError: Malformed.
+    """
+    steps: list[str | int] = []
+    position = 0
+    while position < len(path):
+        match = _STEP.match(path, position)
+        if match is None:
+            raise UsageError(f"{path!r} is no JSON path", hint='write a.b[0].c, or a["key with dots"]')
+        key, index, quoted = match.groups()
+        steps.append(int(index) if index else key if key is not None else quoted)
+        position = match.end()
+    return steps
+
+
+def _read_json(path: str, text: str) -> float:
+    value = _last_json(text)
+    so_far = ""
+    for step in json_steps(path):
+        try:
+            value = value[step]
+        except (LookupError, TypeError):
+            known = list(value) if isinstance(value, dict) else []
+            what = f"; {nearest(str(step), known)}" if known else ""
+            raise MetricError(
+                f"the JSON has no {step!r} {'in ' + so_far if so_far else 'at its top'}{what}"
+            ) from None
+        so_far += f"[{step}]" if isinstance(step, int) else f".{step}" if so_far else step
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise MetricError(f"{path} is {json.dumps(value)[:80]}, no number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise MetricError(f"{path} is too large a number") from None
+
+
+def _last_json(text: str) -> Any:
+    """The whole text as JSON, else the last value that begins a line and ends with one."""
+    decoder = json.JSONDecoder()
+    try:
+        return decoder.decode(text)
+    except (ValueError, RecursionError):
+        pass
+    found: Any = None
+    position = 0
+    while match := re.compile(r"^[\[{]", re.MULTILINE).search(text, position):
+        try:
+            found, position = decoder.raw_decode(text, match.start())
+        except (ValueError, RecursionError):
+            position = match.end()
+    if found is None:
+        raise MetricError("there is no JSON")
+    return found
+
+
+def _read_csv(column: str, text: str) -> float:
+    """The mean of a column, whose header is the first line that has it."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        for delimiter in ",;\t|":
+            header = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+            if column in header and (len(header) > 1 or line.strip() == column):
+                return _csv_mean(lines[number + 1 :], delimiter, header.index(column), len(header))
+    raise MetricError(f"no table has the column {column!r}")
+
+
+def _csv_mean(lines: Sequence[str], delimiter: str, index: int, width: int) -> float:
+    rows = [
+        row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if len(row) == width
+    ]
+    if not rows:
+        raise MetricError("the table has no rows")
+    return math.fsum(_number(row[index].strip()) for row in rows) / len(rows)
+
+
+# Kind of source -> what finds a number in a text, raising MetricError where it can't.
+READERS: dict[str, Callable[[str, str], float]] = {
+    "regex": _read_regex,
+    "json": _read_json,
+    "csv": _read_csv,
+}

@@ -1,0 +1,211 @@
+"""Runs workloads on this machine: holds the command at its gate, turns the knobs, measures, reverts."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from schedtuna.backend.base import Trial, Validity
+from schedtuna.errors import JournalError, KnobError, MetricError, UnavailableError, WorkloadError
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.journal import Journal, StaleChangesError
+from schedtuna.knobs.session import Changes
+from schedtuna.knobs.tasks import is_alive, start_ticks
+from schedtuna.knobs.undo import undo
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.space import ParameterValue
+from schedtuna.workload.command import RawRun, check, start
+from schedtuna.workload.covariates import invalid_reason
+from schedtuna.workload.metrics import needed_counters, read_metrics
+from schedtuna.workload.spec import MetricSpec, Workload
+
+KERNELS_OWN = ("fair", "default")  # schedulers that need no program of their own
+_INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+class HostBackend:
+    """This machine, under its own kernel.
+
+    A context manager: entering it reverts what a killed run left behind.
+
+    Args:
+        target: What the knobs are turned on. In scope `tree` that is each run's own process tree;
+            in the others the command is the load generator, or just what is measured.
+        metrics: What is read from every run, besides what is always read.
+        required: Names of more metrics that every run must have, such as those of requirements.
+        journal: Where changes are written down before they are made; default: this user's.
+        limits: Covariates above which a run counts as failed; default: none does. See
+            `workload.covariates`.
+        manifest_hash: Goes into every trial.
+
+    Attributes:
+        warnings: What was found on entering, for people.
+    """
+
+    name = "host"
+
+    def __init__(
+        self,
+        target: Target | None = None,
+        *,
+        metrics: Sequence[MetricSpec] = (),
+        required: Sequence[str] = (),
+        journal: Journal | None = None,
+        limits: Mapping[str, float] | None = None,
+        manifest_hash: str = "",
+    ) -> None:
+        self.target = target or Target()
+        self.metrics = tuple(metrics)
+        self.required = tuple(required)
+        self.journal = journal or Journal()
+        self.limits = dict(limits or {})
+        self.manifest_hash = manifest_hash
+        self.warnings: list[str] = []
+        self._service_started = None if self.target.pid is None else start_ticks(self.target.pid)
+        self._ran = False  # whether any command ever ran
+        self._measured = False  # whether any run ever gave all its metrics
+
+    def __enter__(self) -> Self:
+        stale = self.journal.stale()
+        if stale:
+            kept = [outcome for outcome in undo(self.journal) if not outcome.closed]
+            if kept:
+                raise StaleChangesError([outcome.record for outcome in kept])
+            names = ", ".join(sorted({record.knob for record in stale}))
+            self.warnings.append(
+                f"an earlier run was killed; what it had changed was put back first: {names}"
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to release: every run cleans up after itself."""
+
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+        """Run the workload once under the scheduler, with its warm-up runs before.
+
+        Raises:
+            UnavailableError: A privilege or the kernel's support is missing.
+            UsageError: A knob does not exist or does not work in this scope.
+            JournalError: Changes can't be written down, so none may be made.
+            WorkloadError: The command can't be run at all, the tuned service is gone, or a
+                successful first run of the default lacks a metric.
+        """
+        self._require_runnable(workload, scheduler)
+        started_at, clock = time.time(), time.monotonic()
+        raw: RawRun | None = None
+        metrics: dict[str, float] = {}
+        try:
+            raw = self._measure(workload, scheduler.values, seed)
+            validity, reason = _validity(raw)
+            if validity is Validity.OK:
+                metrics = read_metrics(workload, self.metrics, raw, required=self.required)
+                self._measured = True
+                reason = invalid_reason(raw.covariates, self.limits)
+                validity = Validity.FAILED if reason else Validity.OK
+        except MetricError as error:
+            if not self._measured and not scheduler.values:
+                raise
+            validity, reason = Validity.FAILED, str(error.__cause__ or error)  # without the output
+        except (WorkloadError, KnobError) as error:
+            if not self._ran:
+                raise
+            validity, reason = Validity.FAILED, str(error)
+        return Trial(
+            scheduler=scheduler.name,
+            values=scheduler.values,
+            seed=seed,
+            validity=validity,
+            reason=reason,
+            metrics=metrics,
+            covariates=raw.covariates if raw else {},
+            started_at=started_at,
+            duration_s=time.monotonic() - clock,
+            exit_code=raw.exit_code if raw else None,
+            output_tail=raw.tail() if raw and validity is not Validity.OK else "",
+            manifest_hash=self.manifest_hash,
+        )
+
+    def _require_runnable(self, workload: Workload, scheduler: SchedulerConfig) -> None:
+        if scheduler.name not in KERNELS_OWN:
+            raise UnavailableError(
+                f"this backend runs the kernel's own scheduler, not {scheduler.name}",
+                hint="tune `fair`; `schedtuna doctor` says what the kernel has",
+            )
+        if not self._ran:
+            check(workload)
+        pid, started = self.target.pid, self._service_started
+        if pid is not None and (started is None or not is_alive(pid, started)):
+            raise WorkloadError(
+                f"the process to tune, {pid}, is not running", hint="start it, and name it anew"
+            )
+        if self.target.cgroup is not None and not self.target.cgroup.is_dir():
+            raise WorkloadError(f"the control group to tune is not there: {self.target.cgroup}")
+
+    def _measure(self, workload: Workload, values: Mapping[str, ParameterValue], seed: int) -> RawRun:
+        """Return the measured run, or the warm-up run that failed."""
+        if self.target.scope is Scope.TREE:
+            return self._run_all(workload, values, seed)
+        with self._applied(self.target, values):
+            return self._run_all(workload, {}, seed)
+
+    def _run_all(self, workload: Workload, values: Mapping[str, ParameterValue], seed: int) -> RawRun:
+        for _ in range(workload.warmup_runs):
+            raw = self._run_once(workload, values, seed)
+            if raw.failure:
+                return raw
+        counters = needed_counters(self.metrics, self.required)
+        return self._run_once(workload, values, seed, counters)
+
+    def _run_once(
+        self,
+        workload: Workload,
+        values: Mapping[str, ParameterValue],
+        seed: int,
+        counters: Sequence[str] = (),
+    ) -> RawRun:
+        time.sleep(workload.washout_s)
+        with start(workload, seed, counters=counters) as held, self._applied(Target(pid=held.pid), values):
+            held.go()
+            raw = held.wait()
+            self._ran = True
+            return raw
+
+    @contextmanager
+    def _applied(self, target: Target, values: Mapping[str, ParameterValue]) -> Iterator[None]:
+        """Turn the knobs, and back on every way out. Ctrl-C waits until a turn is complete."""
+        changes = Changes(target, self.journal)
+        try:
+            with _uninterrupted():
+                changes.apply(values)
+            yield
+        finally:
+            with _uninterrupted():
+                _revert(changes)
+
+
+def _revert(changes: Changes) -> None:
+    try:
+        changes.revert()
+    except KnobError as error:  # later runs would not start from what was found
+        raise JournalError(str(error), hint=error.hint) from error
+
+
+def _validity(raw: RawRun) -> tuple[Validity, str]:
+    if raw.timed_out:
+        return Validity.TIMEOUT, raw.failure
+    return (Validity.FAILED if raw.failure else Validity.OK), raw.failure
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

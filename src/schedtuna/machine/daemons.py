@@ -65,9 +65,3 @@ def running_daemons(probe: Probe) -> tuple[RunningDaemon, ...]:
         if daemon:
             found.append(RunningDaemon(daemon, tgid))
     return tuple(found)
-
-
-def running_schedulers(probe: Probe) -> tuple[str, ...]:
-    """Names of running sched_ext schedulers (`scx_*`), by /proc/*/comm."""
-    comms = (probe.read(f"proc/{name}/comm") or "" for name in probe.names("proc", "[0-9]*"))
-    return tuple(sorted({comm for comm in comms if comm.startswith("scx_") and comm != "scx_loader"}))

@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from schedtuna.machine.daemons import DAEMONS, running_daemons, running_schedulers
+from schedtuna.machine.daemons import DAEMONS, running_daemons
 from schedtuna.machine.probe import Probe
 
 
@@ -26,15 +26,3 @@ def test_a_real_process_of_that_name_is_found(name, tmp_path):
 def test_others_are_not(machine):
     probe = machine({"proc/1/comm": "systemd", "proc/77/comm": "tuned-adm", "proc/self/comm": "tuned"})
     assert running_daemons(probe) == ()
-
-
-def test_running_schedulers(machine):
-    probe = machine(
-        {
-            "proc/5/comm": "scx_rusty",
-            "proc/6/comm": "scx_loader",
-            "proc/7/comm": "scx_rusty",
-            "proc/8/comm": "sh",
-        }
-    )
-    assert running_schedulers(probe) == ("scx_rusty",)

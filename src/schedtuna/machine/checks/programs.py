@@ -100,7 +100,7 @@ def scx_binaries(probe: Probe) -> dict[str, str]:
         except OSError:
             continue
         for path in paths:
-            if path.name != "scx_loader" and path.is_file() and os.access(path, os.X_OK):
+            if path.name != "scx_loader" and os.access(path, os.X_OK) and path.is_file():
                 found.setdefault(path.name, str(path))
     return found
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.report import comparison as compared
 from schedtuna.report import figures
 from schedtuna.report.page import Command, Page, Section, Table
-from schedtuna.tune.study import StudyResult
+from schedtuna.tune.samplers.registry import SAMPLERS
+from schedtuna.tune.study import StudyResult, playoff_cost
 from schedtuna.workload.spec import Direction
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ def study_page(result: StudyResult, manifest: Mapping[str, Any]) -> Page:
         manifest: Facts about the machine, for the table at the end.
     """
     plan, comparison = result.plan, result.comparison
-    nr_search = len(result.baseline) + len(result.search)
+    nr_search = result.nr_search_runs
     better = "lower is better" if comparison.direction is Direction.MIN else "higher is better"
     return Page(
         title=f"{shlex.join(plan.workload.argv)} · {plan.scheduler.name} · {comparison.metric} ({better})",
@@ -38,6 +41,7 @@ def study_page(result: StudyResult, manifest: Mapping[str, Any]) -> Page:
             _use(result),
             *compared.sections(comparison),
             _search(result),
+            *_bake_off(result),
             _parameters(result),
             Section("The machine", table=_manifest(manifest)),
         ],
@@ -91,9 +95,46 @@ def _search(result: StudyResult) -> Section:
         ],
         svg=figures.to_svg(figure),
         table=compared.runs_table(
-            [*result.baseline, *result.search], [spec.name for spec in result.plan.metrics]
+            [*result.baseline, *_records(result)], [spec.name for spec in result.plan.metrics]
         ),
     )
+
+
+def _bake_off(result: StudyResult) -> list[Section]:
+    """Who found what after how many runs; nothing for a single sampler."""
+    if len(result.searches) < 2:
+        return []
+    ranked = sorted(result.searches, key=lambda outcome: playoff_cost(outcome.playoff))
+    rows = [
+        [
+            outcome.sampler,
+            compared.settings(outcome.candidate),
+            f"{outcome.found_after} of {len(outcome.records)}",
+            f"{100 * math.expm1(playoff_cost(outcome.playoff)):+.1f}%",
+            "yes" if outcome.recommends_default else "",
+        ]
+        for outcome in ranked
+    ]
+    learners = [outcome for outcome in ranked if SAMPLERS[outcome.sampler].extra == "rl"]
+    text = [
+        (
+            "Every sampler had the same number of runs. Its candidate then ran afresh beside the others', "
+            "three times; that decides who is confirmed, but three runs are no proof of the order below."
+        )
+    ]
+    if learners and learners[0] is not ranked[0]:
+        text.append(
+            f"Reinforcement learning did not help here: its best, {learners[0].sampler}, came in "
+            f"{ranked.index(learners[0]) + 1} of {len(ranked)}; {ranked[0].sampler} was first."
+        )
+    headings = [
+        "sampler",
+        "its candidate",
+        "first tried in run",
+        "median cost in the playoff",
+        "kept the default",
+    ]
+    return [Section("Who found what", text=text, table=Table(headings, rows))]
 
 
 def _parameters(result: StudyResult) -> Section:
@@ -128,7 +169,7 @@ def parameters_figure(result: StudyResult) -> Figure:
     """Draw what each parameter's settings gave."""
     space = result.plan.scheduler.space
     chosen = space.validate_assignment(result.candidate)
-    tried = [space.validate_assignment(record.trial.values) for record in result.search]
+    tried = [space.validate_assignment(record.trial.values) for record in _records(result)]
     rows = -(-len(space) // COLUMNS)
     with figures.styled():
         figure = figures.new_figure(8, 2.1 * rows)
@@ -169,8 +210,13 @@ def write_plots(result: StudyResult, path: Path) -> None:
 def _values(result: StudyResult) -> list[float | None]:
     name = result.plan.metrics[0].name
     return [
-        record.trial.metrics.get(name) if record.trial.validity == "ok" else None for record in result.search
+        record.trial.metrics.get(name) if record.trial.validity == "ok" else None
+        for record in _records(result)
     ]
+
+
+def _records(result: StudyResult) -> list[TrialRecord]:
+    return [record for outcome in result.searches for record in outcome.records]
 
 
 def _manifest(manifest: Mapping[str, Any]) -> Table:

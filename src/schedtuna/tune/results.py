@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.experiment.triallog import TrialRecord
+from schedtuna.tune.search import SearchOutcome, cost_of
 from schedtuna.tune.study import StudyResult
 
 REPORT_NAME = "report.html"
+PLOTS_NAME = "performance_plots.png"
 BEST_NAME = "best_parameters.json"
 
 
 def summary(result: StudyResult) -> dict[str, Any]:
     """Return the one object that `tune --json` prints last."""
     comparison = result.comparison
-    nr_search = len(result.baseline) + len(result.search)
+    nr_search = result.nr_search_runs
     return {
         "study": str(result.folder),
         "scheduler": result.plan.scheduler.name,
@@ -28,6 +30,7 @@ def summary(result: StudyResult) -> dict[str, Any]:
         "best": result.best,
         "candidate": result.candidate,
         "runs": {"search": nr_search, "confirmation": comparison.nr_runs},
+        "samplers": [_found(outcome) for outcome in result.searches],
         "report": str(result.folder / REPORT_NAME),
     }
 
@@ -39,8 +42,9 @@ def write_results(result: StudyResult) -> None:
     _write_json(folder / BEST_NAME, best_parameters(result))
     _write_json(folder / "baseline_results.json", [_row(result, record) for record in result.baseline])
     episodes = [
-        {**_row(result, record), **training}
-        for record, training in zip(result.search, result.training, strict=True)
+        {"sampler": outcome.sampler, **_row(result, record), **training}
+        for outcome in result.searches
+        for record, training in zip(outcome.records, outcome.training, strict=True)
     ]
     _write_json(folder / "episode_results.json", episodes)
     _write_csv(folder / "episode_results.csv", [_flat(row) for row in episodes])
@@ -59,9 +63,20 @@ def best_parameters(result: StudyResult) -> dict[str, Any]:
     }
 
 
+def _found(outcome: SearchOutcome) -> dict[str, Any]:
+    return {
+        "sampler": outcome.sampler,
+        "runs": len(outcome.records),
+        "candidate": outcome.candidate,
+        "found_after": outcome.found_after,
+        "recommends_default": outcome.recommends_default,
+        "playoff_costs": list(outcome.playoff),
+    }
+
+
 def _row(result: StudyResult, record: TrialRecord) -> dict[str, Any]:
     trial = record.trial
-    cost = result.objective.cost(trial.metrics) if trial.metrics and trial.validity == "ok" else None
+    cost = cost_of(record, result.objective)
     return {
         "episode": record.index + 1,
         "validity": str(trial.validity),

@@ -5,8 +5,10 @@ from tests.unit.tune.surface import SCHEDULER, SurfaceBackend, no_gain, smooth_g
 
 from schedtuna.errors import StudyError, UsageError
 from schedtuna.experiment.triallog import TrialLog
+from schedtuna.tune.plan import PLAN_NAME, StudyPlan
 from schedtuna.tune.samplers.base import Observation
-from schedtuna.tune.study import PLAN_NAME, Study, StudyPlan, best_alternative
+from schedtuna.tune.search import best_alternative
+from schedtuna.tune.study import Study
 from schedtuna.workload.spec import Direction, MetricSpec, Workload
 
 
@@ -47,7 +49,7 @@ def test_the_budget_counts_every_run(tmp_path):
     backend = SurfaceBackend(no_gain, noise=0.2)
     result = run(tmp_path, backend, budget=60)
     assert len(backend.runs) <= 60
-    assert len(result.baseline) + len(result.search) + result.comparison.nr_runs == len(backend.runs)
+    assert result.nr_search_runs + result.comparison.nr_runs == len(backend.runs)
 
 
 def test_the_claim_rests_on_fresh_runs_only(tmp_path):
@@ -65,7 +67,7 @@ def test_an_interrupted_study_continues_where_it_was(tmp_path, dies_at):
     whole = SurfaceBackend(smooth_gain)
     expected = run(tmp_path / "whole", whole)
     first = SurfaceBackend(smooth_gain, dies_at=dies_at)
-    if dies_at < len(expected.baseline) + len(expected.search):
+    if dies_at < expected.nr_search_runs:
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "cut", first)
     else:
@@ -129,3 +131,25 @@ def test_the_best_alternative_is_judged_by_its_median():
 
     history = [seen(1, -0.9), seen(1, 0.5), seen(1, 0.5), seen(2, -0.1), seen(3, 0.0), seen(4, None)]
     assert best_alternative(history, {"slice_us": 3}) == {"slice_us": 2}
+
+
+def test_episodes_are_runs_of_the_search_alone(tmp_path):
+    result = run(tmp_path, SurfaceBackend(no_gain), episodes=12)
+    assert len(result.searches[0].records) == 12
+    assert result.comparison.nr_runs >= 12
+
+
+def test_a_bake_off_gives_every_sampler_the_same_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr("schedtuna.tune.study.ALL_SAMPLERS", ("random", "gp", "ucb"))
+    backend = SurfaceBackend(smooth_gain)
+    result = run(tmp_path, backend, sampler="all", budget=150)
+    assert [outcome.sampler for outcome in result.searches] == ["random", "gp", "ucb"]
+    assert len({len(outcome.records) for outcome in result.searches}) == 1
+    assert all(len(outcome.playoff) == 3 for outcome in result.searches)
+    assert result.nr_search_runs + result.comparison.nr_runs == len(backend.runs) <= 150
+    assert result.comparison.verdict == "improved"
+
+
+def test_a_bake_off_needs_runs_for_everybody(tmp_path):
+    with pytest.raises(UsageError, match="too few for a bake-off"):
+        run(tmp_path, SurfaceBackend(no_gain), sampler="all", budget=40)

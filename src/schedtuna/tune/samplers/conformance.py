@@ -147,12 +147,10 @@ def equal_seeds_agree(factory: SamplerFactory) -> None:
 
 def global_generators_are_left_alone(factory: SamplerFactory) -> None:
     """The generator that is handed in is the only randomness that is used up."""
-    before = np.random.get_state()[1]
-    _drive(_make(factory, PLAIN), lambda values: _cost(values))
-    _expect(
-        bool(np.array_equal(np.asarray(before), np.asarray(np.random.get_state()[1]))),
-        "numpy's global generator was drawn from or reseeded",
-    )
+    before = np.random.get_state(legacy=False)
+    _drive(_make(factory, PLAIN), _cost)
+    after = np.random.get_state(legacy=False)
+    _expect(repr(before) == repr(after), "numpy's global generator was drawn from or reseeded")
 
 
 def a_resumed_study_continues(factory: SamplerFactory) -> None:
@@ -199,7 +197,7 @@ def asking_twice_is_harmless(factory: SamplerFactory) -> None:
 
 
 def failures_are_never_recommended(factory: SamplerFactory) -> None:
-    """Where a switch makes every run fail, it is not recommended, and no failed assignment is tried for long."""
+    """Where a switch makes every run fail, it is not recommended, and no failure is repeated for long."""
     sampler = _make(factory, PLAIN)
     _drive(sampler, lambda values: None if values["switch"] else _cost(values))
     _expect(not sampler.recommend()["switch"], "recommends an assignment all of whose runs failed")
@@ -240,17 +238,13 @@ def a_lucky_run_does_not_win(factory: SamplerFactory) -> None:
     sampler = _make(factory, PLAIN, budget=60)
     rng = np.random.default_rng(11)
     proven: dict[str, ParameterValue] = {"slice_us": 20_000, "switch": True}
-    singles = [PLAIN.sample(rng) for _ in range(30)]
-    runs = [(PLAIN.default(), 0.0)] * 10 + [(proven, -0.2)] * 10 + [(values, 0.0) for values in singles]
-    noise = 0.1 * rng.standard_normal(len(runs))
-    noise[np.argmin(noise[20:]) + 20] = -0.35  # luckier than any run of the proven one
-    noise[:20] = np.clip(noise[:20], -0.1, 0.1)
-    for (values, cost), e in zip(runs, noise, strict=True):
-        sampler.tell(Observation(values, cost + float(e)))
+    singles = [{**PLAIN.sample(rng), "switch": False} for _ in range(30)]
+    noise = 0.1 * rng.standard_normal(10 + 10 + len(singles))
+    noise[20 + int(np.argmin(noise[20:]))] = -0.25  # better than the proven one's mean, by luck
+    for values, e in zip([PLAIN.default()] * 10 + [proven] * 10 + singles, noise, strict=True):
+        sampler.tell(Observation(values, float(e) - (0.2 if values == proven else 0.0)))
     chosen = sampler.recommend()
-    cost = -0.2 if chosen == proven else 0.0
-    near = bool(chosen["switch"]) and PLAIN.distance(chosen, proven) < 0.1  # a model may know better
-    _expect(cost < 0 or near, f"recommends {chosen}, which was lucky once, instead of {proven}")
+    _expect(chosen == proven, f"recommends {chosen}, which was lucky once, instead of {proven}")
 
 
 def returned_assignments_are_copies(factory: SamplerFactory) -> None:
@@ -273,14 +267,14 @@ def suggestions_are_tried(factory: SamplerFactory) -> None:
     sampler = _make(factory, PLAIN)
     sampler.pretrain(elsewhere)
     _expect(sampler.recommend() == PLAIN.default(), "recommends what only ran in another study")
-    _drive(sampler, lambda values: _cost(values), runs=BUDGET // 2)
+    _drive(sampler, _cost, runs=BUDGET // 2)
     _expect(any(o.values == good for o in sampler.history), "never tried what was best in another study")
 
 
 def checkpoints_fit_their_space_only(factory: SamplerFactory) -> None:
     """A checkpoint, where there is one, is read back for the same space and refused for another."""
     sampler = _make(factory, PLAIN)
-    _drive(sampler, lambda values: _cost(values))
+    _drive(sampler, _cost)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint.pt"
         sampler.save(path)
@@ -337,6 +331,6 @@ def _valid(sampler: Sampler, values: dict[str, ParameterValue], where: str) -> N
     _expect(values == complete, f"{where} returned {values}, which is not complete or not typed: {complete}")
 
 
-def _expect(kept: bool, broken: str) -> None:  # noqa: FBT001 - a condition and what its failure means
+def _expect(kept: bool, broken: str) -> None:
     if not kept:
         raise ConformanceError(broken)

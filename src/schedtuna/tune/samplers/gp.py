@@ -31,6 +31,7 @@ NR_INCUMBENTS = 4
 NR_REVISITS = 40  # of the assignments that ran, the best ones are candidates again
 CONSTANT_VARIANCE = 1.0  # of the unknown mean, in standardised costs
 JITTER = 1e-8
+FULL_FIT, QUICK_FIT = 60, 12  # iterations of L-BFGS
 SQRT5 = 5**0.5
 
 
@@ -178,6 +179,7 @@ class GpSampler(Sampler):
         self._members: list[list[int]] = []  # indices into the history
         self._index: dict[tuple[ParameterValue, ...], int] = {}
         self._fitted: Fit | None = None  # of the history as it is
+        self._fits = 0
 
     def tell(self, observation: Observation) -> None:
         """Learn from one run."""
@@ -212,7 +214,8 @@ class GpSampler(Sampler):
         allowed = [i for i in range(len(self._values)) if self._works(i)]
         if not allowed:
             return default
-        fit = self._fit()
+        # From the prior, so that the choice depends on the history alone, not on the order of fits.
+        fit = Posterior(self._posterior.groups).fit(self._places(), iterations=FULL_FIT)
         mean, _ = fit.predict(self._posterior.groups, fit.places.features)
         return dict(self._values[min(allowed, key=lambda i: mean[i])])
 
@@ -232,9 +235,10 @@ class GpSampler(Sampler):
 
     def _fit(self) -> Fit:
         if self._fitted is None:
-            # A full search now and then; in between, hyperparameters hardly move.
+            # Once from the prior; later a few steps now and then, as hyperparameters hardly move.
             n = len(self.history)
-            iterations = 50 if n <= NR_START + 1 else 12 if n % (1 + n // 25) == 0 else 0
+            iterations = FULL_FIT if not self._fits else QUICK_FIT if n % (1 + n // 25) == 0 else 0
+            self._fits += 1
             self._fitted = self._posterior.fit(self._places(), iterations=iterations)
         return self._fitted
 

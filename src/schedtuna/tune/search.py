@@ -1,0 +1,207 @@
+"""One sampler's search: ask, run, tell, until its runs are used up; then nominate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median, stdev
+from typing import Any
+
+import numpy as np
+
+from schedtuna.backend.base import Backend, Validity
+from schedtuna.errors import StudyError
+from schedtuna.experiment.triallog import TrialLog, TrialRecord
+from schedtuna.space import ParameterValue
+from schedtuna.tune.objective import Objective
+from schedtuna.tune.plan import StudyPlan
+from schedtuna.tune.samplers.base import Observation, Sampler
+from schedtuna.tune.samplers.registry import make_sampler
+
+Values = dict[str, ParameterValue]
+
+
+@dataclass(frozen=True)
+class SearchProgress:
+    """Where a search stands after a run.
+
+    Attributes:
+        sampler: Who asked for it; empty: it is a run of the default, or of a playoff.
+        done: Runs before the confirmation so far.
+        total: Runs before the confirmation in all.
+        record: The run that ended.
+        cost: What it cost; None where it failed.
+        best_cost: The lowest cost of a single run so far, which is no claim.
+        noise_cv: Coefficient of variation of the default's runs.
+    """
+
+    sampler: str
+    done: int
+    total: int
+    record: TrialRecord
+    cost: float | None
+    best_cost: float | None
+    noise_cv: float | None
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """What one sampler's search came to.
+
+    Attributes:
+        sampler: Its name.
+        records: Its runs, in order.
+        training: The sampler's numbers about itself after each run.
+        candidate: What it nominates: what differs from the default.
+        found_after: Runs until it first tried that.
+        recommends_default: Whether it would rather have stayed with the default.
+        playoff: Costs of fresh runs of the candidate beside those of other samplers.
+    """
+
+    sampler: str
+    records: Sequence[TrialRecord]
+    training: Sequence[dict[str, float]]
+    candidate: Values
+    found_after: int
+    recommends_default: bool
+    playoff: Sequence[float | None] = ()
+
+
+class Trials:
+    """Runs trials of a plan, or finds them in the log.
+
+    Args:
+        plan: What runs.
+        backend: Where.
+        log: Where trials are kept.
+    """
+
+    def __init__(self, plan: StudyPlan, backend: Backend, log: TrialLog) -> None:
+        self.plan = plan
+        self.backend = backend
+        self.log = log
+
+    def run(self, phase: str, index: int, values: Values) -> TrialRecord:
+        """Run one trial, or return the one that an earlier session ran."""
+        record = self.log.find(phase, index)
+        if record is None:
+            stream = [self.plan.seed, index, *phase.encode()]
+            seed = int(np.random.SeedSequence(stream).generate_state(1)[0])
+            trial = self.backend.run(self.plan.workload, self.plan.scheduler.with_values(values), seed=seed)
+            record = TrialRecord(phase=phase, index=index, trial=trial)
+            self.log.append(record)
+        return record
+
+
+def cost_of(record: TrialRecord, objective: Objective) -> float | None:
+    """Return what a run cost; None where it failed or timed out."""
+    trial = record.trial
+    return objective.cost(trial.metrics) if trial.validity is Validity.OK else None
+
+
+def spread(costs: Sequence[float | None]) -> float | None:
+    """Return the standard deviation of log costs, which is about the coefficient of variation."""
+    worked = [cost for cost in costs if cost is not None]
+    return stdev(worked) if len(worked) > 1 else None
+
+
+def search(
+    sampler_name: str,
+    trials: Trials,
+    objective: Objective,
+    baseline: Sequence[TrialRecord],
+    *,
+    phase: str,
+    runs: int,
+    options: dict[str, Any],
+    on_run: Callable[[TrialRecord, float | None], None],
+) -> SearchOutcome:
+    """Let one sampler search, or continue its search where the log ends.
+
+    Args:
+        sampler_name: Who asks.
+        trials: Runs what it asks for.
+        objective: The scale of the costs.
+        baseline: The default's runs, which it is told first.
+        phase: Name of its runs in the log.
+        runs: How many it gets.
+        options: Of the sampler.
+        on_run: Told about every run and its cost.
+
+    Raises:
+        StudyError: Every setting but the default failed.
+        UsageError: Unknown sampler or option.
+        MissingExtraError: The sampler's packages are not installed.
+    """
+    plan = trials.plan
+    space = plan.scheduler.space
+    rng = np.random.default_rng([plan.seed, 2, *sampler_name.encode()])
+    sampler = make_sampler(sampler_name, space, budget=runs, rng=rng, **options)
+
+    def tell(record: TrialRecord) -> float | None:
+        cost = cost_of(record, objective)
+        values = space.validate_assignment(record.trial.values)
+        sampler.tell(Observation(values, cost, record.trial.duration_s))
+        return cost
+
+    for record in baseline:
+        tell(record)
+    records: list[TrialRecord] = []
+    training: list[dict[str, float]] = []
+    for index in range(runs):
+        earlier = trials.log.find(phase, index)
+        values = space.validate_assignment(earlier.trial.values) if earlier else sampler.ask()
+        record = trials.run(phase, index, values)
+        on_run(record, tell(record))
+        records.append(record)
+        training.append(sampler.training_metrics())
+        if (index + 1) % plan.save_frequency == 0:
+            sampler.save(trials.log.folder / f"checkpoint_episode_{index + 1}.pt")
+    candidate, recommends_default = nominate(sampler)
+    tried = [space.validate_assignment(record.trial.values) for record in records]
+    complete = space.validate_assignment(candidate)
+    return SearchOutcome(
+        sampler=sampler_name,
+        records=records,
+        training=training,
+        candidate=candidate,
+        found_after=tried.index(complete) + 1 if complete in tried else runs,
+        recommends_default=recommends_default,
+    )
+
+
+def nominate(sampler: Sampler) -> tuple[Values, bool]:
+    """Return what to confirm, and whether the sampler would rather keep the default.
+
+    "There is nothing to gain" is a claim too, and needs fresh runs: where the sampler prefers the
+    default, the best of the other settings is confirmed all the same.
+    """
+    space = sampler.space
+    chosen = space.changed(sampler.recommend())
+    if chosen:
+        return chosen, False
+    return space.changed(best_alternative(sampler.history, space.default())), True
+
+
+def best_alternative(
+    history: Sequence[Observation], default: dict[str, ParameterValue]
+) -> dict[str, ParameterValue]:
+    """Return the assignment other than the default with the lowest median cost.
+
+    Raises:
+        StudyError: Every other assignment failed.
+    """
+    costs: dict[str, list[float]] = {}
+    assignments: dict[str, dict[str, ParameterValue]] = {}
+    for observation in history:
+        if observation.cost is not None and observation.values != default:
+            key = json.dumps(observation.values, sort_keys=True)
+            costs.setdefault(key, []).append(observation.cost)
+            assignments[key] = observation.values
+    if not costs:
+        raise StudyError(
+            "every setting other than the default failed or timed out, so there is nothing to confirm",
+            hint="see experiment.log for the reasons; a longer --timeout may help",
+        )
+    return assignments[min(costs, key=lambda key: median(costs[key]))]

@@ -177,13 +177,15 @@ static _Noreturn void child_failed(int failure_fd, uint32_t stage)
 }
 
 // Become the command once the gate opens.
-static _Noreturn void be_command(const struct options *options, const sigset_t *mask, int gate_fd,
-                                 int stdout_fd, int stderr_fd, int failure_fd, pid_t launcher)
+static _Noreturn void be_command(const struct options *options, int gate_fd, int stdout_fd, int stderr_fd,
+                                 int failure_fd, pid_t launcher)
 {
+    sigset_t none;
     char byte;
 
+    sigemptyset(&none);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (setsid() < 0 || sigprocmask(SIG_SETMASK, mask, NULL) < 0)
+    if (setsid() < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
         child_failed(failure_fd, LAUNCH_STAGE_SETUP);
     if (read(gate_fd, &byte, 1) != 1)
         _exit(127);  // the launcher is gone
@@ -257,33 +259,36 @@ static void read_outputs(struct run *run)
 
 // ---- the tree -------------------------------------------------------------------------------
 
-static void account(struct run *run, int status)
+static void account(struct launch_message *report)
 {
     struct rusage usage;
 
-    run->exited = true;
-    run->report.wall_ns = run->started ? now_ns() - run->started_ns : 0;
-    run->report.status = status;
     getrusage(RUSAGE_CHILDREN, &usage);
-    run->report.user_us = usage.ru_utime.tv_sec * 1000000LL + usage.ru_utime.tv_usec;
-    run->report.system_us = usage.ru_stime.tv_sec * 1000000LL + usage.ru_stime.tv_usec;
-    run->report.max_rss_kib = usage.ru_maxrss;
-    run->report.nr_voluntary_switches = usage.ru_nvcsw;
-    run->report.nr_involuntary_switches = usage.ru_nivcsw;
+    report->user_us = usage.ru_utime.tv_sec * 1000000LL + usage.ru_utime.tv_usec;
+    report->system_us = usage.ru_stime.tv_sec * 1000000LL + usage.ru_stime.tv_usec;
+    report->max_rss_kib = usage.ru_maxrss;
+    report->nr_voluntary_switches = usage.ru_nvcsw;
+    report->nr_involuntary_switches = usage.ru_nivcsw;
 }
 
 // Reap every child that has exited. Returns whether any child is left.
 static bool reap(struct run *run)
 {
-    for (;;) {
-        int status;
-        pid_t pid = waitpid(-1, &status, WNOHANG);
+    const bool exited_before = run->exited;
+    pid_t pid;
+    int status;
 
-        if (pid <= 0)
-            return pid == 0;
-        if (pid == run->command)
-            account(run, status);
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == run->command) {
+            run->exited = true;
+            run->report.wall_ns = run->started ? now_ns() - run->started_ns : 0;
+            run->report.status = status;
+        }
     }
+    // Once the command's unreaped children are reaped, too, and before any that it left are ended.
+    if (run->exited && !exited_before)
+        account(&run->report);
+    return pid == 0;
 }
 
 static bool is_child(const char *pid)
@@ -474,7 +479,7 @@ static void report(struct run *run)
 }
 
 // Fork the command's process and connect it. Everything else about it happens behind the gate.
-static void hold(struct run *run, const struct options *options, const sigset_t *mask)
+static void hold(struct run *run, const struct options *options)
 {
     int gate[2], failure[2], streams[2][2];
     const pid_t launcher = getpid();
@@ -496,7 +501,7 @@ static void hold(struct run *run, const struct options *options, const sigset_t 
         fail(options->control_fd, LAUNCH_STAGE_SETUP, errno);
     if (run->command == 0) {
         close(gate[1]);
-        be_command(options, mask, gate[0], streams[0][1], streams[1][1], failure[1], launcher);
+        be_command(options, gate[0], streams[0][1], streams[1][1], failure[1], launcher);
     }
     close(gate[0]);
     close(failure[1]);
@@ -511,7 +516,7 @@ int main(int argc, char **argv)
     struct options options;
     struct run run = {.parent = getppid()};
     struct launch_message held = {.kind = LAUNCH_HELD};
-    sigset_t handled, mask;
+    sigset_t handled;
 
     parse_options(&options, argc, argv);
     run.control_fd = options.control_fd;
@@ -525,12 +530,12 @@ int main(int argc, char **argv)
     sigaddset(&handled, SIGINT);
     sigaddset(&handled, SIGHUP);
     sigaddset(&handled, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &handled, &mask);
+    sigprocmask(SIG_BLOCK, &handled, NULL);
     run.signal_fd = signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK);
     if (run.signal_fd < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         fail(options.control_fd, LAUNCH_STAGE_SETUP, errno);
 
-    hold(&run, &options, &mask);
+    hold(&run, &options);
     held.pid = run.command;
     send_message(run.control_fd, &held);
     watch(&run);

@@ -21,12 +21,14 @@ from schedtuna.errors import SchedtunaError
 # Command -> the question it answers, as `--help` shows it. A command lives in the module of its
 # name (`-` becomes `_`), which is imported only when it runs and defines `app`, a Typer.
 COMMANDS: dict[str, str] = {
+    "tune": "Search a scheduler's settings for a command, and prove the best one.",
     "compare": "Is scheduler B better than A on this command, and is the difference real?",
     "variability": "How much does a command vary from run to run, here and on another machine?",
     "apply": "Run a command under what a study proved.",
     "schedulers": "Which schedulers are known, and what does an installed one understand?",
     "knobs": "What can be changed here, what is set now, and why can't the rest be?",
     "undo": "Put back what runs that were killed have left changed.",
+    "suite": "Which workloads come along, and what do they measure on this machine?",
     "doctor": "What can this machine do, what is missing, and may two results be compared?",
 }
 

@@ -177,13 +177,23 @@ def unasked_runs_are_taken(factory: SamplerFactory) -> None:
     rng = np.random.default_rng(5)
     for _ in range(3):
         sampler.tell(Observation(RULED.default(), NOISE_SD * rng.standard_normal()))
+    ran = {RULED.key(RULED.default())}
     for run in range(BUDGET - 3):
         asked = sampler.ask()
         values = RULED.sample(rng) if run % 3 == 0 else asked
         sampler.tell(Observation(values, _cost(values)))
-    ran = {RULED.key(o.values) for o in sampler.history}
+        ran.add(RULED.key(values))
     _expect(len(sampler.history) == BUDGET, "history does not have every run that was told")
+    told = {RULED.key(o.values) for o in sampler.history}
+    _expect(told == ran, "history has other assignments than those that were told")
     _expect(RULED.key(sampler.recommend()) in ran, "recommends an assignment that never ran")
+
+
+def an_obvious_gain_is_found(factory: SamplerFactory) -> None:
+    """A switch that halves the cost of a quiet metric is on in what is recommended."""
+    sampler = _make(factory, PLAIN)
+    _drive(sampler, lambda values: -0.7 if values["switch"] else 0.0)
+    _expect(bool(sampler.recommend()["switch"]), "did not find a switch that halves the cost")
 
 
 def asking_twice_is_harmless(factory: SamplerFactory) -> None:
@@ -234,15 +244,16 @@ def a_budget_of_one(factory: SamplerFactory) -> None:
 
 
 def a_lucky_run_does_not_win(factory: SamplerFactory) -> None:
-    """Ten good runs of one assignment beat the luckiest of many single runs."""
-    sampler = _make(factory, PLAIN, budget=60)
+    """Fifteen runs of a good assignment beat the luckiest of thirty single runs."""
+    sampler = _make(factory, PLAIN, budget=80)
     rng = np.random.default_rng(11)
     proven: dict[str, ParameterValue] = {"slice_us": 20_000, "switch": True}
     singles = [{**PLAIN.sample(rng), "switch": False} for _ in range(30)]
-    noise = 0.1 * rng.standard_normal(10 + 10 + len(singles))
-    noise[20 + int(np.argmin(noise[20:]))] = -0.25  # better than the proven one's mean, by luck
-    for values, e in zip([PLAIN.default()] * 10 + [proven] * 10 + singles, noise, strict=True):
-        sampler.tell(Observation(values, float(e) - (0.2 if values == proven else 0.0)))
+    spread = np.log(np.arange(1, 31) / np.arange(30, 0, -1)) / 20  # 30 logistic quantiles, sd about 0.1
+    lucky = rng.permutation(np.r_[-0.3, spread[1:]])
+    costs = np.r_[spread[::3], spread[::2] - 0.1, lucky]
+    for values, cost in zip([PLAIN.default()] * 10 + [proven] * 15 + singles, costs, strict=True):
+        sampler.tell(Observation(values, float(cost)))
     chosen = sampler.recommend()
     _expect(chosen == proven, f"recommends {chosen}, which was lucky once, instead of {proven}")
 
@@ -255,7 +266,7 @@ def returned_assignments_are_copies(factory: SamplerFactory) -> None:
         told = dict(values)
         values["slice_us"] = 100
         sampler.tell(Observation(told, _cost(told)))
-    before = sampler.recommend()
+    before = dict(sampler.recommend())
     sampler.recommend()["slice_us"] = 100
     _expect(sampler.recommend() == before, "recommend() returns an assignment that it keeps")
 
@@ -295,6 +306,7 @@ CHECKS: tuple[Callable[[SamplerFactory], None], ...] = (
     global_generators_are_left_alone,
     a_resumed_study_continues,
     unasked_runs_are_taken,
+    an_obvious_gain_is_found,
     asking_twice_is_harmless,
     failures_are_never_recommended,
     nothing_works,

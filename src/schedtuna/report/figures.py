@@ -125,6 +125,32 @@ def draw_blocks(axes: Axes, values: Mapping[str, Sequence[float | None]], *, uni
     axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
 
 
+def clip_outliers(axes: Axes, values: Sequence[float | None]) -> float:
+    """Limit the y axis so that a few runs far above the rest don't flatten it; return its top.
+
+    Runs above the top are to be drawn on it, as triangles.
+    """
+    shown = np.array([value for value in values if value is not None], float)
+    if not len(shown):
+        return float("inf")
+    low, middle, high = np.quantile(shown, [0.0, 0.5, 0.75], method="lower")
+    top = float(middle + 6 * max(high - middle, middle - low))
+    if shown.max() <= top or top <= low:
+        return float("inf")
+    axes.set_ylim(low - 0.08 * (top - low), top)
+    return top
+
+
+def _draw_runs(axes: Axes, x: Any, y: Sequence[float | None], top: float, **style: Any) -> None:
+    """Draw runs as dots; those above the top as triangles on it."""
+    heights = np.array([np.nan if value is None else value for value in y], float)
+    places = np.asarray(x, float)
+    inside = ~(heights > top)
+    axes.plot(places[inside], heights[inside], "o", **style)
+    style.pop("label", None)
+    axes.plot(places[~inside], np.full((~inside).sum(), top), "^", clip_on=False, **style)
+
+
 def draw_search(
     axes: Axes, values: Sequence[float | None], default: float, *, unit: str, lower: bool
 ) -> None:
@@ -133,7 +159,8 @@ def draw_search(
     runs = np.arange(1, len(shown) + 1)
     best = np.fmin.accumulate(shown) if lower else np.fmax.accumulate(shown)
     axes.axhline(default, color=COLORS["default"], lw=1, ls="--", label="default (median)")
-    axes.plot(runs, shown, "o", color=COLORS["candidate"], ms=4, alpha=0.55, label="a run")
+    top = clip_outliers(axes, [*values, default])
+    _draw_runs(axes, runs, values, top, color=COLORS["candidate"], ms=4, alpha=0.55, label="a run")
     axes.step(runs, best, where="post", color=COLORS["candidate"], lw=1.5, label="best single run so far")
     failed = runs[np.isnan(shown)]
     if len(failed):
@@ -149,11 +176,12 @@ def draw_parameter(
 ) -> None:
     """Draw what each tried setting of one parameter gave; the chosen one is marked."""
     kept = [(s, v) for s, v in zip(settings, values, strict=True) if v is not None]
+    top = clip_outliers(axes, values)
     title = spec.name
     if spec.value_type in (ParameterType.INTEGER, ParameterType.FLOAT):
         title += " (mean)" if spec.type is ParameterType.LIST else ""
         places = [_place(setting) for setting, _ in kept]
-        axes.plot(places, [v for _, v in kept], "o", color=COLORS["candidate"], alpha=0.5)
+        _draw_runs(axes, places, [v for _, v in kept], top, color=COLORS["candidate"], alpha=0.5)
         if spec.log:
             axes.set_xscale("log")
         axes.axvline(_place(spec.default), color=COLORS["default"], lw=1, ls="--")
@@ -166,13 +194,14 @@ def draw_parameter(
             row = [v for s, v in kept if s == name]
             spread = np.linspace(-0.12, 0.12, len(row)) if len(row) > 1 else np.zeros(len(row))
             color = COLORS["candidate"] if name == best else COLORS["default"]
-            axes.plot(at + spread, row, "o", color=color, alpha=0.5)
+            _draw_runs(axes, at + spread, row, top, color=color, alpha=0.5)
             if row:
-                axes.plot([at - 0.25, at + 0.25], [np.median(row)] * 2, color=color, lw=2)
+                axes.plot([at - 0.25, at + 0.25], [min(np.median(row), top)] * 2, color=color, lw=2)
         axes.set_xticks(range(len(names)), labels, rotation=20 if len(names) > 3 else 0)
         axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_title(title)
-    axes.margins(y=0.12)
+    if np.isinf(top):
+        axes.margins(y=0.12)
 
 
 def _place(setting: Any) -> float:

@@ -20,6 +20,8 @@ from schedtuna.tune.samplers.base import Observation, Sampler
 from schedtuna.tune.samplers.registry import make_sampler
 
 Values = dict[str, ParameterValue]
+HOPELESS_TIMES = 8.0
+HOPELESS_LEAST_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,17 @@ class Trials:
         self.plan = plan
         self.backend = backend
         self.log = log
+        self._workload = plan.workload
+
+    def give_up_after(self, run_s: float) -> None:
+        """End hopeless runs early from now on: those many times longer than the default's.
+
+        A setting that is ten times slower needs no more precise a figure; the search learns from it
+        as from a failure. The confirmation keeps the workload's own timeout.
+        """
+        limit_s = max(HOPELESS_TIMES * run_s, HOPELESS_LEAST_S)
+        timeout_s = min(limit_s, self.plan.workload.timeout_s)
+        self._workload = self.plan.workload.model_copy(update={"timeout_s": timeout_s})
 
     def run(self, phase: str, index: int, values: Values) -> TrialRecord:
         """Run one trial, or return the one that an earlier session ran."""
@@ -88,7 +101,7 @@ class Trials:
         if record is None:
             stream = [self.plan.seed, index, *phase.encode()]
             seed = int(np.random.SeedSequence(stream).generate_state(1)[0])
-            trial = self.backend.run(self.plan.workload, self.plan.scheduler.with_values(values), seed=seed)
+            trial = self.backend.run(self._workload, self.plan.scheduler.with_values(values), seed=seed)
             record = TrialRecord(phase=phase, index=index, trial=trial)
             self.log.append(record)
         return record

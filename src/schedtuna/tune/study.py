@@ -109,6 +109,7 @@ class Study:
         baseline, objective = self._baseline()
         run_s = median(record.trial.duration_s for record in baseline)
         nr_search, nr_confirmation = self.plan.split(run_s)
+        self._trials.give_up_after(run_s)
         searches = self._search(objective, baseline, nr_search)
         winner = min(searches, key=lambda outcome: playoff_cost(outcome.playoff))
         limit_s = self.plan.time_limit_s

@@ -50,3 +50,9 @@ def test_the_same_figure_is_the_same_bytes():
         return figures.to_svg(figure)
 
     assert picture() == picture()
+
+
+def test_one_endless_run_does_not_flatten_the_rest():
+    _, axes = draw(figures.draw_search, [1.0, 1.1, 180.0, 0.9, 1.05, 0.95], 1.0, unit="s", lower=True)
+    assert axes.get_ylim()[1] < 5
+    assert sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "^") == 1

@@ -59,11 +59,13 @@ class SurfaceBackend:
         self.fails = fails
         self.dies_at = dies_at
         self.runs: list[tuple[dict, int]] = []
+        self.timeouts_s: list[float] = []
 
     def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
         if self.dies_at is not None and len(self.runs) == self.dies_at:
             raise KeyboardInterrupt
         self.runs.append((scheduler.values, seed))
+        self.timeouts_s.append(workload.timeout_s)
         complete = scheduler.space.validate_assignment(scheduler.values)
         if self.fails(complete):
             return Trial(

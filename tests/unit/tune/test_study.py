@@ -153,3 +153,11 @@ def test_a_bake_off_gives_every_sampler_the_same_runs(tmp_path, monkeypatch):
 def test_a_bake_off_needs_runs_for_everybody(tmp_path):
     with pytest.raises(UsageError, match="too few for a bake-off"):
         run(tmp_path, SurfaceBackend(no_gain), sampler="all", budget=40)
+
+
+def test_hopeless_runs_are_cut_short_in_the_search_only(tmp_path):
+    backend = SurfaceBackend(smooth_gain)
+    result = run(tmp_path, backend, budget=60, workload=Workload(argv=("load",), timeout_s=300))
+    first, searched = backend.timeouts_s[0], backend.timeouts_s[5]
+    assert (first, searched, backend.timeouts_s[-1]) == (300, 8, 300)
+    assert result.plan.workload.timeout_s == 300

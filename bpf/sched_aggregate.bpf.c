@@ -85,15 +85,47 @@ static __always_inline struct task_stats *stats_of(struct task_struct *task, str
 		return NULL;
 	}
 	stats = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!stats && cpu)
+	if (!stats)
 		cpu->nr_unrecorded++;
 	return stats;
+}
+
+/*
+ * What time is it? The runqueue's clock was read when schedule() began, unless a wakeup that preempts
+ * was the last to read it: rq_clock_skip_update() then keeps it, and the way from the wakeup to the
+ * switch (leaving idle, an interrupt, a preemption) would take no time. That shows in that the task
+ * was queued "now". In such cases the time comes from CLOCK_MONOTONIC, whose offset to the
+ * runqueue's clock is known from moments when the latter was fresh, as before going idle.
+ */
+static __always_inline void compare_clocks(struct cpu_stats *cpu, __u64 clock_ns)
+{
+	__u64 offset_ns = bpf_ktime_get_ns() - clock_ns;
+	/* The clocks drift; but a large offset may only mean that the clock was stale. */
+	__u64 limit_ns = cpu->clock_offset_ns + ((clock_ns - cpu->clock_offset_at_ns) >> 10);
+
+	if (cpu->clock_offset_at_ns && (__s64)(offset_ns - limit_ns) > 0)
+		offset_ns = limit_ns;
+	cpu->clock_offset_ns = offset_ns;
+	cpu->clock_offset_at_ns = clock_ns;
+}
+
+static __always_inline __u64 time_now(struct cpu_stats *cpu, struct task_struct *prev, struct task_struct *next)
+{
+	__u64 clock_ns = rq_clock(next), now_ns;
+
+	if (!next->pid || !(cpu->nr_switches & 63))
+		compare_clocks(cpu, clock_ns);
+	if ((prev->pid && clock_ns != next->sched_info.last_queued) || !cpu->clock_offset_at_ns)
+		return clock_ns;
+	now_ns = bpf_ktime_get_ns() - cpu->clock_offset_ns;
+	return (__s64)(now_ns - clock_ns) > 0 ? now_ns : clock_ns;
 }
 
 static __always_inline void leave_kernel(struct task_stats *stats, struct task_struct *task, __u64 now_ns)
 {
 	fill_task_row(&stats->task, task, bpf_ktime_get_ns(), stats->flags & STATS_DEAD ? TASK_EXIT : TASK_SNAPSHOT);
 	stats->now_ns = now_ns;
+	stats->queued_ns = task->sched_info.last_queued;
 }
 
 static __always_inline void emit_exit(struct task_stats *stats, struct task_struct *task, __u64 now_ns,
@@ -102,7 +134,7 @@ static __always_inline void emit_exit(struct task_stats *stats, struct task_stru
 	stats->flags |= STATS_DEAD;
 	leave_kernel(stats, task, now_ns);
 	stats->turnaround_ns = stats->task.timestamp_ns - task->start_time;
-	if (bpf_ringbuf_output(&exits, stats, sizeof(*stats), BPF_RB_NO_WAKEUP) && cpu)
+	if (bpf_ringbuf_output(&exits, stats, sizeof(*stats), BPF_RB_NO_WAKEUP))
 		cpu->nr_exits_lost++;
 }
 
@@ -208,12 +240,14 @@ int on_switch(__u64 *ctx)
 	bool preempt = ctx[0];
 	struct task_struct *prev = (void *)ctx[1], *next = (void *)ctx[2];
 	struct cpu_stats *cpu = this_cpu();
-	__u64 now_ns = rq_clock(next);
 	struct task_stats *stats;
+	__u64 now_ns;
 	__u32 state;
 
-	if (cpu)
-		count_switch(cpu, now_ns, !next->pid, !prev->pid);
+	if (!cpu)
+		return 0;
+	now_ns = time_now(cpu, prev, next);
+	count_switch(cpu, now_ns, !next->pid, !prev->pid);
 	if (prev->pid) {
 		stats = stats_of(prev, cpu);
 		if (stats) {
@@ -235,7 +269,8 @@ SEC("tp_btf/sched_migrate_task")
 int BPF_PROG(on_migrate, struct task_struct *task, int target_cpu)
 {
 	__u32 from_cpu = task_cpu(task), to_cpu = target_cpu, *from, *to;
-	struct task_stats *stats = stats_of(task, NULL);
+	struct cpu_stats *cpu = this_cpu();
+	struct task_stats *stats = cpu ? stats_of(task, cpu) : NULL;
 
 	if (!stats)
 		return 0;
@@ -264,14 +299,15 @@ SEC("iter/task")
 int snapshot(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
+	struct cpu_stats *cpu = this_cpu();
 	struct task_stats *stats;
 
-	if (!task)
+	if (!task || !cpu)
 		return 0;
 	stats = bpf_task_storage_get(&tasks, task, 0, 0);
 	if (!stats || stats->flags & STATS_DEAD)
 		return 0;
-	leave_kernel(stats, task, rq_clock(task));
+	leave_kernel(stats, task, bpf_ktime_get_ns() - cpu->clock_offset_ns);
 	bpf_seq_write(ctx->meta->seq, stats, sizeof(*stats));
 	return 0;
 }

@@ -128,6 +128,7 @@ struct task_stats {
 	__u64 off_cpu_ns;	/* when it stopped running */
 	__u64 run_delay_seen_ns;	/* the kernel's run_delay when it stopped running */
 	__u64 now_ns;		/* filled in when the record leaves the kernel */
+	__u64 queued_ns;	/* since when it waits to run, likewise; 0: it does not */
 	__u64 turnaround_ns;	/* fork to exit; 0 while it lives */
 	__u64 run_ns;
 	__u64 nr_runs;
@@ -154,7 +155,9 @@ struct cpu_stats {
 	__u64 idle_since_ns;
 	__u64 nr_unrecorded;	/* no memory for a task's statistics */
 	__u64 nr_exits_lost;	/* no room for an exiting task's statistics */
-	__u64 pad[3];
+	__u64 clock_offset_ns;	/* CLOCK_MONOTONIC minus the runqueue's clock */
+	__u64 clock_offset_at_ns;	/* when that was so, on the runqueue's clock; 0: not known yet */
+	__u64 pad;
 };
 
 #endif

@@ -1,0 +1,149 @@
+"""What does recording cost the worst load there is: two tasks on one CPU that only wake each other?
+
+`perf bench sched pipe`, pinned to one CPU, untraced, counted, streamed to disk, and under
+`perf sched record`, in rotated order. The load is CPU bound, so throughput is the inverse of CPU
+time, which other programs on the machine disturb least. The CPU time of the recorder, of reading
+and writing too, is added to that of the load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from schedtuna.record.aggregate import Aggregator
+from schedtuna.record.stream import EventStream
+from schedtuna.trace.store import TraceWriter
+
+
+class Bench:
+    """Runs the load, alone or recorded."""
+
+    def __init__(self, loops: int, cpu: int, scratch: Path) -> None:
+        self.scratch = scratch
+        self.load = ["perf", "bench", "sched", "pipe", "-l", str(loops)]
+        self.cpu = cpu
+        self.lost = 0
+        self.nr_events = 0
+
+    def untraced(self) -> float:
+        return self._children(self._pinned(self.load))
+
+    def aggregate(self) -> float:
+        with Aggregator() as aggregator:
+            seconds = self._with_reader(lambda: aggregator.drain(), 0.1)
+            snapshot = aggregator.snapshot()
+            self.lost += snapshot.nr_exits_lost
+            return seconds
+
+    def stream(self, *, waking: bool = False) -> float:
+        folder = self.scratch / "trace"
+        with EventStream(waking=waking) as stream:
+            writer = TraceWriter(folder, {}, force=True)
+            seconds = self._with_reader(lambda: stream.drain(writer), 0.01)
+            stream.detach()
+            self.lost += sum(loss.nr_lost for loss in stream.new_losses())
+            self.nr_events = stream.nr_events
+        writer.close()
+        shutil.rmtree(folder)
+        return seconds
+
+    def stream_waking(self) -> float:
+        return self.stream(waking=True)
+
+    def perf_sched(self) -> float:
+        output = self.scratch / "perf.data"
+        command = ["perf", "sched", "record", "-o", str(output), *self._pinned(self.load)]
+        seconds = self._children(command)
+        output.unlink()
+        return seconds
+
+    def _pinned(self, command: list[str]) -> list[str]:
+        return ["taskset", "-c", str(self.cpu), *command]
+
+    def _children(self, command: list[str]) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    def _with_reader(self, read: Callable[[], object], interval_s: float) -> float:
+        stop = threading.Event()
+        reader_s = 0.0
+
+        def loop() -> None:
+            nonlocal reader_s
+            before = time.thread_time()
+            while not stop.wait(interval_s):
+                read()
+            read()
+            reader_s = time.thread_time() - before
+
+        thread = threading.Thread(target=loop)
+        thread.start()
+        seconds = self._children(self._pinned(self.load))
+        stop.set()
+        thread.join()
+        return seconds + reader_s
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--loops", type=int, default=100_000, help="round trips per run")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)))
+    parser.add_argument("--arms", nargs="*")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = Bench(options.loops, options.cpu, Path(scratch))
+        arms: dict[str, Callable[[], float]] = {
+            "untraced": bench.untraced,
+            "aggregate": bench.aggregate,
+            "stream": bench.stream,
+            "stream with waking": bench.stream_waking,
+            "perf sched record": bench.perf_sched,
+        }
+        names = ["untraced", *options.arms] if options.arms else list(arms)
+        seconds: dict[str, list[float]] = {name: [] for name in names}
+        for turn in range(options.rounds):
+            shift = turn % len(names)
+            for name in names[shift:] + names[:shift]:
+                seconds[name].append(arms[name]())
+    base = statistics.median(seconds["untraced"])
+    nr_switches = 2 * options.loops
+    print(
+        json.dumps(
+            {
+                "load": " ".join(bench.load),
+                "rounds": options.rounds,
+                "untraced_ns_per_switch": round(base / nr_switches * 1e9, 1),
+                "kept_percent": {
+                    name: round(100 * base / statistics.median(values), 1) for name, values in seconds.items()
+                },
+                "added_ns_per_switch": {
+                    name: round((statistics.median(values) - base) / nr_switches * 1e9, 1)
+                    for name, values in seconds.items()
+                },
+                "range_percent": {
+                    name: [round(100 * base / max(values), 1), round(100 * base / min(values), 1)]
+                    for name, values in seconds.items()
+                },
+                "lost": bench.lost,
+                "events_per_run": bench.nr_events,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""What does each process use, and what is it? Samples from /proc/<pid>."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from schedtuna.trace.schema import PF_KTHREAD, POLICIES
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_REAL_TIME = {"FIFO", "RR", "DEADLINE"}
+_BACKGROUND = {"BATCH", "IDLE"}
+
+Row = dict[str, float | str | None]
+
+
+@dataclass(frozen=True)
+class ProcessReading:
+    """What /proc says of a process at a moment.
+
+    Attributes:
+        start_ticks: When it began, in clock ticks since boot; with the pid, its identity.
+        cpu_ticks: CPU time so far.
+        io_wait_ticks: Time blocked for IO so far (0 unless the kernel accounts delays).
+        read_bytes: Read from devices so far; None where that is not for us to see.
+        written_bytes: Likewise.
+        facts: What is so at the moment.
+    """
+
+    start_ticks: int
+    cpu_ticks: int
+    io_wait_ticks: int
+    read_bytes: int | None
+    written_bytes: int | None
+    facts: Row
+
+
+class ProcessSampler:
+    """Samples all processes; rates cover the time since the sample before.
+
+    Args:
+        proc: Where procfs is mounted.
+        only: Pids to look at; None: all.
+    """
+
+    def __init__(self, *, proc: Path = Path("/proc"), only: frozenset[int] | None = None) -> None:
+        self._proc = proc
+        self._only = only
+        self._time_ns = time.monotonic_ns()
+        self._before = self._read_all()
+
+    def sample(self) -> tuple[int, list[Row]]:
+        """Return the time (CLOCK_MONOTONIC, ns) and one row per process."""
+        elapsed_s = max((time.monotonic_ns() - self._time_ns) / 1e9, 1e-9)
+        self._time_ns = time.monotonic_ns()
+        before, now = self._before, self._read_all()
+        self._before = now
+        return self._time_ns, [
+            {"pid": pid, **reading.facts, **_rates(reading, before.get(pid), elapsed_s)}
+            for pid, reading in now.items()
+        ]
+
+    def _read_all(self) -> dict[int, ProcessReading]:
+        readings: dict[int, ProcessReading] = {}
+        for name in os.listdir(self._proc):  # noqa: PTH208  # 5 times as fast as Path
+            if name.isdecimal() and (self._only is None or int(name) in self._only):
+                reading = read_process(self._proc / name)
+                if reading:
+                    readings[int(name)] = reading
+        return readings
+
+
+def read_process(folder: Path) -> ProcessReading | None:
+    """Read one process; None where it is gone, or not what /proc/<pid> should be."""
+    try:
+        stat = (folder / "stat").read_bytes()
+        cgroup = _cgroup((folder / "cgroup").read_text(errors="replace"))
+    except OSError:
+        return None
+    # The name may hold anything, brackets and newlines too: the last bracket ends it.
+    open_, close = stat.find(b"("), stat.rfind(b")")
+    fields = [b"", b"", *stat[close + 2 :].split()]  # numbered as in proc(5), less one
+    if open_ < 0 or len(fields) < 41:
+        return None
+    comm = stat[open_ + 1 : close].decode(errors="backslashreplace")
+    flags, policy, tty, nice = int(fields[8]), int(fields[40]), int(fields[6]), int(fields[18])
+    policy_name = POLICIES[policy] if policy < len(POLICIES) else str(policy)
+    read_bytes, written_bytes = _io(folder)
+    return ProcessReading(
+        start_ticks=int(fields[21]),
+        cpu_ticks=int(fields[13]) + int(fields[14]),
+        io_wait_ticks=int(fields[41]) if len(fields) > 41 else 0,
+        read_bytes=read_bytes,
+        written_bytes=written_bytes,
+        facts={
+            "comm": comm,
+            "ppid": int(fields[3]),
+            "state": fields[2].decode(),
+            "nice": nice,
+            "priority": int(fields[17]),
+            "policy": policy_name,
+            "nr_threads": int(fields[19]),
+            "memory_bytes": int(fields[23]) * _PAGE_BYTES,
+            "cpu": int(fields[38]),
+            "cgroup": cgroup,
+            "role": role(
+                kernel=bool(flags & PF_KTHREAD), policy=policy_name, nice=nice, tty=tty, cgroup=cgroup
+            ),
+        },
+    )
+
+
+def role(*, kernel: bool, policy: str, nice: int, tty: int, cgroup: str) -> str:
+    """Return what a process is for, as far as its attributes tell.
+
+    `kernel`, `realtime`, `background` (nice, BATCH or IDLE), `interactive` (has a terminal or is in a
+    user's session), `service` (everything else).
+    """
+    if kernel:
+        return "kernel"
+    if policy in _REAL_TIME:
+        return "realtime"
+    if policy in _BACKGROUND or nice > 0:
+        return "background"
+    if tty or "/user.slice/" in cgroup:
+        return "interactive"
+    return "service"
+
+
+def _cgroup(text: str) -> str:
+    """The path in the cpu controller's hierarchy, else in v2's."""
+    paths: dict[str, str] = {}
+    for line in text.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        paths |= dict.fromkeys(controllers.split(","), path)
+    return paths.get("cpu", paths.get("", ""))
+
+
+def _io(folder: Path) -> tuple[int | None, int | None]:
+    try:
+        text = (folder / "io").read_text()
+    except OSError:
+        return None, None
+    values = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+    return int(values.get("read_bytes", 0)), int(values.get("write_bytes", 0))
+
+
+def _rates(now: ProcessReading, before: ProcessReading | None, elapsed_s: float) -> Row:
+    if before is None or before.start_ticks != now.start_ticks:
+        return {
+            "cpu_percent": None,
+            "iowait_percent": None,
+            "read_bytes_per_s": None,
+            "written_bytes_per_s": None,
+        }
+
+    def per_s(new: int | None, old: int | None) -> float | None:
+        return None if new is None or old is None else max(0, new - old) / elapsed_s
+
+    def percent(new: int, old: int) -> float:
+        return 100 * max(0, new - old) / _TICKS_PER_S / elapsed_s
+
+    return {
+        "cpu_percent": percent(now.cpu_ticks, before.cpu_ticks),
+        "iowait_percent": percent(now.io_wait_ticks, before.io_wait_ticks),
+        "read_bytes_per_s": per_s(now.read_bytes, before.read_bytes),
+        "written_bytes_per_s": per_s(now.written_bytes, before.written_bytes),
+    }

@@ -1,0 +1,308 @@
+"""Records a trace into a folder: events or statistics from the kernel, and samples of the system.
+
+A thread reads the kernel's buffers and samples /proc while the caller waits, runs a command, or does
+something else. What goes wrong there (a full disk) ends the recording and is raised on leaving.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from schedtuna.machine.manifest import build_manifest
+from schedtuna.record.aggregate import Aggregator
+from schedtuna.record.filters import TaskFilter, cgroup_names, cpu_hierarchy, current_layout
+from schedtuna.record.loading import in_initial_pid_namespace, nr_cpu_ids
+from schedtuna.record.processes import ProcessSampler
+from schedtuna.record.procfs import SystemSampler
+from schedtuna.record.stored import KIND, rows_of_groups
+from schedtuna.record.stream import EventStream
+from schedtuna.record.summary import sched_metrics
+from schedtuna.trace.store import TraceWriter
+
+_SHORTEST_S, _LONGEST_S = 0.01, 0.05  # between two readings of the events' rings
+_EXITS_S = 0.2  # between two readings of exited tasks' statistics
+_COMFORTABLE_FILL = 0.1
+
+BLIND_SPOTS = (
+    "scheduling events",
+    "latencies",
+    "tasks that come and go between two samples",
+    "what a thread waited for",
+)
+
+
+class Mode(StrEnum):
+    """What is recorded of the scheduler."""
+
+    STREAM = "stream"  # every event
+    AGGREGATE = "aggregate"  # histograms and sums per task, counted in the kernel
+    PROCFS = "procfs"  # nothing: only what /proc tells
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """How to record.
+
+    Attributes:
+        mode: What is recorded of the scheduler.
+        task_filter: Of which tasks.
+        interval_s: Time between two samples of the system.
+        processes: Sample every process, too.
+        ring_bytes: Memory for events; None: see `EventStream`.
+        waking: Record sched_waking, too.
+        label: For supervised learning: what this trace is an example of.
+        command: What runs meanwhile, for the manifest.
+        btf: The kernel's types, instead of /sys/kernel/btf/vmlinux.
+    """
+
+    mode: Mode = Mode.STREAM
+    task_filter: TaskFilter = field(default_factory=TaskFilter)
+    interval_s: float = 1.0
+    processes: bool = True
+    ring_bytes: int | None = None
+    waking: bool = False
+    label: str | None = None
+    command: tuple[str, ...] = ()
+    btf: Path | None = None
+
+
+@dataclass(frozen=True)
+class RecordResult:
+    """What came of a recording.
+
+    Attributes:
+        duration_s: From attaching to detaching.
+        nr_events: Events written.
+        nr_lost: Events, or exited tasks, that found no room in the kernel's buffers.
+        nr_tasks: Tasks counted (`aggregate`).
+        own_cpu_s: CPU time of the recorder itself, the kernel's part of recording not included.
+        ring_bytes: Memory that the kernel's buffers took.
+    """
+
+    duration_s: float
+    nr_events: int
+    nr_lost: int
+    nr_tasks: int
+    own_cpu_s: float
+    ring_bytes: int
+
+
+class Recorder:
+    """Records from entering the context to leaving it.
+
+    Args:
+        folder: Where the trace goes; must be new, or `force` be given.
+        options: How to record.
+        force: Replace a trace that is there.
+
+    Raises:
+        UnavailableError: This kernel, machine or user can't record like this.
+        UsageError: The folder is in use, or the filter names what does not exist.
+        OSError: On leaving: the trace could not be written to its end; what is there is readable.
+    """
+
+    def __init__(self, folder: Path, options: RecordOptions | None = None, *, force: bool = False) -> None:
+        self.options = options or RecordOptions()
+        self._layout = current_layout()
+        self._stack = ExitStack()
+        self._stream: EventStream | None = None
+        self._aggregator: Aggregator | None = None
+        self._failure: BaseException | None = None
+        self._stop = threading.Event()
+        self._known_cgroups: dict[int, str] = {}
+        self.result: RecordResult | None = None
+        with ExitStack() as stack:
+            self._open_source(stack)
+            self._writer = TraceWriter(folder, self._manifest(), force=force)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        with self._stack as stack:
+            self._start_ns = self._last_read_ns = time.monotonic_ns()
+            self._fill = 0.0
+            if self._stream:
+                stack.enter_context(self._stream)
+                self._writer.write_tasks(self._stream.tasks())
+            if self._aggregator:
+                stack.enter_context(self._aggregator)
+            self._name_cgroups()
+            self._system = SystemSampler()
+            self._processes = ProcessSampler() if self.options.processes else None
+            self._own_cpu_s = 0.0
+            self._thread = threading.Thread(target=self._work, name="schedtuna-record", daemon=True)
+            self._thread.start()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._stack:
+            self._stop.set()
+            self._thread.join()
+            if self._failure is None:
+                self._attempt(self._finish)
+            self._close()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Sleep while recording; True at once if the recording failed meanwhile."""
+        return self._stop.wait(seconds)
+
+    def follow(self, tgid: int) -> None:
+        """Add a process to the roots of the filter's process trees."""
+        source = self._stream or self._aggregator
+        if source:
+            source.follow(tgid)
+
+    def _open_source(self, stack: ExitStack) -> None:
+        options = self.options
+        if options.mode is Mode.STREAM:
+            self._stream = EventStream(
+                options.task_filter,
+                ring_bytes=options.ring_bytes,
+                waking=options.waking,
+                layout=self._layout,
+                btf=options.btf,
+            )
+            stack.callback(self._stream.close)
+        elif options.mode is Mode.AGGREGATE:
+            self._aggregator = Aggregator(options.task_filter, layout=self._layout, btf=options.btf)
+            stack.callback(self._aggregator.close)
+
+    def _manifest(self) -> dict[str, Any]:
+        options = self.options
+        now_ns = time.monotonic_ns()
+        return {
+            "mode": options.mode,
+            "label": options.label,
+            "command": list(options.command),
+            "interval_s": options.interval_s,
+            "filter": options.task_filter.as_dict(),
+            "recorder": {
+                "tgid": os.getpid(),
+                "note": "its own wakeups, forks and migrations are left out; switches are kept",
+                "in_initial_pid_namespace": in_initial_pid_namespace(),
+            },
+            "waking": options.waking,
+            "ring_bytes": self._ring_bytes,
+            "blind_to": list(BLIND_SPOTS) if options.mode is Mode.PROCFS else [],
+            "clock_offsets": {
+                "at_ns": now_ns,
+                "realtime_ns": time.time_ns() - now_ns,
+                "boottime_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME) - now_ns,
+            },
+            "nr_cpus": nr_cpu_ids(),
+            "cgroup_hierarchy": cpu_hierarchy(self._layout),
+            "origin": build_manifest(options.command).model_dump(mode="json"),
+        }
+
+    @property
+    def _ring_bytes(self) -> int:
+        return self._stream.ring_bytes if self._stream else 0
+
+    def _work(self) -> None:
+        """The thread: read and sample until told to stop."""
+        before_s = time.thread_time()
+        next_sample_s = time.monotonic() + self.options.interval_s
+        pause_s = _SHORTEST_S if self._stream else _EXITS_S
+        while not self._stop.wait(min(pause_s, max(0.0, next_sample_s - time.monotonic()))):
+            if not self._attempt(self._read):
+                break
+            if self._stream:
+                pause_s = _next_pause(pause_s, self._fill)
+            if time.monotonic() >= next_sample_s:
+                next_sample_s += self.options.interval_s
+                if not self._attempt(self._sample):
+                    break
+        self._own_cpu_s += time.thread_time() - before_s
+
+    def _attempt(self, step: Any) -> bool:
+        """Do one step; after a failure, remember it and stop."""
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001  # raised again in the caller's thread
+            self._failure = self._failure or error
+            self._stop.set()
+            return False
+        return True
+
+    def _read(self) -> None:
+        if self._aggregator:
+            self._aggregator.drain()
+        if self._stream:
+            started_ns = self._last_read_ns
+            self._fill = self._stream.fill
+            self._stream.drain(self._writer)
+            self._last_read_ns = time.monotonic_ns()
+            for loss in self._stream.new_losses():
+                self._writer.note_lost(
+                    loss.nr_lost, cpu=loss.cpu, first_ns=started_ns, last_ns=self._last_read_ns
+                )
+
+    def _sample(self) -> None:
+        timestamp_ns, metrics = self._system.sample()
+        self._writer.write_samples(timestamp_ns, metrics, kind="system")
+        if self._processes:
+            timestamp_ns, rows = self._processes.sample()
+            for row in rows:
+                self._writer.write_samples(timestamp_ns, row, kind="process")
+        if self._aggregator:
+            window = self._aggregator.window()
+            nr_cpus = len(os.sched_getaffinity(0))
+            values = sched_metrics(window.tasks, nr_cpus, int(self.options.interval_s * 1e9))
+            self._writer.write_samples(window.timestamp_ns, values, kind="sched")
+        self._name_cgroups()
+
+    def _name_cgroups(self) -> None:
+        names = cgroup_names(self._layout)
+        new = {id_: name for id_, name in names.items() if self._known_cgroups.get(id_) != name}
+        if new:
+            self._known_cgroups |= new
+            self._writer.write_cgroups(new)
+
+    def _finish(self) -> None:
+        """Stop recording, and write what is left."""
+        before_s = time.thread_time()
+        nr_events = nr_lost = nr_tasks = 0
+        if self._stream:
+            self._stream.detach()
+        if self._aggregator:
+            self._aggregator.detach()
+        duration_s = (time.monotonic_ns() - self._start_ns) / 1e9
+        self._read()
+        self._sample()
+        if self._stream:
+            self._writer.write_tasks(self._stream.tasks())
+            nr_events, nr_lost = self._stream.nr_events, self._stream.nr_lost
+        if self._aggregator:
+            snapshot = self._aggregator.snapshot()
+            for row in rows_of_groups(snapshot.tasks):
+                self._writer.write_samples(snapshot.timestamp_ns, row, kind=KIND)
+            nr_tasks = int(snapshot.tasks["nr_tasks"].sum())
+            nr_lost = snapshot.nr_exits_lost
+        own_cpu_s = self._own_cpu_s + time.thread_time() - before_s
+        self.result = RecordResult(duration_s, nr_events, nr_lost, nr_tasks, own_cpu_s, self._ring_bytes)
+        self._writer.update_manifest({"duration_s": duration_s, "own_cpu_s": own_cpu_s, "nr_tasks": nr_tasks})
+
+    def _close(self) -> None:
+        """Close the trace; the first failure is the one that is raised."""
+        try:
+            self._writer.close()
+        except OSError as error:
+            raise (self._failure or error) from None
+        if self._failure:
+            raise self._failure
+
+
+def _next_pause(pause_s: float, fill: float) -> float:
+    """Read rarely while little happens: a ring must not come near full between two readings."""
+    wanted_s = pause_s * _COMFORTABLE_FILL / fill if fill > 0 else 2 * pause_s
+    return min(_LONGEST_S, 2 * pause_s, max(_SHORTEST_S, wanted_s))

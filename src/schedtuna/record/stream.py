@@ -1,0 +1,206 @@
+"""The stream of every scheduling event: from BPF to whoever writes it down.
+
+Frequent events come through one ring per CPU, forks, execs, renames and exits as rows of the task
+table through another. Nobody is woken to read them: `drain()` is called from a timer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+
+from schedtuna.kernel.mapped import CpuRings, RingBuffer
+from schedtuna.machine.cgroups import CgroupLayout
+from schedtuna.record.filters import TaskFilter, current_layout
+from schedtuna.record.layout import REASON_WAKEUP, REASON_WAKING
+from schedtuna.record.loading import nr_cpu_ids, open_object
+from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, TaskArray, TaskReason
+
+ROWS_BYTES = 1 << 22
+_DEFAULT_CPU_BYTES = 8 << 20
+_DEFAULT_TOTAL_BYTES = 256 << 20
+
+# What a row of the task table says happened, by its reason; renames are no events.
+_EVENT_OF_REASON = np.zeros(256, np.uint8)
+_EVENT_OF_REASON[TaskReason.FORK] = EventType.FORK
+_EVENT_OF_REASON[TaskReason.EXEC] = EventType.EXEC
+_EVENT_OF_REASON[TaskReason.EXIT] = EventType.EXIT
+_EVENT_OF_REASON[REASON_WAKEUP] = EventType.WAKEUP
+_EVENT_OF_REASON[REASON_WAKING] = EventType.WAKING
+
+
+class EventSink(Protocol):
+    """Where a stream goes, such as `trace.store.TraceWriter`."""
+
+    def write_events(self, events: EventArray) -> None:
+        """Take events; the array is valid only during the call."""
+
+    def write_tasks(self, rows: TaskArray) -> None:
+        """Take rows of the task table."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Events that found no room: how many, on which CPU (-1: any)."""
+
+    cpu: int
+    nr_lost: int
+
+
+class EventStream:
+    """A stream of events, from entering the context to leaving it.
+
+    Args:
+        task_filter: Which tasks' events.
+        ring_bytes: Memory for events, over all CPUs; None: 8 MB per CPU, 256 MB at most.
+        waking: Record sched_waking, too: who really woke a task that is queued on another CPU, and
+            when, for about a tenth of the events more.
+        btf: The kernel's types, instead of /sys/kernel/btf/vmlinux.
+
+    Raises:
+        UnavailableError: This kernel, machine or user can't record.
+        UsageError: The filter names what does not exist.
+    """
+
+    def __init__(
+        self,
+        task_filter: TaskFilter | None = None,
+        *,
+        ring_bytes: int | None = None,
+        waking: bool = False,
+        layout: CgroupLayout | None = None,
+        btf: Path | None = None,
+    ) -> None:
+        task_filter = task_filter or TaskFilter()
+        nr_cpus = nr_cpu_ids()
+        self.capacity = ring_capacity(ring_bytes, nr_cpus)
+        self._bpf = open_object(
+            "sched_stream", ["sched_event", "task_row"], task_filter, layout or current_layout(), btf=btf
+        )
+        try:
+            self._bpf.set_constants({"ring_capacity": self.capacity})
+            self._bpf.set_max_entries("rings", nr_cpus)
+            self._bpf.set_max_entries("events", nr_cpus * self.capacity)
+            self._bpf.set_max_entries("rows", ROWS_BYTES)
+            if not waking:
+                self._bpf.skip(["on_waking"])
+            self._bpf.load()
+            for pid in task_filter.tree:
+                self.follow(pid)
+            self._rings = CpuRings(
+                self._bpf.map_array("rings"),
+                self._bpf.map_array("events"),
+                nr_cpus,
+                self.capacity,
+                EVENT_DTYPE,
+            )
+            self._rows = RingBuffer(self._bpf.map_fd("rows"), ROWS_BYTES, TASK_DTYPE)
+        except BaseException:
+            self._bpf.close()
+            raise
+        self._lost = self._nr_lost()
+        self.nr_events = 0
+
+    def __enter__(self) -> Self:
+        self._bpf.attach()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detach and unload; once is enough."""
+        self._bpf.close()
+
+    @property
+    def ring_bytes(self) -> int:
+        """Memory that the rings take."""
+        return self._rings.nr_rings * self.capacity * EVENT_DTYPE.itemsize + ROWS_BYTES
+
+    @property
+    def nr_lost(self) -> int:
+        """Events that found no room so far."""
+        return sum(self._nr_lost().values())
+
+    def follow(self, tgid: int) -> None:
+        """Add a process to the roots of the filter's process trees."""
+        self._bpf.update("tree_tgids", tgid.to_bytes(4, "little"), b"\1")
+
+    def tasks(self) -> TaskArray:
+        """Return a row for every living task that the filter wants."""
+        return np.frombuffer(self._bpf.iterate("snapshot"), TASK_DTYPE)
+
+    def drain(self, sink: EventSink) -> int:
+        """Pass everything that waits to the sink, and return how many events that was.
+
+        Raises:
+            OSError: The sink's; what it did not take stays in the rings.
+        """
+        nr_events = 0
+        rows = self._rows.take()
+        if len(rows):
+            events = events_of_rows(rows)
+            rows = rows[rows["reason"] < REASON_WAKEUP]
+            rows["reserved"] = 0
+            sink.write_tasks(rows)
+            sink.write_events(events)
+            nr_events += len(events)
+        for cpu in range(self._rings.nr_rings):
+            for events in self._rings.waiting(cpu):
+                sink.write_events(events)
+                self._rings.release(cpu, len(events))
+                nr_events += len(events)
+        self.nr_events += nr_events
+        return nr_events
+
+    @property
+    def fill(self) -> float:
+        """How full the fullest ring is, 0 to 1."""
+        return self._rings.nr_waiting / self.capacity
+
+    def new_losses(self) -> list[Loss]:
+        """Return what was lost since the last call."""
+        now = self._nr_lost()
+        losses = [
+            Loss(cpu, count - before)
+            for (cpu, count), before in zip(now.items(), self._lost.values(), strict=True)
+            if count > before
+        ]
+        self._lost = now
+        return losses
+
+    def detach(self) -> None:
+        """Stop recording; what waits in the rings can still be drained."""
+        self._bpf.detach([name for name in self._bpf.programs if name != "snapshot"])
+
+    def _nr_lost(self) -> dict[int, int]:
+        by_cpu = {cpu: int(count) for cpu, count in enumerate(self._rings.nr_lost)}
+        return {-1: self._bpf.variable("nr_rows_lost"), **by_cpu}
+
+
+def ring_capacity(ring_bytes: int | None, nr_cpus: int) -> int:
+    """Return how many events each CPU's ring holds: a power of two, within the bytes for all."""
+    if ring_bytes is None:
+        ring_bytes = min(_DEFAULT_CPU_BYTES * nr_cpus, _DEFAULT_TOTAL_BYTES)
+    each = max(ring_bytes // nr_cpus // EVENT_DTYPE.itemsize, 64)
+    return 1 << (each.bit_length() - 1)
+
+
+def events_of_rows(rows: TaskArray) -> EventArray:
+    """Return the events that rows of the task table stand for."""
+    types = _EVENT_OF_REASON[rows["reason"]]
+    rows, types = rows[types > 0], types[types > 0]
+    events = np.zeros(len(rows), EVENT_DTYPE)
+    for name in ("timestamp_ns", "tid", "cpu", "prio"):
+        events[name] = rows[name]
+    events["other_tid"] = rows["reserved"]
+    events["aux"] = np.where(rows["reason"] < REASON_WAKEUP, rows["tgid"], 0)
+    events["target_cpu"] = events["orig_cpu"] = rows["cpu"]
+    events["type"] = types
+    return events

@@ -1,0 +1,194 @@
+"""What do counted statistics amount to: the columns of `trace.metrics`, and `sched.*` metrics?
+
+Percentiles come from histograms, so they are off by up to 13%; counts, sums and means are exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schedtuna.record.groups import GroupArray, fold
+from schedtuna.record.histogram import percentile_ns
+from schedtuna.record.layout import TIME_SLICES, Blocked, Delay, Migration
+from schedtuna.trace.fairness import MIN_ENTITLED_NS
+from schedtuna.trace.metrics import QUANTILES
+
+Columns = dict[str, float]
+
+_DELAYS = {
+    "wakeup_latency": Delay.WAKEUP,
+    "preempt_delay": Delay.PREEMPT,
+    "first_run_delay": Delay.FIRST_RUN,
+}
+
+
+def columns(group: np.void) -> Columns:
+    """Return the figures of one group, by the names of `trace.metrics`; NaN where there are none."""
+    delays, blocked = group["delay_ns"], group["blocked_ns"]
+    result: Columns = {
+        "nr_tasks": int(group["nr_tasks"]),
+        "cpu_time_ns": int(group["run_ns"]),
+        "run_delay_ns": int(delays[[Delay.WAKEUP, Delay.PREEMPT, Delay.FIRST_RUN]].sum()),
+        "throttled_ns": int(delays[Delay.THROTTLED]),
+        "sleeping_ns": int(blocked[Blocked.SLEEP]),
+        "blocked_ns": int(blocked[Blocked.WAIT]),
+        "io_ns": int(blocked[Blocked.IO]),
+        "nr_switches": int(group["nr_runs"]),
+        "nr_wakeups": int(group["nr_delays"][Delay.WAKEUP]),
+        "nr_voluntary": int(group["nr_voluntary"]),
+        "nr_involuntary": int(group["nr_involuntary"]),
+        "nr_migrations": int(group["nr_migrations"].sum()),
+        "nr_migrations_cross_llc": int(group["nr_migrations"][Migration.CROSS_LLC :].sum()),
+        "nr_migrations_cross_node": int(group["nr_migrations"][Migration.CROSS_NODE]),
+        "nr_began_before": int(group["nr_tasks"]) - int(group["nr_born"]),
+        "nr_alive_after": int(group["nr_tasks"]) - int(group["nr_exited"]),
+        "waiting_ns": int(group["waiting_ns"]),
+    }
+    for name, delay in _DELAYS.items():
+        histogram, most = group["histograms"][delay], float(group["delay_max_ns"][delay])
+        result |= _distribution(name, histogram, int(group["nr_delays"][delay]), float(delays[delay]), most)
+    slices = group["histograms"][TIME_SLICES]
+    result |= _distribution("slice", slices, int(slices.sum()), float(group["run_ns"]), math.inf)
+    count = int(group["nr_turnarounds"])
+    result["turnaround_count"] = count
+    result["turnaround_mean_ns"] = _ratio(float(group["turnaround_ns"]), count)
+    return result
+
+
+def _distribution(
+    name: str, histogram: npt.NDArray[np.integer], count: int, total_ns: float, max_ns: float
+) -> Columns:
+    result: Columns = {f"{name}_count": count, f"{name}_mean_ns": _ratio(total_ns, count)}
+    for label, share in QUANTILES.items():
+        result[f"{name}_{label}_ns"] = percentile_ns(histogram, 100 * share, max_ns=max_ns)
+    result[f"{name}_max_ns"] = percentile_ns(histogram, 100, max_ns=max_ns)
+    return result
+
+
+def _ratio(total: float, count: int) -> float:
+    return total / count if count else math.nan
+
+
+def fairness_cv(tasks: GroupArray, nr_cpus: int, window_ns: int) -> float:
+    """Return the coefficient of variation, over tasks, of CPU time received / entitled.
+
+    What a task asked for is the time that it was runnable; the CPUs' time is shared by weight, but
+    nobody is entitled to more than it asked for. (`trace.fairness` does this at every moment; here
+    the window is one moment, so short overloads within it do not show.)
+
+    Args:
+        tasks: One group per task.
+        nr_cpus: CPUs that they share.
+        window_ns: How long these statistics were counted.
+    """
+    received = tasks["run_ns"].astype(np.float64)
+    asked = received + tasks["delay_ns"][:, : Delay.THROTTLED].sum(axis=1) + tasks["waiting_ns"]
+    weight = np.divide(
+        tasks["weighted_ns"], tasks["observed_ns"], out=np.ones(len(tasks)), where=tasks["observed_ns"] > 0
+    )
+    entitled = entitled_ns(asked, weight, float(nr_cpus) * window_ns)
+    counted = entitled >= MIN_ENTITLED_NS
+    ratio = received[counted] / entitled[counted]
+    if len(ratio) < 2 or not ratio.any():
+        return math.nan
+    return float(np.std(ratio) / np.mean(ratio))
+
+
+def entitled_ns(
+    asked_ns: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], capacity_ns: float
+) -> npt.NDArray[np.float64]:
+    """Share CPU time by weight, nobody more than asked for (weighted max-min fairness)."""
+    order = np.argsort(asked_ns / np.maximum(weight, 1e-9))
+    entitled = np.zeros(len(asked_ns))
+    rest, rest_weight = capacity_ns, float(weight.sum())
+    for task in order:
+        share = rest * weight[task] / rest_weight if rest_weight > 0 else 0.0
+        entitled[task] = min(asked_ns[task], share)
+        rest -= entitled[task]
+        rest_weight -= weight[task]
+    return entitled
+
+
+@dataclass(frozen=True)
+class SchedMetric:
+    """A metric that is read from the scheduler while a workload runs.
+
+    Attributes:
+        direction: ``min`` or ``max``: which way is better for most.
+        help_text: What it is.
+        value: Computes it from `columns()`.
+    """
+
+    direction: str
+    help_text: str
+    value: Callable[[Mapping[str, float]], float]
+
+
+def _us(column: str) -> Callable[[Mapping[str, float]], float]:
+    return lambda figures: figures[column] / 1000
+
+
+def _same(column: str) -> Callable[[Mapping[str, float]], float]:
+    return lambda figures: figures[column]
+
+
+_STATISTICS = {
+    "mean": "mean",
+    "p50": "median",
+    "p90": "90th percentile",
+    "p99": "99th percentile",
+    "p999": "99.9th percentile",
+    "max": "largest",
+}
+_WHAT = {
+    "wakeup_latency": "time from a wakeup to running",
+    "preempt_delay": "time from being preempted to running again",
+    "first_run_delay": "time from fork to running",
+}
+
+SCHED_METRICS: dict[str, SchedMetric] = {
+    **{
+        f"sched.{name}_{statistic}_us": SchedMetric("min", f"{label} {what}", _us(f"{name}_{statistic}_ns"))
+        for name, what in _WHAT.items()
+        for statistic, label in _STATISTICS.items()
+    },
+    "sched.turnaround_mean_us": SchedMetric(
+        "min", "mean time from fork to exit, of tasks that did both", _us("turnaround_mean_ns")
+    ),
+    "sched.slice_mean_us": SchedMetric("max", "mean time on a CPU at a stretch", _us("slice_mean_ns")),
+    "sched.run_delay_total_us": SchedMetric("min", "all waiting on a runqueue", _us("run_delay_ns")),
+    "sched.throttled_total_us": SchedMetric("min", "waiting for CPU quota", _us("throttled_ns")),
+    "sched.cpu_time_total_us": SchedMetric("min", "CPU time", _us("cpu_time_ns")),
+    "sched.io_wait_total_us": SchedMetric("min", "blocked for IO", _us("io_ns")),
+    "sched.switches": SchedMetric("min", "times switched in", _same("nr_switches")),
+    "sched.wakeups": SchedMetric("min", "wakeups", _same("nr_wakeups")),
+    "sched.preemptions": SchedMetric("min", "switches out while runnable", _same("nr_involuntary")),
+    "sched.migrations": SchedMetric("min", "moves to another CPU", _same("nr_migrations")),
+    "sched.migrations_cross_llc": SchedMetric(
+        "min", "moves to another last-level cache", _same("nr_migrations_cross_llc")
+    ),
+    "sched.fairness_cv": SchedMetric(
+        "min", "unevenness of CPU time received over entitled", _same("fairness_cv")
+    ),
+}
+
+
+def sched_metrics(tasks: GroupArray, nr_cpus: int, window_ns: int) -> dict[str, float]:
+    """Return the `sched.*` metrics of some tasks together; those that have no value are left out.
+
+    Args:
+        tasks: One group per task.
+        nr_cpus: CPUs that they share.
+        window_ns: How long they were counted.
+    """
+    if not len(tasks):
+        return {}
+    figures = columns(fold(tasks, [])[0])
+    figures["fairness_cv"] = fairness_cv(tasks, nr_cpus, window_ns)
+    values = {name: metric.value(figures) for name, metric in SCHED_METRICS.items()}
+    return {name: value for name, value in values.items() if not math.isnan(value)}

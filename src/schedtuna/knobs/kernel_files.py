@@ -126,7 +126,7 @@ class FileKnob(Knob):
 
     def probe(self, target: Target) -> Availability:  # noqa: ARG002
         """Say whether the file is there, readable, understood and writable."""
-        path = self._path()
+        path = self.path
         if path is None:
             return self._absent()
         try:
@@ -165,7 +165,7 @@ class FileKnob(Knob):
     def apply(self, target: Target, value: ParameterValue, journal: Journal) -> None:  # noqa: ARG002
         """Write the value to the file."""
         text = self._text()
-        path = self._path()
+        path = self.path
         assert path is not None  # _text() read it
         old = (
             self._form.write(self._value(text))
@@ -186,7 +186,9 @@ class FileKnob(Knob):
         self._write(path, str(record.old))
         return Reverted.RESTORED
 
-    def _path(self) -> Path | None:
+    @property
+    def path(self) -> Path | None:
+        """The file that this kernel has; None where it has none, or hides it."""
         for path in self._paths:
             try:
                 path.stat()
@@ -196,7 +198,7 @@ class FileKnob(Knob):
         return None
 
     def _text(self) -> str:
-        path = self._path()
+        path = self.path
         if path is None:
             raise KnobError(f"{self.name}: {self._absent().reason}")
         try:
@@ -210,7 +212,7 @@ class FileKnob(Knob):
         try:
             return self._form.read(text)
         except (ValueError, IndexError):
-            raise KnobError(f"{self.name}: {self._path()} says {text.strip()[:60]!r}") from None
+            raise KnobError(f"{self.name}: {self.path} says {text.strip()[:60]!r}") from None
 
     def _write(self, path: Path, text: str) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from dataclasses import replace
@@ -18,6 +19,7 @@ from schedtuna.kernel.syscalls import (
     sched_setattr,
 )
 from schedtuna.knobs.base import Availability, Scope, Target, as_int
+from schedtuna.knobs.kernel_files import write_kernel_file
 from schedtuna.knobs.task_knob import TaskKnob, first_task
 from schedtuna.knobs.tasks import CAP_SYS_NICE, has_capability
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
@@ -209,12 +211,11 @@ class TimerSlack(TaskKnob):
 
     def read(self, tid: int) -> int | None:
         """The slack in nanoseconds; None for realtime threads, which have none."""
-        value = int(_proc_file(tid, "timerslack_ns").read_text())
-        return value or None
+        return _read_slack_ns(tid) or None
 
     def write(self, tid: int, state: Any) -> None:
         """Set the slack in nanoseconds."""
-        _proc_file(tid, "timerslack_ns").write_text(str(int(state)))
+        _write_slack_ns(tid, int(state))
 
     def to_state(self, value: ParameterValue, target: Target) -> int:  # noqa: ARG002
         """Microseconds to nanoseconds."""
@@ -247,24 +248,28 @@ class Realtime(TaskKnob):
     offered_in = frozenset()
 
     def supported(self) -> Availability:
-        """Whether this user may set a realtime policy."""
-        limit = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
-        if has_capability(CAP_SYS_NICE) or limit == resource.RLIM_INFINITY or limit >= REALTIME_PRIORITY:
+        """Whether this user may set a realtime policy, and put the timer slack back that it clears."""
+        if has_capability(CAP_SYS_NICE):
             return Availability(ok=True)
-        return Availability(False, "realtime policies need a privilege", "run as root, or raise ulimit -r")
+        return Availability(False, "realtime policies need a privilege", "run as root, or grant CAP_SYS_NICE")
 
     def may_change(self, state: Any) -> bool:
         """Threads that are realtime already stay as they are."""
         return state is not None and state["policy"] in _FAIR
 
     def read(self, tid: int) -> dict[str, Any] | None:
-        """Policy, priority and the limit on running without blocking."""
+        """Policy, priority, the limit on running without blocking, and the timer slack."""
         attributes = sched_getattr(tid)
         name = _POLICY_NAMES.get(attributes.policy)
         if name is None:
             return None
         soft_us = resource.prlimit(tid, resource.RLIMIT_RTTIME)[0]
-        return {"policy": name, "priority": attributes.priority, "limit_us": soft_us}
+        return {
+            "policy": name,
+            "priority": attributes.priority,
+            "limit_us": soft_us,
+            "slack_ns": _read_slack_ns(tid),
+        }
 
     def write(self, tid: int, state: Any) -> None:
         """Set the limit first, so that no thread is realtime without one."""
@@ -275,13 +280,20 @@ class Realtime(TaskKnob):
         os.sched_setscheduler(tid, policy | keep, os.sched_param(int(state["priority"])))
         if state["policy"] in _FAIR:
             _limit_realtime(tid, int(state["limit_us"]))
+            if _read_slack_ns(tid) == 0:  # a thread born realtime has none to come back to
+                _write_slack_ns(tid, int(state["slack_ns"]))
 
     def to_state(self, value: ParameterValue, target: Target) -> dict[str, Any]:
         """The policy with priority 1 and the limit."""
         if value == "none":
             state: dict[str, Any] = self.state_now(target)
             return state
-        return {"policy": str(value), "priority": REALTIME_PRIORITY, "limit_us": REALTIME_LIMIT_US}
+        return {
+            "policy": str(value),
+            "priority": REALTIME_PRIORITY,
+            "limit_us": REALTIME_LIMIT_US,
+            "slack_ns": 0,
+        }
 
     def to_value(self, state: Any, target: Target) -> str:  # noqa: ARG002
         """The policy's name; `none` for the fair ones."""
@@ -335,9 +347,16 @@ def may_have_nice(value: int) -> bool:
     return limit == resource.RLIM_INFINITY or 20 - value <= limit
 
 
-def _proc_file(tid: int, name: str) -> Path:
-    """A file of a thread; a thread that is gone reads as ESRCH, not as a missing file."""
-    path = Path(f"/proc/{tid}/{name}")
-    if not path.parent.exists():
-        raise ProcessLookupError(3, "No such process")
-    return path
+# A thread that is gone has no folder in /proc; callers want to hear ESRCH, as from a system call.
+def _read_slack_ns(tid: int) -> int:
+    try:
+        return int(Path(f"/proc/{tid}/timerslack_ns").read_text())
+    except FileNotFoundError as error:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from error
+
+
+def _write_slack_ns(tid: int, slack_ns: int) -> None:
+    try:
+        write_kernel_file(Path(f"/proc/{tid}/timerslack_ns"), str(slack_ns))
+    except FileNotFoundError as error:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from error

@@ -35,9 +35,12 @@ class TaskStat(NamedTuple):
 
 def read_stat(folder: str) -> TaskStat | None:
     """Parse the `stat` file of a folder such as ``/proc/1``; None where the thread is gone."""
-    try:
-        with open(f"{folder}/stat", errors="replace") as file:  # noqa: PTH123 - called per process of the machine
-            text = file.read()
+    try:  # without pathlib and text mode: this is called for every process of the machine
+        descriptor = os.open(f"{folder}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(descriptor, 4096).decode(errors="replace")
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text[text.rindex(")") + 2 :].split()  # the name in parentheses may contain anything

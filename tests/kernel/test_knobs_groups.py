@@ -1,0 +1,242 @@
+"""Control groups and machine-wide files, on the real kernel."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kernel.knob_target import Program, observe, wait_until
+
+from schedtuna.errors import JournalError, KnobError, UnavailableError, UsageError
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.hierarchies import find_hierarchy, parent_for
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.kernel_files import FILE_KNOBS
+from schedtuna.knobs.registry import knob_named
+from schedtuna.knobs.session import Changes
+from schedtuna.knobs.undo import undo
+
+pytestmark = pytest.mark.usefixtures("root")
+
+CPU: Any = find_hierarchy("cpu")
+CPUSET: Any = find_hierarchy("cpuset")
+needs_cpu = pytest.mark.skipif(
+    CPU is None or parent_for(CPU, os.getpid()) is None, reason="no control group with a cpu controller"
+)
+needs_cpuset = pytest.mark.skipif(
+    CPUSET is None or parent_for(CPUSET, os.getpid()) is None or len(os.sched_getaffinity(0)) < 2,
+    reason="no control group with a cpuset controller, or one CPU only",
+)
+
+
+def made_groups():
+    mounts = {hierarchy.mount for hierarchy in (CPU, CPUSET) if hierarchy}
+    return [path for mount in mounts for path in mount.rglob("schedtuna-*")]
+
+
+def cpu_file(group, v1, v2):
+    return (group / (v1 if CPU.version == 1 else v2)).read_text().split()
+
+
+def own_parent() -> Any:
+    return parent_for(CPU, os.getpid())
+
+
+@pytest.fixture
+def group():
+    """An existing control group with a process in it."""
+    path = own_parent() / "test-knobs"
+    path.mkdir()
+    yield path
+    wait_until(lambda: not (path / "cgroup.procs").read_text())
+    path.rmdir()
+
+
+@needs_cpu
+def test_a_tree_gets_a_group_that_goes_with_it(program, journal):
+    before = observe(program.pid)["groups"]
+    with Changes(Target(Scope.TREE, pid=program.pid), journal) as changes:
+        changes.apply({"cpu_weight": 400, "cpu_quota": 50})
+        inside = CPU.group_of(program.pid)
+        assert inside.name.startswith("schedtuna-")
+        assert cpu_file(inside, "cpu.shares", "cpu.weight") == (["4096"] if CPU.version == 1 else ["400"])
+        quota = "50000"
+        assert cpu_file(inside, "cpu.cfs_quota_us", "cpu.max")[0] == quota
+        assert knob_named("cpu_weight").show(changes.target) == 400
+        assert knob_named("cpu_quota").show(changes.target) == 50
+        assert CPU.group_of(program.order("child")) == inside
+    assert observe(program.pid)["groups"] == before
+    assert made_groups() == []
+    assert journal.open_records() == []
+
+
+@needs_cpuset
+def test_a_cpuset_confines_the_tree_and_is_removed(program, journal):
+    with Changes(Target(Scope.TREE, pid=program.pid), journal) as changes:
+        changes.apply({"cpuset": "cpus_1"})
+        assert observe(program.order("child"))["cpus"] == "0"
+        assert knob_named("cpuset").show(changes.target) == "cpus_1"
+    assert made_groups() == []
+
+
+@needs_cpu
+def test_groups_that_the_command_made_inside_go_too(journal):
+    program = Program(threads=0, children=0)
+    try:
+        changes = Changes(Target(Scope.TREE, pid=program.pid), journal)
+        changes.apply({"cpu_weight": 50})
+        nested = CPU.group_of(program.pid) / "inner"
+        nested.mkdir()
+        (nested / "cgroup.procs").write_text(str(program.pid))
+        changes.revert()
+        assert made_groups() == []
+        assert "schedtuna-" not in observe(program.pid)["groups"]
+    finally:
+        program.close()
+
+
+@needs_cpu
+def test_a_group_is_removed_after_its_processes_have_ended(journal):
+    program = Program(threads=0, children=0)
+    changes = Changes(Target(Scope.TREE, pid=program.pid), journal)
+    changes.apply({"cpu_weight": 50})
+    program.close()
+    changes.revert()
+    assert made_groups() == []
+    assert journal.open_records() == []
+
+
+@needs_cpu
+def test_an_existing_group_keeps_its_processes(group, journal):
+    program = Program(threads=1, children=1)
+    try:
+        (group / "cgroup.procs").write_text(str(program.pid))
+        before = cpu_file(group, "cpu.shares", "cpu.weight")
+        with Changes(Target(Scope.CGROUP, cgroup=group), journal) as changes:
+            changes.apply({"cpu_weight": 200, "nice": 8})
+            assert cpu_file(group, "cpu.shares", "cpu.weight") != before
+            late = program.order("child")
+            assert [observe(tid)["nice"] for tid in (program.pid, *program.threads, late)] == [8, 8, 8]
+            assert CPU.group_of(program.pid) == group
+        assert cpu_file(group, "cpu.shares", "cpu.weight") == before
+        assert [observe(tid)["nice"] for tid in (program.pid, late)] == [os.getpriority(0, 0)] * 2
+    finally:
+        program.close()
+
+
+@needs_cpu
+def test_a_namesake_of_a_removed_group_is_not_touched(journal):
+    path = own_parent() / "test-knobs"
+    path.mkdir()
+    try:
+        changes = Changes(Target(Scope.CGROUP, cgroup=path), journal)
+        changes.apply({"cpu_weight": 300})
+        path.rmdir()
+        path.mkdir()
+        strangers = cpu_file(path, "cpu.shares", "cpu.weight")
+        assert [outcome.result for outcome in changes.revert()] == ["gone"]
+        assert cpu_file(path, "cpu.shares", "cpu.weight") == strangers
+    finally:
+        path.rmdir()
+
+
+@needs_cpu
+@pytest.mark.skipif(
+    CPU is None or not (CPU.mount / "cpu.rt_runtime_us").exists(), reason="no RT group scheduling"
+)
+def test_when_a_late_knob_fails_all_are_put_back(program, journal):
+    """A new v1 group has no realtime budget, so the kernel refuses `realtime` after everything else."""
+    before = observe(program.pid)
+    changes = Changes(Target(Scope.TREE, pid=program.pid), journal)
+    with pytest.raises(KnobError, match="realtime: the kernel refused"):
+        changes.apply({"cpu_weight": 200, "nice": 5, "timer_slack_us": 99, "realtime": "fifo"})
+    assert observe(program.pid) == before
+    assert made_groups() == []
+    assert journal.open_records() == []
+
+
+def writable(name):
+    return knob_named(name).probe(Target(Scope.MACHINE)).ok
+
+
+@pytest.mark.parametrize(
+    "knob", [pytest.param(knob, id=knob.name) for knob in FILE_KNOBS if writable(knob.name)]
+)
+def test_a_machine_wide_setting_comes_back_to_the_letter(journal, knob):
+    target = Target(Scope.MACHINE)
+    text = knob.path.read_text()
+    spec = knob.spec(target)
+    values = spec.choices or (spec.min_value, spec.max_value, True, False)
+    value = next(value for value in values if value not in (spec.default, None))
+    with Changes(target, journal) as changes:
+        changes.apply({knob.name: value})
+        assert knob.show(target) == value
+        assert knob.path.read_text() != text
+    assert knob.path.read_text() == text
+
+
+def test_two_living_processes_do_not_change_the_same_setting(journal):
+    path = Path("/proc/sys/kernel/sched_rr_timeslice_ms")
+    before = path.read_text()
+    ready, told = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException), Changes(Target(Scope.MACHINE), journal) as changes:
+            changes.apply({"rr_timeslice_ms": 50})
+            os.write(ready[1], b".")
+            os.read(told[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    try:
+        with pytest.raises(JournalError, match=f"already changed by process {child}"):
+            Changes(Target(Scope.MACHINE), journal).apply({"rr_timeslice_ms": 60})
+        outcomes = undo(Journal(journal.directory))
+        assert [(outcome.result, str(child) in outcome.reason) for outcome in outcomes] == [("running", True)]
+        assert path.read_text().strip() == "50"
+        assert [o.result for o in undo(Journal(journal.directory), force=True)] == ["restored"]
+        assert path.read_text() == before
+    finally:
+        os.write(told[1], b".")
+        os.waitpid(child, 0)
+        for descriptor in (*ready, *told):
+            os.close(descriptor)
+    assert path.read_text() == before
+
+
+@pytest.mark.skipif(Path("/sys/kernel/debug/sched").exists(), reason="debugfs is mounted")
+def test_a_knob_in_debugfs_says_that_it_is_not_mounted():
+    found = knob_named("base_slice_us").probe(Target(Scope.MACHINE))
+    assert not found.ok
+    assert "debugfs is not mounted" in found.reason
+    with pytest.raises(UnavailableError, match="debugfs is not mounted"):
+        Changes(Target(Scope.MACHINE), Journal(Path("/nonexistent"))).apply({"base_slice_us": 1000})
+
+
+def test_the_session_of_a_command_can_be_weighed(journal):
+    if not writable("autogroup") or not knob_named("autogroup").show(Target(Scope.MACHINE)):
+        pytest.skip("no autogroup here")
+    program = Program(threads=0, children=1)  # it leads a session of its own
+    try:
+        with Changes(Target(Scope.TREE, pid=program.pid), journal) as changes:
+            changes.apply({"autogroup_nice": 7})
+            assert "nice 7" in Path(f"/proc/{program.children[0]}/autogroup").read_text()
+        assert "nice 0" in Path(f"/proc/{program.children[0]}/autogroup").read_text()
+        member = Target(Scope.PID, pid=program.children[0])
+        assert "does not lead its session" in knob_named("autogroup_nice").probe(member).reason
+    finally:
+        program.close()
+
+
+@pytest.mark.parametrize("pid", [2, 99_999_999])
+def test_kernel_threads_and_strangers_are_no_targets(pid):
+    if pid == 2:
+        assert "no threads of user space" in knob_named("nice").probe(Target(Scope.PID, pid=pid)).reason
+    else:
+        with pytest.raises(UsageError, match="no process"):
+            Target(Scope.PID, pid=pid)
+
+
+def test_a_directory_that_is_no_group_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="is no control group"):
+        Target(Scope.CGROUP, cgroup=tmp_path)

@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schedtuna.evidence.permutation import (
     FAILED,
+    Comparison,
     FloatArray,
     IntArray,
     align,
@@ -26,13 +26,12 @@ from schedtuna.evidence.permutation import (
 
 AA_ALARM = 0.01
 CHECK_ALARM = 0.01
+CARRY_OVER_DOUBT = 0.1  # from here on a claim has to survive without the carry-over
 SLOW_LEVEL = 0.12  # 2 slow runs against 0 of 2n give 1/9
 SLOW_SIGMAS = 4.0
 SLOW_LEAST = math.log(1.2)
 MEAN_LEVEL = 0.05
 CARRY_OVER_DRAWS = 2000
-
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -100,57 +99,96 @@ def _bounded(shift: float) -> float:
     return shift if abs(shift) < FAILED / 4 else math.copysign(math.inf, shift)
 
 
-@functools.lru_cache(maxsize=16)
-def _carry_over_designs(blocks: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Default runs after a candidate and after a default, under redrawn orders: 0/1, (draws, 3n)."""
-    rng = np.random.default_rng(blocks)  # fixed: the same data always get the same answer
-    candidate = rng.integers(0, 3, (CARRY_OVER_DRAWS, blocks))
-    after_candidate, after_default = _predecessors(candidate)
-    shape = (CARRY_OVER_DRAWS, 3 * blocks)
-    return after_candidate.reshape(shape).astype(np.float32), after_default.reshape(shape).astype(np.float32)
-
-
-def _predecessors(candidate: IntArray) -> tuple[BoolArray, BoolArray]:
-    """Which default runs follow a candidate's, and which a default's; the first run follows none.
+def _after_candidate(candidate: IntArray) -> FloatArray:
+    """1 for a run that follows a candidate's run, else 0; shape (..., n, 3).
 
     Args:
         candidate: Shape (..., n), the candidate's position in each block.
     """
-    is_candidate = candidate[..., None] == np.arange(3)
-    flat = is_candidate.reshape(*candidate.shape[:-1], -1)
-    before = np.roll(flat, 1, axis=-1)
-    follows = np.ones_like(flat)
-    follows[..., 0] = False
-    shape = is_candidate.shape
-    return (~flat & before & follows).reshape(shape), (~flat & ~before & follows).reshape(shape)
+    flat = (candidate[..., None] == np.arange(3)).reshape(*candidate.shape[:-1], -1)
+    after = np.roll(flat, 1, axis=-1).astype(np.float64)
+    after[..., 0] = 0  # the first run follows none
+    return np.asarray(after.reshape(*candidate.shape, 3))
 
 
-def carry_over(costs: FloatArray, slots: IntArray, effect: float) -> ShiftCheck:
-    """Default runs after a candidate's against those after a default's.
+def _carry_over_weights(candidate: IntArray) -> FloatArray:
+    """What `_after_candidate` holds beyond the candidate's own effect, scaled to length 1.
+
+    Centred within blocks and made orthogonal to the candidate's column, so that a sum over scores
+    weighted by it is blind to the blocks' levels and to the effect. Shape (..., 3n).
+    """
+    after = _after_candidate(candidate)
+    after = after - after.mean(axis=-1, keepdims=True)
+    own = (candidate[..., None] == np.arange(3)) - 1 / 3
+    slope = (after * own).sum(axis=(-1, -2), keepdims=True) / (own**2).sum(axis=(-1, -2), keepdims=True)
+    after = (after - slope * own).reshape(*candidate.shape[:-1], -1)
+    length = np.sqrt((after**2).sum(axis=-1, keepdims=True))
+    return np.asarray(after / np.maximum(length, 1e-12))
+
+
+@functools.lru_cache(maxsize=16)
+def _redrawn_weights(blocks: int) -> FloatArray:
+    rng = np.random.default_rng(blocks)  # fixed: the same data always get the same answer
+    return _carry_over_weights(rng.integers(0, 3, (CARRY_OVER_DRAWS, blocks)))
+
+
+@dataclass(frozen=True)
+class CarryOver:
+    """What runs leave behind for the next.
+
+    Attributes:
+        p: Two-sided p-value of nothing being left.
+        alarm: Whether p is below .01.
+        shift: How much a run after a candidate's is above one after a default's; 0 unless p < .1.
+        effect: The candidate's shift with the carry-over taken off.
+        costs: All costs with it taken off.
+    """
+
+    p: float
+    alarm: bool
+    shift: float
+    effect: float
+    costs: FloatArray
+
+
+def carry_over(comparison: Comparison, effect: float) -> CarryOver:
+    """Runs after a candidate's against those after a default's.
 
     The A/A arm is blind to what a candidate leaves behind, because both defaults suffer. The
-    p-value redraws the orders with the estimated effect taken off.
+    p-value redraws the orders (2,000 times) with the estimated effect taken off.
 
     Args:
-        costs: See the module.
-        slots: See the module.
+        comparison: The costs.
         effect: The candidate's estimated shift.
     """
-    residuals = _residuals(costs, slots, effect)
-    after_candidate, after_default = _predecessors(slots[:, 2])
-    if not after_candidate.any() or not after_default.any():
-        return ShiftCheck(0.0, -math.inf, math.inf, 1.0, alarm=False)
-    scores = normal_scores(residuals)
-    observed = scores[after_candidate].mean() - scores[after_default].mean()
-    first, second = _carry_over_designs(len(costs))
-    flat = scores.ravel().astype(np.float32)
-    null = first @ flat / np.maximum(first.sum(1), 1) - second @ flat / np.maximum(second.sum(1), 1)
-    p = (1 + int((np.abs(null) >= abs(observed) - 1e-6).sum())) / (1 + len(null))
-    gaps = np.subtract.outer(residuals[after_candidate], residuals[after_default])
-    shift = float(np.median(gaps))
-    # Normal approximation: the interval is the shift, give or take 1.96 of its null spread.
-    spread = float(null.std()) / abs(observed) * abs(shift) * 1.96 if observed else math.inf
-    return ShiftCheck(shift, shift - spread, shift + spread, p, p < CHECK_ALARM)
+    candidate, costs = comparison.candidate, comparison.values
+    weights = _carry_over_weights(candidate)
+    after = _after_candidate(candidate)
+    tolerance = max(pair_sigma(comparison.shifted(effect)) / 200, 1e-9)
+
+    def excess(shift: float, effect: float) -> float:
+        moved = Comparison(costs - shift * after, candidate)
+        return float(weights @ _residual_scores(moved.shifted(effect)).ravel())
+
+    scores = _residual_scores(comparison.shifted(effect)).ravel()
+    null = _redrawn_weights(len(costs)) @ scores
+    p = (1 + int((np.abs(null) >= abs(excess(0.0, effect)) - 1e-9).sum())) / (1 + len(null))
+    if p >= CARRY_OVER_DOUBT:
+        return CarryOver(p, alarm=False, shift=0.0, effect=effect, costs=costs)
+    shift, adjusted = 0.0, comparison
+    for _ in range(2):  # effect and carry-over in turn; they are nearly orthogonal
+        low, high = -comparison.span, comparison.span
+        while high - low > tolerance:
+            shift = (low + high) / 2
+            low, high = (shift, high) if excess(shift, effect) > 0 else (low, shift)
+        adjusted = Comparison(costs - shift * after, candidate)
+        effect = adjusted.estimate()
+    return CarryOver(p, p < CHECK_ALARM, shift, effect, adjusted.values)
+
+
+def _residual_scores(costs: FloatArray) -> FloatArray:
+    aligned = align(costs)
+    return normal_scores(np.round(aligned - np.median(aligned, axis=0), 10))
 
 
 def positions(costs: FloatArray, slots: IntArray, effect: float) -> ShiftCheck:
@@ -171,11 +209,6 @@ def _without_effect(costs: FloatArray, slots: IntArray, effect: float) -> FloatA
     moved = costs.copy()
     moved[np.arange(len(moved)), slots[:, 2]] -= effect
     return np.where(np.isfinite(moved), moved, FAILED)
-
-
-def _residuals(costs: FloatArray, slots: IntArray, effect: float) -> FloatArray:
-    aligned = align(_without_effect(costs, slots, effect))
-    return np.round(aligned - np.median(aligned, axis=0), 10)
 
 
 def run_sigma(costs: FloatArray, slots: IntArray, effect: float) -> float:

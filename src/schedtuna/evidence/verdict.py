@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -283,48 +284,76 @@ def judge(
 
 
 class _Analysis:
-    """One look at the data."""
+    """One look at the data; whatever is expensive is computed when it is asked for."""
 
     def __init__(self, blocks: Sequence[Block], direction: Direction, look: Look, delta: float) -> None:
         if not blocks:
             raise EvidenceError("no complete block to judge", hint="run at least one block of three runs")
         if not 0 < delta < 1:
             raise EvidenceError(f"delta={delta}: expected a relative gain between 0 and 1")
-        self.blocks, self.direction, self.look, self.delta = blocks, direction, look, delta
+        self.direction, self.look, self.delta = direction, look, delta
         self.values, self.slots = _arrays(blocks)
         self.scale = _scale_of(self.values, self.slots, direction)
         self.costs = self.scale.costs(self.values)
-        self.comparison = Comparison(self.costs, self.slots[:, 2])
         self.gain = self.scale.gain(delta)
-        self.none: Tails = self.comparison.test(0.0)
-        self.at_gain: Tails = self.comparison.test(self.gain)
-        self.guarded = False
-        if self.none.lower <= look.p_bound:
-            self._weigh_guard()
+        self.comparison = Comparison(self.costs, self.slots[:, 2])
 
-    def _weigh_guard(self) -> None:
-        self.estimate = self.comparison.estimate()
-        self.slow = checks.slow_runs(self.costs, self.slots, self.estimate)
-        self.means = checks.mean_ratio(self.values, self.slots, sign=self.scale.sign)
-        self.guarded = self.slow.worse or self.means.worse
+    @cached_property
+    def none(self) -> Tails:
+        return self.comparison.test(0.0)
+
+    @cached_property
+    def at_gain(self) -> Tails:
+        return self.comparison.test(self.gain)
+
+    @cached_property
+    def estimate(self) -> float:
+        return self.comparison.estimate()
+
+    @cached_property
+    def slow(self) -> checks.SlowRuns:
+        return checks.slow_runs(self.costs, self.slots, self.estimate)
+
+    @cached_property
+    def means(self) -> checks.Means:
+        return checks.mean_ratio(self.values, self.slots, sign=self.scale.sign)
+
+    @cached_property
+    def carry(self) -> checks.CarryOver:
+        return checks.carry_over(self.comparison, self.estimate)
+
+    @cached_property
+    def typical(self) -> Verdict:
+        """The verdict on the typical run. It must hold with a likely carry-over taken off, too."""
+        plain = self._by_ranks(self.none, self.at_gain)
+        if plain is Verdict.TOO_NOISY or self.carry.p >= checks.CARRY_OVER_DOUBT:
+            return plain
+        without = Comparison(self.carry.costs, self.slots[:, 2])
+        same = plain is self._by_ranks(without.test(0.0), without.test(self.gain))
+        return plain if same else Verdict.TOO_NOISY
+
+    def _by_ranks(self, none: Tails, at_gain: Tails) -> Verdict:
+        bound = self.look.p_bound
+        if none.lower <= bound:
+            return Verdict.IMPROVED
+        if none.upper <= bound:
+            return Verdict.WORSE
+        return Verdict.NO_EVIDENCE if at_gain.upper <= bound else Verdict.TOO_NOISY
+
+    @cached_property
+    def guarded(self) -> bool:
+        """Whether the typical run improved, but the mean or the slow runs are credibly worse."""
+        return self.typical is Verdict.IMPROVED and (self.slow.worse or self.means.worse)
 
     @property
     def verdict(self) -> Verdict:
-        bound = self.look.p_bound
-        if self.none.lower <= bound:
-            return Verdict.NO_EVIDENCE if self.guarded else Verdict.IMPROVED
-        if self.none.upper <= bound:
-            return Verdict.WORSE
-        return Verdict.NO_EVIDENCE if self.at_gain.upper <= bound else Verdict.TOO_NOISY
+        return Verdict.NO_EVIDENCE if self.guarded else self.typical
 
     def loss_excluded(self) -> bool:
         """Whether a loss of delta is excluded as well."""
         return self.comparison.test(-self.gain).lower <= self.look.p_bound
 
     def result(self, look_number: int) -> Result:
-        if not self.none.lower <= self.look.p_bound:
-            self._weigh_guard()
-            self.guarded = False  # nothing to block
         scale, estimate = self.scale, self.estimate
         low, high = self.comparison.interval(
             self.look.p_bound, estimate, {0.0: self.none, self.gain: self.at_gain}
@@ -334,7 +363,7 @@ class _Analysis:
         sigma = checks.run_sigma(self.costs, self.slots, estimate)
         noise_cv = math.sqrt(math.expm1(min(sigma, 5.0) ** 2)) if scale.reference is None else sigma
         aa = checks.same_arm(self.costs, self.slots)
-        carry = checks.carry_over(self.costs, self.slots, estimate)
+        carry = self.carry
         position = checks.positions(self.costs, self.slots, estimate)
         failed = np.isnan(self.values)
         verdict = self.verdict
@@ -346,8 +375,8 @@ class _Analysis:
             effect=Estimate(scale.ratio(typical), scale.interval(low, high)),
             p_improved=self.none.lower,
             p_worse=self.none.upper,
-            blocks=len(self.blocks),
-            pairs=len(self.blocks),
+            blocks=len(self.values),
+            pairs=len(self.values),
             look=look_number,
             p_bound=self.look.p_bound,
             aa=SameArm(scale.ratio(aa.shift), scale.interval(aa.low, aa.high), aa.p, aa.alarm),
@@ -371,4 +400,4 @@ class _Analysis:
         """Runs to tell the effect seen from none, or from a gain of delta, whichever is further."""
         distance = max(abs(self.estimate), abs(self.estimate - self.gain))
         blocks = plan_blocks(noise_cv, -math.expm1(-min(distance, abs(self.gain))))
-        return 3 * max(blocks, len(self.blocks) + 1)
+        return 3 * max(blocks, len(self.values) + 1)

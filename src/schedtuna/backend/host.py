@@ -106,7 +106,7 @@ class HostBackend:
             if validity is Validity.OK:
                 metrics = read_metrics(workload, self.metrics, raw, required=self.required)
                 self._measured = True
-                reason = invalid_reason(raw.covariates, self.limits)
+                reason = invalid_reason(self._covariates(raw), self.limits)
                 validity = Validity.FAILED if reason else Validity.OK
         except MetricError as error:
             if not self._measured and not scheduler.values:
@@ -123,13 +123,18 @@ class HostBackend:
             validity=validity,
             reason=reason,
             metrics=metrics,
-            covariates=raw.covariates if raw else {},
+            covariates=self._covariates(raw) if raw else {},
             started_at=started_at,
             duration_s=time.monotonic() - clock,
             exit_code=raw.exit_code if raw else None,
             output_tail=raw.tail() if raw and validity is not Validity.OK else "",
             manifest_hash=self.manifest_hash,
         )
+
+    def _covariates(self, raw: RawRun) -> dict[str, float]:
+        """What the machine did meanwhile; a tuned service's time is no disturbance."""
+        ours_too = {"other_fraction"} if self.target.scope is not Scope.TREE else set()
+        return {name: value for name, value in raw.covariates.items() if name not in ours_too}
 
     def _require_runnable(self, workload: Workload, scheduler: SchedulerConfig) -> None:
         if scheduler.name not in KERNELS_OWN:

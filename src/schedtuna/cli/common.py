@@ -18,8 +18,10 @@ from typing import Annotated
 
 import typer
 
-from schedtuna.errors import UsageError
-from schedtuna.knobs.base import Scope
+from schedtuna.errors import SpaceError, UnavailableError, UsageError
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.spec import Workload
 
 CommandArgument = Annotated[
     list[str],
@@ -30,8 +32,8 @@ MetricOption = Annotated[
     typer.Option(
         "--metric",
         "-m",
-        metavar="NAME:min|max[*WEIGHT][=SOURCE]",
-        help="What to optimise; SOURCE is regex:PATTERN, json:PATH, csv:COLUMN or a field of the parser. "
+        metavar="NAME[:min|max][*WEIGHT][=SOURCE]",
+        help="What to optimise; SOURCE is regex:PATTERN, json:PATH, csv:COLUMN or field:NAME. "
         "Repeatable. Default: the parser's main metric, or wall_time_s:min.",
         show_default=False,
     ),
@@ -168,3 +170,72 @@ def termination_interrupts() -> Iterator[None]:
 def listed(option: Sequence[str] | None) -> list[str]:
     """Return a repeatable option's values."""
     return list(option or ())
+
+
+def make_workload(
+    command: Sequence[str],
+    *,
+    shell: bool = False,
+    user: str | None = None,
+    timeout: str = "5m",
+    warmup: int = 0,
+    washout: str = "0s",
+    parser: str = "",
+) -> Workload:
+    """Return the workload that the options describe.
+
+    Raises:
+        UsageError: There is no command, or a duration is none.
+    """
+    if not command:
+        raise UsageError(
+            "no command to run", hint="put it after `--`: schedtuna ... -- stress-ng --cpu 1 -t 2"
+        )
+    return Workload(
+        argv=tuple(command),
+        shell=shell,
+        user=user,
+        timeout_s=parse_positive_duration(timeout, option="--timeout"),
+        warmup_runs=warmup,
+        washout_s=parse_duration(washout),
+        parser=parser,
+    )
+
+
+def make_target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Target:
+    """Return what the scope options name; `--pid` and `--cgroup` imply their scope.
+
+    Raises:
+        UsageError: They contradict each other, or there is no such process or control group.
+    """
+    implied = [Scope.PID] * (pid is not None) + [Scope.CGROUP] * (cgroup is not None)
+    if len(implied) == 2 or (scope is not None and implied not in ([], [scope])):
+        raise UsageError("--scope, --pid and --cgroup contradict each other", hint="give one of them")
+    chosen = scope or (implied[0] if implied else Scope.TREE)
+    if pid is not None and not Path(f"/proc/{pid}").exists():
+        raise UsageError(f"there is no process {pid}")
+    if cgroup is not None and not cgroup.is_dir():
+        raise UsageError(f"there is no control group {cgroup}", hint="name its directory in /sys/fs/cgroup")
+    return Target(chosen, pid=pid, cgroup=cgroup)
+
+
+def find_scheduler(text: str, target: Target) -> SchedulerConfig:
+    """Return the scheduler that a text means, with the knobs that the target has.
+
+    Raises:
+        UsageError: There is none, or no such parameter or value.
+        UnavailableError: It sets a knob that can't be turned here.
+    """
+    from schedtuna.scheduler.fair import unavailable
+    from schedtuna.scheduler.lookup import lookup
+    from schedtuna.scheduler.parse import parse_scheduler
+
+    try:
+        return parse_scheduler(text, lambda name: lookup(name, target))
+    except SpaceError as error:
+        for name, reason in unavailable(target).items():
+            if f"unknown parameter {name!r}" in str(error):
+                raise UnavailableError(
+                    f"{text}: {name} can't be changed here: {reason}", hint="`schedtuna knobs` lists what can"
+                ) from None
+        raise

@@ -35,7 +35,7 @@ from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.covariates import invalid_reason
 from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Workload
 
-__all__ = ["CompareProgress", "Comparison", "Ended", "compare"]
+__all__ = ["CompareProgress", "Comparison", "Ended", "blocks_within", "compare"]
 
 PHASE = "comparison"
 _STREAM = 3  # of the study's seed: the search has others
@@ -108,7 +108,7 @@ def compare(
     """
     if not metrics:
         raise UsageError("no metric to compare by", hint="name one with --metric")
-    horizon = _horizon(budget)
+    horizon = blocks_within(budget)
     blocks = _Blocks(backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase)
     study = _Study(
         tuple(metrics),
@@ -293,8 +293,12 @@ def _metric(trial: Trial, name: str) -> float | None:
     return trial.metrics[name]
 
 
-def _horizon(budget: int | None) -> int | None:
-    """How many blocks a budget of runs has; None where it is not known yet."""
+def blocks_within(budget: int | None) -> int | None:
+    """Return how many blocks a budget of runs has; None where it is not known yet.
+
+    Raises:
+        UsageError: So few that nothing could be decided.
+    """
     if budget is None:
         return None
     least = RUNS_PER_BLOCK * minimum_blocks()

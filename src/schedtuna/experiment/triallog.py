@@ -228,7 +228,9 @@ def _require_same(path: Path, *, there: Identity, here: Identity) -> None:
     differing = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     if differing:
         details = "; ".join(
-            f"{name} was {_short(there.get(name))}, is {_short(here.get(name))}" for name in differing
+            f"{name} was {_short(there.get(name), here.get(name))}, "
+            f"is {_short(here.get(name), there.get(name))}"
+            for name in differing
         )
         raise StudyError(
             f"{path.parent} holds trials of another {_listing(differing)}: {details}",
@@ -236,10 +238,16 @@ def _require_same(path: Path, *, there: Identity, here: Identity) -> None:
         )
 
 
-def _short(text: str | None, limit: int = 60) -> str:
+def _short(text: str | None, other: str | None, limit: int = 60) -> str:
+    """The part of a long text where it begins to differ from another."""
     if text is None:
         return "absent"
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    pairs = enumerate(zip(text, other or "", strict=False))
+    first = next((at for at, (mine, theirs) in pairs if mine != theirs), 0)
+    start = max(0, first - 20) if len(text) > limit else 0
+    return (
+        ("..." if start else "") + text[start : start + limit] + ("..." if len(text) > start + limit else "")
+    )
 
 
 def _listing(names: Sequence[str]) -> str:

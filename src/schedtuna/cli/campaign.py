@@ -1,0 +1,153 @@
+"""What every command that makes trials needs: a folder with a log, a manifest, and this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from schedtuna.backend.host import HostBackend
+from schedtuna.cli.common import choose_seed, new_results_folder, termination_interrupts
+from schedtuna.errors import StudyError
+from schedtuna.experiment.triallog import LOCK_NAME, LOG_NAME, TrialLog, read_trials
+from schedtuna.knobs.base import Target
+from schedtuna.knobs.registry import knob_named
+from schedtuna.machine.daemons import running_daemons
+from schedtuna.machine.manifest import FILE_NAME, Manifest, build_manifest, machine_identity
+from schedtuna.machine.probe import Probe
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.command import check
+from schedtuna.workload.spec import MetricSpec, Workload
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """An open results folder, and where its trials run.
+
+    Attributes:
+        folder: The results folder.
+        log: Its trials.
+        backend: This machine.
+        manifest: What the machine and the command are.
+        seed: Of every random choice.
+        warnings: What to know before the first run.
+    """
+
+    folder: Path
+    log: TrialLog
+    backend: HostBackend
+    manifest: Manifest
+    seed: int
+    warnings: tuple[str, ...]
+
+    def introduce(self, say: Callable[[str], None]) -> None:
+        """Tell where results go, the seed, and what to know before the first run."""
+        say(f"results: {self.folder}  seed: {self.seed}")
+        for warning in self.warnings:
+            say(f"warning: {warning}")
+
+    @property
+    def how_to_continue(self) -> str:
+        """What to do after an interruption."""
+        return (
+            f"all of them are in {self.folder}; to continue, repeat the command with --resume {self.folder}"
+        )
+
+
+@contextmanager
+def open_campaign(
+    kind: str,
+    workload: Workload,
+    target: Target,
+    schedulers: Sequence[SchedulerConfig],
+    read: Sequence[MetricSpec],
+    *,
+    required: Sequence[str] = (),
+    seed: int | None,
+    results: Path,
+    resume: Path | None,
+    identity: Mapping[str, str],
+    names: Sequence[str] = (),
+) -> Iterator[Campaign]:
+    """Open a fresh results folder, or the one to resume, and this machine as its backend.
+
+    Args:
+        kind: The command; the folder's name begins with it.
+        workload: What runs.
+        target: What is tuned.
+        schedulers: What it runs under.
+        read: The metrics to read from every run.
+        required: Names of more metrics that every run must have.
+        seed: As asked; None for a fresh one, or the resumed folder's.
+        results: Where folders are created.
+        resume: A folder to continue.
+        names: What the folder's name is made of; default: the kind and the command.
+        identity: What else the trials depend on; kind, workload, target, seed and machine are added.
+
+    Raises:
+        WorkloadError: The command can't be run.
+        StudyError: The folder can't be used.
+    """
+    check(workload)
+    seed = choose_seed(_resumed_seed(resume) if seed is None and resume is not None else seed)
+    name = workload.name or Path(workload.argv[0].split()[0] if workload.shell else workload.argv[0]).name
+    folder = resume or new_results_folder(results, *(names or (kind, name)))
+    manifest = build_manifest(
+        workload.argv,
+        seed,
+        folder=workload.folder,
+        search_path=workload.environment.get("PATH", os.environ.get("PATH")),
+    )
+    whole = {
+        "experiment": kind,
+        **identity,
+        "workload": workload.model_dump_json(exclude_defaults=True),
+        "target": f"{target.scope} {target.pid or target.cgroup or ''}".rstrip(),
+        "seed": str(seed),
+        **{f"machine.{key}": json.dumps(value) for key, value in machine_identity().items()},
+    }
+    backend = HostBackend(target, metrics=read, required=required, manifest_hash=manifest.stable_hash())
+    with ExitStack() as cleanup, termination_interrupts(), backend, TrialLog(folder, whole) as log:
+        if not (folder / FILE_NAME).exists():
+            replace_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
+        cleanup.callback(_forget_if_empty, log, fresh=resume is None)
+        warnings = (*log.warnings, *backend.warnings, *_fighting(), *_knob_hints(schedulers, target))
+        yield Campaign(folder, log, backend, manifest, seed, warnings)
+
+
+def _forget_if_empty(log: TrialLog, *, fresh: bool) -> None:
+    """Remove a folder of which nothing came: the request was wrong before the first run ended."""
+    if fresh and not log.records():
+        for name in (FILE_NAME, LOG_NAME, LOCK_NAME):
+            (log.folder / name).unlink(missing_ok=True)
+        log.folder.rmdir()
+
+
+def _resumed_seed(folder: Path) -> int | None:
+    text = read_trials(folder)[0].get("seed", "")
+    if not text.isdecimal():
+        raise StudyError(f"{folder} does not say its seed", hint="give the --seed that it was started with")
+    return int(text)
+
+
+def _fighting() -> Iterator[str]:
+    for found in running_daemons(Probe.live()):
+        if found.daemon.fights:
+            yield f"{found.daemon.name} is running and {found.daemon.does}; stop it: {found.daemon.stop}"
+
+
+def _knob_hints(schedulers: Sequence[SchedulerConfig], target: Target) -> Iterator[str]:
+    for name in sorted({name for scheduler in schedulers for name in scheduler.values}):
+        hint = knob_named(name).probe(target).hint
+        if hint:
+            yield f"{name}: {hint}"
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    staged = path.with_name(f".{path.name}.tmp")
+    staged.write_text(text, encoding="utf-8")
+    staged.replace(path)

@@ -1,0 +1,249 @@
+"""`schedtuna variability`: how much a command varies from run to run, here and beside another machine."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schedtuna.cli.common import (
+    CgroupOption,
+    CommandArgument,
+    JsonOption,
+    MetricOption,
+    ParserOption,
+    PidOption,
+    ResultsOption,
+    ResumeOption,
+    ScopeOption,
+    SeedOption,
+    ShellOption,
+    TimeOption,
+    TimeoutOption,
+    UserOption,
+    WarmupOption,
+    WashoutOption,
+    find_scheduler,
+    listed,
+    make_target,
+    make_workload,
+    parse_positive_duration,
+)
+from schedtuna.cli.output import print_json
+
+if TYPE_CHECKING:
+    from schedtuna.backend.base import Trial
+    from schedtuna.cli.campaign import Campaign
+    from schedtuna.experiment.runtable import Sample
+    from schedtuna.scheduler.spec import SchedulerConfig
+    from schedtuna.workload.spec import Workload
+
+app = typer.Typer(add_completion=False)
+
+DESCRIPTIVE = (
+    "Descriptive only: the two samples were not interleaved, so heat, neighbours, clocks or the hour "
+    "may explain any difference. Only `schedtuna compare` on one machine supports a claim."
+)
+
+
+@app.command()
+def variability(  # noqa: PLR0917 - typer's options are a function's parameters
+    command: CommandArgument,
+    runs: Annotated[int, typer.Option("-n", "--runs", min=1, help="How many runs.")] = 50,
+    scheduler: Annotated[
+        str, typer.Option("--scheduler", "-S", help="Under what: `default`, a file, or NAME:param=value,...")
+    ] = "default",
+    metric: MetricOption = None,
+    time: TimeOption = None,
+    seed: SeedOption = None,
+    results: ResultsOption = Path("results"),
+    resume: ResumeOption = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write the table there, too.", show_default=False),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", metavar="FILE.png", help="Draw every run and the quartiles.", show_default=False
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="OTHER.csv",
+            help="Show another machine's runs.csv (or table) beside this one's.",
+            show_default=False,
+        ),
+    ] = None,
+    scope: ScopeOption = None,
+    pid: PidOption = None,
+    cgroup: CgroupOption = None,
+    user: UserOption = None,
+    shell: ShellOption = False,
+    timeout: TimeoutOption = "5m",
+    warmup: WarmupOption = 0,
+    washout: WashoutOption = "0s",
+    parser: ParserOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Run COMMAND again and again and describe how every metric varies.
+
+    The results folder gets runs.csv (one row per run, for another machine's --against) and summary.csv.
+    """
+    from schedtuna.cli.campaign import open_campaign
+    from schedtuna.experiment.runtable import Sample, read_sample
+    from schedtuna.workload.metrics import format_metric, parse_metric
+
+    time_limit_s = None if time is None else parse_positive_duration(time, option="--time")
+    workload = make_workload(
+        command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
+    )
+    target = make_target(scope, pid, cgroup)
+    chosen = find_scheduler(scheduler, target)
+    read = [parse_metric(text, workload) for text in listed(metric)]
+    there = None if against is None else read_sample(against)
+    with open_campaign(
+        "variability",
+        workload,
+        target,
+        [chosen],
+        read,
+        seed=seed,
+        results=results,
+        resume=resume,
+        identity={"scheduler": chosen.label(), "metrics": " ".join(map(format_metric, read))},
+    ) as campaign:
+        trials, interrupted = _run(campaign, workload, chosen, runs, time_limit_s)
+        nr_cpus = len(campaign.manifest.machine.topology.online)
+        here = Sample.of(trials, host=platform.node(), nr_cpus=nr_cpus)
+        files = _write(campaign, trials, here, there, csv=csv, plot=plot)
+        if as_json:
+            print_json(_summary(campaign, trials, here, there, files))
+        else:
+            _print(trials, here, there, files)
+    if interrupted:
+        raise typer.Exit(130)
+
+
+def _run(
+    campaign: Campaign, workload: Workload, scheduler: SchedulerConfig, runs: int, time_limit_s: float | None
+) -> tuple[list[Trial], bool]:
+    """Return the trials, and whether Ctrl-C ended them early."""
+    from schedtuna.cli.progress import RunProgress
+    from schedtuna.experiment.triallog import TrialRecord
+    from schedtuna.experiment.variability import PHASE, run_variability
+
+    with RunProgress("variability", runs) as progress:
+        campaign.introduce(progress.say)
+
+        def show(record: TrialRecord) -> None:
+            note = f"{record.trial.duration_s:.3g} s" if not record.trial.reason else record.trial.reason
+            progress.update(record.index + 1, runs, note=note)
+
+        try:
+            trials = run_variability(
+                campaign.backend,
+                workload,
+                scheduler,
+                runs=runs,
+                seed=campaign.seed,
+                log=campaign.log,
+                time_limit_s=time_limit_s,
+                on_event=show,
+            )
+        except KeyboardInterrupt:
+            done = [record.trial for record in campaign.log.records(PHASE)]
+            progress.say(f"interrupted after {len(done)} of {runs} runs; {campaign.how_to_continue}")
+            if not done:
+                raise typer.Exit(130) from None
+            return done, True
+    return trials, False
+
+
+def _write(
+    campaign: Campaign,
+    trials: list[Trial],
+    here: Sample,
+    there: Sample | None,
+    *,
+    csv: Path | None,
+    plot: Path | None,
+) -> dict[str, str]:
+    """Write the files of the results folder, and those that were asked for; return their paths."""
+    from schedtuna.experiment.runtable import write_runs, write_summary
+
+    runs_csv, summary_csv = campaign.folder / "runs.csv", campaign.folder / "summary.csv"
+    write_runs(runs_csv, trials, host=here.host, nr_cpus=here.nr_cpus)
+    files = {"runs": str(runs_csv), "summary": str(summary_csv)}
+    for path in (summary_csv, csv):
+        if path is not None:
+            write_summary(path, here)
+    if plot is not None:
+        from schedtuna.report.figures import save
+        from schedtuna.report.spread import draw_spread
+
+        save(draw_spread(trials, here, there), plot)
+        files["plot"] = str(plot)
+    return files
+
+
+def _print(trials: list[Trial], here: Sample, there: Sample | None, files: dict[str, str]) -> None:
+    failed = sum(trial.validity != "ok" for trial in trials)
+    print(f"{here.host}: {len(trials)} runs, {failed} failed, {here.nr_cpus} CPUs online\n")
+    print(_table(here))
+    if there is not None:
+        print(f"\nbeside {there.host} ({there.nr_cpus} CPUs)\n")
+        print(_beside(here, there))
+        print(f"\n{DESCRIPTIVE}")
+    print("\n" + "\n".join(f"{name}: {path}" for name, path in files.items()))
+
+
+def _table(sample: Sample) -> str:
+    from schedtuna.cli.table import number, table
+
+    headings = ["metric", "runs", "mean", "per core", "sd", "CV %", "min", "q1", "median", "q3", "max"]
+    rows = []
+    for s in sample.spreads:
+        numbers = (s.mean, s.per_core_mean, s.sd, 100 * s.cv, s.minimum, s.q1, s.median, s.q3, s.maximum)
+        rows.append([s.metric, str(s.runs), *map(number, numbers)])
+    return table(headings, rows)
+
+
+def _beside(here: Sample, there: Sample) -> str:
+    from schedtuna.cli.table import number, table
+
+    others = {spread.metric: spread for spread in there.spreads}
+    rows = []
+    for s in here.spreads:
+        other = others.get(s.metric)
+        if other is None:
+            continue
+        ratio = s.median / other.median if other.median else None
+        per_core = s.per_core_mean / other.per_core_mean if other.per_core_mean else None
+        numbers = (s.median, other.median, ratio, per_core, 100 * s.cv, 100 * other.cv)
+        rows.append([s.metric, *map(number, numbers)])
+    headings = ["metric", "median here", "there", "here/there", "per core", "CV % here", "there"]
+    return table(headings, rows) if rows else "the two have no metric in common"
+
+
+def _summary(
+    campaign: Campaign, trials: list[Trial], here: Sample, there: Sample | None, files: dict[str, str]
+) -> dict[str, Any]:
+    def described(sample: Sample) -> dict[str, Any]:
+        rows = [spread.as_row() for spread in sample.spreads]
+        metrics = {str(row.pop("metric")): row for row in rows}
+        return {"host": sample.host, "cpus": sample.nr_cpus, "metrics": metrics}
+
+    failed = sum(trial.validity != "ok" for trial in trials)
+    return {
+        "study": str(campaign.folder),
+        "seed": campaign.seed,
+        "runs": {"ok": len(trials) - failed, "failed": failed},
+        **described(here),
+        "against": None if there is None else {**described(there), "note": DESCRIPTIVE},
+        "files": files,
+    }

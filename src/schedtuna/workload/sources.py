@@ -35,7 +35,7 @@ def read_file(path: Path, *, not_before: float) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise MetricError(f"can't read {path}, which the workload should write: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise MetricError(f"{path} is no regular file")
@@ -43,7 +43,10 @@ def read_file(path: Path, *, not_before: float) -> str:
             raise MetricError(f"{path} is older than the run", hint="does the workload write it every time?")
         if status.st_size > _MAX_FILE_BYTES:
             raise MetricError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB")
-        return file.read(_MAX_FILE_BYTES).decode(errors="replace")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(_MAX_FILE_BYTES).decode(errors="replace")
+    finally:
+        os.close(descriptor)
 
 
 def _number(text: str) -> float:

@@ -68,7 +68,10 @@ class OutputParser:
         Raises:
             MetricError: There is none, or one is no finite number, or a time is negative.
         """
-        values = self.parse(text)
+        try:
+            values = self.parse(text)
+        except (ValueError, OverflowError) as error:  # numbers of thousands of digits
+            raise MetricError(f"the output of {self.name} can't be read: {error}") from error
         if not values:
             raise MetricError(f"no result of {self.name} in the output", hint=self.hint or None)
         for name, value in values.items():
@@ -83,7 +86,7 @@ class OutputParser:
 def find_field(fields: Iterable[Field], name: str) -> Field | None:
     """Return the row for a name: its own, or that of the percentile or part that it is."""
     by_name = {row.name: row for row in fields}
-    general = re.sub(r"(^|_)p[0-9_]+_", r"\1pNN_", name)
+    general = re.sub(r"(^|_)p\d+(_\d+)?(?=_|$)", r"\1pNN", name)
     last = name.rpartition(".")[2]
     return by_name.get(name) or by_name.get(general) or by_name.get(last)
 

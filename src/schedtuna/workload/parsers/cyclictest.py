@@ -15,7 +15,7 @@ _SUMMARY = re.compile(
 )
 _BUCKET = re.compile(r"^(\d{6,})((?:[ \t]+\d+)+)\s*$", re.MULTILINE)
 _COMMENTS = {
-    name: re.compile(rf"^# {title}: *((?:\d+ *)+)$", re.MULTILINE)
+    name: re.compile(rf"^# {title}: *(\d+(?: +\d+)*) *$", re.MULTILINE)
     for name, title in {
         "total": "Total",
         "min": "Min Latencies",

@@ -1,0 +1,284 @@
+"""What users may ask of a run, and what they are told when it is not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from schedtuna.errors import MetricError, UsageError
+from schedtuna.workload.command import RawRun, run
+from schedtuna.workload.counters import COUNTERS
+from schedtuna.workload.metrics import (
+    COUNTER_FIELDS,
+    RUN_FIELDS,
+    default_metric,
+    format_metric,
+    needed_counters,
+    parse_metric,
+    parse_requirement,
+    read_metrics,
+)
+from schedtuna.workload.spec import MetricSpec, Source, Workload
+
+ECHO = Workload(argv=("echo",))
+HACKBENCH = Workload(argv=("hackbench",))
+
+
+def raw_run(stdout: str = "", stderr: str = "", **options) -> RawRun:
+    usage = {"wall_time_s": 2.0, "cpu_time_s": 1.0}
+    return RawRun(
+        exit_code=0,
+        signal=None,
+        timed_out=False,
+        started_at=0.0,
+        usage=usage,
+        stdout=stdout,
+        stderr=stderr,
+        **options,
+    )
+
+
+def read(text: str, stdout: str, workload: Workload = ECHO) -> float:
+    spec = parse_metric(text, workload)
+    return read_metrics(workload, [spec], raw_run(stdout))[spec.name]
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("p99_us:min", MetricSpec(name="p99_us", direction="min")),
+        ("wall_time_s", MetricSpec(name="wall_time_s", direction="min")),
+        ("ipc", MetricSpec(name="ipc", direction="max")),
+        ("rps:max*2", MetricSpec(name="rps", direction="max", weight=2)),
+        ("cpu_time_s*0.5", MetricSpec(name="cpu_time_s", direction="min", weight=0.5)),
+        ("sched.wakeup_latency_p99_ns:min", MetricSpec(name="sched.wakeup_latency_p99_ns", direction="min")),
+        (
+            "score:max=regex:score ([0-9.]+)",
+            MetricSpec(
+                name="score", direction="max", source=Source(kind="regex", argument="score ([0-9.]+)")
+            ),
+        ),
+        (
+            "x:min*3=regex@log/out.txt:a=b: (\\d+)",
+            MetricSpec(
+                name="x",
+                direction="min",
+                weight=3,
+                source=Source(kind="regex", argument="a=b: (\\d+)", file=Path("log/out.txt")),
+            ),
+        ),
+        (
+            "x:max=json:a.b[0]",
+            MetricSpec(name="x", direction="max", source=Source(kind="json", argument="a.b[0]")),
+        ),
+        ("x:max=csv:tps", MetricSpec(name="x", direction="max", source=Source(kind="csv", argument="tps"))),
+    ],
+)
+def test_metrics_as_users_write_them(text, spec):
+    assert parse_metric(text) == spec
+    assert parse_metric(format_metric(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no metric"),
+        (":min", "no metric"),
+        ("a b:min", "no metric"),
+        ("x:", "expected min or max"),
+        ("x:minimum", "expected min or max"),
+        ("x", "is less or more of x better"),
+        ("x:min*", "expected a weight"),
+        ("x:min*-1", "expected a weight"),
+        ("x:min*nan", "expected a weight"),
+        ("x:min*inf", "expected a weight"),
+        ("x:min=", "no source"),
+        ("x:min=xml:a", "no source"),
+        ("x:min=regex:", "no source"),
+        ("x:min=regex:(", "no regular expression"),
+        ("x:min=json:a[b", "no JSON path"),
+        ("x:min=field@f:a", "has no file"),
+    ],
+)
+def test_malformed_metrics_say_what_is_wrong(text, message):
+    with pytest.raises(UsageError, match=message):
+        parse_metric(text)
+
+
+def test_a_parsers_table_knows_which_way_is_better():
+    assert parse_metric("messages_per_s", HACKBENCH).direction == "max"
+    assert parse_metric("p99_9_us", Workload(argv=("cyclictest",))).direction == "min"
+    assert parse_metric("cpu.bogo_ops_per_s", Workload(argv=("stress-ng",))).direction == "max"
+    assert parse_metric("x=field:messages_per_s", HACKBENCH).direction == "max"
+
+
+def test_throughput_and_latency_name_the_main_ones():
+    assert parse_metric("throughput", HACKBENCH) == MetricSpec(name="messages_per_s", direction="max")
+    assert parse_metric("latency", HACKBENCH) == MetricSpec(name="time_s", direction="min")
+    assert parse_metric("throughput", ECHO) == MetricSpec(name="runs_per_s", direction="max")
+    assert parse_metric("latency", ECHO) == MetricSpec(name="wall_time_s", direction="min")
+    with pytest.raises(UsageError, match="cyclictest reports no throughput"):
+        parse_metric("throughput", Workload(argv=("cyclictest",)))
+    own = parse_metric("throughput:max=regex:(\\d+)", HACKBENCH)
+    assert own.name == "throughput"
+
+
+def test_the_default_metric_is_the_parsers_main_one():
+    assert default_metric(HACKBENCH) == MetricSpec(name="time_s", direction="min")
+    assert default_metric(ECHO) == MetricSpec(name="wall_time_s", direction="min")
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "operator", "bound"),
+    [
+        ("rps>=1000", "rps", ">=", 1000),
+        (" p99_us < 1.5e3 ", "p99_us", "<", 1500),
+        ("a.b<=-1", "a.b", "<=", -1),
+    ],
+)
+def test_requirements(text, metric, operator, bound):
+    requirement = parse_requirement(text)
+    assert (requirement.metric, requirement.operator, requirement.bound) == (metric, operator, bound)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "rps", "rps=5", "rps==5", ">=5", "rps>=", "rps>=x", "rps>=nan", "rps>=inf", "a>=1 b"]
+)
+def test_malformed_requirements(text):
+    with pytest.raises(UsageError, match="no requirement"):
+        parse_requirement(text)
+
+
+def test_counters_are_opened_only_for_metrics_that_need_them():
+    specs = [parse_metric("ipc"), parse_metric("cycles:min=regex:(.)")]
+    assert needed_counters(specs, ["energy_j", "rps"]) == ("ipc", "energy_j")
+    assert {row.name for row in COUNTER_FIELDS} == set(COUNTERS)
+
+
+def test_every_run_has_what_the_table_says():
+    raw = run(Workload(argv=("true",)), 1)
+    assert read_metrics(Workload(argv=("true",)), [], raw).keys() == {row.name for row in RUN_FIELDS}
+
+
+@pytest.mark.parametrize(
+    ("source", "stdout", "value"),
+    [
+        ("regex:score ([0-9.]+)", "score 1.5\nscore 2.5\n", 2.5),
+        ("regex:^[0-9]+$", "a 1\n17\n", 17),
+        ("json:a.b[1]", '{"a": {"b": [1, 2.5]}}', 2.5),
+        ("json:a.b[-1]", 'log\n{"a": {"b": [1, 2.5]}}\n', 2.5),
+        ("json:[0].x", '[{"x": 3}]', 3),
+        ('json:a["b.c"]', '{"a": {"b.c": 4}}', 4),
+        ("json:n", '{"n": 1}\n{"n": 2}\nnot json {\n', 2),
+        ("json:n", '{\n  "n": 5\n}\n', 5),
+        ("csv:tps", "time,tps\n1,10\n2,20\n", 15),
+        ("csv:tps", "started\ntime;tps;x\n1; 10 ;a\nend\n", 10),
+        ("csv:tps", "tps\n1\n2\n", 1.5),
+        ("csv:tps", "time\ttps\n1\t7\n", 7),
+        ('csv:"tps"', "x", None),
+    ],
+)
+def test_sources(source, stdout, value):
+    if value is None:
+        with pytest.raises(MetricError):
+            read(f"x:max={source}", stdout)
+    else:
+        assert read(f"x:max={source}", stdout) == value
+
+
+def test_a_regex_sees_standard_error_too():
+    spec = parse_metric("x:min=regex:took (\\d+)")
+    assert read_metrics(ECHO, [spec], raw_run("took 1", "took 2"))["x"] == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "stdout", "message"),
+    [
+        ("regex:score (\\d+)", "nothing\nlast line\n", "matches nothing.*last line"),
+        ("regex:score (\\S+)", "score high", "'high' is no number"),
+        ("regex:score( \\d+)?", "score", "group 1"),
+        ("json:a", "hello", "there is no JSON"),
+        ("json:a.c", '{"a": {"count": 1}}', "no 'c' in a"),
+        ("json:lateny", '{"latency": 1}', "did you mean latency"),
+        ("json:a[3]", '{"a": [1]}', "no 3 in a"),
+        ("json:a.b", '{"a": 5}', "no 'b' in a"),
+        ("json:a", '{"a": "5"}', "no number"),
+        ("json:a", '{"a": true}', "no number"),
+        ("json:a", '{"a": NaN}', "finite"),
+        ("json:a", f'{{"a": 1{"0" * 400}}}', "too large"),
+        ("csv:tps", "a,b\n1,2", "no table has the column 'tps'"),
+        ("csv:tps", "time,tps\n", "no rows"),
+        ("csv:tps", "time,tps\n1,fast\n", "'fast' is no number"),
+        ("regex:(\\S+)", "nan", "finite"),
+        ("regex:(\\S+)", "-inf", "finite"),
+        ("regex:(\\d+)", "", "printed nothing"),
+    ],
+)
+def test_a_source_that_finds_nothing_says_why(source, stdout, message):
+    with pytest.raises(MetricError, match=f"(?s){message}"):
+        read(f"x:max={source}", stdout)
+
+
+def test_negative_times_are_refused_and_other_negative_numbers_are_not():
+    with pytest.raises(MetricError, match="can't be negative"):
+        read("wall_time_s=regex:(\\S+)", "-1")
+    assert read("score:max=regex:(\\S+)", "-1") == -1
+
+
+def test_a_missing_metric_names_what_there_is():
+    with pytest.raises(MetricError, match="did you mean messages_per_s"):
+        read("message_per_s:max", "Time: 2.0\nwith 1 groups using 40 file descriptors each (== 40 tasks)\n"
+             "Each sender will pass 10 messages of 100 bytes", HACKBENCH)  # fmt: skip
+
+
+def test_a_parser_that_finds_nothing_fails_loudly_when_it_is_needed():
+    with pytest.raises(MetricError, match=r"(?s)no result of stress-ng.*all done") as info:
+        read("bogo_ops_per_s", "all done", Workload(argv=("stress-ng",)))
+    assert "--metrics" in str(info.value.hint)
+    assert read("wall_time_s", "all done", Workload(argv=("stress-ng",))) == 2.0
+    with pytest.raises(MetricError, match="no result of wrk"):
+        read("wall_time_s", "all done", Workload(argv=("./x",), parser="wrk"))
+
+
+def test_requirements_need_their_metric_too():
+    assert read_metrics(ECHO, [], raw_run(), required=["cpu_time_s"])["cpu_time_s"] == 1.0
+    with pytest.raises(MetricError, match="no metric rps"):
+        read_metrics(ECHO, [], raw_run(), required=["rps"])
+
+
+def test_numbers_from_elsewhere_count():
+    spec = parse_metric("sched.x:min")
+    assert read_metrics(ECHO, [spec], raw_run(), extra={"sched.x": 5.0})["sched.x"] == 5.0
+
+
+def test_output_that_was_cut_is_mentioned():
+    with pytest.raises(MetricError, match="the middle of it was not kept"):
+        read_metrics(ECHO, [parse_metric("x:min=json:a")], raw_run("{", truncated=True))
+
+
+def in_file(folder: Path, script: str, source: str) -> float:
+    workload = Workload(argv=("sh", "-c", script), folder=folder)
+    return read_metrics(workload, [parse_metric(f"x:max={source}")], run(workload, 1))["x"]
+
+
+def test_files_that_the_workload_writes(tmp_path):
+    assert in_file(tmp_path, "echo score 5 > out.txt", "regex@out.txt:score (\\d+)") == 5
+    assert in_file(tmp_path, """echo '{"a": 6}' > out.json""", "json@out.json:a") == 6
+    assert in_file(tmp_path, "printf 'a,b\\n1,7\\n' > out.csv", f"csv@{tmp_path}/out.csv:b") == 7
+
+
+def test_files_that_the_workload_did_not_write(tmp_path):
+    stale = tmp_path / "stale"
+    stale.write_text("score 5")
+    os.utime(stale, (1e9, 1e9))
+    os.mkfifo(tmp_path / "fifo")
+    for name, message in [
+        ("gone", "No such file"),
+        ("stale", "older than the run"),
+        ("fifo", "no regular file"),
+        (".", "no regular file"),
+    ]:
+        with pytest.raises(MetricError, match=message):
+            in_file(tmp_path, "echo", f"regex@{name}:score (\\d+)")

@@ -28,6 +28,8 @@ COMMANDS: dict[str, str] = {
     "schedulers": "Which schedulers are known, and what does an installed one understand?",
     "knobs": "What can be changed here, what is set now, and why can't the rest be?",
     "undo": "Put back what runs that were killed have left changed.",
+    "record": "What does the scheduler do, while a command runs or for some time?",
+    "top": "Which tasks wait longest for a CPU right now, and why?",
     "suite": "Which workloads come along, and what do they measure on this machine?",
     "doctor": "What can this machine do, what is missing, and may two results be compared?",
 }

@@ -70,12 +70,8 @@ class StudyPlan(BaseModel):
     @property
     def folder_names(self) -> tuple[str, str, str]:
         """What the results folder's name is made of: scheduler, sampler, runs of the search."""
-        if self.time_limit_s is not None:
-            runs = f"{self.time_limit_s:g}s"
-        elif self.episodes is not None:
-            runs = f"{self.episodes}ep"
-        else:
-            runs = f"{max(split_budget(self.budget)[0] - self.baseline_runs, 0)}ep"
+        timed = self.time_limit_s is not None
+        runs = f"{self.time_limit_s:g}s" if timed else f"{self.split(0.0)[0]}ep"
         return self.scheduler.name, self.sampler, runs
 
     def split(self, run_s: float) -> tuple[int, int]:

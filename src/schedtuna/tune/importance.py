@@ -1,0 +1,215 @@
+"""Which parameters matter, and which of them only together? Functional ANOVA over a surrogate.
+
+The surrogate is the default sampler's Gaussian process: it pools repeats, knows the noise, and has
+one length scale per parameter. Its posterior mean f is split over the whole space into what each
+parameter does alone, what pairs do beyond that, and the rest (Sobol' 2001; Hutter, Hoos &
+Leyton-Brown 2014). With x uniform over the space,
+
+    main     V_j  = Var(E[f | x_j])
+    pair     V_jk = Var(E[f | x_j, x_k]) - V_j - V_k
+    total    T_j  = E[Var(f | x_-j)]        everything that x_j has a part in
+
+and all of them are given as parts of Var(f). Intervals come from runs drawn anew with replacement;
+what chance alone gives, from the same runs with their costs shuffled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedtuna.errors import StudyError
+from schedtuna.space import ParameterSpace, ParameterValue
+from schedtuna.tune.anova import Data, Kernel, Parts, Split, explained, interaction
+from schedtuna.tune.samplers.base import Observation
+
+LEAST_SETTINGS = 10  # distinct ones below which a surrogate means nothing
+MOST_SETTINGS = 400  # its price grows with their cube
+MOST_PAIRED = 5  # parameters whose pairs are looked at: those with the largest totals
+NR_RESAMPLES = 200
+NR_SHUFFLES = 19  # without any effect, the true order is the largest of 20 in 5% of cases
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one parameter does alone, averaged over the others.
+
+    Attributes:
+        settings: Its settings.
+        changes: Expected cost at each, over that at the default: log ratios.
+        changes_95: Intervals.
+    """
+
+    settings: tuple[ParameterValue, ...]
+    changes: tuple[float, ...]
+    changes_95: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much one parameter matters.
+
+    Attributes:
+        name: The parameter.
+        main: Part of the variance that it explains alone.
+        main_95: Interval.
+        total: Part of the variance that it has a part in.
+        total_95: Interval.
+        matters: Whether it has more than shuffled costs give to any parameter.
+        curve: What its settings do.
+    """
+
+    name: str
+    main: float
+    main_95: Interval
+    total: float
+    total_95: Interval
+    matters: bool
+    curve: Curve
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """What two parameters do together beyond what each does alone, as part of the variance."""
+
+    names: tuple[str, str]
+    part: float
+    part_95: Interval
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What runs say about a space.
+
+    Attributes:
+        nr_runs: Runs used.
+        nr_settings: Distinct assignments among them.
+        explained: Part of the settings' variance that the surrogate predicts for a setting that it
+            has not seen; at or below 0 it predicts nothing.
+        effect_sd: Standard deviation of the expected cost over the space: a log ratio.
+        chance_sd: The same with shuffled costs, the largest of all shuffles.
+        noise_sd: Of single runs, likewise.
+        parameters: The largest total first.
+        interactions: The largest first.
+        unvaried: Parameters that ran at one setting only, of which nothing is known.
+    """
+
+    nr_runs: int
+    nr_settings: int
+    explained: float
+    effect_sd: float
+    chance_sd: float
+    noise_sd: float
+    parameters: tuple[Importance, ...]
+    interactions: tuple[Interaction, ...]
+    unvaried: tuple[str, ...]
+
+
+def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0) -> Analysis:
+    """Split what settings did over the parameters.
+
+    Args:
+        space: What was searched.
+        runs: What ran; a failure counts as the worst run.
+        seed: Of the points, resamples and shuffles.
+
+    Raises:
+        StudyError: Too few distinct settings ran, or all costs are equal.
+    """
+    rng = np.random.default_rng([seed, 6])
+    data = Data.of(space, runs, most=MOST_SETTINGS, rng=rng)
+    if len(data.settings) < LEAST_SETTINGS:
+        raise StudyError(
+            f"only {len(data.settings)} different settings ran, too few to tell parameters apart",
+            hint=f"analyse at least {LEAST_SETTINGS}, better five times as many as there are parameters",
+        )
+    if not data.scale:
+        raise StudyError("all runs cost the same, so no parameter can matter")
+    fit = data.fit(data.costs)
+    kernel = Kernel(data, fit.theta)
+    split = Split(kernel, rng)
+    actual = split.parts(fit.weights)
+    weights = np.array(list(kernel.resampled(NR_RESAMPLES, rng)))
+    resampled = [split.parts(row) for row in weights]
+    chance = [_shuffled(data, rng) for _ in range(NR_SHUFFLES)]
+    bar = max(max(found.total.values()) for found in chance)
+    ranked = sorted(data.varied, key=lambda name: -actual.total[name])
+    return Analysis(
+        nr_runs=len(data.costs),
+        nr_settings=len(data.settings),
+        explained=explained(fit),
+        effect_sd=data.scale * math.sqrt(actual.variance),
+        chance_sd=data.scale * math.sqrt(max(found.variance for found in chance)),
+        noise_sd=data.scale * math.sqrt(kernel.noise),
+        parameters=tuple(_importance(name, split, actual, resampled, bar) for name in ranked),
+        interactions=_interactions(split.pairs(ranked[:MOST_PAIRED]), fit.weights, weights, actual, resampled),
+        unvaried=tuple(name for name in space.names if name not in data.varied),
+    )
+
+
+def _shuffled(data: Data, rng: np.random.Generator) -> Parts:
+    """Split the variance that the same runs show when their costs belong to no setting."""
+    fit = data.fit(rng.permutation(data.costs))
+    return Split(Kernel(data, fit.theta), rng).parts(fit.weights)
+
+
+def _importance(
+    name: str, split: Split, actual: Parts, resampled: Sequence[Parts], bar: float
+) -> Importance:
+    return Importance(
+        name=name,
+        main=_part(actual.main[name], actual),
+        main_95=_interval([_part(parts.main[name], parts) for parts in resampled]),
+        total=_part(actual.total[name], actual),
+        total_95=_interval([_part(parts.total[name], parts) for parts in resampled]),
+        matters=actual.total[name] > bar,
+        curve=_curve(name, split, actual, resampled),
+    )
+
+
+def _curve(name: str, split: Split, actual: Parts, resampled: Sequence[Parts]) -> Curve:
+    scale = split.kernel.data.scale
+    drawn = np.array([parts.curves[name][1:] - parts.curves[name][0] for parts in resampled])
+    changes = actual.curves[name][1:] - actual.curves[name][0]
+    return Curve(
+        settings=split.settings[name],
+        changes=tuple((scale * changes).tolist()),
+        changes_95=tuple(_interval(scale * column) for column in drawn.T),
+    )
+
+
+def _interactions(
+    tables: Mapping[tuple[str, str], np.ndarray],
+    weights: np.ndarray,
+    resampled_weights: np.ndarray,
+    actual: Parts,
+    resampled: Sequence[Parts],
+) -> tuple[Interaction, ...]:
+    found = [
+        Interaction(
+            names,
+            _part(interaction(table @ weights), actual),
+            _interval(
+                [
+                    _part(interaction(table @ row), parts)
+                    for row, parts in zip(resampled_weights, resampled, strict=True)
+                ]
+            ),
+        )
+        for names, table in tables.items()
+    ]
+    return tuple(sorted(found, key=lambda row: -row.part))
+
+
+def _part(variance: float, parts: Parts) -> float:
+    return min(variance / parts.variance, 1.0) if parts.variance > 0 else 0.0
+
+
+def _interval(values: Sequence[float] | np.ndarray) -> Interval:
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from schedtuna.workload.metrics import needed_counters, read_metrics
 from schedtuna.workload.spec import MetricSpec, Workload
 
 KERNELS_OWN = ("fair", "default")  # schedulers that need no program of their own
-_INTERRUPTIONS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class HostBackend:
@@ -209,8 +210,22 @@ def _validity(raw: RawRun) -> tuple[Validity, str]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+    """Let Ctrl-C and the like wait until a change is complete; they are raised at the end.
+
+    A signal mask would not do: it holds for one thread, and numpy's threads take the signal then.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only the main one is interrupted
+        yield
+        return
+    waiting: list[int] = []
+    before = {
+        number: signal.signal(number, lambda raised, _frame: waiting.append(raised))
+        for number in _INTERRUPTIONS
+    }
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])

@@ -184,10 +184,16 @@ class CampaignProgress:
 
     def show(self, event: CompareProgress) -> None:
         """Show where the comparison stands."""
+        from schedtuna.cli.progress import format_duration
+        from schedtuna.evidence.design import RUNS_PER_BLOCK
+
         self.done = event.done
         noise = "" if event.noise_cv is None else f"noise {event.noise_cv:.1%}"
         trial = event.record.trial
         self._bar.update(event.done, event.total, note=trial.reason or noise)
+        if event.done == RUNS_PER_BLOCK:
+            left = format_duration((event.total - event.done) * trial.duration_s)
+            self.say(f"at most {event.total} runs, about {left} more; fewer where the answer is clear")
         if event.result is not None:
             ratio, (low, high) = event.result.effect.ratio, event.result.effect.ci95
             self.say(

@@ -1,4 +1,7 @@
-"""How far is a long command? A bar with an ETA on a terminal, a line now and then elsewhere; stderr."""
+"""How far is a long command? A bar with an ETA on a terminal, a line now and then elsewhere; stderr.
+
+Nothing is drawn while a run is being measured: the bar moves between runs, and has no thread.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +46,16 @@ class RunProgress:
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
+            auto_refresh=False,
         )
         self._task = self._bar.add_task(title, total=total, note="")
 
     def update(self, done: int, total: int | None, *, note: str = "", title: str | None = None) -> None:
         """Show that `done` of `total` runs have ended; the note says noise, best so far and the like."""
         self._title = title or self._title
-        self._bar.update(self._task, description=self._title, completed=done, total=total, note=note)
+        self._bar.update(
+            self._task, description=self._title, completed=done, total=total, note=note, refresh=True
+        )
         now_s = time.monotonic()
         if not self._console.is_terminal and now_s - self._last_line_s >= LINE_EVERY_S:
             self._last_line_s = now_s
@@ -70,3 +76,10 @@ class RunProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+def format_duration(seconds: float) -> str:
+    """Spell a duration as people say it: ``40 s``, ``12 min``, ``2.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -8,6 +8,7 @@ import pytest
 
 from schedtuna.backend.base import Validity
 from schedtuna.backend.host import HostBackend
+from schedtuna.cli.common import termination_interrupts
 from schedtuna.errors import MetricError, UnavailableError, UsageError, WorkloadError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
@@ -83,6 +84,25 @@ def test_ctrl_c_ends_the_command_and_restores_the_service(journal, service, tmp_
     with pytest.raises(KeyboardInterrupt):
         HostBackend(target, journal=journal).run(load, niced(target), seed=1)
     assert (tmp_path / "during").read_text().split() == ["7"]
+    assert os.getpriority(os.PRIO_PROCESS, service.pid) == NICE_NOW
+    assert journal.open_records() == []
+
+
+@pytest.mark.parametrize("moment", ["nice: before the change", "nice: before the revert"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_amid_a_change_waits_until_it_is_whole(tmp_path, service, moment, number):
+    steps = []
+
+    def interrupt(step: str) -> None:
+        steps.append(step)
+        if step == moment:
+            os.kill(os.getpid(), number)
+
+    journal = Journal(tmp_path / "state", on_step=interrupt)
+    target = Target(Scope.PID, pid=service.pid)
+    with termination_interrupts(), pytest.raises(KeyboardInterrupt):
+        HostBackend(target, journal=journal).run(sh("true"), niced(target), seed=1)
+    assert {"nice: after the change", "nice: after the revert"} <= set(steps)
     assert os.getpriority(os.PRIO_PROCESS, service.pid) == NICE_NOW
     assert journal.open_records() == []
 

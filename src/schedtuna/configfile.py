@@ -90,8 +90,11 @@ def _parse_json(text: str) -> Any:
                 raise _SyntaxProblem(_line_of(text, f'"{name}"'), f"{name!r} is given twice")
         return dict(pairs)
 
+    def no_number(name: str) -> None:
+        raise _SyntaxProblem(_line_of(text, name), f"{name} is no number in JSON")
+
     try:
-        return json.loads(text, object_pairs_hook=once)
+        return json.loads(text, object_pairs_hook=once, parse_constant=no_number)
     except json.JSONDecodeError as error:
         raise _SyntaxProblem(error.lineno, error.msg) from error
     except ValueError as error:  # a number of more digits than Python converts

@@ -42,9 +42,9 @@ def parse_scheduler(text: str, lookup: Lookup) -> SchedulerConfig:
     text = text.strip()
     if text == DEFAULT:
         return SchedulerConfig(name=DEFAULT, description="the machine's scheduling as it is")
-    if "/" in text or text.lower().endswith(SUFFIXES):
-        return _from_file(Path(text), lookup)
     name, colon, assignments = text.partition(":")
+    if "/" in name or text.lower().endswith(SUFFIXES) or (text and Path(text, BEST_NAME).is_file()):
+        return _from_file(Path(text), lookup)
     scheduler = lookup(name)
     if not colon:
         return scheduler

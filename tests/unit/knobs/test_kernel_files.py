@@ -1,0 +1,140 @@
+"""Settings that are files, on made-up files of kernels old and new."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from schedtuna.errors import KnobError
+from schedtuna.knobs import kernel_files
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.journal import Change, FileSubject, Journal
+from schedtuna.knobs.kernel_files import (
+    BRACKETED,
+    FILE_KNOBS,
+    SCALING,
+    SWITCH,
+    FileKnob,
+    feature,
+    number,
+)
+
+MACHINE = Target(Scope.MACHINE)
+FEATURES = "GENTLE_FAIR_SLEEPERS NO_NEXT_BUDDY PLACE_LAG NO_RUN_TO_PARITY \n"
+
+
+def knob(tmp_path, form, text, **options):
+    path = tmp_path / "setting"
+    path.write_text(text)
+    return FileKnob("setting", (tmp_path / "older", path), form, "a setting", **options)
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "shown", "value", "written"),
+    [
+        (number(100, 100_000, scale=1000, unit="us"), "2800000\n", 2800, 500, "500000"),
+        (number(1, 128), "32\n", 32, 8, "8"),
+        (SWITCH, "1\n", True, False, "0"),
+        (BRACKETED, "none voluntary (full) lazy \n", "full", "lazy", "lazy"),
+        (SCALING, "1\n", "log", "none", "0"),
+        (feature("PLACE_LAG"), FEATURES, True, False, "NO_PLACE_LAG"),
+        (feature("RUN_TO_PARITY"), FEATURES, False, True, "RUN_TO_PARITY"),
+    ],
+)
+def test_text_and_values_become_each_other(tmp_path, form, text, shown, value, written):
+    setting = knob(tmp_path, form, text)
+    assert setting.probe(MACHINE).ok
+    assert setting.spec(MACHINE).default == shown
+    setting.spec(MACHINE).validate_value(value)
+    journal = Journal(tmp_path / "state")
+    setting.apply(MACHINE, value, journal)
+    assert (tmp_path / "setting").read_text().splitlines()[0] == written
+    (record,) = journal.open_records()
+    setting.revert(record)
+    old = (tmp_path / "setting").read_text().splitlines()[0]
+    # A file of the kernel is then read as it was; a plain file has what was written.
+    assert old in (text.strip(), form.write(shown))
+
+
+def test_bounds_hold_what_is_set(tmp_path):
+    spec = knob(tmp_path, number(100, 1000), "5000").spec(MACHINE)
+    assert (spec.min_value, spec.max_value, spec.default) == (100, 5000, 5000)
+    spec = knob(tmp_path, number(1, 1000), "0").spec(MACHINE)
+    assert (spec.min_value, spec.log) == (0, False)
+
+
+@pytest.mark.parametrize(("form", "text"), [(number(1, 9), "what?"), (SCALING, "7"), (number(1, 9), "")])
+def test_a_form_that_is_not_known_makes_the_knob_unavailable(tmp_path, form, text):
+    setting = knob(tmp_path, form, text)
+    found = setting.probe(MACHINE)
+    assert not found.ok
+    assert "says" in found.reason
+    with pytest.raises(KnobError):
+        setting.show(MACHINE)
+
+
+def test_a_feature_that_the_kernel_has_not_is_not_offered(tmp_path):
+    setting = knob(tmp_path, feature("PREEMPT_SHORT"), FEATURES, token="PREEMPT_SHORT")
+    assert "no PREEMPT_SHORT" in setting.probe(MACHINE).reason
+
+
+def test_the_first_place_that_is_there_counts(tmp_path):
+    setting = knob(tmp_path, SWITCH, "0")
+    (tmp_path / "older").write_text("1")
+    assert setting.show(MACHINE) is True
+    assert setting.path == tmp_path / "older"
+
+
+def test_revert_writes_only_to_files_of_the_knob(tmp_path):
+    setting = knob(tmp_path, SWITCH, "1")
+    other = tmp_path / "passwd"
+    other.write_text("root")
+    journal = Journal(tmp_path / "state")
+    (record,) = journal.begin([Change("setting", FileSubject(path=other), "0", "1")])
+    with pytest.raises(KnobError, match="names no file of this knob"):
+        setting.revert(record)
+    assert other.read_text() == "root"
+
+
+def test_a_file_that_went_away_is_an_error_and_is_not_created(tmp_path):
+    setting = knob(tmp_path, SWITCH, "1")
+    journal = Journal(tmp_path / "state")
+    setting.apply(MACHINE, False, journal)
+    (tmp_path / "setting").unlink()
+    with pytest.raises(KnobError, match="No such file"):
+        setting.revert(journal.open_records()[0])
+    assert not (tmp_path / "setting").exists()
+
+
+def test_reasons_name_lockdown_missing_debugfs_and_read_only_mounts(tmp_path, monkeypatch):
+    debugfs = tmp_path / "debug/sched"
+    setting = FileKnob("base_slice_us", (debugfs / "base_slice_ns",), number(1, 9), "a slice")
+    monkeypatch.setattr(kernel_files, "DEBUGFS", debugfs)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert "not mounted" in setting.probe(MACHINE).reason
+    debugfs.mkdir(parents=True)
+    assert "this kernel has no base_slice_ns" in setting.probe(MACHINE).reason
+    (debugfs / "base_slice_ns").write_text("3")
+
+    def refuse(error):
+        def open_refused(*_args):
+            raise error
+
+        monkeypatch.setattr(os, "open", open_refused)
+        return setting.probe(MACHINE).reason
+
+    assert "locked down" in refuse(PermissionError(1, "Operation not permitted"))
+    assert "only be written by root" in refuse(PermissionError(13, "Permission denied"))
+    assert "read-only" in refuse(OSError(30, "Read-only file system"))
+
+
+def test_the_table_names_each_setting_once_and_never_the_realtime_budget():
+    names = [setting.name for setting in FILE_KNOBS]
+    assert len(set(names)) == len(names)
+    paths = [path for setting in FILE_KNOBS for path in setting._paths]
+    assert not any("rt_runtime" in path.name for path in paths)
+    assert all(
+        path.is_relative_to("/proc/sys/kernel") or path.is_relative_to("/sys/kernel/debug/sched")
+        for path in paths
+    )
+    assert all(isinstance(path, Path) for path in paths)

@@ -1,0 +1,70 @@
+"""The fair scheduler's parameters on the machine at hand."""
+
+import os
+
+import pytest
+
+from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.registry import all_knobs, knobs_for
+from schedtuna.scheduler.fair import fair, survey, unavailable
+
+
+def test_every_knob_of_the_scope_is_offered_or_refused_with_a_reason():
+    for scope in (Target(), Target(Scope.PID, pid=os.getpid()), Target(Scope.MACHINE)):
+        offered = set(fair(scope, include=["all"]).parameters)
+        refused = unavailable(scope)
+        assert offered | set(refused) == {knob.name for knob in knobs_for(scope.scope)}
+        assert not offered & set(refused)
+        assert all(refused.values())
+
+
+def test_the_default_values_are_what_is_found_so_they_change_nothing():
+    scheduler = fair()
+    assert scheduler.values == {}
+    assert scheduler.parameters["nice"].default == os.getpriority(os.PRIO_PROCESS, 0)
+    assert scheduler.parameters["policy"].default == "other"
+
+
+def test_what_only_limits_or_endangers_is_on_request():
+    usual = set(fair().parameters)
+    assert {"slice_us", "nice", "policy"} & usual
+    assert not {"cpu_quota", "cpuset", "realtime", "rr_timeslice_ms"} & usual
+
+
+def test_a_knob_on_request_is_added():
+    rows = {row.knob.name: row for row in survey(Target())}
+    for name in ("realtime", "cpu_quota", "rr_timeslice_ms"):
+        if rows[name].spec is None:
+            with pytest.raises(UnavailableError) as raised:
+                fair(include=[name])
+            assert rows[name].availability.reason in str(raised.value)
+        else:
+            assert set(fair(include=[name]).parameters) == {*fair().parameters, name}
+
+
+def test_a_knob_of_another_scope_is_refused_by_name():
+    with pytest.raises(UsageError, match="no knob 'nize'") as raised:
+        fair(include=["nize"])
+    assert "nice" in str(raised.value.hint)
+    with pytest.raises(UsageError, match="no knob 'nice' in scope machine"):
+        fair(Target(Scope.MACHINE), include=["nice"])
+
+
+def test_a_process_that_ended_refuses_instead_of_failing():
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    target = Target(Scope.PID, pid=child)  # still a zombie
+    os.waitpid(child, 0)
+    assert "nice" in unavailable(target)
+    assert "nice" not in fair(target).parameters
+
+
+def test_names_are_distinct_and_described():
+    knobs = all_knobs()
+    assert len({knob.name for knob in knobs}) == len(knobs)
+    for knob in knobs:
+        assert knob.description
+        assert knob.scopes
+        assert knob.offered_in <= knob.scopes

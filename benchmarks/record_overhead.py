@@ -37,16 +37,19 @@ class Bench:
         self.nr_events = 0
 
     def untraced(self) -> float:
+        """The load alone."""
         return self._children(self._pinned(self.load))
 
     def aggregate(self) -> float:
+        """Counted in the kernel; exits are read 10 times a second."""
         with Aggregator() as aggregator:
-            seconds = self._with_reader(lambda: aggregator.drain(), 0.1)
+            seconds = self._with_reader(aggregator.drain, 0.1)
             snapshot = aggregator.snapshot()
             self.lost += snapshot.nr_exits_lost
             return seconds
 
     def stream(self, *, waking: bool = False) -> float:
+        """Every event, written to a trace."""
         folder = self.scratch / "trace"
         with EventStream(waking=waking) as stream:
             writer = TraceWriter(folder, {}, force=True)
@@ -59,9 +62,11 @@ class Bench:
         return seconds
 
     def stream_waking(self) -> float:
+        """Likewise, with sched_waking."""
         return self.stream(waking=True)
 
     def perf_sched(self) -> float:
+        """`perf sched record`, system-wide as it always is."""
         output = self.scratch / "perf.data"
         command = ["perf", "sched", "record", "-o", str(output), *self._pinned(self.load)]
         seconds = self._children(command)
@@ -98,6 +103,7 @@ class Bench:
 
 
 def main() -> None:
+    """Print the comparison as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loops", type=int, default=100_000, help="round trips per run")
     parser.add_argument("--rounds", type=int, default=9)

@@ -138,30 +138,6 @@ static __always_inline void emit_exit(struct task_stats *stats, struct task_stru
 		cpu->nr_exits_lost++;
 }
 
-static __always_inline void switch_out(struct task_stats *stats, struct task_struct *prev, __u64 now_ns,
-				       bool preempt, __u32 state)
-{
-	__u64 run_ns;
-
-	stats->off_cpu_ns = now_ns;
-	stats->run_delay_seen_ns = prev->sched_info.run_delay;
-	stats->waiting_for = 1 + prev_state_class(preempt, prev, state);
-	if (preempt || !state)
-		stats->nr_involuntary++;
-	else
-		stats->nr_voluntary++;
-	if (!stats->on_cpu_ns) {
-		if (!stats->met_ns)
-			stats->met_ns = now_ns;
-		return;
-	}
-	run_ns = now_ns - stats->on_cpu_ns;
-	stats->on_cpu_ns = 0;
-	stats->run_ns += run_ns;
-	stats->nr_runs++;
-	count(stats, TIME_SLICES, run_ns);
-}
-
 static __always_inline void add_delay(struct task_stats *stats, __u32 class, __u64 delay_ns)
 {
 	stats->delay_ns[class] += delay_ns;
@@ -181,27 +157,10 @@ static __always_inline void add_blocked(struct task_stats *stats, __u32 class, _
 		stats->blocked_ns[class] += blocked_ns;
 }
 
-static __always_inline void switch_in(struct task_stats *stats, struct task_struct *next, __u64 now_ns)
+/* A task that was met before runs since now_ns; of the time that it did not, it waited delay_ns. */
+static __always_inline void end_wait(struct task_stats *stats, __u64 now_ns, __u64 delay_ns)
 {
-	/* What sched_info_arrive() is about to add to run_delay, with what migrations while waiting added. */
-	__u64 queued_ns = next->sched_info.last_queued;
-	__u64 delay_ns = queued_ns ? now_ns - queued_ns : 0;
-	__u32 why = stats->waiting_for;
-
-	if ((__s64)delay_ns < 0)
-		delay_ns = 0;
-	delay_ns += next->sched_info.run_delay - stats->run_delay_seen_ns;
-	stats->on_cpu_ns = now_ns;
-	stats->waiting_for = 0;
-	if (!stats->met_ns) {
-		stats->met_ns = now_ns;
-		if (next->sched_info.pcount)
-			return;	/* it is older than the recording: when its wait began is not known */
-		stats->flags |= STATS_BORN;
-		add_delay(stats, DELAY_FIRST_RUN, delay_ns);
-		return;
-	}
-	switch (why) {
+	switch (stats->waiting_for) {
 	case 0:
 		break;
 	case 1 + PREV_PREEMPTED:
@@ -223,6 +182,55 @@ static __always_inline void switch_in(struct task_stats *stats, struct task_stru
 		add_blocked(stats, BLOCKED_SLEEP, now_ns, delay_ns);
 		add_delay(stats, DELAY_WAKEUP, delay_ns);
 	}
+	stats->waiting_for = 0;
+	stats->on_cpu_ns = now_ns;
+}
+
+static __always_inline void switch_in(struct task_stats *stats, struct task_struct *next, __u64 now_ns)
+{
+	/* What sched_info_arrive() is about to add to run_delay, with what migrations while waiting added. */
+	__u64 queued_ns = next->sched_info.last_queued;
+	__u64 delay_ns = queued_ns ? now_ns - queued_ns : 0;
+
+	if ((__s64)delay_ns < 0)
+		delay_ns = 0;
+	delay_ns += next->sched_info.run_delay - stats->run_delay_seen_ns;
+	if (stats->met_ns) {
+		end_wait(stats, now_ns, delay_ns);
+		return;
+	}
+	stats->met_ns = now_ns;
+	stats->on_cpu_ns = now_ns;
+	if (next->sched_info.pcount)
+		return;	/* it is older than the recording: when its wait began is not known */
+	stats->flags |= STATS_BORN;
+	add_delay(stats, DELAY_FIRST_RUN, delay_ns);
+}
+
+static __always_inline void switch_out(struct task_stats *stats, struct task_struct *prev, __u64 now_ns,
+				       bool preempt, __u32 state)
+{
+	__u64 arrival_ns = prev->sched_info.last_arrival, run_ns;
+
+	if (!stats->met_ns)
+		stats->met_ns = now_ns;
+	else if (!stats->on_cpu_ns && (__s64)(arrival_ns - stats->off_cpu_ns) >= 0)
+		/* Its switch-in was not seen (some guests' kernels hide switches), but it was accounted. */
+		end_wait(stats, arrival_ns, prev->sched_info.run_delay - stats->run_delay_seen_ns);
+	if (stats->on_cpu_ns) {
+		run_ns = now_ns - stats->on_cpu_ns;
+		stats->on_cpu_ns = 0;
+		stats->run_ns += run_ns;
+		stats->nr_runs++;
+		count(stats, TIME_SLICES, run_ns);
+	}
+	stats->off_cpu_ns = now_ns;
+	stats->run_delay_seen_ns = prev->sched_info.run_delay;
+	stats->waiting_for = 1 + prev_state_class(preempt, prev, state);
+	if (preempt || !state)
+		stats->nr_involuntary++;
+	else
+		stats->nr_voluntary++;
 }
 
 static __always_inline void count_switch(struct cpu_stats *cpu, __u64 now_ns, bool to_idle, bool from_idle)

@@ -120,8 +120,8 @@ class EventStream:
 
     @property
     def ring_bytes(self) -> int:
-        """Memory that the rings take."""
-        return self._rings.nr_rings * self.capacity * EVENT_DTYPE.itemsize + ROWS_BYTES
+        """Memory for events."""
+        return self._rings.nr_rings * self.capacity * EVENT_DTYPE.itemsize
 
     @property
     def nr_lost(self) -> int:

@@ -1,0 +1,297 @@
+"""`schedtuna record`: what the scheduler does, while a command runs or for some time."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schedtuna.cli.common import JsonOption, parse_positive_duration, termination_interrupts
+from schedtuna.cli.output import print_json
+from schedtuna.errors import SchedtunaError, UsageError
+
+if TYPE_CHECKING:
+    from schedtuna.record.filters import TaskFilter
+    from schedtuna.record.recorder import Recorder, RecordOptions, RecordResult
+
+app = typer.Typer(add_completion=False)
+
+_MB = 1 << 20
+TOP_GROUPS = 12
+
+
+@app.command()
+def record(  # noqa: PLR0917 - typer's options are a function's parameters
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMMAND...]", help="Record while this runs; after `--`.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where the trace goes. Default: trace_<time>."),
+    ] = None,
+    aggregate: Annotated[
+        bool, typer.Option("--aggregate", help="Count in the kernel: histograms per task instead of events.")
+    ] = False,
+    procfs: Annotated[
+        bool, typer.Option("--procfs", help="Only sample /proc: needs no privileges, sees no decisions.")
+    ] = False,
+    duration: Annotated[
+        str | None, typer.Option("--for", metavar="10s", help="Record this long.", show_default=False)
+    ] = None,
+    interval: Annotated[
+        str, typer.Option("--interval", metavar="1s", help="Time between two samples of the system.")
+    ] = "1s",
+    label: Annotated[
+        str | None,
+        typer.Option("--label", metavar="NAME", help="What this is an example of.", show_default=False),
+    ] = None,
+    pid: Annotated[
+        int | None, typer.Option("--pid", min=1, help="Only this process.", show_default=False)
+    ] = None,
+    tree: Annotated[
+        int | None,
+        typer.Option("--tree", metavar="PID", min=1, help="Only this process and its descendants."),
+    ] = None,
+    only_command: Annotated[
+        bool, typer.Option("--only-command", help="Only COMMAND and its descendants.")
+    ] = False,
+    cgroup: Annotated[
+        str | None,
+        typer.Option(
+            "--cgroup", metavar="PATH", help="Only this cgroup and those below.", show_default=False
+        ),
+    ] = None,
+    comm: Annotated[
+        str | None,
+        typer.Option("--comm", metavar="NAME", help="Only tasks of this name.", show_default=False),
+    ] = None,
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", min=1, help="Only one in N tasks, chosen by tid.")
+    ] = 1,
+    waking: Annotated[
+        bool, typer.Option("--waking", help="Record sched_waking, too: who woke a task on another CPU.")
+    ] = False,
+    ring_mb: Annotated[
+        int | None,
+        typer.Option(
+            "--ring-mb", metavar="MB", min=1, help="Memory for events. Default: 8 per CPU, 256 at most."
+        ),
+    ] = None,
+    processes: Annotated[bool, typer.Option(help="Sample every process, too.")] = True,
+    force: Annotated[bool, typer.Option("--force", help="Replace a trace that is there.")] = False,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="Print samples as JSON lines instead of writing a trace.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Record what the scheduler does: every event, or statistics (--aggregate), or samples (--procfs)."""
+    from schedtuna.record.filters import TaskFilter
+
+    roots = (tree,) if tree else ()
+    if only_command and not command:
+        raise UsageError("--only-command needs a command", hint="put it after `--`")
+    if aggregate and procfs:
+        raise UsageError("--aggregate and --procfs exclude each other")
+    interval_s = parse_positive_duration(interval, option="--interval")
+    seconds = None if duration is None else parse_positive_duration(duration, option="--for")
+    if json_lines:
+        _print_lines(interval_s, seconds, processes=processes)
+        return
+    options = _options(
+        TaskFilter(tgid=pid, tree=roots, cgroup=cgroup, comm=comm, sample_1_in=sample),
+        mode="aggregate" if aggregate else "procfs" if procfs else "stream",
+        interval_s=interval_s,
+        processes=processes,
+        ring_mb=ring_mb,
+        waking=waking,
+        label=label,
+        command=command or [],
+        only_command=only_command,
+    )
+    if command and not shutil.which(command[0]):
+        raise UsageError(f"there is no command {command[0]!r}")
+    folder = output or Path(time.strftime("trace_%Y%m%d-%H%M%S"))
+    _record(folder, options, seconds, force=force, as_json=as_json)
+
+
+def _options(
+    task_filter: TaskFilter,
+    *,
+    mode: str,
+    interval_s: float,
+    processes: bool,
+    ring_mb: int | None,
+    waking: bool,
+    label: str | None,
+    command: list[str],
+    only_command: bool,
+) -> RecordOptions:
+    import os
+    from dataclasses import replace
+
+    from schedtuna.record.recorder import Mode, RecordOptions
+
+    if only_command:
+        # The command is this process's child; the recorder itself is never recorded.
+        task_filter = replace(task_filter, tree=(*task_filter.tree, os.getpid()))
+    return RecordOptions(
+        mode=Mode(mode),
+        task_filter=task_filter,
+        interval_s=interval_s,
+        processes=processes,
+        ring_bytes=None if ring_mb is None else ring_mb * _MB,
+        waking=waking,
+        label=label,
+        command=tuple(command),
+    )
+
+
+def _record(
+    folder: Path, options: RecordOptions, seconds: float | None, *, force: bool, as_json: bool
+) -> None:
+    from schedtuna.record.recorder import Recorder
+
+    exit_code = 0
+    interrupted = False
+    with termination_interrupts():
+        recorder = Recorder(folder, options, force=force)
+        with recorder:
+            try:
+                exit_code = _wait(recorder, options, seconds)
+            except KeyboardInterrupt:
+                interrupted = bool(options.command) or seconds is not None
+    result = recorder.result
+    if result is None:
+        raise SchedtunaError("the recording did not finish")
+    _report(folder, options, result, exit_code, as_json=as_json)
+    if interrupted:
+        raise KeyboardInterrupt
+    if exit_code:
+        print(f"the command exited with code {exit_code}; the trace is complete", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _wait(recorder: Recorder, options: RecordOptions, seconds: float | None) -> int:
+    """Wait for the command, the time, Ctrl-C or a failure; return the command's exit code."""
+    from schedtuna.record.command import run_foreground
+
+    if options.command:
+        return run_foreground(options.command, recorder.wait, timeout_s=seconds)
+    if seconds is None:
+        print("recording; Ctrl-C ends it", file=sys.stderr)
+    recorder.wait(seconds)
+    return 0
+
+
+def _report(
+    folder: Path, options: RecordOptions, result: RecordResult, exit_code: int, *, as_json: bool
+) -> None:
+    from dataclasses import asdict
+
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    own_percent = 100 * result.own_cpu_s / result.duration_s if result.duration_s else 0.0
+    if as_json:
+        print_json(
+            {
+                "trace": str(folder),
+                "mode": options.mode.value,
+                **asdict(result),
+                "bytes": size,
+                "own_cpu_percent": own_percent,
+                "command_exit_code": exit_code if options.command else None,
+            }
+        )
+    else:
+        print(
+            f"{_what(result, options.mode.value)} in {result.duration_s:.1f} s -> {folder} ({_bytes(size)})"
+        )
+        print(f"the recorder itself used {own_percent:.1f}% of one CPU", file=sys.stderr)
+        if options.mode.value == "aggregate":
+            _print_statistics(folder)
+        elif options.mode.value == "stream":
+            print(f"next: schedtuna stats {folder}", file=sys.stderr)
+    if result.nr_lost:
+        _warn_of_losses(result, options.mode.value)
+
+
+def _what(result: RecordResult, mode: str) -> str:
+    if mode == "stream":
+        return f"{result.nr_events:,} events, {result.nr_lost:,} lost,"
+    if mode == "aggregate":
+        return f"{result.nr_tasks:,} tasks counted"
+    return "/proc sampled; no scheduling events, latencies or short-lived tasks are seen this way,"
+
+
+def _warn_of_losses(result: RecordResult, mode: str) -> None:
+    print(f"warning: {result.nr_lost:,} records found no room and are missing", file=sys.stderr)
+    if mode == "stream":
+        now_mb = max(1, result.ring_bytes // _MB)
+        print(
+            f"hint: --ring-mb {4 * now_mb} (it was {now_mb}), a filter such as --comm or --sample, "
+            "or --aggregate, which counts every decision",
+            file=sys.stderr,
+        )
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
+
+
+def _print_statistics(folder: Path) -> None:
+    """Show the names that waited longest."""
+    from schedtuna.cli.table import number, table
+    from schedtuna.record import stored
+    from schedtuna.record.groups import fold
+    from schedtuna.record.summary import columns
+    from schedtuna.trace.store import open_trace
+    from schedtuna.trace.tasks import clean_name
+
+    samples = open_trace(folder).samples(stored.KIND)
+    groups = fold(stored.groups_of_rows(samples.iter_rows(named=True)), ["comm"])
+    figures = [(clean_name(group["comm"]), columns(group)) for group in groups]
+    figures.sort(key=lambda pair: -pair[1]["run_delay_ns"])
+    headings = ["name", "tasks", "CPU ms", "wakeups", "wakeup p50 us", "p99 us", "preempt p99 us", "moves"]
+    rows = [
+        [
+            name,
+            str(int(row["nr_tasks"])),
+            number(row["cpu_time_ns"] / 1e6),
+            str(int(row["nr_wakeups"])),
+            number(row["wakeup_latency_p50_ns"] / 1e3),
+            number(row["wakeup_latency_p99_ns"] / 1e3),
+            number(row["preempt_delay_p99_ns"] / 1e3),
+            str(int(row["nr_migrations"])),
+        ]
+        for name, row in figures[:TOP_GROUPS]
+    ]
+    print(table(headings, rows))
+
+
+def _print_lines(interval_s: float, seconds: float | None, *, processes: bool) -> None:
+    """Print samples of the system and its processes until the time is up or Ctrl-C."""
+    from schedtuna.record.processes import ProcessSampler
+    from schedtuna.record.procfs import SystemSampler
+
+    system, each = SystemSampler(), ProcessSampler() if processes else None
+    end_s = time.monotonic() + (float("inf") if seconds is None else seconds)
+    next_s = time.monotonic()
+    while next_s + interval_s <= end_s + 1e-6:
+        next_s += interval_s
+        time.sleep(max(0.0, next_s - time.monotonic()))
+        timestamp_ns, metrics = system.sample()
+        print_json({"timestamp_ns": timestamp_ns, "kind": "system", **metrics})
+        if each:
+            timestamp_ns, rows = each.sample()
+            for row in rows:
+                print_json({"timestamp_ns": timestamp_ns, "kind": "process", **row})

@@ -536,6 +536,7 @@ int main(int argc, char **argv)
         fail(options.control_fd, LAUNCH_STAGE_SETUP, errno);
 
     hold(&run, &options);
+    signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes costs output, not the run
     held.pid = run.command;
     send_message(run.control_fd, &held);
     watch(&run);

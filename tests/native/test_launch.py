@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -54,10 +55,10 @@ class Session:
 def start(launcher, tmp_path):
     sessions = []
 
-    def begin(*argv: str, options: tuple[str, ...] = ()) -> Session:
+    def begin(*argv: str, options: tuple[str, ...] = (), output: Path = tmp_path / "stdout") -> Session:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(30)
-        with theirs, (tmp_path / "stdout").open("w+b") as stdout, (tmp_path / "stderr").open("w+b") as stderr:
+        with theirs, output.open("wb") as stdout, (tmp_path / "stderr").open("wb") as stderr:
             process = subprocess.Popen(
                 [launcher, *options, str(theirs.fileno()), "--", *argv],
                 stdin=subprocess.DEVNULL,
@@ -66,7 +67,7 @@ def start(launcher, tmp_path):
                 pass_fds=(theirs.fileno(),),
                 env={**os.environ, "ASAN_OPTIONS": f"log_path={tmp_path}/asan"},
             )
-        sessions.append(Session(process, ours, tmp_path / "stdout"))
+        sessions.append(Session(process, ours, output))
         return sessions[-1]
 
     yield begin
@@ -115,6 +116,23 @@ def test_both_outputs_at_once_without_a_reader_blocking(start):
     script = "head -c 3000000 /dev/zero & head -c 3000000 /dev/zero >&2; wait"
     message = run_to_end(start("/bin/sh", "-c", script, options=("--keep-bytes=1000",)))
     assert (message.stdout_bytes, message.stderr_bytes) == (3_000_000, 3_000_000)
+
+
+def test_a_full_disk_costs_output_and_not_the_run(start):
+    message = run_to_end(start("/bin/sh", "-c", "seq 100000; exit 3", output=Path("/dev/full")))
+    assert message.flags == Flag.OUTPUT_LOST
+    assert os.waitstatus_to_exitcode(message.status) == 3
+
+
+def test_a_limit_on_file_sizes_costs_output_and_not_the_run(start):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        session = start("/bin/sh", "-c", "seq 100000")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert run_to_end(session).flags == Flag.OUTPUT_LOST
+    assert session.output.stat().st_size <= 1000
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,13 @@ def _direction(given: str | None, name: str, parser: OutputParser | None, text: 
         if given not in (MIN, MAX):
             raise UsageError(f"{text!r}: expected min or max after the colon, not {given!r}", hint=_SYNTAX)
         return Direction(given)
-    field = find_field((*(parser.fields if parser else ()), *RUN_FIELDS, *COUNTER_FIELDS), name)
+    fields = (*(parser.fields if parser else ()), *RUN_FIELDS, *COUNTER_FIELDS)
+    field = find_field(fields, name)
     if field is None or field.direction is None:
-        raise UsageError(f"is less or more of {name} better?", hint=f"write {name}:min or {name}:max")
+        raise UsageError(
+            f"is less or more of {name} better?",
+            hint=f"write {name}:min or {name}:max; {nearest(name, (row.name for row in fields))}",
+        )
     return field.direction
 
 
@@ -226,9 +230,9 @@ def read_metrics(
     for spec in specs:
         try:
             values[spec.name] = _read_one(workload, spec, raw, values)
+            check_value(spec.name, values[spec.name], find_field(fields, spec.name))
         except MetricError as error:
             raise _with_output(_cause(error, spec, problem), raw) from error
-        check_value(spec.name, values[spec.name], find_field(fields, spec.name))
     for name in required:
         if name not in values:
             missing = MetricError(f"there is no metric {name}: {nearest(name, values)}")

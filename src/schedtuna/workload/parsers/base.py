@@ -99,8 +99,14 @@ def check_value(name: str, value: float, row: Field | None) -> None:
     """
     if not math.isfinite(value):
         raise MetricError(f"{name} is {value}: expected a finite number")
-    if row is not None and row.unit in _DURATIONS and value < 0:
-        raise MetricError(f"{name} is {value:g} {row.unit}: a time can't be negative")
+    unit = row.unit if row is not None else _unit_of(name)
+    if unit in _DURATIONS and value < 0:
+        raise MetricError(f"{name} is {value:g} {unit}: a time can't be negative")
+
+
+def _unit_of(name: str) -> str:
+    """The unit that a name ends in; a rate's is none of time."""
+    return "" if "_per_" in name else name.rpartition("_")[2]
 
 
 def percentile_name(percentile: str, unit: str = "us") -> str:

@@ -1,0 +1,36 @@
+"""What `import schedtuna` and the layers of the tree must not pull in."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "sklearn", "optuna", "matplotlib", "scipy", "polars", "numpy", "pydantic")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import schedtuna", "import schedtuna.cli.main; schedtuna.cli.main.build()"],
+    ids=["package", "command line"],
+)
+def test_nothing_heavy_is_imported_before_it_is_used(statement):
+    code = f"{statement}\nimport sys; print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(HEAVY) & set(done.stdout.split())
+
+
+def test_public_names_are_what_they_say():
+    import schedtuna
+
+    for name in schedtuna.__all__:
+        assert getattr(schedtuna, name) is not None
+    assert set(schedtuna.__all__) <= set(dir(schedtuna))
+
+
+def test_imports_go_one_way():
+    """The order is in pyproject.toml; a violation is listed with the line that makes it."""
+    command = [Path(sys.executable).parent / "lint-imports", "--no-logo"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

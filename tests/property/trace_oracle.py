@@ -44,6 +44,7 @@ def reference_intervals(events: Any, start_ns: int, end_ns: int) -> list[Row]:
     wakeup = EventType.WAKEUP if EventType.WAKEUP in types else EventType.WAKING
     tasks: dict[int, Task] = {}
     rows: list[Row] = []
+    on_cpu: dict[int, int] = {}
 
     def end(tid: int, time: int, state: S | None = None, *, after: bool = False) -> None:
         task = tasks[tid]
@@ -58,6 +59,8 @@ def reference_intervals(events: Any, start_ns: int, end_ns: int) -> list[Row]:
         end(tid, time, None if credible else S.UNKNOWN)
         nth = task.nth + 1 if new or (task.state == S.DEAD and state != S.DEAD) else task.nth
         tasks[tid] = Task(nth, state, time, cpu, began_before=False)
+        if state == S.DEAD:
+            rows.append((tid, nth, state.name, time, time, cpu, False, False))
 
     def get(tid: int, before: S) -> Task:
         if tid not in tasks:
@@ -69,6 +72,12 @@ def reference_intervals(events: Any, start_ns: int, end_ns: int) -> list[Row]:
         time, kind = int(event["timestamp_ns"]), int(event["type"])
         tid, cpu = int(event["tid"]), int(event["target_cpu"])
         if kind == EventType.SWITCH:
+            here = int(event["cpu"])
+            ran = on_cpu.get(here, tid)
+            on_cpu[here] = int(event["other_tid"])
+            for lost in (ran, tid) if ran != tid else ():
+                if lost and get(lost, S.UNKNOWN).state == S.RUNNING:
+                    enter(lost, time, S.UNKNOWN, here, credible=False)
             if tid:
                 task = get(tid, S.RUNNING)
                 credible = task.state in {S.RUNNING, S.UNKNOWN, S.DEAD}

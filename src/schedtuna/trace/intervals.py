@@ -7,8 +7,9 @@ and cut where the state changes. Pure: no clocks, files or processes.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
@@ -23,6 +24,8 @@ U8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
 _FEED_EVENTS = 1 << 17  # 4 MB of events
+_FEEDS_AHEAD = 2
+_NOBODY = -1
 _DIRECT_TIDS = 1 << 23  # tids below this are looked up in a table: the kernel's own limit is 2^22
 
 
@@ -34,7 +37,7 @@ class Intervals:
         task: Which task: a number that only it has; two tasks that had the same tid one after the
             other are two. Numbers are small, and some may be left out.
         tid: Its thread id.
-        state: `TaskState`.
+        state: `TaskState`; DEAD is a moment, when the task left its CPU for good.
         start_ns: When it began, or when the trace did (`began_before`).
         end_ns: When it ended, or when the trace did (`ends_after`).
         cpu: Where it ran (RUNNING), or on whose queue it was put at first (RUNNABLE_*).
@@ -97,6 +100,7 @@ class IntervalBuilder:
         self.share = share
         self.nr_tasks = 0
         self._open = _Open.nothing()
+        self._on_cpu = np.full(1 << 16, _NOBODY, np.int64)
 
     def feed(self, events: EventArray) -> Intervals:
         """Take the next events, in time order, and return the intervals that ended."""
@@ -105,7 +109,10 @@ class IntervalBuilder:
         if self.wakeup is None:
             self.wakeup = wakeup_event(events)
         closed, self._open, self.nr_tasks = _advance(
-            _steps(events, self.wakeup, self.share), self._open, self.start_ns or 0, self.nr_tasks
+            _steps(events, self.wakeup, self.share, self._on_cpu),
+            self._open,
+            self.start_ns or 0,
+            self.nr_tasks,
         )
         return self._renumber(closed)
 
@@ -152,15 +159,31 @@ def iter_intervals(
 ) -> Iterator[Intervals]:
     """Yield what `intervals()` returns in pieces, as they end: memory for one part of the trace."""
     builders = [IntervalBuilder(start_ns, share=(k, nr_threads)) for k in range(nr_threads)]
+    pools = [ThreadPoolExecutor(1) for _ in builders]  # each builder takes its feeds in their order
+    pending: deque[list[Future[Intervals]]] = deque()
     last_ns = 0
-    with ThreadPoolExecutor(nr_threads) as pool:
-        for part in [events] if isinstance(events, np.ndarray) else events:
-            for at in range(0, len(part), _FEED_EVENTS):
-                feed = part[at : at + _FEED_EVENTS]
-                last_ns = int(feed["timestamp_ns"][-1])
-                yield from pool.map(IntervalBuilder.feed, builders, [feed] * nr_threads)
+    try:
+        for feed in _feeds(events):
+            last_ns = int(feed["timestamp_ns"][-1])
+            pending.append(
+                [pool.submit(builder.feed, feed) for pool, builder in zip(pools, builders, strict=True)]
+            )
+            if len(pending) > _FEEDS_AHEAD:
+                yield from (future.result() for future in pending.popleft())
+        while pending:
+            yield from (future.result() for future in pending.popleft())
+    finally:
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
     for builder in builders:
         yield builder.finish(last_ns if end_ns is None else end_ns)
+
+
+def _feeds(events: EventArray | Iterable[EventArray]) -> Iterator[EventArray]:
+    """Yield events in pieces that fit the processor's caches."""
+    for part in [events] if isinstance(events, np.ndarray) else events:
+        for at in range(0, len(part), _FEED_EVENTS):
+            yield part[at : at + _FEED_EVENTS]
 
 
 def wakeup_event(events: EventArray) -> EventType | None:
@@ -210,7 +233,7 @@ def _step_of_event(wakeup: EventType | None) -> U8Array:
     return steps.reshape(-1)
 
 
-def _steps(events: EventArray, wakeup: EventType | None, share: tuple[int, int]) -> _Steps:
+def _steps(events: EventArray, wakeup: EventType | None, share: tuple[int, int], on_cpu: IntArray) -> _Steps:
     """Take the steps of tasks out of events: a switch is one of each of its two tasks."""
     kind = np.ascontiguousarray(events["type"])
     step = np.full((len(events), 2), states.IN, np.uint8)
@@ -225,11 +248,51 @@ def _steps(events: EventArray, wakeup: EventType | None, share: tuple[int, int])
         counts &= tid % np.uint32(share[1]) == share[0]
     which = np.flatnonzero(counts)
     event = which >> 1
-    return _Steps(
+    steps = _Steps(
         tid.reshape(-1)[which],
         events["timestamp_ns"].astype(np.int64)[event],
         step.reshape(-1)[which],
         np.ascontiguousarray(events["target_cpu"])[event],
+    )
+    event, vanished = _vanished(events, on_cpu)
+    mine = vanished % share[1] == share[0]
+    return _insert(steps, np.searchsorted(which, 2 * event[mine]), vanished[mine], events[event[mine]])
+
+
+def _vanished(events: EventArray, on_cpu: IntArray) -> tuple[npt.NDArray[np.intp], IntArray]:
+    """Find switches away from another task than the one that ran: which events, and who those two are.
+
+    Args:
+        events: In time order.
+        on_cpu: The task on each CPU (`_NOBODY`: not known); brought up to date.
+    """
+    switches = np.flatnonzero(events["type"] == EventType.SWITCH)
+    cpu = events["cpu"][switches]
+    order = np.argsort(cpu, kind="stable")
+    cpu, switches = cpu[order], switches[order]
+    leaves, comes = events["tid"][switches], events["other_tid"][switches].astype(np.int64)
+    ran = np.empty_like(comes)
+    ran[1:] = comes[:-1]
+    first = np.flatnonzero(np.diff(cpu.astype(np.int32), prepend=-1))
+    ran[first] = on_cpu[cpu[first]]
+    last = np.append(first, len(cpu))[1:] - 1
+    on_cpu[cpu[last]] = comes[last]
+    wrong = np.flatnonzero((ran != leaves) & (ran != _NOBODY))
+    event, tid = np.tile(switches[wrong], 2), np.concatenate([ran[wrong], leaves[wrong]])
+    named = tid > 0
+    in_order = np.argsort(event[named], kind="stable")
+    return event[named][in_order], tid[named][in_order]
+
+
+def _insert(steps: _Steps, at: npt.NDArray[np.intp], tid: IntArray, events: EventArray) -> _Steps:
+    """Put steps by which tasks vanish before those of the events that tell of it."""
+    if not len(at):
+        return steps
+    return _Steps(
+        np.insert(steps.tid, at, tid.astype(np.uint32)),
+        np.insert(steps.time_ns, at, events["timestamp_ns"].astype(np.int64)),
+        np.insert(steps.step, at, np.uint8(states.VANISH)),
+        np.insert(steps.cpu, at, events["cpu"]),
     )
 
 
@@ -273,14 +336,16 @@ def _advance(steps: _Steps, open_: _Open, start_ns: int, nr_tasks: int) -> tuple
     start = np.flatnonzero(effect & _CUTS)
     end = np.append(start[1:], len(step))
     is_open = is_first[end]
-    last, is_closed = start[is_open], ~is_open & (after[start] != TaskState.DEAD)
-    start, end = start[is_closed], end[is_closed]
+    last = start[is_open]
+    is_dead = after[start] == TaskState.DEAD
+    ended = np.where(is_dead, ~is_first[start], ~is_open)
+    start, end = start[ended], np.where(is_dead, start, end)[ended]
     cpu = np.concatenate([lead.cpu, steps.cpu])
     began_before = np.zeros(len(step), np.bool_)
     began_before[first] = np.where(known, open_.began_before[row], True) if len(open_.tid) else True
     tid = np.repeat(tids, lengths)
     state = after[start]
-    state[(effect[end] & _BREAKS) != 0] = TaskState.UNKNOWN
+    state[((effect[end] & _BREAKS) != 0) & (state != TaskState.DEAD)] = TaskState.UNKNOWN
     closed = Intervals(
         task[start],
         tid[start],

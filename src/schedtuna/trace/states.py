@@ -9,15 +9,17 @@ sequence of steps, taken from the events that name it:
     OUT_*          a CPU switches away from it, because of what the suffix says (schema.PrevState)
     WAKEUP         it is queued; nothing changes if it was queued, or ran
     MIGRATE, EXIT  it changes queues; it begins to exit: the state stays
+    VANISH         its CPU switches away from another task than it, or from it where another ran:
+                   one of the two left, the other came, and nobody knows when
 
-    from \ step        FORK  WAKEUP_NEW    IN       OUT_*    WAKEUP          MIGRATE, EXIT
-    UNKNOWN            NEW   RUNNABLE_NEW  RUNNING  by OUT   RUNNABLE_WOKEN  same
-    NEW                NEW!  RUNNABLE_NEW  RUNNING  by OUT!  RUNNABLE_NEW    same
-    RUNNABLE_*         NEW!  RUNNABLE_NEW! RUNNING  by OUT!  same            same
-    THROTTLED          NEW!  RUNNABLE_NEW! RUNNING  by OUT!  same            same
-    RUNNING            NEW!  RUNNABLE_NEW! RUNNING! by OUT   same            same
-    SLEEPING ... IDLE  NEW!  RUNNABLE_NEW! RUNNING! by OUT!  RUNNABLE_WOKEN  same
-    DEAD               NEW   RUNNABLE_NEW  RUNNING  by OUT   RUNNABLE_WOKEN  same
+    from \ step        FORK  WAKEUP_NEW    IN       OUT_*    WAKEUP          MIGRATE, EXIT  VANISH
+    UNKNOWN            NEW   RUNNABLE_NEW  RUNNING  by OUT   RUNNABLE_WOKEN  same           same
+    NEW                NEW!  RUNNABLE_NEW  RUNNING  by OUT!  RUNNABLE_NEW    same           same
+    RUNNABLE_*         NEW!  RUNNABLE_NEW! RUNNING  by OUT!  same            same           same
+    THROTTLED          NEW!  RUNNABLE_NEW! RUNNING  by OUT!  same            same           same
+    RUNNING            NEW!  RUNNABLE_NEW! RUNNING! by OUT   same            same           UNKNOWN!
+    SLEEPING ... IDLE  NEW!  RUNNABLE_NEW! RUNNING! by OUT!  RUNNABLE_WOKEN  same           same
+    DEAD               NEW   RUNNABLE_NEW  RUNNING  by OUT   RUNNABLE_WOKEN  same           same
 
 `!`: a step is missing in between (lost, or from before the trace). The new state is right all the
 same; the time since the step before becomes UNKNOWN. What follows DEAD is another task that was
@@ -62,6 +64,7 @@ WAKEUP_NEW = 11
 FORK = 12
 EXIT = 13
 MIGRATE = 14
+VANISH = 15
 RESUME = 16  # + a TaskState: not of the trace; the state in which an earlier part left the task
 NR_STEPS = RESUME + len(TaskState)
 
@@ -92,10 +95,11 @@ def _transitions() -> npt.NDArray[np.uint8]:
         table[state, WAKEUP] = state
         table[state, WAKEUP_NEW] = TaskState.RUNNABLE_NEW
         table[state, FORK] = TaskState.NEW
-        table[state, EXIT] = table[state, MIGRATE] = table[state, MIGRATE + 1] = state
+        table[state, [EXIT, MIGRATE, VANISH]] = state
         table[state, RESUME : RESUME + len(TaskState)] = list(TaskState)
     table[[*_SLEEPS, TaskState.UNKNOWN, TaskState.DEAD], WAKEUP] = TaskState.RUNNABLE_WOKEN
     table[TaskState.NEW, WAKEUP] = TaskState.RUNNABLE_NEW
+    table[TaskState.RUNNING, VANISH] = TaskState.UNKNOWN
     return table
 
 
@@ -105,6 +109,7 @@ def _credible() -> npt.NDArray[np.bool_]:
     table[begun, FORK] = False
     table[[state for state in begun if state != TaskState.NEW], WAKEUP_NEW] = False
     table[[TaskState.RUNNING, *_SLEEPS], IN] = False
+    table[TaskState.RUNNING, VANISH] = False
     for state in begun:
         if state != TaskState.RUNNING:
             table[state, list(PrevState)] = False

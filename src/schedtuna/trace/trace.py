@@ -116,7 +116,12 @@ class Trace:
     @cached_property
     def tasks(self) -> Any:
         """One row per task, as a polars frame; see `tasks.task_table()`."""
-        return task_table(self.task_rows, self._source.cgroups(), self.manifest.get("label"))
+        return task_table(self.task_rows, self.cgroups, self.manifest.get("label"))
+
+    @cached_property
+    def cgroups(self) -> dict[int, str]:
+        """The cgroups' paths, by id; hostile."""
+        return self._source.cgroups()
 
     @cached_property
     def sample_frames(self) -> dict[str, Any]:

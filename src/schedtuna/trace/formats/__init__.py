@@ -1,0 +1,114 @@
+"""Which files of other programs can be read as traces?
+
+A row of `READERS` per format. A reader takes a file and gives events, tasks and samples to a sink,
+which is a `TraceWriter` or a `Collector`. Any bytes give a trace or a TraceError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BufferedIOBase
+from pathlib import Path
+
+from schedtuna.errors import TraceError, UsageError, nearest
+from schedtuna.trace.formats import json_lines, samplers, sched_text, tools
+from schedtuna.trace.formats.sink import Collector, Sink
+from schedtuna.trace.trace import Trace
+
+_HEAD_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How to read a format, and how to know it.
+
+    Attributes:
+        summary: What it is, for people.
+        read: Reads a file.
+        is_it: Whether a file that begins with these bytes is one.
+    """
+
+    summary: str
+    read: Callable[[Path, Sink], None]
+    is_it: Callable[[bytes], bool]
+
+
+def _text(parse: Callable[[BufferedIOBase, Sink], None]) -> Callable[[Path, Sink], None]:
+    def read(path: Path, sink: Sink) -> None:
+        with path.open("rb") as file:
+            parse(file, sink)
+
+    return read
+
+
+def _has(pattern: bytes) -> Callable[[bytes], bool]:
+    compiled = re.compile(pattern, re.MULTILINE)
+    return lambda head: compiled.search(head) is not None
+
+
+READERS: dict[str, Reader] = {
+    "perf-data": Reader("perf record's perf.data (needs perf)", tools.parse_perf_data, _has(rb"\APERFILE2")),
+    "trace-dat": Reader(
+        "trace-cmd's trace.dat (needs trace-cmd)", tools.parse_trace_dat, _has(rb"\A\x17\x08\x44tracing")
+    ),
+    "jsonl": Reader("JSON lines", _text(json_lines.parse), _has(rb"\A\s*\{")),
+    "vmstat": Reader("vmstat's output", _text(samplers.parse_vmstat), _has(rb"^\s*r\s+b\s+swpd\s")),
+    "pidstat": Reader(
+        "pidstat's output", _text(samplers.parse_pidstat), _has(rb"\bUID\s+(?:PID|TGID)\s.*\bCommand")
+    ),
+    "dstat": Reader(
+        "dstat's CSV", _text(samplers.parse_dstat), _has(rb'\A"(?:pcp-)?[Dd](?:stat|ool) [^"]*CSV')
+    ),
+    "perf-script": Reader(
+        "perf script's text", _text(sched_text.parse), _has(rb"\]\s+\d+\.\d+:\s+(?:\d+\s+)?sched:sched_\w+:")
+    ),
+    "ftrace": Reader(
+        "/sys/kernel/tracing/trace, or trace-cmd report's text",
+        _text(sched_text.parse),
+        _has(rb"\]\s+(?:\S+\s+)?\d+\.\d+:\s+sched_\w+:"),
+    ),
+}
+
+
+def detect(path: Path) -> str:
+    """Return the name of a file's format, by how it begins.
+
+    Raises:
+        TraceError: It is none of `READERS`.
+        OSError: It can't be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    for name, reader in READERS.items():
+        if reader.is_it(head):
+            return name
+    raise TraceError(
+        f"{path} is of no format that can be imported",
+        hint=f"say which with --format: {', '.join(READERS)}",
+    )
+
+
+def read(path: Path, sink: Sink, format_: str | None = None) -> str:
+    """Read a file into a sink; return the name of its format.
+
+    Raises:
+        TraceError: It is not what it should be.
+        UsageError: There is no such format.
+        UnavailableError: The tool that reads the format is missing.
+        OSError: It can't be read.
+    """
+    name = format_ or detect(path)
+    if name not in READERS:
+        raise UsageError(f"there is no format {name!r}: {nearest(name, READERS)}")
+    sink.update_manifest({"imported_from": {"format": name, "file": path.name}})
+    READERS[name].read(path, sink)
+    return name
+
+
+def load(path: Path, format_: str | None = None) -> Trace:
+    """Read a file of another program as a trace, into memory. Raises as `read()` does."""
+    collector = Collector()
+    read(path, collector, format_)
+    return collector.trace()

@@ -1,0 +1,164 @@
+"""Traces as JSON lines: one object per event, task sighting or sample, to read and to write.
+
+`{"kind": "event", "timestamp_ns": 1, "type": "SWITCH", "tid": 7, ...}`, likewise `"kind": "task"`;
+any other kind is one of samples: `{"kind": "system", "timestamp_ns": 1, "cpu_percent": 3.5}`. Fields
+that are left out are 0. `{"kind": "loss", ...}` and `{"kind": "cgroup", "id": 1, "path": "/a"}` too.
+"""
+
+from __future__ import annotations
+
+import json
+from io import BufferedIOBase
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from schedtuna.errors import TraceError
+from schedtuna.trace.formats.sink import Sink
+from schedtuna.trace.parts import check_kind
+from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventType, PrevState, TaskReason
+from schedtuna.trace.trace import Trace
+
+LONGEST_LINE = 1 << 20
+_BATCH = 1 << 14
+_ENUMS: dict[str, Any] = {"type": EventType, "prev_state": PrevState, "reason": TaskReason}
+
+
+def parse(stream: BufferedIOBase, sink: Sink) -> None:
+    """Read JSON lines.
+
+    Raises:
+        TraceError: A line is no such object; it is named.
+    """
+    events: list[dict[str, Any]] = []
+    tasks: list[dict[str, Any]] = []
+    number = nr_rows = 0
+    while line := stream.readline(LONGEST_LINE):
+        number += 1
+        if not line.strip():
+            continue
+        row = _object(line, number)
+        kind = row.pop("kind", "system")
+        try:
+            if kind == "event":
+                events.append(row)
+            elif kind == "task":
+                tasks.append(row)
+            elif kind == "loss":
+                sink.note_lost(
+                    _int(row["nr_lost"]), cpu=_int(row.get("cpu", -1)), first_ns=_int(row.get("first_ns", 0)),
+                    last_ns=None if row.get("last_ns") is None else _int(row["last_ns"]),
+                )  # fmt: skip
+            elif kind == "cgroup":
+                sink.write_cgroups({_int(row["id"]): str(row["path"])})
+            elif kind == "manifest":
+                sink.update_manifest({"clock": str(row.get("clock", "unknown"))[:40]})
+            else:
+                _sample(row, kind, sink)
+            if len(events) == _BATCH:
+                sink.write_events(_records(events, EVENT_DTYPE))
+                events.clear()
+        except (TypeError, ValueError, KeyError, OverflowError, TraceError) as error:
+            raise TraceError(f"line {number}: {error}") from error
+        nr_rows += 1
+    try:
+        if events:
+            sink.write_events(_records(events, EVENT_DTYPE))
+        if tasks:
+            sink.write_tasks(_records(tasks, TASK_DTYPE))
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise TraceError(f"an event or task before line {number + 1}: {error}") from error
+    if not nr_rows:
+        raise TraceError("no JSON lines in it")
+
+
+def write(trace: Trace, file: BinaryIO) -> None:
+    """Write a trace as JSON lines."""
+
+    def put(row: dict[str, Any]) -> None:
+        file.write(json.dumps(row, default=_plain, ensure_ascii=True).encode() + b"\n")
+
+    put({"kind": "manifest", "clock": trace.clock})
+    for loss in trace.losses:
+        put({"kind": "loss", **vars(loss)})
+    for id_, path in trace.cgroups.items():
+        put({"kind": "cgroup", "id": id_, "path": path})
+    for part in trace.segments():
+        for values in part.tolist():
+            row = dict(zip(EVENT_DTYPE.names or (), values, strict=True))
+            put({"kind": "event", **row, "type": EventType(row["type"]).name})
+    for values in trace.task_rows.tolist():
+        row = dict(zip(TASK_DTYPE.names or (), values, strict=True))
+        put({"kind": "task", **row, "comm": row["comm"].decode("latin-1")})
+    for kind, frame in trace.sample_frames.items():
+        for row in frame.iter_rows(named=True):
+            put({"kind": kind, **row})
+
+
+def _object(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"line {number}: not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise TraceError(f"line {number}: expected an object")
+    return row
+
+
+def _sample(row: dict[str, Any], kind: Any, sink: Sink) -> None:
+    time = _int(row.pop("timestamp_ns"))
+    for name, value in row.items():
+        if not (value is None or isinstance(value, float | int | str)):
+            raise TraceError(f"{name[:40]!r} is {type(value).__name__}, expected a number or a string")
+    if not -(1 << 63) <= time < 1 << 63:
+        raise TraceError("timestamp_ns is out of range")
+    sink.write_samples(time, row, kind=check_kind(str(kind)))
+
+
+def _records(rows: list[dict[str, Any]], dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    array = np.zeros(len(rows), dtype)
+    for name in {name for row in rows for name in row}:
+        if name not in (dtype.names or ()):
+            raise ValueError(f"unknown field {name[:40]!r}")
+        if name == "comm":
+            array[name] = [str(row.get(name, "")).encode("latin-1", "replace")[:16] for row in rows]
+            continue
+        values = [_value(name, row.get(name, 0)) for row in rows]
+        limits = np.iinfo(dtype[name])
+        if min(values) < limits.min or max(values) > limits.max:
+            raise ValueError(f"{name} is out of range")
+        array[name] = np.array(values, dtype[name])
+    if dtype == EVENT_DTYPE:
+        cpu_if_missing(rows, array)
+    return array
+
+
+def cpu_if_missing(rows: list[dict[str, Any]], array: npt.NDArray[np.void]) -> None:
+    """Fill in the CPUs that are left out: `cpu`."""
+    for name in ("target_cpu", "orig_cpu"):
+        missing = np.array([name not in row for row in rows])
+        array[name][missing] = array["cpu"][missing]
+    if np.any((array["type"] < 1) | (array["type"] > max(EventType))):
+        raise ValueError("an event's type is missing or unknown")
+    if np.any(array["prev_state"] > max(PrevState)):
+        raise ValueError("unknown prev_state")
+
+
+def _value(name: str, value: Any) -> int:
+    if isinstance(value, str) and name in _ENUMS:
+        try:
+            return int(_ENUMS[name][value])
+        except KeyError:
+            raise ValueError(f"unknown {name} {value[:40]!r}") from None
+    return _int(value)
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected an integer, got {str(value)[:40]!r}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)

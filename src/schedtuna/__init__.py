@@ -9,17 +9,35 @@ __version__ = "0.1.0"
 
 # Public name -> the module that defines it. Loaded on first use: `import schedtuna` stays fast.
 _PUBLIC = {
+    "Comparison": "schedtuna.experiment.comparison",
+    "HostBackend": "schedtuna.backend.host",
+    "MetricSpec": "schedtuna.workload.spec",
     "ParameterSpace": "schedtuna.space",
     "ParameterSpec": "schedtuna.space",
     "ParameterType": "schedtuna.space",
     "SchedtunaError": "schedtuna.errors",
+    "SchedulerConfig": "schedtuna.scheduler.spec",
+    "Trial": "schedtuna.backend.base",
+    "TrialLog": "schedtuna.experiment.triallog",
+    "Workload": "schedtuna.workload.spec",
+    "compare": "schedtuna.experiment.compare",
+    "fair": "schedtuna.scheduler.fair",
 }
 
 if TYPE_CHECKING:
+    from schedtuna.backend.base import Trial as Trial
+    from schedtuna.backend.host import HostBackend as HostBackend
     from schedtuna.errors import SchedtunaError as SchedtunaError
+    from schedtuna.experiment.compare import compare as compare
+    from schedtuna.experiment.comparison import Comparison as Comparison
+    from schedtuna.experiment.triallog import TrialLog as TrialLog
+    from schedtuna.scheduler.fair import fair as fair
+    from schedtuna.scheduler.spec import SchedulerConfig as SchedulerConfig
     from schedtuna.space import ParameterSpace as ParameterSpace
     from schedtuna.space import ParameterSpec as ParameterSpec
     from schedtuna.space import ParameterType as ParameterType
+    from schedtuna.workload.spec import MetricSpec as MetricSpec
+    from schedtuna.workload.spec import Workload as Workload
 
 __all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604 - the table holds strings
 

@@ -12,6 +12,7 @@ import pytest
 
 from schedtuna.cli.main import main
 from schedtuna.experiment.triallog import LOG_NAME, read_trials
+from schedtuna.workload.metrics import parse_metric
 
 SCHEDTUNA = [sys.executable, "-m", "schedtuna"]
 AS_NOBODY_SPECIAL = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
@@ -251,6 +252,7 @@ def test_logs_that_can_not_be_continued(tmp_path, command):
         (["default", "fair:nice=3", "--metric", "rps:max", "--", "true"], 1, "the command printed nothing"),
         (["default", "fair:nice=3", "--require", "rps>=1", "--", "true"], 1, "no metric rps"),
         (["default", "fair:nice=3", "--metric", "t_s:min=regex:t (.+)", "--", "echo", "t nan"], 1, "nan"),
+        (["default", "fair:nice=3", "--metric", "t_s:min=regex:t (.+)", "--", "echo", "t -3"], 1, "negative"),
         (["default", "fair:nice=3", "--resume", "nowhere", "--", "true"], 1, "no readable"),
     ],
 )
@@ -310,3 +312,22 @@ def test_an_unwritable_place_for_results_is_an_error(tmp_path, command):
     done = command("compare", "default", "fair:nice=3", "--results", "taken", "--", "true")
     assert done.returncode == 1
     assert "can't write to taken" in done.stderr
+
+
+def test_the_same_from_python(tmp_path):
+    """What the command does, through the public names."""
+    import schedtuna
+
+    backend = schedtuna.HostBackend(metrics=[score := parse_metric("score:max=regex:score ([0-9]+)")])
+    a = schedtuna.fair()
+    with backend, schedtuna.TrialLog(tmp_path / "log", {"made by": "a test"}) as log:
+        found = schedtuna.compare(
+            backend,
+            schedtuna.Workload(argv=(TELL,), shell=True),
+            a,
+            a.with_values({"nice": HERE + 5}),
+            metrics=[score],
+            log=log,
+            seed=1,
+        )
+    assert found.verdict == "improved"

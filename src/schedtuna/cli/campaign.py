@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from schedtuna.backend.host import HostBackend
 from schedtuna.cli.common import choose_seed, new_results_folder, termination_interrupts
 from schedtuna.errors import StudyError
-from schedtuna.experiment.triallog import LOCK_NAME, LOG_NAME, TrialLog, read_trials
+from schedtuna.experiment.triallog import TrialLog, read_trials
 from schedtuna.knobs.base import Target
 from schedtuna.knobs.registry import knob_named
 from schedtuna.machine.daemons import running_daemons
@@ -121,9 +122,7 @@ def open_campaign(
 def _forget_if_empty(log: TrialLog, *, fresh: bool) -> None:
     """Remove a folder of which nothing came: the request was wrong before the first run ended."""
     if fresh and not log.records():
-        for name in (FILE_NAME, LOG_NAME, LOCK_NAME):
-            (log.folder / name).unlink(missing_ok=True)
-        log.folder.rmdir()
+        shutil.rmtree(log.folder, ignore_errors=True)
 
 
 def _resumed_seed(folder: Path) -> int | None:

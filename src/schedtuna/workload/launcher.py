@@ -18,6 +18,7 @@ from schedtuna.resources import resource_path
 _MESSAGE = struct.Struct("=IiiIiI9q")  # struct launch_message
 _GO = b"g"
 _STOP = b"s"
+_LONGEST_S = 1e9
 
 
 class Kind(IntEnum):
@@ -97,11 +98,8 @@ class Launcher:
         identity: Identity | None = None,
     ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        options = [
-            f"--program={program}",
-            f"--timeout-ms={max(1, round(timeout_s * 1000))}",
-            f"--keep-bytes={keep_bytes}",
-        ]
+        timeout_ms = max(1, round(min(timeout_s, _LONGEST_S) * 1000))
+        options = [f"--program={program}", f"--timeout-ms={timeout_ms}", f"--keep-bytes={keep_bytes}"]
         if folder is not None:
             options.append(f"--folder={folder}")
         if identity is not None:
@@ -118,9 +116,10 @@ class Launcher:
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,  # Ctrl-C reaches schedtuna alone, which then ends the tree
                 )
-            except OSError as error:  # such as E2BIG
+            except (OSError, ValueError) as error:  # such as E2BIG, or a NUL in an argument
                 ours.close()
-                raise WorkloadError(f"can't start the command: {error.strerror}") from error
+                reason = error.strerror if isinstance(error, OSError) else error
+                raise WorkloadError(f"can't start the command: {reason}") from error
             except BaseException:
                 ours.close()
                 raise

@@ -83,6 +83,8 @@ def parse_metric(text: str, workload: Workload | None = None) -> MetricSpec:
     parser = find_parser(workload) if workload is not None else None
     if source.kind == "auto" and workload is not None:
         name = _primary(name, parser)
+    if source.kind == "field" and workload is not None and parser is None:
+        raise UsageError(f"{text!r}: no parser reads this command's output", hint="name one with --parser")
     return MetricSpec(
         name=name,
         direction=_direction(direction, source.argument if source.kind == "field" else name, parser, text),
@@ -218,26 +220,33 @@ def read_metrics(
     if raw.wall_time_s > 0:
         values["runs_per_s"] = 1 / raw.wall_time_s
     parser = find_parser(workload)
+    parsed: dict[str, float] = {}
     problem: MetricError | None = None
     if parser is not None:
         try:
-            values |= parser.read(_parsed_text(workload, parser, raw))
+            parsed = parser.read(_parsed_text(workload, parser, raw))
         except MetricError as error:
             problem = error
             if workload.parser:
                 raise _with_output(error, raw) from error
+    values = parsed | values  # what every run has means the same for every tool
     fields = (*(parser.fields if parser else ()), *RUN_FIELDS, *COUNTER_FIELDS)
+    found: dict[str, float] = {}
     for spec in specs:
         try:
-            values[spec.name] = _read_one(workload, spec, raw, values)
-            check_value(spec.name, values[spec.name], find_field(fields, spec.name))
+            found[spec.name] = _read_one(workload, spec, raw, values, parsed)
+            check_value(spec.name, found[spec.name], find_field(fields, spec.name))
         except MetricError as error:
             raise _with_output(_cause(error, spec, problem), raw) from error
+    values |= found
     for name in required:
         if name not in values:
-            missing = MetricError(f"there is no metric {name}: {nearest(name, values)}")
-            raise _with_output(missing, raw)
+            raise _with_output(_missing(name, values), raw)
     return values
+
+
+def _missing(name: str, known: Iterable[str]) -> MetricError:
+    return MetricError(f"there is no metric {name}: {nearest(name, known)}")
 
 
 def _cause(error: MetricError, spec: MetricSpec, problem: MetricError | None) -> MetricError:
@@ -255,13 +264,19 @@ def _written(workload: Workload, file: Path, raw: RawRun) -> str:
     return read_file(Path(workload.folder or ".", file), not_before=raw.started_at)
 
 
-def _read_one(workload: Workload, spec: MetricSpec, raw: RawRun, values: Mapping[str, float]) -> float:
+def _read_one(
+    workload: Workload,
+    spec: MetricSpec,
+    raw: RawRun,
+    values: Mapping[str, float],
+    parsed: Mapping[str, float],
+) -> float:
     source = spec.source
     if source.kind in ("auto", "field"):
-        name = source.argument or spec.name
-        if name not in values:
-            raise MetricError(f"there is no metric {name}: {nearest(name, values)}")
-        return values[name]
+        name, known = (spec.name, values) if source.kind == "auto" else (source.argument, parsed)
+        if name not in known:
+            raise _missing(name, known)
+        return known[name]
     if source.file is not None:
         text = _written(workload, source.file, raw)
     else:

@@ -300,6 +300,15 @@ def test_too_many_arguments_are_reported():
         run(Workload(argv=("true", "x" * 200_000)), 1)
 
 
+def test_arguments_with_nul_are_reported():
+    with pytest.raises(WorkloadError, match="null byte"):
+        run(Workload(argv=("true", "a\0b")), 1)
+
+
+def test_a_timeout_may_be_as_long_as_one_likes():
+    assert sh("exit 0", timeout_s=1e300).exit_code == 0
+
+
 def test_warm_up_runs_come_first_and_must_succeed(tmp_path):
     log = tmp_path / "log"
     raw = sh(f"echo x >> {log}; wc -l < {log}", warmup_runs=2)

@@ -248,6 +248,22 @@ def test_requirements_need_their_metric_too():
         read_metrics(ECHO, [], raw_run(), required=["rps"])
 
 
+def test_a_programs_own_number_does_not_hide_what_every_run_has():
+    workload = Workload(argv=("x",), parser="json")
+    raw = raw_run('{"wall_time_s": 7, "score": 1}')
+    specs = [
+        parse_metric("wall_time_s", workload),
+        parse_metric("own_time_s:min=field:wall_time_s", workload),
+    ]
+    values = read_metrics(workload, specs, raw)
+    assert (values["wall_time_s"], values["own_time_s"]) == (2.0, 7.0)
+
+
+def test_a_field_needs_a_parser():
+    with pytest.raises(UsageError, match="no parser reads this command's output"):
+        parse_metric("x:min=field:y", ECHO)
+
+
 def test_numbers_from_elsewhere_count():
     spec = parse_metric("sched.x:min")
     assert read_metrics(ECHO, [spec], raw_run(), extra={"sched.x": 5.0})["sched.x"] == 5.0

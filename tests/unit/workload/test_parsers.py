@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from schedtuna.errors import MetricError, UsageError
+from schedtuna.workload.metrics import COUNTER_FIELDS, RUN_FIELDS
 from schedtuna.workload.parsers import PARSERS, find_parser, option_value
 from schedtuna.workload.parsers.base import percentile_name
 from schedtuna.workload.spec import Workload
@@ -31,7 +32,7 @@ CASES = [
         "stress-ng-brief-cyclic.txt",
         {"p99_us": 63.893, "p99_99_us": 607.21, "avg_us": 23.37727, "pipe.bogo_ops_per_s": 668305.80},
     ),
-    ("stress-ng", "stress-ng.yaml", {"cpu.bogo_ops_per_s": 1698.851351, "switch.max_rss_kib": 2540}),
+    ("stress-ng", "stress-ng.yaml", {"cpu.bogo_ops_per_s": 1698.851351, "switch.rss_max_kib": 2540}),
     (
         "sysbench",
         "sysbench-cpu.txt",
@@ -96,6 +97,7 @@ def test_every_field_but_tool_specific_ones_is_in_the_table(name, file):
 def test_the_tables_are_consistent(parser):
     names = [row.name for row in parser.fields]
     assert len(names) == len(set(names))
+    assert not set(names) & {row.name for row in (*RUN_FIELDS, *COUNTER_FIELDS)}
     assert parser.field(parser.primary).direction is not None
     for name, direction in [(parser.throughput, "max"), (parser.latency, "min")]:
         assert not name or parser.field(name).direction == direction

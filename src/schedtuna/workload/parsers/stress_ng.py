@@ -26,22 +26,22 @@ _EXTRA = re.compile(
 _COLUMNS = (
     "bogo_ops",
     "real_time_s",
-    "user_time_s",
-    "system_time_s",
+    "usr_time_s",
+    "sys_time_s",
     "bogo_ops_per_s",
     "bogo_ops_per_cpu_s",
     "cpu_percent",
-    "max_rss_kib",
+    "rss_max_kib",
 )
 _YAML_COLUMNS = {
     "bogo-ops": "bogo_ops",
     "bogo-ops-per-second-usr-sys-time": "bogo_ops_per_cpu_s",
     "bogo-ops-per-second-real-time": "bogo_ops_per_s",
     "wall-clock-time": "real_time_s",
-    "user-time": "user_time_s",
-    "system-time": "system_time_s",
+    "user-time": "usr_time_s",
+    "system-time": "sys_time_s",
     "cpu-usage-per-instance": "cpu_percent",
-    "max-rss": "max_rss_kib",
+    "max-rss": "rss_max_kib",
 }
 _YAML_ROW = re.compile(r"^ +(- )?([\w-]+): (\S+)$", re.MULTILINE)
 # `--cyclic` reports the wakeup latencies of a task of its own.
@@ -106,10 +106,10 @@ PARSER = OutputParser(
         Field("bogo_ops_per_cpu_s", "1/s", MAX, "operations per second of CPU time"),
         Field("bogo_ops", "", MAX, "operations"),
         Field("real_time_s", "s", MIN, "real time"),
-        Field("user_time_s", "s", MIN, "CPU time in user space"),
-        Field("system_time_s", "s", MIN, "CPU time in the kernel"),
+        Field("usr_time_s", "s", MIN, "CPU time in user space"),
+        Field("sys_time_s", "s", MIN, "CPU time in the kernel"),
         Field("cpu_percent", "%", None, "CPU used per instance"),
-        Field("max_rss_kib", "KiB", MIN, "peak memory of the largest process"),
+        Field("rss_max_kib", "KiB", MIN, "peak memory of the largest process"),
         Field("min_us", "us", MIN, "shortest wakeup latency (--cyclic)"),
         Field("avg_us", "us", MIN, "mean wakeup latency (--cyclic)"),
         Field("max_us", "us", MIN, "longest wakeup latency (--cyclic)"),

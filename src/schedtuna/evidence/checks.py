@@ -27,7 +27,8 @@ from schedtuna.evidence.permutation import (
 AA_ALARM = 0.01
 CHECK_ALARM = 0.01
 CARRY_OVER_DOUBT = 0.1  # from here on a claim has to survive without the carry-over
-SLOW_LEVEL = 0.12  # 2 slow runs against 0 of 2n give 1/9
+SLOW_LEVEL = 0.12  # 2 slow runs of n against 0 of 2n give 1/9: blocks
+SLOW_SUSPICION = 0.34  # 1 against 0 gives 1/3: more runs are needed
 SLOW_SIGMAS = 4.0
 SLOW_LEAST = math.log(1.2)
 MEAN_LEVEL = 0.05
@@ -225,12 +226,14 @@ class SlowRuns:
         default: Share of the default's runs, both arms.
         p: One-sided p-value that the candidate has more.
         worse: Whether it credibly has.
+        suspect: Whether it may have: not enough to condemn it, too much to stop at.
     """
 
     candidate: float
     default: float
     p: float
     worse: bool
+    suspect: bool
 
 
 def slow_runs(costs: FloatArray, slots: IntArray, effect: float) -> SlowRuns:
@@ -249,7 +252,7 @@ def slow_runs(costs: FloatArray, slots: IntArray, effect: float) -> SlowRuns:
     count = int(slow[np.arange(len(slow)), slots[:, 2]].sum())
     p = float(chances[count:].sum())
     others = int(slow.sum()) - count
-    return SlowRuns(count / len(costs), others / (2 * len(costs)), p, p < SLOW_LEVEL and count > 0)
+    return SlowRuns(count / len(costs), others / (2 * len(costs)), p, p < SLOW_LEVEL, p < SLOW_SUSPICION)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ def notes_of(result: Result) -> tuple[str, ...]:
             f"{guard.slow_candidate:.0%} of the candidate's runs are slow or failed "
             f"(default: {guard.slow_default:.0%}): not counted as an improvement."
         )
-    if result.carry_over.alarm:
+    if result.carry_over.alarm or result.carry_over.withheld:
         notes.append(
-            f"Default runs after a candidate's differ from those after a default's "
-            f"({result.carry_over.ratio:.3f} times, p = {result.carry_over.p:.3f}): the candidate leaves "
-            "something behind, which biases the comparison; lengthen the washout and repeat."
+            f"Runs after a candidate's differ from those after a default's "
+            f"({result.carry_over.ratio:.3f} times, p = {result.carry_over.p:.3f}): the candidate seems "
+            "to leave something behind, which biases the comparison"
+            + (", and no verdict holds without it" if result.carry_over.withheld else "")
+            + "; lengthen the washout and repeat."
         )
     if result.aa.alarm:
         notes.append(

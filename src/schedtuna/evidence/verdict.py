@@ -102,6 +102,21 @@ class Check:
 
 
 @dataclass(frozen=True)
+class CarryOverCheck(Check):
+    """Whether the candidate leaves something behind for the next run.
+
+    Attributes:
+        suspected: p < .1: the verdict had to hold with the carry-over taken off, too.
+        effect_ratio: The typical run's ratio with it taken off, where suspected.
+        withheld: Whether that kept the verdict from being given.
+    """
+
+    suspected: bool
+    effect_ratio: float
+    withheld: bool
+
+
+@dataclass(frozen=True)
 class Guard:
     """What the typical run hides: the mean, and runs that are far slower than typical.
 
@@ -162,7 +177,7 @@ class Result:
     noise_cv: float
     runs_needed: int | None
     guard: Guard
-    carry_over: Check
+    carry_over: CarryOverCheck
     position: Check
     failures: Mapping[Arm, int]
     notes: tuple[str, ...]
@@ -252,6 +267,8 @@ def decides(
     """Whether a look ends the study; see `Sequential`."""
     analysis = _Analysis(blocks, direction, look, delta)
     verdict = analysis.verdict
+    if verdict is Verdict.IMPROVED and analysis.slow.suspect:
+        return False
     if analysis.guarded:  # more runs may clear the candidate's mean and slow runs, or not
         return False
     if verdict is Verdict.NO_EVIDENCE and settle_worse:
@@ -322,10 +339,15 @@ class _Analysis:
     def carry(self) -> checks.CarryOver:
         return checks.carry_over(self.comparison, self.estimate)
 
+    @property
+    def by_ranks(self) -> Verdict:
+        """The verdict of the ranks, with no safeguard."""
+        return self._by_ranks(self.none, self.at_gain)
+
     @cached_property
     def typical(self) -> Verdict:
         """The verdict on the typical run. It must hold with a likely carry-over taken off, too."""
-        plain = self._by_ranks(self.none, self.at_gain)
+        plain = self.by_ranks
         if plain is Verdict.TOO_NOISY or self.carry.p >= checks.CARRY_OVER_DOUBT:
             return plain
         without = Comparison(self.carry.costs, self.slots[:, 2])
@@ -389,7 +411,14 @@ class _Analysis:
                 self.slow.p,
                 blocked=self.guarded,
             ),
-            carry_over=Check(scale.ratio(carry.shift), carry.p, carry.alarm),
+            carry_over=CarryOverCheck(
+                scale.ratio(carry.shift),
+                carry.p,
+                carry.alarm,
+                suspected=carry.p < checks.CARRY_OVER_DOUBT,
+                effect_ratio=scale.ratio(carry.effect),
+                withheld=self.typical is not self.by_ranks,
+            ),
             position=Check(scale.ratio(position.shift), position.p, position.alarm),
             failures={arm: int(checks.arm(failed, self.slots, k).sum()) for k, arm in enumerate(Arm)},
             notes=(),

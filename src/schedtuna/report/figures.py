@@ -89,25 +89,38 @@ def draw_effect(
         lower_is_better: Whether ratios below 1 are gains.
     """
     percent = [[100 * (value - 1) for value in row] for row in (effect, aa)]
+    reach = _effect_reach(percent[0], percent[1], 100 * delta)
     colors = (COLORS["candidate"], COLORS["default"])
     axes.axvspan(-100 * delta, 100 * delta, color=COLORS["muted"], alpha=0.35, lw=0)
     axes.axvline(0, color=COLORS["default"], lw=1)
     for y, (middle, low, high), color in zip((1, 0), percent, colors, strict=True):
-        low_drawn, high_drawn = np.clip([low, high], -95, 300)
-        axes.plot([low_drawn, high_drawn], [y, y], color=color, lw=3, solid_capstyle="round")
+        left, right = max(low, -reach), min(high, reach)
+        axes.plot([left, right], [y, y], color=color, lw=3, solid_capstyle="round")
+        for end, bound, marker in ((left, low, "<"), (right, high, ">")):
+            if end != bound:  # it goes on beyond the axis
+                axes.plot([end], [y], marker, color=color, ms=7)
         axes.plot([middle], [y], "o", color=color, ms=8)
         axes.annotate(
-            f"{middle:+.1f}%  [{low:+.1f}, {high:+.1f}]",
-            (middle, y),
+            f"{middle:+.1f}%  [{low:+.1f}, {high:+.1f}]".replace("inf", "∞"),
+            (min(max(middle, -0.7 * reach), 0.7 * reach), y),
             (0, 9),
             textcoords="offset points",
             ha="center",
             color=color,
         )
+    axes.set_xlim(-1.05 * reach, 1.05 * reach)
     axes.set_yticks([1, 0], ["candidate", "default\nagain (A/A)"])
     axes.set_ylim(-0.5, 1.6)
     better = "left" if lower_is_better else "right"
     axes.set_xlabel(f"change against the default, % (better to the {better}; band: less than {delta:.0%})")
+
+
+def _effect_reach(effect: Sequence[float], aa: Sequence[float], delta: float) -> float:
+    """How far the axis goes, in percent: the effect decides, a boundless A/A interval does not."""
+    finite = [abs(value) for value in effect if abs(value) < 300]
+    own = max([2 * delta, *finite])
+    noise = max((abs(value) for value in aa if abs(value) < 300), default=0.0)
+    return 1.15 * max(own, min(noise, 2 * own))
 
 
 def draw_blocks(axes: Axes, values: Mapping[str, Sequence[float | None]], *, unit: str) -> None:
@@ -147,8 +160,9 @@ def _draw_runs(axes: Axes, x: Any, y: Sequence[float | None], top: float, **styl
     places = np.asarray(x, float)
     inside = ~(heights > top)
     axes.plot(places[inside], heights[inside], "o", **style)
-    style.pop("label", None)
-    axes.plot(places[~inside], np.full((~inside).sum(), top), "^", clip_on=False, **style)
+    if not inside.all():
+        style.pop("label", None)
+        axes.plot(places[~inside], np.full((~inside).sum(), top), "^", clip_on=False, **style)
 
 
 def draw_search(

@@ -9,7 +9,7 @@ from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, neare
 from schedtuna.knobs.base import Availability, Knob, Target
 from schedtuna.knobs.registry import knobs_for
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.space import ParameterSpec
+from schedtuna.space import Condition, ParameterSpec
 
 NAME = "fair"
 EVERYTHING = "all"
@@ -43,6 +43,9 @@ def fair(target: Target | None = None, *, include: Sequence[str] | None = None) 
             target.scope in knob.offered_in or knob.name in asked or EVERYTHING in asked
         ):
             parameters[knob.name] = row.spec
+    if {"autogroup", "autogroup_nice"} <= parameters.keys():  # without autogroups there is no such nice
+        on = Condition(parameter="autogroup", values=(True,))
+        parameters["autogroup_nice"] = parameters["autogroup_nice"].model_copy(update={"condition": on})
     return SchedulerConfig(
         name=NAME, parameters=parameters, description="the kernel's own fair scheduler with its knobs"
     )

@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median, stdev
+from time import time
 from typing import Any
 
 import numpy as np
 
-from schedtuna.backend.base import Backend, Validity
-from schedtuna.errors import StudyError
+from schedtuna.backend.base import Backend, Trial, Validity
+from schedtuna.errors import StudyError, UnavailableError
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.space import ParameterValue
 from schedtuna.tune.objective import Objective
@@ -101,10 +102,27 @@ class Trials:
         if record is None:
             stream = [self.plan.seed, index, *phase.encode()]
             seed = int(np.random.SeedSequence(stream).generate_state(1)[0])
-            trial = self.backend.run(self._workload, self.plan.scheduler.with_values(values), seed=seed)
-            record = TrialRecord(phase=phase, index=index, trial=trial)
+            record = TrialRecord(phase=phase, index=index, trial=self._measure(values, seed))
             self.log.append(record)
         return record
+
+    def _measure(self, values: Values, seed: int) -> Trial:
+        scheduler = self.plan.scheduler.with_values(values)
+        try:
+            return self.backend.run(self._workload, scheduler, seed=seed)
+        except UnavailableError as error:
+            if not values:
+                raise
+            # Each knob can be turned by itself, or it would not be searched; these can't together.
+            return Trial(
+                scheduler=scheduler.name,
+                values=scheduler.values,
+                seed=seed,
+                validity=Validity.FAILED,
+                reason=str(error),
+                started_at=time(),
+                exit_code=None,
+            )
 
 
 def cost_of(record: TrialRecord, objective: Objective) -> float | None:

@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from schedtuna.errors import UnavailableError, UsageError
@@ -68,3 +69,15 @@ def test_names_are_distinct_and_described():
         assert knob.description
         assert knob.scopes
         assert knob.offered_in <= knob.scopes
+
+
+def test_autogroup_nice_is_searched_only_where_there_are_autogroups():
+    scheduler = fair(include=["all"])
+    if not {"autogroup", "autogroup_nice"} <= scheduler.parameters.keys():
+        pytest.skip("autogroups can't be changed here")
+    settled = scheduler.space.validate_assignment({"autogroup": True, "autogroup_nice": 5})
+    assert settled["autogroup_nice"] == 5
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        drawn = scheduler.space.sample(rng)
+        assert drawn["autogroup"] or drawn["autogroup_nice"] == scheduler.space.default()["autogroup_nice"]

@@ -3,7 +3,7 @@ import json
 import pytest
 from tests.unit.tune.surface import SCHEDULER, SurfaceBackend, no_gain, smooth_gain
 
-from schedtuna.errors import StudyError, UsageError
+from schedtuna.errors import StudyError, UnavailableError, UsageError
 from schedtuna.experiment.triallog import TrialLog
 from schedtuna.tune.plan import PLAN_NAME, StudyPlan
 from schedtuna.tune.samplers.base import Observation
@@ -161,3 +161,17 @@ def test_hopeless_runs_are_cut_short_in_the_search_only(tmp_path):
     first, searched = backend.timeouts_s[0], backend.timeouts_s[5]
     assert (first, searched, backend.timeouts_s[-1]) == (300, 8, 300)
     assert result.plan.workload.timeout_s == 300
+
+
+def test_settings_that_exclude_each_other_are_learned_from(tmp_path):
+    class Refuses(SurfaceBackend):
+        def run(self, workload, scheduler, *, seed):
+            if scheduler.values.get("policy") == "idle":
+                raise UnavailableError("slice_us can't be changed under policy idle")
+            return super().run(workload, scheduler, seed=seed)
+
+    result = run(tmp_path, Refuses(smooth_gain), budget=60)
+    refused = [record for record in result.searches[0].records if record.trial.validity == "failed"]
+    assert refused
+    assert all("policy idle" in record.trial.reason for record in refused)
+    assert result.candidate.get("policy") != "idle"

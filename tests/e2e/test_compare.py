@@ -201,6 +201,20 @@ def test_a_folder_in_use_and_a_folder_of_another_command_are_refused(tmp_path):
     assert "another workload" in other.stderr
 
 
+def test_a_rebuilt_program_is_another_one(tmp_path, command):
+    program = tmp_path / "bench"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    arguments = ["compare", "default", "fair:nice=3", "--budget", "12"]
+    assert command(*arguments, "--", "./bench").returncode == 0
+    (folder,) = results(tmp_path)
+    again = ["--resume", str(folder), "--", "./bench"]
+    assert command(*arguments, *again).returncode == 0
+    program.write_text("#!/bin/sh\ntrue\n")
+    done = command(*arguments, *again)
+    assert (done.returncode, "another program" in done.stderr) == (1, True)
+
+
 def test_logs_that_can_not_be_continued(tmp_path, command):
     arguments = ["compare", "default", "fair:nice=3", "--budget", "12", "--", "true"]
     assert command(*arguments).returncode == 0
@@ -236,6 +250,7 @@ def test_logs_that_can_not_be_continued(tmp_path, command):
         (["default", "missing.yaml", "--", "true"], 2, "No such file"),
         (["default", "fair:nice=3", "--budget", "0", "--", "true"], 2, "expected at least 12"),
         (["default", "fair:nice=3", "--time", "0", "--", "true"], 2, "more than 0 seconds"),
+        (["default", "fair:nice=3", "--timeout", "9" * 400 + "h", "--", "true"], 2, "less than a year"),
         (["default", "fair:nice=3", "--time", "soon", "--", "true"], 2, "no duration"),
         (["default", "fair:nice=3", "--time", "1s", "--", "sleep", "0.5"], 2, "can't carry a comparison"),
         (["default", "fair:nice=3", "--delta", "0", "--", "true"], 2, "between 0 and 1"),

@@ -7,9 +7,7 @@ declared here, once.
 from __future__ import annotations
 
 import re
-import secrets
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,6 +110,7 @@ ParserOption = Annotated[
 ]
 
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_S = 365 * 86400.0
 _DURATION = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ms|s|m|h|d)?")
 
 
@@ -124,7 +123,10 @@ def parse_duration(text: str) -> float:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UsageError(f"{text!r} is no duration", hint="write seconds, or 500ms, 90s, 5m, 1.5h, 1m30s")
-    return sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
+    seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
+    if seconds > _LONGEST_S:
+        raise UsageError(f"{text}: expected less than a year")
+    return seconds
 
 
 def parse_positive_duration(text: str, *, option: str) -> float:
@@ -137,19 +139,6 @@ def parse_positive_duration(text: str, *, option: str) -> float:
     if seconds <= 0:
         raise UsageError(f"{option} {text}: expected more than 0 seconds")
     return seconds
-
-
-def choose_seed(seed: int | None) -> int:
-    """Return the seed that was asked for, or a fresh one short enough to type."""
-    return secrets.randbelow(10**6) if seed is None else seed
-
-
-def new_results_folder(results: Path, *names: str) -> Path:
-    """Return a path for a results folder that is not there yet: ``results/a_b_20250131-235959``."""
-    stem = "_".join([re.sub(r"[^A-Za-z0-9.-]+", "-", name) for name in names])
-    base = results / f"{stem}_{time.strftime('%Y%m%d-%H%M%S')}"
-    taken = [base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000))]
-    return next(path for path in taken if not path.exists())
 
 
 @contextmanager
@@ -212,10 +201,6 @@ def make_target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Ta
     if len(implied) == 2 or (scope is not None and implied not in ([], [scope])):
         raise UsageError("--scope, --pid and --cgroup contradict each other", hint="give one of them")
     chosen = scope or (implied[0] if implied else Scope.TREE)
-    if pid is not None and not Path(f"/proc/{pid}").exists():
-        raise UsageError(f"there is no process {pid}")
-    if cgroup is not None and not cgroup.is_dir():
-        raise UsageError(f"there is no control group {cgroup}", hint="name its directory in /sys/fs/cgroup")
     return Target(chosen, pid=pid, cgroup=cgroup)
 
 

@@ -36,11 +36,12 @@ from schedtuna.cli.common import (
     make_target,
     make_workload,
     parse_positive_duration,
+    termination_interrupts,
 )
 from schedtuna.cli.output import print_json
 
 if TYPE_CHECKING:
-    from schedtuna.cli.campaign import Campaign
+    from schedtuna.experiment.campaign import Campaign
     from schedtuna.experiment.compare import CompareProgress, Comparison
     from schedtuna.workload.spec import Workload
 
@@ -93,8 +94,8 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     Verdicts: improved, no_evidence (a gain of --delta is excluded), worse, too_noisy. At most 81 runs
     unless --budget or --time says otherwise; fewer where the answer is clear.
     """
-    from schedtuna.cli.campaign import open_campaign
     from schedtuna.errors import UsageError
+    from schedtuna.experiment.campaign import open_campaign
     from schedtuna.experiment.compare import blocks_within
     from schedtuna.experiment.compare import compare as run_comparison
     from schedtuna.workload.metrics import default_metric, format_metric, parse_metric, parse_requirement
@@ -110,25 +111,28 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     sides = [find_scheduler(text, target) for text in (a, b)]
     metrics = [parse_metric(text, workload) for text in listed(metric)] or [default_metric(workload)]
     requirements = [parse_requirement(text) for text in listed(require)]
-    with open_campaign(
-        "compare",
-        workload,
-        target,
-        sides,
-        metrics,
-        required=[rule.metric for rule in requirements],
-        seed=seed,
-        results=results,
-        resume=resume,
-        identity={
-            "A": sides[0].label(),
-            "B": sides[1].label(),
-            "metrics": " ".join(map(format_metric, metrics)),
-            "requirements": " ".join(listed(require)),
-            "budget": f"{budget} runs, {time or 'no time limit'}",
-            "delta": str(delta),
-        },
-    ) as campaign:
+    with (
+        termination_interrupts(),
+        open_campaign(
+            "compare",
+            workload,
+            target,
+            sides,
+            metrics,
+            required=[rule.metric for rule in requirements],
+            seed=seed,
+            results=results,
+            resume=resume,
+            identity={
+                "A": sides[0].label(),
+                "B": sides[1].label(),
+                "metrics": " ".join(map(format_metric, metrics)),
+                "requirements": " ".join(listed(require)),
+                "budget": f"{budget} runs, {time or 'no time limit'}",
+                "delta": str(delta),
+            },
+        ) as campaign,
+    ):
         with CampaignProgress(campaign) as progress:
             try:
                 comparison = run_comparison(
@@ -211,7 +215,7 @@ def _fails(comparison: Comparison, fail_on: FailOn | None) -> bool:
 
 def _write(campaign: Campaign, workload: Workload, comparison: Comparison) -> None:
     """Write comparison.json and report.html into the results folder."""
-    from schedtuna.cli.campaign import replace_text
+    from schedtuna.experiment.campaign import replace_text
     from schedtuna.report import comparison as parts
     from schedtuna.report.page import Page, write
 

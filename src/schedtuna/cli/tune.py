@@ -32,12 +32,13 @@ from schedtuna.cli.common import (
     make_target,
     make_workload,
     parse_positive_duration,
+    termination_interrupts,
 )
 from schedtuna.cli.compare import CampaignProgress
 from schedtuna.cli.output import print_json
 
 if TYPE_CHECKING:
-    from schedtuna.cli.campaign import Campaign
+    from schedtuna.experiment.campaign import Campaign
     from schedtuna.experiment.compare import CompareProgress
     from schedtuna.knobs.base import Target
     from schedtuna.tune.plan import StudyPlan
@@ -168,17 +169,18 @@ def _requirements(texts: list[str]) -> Any:
 
 
 def _seed(seed: int | None, resume: Path | None) -> int:
-    from schedtuna.cli.common import choose_seed
+    from schedtuna.experiment.campaign import choose_seed
     from schedtuna.tune.plan import StudyPlan
 
     return StudyPlan.read(resume).seed if seed is None and resume is not None else choose_seed(seed)
 
 
 def _run(plan: StudyPlan, target: Target, *, results: Path, resume: Path | None) -> StudyResult:
-    from schedtuna.cli.campaign import open_campaign
+    from schedtuna.experiment.campaign import open_campaign
     from schedtuna.tune.study import Study
 
     with (
+        termination_interrupts(),
         open_campaign(
             "tune",
             plan.workload,

@@ -30,12 +30,13 @@ from schedtuna.cli.common import (
     make_target,
     make_workload,
     parse_positive_duration,
+    termination_interrupts,
 )
 from schedtuna.cli.output import print_json
 
 if TYPE_CHECKING:
     from schedtuna.backend.base import Trial
-    from schedtuna.cli.campaign import Campaign
+    from schedtuna.experiment.campaign import Campaign
     from schedtuna.experiment.runtable import Sample
     from schedtuna.scheduler.spec import SchedulerConfig
     from schedtuna.workload.spec import Workload
@@ -94,7 +95,7 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
 
     The results folder gets runs.csv (one row per run, for another machine's --against) and summary.csv.
     """
-    from schedtuna.cli.campaign import open_campaign
+    from schedtuna.experiment.campaign import open_campaign
     from schedtuna.experiment.runtable import Sample, read_sample
     from schedtuna.workload.metrics import format_metric, parse_metric
 
@@ -106,17 +107,20 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     chosen = find_scheduler(scheduler, target)
     read = [parse_metric(text, workload) for text in listed(metric)]
     there = None if against is None else read_sample(against)
-    with open_campaign(
-        "variability",
-        workload,
-        target,
-        [chosen],
-        read,
-        seed=seed,
-        results=results,
-        resume=resume,
-        identity={"scheduler": chosen.label(), "metrics": " ".join(map(format_metric, read))},
-    ) as campaign:
+    with (
+        termination_interrupts(),
+        open_campaign(
+            "variability",
+            workload,
+            target,
+            [chosen],
+            read,
+            seed=seed,
+            results=results,
+            resume=resume,
+            identity={"scheduler": chosen.label(), "metrics": " ".join(map(format_metric, read))},
+        ) as campaign,
+    ):
         trials, interrupted = _run(campaign, workload, chosen, runs, time_limit_s)
         nr_cpus = len(campaign.manifest.machine.topology.online)
         here = Sample.of(trials, host=platform.node(), nr_cpus=nr_cpus)

@@ -1,17 +1,19 @@
-"""What every command that makes trials needs: a folder with a log, a manifest, and this machine."""
+"""What everything that makes trials needs: a folder with a log, a manifest, and this machine."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.backend.host import HostBackend
-from schedtuna.cli.common import choose_seed, new_results_folder, termination_interrupts
 from schedtuna.errors import StudyError
 from schedtuna.experiment.triallog import TrialLog, read_trials
 from schedtuna.knobs.base import Target
@@ -85,19 +87,20 @@ def open_campaign(
         seed: As asked; None for a fresh one, or the resumed folder's.
         results: Where folders are created.
         resume: A folder to continue.
+        identity: What else the trials depend on; the kind, the workload and
+            its program, the target, the seed and the machine are added.
         names: What the folder's name is made of; default: the kind and the command.
-        identity: What else the trials depend on; kind, workload, target, seed and machine are added.
 
     Raises:
         WorkloadError: The command can't be run.
         StudyError: The folder can't be used.
     """
-    check(workload)
+    program = os.path.realpath(check(workload))
     seed = choose_seed(_resumed_seed(resume) if seed is None and resume is not None else seed)
     name = workload.name or Path(workload.argv[0].split()[0] if workload.shell else workload.argv[0]).name
     folder = resume or new_results_folder(results, *(names or (kind, name)))
     manifest = build_manifest(
-        workload.argv,
+        ["/bin/sh", "-c", " ".join(workload.argv)] if workload.shell else workload.argv,
         seed,
         folder=workload.folder,
         search_path=workload.environment.get("PATH", os.environ.get("PATH")),
@@ -106,17 +109,31 @@ def open_campaign(
         "experiment": kind,
         **identity,
         "workload": workload.model_dump_json(exclude_defaults=True),
+        "program": f"{program} {manifest.binary_hashes.get(program, '')[:16]}",
         "target": f"{target.scope} {target.pid or target.cgroup or ''}".rstrip(),
         "seed": str(seed),
         **{f"machine.{key}": json.dumps(value) for key, value in machine_identity().items()},
     }
     backend = HostBackend(target, metrics=read, required=required, manifest_hash=manifest.stable_hash())
-    with ExitStack() as cleanup, termination_interrupts(), backend, TrialLog(folder, whole) as log:
+    with ExitStack() as cleanup, backend, TrialLog(folder, whole) as log:
         if not (folder / FILE_NAME).exists():
             replace_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
         cleanup.callback(_forget_if_empty, log, fresh=resume is None)
         warnings = (*log.warnings, *backend.warnings, *_fighting(), *_knob_hints(schedulers, target))
         yield Campaign(folder, log, backend, manifest, seed, warnings)
+
+
+def choose_seed(seed: int | None) -> int:
+    """Return the seed that was asked for, or a fresh one short enough to type."""
+    return secrets.randbelow(10**6) if seed is None else seed
+
+
+def new_results_folder(results: Path, *names: str) -> Path:
+    """Return a path for a results folder that is not there yet: ``results/a_b_20250131-235959``."""
+    stem = "_".join([re.sub(r"[^A-Za-z0-9.-]+", "-", name) for name in names])
+    base = results / f"{stem}_{time.strftime('%Y%m%d-%H%M%S')}"
+    taken = [base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000))]
+    return next(path for path in taken if not path.exists())
 
 
 def _forget_if_empty(log: TrialLog, *, fresh: bool) -> None:

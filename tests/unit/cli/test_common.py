@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from schedtuna.cli.common import make_target, parse_duration
+from schedtuna.errors import UsageError
+from schedtuna.knobs.base import Scope
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("500ms", 0.5),
+        ("5m", 300),
+        ("1.5h", 5400),
+        ("1m30s", 90),
+        (".5", 0.5),
+        ("0", 0),
+    ],
+)
+def test_durations(text, seconds):
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "m", "-5", "5 m", "5min", "1e3", "nan", "inf", "5m!", "10000d"])
+def test_what_is_no_duration(text):
+    with pytest.raises(UsageError):
+        parse_duration(text)
+
+
+def test_a_pid_or_a_cgroup_implies_its_scope(tmp_path):
+    assert make_target(None, None, None).scope is Scope.TREE
+    assert make_target(None, 1, None).scope is Scope.PID
+    (tmp_path / "cgroup.procs").write_text("")
+    assert make_target(None, None, tmp_path).scope is Scope.CGROUP
+    assert make_target(Scope.MACHINE, None, None).scope is Scope.MACHINE
+
+
+@pytest.mark.parametrize(
+    ("scope", "pid", "cgroup"),
+    [
+        (Scope.TREE, 1, None),
+        (None, 1, Path("/")),
+        (Scope.MACHINE, None, Path("/")),
+        (None, None, Path("/nope")),
+    ],
+)
+def test_scopes_that_contradict_themselves(scope, pid, cgroup):
+    with pytest.raises(UsageError):
+        make_target(scope, pid, cgroup)

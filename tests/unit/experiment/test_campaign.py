@@ -1,0 +1,69 @@
+import pytest
+
+from schedtuna.errors import StudyError, WorkloadError
+from schedtuna.experiment.campaign import choose_seed, new_results_folder, open_campaign
+from schedtuna.experiment.triallog import TrialRecord, read_trials
+from schedtuna.knobs.base import Target
+from schedtuna.scheduler.fair import fair
+from schedtuna.workload.spec import Direction, MetricSpec, Workload
+
+WALL = MetricSpec(name="wall_time_s", direction=Direction.MIN)
+TRUE = Workload(argv=("true",))
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCHEDTUNA_STATE_DIR", str(tmp_path / "state"))
+
+
+def campaign(tmp_path, workload=TRUE, **changes):
+    options = {"seed": 4, "results": tmp_path / "results", "resume": None, "identity": {"x": "1"}}
+    return open_campaign("test", workload, Target(), [], [WALL], **options | changes)
+
+
+def run_once(opened):
+    trial = opened.backend.run(TRUE, fair(), seed=1)
+    opened.log.append(TrialRecord(phase="p", index=len(opened.log.records()), trial=trial))
+
+
+def test_a_folder_is_never_taken_twice(tmp_path):
+    first = new_results_folder(tmp_path, "compare", "a/b c;rm")
+    first.mkdir()
+    assert first.name.startswith("compare_a-b-c-rm_")
+    assert new_results_folder(tmp_path, "compare", "a/b c;rm") != first
+
+
+def test_a_seed_that_was_asked_for_is_kept():
+    assert choose_seed(0) == 0
+    assert choose_seed(None) != choose_seed(None) or choose_seed(None) != choose_seed(None)
+
+
+def test_a_folder_without_trials_is_removed(tmp_path):
+    with campaign(tmp_path) as opened:
+        assert opened.folder.is_dir()
+    assert not opened.folder.exists()
+
+
+def test_a_folder_with_trials_stays_and_resumes_with_its_seed(tmp_path):
+    with campaign(tmp_path) as opened:
+        run_once(opened)
+    with campaign(tmp_path, resume=opened.folder, seed=None) as again:
+        assert again.seed == 4
+        run_once(again)
+    identity, records = read_trials(opened.folder)
+    assert len(records) == 2
+    assert identity["experiment"] == "test"
+    assert records[0].trial.manifest_hash == opened.manifest.stable_hash()
+
+
+def test_a_resume_as_something_else_is_refused(tmp_path):
+    with campaign(tmp_path) as opened:
+        run_once(opened)
+    with pytest.raises(StudyError, match="x"), campaign(tmp_path, resume=opened.folder, identity={"x": "2"}):
+        pass
+
+
+def test_a_command_that_is_not_there_leaves_no_folder(tmp_path):
+    with pytest.raises(WorkloadError), campaign(tmp_path, Workload(argv=("no-such-command-xyz",))):
+        pass
+    assert not (tmp_path / "results").exists()

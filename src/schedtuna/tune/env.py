@@ -61,11 +61,11 @@ class TuneEnv(gymnasium.Env[np.ndarray, Any]):
         self.space = space
         self.run = run
         self.encoding = encoding
-        self.rewards = RewardScale(reward_scaling)
+        self.reward_scaling = reward_scaling
         self.arms: list[dict[str, ParameterValue]] = []
         self._context = context or dict
         self._names = sorted(self._context())
-        self._scale = ContextScale(max(len(self._names), 1))
+        self._forget()
         self.observation_space = spaces.Box(-CLIP, CLIP, (max(len(self._names), 1),), np.float32)
         if encoding == "discrete":
             self.arms = space.candidates(nr_arms, np.random.default_rng(seed))
@@ -76,8 +76,10 @@ class TuneEnv(gymnasium.Env[np.ndarray, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode and return what is known before its run."""
+        """Start an episode and return what is known before its run; a seed forgets what was seen."""
         super().reset(seed=seed, options=options)
+        if seed is not None:
+            self._forget()
         return self.observe(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -86,6 +88,10 @@ class TuneEnv(gymnasium.Env[np.ndarray, Any]):
         cost = self.run(values)
         info = {"values": values, "cost": cost, "failed": cost is None}
         return self.observe(), self.rewards.reward(cost), True, False, info
+
+    def _forget(self) -> None:
+        self.rewards = RewardScale(self.reward_scaling)
+        self._scale = ContextScale(max(len(self._names), 1))
 
     def observe(self) -> np.ndarray:
         """What is known before a run, scaled by what was seen; one zero without a context."""

@@ -168,7 +168,7 @@ def search(
     plan = trials.plan
     space = plan.scheduler.space
     rng = np.random.default_rng([plan.seed, 2, *sampler_name.encode()])
-    sampler = make_sampler(sampler_name, space, budget=runs, rng=rng, **options)
+    sampler = make_sampler(sampler_name, space, budget=len(baseline) + runs, rng=rng, **options)
 
     def tell(record: TrialRecord) -> float | None:
         cost = cost_of(record, objective)

@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -191,3 +192,11 @@ def test_a_copy_with_other_specs_forgets_the_old_ones(space):
     copied = space.model_copy(update={"specs": (one,), "constraints": ()})
     assert copied.default() == {"pinned": False}
     assert "queues" not in copied
+
+
+def test_the_space_in_the_documentation_can_be_loaded():
+    text = (Path(__file__).parents[3] / "docs/tuning.md").read_text()
+    block = text.split("```yaml\n")[1].split("```")[0]
+    documented = load_space(block, "yaml")
+    assert len(documented) == 6
+    assert len(documented.constraints) == 2

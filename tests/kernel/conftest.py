@@ -3,6 +3,10 @@ import os
 import pytest
 from tests.kernel.knob_target import Program
 
+from schedtuna.errors import UnavailableError
+from schedtuna.kernel.libbpf import libbpf
+from schedtuna.kernel.objects import VMLINUX_BTF
+from schedtuna.kernel.privilege import require_bpf
 from schedtuna.knobs.journal import Journal
 
 
@@ -22,3 +26,15 @@ def program():
 def root():
     if os.geteuid() != 0:
         pytest.skip("needs root")
+
+
+@pytest.fixture
+def bpf():
+    """Skips where BPF programs can't be loaded."""
+    try:
+        require_bpf()
+        libbpf()
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    if not VMLINUX_BTF.exists():
+        pytest.skip("the kernel has no BTF")

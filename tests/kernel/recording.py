@@ -1,0 +1,91 @@
+"""What the recorder's tests share: a sink that keeps everything, and loads that do known things."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE
+
+
+class Memory:
+    """A sink that keeps everything."""
+
+    def __init__(self):
+        self._events, self._rows = [], []
+
+    def write_events(self, events):
+        self._events.append(events.copy())
+
+    def write_tasks(self, rows):
+        self._rows.append(rows)
+
+    @property
+    def events(self):
+        events = np.concatenate([np.empty(0, EVENT_DTYPE), *self._events])
+        return events[np.argsort(events["timestamp_ns"], kind="stable")]
+
+    @property
+    def rows(self):
+        return np.concatenate([np.empty(0, TASK_DTYPE), *self._rows])
+
+
+class Puppet:
+    """A Python process that runs one line of code for each line it is sent, and answers each."""
+
+    SCRIPT = "import sys, os, time, threading\nfor line in sys.stdin:\n  exec(line)\n  print(flush=True)"
+
+    def __init__(self, *wrapper):
+        self.process = subprocess.Popen(
+            [*wrapper, sys.executable, "-c", self.SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.do("pass")
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def do(self, code):
+        self.process.stdin.write(code.encode() + b"\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == b"\n"
+
+    def switches(self):
+        """Voluntary and involuntary context switches, as the kernel counts them, once it sleeps."""
+        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.005)
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        values = dict(line.split(":\t") for line in lines if "ctxt_switches" in line)
+        return int(values["voluntary_ctxt_switches"]), int(values["nonvoluntary_ctxt_switches"])
+
+    def schedstat(self):
+        """CPU time and run delay in nanoseconds, as the kernel counts them."""
+        run_ns, delay_ns, _ = map(int, Path(f"/proc/{self.pid}/schedstat").read_text().split())
+        return run_ns, delay_ns
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def cgroup_folder():
+    """A new cgroup of the cpu controller; None where this process may make none."""
+    for root in (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")):
+        if (root / "cgroup.procs").exists():
+            folder = root / f"schedtuna-test-{os.getpid()}"
+            try:
+                folder.mkdir()
+            except OSError:
+                return None
+            return folder
+    return None

@@ -1,0 +1,220 @@
+"""Do counted statistics agree with what the kernel counts itself?"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.kernel.recording import Puppet, cgroup_folder
+
+from schedtuna.record.aggregate import Aggregator
+from schedtuna.record.filters import TaskFilter
+from schedtuna.record.groups import fold
+from schedtuna.record.layout import TIME_SLICES, Blocked, Delay, Migration
+from schedtuna.record.tree import descendants, record_tree
+
+pytestmark = pytest.mark.usefixtures("bpf")
+
+BUSY = "end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+MS = 10**6
+
+
+@pytest.fixture
+def cgroup():
+    folder = cgroup_folder()
+    if folder is None:
+        pytest.skip("may not make a cgroup")
+    yield folder
+    for pid in (folder / "cgroup.procs").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+    while (folder / "cgroup.procs").read_text():
+        time.sleep(0.01)
+    folder.rmdir()
+
+
+@pytest.fixture
+def puppet():
+    with Puppet() as started:
+        yield started
+
+
+def one(tasks, tid):
+    [task] = tasks[tasks["tid"] == tid]
+    return task
+
+
+def test_cpu_time_and_run_delay_agree_with_schedstat(puppet):
+    cpu = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(puppet.pid, [cpu])
+    hog = subprocess.Popen(["taskset", "-c", str(cpu), sys.executable, "-c", "while True: pass"])
+    try:
+        with Aggregator(TaskFilter(tgid=puppet.pid)) as aggregator:
+            puppet.do("pass")
+            aggregator.window()
+            before = puppet.schedstat()
+            puppet.do(f"exec({BUSY!r})")
+            task = one(aggregator.window().tasks, puppet.pid)
+            run_ns, delay_ns = np.subtract(puppet.schedstat(), before)
+    finally:
+        hog.kill()
+        hog.wait()
+    # The kernel leaves out what interrupts and the hypervisor took, where it knows that.
+    assert int(task["run_ns"]) == pytest.approx(int(run_ns), rel=0.03, abs=MS)
+    assert int(task["delay_ns"].sum()) == pytest.approx(int(delay_ns), rel=0.01, abs=MS)
+    assert task["nr_delays"][Delay.PREEMPT] > 0
+
+
+def test_counts_agree_with_one_another_and_with_the_kernel(puppet):
+    with Aggregator(TaskFilter(tgid=puppet.pid)) as aggregator:
+        puppet.do("pass")
+        time.sleep(0.01)
+        aggregator.window()
+        before = puppet.switches()
+        for _ in range(23):
+            puppet.do("pass")
+            time.sleep(0.002)
+        task = one(aggregator.window().tasks, puppet.pid)
+        voluntary, involuntary = np.subtract(puppet.switches(), before)
+    assert (task["nr_voluntary"], task["nr_involuntary"]) == (voluntary, involuntary)
+    assert task["nr_delays"][Delay.WAKEUP] == task["nr_blocked"].sum() == 23
+    assert task["nr_runs"] == task["histograms"][TIME_SLICES].sum() == voluntary + involuntary
+    for delay in (Delay.WAKEUP, Delay.PREEMPT, Delay.FIRST_RUN):
+        assert task["histograms"][delay].sum() == task["nr_delays"][delay]
+
+
+def test_short_lives_are_not_lost():
+    with Aggregator(TaskFilter(tree=(os.getpid(),))) as aggregator:
+        started = time.monotonic_ns()
+        for _ in range(50):
+            subprocess.run(["sleep", "0"], check=True)
+        elapsed = time.monotonic_ns() - started
+        time.sleep(0.01)
+        snapshot = aggregator.snapshot()
+    [sleeps] = fold(snapshot.tasks[snapshot.tasks["comm"] == b"sleep"], ["comm"])
+    assert sleeps["nr_tasks"] == sleeps["nr_exited"] == sleeps["nr_born"] == sleeps["nr_turnarounds"] == 50
+    assert sleeps["nr_delays"][Delay.FIRST_RUN] == 50
+    assert 0 < sleeps["turnaround_ns"] <= elapsed
+    assert sleeps["run_ns"] + sleeps["delay_ns"].sum() + sleeps["blocked_ns"].sum() <= sleeps["turnaround_ns"]
+    assert snapshot.nr_exits_lost == 0
+
+
+def test_old_exits_are_folded_and_still_add_up(monkeypatch):
+    monkeypatch.setattr("schedtuna.record.aggregate.MAX_EXITED", 5)
+    with Aggregator(TaskFilter(tree=(os.getpid(),))) as aggregator:
+        for _ in range(23):
+            subprocess.run(["true"], check=True)
+            aggregator.drain()
+        time.sleep(0.01)
+        tasks = aggregator.snapshot().tasks
+    assert len(tasks) < 15
+    assert fold(tasks, ["comm"])["nr_exited"].sum() == 23
+
+
+def test_sleep_and_turnaround_last_as_long_as_they_do():
+    with Aggregator(TaskFilter(tree=(os.getpid(),))) as aggregator:
+        process = subprocess.Popen(["sleep", "0.3"])
+        process.wait()
+        time.sleep(0.01)
+        task = one(aggregator.snapshot().tasks, process.pid)
+    assert task["blocked_ns"][Blocked.SLEEP] >= 300 * MS
+    assert task["turnaround_ns"] >= 300 * MS
+    parts_ns = task["run_ns"] + task["delay_ns"].sum() + task["blocked_ns"].sum()
+    assert int(task["turnaround_ns"]) == pytest.approx(int(parts_ns), rel=0.02)
+
+
+def test_moves_within_a_cache_are_counted(puppet):
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        pytest.skip("needs two CPUs")
+    with Aggregator(TaskFilter(tgid=puppet.pid)) as aggregator:
+        os.sched_setaffinity(puppet.pid, cpus[:1])
+        puppet.do("pass")
+        aggregator.window()
+        for turn in range(1, 7):
+            os.sched_setaffinity(puppet.pid, [cpus[turn % 2]])
+            puppet.do("pass")
+        task = one(aggregator.window().tasks, puppet.pid)
+    assert task["nr_migrations"].sum() == 6
+    siblings = Path(f"/sys/devices/system/cpu/cpu{cpus[0]}/cache")
+    caches = [index / "shared_cpu_list" for index in siblings.glob("index*")]
+    if any(cache.read_text().strip() == f"{cpus[0]}-{cpus[1]}" for cache in caches):
+        assert task["nr_migrations"][Migration.SAME_LLC] == 6
+
+
+def test_time_held_back_by_a_quota_is_told_apart(cgroup):
+    """The oracle is the group's own account of it."""
+    if (cgroup / "cpu.cfs_quota_us").exists():
+        (cgroup / "cpu.cfs_period_us").write_text("20000")
+        (cgroup / "cpu.cfs_quota_us").write_text("5000")
+    elif (cgroup / "cpu.max").exists():
+        (cgroup / "cpu.max").write_text("5000 20000")
+    else:
+        pytest.skip("no quota here")
+    hog = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        (cgroup / "cgroup.procs").write_text(str(hog.pid))
+        with Aggregator(TaskFilter(cgroup=str(cgroup))) as aggregator:
+            time.sleep(0.1)
+            aggregator.window()
+            before = throttled(cgroup)
+            time.sleep(1)
+            task = one(aggregator.window().tasks, hog.pid)
+            nr_throttled, throttled_ns = np.subtract(throttled(cgroup), before)
+    finally:
+        hog.kill()
+        hog.wait()
+    assert nr_throttled > 2
+    # A group can be throttled while its task waits for another one, which is not told apart; and
+    # after the group may go on, the task may have to wait for others.
+    assert 0.7 * nr_throttled <= task["nr_delays"][Delay.THROTTLED] <= nr_throttled + 2
+    assert task["delay_ns"][Delay.THROTTLED] >= 0.7 * throttled_ns
+    assert task["cgroup_id"] == cgroup.stat().st_ino
+
+
+def throttled(cgroup):
+    """How often and how long, as the kernel counts it."""
+    values = {k: int(v) for k, v in map(str.split, (cgroup / "cpu.stat").read_text().splitlines())}
+    time_ns = values["throttled_time"] if "throttled_time" in values else 1000 * values["throttled_usec"]
+    return values["nr_throttled"], time_ns
+
+
+def test_a_cgroup_filter_takes_in_what_is_below(cgroup):
+    inner = cgroup / "inner"
+    inner.mkdir()
+    try:
+        with Puppet() as inside, Puppet() as outside:
+            (inner / "cgroup.procs").write_text(str(inside.pid))
+            with Aggregator(TaskFilter(cgroup=str(cgroup))) as aggregator:
+                inside.do("pass")
+                outside.do("pass")
+                tids = aggregator.snapshot().tasks["tid"].tolist()
+        assert tids == [inside.pid]
+    finally:
+        inner.rmdir()
+
+
+def test_a_tree_is_followed_through_forks_and_nothing_else_is(puppet):
+    with Puppet() as other, record_tree(puppet.pid) as recorder:
+        for _ in range(3):
+            puppet.do("os.spawnlp(os.P_WAIT, 'sh', 'sh', '-c', 'true; true & wait')")
+            other.do("os.spawnlp(os.P_WAIT, 'true', 'true')")
+        time.sleep(0.01)
+        during = recorder.metrics()
+    metrics = recorder.metrics()
+    assert metrics["sched.turnaround_mean_us"] > 0
+    assert metrics["sched.wakeups"] >= during["sched.wakeups"] >= 3
+    assert metrics["sched.cpu_time_total_us"] > 0
+    assert recorder.nr_lost == 0
+
+
+def test_living_descendants_are_found(puppet):
+    puppet.do("child = os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '600')")
+    found = descendants(puppet.pid)
+    assert found[0] == puppet.pid
+    assert len(found) == 2
+    puppet.do("os.kill(child, 9); os.wait()")
+    assert descendants(puppet.pid) == [puppet.pid]

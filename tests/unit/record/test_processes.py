@@ -1,0 +1,99 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from schedtuna.record.processes import ProcessSampler, read_process, role
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def stat_line(comm="x", pid=10, state="S", cpu=0, start=5, nice=0, policy=0, flags=0):
+    fields = [0] * 53
+    fields[3], fields[8], fields[13], fields[18], fields[19] = 1, flags, cpu, nice, 1
+    fields[17], fields[21], fields[23], fields[40] = 20 + nice, start, 3, policy
+    return f"{pid} ({comm}) {state} " + " ".join(map(str, fields[3:]))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(pid=10, cgroup="0::/a\n", **values):
+        folder = tmp_path / str(pid)
+        folder.mkdir(exist_ok=True)
+        (folder / "stat").write_text(stat_line(pid=pid, **values))
+        (folder / "cgroup").write_text(cgroup)
+        return folder
+
+    return write
+
+
+def test_rates_cover_the_time_between_samples(write, tmp_path):
+    write(cpu=100)
+    sampler = ProcessSampler(proc=tmp_path)
+    write(cpu=150)
+    [row] = sampler.sample()[1]
+    assert row["cpu_percent"] > 0
+    assert (row["pid"], row["comm"], row["cgroup"], row["memory_bytes"]) == (10, "x", "/a", 3 * 4096)
+    assert row["read_bytes_per_s"] is None  # not for us to see
+
+
+def test_a_pid_that_is_used_again_is_another_process(write, tmp_path):
+    write(cpu=100, start=5)
+    sampler = ProcessSampler(proc=tmp_path)
+    write(cpu=150, start=6)
+    assert sampler.sample()[1][0]["cpu_percent"] is None
+
+
+@pytest.mark.parametrize("comm", ["a) R 1 (b", "", "new\nline", ") R 9 9", "\x1b[2J"])
+def test_hostile_names_do_not_shift_the_fields(write, comm):
+    reading = read_process(write(comm=comm, nice=7, cpu=3))
+    assert (reading.facts["comm"], reading.facts["nice"], reading.facts["state"]) == (comm, 7, "S")
+    assert reading.cpu_ticks == 3
+
+
+def test_what_is_gone_or_no_process_is_left_out(tmp_path):
+    assert read_process(tmp_path / "12") is None
+    (tmp_path / "13").mkdir()
+    (tmp_path / "13/stat").write_text("garbage")
+    (tmp_path / "13/cgroup").write_text("")
+    assert read_process(tmp_path / "13") is None
+
+
+def test_the_cpu_controllers_hierarchy_is_preferred(write):
+    reading = read_process(write(cgroup="4:cpu,cpuacct:/fast\n3:memory:/m\n0::/unified\n"))
+    assert reading.facts["cgroup"] == "/fast"
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"kernel": True}, "kernel"),
+        ({"policy": "FIFO"}, "realtime"),
+        ({"nice": 5}, "background"),
+        ({"policy": "BATCH"}, "background"),
+        ({"tty": 1024}, "interactive"),
+        ({"cgroup": "/user.slice/user-1000.slice"}, "interactive"),
+        ({}, "service"),
+    ],
+)
+def test_roles(facts, expected):
+    usual = {"kernel": False, "policy": "OTHER", "nice": 0, "tty": 0, "cgroup": "/"}
+    assert role(**(usual | facts)) == expected
+
+
+def test_a_real_process_is_as_it_was_started():
+    process = subprocess.Popen(
+        ["nice", "-n", "5", "chrt", "--batch", "0", sys.executable, "-c", "input()"], stdin=subprocess.PIPE
+    )
+    try:
+        cmdline = Path(f"/proc/{process.pid}/cmdline")
+        while sys.executable.encode() != cmdline.read_bytes().split(b"\0")[0]:
+            time.sleep(0.01)
+        [row] = ProcessSampler(only=frozenset([process.pid])).sample()[1]
+    finally:
+        process.communicate(b"\n")
+    assert (row["nice"], row["policy"], row["ppid"]) == (5, "BATCH", os.getpid())
+    assert row["role"] == "background"

@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from schedtuna.errors import TraceError
+from schedtuna.record.groups import GROUP_DTYPE
+from schedtuna.record.stored import groups_of_rows, rows_of_groups
+
+
+def test_statistics_come_back_as_they_were():
+    rng = np.random.default_rng(1)
+    groups = np.frombuffer(rng.bytes(3 * GROUP_DTYPE.itemsize), GROUP_DTYPE).copy()
+    groups["weighted_ns"] = [0.0, 0.1, 1e30]
+    groups["comm"] = [b"plain", b"\xff\n\x1b[2J,|:\"'<b>", b""]
+    groups["histograms"] = 0
+    groups["histograms"][1, 2, 5] = 2**60 + 1
+    back = groups_of_rows(rows_of_groups(groups))
+    assert (back == groups).all()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("histograms", "999:1|||"), ("histograms", "x"), ("delay_ns", "1,2"), ("tid", None)]
+)
+def test_damaged_rows_are_refused(column, value):
+    [row] = rows_of_groups(np.zeros(1, GROUP_DTYPE))
+    with pytest.raises(TraceError, match=column):
+        groups_of_rows([row | {column: value}])

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from schedtuna.record.layout import REASON_WAKEUP, REASON_WAKING
+from schedtuna.record.stream import events_of_rows, ring_capacity
+from schedtuna.trace.schema import TASK_DTYPE, EventType, TaskReason
+
+
+@pytest.mark.parametrize(
+    ("ring_bytes", "nr_cpus", "events"),
+    [(64 << 20, 2, 1 << 20), (1 << 20, 2, 1 << 14), (3 << 20, 1, 1 << 16), (1, 64, 64), (None, 2, 1 << 18)],
+)
+def test_rings_share_the_memory_and_hold_a_power_of_two(ring_bytes, nr_cpus, events):
+    assert ring_capacity(ring_bytes, nr_cpus) == events
+
+
+def test_large_machines_do_not_take_more_by_default():
+    assert ring_capacity(None, 1024) * 1024 * 32 <= 256 << 20
+
+
+def test_rows_become_events():
+    reasons = [
+        TaskReason.FORK,
+        TaskReason.RENAME,
+        TaskReason.EXEC,
+        TaskReason.EXIT,
+        REASON_WAKEUP,
+        REASON_WAKING,
+    ]
+    rows = np.zeros(len(reasons), TASK_DTYPE)
+    rows["reason"] = reasons
+    rows["timestamp_ns"] = np.arange(len(reasons))
+    rows["tid"], rows["tgid"], rows["reserved"], rows["cpu"], rows["prio"] = 5, 4, 3, 2, 120
+    events = events_of_rows(rows)
+    assert events["type"].tolist() == [
+        EventType.FORK,
+        EventType.EXEC,
+        EventType.EXIT,
+        EventType.WAKEUP,
+        EventType.WAKING,
+    ]
+    assert events["timestamp_ns"].tolist() == [0, 2, 3, 4, 5]
+    assert events["aux"].tolist() == [4, 4, 4, 0, 0]  # tgid
+    for name, value in (("tid", 5), ("other_tid", 3), ("cpu", 2), ("target_cpu", 2), ("orig_cpu", 2)):
+        assert (events[name] == value).all()

@@ -102,6 +102,16 @@ WarmupOption = Annotated[
     int, typer.Option("--warmup", min=0, help="Runs before each run whose result is thrown away.")
 ]
 WashoutOption = Annotated[str, typer.Option("--washout", metavar="0s", help="Rest before each run.")]
+MaxStealOption = Annotated[
+    float,
+    typer.Option(
+        "--max-steal",
+        metavar="FRACTION",
+        min=0,
+        max=1,
+        help="A run during which the hypervisor took more of the CPUs' time than this fails.",
+    ),
+]
 ParserOption = Annotated[
     str,
     typer.Option(

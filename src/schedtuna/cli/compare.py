@@ -17,6 +17,7 @@ from schedtuna.cli.common import (
     CommandArgument,
     DeltaOption,
     JsonOption,
+    MaxStealOption,
     MetricOption,
     ParserOption,
     PidOption,
@@ -87,6 +88,7 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     warmup: WarmupOption = 0,
     washout: WashoutOption = "0s",
     parser: ParserOption = "",
+    max_steal: MaxStealOption = 1.0,
     as_json: JsonOption = False,
 ) -> None:
     """Run COMMAND under A, A again and B, interleaved in random order, and say what is proven.
@@ -123,6 +125,7 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
             seed=seed,
             results=results,
             resume=resume,
+            limits={"steal_fraction": max_steal},
             identity={
                 "A": sides[0].label(),
                 "B": sides[1].label(),

@@ -12,6 +12,7 @@ from schedtuna.cli.common import (
     CgroupOption,
     CommandArgument,
     JsonOption,
+    MaxStealOption,
     MetricOption,
     ParserOption,
     PidOption,
@@ -89,6 +90,7 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     warmup: WarmupOption = 0,
     washout: WashoutOption = "0s",
     parser: ParserOption = "",
+    max_steal: MaxStealOption = 1.0,
     as_json: JsonOption = False,
 ) -> None:
     """Run COMMAND again and again and describe how every metric varies.
@@ -118,6 +120,7 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
             seed=seed,
             results=results,
             resume=resume,
+            limits={"steal_fraction": max_steal},
             identity={"scheduler": chosen.label(), "metrics": " ".join(map(format_metric, read))},
         ) as campaign,
     ):

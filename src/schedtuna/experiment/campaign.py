@@ -69,6 +69,7 @@ def open_campaign(
     read: Sequence[MetricSpec],
     *,
     required: Sequence[str] = (),
+    limits: Mapping[str, float] | None = None,
     seed: int | None,
     results: Path,
     resume: Path | None,
@@ -84,6 +85,7 @@ def open_campaign(
         schedulers: What it runs under.
         read: The metrics to read from every run.
         required: Names of more metrics that every run must have.
+        limits: Covariates above which a run counts as failed.
         seed: As asked; None for a fresh one, or the resumed folder's.
         results: Where folders are created.
         resume: A folder to continue.
@@ -109,12 +111,19 @@ def open_campaign(
         "experiment": kind,
         **identity,
         "workload": workload.model_dump_json(exclude_defaults=True),
+        "limits": json.dumps(limits or {}),
         "program": f"{program} {manifest.binary_hashes.get(program, '')[:16]}",
         "target": f"{target.scope} {target.pid or target.cgroup or ''}".rstrip(),
         "seed": str(seed),
         **{f"machine.{key}": json.dumps(value) for key, value in machine_identity().items()},
     }
-    backend = HostBackend(target, metrics=read, required=required, manifest_hash=manifest.stable_hash())
+    backend = HostBackend(
+        target,
+        metrics=read,
+        required=required,
+        limits=limits,
+        manifest_hash=manifest.stable_hash(),
+    )
     with ExitStack() as cleanup, backend, TrialLog(folder, whole) as log:
         if not (folder / FILE_NAME).exists():
             replace_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schedtuna.cli.common import JsonOption, SeedOption, choose_seed
+from schedtuna.cli.common import JsonOption, SeedOption
 from schedtuna.cli.output import print_json
 from schedtuna.errors import WorkloadError
 
@@ -62,6 +62,7 @@ def run(
 ) -> None:
     """Run workloads as the machine is, and show what each measured. Run N has the seed SEED + N."""
     from schedtuna.cli.progress import RunProgress
+    from schedtuna.experiment.campaign import choose_seed
     from schedtuna.workload.suite import suite, suite_workload
 
     entries = [suite_workload(name) for name in names] if names else list(suite().values())

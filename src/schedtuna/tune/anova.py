@@ -93,14 +93,13 @@ class Data:
         """The parameters that ran at more than one setting."""
         return tuple(n for n in self.space.names if len({values[n] for values in self.settings}) > 1)
 
-    def pool(self, chosen: np.ndarray, costs: np.ndarray) -> tuple[np.ndarray, Places]:
+    def pool(self, chosen: np.ndarray) -> tuple[np.ndarray, Places]:
         """Return which settings the chosen runs have, and these with their runs pooled.
 
         Args:
             chosen: Indices of runs; one may be there more than once.
-            costs: The costs of all runs.
         """
-        place, mine, size = self.place[chosen], costs[chosen], len(self.settings)
+        place, mine, size = self.place[chosen], self.costs[chosen], len(self.settings)
         counts = np.bincount(place, minlength=size).astype(float)
         used = np.flatnonzero(counts)
         counts = counts[used]
@@ -109,9 +108,9 @@ class Data:
         within = float(np.maximum(squares - counts * means**2, 0.0).sum())
         return used, Places(self.features[used], means, counts, within)
 
-    def fit(self, costs: np.ndarray) -> Fit:
-        """Return the surrogate of all runs with these costs."""
-        _, places = self.pool(np.arange(len(costs)), costs)
+    def fit(self) -> Fit:
+        """Return the surrogate of all runs."""
+        _, places = self.pool(np.arange(len(self.costs)))
         return Posterior(feature_groups(self.space)).fit(places, iterations=FIT_ITERATIONS)
 
 
@@ -151,7 +150,7 @@ class Kernel:
         covariance = matern(self._known, self._known, self._signal) + CONSTANT_VARIANCE
         nr_runs = len(self.data.costs)
         for _ in range(nr_resamples):
-            used, places = self.data.pool(rng.integers(nr_runs, size=nr_runs), self.data.costs)
+            used, places = self.data.pool(rng.integers(nr_runs, size=nr_runs))
             inner = covariance[np.ix_(used, used)]
             inner[np.diag_indices_from(inner)] += self.noise / places.counts + JITTER
             weights = np.zeros(len(covariance))

@@ -10,7 +10,7 @@ Leyton-Brown 2014). With x uniform over the space,
     total    T_j  = E[Var(f | x_-j)]        everything that x_j has a part in
 
 and all of them are given as parts of Var(f). Intervals come from runs drawn anew with replacement;
-what chance alone gives, from the same runs with their costs shuffled.
+whether a parameter matters at all is a permutation test (see `relevance`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ import numpy as np
 from schedtuna.errors import StudyError
 from schedtuna.space import ParameterSpace, ParameterValue
 from schedtuna.tune.anova import Data, Kernel, Parts, Split, explained, interaction
+from schedtuna.tune.relevance import holm, relevance
 from schedtuna.tune.samplers.base import Observation
 
 LEAST_SETTINGS = 10  # distinct ones below which a surrogate means nothing
-MOST_SETTINGS = 400  # its price grows with their cube
+MOST_SETTINGS = 250  # its price grows with their cube
 MOST_PAIRED = 5  # parameters whose pairs are looked at: those with the largest totals
 NR_RESAMPLES = 200
-NR_SHUFFLES = 19  # without any effect, the true order is the largest of 20 in 5% of cases
 
 Interval = tuple[float, float]
 
@@ -60,7 +60,8 @@ class Importance:
         main_95: Interval.
         total: Part of the variance that it has a part in.
         total_95: Interval.
-        matters: Whether it has more than shuffled costs give to any parameter.
+        p: Chance of so much evidence for the parameter if it had no effect.
+        matters: Whether that is small enough, given how many parameters were tested.
         curve: What its settings do.
     """
 
@@ -69,6 +70,7 @@ class Importance:
     main_95: Interval
     total: float
     total_95: Interval
+    p: float
     matters: bool
     curve: Curve
 
@@ -92,7 +94,6 @@ class Analysis:
         explained: Part of the settings' variance that the surrogate predicts for a setting that it
             has not seen; at or below 0 it predicts nothing.
         effect_sd: Standard deviation of the expected cost over the space: a log ratio.
-        chance_sd: The same with shuffled costs, the largest of all shuffles.
         noise_sd: Of single runs, likewise.
         parameters: The largest total first.
         interactions: The largest first.
@@ -103,7 +104,6 @@ class Analysis:
     nr_settings: int
     explained: float
     effect_sd: float
-    chance_sd: float
     noise_sd: float
     parameters: tuple[Importance, ...]
     interactions: tuple[Interaction, ...]
@@ -130,36 +130,34 @@ def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0
         )
     if not data.scale:
         raise StudyError("all runs cost the same, so no parameter can matter")
-    fit = data.fit(data.costs)
+    fit = data.fit()
     kernel = Kernel(data, fit.theta)
     split = Split(kernel, rng)
     actual = split.parts(fit.weights)
     weights = np.array(list(kernel.resampled(NR_RESAMPLES, rng)))
     resampled = [split.parts(row) for row in weights]
-    chance = [_shuffled(data, rng) for _ in range(NR_SHUFFLES)]
-    bar = max(max(found.total.values()) for found in chance)
+    tested = {name: relevance(data, name, rng) for name in data.varied}
+    matter = holm(tested)
     ranked = sorted(data.varied, key=lambda name: -actual.total[name])
     return Analysis(
         nr_runs=len(data.costs),
         nr_settings=len(data.settings),
         explained=explained(fit),
         effect_sd=data.scale * math.sqrt(actual.variance),
-        chance_sd=data.scale * math.sqrt(max(found.variance for found in chance)),
         noise_sd=data.scale * math.sqrt(kernel.noise),
-        parameters=tuple(_importance(name, split, actual, resampled, bar) for name in ranked),
-        interactions=_interactions(split.pairs(ranked[:MOST_PAIRED]), fit.weights, weights, actual, resampled),
+        parameters=tuple(
+            _importance(name, split, actual, resampled, p=tested[name], matters=name in matter)
+            for name in ranked
+        ),
+        interactions=_interactions(
+            split.pairs(ranked[:MOST_PAIRED]), fit.weights, weights, actual, resampled
+        ),
         unvaried=tuple(name for name in space.names if name not in data.varied),
     )
 
 
-def _shuffled(data: Data, rng: np.random.Generator) -> Parts:
-    """Split the variance that the same runs show when their costs belong to no setting."""
-    fit = data.fit(rng.permutation(data.costs))
-    return Split(Kernel(data, fit.theta), rng).parts(fit.weights)
-
-
 def _importance(
-    name: str, split: Split, actual: Parts, resampled: Sequence[Parts], bar: float
+    name: str, split: Split, actual: Parts, resampled: Sequence[Parts], *, p: float, matters: bool
 ) -> Importance:
     return Importance(
         name=name,
@@ -167,7 +165,8 @@ def _importance(
         main_95=_interval([_part(parts.main[name], parts) for parts in resampled]),
         total=_part(actual.total[name], actual),
         total_95=_interval([_part(parts.total[name], parts) for parts in resampled]),
-        matters=actual.total[name] > bar,
+        p=p,
+        matters=matters,
         curve=_curve(name, split, actual, resampled),
     )
 

@@ -71,14 +71,13 @@ def test_cpu_time_and_run_delay_agree_with_schedstat(puppet):
 def test_counts_agree_with_one_another_and_with_the_kernel(puppet):
     with Aggregator(TaskFilter(tgid=puppet.pid)) as aggregator:
         puppet.do("pass")
-        time.sleep(0.01)
-        aggregator.window()
         before = puppet.switches()
+        aggregator.window()
         for _ in range(23):
             puppet.do("pass")
             time.sleep(0.002)
-        task = one(aggregator.window().tasks, puppet.pid)
         voluntary, involuntary = np.subtract(puppet.switches(), before)
+        task = one(aggregator.window().tasks, puppet.pid)
     assert (task["nr_voluntary"], task["nr_involuntary"]) == (voluntary, involuntary)
     assert task["nr_delays"][Delay.WAKEUP] == task["nr_blocked"].sum() == 23
     assert task["nr_runs"] == task["histograms"][TIME_SLICES].sum() == voluntary + involuntary
@@ -150,8 +149,10 @@ def test_time_held_back_by_a_quota_is_told_apart(cgroup):
     if (cgroup / "cpu.cfs_quota_us").exists():
         (cgroup / "cpu.cfs_period_us").write_text("20000")
         (cgroup / "cpu.cfs_quota_us").write_text("5000")
+        (cgroup / "cpu.shares").write_text("262144")  # so that it waits for its quota, not for others
     elif (cgroup / "cpu.max").exists():
         (cgroup / "cpu.max").write_text("5000 20000")
+        (cgroup / "cpu.weight").write_text("10000")
     else:
         pytest.skip("no quota here")
     hog = subprocess.Popen([sys.executable, "-c", "while True: pass"])

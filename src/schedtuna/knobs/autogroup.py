@@ -90,7 +90,8 @@ class AutogroupNice(Knob):
             raise KnobError(f"{self.name}: the journal's record {record.id} names no process")
         if not is_alive(subject.tid, subject.start_ticks):
             return Reverted.GONE
-        _write(subject.tid, int(record.old))
+        if _read(subject.tid) != record.old:
+            _write(subject.tid, int(record.old))
         return Reverted.RESTORED
 
     def _may_return(self, found: int) -> Availability:

@@ -106,7 +106,8 @@ class CgroupKnob(Knob):
         group = subject.path.parent
         if not group.is_dir() or group.stat().st_ino != subject.inode:
             return Reverted.GONE
-        self._write(subject.path, str(record.old))
+        if self._text(subject.path) != record.old:
+            self._write(subject.path, str(record.old))
         return Reverted.RESTORED
 
     def _hierarchy(self) -> Hierarchy:

@@ -64,7 +64,9 @@ def number(low: int, high: int, *, scale: int = 1, unit: str = "", log: bool = T
 
 
 SWITCH = Format(
-    ParameterType.BOOLEAN, read=lambda text: text.strip() != "0", write=lambda value: "1" if value else "0"
+    ParameterType.BOOLEAN,
+    read=lambda text: {"0": False, "1": True}[text.strip()],
+    write=lambda value: "1" if value else "0",
 )
 # sched/preempt shows "none voluntary (full) lazy"
 BRACKETED = Format(
@@ -164,26 +166,21 @@ class FileKnob(Knob):
 
     def apply(self, target: Target, value: ParameterValue, journal: Journal) -> None:  # noqa: ARG002
         """Write the value to the file."""
-        text = self._text()
-        path = self.path
-        assert path is not None  # _text() read it
-        old = (
-            self._form.write(self._value(text))
-            if self._form.type is not ParameterType.INTEGER
-            else text.strip()
-        )
-        new = self._form.write(value)
+        path, old, new = self.path, self._writable(self._text()), self._form.write(value)
+        if path is None:
+            raise KnobError(f"{self.name}: {self._absent().reason}")
         journal.begin([Change(self.name, FileSubject(path=path), old, new)])
         journal.step(f"{self.name}: before the change")
         self._write(path, new)
         journal.step(f"{self.name}: after the change")
 
     def revert(self, record: Record) -> Reverted:
-        """Write the old text back, to a path that this knob knows."""
+        """Write the old text back, to a path that this knob knows, unless it is there already."""
         path = record.subject.path if isinstance(record.subject, FileSubject) else None
         if path is None or path not in self._paths:
             raise KnobError(f"{self.name}: the journal's record {record.id} names no file of this knob")
-        self._write(path, str(record.old))
+        if self._writable(self._read(path)) != record.old:
+            self._write(path, str(record.old))
         return Reverted.RESTORED
 
     @property
@@ -201,6 +198,9 @@ class FileKnob(Knob):
         path = self.path
         if path is None:
             raise KnobError(f"{self.name}: {self._absent().reason}")
+        return self._read(path)
+
+    def _read(self, path: Path) -> str:
         try:
             return path.read_text()
         except OSError as error:
@@ -211,8 +211,14 @@ class FileKnob(Knob):
             raise KnobError(f"this kernel's {self._paths[0].name} has no {self._token}")
         try:
             return self._form.read(text)
-        except (ValueError, IndexError):
+        except (ValueError, LookupError):
             raise KnobError(f"{self.name}: {self.path} says {text.strip()[:60]!r}") from None
+
+    def _writable(self, text: str) -> str:
+        """What the file shows, in the form that it takes; a number to the last digit."""
+        if self._form.type is ParameterType.INTEGER:
+            return text.strip()
+        return self._form.write(self._value(text))
 
     def _write(self, path: Path, text: str) -> None:
         try:

@@ -193,7 +193,8 @@ class TaskKnob(Knob):
             for task in new:
                 seen.add(task)
                 try:
-                    if self.read(task.tid) is not None:
+                    now = self.read(task.tid)
+                    if now is not None and now != state:
                         self.write(task.tid, state)
                         step(f"{self.name}: changed a thread")
                 except ProcessLookupError:

@@ -30,30 +30,36 @@ def knob(tmp_path, form, text, **options):
 
 
 @pytest.mark.parametrize(
-    ("form", "text", "shown", "value", "written"),
+    ("form", "text", "shown", "value", "written", "then", "old"),
     [
-        (number(100, 100_000, scale=1000, unit="us"), "2800000\n", 2800, 500, "500000"),
-        (number(1, 128), "32\n", 32, 8, "8"),
-        (SWITCH, "1\n", True, False, "0"),
-        (BRACKETED, "none voluntary (full) lazy \n", "full", "lazy", "lazy"),
-        (SCALING, "1\n", "log", "none", "0"),
-        (feature("PLACE_LAG"), FEATURES, True, False, "NO_PLACE_LAG"),
-        (feature("RUN_TO_PARITY"), FEATURES, False, True, "RUN_TO_PARITY"),
+        (number(1, 99_999, scale=1000), "2800001\n", 2800, 500, "500000", "500000\n", "2800001"),
+        (number(1, 128), "32\n", 32, 8, "8", "8\n", "32"),
+        (SWITCH, "1\n", True, False, "0", "0\n", "1"),
+        (BRACKETED, "none (full) lazy \n", "full", "lazy", "lazy", "none full (lazy) \n", "full"),
+        (SCALING, "1\n", "log", "none", "0", "0\n", "1"),
+        (feature("PLACE_LAG"), FEATURES, True, False, "NO_PLACE_LAG", "NO_PLACE_LAG X", "PLACE_LAG"),
+        (
+            feature("RUN_TO_PARITY"),
+            FEATURES,
+            False,
+            True,
+            "RUN_TO_PARITY",
+            "RUN_TO_PARITY",
+            "NO_RUN_TO_PARITY",
+        ),
     ],
 )
-def test_text_and_values_become_each_other(tmp_path, form, text, shown, value, written):
-    setting = knob(tmp_path, form, text)
+def test_text_and_values_become_each_other(tmp_path, form, text, shown, value, written, then, old):
+    setting, journal, file = knob(tmp_path, form, text), Journal(tmp_path / "state"), tmp_path / "setting"
     assert setting.probe(MACHINE).ok
     assert setting.spec(MACHINE).default == shown
     setting.spec(MACHINE).validate_value(value)
-    journal = Journal(tmp_path / "state")
     setting.apply(MACHINE, value, journal)
-    assert (tmp_path / "setting").read_text().splitlines()[0] == written
-    (record,) = journal.open_records()
-    setting.revert(record)
-    old = (tmp_path / "setting").read_text().splitlines()[0]
-    # A file of the kernel is then read as it was; a plain file has what was written.
-    assert old in (text.strip(), form.write(shown))
+    assert file.read_text().splitlines()[0] == written
+    file.write_text(then)  # what the kernel's file shows after such a write
+    assert setting.show(MACHINE) == value
+    setting.revert(journal.open_records()[0])
+    assert file.read_text().splitlines()[0] == old
 
 
 def test_bounds_hold_what_is_set(tmp_path):
@@ -63,7 +69,9 @@ def test_bounds_hold_what_is_set(tmp_path):
     assert (spec.min_value, spec.log) == (0, False)
 
 
-@pytest.mark.parametrize(("form", "text"), [(number(1, 9), "what?"), (SCALING, "7"), (number(1, 9), "")])
+@pytest.mark.parametrize(
+    ("form", "text"), [(number(1, 9), "what?"), (SCALING, "7"), (number(1, 9), ""), (SWITCH, "")]
+)
 def test_a_form_that_is_not_known_makes_the_knob_unavailable(tmp_path, form, text):
     setting = knob(tmp_path, form, text)
     found = setting.probe(MACHINE)
@@ -76,6 +84,20 @@ def test_a_form_that_is_not_known_makes_the_knob_unavailable(tmp_path, form, tex
 def test_a_feature_that_the_kernel_has_not_is_not_offered(tmp_path):
     setting = knob(tmp_path, feature("PREEMPT_SHORT"), FEATURES, token="PREEMPT_SHORT")
     assert "no PREEMPT_SHORT" in setting.probe(MACHINE).reason
+
+
+def test_what_is_as_it_was_is_not_written_again(tmp_path):
+    """A file that refuses every write must not keep a record open for ever."""
+    read_only = Path("/proc/sys/kernel/ngroups_max")
+    setting = FileKnob("setting", (read_only,), number(0, 9), "a setting")
+    subject = FileSubject(path=read_only)
+    journal = Journal(tmp_path / "state")
+    same, other = journal.begin(
+        [Change("setting", subject, read_only.read_text().strip(), "3"), Change("setting", subject, "4", "3")]
+    )
+    assert setting.revert(same) == "restored"
+    with pytest.raises(KnobError, match="writing '4'"):
+        setting.revert(other)
 
 
 def test_the_first_place_that_is_there_counts(tmp_path):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from schedtuna.errors import StudyError, UsageError
+from schedtuna.errors import MissingExtraError, StudyError, UsageError
 from schedtuna.space import ParameterSpace, ParameterValue
 from schedtuna.tune.reward import RewardScale
 from schedtuna.tune.samplers.base import Observation
@@ -44,6 +44,7 @@ class LearningSampler(RacedSampler):
 
     Raises:
         UsageError: An option out of bounds, or no such checkpoint.
+        MissingExtraError: TensorBoard is asked for and not installed.
     """
 
     extra = "rl"
@@ -242,5 +243,5 @@ def _tensorboard_writer(folder: str | Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        return None  # torch without tensorboard: training_metrics() has the same numbers
+        raise MissingExtraError("writing TensorBoard's event files", "rl") from None
     return SummaryWriter(str(folder))

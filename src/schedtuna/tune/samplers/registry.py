@@ -100,7 +100,7 @@ def make_sampler(
     _entry(name)
     if budget < 1:
         raise UsageError(f"a search budget of {budget} runs: expected at least 1")
-    if not len(space):
+    if not space.unit_size:
         raise SpaceError("nothing to tune: the space has no parameters")
     found = sampler_class(name)
     known = found.options()

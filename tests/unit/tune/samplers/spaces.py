@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 from schedtuna.space import Assignment, ParameterSpace, ParameterSpec, ParameterType, ParameterValue
@@ -22,6 +24,7 @@ SPACE = ParameterSpace(
         ParameterSpec(name="mode", type=ParameterType.CATEGORICAL, default="a", choices=("a", "b", "c")),
     )
 )
+AnySampler = TypeVar("AnySampler", bound=Sampler)
 BEST: dict[str, ParameterValue] = {"slice_us": 10_000, "share": 0.7, "switch": True, "mode": "b"}
 
 
@@ -37,7 +40,7 @@ def _bowl(values: Assignment) -> float:
     return float(0.1 * np.log10(slice_us / 10_000) ** 2 + 0.5 * (share - 0.7) ** 2 + words)
 
 
-def drive(sampler: Sampler, runs: int, *, noise_sd: float = 0.0, seed: int = 0) -> Sampler:
+def drive(sampler: AnySampler, runs: int, *, noise_sd: float = 0.0, seed: int = 0) -> AnySampler:
     """Run a search on the bowl."""
     rng = np.random.default_rng([seed, 99])
     for _ in range(runs):

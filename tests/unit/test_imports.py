@@ -12,8 +12,12 @@ HEAVY = ("torch", "sklearn", "optuna", "matplotlib", "scipy", "polars", "numpy",
 
 @pytest.mark.parametrize(
     "statement",
-    ["import schedtuna", "import schedtuna.cli.main; schedtuna.cli.main.build()"],
-    ids=["package", "command line"],
+    [
+        "import schedtuna",
+        "import schedtuna.cli.main; schedtuna.cli.main.build()",
+        "from schedtuna.cli.main import COMMANDS, load; [load(name) for name in COMMANDS]",
+    ],
+    ids=["package", "command line", "every command's options"],
 )
 def test_nothing_heavy_is_imported_before_it_is_used(statement):
     code = f"{statement}\nimport sys; print(*sorted({{m.partition('.')[0] for m in sys.modules}}))"

@@ -28,7 +28,7 @@ def apply(
     ],
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="COMMAND...", help="The command to run, after `--`.", show_default=False),
+        typer.Argument(metavar="COMMAND", help="The command to run, after `--`.", show_default=False),
     ] = None,
     print_unit: Annotated[
         bool, typer.Option("--print-unit", help="Print a systemd drop-in that does it for a service.")

@@ -12,18 +12,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schedtuna.errors import SpaceError, UnavailableError, UsageError
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.spec import Workload
+
+if TYPE_CHECKING:
+    from schedtuna.scheduler.spec import SchedulerConfig
+    from schedtuna.workload.spec import Workload
 
 CommandArgument = Annotated[
     list[str],
-    typer.Argument(metavar="COMMAND...", help="The command to run, after `--`.", show_default=False),
+    typer.Argument(metavar="COMMAND", help="The command to run, after `--`.", show_default=False),
 ]
 MetricOption = Annotated[
     list[str] | None,
@@ -186,6 +188,8 @@ def make_workload(
     Raises:
         UsageError: There is no command, or a duration is none.
     """
+    from schedtuna.workload.spec import Workload
+
     if not command:
         raise UsageError(
             "no command to run", hint="put it after `--`: schedtuna ... -- stress-ng --cpu 1 -t 2"

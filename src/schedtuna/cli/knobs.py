@@ -11,7 +11,6 @@ import typer
 from schedtuna.cli.common import CgroupOption, PidOption, ScopeOption
 from schedtuna.cli.output import print_json
 from schedtuna.errors import UsageError
-from schedtuna.space import spell_value
 
 if TYPE_CHECKING:
     from schedtuna.knobs.base import Scope, Target
@@ -67,6 +66,8 @@ def _target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Target
 
 
 def _print_rows(target: Target, rows: Sequence[Row]) -> None:
+    from schedtuna.space import spell_value
+
     print(f"{'knob':23} {'now':>9}  values")
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import keyword
 import os
 import sys
 from typing import Any
@@ -19,19 +20,25 @@ from schedtuna.cli.output import print_error
 from schedtuna.errors import SchedtunaError
 
 # Command -> the question it answers, as `--help` shows it. A command lives in the module of its
-# name (`-` becomes `_`), which is imported only when it runs and defines `app`, a Typer.
+# name (`-` becomes `_`, `import` is import_), which is imported only when it runs and defines `app`.
 COMMANDS: dict[str, str] = {
-    "tune": "Search a scheduler's settings for a command, and prove the best one.",
-    "compare": "Is scheduler B better than A on this command, and is the difference real?",
-    "variability": "How much does a command vary from run to run, here and on another machine?",
+    "tune": "Find better settings for a command, and prove the best one.",
+    "compare": "Is scheduler B better than A on this command? Is it real?",
+    "variability": "How much do a command's runs vary, here and elsewhere?",
     "apply": "Run a command under what a study proved.",
-    "schedulers": "Which schedulers are known, and what does an installed one understand?",
-    "knobs": "What can be changed here, what is set now, and why can't the rest be?",
-    "undo": "Put back what runs that were killed have left changed.",
-    "record": "What does the scheduler do, while a command runs or for some time?",
+    "schedulers": "Which schedulers are known? What does a binary understand?",
+    "knobs": "What can be changed here, and why can't the rest be?",
+    "undo": "Put back what killed runs have left changed.",
+    "replay": "What do past studies say? Pre-train an agent on them.",
+    "analyze": "Which parameters matter, by past studies?",
+    "record": "Record what the scheduler does.",
+    "stats": "What did a trace's tasks do, and how long did they wait?",
+    "plot": "Draw a trace: latencies, the CPUs' timeline, runqueues.",
+    "trace": "Export a trace, or describe how two differ.",
+    "import": "Read perf, trace-cmd, ftrace, vmstat, pidstat or dstat.",
     "top": "Which tasks wait longest for a CPU right now, and why?",
-    "suite": "Which workloads come along, and what do they measure on this machine?",
-    "doctor": "What can this machine do, what is missing, and may two results be compared?",
+    "suite": "Which workloads come along? Run them.",
+    "doctor": "What is missing here? May two results be compared?",
 }
 
 
@@ -43,10 +50,17 @@ class LazyGroup(TyperGroup):
         name, placeholder, rest = super().resolve_command(ctx, args)
         if name is None or placeholder is None:
             return name, placeholder, rest
-        module = importlib.import_module(f"schedtuna.cli.{name.replace('-', '_')}")
-        command = typer.main.get_command(module.app)
-        command.name = name
-        return name, command, rest
+        return name, load(name), rest
+
+
+def load(name: str) -> Any:
+    """Import the module of a command and return the command."""
+    stem = name.replace("-", "_") + "_" * keyword.iskeyword(name)
+    module = importlib.import_module(f"schedtuna.cli.{stem}")
+    module.app.rich_markup_mode = app.rich_markup_mode
+    command = typer.main.get_command(module.app)
+    command.name = name
+    return command
 
 
 app = typer.Typer(
@@ -54,6 +68,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help texts: rich would double the time until they are there
     help="Make this machine schedule your work better, and prove it.",
 )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from schedtuna.scheduler.probe import Joined, Probe
     from schedtuna.scheduler.spec import SchedulerConfig
 
-app = typer.Typer(no_args_is_help=True, help="List, show, probe and check schedulers.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, show, probe and check schedulers.")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]

@@ -54,7 +54,7 @@ DEFAULT_BUDGET = 100
 def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="COMMAND...", help="The command to run, after `--`.", show_default=False),
+        typer.Argument(metavar="COMMAND", help="The command to run, after `--`.", show_default=False),
     ] = None,
     scheduler: Annotated[
         str, typer.Option("--scheduler", "-S", metavar="NAME", help="What is tuned.")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedtuna.errors import KnobError, UsageError
-from schedtuna.space import ParameterSpec, ParameterValue
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command line takes its scopes from here, and should start fast
     from schedtuna.knobs.journal import Journal, Record
+    from schedtuna.space import ParameterSpec, ParameterValue
 
 
 class Scope(StrEnum):

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from schedtuna.errors import UsageError
 
 
 def print_json(value: Any) -> None:
@@ -17,3 +22,23 @@ def print_error(message: str, *, hint: str | None = None) -> None:
     print(f"error: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
+
+
+@contextmanager
+def writing(path: Path, *, force: bool) -> Iterator[Path]:
+    """Give a scratch file to write, which becomes `path` once it is whole.
+
+    Raises:
+        UsageError: `path` is there already and `force` is not, or its folder is missing.
+    """
+    if path.exists() and (not force or not path.is_file()):
+        hint = "add --force to replace it" if path.is_file() else "choose another name"
+        raise UsageError(f"{path} is there already", hint=hint)
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent}")
+    scratch = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    try:
+        yield scratch
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -46,6 +46,7 @@ TOTALS: dict[str, str] = {
     "nr_wakeups": "waits that a wakeup began",
     "nr_voluntary": "switches out to sleep",
     "nr_involuntary": "switches out while runnable",
+    "nr_migrations": "moves to another CPU's queue",
     "nr_began_before": "tasks that were alive before the trace",
     "nr_alive_after": "tasks still alive at its end: their turnaround is censored",
 }
@@ -91,6 +92,7 @@ class Measured:
         born_ns, first_run_ns, dead_ns: When it was forked, first switched in, and dead;
             `UNKNOWN_TIME` where that is not in the trace.
         alive_after: Whether it was alive at the end.
+        cpu_time_ns: Time per CPU and state, shape (CPUs, states): where tasks ran, or began to wait.
         values: Distribution's name -> its durations. A wait that the trace cuts is in none.
     """
 
@@ -103,6 +105,7 @@ class Measured:
     first_run_ns: IntArray
     dead_ns: IntArray
     alive_after: npt.NDArray[np.bool_]
+    cpu_time_ns: npt.NDArray[np.float64]
     values: dict[str, Values]
 
 
@@ -123,7 +126,7 @@ class _Sums:
 
     def __init__(self) -> None:
         self.size = 0
-        self.per_task: dict[str, Any] = {
+        self.per_task: dict[str, npt.NDArray[Any]] = {
             "tid": np.zeros(0, np.uint32),
             "begin_ns": np.zeros(0, np.int64),
             "time_ns": np.zeros((0, NR_STATES)),
@@ -133,6 +136,7 @@ class _Sums:
             "dead_ns": np.zeros(0, np.int64),
             "alive_after": np.zeros(0, np.bool_),
         }
+        self.cpu_time_ns = np.zeros((0, NR_STATES))
         self.burst_ns = np.zeros(0, np.int64)
         self.values: dict[str, list[Values]] = {name: [] for name in DISTRIBUTIONS}
 
@@ -155,6 +159,7 @@ class _Sums:
         cell = task * np.int32(NR_STATES) + state
         per["time_ns"] += np.bincount(cell, duration, size).reshape(shape)
         per["count"] += np.bincount(cell, minlength=size).reshape(shape)
+        self._cpus(piece, duration)
         cut = piece.began_before | piece.ends_after
         if cut.any():
             per["count"] -= np.bincount(cell[piece.began_before], minlength=size).reshape(shape)
@@ -167,6 +172,14 @@ class _Sums:
         for name, kept in _KEPT.items():
             self._keep(name, piece, duration, np.flatnonzero((state == kept) & ~cut))
         self._bursts(piece, duration)
+
+    def _cpus(self, piece: Intervals, duration: IntArray) -> None:
+        nr_cpus = max(int(piece.cpu.max()) + 1, len(self.cpu_time_ns))
+        cell = piece.cpu * np.int32(NR_STATES) + piece.state
+        time = np.bincount(cell, duration.astype(np.float64), nr_cpus * NR_STATES)
+        grown = time.astype(np.float64, copy=False).reshape(-1, NR_STATES)
+        grown[: len(self.cpu_time_ns)] += self.cpu_time_ns
+        self.cpu_time_ns = grown
 
     def _keep(self, name: str, piece: Intervals, value_ns: IntArray, which: npt.NDArray[np.intp]) -> None:
         if len(which):
@@ -217,7 +230,7 @@ class _Sums:
             self.values[name] = [Values(task, np.zeros(len(task), np.uint16), until[task] - born[task])]
         values = {name: _concatenate(pieces) for name, pieces in self.values.items()}
         exists = (per["begin_ns"] != UNKNOWN_TIME) if self.size else np.zeros(0, np.bool_)
-        return Measured(exists=exists, values=values, **per)
+        return Measured(exists=exists, cpu_time_ns=self.cpu_time_ns, values=values, **per)
 
 
 def _concatenate(pieces: list[Values]) -> Values:

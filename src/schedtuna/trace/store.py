@@ -273,6 +273,22 @@ def prepare_folder(folder: Path, *, force: bool) -> None:
     read_manifest(folder)
     if _is_being_written(folder):
         raise UsageError(f"{folder} is being recorded right now", hint="choose another folder")
+    _remove_files(folder)
+
+
+def remove_trace(folder: Path) -> None:
+    """Remove a trace, and its folder if nothing else is in it.
+
+    Raises:
+        TraceError: There is none.
+    """
+    read_manifest(folder)
+    _remove_files(folder)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _remove_files(folder: Path) -> None:
     for path in parts.own_files(folder):
         path.unlink()
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from schedtuna.errors import IncompleteTraceError, MissingExtraError, TraceError, nearest
+from schedtuna.trace.labels import LabelRule, label_tasks
 from schedtuna.trace.parts import in_time_order
 from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
 from schedtuna.trace.tasks import task_table
@@ -108,6 +109,11 @@ class Trace:
         pieces = list(self.segments())
         return in_time_order(np.concatenate(pieces)) if pieces else empty_events()
 
+    @property
+    def has_events(self) -> bool:
+        """Whether there are any events."""
+        return any(len(part) for part in self.segments())
+
     @cached_property
     def task_rows(self) -> TaskArray:
         """What was known of tasks, and when (`TASK_DTYPE`)."""
@@ -117,6 +123,11 @@ class Trace:
     def tasks(self) -> Any:
         """One row per task, as a polars frame; see `tasks.task_table()`."""
         return task_table(self.task_rows, self.cgroups, self.manifest.get("label"))
+
+    def label(self, rules: list[LabelRule]) -> None:
+        """Label tasks by rules (`labels.read_labels()`)."""
+        start, end = self.window_ns
+        self.tasks = label_tasks(self.tasks, rules, start_ns=start, end_ns=end)
 
     @cached_property
     def cgroups(self) -> dict[int, str]:

@@ -1,0 +1,69 @@
+"""`schedtuna import`: what other tools recorded, as a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schedtuna.cli.common import JsonOption
+from schedtuna.cli.output import print_json
+from schedtuna.errors import UsageError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def import_(  # noqa: PLR0917 - typer's options are a function's parameters
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="perf.data, trace.dat, or the text of perf script, trace-cmd report, ftrace, vmstat,"
+            " pidstat, dstat, or JSON lines.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where the trace goes.", show_default=False)
+    ],
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", metavar="NAME", help="What it is. Default: seen from how it begins."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", metavar="NAME", help="What this is an example of.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a trace that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a file of another tool, and write it as a trace."""
+    from schedtuna.trace.formats import READERS, detect, read
+    from schedtuna.trace.store import TraceWriter, open_trace, remove_trace
+
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}")
+    if format_ is not None and format_ not in READERS:
+        raise UsageError(f"there is no format {format_!r}", hint=f"--format {', '.join(READERS)}")
+    name = format_ or detect(file)
+    manifest = {"mode": "import"} | ({"label": label} if label else {})
+    writer = TraceWriter(output, manifest, clock="unknown", force=force)
+    try:
+        with writer:
+            read(file, writer, name)
+    except BaseException:
+        remove_trace(output)
+        raise
+    trace = open_trace(output)
+    kinds = {kind: frame.height for kind, frame in trace.sample_frames.items()}
+    if as_json:
+        print_json(
+            {"trace": str(output), "format": name, "nr_events": writer.nr_events, "nr_lost": writer.nr_lost}
+            | {"samples": kinds}
+        )
+        return
+    samples = "".join(f", {count:,} {kind} samples" for kind, count in kinds.items())
+    print(f"{output}: {writer.nr_events:,} events, {trace.tasks.height:,} tasks{samples} ({name})")
+    if writer.nr_lost:
+        print(f"{writer.nr_lost:,} events were lost before: `schedtuna stats` needs --allow-lost")

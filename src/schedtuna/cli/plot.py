@@ -1,0 +1,108 @@
+"""`schedtuna plot`: what a trace looks like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schedtuna.cli.output import writing
+from schedtuna.cli.stats import TASK_COLUMNS, duration, spell
+from schedtuna.errors import UsageError
+
+if TYPE_CHECKING:
+    from schedtuna.report.page import Page
+    from schedtuna.report.trace_figures import TracePicture
+
+app = typer.Typer(add_completion=False)
+
+SUFFIXES = (".png", ".svg", ".html")
+
+
+@app.command()
+def plot(  # noqa: PLR0917 - typer's options are a function's parameters
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A trace.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="A .png, .svg or .html file. Default: DIR.html.",
+            show_default=False,
+        ),
+    ] = None,
+    start: Annotated[
+        float, typer.Option("--from", metavar="SECONDS", min=0, help="From here on, in the trace.")
+    ] = 0.0,
+    end: Annotated[
+        float | None, typer.Option("--to", metavar="SECONDS", help="Up to here.", show_default=False)
+    ] = None,
+    allow_lost: Annotated[
+        bool, typer.Option("--allow-lost", help="Accept a trace that lost events: figures are off.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+) -> None:  # fmt: skip
+    """Draw latency distributions, the CPUs' timeline and the runqueues of a trace."""
+    from schedtuna.report import figures, page, trace_figures
+    from schedtuna.trace.analysis import Analysis
+    from schedtuna.trace.store import open_trace
+
+    path = output or folder.with_name(f"{folder.resolve().name}.html")
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path}: unknown format", hint=f"name it {', '.join('*' + s for s in SUFFIXES)}")
+    trace = open_trace(folder)
+    if trace.manifest.get("mode") == "aggregate" or not trace.has_events:
+        raise UsageError(
+            f"{folder} has no events to draw",
+            hint="record without --aggregate; `schedtuna stats` shows this one",
+        )
+    window = None if start == 0 and end is None else (start, end if end is not None else float("inf"))
+    with writing(path, force=force) as scratch:
+        shown = trace_figures.picture(Analysis(trace, window_s=window, allow_lost=allow_lost))
+        if path.suffix.lower() == ".html":
+            page.write(_page(shown, folder), scratch)
+        else:
+            figures.save(trace_figures.draw_all(shown), scratch)
+    print(path)
+
+
+def _page(shown: TracePicture, folder: Path) -> Page:
+    from schedtuna.report import figures, trace_figures
+    from schedtuna.report.page import Page, Section, Table
+    from schedtuna.trace.tasks import clean_name
+
+    analysis = shown.analysis
+    overall, grouped = analysis.overall(), analysis.by("comm")
+    rows = [
+        [name, *(spell(grouped.columns[column][k], how) for column, how in TASK_COLUMNS.values())]
+        for k, name in enumerate(grouped.names[:40])
+    ]
+    facts = [
+        ("length", f"{analysis.seconds:.3f} s"),
+        ("events", f"{analysis.nr_events:,}"),
+        ("tasks", f"{overall['nr_tasks']:,}"),
+        ("CPUs", str(analysis.nr_cpus)),
+        ("CPU time", duration(overall["cpu_time_ns"])),
+        ("time waiting for a CPU", duration(overall["run_delay_ns"])),
+        ("lost events", f"{analysis.trace.nr_lost:,}"),
+        ("state", analysis.trace.state),
+    ]
+    return Page(
+        title=f"Trace {clean_name(str(folder))}",
+        tone="no_evidence",
+        verdict=_sentence(overall),
+        facts=facts,
+        sections=[
+            Section("Timeline", svg=figures.to_svg(trace_figures.timeline_figure(shown))),
+            Section("Runqueues", svg=figures.to_svg(trace_figures.queue_figure(shown))),
+            Section("Latencies", svg=figures.to_svg(trace_figures.latency_figure(shown))),
+            Section("By name", table=Table(["name", *TASK_COLUMNS], rows)),
+        ],
+        footer=clean_name(str(folder.resolve())),
+    )
+
+
+def _sentence(overall: dict[str, float]) -> str:
+    if not overall["wakeup_latency_count"]:
+        return "No wakeups in this trace."
+    p50, p99, top = (duration(overall[f"wakeup_latency_{q}_ns"]) for q in ("p50", "p99", "max"))
+    return f"Half of all wakeups waited {p50} or less for a CPU, 1% more than {p99}, the longest {top}."

@@ -1,0 +1,143 @@
+"""`schedtuna trace`: export a trace to other tools, or describe how two differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schedtuna.cli.common import JsonOption
+from schedtuna.cli.output import print_json, writing
+from schedtuna.cli.stats import spell
+from schedtuna.cli.table import number, table
+from schedtuna.errors import UsageError
+
+if TYPE_CHECKING:
+    from schedtuna.trace.trace import Trace
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export a trace, or compare two.")
+
+_SHOWN = (
+    "nr_tasks", "cpu_time_ns", "run_delay_ns", "nr_switches", "nr_wakeups", "nr_involuntary", "nr_migrations",
+    "wakeup_latency_mean_ns", "wakeup_latency_p50_ns", "wakeup_latency_p99_ns", "wakeup_latency_max_ns",
+    "preempt_delay_p99_ns", "first_run_delay_mean_ns", "turnaround_mean_ns", "slice_mean_ns", "burst_mean_ns",
+    "fairness_cv",
+)  # fmt: skip
+
+
+@app.command()
+def export(  # noqa: PLR0917 - typer's options are a function's parameters
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A trace.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where it goes.", show_default=False)
+    ],
+    perfetto: Annotated[
+        bool, typer.Option("--perfetto", help="For https://ui.perfetto.dev: timeline, states, wakeups.")
+    ] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="A table as CSV.")] = False,
+    arrow: Annotated[bool, typer.Option("--arrow", help="A table as an Arrow file.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Everything as JSON lines.")] = False,
+    table_name: Annotated[
+        str,
+        typer.Option(
+            "--table", metavar="NAME", help="Which one: events, intervals, tasks, system, process, ..."
+        ),
+    ] = "events",
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+) -> None:
+    """Write a trace in another tool's format."""
+    from schedtuna.trace.formats import json_lines, tables
+    from schedtuna.trace.formats import perfetto as perfetto_format
+    from schedtuna.trace.store import open_trace
+
+    if perfetto + csv + arrow + jsonl != 1:
+        raise UsageError("choose one of --perfetto, --csv, --arrow and --jsonl")
+    trace = open_trace(folder)
+    with writing(output, force=force) as scratch:
+        if csv or arrow:
+            frame = tables.table(trace, table_name)
+            (tables.write_csv if csv else tables.write_arrow)(frame, scratch)
+        else:
+            with scratch.open("wb") as file:
+                (perfetto_format if perfetto else json_lines).write(trace, file)
+    print(f"{output}: {output.stat().st_size / 1e6:,.1f} MB")
+
+
+@app.command()
+def diff(  # noqa: PLR0917 - typer's options are a function's parameters
+    before: Annotated[Path, typer.Argument(metavar="A", help="A trace.", show_default=False)],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Another.", show_default=False)],
+    figure: Annotated[
+        str, typer.Option("--figure", metavar="NAME", help="The figure to compare per name.")
+    ] = "wakeup_latency_p99_ns",
+    rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="How many names to show.")] = 10,
+    allow_lost: Annotated[bool, typer.Option("--allow-lost", help="Accept traces that lost events.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Describe how two traces differ. One trace each proves nothing: `schedtuna compare` does."""
+    from schedtuna.trace.analysis import Analysis
+    from schedtuna.trace.difference import differences, group_differences
+    from schedtuna.trace.store import open_trace
+
+    traces = open_trace(before), open_trace(after)
+    ours, theirs = (Analysis(trace, allow_lost=allow_lost) for trace in traces)
+    overall = differences(ours, theirs)
+    known = list(ours.overall())
+    if figure not in known:
+        raise UsageError(f"there is no figure {figure!r}", hint=f"one of {', '.join(known)}")
+    by_comm = group_differences(ours, theirs, "comm", figure)
+    notes = _notes(*traces)
+    if as_json:
+        print_json(
+            {
+                "notes": notes,
+                "overall": [vars(row) | {"ratio": row.ratio} for row in overall],
+                "figure": figure,
+                "by_comm": [
+                    {"comm": row.figure, "before": row.before, "after": row.after, "ratio": row.ratio}
+                    for row in by_comm
+                ],
+            }
+        )
+        return
+    for note in notes:
+        print(note)
+    shown = [row for row in overall if row.figure.removesuffix("_per_s") in _SHOWN]
+    lines = [
+        [row.figure, _spell(row.figure, row.before), _spell(row.figure, row.after), _ratio(row.ratio)]
+        for row in shown
+    ]
+    print(table(["", "A", "B", "B/A"], lines))
+    if rows:
+        print(f"\n{figure} by name:")
+        lines = [
+            [row.figure, _spell(figure, row.before), _spell(figure, row.after), _ratio(row.ratio)]
+            for row in by_comm[:rows]
+        ]
+        print(table(["", "A", "B", "B/A"], lines))
+    print("\nThis describes two runs. Whether the difference is real: schedtuna compare.")
+
+
+def _notes(before: Trace, after: Trace) -> list[str]:
+    """Return what makes the traces hard to compare."""
+    notes = [
+        f"{name} is {trace.state}."
+        for name, trace in (("A", before), ("B", after))
+        if trace.state != "complete"
+    ]
+    if before.manifest.get("nr_cpus") != after.manifest.get("nr_cpus"):
+        notes.append("The machines have different numbers of CPUs, or one is not known.")
+    if before.manifest.get("mode") != after.manifest.get("mode"):
+        notes.append("The traces were made in different ways (recorded, imported, simulated).")
+    return notes
+
+
+def _spell(figure: str, value: float | None) -> str:
+    if "_ns" in figure:
+        return spell(value, "time")
+    return number(value)
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -1,0 +1,287 @@
+"""A trace, measured: who its tasks are, how they group, and the figures of each group.
+
+This is where the pure parts meet: events become intervals, intervals become figures, and figures get
+the names of the task table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schedtuna.errors import TraceError, UsageError
+from schedtuna.trace import metrics
+from schedtuna.trace.fairness import Fairness, TaskClass, fairness, nice_weight
+from schedtuna.trace.intervals import Intervals, iter_intervals, wakeup_event
+from schedtuna.trace.metrics import Measured, clip
+from schedtuna.trace.schema import STATIC_PRIO_NICE_0, EventArray, EventType
+from schedtuna.trace.states import RUNNABLE, TaskState
+from schedtuna.trace.trace import Loss, Trace, refuse_losses
+
+GROUPINGS = ("task", "comm", "cgroup", "cpu", "label")
+MAX_FAIRNESS_INTERVALS = 50_000_000  # above, fairness would need more than 2 GB
+_FORK_SLACK_NS = 1_000_000  # a task's start time and its fork event are not the same moment
+_KEPT_FOR_FAIRNESS = (TaskState.RUNNING, *RUNNABLE)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Figures of groups: one name per group, one array per figure."""
+
+    names: list[str]
+    columns: dict[str, npt.NDArray[Any]]
+
+    def dicts(self) -> list[dict[str, Any]]:
+        """Return one dict per group, for JSON: None where there is no figure."""
+        return [
+            {"name": name, **{column: _plain(values[k]) for column, values in self.columns.items()}}
+            for k, name in enumerate(self.names)
+        ]
+
+
+class Analysis:
+    """What a trace, or a window of it, amounts to.
+
+    Args:
+        trace: The trace.
+        window_s: (from, to) in seconds since its beginning; None: all of it.
+        allow_lost: Accept a trace that lost events.
+
+    Attributes:
+        start_ns, end_ns: The window, on the trace's clock.
+        nr_events: Events in the trace.
+        wakeup: The event that begins waits; None: the trace has no wakeups.
+
+    Raises:
+        IncompleteTraceError: Events were lost in the window.
+        TraceError: The trace is damaged, or has no events.
+    """
+
+    def __init__(
+        self, trace: Trace, *, window_s: tuple[float, float] | None = None, allow_lost: bool = False
+    ) -> None:
+        self.trace = trace
+        self.nr_events = 0
+        self.wakeup: EventType | None = None
+        self._migrations: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
+        self._asked: list[Intervals] = []
+        begin, end = trace.window_ns
+        self.start_ns, self.end_ns = begin, end
+        if window_s is not None:
+            self.start_ns, self.end_ns = _window(begin, end, window_s)
+        if not allow_lost:
+            refuse_losses(loss for loss in trace.losses if overlaps(loss, self.start_ns, self.end_ns))
+        self.measured: Measured = metrics.measure(self._pieces(begin, end))
+        if not self.nr_events:
+            raise TraceError("the trace has no scheduler events")
+
+    @property
+    def seconds(self) -> float:
+        """How long the window is."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+    @cached_property
+    def nr_cpus(self) -> int:
+        """How many CPUs the machine has: as the manifest says, else as far as they were seen."""
+        declared = self.trace.manifest.get("nr_cpus")
+        seen = len(self.measured.cpu_time_ns)
+        return max(declared, seen) if isinstance(declared, int) and 0 < declared < 1 << 16 else seen
+
+    @cached_property
+    def nr_migrations(self) -> npt.NDArray[np.int64]:
+        """Moves to another CPU, per task number."""
+        tid = np.concatenate([np.empty(0, np.uint32), *(tid for tid, _ in self._migrations)])
+        time = np.concatenate([np.empty(0, np.int64), *(time for _, time in self._migrations)])
+        task = _tasks_at(self.measured, tid, time)
+        return np.bincount(task[task >= 0], minlength=len(self.measured.tid))
+
+    @cached_property
+    def row_of_task(self) -> npt.NDArray[np.intp]:
+        """For each task number, its row in the task table; -1 if it has none."""
+        table = self.trace.tasks
+        return _rows_of(
+            table["tid"].to_numpy(),
+            table["start_time_ns"].to_numpy(),
+            self.measured.tid,
+            np.where(self.measured.exists, self.measured.begin_ns + _FORK_SLACK_NS, -1),
+        )
+
+    @cached_property
+    def comms(self) -> list[str]:
+        """Each task number's name, clean; its tid where the trace has no name."""
+        names = self.trace.tasks["comm"].to_list()
+        return [
+            names[row] if row >= 0 and names[row] else f"tid {tid}"
+            for row, tid in zip(self.row_of_task.tolist(), self.measured.tid.tolist(), strict=True)
+        ]
+
+    @cached_property
+    def fairness(self) -> Fairness | None:
+        """CPU time entitled and received; None where the trace is too long for that."""
+        if not self._asked:
+            return None
+        rows = self.row_of_task
+        nice = self.trace.tasks["nice"].to_numpy()
+        prio = self.trace.tasks["prio"].to_numpy()
+        classes = {
+            task: TaskClass(nice_weight(int(nice[rows[task]])))
+            for task in np.flatnonzero(rows >= 0).tolist()
+            if nice[rows[task]] and -20 <= nice[rows[task]] <= 19
+        }
+        fair = np.ones(len(rows), np.bool_)
+        known = rows >= 0
+        fair[known] = (prio[rows[known]] == 0) | (prio[rows[known]] >= STATIC_PRIO_NICE_0 - 20)
+        return fairness(Intervals.concatenate(self._asked), classes, max(self.nr_cpus, 1), fair=fair)
+
+    def by(self, grouping: str) -> Rows:
+        """Return the figures per group, the one with most CPU time first.
+
+        Args:
+            grouping: One of `GROUPINGS`.
+        """
+        if grouping == "cpu":
+            return self._by_cpu()
+        names, group = self._groups(grouping)
+        columns = metrics.table(self.measured, group, len(names))
+        columns["nr_migrations"] = np.bincount(
+            group[self.measured.exists & (group >= 0)],
+            self.nr_migrations[self.measured.exists & (group >= 0)],
+            len(names),
+        ).astype(np.int64)
+        columns["fairness_cv"] = self._fairness_cv(group, len(names))
+        if grouping == "task":
+            columns = {"tid": self.measured.tid[np.flatnonzero(self.measured.exists)], **columns}
+        order = np.argsort(-columns["cpu_time_ns"], kind="stable")
+        return Rows([names[k] for k in order], {name: column[order] for name, column in columns.items()})
+
+    def overall(self) -> dict[str, Any]:
+        """Return the figures of all tasks together."""
+        group = np.zeros(len(self.measured.tid), np.intp)
+        columns = metrics.table(self.measured, group, 1)
+        columns["nr_migrations"] = np.array([self.nr_migrations.sum()])
+        columns["fairness_cv"] = self._fairness_cv(group, 1)
+        return {name: _plain(column[0]) for name, column in columns.items()}
+
+    def _pieces(self, begin: int, end: int) -> Iterator[Intervals]:
+        nr_kept = 0
+        for piece in iter_intervals(self._watched_segments(), start_ns=begin, end_ns=end):
+            one = piece
+            if (self.start_ns, self.end_ns) != (begin, end):
+                one = clip(piece, self.start_ns, self.end_ns)
+            if nr_kept <= MAX_FAIRNESS_INTERVALS:
+                self._asked.append(one.select(np.isin(one.state, _KEPT_FOR_FAIRNESS)))
+                nr_kept += len(self._asked[-1])
+            yield one
+        if nr_kept > MAX_FAIRNESS_INTERVALS:
+            self._asked.clear()
+
+    def _watched_segments(self) -> Iterator[EventArray]:
+        for part in self.trace.segments():
+            self.nr_events += len(part)
+            if self.wakeup is None:
+                self.wakeup = wakeup_event(part)
+            time = part["timestamp_ns"].astype(np.int64)
+            moved = (part["type"] == EventType.MIGRATE) & (time >= self.start_ns) & (time <= self.end_ns)
+            self._migrations.append((part["tid"][moved], time[moved]))
+            yield part
+
+    def _groups(self, grouping: str) -> tuple[list[str], npt.NDArray[np.intp]]:
+        """Return the groups' names, and each task's group (-1: no task)."""
+        exists = self.measured.exists
+        if grouping == "task":
+            tasks = np.flatnonzero(exists)
+            group = np.full(len(exists), -1)
+            group[tasks] = np.arange(len(tasks))
+            return [f"{self.comms[task]}:{self.measured.tid[task]}" for task in tasks], group
+        if grouping == "comm":
+            of_task = self.comms
+        elif grouping in {"cgroup", "label"}:
+            known = self.trace.tasks[grouping].to_list()
+            of_task = [known[row] or "-" if row >= 0 else "-" for row in self.row_of_task.tolist()]
+        else:
+            raise UsageError(f"can't group by {grouping!r}", hint=f"choose one of {', '.join(GROUPINGS)}")
+        numbers: dict[str, int] = {}
+        return_group = np.full(len(exists), -1)
+        for task in np.flatnonzero(exists).tolist():
+            return_group[task] = numbers.setdefault(of_task[task], len(numbers))
+        return list(numbers), return_group
+
+    def _by_cpu(self) -> Rows:
+        measured, nr_cpus = self.measured, self.nr_cpus
+        time = np.zeros((nr_cpus, metrics.NR_STATES))
+        time[: len(measured.cpu_time_ns)] = measured.cpu_time_ns
+        busy, waiting = time[:, TaskState.RUNNING], time[:, list(RUNNABLE)].sum(axis=1)
+        window = max(self.end_ns - self.start_ns, 1)
+        columns: dict[str, npt.NDArray[Any]] = {
+            "cpu_time_ns": np.rint(busy).astype(np.int64),
+            "busy_percent": 100 * busy / window,
+            "run_delay_ns": np.rint(waiting).astype(np.int64),
+            "runqueue_length_mean": (busy + waiting) / window,  # Little's law
+        }
+        for name in ("wakeup_latency", "preempt_delay", "slice"):
+            values = measured.values[name]
+            columns |= metrics.summarize(name, values.cpu, values.value_ns, nr_cpus)
+        return Rows([str(cpu) for cpu in range(nr_cpus)], columns)
+
+    def _fairness_cv(self, group: npt.NDArray[np.intp], nr_groups: int) -> npt.NDArray[np.float64]:
+        column = np.full(nr_groups, np.nan)
+        share = self.fairness
+        if share is not None:
+            of_row = group[share.task]
+            order = np.argsort(of_row, kind="stable")
+            bounds = np.searchsorted(of_row[order], np.arange(nr_groups + 1))
+            for k in range(nr_groups):
+                rows = order[bounds[k] : bounds[k + 1]]
+                if len(rows) > 1:
+                    one = Fairness(share.task[rows], share.entitled_ns[rows], share.received_ns[rows])
+                    column[k] = one.cv()
+        return column
+
+
+def overlaps(loss: Loss, start_ns: int, end_ns: int) -> bool:
+    """Return whether events of a window may be among those that were lost."""
+    return loss.first_ns <= end_ns and (loss.last_ns is None or loss.last_ns >= start_ns)
+
+
+def _window(begin: int, end: int, window_s: tuple[float, float]) -> tuple[int, int]:
+    start = begin + round(window_s[0] * 1e9)
+    stop = min(begin + round(min(window_s[1], 1e9) * 1e9), end)
+    if not begin <= start < stop:
+        raise UsageError(
+            f"the window {window_s[0]:g} to {window_s[1]:g} s is not within the trace,"
+            f" which lasts {(end - begin) / 1e9:g} s"
+        )
+    return start, stop
+
+
+def _tasks_at(measured: Measured, tid: npt.NDArray[Any], time: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Return the task number that had a tid at a time; -1 if there is none."""
+    numbers = np.flatnonzero(measured.exists)
+    row = _rows_of(measured.tid[numbers], measured.begin_ns[numbers], tid, time)
+    return np.where(row >= 0, numbers[row], -1) if len(numbers) else row
+
+
+def _rows_of(
+    tids: npt.NDArray[Any], starts: npt.NDArray[Any], tid: npt.NDArray[Any], time: npt.NDArray[Any]
+) -> npt.NDArray[np.intp]:
+    """For each (tid, time), the row of that tid with the last start at or before it (else its first)."""
+    order = np.lexsort((starts, tids))
+    sorted_tids, sorted_starts = tids[order], starts[order]
+    first = np.searchsorted(sorted_tids, tid, side="left")
+    end = np.searchsorted(sorted_tids, tid, side="right")
+    row = np.where(end > first, first, -1)
+    for k in np.flatnonzero(end - first > 1):
+        later = int(np.searchsorted(sorted_starts[first[k] : end[k]], time[k], side="right"))
+        row[k] = first[k] + max(later - 1, 0)
+    return np.where(row >= 0, order[row], -1) if len(order) else row
+
+
+def _plain(value: Any) -> Any:
+    """Return a number for JSON; None for NaN."""
+    number = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(number, float) and not np.isfinite(number) else number

@@ -1,0 +1,92 @@
+"""A trace's tables as CSV and Arrow files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schedtuna.trace.intervals import intervals
+from schedtuna.trace.schema import EventType, PrevState
+from schedtuna.trace.states import TaskState
+from schedtuna.trace.trace import Trace
+
+_FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begins so
+
+
+def table(trace: Trace, name: str) -> Any:
+    """Return a table as a polars frame: `events` and `intervals` with names, `tasks`, a kind of samples.
+
+    Raises:
+        TraceError: There is none of that name.
+    """
+    if name == "events":
+        return _events(trace)
+    if name == "intervals":
+        return _intervals(trace)
+    return trace.to_polars(name)
+
+
+def write_csv(frame: Any, path: Path) -> None:
+    """Write a frame as CSV; text that a spreadsheet would take for a formula gets a `'` before it."""
+    import polars as pl
+
+    guarded = [
+        pl.when(pl.any_horizontal(pl.col(name).str.starts_with(first) for first in _FORMULA))
+        .then("'" + pl.col(name))
+        .otherwise(pl.col(name))
+        .alias(name)
+        for name, dtype in frame.schema.items()
+        if dtype == pl.String
+    ]
+    frame.with_columns(guarded).write_csv(path)
+
+
+def write_arrow(frame: Any, path: Path) -> None:
+    """Write a frame as an Arrow IPC file (Feather)."""
+    frame.write_ipc(path, compression="zstd")
+
+
+def _events(trace: Trace) -> Any:
+    import polars as pl
+
+    frame = trace.to_polars("events")
+    tasks = trace.tasks.unique("tid", keep="last").select("tid", "comm")
+    return (
+        frame.with_columns(
+            _spelled("type", EventType),
+            pl.when(pl.col("type") == EventType.SWITCH)
+            .then(_spelled("prev_state", PrevState))
+            .otherwise(None)
+            .alias("prev_state"),
+        )
+        .join(tasks, on="tid", how="left", maintain_order="left")
+        .join(
+            tasks.rename({"tid": "other_tid", "comm": "other_comm"}),
+            on="other_tid",
+            how="left",
+            maintain_order="left",
+        )
+    )
+
+
+def _intervals(trace: Trace) -> Any:
+    import polars as pl
+
+    begin, end = trace.window_ns
+    found = intervals(trace.segments(), start_ns=begin, end_ns=end)
+    order = np.lexsort((found.task, found.start_ns))
+    frame = pl.DataFrame({name: column[order] for name, column in vars(found).items()})
+    tasks = trace.tasks.unique("tid", keep="last").select("tid", "comm")
+    return frame.with_columns(_spelled("state", TaskState)).join(
+        tasks, on="tid", how="left", maintain_order="left"
+    )
+
+
+def _spelled(column: str, enum: Any) -> Any:
+    import polars as pl
+
+    return pl.col(column).replace_strict(
+        [int(member) for member in enum], [member.name for member in enum], return_dtype=pl.String
+    )

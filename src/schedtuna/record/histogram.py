@@ -50,3 +50,16 @@ def percentile_ns(counts: npt.NDArray[np.integer], percent: float, *, max_ns: fl
     inside = (rank - before) / counts[bucket] if counts[bucket] else 0.0
     value = _EDGES[bucket] + inside * (_EDGES[bucket + 1] - _EDGES[bucket])
     return float(value if max_ns is None else min(value, max_ns))
+
+
+def percentiles_ns(histograms: npt.NDArray[np.integer], percent: float) -> npt.NDArray[np.float64]:
+    """Return `percentile_ns()` of many histograms, shape (n, 128)."""
+    cumulative = np.cumsum(histograms, axis=1, dtype=np.float64)
+    rank = cumulative[:, -1:] * (percent / 100)
+    bucket = (cumulative < rank).sum(axis=1)
+    row = np.arange(len(histograms))
+    counted = histograms[row, bucket].astype(np.float64)
+    before = cumulative[row, bucket] - counted
+    inside = np.divide(rank[:, 0] - before, counted, out=np.zeros(len(row)), where=counted > 0)
+    value = _EDGES[bucket] + inside * (_EDGES[bucket + 1] - _EDGES[bucket])
+    return np.where(cumulative[:, -1] > 0, value, np.nan)

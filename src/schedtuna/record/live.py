@@ -1,0 +1,181 @@
+"""What goes on right now: the tasks, names or cgroups that wait longest, over the last window."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from schedtuna.machine.cgroups import CgroupLayout
+from schedtuna.record.aggregate import Aggregator
+from schedtuna.record.filters import cgroup_names
+from schedtuna.record.groups import GroupArray, fold
+from schedtuna.record.histogram import percentiles_ns
+from schedtuna.record.layout import Delay
+from schedtuna.record.procfs import SystemSampler
+from schedtuna.record.summary import fairness_cv
+from schedtuna.trace.tasks import clean_name
+
+
+class By(StrEnum):
+    """What a row stands for."""
+
+    TASK = "task"
+    NAME = "name"
+    CGROUP = "cgroup"
+
+
+_KEYS = {By.TASK: ["tid", "start_time_ns"], By.NAME: ["comm"], By.CGROUP: ["cgroup_id"]}
+
+# Column -> heading, and what it is. Rows can be sorted by each of them, largest first.
+COLUMNS: dict[str, tuple[str, str]] = {
+    "wakeup_max_us": ("WORST us", "longest time from wakeup to running in the window"),
+    "wakeup_p99_us": ("P99 us", "99th percentile of that"),
+    "wakeups_per_s": ("WAKE/s", "wakeups"),
+    "preempt_p99_us": ("PREEMPT us", "99th percentile of the time from being preempted to running again"),
+    "waiting_us": ("WAITS us", "has been waiting for a CPU since, now"),
+    "delay_percent": ("WAIT %", "time spent waiting for a CPU; of one CPU"),
+    "cpu_percent": ("CPU %", "CPU time; of one CPU"),
+    "migrations_per_s": ("MOVES/s", "moves to another CPU"),
+}
+
+
+@dataclass(frozen=True)
+class LiveRow:
+    """One task, or tasks of one name or cgroup; `values` by the names of `COLUMNS`."""
+
+    tid: int
+    name: str
+    cgroup: str
+    nr_tasks: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class LiveWindow:
+    """What happened in one window.
+
+    Attributes:
+        seconds: How long it was.
+        rows: All that did or waited for something.
+        histograms: `Delay` -> counts per bucket, over all tasks.
+        maxima_us: `Delay` -> the longest.
+        switches_per_s: Context switches of all CPUs.
+        migrations_per_s: Of all tasks, within a last-level cache, across, and across memory nodes.
+        fairness_cv: Over all tasks; NaN where there is nothing to compare.
+        system: Metrics of `record.procfs`.
+        nr_unseen: Switches or exits that were not counted since the start.
+    """
+
+    seconds: float
+    rows: list[LiveRow]
+    histograms: dict[Delay, npt.NDArray[np.uint64]]
+    maxima_us: dict[Delay, float]
+    switches_per_s: float
+    migrations_per_s: tuple[float, float, float]
+    fairness_cv: float
+    system: dict[str, float]
+    nr_unseen: int
+
+
+class LiveView:
+    """Turns an aggregator's windows into rows.
+
+    Args:
+        aggregator: Running.
+        layout: The machine's cgroups, to name them.
+    """
+
+    def __init__(self, aggregator: Aggregator, layout: CgroupLayout) -> None:
+        self._aggregator = aggregator
+        self._layout = layout
+        self._cgroups: dict[int, str] = {}
+        self._system = SystemSampler(threads=False)
+        self._time_s = time.monotonic()
+        self._switches = 0
+        self._aggregator.window()
+
+    def window(self, by: By = By.TASK) -> LiveWindow:
+        """Return what happened since the last call."""
+        now_s = time.monotonic()
+        seconds, self._time_s = max(now_s - self._time_s, 1e-9), now_s
+        snapshot = self._aggregator.window()
+        switches = int(snapshot.cpus["nr_switches"].sum())
+        tasks = snapshot.tasks[(snapshot.tasks["nr_runs"] > 0) | (snapshot.tasks["waiting_ns"] > 0)]
+        everything = fold(tasks, [])
+        delays = (Delay.WAKEUP, Delay.PREEMPT, Delay.FIRST_RUN)
+        moves = everything["nr_migrations"].sum(axis=0) / seconds
+        window = LiveWindow(
+            seconds=seconds,
+            rows=self._rows(fold(tasks, _KEYS[by]), by, seconds),
+            histograms={delay: everything["histograms"][:, delay].sum(axis=0) for delay in delays},
+            maxima_us={
+                delay: float(everything["delay_max_ns"][:, delay].max(initial=0)) / 1e3 for delay in delays
+            },
+            switches_per_s=(switches - self._switches) / seconds,
+            migrations_per_s=(float(moves[0]), float(moves[1]), float(moves[2])),
+            fairness_cv=fairness_cv(tasks, len(os.sched_getaffinity(0)), int(seconds * 1e9)),
+            system=self._system.sample()[1],
+            nr_unseen=snapshot.nr_unrecorded + snapshot.nr_exits_lost,
+        )
+        self._switches = switches
+        return window
+
+    def _rows(self, groups: GroupArray, by: By, seconds: float) -> list[LiveRow]:
+        columns = _columns(groups, seconds)
+        self._name_cgroups(groups["cgroup_id"])
+        rows = []
+        for index, group in enumerate(groups):
+            name = clean_name(group["comm"]) if by is not By.CGROUP else ""
+            cgroup = self._cgroups.get(int(group["cgroup_id"]), "")
+            values = {column: float(numbers[index]) for column, numbers in columns.items()}
+            rows.append(LiveRow(int(group["tid"]), name, cgroup, int(group["nr_tasks"]), values))
+        return rows
+
+    def _name_cgroups(self, ids: npt.NDArray[np.uint64]) -> None:
+        if any(int(id_) not in self._cgroups for id_ in np.unique(ids)):
+            names = cgroup_names(self._layout)
+            self._cgroups = {
+                int(id_): "" for id_ in np.unique(ids)
+            }  # what has no name is not looked up again
+            self._cgroups |= {id_: clean_name(name) for id_, name in names.items()}
+
+
+def _columns(groups: GroupArray, seconds: float) -> dict[str, npt.NDArray[np.float64]]:
+    waited = groups["delay_ns"].sum(axis=1) + groups["waiting_ns"]
+    return {
+        "wakeup_max_us": groups["delay_max_ns"][:, Delay.WAKEUP] / 1e3,
+        "wakeup_p99_us": _p99_us(groups, Delay.WAKEUP),
+        "wakeups_per_s": groups["nr_delays"][:, Delay.WAKEUP] / seconds,
+        "preempt_p99_us": _p99_us(groups, Delay.PREEMPT),
+        "waiting_us": groups["waiting_ns"] / 1e3,
+        "delay_percent": waited / seconds / 1e7,
+        "cpu_percent": groups["run_ns"] / seconds / 1e7,
+        "migrations_per_s": groups["nr_migrations"].sum(axis=1) / seconds,
+    }
+
+
+def _p99_us(groups: GroupArray, delay: Delay) -> npt.NDArray[np.float64]:
+    p99_ns = percentiles_ns(groups["histograms"][:, delay], 99)
+    at_most: npt.NDArray[np.float64] = np.minimum(p99_ns, groups["delay_max_ns"][:, delay]) / 1e3
+    return at_most
+
+
+def choose_rows(rows: Sequence[LiveRow], sort: str, text: str = "") -> list[LiveRow]:
+    """Return the rows whose name, cgroup or tid has `text` in it, largest first in a column."""
+    text = text.lower()
+    chosen = [
+        row for row in rows if text in row.name.lower() or text in row.cgroup.lower() or text == str(row.tid)
+    ]
+
+    def key(row: LiveRow) -> tuple[float, int]:
+        value = row.values[sort]
+        return (-math.inf if math.isnan(value) else value, -row.tid)
+
+    return sorted(chosen, key=key, reverse=True)

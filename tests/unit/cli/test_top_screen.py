@@ -1,0 +1,75 @@
+import math
+
+import numpy as np
+import pytest
+
+from schedtuna.cli.top_screen import ScreenState, bars, screen
+from schedtuna.record.histogram import bucket_of
+from schedtuna.record.layout import NR_BUCKETS, Delay
+from schedtuna.record.live import COLUMNS, By, LiveRow, LiveWindow
+
+
+def window(nr_rows=3, **values):
+    counts = np.zeros(NR_BUCKETS, np.uint64)
+    counts[bucket_of(5_000)] = 98
+    counts[bucket_of(2_000_000)] = 2
+    nothing = np.zeros(NR_BUCKETS, np.uint64)
+    rows = [
+        LiveRow(
+            n, f"task{n}", f"/group{n}", 1, dict.fromkeys(COLUMNS, float(n)) | {"wakeup_p99_us": math.nan}
+        )
+        for n in range(nr_rows)
+    ]
+    return LiveWindow(
+        **{
+            "seconds": 1.0,
+            "rows": rows,
+            "histograms": {Delay.WAKEUP: counts, Delay.PREEMPT: nothing, Delay.FIRST_RUN: nothing},
+            "maxima_us": {Delay.WAKEUP: 2100.0, Delay.PREEMPT: 0.0, Delay.FIRST_RUN: 0.0},
+            "switches_per_s": 12345.0,
+            "migrations_per_s": (1.0, 2.0, 3.0),
+            "fairness_cv": math.nan,
+            "system": {"cpu_percent": 42.0, "run_queue_length": 3.0, "psi_cpu_some_percent": 12.5},
+            "nr_unseen": 0,
+            **values,
+        }
+    )
+
+
+@pytest.mark.parametrize("by", list(By))
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (20, 5), (1, 1), (120, 12)])
+def test_a_screen_never_has_more_than_fits(by, width, height):
+    lines = screen(window(nr_rows=100), ScreenState(by=by), width, height)
+    assert len(lines) <= max(height, 1)
+    assert all(len(line) <= width for line in lines)
+
+
+def test_the_numbers_are_there():
+    lines = screen(window(), ScreenState(), 150, 30)
+    assert any(line.startswith("wakeup latency") and "2100" in line for line in lines)
+    assert any(line.startswith("preempt delay") and line.split()[2:] == ["-", "-", "-"] for line in lines)
+    assert "switches 12345/s" in lines[1] and "CPU 42%" in lines[1] and "fairness cv -" in lines[1]
+    assert lines[2] == "pressure: cpu 12.5%"
+    rows = [line for line in lines if "task" in line and "/group" in line]
+    assert [row.split()[0] for row in rows] == ["2", "1", "0"]  # worst first
+
+
+def test_what_the_keys_chose_is_shown():
+    state = ScreenState(sort="cpu_percent", text="task1", paused=True, recording="trace_1", message="done")
+    lines = screen(window(nr_unseen=7), state, 150, 30)
+    for text in ("PAUSED", "RECORDING to trace_1", "'task1'", "7 switches or exits not counted"):
+        assert text in lines[0]
+    assert any(">CPU %" in line for line in lines)
+    assert sum("/group" in line for line in lines) == 1
+    assert lines[-1] == "done"
+    state.typing = True
+    assert "task1_" in screen(window(), state, 150, 30)[-1]
+
+
+def test_histograms_are_drawn_as_high_as_they_count():
+    counts = np.zeros(NR_BUCKETS, np.uint64)
+    assert bars(counts) == ""
+    counts[0] = 1
+    counts[bucket_of(1e6)] = 10**6
+    drawn = bars(counts)
+    assert drawn[0] == "▁" and drawn.count("█") == 1 and len(drawn) == 50

@@ -1,0 +1,23 @@
+import math
+
+import pytest
+
+from schedtuna.record.live import LiveRow, choose_rows
+
+ROWS = [
+    LiveRow(1, "nginx", "/web", 1, {"x": 5.0}),
+    LiveRow(2, "make", "/build", 1, {"x": math.nan}),
+    LiveRow(33, "Make", "/web", 1, {"x": 50.0}),
+    LiveRow(4, "sh", "/", 1, {"x": 5.0}),
+]
+
+
+def test_rows_are_sorted_largest_first_and_what_does_not_exist_last():
+    assert [row.tid for row in choose_rows(ROWS, "x")] == [33, 1, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "tids"), [("make", [33, 2]), ("/web", [33, 1]), ("33", [33]), ("3", []), ("", [33, 1, 4, 2])]
+)
+def test_rows_are_found_by_name_cgroup_or_tid(text, tids):
+    assert [row.tid for row in choose_rows(ROWS, "x", text)] == tids

@@ -22,6 +22,7 @@ import numpy as np
 from schedtuna import __version__
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.trace import parts
+from schedtuna.trace.append import AppendFile
 from schedtuna.trace.schema import EVENT_DTYPE, SCHEMA_VERSION, TASK_DTYPE, EventArray, TaskArray
 from schedtuna.trace.trace import Trace
 
@@ -65,7 +66,7 @@ class TraceWriter:
         self.nr_lost = 0
         self._segment = 0
         self._segment_events = 0
-        self._files: dict[str, _AppendFile] = {}
+        self._files: dict[str, AppendFile] = {}
         self._compactor: subprocess.Popen[bytes] | None = None
         self._write_manifest()
         reserve = parts.RESERVE
@@ -168,7 +169,7 @@ class TraceWriter:
     def _append(self, name: str, data: Any) -> None:
         file = self._files.get(name)
         if file is None:
-            file = self._files[name] = _AppendFile(self.folder / name)
+            file = self._files[name] = AppendFile(self.folder / name)
         file.append(data)
 
     def _append_json(self, name: str, row: Mapping[str, Any]) -> None:
@@ -192,29 +193,6 @@ class TraceWriter:
                     "OPENBLAS_NUM_THREADS": "1",
                 },
             )
-
-
-class _AppendFile:
-    """A file that grows by whole appends: after an error it ends where the last one ended."""
-
-    def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        self._size = 0
-
-    def append(self, data: Any) -> None:
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError:
-            os.ftruncate(self._fd, self._size)
-            raise
-        self._size += len(memoryview(data))
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 def open_trace(folder: Path) -> Trace:

@@ -160,11 +160,12 @@ def carry_over(comparison: Comparison, effect: float) -> CarryOver:
 
     Args:
         comparison: The costs.
-        effect: The candidate's estimated shift.
+        effect: The candidate's estimated shift, finite.
     """
     candidate, costs = comparison.candidate, comparison.values
     weights = _carry_over_weights(candidate)
     after = _after_candidate(candidate)
+    reach = comparison.bracket[1] - comparison.bracket[0]
     tolerance = max(pair_sigma(comparison.shifted(effect)) / 200, 1e-9)
 
     def excess(shift: float, effect: float) -> float:
@@ -178,12 +179,12 @@ def carry_over(comparison: Comparison, effect: float) -> CarryOver:
         return CarryOver(p, alarm=False, shift=0.0, effect=effect, costs=costs)
     shift, adjusted = 0.0, comparison
     for _ in range(2):  # effect and carry-over in turn; they are nearly orthogonal
-        low, high = -comparison.span, comparison.span
+        low, high = -reach, reach
         while high - low > tolerance:
             shift = (low + high) / 2
             low, high = (shift, high) if excess(shift, effect) > 0 else (low, shift)
         adjusted = Comparison(costs - shift * after, candidate)
-        effect = adjusted.estimate()
+        effect = adjusted.bounded(adjusted.estimate())
     return CarryOver(p, p < CHECK_ALARM, shift, effect, adjusted.values)
 
 

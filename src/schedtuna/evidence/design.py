@@ -141,7 +141,7 @@ def _bounds(blocks: tuple[int, ...], alpha: float) -> list[float]:
             low, high = (level, high) if crossed > due else (low, level)
         bounds.append(1 - normal.cdf(high))
         spent += due
-        edges = np.linspace(-8 * math.sqrt(time), high * math.sqrt(time), 1201)
+        edges = np.linspace(-8 * math.sqrt(time), high * math.sqrt(time), 501)
         cumulative = mass @ ndtr((edges[None, :] - grid[:, None]) / step)
         grid, mass = (edges[1:] + edges[:-1]) / 2, np.diff(cumulative)
     return bounds

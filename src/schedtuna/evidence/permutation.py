@@ -41,9 +41,13 @@ def pair_sigma(values: FloatArray) -> float:
     """Standard deviation of a run, from differences within blocks, by the MAD.
 
     Args:
-        values: Shape (n, 3); label-free, so a shift of one run per block inflates it.
+        values: Shape (n, 3); label-free, so a shift of one run per block inflates it. Failures
+            are left out.
     """
     differences = np.sort(np.abs(values - values[:, [1, 2, 0]]), axis=None)
+    differences = differences[differences < FAILED / 2]
+    if not differences.size:
+        return 0.0
     middle = (differences[(len(differences) - 1) // 2] + differences[len(differences) // 2]) / 2
     return float(middle) * MAD_TO_SIGMA / math.sqrt(2)
 
@@ -157,19 +161,37 @@ class Comparison:
         return float((chosen - scores.mean(axis=1)).sum())
 
     @functools.cached_property
-    def span(self) -> float:
-        """A shift beyond every difference within a block."""
-        finite = np.where(np.isfinite(self.values), self.values, np.nan)
-        if not np.isfinite(finite).any():
-            return 1.0
-        return float(np.nanmax(finite) - np.nanmin(finite)) * 1.01 + 1e-6
+    def bracket(self) -> tuple[float, float]:
+        """Shifts between which the candidate passes from above every control to below: (low, high).
+
+        Moves with the candidate, so that whatever is bisected from here does, too.
+        """
+        mine = self.values[np.arange(len(self.values)), self.candidate]
+        others = np.ones_like(self.values, dtype=bool)
+        others[np.arange(len(self.values)), self.candidate] = False
+        gaps = (np.where(np.isfinite(mine), mine, np.nan)[:, None] - self.values)[others]
+        gaps = gaps[np.isfinite(gaps)]
+        if not gaps.size:
+            return -1.0, 1.0
+        centre = float(np.median(gaps))
+        reach = 1.01 * float(np.abs(gaps - centre).max()) + 1e-6
+        return centre - reach, centre + reach
+
+    def bounded(self, shift: float) -> float:
+        """The shift, or the bracket's end where it is beyond."""
+        return min(max(shift, self.bracket[0]), self.bracket[1])
 
     def estimate(self) -> float:
         """Hodges and Lehmann's estimate: the shift that leaves no excess.
 
-        At least `span` in size where failures leave an excess under every shift.
+        Infinite where failures leave an excess under every shift.
         """
-        tolerance = max(pair_sigma(self.shifted(0.0)) / 2000, 1e-9)
+        low, high = self.bracket
+        if self.excess(high) > 1e-9:
+            return math.inf
+        if self.excess(low) < -1e-9:
+            return -math.inf
+        tolerance = max(min(pair_sigma(self.shifted(0.0)), high - low) / 2000, 1e-9)
         above = self._last(lambda shift: self.excess(shift) > 1e-9, tolerance)
         if self.excess(above + 2 * tolerance) < -1e-9:
             return above
@@ -177,8 +199,8 @@ class Comparison:
         return (above + below) / 2
 
     def _last(self, holds: Callable[[float], bool], tolerance: float) -> float:
-        """Bisect for the end of the stretch, from -span on, where a monotone condition holds."""
-        low, high = -self.span, self.span
+        """Bisect for where a condition that holds at the bracket's low end ceases to."""
+        low, high = self.bracket
         while high - low > tolerance:
             middle = (low + high) / 2
             low, high = (middle, high) if holds(middle) else (low, middle)
@@ -189,11 +211,12 @@ class Comparison:
 
         Args:
             p_bound: One-sided level.
-            estimate: A shift inside.
+            estimate: The estimate.
             known: Tests made before, by shift; the interval agrees with them.
         """
-        high = self._endpoint(p_bound, estimate, {shift: t.lower for shift, t in known.items()}, 1)
-        low = self._endpoint(p_bound, estimate, {shift: t.upper for shift, t in known.items()}, -1)
+        inside = self.bounded(estimate)
+        high = self._endpoint(p_bound, inside, {shift: t.lower for shift, t in known.items()}, 1)
+        low = self._endpoint(p_bound, inside, {shift: t.upper for shift, t in known.items()}, -1)
         return low, high
 
     def _endpoint(self, p_bound: float, inside: float, known: dict[float, float], sign: int) -> float:
@@ -216,7 +239,7 @@ class Comparison:
             trial = inner + sign * step
             if p_at(trial) <= p_bound:
                 outside = trial
-            elif step > 2 * self.span:
+            elif step > 2 * (self.bracket[1] - self.bracket[0]):
                 return sign * math.inf
             else:
                 inner, step = trial, 2 * step

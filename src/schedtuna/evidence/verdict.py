@@ -328,8 +328,13 @@ class _Analysis:
         return self.comparison.estimate()
 
     @cached_property
+    def shift(self) -> float:
+        """The estimate, finite: what is taken off the candidate to look at the noise."""
+        return self.comparison.bounded(self.estimate)
+
+    @cached_property
     def slow(self) -> checks.SlowRuns:
-        return checks.slow_runs(self.costs, self.slots, self.estimate)
+        return checks.slow_runs(self.costs, self.slots, self.shift)
 
     @cached_property
     def means(self) -> checks.Means:
@@ -337,7 +342,7 @@ class _Analysis:
 
     @cached_property
     def carry(self) -> checks.CarryOver:
-        return checks.carry_over(self.comparison, self.estimate)
+        return checks.carry_over(self.comparison, self.shift)
 
     @property
     def by_ranks(self) -> Verdict:
@@ -376,17 +381,15 @@ class _Analysis:
         return self.comparison.test(-self.gain).lower <= self.look.p_bound
 
     def result(self, look_number: int) -> Result:
-        scale, estimate = self.scale, self.estimate
+        scale = self.scale
         low, high = self.comparison.interval(
-            self.look.p_bound, estimate, {0.0: self.none, self.gain: self.at_gain}
+            self.look.p_bound, self.estimate, {0.0: self.none, self.gain: self.at_gain}
         )
-        endless = abs(estimate) > 0.999 * self.comparison.span
-        typical = math.copysign(math.inf, estimate) if endless else estimate
-        sigma = checks.run_sigma(self.costs, self.slots, estimate)
+        sigma = checks.run_sigma(self.costs, self.slots, self.shift)
         noise_cv = math.sqrt(math.expm1(min(sigma, 5.0) ** 2)) if scale.reference is None else sigma
         aa = checks.same_arm(self.costs, self.slots)
         carry = self.carry
-        position = checks.positions(self.costs, self.slots, estimate)
+        position = checks.positions(self.costs, self.slots, self.shift)
         failed = np.isnan(self.values)
         verdict = self.verdict
         result = Result(
@@ -394,7 +397,7 @@ class _Analysis:
             direction=self.direction,
             delta=self.delta,
             scale="ratio" if scale.reference is None else "difference",
-            effect=Estimate(scale.ratio(typical), scale.interval(low, high)),
+            effect=Estimate(scale.ratio(self.estimate), scale.interval(low, high)),
             p_improved=self.none.lower,
             p_worse=self.none.upper,
             blocks=len(self.values),

@@ -1,0 +1,185 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from tests.unit.evidence.studies import blocks_of, with_values
+
+from schedtuna.errors import EvidenceError
+from schedtuna.evidence.design import LOOKS, Arm, Look, plan_campaign
+from schedtuna.evidence.verdict import Block, Verdict, judge
+from schedtuna.workload.spec import Direction
+
+MIN, MAX = Direction.MIN, Direction.MAX
+ORDER = (Arm.A, Arm.B, Arm.A2)
+
+
+@pytest.mark.parametrize(
+    ("effect", "cv", "direction", "verdict"),
+    [
+        (0.9, 0.05, MIN, Verdict.IMPROVED),
+        (0.9, 0.05, MAX, Verdict.WORSE),
+        (1.1, 0.05, MIN, Verdict.WORSE),
+        (1.1, 0.05, MAX, Verdict.IMPROVED),
+        (1.0, 0.01, MIN, Verdict.NO_EVIDENCE),
+        (1.0, 0.01, MAX, Verdict.NO_EVIDENCE),
+        (1.0, 0.30, MIN, Verdict.TOO_NOISY),
+    ],
+)
+def test_each_verdict_is_reached(effect, cv, direction, verdict):
+    result = judge(blocks_of(np.random.default_rng(1), 27, effect=effect, cv=cv), direction, look=LOOKS[-1])
+    assert result.verdict is verdict
+    low, high = result.effect.ci95
+    assert low <= effect <= high
+    assert low <= result.effect.ratio <= high
+    assert result.noise_cv == pytest.approx(cv, rel=0.35)
+    assert (result.runs_needed is not None) is (verdict is Verdict.TOO_NOISY)
+
+
+def test_too_noisy_says_how_many_runs_would_tell():
+    result = judge(blocks_of(np.random.default_rng(2), 9, cv=0.2), MIN, look=LOOKS[1])
+    assert result.verdict is Verdict.TOO_NOISY
+    assert result.runs_needed is not None and result.runs_needed > 27
+    assert any(str(result.runs_needed) in note for note in result.notes)
+
+
+def test_a_gain_of_delta_decides_what_is_no_evidence():
+    blocks = blocks_of(np.random.default_rng(3), 27, cv=0.04)
+    assert judge(blocks, MIN, look=LOOKS[-1], delta=0.2).verdict is Verdict.NO_EVIDENCE
+    assert judge(blocks, MIN, look=LOOKS[-1], delta=0.005).verdict is Verdict.TOO_NOISY
+
+
+def test_failed_candidates_are_the_worst_runs_never_left_out():
+    blocks = blocks_of(np.random.default_rng(4), 18, effect=0.8)
+    assert judge(blocks, MIN).verdict is Verdict.IMPROVED
+    failing = with_values(blocks, Arm.B, lambda index, value: None if index % 2 else value)
+    result = judge(failing, MIN)
+    assert result.verdict is not Verdict.IMPROVED
+    assert result.failures == {Arm.A: 0, Arm.A2: 0, Arm.B: 9}
+    assert result.guard.slow_candidate >= 0.5
+    assert any("worst" in note for note in result.notes)
+
+
+def test_a_candidate_that_always_fails_is_worse_without_bound():
+    blocks = with_values(blocks_of(np.random.default_rng(5), 9), Arm.B, lambda *_: None)
+    result = judge(blocks, MIN)
+    assert result.verdict is Verdict.WORSE
+    assert result.effect.ratio == math.inf
+    assert result.effect.ci95[1] == math.inf
+
+
+def test_a_default_that_fails_often_loses_to_a_candidate_that_runs():
+    blocks = blocks_of(np.random.default_rng(6), 12)
+    for arm in (Arm.A, Arm.A2):
+        blocks = with_values(blocks, arm, lambda *_: None)
+    result = judge(blocks, MAX)
+    assert result.verdict is Verdict.IMPROVED
+    assert result.effect.ratio == math.inf
+
+
+def test_everything_failing_says_nothing_and_breaks_nothing():
+    blocks = [Block(ORDER, dict.fromkeys(Arm)) for _ in range(9)]
+    result = judge(blocks, MIN)
+    assert result.verdict is not Verdict.IMPROVED
+    assert result.verdict is not Verdict.WORSE
+    json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_zeros_and_negatives_are_compared_as_differences():
+    rng = np.random.default_rng(7)
+    blocks = [
+        Block(block.order, {arm: value - 10.0 for arm, value in block.values.items()})
+        for block in blocks_of(rng, 18, level=10.0, cv=0.05)
+    ]
+    shifted = with_values(blocks, Arm.B, lambda _, value: value - 3.0)
+    result = judge(shifted, MIN)
+    assert result.scale == "difference"
+    assert result.verdict is Verdict.IMPROVED
+    typical = np.median([abs(block.values[arm] or 0.0) for block in blocks for arm in (Arm.A, Arm.A2)])
+    assert result.effect.ratio == pytest.approx(1 - 3.0 / typical, rel=0.1)
+
+
+def test_deterministic_runs_that_do_not_differ_are_no_evidence():
+    for level in (0.0, 5.0):
+        plans = plan_campaign(np.random.default_rng(13), 9)
+        blocks = [Block(plan.order, dict.fromkeys(Arm, level)) for plan in plans]
+        result = judge(blocks, MIN, look=LOOKS[1])
+        assert result.verdict is Verdict.NO_EVIDENCE
+        assert result.effect.ratio == pytest.approx(1.0, abs=1e-4)
+        assert result.noise_cv == pytest.approx(0, abs=1e-6)
+        assert not result.aa.alarm
+
+
+def test_one_value_in_two_units_gets_one_verdict_in_all_its_parts():
+    blocks = blocks_of(np.random.default_rng(8), 19, effect=0.93)
+    scaled = [
+        Block(block.order, {arm: 1e6 * value for arm, value in block.values.items()}) for block in blocks
+    ]
+    first, second = judge(blocks, MIN).to_dict(), judge(scaled, MIN).to_dict()
+    assert json.dumps(first["verdict"]) == json.dumps(second["verdict"])
+    assert first["effect"]["ratio"] == pytest.approx(second["effect"]["ratio"])
+    assert first["aa"]["p"] == second["aa"]["p"]
+
+
+def test_the_guard_blocks_a_faster_typical_run_with_a_bad_tail():
+    blocks = blocks_of(np.random.default_rng(9), 27, effect=0.9, cv=0.03)
+    tailed = with_values(blocks, Arm.B, lambda index, value: 4 * value if index % 5 == 0 else value)
+    result = judge(tailed, MIN, look=LOOKS[-1])
+    assert result.p_improved <= LOOKS[-1].p_bound
+    assert result.guard.blocked
+    assert result.guard.slow_candidate > result.guard.slow_default
+    assert result.guard.mean.ratio > 1
+    assert result.verdict is Verdict.NO_EVIDENCE
+    assert "mean" in result.notes[0]
+
+
+def test_a_claim_that_hangs_on_a_carry_over_is_withheld():
+    """Without an effect, a residue after the candidate slows the defaults: they look worse."""
+    for seed in range(50):
+        blocks = blocks_of(np.random.default_rng(seed), 27, cv=0.02, residue=1.08)
+        result = judge(blocks, MIN, look=LOOKS[-1])
+        if result.p_improved <= LOOKS[-1].p_bound:
+            break
+    else:
+        pytest.fail("the fault did not bias the ranks")
+    assert result.carry_over.alarm
+    assert result.carry_over.ratio == pytest.approx(1.08, abs=0.03)
+    assert result.carry_over.withheld
+    assert result.verdict is not Verdict.IMPROVED
+    assert any("washout" in note for note in result.notes)
+
+
+def test_small_studies_say_that_nothing_bounds_the_effect():
+    result = judge(blocks_of(np.random.default_rng(10), 3), MIN, look=Look(3, 0.0), look_number=0)
+    assert result.verdict is Verdict.TOO_NOISY
+    assert result.effect.ci95 == (0.0, math.inf)
+    assert result.to_dict()["effect"]["ci95"] == [0.0, None]
+    assert any("bound" in note for note in result.notes)
+
+
+def test_results_are_plain_data_and_reproducible():
+    blocks = blocks_of(np.random.default_rng(11), 13)
+    text = json.dumps(judge(blocks, MIN).to_dict(), allow_nan=False)
+    assert text == json.dumps(judge(blocks, MIN).to_dict(), allow_nan=False)
+    assert set(json.loads(text)["failures"]) == set(Arm)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_values_that_are_no_numbers_are_refused(value):
+    with pytest.raises(EvidenceError, match="finite") as caught:
+        Block(ORDER, {Arm.A: 1.0, Arm.A2: value, Arm.B: 1.0})
+    assert "None" in str(caught.value.hint)
+
+
+def test_incomplete_blocks_are_refused():
+    with pytest.raises(EvidenceError, match="once"):
+        Block(ORDER, {Arm.A: 1.0, Arm.B: 1.0})
+    with pytest.raises(EvidenceError, match="once"):
+        Block((Arm.A, Arm.A, Arm.B), dict.fromkeys(Arm, 1.0))
+
+
+def test_nothing_to_judge_and_an_impossible_delta_are_refused():
+    with pytest.raises(EvidenceError, match="no complete block"):
+        judge([], MIN)
+    with pytest.raises(EvidenceError, match="delta"):
+        judge(blocks_of(np.random.default_rng(12), 6), MIN, delta=0.0)

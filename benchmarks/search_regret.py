@@ -51,9 +51,10 @@ class Cell:
     cv: float
     seed: int
 
-    def rng(self, purpose: int) -> np.random.Generator:
+    def rng(self, *purpose: int) -> np.random.Generator:
         """Draws that no other cell and no other purpose shares."""
-        return np.random.default_rng([self.seed, self.nr_parameters, round(1000 * self.cv), purpose])
+        kind = (*KINDS, "flat").index(self.kind)
+        return np.random.default_rng([self.seed, kind, self.nr_parameters, round(1000 * self.cv), *purpose])
 
 
 NOISE, SAMPLER, CONFIRMATION = range(3)  # purposes
@@ -126,7 +127,7 @@ def _study(name: str, cell: Cell) -> list[dict[str, Any]]:
     default_regret = cell.surface.regret(cell.surface.space.default())
     rows = []
     for runs, nomination in nominated.items():
-        confirmed = _confirm(cell, nomination.values)
+        confirmed = _confirm(cell, nomination.values, cell.rng(CONFIRMATION, runs, *name.encode()))
         regret = cell.surface.regret(nomination.values)
         rows.append(
             {
@@ -193,12 +194,11 @@ def _suggest(trial: optuna.Trial, spec: ParameterSpec) -> ParameterValue:
     return trial.suggest_float(spec.name, low, high, log=spec.log)
 
 
-def _confirm(cell: Cell, values: dict[str, ParameterValue]) -> bool:
+def _confirm(cell: Cell, values: dict[str, ParameterValue], rng: np.random.Generator) -> bool:
     """Whether fresh interleaved runs, judged as a study judges them, say that it is better."""
     default = cell.surface.space.default()
     if values == default:
         return False
-    rng = cell.rng(CONFIRMATION)
     study = Sequential(Direction.MIN, max_blocks=MAX_BLOCKS)
     for plan in plan_campaign(rng, MAX_BLOCKS):
         if study.should_stop():

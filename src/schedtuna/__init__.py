@@ -12,9 +12,11 @@ _PUBLIC = {
     "Comparison": "schedtuna.experiment.comparison",
     "HostBackend": "schedtuna.backend.host",
     "MetricSpec": "schedtuna.workload.spec",
+    "OptimizerConfig": "schedtuna.tune.options",
     "ParameterSpace": "schedtuna.space",
     "ParameterSpec": "schedtuna.space",
     "ParameterType": "schedtuna.space",
+    "RLSchedulerOptimizer": "schedtuna.tune.api",
     "SchedtunaError": "schedtuna.errors",
     "SchedulerConfig": "schedtuna.scheduler.spec",
     "Trial": "schedtuna.backend.base",
@@ -22,6 +24,8 @@ _PUBLIC = {
     "Workload": "schedtuna.workload.spec",
     "compare": "schedtuna.experiment.compare",
     "fair": "schedtuna.scheduler.fair",
+    "optimize_scheduler": "schedtuna.tune.api",
+    "register_scheduler": "schedtuna.tune.api",
 }
 
 if TYPE_CHECKING:
@@ -36,6 +40,10 @@ if TYPE_CHECKING:
     from schedtuna.space import ParameterSpace as ParameterSpace
     from schedtuna.space import ParameterSpec as ParameterSpec
     from schedtuna.space import ParameterType as ParameterType
+    from schedtuna.tune.api import RLSchedulerOptimizer as RLSchedulerOptimizer
+    from schedtuna.tune.api import optimize_scheduler as optimize_scheduler
+    from schedtuna.tune.api import register_scheduler as register_scheduler
+    from schedtuna.tune.options import OptimizerConfig as OptimizerConfig
     from schedtuna.workload.spec import MetricSpec as MetricSpec
     from schedtuna.workload.spec import Workload as Workload
 

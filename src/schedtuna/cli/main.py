@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from schedtuna import __version__
-from schedtuna.cli.output import print_error
+from schedtuna.cli.output import DEBUG_VARIABLE, print_error
 from schedtuna.errors import SchedtunaError
 
 # Command -> the question it answers, as `--help` shows it. A command lives in the module of its
@@ -93,16 +93,15 @@ def build() -> Any:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
-    debug = "SCHEDTUNA_DEBUG" in os.environ
     try:
         build()(args=argv, prog_name="schedtuna")
     except SchedtunaError as error:
-        if debug:
+        if DEBUG_VARIABLE in os.environ:
             raise
         print_error(str(error), hint=error.hint)
         sys.exit(error.exit_code)
     except OSError as error:
-        if debug:
+        if DEBUG_VARIABLE in os.environ:
             raise
         hint = "free some space and run again" if error.errno == errno.ENOSPC else None
         print_error(str(error), hint=hint)

@@ -11,6 +11,8 @@ from typing import Any
 
 from schedtuna.errors import UsageError
 
+DEBUG_VARIABLE = "SCHEDTUNA_DEBUG"  # in the environment: errors show where they came from
+
 
 def print_json(value: Any) -> None:
     """Print one line of JSON to stdout, for programs."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +17,6 @@ from schedtuna.cli.common import (
     CgroupOption,
     DeltaOption,
     JsonOption,
-    MetricOption,
     ParserOption,
     PidOption,
     RequireOption,
@@ -35,7 +37,7 @@ from schedtuna.cli.common import (
     termination_interrupts,
 )
 from schedtuna.cli.compare import CampaignProgress
-from schedtuna.cli.output import print_json
+from schedtuna.cli.output import DEBUG_VARIABLE, print_json
 
 if TYPE_CHECKING:
     from schedtuna.experiment.campaign import Campaign
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from schedtuna.tune.plan import StudyPlan
     from schedtuna.tune.search import SearchProgress
     from schedtuna.tune.study import StudyResult
+    from schedtuna.workload.spec import Workload
 
 app = typer.Typer(add_completion=False)
 
@@ -63,8 +66,29 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
         str, typer.Option("--sampler", "--algorithm", metavar="NAME", help="What decides what to try next.")
     ] = "gp",
     budget: BudgetOption = None,
+    episodes: Annotated[
+        int | None,
+        typer.Option(
+            "--episodes",
+            min=1,
+            help="Runs of the search alone, in place of --budget; the confirmation comes on top.",
+            show_default=False,
+        ),
+    ] = None,
     time: TimeOption = None,
-    metric: MetricOption = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            "-m",
+            "--optimize-metric",
+            metavar="NAME[:min|max][*WEIGHT][=SOURCE]",
+            help="What to optimise; `throughput` and `latency` stand for the workload's main ones. SOURCE is "
+            "regex:PATTERN, json:PATH, csv:COLUMN or field:NAME. Repeatable. Default: the parser's main "
+            "metric, or wall_time_s:min.",
+            show_default=False,
+        ),
+    ] = None,
     require: RequireOption = None,
     delta: DeltaOption = 0.03,
     include: Annotated[
@@ -79,6 +103,59 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     baseline_runs: Annotated[
         int, typer.Option("--baseline-runs", min=1, help="Runs of the default before the search.")
     ] = 3,
+    benchmark_cmd: Annotated[
+        str | None,
+        typer.Option(
+            "--benchmark-cmd", metavar="'COMMAND'", help="COMMAND as one string.", show_default=False
+        ),
+    ] = None,
+    model_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--model-path",
+            metavar="FILE",
+            help="Without a COMMAND: run llama-bench with this model.",
+            show_default=False,
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Of a sampler that learns.", show_default=False)
+    ] = None,
+    update_frequency: Annotated[
+        int | None,
+        typer.Option("--update-frequency", help="Runs between two of its updates.", show_default=False),
+    ] = None,
+    save_frequency: Annotated[
+        int, typer.Option("--save-frequency", min=1, help="Runs between two of its checkpoints.")
+    ] = 25,
+    reward_scaling: Annotated[
+        float | None,
+        typer.Option("--reward-scaling", help="Multiplies the reward that it sees.", show_default=False),
+    ] = None,
+    pretrained_model: Annotated[
+        Path | None,
+        typer.Option(
+            "--pretrained-model", metavar="FILE.pt", help="A checkpoint to start from.", show_default=False
+        ),
+    ] = None,
+    no_gpu: Annotated[bool, typer.Option("--no-gpu", help="Train on the CPU.")] = False,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option("--tensorboard", metavar="DIR", help="Log its training there.", show_default=False),
+    ] = None,
+    warm_start: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--warm-start",
+            metavar="DIR",
+            help="Let an earlier study (or a folder of them) steer the search; never the claim. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    experiment_name: Annotated[
+        str,
+        typer.Option("--experiment-name", metavar="NAME", help="Name of the folder.", show_default=False),
+    ] = "",
     seed: SeedOption = None,
     results: ResultsOption = Path("results"),
     resume: ResumeOption = None,
@@ -91,27 +168,44 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     warmup: WarmupOption = 0,
     washout: WashoutOption = "0s",
     parser: ParserOption = "",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print a line per run, to stderr.")
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Log every number of every run, and show where an error came from."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Search a scheduler's settings for COMMAND, then prove the best one on fresh runs.
 
     The verdict rests on interleaved runs of the default, the default again and the one candidate
     that the search chose; the search's own runs never enter it. Without a proven gain the default
-    stays. `--resume DIR` continues where an interrupted study was.
+    stays. Without a COMMAND, llama-bench runs with --model-path, else the bundled suite's default
+    workload. `--resume DIR` continues where an interrupted study was.
     """
     from schedtuna.errors import UsageError
+    from schedtuna.tune.options import sampler_options, tunable
     from schedtuna.tune.plan import StudyPlan
+    from schedtuna.tune.warmstart import past_runs
 
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+    if episodes is not None and (budget is not None or time is not None):
+        raise UsageError("--episodes contradicts --budget and --time", hint="give one of them")
     if budget is not None and budget <= 0:
         raise UsageError(f"--budget {budget}: expected at least one run")
     if not 0 < delta < 1:
         raise UsageError(f"--delta {delta}: expected a fraction between 0 and 1, such as 0.03")
     target = make_target(scope, pid, cgroup)
-    if resume is not None and not command:
+    notes: list[str] = []
+    if resume is not None and not command and benchmark_cmd is None:
         plan = StudyPlan.read(resume)
     else:
-        workload = make_workload(
-            command or [],
+        workload = _workload(
+            command,
+            benchmark_cmd,
+            model_path,
             shell=shell,
             user=user,
             timeout=timeout,
@@ -119,19 +213,39 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
             washout=washout,
             parser=parser,
         )
+        options, notes = sampler_options(
+            sampler,
+            {
+                "learning_rate": learning_rate,
+                "update_frequency": update_frequency,
+                "reward_scaling": reward_scaling,
+                "use_gpu": False if no_gpu else None,
+                "pretrained": None if pretrained_model is None else str(pretrained_model.resolve()),
+                "tensorboard": None if tensorboard is None else str(tensorboard.resolve()),
+            },
+        )
+        chosen = tunable(scheduler, target, listed(include))
+        metrics = _metrics(workload, listed(metric))
+        past, remarks = past_runs(warm_start or (), chosen, workload, metrics)
+        notes += remarks
         plan = StudyPlan(
-            scheduler=_scheduler(scheduler, target, listed(include)),
+            scheduler=chosen,
             workload=workload,
-            metrics=_metrics(workload, listed(metric)),
+            metrics=metrics,
             requirements=_requirements(listed(require)),
             sampler=sampler,
+            sampler_options=options,
             budget=budget or DEFAULT_BUDGET,
+            episodes=episodes,
             time_limit_s=None if time is None else parse_positive_duration(time, option="--time"),
             baseline_runs=baseline_runs,
+            save_frequency=save_frequency,
             delta=delta,
             seed=_seed(seed, resume),
+            name=experiment_name,
+            warm_start=past,
         )
-    result = _run(plan, target, results=results, resume=resume)
+    result = _run(plan, target, results=results, resume=resume, notes=notes, verbose=verbose, debug=debug)
     if as_json:
         from schedtuna.tune.results import summary
 
@@ -142,21 +256,26 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
         raise typer.Exit(130)
 
 
-def _scheduler(name: str, target: Target, include: list[str]) -> Any:
-    from schedtuna.errors import UnavailableError
-    from schedtuna.scheduler.fair import NAME, fair
-    from schedtuna.scheduler.registry import registered
+def _workload(command: list[str] | None, text: str | None, model: Path | None, **options: Any) -> Workload:
+    """What runs: COMMAND, --benchmark-cmd, llama-bench with a model, or the suite's default."""
+    from schedtuna.errors import UsageError
+    from schedtuna.tune.options import find_workload
 
-    if name == NAME:
-        return fair(target, include=include)
-    registered(name)  # an unknown name is told apart from one that can't run here
-    raise UnavailableError(
-        f"this machine can't run {name}",
-        hint="tune the kernel's own scheduler with --scheduler fair; `schedtuna doctor` says what is missing",
-    )
+    if sum(given is not None for given in (command or None, text, model)) > 1:
+        raise UsageError(
+            "COMMAND, --benchmark-cmd and --model-path contradict each other", hint="give one of them"
+        )
+    if command:
+        return make_workload(command, **options)
+    if text is not None and options["shell"]:
+        return make_workload([text], **options)
+    found = find_workload(text, model)
+    asked = make_workload(found.argv, **options)
+    kept = {"name": found.name, "shell": found.shell, "parser": asked.parser or found.parser}
+    return asked.model_copy(update=kept)
 
 
-def _metrics(workload: Any, texts: list[str]) -> Any:
+def _metrics(workload: Workload, texts: list[str]) -> Any:
     from schedtuna.workload.metrics import default_metric, parse_metric
 
     return tuple(parse_metric(text, workload) for text in texts) or (default_metric(workload),)
@@ -175,34 +294,55 @@ def _seed(seed: int | None, resume: Path | None) -> int:
     return StudyPlan.read(resume).seed if seed is None and resume is not None else choose_seed(seed)
 
 
-def _run(plan: StudyPlan, target: Target, *, results: Path, resume: Path | None) -> StudyResult:
-    from schedtuna.experiment.campaign import open_campaign
-    from schedtuna.tune.study import Study
+def _run(
+    plan: StudyPlan,
+    target: Target,
+    *,
+    results: Path,
+    resume: Path | None,
+    notes: list[str],
+    verbose: bool,
+    debug: bool,
+) -> StudyResult:
+    from schedtuna.tune.running import open_study
 
     with (
         termination_interrupts(),
-        open_campaign(
-            "tune",
-            plan.workload,
-            target,
-            [plan.scheduler],
-            plan.metrics,
-            required=[rule.metric for rule in plan.requirements],
-            seed=plan.seed,
-            results=results,
-            resume=resume,
-            identity=plan.identity(),
-            names=plan.folder_names,
-        ) as campaign,
-        _Progress(campaign) as progress,
+        open_study(plan, target, results=results, resume=resume, debug=debug) as study,
+        _Progress(study.campaign) as progress,
+        _logging_to(progress.say, enabled=verbose or debug, debug=debug),
     ):
+        for note in notes:
+            progress.say(f"note: {note}")
         try:
-            result = Study(plan, campaign.backend, campaign.log, on_event=progress.show).run()
+            return study.run(progress.show)
         except KeyboardInterrupt:
-            progress.say(f"interrupted; {campaign.how_to_continue}")
+            progress.say(f"interrupted; {study.campaign.how_to_continue}")
             raise typer.Exit(130) from None
-        _write(result, campaign)
-    return result
+
+
+@contextmanager
+def _logging_to(say: Callable[[str], None], *, enabled: bool, debug: bool) -> Iterator[None]:
+    """Show the lines of `experiment.log`, too."""
+    import logging
+
+    from schedtuna.tune.experimentlog import LOGGER
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            say(record.getMessage())
+
+    if not enabled:
+        yield
+        return
+    handler, before = Lines(), LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(before)
 
 
 class _Progress(CampaignProgress):
@@ -227,16 +367,6 @@ class _Progress(CampaignProgress):
             parts.append(f"noise {event.noise_cv:.1%}")
         note = trial.reason or ", ".join(parts)
         self._bar.update(event.done, event.total, note=note, title=event.sampler or "baseline")
-
-
-def _write(result: StudyResult, campaign: Campaign) -> None:
-    from schedtuna.report.page import write
-    from schedtuna.tune.page import study_page, write_plots
-    from schedtuna.tune.results import PLOTS_NAME, REPORT_NAME, write_results
-
-    write_results(result)
-    write_plots(result, result.folder / PLOTS_NAME)
-    write(study_page(result, campaign.manifest.model_dump(mode="json")), result.folder / REPORT_NAME)
 
 
 def _print(result: StudyResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from itertools import count
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schedtuna.errors import StudyError, UsageError
 from schedtuna.evidence.design import RUNS_PER_BLOCK, minimum_blocks, split_budget
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.space import ParameterValue
 from schedtuna.tune.samplers.registry import DEFAULT_SAMPLER
 from schedtuna.workload.spec import MetricSpec, Requirement, Workload
 
@@ -19,6 +21,22 @@ PLAN_NAME = "study.json"
 FORMAT_VERSION = 1
 BAKE_OFF = "all"
 _LEAST_BUDGET = minimum_blocks() * RUNS_PER_BLOCK + 1
+
+
+class PastRun(BaseModel):
+    """A run of an earlier study, on that study's scale of costs.
+
+    Attributes:
+        study: Name of its folder.
+        values: What differed from the default.
+        cost: What it cost there; None where it failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    study: str
+    values: dict[str, ParameterValue]
+    cost: float | None
 
 
 class StudyPlan(BaseModel):
@@ -38,6 +56,8 @@ class StudyPlan(BaseModel):
         save_frequency: Search runs between two checkpoints of a sampler that learns.
         delta: Smallest gain that matters, as a fraction.
         seed: Of every random choice.
+        name: What its folder is called; empty: by scheduler, sampler and runs.
+        warm_start: Runs of earlier studies, which steer the search and never enter the claim.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,20 +76,29 @@ class StudyPlan(BaseModel):
     save_frequency: int = Field(default=25, ge=1)
     delta: float = Field(default=0.03, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
+    name: str = ""
+    warm_start: tuple[PastRun, ...] = ()
 
     def identity(self) -> dict[str, str]:
         """What the trials depend on beside workload, seed and machine; another one is refused."""
-        return {
+        identity = {
             "scheduler": self.scheduler.name,
             "space": self.scheduler.space.stable_hash(),
             "metrics": json.dumps([spec.model_dump(mode="json") for spec in self.metrics]),
             "requirements": json.dumps([rule.model_dump(mode="json") for rule in self.requirements]),
             "sampler": f"{self.sampler} {json.dumps(self.sampler_options, sort_keys=True)}",
         }
+        if self.warm_start:
+            runs = json.dumps([run.model_dump(mode="json") for run in self.warm_start])
+            digest = hashlib.sha256(runs.encode()).hexdigest()[:16]
+            identity["warm start"] = f"{len(self.warm_start)} runs, {digest}"
+        return identity
 
     @property
-    def folder_names(self) -> tuple[str, str, str]:
-        """What the results folder's name is made of: scheduler, sampler, runs of the search."""
+    def folder_names(self) -> tuple[str, ...]:
+        """What the results folder's name is made of: its own, or scheduler, sampler, runs of the search."""
+        if self.name:
+            return (self.name,)
         timed = self.time_limit_s is not None
         runs = f"{self.time_limit_s:g}s" if timed else f"{self.split(0.0)[0]}ep"
         return self.scheduler.name, self.sampler, runs

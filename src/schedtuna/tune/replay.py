@@ -15,9 +15,10 @@ from schedtuna.errors import SchedtunaError, UsageError
 from schedtuna.space import ParameterSpace
 from schedtuna.tune.history import PastStudy, parse_metrics
 from schedtuna.tune.objective import Objective
+from schedtuna.tune.options import learners
 from schedtuna.tune.samplers.base import Observation
 from schedtuna.tune.samplers.racing import Candidate, rank
-from schedtuna.tune.samplers.registry import SAMPLERS, make_sampler, sampler_class
+from schedtuna.tune.samplers.registry import make_sampler, sampler_class
 from schedtuna.workload.metrics import format_metric
 
 
@@ -230,8 +231,3 @@ def pretrain_agent(
         "epochs": epochs,
         "training": sampler.training_metrics(),
     }
-
-
-def learners() -> list[str]:
-    """Names of the samplers that train a network."""
-    return [name for name, entry in SAMPLERS.items() if entry.extra == "rl"]

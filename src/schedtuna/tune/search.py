@@ -21,6 +21,7 @@ from schedtuna.tune.samplers.base import Observation, Sampler
 from schedtuna.tune.samplers.registry import make_sampler
 
 Values = dict[str, ParameterValue]
+WARM_START_EPOCHS = 20  # of samplers that train a network
 HOPELESS_TIMES = 8.0
 HOPELESS_LEAST_S = 5.0
 
@@ -169,6 +170,9 @@ def search(
     space = plan.scheduler.space
     rng = np.random.default_rng([plan.seed, 2, *sampler_name.encode()])
     sampler = make_sampler(sampler_name, space, budget=len(baseline) + runs, rng=rng, **options)
+    if plan.warm_start:
+        past = [Observation(space.validate_assignment(run.values), run.cost) for run in plan.warm_start]
+        sampler.pretrain(past, epochs=WARM_START_EPOCHS)
 
     def tell(record: TrialRecord) -> float | None:
         cost = cost_of(record, objective)
@@ -178,6 +182,9 @@ def search(
 
     for record in baseline:
         tell(record)
+    checkpoint = (
+        "checkpoint_episode" if plan.sampler == sampler_name else f"checkpoint_{sampler_name}_episode"
+    )
     records: list[TrialRecord] = []
     training: list[dict[str, float]] = []
     for index in range(runs):
@@ -187,9 +194,10 @@ def search(
         on_run(record, tell(record))
         records.append(record)
         training.append(sampler.training_metrics())
-        if (index + 1) % plan.save_frequency == 0:
-            sampler.save(trials.log.folder / f"checkpoint_episode_{index + 1}.pt")
+        if (index + 1) % plan.save_frequency == 0 or index + 1 == runs:
+            sampler.save(trials.log.folder / f"{checkpoint}_{index + 1}.pt")
     candidate, recommends_default = nominate(sampler)
+    sampler.close()
     tried = [space.validate_assignment(record.trial.values) for record in records]
     complete = space.validate_assignment(candidate)
     return SearchOutcome(

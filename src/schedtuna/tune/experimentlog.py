@@ -1,0 +1,73 @@
+"""What happened in a study, and when? `experiment.log`, one line per run, for people."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from schedtuna.backend.base import Trial, Validity
+from schedtuna.tune.search import SearchProgress
+from schedtuna.tune.study import BASELINE
+
+LOG_NAME = "experiment.log"
+LOGGER = logging.getLogger("schedtuna.tune")  # what programs attach their own handlers to
+
+
+class _File(logging.FileHandler):
+    """A log file whose failure ends nothing: a full disk is the trial log's to report."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Let the line go."""
+
+
+class ExperimentLog:
+    """Lines to a study's log file, whatever level programs choose, and to Python's logging.
+
+    Args:
+        folder: The study's.
+        debug: Whether each run's every number is logged, too.
+    """
+
+    def __init__(self, folder: Path, *, debug: bool = False) -> None:
+        self._file = _File(folder / LOG_NAME, encoding="utf-8")
+        self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._least = logging.DEBUG if debug else logging.INFO
+
+    def say(self, message: str, *, level: int = logging.INFO) -> None:
+        """Write one line."""
+        record = LOGGER.makeRecord(LOGGER.name, level, "", 0, message, (), None)
+        if level >= self._least:
+            self._file.handle(record)
+        if LOGGER.isEnabledFor(level):
+            LOGGER.handle(record)
+
+    def show(self, event: Any) -> None:
+        """Write what one run of a study came to: a `SearchProgress` or a `CompareProgress`."""
+        record = event.record
+        trial: Trial = record.trial
+        part = f"{record.phase} {record.index + 1}" + (f" ({record.arm})" if record.arm else "")
+        settings = ", ".join(f"{name}={value}" for name, value in trial.values.items()) or "default"
+        outcome = str(trial.validity)
+        if isinstance(event, SearchProgress) and event.cost is not None and record.phase != BASELINE:
+            outcome += f", cost {100 * math.expm1(event.cost):+.1f}%"
+        line = f"{part}: {settings}: {outcome}, {trial.duration_s:.3g} s"
+        if trial.validity is Validity.OK:
+            self.say(line)
+        else:
+            self.say(f"{line}: {trial.reason}\n{trial.output_tail}".rstrip(), level=logging.WARNING)
+        self.say(f"{part}: metrics {trial.metrics} covariates {trial.covariates}", level=logging.DEBUG)
+        if not isinstance(event, SearchProgress) and event.result is not None:
+            self.say(f"look after {event.done} runs: {event.result.verdict}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.say(f"ended by {type(error).__name__}: {error}".rstrip(": "), level=logging.ERROR)
+        self._file.close()

@@ -1,0 +1,193 @@
+"""What may be asked of a study by name, and what becomes of it: configurations, samplers, schedulers."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schedtuna.configfile import load_config
+from schedtuna.errors import UnavailableError, UsageError, nearest
+from schedtuna.knobs.base import Target
+from schedtuna.scheduler.fair import NAME as FAIR
+from schedtuna.scheduler.fair import fair
+from schedtuna.scheduler.registry import registered
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.tune.plan import BAKE_OFF
+from schedtuna.tune.samplers.registry import SAMPLERS, sampler_class
+from schedtuna.workload.spec import Workload
+
+LLAMA_BENCH = "llama-bench"
+REPETITIONS = 1  # of llama-bench itself: repeats are the study's, so that they are interleaved
+
+
+class OptimizerConfig(BaseModel):
+    """What `RLSchedulerOptimizer` and `optimize_scheduler` take.
+
+    Attributes:
+        scheduler_name: What is tuned.
+        algorithm: The sampler: ppo, sac, a2c, dqn, reinforce, gp, random, tpe, ...
+        episodes: Runs of the search; each is one benchmark run of one candidate. The confirmation
+            comes on top.
+        baseline_runs: Runs of the default before the search.
+        learning_rate: Step size of a sampler that learns.
+        update_frequency: Runs between two updates of such a sampler.
+        save_frequency: Runs between two checkpoints of it.
+        benchmark_cmd: The command to run, as a list or as one string that is split like a shell does.
+        model_path: A model file: without a benchmark_cmd, llama-bench runs with it.
+        timeout: Seconds after which a run is killed.
+        optimize_metric: ``throughput``, ``latency``, or a metric as ``--metric`` takes it.
+        reward_scaling: Multiplies what a sampler that learns sees; never the claim.
+        experiment_name: Name of the results folder, in place of the scheduler's and the sampler's.
+        use_gpu: Whether a sampler that learns may use a GPU.
+        pretrained_model_path: A checkpoint that such a sampler starts from.
+        results_dir: Where results folders are created.
+        seed: Of every random choice; None for a fresh one.
+        delta: Smallest gain that matters, as a fraction.
+        requirements: Bounds that the winner must keep, such as ``p99_us<=500``.
+        warm_start: Folders of earlier studies that steer the search.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheduler_name: str = "scx_flashyspark"
+    algorithm: str = "ppo"
+    episodes: int = Field(default=50, ge=1)
+    baseline_runs: int = Field(default=3, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0, lt=1)
+    update_frequency: int = Field(default=5, ge=1)
+    save_frequency: int = Field(default=25, ge=1)
+    benchmark_cmd: str | tuple[str, ...] | None = None
+    model_path: Path | None = None
+    timeout: float = Field(default=300, gt=0)
+    optimize_metric: str = "throughput"
+    reward_scaling: float = Field(default=1.0, gt=0)
+    experiment_name: str | None = None
+    use_gpu: bool = True
+    pretrained_model_path: Path | None = None
+    results_dir: Path = Path("results")
+    seed: int | None = Field(default=None, ge=0)
+    delta: float = Field(default=0.03, gt=0, lt=1)
+    requirements: tuple[str, ...] = ()
+    warm_start: tuple[Path, ...] = ()
+
+    @classmethod
+    def read(cls, source: Self | Mapping[str, Any] | Path | str | None) -> Self:
+        """Return a configuration from what users have: a mapping, a YAML, JSON or TOML file, or nothing.
+
+        Raises:
+            UsageError: An unknown name, with the nearest known ones, or a value out of bounds.
+            ConfigFileError: The file can't be read.
+        """
+        if isinstance(source, cls):
+            return source
+        place = "" if source is None or isinstance(source, Mapping) else f"{source}: "
+        content = load_config(Path(source)) if isinstance(source, str | Path) else dict(source or {})
+        for key in content:
+            if key not in cls.model_fields:
+                raise UsageError(f"{place}unknown key {key!r}", hint=nearest(key, cls.model_fields))
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"][:1])
+            raise UsageError(f"{place}{key}={first['input']!r}: {first['msg']}") from None
+
+    def workload(self) -> Workload:
+        """Return what runs.
+
+        Raises:
+            UsageError: An empty command.
+            UnavailableError: llama-bench or the default workload's tool is missing.
+        """
+        return find_workload(self.benchmark_cmd, self.model_path, timeout_s=self.timeout)
+
+
+def find_workload(
+    command: str | Sequence[str] | None, model: Path | None, *, timeout_s: float = 300.0
+) -> Workload:
+    """Return the command that was asked for, else llama-bench with a model, else the suite's default.
+
+    Raises:
+        UsageError: An empty command, one that can't be split, or no such model.
+        UnavailableError: llama-bench or the default workload's tool is missing.
+    """
+    if command is not None:
+        argv = _split(command) if isinstance(command, str) else tuple(command)
+        if not argv:
+            raise UsageError("the benchmark command is empty", hint="name a program and its arguments")
+        return Workload(argv=argv, timeout_s=timeout_s)
+    if model is not None:
+        return _llama_bench(model, timeout_s)
+    from schedtuna.workload.suite import default_workload
+
+    return default_workload().model_copy(update={"timeout_s": timeout_s})
+
+
+def _split(command: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        raise UsageError(f"{command!r} can't be split into words: {error}") from None
+
+
+def _llama_bench(model: Path, timeout_s: float) -> Workload:
+    if not model.is_file():
+        raise UsageError(f"there is no model file {model}")
+    program = shutil.which(LLAMA_BENCH)
+    if program is None:
+        raise UnavailableError(
+            f"{LLAMA_BENCH} is not on the PATH, and a model alone can't be run",
+            hint="install llama.cpp, or name a command that runs the model",
+        )
+    argv = (program, "-m", str(model.resolve()), "-r", str(REPETITIONS), "-o", "json")
+    return Workload(argv=argv, timeout_s=timeout_s)
+
+
+def tunable(name: str, target: Target | None = None, include: Sequence[str] = ()) -> SchedulerConfig:
+    """Return a scheduler with what can be tuned of it on this machine.
+
+    Raises:
+        UsageError: No scheduler has this name.
+        UnavailableError: It can't run here.
+    """
+    if name == FAIR:
+        return fair(target, include=include)
+    registered(name)  # an unknown name is told apart from one that can't run here
+    raise UnavailableError(
+        f"{name} can't run on this machine",
+        hint=f"tune the kernel's own: --scheduler {FAIR}, or scheduler_name='{FAIR}' in Python; "
+        "`schedtuna doctor` says what is missing for others",
+    )
+
+
+def sampler_options(sampler: str, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return those of the asked options that a sampler has, and a note on each that it lacks.
+
+    Args:
+        sampler: Its name.
+        asked: Options by their names in the samplers; None for those that were not asked for.
+
+    Raises:
+        UsageError: No sampler has this name, or a checkpoint is given to one that has no network.
+        MissingExtraError: The sampler's packages are not installed.
+    """
+    given = {name: value for name, value in asked.items() if value is not None}
+    known = () if sampler == BAKE_OFF else sampler_class(sampler).options()
+    lacking = [name for name in given if name not in known]
+    if "pretrained" in lacking:
+        raise UsageError(
+            f"sampler {sampler} has no network that a checkpoint could be loaded into",
+            hint=f"choose one of {', '.join(learners())}",
+        )
+    notes = [f"sampler {sampler} has no {name}, so it is left out" for name in lacking if name != "use_gpu"]
+    return {name: value for name, value in given.items() if name in known}, notes
+
+
+def learners() -> list[str]:
+    """Names of the samplers that train a network."""
+    return [name for name, entry in SAMPLERS.items() if entry.extra == "rl"]

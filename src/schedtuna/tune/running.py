@@ -1,0 +1,99 @@
+"""How does a plan become a results folder? The one way that the command and the Python API share."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from schedtuna import __version__
+from schedtuna.experiment.campaign import Campaign, open_campaign
+from schedtuna.knobs.base import Target
+from schedtuna.report.page import write
+from schedtuna.tune.experimentlog import ExperimentLog
+from schedtuna.tune.page import study_page, write_plots
+from schedtuna.tune.plan import StudyPlan
+from schedtuna.tune.results import PLOTS_NAME, REPORT_NAME, write_results
+from schedtuna.tune.study import Study, StudyResult
+
+
+@dataclass(frozen=True)
+class OpenStudy:
+    """A study's open folder.
+
+    Attributes:
+        plan: What to do.
+        campaign: Its folder, trials, machine and warnings.
+        log: What happens, for people.
+    """
+
+    plan: StudyPlan
+    campaign: Campaign
+    log: ExperimentLog
+
+    def run(self, on_event: Callable[[Any], None] = lambda _event: None) -> StudyResult:
+        """Search, nominate, confirm, and write every file of the results folder.
+
+        Args:
+            on_event: Told about every run: a `SearchProgress` or a `CompareProgress`.
+
+        Raises:
+            StudyError: The folder can't be used, the default never succeeds, or no candidate does.
+            UsageError: The budget or the time can't carry a search and a confirmation.
+            KeyboardInterrupt: Interrupted before the confirmation; the log has every finished run.
+        """
+
+        def tell(event: Any) -> None:
+            self.log.show(event)
+            on_event(event)
+
+        result = Study(self.plan, self.campaign.backend, self.campaign.log, on_event=tell).run()
+        result = replace(result, comparison=result.comparison.with_warnings(self.campaign.warnings))
+        self.log.say(f"{result.comparison.verdict}: {result.comparison.sentence()}")
+        write_results(result)
+        write_plots(result, result.folder / PLOTS_NAME)
+        manifest = self.campaign.manifest.model_dump(mode="json")
+        write(study_page(result, manifest), result.folder / REPORT_NAME)
+        return result
+
+
+@contextmanager
+def open_study(
+    plan: StudyPlan, target: Target, *, results: Path, resume: Path | None = None, debug: bool = False
+) -> Iterator[OpenStudy]:
+    """Open a fresh results folder for a plan, or the one to resume.
+
+    Args:
+        plan: What to do.
+        target: What is tuned.
+        results: Where folders are created.
+        resume: A folder to continue.
+        debug: Whether `experiment.log` gets every number of every run.
+
+    Raises:
+        WorkloadError: The command can't be run.
+        StudyError: The folder can't be used.
+    """
+    with (
+        open_campaign(
+            "tune",
+            plan.workload,
+            target,
+            [plan.scheduler],
+            plan.metrics,
+            required=[rule.metric for rule in plan.requirements],
+            seed=plan.seed,
+            results=results,
+            resume=resume,
+            identity=plan.identity(),
+            names=plan.folder_names,
+        ) as campaign,
+        ExperimentLog(campaign.folder, debug=debug) as log,
+    ):
+        log.say(f"schedtuna {__version__}, {plan.scheduler.name} with {plan.sampler}, seed {plan.seed}")
+        log.say("command: " + shlex.join(plan.workload.argv).replace("\n", "\\n"))
+        campaign.introduce(log.say)
+        yield OpenStudy(plan, campaign, log)

@@ -1,3 +1,4 @@
+import fcntl
 import os
 
 import pytest
@@ -20,6 +21,14 @@ def program():
     started = Program()
     yield started
     started.close()
+
+
+@pytest.fixture
+def machine_settings():
+    """Keep the tests of other checkouts on this machine away from its settings meanwhile."""
+    with open("/tmp/schedtuna-tests.lock", "w") as file:  # noqa: PTH123 - one for all checkouts
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from schedtuna.errors import JournalError, KnobError, UnavailableError, UsageErr
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy, parent_for
 from schedtuna.knobs.journal import Journal
-from schedtuna.knobs.kernel_files import FILE_KNOBS
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.session import Changes
+from schedtuna.knobs.settings import FILE_KNOBS
 from schedtuna.knobs.undo import undo
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -107,6 +107,18 @@ def test_a_group_is_removed_after_its_processes_have_ended(journal):
     assert journal.open_records() == []
 
 
+def refused_for_a_second_process(group, journal):
+    child = os.fork()
+    if child == 0:
+        try:
+            Changes(Target(Scope.CGROUP, cgroup=group), journal).apply({"cpu_weight": 300})
+        except JournalError as error:
+            os._exit(7 if f"already changed by process {os.getppid()}" in str(error) else 8)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
 @needs_cpu
 def test_an_existing_group_keeps_its_processes(group, journal):
     program = Program(threads=1, children=1)
@@ -115,6 +127,7 @@ def test_an_existing_group_keeps_its_processes(group, journal):
         before = cpu_file(group, "cpu.shares", "cpu.weight")
         with Changes(Target(Scope.CGROUP, cgroup=group), journal) as changes:
             changes.apply({"cpu_weight": 200, "nice": 8})
+            refused_for_a_second_process(group, journal)
             assert cpu_file(group, "cpu.shares", "cpu.weight") != before
             late = program.order("child")
             assert [observe(tid)["nice"] for tid in (program.pid, *program.threads, late)] == [8, 8, 8]
@@ -160,11 +173,13 @@ def writable(name):
     return knob_named(name).probe(Target(Scope.MACHINE)).ok
 
 
+@pytest.mark.usefixtures("machine_settings")
 @pytest.mark.parametrize(
     "knob", [pytest.param(knob, id=knob.name) for knob in FILE_KNOBS if writable(knob.name)]
 )
 def test_a_machine_wide_setting_comes_back_to_the_letter(journal, knob):
     target = Target(Scope.MACHINE)
+    wait_until(lambda: knob.probe(target).ok)  # other tests on this machine may be at it
     text = knob.path.read_text()
     spec = knob.spec(target)
     values = spec.choices or (spec.min_value, spec.max_value, True, False)
@@ -176,9 +191,8 @@ def test_a_machine_wide_setting_comes_back_to_the_letter(journal, knob):
     assert knob.path.read_text() == text
 
 
-def test_two_living_processes_do_not_change_the_same_setting(journal):
-    path = Path("/proc/sys/kernel/sched_rr_timeslice_ms")
-    before = path.read_text()
+def other_change(journal):
+    """Change a setting in another process; return its pid, and what ends it."""
     ready, told = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
@@ -187,20 +201,49 @@ def test_two_living_processes_do_not_change_the_same_setting(journal):
             os.write(ready[1], b".")
             os.read(told[0], 1)
         os._exit(0)
-    os.read(ready[0], 1)
+    assert os.read(ready[0], 1) == b"."
+
+    def end():
+        os.write(told[1], b".")
+        os.waitpid(child, 0)
+        for descriptor in (*ready, *told):
+            os.close(descriptor)
+
+    return child, end
+
+
+@pytest.mark.usefixtures("machine_settings")
+@pytest.mark.parametrize("same_journal", [True, False])
+def test_two_living_processes_do_not_change_the_same_setting(journal, tmp_path, same_journal):
+    path = Path("/proc/sys/kernel/sched_rr_timeslice_ms")
+    before = path.read_text()
+    _, end = other_change(journal)
     try:
-        with pytest.raises(JournalError, match=f"already changed by process {child}"):
-            Changes(Target(Scope.MACHINE), journal).apply({"rr_timeslice_ms": 60})
+        mine = journal if same_journal else Journal(tmp_path / "another")
+        assert "another process" in knob_named("rr_timeslice_ms").probe(Target(Scope.MACHINE)).reason
+        with pytest.raises(UnavailableError, match="another process"):
+            Changes(Target(Scope.MACHINE), mine).apply({"rr_timeslice_ms": 60})
+        with pytest.raises(KnobError, match="another process"):
+            knob_named("rr_timeslice_ms").apply(Target(Scope.MACHINE), 60, mine)
+        assert path.read_text().strip() == "50"
+    finally:
+        end()
+    assert path.read_text() == before
+
+
+@pytest.mark.usefixtures("machine_settings")
+def test_undo_leaves_what_a_living_process_changed_unless_forced(journal):
+    path = Path("/proc/sys/kernel/sched_rr_timeslice_ms")
+    before = path.read_text()
+    child, end = other_change(journal)
+    try:
         outcomes = undo(Journal(journal.directory))
         assert [(outcome.result, str(child) in outcome.reason) for outcome in outcomes] == [("running", True)]
         assert path.read_text().strip() == "50"
         assert [o.result for o in undo(Journal(journal.directory), force=True)] == ["restored"]
         assert path.read_text() == before
     finally:
-        os.write(told[1], b".")
-        os.waitpid(child, 0)
-        for descriptor in (*ready, *told):
-            os.close(descriptor)
+        end()
     assert path.read_text() == before
 
 

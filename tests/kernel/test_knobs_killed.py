@@ -11,7 +11,8 @@ from tests.kernel.knob_target import Program, observe
 from schedtuna.errors import JournalError, KnobError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy, parent_for
-from schedtuna.knobs.journal import JOURNAL_NAME, Change, Journal, Record, TaskSubject
+from schedtuna.knobs.journal import JOURNAL_NAME, Journal
+from schedtuna.knobs.records import Change, Record, TaskSubject
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.session import Changes
 from schedtuna.knobs.tasks import start_ticks
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("root")
 
 MACHINE_FILES = [
     Path("/proc/sys/kernel/sched_rr_timeslice_ms"),
-    Path("/proc/sys/kernel/sched_autogroup_enabled"),
+    Path("/proc/sys/kernel/sched_cfs_bandwidth_slice_us"),
 ]
 CPU = find_hierarchy("cpu")
 CPUSET = find_hierarchy("cpuset")
@@ -70,7 +71,7 @@ def cycle(target, values):
 
 SERVICE = {"affinity": "cpus_1", "timer_slack_us": 99, "policy": "batch"}
 COMMAND = {
-    "autogroup": False,
+    "cfs_bandwidth_slice_us": 7000,
     "rr_timeslice_ms": 42,
     "cpuset": "cpus_1",
     "cpu_quota": 80,
@@ -80,6 +81,7 @@ COMMAND = {
 }
 
 
+@pytest.mark.usefixtures("machine_settings")
 @pytest.mark.parametrize(("scope", "values"), [(Scope.PID, SERVICE), (Scope.TREE, COMMAND)])
 def test_undo_restores_everything_after_a_kill_at_any_step(program, tmp_path, scope, values):
     target = Target(scope, pid=program.pid)

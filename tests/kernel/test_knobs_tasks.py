@@ -10,9 +10,10 @@ from tests.kernel.knob_target import Program, observe
 from schedtuna.errors import KnobError, SpaceError, UnavailableError, UsageError
 from schedtuna.knobs.affinity import Affinity
 from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.realtime import REALTIME_LIMIT_US
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.session import Changes
-from schedtuna.knobs.task_attributes import REALTIME_LIMIT_US, Slice, slice_support
+from schedtuna.knobs.task_attributes import Slice, slice_support
 
 pytestmark = pytest.mark.usefixtures("root")
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, as_int
-from schedtuna.knobs.journal import Change, Journal, Record, TaskSubject
-from schedtuna.knobs.kernel_files import AUTOGROUP
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.records import Change, Record, TaskSubject
+from schedtuna.knobs.settings import AUTOGROUP
 from schedtuna.knobs.task_attributes import autogroup_enabled, may_have_nice
 from schedtuna.knobs.tasks import is_alive, may_schedule, start_ticks
 from schedtuna.space import Condition, ParameterSpec, ParameterType, ParameterValue

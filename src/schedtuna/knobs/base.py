@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from schedtuna.errors import KnobError, UsageError
 
 if TYPE_CHECKING:  # the command line takes its scopes from here, and should start fast
-    from schedtuna.knobs.journal import Journal, Record
+    from schedtuna.knobs.journal import Journal
+    from schedtuna.knobs.records import Record
     from schedtuna.space import ParameterSpec, ParameterValue
 
 

@@ -1,188 +1,15 @@
-"""The knobs of control groups: weight, quota and CPUs, in version 1 and 2.
-
-A tree gets a group of its own for as long as it runs, made where its process is; the group is
-what the journal holds, and its settings go with it. An existing group (scope cgroup) keeps its
-processes: only its file changes.
-"""
+"""The knobs of control groups: weight, quota and CPUs."""
 
 from __future__ import annotations
 
 import os
-from abc import abstractmethod
 from pathlib import Path
 
-from schedtuna.errors import KnobError
 from schedtuna.knobs.affinity import ALL, AS_FOUND, strategies
-from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, as_int
-from schedtuna.knobs.hierarchies import (
-    PREFIX,
-    Hierarchy,
-    find_hierarchy,
-    make_group,
-    parent_for,
-    remove_group,
-    transient_name,
-)
-from schedtuna.knobs.journal import Change, FileSubject, Journal, NewGroupSubject, Record
-from schedtuna.knobs.kernel_files import write_kernel_file
-from schedtuna.knobs.tasks import start_ticks
+from schedtuna.knobs.base import Scope, Target, as_int
+from schedtuna.knobs.cgroup_knob import CgroupKnob
 from schedtuna.machine.topology import format_cpu_list, parse_cpu_list, read_topology
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
-
-
-class CgroupKnob(Knob):
-    """A knob whose state is one file of a control group."""
-
-    controller: str
-    file_names: tuple[str, str]  # in version 1 and in version 2
-    scopes = frozenset({Scope.TREE, Scope.CGROUP})
-
-    @abstractmethod
-    def to_value(self, text: str, group: Path) -> ParameterValue:
-        """The value that the file's text means."""
-
-    @abstractmethod
-    def to_text(self, value: ParameterValue, group: Path, version: int) -> str:
-        """The text that sets a value."""
-
-    @abstractmethod
-    def untouched(self) -> ParameterValue:
-        """The value of a command that gets no group of its own."""
-
-    def probe(self, target: Target) -> Availability:
-        """Say whether there is a group to change, or a place to make one."""
-        hierarchy = find_hierarchy(self.controller)
-        if hierarchy is None:
-            return Availability(
-                False,
-                f"no control group hierarchy has the {self.controller} controller",
-                "mount cgroup2, or see the kernel's command line for cgroup_disable",
-            )
-        if target.scope is Scope.CGROUP:
-            return self._probe_file(hierarchy, target)
-        if parent_for(hierarchy, target.model_pid) is None:
-            return Availability(
-                False,
-                f"no group can be made here that has the {self.controller} controller",
-                "run as root, or under systemd-run --user --scope -p Delegate=yes; "
-                f"'{self.controller}' must be in the parent's cgroup.subtree_control",
-            )
-        return Availability(ok=True)
-
-    def show(self, target: Target) -> ParameterValue:
-        """What the group's file says; for a tree without a group of its own, the neutral value."""
-        path = self._file(target)
-        return self.untouched() if path is None else self.to_value(self._text(path), path.parent)
-
-    def apply(self, target: Target, value: ParameterValue, journal: Journal) -> None:
-        """Make the tree's group, or note the existing group's text; then write the value."""
-        hierarchy = self._hierarchy()
-        path = self._file(target)
-        if path is None:
-            path = self._make(hierarchy, target, journal) / self._name(hierarchy)
-        elif target.scope is Scope.CGROUP:  # what is set in a tree's own group goes with the group
-            subject = FileSubject(path=path, inode=path.parent.stat().st_ino)
-            new = self.to_text(value, path.parent, hierarchy.version)
-            journal.begin([Change(self.name, subject, self._text(path), new)])
-        journal.step(f"{self.name}: before the change")
-        self._write(path, self.to_text(value, path.parent, hierarchy.version))
-        journal.step(f"{self.name}: after the change")
-
-    def revert(self, record: Record) -> Reverted:
-        """Remove the group that was made, or write the old text back."""
-        subject = record.subject
-        if isinstance(subject, NewGroupSubject):
-            if not subject.path.name.startswith(PREFIX) or not self._inside(subject.path):
-                raise KnobError(f"{self.name}: {subject.path} is not a group that Schedtuna makes")
-            if not subject.path.is_dir():
-                return Reverted.GONE
-            origin = Path(str(record.old))
-            remove_group(subject.path, origin if origin.is_dir() else subject.path.parent)
-            return Reverted.RESTORED
-        if not isinstance(subject, FileSubject) or subject.path.name not in self.file_names:
-            raise KnobError(f"{self.name}: the journal's record {record.id} names no file of this knob")
-        if not self._inside(subject.path):
-            raise KnobError(f"{self.name}: {subject.path} is in no control group")
-        group = subject.path.parent
-        if not group.is_dir() or group.stat().st_ino != subject.inode:
-            return Reverted.GONE
-        if self._text(subject.path) != record.old:
-            self._write(subject.path, str(record.old))
-        return Reverted.RESTORED
-
-    def _hierarchy(self) -> Hierarchy:
-        hierarchy = find_hierarchy(self.controller)
-        if hierarchy is None:
-            raise KnobError(f"{self.name}: no control group hierarchy has the {self.controller} controller")
-        return hierarchy
-
-    def _name(self, hierarchy: Hierarchy) -> str:
-        return self.file_names[hierarchy.version - 1]
-
-    def _inside(self, path: Path) -> bool:
-        mount = self._hierarchy().mount
-        return mount in path.parents and ".." not in path.parts
-
-    def _group(self, hierarchy: Hierarchy, target: Target) -> Path | None:
-        """The target's group; for a tree only one that was made for it."""
-        if target.scope is Scope.CGROUP:
-            assert target.cgroup is not None
-            return _same_group(hierarchy, target.cgroup)
-        own = hierarchy.group_of(target.model_pid)
-        started = start_ticks(target.model_pid)
-        if own is None or started is None or own.name != transient_name(target.model_pid, started):
-            return None
-        return own
-
-    def _file(self, target: Target) -> Path | None:
-        hierarchy = self._hierarchy()
-        group = self._group(hierarchy, target)
-        return None if group is None else group / self._name(hierarchy)
-
-    def _make(self, hierarchy: Hierarchy, target: Target, journal: Journal) -> Path:
-        pid = target.pid
-        started = None if pid is None else start_ticks(pid)
-        parent = None if pid is None else parent_for(hierarchy, pid)
-        origin = None if pid is None else hierarchy.group_of(pid)
-        if pid is None or started is None or parent is None or origin is None:
-            raise KnobError(f"{self.name}: there is no process, or no place, to make a group for")
-        group = parent / transient_name(pid, started)
-        journal.begin([Change(self.name, NewGroupSubject(path=group), str(origin), str(group))])
-        journal.step(f"{self.name}: before making the group")
-        try:
-            make_group(hierarchy, group, pid)
-        except OSError as error:
-            raise KnobError(f"{self.name}: making {group} for process {pid}: {error.strerror}") from error
-        journal.step(f"{self.name}: after making the group")
-        return group
-
-    def _probe_file(self, hierarchy: Hierarchy, target: Target) -> Availability:
-        group = self._group(hierarchy, target)
-        if group is None or not group.is_dir():
-            where = f"below {hierarchy.mount}"
-            return Availability(False, f"{target.cgroup} is no control group {where}", f"name one {where}")
-        path = group / self._name(hierarchy)
-        if not path.exists():
-            return Availability(
-                False,
-                f"{group} has no {path.name}",
-                f"'{self.controller}' must be in its parent's cgroup.subtree_control; the root has none",
-            )
-        if not os.access(path, os.W_OK):
-            return Availability(False, f"{path} may not be written by this user", "run as root")
-        return Availability(ok=True)
-
-    def _text(self, path: Path) -> str:
-        try:
-            return path.read_text().strip()
-        except OSError as error:
-            raise KnobError(f"{self.name}: reading {path}: {error.strerror}") from error
-
-    def _write(self, path: Path, text: str) -> None:
-        try:
-            write_kernel_file(path, text)
-        except OSError as error:
-            raise KnobError(f"{self.name}: writing {text!r} to {path}: {error.strerror}") from error
 
 
 class CpuWeight(CgroupKnob):
@@ -248,7 +75,7 @@ class CpuQuota(CgroupKnob):
         limited = percent < self.untouched()
         if version == 1:
             return str(max(1000, self._period_us(group) * percent // 100)) if limited else "-1"
-        period_us = int(self._text(group / "cpu.max").split()[1])
+        period_us = int(self.text(group / "cpu.max").split()[1])
         return f"{max(1000, period_us * percent // 100) if limited else 'max'} {period_us}"
 
     def spec(self, target: Target) -> ParameterSpec:
@@ -265,7 +92,7 @@ class CpuQuota(CgroupKnob):
         )
 
     def _period_us(self, group: Path) -> int:
-        return int(self._text(group / "cpu.cfs_period_us"))
+        return int(self.text(group / "cpu.cfs_period_us"))
 
 
 class Cpuset(CgroupKnob):
@@ -292,13 +119,13 @@ class Cpuset(CgroupKnob):
     def to_text(self, value: ParameterValue, group: Path, version: int) -> str:  # noqa: ARG002
         """The strategy's CPUs."""
         if value == AS_FOUND:
-            return self._text(group / self.file_names[0])
+            return self.text(group / self.file_names[0])
         return format_cpu_list(self._strategies(group)[str(value)])
 
     def spec(self, target: Target) -> ParameterSpec:
         """The strategies among the CPUs that the parent has."""
         found = str(self.show(target))
-        choices = tuple(self._strategies(self._group_or_future(target)))
+        choices = tuple(self._strategies(self.group_or_future(target)))
         return ParameterSpec(
             name=self.name,
             type=ParameterType.CATEGORICAL,
@@ -307,29 +134,11 @@ class Cpuset(CgroupKnob):
             description=self.description,
         )
 
-    def _group_or_future(self, target: Target) -> Path:
-        """The target's group, or a path where one would be made."""
-        hierarchy = self._hierarchy()
-        parent = parent_for(hierarchy, target.model_pid) or hierarchy.mount
-        return self._group(hierarchy, target) or parent / PREFIX
-
     def _strategies(self, group: Path) -> dict[str, tuple[int, ...]]:
         """The sets among the CPUs that the group's parent may use."""
         topology = read_topology()
         for name in ("cpuset.effective_cpus", "cpuset.cpus.effective"):
             path = group.parent / name
             if path.exists():
-                return strategies(topology, parse_cpu_list(self._text(path)))
+                return strategies(topology, parse_cpu_list(self.text(path)))
         return strategies(topology, topology.online)
-
-
-def _same_group(hierarchy: Hierarchy, named: Path) -> Path | None:
-    """The named group, or its namesake in another v1 hierarchy."""
-    named = named.resolve()
-    if hierarchy.mount == named or hierarchy.mount in named.parents:
-        return named
-    for other in ("cpu", "cpuset", "memory"):
-        elsewhere = find_hierarchy(other)
-        if elsewhere is not None and elsewhere.mount in named.parents:
-            return hierarchy.mount / named.relative_to(elsewhere.mount)
-    return None

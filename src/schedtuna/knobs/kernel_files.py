@@ -7,90 +7,26 @@ debugfs. Each knob names the places where it may be and takes the first that is 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
 from pathlib import Path
 
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target
-from schedtuna.knobs.journal import Change, FileSubject, Journal, Record
+from schedtuna.knobs.file_formats import Format
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.records import Change, FileSubject, Record
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
-SYSCTL = Path("/proc/sys/kernel")
 DEBUGFS = Path("/sys/kernel/debug/sched")
 
 EVERYWHERE = frozenset(Scope)
 MACHINE = frozenset({Scope.MACHINE})
+_LOCK_PATIENCE_S = 0.2
 
-
-@dataclass(frozen=True)
-class Format:
-    """How a file's text and a parameter's value become each other.
-
-    Attributes:
-        type: Kind of the parameter.
-        read: Text to value.
-        write: Value to text.
-        low: Smallest value offered (numbers).
-        high: Largest value offered (numbers).
-        log: Whether ratios matter.
-        unit: Of the value.
-        choices: All choices, given the file's text (categorical).
-    """
-
-    type: ParameterType
-    read: Callable[[str], ParameterValue]
-    write: Callable[[ParameterValue], str]
-    low: int | None = None
-    high: int | None = None
-    log: bool = False
-    unit: str = ""
-    choices: Callable[[str], tuple[str, ...]] = lambda _: ()
-
-
-def number(low: int, high: int, *, scale: int = 1, unit: str = "", log: bool = True) -> Format:
-    """A whole number; the file has it `scale` times as large (1000 for us kept in ns)."""
-    return Format(
-        ParameterType.INTEGER,
-        read=lambda text: round(int(text) / scale),
-        write=lambda value: str(int(value) * scale),  # type: ignore[arg-type]  # the spec makes it an int
-        low=low,
-        high=high,
-        log=log,
-        unit=unit,
-    )
-
-
-SWITCH = Format(
-    ParameterType.BOOLEAN,
-    read=lambda text: {"0": False, "1": True}[text.strip()],
-    write=lambda value: "1" if value else "0",
-)
-# sched/preempt shows "none voluntary (full) lazy"
-BRACKETED = Format(
-    ParameterType.CATEGORICAL,
-    read=lambda text: (re.findall(r"\((\w+)\)", text) or [text.strip()])[0],
-    write=str,
-    choices=lambda text: tuple(re.findall(r"\w+", text)),
-)
-_SCALINGS = ("none", "log", "linear")  # enum sched_tunable_scaling
-SCALING = Format(
-    ParameterType.CATEGORICAL,
-    read=lambda text: _SCALINGS[int(text)],
-    write=lambda value: str(_SCALINGS.index(str(value))),
-    choices=lambda _: _SCALINGS,
-)
-
-
-def feature(name: str) -> Format:
-    """One bit of sched/features, which shows NAME or NO_NAME and takes either."""
-    return Format(
-        ParameterType.BOOLEAN,
-        read=lambda text: name in text.split(),
-        write=lambda value: name if value else f"NO_{name}",
-    )
+# A locked descriptor per change that is in force, by file: `features` belongs to several knobs.
+_held: dict[Path, list[int]] = {}
 
 
 class FileKnob(Knob):
@@ -135,10 +71,12 @@ class FileKnob(Knob):
             text = path.read_text()
             os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC))  # what the kernel checks; writes nothing
             self._value(text)
+            if not _held.get(path):
+                os.close(self._lock(path, fcntl.LOCK_SH))
         except OSError as error:
             return _refused(path, error)
         except KnobError as error:
-            return Availability(False, str(error))
+            return Availability(False, str(error), error.hint or "")
         return Availability(ok=True)
 
     def spec(self, target: Target) -> ParameterSpec:
@@ -166,10 +104,17 @@ class FileKnob(Knob):
 
     def apply(self, target: Target, value: ParameterValue, journal: Journal) -> None:  # noqa: ARG002
         """Write the value to the file."""
-        path, old, new = self.path, self._writable(self._text()), self._form.write(value)
+        path = self.path
         if path is None:
             raise KnobError(f"{self.name}: {self._absent().reason}")
-        journal.begin([Change(self.name, FileSubject(path=path), old, new)])
+        new = self._form.write(value)
+        self._hold(path)
+        try:
+            old = self._writable(self._read(path))
+            journal.begin([Change(self.name, FileSubject(path=path), old, new)])
+        except BaseException:
+            _release(path)
+            raise
         journal.step(f"{self.name}: before the change")
         self._write(path, new)
         journal.step(f"{self.name}: after the change")
@@ -181,6 +126,7 @@ class FileKnob(Knob):
             raise KnobError(f"{self.name}: the journal's record {record.id} names no file of this knob")
         if self._writable(self._read(path)) != record.old:
             self._write(path, str(record.old))
+        _release(path)
         return Reverted.RESTORED
 
     @property
@@ -193,6 +139,36 @@ class FileKnob(Knob):
                 continue
             return path
         return None
+
+    def _hold(self, path: Path) -> None:
+        """Keep other processes from changing the file until `_release()`, whatever journal they use.
+
+        Two that change it in turns would each put back what the other one set. The kernel gives the
+        lock back when this process dies.
+        """
+        held = _held.setdefault(path, [])
+        held.append(os.dup(held[0]) if held else self._lock(path, fcntl.LOCK_EX))
+
+    def _lock(self, path: Path, operation: int) -> int:
+        """Return a descriptor that is locked; who only asks holds theirs for a moment."""
+        deadline = time.monotonic() + _LOCK_PATIENCE_S
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KnobError(f"{self.name}: reading {path}: {error.strerror}") from error
+        while True:
+            try:
+                fcntl.flock(file, operation | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.01)
+                    continue
+                os.close(file)
+                raise KnobError(
+                    f"{self.name} is being changed by another process now",
+                    hint=f"see which: fuser -v {path}",
+                ) from None
+            return file
 
     def _text(self) -> str:
         path = self.path
@@ -250,6 +226,11 @@ def write_kernel_file(path: Path, text: str) -> None:
         os.close(file)
 
 
+def _release(path: Path) -> None:
+    if _held.get(path):
+        os.close(_held[path].pop())
+
+
 def _refused(path: Path, error: OSError) -> Availability:
     if error.errno == errno.EPERM and DEBUGFS in path.parents:
         return Availability(
@@ -262,114 +243,3 @@ def _refused(path: Path, error: OSError) -> Availability:
     if error.errno == errno.EROFS:
         return Availability(False, f"{path} is mounted read-only", "run outside of the container")
     return Availability(False, f"{path}: {error.strerror}")
-
-
-def _sysctl(name: str) -> Path:
-    return SYSCTL / name
-
-
-def _debug(name: str) -> Path:
-    return DEBUGFS / name
-
-
-AUTOGROUP = FileKnob(
-    "autogroup",
-    (_sysctl("sched_autogroup_enabled"),),
-    SWITCH,
-    "each session is a group with an equal share; nice then counts only within a session",
-    offered_in=frozenset({Scope.TREE, Scope.MACHINE}),
-)
-# sched_rt_runtime_us is not here on purpose: it is what saves a machine from a realtime hog.
-FILE_KNOBS: tuple[FileKnob, ...] = (
-    AUTOGROUP,
-    FileKnob(
-        "base_slice_us",
-        (_debug("base_slice_ns"),),
-        number(100, 100_000, scale=1000, unit="us"),
-        "EEVDF's slice of threads that have none of their own",
-    ),
-    FileKnob(
-        "min_granularity_us",
-        (_debug("min_granularity_ns"), _sysctl("sched_min_granularity_ns")),
-        number(100, 100_000, scale=1000, unit="us"),
-        "CFS: the least time before a thread is preempted",
-    ),
-    FileKnob(
-        "latency_us",
-        (_debug("latency_ns"), _sysctl("sched_latency_ns")),
-        number(100, 100_000, scale=1000, unit="us"),
-        "CFS: the period in which every thread runs once",
-    ),
-    FileKnob(
-        "wakeup_granularity_us",
-        (_debug("wakeup_granularity_ns"), _sysctl("sched_wakeup_granularity_ns")),
-        number(1, 100_000, scale=1000, unit="us"),
-        "CFS: how far ahead a woken thread must be to preempt",
-    ),
-    FileKnob(
-        "migration_cost_us",
-        (_debug("migration_cost_ns"), _sysctl("sched_migration_cost_ns")),
-        number(1, 50_000, scale=1000, unit="us"),
-        "how long after it ran a thread counts as cache-hot and is not migrated",
-    ),
-    FileKnob(
-        "nr_migrate",
-        (_debug("nr_migrate"), _sysctl("sched_nr_migrate")),
-        number(1, 128),
-        "how many threads one balancing pass may move",
-    ),
-    FileKnob(
-        "preempt",
-        (_debug("preempt"),),
-        BRACKETED,
-        "the kernel's preemption model",
-    ),
-    FileKnob(
-        "tunable_scaling",
-        (_debug("tunable_scaling"), _sysctl("sched_tunable_scaling")),
-        SCALING,
-        "how slices grow with the number of CPUs",
-    ),
-    FileKnob(
-        "cfs_bandwidth_slice_us",
-        (_sysctl("sched_cfs_bandwidth_slice_us"),),
-        number(100, 100_000, unit="us"),
-        "how much of a group's quota a CPU takes at a time",
-    ),
-    FileKnob(
-        "rr_timeslice_ms",
-        (_sysctl("sched_rr_timeslice_ms"),),
-        number(1, 1000, unit="ms"),
-        "the turn of a round-robin realtime thread",
-    ),
-    FileKnob(
-        "child_runs_first",
-        (_sysctl("sched_child_runs_first"),),
-        SWITCH,
-        "whether a forked child runs before its parent",
-    ),
-    FileKnob(
-        "energy_aware",
-        (_sysctl("sched_energy_aware"),),
-        SWITCH,
-        "energy-aware placement on machines with unlike CPUs",
-    ),
-    FileKnob(
-        "numa_balancing",
-        (_sysctl("numa_balancing"),),
-        number(0, 1, log=False),
-        "whether memory and threads move to the same node",
-    ),
-    *(
-        FileKnob(f"feature_{name.lower()}", (_debug("features"),), feature(name), text, token=name)
-        for name, text in {
-            "RUN_TO_PARITY": "EEVDF: a thread keeps its CPU until its slice is used",
-            "PREEMPT_SHORT": "EEVDF: a woken thread with a shorter slice preempts",
-            "PLACE_LAG": "EEVDF: a thread keeps its lag while it sleeps",
-            "DELAY_DEQUEUE": "EEVDF: a sleeping thread stays queued until its lag is paid",
-            "NEXT_BUDDY": "the thread just woken runs next",
-            "WAKEUP_PREEMPTION": "a woken thread may preempt at all",
-            "SIS_UTIL": "the search for an idle CPU is cut short when the cache's CPUs are busy",
-        }.items()
-    ),
-)

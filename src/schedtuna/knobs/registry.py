@@ -9,8 +9,9 @@ from schedtuna.knobs.affinity import Affinity
 from schedtuna.knobs.autogroup import AutogroupNice
 from schedtuna.knobs.base import Knob, Scope
 from schedtuna.knobs.cgroup import CpuQuota, Cpuset, CpuWeight
-from schedtuna.knobs.kernel_files import FILE_KNOBS
-from schedtuna.knobs.task_attributes import Nice, Policy, Realtime, Slice, TimerSlack
+from schedtuna.knobs.realtime import Realtime
+from schedtuna.knobs.settings import FILE_KNOBS
+from schedtuna.knobs.task_attributes import Nice, Policy, Slice, TimerSlack
 
 
 @cache

@@ -8,7 +8,8 @@ from typing import Self
 
 from schedtuna.errors import KnobError, SchedtunaError, UnavailableError, UsageError, nearest
 from schedtuna.knobs.base import Knob, Target
-from schedtuna.knobs.journal import Journal, Record, StaleChangesError
+from schedtuna.knobs.journal import Journal, StaleChangesError
+from schedtuna.knobs.records import Record
 from schedtuna.knobs.registry import all_knobs, knobs_for
 from schedtuna.knobs.undo import Outcome, close_pointless, revert_records
 from schedtuna.space import ParameterValue

@@ -24,15 +24,8 @@ from schedtuna.knobs.task_knob import TaskKnob, first_task
 from schedtuna.knobs.tasks import CAP_SYS_NICE, has_capability
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
-_FAIR = {"other": SchedPolicy.OTHER, "batch": SchedPolicy.BATCH, "idle": SchedPolicy.IDLE}
-_REALTIME = {"fifo": SchedPolicy.FIFO, "rr": SchedPolicy.RR}
-_POLICY_NAMES = {int(number): name for name, number in {**_FAIR, **_REALTIME}.items()}
-
-# A realtime thread that runs this long without blocking gets SIGXCPU: it would otherwise keep its
-# CPU from everything else for as long as RT throttling lets it. Only the soft limit is set, because
-# putting a hard limit back takes CAP_SYS_RESOURCE.
-REALTIME_LIMIT_US = 5_000_000
-REALTIME_PRIORITY = 1
+FAIR = {"other": SchedPolicy.OTHER, "batch": SchedPolicy.BATCH, "idle": SchedPolicy.IDLE}
+_FAIR_NAMES = {int(number): name for name, number in FAIR.items()}
 
 
 class SliceSupport(NamedTuple):
@@ -109,12 +102,12 @@ class Policy(TaskKnob):
 
     def read(self, tid: int) -> str | None:
         """The policy's name; None for realtime, deadline and sched_ext threads."""
-        return _fair_name(sched_getattr(tid).policy)
+        return _FAIR_NAMES.get(sched_getattr(tid).policy)
 
     def write(self, tid: int, state: Any) -> None:
         """Set the policy; nice, slice and reset-on-fork stay."""
         keep = os.sched_getscheduler(tid) & os.SCHED_RESET_ON_FORK
-        os.sched_setscheduler(tid, _FAIR[str(state)] | keep, os.sched_param(0))
+        os.sched_setscheduler(tid, FAIR[str(state)] | keep, os.sched_param(0))
 
     def to_state(self, value: ParameterValue, target: Target) -> str:  # noqa: ARG002
         """A policy's name is its state."""
@@ -127,11 +120,11 @@ class Policy(TaskKnob):
     def spec(self, target: Target) -> ParameterSpec:
         """The fair policies; without `idle` where this user could not leave it again."""
         found = self.show(target)
-        choices = tuple(name for name in _FAIR if name in ("other", "batch", found))
+        choices = tuple(name for name in FAIR if name in ("other", "batch", found))
         first = first_task(target)
         returns = target.scope is Scope.TREE or first is None or may_have_nice(_nice(first.tid))
         if returns:
-            choices = tuple(_FAIR)
+            choices = tuple(FAIR)
         return ParameterSpec(
             name=self.name,
             type=ParameterType.CATEGORICAL,
@@ -167,7 +160,7 @@ class Nice(TaskKnob):
 
     def read(self, tid: int) -> int | None:
         """The nice value of a fair thread."""
-        return None if _fair_name(sched_getattr(tid).policy) is None else _nice(tid)
+        return None if _FAIR_NAMES.get(sched_getattr(tid).policy) is None else _nice(tid)
 
     def write(self, tid: int, state: Any) -> None:
         """Set the nice value; policy and slice stay."""
@@ -211,11 +204,11 @@ class TimerSlack(TaskKnob):
 
     def read(self, tid: int) -> int | None:
         """The slack in nanoseconds; None for realtime threads, which have none."""
-        return _read_slack_ns(tid) or None
+        return read_slack_ns(tid) or None
 
     def write(self, tid: int, state: Any) -> None:
         """Set the slack in nanoseconds."""
-        _write_slack_ns(tid, int(state))
+        write_slack_ns(tid, int(state))
 
     def to_state(self, value: ParameterValue, target: Target) -> int:  # noqa: ARG002
         """Microseconds to nanoseconds."""
@@ -240,94 +233,12 @@ class TimerSlack(TaskKnob):
         )
 
 
-class Realtime(TaskKnob):
-    """Realtime policies, for those who ask for them."""
-
-    name = "realtime"
-    description = f"realtime policy at priority {REALTIME_PRIORITY}: runs before every normal thread"
-    offered_in = frozenset()
-
-    def supported(self) -> Availability:
-        """Whether this user may set a realtime policy, and put the timer slack back that it clears."""
-        if has_capability(CAP_SYS_NICE):
-            return Availability(ok=True)
-        return Availability(False, "realtime policies need a privilege", "run as root, or grant CAP_SYS_NICE")
-
-    def may_change(self, state: Any) -> bool:
-        """Threads that are realtime already stay as they are."""
-        return state is not None and state["policy"] in _FAIR
-
-    def read(self, tid: int) -> dict[str, Any] | None:
-        """Policy, priority, the limit on running without blocking, and the timer slack."""
-        attributes = sched_getattr(tid)
-        name = _POLICY_NAMES.get(attributes.policy)
-        if name is None:
-            return None
-        soft_us = resource.prlimit(tid, resource.RLIMIT_RTTIME)[0]
-        return {
-            "policy": name,
-            "priority": attributes.priority,
-            "limit_us": soft_us,
-            "slack_ns": _read_slack_ns(tid),
-        }
-
-    def write(self, tid: int, state: Any) -> None:
-        """Set the limit first, so that no thread is realtime without one."""
-        policy = {**_FAIR, **_REALTIME}[state["policy"]]
-        keep = os.sched_getscheduler(tid) & os.SCHED_RESET_ON_FORK
-        if state["policy"] in _REALTIME:
-            _limit_realtime(tid, int(state["limit_us"]))
-        os.sched_setscheduler(tid, policy | keep, os.sched_param(int(state["priority"])))
-        if state["policy"] in _FAIR:
-            _limit_realtime(tid, int(state["limit_us"]))
-            if _read_slack_ns(tid) == 0:  # a thread born realtime has none to come back to
-                _write_slack_ns(tid, int(state["slack_ns"]))
-
-    def to_state(self, value: ParameterValue, target: Target) -> dict[str, Any]:
-        """The policy with priority 1 and the limit."""
-        if value == "none":
-            state: dict[str, Any] = self.state_now(target)
-            return state
-        return {
-            "policy": str(value),
-            "priority": REALTIME_PRIORITY,
-            "limit_us": REALTIME_LIMIT_US,
-            "slack_ns": 0,
-        }
-
-    def to_value(self, state: Any, target: Target) -> str:  # noqa: ARG002
-        """The policy's name; `none` for the fair ones."""
-        return state["policy"] if state["policy"] in _REALTIME else "none"
-
-    def spec(self, target: Target) -> ParameterSpec:
-        """None, fifo or rr."""
-        return ParameterSpec(
-            name=self.name,
-            type=ParameterType.CATEGORICAL,
-            default=self.show(target),
-            choices=("none", *_REALTIME),
-            description=self.description,
-        )
-
-
 def autogroup_enabled() -> bool:
     """Whether each session is a scheduling group of its own."""
     try:
         return Path("/proc/sys/kernel/sched_autogroup_enabled").read_text().strip() == "1"
     except OSError:
         return False
-
-
-def _limit_realtime(tid: int, soft_us: int) -> None:
-    hard_us = resource.prlimit(tid, resource.RLIMIT_RTTIME)[1]
-    if hard_us != resource.RLIM_INFINITY and (soft_us == resource.RLIM_INFINITY or soft_us > hard_us):
-        soft_us = hard_us
-    resource.prlimit(tid, resource.RLIMIT_RTTIME, (soft_us, hard_us))
-
-
-def _fair_name(policy: int) -> str | None:
-    name = _POLICY_NAMES.get(policy)
-    return name if name in _FAIR else None
 
 
 def _nice(tid: int) -> int:
@@ -347,15 +258,16 @@ def may_have_nice(value: int) -> bool:
     return limit == resource.RLIM_INFINITY or 20 - value <= limit
 
 
-# A thread that is gone has no folder in /proc; callers want to hear ESRCH, as from a system call.
-def _read_slack_ns(tid: int) -> int:
+def read_slack_ns(tid: int) -> int:
+    """A thread's timer slack; one that is gone raises ESRCH, as from a system call."""
     try:
         return int(Path(f"/proc/{tid}/timerslack_ns").read_text())
     except FileNotFoundError as error:
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from error
 
 
-def _write_slack_ns(tid: int, slack_ns: int) -> None:
+def write_slack_ns(tid: int, slack_ns: int) -> None:
+    """Set a thread's timer slack; one that is gone raises ESRCH."""
     try:
         write_kernel_file(Path(f"/proc/{tid}/timerslack_ns"), str(slack_ns))
     except FileNotFoundError as error:

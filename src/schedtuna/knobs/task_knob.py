@@ -19,7 +19,8 @@ from typing import Any
 
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target
-from schedtuna.knobs.journal import Change, GroupTasksSubject, Journal, Record, TaskSubject
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.records import Change, GroupTasksSubject, Record, TaskSubject
 from schedtuna.knobs.tasks import (
     Task,
     group_tasks,

@@ -8,7 +8,8 @@ from enum import StrEnum
 
 from schedtuna.errors import SchedtunaError
 from schedtuna.knobs.base import Reverted
-from schedtuna.knobs.journal import Journal, Record, TaskSubject, boot_id
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.records import Record, TaskSubject, boot_id
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.tasks import is_alive
 

@@ -8,7 +8,8 @@ import pytest
 from schedtuna.errors import KnobError
 from schedtuna.knobs.cgroup import CpuQuota, Cpuset, CpuWeight
 from schedtuna.knobs.hierarchies import Hierarchy
-from schedtuna.knobs.journal import Change, FileSubject, Journal, NewGroupSubject
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.records import Change, FileSubject, NewGroupSubject
 
 NR_CPUS = os.cpu_count() or 1
 
@@ -73,7 +74,7 @@ def mounted(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "cpu.weight").write_text("700")
     monkeypatch.setattr(
-        "schedtuna.knobs.cgroup.find_hierarchy", lambda controller: Hierarchy(2, controller, mount)
+        "schedtuna.knobs.cgroup_knob.find_hierarchy", lambda controller: Hierarchy(2, controller, mount)
     )
     return folder
 

@@ -9,7 +9,9 @@ import pytest
 
 from schedtuna.errors import JournalError
 from schedtuna.knobs import journal as journal_module
-from schedtuna.knobs.journal import JOURNAL_NAME, Change, FileSubject, Journal, TaskSubject, state_directory
+from schedtuna.knobs import private_file
+from schedtuna.knobs.journal import JOURNAL_NAME, Journal, state_directory
+from schedtuna.knobs.records import Change, FileSubject, TaskSubject
 
 SUBJECT = TaskSubject(tid=1, tgid=1, start_ticks=0, reach="thread")
 CHANGE = Change("nice", SUBJECT, 0, 5)
@@ -156,7 +158,7 @@ def test_a_place_that_can_not_be_written_names_the_variable(tmp_path):
 
 def test_a_lock_that_is_never_released_is_an_error(journal, monkeypatch):
     journal.begin([CHANGE])
-    monkeypatch.setattr(journal_module, "_LOCK_PATIENCE_S", 0.05)
+    monkeypatch.setattr(private_file, "LOCK_PATIENCE_S", 0.05)
     holder = os.open(journal.directory, os.O_RDONLY)
     try:
         fcntl.flock(holder, fcntl.LOCK_EX)

@@ -8,16 +8,11 @@ import pytest
 from schedtuna.errors import KnobError
 from schedtuna.knobs import kernel_files
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.journal import Change, FileSubject, Journal
-from schedtuna.knobs.kernel_files import (
-    BRACKETED,
-    FILE_KNOBS,
-    SCALING,
-    SWITCH,
-    FileKnob,
-    feature,
-    number,
-)
+from schedtuna.knobs.file_formats import BRACKETED, SCALING, SWITCH, feature, number
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.kernel_files import FileKnob
+from schedtuna.knobs.records import Change, FileSubject
+from schedtuna.knobs.settings import FILE_KNOBS
 
 MACHINE = Target(Scope.MACHINE)
 FEATURES = "GENTLE_FAIR_SLEEPERS NO_NEXT_BUDDY PLACE_LAG NO_RUN_TO_PARITY \n"
@@ -98,6 +93,22 @@ def test_what_is_as_it_was_is_not_written_again(tmp_path):
     assert setting.revert(same) == "restored"
     with pytest.raises(KnobError, match="writing '4'"):
         setting.revert(other)
+
+
+def test_knobs_that_share_a_file_can_be_turned_together(tmp_path):
+    path = tmp_path / "features"
+    path.write_text(FEATURES)
+    first, second = (FileKnob(name, (path,), feature(name), "a bit") for name in ("PLACE_LAG", "NEXT_BUDDY"))
+    journal = Journal(tmp_path / "state")
+    first.apply(MACHINE, False, journal)
+    path.write_text("NO_NEXT_BUDDY NO_PLACE_LAG")
+    assert second.probe(MACHINE).ok
+    second.apply(MACHINE, True, journal)
+    assert path.read_text().startswith("NEXT_BUDDY")
+    path.write_text("NEXT_BUDDY NO_PLACE_LAG")
+    for record, setting in zip(reversed(journal.open_records()), (second, first), strict=True):
+        setting.revert(record)
+    assert kernel_files._held[path] == []
 
 
 def test_the_first_place_that_is_there_counts(tmp_path):

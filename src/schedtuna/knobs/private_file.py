@@ -1,0 +1,215 @@
+"""A file of lines that only its owner can have written, that survives crashes and full disks.
+
+It lies in a folder of mode 0700. Nothing that somebody else could have put there is followed: no
+links, no other owner, no other kind of file. A line is on disk when `append` returns; what a crash
+left of a last line is not seen by `read` and is cut off by the next `append`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from schedtuna.errors import JournalError
+
+LOCK_PATIENCE_S = 10.0
+_LOOK_ELSEWHERE = "SCHEDTUNA_STATE_DIR names another place"
+
+
+class PrivateFolder:
+    """A folder of one user, opened; close it with `with`, which also gives the lock back.
+
+    Args:
+        path: Where it is.
+        create: Whether to make it where it is missing.
+
+    Raises:
+        FileNotFoundError: It is missing.
+        JournalError: It can't be opened or trusted.
+    """
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        self.path = path
+        try:
+            if create:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    path.mkdir(mode=0o700)
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._refused("can't be opened", error) from error
+        problem = _distrust(os.fstat(self._descriptor), mode_mask=0o077)
+        if problem:
+            self.close()
+            raise self._error(problem, f"chown {os.geteuid()} {path}; chmod 700 {path}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it, and give the lock back."""
+        os.close(self._descriptor)
+
+    def lock(self) -> None:
+        """Wait until no other process has it locked, and lock it.
+
+        Raises:
+            JournalError: Another process keeps it locked.
+        """
+        self._lock(self._descriptor)
+
+    @contextlib.contextmanager
+    def locked_file(self, name: str) -> Iterator[None]:
+        """Hold a lock on a file of the folder, apart from the folder's own.
+
+        Raises:
+            FileNotFoundError: It is missing.
+            JournalError: It can't be trusted, or another process keeps it locked.
+        """
+        with self._opened(name) as file:
+            self._lock(file)
+            yield
+
+    def read(self, name: str) -> bytes:
+        """The whole lines of a file; none where it is missing.
+
+        Raises:
+            JournalError: It can't be opened or trusted.
+        """
+        try:
+            with self._opened(name) as file:
+                return _whole_lines(file)
+        except FileNotFoundError:
+            return b""
+
+    def append(self, name: str, lines: bytes) -> None:
+        """Add lines to a file, and wait until they are on disk: all of them or none.
+
+        Raises:
+            JournalError: They can't be written.
+        """
+        with self._opened(name, os.O_CREAT) as file:
+            whole = _whole_lines(file)
+            os.ftruncate(file, len(whole))
+            try:
+                _write_all(file, lines)
+                os.fsync(file)
+                if not whole:
+                    os.fsync(self._descriptor)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(file, len(whole))
+                raise self._refused("can't be written", error) from error
+
+    def empty(self, name: str) -> None:
+        """Make a file empty, for which a full disk has room.
+
+        Raises:
+            JournalError: It can't be emptied.
+        """
+        with self._opened(name) as file:
+            try:
+                os.ftruncate(file, 0)
+                os.fsync(file)
+            except OSError as error:
+                raise self._refused("can't be emptied", error) from error
+
+    def replace(self, name: str, lines: bytes) -> None:
+        """Put a new file in the place of a file; after a crash it is either the old or the new one.
+
+        Raises:
+            OSError: It can't be written; the old one is still there.
+        """
+        staged = f"{name}.new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(staged, dir_fd=self._descriptor)
+        with self._opened(staged, os.O_CREAT | os.O_EXCL) as file:
+            _write_all(file, lines)
+            os.fsync(file)
+        os.rename(staged, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+        os.fsync(self._descriptor)
+
+    @contextlib.contextmanager
+    def _opened(self, name: str, extra_flags: int = 0) -> Iterator[int]:
+        # O_NONBLOCK: opening a FIFO that somebody put here must not hang.
+        flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | extra_flags
+        try:
+            file = os.open(name, flags, 0o600, dir_fd=self._descriptor)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._refused("can't be opened", error) from error
+        try:
+            status = os.fstat(file)
+            problem = _distrust(status, mode_mask=0o022)
+            if not problem and not (stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
+                problem = "is not a plain file of its own"
+            if problem:
+                raise self._error(problem, f"look at {self.path / name}: something replaced it")
+            yield file
+        finally:
+            os.close(file)
+
+    def _lock(self, descriptor: int) -> None:
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise self._error(
+                        f"is locked by another process for more than {LOCK_PATIENCE_S:.0f} s",
+                        f"see who holds it: fuser -v {self.path}",
+                    ) from None
+                time.sleep(0.01)
+            else:
+                return
+
+    def _refused(self, what: str, error: OSError) -> JournalError:
+        hint = _LOOK_ELSEWHERE
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            hint = f"it must be a folder of your own, not a link; {_LOOK_ELSEWHERE}"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "free some space and run again"
+        return self._error(f"{what}: {error.strerror}", hint)
+
+    def _error(self, problem: str, hint: str) -> JournalError:
+        return JournalError(f"the journal of changes in {self.path} {problem}", hint=hint)
+
+
+def _distrust(status: os.stat_result, *, mode_mask: int) -> str:
+    """Say why a folder or file may have been written by others; empty where it may not."""
+    if status.st_uid != os.geteuid():
+        return f"belongs to user {status.st_uid}, not to user {os.geteuid()}"
+    if status.st_mode & mode_mask:
+        return f"has mode {stat.S_IMODE(status.st_mode):04o}: others have access to it"
+    return ""
+
+
+def _whole_lines(file: int) -> bytes:
+    """A file's content without a last line that lacks its end: its writer died while writing it."""
+    chunks = []
+    offset = 0
+    while chunk := os.pread(file, 1 << 20, offset):
+        chunks.append(chunk)
+        offset += len(chunk)
+    data = b"".join(chunks)
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

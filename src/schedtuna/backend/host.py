@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -17,14 +18,16 @@ from schedtuna.knobs.journal import Journal, StaleChangesError
 from schedtuna.knobs.session import Changes
 from schedtuna.knobs.tasks import is_alive, start_ticks
 from schedtuna.knobs.undo import undo
+from schedtuna.record.filters import TaskFilter
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue
-from schedtuna.workload.command import RawRun, check, start
+from schedtuna.workload.command import Held, RawRun, check, start
 from schedtuna.workload.covariates import invalid_reason
 from schedtuna.workload.metrics import needed_counters, read_metrics
 from schedtuna.workload.spec import MetricSpec, Workload
 
 KERNELS_OWN = ("fair", "default")  # schedulers that need no program of their own
+SCHED_PREFIX = "sched."  # metrics that eBPF counts: see record.summary.SCHED_METRICS
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -177,10 +180,37 @@ class HostBackend:
     ) -> RawRun:
         time.sleep(workload.washout_s)
         with start(workload, seed, counters=counters) as held, self._applied(Target(pid=held.pid), values):
-            held.go()
-            raw = held.wait()
+            if not self._records:
+                held.go()
+                raw = held.wait()
+            else:
+                raw = self._recorded(held)
             self._ran = True
             return raw
+
+    @property
+    def _records(self) -> bool:
+        """Whether a metric comes from the scheduler itself."""
+        names = {spec.name for spec in self.metrics if spec.source.kind == "auto"} | set(self.required)
+        return any(name.startswith(SCHED_PREFIX) for name in names)
+
+    def _recorded(self, held: Held) -> RawRun:
+        """Run the command while the scheduler's dealings with what is tuned are counted."""
+        from schedtuna.record.tree import record_tasks, record_tree
+
+        scope = self.target.scope
+        if scope in (Scope.TREE, Scope.PID):
+            recording = record_tree(held.pid if scope is Scope.TREE else self.target.model_pid)
+        else:
+            recording = record_tasks(
+                TaskFilter(cgroup=str(self.target.cgroup) if self.target.cgroup else None)
+            )
+        with recording as recorder:
+            held.go()
+            raw = held.wait()
+        if recorder.nr_lost:
+            raise MetricError(f"{recorder.nr_lost} tasks were not recorded, so sched.* would be wrong")
+        return replace(raw, counters={**raw.counters, **recorder.metrics()})
 
     @contextmanager
     def _applied(self, target: Target, values: Mapping[str, ParameterValue]) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,9 +63,24 @@ def record_tree(pid: int) -> Iterator[TreeRecorder]:
         UnavailableError: This kernel, machine or user can't record.
     """
     roots = tuple(descendants(pid))
-    with Aggregator(TaskFilter(tree=roots)) as aggregator:
-        for late in set(descendants(pid)) - set(roots):
-            aggregator.follow(late)
+    with record_tasks(TaskFilter(tree=roots), lambda: set(descendants(pid)) - set(roots)) as recorder:
+        yield recorder
+
+
+@contextmanager
+def record_tasks(wanted: TaskFilter, late: Callable[[], Iterable[int]] = tuple) -> Iterator[TreeRecorder]:
+    """Count what the scheduler does with the tasks of a filter.
+
+    Args:
+        wanted: Which tasks.
+        late: More processes to follow with their descendants, asked once counting has begun.
+
+    Raises:
+        UnavailableError: This kernel, machine or user can't record.
+    """
+    with Aggregator(wanted) as aggregator:
+        for pid in late():
+            aggregator.follow(pid)
         recorder = TreeRecorder(aggregator)
         try:
             yield recorder

@@ -43,7 +43,7 @@ class RawRun:
         nr_leftovers: Processes that outlived the command, and were ended.
         warnings: What else went wrong, for people.
         covariates: What the machine did meanwhile.
-        counters: perf counters, by metric name.
+        counters: perf counters and, where a backend recorded it, `sched.*`, by metric name.
     """
 
     exit_code: int | None

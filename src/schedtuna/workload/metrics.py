@@ -202,7 +202,6 @@ def read_metrics(
     raw: RawRun,
     *,
     required: Sequence[str] = (),
-    extra: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Read every number of a run: rusage, counters, the parser's fields, and what was asked.
 
@@ -211,12 +210,11 @@ def read_metrics(
         specs: The metrics that must be there.
         raw: Its run.
         required: Names, of requirements for example, that must be there, too.
-        extra: Numbers from elsewhere, such as `sched.*` of a recording.
 
     Raises:
         MetricError: One that must be there is not, is no finite number, or is a negative time.
     """
-    values = {**raw.usage, **raw.counters, **(extra or {})}
+    values = {**raw.usage, **raw.counters}
     if raw.wall_time_s > 0:
         values["runs_per_s"] = 1 / raw.wall_time_s
     parser = find_parser(workload)

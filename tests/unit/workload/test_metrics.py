@@ -266,7 +266,7 @@ def test_a_field_needs_a_parser():
 
 def test_numbers_from_elsewhere_count():
     spec = parse_metric("sched.x:min")
-    assert read_metrics(ECHO, [spec], raw_run(), extra={"sched.x": 5.0})["sched.x"] == 5.0
+    assert read_metrics(ECHO, [spec], raw_run(counters={"sched.x": 5.0}))["sched.x"] == 5.0
 
 
 def test_output_that_was_cut_is_mentioned():

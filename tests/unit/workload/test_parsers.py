@@ -1,7 +1,8 @@
-"""Every parser against outputs of the real tools (schbench and llama-bench: as documented)."""
+"""Every parser against outputs of the real tools (schbench: as documented)."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,24 @@ CASES = [
     ("schbench", "schbench-pipe.txt", {"wakeup_p99_us": 8, "transfers_per_s": 21924.84}),
     ("schbench", "schbench-old.txt", {"wakeup_p99_us": 31, "wakeup_p99_5_us": 33, "wakeup_max_us": 1029}),
     ("schbench", "schbench-oldest.txt", {"wakeup_p99_us": 2132, "wakeup_min_us": 0}),
+    (
+        "llama-bench",
+        "llama-bench.json",
+        {
+            "pp_tokens_per_sec": 69221.309187,
+            "tg_tokens_per_sec": 5756.106025,
+            "pg_tokens_per_sec": 29578.451034,
+            "tg_ms_per_token": 1000 / 5756.106025,
+            "success_rate": 1,
+        },
+    ),
+    (
+        "llama-bench",
+        "llama-bench.jsonl",
+        {"pp_tokens_per_sec": 2113.351181, "tg_tokens_per_sec": 8132.583728},
+    ),
+    ("llama-bench", "llama-bench.csv", {"pp_tokens_per_sec": 40448.651946, "tg_tokens_per_sec": 100.94515}),
+    ("llama-bench", "llama-bench.md", {"pp_tokens_per_sec": 82481.68, "pg_tokens_per_sec": 15617.52}),
     ("json", "json.txt", {"p99_us": 12.5, "ops_per_s": 3}),
 ]
 
@@ -108,6 +127,20 @@ def test_the_tables_are_consistent(parser):
 def test_output_without_a_result_fails_loudly(parser, text):
     with pytest.raises(MetricError, match=f"no result of {parser.name}"):
         parser.read(text)
+
+
+def test_a_test_without_a_rate_lowers_the_success_rate_alone():
+    rows = [(512, 0, 100.0), (1024, 0, 400.0), (0, 128, 0.0), (0, 256, 10.0)]
+    document = [{"n_prompt": prompt, "n_gen": gen, "avg_ts": rate} for prompt, gen, rate in rows]
+    values = PARSERS["llama-bench"].read("backend loaded\n" + json.dumps(document, indent=2))
+    assert values["success_rate"] == 0.75
+    assert values["pp_tokens_per_sec"] == pytest.approx(200)  # the geometric mean
+    assert values["tg_tokens_per_sec"] == pytest.approx(10)
+
+
+def test_the_table_of_another_depth_is_read():
+    table = "| llama 7B | 3.56 GiB | 6.74 B | CPU | 2 | pp 512 @ d512 | 6425.91 ± 18.88 |"
+    assert PARSERS["llama-bench"].read(table)["pp_tokens_per_sec"] == 6425.91
 
 
 def test_percentiles_beyond_the_histogram_are_left_out():

@@ -153,6 +153,19 @@ def test_pgbench():
     assert metrics["tps"] * metrics["avg_ms"] == pytest.approx(1000, rel=0.05)
 
 
+@needs("llama-bench")
+@pytest.mark.skipif(
+    "SCHEDTUNA_TEST_MODEL" not in os.environ, reason="SCHEDTUNA_TEST_MODEL names no GGUF model"
+)
+def test_llama_bench():
+    model = os.environ["SCHEDTUNA_TEST_MODEL"]
+    metrics = measure("llama-bench", "-m", model, "-p", "64", "-n", "8", "-r", "1", "-o", "json",
+                      metrics=("pp_tokens_per_sec", "throughput", "latency", "success_rate"))  # fmt: skip
+    assert metrics["success_rate"] == 1
+    assert metrics["tg_tokens_per_sec"] * metrics["tg_ms_per_token"] == pytest.approx(1000)
+    assert 64 / metrics["pp_tokens_per_sec"] < metrics["wall_time_s"]
+
+
 def test_the_json_line_of_a_users_own_program():
     program = "import json; print('hello'); print(json.dumps({'p99_us': 2.5, 'score': 7}))"
     metrics = measure(sys.executable, "-Ic", program, parser="json", metrics=("p99_us", "score:max"))

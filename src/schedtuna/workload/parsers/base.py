@@ -134,4 +134,6 @@ def last_numbers(patterns: Mapping[str, str], text: str) -> dict[str, float]:
 def geometric_mean(values: Iterable[float]) -> float:
     """Return the geometric mean of the positive values; 0 where there is none."""
     positive = [value for value in values if value > 0]
+    if len(positive) == 1:
+        return positive[0]
     return math.exp(math.fsum(map(math.log, positive)) / len(positive)) if positive else 0.0

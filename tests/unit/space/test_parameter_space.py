@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schedtuna.errors import ConfigFileError, SpaceError
+from schedtuna.configfile import load_config
+from schedtuna.errors import SpaceError
 from schedtuna.space import ParameterSpace
-from schedtuna.space.files import load_space
 
 # The shape of real schedulers' traps: p2dq's -t needs exactly -q increasing slices, and -i < -q;
 # one lavd flag needs another below a threshold; rusty's -c excludes -C.
@@ -138,21 +138,6 @@ def test_contradictory_and_malformed_spaces_are_refused_with_the_place(data, say
         ParameterSpace.from_mapping(data)
 
 
-@pytest.mark.parametrize(
-    ("text", "text_format", "says"),
-    [
-        ("{", "json", "line 1"),
-        ("a: [", "yaml", "line 1"),
-        ("a = \nb = 1", "toml", "line 1"),
-        ("- a", "yaml", "expected a mapping"),
-        ("", "yaml", "expected a mapping"),
-    ],
-)
-def test_files_that_cannot_be_read_name_the_line(text, text_format, says):
-    with pytest.raises(ConfigFileError, match=says):
-        load_space(text, text_format)
-
-
 def test_the_hash_speaks_of_the_search_only(space):
     assert space.stable_hash() == "8ed173bc67b3ef7b"
     renamed = broken(queues={"description": "Number of queues", "command_arg": "-q", "unit": "queues"})
@@ -194,9 +179,10 @@ def test_a_copy_with_other_specs_forgets_the_old_ones(space):
     assert "queues" not in copied
 
 
-def test_the_space_in_the_documentation_can_be_loaded():
+def test_the_space_in_the_documentation_can_be_loaded(tmp_path):
     text = (Path(__file__).parents[3] / "docs/tuning.md").read_text()
     block = text.split("```yaml\n")[1].split("```")[0]
-    documented = load_space(block, "yaml")
+    (tmp_path / "space.yaml").write_text(block)
+    documented = ParameterSpace.from_mapping(load_config(tmp_path / "space.yaml"))
     assert len(documented) == 6
     assert len(documented.constraints) == 2

@@ -100,7 +100,7 @@ SOURCES = st.one_of(
         file=st.none() | st.from_regex(r"[a-z./]+", fullmatch=True).map(Path),
     ),
     st.builds(
-        Source, kind=st.just("regex"), argument=st.from_regex(r"[a-z =:*]+\(\[0-9\]\)", fullmatch=True)
+        Source, kind=st.just("regex"), argument=st.from_regex(r"([a-z][=: ]?)+\(\[0-9\]\)", fullmatch=True)
     ),
 )
 

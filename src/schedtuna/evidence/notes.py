@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from schedtuna.evidence.verdict import Result
+from schedtuna.evidence.result import Result
 
 
 def notes_of(result: Result) -> tuple[str, ...]:

@@ -78,13 +78,11 @@ def double_midranks(values: FloatArray) -> IntArray:
     flat = values.ravel()
     order = np.argsort(flat)
     ordered = flat[order]
-    if (ordered[1:] != ordered[:-1]).all():
-        ranks = np.empty(values.size, dtype=np.int64)
-        ranks[order] = np.arange(2, 2 * values.size + 1, 2)
-        return ranks.reshape(values.shape)
-    _, inverse, counts = np.unique(flat, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((2 * last - counts + 1)[inverse].reshape(values.shape), dtype=np.int64)
+    starts = np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
+    counts = np.diff(starts, append=flat.size)
+    ranks = np.empty(flat.size, dtype=np.int64)
+    ranks[order] = np.repeat(2 * starts + counts + 1, counts)
+    return ranks.reshape(values.shape)
 
 
 def normal_scores(aligned: FloatArray) -> FloatArray:
@@ -119,7 +117,7 @@ def tails(scores: FloatArray, candidate: IntArray) -> Tails:
         scores: Shape (n, 3).
         candidate: Shape (n,), the candidate's position in each block.
     """
-    steps = max(8, 2048 // len(scores))
+    steps = max(8, 1024 // len(scores))
     grid = np.rint(scores * steps).astype(np.int64)
     grid -= grid.min(axis=1, keepdims=True)
     observed = int(grid[np.arange(len(grid)), candidate].sum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schedtuna.errors import EvidenceError
 from schedtuna.evidence.design import ALPHA_PER_SIDE, MAX_BLOCKS, Look, looks_for
-from schedtuna.evidence.verdict import DELTA, Block, Result, decides, judge
+from schedtuna.evidence.verdict import DELTA, Analysis, Block, Result
 from schedtuna.workload.spec import Direction
 
 
@@ -41,8 +41,7 @@ class Sequential:
         self.looks = looks_for(max_blocks, alpha)
         self.settle_worse = settle_worse
         self.blocks: list[Block] = []
-        self._look = 0  # looks taken
-        self._decided = False
+        self._analyses: list[Analysis] = []  # one per look taken
 
     def add(self, block: Block) -> None:
         """Add a complete block, in the order they ran.
@@ -53,24 +52,21 @@ class Sequential:
         if self.should_stop():
             raise EvidenceError("the study has ended; more data is a new study")
         self.blocks.append(block)
-        if len(self.blocks) == self.looks[self._look].blocks:
-            self._decided = decides(
-                self.blocks,
-                self.direction,
-                self.looks[self._look],
-                delta=self.delta,
-                settle_worse=self.settle_worse,
-            )
-            self._look += 1
+        look = self.looks[len(self._analyses)]
+        if len(self.blocks) == look.blocks:
+            self._analyses.append(Analysis(self.blocks, self.direction, look, self.delta))
 
     def should_stop(self) -> bool:
         """Whether the study has ended: a look decided, or the horizon is reached."""
-        return self._decided or self._look == len(self.looks)
+        if not self._analyses:
+            return False
+        at_horizon = len(self._analyses) == len(self.looks)
+        return at_horizon or self._analyses[-1].ends_study(settle_worse=self.settle_worse)
 
     @property
     def last_look(self) -> Look | None:
         """The last look that was taken."""
-        return self.looks[self._look - 1] if self._look else None
+        return self._analyses[-1].look if self._analyses else None
 
     def result(self) -> Result:
         """The last look's result; before the first look, descriptive numbers that decide nothing.
@@ -78,14 +74,7 @@ class Sequential:
         Raises:
             EvidenceError: There is no complete block yet.
         """
-        if self.last_look is None:
-            return judge(
-                self.blocks, self.direction, delta=self.delta, look=Look(len(self.blocks), 0.0), look_number=0
-            )
-        return judge(
-            self.blocks[: self.last_look.blocks],
-            self.direction,
-            delta=self.delta,
-            look=self.last_look,
-            look_number=self._look,
-        )
+        if self._analyses:
+            return self._analyses[-1].result(len(self._analyses))
+        undecided = Look(len(self.blocks), 0.0)
+        return Analysis(self.blocks, self.direction, undecided, self.delta).result(0)

@@ -1,0 +1,109 @@
+"""Blocks of runs, and the costs that they are turned into."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from schedtuna.errors import EvidenceError
+from schedtuna.evidence.design import Arm
+from schedtuna.evidence.permutation import FloatArray, IntArray
+from schedtuna.workload.spec import Direction
+
+Observation = float | None
+"""What a run measured; None where it failed or timed out, which counts as the worst value."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Three runs made back to back.
+
+    Attributes:
+        order: The arms in the order they ran.
+        values: What each arm's run measured.
+    """
+
+    order: tuple[Arm, ...]
+    values: Mapping[Arm, Observation]
+
+    def __post_init__(self) -> None:
+        if sorted(self.order) != sorted(Arm) or set(self.values) != set(Arm):
+            raise EvidenceError(
+                f"a block of {', '.join(self.order)} with values of {', '.join(self.values)}: "
+                f"expected each of {', '.join(Arm)} once",
+                hint="leave out a block that was interrupted",
+            )
+        for arm, value in self.values.items():
+            if value is not None and not math.isfinite(value):
+                raise EvidenceError(
+                    f"the {arm} run measured {value}: expected a finite number",
+                    hint="give None for a run that failed or timed out",
+                )
+
+
+def arrays_of(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
+    """Raw values in run order (nan: failed), and each arm's position; both of shape (n, 3)."""
+    values = np.array([[block.values[arm] for arm in block.order] for block in blocks], dtype=np.float64)
+    slots = np.array([[block.order.index(arm) for arm in Arm] for block in blocks], dtype=np.int64)
+    return values, slots
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How raw values become costs (lower is better), and shifts of costs become ratios.
+
+    Attributes:
+        sign: 1 where less is better, -1 where more is.
+        reference: None for logarithms; else the typical default value that differences refer to.
+    """
+
+    sign: int
+    reference: float | None
+
+    def costs(self, values: FloatArray) -> FloatArray:
+        """Costs of raw values; nan (failed) becomes inf."""
+        scaled = np.log(values) if self.reference is None else values / self.reference
+        return np.where(np.isnan(values), np.inf, self.sign * scaled)
+
+    def ratio(self, shift: float) -> float:
+        """The ratio of raw values that a shift of costs means."""
+        if self.reference is None:
+            return math.exp(min(self.sign * shift, 700.0)) if math.isfinite(shift) else self._endless(shift)
+        return 1 + self.sign * shift
+
+    def _endless(self, shift: float) -> float:
+        return math.inf if self.sign * shift > 0 else 0.0
+
+    def interval(self, low: float, high: float) -> tuple[float, float]:
+        """Ratios of an interval of shifts, in order."""
+        ends = (self.ratio(low), self.ratio(high))
+        return min(ends), max(ends)
+
+    def gain(self, delta: float) -> float:
+        """The shift of costs that is a gain of delta."""
+        if self.reference is None:
+            return self.sign * math.log1p(-self.sign * delta)
+        return -delta
+
+
+def scale_of(values: FloatArray, slots: IntArray, direction: Direction) -> Scale:
+    """Logarithms where all values are above zero, else differences over the typical default value.
+
+    Args:
+        values: See `arrays_of`.
+        slots: See `arrays_of`.
+        direction: Which way is better.
+    """
+    sign = 1 if direction is Direction.MIN else -1
+    finite = values[np.isfinite(values)]
+    if (finite > 0).all():
+        return Scale(sign, None)
+    defaults = np.abs(np.take_along_axis(values, slots[:, :2], axis=1))
+    defaults = defaults[np.isfinite(defaults)]
+    for typical in (np.median(defaults) if len(defaults) else 0.0, np.abs(finite).mean()):
+        if typical > 0:
+            return Scale(sign, float(typical))
+    return Scale(sign, 1.0)

@@ -15,15 +15,14 @@ from pathlib import Path
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, as_int
 from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.kernel_files import write_kernel_file
 from schedtuna.knobs.records import Change, Record, TaskSubject
-from schedtuna.knobs.settings import AUTOGROUP
 from schedtuna.knobs.task_attributes import autogroup_enabled, may_have_nice
 from schedtuna.knobs.tasks import is_alive, may_schedule, start_ticks
-from schedtuna.space import Condition, ParameterSpec, ParameterType, ParameterValue
+from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
-_PATIENCE_S = (
-    1.0  # without CAP_SYS_ADMIN the kernel takes one change per 100 ms (proc_sched_autogroup_set_nice)
-)
+# Without CAP_SYS_ADMIN the kernel takes one change per 100 ms (proc_sched_autogroup_set_nice()).
+_PATIENCE_S = 1.0
 
 
 class AutogroupNice(Knob):
@@ -65,7 +64,6 @@ class AutogroupNice(Knob):
             min_value=min(found, lowest),
             max_value=19,
             description=self.description,
-            condition=Condition(parameter="autogroup", values=(True,)) if _switchable(target) else None,
         )
 
     def show(self, target: Target) -> ParameterValue:
@@ -101,11 +99,6 @@ class AutogroupNice(Knob):
         return Availability(ok=True)
 
 
-def _switchable(target: Target) -> bool:
-    """Whether autogroup itself is a parameter beside this one; where it is off this one is void."""
-    return AUTOGROUP.probe(target).ok
-
-
 def _leads_session(target: Target) -> bool:
     """Whether the process leads its session; one that is being started gets a moment to do so."""
     pid = target.model_pid
@@ -130,7 +123,7 @@ def _write(pid: int, nice: int) -> None:
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+            write_kernel_file(Path(f"/proc/{pid}/autogroup"), str(nice))
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise KnobError(f"autogroup_nice: the kernel takes no change for process {pid} now") from None

@@ -19,16 +19,15 @@ def _debug(name: str) -> Path:
     return DEBUGFS / name
 
 
-AUTOGROUP = FileKnob(
-    "autogroup",
-    (_sysctl("sched_autogroup_enabled"),),
-    SWITCH,
-    "each session is a group with an equal share; nice then counts only within a session",
-    offered_in=frozenset({Scope.TREE, Scope.MACHINE}),
-)
 # sched_rt_runtime_us is not here on purpose: it is what saves a machine from a realtime hog.
 FILE_KNOBS: tuple[FileKnob, ...] = (
-    AUTOGROUP,
+    FileKnob(
+        "autogroup",
+        (_sysctl("sched_autogroup_enabled"),),
+        SWITCH,
+        "each session is a group with an equal share; nice then counts only within a session",
+        offered_in=frozenset({Scope.TREE, Scope.MACHINE}),
+    ),
     FileKnob(
         "base_slice_us",
         (_debug("base_slice_ns"),),

@@ -53,15 +53,17 @@ def _line(outcome: Outcome) -> str:
         outcome.result, str(outcome.result)
     )
     reason = f" ({outcome.reason})" if outcome.reason else ""
-    return f"{verb:13} {record.knob} of {_subject(outcome)}: {record.new} -> {record.old}{reason}"
+    return f"{verb:13} {record.knob} of {_what(outcome)}{reason}"
 
 
-def _subject(outcome: Outcome) -> str:
-    subject = outcome.record.subject
+def _what(outcome: Outcome) -> str:
+    record, subject = outcome.record, outcome.record.subject
+    if subject.kind == "new_group":
+        return f"the control group {subject.path}: removed"
+    change = f"{record.new} -> {record.old}"
     if subject.kind == "task":
-        noun = "thread" if subject.reach == "thread" else "process"
-        return f"{noun} {subject.tid}"
-    return str(subject.path)
+        return f"{'thread' if subject.reach == 'thread' else 'process'} {subject.tid}: {change}"
+    return f"{subject.path}: {change}"
 
 
 def _as_dict(outcome: Outcome) -> dict[str, Any]:

@@ -22,8 +22,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from schedtuna.record.aggregate import Aggregator
-from schedtuna.record.stream import EventStream
+from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause
 from schedtuna.trace.store import TraceWriter
+
+
+EXITS_PAUSE_S = 0.2
 
 
 class Bench:
@@ -43,7 +46,12 @@ class Bench:
     def aggregate(self) -> float:
         """Counted in the kernel; exits are read 10 times a second."""
         with Aggregator() as aggregator:
-            seconds = self._with_reader(aggregator.drain, 0.1)
+
+            def read(_pause_s: float) -> float:
+                aggregator.drain()
+                return EXITS_PAUSE_S
+
+            seconds = self._with_reader(read)
             snapshot = aggregator.snapshot()
             self.lost += snapshot.nr_exits_lost
             return seconds
@@ -53,7 +61,14 @@ class Bench:
         folder = self.scratch / "trace"
         with EventStream(waking=waking) as stream:
             writer = TraceWriter(folder, {}, force=True)
-            seconds = self._with_reader(lambda: stream.drain(writer), 0.01)
+
+            def read(pause_s: float) -> float:
+                fill = stream.fill
+                stream.drain(writer)
+                stream.new_losses()
+                return next_pause(pause_s, fill)
+
+            seconds = self._with_reader(read)
             stream.detach()
             self.lost += sum(loss.nr_lost for loss in stream.new_losses())
             self.nr_events = stream.nr_events
@@ -82,16 +97,18 @@ class Bench:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    def _with_reader(self, read: Callable[[], object], interval_s: float) -> float:
+    def _with_reader(self, read: Callable[[float], float]) -> float:
+        """Run the load while a thread reads as the recorder does; `read` returns the next pause."""
         stop = threading.Event()
         reader_s = 0.0
 
         def loop() -> None:
             nonlocal reader_s
             before = time.thread_time()
-            while not stop.wait(interval_s):
-                read()
-            read()
+            pause_s = SHORTEST_PAUSE_S
+            while not stop.wait(pause_s):
+                pause_s = read(pause_s)
+            read(pause_s)
             reader_s = time.thread_time() - before
 
         thread = threading.Thread(target=loop)

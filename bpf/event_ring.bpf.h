@@ -32,20 +32,20 @@ struct {
 	__type(value, struct sched_event);
 } events SEC(".maps");
 
-/* Where the next event of this CPU goes; NULL, and one more lost, where there is no room. */
-static __always_inline struct sched_event *ring_slot(__u32 cpu, struct event_ring **ring_out)
+static __always_inline struct event_ring *ring_of(__u32 cpu)
 {
-	struct event_ring *ring = bpf_map_lookup_elem(&rings, &cpu);
-	__u32 index;
+	return bpf_map_lookup_elem(&rings, &cpu);
+}
 
-	if (!ring)
-		return NULL;
+/* Where the next event of this CPU goes; NULL, and one more lost, where there is no room. */
+static __always_inline struct sched_event *ring_slot(struct event_ring *ring, __u32 cpu)
+{
+	__u32 index = cpu * ring_capacity + ((__u32)ring->head & (ring_capacity - 1));
+
 	if (ring->head - *(volatile __u64 *)&ring->tail >= ring_capacity) {
 		ring->nr_lost++;
 		return NULL;
 	}
-	*ring_out = ring;
-	index = cpu * ring_capacity + ((__u32)ring->head & (ring_capacity - 1));
 	return bpf_map_lookup_elem(&events, &index);
 }
 

@@ -13,8 +13,8 @@ struct request {
 static long produce_one(__u32 index, void *context)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct event_ring *ring;
-	struct sched_event *event = ring_slot(cpu, &ring);
+	struct event_ring *ring = ring_of(cpu);
+	struct sched_event *event = ring ? ring_slot(ring, cpu) : NULL;
 
 	if (!event)
 		return 0;

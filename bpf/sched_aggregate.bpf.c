@@ -8,6 +8,7 @@
  *
  * A task's statistics live as long as the task, and leave through `exits` at its last switch.
  */
+#include "clock.bpf.h"
 #include "compat.bpf.h"
 #include "filter.bpf.h"
 #include "sched_event.h"
@@ -91,33 +92,18 @@ static __always_inline struct task_stats *stats_of(struct task_struct *task, str
 }
 
 /*
- * What time is it? The runqueue's clock was read when schedule() began, unless a wakeup that preempts
- * was the last to read it: rq_clock_skip_update() then keeps it, and the way from the wakeup to the
- * switch (leaving idle, an interrupt, a preemption) would take no time. That shows in that the task
- * was queued "now". In such cases the time comes from CLOCK_MONOTONIC, whose offset to the
- * runqueue's clock is known from moments when the latter was fresh, as before going idle.
+ * What time is it, on the runqueue's clock? That a task was queued "now", or the CPU comes from idle,
+ * shows that the clock may be stale. Before going idle, and now and then, it is compared.
  */
-static __always_inline void compare_clocks(struct cpu_stats *cpu, __u64 clock_ns)
-{
-	__u64 offset_ns = bpf_ktime_get_ns() - clock_ns;
-	/* The clocks drift; but a large offset may only mean that the clock was stale. */
-	__u64 limit_ns = cpu->clock_offset_ns + ((clock_ns - cpu->clock_offset_at_ns) >> 10);
-
-	if (cpu->clock_offset_at_ns && (__s64)(offset_ns - limit_ns) > 0)
-		offset_ns = limit_ns;
-	cpu->clock_offset_ns = offset_ns;
-	cpu->clock_offset_at_ns = clock_ns;
-}
-
 static __always_inline __u64 time_now(struct cpu_stats *cpu, struct task_struct *prev, struct task_struct *next)
 {
 	__u64 clock_ns = rq_clock(next), now_ns;
 
 	if (!next->pid || !(cpu->nr_switches & 63))
-		compare_clocks(cpu, clock_ns);
-	if ((prev->pid && clock_ns != next->sched_info.last_queued) || !cpu->clock_offset_at_ns)
+		compare_clocks(&cpu->clock, clock_ns, bpf_ktime_get_ns());
+	if ((prev->pid && clock_ns != next->sched_info.last_queued) || !cpu->clock.at_ns)
 		return clock_ns;
-	now_ns = bpf_ktime_get_ns() - cpu->clock_offset_ns;
+	now_ns = bpf_ktime_get_ns() - cpu->clock.offset_ns;
 	return (__s64)(now_ns - clock_ns) > 0 ? now_ns : clock_ns;
 }
 
@@ -315,7 +301,7 @@ int snapshot(struct bpf_iter__task *ctx)
 	stats = bpf_task_storage_get(&tasks, task, 0, 0);
 	if (!stats || stats->flags & STATS_DEAD)
 		return 0;
-	leave_kernel(stats, task, bpf_ktime_get_ns() - cpu->clock_offset_ns);
+	leave_kernel(stats, task, bpf_ktime_get_ns() - cpu->clock.offset_ns);
 	bpf_seq_write(ctx->meta->seq, stats, sizeof(*stats));
 	return 0;
 }

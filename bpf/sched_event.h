@@ -148,6 +148,11 @@ struct task_stats {
 #define STATS_BORN 1		/* it was forked while recording */
 #define STATS_DEAD 2
 
+struct clock_offset {
+	__u64 offset_ns;	/* CLOCK_MONOTONIC minus the runqueue's clock */
+	__u64 at_ns;		/* when that was so, on the runqueue's clock; 0: not known yet */
+};
+
 /* One CPU's sums, for what belongs to no task. */
 struct cpu_stats {
 	__u64 nr_switches;
@@ -155,8 +160,7 @@ struct cpu_stats {
 	__u64 idle_since_ns;
 	__u64 nr_unrecorded;	/* no memory for a task's statistics */
 	__u64 nr_exits_lost;	/* no room for an exiting task's statistics */
-	__u64 clock_offset_ns;	/* CLOCK_MONOTONIC minus the runqueue's clock */
-	__u64 clock_offset_at_ns;	/* when that was so, on the runqueue's clock; 0: not known yet */
+	struct clock_offset clock;
 	__u64 pad;
 };
 

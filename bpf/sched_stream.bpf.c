@@ -35,40 +35,42 @@ static __always_inline void emit_row(struct task_struct *task, __u8 reason, __u3
 	bpf_ringbuf_submit(row, BPF_RB_NO_WAKEUP);
 }
 
-static __always_inline void emit(__u8 type, struct task_struct *task, __u32 other_tid, __u16 target_cpu,
-				 bool moved)
+static __always_inline void fill_event(struct sched_event *event, __u8 type, __u32 cpu, __u64 timestamp_ns,
+				       struct task_struct *task, __u32 other_tid)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
-	struct event_ring *ring;
-	struct sched_event *event = ring_slot(cpu, &ring);
-
-	if (!event)
-		return;
-	event->timestamp_ns = bpf_ktime_get_ns();
+	event->timestamp_ns = timestamp_ns;
 	event->tid = task->pid;
 	event->other_tid = other_tid;
 	event->aux = 0;
 	event->cpu = cpu;
-	event->target_cpu = target_cpu;
-	event->orig_cpu = moved ? task_cpu(task) : cpu;
+	event->target_cpu = cpu;
+	event->orig_cpu = cpu;
 	event->type = type;
 	event->prev_state = 0;
 	event->prio = task->prio;
 	event->other_prio = 0;
-	ring_publish(ring);
 }
 
 static __always_inline void emit_wakeup(__u8 type, __u8 reason, struct task_struct *task)
 {
-	__u32 current_tid = bpf_get_current_pid_tgid();
+	__u32 cpu = bpf_get_smp_processor_id(), waker;
+	struct event_ring *ring = ring_of(cpu);
+	struct sched_event *event;
 
-	if (!task_wanted(task))
+	if (!ring || !task_wanted(task))
 		return;
-	/* try_to_wake_up() wakes the current task with interrupts on. */
-	if ((__u32)task->pid == current_tid)
-		emit_row(task, reason, current_tid, NULL);
-	else
-		emit(type, task, current_tid, task_cpu(task), false);
+	waker = bpf_get_current_pid_tgid();
+	if ((__u32)task->pid == waker) {
+		/* try_to_wake_up() wakes the current task with interrupts on. */
+		emit_row(task, reason, waker, NULL);
+		return;
+	}
+	event = ring_slot(ring, cpu);
+	if (!event)
+		return;
+	fill_event(event, type, cpu, bpf_ktime_get_ns(), task, waker);
+	event->target_cpu = task_cpu(task);
+	ring_publish(ring);
 }
 
 SEC("tp_btf/sched_wakeup")
@@ -88,16 +90,39 @@ int BPF_PROG(on_waking, struct task_struct *task)
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(on_wakeup_new, struct task_struct *task)
 {
-	if (task_wanted(task))
-		emit(EVENT_WAKEUP_NEW, task, bpf_get_current_pid_tgid(), task_cpu(task), false);
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct event_ring *ring = ring_of(cpu);
+	struct sched_event *event;
+
+	if (!ring || !task_wanted(task))
+		return 0;
+	event = ring_slot(ring, cpu);
+	if (!event)
+		return 0;
+	fill_event(event, EVENT_WAKEUP_NEW, cpu, bpf_ktime_get_ns(), task,
+		   bpf_get_current_pid_tgid());
+	event->target_cpu = task_cpu(task);
+	ring_publish(ring);
 	return 0;
 }
 
 SEC("tp_btf/sched_migrate_task")
 int BPF_PROG(on_migrate, struct task_struct *task, int target_cpu)
 {
-	if (task_wanted(task))
-		emit(EVENT_MIGRATE, task, bpf_get_current_pid_tgid(), target_cpu, true);
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct event_ring *ring = ring_of(cpu);
+	struct sched_event *event;
+
+	if (!ring || !task_wanted(task))
+		return 0;
+	event = ring_slot(ring, cpu);
+	if (!event)
+		return 0;
+	fill_event(event, EVENT_MIGRATE, cpu, bpf_ktime_get_ns(), task,
+		   bpf_get_current_pid_tgid());
+	event->target_cpu = target_cpu;
+	event->orig_cpu = task_cpu(task);
+	ring_publish(ring);
 	return 0;
 }
 
@@ -108,24 +133,19 @@ int on_switch(__u64 *ctx)
 	struct task_struct *prev = (void *)ctx[1], *next = (void *)ctx[2];
 	__u32 state = switch_has_prev_state ? (__u32)ctx[3] : task_state(prev);
 	__u32 cpu = bpf_get_smp_processor_id();
+	struct event_ring *ring = ring_of(cpu);
 	struct sched_event *event;
-	struct event_ring *ring;
 
+	if (!ring)
+		return 0;
 	if (filtering() && !task_wanted(prev) && !task_wanted(next))
 		return 0;
-	event = ring_slot(cpu, &ring);
+	event = ring_slot(ring, cpu);
 	if (!event)
 		return 0;
-	event->timestamp_ns = bpf_ktime_get_ns();
-	event->tid = prev->pid;
-	event->other_tid = next->pid;
+	fill_event(event, EVENT_SWITCH, cpu, bpf_ktime_get_ns(), prev, next->pid);
 	event->aux = state;
-	event->cpu = cpu;
-	event->target_cpu = cpu;
-	event->orig_cpu = cpu;
-	event->type = EVENT_SWITCH;
 	event->prev_state = prev_state_class(preempt, prev, state);
-	event->prio = prev->prio;
 	event->other_prio = next->prio;
 	ring_publish(ring);
 	return 0;

@@ -88,8 +88,7 @@ CPU_STATS_DTYPE = np.dtype(
         ("idle_since_ns", "<u8"),
         ("nr_unrecorded", "<u8"),
         ("nr_exits_lost", "<u8"),
-        ("clock_offset_ns", "<u8"),
-        ("clock_offset_at_ns", "<u8"),
+        ("clock", [("offset_ns", "<u8"), ("at_ns", "<u8")]),
         ("pad", "<u8"),
     ]
 )

@@ -23,13 +23,11 @@ from schedtuna.record.loading import in_initial_pid_namespace, nr_cpu_ids
 from schedtuna.record.processes import ProcessSampler
 from schedtuna.record.procfs import SystemSampler
 from schedtuna.record.stored import KIND, rows_of_groups
-from schedtuna.record.stream import EventStream
+from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause
 from schedtuna.record.summary import sched_metrics
 from schedtuna.trace.store import TraceWriter
 
-_SHORTEST_S, _LONGEST_S = 0.01, 0.05  # between two readings of the events' rings
 _EXITS_S = 0.2  # between two readings of exited tasks' statistics
-_COMFORTABLE_FILL = 0.1
 
 BLIND_SPOTS = (
     "scheduling events",
@@ -212,12 +210,12 @@ class Recorder:
         """The thread: read and sample until told to stop."""
         before_s = time.thread_time()
         next_sample_s = time.monotonic() + self.options.interval_s
-        pause_s = _SHORTEST_S if self._stream else _EXITS_S
+        pause_s = SHORTEST_PAUSE_S if self._stream else _EXITS_S
         while not self._stop.wait(min(pause_s, max(0.0, next_sample_s - time.monotonic()))):
             if not self._attempt(self._read):
                 break
             if self._stream:
-                pause_s = _next_pause(pause_s, self._fill)
+                pause_s = next_pause(pause_s, self._fill)
             if time.monotonic() >= next_sample_s:
                 next_sample_s += self.options.interval_s
                 if not self._attempt(self._sample):
@@ -300,9 +298,3 @@ class Recorder:
             raise (self._failure or error) from None
         if self._failure:
             raise self._failure
-
-
-def _next_pause(pause_s: float, fill: float) -> float:
-    """Read rarely while little happens: a ring must not come near full between two readings."""
-    wanted_s = pause_s * _COMFORTABLE_FILL / fill if fill > 0 else 2 * pause_s
-    return min(_LONGEST_S, 2 * pause_s, max(_SHORTEST_S, wanted_s))

@@ -21,6 +21,8 @@ from schedtuna.record.loading import nr_cpu_ids, open_object
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, TaskArray, TaskReason
 
 ROWS_BYTES = 1 << 22
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.05  # between two readings of the rings
+_COMFORTABLE_FILL = 0.1
 _DEFAULT_CPU_BYTES = 8 << 20
 _DEFAULT_TOTAL_BYTES = 256 << 20
 
@@ -190,6 +192,17 @@ def ring_capacity(ring_bytes: int | None, nr_cpus: int) -> int:
         ring_bytes = min(_DEFAULT_CPU_BYTES * nr_cpus, _DEFAULT_TOTAL_BYTES)
     each = max(ring_bytes // nr_cpus // EVENT_DTYPE.itemsize, 64)
     return 1 << (each.bit_length() - 1)
+
+
+def next_pause(pause_s: float, fill: float) -> float:
+    """Return how long to wait before the next reading: rings must not come near full meanwhile.
+
+    Args:
+        pause_s: The last pause.
+        fill: How full the fullest ring was after it, 0 to 1.
+    """
+    wanted_s = pause_s * _COMFORTABLE_FILL / fill if fill > 0 else LONGEST_PAUSE_S
+    return min(LONGEST_PAUSE_S, 2 * pause_s, max(SHORTEST_PAUSE_S, wanted_s))
 
 
 def events_of_rows(rows: TaskArray) -> EventArray:

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from schedtuna.record.layout import REASON_WAKEUP, REASON_WAKING
-from schedtuna.record.stream import events_of_rows, ring_capacity
+from schedtuna.record.stream import (
+    LONGEST_PAUSE_S,
+    SHORTEST_PAUSE_S,
+    events_of_rows,
+    next_pause,
+    ring_capacity,
+)
 from schedtuna.trace.schema import TASK_DTYPE, EventType, TaskReason
 
 
@@ -43,3 +49,14 @@ def test_rows_become_events():
     assert events["aux"].tolist() == [4, 4, 4, 0, 0]  # tgid
     for name, value in (("tid", 5), ("other_tid", 3), ("cpu", 2), ("target_cpu", 2), ("orig_cpu", 2)):
         assert (events[name] == value).all()
+
+
+def test_pauses_get_longer_while_little_happens_and_shorter_at_once():
+    pause_s = SHORTEST_PAUSE_S
+    for _ in range(5):
+        longer_s = next_pause(pause_s, 0.0)
+        assert pause_s < longer_s <= 2 * pause_s or pause_s == longer_s == LONGEST_PAUSE_S
+        pause_s = longer_s
+    assert pause_s == LONGEST_PAUSE_S
+    assert next_pause(pause_s, 0.5) == pytest.approx(SHORTEST_PAUSE_S)
+    assert next_pause(0.02, 0.1) == pytest.approx(0.02)  # comfortable

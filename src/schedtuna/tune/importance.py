@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -108,6 +109,10 @@ class Analysis:
     parameters: tuple[Importance, ...]
     interactions: tuple[Interaction, ...]
     unvaried: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return asdict(self)
 
 
 def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0) -> Analysis:

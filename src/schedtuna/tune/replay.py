@@ -44,6 +44,11 @@ class ScoredStudy:
         return self.study.plan.scheduler.space
 
     @property
+    def goal(self) -> str:
+        """What was optimised, for people."""
+        return ", ".join(f"{spec.name}:{spec.direction}" for spec in self.objective.metrics)
+
+    @property
     def question(self) -> tuple[str, str, str, str]:
         """What must be equal where runs of several studies are pooled."""
         plan = self.study.plan
@@ -89,6 +94,25 @@ def pooled(studies: Sequence[ScoredStudy]) -> list[list[ScoredStudy]]:
     for study in studies:
         groups.setdefault(study.question, []).append(study)
     return list(groups.values())
+
+
+def one_space(studies: Sequence[ScoredStudy]) -> tuple[ParameterSpace, list[Observation], list[str]]:
+    """Pool the runs of studies that searched one space, and say what else differs between them.
+
+    Raises:
+        UsageError: They searched several.
+    """
+    spaces = {scored.space.stable_hash(): scored for scored in studies}
+    if len(spaces) > 1:
+        examples = "; ".join(
+            f"{scored.study.folder}: {scored.study.plan.scheduler.name} with {', '.join(scored.space.names)}"
+            for scored in spaces.values()
+        )
+        raise UsageError(f"the studies searched different spaces: {examples}", hint="name those of one space")
+    notes = []
+    if len({scored.question for scored in studies}) > 1:
+        notes.append("the studies ran different commands or metrics; what is said holds on their average")
+    return studies[0].space, [run for scored in studies for run in scored.every], notes
 
 
 # ---- statistics ---------------------------------------------------------------------------------
@@ -211,16 +235,12 @@ def pretrain_agent(
         raise UsageError(
             f"sampler {algorithm} has no network to train", hint=f"choose one of {', '.join(learners())}"
         )
-    if len({scored.space.stable_hash() for scored in group}) > 1:
-        raise UsageError(
-            "the studies searched different spaces, and an agent is for one",
-            hint="select those of one scheduler with --experiment-patterns",
-        )
+    space, _, _ = one_space(group)
     runs = [run for scored in group for run in scored.search]
     if not runs:
         raise UsageError("the studies have no search runs to train on")
     rng = np.random.default_rng([seed, 5])
-    sampler = make_sampler(algorithm, group[0].space, budget=len(runs), rng=rng, **(options or {}))
+    sampler = make_sampler(algorithm, space, budget=len(runs), rng=rng, **(options or {}))
     sampler.pretrain(runs, epochs=epochs)
     path.parent.mkdir(parents=True, exist_ok=True)
     sampler.save(path)

@@ -1,0 +1,130 @@
+"""`schedtuna analyze`: which parameters matter, by the runs of past studies."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schedtuna.cli.common import JsonOption, listed
+from schedtuna.cli.output import print_json, writing
+
+if TYPE_CHECKING:
+    from schedtuna.tune.importance import Analysis
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Studies, or folders of studies.", show_default=False),
+    ],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            "-m",
+            metavar="NAME[:min|max][*WEIGHT]",
+            help="Score the runs by this metric that they logged, in place of their own. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE.png", help="Draw it; .png, .svg or .pdf.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn at random.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the plot where it is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell which parameters matter, alone and together, over the whole space that was searched.
+
+    A functional ANOVA of a model of all runs (search, baseline and confirmation): intervals from runs
+    drawn anew, and a permutation test per parameter. Where a search did not go, the model guesses.
+    """
+    from schedtuna.tune.history import find_studies
+    from schedtuna.tune.importance import analyse
+    from schedtuna.tune.replay import one_space, score
+
+    studies, unusable = find_studies(folders)
+    scored, unscored = score(studies, metrics=listed(metric))
+    for reason in {**unusable, **unscored}.values():
+        print(f"skipped: {reason}", file=sys.stderr)
+    space, runs, notes = one_space(scored)
+    analysis = analyse(space, runs, seed=seed)
+    if plot is not None:
+        from schedtuna.report.figures import save
+        from schedtuna.tune.importancefigure import importance_figure
+
+        with writing(plot, force=force) as scratch:
+            save(importance_figure(analysis, space), scratch)
+    if as_json:
+        print_json(
+            {
+                **analysis.to_dict(),
+                "scheduler": scored[0].study.plan.scheduler.name,
+                "metrics": scored[0].goal,
+                "studies": [str(one.study.folder) for one in scored],
+                "skipped": {str(folder): reason for folder, reason in {**unusable, **unscored}.items()},
+                "notes": notes,
+                "plot": None if plot is None else str(plot),
+            }
+        )
+        return
+    names = ", ".join(one.study.folder.resolve().name for one in scored)
+    print(f"{analysis.nr_runs} runs of {analysis.nr_settings} settings, {scored[0].goal}: {names}")
+    _print(analysis)
+    for note in notes:
+        print(f"note: {note}")
+    if plot is not None:
+        print(f"plot: {shlex.quote(str(plot))}")
+
+
+def _print(analysis: Analysis) -> None:
+    from schedtuna.cli.table import table
+
+    print(
+        f"settings change the expected cost by {_percent(analysis.effect_sd)} (sd over the space), "
+        f"noise of single runs: {_percent(analysis.noise_sd)}"
+    )
+    print(f"the model predicts {max(analysis.explained, 0.0):.0%} of a new setting's mean\n")
+    rows: list[list[str]] = [
+        [
+            row.name,
+            "yes" if row.matters else "not shown",
+            f"{row.p:.3f}",
+            *_share(row.total, row.total_95),
+            *_share(row.main, row.main_95),
+            *_best(row.curve),
+        ]
+        for row in analysis.parameters
+    ]
+    headings = ["parameter", "matters", "p", "total", "95%", "alone", "95%", "best alone", "cost there"]
+    print(table(headings, rows))
+    together = [row for row in analysis.interactions if row.part >= 0.05]
+    if together:
+        pairs = [[" x ".join(row.names), *_share(row.part, row.part_95)] for row in together]
+        print("\n" + table(["together, beyond each alone", "share", "95%"], pairs))
+    if analysis.unvaried:
+        print(f"never varied, so unknown: {', '.join(analysis.unvaried)}")
+    if not any(row.matters for row in analysis.parameters):
+        print("\nno parameter was shown to matter: the shares above may be noise")
+
+
+def _share(part: float, interval: tuple[float, float]) -> list[str]:
+    return [f"{part:.0%}", f"{interval[0]:.0%} to {interval[1]:.0%}"]
+
+
+def _best(curve: Any) -> list[str]:
+    place = min(range(len(curve.changes)), key=lambda at: curve.changes[at])
+    return [str(curve.settings[place]), f"{100 * math.expm1(curve.changes[place]):+.1f}%"]
+
+
+def _percent(log_ratio: float) -> str:
+    return f"{100 * math.expm1(log_ratio):.1f}%"

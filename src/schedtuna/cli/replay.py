@@ -1,0 +1,226 @@
+"""`schedtuna replay`: what past studies say together, and an agent trained on them."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schedtuna.cli.common import JsonOption, listed
+from schedtuna.cli.output import print_json, writing
+
+if TYPE_CHECKING:
+    from schedtuna.tune.replay import ScoredStudy
+
+app = typer.Typer(add_completion=False)
+
+DEFAULT_COMBINATIONS = 5
+
+
+@app.command()
+def replay(  # noqa: PLR0917 - typer's options are a function's parameters
+    patterns: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATTERN...]", help="As --experiment-patterns.", show_default=False),
+    ] = None,
+    results_dir: Annotated[
+        Path, typer.Option("--results-dir", metavar="DIR", help="One study, or a folder of studies.")
+    ] = Path("results"),
+    experiment_patterns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--experiment-patterns",
+            metavar="PATTERN",
+            help="Only studies whose folder is called so: 'fair_ppo_*'. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    max_episodes: Annotated[
+        int | None,
+        typer.Option(
+            "--max-episodes-per-exp", min=1, help="The first runs of each search.", show_default=False
+        ),
+    ] = None,
+    statistics: Annotated[
+        bool, typer.Option("--statistics", help="Describe each study's runs and rewards.")
+    ] = False,
+    combinations: Annotated[
+        int | None,
+        typer.Option(
+            "--param-combinations", min=1, metavar="N", help="The N best settings.", show_default=False
+        ),
+    ] = None,
+    recalculate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recalculate",
+            metavar="NAME[:min|max][*WEIGHT]",
+            help="Score the runs by this metric that they logged, in place of their own. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    pretrain_agent: Annotated[
+        Path | None,
+        typer.Option(
+            "--pretrain-agent",
+            metavar="OUT.pt",
+            help="Train an agent on the runs, and write a checkpoint for `tune --pretrained-model`.",
+            show_default=False,
+        ),
+    ] = None,
+    algorithm: Annotated[
+        str, typer.Option("--algorithm", "--sampler", metavar="NAME", help="The agent's.")
+    ] = "ppo",
+    epochs: Annotated[int, typer.Option("--pretrain-epochs", min=1, help="Passes over the runs.")] = 50,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="The agent's.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the agent's start.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT.pt where it is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the runs of past studies side by side: statistics, best settings, other rewards, pre-training.
+
+    Rewards are minus the log ratio to each study's own default, so studies of different speed compare.
+    They are a search's numbers, steered and noisy: no claim. Without options: statistics and the best
+    settings.
+    """
+    from schedtuna.tune.history import find_studies
+    from schedtuna.tune.replay import agreement, score
+
+    studies, unusable = find_studies([results_dir], [*listed(experiment_patterns), *listed(patterns)])
+    scored, unscored = score(studies, metrics=listed(recalculate), max_episodes=max_episodes)
+    unusable |= unscored
+    if not (statistics or combinations or pretrain_agent):
+        statistics, combinations = True, DEFAULT_COMBINATIONS
+    result: dict[str, Any] = {}
+    if statistics or recalculate:
+        result["studies"] = _statistics(scored)
+        if recalculate:
+            before, _ = score([one.study for one in scored], max_episodes=max_episodes)
+            for row, own, other in zip(result["studies"], before, scored, strict=True):
+                row["rank_correlation_with_own_reward"] = agreement(own, other)
+    if combinations:
+        result["combinations"] = _combinations(scored, combinations)
+    if pretrain_agent is not None:
+        result["pretrained"] = _pretrain(
+            scored,
+            pretrain_agent,
+            force=force,
+            algorithm=algorithm,
+            epochs=epochs,
+            seed=seed,
+            learning_rate=learning_rate,
+        )
+    result["skipped"] = {str(folder): reason for folder, reason in unusable.items()}
+    for reason in unusable.values():
+        print(f"skipped: {reason}", file=sys.stderr)
+    if as_json:
+        print_json(result)
+    else:
+        _print(result)
+
+
+def _statistics(scored: Sequence[ScoredStudy]) -> list[dict[str, Any]]:
+    from schedtuna.tune.replay import statistics
+
+    return [statistics(one) for one in scored]
+
+
+def _combinations(scored: Sequence[ScoredStudy], number: int) -> list[dict[str, Any]]:
+    from schedtuna.tune.replay import best_combinations, pooled
+
+    return [
+        {
+            "scheduler": group[0].study.plan.scheduler.name,
+            "command": list(group[0].study.plan.workload.argv),
+            "metrics": group[0].goal,
+            "studies": [str(one.study.folder) for one in group],
+            "best": best_combinations(group, number),
+        }
+        for group in pooled(scored)
+    ]
+
+
+def _pretrain(
+    scored: Sequence[ScoredStudy], path: Path, *, force: bool, learning_rate: float | None, **how: Any
+) -> dict[str, Any]:
+    from schedtuna.tune.options import sampler_options
+    from schedtuna.tune.replay import pretrain_agent
+
+    options, _ = sampler_options(how["algorithm"], {"learning_rate": learning_rate})
+    with writing(path, force=force) as scratch:
+        trained = pretrain_agent(scored, scratch, options=options, **how)
+    return {**trained, "checkpoint": str(path)}
+
+
+# ---- for people ---------------------------------------------------------------------------------
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    if "studies" in result:
+        _print_statistics(result["studies"])
+    for group in result.get("combinations", ()):
+        _print_combinations(group)
+    if "pretrained" in result:
+        trained = result["pretrained"]
+        print(
+            f"trained {trained['algorithm']} on {trained['runs']} runs, {trained['epochs']} times over\n"
+            f"start from it: schedtuna tune --algorithm {trained['algorithm']} "
+            f"--pretrained-model {shlex.quote(trained['checkpoint'])} -- COMMAND"
+        )
+
+
+def _print_statistics(rows: Sequence[Mapping[str, Any]]) -> None:
+    from schedtuna.cli.table import number, table
+
+    again = "rank_correlation_with_own_reward"
+    extra = ["agrees with its own"] if rows and again in rows[0] else []
+    headings = ["study", "runs", "ok", "settings", "mean reward", "sd", "best single", "noise", "verdict"]
+    lines = []
+    for row in rows:
+        reward, rate = row["reward"], row["success_rate"]
+        lines.append(
+            [
+                Path(row["study"]).name,
+                str(row["episodes"]),
+                "-" if rate is None else f"{rate:.0%}",
+                str(row["distinct"]),
+                *(number(reward[name]) for name in ("mean", "sd", "max")),
+                number(row["noise_sd"]),
+                (row["verdict"] or "-").replace("_", " "),
+                *([number(row[again])] if extra else []),
+            ]
+        )
+    print(table([*headings, *extra], lines))
+    print(
+        "reward: minus the log ratio to the study's default, 0.05 is about 5% better; noise: its sd there\n"
+    )
+
+
+def _print_combinations(group: Mapping[str, Any]) -> None:
+    from schedtuna.cli.table import table
+
+    command = shlex.join(group["command"]).replace("\n", " ")
+    print(f"{group['scheduler']} on {command[:80]}, {group['metrics']}, {len(group['studies'])} studies")
+    lines = []
+    for row in group["best"]:
+        low, high = row["change_95"]
+        settings = (
+            "default" if row["default"] else ", ".join(f"{n}={v}" for n, v in row["parameters"].items())
+        )
+        lines.append(
+            [
+                settings,
+                str(row["runs"]),
+                str(row["failed"]),
+                f"{100 * row['change']:+.1f}%",
+                f"{100 * low:+.1f}% to {100 * high:+.1f}%",
+            ]
+        )
+    print(table(["settings", "runs", "failed", "cost", "95%"], lines))
+    print("cost over the default's, less is better; shrunken, but no claim: `schedtuna compare` makes one\n")

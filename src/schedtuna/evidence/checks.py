@@ -1,4 +1,4 @@
-"""Can the comparison be trusted? A/A, carry-over, positions, and the estimand guard.
+"""Can the comparison be trusted? A/A, positions within blocks, and the estimand guard.
 
 Every function takes costs in run order (shape (n, 3), lower is better, `inf` for a failed run) and
 `slots` (shape (n, 3)): the position at which default, default again and candidate ran.
@@ -6,15 +6,15 @@ Every function takes costs in run order (shape (n, 3), lower is better, `inf` fo
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from schedtuna.evidence.permutation import (
+    DECIMALS,
     FAILED,
-    Comparison,
     FloatArray,
     IntArray,
     align,
@@ -24,27 +24,24 @@ from schedtuna.evidence.permutation import (
     position_q,
 )
 
-AA_ALARM = 0.01
-CHECK_ALARM = 0.01
-CARRY_OVER_DOUBT = 0.1  # from here on a claim has to survive without the carry-over
+ALARM = 0.01
 SLOW_LEVEL = 0.12  # 2 slow runs of n against 0 of 2n give 1/9: blocks
 SLOW_SUSPICION = 0.34  # 1 against 0 gives 1/3: more runs are needed
 SLOW_SIGMAS = 4.0
 SLOW_LEAST = math.log(1.2)
 MEAN_LEVEL = 0.05
-CARRY_OVER_DRAWS = 2000
 
 
 @dataclass(frozen=True)
-class ShiftCheck:
+class Shift:
     """A shift that should not be there.
 
     Attributes:
-        shift: Estimate on the costs' scale.
+        shift: Estimate, on the costs' scale.
         low: Lower end of its 95% interval; -inf where too few blocks bound it.
         high: Upper end.
         p: Two-sided p-value.
-        alarm: Whether p is below the check's level.
+        alarm: Whether p is below .01.
     """
 
     shift: float
@@ -59,11 +56,10 @@ def arm(costs: FloatArray, slots: IntArray, index: int) -> FloatArray:
     return np.asarray(costs[np.arange(len(costs)), slots[:, index]])
 
 
-@functools.lru_cache(maxsize=64)
-def _signed_rank_chances(blocks: int) -> FloatArray:
-    """P(sum of the positive ranks = k) under random signs, k = 0 ... n(n+1)/2."""
+def _signed_sum_chances(ranks: Iterable[int]) -> FloatArray:
+    """P(sum of the positive ranks = k) under random signs, k = 0, 1, ..."""
     chances = np.ones(1)
-    for rank in range(1, blocks + 1):
+    for rank in ranks:
         grown = np.zeros(len(chances) + rank)
         grown[: len(chances)] += chances
         grown[rank:] += chances
@@ -71,140 +67,56 @@ def _signed_rank_chances(blocks: int) -> FloatArray:
     return chances
 
 
-def same_arm(costs: FloatArray, slots: IntArray) -> ShiftCheck:
+def same_arm(costs: FloatArray, slots: IntArray) -> Shift:
     """Default again against default: Wilcoxon's signed ranks, exact, with Walsh averages' interval."""
     finite = np.where(np.isfinite(costs), costs, FAILED)
-    differences = np.round(arm(finite, slots, 1) - arm(finite, slots, 0), 10)
-    nr_blocks = len(differences)
+    differences = np.round(arm(finite, slots, 1) - arm(finite, slots, 0), DECIMALS)
     ranks = double_midranks(np.abs(differences))
-    chances = np.ones(1)
-    for rank in np.sort(ranks).tolist():
-        grown = np.zeros(len(chances) + rank)
-        grown[: len(chances)] += chances
-        grown[rank:] += chances
-        chances = grown / 2
-    # A difference of zero has no sign: half of its rank to either side.
+    chances = _signed_sum_chances(np.sort(ranks).tolist())
+    # A difference of zero has no sign: half of its rank goes to either side.
     observed = float(ranks[differences > 0].sum() + ranks[differences == 0].sum() / 2)
     lower = float(chances[: math.floor(observed) + 1].sum())
     upper = float(chances[math.ceil(observed) :].sum())
     p = min(1.0, 2 * min(lower, upper))
 
-    i, j = np.triu_indices(nr_blocks)
+    i, j = np.triu_indices(len(differences))
     walsh = np.sort((differences[i] + differences[j]) / 2)
-    cut = int(np.searchsorted(np.cumsum(_signed_rank_chances(nr_blocks)), 0.025 + 1e-12, side="right"))
+    untied = np.cumsum(_signed_sum_chances(range(1, len(differences) + 1)))
+    cut = int(np.searchsorted(untied, 0.025 + 1e-12, side="right"))
     low, high = (-math.inf, math.inf) if cut == 0 else (float(walsh[cut - 1]), float(walsh[-cut]))
-    return ShiftCheck(_bounded(float(np.median(walsh))), _bounded(low), _bounded(high), p, p < AA_ALARM)
+    return Shift(_bounded(float(np.median(walsh))), _bounded(low), _bounded(high), p, p < ALARM)
 
 
 def _bounded(shift: float) -> float:
     return shift if abs(shift) < FAILED / 4 else math.copysign(math.inf, shift)
 
 
-def _after_candidate(candidate: IntArray) -> FloatArray:
-    """1 for a run that follows a candidate's run, else 0; shape (..., n, 3).
-
-    Args:
-        candidate: Shape (..., n), the candidate's position in each block.
-    """
-    flat = (candidate[..., None] == np.arange(3)).reshape(*candidate.shape[:-1], -1)
-    after = np.roll(flat, 1, axis=-1).astype(np.float64)
-    after[..., 0] = 0  # the first run follows none
-    return np.asarray(after.reshape(*candidate.shape, 3))
-
-
-def _carry_over_weights(candidate: IntArray) -> FloatArray:
-    """What `_after_candidate` holds beyond the candidate's own effect, scaled to length 1.
-
-    Centred within blocks and made orthogonal to the candidate's column, so that a sum over scores
-    weighted by it is blind to the blocks' levels and to the effect. Shape (..., 3n).
-    """
-    after = _after_candidate(candidate)
-    after = after - after.mean(axis=-1, keepdims=True)
-    own = (candidate[..., None] == np.arange(3)) - 1 / 3
-    slope = (after * own).sum(axis=(-1, -2), keepdims=True) / (own**2).sum(axis=(-1, -2), keepdims=True)
-    after = (after - slope * own).reshape(*candidate.shape[:-1], -1)
-    length = np.sqrt((after**2).sum(axis=-1, keepdims=True))
-    return np.asarray(after / np.maximum(length, 1e-12))
-
-
-@functools.lru_cache(maxsize=16)
-def _redrawn_weights(blocks: int) -> FloatArray:
-    rng = np.random.default_rng(blocks)  # fixed: the same data always get the same answer
-    return _carry_over_weights(rng.integers(0, 3, (CARRY_OVER_DRAWS, blocks)))
-
-
 @dataclass(frozen=True)
-class CarryOver:
-    """What runs leave behind for the next.
+class Positions:
+    """Whether a run's place within its block matters.
 
     Attributes:
-        p: Two-sided p-value of nothing being left.
+        spread: The largest difference between two places' medians, on the costs' scale.
+        p: P-value of no difference.
         alarm: Whether p is below .01.
-        shift: How much a run after a candidate's is above one after a default's; 0 unless p < .1.
-        effect: The candidate's shift with the carry-over taken off.
-        costs: All costs with it taken off.
     """
 
+    spread: float
     p: float
     alarm: bool
-    shift: float
-    effect: float
-    costs: FloatArray
 
 
-def carry_over(comparison: Comparison, effect: float) -> CarryOver:
-    """Runs after a candidate's against those after a default's.
+def positions(costs: FloatArray, slots: IntArray, effect: float) -> Positions:
+    """Compare the first, second and third runs of all blocks.
 
-    The A/A arm is blind to what a candidate leaves behind, because both defaults suffer. The
-    p-value redraws the orders (2,000 times) with the estimated effect taken off.
-
-    Args:
-        comparison: The costs.
-        effect: The candidate's estimated shift, finite.
-    """
-    candidate, costs = comparison.candidate, comparison.values
-    weights = _carry_over_weights(candidate)
-    after = _after_candidate(candidate)
-    reach = comparison.bracket[1] - comparison.bracket[0]
-    tolerance = max(pair_sigma(comparison.shifted(effect)) / 200, 1e-9)
-
-    def excess(shift: float, effect: float) -> float:
-        moved = Comparison(costs - shift * after, candidate)
-        return float(weights @ _residual_scores(moved.shifted(effect)).ravel())
-
-    scores = _residual_scores(comparison.shifted(effect)).ravel()
-    null = _redrawn_weights(len(costs)) @ scores
-    p = (1 + int((np.abs(null) >= abs(excess(0.0, effect)) - 1e-9).sum())) / (1 + len(null))
-    if p >= CARRY_OVER_DOUBT:
-        return CarryOver(p, alarm=False, shift=0.0, effect=effect, costs=costs)
-    shift, adjusted = 0.0, comparison
-    for _ in range(2):  # effect and carry-over in turn; they are nearly orthogonal
-        low, high = -reach, reach
-        while high - low > tolerance:
-            shift = (low + high) / 2
-            low, high = (shift, high) if excess(shift, effect) > 0 else (low, shift)
-        adjusted = Comparison(costs - shift * after, candidate)
-        effect = adjusted.bounded(adjusted.estimate())
-    return CarryOver(p, p < CHECK_ALARM, shift, effect, adjusted.values)
-
-
-def _residual_scores(costs: FloatArray) -> FloatArray:
-    aligned = align(costs)
-    return normal_scores(np.round(aligned - np.median(aligned, axis=0), 10))
-
-
-def positions(costs: FloatArray, slots: IntArray, effect: float) -> ShiftCheck:
-    """Whether the first, second or third run of a block is systematically slower.
-
-    `shift` is the largest difference between two positions' medians. Orders are random, so this
-    costs precision, never validity; the test takes it off when it is there.
+    Orders are random, so a difference costs precision, never validity; the test takes it off
+    where it is there.
     """
     finite = _without_effect(costs, slots, effect)
-    residuals = finite - np.sort(finite, axis=1)[:, 1:2]
-    q = position_q(normal_scores(np.round(residuals, 10)))
+    residuals = np.round(finite - np.sort(finite, axis=1)[:, 1:2], DECIMALS)
     medians = np.median(residuals, axis=0)
-    p = math.exp(-q / 2)
-    return ShiftCheck(float(medians.max() - medians.min()), 0.0, math.inf, p, p < CHECK_ALARM)
+    p = math.exp(-position_q(normal_scores(residuals)) / 2)  # chi-square with 2 degrees of freedom
+    return Positions(float(medians.max() - medians.min()), p, p < ALARM)
 
 
 def _without_effect(costs: FloatArray, slots: IntArray, effect: float) -> FloatArray:

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from schedtuna.errors import EvidenceError
-from schedtuna.evidence import checks
+from schedtuna.evidence import carry_over, checks
 from schedtuna.evidence.blocks import Block, Observation, arrays_of, scale_of
 from schedtuna.evidence.design import ALPHA_PER_SIDE, Arm, Look, plan_blocks
 from schedtuna.evidence.notes import notes_of
@@ -104,9 +104,9 @@ class Analysis:
         return checks.mean_ratio(self.values, self.slots, sign=self.scale.sign)
 
     @cached_property
-    def carry(self) -> checks.CarryOver:
+    def carry(self) -> carry_over.CarryOver:
         """What the candidate leaves behind."""
-        return checks.carry_over(self.comparison, self.shift)
+        return carry_over.measure(self.comparison, self.shift)
 
     @property
     def by_ranks(self) -> Verdict:
@@ -117,7 +117,7 @@ class Analysis:
     def typical(self) -> Verdict:
         """The verdict on the typical run. It must hold with a likely carry-over taken off, too."""
         plain = self.by_ranks
-        if plain is Verdict.TOO_NOISY or self.carry.p >= checks.CARRY_OVER_DOUBT:
+        if plain is Verdict.TOO_NOISY or self.carry.p >= carry_over.DOUBT:
             return plain
         without = Comparison(self.carry.costs, self.slots[:, 2])
         same = plain is self._by_ranks(without.test(0.0), lambda: without.test(self.gain))
@@ -192,11 +192,11 @@ class Analysis:
                 scale.ratio(carry.shift),
                 carry.p,
                 carry.alarm,
-                suspected=carry.p < checks.CARRY_OVER_DOUBT,
+                suspected=carry.p < carry_over.DOUBT,
                 effect_ratio=scale.ratio(carry.effect),
                 withheld=self.typical is not self.by_ranks,
             ),
-            position=Check(scale.ratio(position.shift), position.p, position.alarm),
+            position=Check(scale.ratio(position.spread), position.p, position.alarm),
             failures={arm: int(checks.arm(failed, self.slots, k).sum()) for k, arm in enumerate(Arm)},
             notes=(),
         )

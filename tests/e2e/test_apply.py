@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -50,6 +51,47 @@ def test_nothing_is_left_to_undo(schedtuna, tmp_path):
     done = schedtuna("apply", "fair:nice=6", "--", sys.executable, "-c", SHOW)
     assert done.stdout.split()[0] == "6"
     assert "killed" not in done.stderr
+
+
+def test_a_terminated_apply_ends_the_command_and_reports_its_end(tmp_path):
+    arguments = [
+        sys.executable,
+        "-m",
+        "schedtuna",
+        "apply",
+        "fair:nice=3",
+        "--",
+        "sh",
+        "-c",
+        "echo up; sleep 60",
+    ]
+    process = subprocess.Popen(
+        arguments,
+        env={**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.terminate()
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    process.stdout.close()
+
+
+def test_an_unprivileged_user_needs_not_go_back(tmp_path):
+    nobody_special = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    if subprocess.run([*nobody_special, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("user namespaces can't be made here")
+    apply = [sys.executable, "-m", "schedtuna", "apply", "fair:nice=5", "--", sys.executable, "-c", SHOW]
+    done = subprocess.run(
+        [*nobody_special, *apply],
+        env={**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.split()[:1]) == (0, ["5"]), done.stderr
 
 
 @pytest.mark.parametrize(

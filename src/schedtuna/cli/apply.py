@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schedtuna.cli.common import termination_interrupts
+
+if TYPE_CHECKING:
+    from schedtuna.space import ParameterValue
 
 app = typer.Typer()
 
@@ -59,32 +62,52 @@ def apply(
     raise typer.Exit(_run(chosen.values, command))
 
 
-def _run(
-    values: dict[str, bool | int | float | str | tuple[int | float | str, ...]], command: list[str]
-) -> int:
-    """Take the settings on ourselves, so that the command inherits them, and wait."""
-    from schedtuna.errors import WorkloadError
+def _run(values: dict[str, ParameterValue], command: list[str]) -> int:
+    """Start the command held before its exec, take the settings to it, let it go, and wait."""
     from schedtuna.knobs.base import Scope, Target
     from schedtuna.knobs.journal import Journal
     from schedtuna.knobs.session import Changes
+    from schedtuna.workload.command import check
+    from schedtuna.workload.spec import Workload
 
-    with termination_interrupts(), Changes(Target(Scope.TREE, pid=os.getpid()), Journal()) as changes:
-        changes.apply(values)
+    check(Workload(argv=tuple(command)))
+    own_session = "autogroup_nice" in values  # the group of a session is weighed as a whole
+    with termination_interrupts():
+        pid, gate = _hold(command, own_session=own_session)
         try:
-            child = subprocess.Popen(command)
-        except OSError as error:
-            raise WorkloadError(
-                f"{command[0]}: {error.strerror}", hint="is it installed, and in PATH?"
-            ) from None
-        code = _wait(child)
-    return code if code >= 0 else 128 - code
+            with Changes(Target(Scope.TREE, pid=pid), Journal()) as changes:
+                changes.apply(values)
+                os.write(gate, b"go")
+                status = _wait(pid, own_session=own_session)
+        finally:
+            os.close(gate)  # a command that was not let go ends here
+    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
 
-def _wait(child: subprocess.Popen[bytes]) -> int:
-    """Wait for the command; Ctrl-C is its own to answer, SIGTERM is passed on."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            child.terminate()
+def _hold(command: list[str], *, own_session: bool) -> tuple[int, int]:
+    """Fork a process that becomes the command once something is written to the returned pipe."""
+    waiting, gate = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(waiting)
+        return pid, gate
+    os.close(gate)
+    if own_session:
+        os.setsid()
+    if os.read(waiting, 1):
+        with contextlib.suppress(OSError):
+            os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
+    os._exit(127)
+
+
+def _wait(pid: int, *, own_session: bool) -> int:
+    """Wait for the command, and leave signals to it: the terminal's Ctrl-C reaches it by itself."""
+
+    def forward(number: int, _frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    signal.signal(signal.SIGINT, forward if own_session else signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, forward)
+    return os.waitpid(pid, 0)[1]

@@ -11,13 +11,13 @@ WRAPPER = ["/usr/bin/schedtuna", "apply", "/srv/a study", "--"]
 def directives(text):
     """Read a unit the way ini readers do; systemd's empty ExecStart= resets the list."""
     parser = configparser.RawConfigParser(strict=False)
-    parser.optionxform = str
+    parser.optionxform = str  # type: ignore[method-assign,assignment] # how the library wants it
     parser.read_string(text)
     return dict(parser["Service"])
 
 
 def test_known_knobs_become_directives():
-    values = {"nice": 5, "policy": "batch", "timer_slack_us": 200, "cpu_weight": 300}
+    values: dict[str, int | str] = {"nice": 5, "policy": "batch", "timer_slack_us": 200, "cpu_weight": 300}
     assert directives(drop_in(values, [], wrapper=WRAPPER)) == {
         "Nice": "5",
         "CPUSchedulingPolicy": "batch",

@@ -47,12 +47,11 @@ def doctor(
 
 
 def _examine(*, as_json: bool) -> None:
-    from schedtuna.kernel.slices import read_back_slice
     from schedtuna.machine.checks import ABILITIES, GROUPS, judge_abilities, run_checks
     from schedtuna.machine.manifest import build_manifest
-    from schedtuna.machine.probe import Calls, Probe
+    from schedtuna.machine.probe import Probe
 
-    probe = Probe(calls=Calls(read_back_slice=read_back_slice))
+    probe = Probe.live()
     findings = run_checks(probe)
     abilities = judge_abilities(findings)
     counts = dict.fromkeys(("ok", "warning", "missing"), 0)

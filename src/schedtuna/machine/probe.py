@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schedtuna.machine import syscalls
+from schedtuna.kernel.perf_events import open_cycle_counter
+from schedtuna.kernel.slices import read_back_slice
 
 
 def run_tool(argv: Sequence[str], timeout_s: float = 5.0) -> str | None:
@@ -34,13 +35,13 @@ class Calls:
 
     Attributes:
         read_back_slice: Sets an EEVDF slice on a thread and reads it back: the default in
-            nanoseconds and whether it was kept (`kernel.slices`); None: not asked.
+            nanoseconds and whether it was kept.
         open_cycle_counter: Opens a hardware counter; returns the errno, 0 for success.
         run_tool: Runs a tool and returns its output.
     """
 
-    read_back_slice: Callable[[], tuple[int, bool]] | None = None
-    open_cycle_counter: Callable[[], int] = syscalls.open_cycle_counter
+    read_back_slice: Callable[[], tuple[int, bool]] = read_back_slice
+    open_cycle_counter: Callable[[], int] = open_cycle_counter
     run_tool: Callable[[Sequence[str]], str | None] = run_tool
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
-from schedtuna.machine.syscalls import describe_errno, perf_event_open
+from schedtuna.kernel.perf_events import describe_errno, perf_event_open
 
 # struct perf_event_attr, first version: type, size, config, sample_period, sample_type, read_format,
 # flag bits, wakeup_events, bp_type, config1

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from schedtuna.errors import UnavailableError
-from schedtuna.machine.syscalls import open_cycle_counter
+from schedtuna.kernel.perf_events import open_cycle_counter
 from schedtuna.workload.command import start
 from schedtuna.workload.counters import COUNTERS, EVENTS, Event, read_power_pmu
 from schedtuna.workload.spec import Workload

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from schedtuna.kernel.perf_events import describe_errno
 from schedtuna.machine import facts
 from schedtuna.machine.cgroups import in_root_task_group, read_cgroups
 from schedtuna.machine.checks.finding import Check, Finding, missing, ok, warning
 from schedtuna.machine.probe import Probe
-from schedtuna.machine.syscalls import describe_errno
 
 # Clocks that take a system call, or microseconds, to read (drivers/clocksource).
 _SLOW_CLOCKS = ("hpet", "acpi_pm", "jiffies", "refined-jiffies", "pit")
@@ -24,11 +24,10 @@ def check_release(probe: Probe) -> Finding:
 def check_slice(probe: Probe) -> Finding:
     """Whether a task may have a slice of its own."""
     cost = "`tune` can't vary slice_us of `fair`; nice, policy, affinity and cgroups remain"
-    ask = probe.calls.read_back_slice if probe.calls else None
-    if ask is None:
+    if probe.calls is None:
         return warning("not asked: not the running kernel", cost)
     try:
-        default_ns, kept = ask()
+        default_ns, kept = probe.calls.read_back_slice()
     except OSError as error:
         return missing(
             f"sched_setattr refused: {describe_errno(error.errno or 0)}",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 
+from schedtuna.kernel.perf_events import describe_errno
 from schedtuna.machine import facts
 from schedtuna.machine.checks.finding import Check, Finding, missing, ok, warning
 from schedtuna.machine.checks.privileges import AS_ROOT, has_capability
 from schedtuna.machine.probe import Probe
-from schedtuna.machine.syscalls import describe_errno
 
 _BTF = "sys/kernel/btf/vmlinux"
 _ENERGY = (

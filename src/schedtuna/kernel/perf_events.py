@@ -1,4 +1,4 @@
-"""What only a system call can tell: whether this machine counts cycles, and may be asked to."""
+"""What only perf_event_open(2) can tell: whether this machine counts cycles, and may be asked to."""
 
 from __future__ import annotations
 

@@ -204,8 +204,7 @@ class GpSampler(Sampler):
         fit = self._fit()
         candidates, features = self._candidates(fit)
         mean, covariance = fit.predict(self._posterior.groups, features)
-        covariance[np.diag_indices_from(covariance)] += 1e-6
-        drawn = mean + cholesky(covariance, lower=True) @ self.rng.standard_normal(len(mean))
+        drawn = mean + _root(covariance) @ self.rng.standard_normal(len(mean))
         return dict(candidates[int(np.argmin(drawn))])
 
     def recommend(self) -> dict[str, ParameterValue]:
@@ -221,7 +220,7 @@ class GpSampler(Sampler):
 
     def training_metrics(self) -> dict[str, float]:
         """Return the noise that the model sees, as a fraction of the metric."""
-        if self._fitted is None:
+        if not self._fits:
             return {}
         return {"noise_sd": float(np.exp(0.5 * self._posterior.theta[-1])) * self._spread()}
 
@@ -273,6 +272,16 @@ class GpSampler(Sampler):
         moved = self.rng.permutation(len(point))[: 1 + int(self.rng.integers(3))]
         point[moved] = np.clip(point[moved] + width * self.rng.standard_normal(len(moved)), 0, 1)
         return self.space.from_unit(point)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """Lower Cholesky factor; near-copies among the candidates make it singular but for a jitter."""
+    for jitter in (1e-6, 1e-4, 1e-2):
+        try:
+            return np.asarray(cholesky(covariance + jitter * np.eye(len(covariance)), lower=True))
+        except np.linalg.LinAlgError:
+            continue
+    return np.diag(np.sqrt(np.maximum(np.diag(covariance), 0.0)))
 
 
 def feature_groups(space: ParameterSpace) -> np.ndarray:

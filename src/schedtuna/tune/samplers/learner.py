@@ -24,6 +24,9 @@ from schedtuna.tune.samplers.base import Observation
 from schedtuna.tune.samplers.racing import RacedSampler
 
 CHECKPOINT_VERSION = 1
+OFFLINE_BATCH = 16  # runs per gradient step of pre-training
+TEMPERATURE = 0.5  # of the weights of runs that are imitated, in standard deviations of their rewards
+MAX_WEIGHT = 20.0
 MIN_UPDATES = 4  # a short budget shortens the rollouts, so that some learning happens at all
 
 
@@ -100,6 +103,12 @@ class LearningSampler(RacedSampler):
         """Take in one run; return the update's metrics where it led to one."""
 
     @abstractmethod
+    def learn_offline(
+        self, values: Sequence[dict[str, ParameterValue]], rewards: np.ndarray, steps: int
+    ) -> dict[str, float]:
+        """Take this many gradient steps on runs that someone else chose; return the last metrics."""
+
+    @abstractmethod
     def state(self) -> dict[str, Any]:
         """Everything that was learnt, as tensors, numbers, text, lists and dictionaries."""
 
@@ -127,14 +136,19 @@ class LearningSampler(RacedSampler):
                 self._writer.add_scalar(f"tune/{name}", number, len(self.history))
 
     def pretrain(self, observations: Sequence[Observation], *, epochs: int = 1) -> None:
-        """Train on runs of other studies of the same space, in a new order each epoch."""
+        """Train on runs of other studies of the same space; who chose them, and why, is not known."""
         super().pretrain(observations, epochs=epochs)
+        if not observations:
+            return
         scale = RewardScale(self.rewards.factor)
         for observation in observations:
             scale.reward(observation.cost)  # the spread of all of it, before the first reward counts
-        for _ in range(epochs):
-            for index in self.rng.permutation(len(observations)):
-                self._learn(observations[index].values, scale.reward(observations[index].cost))
+        rewards = [scale.reward(observation.cost) for observation in observations]
+        steps = epochs * -(-len(observations) // OFFLINE_BATCH)
+        with self.own_randomness():
+            metrics = self.learn_offline([dict(o.values) for o in observations], np.array(rewards), steps)
+        self.nr_updates += steps
+        self._metrics.update(metrics)
 
     def training_metrics(self) -> dict[str, float]:
         """Return reward, policy loss, value loss and exploration, as far as there are any."""
@@ -204,6 +218,17 @@ class LearningSampler(RacedSampler):
         """Lend this sampler's state to the global generators that torch and SB3 draw from."""
         with self._randomness.lent():
             yield
+
+
+def imitation_weights(rewards: np.ndarray) -> torch.Tensor:
+    """How much each of the runs that someone else chose is imitated: mean 1, good ones more.
+
+    Exponential weights (advantage-weighted regression, Peng et al. 2019) stay positive. A policy
+    gradient would push away from bad runs without bound, as they are not the policy's own.
+    """
+    spread = float(rewards.std()) or 1.0
+    weights = np.minimum(np.exp((rewards - rewards.mean()) / (TEMPERATURE * spread)), MAX_WEIGHT)
+    return torch.as_tensor(weights / weights.mean(), dtype=torch.float32)
 
 
 class _Randomness:

@@ -7,13 +7,14 @@ is the cost of the run in units of the costs seen and the baseline is its runnin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from schedtuna.space import ParameterValue
-from schedtuna.tune.samplers.learner import LearningSampler
+from schedtuna.tune.samplers.learner import OFFLINE_BATCH, LearningSampler, imitation_weights
 
 NR_LEVELS = 7
 HIDDEN = 32
@@ -81,6 +82,25 @@ class ReinforceSampler(LearningSampler):
             "value_baseline": -self._baseline,
             "exploration": float(entropy.detach()),
         }
+
+    def learn_offline(
+        self, values: Sequence[dict[str, ParameterValue]], rewards: np.ndarray, steps: int
+    ) -> dict[str, float]:
+        """Imitate the runs, good ones more."""
+        levels = torch.tensor([self._levels(ran) for ran in values], device=self.device)
+        weights = imitation_weights(rewards).to(self.device)
+        loss = torch.zeros(())
+        for _ in range(steps):
+            batch = torch.randint(len(levels), (OFFLINE_BATCH,), device=self.device)
+            log_probability = torch.stack(
+                [row[levels[batch, place]] for place, row in enumerate(self.log_policy())]
+            ).sum(0)
+            loss = -(weights[batch] * log_probability).mean()
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's is untyped
+            self._optimizer.step()
+        self._baseline = -float(rewards.mean())
+        return {"policy_loss": float(loss.detach()), "value_baseline": -self._baseline}
 
     def log_policy(self) -> list[torch.Tensor]:
         """Log probabilities of each parameter's levels."""

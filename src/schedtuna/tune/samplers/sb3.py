@@ -9,10 +9,12 @@ SB3's defaults (2,048 steps per update, 100 before the first) would never learn 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
@@ -21,13 +23,14 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from schedtuna.space import ParameterValue
 from schedtuna.tune.env import Encoding, TuneEnv
-from schedtuna.tune.samplers.learner import LearningSampler
+from schedtuna.tune.samplers.learner import OFFLINE_BATCH, LearningSampler, imitation_weights
 
 HIDDEN = [32, 32]
 BATCH_SIZE = 32  # off-policy: drawn with replacement from what ran
 STEPS_PER_RUN = 4  # off-policy: gradient steps
 BUFFER_SIZE = 10_000
 MAX_ARMS = 64
+LEAST_SPREAD = 0.2  # of the actions after pre-training; the cube is 2 wide, and exploration goes on
 
 
 class Sb3Sampler(LearningSampler):
@@ -124,6 +127,34 @@ class OnPolicySampler(Sb3Sampler):
         buffer.reset()
         return self._trained()
 
+    def learn_offline(
+        self, values: Sequence[dict[str, ParameterValue]], rewards: np.ndarray, steps: int
+    ) -> dict[str, float]:
+        """Imitate the runs, good ones more, and fit the value of a run."""
+        policy = self.model.policy
+        encoded = np.stack([action for action in map(self.env.encode, values) if action is not None])
+        actions = torch.as_tensor(encoded, device=self.model.device)
+        targets = torch.as_tensor(rewards, dtype=torch.float32, device=self.model.device)
+        weights = imitation_weights(rewards).to(self.model.device)
+        observed = self._tensor()
+        policy.set_training_mode(True)
+        losses = (0.0, 0.0)
+        for _ in range(steps):
+            batch = torch.randint(len(targets), (OFFLINE_BATCH,), device=self.model.device)
+            value, log_probability, _ = policy.evaluate_actions(
+                observed.expand(OFFLINE_BATCH, -1), actions[batch]
+            )
+            policy_loss = -(weights[batch] * log_probability).mean()
+            value_loss = ((value.flatten() - targets[batch]) ** 2).mean()
+            policy.optimizer.zero_grad()
+            (policy_loss + 0.5 * value_loss).backward()
+            torch.nn.utils.clip_grad_norm_(policy.parameters(), self.model.max_grad_norm)
+            policy.optimizer.step()
+            losses = float(policy_loss.detach()), float(value_loss.detach())
+        with torch.no_grad():
+            policy.log_std.clamp_(min=np.log(LEAST_SPREAD))
+        return {"policy_loss": losses[0], "value_loss": losses[1], "exploration": self.exploration()}
+
     def exploration(self) -> float:
         """Mean standard deviation of the policy's actions; the cube is 2 wide."""
         policy = self.model.policy
@@ -175,8 +206,8 @@ class OffPolicySampler(Sb3Sampler):
     model: OffPolicyAlgorithm
 
     def act(self) -> dict[str, ParameterValue]:
-        """Return a draw while warming up, then what the policy does."""
-        if self.stored < self.model.learning_starts:
+        """Return a draw while warming up, then what the policy does; a trained one needs no warm-up."""
+        if self.stored < self.model.learning_starts and not self.nr_updates:
             return self.explore()
         return self.env.decode(self.decide())
 
@@ -197,9 +228,29 @@ class OffPolicySampler(Sb3Sampler):
 
     def learn(self, values: dict[str, ParameterValue], reward: float) -> dict[str, float] | None:
         """Store the run; train after each `update_frequency` of them."""
+        if not self._store(values, reward):
+            return None
+        if self.stored < self.model.learning_starts or self.stored % self.update_frequency:
+            return None
+        self.model.train(gradient_steps=STEPS_PER_RUN * self.update_frequency, batch_size=BATCH_SIZE)
+        return self._trained()
+
+    def learn_offline(
+        self, values: Sequence[dict[str, ParameterValue]], rewards: np.ndarray, steps: int
+    ) -> dict[str, float]:
+        """Learn what the runs are worth; an off-policy learner does not care who chose them."""
+        for ran, reward in zip(values, rewards, strict=True):
+            self._store(ran, float(reward))
+        if not self.stored:
+            return {}
+        self.model.train(gradient_steps=steps, batch_size=OFFLINE_BATCH)
+        return self._trained()
+
+    def _store(self, values: dict[str, ParameterValue], reward: float) -> bool:
+        """Put a run into the buffer; a finite set's learner can credit no run outside of its set."""
         action = self.env.encode(values)
         if action is None:
-            return None  # DQN: it ran outside of the finite set, and no arm is to be credited
+            return False
         buffer = self.model.replay_buffer
         assert buffer is not None  # SB3 makes it with the model
         following = self.env.observe()
@@ -207,10 +258,7 @@ class OffPolicySampler(Sb3Sampler):
             self._observation[None], following[None], action[None], np.array([reward]), np.ones(1), [{}]
         )
         self._observation = following
-        if self.stored < self.model.learning_starts or self.stored % self.update_frequency:
-            return None
-        self.model.train(gradient_steps=STEPS_PER_RUN * self.update_frequency, batch_size=BATCH_SIZE)
-        return self._trained()
+        return True
 
     def _warm_up(self) -> int:
         return max(self.update_frequency, self.budget // 10)
@@ -256,6 +304,11 @@ class DqnSampler(OffPolicySampler):
     encoding: ClassVar[Encoding] = "discrete"
     loss_names: ClassVar = {"train/loss": "value_loss"}
 
+    def build(self) -> None:
+        """As said; it has seen no run of other studies."""
+        super().build()
+        self._nr_seen = 0
+
     def make(self, learning_rate: float) -> DQN:
         """Return DQN that starts to learn after a tenth of the budget."""
         return DQN(
@@ -268,6 +321,37 @@ class DqnSampler(OffPolicySampler):
             policy_kwargs={"net_arch": HIDDEN},
             device=self.device,
         )
+
+    def learn_offline(
+        self, values: Sequence[dict[str, ParameterValue]], rewards: np.ndarray, steps: int
+    ) -> dict[str, float]:
+        """Make arms of what ran, the best first, so that there is something to learn about."""
+        order = np.argsort(-rewards, kind="stable")
+        distinct = {self.space.key(values[i]): values[i] for i in order}
+        room = len(self.env.arms) // 2
+        chosen = [self.space.default(), *list(distinct.values())[:room], *self.env.arms]
+        arms = {self.space.key(arm): arm for arm in chosen}
+        self._use(list(arms.values())[: len(self.env.arms)])
+        self._nr_seen += len(values)
+        return super().learn_offline(values, rewards, steps)
+
+    def _use(self, arms: list[dict[str, ParameterValue]]) -> None:
+        """Take a finite set in place of the one that was drawn; the network starts anew."""
+        self.env.arms = arms
+        self.env.action_space = spaces.Discrete(len(arms))
+        self.model = self.make(self.learning_rate or self.default_learning_rate)
+        self.model.set_logger(Logger(folder=None, output_formats=[]))
+
+    def state(self) -> dict[str, Any]:
+        """The weights and the optimiser's state, and what the network's outputs stand for."""
+        return {**super().state(), "arms": self.env.arms, "nr_seen": self._nr_seen + len(self.history)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take back what `state` returned."""
+        weights = dict(state)
+        self._use([self.space.validate_assignment(arm) for arm in weights.pop("arms")])
+        self._nr_seen = int(weights.pop("nr_seen"))
+        super().restore(weights)
 
     def explore(self) -> dict[str, ParameterValue]:
         """Return any arm."""
@@ -282,7 +366,7 @@ class DqnSampler(OffPolicySampler):
 
     def exploration(self) -> float:
         """The probability of any arm."""
-        return float(1 / np.sqrt(len(self.history) + 1))
+        return float(1 / np.sqrt(self._nr_seen + len(self.history) + 1))
 
 
 def _never(_values: dict[str, ParameterValue]) -> float | None:

@@ -100,6 +100,7 @@ def test_the_noise_is_learnt_from_repeats():
         values = SPACE.sample(rng)
         model.tell(Observation(values, true_cost(values) + 0.1 * float(rng.standard_normal())))
     model.ask()
+    model.tell(Observation(SPACE.default(), 0.0))
     assert model.training_metrics()["noise_sd"] == pytest.approx(0.1, rel=0.35)
 
 

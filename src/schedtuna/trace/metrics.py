@@ -67,7 +67,8 @@ _KEPT = {
     "slice": TaskState.RUNNING,
 }
 _ENDS_BURST = np.zeros(NR_STATES, np.bool_)
-_ENDS_BURST[[*_SLEEPS, TaskState.DEAD]] = True
+_ENDS_BURST[[*_SLEEPS, TaskState.DEAD, TaskState.UNKNOWN]] = True
+_NEVER = -(1 << 60)  # added to a burst that began before the trace: it stays negative
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,13 @@ class Measured:
     values: dict[str, Values]
 
 
-def measure(pieces: Iterable[Intervals]) -> Measured:
+def measure(pieces: Intervals | Iterable[Intervals]) -> Measured:
     """Add intervals up: those of a trace, in pieces (`iter_intervals()`) or as one.
 
-    Pieces of one task must come in time order.
+    Pieces must come in time order, and in each the intervals of a task side by side.
     """
     sums = _Sums()
-    for piece in [pieces] if isinstance(pieces, Intervals) else pieces:
+    for piece in [pieces.sorted()] if isinstance(pieces, Intervals) else pieces:
         if len(piece):
             sums.add(piece)
     return sums.finish()
@@ -203,7 +204,9 @@ class _Sums:
 
     def _bursts(self, piece: Intervals, duration: IntArray) -> None:
         """Sum CPU time between sleeps."""
-        total = np.cumsum(duration * (piece.state == TaskState.RUNNING))
+        ran = duration * (piece.state == TaskState.RUNNING)
+        ran[piece.began_before & (piece.state == TaskState.RUNNING)] = _NEVER
+        total = np.cumsum(ran)
         task = piece.task
         last = np.ones(len(task), np.bool_)
         last[:-1] = task[1:] != task[:-1]
@@ -214,11 +217,10 @@ class _Sums:
         first = np.ones(len(at), np.bool_)
         first[1:] = of_task[1:] != of_task[:-1]
         burst[first] += self.burst_ns[of_task[first]]
-        complete = ends[at]
-        rest = ~complete  # what a task ran since its last sleep waits for the next piece
+        rest = ~ends[at]  # what a task ran since its last sleep waits for the next piece
         self.burst_ns[of_task[last[at]]] = 0
         self.burst_ns[of_task[rest]] = burst[rest]
-        done = complete & (burst > 0)
+        done = ~rest & (burst > 0) & (piece.state[at] != TaskState.UNKNOWN)
         self.values["burst"].append(Values(of_task[done], piece.cpu[at[done]], burst[done]))
 
     def finish(self) -> Measured:

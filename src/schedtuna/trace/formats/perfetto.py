@@ -22,7 +22,8 @@ from schedtuna.trace.trace import Trace
 _PACKET = 1
 _SEQUENCE = integer(10, 1)  # trusted_packet_sequence_id
 _BUNDLE_EVENTS = 1 << 16
-_BOOTTIME, _MONOTONIC, _REALTIME = 6, 3, 1
+_BOOTTIME = 6
+_CLOCKS = {_BOOTTIME: "boottime_ns", 3: "monotonic_ns", 1: "realtime_ns"}
 _COUNTER_TRACKS = 0x5C4ED << 32  # track ids of ours begin here
 _TYPE_COUNTER = 4
 
@@ -44,7 +45,7 @@ def write(trace: Trace, file: BinaryIO) -> None:
         TraceError: A part of the trace is damaged.
         OSError: The file can't be written.
     """
-    shift = _boottime_offset(trace)
+    shift = _offsets(trace).get("boottime_ns", 0)  # Perfetto's timestamps are on CLOCK_BOOTTIME
     begin = trace.window_ns[0] + shift
     file.write(_packet(message(45, message(1, text(1, "Linux") + text(3, _KERNEL)))))
     clocks = _clocks(trace)
@@ -64,25 +65,22 @@ def _packet(content: bytes) -> bytes:
     return message(_PACKET, content + _SEQUENCE)
 
 
-def _boottime_offset(trace: Trace) -> int:
-    """Perfetto's timestamps are on CLOCK_BOOTTIME: what to add to ours."""
-    offsets = trace.manifest.get("clock_offsets")
-    if trace.clock == "monotonic" and isinstance(offsets, dict):
-        at, boottime = offsets.get("at_ns"), offsets.get("boottime_ns")
-        if isinstance(at, int) and isinstance(boottime, int):
-            return boottime - at
-    return 0
+def _offsets(trace: Trace) -> dict[str, int]:
+    """Return what the manifest says to add to CLOCK_MONOTONIC for other clocks, and as of when."""
+    found = trace.manifest.get("clock_offsets")
+    if trace.clock != "monotonic" or not isinstance(found, dict):
+        return {}
+    return {str(name): value for name, value in found.items() if isinstance(value, int)}
 
 
 def _clocks(trace: Trace) -> bytes:
-    offsets = trace.manifest.get("clock_offsets")
-    if trace.clock != "monotonic" or not isinstance(offsets, dict):
+    """Say how the clocks go together, so that Perfetto can show the time of day."""
+    offsets = {"monotonic_ns": 0, **_offsets(trace)}
+    if not {"at_ns", "boottime_ns", "realtime_ns"} <= offsets.keys():
         return b""
-    times = [(_MONOTONIC, "at_ns"), (_BOOTTIME, "boottime_ns"), (_REALTIME, "realtime_ns")]
     clocks = [
-        message(1, integer(1, clock) + integer(2, offsets[name]))
-        for clock, name in times
-        if isinstance(offsets.get(name), int)
+        message(1, integer(1, clock) + integer(2, offsets["at_ns"] + offsets[name]))
+        for clock, name in _CLOCKS.items()
     ]
     return message(6, b"".join(clocks) + integer(2, _BOOTTIME))
 

@@ -14,6 +14,7 @@ from io import BufferedIOBase
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.formats.sink import Sink
+from schedtuna.trace.tasks import clean_name
 
 _KIB = 1024.0
 LONGEST_LINE = 1 << 16
@@ -230,7 +231,9 @@ def _row(
             try:
                 values[name] = float(word.replace(",", ".")) * factor
             except ValueError:
-                raise TraceError(f"line {line}: expected a number for {column}, got {_shown(word)}") from None
+                raise TraceError(
+                    f"line {line}: expected a number for {clean_name(column[:40])}, got {_shown(word)}"
+                ) from None
     return values
 
 

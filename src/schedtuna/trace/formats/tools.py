@@ -65,16 +65,16 @@ def _environment() -> dict[str, str]:
 
 def _pipe(command: list[str], sink: Sink, path: Path) -> None:
     """Read the text that a command prints."""
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=_environment()
-        )
+        ) as process,
+    ):
+        assert process.stdout is not None
         try:
-            assert process.stdout is not None
             sched_text.parse(process.stdout, sink)  # type: ignore[arg-type]  # a BufferedReader
         except TraceError as error:
-            process.kill()
-            process.wait()
             errors.seek(0)
             said = errors.read(2000).decode(errors="backslashreplace").strip().splitlines()
             raise TraceError(
@@ -82,9 +82,7 @@ def _pipe(command: list[str], sink: Sink, path: Path) -> None:
                 hint=error.hint,
             ) from error
         finally:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
+            process.kill()  # it has ended by itself, or what it would still print is not wanted
 
 
 def _output(command: list[str]) -> str:

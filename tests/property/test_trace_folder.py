@@ -1,0 +1,84 @@
+"""A damaged folder gives a Trace or a TraceError, and never an exception of a library beneath."""
+
+import shutil
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.trace.making import random_events, tasks
+
+from schedtuna.errors import SchedtunaError
+from schedtuna.trace.analysis import Analysis
+from schedtuna.trace.columns import decode, encode
+from schedtuna.trace.schema import EVENT_DTYPE
+from schedtuna.trace.store import TraceWriter, open_trace
+
+FILES = (
+    "manifest.json",
+    "events-000000.parquet",
+    "events-000001.spool",
+    "tasks.parquet",
+    "samples-system.parquet",
+    "losses.jsonl",
+    "cgroups.jsonl",
+)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sound") / "t"
+    some = random_events(np.random.default_rng(1), 400)
+    with TraceWriter(folder, {}) as writer:
+        writer.write_events(some)
+        writer.write_tasks(tasks({"tid": 3, "comm": b"x"}))
+        writer.write_samples(5, {"load": 1.0})
+        writer.write_cgroups({1: "/a"})
+        writer.note_lost(1)
+    (folder / "events-000001.spool").write_bytes(some.tobytes())
+    return folder
+
+
+@settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(name=st.sampled_from(FILES), data=st.data())
+def test_a_damaged_file_is_refused_or_read(sound, tmp_path, name, data):
+    folder = tmp_path / "t"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(sound, folder)
+    content = bytearray((folder / name).read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content))) :]
+    for _ in range(data.draw(st.integers(0, 5))):
+        if content:
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (folder / name).write_bytes(content)
+    with suppress(SchedtunaError):
+        trace = open_trace(folder)
+        _ = trace.events, trace.tasks, trace.sample_frames, trace.losses, trace.cgroups
+        Analysis(trace, allow_lost=True).by("comm")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            *(
+                st.integers(1, 8)
+                if name == "type"
+                else st.integers(int(np.iinfo(EVENT_DTYPE[name]).min), int(np.iinfo(EVENT_DTYPE[name]).max))
+                for name in EVENT_DTYPE.names or ()
+            )
+        ),
+        max_size=30,
+    )
+)
+def test_any_events_survive_being_stored(rows):
+    events = np.array(rows, EVENT_DTYPE)
+    stored = decode(encode(events))
+    order = np.lexsort((events["timestamp_ns"], events["cpu"]))
+    assert np.array_equal(stored, events[order])

@@ -1,0 +1,67 @@
+import io
+
+import numpy as np
+import pytest
+from tests.unit.trace.making import random_events, tasks
+
+from schedtuna.errors import TraceError
+from schedtuna.trace.formats import json_lines
+from schedtuna.trace.formats.sink import Collector
+
+
+def read(text):
+    collector = Collector()
+    json_lines.parse(io.BytesIO(text), collector)
+    return collector.trace()
+
+
+def test_a_trace_comes_back_as_it_was_written():
+    collector = Collector({"clock": "monotonic"})
+    collector.write_events(random_events(np.random.default_rng(2), 300))
+    collector.write_tasks(tasks({"tid": 7, "comm": b'\xff\x00\x1b"\n', "cgroup_id": 4}, {"tid": 8}))
+    collector.write_cgroups({4: "/a\n"})
+    collector.write_samples(5, {"load": 1.5, "comm": "x"}, kind="process")
+    collector.note_lost(3, cpu=1)
+    before = collector.trace()
+    file = io.BytesIO()
+    json_lines.write(before, file)
+    after = read(file.getvalue())
+    assert np.array_equal(before.events, after.events)
+    assert np.array_equal(before.task_rows, after.task_rows)
+    assert after.samples("process").equals(before.samples("process"))
+    assert (after.losses, after.clock, after.cgroups) == (before.losses, "monotonic", {4: "/a\n"})
+
+
+def test_fields_may_be_left_out():
+    trace = read(b'{"kind": "event", "timestamp_ns": 9, "type": "SWITCH", "cpu": 2, "other_tid": 7}\n')
+    event = trace.events[0]
+    assert (event["type"], event["target_cpu"], event["tid"]) == (1, 2, 0)
+    assert read(b'{"timestamp_ns": 1, "load": 2}').samples()["load"].to_list() == [2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"no",
+        b"[]",
+        b"[" * 5_000,
+        b'{"kind": "event"}',
+        b'{"kind": "event", "type": "PARTY", "timestamp_ns": 1}',
+        b'{"kind": "event", "type": 1, "timestamp_ns": -1}',
+        b'{"kind": "event", "type": 1, "timestamp_ns": 1.5}',
+        b'{"kind": "event", "type": 1, "timestamp_ns": true}',
+        b'{"kind": "event", "type": 1, "colour": 1}',
+        b'{"kind": "event", "type": 1, "prev_state": 99}',
+        b'{"kind": "task", "tid": 99999999999}',
+        b'{"kind": "loss"}',
+        b'{"kind": "../x", "timestamp_ns": 1}',
+        b'{"kind": "system", "timestamp_ns": 1e400}',
+        b'{"kind": "system", "timestamp_ns": 1, "x": {}}',
+        b'{"kind": "system", "timestamp_ns": 99999999999999999999}',
+        b'{"kind": 3, "timestamp_ns": 1}',
+    ],
+)
+def test_other_lines_are_refused(line):
+    with pytest.raises(TraceError):
+        read(line)

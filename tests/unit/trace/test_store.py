@@ -1,0 +1,320 @@
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import polars as pl
+import pytest
+from tests.unit.trace.making import events, random_events, switch, tasks
+
+from schedtuna.errors import IncompleteTraceError, SchedtunaError, TraceError, UsageError
+from schedtuna.trace import parts, store
+from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE
+from schedtuna.trace.store import TraceWriter, open_trace, remove_trace
+
+
+def in_one_order(array):
+    return np.sort(array, order=["timestamp_ns", "cpu", "type", "tid", "other_tid", "aux", "prio"])
+
+
+def write(folder, *batches, **options):
+    with TraceWriter(folder, {}, **options) as writer:
+        for batch in batches:
+            writer.write_events(batch)
+    return open_trace(folder)
+
+
+@pytest.fixture
+def some():
+    return random_events(np.random.default_rng(5), 3_000)
+
+
+def test_what_was_written_is_read(tmp_path, some):
+    with TraceWriter(tmp_path / "t", {"command": ["ls"]}, clock="boottime") as writer:
+        writer.write_events(some[:1000])
+        writer.write_events(some[1000:])
+        writer.write_tasks(tasks({"tid": 7, "comm": b"a\x1b", "cgroup_id": 3}))
+        writer.write_cgroups({3: "/slice"})
+        writer.write_samples(5, {"load": 1.5, "state": "x"})
+        writer.write_samples(6, {"load": 2, "other": None})
+        writer.write_samples(6, {"pid": 1}, kind="process")
+    trace = open_trace(tmp_path / "t")
+    assert (trace.state, trace.clock, trace.manifest["command"]) == ("complete", "boottime", ["ls"])
+    assert np.array_equal(in_one_order(trace.events), in_one_order(some))
+    assert np.all(np.diff(trace.events["timestamp_ns"].astype(np.int64)) >= 0)
+    assert trace.tasks["comm"].to_list() == [r"a\x1b"]
+    assert trace.tasks["cgroup"].to_list() == ["/slice"]
+    assert trace.samples()["load"].to_list() == [1.5, 2.0]
+    assert trace.samples("process")["pid"].to_list() == [1]
+    assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".parquet", ".json", ".jsonl"}
+
+
+def test_events_of_different_cpus_may_arrive_out_of_order(tmp_path, some):
+    shuffled = np.random.default_rng(0).permutation(some)
+    trace = write(tmp_path / "t", *np.split(shuffled, 10))
+    assert np.array_equal(in_one_order(trace.events), in_one_order(some))
+    assert np.all(np.diff(trace.events["timestamp_ns"].astype(np.int64)) >= 0)
+
+
+def test_a_trace_is_readable_while_it_is_written(tmp_path, some, monkeypatch):
+    monkeypatch.setattr(store, "SEGMENT_EVENTS", 1_000)
+    with TraceWriter(tmp_path / "t", {}) as writer:
+        writer.write_events(some[:2_500])
+        writer.write_samples(1, {"load": 3.0})
+        trace = open_trace(tmp_path / "t")
+        assert trace.state == "recording"
+        assert len(trace.events) == 2_500
+        assert trace.samples()["load"].to_list() == [3.0]
+    assert open_trace(tmp_path / "t").state == "complete"
+
+
+def test_a_killed_writer_leaves_all_that_it_was_given(tmp_path, some):
+    np.save(tmp_path / "some.npy", some)
+    program = textwrap.dedent("""
+        import sys, time, numpy as np
+        from pathlib import Path
+        from schedtuna.trace.store import TraceWriter
+        writer = TraceWriter(Path(sys.argv[1]), {})
+        writer.write_events(np.load(sys.argv[2]))
+        writer.note_lost(3, cpu=1, first_ns=5)
+        print("written", flush=True)
+        time.sleep(60)
+    """)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path / "t", tmp_path / "some.npy"], stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        assert open_trace(tmp_path / "t").state == "recording"
+        process.send_signal(signal.SIGKILL)
+    trace = open_trace(tmp_path / "t")
+    assert trace.state == "cut"
+    assert np.array_equal(trace.events, parts.in_time_order(some))
+    assert trace.nr_lost == 3
+
+
+def test_a_torn_last_record_is_left_out(tmp_path, some):
+    writer = TraceWriter(tmp_path / "t", {})
+    writer.write_events(some)
+    spool = parts.segments(tmp_path / "t")[0]
+    with spool.open("ab") as file:
+        file.write(b"half a record")
+    assert len(open_trace(tmp_path / "t").events) == len(some)
+    writer.close()
+
+
+def test_a_crash_between_compacting_and_removing_doubles_nothing(tmp_path, some):
+    with TraceWriter(tmp_path / "t", {}) as writer:
+        writer.write_events(some)
+        writer.write_tasks(tasks({"tid": 7}))
+    (tmp_path / "t" / "events-000000.spool").write_bytes(some.tobytes())
+    (tmp_path / "t" / "tasks.spool").write_bytes(tasks({"tid": 7}, {"tid": 8}).tobytes())
+    trace = open_trace(tmp_path / "t")
+    assert len(trace.events) == len(some)
+    assert trace.tasks["tid"].to_list() == [7]
+
+
+def test_segments_pile_up_only_to_the_limit(tmp_path, some, monkeypatch):
+    monkeypatch.setattr(store, "SEGMENT_EVENTS", 100)
+    monkeypatch.setattr(store, "BACKLOG_SEGMENTS", 3)
+    with TraceWriter(tmp_path / "t", {}) as writer:
+        for batch in np.split(some, 30):
+            writer.write_events(batch)
+        deadline = time.monotonic() + 30
+        while not any(path.suffix == ".parquet" for path in parts.segments(tmp_path / "t")):
+            assert time.monotonic() < deadline, "nothing was compacted while recording"
+            time.sleep(0.05)
+        assert len(open_trace(tmp_path / "t").events) == len(some)
+    trace = open_trace(tmp_path / "t")
+    assert np.array_equal(in_one_order(trace.events), in_one_order(some))
+    assert all(path.suffix == ".parquet" for path in parts.segments(tmp_path / "t"))
+
+
+def test_losses_are_counted_and_refused(tmp_path):
+    with TraceWriter(tmp_path / "t", {}) as writer:
+        writer.note_lost(3, cpu=1, first_ns=5, last_ns=9)
+        writer.note_lost(4)
+    trace = open_trace(tmp_path / "t")
+    assert trace.nr_lost == 7
+    assert trace.manifest["nr_lost"] == 7
+    with pytest.raises(IncompleteTraceError, match="7 events were lost"):
+        trace.require_complete()
+
+
+def test_a_trace_is_replaced_only_on_demand(tmp_path, some):
+    write(tmp_path / "t", some)
+    with pytest.raises(UsageError, match="has a trace already"):
+        TraceWriter(tmp_path / "t", {})
+    assert len(write(tmp_path / "t", some[:10], force=True).events) == 10
+
+
+def test_force_removes_nothing_but_a_trace(tmp_path, some):
+    mine = tmp_path / "t" / "thesis.txt"
+    mine.parent.mkdir()
+    mine.write_text("years of work")
+    with pytest.raises(UsageError, match="not empty and not a trace"):
+        TraceWriter(mine.parent, {}, force=True)
+    write(tmp_path / "u", some)
+    (tmp_path / "u" / "notes.txt").write_text("mine")
+    write(tmp_path / "u", some, force=True)
+    remove_trace(tmp_path / "u")
+    assert [path.name for path in (tmp_path / "u").iterdir()] == ["notes.txt"]
+
+
+def test_two_writers_can_not_share_a_folder(tmp_path):
+    with TraceWriter(tmp_path / "t", {}), pytest.raises(UsageError, match="being recorded"):
+        TraceWriter(tmp_path / "t", {}, force=True)
+
+
+def test_wrong_arrays_are_refused(tmp_path):
+    with TraceWriter(tmp_path / "t", {}) as writer:
+        with pytest.raises(TraceError, match="EVENT_DTYPE"):
+            writer.write_events(np.zeros(3, TASK_DTYPE))
+        with pytest.raises(TraceError, match="TASK_DTYPE"):
+            writer.write_tasks(np.zeros(3, EVENT_DTYPE))
+        with pytest.raises(TraceError, match="name a kind"):
+            writer.write_samples(1, {}, kind="../escape")
+
+
+def test_a_full_disk_leaves_whole_records(tmp_path, some):
+    """RLIMIT_FSIZE makes write() fail part-way, as a full disk does."""
+    program = textwrap.dedent("""
+        import resource, signal, sys, numpy as np
+        from pathlib import Path
+        from schedtuna.trace.store import TraceWriter
+        some = np.load(sys.argv[2])
+        writer = TraceWriter(Path(sys.argv[1]), {})
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        try:
+            for batch in np.split(some, 3):
+                writer.write_events(batch)
+        except OSError as error:
+            print(type(error).__name__, writer.nr_events)
+        writer.close()
+    """)
+    np.save(tmp_path / "some.npy", np.concatenate([some] * 2))
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "t", tmp_path / "some.npy"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["OSError", "2000"]
+    trace = open_trace(tmp_path / "t")
+    assert trace.state == "complete"
+    assert len(trace.events) == 2000
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 100_000
+
+
+def fill(writer, some):
+    for _ in range(100):
+        writer.write_events(some)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_trace_can_be_finished_on_a_full_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        some = random_events(np.random.default_rng(1), 50_000)
+        writer = TraceWriter(disk / "t", {})
+        with pytest.raises(OSError, match="No space left"):
+            fill(writer, some)
+        writer.close()
+        trace = open_trace(disk / "t")
+        assert trace.state == "complete"
+        assert len(trace.events) == writer.nr_events > 0
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+class TestForeignAndDamagedFolders:
+    @pytest.fixture
+    def folder(self, tmp_path, some):
+        write(tmp_path / "t", some)
+        return tmp_path / "t"
+
+    def refused(self, folder, match):
+        with pytest.raises(TraceError, match=match) as caught:
+            _ = open_trace(folder).events
+        return caught.value
+
+    def test_no_folder(self, tmp_path):
+        assert "schedtuna record" in self.refused(tmp_path / "nothing", "not a trace").hint
+
+    def test_an_empty_folder(self, tmp_path):
+        self.refused(tmp_path, "not a trace")
+
+    @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": "npm"}', "\x00\xff", "[" * 100_000])
+    def test_another_manifest(self, folder, text):
+        (folder / "manifest.json").write_text(text, encoding="latin-1")
+        self.refused(folder, "damaged|another program")
+
+    def test_a_newer_version(self, folder):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest |= {"schema_version": 99, "schedtuna_version": "9.9\x1b[2J"}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        error = self.refused(folder, "schema version 99")
+        assert "9.9" in error.hint
+        assert "\x1b" not in error.hint
+
+    @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+    def test_a_truncated_segment(self, folder, share):
+        path = folder / "events-000000.parquet"
+        data = path.read_bytes()
+        path.write_bytes(data[: int(len(data) * share)])
+        self.refused(folder, "can't be read as Parquet")
+
+    def test_a_segment_of_another_program(self, folder):
+        pl.DataFrame({"city": ["Ulm"]}).write_parquet(folder / "events-000000.parquet")
+        self.refused(folder, "not part of a trace")
+
+    def test_a_segment_with_columns_of_another_type(self, folder):
+        path = folder / "events-000000.parquet"
+        pl.read_parquet(path).with_columns(pl.col("cpu").cast(pl.String)).write_parquet(path)
+        self.refused(folder, "column cpu is String")
+
+    def test_a_segment_with_nulls(self, folder):
+        path = folder / "events-000000.parquet"
+        pl.read_parquet(path).with_columns(cpu=pl.lit(None, pl.UInt16)).write_parquet(path)
+        self.refused(folder, "without nulls")
+
+    def test_a_spool_of_another_program(self, folder):
+        (folder / "events-000001.spool").write_bytes(b"\xff" * 320)
+        self.refused(folder, "unknown type")
+
+    def test_damaged_tables_besides_the_events(self, folder):
+        (folder / "losses.jsonl").write_text("no json\n")
+        with pytest.raises(TraceError, match="line 1: not JSON"):
+            _ = open_trace(folder).losses
+        (folder / "losses.jsonl").write_text('{"nr_lost": "many"}\n')
+        with pytest.raises(TraceError, match="a loss can't be read"):
+            _ = open_trace(folder).losses
+        (folder / "cgroups.jsonl").write_text('{"cgroups": {"x": "y"}}\n')
+        with pytest.raises(TraceError, match="ids and paths"):
+            _ = open_trace(folder).cgroups
+        (folder / "samples.jsonl").write_text('{"timestamp_ns": "noon", "load": [1]}\n')
+        with pytest.raises(SchedtunaError, match="no table"):
+            _ = open_trace(folder).sample_frames
+
+
+def test_other_libraries_get_the_same_table(tmp_path):
+    trace = write(tmp_path / "t", events(switch(1, 0, 7), switch(4, 7, 0)))
+    assert trace.to_polars()["timestamp_ns"].to_list() == [1, 4]
+    assert trace.to_polars("tasks").height == 0
+    pytest.importorskip("pandas")
+    assert trace.to_pandas()["other_tid"].tolist() == [7, 0]
+    pytest.importorskip("pyarrow")
+    assert trace.to_arrow()["tid"].to_pylist() == [0, 7]
+    with pytest.raises(TraceError, match="no samples of kind 'sytem'"):
+        trace.to_polars("sytem")

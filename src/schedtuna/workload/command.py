@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -132,20 +132,11 @@ class Held:
         Raises:
             WorkloadError: The command never ran: not found, not executable, no such folder.
         """
-        message = _expect(self._launcher.receive(), Kind.DONE, self._argv)
-        usage = _usage(message)
-        raw = RawRun(
-            exit_code=os.WEXITSTATUS(message.status) if os.WIFEXITED(message.status) else None,
-            signal=os.WTERMSIG(message.status) if os.WIFSIGNALED(message.status) else None,
-            timed_out=bool(message.flags & Flag.TIMED_OUT),
-            started_at=self._started_at,
-            usage=usage,
-            stdout=_kept(self._outputs[0], message.stdout_bytes),
-            stderr=_kept(self._outputs[1], message.stderr_bytes),
-            truncated=max(message.stdout_bytes, message.stderr_bytes) > KEEP_BYTES,
-            nr_leftovers=message.nr_leftovers,
-            warnings=_warnings(message),
-            covariates=covariates(read_proc_stat() - self._before, usage["cpu_time_s"])
+        message = self._launcher.receive()
+        raw = raw_run(message, *self._outputs, argv=self._argv, started_at=self._started_at)
+        raw = replace(
+            raw,
+            covariates=covariates(read_proc_stat() - self._before, raw.usage["cpu_time_s"])
             if self._before
             else {},
             counters=self._counters.read() if self._counters is not None else {},
@@ -156,6 +147,29 @@ class Held:
     def close(self) -> None:
         """End the whole tree, if it still runs."""
         self._resources.close()
+
+
+def raw_run(
+    message: Message, stdout: IO[bytes], stderr: IO[bytes], *, argv: Sequence[str], started_at: float
+) -> RawRun:
+    """Return what the launcher's last message and its files of outputs say.
+
+    Raises:
+        WorkloadError: The command never ran: not found, not executable, no such folder.
+    """
+    message = _expect(message, Kind.DONE, argv)
+    return RawRun(
+        exit_code=os.WEXITSTATUS(message.status) if os.WIFEXITED(message.status) else None,
+        signal=os.WTERMSIG(message.status) if os.WIFSIGNALED(message.status) else None,
+        timed_out=bool(message.flags & Flag.TIMED_OUT),
+        started_at=started_at,
+        usage=_usage(message),
+        stdout=_kept(stdout, message.stdout_bytes),
+        stderr=_kept(stderr, message.stderr_bytes),
+        truncated=max(message.stdout_bytes, message.stderr_bytes) > KEEP_BYTES,
+        nr_leftovers=message.nr_leftovers,
+        warnings=_warnings(message),
+    )
 
 
 def start(workload: Workload, seed: int, *, counters: Sequence[str] = ()) -> Held:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from schedtuna.errors import WorkloadError
 from schedtuna.resources import resource_path
@@ -66,6 +66,17 @@ class Message:
     nr_leftovers: int
     stdout_bytes: int
     stderr_bytes: int
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """Read the bytes of a message.
+
+        Raises:
+            WorkloadError: They are none: the launcher died.
+        """
+        if len(data) != _MESSAGE.size:
+            raise WorkloadError("the process that runs the command died")
+        return cls(*_MESSAGE.unpack(data))
 
 
 @dataclass(frozen=True)
@@ -141,7 +152,7 @@ class Launcher:
                 f"the process that runs the command died (exit code {code})",
                 hint="was it killed, or out of memory? `journalctl -k` may tell",
             )
-        return Message(*_MESSAGE.unpack(data))
+        return Message.unpack(data)
 
     def go(self) -> None:
         """Open the gate."""

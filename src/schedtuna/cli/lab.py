@@ -1,0 +1,177 @@
+"""`schedtuna lab`: real kernels with sched_ext in virtual machines, without touching this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schedtuna.cli.common import CommandArgument, JsonOption, parse_positive_duration, termination_interrupts
+from schedtuna.cli.output import print_json
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Run commands on a real kernel with sched_ext."
+)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def setup(
+    kernel: Annotated[
+        str,
+        typer.Option(
+            "--kernel",
+            metavar="auto|FILE|VERSION",
+            help="`auto`: the host's own if it has sched_ext, else the newest of the mirror.",
+        ),
+    ] = "auto",
+    as_json: JsonFlag = False,
+) -> None:
+    """Fetch QEMU, a kernel and guest programs into a folder of their own, and boot them once.
+
+    Needs Debian's apt; the system's packages and lists stay untouched. What is there is kept.
+    """
+    from schedtuna.lab.setup import setup as install
+    from schedtuna.lab.store import lab_directory
+
+    with termination_interrupts():
+        lab = install(kernel, say=lambda text: typer.echo(f"lab: {text}", err=True))
+    if as_json:
+        print_json({"folder": str(lab_directory()), **lab.model_dump(mode="json")})
+    else:
+        print(
+            f"kernel {lab.default_kernel}, QEMU {lab.qemu.version} ({lab.accelerator}), in {lab_directory()}"
+        )
+
+
+@app.command()
+def status(as_json: JsonFlag = False) -> None:
+    """Say what the lab has."""
+    from schedtuna.cli.table import table
+    from schedtuna.lab.image import PROGRAMS
+    from schedtuna.lab.store import lab_directory, read_lab, size_of
+
+    lab = read_lab()
+    size = size_of(lab_directory())
+    if as_json:
+        print_json({"folder": str(lab_directory()), "bytes": size, **lab.model_dump(mode="json")})
+        return
+    rows = [
+        ["folder", f"{lab_directory()}, {size / 1e6:.0f} MB"],
+        ["QEMU", f"{lab.qemu.version}, {lab.qemu.origin}"],
+        ["accelerator", lab.accelerator],
+        ["guest programs", " ".join(PROGRAMS)],
+        *(
+            ["kernel" + " (default)" * (v == lab.default_kernel), f"{v}, {k.origin}"]
+            for v, k in lab.kernels.items()
+        ),
+    ]
+    print(table(["part", "what it is"], rows))
+
+
+@app.command()
+def clean() -> None:
+    """Remove the lab's files."""
+    from schedtuna.lab.store import clean as remove
+    from schedtuna.lab.store import lab_directory
+
+    print(f"{remove() / 1e6:.0f} MB freed in {lab_directory()}")
+
+
+@app.command()
+def run(  # noqa: PLR0917 - typer's options are a function's parameters
+    command: CommandArgument,
+    kernel: Annotated[
+        str | None,
+        typer.Option("--kernel", metavar="VERSION", help="An installed kernel.", show_default=False),
+    ] = None,
+    cpus: Annotated[int, typer.Option("--cpus", min=1, max=64, help="Virtual CPUs.")] = 2,
+    memory: Annotated[
+        int, typer.Option("--memory", min=512, metavar="MIB", help="Memory of the guest.")
+    ] = 1024,
+    share: Annotated[
+        Path | None,
+        typer.Option(
+            "--share",
+            metavar="DIR",
+            help="Copy this folder into the guest, run COMMAND in it, and copy what changed back.",
+            show_default=False,
+        ),
+    ] = None,
+    programs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with",
+            metavar="PROGRAM",
+            help="Copy this program, and the libraries that it needs, into the guest. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="5m", help="End COMMAND after this long.")
+    ] = "5m",
+    as_json: JsonOption = False,
+) -> None:
+    """Run COMMAND in a guest; its output, its exit code and its files come back.
+
+    The guest sees nothing of this machine but what --share and --with name, and has no network. A guest
+    that does not boot is tried once more, then ends with exit code 3.
+    """
+    import sys
+
+    from schedtuna.lab.boot import boot
+    from schedtuna.lab.store import read_lab
+    from schedtuna.lab.vm import GuestSpec
+
+    limit_s = parse_positive_duration(timeout, option="--timeout")
+    spec = GuestSpec(kernel, cpus, memory, tuple(_found(program) for program in programs or ()), share)
+    with termination_interrupts():
+        try:
+            guest, nr_failed = boot(read_lab(), spec)
+            with guest:
+                raw = guest.run(command, timeout_s=limit_s)
+                files = guest.fetch_changes()
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+    code = raw.exit_code if raw.exit_code is not None else 128 + (raw.signal or 0)
+    if as_json:
+        print_json(
+            {
+                "exit_code": raw.exit_code,
+                "signal": raw.signal,
+                "timed_out": raw.timed_out,
+                "stdout": raw.stdout,
+                "stderr": raw.stderr,
+                "usage": raw.usage,
+                "kernel": guest.kernel.version,
+                "cpus": cpus,
+                "boot_s": guest.boot_s,
+                "nr_failed_boots": nr_failed,
+                "files": [str(file) for file in files],
+            }
+        )
+    else:
+        sys.stdout.write(raw.stdout)
+        sys.stderr.write(raw.stderr)
+        for note in (*raw.warnings, *([raw.failure] if raw.timed_out or raw.signal else [])):
+            typer.echo(f"lab: {note}", err=True)
+        if nr_failed:
+            typer.echo("lab: the first guest did not boot; this is the second", err=True)
+    raise typer.Exit(1 if raw.timed_out else code)
+
+
+def _found(program: Path) -> Path:
+    """Return a program by its path, or by its name in SCHEDTUNA_SCX_PATH and PATH."""
+    import shutil
+
+    from schedtuna.errors import UsageError
+    from schedtuna.scheduler.probe import installed
+
+    if "/" in str(program):
+        return program
+    path = installed().get(program.name) or shutil.which(program.name)
+    if path is None:
+        raise UsageError(f"no such program: {program}", hint="give its path")
+    return Path(path)

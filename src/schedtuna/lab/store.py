@@ -1,0 +1,173 @@
+"""Where the lab's files are, and what is installed there."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schedtuna.errors import UnavailableError
+
+LAB_VARIABLE = "SCHEDTUNA_LAB_DIR"
+STATE_NAME = "lab.json"
+SETUP_HINT = "schedtuna lab setup"
+
+
+class Kernel(BaseModel):
+    """A kernel that guests can boot.
+
+    Attributes:
+        version: As `uname -r` says it.
+        image: Its vmlinuz.
+        config: Its build configuration, which libbpf reads in the guest.
+        sha256: Of the image.
+        origin: Where it came from, for people.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    image: Path
+    config: Path
+    sha256: str
+    origin: str
+
+
+class Qemu(BaseModel):
+    """A QEMU that guests run on: the command that starts it, up to its options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    argv: tuple[str, ...]
+    version: str
+    origin: str
+
+
+class Lab(BaseModel):
+    """What is installed.
+
+    Attributes:
+        qemu: What runs guests.
+        kernels: What they boot, by version.
+        default_kernel: The version that is booted where none is asked for.
+        guest_root: The unpacked packages that the guest's programs come from.
+        image: The guest's files, as an initramfs.
+        image_key: Hash of all that the image was made of.
+        accelerator: ``kvm`` where a guest really booted with it, else ``tcg``.
+        packages: SHA-256 of every package that was unpacked, by file name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    qemu: Qemu
+    kernels: dict[str, Kernel]
+    default_kernel: str
+    guest_root: Path
+    image: Path
+    image_key: str
+    accelerator: str
+    packages: dict[str, str] = {}
+
+    def kernel(self, version: str | None = None) -> Kernel:
+        """Return an installed kernel; default: the lab's default one.
+
+        Raises:
+            UnavailableError: It is not installed.
+        """
+        wanted = version or self.default_kernel
+        matching = [kernel for name, kernel in self.kernels.items() if same_version(name, wanted)]
+        if not matching:
+            raise UnavailableError(
+                f"kernel {wanted} is not in the lab: it has {', '.join(self.kernels)}",
+                hint=f"{SETUP_HINT} --kernel {wanted}",
+            )
+        return matching[-1]
+
+
+def same_version(version: str, wanted: str) -> bool:
+    """Whether a kernel is the one that is meant: ``6.18.15`` means ``6.18.15+deb13-cloud-amd64``."""
+    return version == wanted or version.startswith((f"{wanted}+", f"{wanted}-"))
+
+
+def lab_directory() -> Path:
+    """Where this user's lab is: SCHEDTUNA_LAB_DIR, /var/cache/schedtuna for root, or the XDG cache."""
+    if override := os.environ.get(LAB_VARIABLE):
+        return Path(override).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/cache/schedtuna/lab")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "schedtuna" / "lab"
+
+
+def read_lab(directory: Path | None = None) -> Lab:
+    """Return what is installed.
+
+    Raises:
+        UnavailableError: The lab is not set up, or its files are gone.
+    """
+    folder = directory or lab_directory()
+    try:
+        lab = Lab.model_validate_json((folder / STATE_NAME).read_bytes())
+    except FileNotFoundError:
+        raise UnavailableError(f"the lab is not set up: {folder} is empty", hint=SETUP_HINT) from None
+    except (OSError, ValidationError) as error:
+        raise UnavailableError(f"the lab in {folder} can't be read: {error}", hint=SETUP_HINT) from None
+    for file in (lab.image, *(kernel.image for kernel in lab.kernels.values())):
+        if not file.exists():
+            raise UnavailableError(f"the lab is incomplete: {file} is gone", hint=SETUP_HINT)
+    return lab
+
+
+def write_lab(lab: Lab, directory: Path) -> None:
+    """Write down what is installed, whole or not at all."""
+    staged = directory / f".{STATE_NAME}.tmp"
+    staged.write_text(lab.model_dump_json(indent=2) + "\n")
+    staged.replace(directory / STATE_NAME)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Let one process at a time change the lab."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def clean(directory: Path | None = None) -> int:
+    """Remove the lab; returns the bytes that were freed.
+
+    Only what the lab itself makes is removed, so that a folder named by mistake survives.
+    """
+    folder = directory or lab_directory()
+    freed = size_of(folder)
+    for name in (STATE_NAME, ".lock", *FOLDERS):
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return freed - size_of(folder)
+
+
+FOLDERS = ("apt", "packages", "qemu", "guest", "kernels", "images")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of the regular files below a path."""
+    if path.is_file() and not path.is_symlink():
+        return path.stat().st_size
+    files = (Path(at, name) for at, _, names in os.walk(path) for name in names)
+    return sum(file.lstat().st_size for file in files if not file.is_symlink())
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,300 @@
+"""A running guest: a QEMU process, and the line to the agent in it.
+
+A guest dies with its parent: the kernel kills QEMU when the process that started it is gone.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import ctypes
+import json
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from schedtuna.errors import UsageError
+from schedtuna.lab.errors import BootError, GuestError
+from schedtuna.lab.image import Layer, assemble, kernel_layer, program_layer, share_layer
+from schedtuna.lab.qemu import accelerator_options, machine_options
+from schedtuna.lab.store import Kernel, Lab
+from schedtuna.workload.command import KEEP_BYTES, RawRun, raw_run
+from schedtuna.workload.launcher import Message
+
+BOOT_WITHIN_S = 60.0
+ANSWER_WITHIN_S = 60.0
+_POWEROFF_WITHIN_S = 5.0
+_GRACE_S = 60.0  # over a command's own timeout, which the launcher in the guest keeps
+_CONSOLE_LINES = 40
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+@dataclass(frozen=True)
+class GuestSpec:
+    """What a guest is made of.
+
+    Attributes:
+        kernel: Version; None for the lab's default.
+        cpus: Virtual CPUs.
+        memory_mib: Memory in MiB; the guest's files are in it.
+        programs: Programs of the host, copied to /usr/local/bin with their libraries.
+        share: Folder that is copied to /share; None: nothing of the host is visible.
+    """
+
+    kernel: str | None = None
+    cpus: int = 2
+    memory_mib: int = 1024
+    programs: tuple[Path, ...] = ()
+    share: Path | None = None
+
+
+class Guest:
+    """A guest that has booted; close it, or use it as a context manager.
+
+    It is a `scheduler.scx.Machine`.
+
+    Raises:
+        BootError: It did not come up in time; the message has the end of its console.
+        UsageError: A program or the shared folder can't be had.
+    """
+
+    def __init__(
+        self, lab: Lab, spec: GuestSpec, *, accelerator: str = "", within_s: float = BOOT_WITHIN_S
+    ) -> None:
+        if not (1 <= spec.cpus <= 64 and 512 <= spec.memory_mib <= 1 << 20):
+            raise UsageError("a guest has 1 to 64 CPUs and at least 512 MiB of memory")
+        self.spec = spec
+        self.kernel = lab.kernel(spec.kernel)
+        self._resources = ExitStack()
+        started = time.monotonic()
+        try:
+            self._boot(lab, accelerator or lab.accelerator, started + within_s)
+        except BaseException:
+            self._resources.close()
+            raise
+        self.boot_s = time.monotonic() - started
+
+    def _boot(self, lab: Lab, accelerator: str, deadline: float) -> None:
+        folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="schedtuna-lab-")))
+        self._console = folder / "console"
+        self._errors = folder / "qemu"
+        assemble(lab.image, guest_layers(lab, self.kernel, self.spec), folder / "initrd")
+        ours, theirs = socket.socketpair()
+        self._resources.callback(ours.close)
+        with theirs, self._errors.open("wb") as errors:
+            argv = [
+                *lab.qemu.argv,
+                *accelerator_options(accelerator),
+                *machine_options(
+                    cpus=self.spec.cpus,
+                    memory_mib=self.spec.memory_mib,
+                    image=self.kernel.image,
+                    initrd=folder / "initrd",
+                    append="console=ttyS0 panic=-1 quiet",
+                ),
+                *("-serial", f"file:{self._console}"),
+                *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={theirs.fileno()}"),
+                *("-device", "virtserialport,chardev=agent,name=schedtuna.agent"),
+            ]
+            self._process = start_bound(argv, errors.fileno(), pass_fds=(theirs.fileno(),))
+        self._resources.callback(self._end)
+        self._socket = ours
+        self._lines = ours.makefile("rb")
+        self._resources.callback(self._lines.close)
+        try:
+            self.hello = self._answer(deadline - time.monotonic())
+        except GuestError as error:
+            raise BootError(f"kernel {self.kernel.version} did not come up in a guest: {error}") from None
+        (folder / "initrd").unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Power it off; it leaves nothing behind."""
+        self._resources.close()
+
+    # ---- orders ---------------------------------------------------------------------------------
+
+    def order(self, operation: str, *, within_s: float = ANSWER_WITHIN_S, **arguments: Any) -> Any:
+        """Let the agent do something, and return what it answers.
+
+        Raises:
+            GuestError: It refused, or the guest died or hangs; then it is of no further use.
+        """
+        try:
+            self._socket.settimeout(ANSWER_WITHIN_S)
+            self._socket.sendall(json.dumps({"op": operation, **arguments}).encode() + b"\n")
+        except OSError:
+            raise GuestError(f"the guest died{self._last_words()}") from None
+        return self._answer(within_s)
+
+    def read(self, path: str) -> str | None:
+        """The text of one of its files; None where there is none."""
+        text: str | None = self.order("read", path=path)
+        return text
+
+    def spawn(self, argv: Sequence[str]) -> int:
+        """Start a program in the background; returns its pid."""
+        return int(self.order("spawn", argv=list(argv)))
+
+    def status(self, pid: int) -> int | None:
+        """Exit code of a program of `spawn`, minus a signal's number, or None while it runs."""
+        code: int | None = self.order("status", pid=pid)
+        return code
+
+    def signal(self, pid: int, number: int) -> None:
+        """Send a signal to a program of `spawn`."""
+        self.order("signal", pid=pid, number=number)
+
+    def log(self, pid: int) -> str:
+        """What a program of `spawn` has printed."""
+        return str(self.order("log", pid=pid))
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        folder: str = "/share",
+        timeout_s: float = 300.0,
+    ) -> RawRun:
+        """Run a command to its end.
+
+        Raises:
+            UsageError: The guest has no such command.
+            WorkloadError: The command can't be run, such as a script without an interpreter.
+            GuestError: The guest died or hangs.
+        """
+        started_at = time.time()
+        answer = self.order(
+            "run",
+            within_s=timeout_s + _GRACE_S,
+            argv=list(argv),
+            environment=dict(environment or {}),
+            folder=folder,
+            timeout_ms=max(1, round(timeout_s * 1000)),
+            keep_bytes=KEEP_BYTES,
+        )
+        if "missing" in answer:
+            raise UsageError(
+                f"the guest has no command {answer['missing']}",
+                hint="--with PROGRAM copies a program of this machine into it; --share DIR copies a folder",
+            )
+        message, out, err = (base64.b64decode(answer[key]) for key in ("message", "stdout", "stderr"))
+        return raw_run(Message.unpack(message), BytesIO(out), BytesIO(err), argv=argv, started_at=started_at)
+
+    def fetch_changes(self) -> list[Path]:
+        """Copy files that are new or changed in the shared folder back; returns their paths.
+
+        Raises:
+            GuestError: The guest names a file outside of the folder.
+        """
+        if self.spec.share is None:
+            return []
+        fetched = []
+        for name, size, mode in self.order("changed"):
+            path = inside(self.spec.share, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                while file.tell() < size:
+                    piece = base64.b64decode(self.order("get", path=name, offset=file.tell()))
+                    if not piece:
+                        break
+                    file.write(piece)
+            path.chmod(mode & 0o777)
+            fetched.append(path)
+        return fetched
+
+    def console(self) -> str:
+        """What the guest's kernel has printed."""
+        return self._console.read_text(errors="replace") if self._console.exists() else ""
+
+    def _answer(self, within_s: float) -> Any:
+        self._socket.settimeout(max(0.001, within_s))
+        try:
+            line = self._lines.readline()
+        except TimeoutError:
+            raise GuestError(f"no answer within {within_s:.0f} s{self._last_words()}") from None
+        except OSError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise GuestError(f"the guest died{self._last_words()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise GuestError(f"the guest refused: {answer['error']}")
+        return answer["ok"]
+
+    def _last_words(self) -> str:
+        lines = [*self._errors.read_text(errors="replace").splitlines(), *self.console().splitlines()]
+        tail = [line.strip() for line in lines if line.strip()][-_CONSOLE_LINES:]
+        return (
+            "; its console ends with:\n" + "\n".join(tail) if tail else "; it printed nothing on its console"
+        )
+
+    def _end(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.settimeout(1)
+            self._socket.sendall(b'{"op": "poweroff"}\n')
+        try:
+            self._process.wait(_POWEROFF_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def guest_layers(lab: Lab, kernel: Kernel, spec: GuestSpec) -> Iterable[Layer]:
+    """What a guest has beyond the base."""
+    yield kernel_layer(kernel.version, kernel.config)
+    if spec.programs:
+        yield program_layer(spec.programs, lab.guest_root)
+    if spec.share is not None:
+        yield share_layer(spec.share, lab.guest_root)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of a file that the guest names, which is not trusted.
+
+    Raises:
+        GuestError: It would be outside of the folder.
+    """
+    base = folder.resolve()
+    path = base / name
+    # The parent is resolved, not the file: a link of the host's with this name is replaced, not followed.
+    if ".." in Path(name).parts or not path.parent.resolve().is_relative_to(base):
+        raise GuestError(f"the guest wants to write outside of {folder}: {name}")
+    if path.is_symlink():
+        path.unlink()
+    return path
+
+
+def start_bound(argv: Sequence[str], errors: int, *, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """Start a process that the kernel kills when this one ends, however it ends."""
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=errors,
+        stderr=errors,
+        pass_fds=pass_fds,
+        start_new_session=True,  # Ctrl-C is ours to handle
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock of Python's
+    )
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

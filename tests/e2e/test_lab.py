@@ -1,0 +1,61 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.kernel.lab_guest import lab_or_skip
+
+
+def schedtuna(*argv, environment=None):
+    return subprocess.run(
+        [sys.executable, "-m", "schedtuna", *argv],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def test_without_a_lab_every_command_says_how_to_get_one(tmp_path):
+    for argv in (["status"], ["run", "--", "true"]):
+        done = schedtuna("lab", *argv, environment={"SCHEDTUNA_LAB_DIR": str(tmp_path / "none")})
+        assert done.returncode == 3
+        assert "hint: schedtuna lab setup" in done.stderr
+        assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["run", "--cpus", "0", "--", "true"], 2, "--cpus"),
+        (["run", "--timeout", "never", "--", "true"], 2, "no duration"),
+        (["run", "--with", "no-such-program", "--", "true"], 2, "no such program"),
+        (["setup", "--kernel", "/dev/null"], 2, "no bootable Linux image"),
+    ],
+)
+def test_bad_requests_are_refused(tmp_path, argv, code, message):
+    lab_or_skip()
+    done = schedtuna("lab", *argv)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+
+
+def test_a_command_runs_in_a_guest_and_its_results_come_back(tmp_path):
+    lab = lab_or_skip()
+    (tmp_path / "job").write_text("#!/bin/sh\nuname -r > release\necho done\nexit 5\n")
+    (tmp_path / "job").chmod(0o755)
+    done = schedtuna("lab", "run", "--json", "--cpus", "1", "--share", str(tmp_path), "--", "./job")
+    assert done.returncode == 5, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["exit_code"], result["stdout"]) == (5, "done\n")
+    assert (tmp_path / "release").read_text() == f"{lab.default_kernel}\n"
+
+
+def test_the_status_names_kernel_and_qemu():
+    lab = lab_or_skip()
+    done = schedtuna("lab", "status", "--json")
+    status = json.loads(done.stdout)
+    assert status["default_kernel"] == lab.default_kernel
+    assert status["bytes"] > 1e6

@@ -1,0 +1,100 @@
+import io
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from schedtuna.errors import UsageError
+from schedtuna.lab.image import (
+    Entry,
+    file_entry,
+    is_dynamic,
+    link_entry,
+    parse_loader,
+    program_layer,
+    share_layer,
+    text_entry,
+    write_layer,
+)
+
+
+def archive(layer):
+    file = io.BytesIO()
+    write_layer(layer, file)
+    return file.getvalue()
+
+
+def test_another_program_reads_what_was_written(tmp_path):
+    cpio = shutil.which("cpio")
+    if cpio is None:
+        pytest.skip("no cpio here")
+    (tmp_path / "odd").write_bytes(b"\0\1\2 odd length")
+    data = archive(
+        {
+            "a/b/file": file_entry(tmp_path / "odd"),
+            "init": text_entry("#!/bin/sh\n", executable=True),
+            "a/link": link_entry("b/file"),
+        }
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    subprocess.run([cpio, "-id", "--quiet"], input=data, cwd=out, check=True)
+    assert (out / "a/b/file").read_bytes() == b"\0\1\2 odd length"
+    assert (out / "a/link").readlink() == Path("b/file")
+    assert stat.S_IMODE((out / "init").stat().st_mode) == 0o755
+
+
+def test_two_archives_in_a_row_start_where_the_kernel_looks_for_them():
+    data = archive({"a": text_entry("x")})
+    assert len(data) % 4096 == 0
+    assert (data + archive({"b": text_entry("y")}))[len(data) :].startswith(b"070701")
+
+
+def test_the_same_layer_is_the_same_bytes_whatever_the_order_and_the_times(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("content")
+    first = archive({"a": file_entry(file), "b": text_entry("x")})
+    os.utime(file, (1, 1))
+    assert archive({"b": text_entry("x"), "a": file_entry(file)}) == first
+
+
+def test_devices_keep_their_numbers():
+    data = archive({"console": Entry(stat.S_IFCHR | 0o600, device=(5, 1))})
+    fields = data[6 : 6 + 13 * 8]
+    assert [int(fields[at : at + 8], 16) for at in (8, 72, 80)] == [stat.S_IFCHR | 0o600, 5, 1]
+
+
+def test_only_programs_of_the_loader_are_dynamic(tmp_path):
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    (tmp_path / "short").write_bytes(b"\x7fELF\x02")
+    assert is_dynamic(Path(sys.executable).resolve())
+    assert not is_dynamic(tmp_path / "script")
+    assert not is_dynamic(tmp_path / "short")
+
+
+def test_the_loaders_list_is_read():
+    text = (
+        "\tlinux-vdso.so.1 (0x00007f)\n\tlibm.so.6 => /lib/libm.so.6 (0x00007f)\n"
+        "\t/lib64/ld-linux-x86-64.so.2 => /root/lib64/ld-linux-x86-64.so.2 (0x00007f)\n"
+    )
+    assert parse_loader(text) == {"libm.so.6": Path("/lib/libm.so.6")}
+
+
+def test_a_missing_program_or_folder_is_the_users_error(tmp_path):
+    with pytest.raises(UsageError, match="no such program"):
+        program_layer([tmp_path / "absent"], tmp_path)
+    with pytest.raises(UsageError, match="no such folder"):
+        share_layer(tmp_path / "absent", tmp_path)
+
+
+def test_a_shared_folder_comes_whole_and_links_stay_links(tmp_path):
+    (tmp_path / "deep/er").mkdir(parents=True)
+    (tmp_path / "deep/er/file").write_text("x")
+    (tmp_path / "link").symlink_to("/etc/shadow")
+    layer = share_layer(tmp_path, tmp_path)
+    assert set(layer) == {"share/deep", "share/deep/er", "share/deep/er/file", "share/link"}
+    assert layer["share/link"].source is None

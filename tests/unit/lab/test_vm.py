@@ -1,0 +1,69 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from schedtuna.lab.errors import GuestError
+from schedtuna.lab.qemu import machine_options, parse_version
+from schedtuna.lab.vm import inside
+
+
+def test_files_of_the_guest_stay_in_the_shared_folder(tmp_path):
+    share = tmp_path / "share"
+    share.mkdir()
+    (share / "out").symlink_to(tmp_path)
+    assert inside(share, "a/b") == share / "a/b"
+    for name in ("../x", "/etc/passwd", "a/../../x", "out/x"):
+        with pytest.raises(GuestError, match="outside"):
+            inside(share, name)
+
+
+def test_a_link_of_the_same_name_is_replaced_not_followed(tmp_path):
+    (tmp_path / "share").mkdir()
+    (tmp_path / "target").write_text("precious")
+    (tmp_path / "share/file").symlink_to(tmp_path / "target")
+    inside(tmp_path / "share", "file").write_text("from the guest")
+    assert (tmp_path / "target").read_text() == "precious"
+
+
+def test_qemus_version_is_read():
+    assert parse_version("QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)") == (10, 0, 2)
+    assert parse_version("something else") == ()
+
+
+def test_guests_have_no_network(tmp_path):
+    options = machine_options(cpus=1, memory_mib=512, image=tmp_path, initrd=tmp_path, append="")
+    assert options[options.index("-nic") + 1] == "none"
+
+
+def test_a_process_dies_with_its_parent_however_that_ends():
+    script = textwrap.dedent("""
+        import sys, time
+        from schedtuna.lab.vm import start_bound
+        print(start_bound([sys.executable, "-c", "import time; time.sleep(600)"], 2).pid, flush=True)
+        time.sleep(600)
+    """)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while _runs(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _runs(child)
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_this_process_is_no_parent_that_ended():
+    assert _runs(os.getpid())

@@ -25,7 +25,6 @@ from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause
 from schedtuna.trace.store import TraceWriter
 
-
 EXITS_PAUSE_S = 0.2
 
 

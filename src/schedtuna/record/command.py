@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from schedtuna.errors import UsageError
 
 _POLL_S = 0.05
+_GRACE_S = 5.0
 
 
 def run_foreground(
@@ -18,8 +21,8 @@ def run_foreground(
     """Run a command until it ends, `wait` says so, or its time is up; return its exit code.
 
     Ctrl-C reaches the command, as it is in the terminal's foreground, too; this process goes on until
-    the command has ended. A command that has to be stopped gets SIGTERM, and SIGKILL after 5 s; the
-    code of one that a signal ended is 128 + the signal's number.
+    the command has ended. A command that has to be stopped gets SIGTERM, and SIGKILL after 5 s, and
+    so do its children; the code of one that a signal ended is 128 + the signal's number.
 
     Args:
         argv: The command.
@@ -47,13 +50,30 @@ def run_foreground(
 
 
 def _stop(process: subprocess.Popen[bytes]) -> int:
-    if process.poll() is None:
-        process.terminate()
-    try:
-        return process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    """Wait for a command that has ended; end one that has not, with all that it started."""
+    if process.poll() is not None:
         return process.wait()
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in descendants(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(timeout=_GRACE_S)
+    return process.wait()
+
+
+def descendants(pid: int) -> list[int]:
+    """Return a process and all its living descendants."""
+    found, todo = [], [pid]
+    while todo:
+        process = todo.pop()
+        found.append(process)
+        for children in Path(f"/proc/{process}/task").glob("*/children"):
+            try:
+                todo += [int(child) for child in children.read_text().split()]
+            except (OSError, ValueError):
+                continue  # the thread is gone
+    return found
 
 
 def _ignore(_number: int, _frame: object) -> None:

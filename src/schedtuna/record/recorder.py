@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from schedtuna.errors import TraceError
 from schedtuna.machine.manifest import build_manifest
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.filters import TaskFilter, cgroup_names, cpu_hierarchy, current_layout
@@ -104,7 +105,7 @@ class Recorder:
     Raises:
         UnavailableError: This kernel, machine or user can't record like this.
         UsageError: The folder is in use, or the filter names what does not exist.
-        OSError: On leaving: the trace could not be written to its end; what is there is readable.
+        TraceError: On leaving: it could not be written to its end; what is there is readable.
     """
 
     def __init__(self, folder: Path, options: RecordOptions | None = None, *, force: bool = False) -> None:
@@ -292,9 +293,20 @@ class Recorder:
 
     def _close(self) -> None:
         """Close the trace; the first failure is the one that is raised."""
+        failure = self._failure
+        try:
+            if failure:
+                self._writer.update_manifest({"ended_by": str(failure)})
+        except OSError:
+            pass  # there is no room even for that
         try:
             self._writer.close()
         except OSError as error:
-            raise (self._failure or error) from None
-        if self._failure:
-            raise self._failure
+            failure = failure or error
+        if isinstance(failure, OSError):
+            raise TraceError(
+                f"the recording into {self._writer.folder} ended early: {failure.strerror}",
+                hint=f"what was recorded until then can be read: schedtuna stats {self._writer.folder}",
+            ) from failure
+        if failure:
+            raise failure

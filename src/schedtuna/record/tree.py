@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from schedtuna.record.aggregate import Aggregator
+from schedtuna.record.command import descendants
 from schedtuna.record.filters import TaskFilter
 from schedtuna.record.summary import sched_metrics
 
@@ -86,17 +86,3 @@ def record_tasks(wanted: TaskFilter, late: Callable[[], Iterable[int]] = tuple) 
             yield recorder
         finally:
             recorder.stop()
-
-
-def descendants(pid: int) -> list[int]:
-    """Return a process and all its living descendants."""
-    found, todo = [], [pid]
-    while todo:
-        process = todo.pop()
-        found.append(process)
-        for children in Path(f"/proc/{process}/task").glob("*/children"):
-            try:
-                todo += [int(child) for child in children.read_text().split()]
-            except (OSError, ValueError):
-                continue  # the thread is gone
-    return found

@@ -3,6 +3,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,17 @@ def test_a_failed_recording_ends_the_command():
 
 def test_the_time_limit_ends_the_command():
     assert run_foreground(["sleep", "600"], rest, timeout_s=0.2) == 128 + signal.SIGTERM
+
+
+def test_what_the_command_started_is_ended_with_it(tmp_path):
+    note = tmp_path / "pid"
+    argv = ["sh", "-c", f"sleep 600 & echo $! > {note}; wait"]
+    run_foreground(argv, lambda seconds: rest(seconds) or bool(note.exists() and note.read_text()))
+    folder = Path("/proc", note.read_text().strip())
+    end_s = time.monotonic() + 5
+    while folder.exists() and time.monotonic() < end_s:
+        time.sleep(0.02)  # until init has reaped it
+    assert not folder.exists()
 
 
 def test_ctrl_c_waits_for_the_command_to_end():

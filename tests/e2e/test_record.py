@@ -1,0 +1,297 @@
+"""`schedtuna record` and `top`, as a user types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from schedtuna.kernel.objects import VMLINUX_BTF
+from schedtuna.kernel.privilege import missing_capabilities
+from schedtuna.record import stored
+from schedtuna.record.procfs import SYSTEM_METRICS
+from schedtuna.record.summary import SCHED_METRICS
+from schedtuna.trace.schema import EventType
+from schedtuna.trace.store import open_trace
+
+needs_bpf = pytest.mark.skipif(
+    bool(missing_capabilities()) or not VMLINUX_BTF.exists(), reason="may not load BPF programs here"
+)
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
+def schedtuna(*arguments, wrapper=(), cwd, **environment):
+    return subprocess.run(
+        [*wrapper, sys.executable, "-m", "schedtuna", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=cwd,
+        env=os.environ | environment,
+    )
+
+
+def start(*arguments, cwd, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "schedtuna", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=cwd,
+        **options,
+    )
+
+
+def wait_for(condition):
+    while not condition():
+        time.sleep(0.02)
+
+
+@needs_bpf
+def test_a_command_is_recorded_event_by_event(tmp_path):
+    done = schedtuna(
+        "record", "-o", "t", "--label", "demo", "--", "hackbench", "-l", "20", "-g", "1", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "events, 0 lost, in" in done.stdout
+    assert "next: schedtuna stats t" in done.stderr
+    trace = open_trace(tmp_path / "t")
+    assert (trace.state, trace.manifest["label"], trace.manifest["mode"]) == ("complete", "demo", "stream")
+    assert trace.manifest["command"][0] == "hackbench"
+    events, tasks = trace.events, trace.tasks
+    assert set(events["type"].tolist()) >= {
+        EventType.SWITCH,
+        EventType.WAKEUP,
+        EventType.FORK,
+        EventType.EXIT,
+    }
+    assert (events["timestamp_ns"][1:] >= events["timestamp_ns"][:-1]).all()
+    assert len(tasks.filter(tasks["comm"] == "hackbench")) == 41
+    assert set(trace.samples("system").columns) <= {"timestamp_ns", *SYSTEM_METRICS}
+
+
+@needs_bpf
+def test_json_tells_what_was_recorded(tmp_path):
+    done = schedtuna("record", "--json", "-o", "t", "--only-command", "--", "true", cwd=tmp_path)
+    result = json.loads(done.stdout)
+    assert (result["mode"], result["nr_lost"], result["command_exit_code"]) == ("stream", 0, 0)
+    events = open_trace(tmp_path / "t").events
+    assert len(events) == result["nr_events"]
+    [child] = set(events["tid"][events["type"] == EventType.EXIT].tolist())
+    switches = events[events["type"] == EventType.SWITCH]
+    assert ((switches["tid"] == child) | (switches["other_tid"] == child)).all()
+
+
+@needs_bpf
+def test_statistics_are_counted_instead_of_events(tmp_path):
+    done = schedtuna(
+        "record",
+        "--aggregate",
+        "--interval",
+        "200ms",
+        "-o",
+        "t",
+        "--",
+        "hackbench",
+        "-l",
+        "100",
+        "-g",
+        "1",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    row = next(line.split() for line in done.stdout.splitlines() if line.startswith("hackbench"))
+    assert row[1] == "41"
+    trace = open_trace(tmp_path / "t")
+    assert len(trace.events) == 0
+    groups = stored.groups_of_rows(trace.samples(stored.KIND).iter_rows(named=True))
+    assert (groups["comm"] == b"hackbench").sum() == 41
+    assert set(trace.samples("sched").columns) <= {"timestamp_ns", *SCHED_METRICS}
+    shown = schedtuna("stats", "t", cwd=tmp_path)
+    assert "hackbench" in shown.stdout
+
+
+def test_procfs_needs_no_privileges_and_says_what_it_does_not_see(tmp_path):
+    tmp_path.chmod(0o777)
+    wrapper = [*NOBODY, "--no-new-privs"] if os.geteuid() == 0 else []
+    for folder in (tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    arguments = ("record", "--procfs", "--interval", "100ms", "--for", "300ms", "-o", "t")
+    done = schedtuna(*arguments, wrapper=wrapper, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "no scheduling events" in done.stdout
+    trace = open_trace(tmp_path / "t")
+    assert "latencies" in trace.manifest["blind_to"]
+    assert len(trace.samples("system")) >= 2
+    assert os.getpid() in trace.samples("process")["pid"].to_list()
+
+
+def test_samples_come_as_json_lines(tmp_path):
+    done = schedtuna("record", "--json-lines", "--interval", "100ms", "--for", "250ms", cwd=tmp_path)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sum(row["kind"] == "system" for row in rows) == 2
+    assert {"pid", "comm", "cpu_percent", "role", "cgroup"} <= next(
+        row for row in rows if row["kind"] == "process"
+    ).keys()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_without_privileges_the_missing_ones_are_named(tmp_path):
+    tmp_path.chmod(0o777)
+    done = schedtuna("record", "--for", "1s", wrapper=[*NOBODY, "--no-new-privs"], cwd="/")
+    assert done.returncode == 3
+    assert "CAP_BPF and CAP_PERFMON" in done.stderr
+    assert "sudo setcap" in done.stderr
+
+
+@needs_bpf
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+@pytest.mark.parametrize("mode", [[], ["--aggregate"]], ids=["stream", "aggregate"])
+def test_two_capabilities_suffice(tmp_path, mode):
+    capabilities = "+bpf,+perfmon"
+    wrapper = [*NOBODY, f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}"]
+    tmp_path.chmod(0o777)
+    for folder in (tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    done = schedtuna("record", *mode, "--for", "200ms", "-o", "t", wrapper=wrapper, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_bpf
+def test_ctrl_c_ends_a_recording_that_has_no_end(tmp_path):
+    process = start("record", "-o", "t", cwd=tmp_path)
+    wait_for((tmp_path / "t/events-000000.spool").exists)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "events" in output
+    assert open_trace(tmp_path / "t").state == "complete"
+
+
+@needs_bpf
+def test_ctrl_c_interrupts_a_command_and_keeps_the_trace(tmp_path):
+    process = start("record", "-o", "t", "--", "sleep", "600", cwd=tmp_path, start_new_session=True)
+    wait_for((tmp_path / "t/events-000000.spool").exists)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in {1, 130}, errors
+    assert open_trace(tmp_path / "t").state == "complete"
+
+
+@needs_bpf
+def test_a_killed_recorder_leaves_a_trace_that_says_it_is_cut(tmp_path):
+    process = start("record", "-o", "t", cwd=tmp_path)
+    wait_for((tmp_path / "t/events-000000.spool").exists)
+    time.sleep(0.2)
+    process.kill()
+    process.communicate()
+    trace = open_trace(tmp_path / "t")
+    assert trace.state == "cut"
+    assert len(trace.events) > 0
+
+
+@needs_bpf
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
+def test_a_full_disk_ends_the_recording_and_the_trace_is_readable(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", disk], check=False).returncode:
+        pytest.skip("may not mount")
+    try:
+        load = ["perf", "bench", "sched", "pipe", "-l", "100000000"]
+        hackbench = ["hackbench", "-l", "100000", "-g", "2"]
+        done = schedtuna(
+            "record", "-o", disk / "t", "--", *(load if which("perf") else hackbench), cwd=tmp_path
+        )
+        assert done.returncode == 1
+        assert "ended early: No space left on device" in done.stderr
+        assert "can be read" in done.stderr
+        trace = open_trace(disk / "t")
+        assert trace.manifest["ended_by"]
+        assert len(trace.events) > 10_000
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def which(command):
+    return any(Path(folder, command).exists() for folder in os.get_exec_path())
+
+
+@needs_bpf
+def test_lost_events_are_told_with_what_helps(tmp_path):
+    if not which("perf"):
+        pytest.skip("needs perf")
+    script = "perf bench sched pipe -l 200000 >/dev/null & perf bench sched pipe -l 200000 >/dev/null; wait"
+    # The recorder is held up: a reader that can't read loses events.
+    process = start("record", "--ring-mb", "1", "-o", "t", "--", "sh", "-c", script, cwd=tmp_path)
+    wait_for(lambda: (tmp_path / "t/events-000000.spool").exists() or process.poll() is not None)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGCONT)
+    output, errors = process.communicate(timeout=60)
+    assert "warning: " in errors and "--ring-mb" in errors, output + errors
+    trace = open_trace(tmp_path / "t")
+    assert sum(loss.nr_lost for loss in trace.losses) > 0
+
+
+@needs_bpf
+def test_the_exit_code_of_the_command_is_told(tmp_path):
+    done = schedtuna("record", "-o", "t", "--", "sh", "-c", "exit 7", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the command exited with code 7; the trace is complete" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--", "no-such-command"], "no command 'no-such-command'"),
+        (["--aggregate", "--procfs"], "exclude each other"),
+        (["--for", "soon"], "no duration"),
+        (["--interval", "0"], "more than 0"),
+        (["--only-command"], "needs a command"),
+        (["--comm", "a-name-that-is-too-long"], "no task is called"),
+        (["--cgroup", "/no/such/group"], "no cgroup"),
+        (["-o", "taken"], "not empty"),
+    ],
+)
+def test_bad_requests_are_refused(tmp_path, arguments, message):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/file").write_text("mine")
+    done = schedtuna("record", *arguments, cwd=tmp_path)
+    if done.returncode == 3:
+        pytest.skip("may not load BPF programs here")
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+    assert (tmp_path / "taken/file").read_text() == "mine"
+
+
+@needs_bpf
+def test_top_prints_one_window_where_there_is_no_terminal(tmp_path):
+    done = schedtuna("top", "--interval", "300ms", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("schedtuna top: every 0.3 s, by task")
+    assert "wakeup latency" in done.stdout
+
+
+@needs_bpf
+def test_top_prints_json(tmp_path):
+    done = schedtuna("top", "--json", "-n", "2", "--interval", "250ms", "--by", "name", cwd=tmp_path)
+    windows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(windows) == 2
+    assert windows[0]["switches_per_s"] > 0
+    assert {"name", "values", "nr_tasks"} <= windows[0]["rows"][0].keys()
+
+
+@needs_bpf
+@pytest.mark.parametrize("arguments", [["--sort", "nonsense"], ["--by", "nonsense"]])
+def test_top_refuses_what_it_does_not_know(tmp_path, arguments):
+    done = schedtuna("top", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nonsense" in done.stderr

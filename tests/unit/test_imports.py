@@ -35,6 +35,6 @@ def test_public_names_are_what_they_say():
 
 def test_imports_go_one_way():
     """The order is in pyproject.toml; a violation is listed with the line that makes it."""
-    command = [Path(sys.executable).parent / "lint-imports", "--no-logo"]
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-logo"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

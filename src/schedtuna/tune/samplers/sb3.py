@@ -147,7 +147,7 @@ class OnPolicySampler(Sb3Sampler):
             policy_loss = -(weights[batch] * log_probability).mean()
             value_loss = ((value.flatten() - targets[batch]) ** 2).mean()
             policy.optimizer.zero_grad()
-            (policy_loss + 0.5 * value_loss).backward()
+            (policy_loss + 0.5 * value_loss).backward()  # type: ignore[no-untyped-call] # torch lacks the type
             torch.nn.utils.clip_grad_norm_(policy.parameters(), self.model.max_grad_norm)
             policy.optimizer.step()
             losses = float(policy_loss.detach()), float(value_loss.detach())

@@ -40,6 +40,11 @@ LAUNCHER = "usr/lib/schedtuna/schedtuna-launch"
 _PYTHON_LEFT_OUT = frozenset(
     {"test", "idlelib", "lib2to3", "pydoc_data", "ensurepip", "tkinter", "turtledemo", "unittest"}
 )
+# Of which each would bring libraries of megabytes along.
+_EXTENSIONS_LEFT_OUT = (
+    *("_ssl", "_hashlib", "_test", "_sqlite3", "_dbm", "_gdbm", "readline", "nis"),
+    *("_codecs_", "_curses", "_tkinter"),
+)
 _FOLDERS = (
     "dev",
     "proc",
@@ -198,14 +203,14 @@ def _applets(root: Path) -> list[str]:
 
 
 def _python(root: Path) -> Layer:
-    """The standard library, without what only developers need, and what needs OpenSSL."""
+    """The standard library, without what only developers need, and databases, terminals and OpenSSL."""
     layer: Layer = {}
     folder = root / "usr/lib" / _in_root(root, "usr/bin/python3").resolve().name
     for at, folders, names in os.walk(folder):
         folders[:] = sorted(set(folders) - _PYTHON_LEFT_OUT)
         for name in names:
             path = Path(at, name)
-            if not name.startswith(("_ssl", "_hashlib", "_test")) and path.is_file():
+            if not name.startswith(_EXTENSIONS_LEFT_OUT) and path.is_file():
                 layer[str(path.relative_to(root))] = file_entry(path)
     return layer
 

@@ -3,27 +3,29 @@
 One JSON object per line each way, one answer per order: ``{"op": "read", "path": ...}`` is answered
 by ``{"ok": ...}`` or ``{"error": ...}``. Between an order and its answer the agent sleeps in the
 kernel, so that it does not disturb what is measured. Standard library only: this file is all that
-the guest has of schedtuna, besides the launcher.
+the guest has of schedtuna, besides the launcher. Its imports are few, since they are paid at every
+boot: no pathlib, no shutil, no base64.
 """
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 import os
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import IO, Any
+
+TYPE_CHECKING = False  # typing's own would be imported for it
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import IO, Any
 
 PORT_NAME = "schedtuna.agent"
 LAUNCHER = "/usr/lib/schedtuna/schedtuna-launch"
-SHARE = Path("/share")
+SHARE = "/share"
 MESSAGE_SIZE = 96  # struct launch_message
 HELD = 1
 CHUNK = 1 << 18
@@ -32,10 +34,10 @@ CHUNK = 1 << 18
 class Agent:
     """Carries out orders; `processes` are those that it started and that nobody has forgotten."""
 
-    def __init__(self, share: Path = SHARE, launcher: str = LAUNCHER) -> None:
+    def __init__(self, share: str = SHARE, launcher: str = LAUNCHER) -> None:
         self.share = share
         self.launcher = launcher
-        self.processes: dict[int, tuple[subprocess.Popen[bytes], Path]] = {}
+        self.processes: dict[int, tuple[subprocess.Popen[bytes], str]] = {}
         self.before = self._files()
         self.orders: dict[str, Callable[..., Any]] = {
             "read": self.read,
@@ -65,7 +67,7 @@ class Agent:
     def read(self, path: str) -> str | None:
         """The text of a file; None where there is none."""
         try:
-            return Path(path).read_text(errors="replace")
+            return _text(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -78,7 +80,7 @@ class Agent:
             return {"missing": argv[0]}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         options = [f"--program={program}", f"--timeout-ms={timeout_ms}", f"--keep-bytes={keep_bytes}"]
-        with ours, open("/tmp/.stdout", "w+b") as out, open("/tmp/.stderr", "w+b") as err:  # noqa: PTH123, S108
+        with ours, open("/tmp/.stdout", "w+b") as out, open("/tmp/.stderr", "w+b") as err:  # noqa: S108
             with theirs:
                 process = subprocess.Popen(
                     [self.launcher, *options, f"--folder={folder}", str(theirs.fileno()), "--", *argv],
@@ -98,15 +100,14 @@ class Agent:
             return {"message": _encoded(message), "stdout": _content(out), "stderr": _content(err)}
 
     def _find(self, name: str, folder: str) -> str | None:
-        if "/" not in name:
-            return shutil.which(name)
-        path = Path(folder, name)
-        return str(path) if path.is_file() and os.access(path, os.X_OK) else None
+        places = [folder] if "/" in name else os.get_exec_path()
+        paths = (os.path.join(place, name) for place in places)
+        return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
     def spawn(self, argv: list[str]) -> int:
         """Start a program in the background; returns its pid."""
-        log = Path(f"/tmp/.log-{len(self.processes)}")  # noqa: S108 - nobody else is here
-        with log.open("wb") as file:
+        log = f"/tmp/.log-{len(self.processes)}"  # noqa: S108 - nobody else is here
+        with open(log, "wb") as file:
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
             )
@@ -129,7 +130,7 @@ class Agent:
 
     def log(self, pid: int) -> str:
         """What it has printed."""
-        return self.processes[pid][1].read_text(errors="replace")
+        return _text(self.processes[pid][1])
 
     def changed(self) -> list[tuple[str, int, int]]:
         """Path, size and permissions of each regular file that is new or changed in the shared folder."""
@@ -140,7 +141,7 @@ class Agent:
 
     def get(self, path: str, offset: int) -> str:
         """A piece of a file of the shared folder."""
-        with (self.share / path).open("rb") as file:
+        with open(os.path.join(self.share, path), "rb") as file:
             file.seek(offset)
             return _encoded(file.read(CHUNK))
 
@@ -148,12 +149,17 @@ class Agent:
         found = {}
         for at, _, names in os.walk(self.share):
             for name in names:
-                path = Path(at, name)
-                row = path.lstat()
+                path = os.path.join(at, name)
+                row = os.lstat(path)
                 if stat.S_ISREG(row.st_mode):
-                    key = str(path.relative_to(self.share))
+                    key = os.path.relpath(path, self.share)
                     found[key] = (row.st_size, row.st_mtime_ns, stat.S_IMODE(row.st_mode))
         return found
+
+
+def _text(path: str) -> str:
+    with open(path, errors="replace") as file:
+        return file.read()
 
 
 def _content(file: IO[bytes]) -> str:
@@ -162,11 +168,11 @@ def _content(file: IO[bytes]) -> str:
 
 
 def _encoded(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+    return binascii.b2a_base64(data, newline=False).decode()
 
 
 def _uptime_s() -> float:
-    return float(Path("/proc/uptime").read_text().split()[0])
+    return float(_text("/proc/uptime").split()[0])
 
 
 def _say(writer: IO[bytes], value: dict[str, Any]) -> None:
@@ -175,9 +181,9 @@ def _say(writer: IO[bytes], value: dict[str, Any]) -> None:
 
 
 def _find_port() -> str:
-    for port in Path("/sys/class/virtio-ports").iterdir():
-        if (port / "name").read_text().strip() == PORT_NAME:
-            return f"/dev/{port.name}"
+    for port in os.listdir("/sys/class/virtio-ports"):
+        if _text(f"/sys/class/virtio-ports/{port}/name").strip() == PORT_NAME:
+            return f"/dev/{port}"
     sys.exit("schedtuna: the guest has no line to the host")
 
 

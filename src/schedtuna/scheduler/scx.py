@@ -1,0 +1,267 @@
+"""Is our sched_ext scheduler in charge? Starts one, watches it, and gives the machine back.
+
+What the kernel says in /sys/kernel/sched_ext decides, not what the process says. The decisions are
+pure; a `Machine` reads files and starts and signals programs, on this host or in a guest.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePath
+from types import TracebackType
+from typing import Protocol, Self
+
+from schedtuna.errors import SchedtunaError, UnavailableError
+from schedtuna.scheduler.registry import command_line
+from schedtuna.scheduler.spec import SchedulerConfig
+
+SYSFS = "/sys/kernel/sched_ext"
+DISABLED, ENABLED = "disabled", "enabled"
+START_WITHIN_S = 60.0  # a large scheduler is verified for 15 s and more on a slow machine
+_STOP_WITHIN_S = 20.0
+_KILL_WITHIN_S = 20.0
+_POLL_S = 0.05
+_LOG_LINES = 20
+
+
+class SchedulerError(SchedtunaError):
+    """A sched_ext scheduler did not start, or did not go."""
+
+
+class Machine(Protocol):
+    """Where schedulers run."""
+
+    def read(self, path: str) -> str | None:
+        """The text of a file; None where there is none."""
+        ...
+
+    def spawn(self, argv: Sequence[str]) -> int:
+        """Start a program in the background; returns its pid."""
+        ...
+
+    def status(self, pid: int) -> int | None:
+        """Its exit code, minus the signal that ended it, or None while it runs."""
+        ...
+
+    def signal(self, pid: int, number: int) -> None:
+        """Send a signal to a program that `spawn` started, if it still runs."""
+        ...
+
+    def log(self, pid: int) -> str:
+        """What it has printed."""
+        ...
+
+
+# ---- what the kernel says ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ScxState:
+    """What /sys/kernel/sched_ext says.
+
+    Attributes:
+        state: ``disabled``, ``enabling``, ``enabled``, ``disabling``.
+        ops: Name of the scheduler that is in charge; empty: none is.
+        enable_seq: How many schedulers were ever enabled since boot.
+        nr_rejected: Tasks that were refused a policy by a scheduler since boot.
+    """
+
+    state: str
+    ops: str
+    enable_seq: int
+    nr_rejected: int
+
+
+def read_state(machine: Machine) -> ScxState:
+    """Read the state.
+
+    Raises:
+        UnavailableError: The kernel has no sched_ext.
+    """
+    state = machine.read(f"{SYSFS}/state")
+    if state is None:
+        raise UnavailableError(
+            "this kernel has no sched_ext (CONFIG_SCHED_CLASS_EXT)",
+            hint="try it in the lab: schedtuna lab setup",
+        )
+    return ScxState(
+        state=state.strip(),
+        ops=(machine.read(f"{SYSFS}/root/ops") or "").strip(),
+        enable_seq=int(machine.read(f"{SYSFS}/enable_seq") or 0),
+        nr_rejected=int(machine.read(f"{SYSFS}/nr_rejected") or 0),
+    )
+
+
+# ---- decisions -----------------------------------------------------------------------------------
+
+
+class Startup(StrEnum):
+    """Where a start stands."""
+
+    WAITING = "waiting"
+    READY = "ready"
+    FAILED = "failed"
+
+
+def is_named(ops: str, program: str) -> bool:
+    """Whether an ops name is a program's: ``bpfland_1.1.4_x86_64_...`` is scx_bpfland's."""
+    stem = program.removeprefix("scx_")
+    return ops == stem or ops.startswith(f"{stem}_")
+
+
+def startup(before: ScxState, now: ScxState, exit_code: int | None, program: str) -> tuple[Startup, str]:
+    """Judge a start.
+
+    Args:
+        before: The state just before the program was started.
+        now: The state now.
+        exit_code: The program's; None while it runs.
+        program: Its name.
+
+    Returns:
+        Where it stands, and why where it failed.
+    """
+    if exit_code is not None:
+        return Startup.FAILED, f"it {ending(exit_code)} before it was enabled"
+    if now.state != ENABLED or not now.ops:
+        return Startup.WAITING, ""
+    if not is_named(now.ops, program):
+        return Startup.FAILED, f"another scheduler, {now.ops}, is in charge"
+    if now.enable_seq != before.enable_seq + 1:
+        return Startup.FAILED, f"{now.enable_seq - before.enable_seq} schedulers were enabled meanwhile"
+    return Startup.READY, ""
+
+
+def ejection(started: ScxState, now: ScxState, exit_code: int | None) -> str:
+    """Return why a scheduler that was ready is not in charge any more, or was not all the time.
+
+    Args:
+        started: The state when it was ready.
+        now: The state now.
+        exit_code: Its program's; None while it runs.
+
+    Returns:
+        The reason; empty if it has been in charge all the time.
+    """
+    reasons = []
+    if now.state != ENABLED:
+        reasons.append(f"sched_ext is {now.state}")
+    elif now.ops != started.ops:
+        reasons.append(f"{now.ops} is in charge instead")
+    if now.enable_seq != started.enable_seq:
+        reasons.append(f"a scheduler was enabled {now.enable_seq - started.enable_seq} more times")
+    if exit_code is not None:
+        reasons.append(f"its program {ending(exit_code)}")
+    if now.nr_rejected != started.nr_rejected:
+        reasons.append(f"{now.nr_rejected - started.nr_rejected} tasks were rejected")
+    return ", ".join(reasons)
+
+
+def ending(exit_code: int) -> str:
+    """Spell how a program ended."""
+    if exit_code < 0:
+        return f"was ended by {signal.Signals(-exit_code).name}"
+    return f"exited with code {exit_code}"
+
+
+# ---- the process ---------------------------------------------------------------------------------
+
+
+class ScxProcess:
+    """A scheduler that is in charge of a machine, until it is closed.
+
+    A context manager: leaving it, however, stops the scheduler and waits until the kernel's own is
+    back.
+
+    Args:
+        machine: Where it runs.
+        scheduler: Which one, and its values.
+        program: Path of its program on that machine.
+        within_s: How long it may take until it is in charge.
+
+    Attributes:
+        started: The state when it was in charge.
+
+    Raises:
+        UnavailableError: The kernel has no sched_ext, or another scheduler is in charge.
+        SchedulerError: It exits, hangs, or another one is enabled; its log is in the message.
+    """
+
+    def __init__(
+        self, machine: Machine, scheduler: SchedulerConfig, program: str, *, within_s: float = START_WITHIN_S
+    ) -> None:
+        before = read_state(machine)
+        if before.state != DISABLED:
+            raise UnavailableError(
+                f"sched_ext is {before.state} with {before.ops or 'another scheduler'}",
+                hint="stop that one first; it is left alone",
+            )
+        self._machine = machine
+        self._name = scheduler.name
+        self.pid = machine.spawn([program, *command_line(scheduler)])
+        try:
+            self.started = self._await(before, PurePath(program).name, within_s)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def ejected(self) -> str:
+        """Return why it is not in charge any more; empty while it is."""
+        return ejection(self.started, read_state(self._machine), self._machine.status(self.pid))
+
+    def log(self) -> str:
+        """The last lines that it printed: after an ejection, the kernel's dump."""
+        return "\n".join(self._machine.log(self.pid).splitlines()[-_LOG_LINES:])
+
+    def close(self) -> None:
+        """Stop it, and wait until the kernel's own scheduler is back.
+
+        Raises:
+            SchedulerError: sched_ext does not become disabled.
+        """
+        for number, within_s in ((signal.SIGINT, _STOP_WITHIN_S), (signal.SIGKILL, _KILL_WITHIN_S)):
+            self._machine.signal(self.pid, number)
+            if self._gone(within_s):
+                return
+        state = read_state(self._machine)
+        raise SchedulerError(
+            f"{self._name} does not go: sched_ext is {state.state} with {state.ops}",
+            hint="SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back",
+        )
+
+    def _await(self, before: ScxState, program: str, within_s: float) -> ScxState:
+        deadline = time.monotonic() + within_s
+        while True:
+            now = read_state(self._machine)
+            stage, reason = startup(before, now, self._machine.status(self.pid), program)
+            if stage is Startup.READY:
+                return now
+            if time.monotonic() > deadline:
+                stage, reason = Startup.FAILED, f"it was not enabled within {within_s:g} s"
+            if stage is Startup.FAILED:
+                raise SchedulerError(f"{self._name} did not start: {reason}; it printed:\n{self.log()}")
+            time.sleep(_POLL_S)
+
+    def _gone(self, within_s: float) -> bool:
+        """Wait until the program has ended and no scheduler, or another's, is in charge."""
+        deadline = time.monotonic() + within_s
+        while True:
+            if self._machine.status(self.pid) is not None:
+                now = read_state(self._machine)
+                if now.state == DISABLED or (now.state == ENABLED and not is_named(now.ops, self._name)):
+                    return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)

@@ -1,0 +1,186 @@
+import os
+import signal
+import stat
+import sys
+import time
+
+import pytest
+
+from schedtuna.errors import UnavailableError
+from schedtuna.scheduler.host import HostMachine
+from schedtuna.scheduler.scx import (
+    SchedulerError,
+    ScxProcess,
+    ScxState,
+    Startup,
+    ejection,
+    is_named,
+    read_state,
+    startup,
+)
+from schedtuna.scheduler.spec import SchedulerConfig
+
+OFF = ScxState("disabled", "", 4, 0)
+ON = ScxState("enabled", "bpfland_1.1.4_x86_64_unknown_linux_gnu", 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("ops", "program", "same"),
+    [
+        ("bpfland_1.1.4_x86_64_unknown_linux_gnu", "scx_bpfland", True),
+        ("simple", "scx_simple", True),
+        ("simple", "scx_sim", False),
+        ("rusty_1.1.4", "scx_rust", False),
+        ("", "scx_simple", False),
+    ],
+)
+def test_ops_names_belong_to_programs(ops, program, same):
+    assert is_named(ops, program) is same
+
+
+@pytest.mark.parametrize(
+    ("now", "exit_code", "stage", "reason"),
+    [
+        (OFF, None, Startup.WAITING, ""),
+        (ScxState("enabling", "bpfland", 4, 0), None, Startup.WAITING, ""),
+        (ON, None, Startup.READY, ""),
+        (OFF, 1, Startup.FAILED, "exited with code 1"),
+        (OFF, -9, Startup.FAILED, "SIGKILL"),
+        (ON, 0, Startup.FAILED, "before it was enabled"),
+        (ScxState("enabled", "lavd_1", 5, 0), None, Startup.FAILED, "another scheduler, lavd_1"),
+        (ScxState("enabled", ON.ops, 7, 0), None, Startup.FAILED, "3 schedulers were enabled"),
+    ],
+)
+def test_a_start_is_judged_by_what_the_kernel_says(now, exit_code, stage, reason):
+    judged = startup(OFF, now, exit_code, "scx_bpfland")
+    assert judged[0] is stage
+    assert reason in judged[1]
+
+
+@pytest.mark.parametrize(
+    ("now", "exit_code", "reason"),
+    [
+        (ON, None, ""),
+        (ScxState("disabled", "", 5, 0), None, "sched_ext is disabled"),
+        (ScxState("disabled", "", 5, 0), 86, "exited with code 86"),
+        (ScxState("enabled", "lavd_1", 6, 0), None, "lavd_1 is in charge"),
+        (ScxState("enabled", ON.ops, 6, 0), None, "enabled 1 more times"),
+        (ScxState("enabled", ON.ops, 5, 2), None, "2 tasks were rejected"),
+    ],
+)
+def test_an_ejection_is_seen_in_every_guise(now, exit_code, reason):
+    found = ejection(ON, now, exit_code)
+    assert reason in found
+    assert bool(found) is bool(reason)
+
+
+class FakeKernel(HostMachine):
+    """Real processes; /sys/kernel/sched_ext in a folder, written by the program that is started."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+        for name, text in {"state": "disabled", "enable_seq": "0", "nr_rejected": "0"}.items():
+            (folder / name).write_text(text + "\n")
+        (folder / "root").mkdir()
+
+    def read(self, path):
+        return super().read(path.replace("/sys/kernel/sched_ext", str(self.folder)))
+
+
+@pytest.fixture
+def machine(tmp_path):
+    kernel = FakeKernel(tmp_path)
+    yield kernel
+    kernel.close()
+
+
+LOADER = """#!{python}
+import pathlib, signal, sys, time
+sys_fs = pathlib.Path({folder!r})
+def leave(*_):
+    (sys_fs / "state").write_text("disabled\\n")
+    print("EXIT: unregistered from user space", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGINT, leave)
+print("arguments:", *sys.argv[1:], flush=True)
+{start}
+while True:
+    time.sleep(600)
+"""
+ENABLE = """
+(sys_fs / "root/ops").write_text("test_1.0\\n")
+(sys_fs / "enable_seq").write_text("1\\n")
+(sys_fs / "state").write_text("enabled\\n")
+"""
+
+
+def program(tmp_path, start=ENABLE):
+    path = tmp_path / "scx_test"
+    path.write_text(LOADER.format(python=sys.executable, folder=str(tmp_path), start=start))
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+TEST = SchedulerConfig(name="scx_test")
+
+
+def test_a_scheduler_is_in_charge_inside_and_gone_after(machine, tmp_path):
+    with ScxProcess(machine, TEST, program(tmp_path)) as running:
+        assert read_state(machine).ops == "test_1.0"
+        assert running.ejected() == ""
+        assert machine.status(running.pid) is None
+    assert read_state(machine).state == "disabled"
+    assert machine.status(running.pid) == 0
+    assert "EXIT: unregistered" in running.log()
+
+
+def test_an_ejection_is_detected_and_its_dump_kept(machine, tmp_path):
+    with ScxProcess(machine, TEST, program(tmp_path)) as running:
+        (tmp_path / "state").write_text("disabled\n")
+        assert running.ejected() == "sched_ext is disabled"
+
+
+def test_one_that_exits_says_why(machine, tmp_path):
+    with pytest.raises(SchedulerError, match=r"exited with code 3(?s:.*)no such kernel function"):
+        ScxProcess(machine, TEST, program(tmp_path, "print('no such kernel function'); sys.exit(3)"))
+    assert read_state(machine).state == "disabled"
+
+
+def test_one_that_never_enables_is_stopped(machine, tmp_path):
+    with pytest.raises(SchedulerError, match=r"not enabled within 0\.5 s"):
+        ScxProcess(machine, TEST, program(tmp_path, ""), within_s=0.5)
+    (pid,) = machine._processes
+    assert machine.status(pid) is not None
+
+
+def test_another_scheduler_is_left_alone(machine, tmp_path):
+    (tmp_path / "state").write_text("enabled\n")
+    (tmp_path / "root/ops").write_text("theirs\n")
+    with pytest.raises(UnavailableError, match="enabled with theirs"):
+        ScxProcess(machine, TEST, program(tmp_path))
+    assert not machine._processes
+
+
+def test_a_kernel_without_sched_ext_says_so(tmp_path):
+    class Bare(HostMachine):
+        def read(self, path):
+            return None
+
+    with pytest.raises(UnavailableError, match="no sched_ext"):
+        read_state(Bare())
+
+
+def test_signals_reach_only_programs_that_were_started():
+    with pytest.raises(KeyError):
+        HostMachine().signal(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_to_one_that_has_ended_hits_nobody():
+    machine = HostMachine()
+    pid = machine.spawn(["true"])
+    while machine.status(pid) is None:
+        time.sleep(0.01)
+    machine.signal(pid, signal.SIGKILL)
+    assert machine.status(pid) == 0
+    machine.close()

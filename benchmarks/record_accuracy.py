@@ -141,10 +141,8 @@ def compare_with_schedstat(seconds: float, cpu: int) -> dict[str, dict[str, floa
             lost = stream.nr_lost
         kernel = np.sum([np.subtract(after[pid], before[pid]) for pid in pids], axis=0)
         mine = tasks[np.isin(tasks["tid"], pids)]
-        counted = np.array(
-            [mine["run_ns"].sum(), mine["delay_ns"][:, [Delay.WAKEUP, Delay.PREEMPT, Delay.FIRST_RUN]].sum()],
-            np.float64,
-        )
+        waits = mine["delay_ns"][:, [Delay.WAKEUP, Delay.PREEMPT, Delay.FIRST_RUN]].sum()
+        counted = np.array([mine["run_ns"].sum(), mine["run_delay_ns"].sum(), waits], np.float64)
         states = intervals(sink.events)
         own = np.isin(states.tid, pids)
         running = own & (states.state == TaskState.RUNNING)
@@ -155,11 +153,20 @@ def compare_with_schedstat(seconds: float, cpu: int) -> dict[str, dict[str, floa
             "kernel_run_delay_ms": round(kernel[1] / 1e6, 1),
             "aggregate_cpu_percent": round(100 * (counted[0] / kernel[0] - 1), 3),
             "aggregate_run_delay_percent": round(100 * (counted[1] / kernel[1] - 1), 3),
+            "aggregate_sum_of_delays_percent": round(100 * (counted[2] / kernel[1] - 1), 3),
             "stream_cpu_percent": round(100 * (streamed[0] / kernel[0] - 1), 3),
             "stream_run_delay_percent": round(100 * (streamed[1] / kernel[1] - 1), 3),
             "lost": lost,
+            "hidden_switches": hidden_switches(sink.events),
         }
     return result
+
+
+def hidden_switches(events: EventArray) -> int:
+    """Switches for which the kernel fired no tracepoint: some guests' kernels hide those of an agent."""
+    switches = events[events["type"] == EventType.SWITCH]
+    chains = [switches[switches["cpu"] == cpu] for cpu in np.unique(switches["cpu"])]
+    return sum(int((chain["tid"][1:] != chain["other_tid"][:-1]).sum()) for chain in chains)
 
 
 PERF_EVENTS = {

@@ -187,8 +187,13 @@ static __always_inline void switch_in(struct task_stats *stats, struct task_stru
 	}
 	stats->met_ns = now_ns;
 	stats->on_cpu_ns = now_ns;
-	if (next->sched_info.pcount)
-		return;	/* it is older than the recording: when its wait began is not known */
+	stats->cpu_time_seen_ns = next->se.sum_exec_runtime;
+	if (next->sched_info.pcount) {
+		/* It is older than the recording: when its wait began is not known. */
+		stats->run_delay_seen_ns =
+			next->sched_info.run_delay + (queued_ns ? rq_clock(next) - queued_ns : 0);
+		return;
+	}
 	stats->flags |= STATS_BORN;
 	add_delay(stats, DELAY_FIRST_RUN, delay_ns);
 }
@@ -196,22 +201,27 @@ static __always_inline void switch_in(struct task_stats *stats, struct task_stru
 static __always_inline void switch_out(struct task_stats *stats, struct task_struct *prev, __u64 now_ns,
 				       bool preempt, __u32 state)
 {
-	__u64 arrival_ns = prev->sched_info.last_arrival, run_ns;
+	__u64 arrival_ns = prev->sched_info.last_arrival;
+	__u64 cpu_time_ns = prev->se.sum_exec_runtime, run_delay_ns = prev->sched_info.run_delay;
 
-	if (!stats->met_ns)
+	if (!stats->met_ns) {
 		stats->met_ns = now_ns;
-	else if (!stats->on_cpu_ns && (__s64)(arrival_ns - stats->off_cpu_ns) >= 0)
+		stats->cpu_time_seen_ns = cpu_time_ns;
+		stats->run_delay_seen_ns = run_delay_ns;
+	} else if (!stats->on_cpu_ns && (__s64)(arrival_ns - stats->off_cpu_ns) >= 0) {
 		/* Its switch-in was not seen (some guests' kernels hide switches), but it was accounted. */
-		end_wait(stats, arrival_ns, prev->sched_info.run_delay - stats->run_delay_seen_ns);
-	if (stats->on_cpu_ns) {
-		run_ns = now_ns - stats->on_cpu_ns;
-		stats->on_cpu_ns = 0;
-		stats->run_ns += run_ns;
-		stats->nr_runs++;
-		count(stats, TIME_SLICES, run_ns);
+		end_wait(stats, arrival_ns, run_delay_ns - stats->run_delay_seen_ns);
 	}
+	if (stats->on_cpu_ns) {
+		count(stats, TIME_SLICES, now_ns - stats->on_cpu_ns);
+		stats->nr_runs++;
+		stats->on_cpu_ns = 0;
+	}
+	stats->run_ns += cpu_time_ns - stats->cpu_time_seen_ns;
+	stats->cpu_time_seen_ns = cpu_time_ns;
 	stats->off_cpu_ns = now_ns;
-	stats->run_delay_seen_ns = prev->sched_info.run_delay;
+	stats->run_delay_ns += run_delay_ns - stats->run_delay_seen_ns;
+	stats->run_delay_seen_ns = run_delay_ns;
 	stats->waiting_for = 1 + prev_state_class(preempt, prev, state);
 	if (preempt || !state)
 		stats->nr_involuntary++;

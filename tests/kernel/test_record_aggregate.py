@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from tests.kernel.recording import Puppet, cgroup_folder
 
-from schedtuna.machine.procstat import read_proc_stat
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.command import descendants
 from schedtuna.record.filters import TaskFilter
@@ -57,22 +56,17 @@ def test_cpu_time_and_run_delay_agree_with_schedstat(puppet):
         with Aggregator(TaskFilter(tgid=puppet.pid)) as aggregator:
             puppet.do("pass")
             aggregator.window()
-            before, stolen = puppet.schedstat(), steal_ns(cpu)
+            before = puppet.schedstat()
             puppet.do(f"exec({BUSY!r})")
             task = one(aggregator.window().tasks, puppet.pid)
             run_ns, delay_ns = np.subtract(puppet.schedstat(), before)
-            stolen = steal_ns(cpu) - stolen
     finally:
         hog.kill()
         hog.wait()
-    # The kernel leaves out what interrupts and the hypervisor took, where it knows that.
-    assert 0.99 * run_ns - MS <= task["run_ns"] <= 1.03 * run_ns + stolen + 10 * MS
+    # Read one after the other, while it may run.
+    assert int(task["run_ns"]) == pytest.approx(int(run_ns), rel=0.01, abs=MS)
     assert int(task["delay_ns"].sum()) == pytest.approx(int(delay_ns), rel=0.01, abs=MS)
     assert task["nr_delays"][Delay.PREEMPT] > 0
-
-
-def steal_ns(cpu):
-    return read_proc_stat().cpus[cpu].steal * 10**9 // os.sysconf("SC_CLK_TCK")
 
 
 def test_counts_agree_with_one_another_and_with_the_kernel(puppet):

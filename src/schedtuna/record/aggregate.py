@@ -137,7 +137,7 @@ class Aggregator:
             self._exited, self._nr_exited = [], 0
 
     def snapshot(self) -> Snapshot:
-        """Return everything counted so far; tasks on a CPU count up to now."""
+        """Return everything counted so far; tasks on a CPU count up to the last tick."""
         now_ns, living = self._living()
         return Snapshot(now_ns, concatenate([self._folded, *self._exited, living]), self._cpus.copy())
 

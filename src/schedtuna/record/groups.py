@@ -41,6 +41,7 @@ _SUMS = [
     ("turnaround_ns", "<u8"),  # of those
     ("run_ns", "<u8"),
     ("nr_runs", "<u8"),
+    ("run_delay_ns", "<u8"),
     ("delay_ns", "<u8", len(Delay)),
     ("nr_delays", "<u8", len(Delay)),
     ("blocked_ns", "<u8", len(Blocked)),
@@ -61,7 +62,7 @@ KEYS, SUMS, MAXIMA = ([str(column[0]) for column in columns] for columns in (_KE
 
 
 def groups_of_tasks(stats: StatsArray) -> GroupArray:
-    """Return one group per record of the kernel; a task on a CPU has run up to now."""
+    """Return one group per record of the kernel; a task on a CPU has run up to the last tick."""
     groups = np.zeros(len(stats), GROUP_DTYPE)
     task, flags = stats["task"], stats["flags"]
     for name in KEYS:
@@ -77,7 +78,11 @@ def groups_of_tasks(stats: StatsArray) -> GroupArray:
     groups["turnaround_ns"] = np.where(dead & born, stats["turnaround_ns"], 0)
     groups["delay_max_ns"] = stats["delay_max_ns"]
     now = stats["now_ns"].astype(np.int64)
-    groups["run_ns"] += _elapsed(stats["on_cpu_ns"], now)
+    living = ~dead & (stats["met_ns"] > 0)
+    groups["run_ns"] += np.where(living, _difference(task["cpu_time_ns"], stats["cpu_time_seen_ns"]), 0)
+    groups["run_delay_ns"] += np.where(
+        living, _difference(task["run_delay_ns"], stats["run_delay_seen_ns"]), 0
+    )
     groups["waiting_ns"] = np.where(stats["on_cpu_ns"] > 0, 0, _elapsed(stats["queued_ns"], now))
     groups["observed_ns"] = _elapsed(stats["met_ns"], now)
     groups["weighted_ns"] = groups["observed_ns"] * (task["weight"] / 1024)

@@ -33,7 +33,7 @@ def columns(group: np.void) -> Columns:
     result: Columns = {
         "nr_tasks": int(group["nr_tasks"]),
         "cpu_time_ns": int(group["run_ns"]),
-        "run_delay_ns": int(delays[[Delay.WAKEUP, Delay.PREEMPT, Delay.FIRST_RUN]].sum()),
+        "run_delay_ns": int(group["run_delay_ns"]),
         "throttled_ns": int(delays[Delay.THROTTLED]),
         "sleeping_ns": int(blocked[Blocked.SLEEP]),
         "blocked_ns": int(blocked[Blocked.WAIT]),

@@ -31,8 +31,10 @@ def stats(**values):
     return one
 
 
-def test_a_task_on_a_cpu_has_run_up_to_now():
-    [running] = groups_of_tasks(stats(met_ns=100, on_cpu_ns=400, now_ns=1000, run_ns=50, queued_ns=300))
+def test_a_task_on_a_cpu_has_run_up_to_the_last_tick():
+    one = stats(met_ns=100, on_cpu_ns=400, now_ns=1000, run_ns=50, cpu_time_seen_ns=7000, queued_ns=300)
+    one["task"]["cpu_time_ns"] = 7600
+    [running] = groups_of_tasks(one)
     assert (running["run_ns"], running["observed_ns"], running["waiting_ns"]) == (650, 900, 0)
 
 

@@ -20,7 +20,7 @@ def tasks(*rows):
     for group, (run_s, wait_s, weight) in zip(groups, rows, strict=True):
         group["nr_tasks"] = 1
         group["run_ns"] = run_s * S
-        group["delay_ns"][Delay.PREEMPT] = wait_s * S
+        group["delay_ns"][Delay.PREEMPT] = group["run_delay_ns"] = wait_s * S
         group["observed_ns"], group["weighted_ns"] = S, weight * S
     return groups
 

@@ -177,8 +177,8 @@ static _Noreturn void child_failed(int failure_fd, uint32_t stage)
 }
 
 // Become the command once the gate opens.
-static _Noreturn void be_command(const struct options *options, int gate_fd, int stdout_fd, int stderr_fd,
-                                 int failure_fd, pid_t launcher)
+static _Noreturn void be_command(const struct options *options, int ready_fd, int gate_fd, int stdout_fd,
+                                 int stderr_fd, int failure_fd, pid_t launcher)
 {
     sigset_t none;
     char byte;
@@ -187,6 +187,8 @@ static _Noreturn void be_command(const struct options *options, int gate_fd, int
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (setsid() < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
         child_failed(failure_fd, LAUNCH_STAGE_SETUP);
+    (void)!write(ready_fd, "", 1);  // knobs may weigh the session that it leads now
+    close(ready_fd);
     if (read(gate_fd, &byte, 1) != 1)
         _exit(127);  // the launcher is gone
     if (options->switch_user
@@ -481,10 +483,11 @@ static void report(struct run *run)
 // Fork the command's process and connect it. Everything else about it happens behind the gate.
 static void hold(struct run *run, const struct options *options)
 {
-    int gate[2], failure[2], streams[2][2];
+    int ready[2], gate[2], failure[2], streams[2][2];
     const pid_t launcher = getpid();
+    char byte;
 
-    if (pipe2(gate, O_CLOEXEC) < 0 || pipe2(failure, O_CLOEXEC) < 0 || pipe2(streams[0], O_CLOEXEC) < 0
+    if (pipe2(ready, O_CLOEXEC) < 0 || pipe2(gate, O_CLOEXEC) < 0 || pipe2(failure, O_CLOEXEC) < 0 || pipe2(streams[0], O_CLOEXEC) < 0
         || pipe2(streams[1], O_CLOEXEC) < 0)
         fail(options->control_fd, LAUNCH_STAGE_SETUP, errno);
     for (int i = 0; i < 2; i++) {
@@ -501,8 +504,11 @@ static void hold(struct run *run, const struct options *options)
         fail(options->control_fd, LAUNCH_STAGE_SETUP, errno);
     if (run->command == 0) {
         close(gate[1]);
-        be_command(options, gate[0], streams[0][1], streams[1][1], failure[1], launcher);
+        be_command(options, ready[1], gate[0], streams[0][1], streams[1][1], failure[1], launcher);
     }
+    close(ready[1]);
+    (void)!read(ready[0], &byte, 1);  // nothing comes of a child that failed; its gate tells
+    close(ready[0]);
     close(gate[0]);
     close(failure[1]);
     close(streams[0][1]);

@@ -94,6 +94,17 @@ def test_a_run_from_start_to_end(start):
     assert message.wall_ns > 0
 
 
+def test_a_held_command_leads_its_session_already(start):
+    """Whoever is told of it may weigh its session's autogroup at once."""
+    for _ in range(20):
+        session = start("/bin/true")
+        held = session.receive()
+        assert os.getsid(held.pid) == held.pid
+        session.control.send(b"g")
+        session.receive()
+        session.finish()
+
+
 @pytest.mark.parametrize("keep_bytes", [2, 3, 100, 65536, 10**6])
 def test_output_is_a_head_and_a_ring(start, keep_bytes):
     nr_lines = 30_000

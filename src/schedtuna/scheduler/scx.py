@@ -202,9 +202,10 @@ class ScxProcess:
             )
         self._machine = machine
         self._name = scheduler.name
+        self._program = PurePath(program).name
         self.pid = machine.spawn([program, *command_line(scheduler)])
         try:
-            self.started = self._await(before, PurePath(program).name, within_s)
+            self.started = self._await(before, within_s)
         except BaseException:
             self.close()
             raise
@@ -241,11 +242,11 @@ class ScxProcess:
             hint="SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back",
         )
 
-    def _await(self, before: ScxState, program: str, within_s: float) -> ScxState:
+    def _await(self, before: ScxState, within_s: float) -> ScxState:
         deadline = time.monotonic() + within_s
         while True:
             now = read_state(self._machine)
-            stage, reason = startup(before, now, self._machine.status(self.pid), program)
+            stage, reason = startup(before, now, self._machine.status(self.pid), self._program)
             if stage is Startup.READY:
                 return now
             if time.monotonic() > deadline:
@@ -260,7 +261,7 @@ class ScxProcess:
         while True:
             if self._machine.status(self.pid) is not None:
                 now = read_state(self._machine)
-                if now.state == DISABLED or (now.state == ENABLED and not is_named(now.ops, self._name)):
+                if now.state == DISABLED or (now.state == ENABLED and not is_named(now.ops, self._program)):
                     return True
             if time.monotonic() > deadline:
                 return False

@@ -1,0 +1,240 @@
+"""Runs workloads in the lab, under sched_ext schedulers that this machine need not have.
+
+One guest serves many runs: each starts the scheduler anew, runs the command, asks the kernel whether
+that scheduler was in charge all the time, and stops it. A guest that dies is replaced.
+
+Times in an emulated guest are those of the emulation: compare them with each other, never with a
+real machine's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from schedtuna.backend.base import Trial, Validity
+from schedtuna.backend.host import KERNELS_OWN
+from schedtuna.errors import MetricError, UnavailableError, UsageError, WorkloadError
+from schedtuna.lab.boot import boot
+from schedtuna.lab.errors import GuestError
+from schedtuna.lab.image import PROGRAMS
+from schedtuna.lab.store import Lab, read_lab
+from schedtuna.lab.vm import Guest, GuestSpec
+from schedtuna.machine.procstat import read_proc_stat
+from schedtuna.scheduler.probe import installed
+from schedtuna.scheduler.scx import SchedulerError, ScxProcess
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.command import RawRun, command_line
+from schedtuna.workload.covariates import covariates
+from schedtuna.workload.metrics import read_metrics
+from schedtuna.workload.spec import SEED_VARIABLE, MetricSpec, Workload
+
+_SHELL = "sh"
+
+
+class VmBackend:
+    """The lab's guests.
+
+    A context manager: leaving it powers the guest off.
+
+    Args:
+        lab: What is installed; default: this user's lab.
+        kernel: Version to boot; None for the lab's default.
+        cpus: Virtual CPUs.
+        memory_mib: Memory of the guest in MiB.
+        metrics: What is read from every run, besides what is always read.
+        required: Names of more metrics that every run must have.
+        manifest_hash: Goes into every trial.
+
+    Attributes:
+        warnings: What to know before the first run.
+        nr_failed_boots: How many guests did not come up at once.
+
+    Raises:
+        UnavailableError: The lab is not set up.
+    """
+
+    name = "vm"
+
+    def __init__(
+        self,
+        lab: Lab | None = None,
+        *,
+        kernel: str | None = None,
+        cpus: int = 2,
+        memory_mib: int = 1024,
+        metrics: Sequence[MetricSpec] = (),
+        required: Sequence[str] = (),
+        manifest_hash: str = "",
+    ) -> None:
+        self.lab = lab or read_lab()
+        self.metrics = tuple(metrics)
+        self.required = tuple(required)
+        self.manifest_hash = manifest_hash
+        self.nr_failed_boots = 0
+        self._spec = GuestSpec(kernel=kernel, cpus=cpus, memory_mib=memory_mib)
+        self._guest: Guest | None = None
+        self._measured = False  # whether any run ever gave all its metrics
+        version = self.lab.kernel(kernel).version
+        self.warnings = [
+            f"runs are made in a guest ({version}, {cpus} CPUs): its times are not this machine's"
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._drop_guest()
+
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+        """Run the workload once under the scheduler, with its warm-up runs before.
+
+        Raises:
+            UnavailableError: The scheduler's program is not installed, or it is a setting that a
+                guest can't have.
+            BootError: Guests do not come up.
+            UsageError: The command is nowhere, or a program can't run in a guest.
+            MetricError: A successful first run of the default lacks a metric.
+        """
+        program = scheduler_program(scheduler)
+        started_at, clock = time.time(), time.monotonic()
+        raw: RawRun | None = None
+        validity, reason, tail = Validity.FAILED, "", ""
+        metrics: dict[str, float] = {}
+        machine: dict[str, float] = {}
+        try:
+            guest = self._prepare(workload, program)
+            before, cpu_s = read_proc_stat(), guest.cpu_s()
+            with ExitStack() as stack:
+                running = None
+                if program is not None:
+                    running = stack.enter_context(ScxProcess(guest, scheduler, _in_guest(program)))
+                raw = self._run_all(guest, workload, seed)
+                ejected = running.ejected() if running else ""
+                log = running.log() if running and ejected else ""
+                guest.fetch_changes()
+            machine = covariates(read_proc_stat() - before, guest.cpu_s() - cpu_s)
+            validity, reason = judge(raw, ejected)
+            tail = log if ejected else raw.tail()
+            if validity is Validity.OK:
+                metrics = read_metrics(workload, self.metrics, raw, required=self.required)
+                self._measured = True
+        except MetricError as error:
+            if not self._measured and not scheduler.values:
+                raise
+            validity, reason = Validity.FAILED, str(error.__cause__ or error)
+        except (SchedulerError, WorkloadError) as error:
+            reason = str(error)
+        except GuestError as error:
+            self._drop_guest()
+            reason = str(error)
+        return Trial(
+            scheduler=scheduler.name,
+            values=scheduler.values,
+            seed=seed,
+            validity=validity,
+            reason=reason,
+            metrics=metrics,
+            covariates=machine,
+            started_at=started_at,
+            duration_s=time.monotonic() - clock,
+            exit_code=raw.exit_code if raw else None,
+            output_tail="" if validity is Validity.OK else tail,
+            manifest_hash=self.manifest_hash,
+        )
+
+    def _run_all(self, guest: Guest, workload: Workload, seed: int) -> RawRun:
+        """Return the measured run, or the warm-up run that failed."""
+        command = None if workload.shell else host_command(workload)
+        argv = command_line(workload, seed)
+        for _ in range(workload.warmup_runs + 1):
+            time.sleep(workload.washout_s)
+            raw = guest.run(
+                [_in_guest(command), *argv[1:]] if command else argv,
+                environment=workload.environment | {SEED_VARIABLE: str(seed)},
+                folder="/share" if workload.folder else "/root",
+                timeout_s=workload.timeout_s,
+            )
+            if raw.failure:
+                break
+        return raw
+
+    def _prepare(self, workload: Workload, program: Path | None) -> Guest:
+        """Return a guest that has all that the run needs: the one that is up, if it does."""
+        if workload.user is not None:
+            raise UnavailableError("a guest has no other users", hint="leave --user out")
+        command = None if workload.shell else host_command(workload)
+        needed = {path for path in (program, command) if path is not None}
+        share = workload.folder.absolute() if workload.folder else None
+        programs = tuple(sorted({*self._spec.programs, *needed}))
+        wanted = GuestSpec(self._spec.kernel, self._spec.cpus, self._spec.memory_mib, programs, share)
+        if self._guest is None or wanted != self._spec:
+            self._drop_guest()
+            self._spec = wanted
+            self._guest, failed = boot(self.lab, wanted)
+            self.nr_failed_boots += failed
+        return self._guest
+
+    def _drop_guest(self) -> None:
+        if self._guest is not None:
+            self._guest.close()
+            self._guest = None
+
+
+def _in_guest(program: Path) -> str:
+    return f"/usr/local/bin/{program.name}"
+
+
+def judge(raw: RawRun, ejected: str) -> tuple[Validity, str]:
+    """Say whether a run counts: one whose scheduler was ejected never does, however it ended."""
+    if ejected:
+        return Validity.EJECTED, f"the scheduler was ejected: {ejected}"
+    if raw.timed_out:
+        return Validity.TIMEOUT, raw.failure
+    return (Validity.FAILED if raw.failure else Validity.OK), raw.failure
+
+
+def scheduler_program(scheduler: SchedulerConfig) -> Path | None:
+    """Return the program that loads a scheduler; None for the kernel's own.
+
+    Raises:
+        UnavailableError: It is not installed, or it is the kernel's own with settings.
+    """
+    if scheduler.name in KERNELS_OWN:
+        if scheduler.values:
+            raise UnavailableError(
+                f"in a guest {scheduler.name} runs as it is, without {', '.join(scheduler.values)}",
+                hint="try the kernel's own settings on the host",
+            )
+        return None
+    path = scheduler.binary_path or installed().get(scheduler.name)
+    if path is None:
+        raise UnavailableError(
+            f"{scheduler.name} is not installed", hint="put its folder into SCHEDTUNA_SCX_PATH or PATH"
+        )
+    return Path(path).resolve() if Path(path).is_symlink() else Path(path)
+
+
+def host_command(workload: Workload) -> Path | None:
+    """Return the program to copy into the guest; None where the guest or the shared folder has it.
+
+    Raises:
+        UsageError: It is nowhere.
+    """
+    name = workload.argv[0]
+    if name in PROGRAMS or name == _SHELL or (workload.folder is not None and "/" in name):
+        return None
+    path = shutil.which(name)
+    if path is None:
+        raise UsageError(
+            f"command not found: {name}",
+            hint=f"a guest has {', '.join(PROGRAMS)}; others come from this machine",
+        )
+    return Path(path).absolute()

@@ -1,0 +1,71 @@
+"""Trials in guests: what ran, under what, and whether it counts."""
+
+import pytest
+from tests.kernel.lab_guest import lab_or_skip
+
+from schedtuna.backend.base import Validity
+from schedtuna.backend.vm import VmBackend
+from schedtuna.scheduler.probe import installed
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.space import ParameterSpec, ParameterType
+from schedtuna.workload.metrics import parse_metric
+from schedtuna.workload.spec import Workload
+
+FAIR = SchedulerConfig(name="fair")
+LOAD = Workload(argv=("hackbench", "-g", "1", "-l", "20"), warmup_runs=1)
+LIGHT = ("scx_simple", "scx_bpfland", "scx_cosmos", "scx_flash")
+
+
+@pytest.fixture(scope="module")
+def scheduler():
+    name = next((name for name in LIGHT if name in installed()), None)
+    if name is None:
+        pytest.skip("no sched_ext scheduler in SCHEDTUNA_SCX_PATH or PATH")
+    return SchedulerConfig(name=name)
+
+
+@pytest.fixture(scope="module")
+def backend(scheduler):
+    with VmBackend(lab_or_skip(), cpus=2, metrics=[parse_metric("time_s:min=field:time_s", LOAD)]) as vm:
+        vm.run(LOAD, scheduler, seed=0)  # so that one guest has all that the tests need
+        yield vm
+
+
+def test_the_same_command_runs_under_both_schedulers_in_one_guest(backend, scheduler):
+    guest = backend._guest
+    for each in (FAIR, scheduler, FAIR):
+        trial = backend.run(LOAD, each, seed=1)
+        assert trial.validity is Validity.OK, trial.reason
+        assert 0 < trial.metrics["time_s"] <= trial.metrics["wall_time_s"]
+        assert trial.scheduler == each.name
+    assert backend._guest is guest
+
+
+def test_an_ejected_run_is_a_result_of_its_own_with_the_schedulers_words(backend, scheduler):
+    eject = Workload(argv=("echo S > /proc/sysrq-trigger; sleep 1",), shell=True)
+    trial = backend.run(eject, scheduler, seed=1)
+    assert trial.validity is Validity.EJECTED
+    assert "ejected" in trial.reason
+    assert trial.output_tail
+    assert trial.metrics == {}
+    assert backend.run(LOAD, scheduler, seed=1).validity is Validity.OK
+
+
+def test_failures_and_timeouts_are_trials(backend):
+    assert backend.run(Workload(argv=("exit 3",), shell=True), FAIR, seed=1).exit_code == 3
+    slow = Workload(argv=("sleep 1000",), shell=True, timeout_s=0.5)
+    assert backend.run(slow, FAIR, seed=1).validity is Validity.TIMEOUT
+
+
+def test_the_seed_reaches_the_command(backend):
+    workload = Workload(argv=("test $SCHEDTUNA_SEED-{seed} = 7-7",), shell=True)
+    assert backend.run(workload, FAIR, seed=7).exit_code == 0
+
+
+def test_a_scheduler_that_refuses_to_start_is_a_failed_trial_with_its_words(backend, scheduler):
+    flag = ParameterSpec(name="x", type=ParameterType.BOOLEAN, default=False, command_arg="--no-such-flag")
+    broken = scheduler.model_copy(update={"parameters": {"x": flag}}).with_values({"x": True})
+    trial = backend.run(LOAD, broken, seed=1)
+    assert trial.validity is Validity.FAILED
+    assert "did not start" in trial.reason
+    assert "exited with code" in trial.reason

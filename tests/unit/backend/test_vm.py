@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from schedtuna.backend.base import Validity
+from schedtuna.backend.vm import host_command, judge, scheduler_program
+from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.scheduler.fair import fair
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.command import RawRun
+from schedtuna.workload.spec import Workload
+
+
+def run(exit_code=0, *, timed_out=False):
+    return RawRun(exit_code, None, timed_out, 0.0, {"wall_time_s": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("raw", "ejected", "validity"),
+    [
+        (run(), "", Validity.OK),
+        (run(1), "", Validity.FAILED),
+        (run(None, timed_out=True), "", Validity.TIMEOUT),
+        (run(), "sched_ext is disabled", Validity.EJECTED),
+        (run(1), "sched_ext is disabled", Validity.EJECTED),
+        (run(None, timed_out=True), "sched_ext is disabled", Validity.EJECTED),
+    ],
+)
+def test_an_ejection_outweighs_how_the_command_ended(raw, ejected, validity):
+    judged, reason = judge(raw, ejected)
+    assert judged is validity
+    assert bool(reason) is (validity is not Validity.OK)
+
+
+def test_the_kernels_own_scheduler_needs_no_program_and_takes_no_settings():
+    assert scheduler_program(SchedulerConfig(name="fair")) is None
+    with pytest.raises(UnavailableError, match="without nice"):
+        scheduler_program(fair().with_values({"nice": 5}))
+
+
+def test_a_scheduler_that_is_not_installed_says_where_to_put_it():
+    with pytest.raises(UnavailableError, match="scx_absent is not installed") as error:
+        scheduler_program(SchedulerConfig(name="scx_absent"))
+    assert "SCHEDTUNA_SCX_PATH" in str(error.value.hint)
+
+
+def test_commands_come_from_the_guest_the_shared_folder_or_this_machine(tmp_path):
+    assert host_command(Workload(argv=("hackbench",))) is None
+    assert host_command(Workload(argv=("./job",), folder=tmp_path)) is None
+    assert host_command(Workload(argv=("env",))) == Path("/usr/bin/env")
+    with pytest.raises(UsageError, match="command not found: no-such-program"):
+        host_command(Workload(argv=("no-such-program",)))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,14 @@ def schedtuna(tmp_path):
 def test_the_command_runs_under_the_settings_and_its_exit_code_is_ours(schedtuna):
     done = schedtuna("apply", "fair:nice=7,policy=batch", "--", sys.executable, "-c", SHOW + "; exit(3)")
     assert (done.stdout.split(), done.returncode) == (["7", "True"], 3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel has no autogroups")
+def test_the_session_of_the_command_can_be_weighed(schedtuna):
+    if Path("/proc/sys/kernel/sched_autogroup_enabled").read_text().strip() != "1":
+        pytest.skip("autogroup is off")
+    done = schedtuna("apply", "fair:autogroup_nice=5", "--", "cat", "/proc/self/autogroup")
+    assert done.stdout.split()[-2:] == ["nice", "5"], done.stderr
 
 
 def test_a_study_without_a_gain_changes_nothing(schedtuna, tmp_path):

@@ -87,13 +87,18 @@ def _run(values: dict[str, ParameterValue], command: list[str]) -> int:
 def _hold(command: list[str], *, own_session: bool) -> tuple[int, int]:
     """Fork a process that becomes the command once something is written to the returned pipe."""
     waiting, gate = os.pipe()
+    ready, done = os.pipe()
     pid = os.fork()
     if pid:
         os.close(waiting)
+        os.close(done)
+        os.read(ready, 1)  # it leads its session now, where it is to
+        os.close(ready)
         return pid, gate
     os.close(gate)
     if own_session:
         os.setsid()
+    os.close(done)
     if os.read(waiting, 1):
         with contextlib.suppress(OSError):
             os.execvp(command[0], command)  # noqa: S606 - no shell is wanted

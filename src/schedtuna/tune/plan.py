@@ -144,6 +144,11 @@ class StudyPlan(BaseModel):
             StudyError: There is no plan, it is damaged, or another version wrote it.
         """
         path = folder / PLAN_NAME
+        if not path.exists():
+            raise StudyError(
+                f"{folder} holds no study: there is no {path}",
+                hint="name a folder that `schedtuna tune` wrote",
+            )
         try:
             content = json.loads(path.read_text())
             version = content.get("version")

@@ -21,11 +21,12 @@ from schedtuna.experiment.compare import Comparison, compare
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.space import ParameterValue
 from schedtuna.tune.objective import Objective
-from schedtuna.tune.plan import BAKE_OFF, PLAN_NAME, StudyPlan
+from schedtuna.tune.plan import BAKE_OFF, StudyPlan
 from schedtuna.tune.samplers.registry import ALL_SAMPLERS, missing_extra
 from schedtuna.tune.search import SearchOutcome, SearchProgress, Trials, cost_of, search, spread
 
 BASELINE, SEARCH, PLAYOFF, CONFIRMATION = "baseline", "search", "playoff", "confirmation"
+_FIXED_BY_CONFIRMATION = ("budget", "episodes", "time_limit_s", "baseline_runs", "delta")
 PLAYOFF_RUNS = 3  # fresh runs per finalist of a bake-off
 LEAST_SEARCH = 5  # runs below which a sampler's search in a bake-off means nothing
 
@@ -103,8 +104,7 @@ class Study:
             KeyboardInterrupt: Interrupted before the confirmation; the log has every finished run.
         """
         started = monotonic()
-        if not (self.log.folder / PLAN_NAME).exists():
-            self.plan.write(self.log.folder)
+        self._settle_plan()
         spent_s = sum(record.trial.duration_s for record in self.log.records())
         baseline, objective = self._baseline()
         run_s = median(record.trial.duration_s for record in baseline)
@@ -130,6 +130,23 @@ class Study:
             on_event=self.on_event,
         )
         return StudyResult(self.plan, self.log.folder, objective, baseline, searches, winner, comparison)
+
+    def _settle_plan(self) -> None:
+        """Write the plan down. A budget may change on resuming, until the confirmation has begun."""
+        folder = self.log.folder
+        if not self.log.records(CONFIRMATION):
+            self.plan.write(folder)
+            return
+        before = StudyPlan.read(folder)
+        for name in _FIXED_BY_CONFIRMATION:
+            was, is_now = getattr(before, name), getattr(self.plan, name)
+            if was != is_now:
+                raise StudyError(
+                    f"{folder} has begun to confirm its winner: {name} was {was}, is {is_now}; "
+                    "another would choose another winner, or look at the same runs once more",
+                    hint=f"`schedtuna tune --resume {folder}` alone continues it; "
+                    f"for a larger study start anew, with --warm-start {folder}",
+                )
 
     def _baseline(self) -> tuple[list[TrialRecord], Objective]:
         """Run the default first: it sets the scale, and shows whether the command works at all."""

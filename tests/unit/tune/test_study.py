@@ -175,3 +175,20 @@ def test_settings_that_exclude_each_other_are_learned_from(tmp_path):
     assert refused
     assert all("policy idle" in record.trial.reason for record in refused)
     assert result.candidate.get("policy") != "idle"
+
+
+def test_a_confirmation_that_has_begun_keeps_its_budget(tmp_path):
+    first = run(tmp_path, SurfaceBackend(smooth_gain), budget=60)
+    with pytest.raises(StudyError, match="budget was 60, is 90"):
+        run(tmp_path, SurfaceBackend(smooth_gain), budget=90)
+    with pytest.raises(StudyError, match="delta was"):
+        run(tmp_path, SurfaceBackend(smooth_gain), budget=60, delta=0.01)
+    again = run(tmp_path, SurfaceBackend(smooth_gain), budget=60)
+    assert again.comparison.summary() == first.comparison.summary()
+
+
+def test_a_search_may_get_another_budget(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, SurfaceBackend(smooth_gain, dies_at=8), budget=60)
+    run(tmp_path, SurfaceBackend(smooth_gain), budget=90)
+    assert StudyPlan.read(tmp_path).budget == 90

@@ -91,6 +91,11 @@ def judge_requirement(
     )
 
 
+def least_runs(confidence: float = CONFIDENCE) -> int:
+    """The fewest runs that bound a median on both sides: 2^(1 - n) <= 1 - confidence."""
+    return math.ceil(1 - math.log2(1 - confidence) - 1e-9)
+
+
 def _outcome(requirement: Requirement, interval: tuple[float, float]) -> Outcome:
     holds = {
         "<": operator.lt,

@@ -24,10 +24,10 @@ from schedtuna.evidence.design import (
     minimum_blocks,
     plan_campaign,
 )
-from schedtuna.evidence.requirements import CONFIDENCE, Judgement, judge_requirement
+from schedtuna.evidence.requirements import CONFIDENCE, Judgement, Outcome, judge_requirement, least_runs
 from schedtuna.evidence.sequential import Sequential
 from schedtuna.evidence.several import composite
-from schedtuna.evidence.verdict import DELTA, Block, Result, judge
+from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
 from schedtuna.experiment.comparison import Comparison, Ended
 from schedtuna.experiment.hope import require_hope
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
@@ -41,6 +41,7 @@ PHASE = "comparison"
 _STREAM = 3  # of the study's seed: the search has others
 _TIME_SLACK = 0.9  # the part of a time limit that is planned for: runs may get slower
 _MOST_BLOCKS = 400  # beyond, more time buys nothing worth knowing
+_JUDGEMENTS = 2  # times that a requirement may be judged: after the verdict, and at the horizon
 _DEFAULT_CHANCES = 6  # runs of A that may fail before B's merit is beside the point
 
 
@@ -112,6 +113,7 @@ def compare(
     blocks = _Blocks(backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase)
     study = _Study(
         tuple(metrics),
+        requirements,
         horizon=horizon,
         time_limit_s=time_limit_s,
         delta=delta,
@@ -142,7 +144,7 @@ def compare(
         metrics=tuple(metrics),
         result=result,
         each=study.each(result.blocks),
-        requirements=study.judge(requirements, result.blocks),
+        requirements=study.judge(),
         records=tuple(study.records),
         ended=ended,
         warnings=tuple(_warnings(a, b, study.records)),
@@ -187,6 +189,12 @@ class _Blocks:
                     f"{self._log.folder}: run {index} of {self._phase} was planned with another seed",
                     hint="continue with the --seed that it was started with",
                 )
+            elif record.trial.values != self._schedulers[arm].values:
+                raise StudyError(
+                    f"{self._log.folder}: run {index} of {self._phase} is of other settings, "
+                    f"{record.trial.values}, than {self._schedulers[arm].label()}",
+                    hint="continue as it was started, or start anew in another folder",
+                )
             yield record
 
 
@@ -196,6 +204,7 @@ class _Study:
     def __init__(
         self,
         metrics: tuple[MetricSpec, ...],
+        requirements: Sequence[Requirement],
         *,
         horizon: int | None,
         time_limit_s: float | None,
@@ -207,6 +216,8 @@ class _Study:
         self.blocks: list[Block] = []
         self.trials: list[dict[Arm, Trial]] = []
         self._metrics = metrics
+        self._requirements = requirements
+        self._confidence = 1 - (1 - CONFIDENCE) / (_JUDGEMENTS * max(1, len(requirements)))
         self._horizon = horizon
         self._time_limit_s = time_limit_s
         self._delta = delta
@@ -224,7 +235,8 @@ class _Study:
         if len(self.records) % RUNS_PER_BLOCK == 0:
             found = self._complete(dict(zip(plan.order, runs[-RUNS_PER_BLOCK:], strict=True)), plan)
         total = RUNS_PER_BLOCK * (self._horizon or MAX_BLOCKS)
-        self._on_event(CompareProgress(len(runs), total, record, _noise_cv(self.blocks), found))
+        noise_cv = found.noise_cv if found else _noise_cv(self.blocks)
+        self._on_event(CompareProgress(len(runs), total, record, noise_cv, found))
 
     def _complete(self, trials: dict[Arm, Trial], plan: BlockPlan) -> Result | None:
         """Add a complete block; return what a look found, where this one made one due."""
@@ -240,6 +252,8 @@ class _Study:
         self.trials.append(trials)
         self.blocks.append(block)
         _require_working_default(self.trials)
+        if self._sequential.should_stop():
+            return None  # decided: this block is for the requirements alone
         before = self._sequential.last_look
         self._sequential.add(block)
         return self._sequential.result() if self._sequential.last_look is not before else None
@@ -250,8 +264,19 @@ class _Study:
         return _metric(trial, self._metrics[0].name)
 
     def should_stop(self) -> bool:
-        """Whether a look decided, or the horizon is reached."""
-        return self._sequential is not None and self._sequential.should_stop()
+        """Whether a look decided and the requirements are settled, or the horizon is reached."""
+        if self._sequential is None or not self._sequential.should_stop():
+            return False
+        return self.is_complete() or self._requirements_settled(self._sequential)
+
+    def _requirements_settled(self, decided: Sequential) -> bool:
+        """Judge an improvement's requirements once there are runs enough, or leave it to the horizon."""
+        if not self._requirements or decided.result().verdict is not Verdict.IMPROVED:
+            return True
+        enough = max(len(decided.blocks), least_runs(self._confidence))
+        return len(self.blocks) == enough and all(
+            judged.outcome is not Outcome.UNDECIDED for judged in self.judge()
+        )
 
     def is_complete(self) -> bool:
         """Whether the horizon is reached."""
@@ -275,13 +300,14 @@ class _Study:
             results[spec.name] = judge(blocks, spec.direction, delta=self._delta)
         return results
 
-    def judge(self, requirements: Sequence[Requirement], counted: int) -> tuple[Judgement, ...]:
+    def judge(self) -> tuple[Judgement, ...]:
         """Judge the requirements on the candidate's runs, so that all hold at once with confidence."""
-        runs = [trials[Arm.B] for trials in self.trials[:counted]]
-        confidence = 1 - (1 - CONFIDENCE) / max(1, len(requirements))
+        runs = [trials[Arm.B] for trials in self.trials]
         return tuple(
-            judge_requirement(rule, [_metric(trial, rule.metric) for trial in runs], confidence=confidence)
-            for rule in requirements
+            judge_requirement(
+                rule, [_metric(trial, rule.metric) for trial in runs], confidence=self._confidence
+            )
+            for rule in self._requirements
         )
 
 

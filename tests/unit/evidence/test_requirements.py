@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import bootstrap, ttest_1samp
 
 from schedtuna.errors import EvidenceError
-from schedtuna.evidence.requirements import Outcome, judge_requirement
+from schedtuna.evidence.requirements import Outcome, judge_requirement, least_runs
 from schedtuna.workload.spec import Requirement
 
 
@@ -78,3 +78,11 @@ def test_nothing_to_judge_is_refused():
         judge_requirement(rule(">=", 1), [1.0, math.nan])
     with pytest.raises(EvidenceError, match="confidence"):
         judge_requirement(rule(">=", 1), [1.0], confidence=95)
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.975, 0.99])
+def test_the_fewest_runs_that_bound_a_median_are_enough_and_no_more(confidence):
+    rule = Requirement(metric="x", operator="<=", bound=1.0)
+    least = least_runs(confidence)
+    outcomes = [judge_requirement(rule, [0.5] * n, confidence=confidence).outcome for n in (least - 1, least)]
+    assert outcomes == ["undecided", "met"]

@@ -271,3 +271,26 @@ def test_the_log_is_enough_to_tell_who_ran_where(tmp_path):
     assert [record.block for record in records] == [n // 3 for n in range(12)]
     assert all((record.arm == "candidate") == bool(record.trial.values) for record in records)
     assert (tmp_path / LOG_NAME).stat().st_size > 0
+
+
+def test_a_log_of_another_candidate_is_refused(tmp_path):
+    study(tmp_path, Simulated(0.8, interrupt_at=7))
+    with pytest.raises(StudyError, match="of other settings"):
+        study(tmp_path, Simulated(0.8), b=SchedulerConfig(name="fair", values={"nice": 6}))
+
+
+def test_an_early_gain_goes_on_until_its_requirement_can_be_judged(tmp_path):
+    rule = Requirement(metric="wall_time_s", operator="<=", bound=100.0)
+    found = study(tmp_path, Simulated(0.5, cv=0.01), requirements=[rule], budget=30)
+    assert study(tmp_path / "without", Simulated(0.5, cv=0.01), budget=30).nr_runs < 21
+    assert found.nr_runs == 21  # 7 runs bound a median at 97.5%
+    assert found.requirements[0].outcome == "met"
+    assert found.verdict == "improved"
+
+
+def test_a_requirement_on_the_brink_takes_the_whole_budget(tmp_path):
+    rule = Requirement(metric="wall_time_s", operator="<=", bound=1.0)  # the candidate's median
+    found = study(tmp_path, Simulated(0.5), requirements=[rule], budget=45)
+    assert found.nr_runs == 45
+    assert found.requirements[0].runs == 15
+    assert found.ended is Ended.BUDGET

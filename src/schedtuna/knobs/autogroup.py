@@ -102,7 +102,7 @@ class AutogroupNice(Knob):
 def _leads_session(target: Target) -> bool:
     """Whether the process leads its session; one that is being started gets a moment to do so."""
     pid = target.model_pid
-    deadline = time.monotonic() + (0.1 if target.scope is Scope.TREE else 0.0)
+    deadline = time.monotonic() + (_PATIENCE_S if target.scope is Scope.TREE else 0.0)
     while os.getsid(pid) != pid:
         if time.monotonic() > deadline or pid == os.getpid():
             return False

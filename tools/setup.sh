@@ -19,6 +19,7 @@ need /usr/include/zlib.h zlib1g-dev
 need stress-ng stress-ng
 need hackbench rt-tests
 need sysbench sysbench
+need perf linux-perf
 "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ "$dev" = yes ]; then
     need shellcheck shellcheck

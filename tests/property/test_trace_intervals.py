@@ -7,6 +7,7 @@ from tests.property.trace_oracle import canonical, reference_intervals
 
 from schedtuna.trace.intervals import IntervalBuilder, Intervals, intervals
 from schedtuna.trace.schema import EVENT_DTYPE, EventArray, EventType, PrevState
+from schedtuna.trace.states import SLEEPS, TaskState
 
 EVENT = st.tuples(
     st.integers(0, 3),  # time since the event before
@@ -40,9 +41,7 @@ def test_any_events_give_the_intervals_of_the_plain_state_machine(rows, wakeup) 
     events = wakeups_of_one_kind(make_events(rows), wakeup)
     end = int(events["timestamp_ns"][-1]) + 5 if len(events) else 5
     expected = reference_intervals(events, 90, end)
-    for nr_threads in (1, 3):
-        found = intervals(events, start_ns=90, end_ns=end, nr_threads=nr_threads)
-        assert canonical(found) == expected
+    assert canonical(intervals(events, start_ns=90, end_ns=end)) == expected
 
 
 @settings(max_examples=200, deadline=None)
@@ -53,7 +52,9 @@ def test_a_trace_in_parts_gives_the_same_intervals(rows, cuts) -> None:
     builder = IntervalBuilder(90, wakeup=EventType.WAKEUP)
     pieces = [builder.feed(part) for part in np.split(events, sorted(cuts))]
     found = Intervals.concatenate([*pieces, builder.finish(end)])
-    assert canonical(found) == canonical(intervals(events, start_ns=90, end_ns=end))
+    whole = intervals(events, start_ns=90, end_ns=end)
+    assert canonical(found) == canonical(whole)
+    assert found.sorted().burst_ns.tolist() == whole.sorted().burst_ns.tolist()
 
 
 @settings(max_examples=100, deadline=None)
@@ -64,3 +65,23 @@ def test_a_task_is_in_exactly_one_state_at_a_time(rows) -> None:
     same = found.task[1:] == found.task[:-1]
     assert (found.start_ns[1:][same] == found.end_ns[:-1][same]).all()
     assert (found.duration_ns >= 0).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(rows=st.lists(EVENT, min_size=1, max_size=60))
+def test_a_burst_is_the_cpu_time_between_two_sleeps(rows) -> None:
+    found = intervals(wakeups_of_one_kind(make_events(rows), EventType.WAKEUP)).sorted()
+    ran: dict[int, int | None] = {}  # None: the trace does not see all of it
+    for k in range(len(found)):
+        task, state = int(found.task[k]), TaskState(int(found.state[k]))
+        burst = ran.get(task, 0)
+        if state in {*SLEEPS, TaskState.DEAD}:
+            assert found.burst_ns[k] == (burst or 0)
+            ran[task] = 0
+            continue
+        assert found.burst_ns[k] == 0
+        if state == TaskState.UNKNOWN:
+            ran[task] = 0
+        elif state == TaskState.RUNNING:
+            whole = burst is not None and not found.began_before[k]
+            ran[task] = burst + int(found.duration_ns[k]) if whole else None

@@ -1,32 +1,36 @@
 """Events in, task states out: from when to when did each task run, wait, sleep?
 
-`states` has the rules; this module applies them to millions of events at once: sort the steps by
-task, look the new state up where the step alone decides it (nearly always), compose the few others,
-and cut where the state changes. Pure: no clocks, files or processes.
+`states` has the rules. native/task_states.c applies them, event by event; this module has its tables
+and its memory. Pure: no clocks, files or processes (but the library's own).
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna.errors import TraceError
+from schedtuna.resources import resource_path
 from schedtuna.trace import states
-from schedtuna.trace.schema import EventArray, EventType, IntArray
-from schedtuna.trace.states import NO_RESET, TaskState
+from schedtuna.trace.schema import EVENT_DTYPE, EventArray, EventType, IntArray
+from schedtuna.trace.states import TaskState
 
-U8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
-_FEED_EVENTS = 1 << 17  # 4 MB of events
+TID_LIMIT = 1 << 22  # the kernel's own (PID_MAX_LIMIT): tids are below
+NR_CPUS_LIMIT = 1 << 16
+FEED_EVENTS = 1 << 17  # 4 MB of events: they and their intervals fit the processor's caches
 _FEEDS_AHEAD = 2
+_INTERVALS_PER_EVENT = 8  # at most
 _NOBODY = -1
-_DIRECT_TIDS = 1 << 23  # tids below this are looked up in a table: the kernel's own limit is 2^22
 
 
 @dataclass(frozen=True)
@@ -43,16 +47,19 @@ class Intervals:
         cpu: Where it ran (RUNNING), or on whose queue it was put at first (RUNNABLE_*).
         began_before: It began before the trace.
         ends_after: It ends after the trace.
+        burst_ns: For a sleep, and DEAD: CPU time since the task's sleep before; 0 where the trace does
+            not see all of it.
     """
 
     task: npt.NDArray[np.int32]
     tid: npt.NDArray[np.uint32]
-    state: U8Array
+    state: npt.NDArray[np.uint8]
     start_ns: IntArray
     end_ns: IntArray
     cpu: npt.NDArray[np.uint16]
     began_before: BoolArray
     ends_after: BoolArray
+    burst_ns: IntArray
 
     def __len__(self) -> int:
         return len(self.task)
@@ -65,12 +72,6 @@ class Intervals:
     def select(self, which: BoolArray | npt.NDArray[np.intp]) -> Self:
         """Return some of the intervals: a mask or indices."""
         return type(self)(*(getattr(self, field.name)[which] for field in fields(self)))
-
-    @classmethod
-    def nothing(cls) -> Self:
-        """Return no intervals."""
-        types: tuple[Any, ...] = (np.int32, np.uint32, np.uint8, *[np.int64] * 2, np.uint16, *[np.bool_] * 2)
-        return cls(*(np.empty(0, type_) for type_ in types))
 
     @classmethod
     def concatenate(cls, pieces: list[Self]) -> Self:
@@ -89,54 +90,75 @@ class IntervalBuilder:
         start_ns: When recording began (None: at the first event).
         wakeup: The event that begins a wait: `EventType.WAKEUP`, or `WAKING` where that is all
             there is, as in `perf sched record` (None: by the first part that has either).
-        share: (k, n): only tids of which the remainder by n is k, for n builders in n threads.
     """
 
-    def __init__(
-        self, start_ns: int | None = None, wakeup: EventType | None = None, share: tuple[int, int] = (0, 1)
-    ) -> None:
+    def __init__(self, start_ns: int | None = None, wakeup: EventType | None = None) -> None:
         self.start_ns = start_ns
         self.wakeup = wakeup
-        self.share = share
-        self.nr_tasks = 0
-        self._open = _Open.nothing()
-        self._on_cpu = np.full(1 << 16, _NOBODY, np.int64)
+        self._tasks = np.zeros(TID_LIMIT, _TASK_DTYPE)  # pages that no tid touches take no memory
+        self._tids = np.zeros(TID_LIMIT, np.uint32)
+        self._on_cpu = np.full(NR_CPUS_LIMIT, _NOBODY, np.int64)
+        self._output = {
+            name: np.empty(FEED_EVENTS * _INTERVALS_PER_EVENT, dtype) for name, dtype in _OUTPUT.items()
+        }
+        self._machine = _Machine(**_CONSTANTS)
+        arrays = {"tasks": self._tasks, "tids": self._tids, "on_cpu": self._on_cpu, **_TABLES}
+        arrays |= {f"interval_{name}": array for name, array in self._output.items()}
+        for name, array in arrays.items():
+            setattr(self._machine, name, array.ctypes.data)
 
     def feed(self, events: EventArray) -> Intervals:
-        """Take the next events, in time order, and return the intervals that ended."""
-        if self.start_ns is None and len(events):
-            self.start_ns = int(events["timestamp_ns"][0])
-        if self.wakeup is None:
-            self.wakeup = wakeup_event(events)
-        closed, self._open, self.nr_tasks = _advance(
-            _steps(events, self.wakeup, self.share, self._on_cpu),
-            self._open,
-            self.start_ns or 0,
-            self.nr_tasks,
-        )
-        return self._renumber(closed)
+        """Take the next events, in time order, and return the intervals that ended.
+
+        Raises:
+            TraceError: There is a tid that no kernel gives.
+        """
+        pieces = [
+            self._feed(events[at : at + FEED_EVENTS]) for at in range(0, max(len(events), 1), FEED_EVENTS)
+        ]
+        return pieces[0] if len(pieces) == 1 else Intervals.concatenate(pieces)
 
     def finish(self, end_ns: int) -> Intervals:
         """Return the intervals that nothing ended, cut at `end_ns`; the builder is then used up."""
-        open_, self._open = self._open, _Open.nothing()
-        alive = open_.state != TaskState.DEAD
-        task, tid, state, since_ns, cpu, began_before = (column[alive] for column in open_)
-        end = np.maximum(since_ns, end_ns)
-        ends_after = np.ones(len(tid), np.bool_)
-        return self._renumber(Intervals(task, tid, state, since_ns, end, cpu, began_before, ends_after))
+        tids = self._tids[: self._machine.nr_tids]
+        tasks = self._tasks[tids]
+        alive = tasks["state"] != TaskState.DEAD
+        tids, tasks = tids[alive], tasks[alive]
+        return Intervals(
+            tasks["number"].copy(),
+            tids.copy(),
+            tasks["state"].copy(),
+            tasks["since_ns"].copy(),
+            np.maximum(tasks["since_ns"], end_ns),
+            tasks["cpu"].copy(),
+            (tasks["flags"] & _BEGAN_BEFORE) != 0,
+            np.ones(len(tids), np.bool_),
+            np.where(_KINDS[tasks["state"]] & _SLEEPS, np.maximum(tasks["burst_ns"], 0), 0),
+        )
 
-    def _renumber(self, one: Intervals) -> Intervals:
-        """Give each share numbers of its own."""
-        share, nr_shares = self.share
-        return one if nr_shares == 1 else replace(one, task=one.task * np.int32(nr_shares) + np.int32(share))
+    def _feed(self, events: EventArray) -> Intervals:
+        if len(events):
+            highest = max(int(events["tid"].max()), int(events["other_tid"].max()))
+            if highest >= TID_LIMIT:
+                raise TraceError(f"there is a tid {highest}; no kernel gives one above {TID_LIMIT - 1}")
+            if self.start_ns is None:
+                self.start_ns = int(events["timestamp_ns"][0])
+            if self.wakeup is None:
+                self.wakeup = wakeup_event(events)
+        steps = _step_of_event(self.wakeup)
+        self._machine.step_of_event = steps.ctypes.data
+        self._machine.start_ns = self.start_ns or 0
+        contiguous = np.ascontiguousarray(events, EVENT_DTYPE)
+        _library().schedtuna_take_events(
+            ctypes.byref(self._machine), ctypes.c_void_p(contiguous.ctypes.data), len(contiguous)
+        )
+        nr_intervals = self._machine.nr_intervals
+        found: dict[str, Any] = {name: array[:nr_intervals].copy() for name, array in self._output.items()}
+        return Intervals(**found, ends_after=np.zeros(nr_intervals, np.bool_))
 
 
 def intervals(
-    events: EventArray | Iterable[EventArray],
-    *,
-    start_ns: int | None = None,
-    end_ns: int | None = None,
-    nr_threads: int = 2,
+    events: EventArray | Iterable[EventArray], *, start_ns: int | None = None, end_ns: int | None = None
 ) -> Intervals:
     """Return the task states of a whole trace.
 
@@ -144,46 +166,35 @@ def intervals(
         events: In time order; or parts of a trace, such as `Trace.segments()`.
         start_ns: When recording began (None: at the first event).
         end_ns: When it ended (None: at the last event).
-        nr_threads: How many threads share the work.
+
+    Raises:
+        TraceError: There is a tid that no kernel gives.
     """
-    pieces = list(iter_intervals(events, start_ns=start_ns, end_ns=end_ns, nr_threads=nr_threads))
-    return Intervals.concatenate(pieces)
+    return Intervals.concatenate(list(iter_intervals(events, start_ns=start_ns, end_ns=end_ns)))
 
 
 def iter_intervals(
-    events: EventArray | Iterable[EventArray],
-    *,
-    start_ns: int | None = None,
-    end_ns: int | None = None,
-    nr_threads: int = 2,
+    events: EventArray | Iterable[EventArray], *, start_ns: int | None = None, end_ns: int | None = None
 ) -> Iterator[Intervals]:
-    """Yield what `intervals()` returns in pieces, as they end: memory for one part of the trace."""
-    builders = [IntervalBuilder(start_ns, share=(k, nr_threads)) for k in range(nr_threads)]
-    pools = [ThreadPoolExecutor(1) for _ in builders]  # each builder takes its feeds in their order
-    pending: deque[list[Future[Intervals]]] = deque()
+    """Yield what `intervals()` returns in pieces, as they end: memory for one part of the trace.
+
+    A thread works ahead of whoever takes the pieces.
+    """
+    builder = IntervalBuilder(start_ns)
+    pending: deque[Future[Intervals]] = deque()
     last_ns = 0
-    try:
-        for feed in _feeds(events):
-            last_ns = int(feed["timestamp_ns"][-1])
-            pending.append(
-                [pool.submit(builder.feed, feed) for pool, builder in zip(pools, builders, strict=True)]
-            )
-            if len(pending) > _FEEDS_AHEAD:
-                yield from (future.result() for future in pending.popleft())
-        while pending:
-            yield from (future.result() for future in pending.popleft())
-    finally:
-        for pool in pools:
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            for feed in _feeds(events):
+                last_ns = int(feed["timestamp_ns"][-1])
+                pending.append(pool.submit(builder.feed, feed))
+                if len(pending) > _FEEDS_AHEAD:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
             pool.shutdown(cancel_futures=True)
-    for builder in builders:
-        yield builder.finish(last_ns if end_ns is None else end_ns)
-
-
-def _feeds(events: EventArray | Iterable[EventArray]) -> Iterator[EventArray]:
-    """Yield events in pieces that fit the processor's caches."""
-    for part in [events] if isinstance(events, np.ndarray) else events:
-        for at in range(0, len(part), _FEED_EVENTS):
-            yield part[at : at + _FEED_EVENTS]
+    yield builder.finish(last_ns if end_ns is None else end_ns)
 
 
 def wakeup_event(events: EventArray) -> EventType | None:
@@ -192,36 +203,99 @@ def wakeup_event(events: EventArray) -> EventType | None:
     return next((kind for kind in (EventType.WAKEUP, EventType.WAKING) if present[kind]), None)
 
 
-class _Steps(NamedTuple):
-    """One element per step of a task (`states`), in time order."""
-
-    tid: npt.NDArray[np.uint32]
-    time_ns: IntArray
-    step: U8Array
-    cpu: npt.NDArray[np.uint16]
+def _feeds(events: EventArray | Iterable[EventArray]) -> Iterator[EventArray]:
+    for part in [events] if isinstance(events, np.ndarray) else events:
+        for at in range(0, len(part), FEED_EVENTS):
+            yield part[at : at + FEED_EVENTS]
 
 
-class _Open(NamedTuple):
-    """What an earlier part of a trace leaves to the next: each task's last state, one row per tid."""
+# What follows is the other side of native/task_states.c.
 
-    task: npt.NDArray[np.int32]
-    tid: npt.NDArray[np.uint32]
-    state: U8Array
-    since_ns: IntArray
-    cpu: npt.NDArray[np.uint16]
-    began_before: BoolArray
-
-    @classmethod
-    def nothing(cls) -> _Open:
-        types: tuple[Any, ...] = (np.int32, np.uint32, np.uint8, np.int64, np.uint16, np.bool_)
-        return cls(*(np.empty(0, type_) for type_ in types))
-
-
+_TASK_DTYPE = np.dtype(
+    [
+        ("since_ns", "<i8"),
+        ("burst_ns", "<i8"),
+        ("number", "<i4"),
+        ("cpu", "<u2"),
+        ("state", "u1"),
+        ("flags", "u1"),
+    ]
+)
+_BEGAN_BEFORE = 2  # of its flags
+_CUTS, _BREAKS, _BEARS = 1, 2, 4  # effects
+_RUNS, _SLEEPS, _HIDES = 1, 2, 4  # kinds of states
 _IGNORED = 255
 
+_OUTPUT: dict[str, Any] = {
+    "start_ns": np.int64,
+    "end_ns": np.int64,
+    "burst_ns": np.int64,
+    "task": np.int32,
+    "tid": np.uint32,
+    "cpu": np.uint16,
+    "state": np.uint8,
+    "began_before": np.bool_,
+}
 
-def _step_of_event(wakeup: EventType | None) -> U8Array:
-    """Map (type, prev_state), as type * 16 + prev_state, to the step of `tid`."""
+
+class _Machine(ctypes.Structure):
+    """Struct machine."""
+
+    _fields_ = (
+        ("step_of_event", ctypes.c_void_p),
+        ("after", ctypes.c_void_p),
+        ("effects", ctypes.c_void_p),
+        ("before_first", ctypes.c_void_p),
+        ("kinds", ctypes.c_void_p),
+        ("tasks", ctypes.c_void_p),
+        ("tids", ctypes.c_void_p),
+        ("on_cpu", ctypes.c_void_p),
+        ("start_ns", ctypes.c_int64),
+        ("nr_tids", ctypes.c_int64),
+        ("nr_tasks", ctypes.c_int32),
+        ("in_", ctypes.c_uint8),
+        ("vanish", ctypes.c_uint8),
+        ("unknown", ctypes.c_uint8),
+        ("dead", ctypes.c_uint8),
+        ("nr_intervals", ctypes.c_int64),
+        *((f"interval_{name}", ctypes.c_void_p) for name in _OUTPUT),
+    )
+
+
+_CONSTANTS = {
+    "in_": states.IN,
+    "vanish": states.VANISH,
+    "unknown": TaskState.UNKNOWN,
+    "dead": TaskState.DEAD,
+}
+
+
+def _padded(table: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return a table of (state, step) as the library indexes it: by state << 5 | step."""
+    padded = np.zeros((len(TaskState), 32), np.uint8)
+    padded[:, : states.NR_STEPS] = table
+    return padded
+
+
+_KINDS = np.zeros(len(TaskState), np.uint8)
+_KINDS[TaskState.RUNNING] = _RUNS
+_KINDS[[*states.SLEEPS, TaskState.DEAD]] = _SLEEPS
+_KINDS[TaskState.UNKNOWN] = _HIDES
+_TABLES = {
+    "after": _padded(states.TRANSITIONS),
+    "effects": _padded(
+        _CUTS * (np.not_equal(states.TRANSITIONS.T, list(TaskState)).T | ~states.CREDIBLE | states.BIRTHS)
+        + _BREAKS * ~states.CREDIBLE
+        + _BEARS * states.BIRTHS
+    ),
+    "before_first": states.BEFORE_FIRST,
+    "kinds": _KINDS,
+}
+
+
+@cache
+def _step_of_event(wakeup: EventType | None) -> npt.NDArray[np.uint8]:
+    """Map (type, prev_state), as type << 4 | prev_state, to the step of `tid`."""
     steps = np.full((16, 16), _IGNORED, np.uint8)
     steps[EventType.SWITCH, : states.IN] = np.arange(states.IN)
     steps[EventType.WAKEUP_NEW] = states.WAKEUP_NEW
@@ -233,224 +307,9 @@ def _step_of_event(wakeup: EventType | None) -> U8Array:
     return steps.reshape(-1)
 
 
-def _steps(events: EventArray, wakeup: EventType | None, share: tuple[int, int], on_cpu: IntArray) -> _Steps:
-    """Take the steps of tasks out of events: a switch is one of each of its two tasks."""
-    kind = np.ascontiguousarray(events["type"])
-    step = np.full((len(events), 2), states.IN, np.uint8)
-    step[:, 0] = _step_of_event(wakeup)[(kind << 4) | (events["prev_state"] & 15)]
-    tid = np.empty((len(events), 2), np.uint32)
-    tid[:, 0] = events["tid"]
-    tid[:, 1] = events["other_tid"]
-    counts = tid != 0  # tid 0 is the idle task: no task at all
-    counts[:, 0] &= step[:, 0] != _IGNORED
-    counts[:, 1] &= kind == EventType.SWITCH
-    if share[1] > 1:
-        counts &= tid % np.uint32(share[1]) == share[0]
-    which = np.flatnonzero(counts)
-    event = which >> 1
-    steps = _Steps(
-        tid.reshape(-1)[which],
-        events["timestamp_ns"].astype(np.int64)[event],
-        step.reshape(-1)[which],
-        np.ascontiguousarray(events["target_cpu"])[event],
-    )
-    event, vanished = _vanished(events, on_cpu)
-    mine = vanished % share[1] == share[0]
-    return _insert(steps, np.searchsorted(which, 2 * event[mine]), vanished[mine], events[event[mine]])
-
-
-def _vanished(events: EventArray, on_cpu: IntArray) -> tuple[npt.NDArray[np.intp], IntArray]:
-    """Find switches away from another task than the one that ran: which events, and who those two are.
-
-    Args:
-        events: In time order.
-        on_cpu: The task on each CPU (`_NOBODY`: not known); brought up to date.
-    """
-    switches = np.flatnonzero(events["type"] == EventType.SWITCH)
-    cpu = events["cpu"][switches]
-    order = np.argsort(cpu, kind="stable")
-    cpu, switches = cpu[order], switches[order]
-    leaves, comes = events["tid"][switches], events["other_tid"][switches].astype(np.int64)
-    ran = np.empty_like(comes)
-    ran[1:] = comes[:-1]
-    first = np.flatnonzero(np.diff(cpu.astype(np.int32), prepend=-1))
-    ran[first] = on_cpu[cpu[first]]
-    last = np.append(first, len(cpu))[1:] - 1
-    on_cpu[cpu[last]] = comes[last]
-    wrong = np.flatnonzero((ran != leaves) & (ran != _NOBODY))
-    event, tid = np.tile(switches[wrong], 2), np.concatenate([ran[wrong], leaves[wrong]])
-    named = tid > 0
-    in_order = np.argsort(event[named], kind="stable")
-    return event[named][in_order], tid[named][in_order]
-
-
-def _insert(steps: _Steps, at: npt.NDArray[np.intp], tid: IntArray, events: EventArray) -> _Steps:
-    """Put steps by which tasks vanish before those of the events that tell of it."""
-    if not len(at):
-        return steps
-    return _Steps(
-        np.insert(steps.tid, at, tid.astype(np.uint32)),
-        np.insert(steps.time_ns, at, events["timestamp_ns"].astype(np.int64)),
-        np.insert(steps.step, at, np.uint8(states.VANISH)),
-        np.insert(steps.cpu, at, events["cpu"]),
-    )
-
-
-# What a step does to a task's row of intervals, by (state before << 5) | step.
-_CUTS, _BREAKS, _BEARS = 1, 2, 4
-_EFFECTS = np.zeros((len(TaskState), 32), np.uint8)
-_EFFECTS[:, : states.NR_STEPS] = (
-    _CUTS * (np.not_equal(states.TRANSITIONS.T, list(TaskState)).T | ~states.CREDIBLE | states.BIRTHS)
-    + _BREAKS * ~states.CREDIBLE
-    + _BEARS * states.BIRTHS
-)
-
-
-def _advance(steps: _Steps, open_: _Open, start_ns: int, nr_tasks: int) -> tuple[Intervals, _Open, int]:
-    """Take steps; return the intervals that ended, what is open now, and how many tasks there were."""
-    if not len(steps.tid):
-        return Intervals.nothing(), open_, nr_tasks
-    tids, code = _codes(steps.tid)
-    # Before a tid's first step comes one that says what state it was in: as an earlier part of the
-    # trace left it, or (filled in below) as the first step tells.
-    known, row = _find(open_.tid, tids)
-    lead = _lead(known, open_, row, start_ns)
-    order = np.argsort(np.concatenate([np.arange(len(tids), dtype=code.dtype), code]), kind="stable")
-    step = np.concatenate([lead.step, steps.step])[order]
-    time = np.concatenate([lead.time_ns, steps.time_ns])[order]
-    lengths = np.bincount(code, minlength=len(tids)) + 1
-    first = np.cumsum(lengths) - lengths
-    unknown = first[~known]
-    step[unknown] += states.BEFORE_FIRST[step[unknown + 1]]
-
-    after = _resolve(step)
-    effect = np.empty_like(step)
-    effect[1:] = _EFFECTS.reshape(-1)[(after[:-1].astype(np.uint16) << 5) | step[1:]]
-    effect[first] = _CUTS
-    effect[unknown[after[unknown] != TaskState.DEAD]] |= _BEARS
-    is_birth = (effect & _BEARS) != 0
-    task = _number_tasks(is_birth, first, nr_tasks, open_.task[row] if len(open_.tid) else row)
-    is_first = np.zeros(len(step) + 1, np.bool_)
-    is_first[first] = is_first[-1] = True
-
-    start = np.flatnonzero(effect & _CUTS)
-    end = np.append(start[1:], len(step))
-    is_open = is_first[end]
-    last = start[is_open]
-    is_dead = after[start] == TaskState.DEAD
-    ended = np.where(is_dead, ~is_first[start], ~is_open)
-    start, end = start[ended], np.where(is_dead, start, end)[ended]
-    cpu = np.concatenate([lead.cpu, steps.cpu])
-    began_before = np.zeros(len(step), np.bool_)
-    began_before[first] = np.where(known, open_.began_before[row], True) if len(open_.tid) else True
-    tid = np.repeat(tids, lengths)
-    state = after[start]
-    state[((effect[end] & _BREAKS) != 0) & (state != TaskState.DEAD)] = TaskState.UNKNOWN
-    closed = Intervals(
-        task[start],
-        tid[start],
-        state,
-        time[start],
-        time[end],
-        cpu[order[start]],
-        began_before[start],
-        np.zeros(len(start), np.bool_),
-    )
-    left = _Open(task[last], tids, after[last], time[last], cpu[order[last]], began_before[last])
-    return closed, _merge_open(open_, left), nr_tasks + int(np.count_nonzero(is_birth))
-
-
-def _lead(known: BoolArray, open_: _Open, row: npt.NDArray[np.intp], start_ns: int) -> _Steps:
-    """Return the step before each tid's first: the state it was in, UNKNOWN without one."""
-    lead = _Steps(
-        np.empty(0, np.uint32),
-        np.full(len(known), start_ns, np.int64),
-        np.full(len(known), states.RESUME, np.uint8),
-        np.zeros(len(known), np.uint16),
-    )
-    lead.time_ns[known] = open_.since_ns[row[known]]
-    lead.step[known] += open_.state[row[known]]
-    lead.cpu[known] = open_.cpu[row[known]]
-    return lead
-
-
-def _codes(tid: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[Any]]:
-    """Return the distinct tids, sorted, and for each element the index of its tid in them."""
-    highest = int(tid.max(initial=0))
-    if highest >= _DIRECT_TIDS:
-        tids, code = np.unique(tid, return_inverse=True)
-        return tids, code
-    seen = np.zeros(highest + 1, np.bool_)
-    seen[tid] = True
-    tids = np.flatnonzero(seen).astype(np.uint32)
-    small = len(tids) <= 1 << 16  # 16-bit keys are sorted by radix
-    return tids, (np.cumsum(seen) - 1).astype(np.uint16 if small else np.int32)[tid]
-
-
-def _find(
-    tids: npt.NDArray[np.uint32], wanted: npt.NDArray[np.uint32]
-) -> tuple[BoolArray, npt.NDArray[np.intp]]:
-    """Return which of the wanted tids are in `tids` (sorted), and where (anywhere, if they are not)."""
-    if not len(tids):
-        return np.zeros(len(wanted), np.bool_), np.zeros(len(wanted), np.intp)
-    row = np.minimum(np.searchsorted(tids, wanted), len(tids) - 1)
-    return tids[row] == wanted, row
-
-
-def _resolve(step: U8Array) -> U8Array:
-    """Return the state after each step; the first of all must decide it alone.
-
-    Most others do; the next most frequent come right after one that does.
-    """
-    after = states.RESETS[step]
-    table = states.TRANSITIONS.reshape(-1)
-    open_ = np.flatnonzero(after == NO_RESET)
-    for _ in range(3):
-        before = after[open_ - 1]
-        ready = before != NO_RESET
-        now = open_[ready]
-        after[now] = table[before[ready] * np.uint16(states.NR_STEPS) + step[now]]
-        open_ = open_[~ready]
-    if len(open_):
-        _resolve_runs(step, after, open_)
-    return after
-
-
-def _resolve_runs(step: U8Array, after: U8Array, open_: npt.NDArray[np.intp]) -> None:
-    """Fill in the states after long runs of steps that depend on the state before.
-
-    Such a step is a function from states to states. Each round composes it with what comes before,
-    over twice as many steps as the last: rounds are few whatever the trace.
-    """
-    function = states.TRANSITIONS.T[step[open_]]  # a row per open step: state before -> state after
-    previous = open_ - 1
-    while len(open_):
-        before = after[previous]
-        ready = before != NO_RESET
-        later = np.flatnonzero(~ready)
-        into = np.searchsorted(open_, previous[later])
-        composed = np.take_along_axis(function[later], function[into], axis=1)
-        now = np.flatnonzero(ready)
-        after[open_[now]] = function[now, before[now]]
-        open_, previous, function = open_[later], previous[into], composed
-
-
-def _number_tasks(
-    is_birth: BoolArray, first: npt.NDArray[np.intp], nr_tasks: int, known_task: npt.NDArray[Any]
-) -> npt.NDArray[np.int32]:
-    """Return each row's task: births are numbered on from `nr_tasks`, others are their tid's known task."""
-    begins = is_birth.copy()
-    begins[first] = True
-    at = np.flatnonzero(begins)
-    number = np.cumsum(is_birth[at], dtype=np.int32) + np.int32(nr_tasks - 1)
-    old = ~is_birth[at]
-    number[old] = known_task[np.searchsorted(first, at[old])]
-    return np.repeat(number, np.diff(np.append(at, len(is_birth))))
-
-
-def _merge_open(old: _Open, new: _Open) -> _Open:
-    """Put new rows in the place of the old ones of the same tid."""
-    kept = ~np.isin(old.tid, new.tid)
-    columns: list[Any] = [np.concatenate([getattr(old, f)[kept], getattr(new, f)]) for f in _Open._fields]
-    order = np.argsort(columns[1], kind="stable")
-    return _Open(*(column[order] for column in columns))
+@cache
+def _library() -> Any:
+    library = ctypes.CDLL(str(resource_path("native/schedtuna-trace.so")))
+    library.schedtuna_take_events.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+    library.schedtuna_take_events.restype = None
+    return library

@@ -8,6 +8,7 @@ vocabulary is that of docs/terms.md; `METRICS` is its one table.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from schedtuna.trace.intervals import Intervals
 from schedtuna.trace.schema import IntArray
-from schedtuna.trace.states import RUNNABLE, TaskState
+from schedtuna.trace.states import RUNNABLE, SLEEPS, TaskState
 
 NR_STATES = len(TaskState)
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
@@ -60,15 +61,11 @@ _TIME_STATES = {
     "io_ns": (TaskState.IO,),
     "unknown_ns": (TaskState.UNKNOWN,),
 }
-_SLEEPS = (TaskState.SLEEPING, TaskState.BLOCKED, TaskState.IO, TaskState.STOPPED, TaskState.IDLE)
 _KEPT = {
     "wakeup_latency": TaskState.RUNNABLE_WOKEN,
     "preempt_delay": TaskState.RUNNABLE_PREEMPTED,
     "slice": TaskState.RUNNING,
 }
-_ENDS_BURST = np.zeros(NR_STATES, np.bool_)
-_ENDS_BURST[[*_SLEEPS, TaskState.DEAD, TaskState.UNKNOWN]] = True
-_NEVER = -(1 << 60)  # added to a burst that began before the trace: it stays negative
 
 
 @dataclass(frozen=True)
@@ -113,10 +110,10 @@ class Measured:
 def measure(pieces: Intervals | Iterable[Intervals]) -> Measured:
     """Add intervals up: those of a trace, in pieces (`iter_intervals()`) or as one.
 
-    Pieces must come in time order, and in each the intervals of a task side by side.
+    The intervals of each task must come in time order.
     """
     sums = _Sums()
-    for piece in [pieces.sorted()] if isinstance(pieces, Intervals) else pieces:
+    for piece in [pieces] if isinstance(pieces, Intervals) else pieces:
         if len(piece):
             sums.add(piece)
     return sums.finish()
@@ -138,7 +135,6 @@ class _Sums:
             "alive_after": np.zeros(0, np.bool_),
         }
         self.cpu_time_ns = np.zeros((0, NR_STATES))
-        self.burst_ns = np.zeros(0, np.int64)
         self.values: dict[str, list[Values]] = {name: [] for name in DISTRIBUTIONS}
 
     def _grow(self, size: int) -> None:
@@ -150,7 +146,6 @@ class _Sums:
             new = np.full((capacity, *old.shape[1:]), fill, old.dtype)
             new[: len(old)] = old
             self.per_task[name] = new
-        self.burst_ns = np.concatenate([self.burst_ns, np.zeros(capacity - len(self.burst_ns), np.int64)])
         self.size = capacity
 
     def add(self, piece: Intervals) -> None:
@@ -165,14 +160,13 @@ class _Sums:
         if cut.any():
             per["count"] -= np.bincount(cell[piece.began_before], minlength=size).reshape(shape)
             per["alive_after"][task[piece.ends_after]] = True
-        first = np.flatnonzero(np.diff(task, prepend=-1))  # the intervals of a task are side by side
-        first = first[per["begin_ns"][task[first]] == UNKNOWN_TIME]
-        per["tid"][task[first]] = piece.tid[first]
-        per["begin_ns"][task[first]] = piece.start_ns[first]
+        new = np.flatnonzero(per["begin_ns"][task] == UNKNOWN_TIME)[::-1]  # of a task's, the first stays
+        per["tid"][task[new]] = piece.tid[new]
+        per["begin_ns"][task[new]] = piece.start_ns[new]
         self._lives(piece)
         for name, kept in _KEPT.items():
             self._keep(name, piece, duration, np.flatnonzero((state == kept) & ~cut))
-        self._bursts(piece, duration)
+        self._keep("burst", piece, piece.burst_ns, np.flatnonzero(piece.burst_ns))
 
     def _cpus(self, piece: Intervals, duration: IntArray) -> None:
         nr_cpus = max(int(piece.cpu.max()) + 1, len(self.cpu_time_ns))
@@ -201,27 +195,6 @@ class _Sums:
             per["first_run_ns"][task[ran]] = later
         dead = np.flatnonzero(piece.state == TaskState.DEAD)
         per["dead_ns"][piece.task[dead]] = piece.start_ns[dead]
-
-    def _bursts(self, piece: Intervals, duration: IntArray) -> None:
-        """Sum CPU time between sleeps."""
-        ran = duration * (piece.state == TaskState.RUNNING)
-        ran[piece.began_before & (piece.state == TaskState.RUNNING)] = _NEVER
-        total = np.cumsum(ran)
-        task = piece.task
-        last = np.ones(len(task), np.bool_)
-        last[:-1] = task[1:] != task[:-1]
-        ends = _ENDS_BURST[piece.state]
-        at = np.flatnonzero(ends | last)
-        of_task = task[at]
-        burst = np.diff(total[at], prepend=0)
-        first = np.ones(len(at), np.bool_)
-        first[1:] = of_task[1:] != of_task[:-1]
-        burst[first] += self.burst_ns[of_task[first]]
-        rest = ~ends[at]  # what a task ran since its last sleep waits for the next piece
-        self.burst_ns[of_task[last[at]]] = 0
-        self.burst_ns[of_task[rest]] = burst[rest]
-        done = ~rest & (burst > 0) & (piece.state[at] != TaskState.UNKNOWN)
-        self.values["burst"].append(Values(of_task[done], piece.cpu[at[done]], burst[done]))
 
     def finish(self) -> Measured:
         per = {name: array[: self.size] for name, array in self.per_task.items()}
@@ -272,14 +245,20 @@ def table(
     born = measured.born_ns != UNKNOWN_TIME
     columns["nr_switches"] = fold(count[:, TaskState.RUNNING])
     columns["nr_wakeups"] = fold(count[:, TaskState.RUNNABLE_WOKEN])
-    columns["nr_voluntary"] = fold(count[:, [*_SLEEPS, TaskState.DEAD]].sum(axis=1))
+    columns["nr_voluntary"] = fold(count[:, [*SLEEPS, TaskState.DEAD]].sum(axis=1))
     columns["nr_involuntary"] = fold(
         count[:, [TaskState.RUNNABLE_PREEMPTED, TaskState.THROTTLED]].sum(axis=1)
     )
     columns["nr_began_before"] = fold(measured.exists & ~born)
     columns["nr_alive_after"] = fold(measured.alive_after)
-    for name, values in measured.values.items():
-        columns |= summarize(name, group[values.task], values.value_ns, nr_groups)
+
+    def distribution(name: str) -> dict[str, npt.NDArray[Any]]:
+        values = measured.values[name]
+        return summarize(name, group[values.task], values.value_ns, nr_groups)
+
+    with ThreadPoolExecutor(2) as pool:  # selecting and sorting run outside of Python's lock
+        for figures in pool.map(distribution, measured.values):
+            columns |= figures
     return columns
 
 
@@ -369,4 +348,5 @@ def clip(intervals: Intervals, start_ns: int, end_ns: int) -> Intervals:
         inside.cpu,
         inside.began_before | (inside.start_ns < start_ns),
         inside.ends_after | (inside.end_ns > end_ns),
+        np.where(inside.start_ns < start_ns, 0, inside.burst_ns),
     )

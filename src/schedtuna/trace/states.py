@@ -55,7 +55,7 @@ class TaskState(IntEnum):
 
 
 RUNNABLE = (TaskState.RUNNABLE_WOKEN, TaskState.RUNNABLE_PREEMPTED, TaskState.RUNNABLE_NEW)
-_SLEEPS = (TaskState.SLEEPING, TaskState.BLOCKED, TaskState.IO, TaskState.STOPPED, TaskState.IDLE)
+SLEEPS = (TaskState.SLEEPING, TaskState.BLOCKED, TaskState.IO, TaskState.STOPPED, TaskState.IDLE)
 
 # Steps: OUT_* are 0 to 8, as in PrevState.
 IN = 9
@@ -65,8 +65,7 @@ FORK = 12
 EXIT = 13
 MIGRATE = 14
 VANISH = 15
-RESUME = 16  # + a TaskState: not of the trace; the state in which an earlier part left the task
-NR_STEPS = RESUME + len(TaskState)
+NR_STEPS = 16
 
 AFTER_OUT = {
     PrevState.PREEMPTED: TaskState.RUNNABLE_PREEMPTED,
@@ -96,8 +95,7 @@ def _transitions() -> npt.NDArray[np.uint8]:
         table[state, WAKEUP_NEW] = TaskState.RUNNABLE_NEW
         table[state, FORK] = TaskState.NEW
         table[state, [EXIT, MIGRATE, VANISH]] = state
-        table[state, RESUME : RESUME + len(TaskState)] = list(TaskState)
-    table[[*_SLEEPS, TaskState.UNKNOWN, TaskState.DEAD], WAKEUP] = TaskState.RUNNABLE_WOKEN
+    table[[*SLEEPS, TaskState.UNKNOWN, TaskState.DEAD], WAKEUP] = TaskState.RUNNABLE_WOKEN
     table[TaskState.NEW, WAKEUP] = TaskState.RUNNABLE_NEW
     table[TaskState.RUNNING, VANISH] = TaskState.UNKNOWN
     return table
@@ -108,7 +106,7 @@ def _credible() -> npt.NDArray[np.bool_]:
     begun = [state for state in TaskState if state not in {TaskState.UNKNOWN, TaskState.DEAD}]
     table[begun, FORK] = False
     table[[state for state in begun if state != TaskState.NEW], WAKEUP_NEW] = False
-    table[[TaskState.RUNNING, *_SLEEPS], IN] = False
+    table[[TaskState.RUNNING, *SLEEPS], IN] = False
     table[TaskState.RUNNING, VANISH] = False
     for state in begun:
         if state != TaskState.RUNNING:
@@ -129,8 +127,3 @@ def _births() -> npt.NDArray[np.bool_]:
 TRANSITIONS = _transitions()
 CREDIBLE = _credible()
 BIRTHS = _births()
-# Steps after which the state is the same whatever it was before: that state; others: NO_RESET.
-NO_RESET = 255
-RESETS = np.where(np.equal(TRANSITIONS, TRANSITIONS[0]).all(axis=0), TRANSITIONS[0], NO_RESET).astype(
-    np.uint8
-)

@@ -1,6 +1,7 @@
 import pytest
 from tests.unit.trace.making import events, exit_, fork, migrate, switch, wakeup
 
+from schedtuna.errors import TraceError
 from schedtuna.trace.intervals import IntervalBuilder, intervals
 from schedtuna.trace.schema import EventType, PrevState
 from schedtuna.trace.states import TaskState
@@ -143,9 +144,11 @@ def test_no_events_give_no_intervals():
     assert len(builder.feed(events())) == len(builder.finish(5)) == 0
 
 
-def test_tids_of_any_size_are_told_apart():
-    found = intervals(events(switch(1, 0, 0xFFFFFFFF), switch(2, 0xFFFFFFFF, 0xFFFFFFFE)), end_ns=3)
-    assert set(found.tid.tolist()) == {0xFFFFFFFF, 0xFFFFFFFE}
+@pytest.mark.parametrize("event", [switch(1, 0, 1 << 22), switch(1, 0xFFFFFFFF, 0), wakeup(1, 1 << 31)])
+def test_a_tid_that_no_kernel_gives_is_refused(event):
+    with pytest.raises(TraceError, match="no kernel gives one above 4194303"):
+        intervals(events(event))
+    assert len(intervals(events(switch(1, 0, (1 << 22) - 1)))) == 2
 
 
 def test_a_long_run_of_wakeups_is_resolved():

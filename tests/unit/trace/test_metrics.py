@@ -93,9 +93,9 @@ def test_bursts_that_the_trace_does_not_see_whole_are_left_out():
 
 def test_pieces_add_up_to_the_whole():
     some = random_events(np.random.default_rng(8), 3_000)
-    whole = overall(intervals(some, nr_threads=1))
+    whole = overall(intervals(some))
     for nr_pieces in (2, 7):
-        pieces = iter_intervals(np.array_split(some, nr_pieces), nr_threads=3)
+        pieces = iter_intervals(np.array_split(some, nr_pieces))
         assert overall(pieces) == pytest.approx(whole, nan_ok=True)
 
 

@@ -8,8 +8,12 @@ of the usual shape: a comm can't pass for a field.
 
 from __future__ import annotations
 
+import itertools
 import re
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from io import BufferedIOBase
 
 import numpy as np
@@ -32,6 +36,7 @@ from schedtuna.trace.formats.words import (
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, IntArray, PrevState
 
 CHUNK_BYTES = 1 << 22
+_NR_THREADS = 2
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -64,12 +69,29 @@ for _letter, _state in STATES.items():
 _LOST = re.compile(rb"PERF_RECORD_LOST lost (\d{1,12})|\[LOST (\d{1,12}) EVENTS\]")
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Comms:
     """Names that tasks had, the last one of each, and the tgid where it is printed."""
 
-    names: dict[int, bytes]
-    tgids: dict[int, int]
+    names: dict[int, bytes] = field(default_factory=dict)
+    tgids: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What some lines say.
+
+    Attributes:
+        events: The events that we keep.
+        comms: Names of their tasks.
+        nr_unread: How many lines look like events and can't be read.
+        nr_lost: How many events the lines say were lost.
+    """
+
+    events: EventArray
+    comms: _Comms
+    nr_unread: int
+    nr_lost: int
 
 
 def parse(stream: BufferedIOBase, sink: Sink) -> None:
@@ -78,34 +100,56 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
     Raises:
         TraceError: There are no scheduler events in it.
     """
-    comms = _Comms({}, {})
+    names: dict[int, bytes] = {}
+    tgids: dict[int, int] = {}
     nr_events = nr_unread = last_ns = 0
-    text = Text(CHUNK_BYTES)
-    line_ends = np.empty(0, np.intp)
-    reading = True
-    while reading:
-        reading = text.fill(stream, int(line_ends[-1]) + 1 if len(line_ends) else 0)
-        if not reading and text.size and text.size < CHUNK_BYTES:
-            text.append("\n")
-        line_ends = text.find("\n")
-        if not len(line_ends) and text.size == CHUNK_BYTES:
-            raise TraceError(f"a line is longer than {CHUNK_BYTES} bytes: this is no text of perf or ftrace")
-        events, unread, nr_lost = _parse_lines(text, line_ends, comms)
-        if len(events):
-            sink.write_events(events)
-            last_ns = int(events["timestamp_ns"][-1])
-        nr_events += len(events)
-        nr_unread += unread
-        if nr_lost:
-            sink.note_lost(nr_lost, last_ns=last_ns)
+    with ThreadPoolExecutor(_NR_THREADS) as pool:
+        for found in _in_turn(pool, _chunks(stream)):
+            if len(found.events):
+                sink.write_events(found.events)
+                last_ns = int(found.events["timestamp_ns"][-1])
+            if found.nr_lost:
+                sink.note_lost(found.nr_lost, last_ns=last_ns)
+            nr_events += len(found.events)
+            nr_unread += found.nr_unread
+            names |= found.comms.names
+            tgids |= found.comms.tgids
     if not nr_events:
         raise TraceError(
             "no scheduler events in it",
             hint="expected the text of `perf script`, `trace-cmd report` or /sys/kernel/tracing/trace"
             " with sched_switch and sched_wakeup or sched_waking",
         )
-    sink.write_tasks(task_rows(comms.names, comms.tgids))
+    sink.write_tasks(task_rows(names, tgids))
     sink.update_manifest({"nr_unread_lines": nr_unread, "clock": "local"})
+
+
+def _chunks(stream: BufferedIOBase) -> Iterator[tuple[Text, Positions]]:
+    """Yield text that begins and ends with lines, and where they end; buffers are used again in turn."""
+    texts = [Text(CHUNK_BYTES) for _ in range(_NR_THREADS + 2)]
+    rest, reading = b"", True
+    for text in itertools.cycle(texts):
+        reading = text.fill(stream, rest)
+        if not reading and 0 < text.size < CHUNK_BYTES:
+            text.append("\n")
+        line_ends = text.find("\n")
+        if not len(line_ends) and text.size == CHUNK_BYTES:
+            raise TraceError(f"a line is longer than {CHUNK_BYTES} bytes: this is no text of perf or ftrace")
+        rest = text.slice(int(line_ends[-1]) + 1 if len(line_ends) else 0, text.size)
+        yield text, line_ends
+        if not reading:
+            return
+
+
+def _in_turn(pool: ThreadPoolExecutor, chunks: Iterator[tuple[Text, Positions]]) -> Iterator[_Found]:
+    """Read chunks in several threads; yield what was found in the order of the chunks."""
+    pending: deque[Future[_Found]] = deque()
+    for text, line_ends in chunks:
+        pending.append(pool.submit(_parse_lines, text, line_ends))
+        if len(pending) > _NR_THREADS:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 def task_rows(names: dict[int, bytes], tgids: dict[int, int]) -> npt.NDArray[np.void]:
@@ -118,13 +162,9 @@ def task_rows(names: dict[int, bytes], tgids: dict[int, int]) -> npt.NDArray[np.
     return rows
 
 
-def _parse_lines(text: Text, line_ends: Positions, comms: _Comms) -> tuple[EventArray, int, int]:
-    """Read the lines that end there.
-
-    Returns:
-        Their events, how many lines look like events and can't be read, and how many events the
-        lines say were lost.
-    """
+def _parse_lines(text: Text, line_ends: Positions) -> _Found:
+    """Read the lines that end there."""
+    comms = _Comms()
     line, name_at = _named_lines(text, line_ends)
     nr_lost = _nr_lost(text.raw.tobytes()) if len(line) < len(line_ends) else 0
     kind = _event_types(text, name_at)
@@ -144,7 +184,7 @@ def _parse_lines(text: Text, line_ends: Positions, comms: _Comms) -> tuple[Event
             lines.good[rows] = _read_fields(lines, type_, rows, equals[at])
     lines.note_names(comms)
     nr_unread = _read_others(lines, comms)
-    return lines.events[lines.good], nr_unread, nr_lost
+    return _Found(lines.events[lines.good], comms, nr_unread, nr_lost)
 
 
 class _Lines:

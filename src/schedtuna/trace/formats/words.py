@@ -45,10 +45,9 @@ class Text:
         """The text."""
         return self._buffer[PADDING : PADDING + self.size]
 
-    def fill(self, stream: BufferedIOBase, start: int) -> bool:
-        """Keep what is from `start` on, move it to the front, and read on; return False at the end."""
-        rest = self.raw[start:].copy()
-        self._buffer[PADDING : PADDING + len(rest)] = rest
+    def fill(self, stream: BufferedIOBase, rest: bytes) -> bool:
+        """Begin anew with `rest`, and read on; return False if there was nothing more to read."""
+        self._buffer[PADDING : PADDING + len(rest)] = np.frombuffer(rest, np.uint8)
         space = self._buffer.data[PADDING + len(rest) : -PADDING]
         nr_read = _read_into(stream, space)
         self.size = len(rest) + nr_read

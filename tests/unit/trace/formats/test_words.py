@@ -50,11 +50,12 @@ def test_words_are_compared_by_their_ends():
 
 def test_text_is_read_on_behind_what_is_kept():
     text, stream = Text(16), io.BytesIO(b"one\ntwo\nthree\nfour\nfive")
-    assert text.fill(stream, 0)
+    assert text.fill(stream, b"")
     assert text.raw.tobytes() == b"one\ntwo\nthree\nfo"
     assert text.find("\n").tolist() == [3, 7, 13]
     assert text.find_pair("tw").tolist() == [4]
     assert text.slice(8, 13) == b"three"
-    assert not text.fill(io.BytesIO(), 14) or text.raw.tobytes() == b"fo"
-    assert text.fill(stream, 0)
+    assert text.fill(stream, b"fo")
     assert text.raw.tobytes() == b"four\nfive"
+    assert not text.fill(stream, b"five")
+    assert text.raw.tobytes() == b"five"

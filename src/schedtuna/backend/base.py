@@ -35,6 +35,7 @@ class Trial(BaseModel):
         started_at: Unix time in seconds.
         duration_s: Wall time of the run, set-up included.
         exit_code: Of the command; None where a signal or the timeout ended it.
+        nr_leftovers: Processes that outlived the command, and were ended.
         output_tail: The last lines of output, kept where the trial is not ok.
         manifest_hash: Which manifest describes the machine it ran on.
     """
@@ -51,6 +52,7 @@ class Trial(BaseModel):
     started_at: float = 0.0
     duration_s: float = 0.0
     exit_code: int | None = 0
+    nr_leftovers: int = 0
     output_tail: str = ""
     manifest_hash: str = ""
 

@@ -131,6 +131,7 @@ class HostBackend:
             started_at=started_at,
             duration_s=time.monotonic() - clock,
             exit_code=raw.exit_code if raw else None,
+            nr_leftovers=raw.nr_leftovers if raw else 0,
             output_tail=raw.tail() if raw and validity is not Validity.OK else "",
             manifest_hash=self.manifest_hash,
         )

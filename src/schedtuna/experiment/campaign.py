@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.backend.host import HostBackend
+from schedtuna.backend.vm import GuestChoice, VmBackend, host_command
 from schedtuna.errors import StudyError
 from schedtuna.experiment.triallog import TrialLog, read_trials
 from schedtuna.knobs.base import Target
@@ -33,7 +34,7 @@ class Campaign:
     Attributes:
         folder: The results folder.
         log: Its trials.
-        backend: This machine.
+        backend: This machine, or guests of the lab.
         manifest: What the machine and the command are.
         seed: Of every random choice.
         warnings: What to know before the first run.
@@ -41,7 +42,7 @@ class Campaign:
 
     folder: Path
     log: TrialLog
-    backend: HostBackend
+    backend: HostBackend | VmBackend
     manifest: Manifest
     seed: int
     warnings: tuple[str, ...]
@@ -75,8 +76,9 @@ def open_campaign(
     resume: Path | None,
     identity: Mapping[str, str],
     names: Sequence[str] = (),
+    guest: GuestChoice | None = None,
 ) -> Iterator[Campaign]:
-    """Open a fresh results folder, or the one to resume, and this machine as its backend.
+    """Open a fresh results folder, or the one to resume, and this machine or the lab as its backend.
 
     Args:
         kind: The command; the folder's name begins with it.
@@ -92,12 +94,14 @@ def open_campaign(
         identity: What else the trials depend on; the kind, the workload and
             its program, the target, the seed and the machine are added.
         names: What the folder's name is made of; default: the kind and the command.
+        guest: Run in guests of the lab, on this kernel; None for this machine.
 
     Raises:
         WorkloadError: The command can't be run.
         StudyError: The folder can't be used.
     """
-    program = os.path.realpath(check(workload))
+    of_guest = guest is not None and not workload.shell and host_command(workload) is None
+    program = f"the guest's {workload.argv[0]}" if of_guest else os.path.realpath(check(workload))
     seed = choose_seed(_resumed_seed(resume) if seed is None and resume is not None else seed)
     name = workload.name or Path(workload.argv[0].split()[0] if workload.shell else workload.argv[0]).name
     folder = resume or new_results_folder(results, *(names or (kind, name)))
@@ -117,18 +121,19 @@ def open_campaign(
         "seed": str(seed),
         **{f"machine.{key}": json.dumps(value) for key, value in machine_identity().items()},
     }
-    backend = HostBackend(
-        target,
-        metrics=read,
-        required=required,
-        limits=limits,
-        manifest_hash=manifest.stable_hash(),
-    )
+    described = manifest.stable_hash()
+    backend: HostBackend | VmBackend
+    if guest is None:
+        backend = HostBackend(target, metrics=read, required=required, limits=limits, manifest_hash=described)
+    else:
+        backend = VmBackend(choice=guest, metrics=read, required=required, manifest_hash=described)
+        whole["guest"] = backend.identity
     with ExitStack() as cleanup, backend, TrialLog(folder, whole) as log:
         if not (folder / FILE_NAME).exists():
             replace_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
         cleanup.callback(_forget_if_empty, log, fresh=resume is None)
-        warnings = (*log.warnings, *backend.warnings, *_fighting(), *_knob_hints(schedulers, target))
+        hints = () if guest else (*_fighting(), *_knob_hints(schedulers, target))
+        warnings = (*log.warnings, *backend.warnings, *hints)
         yield Campaign(folder, log, backend, manifest, seed, warnings)
 
 

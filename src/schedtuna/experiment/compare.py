@@ -30,9 +30,9 @@ from schedtuna.evidence.several import composite
 from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
 from schedtuna.experiment.comparison import Comparison, Ended
 from schedtuna.experiment.hope import require_hope
+from schedtuna.experiment.remarks import remarks
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.covariates import invalid_reason
 from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Workload
 
 __all__ = ["CompareProgress", "Comparison", "Ended", "blocks_within", "compare"]
@@ -147,7 +147,7 @@ def compare(
         requirements=study.judge(),
         records=tuple(study.records),
         ended=ended,
-        warnings=tuple(_warnings(a, b, study.records)),
+        warnings=tuple(remarks(a, b, study.records)),
     )
 
 
@@ -365,14 +365,3 @@ def _noise_cv(blocks: Sequence[Block]) -> float | None:
     pairs = [(block.values[Arm.A], block.values[Arm.A2]) for block in blocks]
     ratios = [math.log(x / y) for x, y in pairs if x is not None and y is not None and x > 0 and y > 0]
     return math.sqrt(sum(r * r for r in ratios) / (2 * len(ratios))) if len(ratios) > 1 else None
-
-
-def _warnings(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRecord]) -> Iterator[str]:
-    if a.label() == b.label():
-        yield "Both sides are the same: whatever differs between them is noise."
-    disturbed = [reason for r in records if (reason := invalid_reason(r.trial.covariates))]
-    if disturbed:
-        yield (
-            f"{len(disturbed)} of {len(records)} runs were disturbed from outside, such as: {disturbed[0]}. "
-            "The verdict allows for that; a quieter machine would need fewer runs."
-        )

@@ -65,6 +65,12 @@ class Comparison:
         return tuple(judged for judged in self.requirements if judged.outcome is not Outcome.MET)
 
     @property
+    def default_name(self) -> str:
+        """What sentences call the default: a scheduler's bare name means its default settings."""
+        bare = ":" not in self.default and self.default != "default"
+        return f"{self.default}'s defaults" if bare else self.default
+
+    @property
     def metric(self) -> str:
         """Name of what the verdict is about."""
         return self.metrics[0].name if len(self.metrics) == 1 else COMPOSITE
@@ -130,14 +136,14 @@ class Comparison:
         change = f"{self.metric} {_percent(result.effect.ratio)} {_interval(result.effect)}"
         pairs = f"{result.pairs} pairs"
         if self.verdict is Verdict.IMPROVED:
-            return f"{self.candidate} improves on {self.default}: {change}, {pairs}."
+            return f"{self.candidate} improves on {self.default_name}: {change}, {pairs}."
         if self.verdict is Verdict.WORSE:
-            return f"{self.candidate} is worse than {self.default}: {change}, {pairs}."
+            return f"{self.candidate} is worse than {self.default_name}: {change}, {pairs}."
         if self.verdict is Verdict.TOO_NOISY:
             if result.look == 0:
                 return f"Too few runs to say anything: {change} after {pairs} (nothing is decided yet)."
             return (
-                f"Too noisy to tell {self.candidate} from {self.default}: {change}, {pairs}; "
+                f"Too noisy to tell {self.candidate} from {self.default_name}: {change}, {pairs}; "
                 f"about {result.runs_needed} runs would tell a gain of {delta}."
             )
         if self.unmet and result.verdict is Verdict.IMPROVED:
@@ -149,13 +155,13 @@ class Comparison:
                 "but its mean or its slow runs are worse."
             )
         return (
-            f"No evidence that {self.candidate} improves on {self.default}: {change}, {pairs}; "
+            f"No evidence that {self.candidate} improves on {self.default_name}: {change}, {pairs}; "
             f"a gain of {delta} or more is excluded."
         )
 
 
 def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+.1f}%" if math.isfinite(ratio) else "unbounded"
+    return f"{100 * (ratio - 1):+z.1f}%" if math.isfinite(ratio) else "unbounded"
 
 
 def _interval(estimate: Estimate) -> str:

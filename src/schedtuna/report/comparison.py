@@ -43,7 +43,7 @@ def percent(estimate: Estimate) -> str:
 def _signed(ratio: float) -> str:
     if math.isinf(ratio):
         return "+∞" if ratio > 0 else "-∞"
-    return f"{100 * (ratio - 1):+.1f}"
+    return f"{100 * (ratio - 1):+z.1f}"
 
 
 def sections(comparison: Comparison) -> list[Section]:
@@ -87,7 +87,7 @@ def _effect(comparison: Comparison) -> Section:
         )
     text = [
         (
-            f"Typical run of {comparison.candidate} against {comparison.default}, with 95% intervals. "
+            f"Typical run of {comparison.candidate} against {comparison.default_name}, with 95% intervals. "
             "The second row compares the default with itself: what noise alone looks like here."
         )
     ]

@@ -265,6 +265,40 @@ def test_disturbed_runs_are_told(tmp_path):
     assert "runs were disturbed from outside, such as: steal_fraction: 40%" in found.notes[0]
 
 
+def told(folder, *, b=CANDIDATE, **changes):
+    """The notes where every trial has these fields, too."""
+    backend = Simulated()
+    run = backend.run
+    backend.run = lambda *args, **options: run(*args, **options).model_copy(update=changes)  # type: ignore[method-assign]
+    return " ".join(study(folder, backend, b=b, budget=12).notes)
+
+
+def test_processes_that_outlive_the_command_are_told(tmp_path):
+    notes = told(tmp_path / "some", nr_leftovers=2)
+    assert "In 12 of 12 runs, processes outlived the command and were ended (24 in all)" in notes
+    assert "outlived" not in told(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("values", "other_fraction", "expected"),
+    [
+        ({"autogroup_nice": -5}, 0.6, True),
+        ({"realtime": "fifo"}, 0.6, True),
+        ({"autogroup_nice": -5}, 0.02, False),
+        ({"nice": 5}, 0.6, False),
+    ],
+)
+def test_time_taken_from_other_programs_is_told(tmp_path, values, other_fraction, expected):
+    candidate = SchedulerConfig(name="fair", values=values)
+    notes = told(tmp_path, b=candidate, covariates={"other_fraction": other_fraction})
+    assert ("which took 60% of the CPUs' time" in notes) == expected
+
+
+def test_a_bare_scheduler_name_reads_as_its_defaults(tmp_path):
+    found = study(tmp_path, Simulated(0.5), a=SchedulerConfig(name="fair"))
+    assert "improves on fair's defaults: wall_time_s" in found.sentence()
+
+
 def test_the_log_is_enough_to_tell_who_ran_where(tmp_path):
     study(tmp_path, Simulated(cv=0.4), budget=12)
     records = read_trials(tmp_path)[1]

@@ -76,9 +76,13 @@ class RawRun:
         return ""
 
     def tail(self, nr_lines: int = 10) -> str:
-        """The last lines of what it printed, standard error last."""
+        """The last lines of what it printed, standard error last; what would steer a terminal is a `?`."""
         lines = [line for text in (self.stdout, self.stderr) for line in text.splitlines()[-nr_lines:]]
-        return "\n".join(line[:500] for line in lines)
+        return "\n".join(_printable(line[:500].expandtabs()) for line in lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 class Held:

@@ -343,3 +343,8 @@ def test_another_user_needs_root():
     else:
         with pytest.raises(UnavailableError, match="needs root"):
             start(Workload(argv=("true",), user="root"), 1)
+
+
+def test_what_the_command_printed_cannot_steer_the_terminal():
+    raw = run(Workload(argv=("printf", r"\033[2J\033]0;title\007a\tb\n\377")), seed=1)
+    assert raw.tail() == "?[2J?]0;title?a b\n\ufffd"

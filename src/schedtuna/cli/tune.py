@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.common import (
+    BackendOption,
     BudgetOption,
     CgroupOption,
+    CpusOption,
     DeltaOption,
     JsonOption,
+    KernelOption,
     ParserOption,
     PidOption,
     RequireOption,
@@ -30,7 +33,9 @@ from schedtuna.cli.common import (
     UserOption,
     WarmupOption,
     WashoutOption,
+    find_guest_scheduler,
     listed,
+    make_guest,
     make_target,
     make_workload,
     parse_positive_duration,
@@ -40,6 +45,7 @@ from schedtuna.cli.compare import CampaignProgress
 from schedtuna.cli.output import DEBUG_VARIABLE, print_json
 
 if TYPE_CHECKING:
+    from schedtuna.backend.vm import GuestChoice
     from schedtuna.experiment.campaign import Campaign
     from schedtuna.experiment.compare import CompareProgress
     from schedtuna.knobs.base import Target
@@ -168,6 +174,9 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     warmup: WarmupOption = 0,
     washout: WashoutOption = "0s",
     parser: ParserOption = "",
+    backend: BackendOption = "host",
+    kernel: KernelOption = None,
+    cpus: CpusOption = 2,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print a line per run, to stderr.")
     ] = False,
@@ -198,6 +207,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     if not 0 < delta < 1:
         raise UsageError(f"--delta {delta}: expected a fraction between 0 and 1, such as 0.03")
     target = make_target(scope, pid, cgroup)
+    guest = make_guest(backend, kernel, cpus, target)
     notes: list[str] = []
     if resume is not None and not command and benchmark_cmd is None:
         plan = StudyPlan.read(resume)
@@ -224,7 +234,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
                 "tensorboard": None if tensorboard is None else str(tensorboard.resolve()),
             },
         )
-        chosen = tunable(scheduler, target, listed(include))
+        chosen = find_guest_scheduler(scheduler) if guest else tunable(scheduler, target, listed(include))
         metrics = _metrics(workload, listed(metric))
         past, remarks = past_runs(warm_start or (), chosen, workload, metrics)
         notes += remarks
@@ -245,7 +255,16 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
             name=experiment_name,
             warm_start=past,
         )
-    result = _run(plan, target, results=results, resume=resume, notes=notes, verbose=verbose, debug=debug)
+    result = _run(
+        plan,
+        target,
+        guest=guest,
+        results=results,
+        resume=resume,
+        notes=notes,
+        verbose=verbose,
+        debug=debug,
+    )
     if as_json:
         from schedtuna.tune.results import summary
 
@@ -298,6 +317,7 @@ def _run(
     plan: StudyPlan,
     target: Target,
     *,
+    guest: GuestChoice | None,
     results: Path,
     resume: Path | None,
     notes: list[str],
@@ -308,7 +328,7 @@ def _run(
 
     with (
         termination_interrupts(),
-        open_study(plan, target, results=results, resume=resume, debug=debug) as study,
+        open_study(plan, target, results=results, resume=resume, debug=debug, guest=guest) as study,
         _Progress(study.campaign) as progress,
         _logging_to(progress.say, enabled=verbose or debug, debug=debug),
     ):
@@ -323,7 +343,7 @@ def _run(
 
 @contextmanager
 def _logging_to(say: Callable[[str], None], *, enabled: bool, debug: bool) -> Iterator[None]:
-    """Show the lines of `experiment.log`, too."""
+    """Show the lines of `experiment.log`, too; without `enabled` only those of runs that failed."""
     import logging
 
     from schedtuna.tune.experimentlog import LOGGER
@@ -332,12 +352,9 @@ def _logging_to(say: Callable[[str], None], *, enabled: bool, debug: bool) -> It
         def emit(self, record: logging.LogRecord) -> None:
             say(record.getMessage())
 
-    if not enabled:
-        yield
-        return
     handler, before = Lines(), LOGGER.level
     LOGGER.addHandler(handler)
-    LOGGER.setLevel(logging.DEBUG if debug else logging.INFO)
+    LOGGER.setLevel(logging.DEBUG if debug else logging.INFO if enabled else logging.WARNING)
     try:
         yield
     finally:

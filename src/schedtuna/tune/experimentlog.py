@@ -14,6 +14,7 @@ from schedtuna.tune.study import BASELINE
 
 LOG_NAME = "experiment.log"
 LOGGER = logging.getLogger("schedtuna.tune")  # what programs attach their own handlers to
+LOGGER.addHandler(logging.NullHandler())  # or Python would print warnings of its own accord
 
 
 class _File(logging.FileHandler):

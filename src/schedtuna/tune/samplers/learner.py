@@ -216,7 +216,7 @@ class LearningSampler(RacedSampler):
     @contextmanager
     def own_randomness(self) -> Iterator[None]:
         """Lend this sampler's state to the global generators that torch and SB3 draw from."""
-        with self._randomness.lent():
+        with self._randomness.lent(), _one_thread():
             yield
 
 
@@ -229,6 +229,17 @@ def imitation_weights(rewards: np.ndarray) -> torch.Tensor:
     spread = float(rewards.std()) or 1.0
     weights = np.minimum(np.exp((rewards - rewards.mean()) / (TEMPERATURE * spread)), MAX_WEIGHT)
     return torch.as_tensor(weights / weights.mean(), dtype=torch.float32)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: these networks are tiny, and threads that spin disturb a loaded machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Randomness:

@@ -30,6 +30,7 @@ BATCH_SIZE = 32  # off-policy: drawn with replacement from what ran
 STEPS_PER_RUN = 4  # off-policy: gradient steps
 BUFFER_SIZE = 10_000
 MAX_ARMS = 64
+OFFLINE_ARMS = 0.75  # of a finite set, made of what ran in other studies
 LEAST_SPREAD = 0.2  # of the actions after pre-training; the cube is 2 wide, and exploration goes on
 
 
@@ -325,15 +326,17 @@ class DqnSampler(OffPolicySampler):
     def learn_offline(
         self, values: Sequence[dict[str, ParameterValue]], rewards: np.ndarray, steps: int
     ) -> dict[str, float]:
-        """Make arms of what ran, the best first, so that there is something to learn about."""
+        """Make most arms of what ran, the best first; an arm that never ran is worth the mean."""
         order = np.argsort(-rewards, kind="stable")
-        distinct = {self.space.key(values[i]): values[i] for i in order}
-        room = len(self.env.arms) // 2
-        chosen = [self.space.default(), *list(distinct.values())[:room], *self.env.arms]
-        arms = {self.space.key(arm): arm for arm in chosen}
-        self._use(list(arms.values())[: len(self.env.arms)])
+        ran = {self.space.key(values[i]): values[i] for i in order}
+        room = round(OFFLINE_ARMS * len(self.env.arms))
+        chosen = [self.space.default(), *list(ran.values())[:room], *self.env.arms]
+        arms = list({self.space.key(arm): arm for arm in chosen}.values())[: len(self.env.arms)]
+        self._use(arms)
         self._nr_seen += len(values)
-        return super().learn_offline(values, rewards, steps)
+        untried = [arm for arm in arms if self.space.key(arm) not in ran]
+        known = np.concatenate([rewards, np.full(len(untried), rewards.mean())])
+        return super().learn_offline([*values, *untried], known, steps)
 
     def _use(self, arms: list[dict[str, ParameterValue]]) -> None:
         """Take a finite set in place of the one that was drawn; the network starts anew."""

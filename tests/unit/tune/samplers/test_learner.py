@@ -151,8 +151,6 @@ def test_checkpoints_of_others_are_refused(tmp_path):
 def test_pretraining_on_history_changes_the_policy_and_counts_for_nothing_else(name):
     rng = np.random.default_rng(0)
     elsewhere = [Observation(v, true_cost(v)) for v in (SPACE.sample(rng) for _ in range(30))]
-    if name == "dqn":  # learns of its own arms only
-        elsewhere += [Observation(v, true_cost(v)) for v in make(name).env.arms]
     sampler = make(name)
     before = weights(sampler)
     sampler.pretrain(elsewhere, epochs=3)

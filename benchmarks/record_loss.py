@@ -18,7 +18,7 @@ from pathlib import Path
 from schedtuna.kernel.mapped import CpuRings
 from schedtuna.kernel.objects import BpfObject
 from schedtuna.record.loading import nr_cpu_ids
-from schedtuna.record.stream import ring_capacity
+from schedtuna.record.stream import hurry, ring_capacity
 from schedtuna.trace.schema import EVENT_DTYPE
 from schedtuna.trace.store import TraceWriter
 
@@ -63,6 +63,7 @@ def run(events_per_s: float, seconds: float, ring_bytes: int, cpus: tuple[int, i
             producer.start()
             nr_read, fullest, reader_s = 0, 0.0, time.thread_time()
             start = time.monotonic()
+            hurry()
             while time.monotonic() < start + seconds:
                 time.sleep(READ_S)
                 fullest = max(fullest, rings.nr_waiting / capacity)

@@ -217,7 +217,8 @@ def _show_counted(trace: Trace, by: Grouping, nr_rows: int, *, as_json: bool) ->
         plain = {name: None if math.isnan(value) else value for name, value in overall.items()}
         print_json({"by": by.value, "overall": plain, "groups": grouped.dicts()})
         return
-    print(f"counted in the kernel; {len(counted):,} tasks; percentiles are off by up to 13%\n")
+    nr_tasks = int(counted["nr_tasks"].sum())
+    print(f"counted in the kernel; {nr_tasks:,} tasks; percentiles are off by up to 13%\n")
     print(_table(grouped, TASK_COLUMNS, by.value, nr_rows))
 
 

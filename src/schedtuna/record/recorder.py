@@ -24,7 +24,7 @@ from schedtuna.record.loading import in_initial_pid_namespace, nr_cpu_ids
 from schedtuna.record.processes import ProcessSampler
 from schedtuna.record.procfs import SystemSampler
 from schedtuna.record.stored import KIND, rows_of_groups
-from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause
+from schedtuna.record.stream import READER_NICE, SHORTEST_PAUSE_S, EventStream, hurry, next_pause
 from schedtuna.record.summary import sched_metrics
 from schedtuna.trace.store import TraceWriter
 
@@ -187,6 +187,7 @@ class Recorder:
             "filter": options.task_filter.as_dict(),
             "recorder": {
                 "tgid": os.getpid(),
+                "nice_of_reader": READER_NICE,
                 "note": "its own wakeups, forks and migrations are left out; switches are kept",
                 "in_initial_pid_namespace": in_initial_pid_namespace(),
             },
@@ -209,6 +210,7 @@ class Recorder:
 
     def _work(self) -> None:
         """The thread: read and sample until told to stop."""
+        hurry()
         before_s = time.thread_time()
         next_sample_s = time.monotonic() + self.options.interval_s
         pause_s = SHORTEST_PAUSE_S if self._stream else _EXITS_S

@@ -6,6 +6,8 @@ table through another. Nobody is woken to read them: `drain()` is called from a 
 
 from __future__ import annotations
 
+import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,7 @@ from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventTyp
 
 ROWS_BYTES = 1 << 22
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.05  # between two readings of the rings
+READER_NICE = -15
 _COMFORTABLE_FILL = 0.1
 _DEFAULT_CPU_BYTES = 8 << 20
 _DEFAULT_TOTAL_BYTES = 256 << 20
@@ -192,6 +195,19 @@ def ring_capacity(ring_bytes: int | None, nr_cpus: int) -> int:
         ring_bytes = min(_DEFAULT_CPU_BYTES * nr_cpus, _DEFAULT_TOTAL_BYTES)
     each = max(ring_bytes // nr_cpus // EVENT_DTYPE.itemsize, 64)
     return 1 << (each.bit_length() - 1)
+
+
+def hurry() -> bool:
+    """Have the calling thread run soon where many want to: a reader that waits loses events.
+
+    Returns:
+        Whether this process may do that (CAP_SYS_NICE).
+    """
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), READER_NICE)
+    except PermissionError:
+        return False
+    return True
 
 
 def next_pause(pause_s: float, fill: float) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -387,6 +386,7 @@ class _Progress(CampaignProgress):
 
 
 def _print(result: StudyResult) -> None:
+    from schedtuna.tune.commands import apply_line
     from schedtuna.tune.results import REPORT_NAME
 
     comparison = result.comparison
@@ -395,6 +395,5 @@ def _print(result: StudyResult) -> None:
         print(f"note: {note}")
     print(f"runs: {result.nr_search_runs} search, {comparison.nr_runs} confirmation")
     if result.best is not None:
-        command = shlex.join(result.plan.workload.argv)
-        print(f"apply: schedtuna apply {shlex.quote(str(result.folder))} -- {command}")
+        print("apply: " + apply_line(str(result.folder), result.plan.workload))
     print(f"report: {result.folder / REPORT_NAME}")

@@ -56,9 +56,7 @@ class Campaign:
     @property
     def how_to_continue(self) -> str:
         """What to do after an interruption."""
-        return (
-            f"all of them are in {self.folder}; to continue, repeat the command with --resume {self.folder}"
-        )
+        return f"every finished run is kept; to continue, repeat the command with --resume {self.folder}"
 
 
 @contextmanager

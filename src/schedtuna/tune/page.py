@@ -12,6 +12,7 @@ from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.report import comparison as compared
 from schedtuna.report import figures
 from schedtuna.report.page import Command, Page, Section, Table
+from schedtuna.tune.commands import apply_line, check_line
 from schedtuna.tune.samplers.registry import SAMPLERS
 from schedtuna.tune.study import StudyResult, playoff_cost
 from schedtuna.workload.spec import Direction
@@ -50,10 +51,9 @@ def study_page(result: StudyResult, manifest: Mapping[str, Any]) -> Page:
 
 
 def _use(result: StudyResult) -> Section:
-    command = shlex.join(result.plan.workload.argv)
-    folder = shlex.quote(str(result.folder))
-    label = shlex.quote(result.plan.scheduler.with_values(result.candidate).label())
-    again = Command("check it again, after a reboot", f"schedtuna compare default {label} -- {command}")
+    workload = result.plan.workload
+    folder = str(result.folder.resolve())  # the page may be read, and its lines be run, anywhere
+    again = Command("check it again, after a reboot", check_line(result.plan, result.candidate))
     if result.best is None:
         return Section(
             "What to do with it",
@@ -75,8 +75,8 @@ def _use(result: StudyResult) -> Section:
             ),
         ],
         commands=[
-            Command("run the command under them", f"schedtuna apply {folder} -- {command}"),
-            Command("make them a systemd drop-in", f"schedtuna apply {folder} --print-unit -- {command}"),
+            Command("run the command under them", apply_line(folder, workload)),
+            Command("make them a systemd drop-in", apply_line(folder, workload, "--print-unit")),
             Command("undo, should anything be left", "schedtuna undo"),
             again,
         ],

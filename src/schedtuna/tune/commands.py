@@ -1,0 +1,46 @@
+"""Which command lines use a study's result, and check it again?"""
+
+from __future__ import annotations
+
+import shlex
+
+from schedtuna.space import ParameterValue
+from schedtuna.tune.plan import StudyPlan
+from schedtuna.workload.metrics import format_metric
+from schedtuna.workload.spec import Workload
+
+
+def apply_line(study: str, workload: Workload, *options: str) -> str:
+    """Return the line that runs a workload's command under what a study proved."""
+    argv = ("sh", "-c", workload.argv[0]) if workload.shell else workload.argv
+    user = () if workload.user is None else ("runuser", "-u", workload.user, "--")
+    return shlex.join(["schedtuna", "apply", study, *options, "--", *user, *argv])
+
+
+def check_line(plan: StudyPlan, candidate: dict[str, ParameterValue]) -> str:
+    """Return the line that compares a study's candidate with the default again, in the same way."""
+    label = plan.scheduler.with_values(candidate).label()
+    options = [part for spec in plan.metrics for part in ("--metric", format_metric(spec))]
+    for rule in plan.requirements:
+        options += ["--require", f"{rule.metric}{rule.operator}{rule.bound!r}"]
+    if plan.delta != StudyPlan.model_fields["delta"].default:
+        options += ["--delta", str(plan.delta)]
+    return shlex.join(
+        ["schedtuna", "compare", *options, *_how(plan.workload), "default", label, "--", *plan.workload.argv]
+    )
+
+
+def _how(workload: Workload) -> list[str]:
+    """The options that a workload differs by from a plain command."""
+    spelled = {
+        "user": ("--user", workload.user),
+        "timeout_s": ("--timeout", f"{workload.timeout_s:g}s"),
+        "warmup_runs": ("--warmup", str(workload.warmup_runs)),
+        "washout_s": ("--washout", f"{workload.washout_s:g}s"),
+        "parser": ("--parser", workload.parser),
+    }
+    options = ["--shell"] if workload.shell else []
+    for field, (option, text) in spelled.items():
+        if text is not None and getattr(workload, field) != Workload.model_fields[field].default:
+            options += [option, text]
+    return options

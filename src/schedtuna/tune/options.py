@@ -153,10 +153,17 @@ def tunable(name: str, target: Target | None = None, include: Sequence[str] = ()
 
     Raises:
         UsageError: No scheduler has this name.
-        UnavailableError: It can't run here.
+        UnavailableError: It can't run here, or nothing of it can be changed.
     """
     if name == FAIR:
-        return fair(target, include=include)
+        found = fair(target, include=include)
+        if not found.parameters:
+            raise UnavailableError(
+                "nothing can be tuned here in this scope",
+                hint="`schedtuna knobs`, with the same --scope, --pid or --cgroup, gives the reasons; "
+                "root may change more",
+            )
+        return found
     registered(name)  # an unknown name is told apart from one that can't run here
     raise UnavailableError(
         f"{name} can't run on this machine",

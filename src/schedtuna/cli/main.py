@@ -92,8 +92,25 @@ def build() -> Any:
     return group
 
 
+def _told(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename is not None else reason
+
+
+def _keep_standard_streams() -> None:
+    """Give closed standard streams a place, or files that we open would take their numbers."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - for the process's life
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
+    _keep_standard_streams()
     try:
         build()(args=argv, prog_name="schedtuna")
     except SchedtunaError as error:
@@ -105,5 +122,5 @@ def main(argv: list[str] | None = None) -> None:
         if DEBUG_VARIABLE in os.environ:
             raise
         hint = "free some space and run again" if error.errno == errno.ENOSPC else None
-        print_error(str(error), hint=hint)
+        print_error(_told(error), hint=hint)
         sys.exit(1)

@@ -86,5 +86,8 @@ def render(page: Page) -> str:
 def write(page: Page, path: Path) -> None:
     """Write the page, whole or not at all."""
     staged = path.with_name(f".{path.name}.tmp")
-    staged.write_text(render(page), encoding="utf-8")
-    staged.replace(path)
+    try:
+        staged.write_text(render(page), encoding="utf-8")
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)

@@ -1,0 +1,29 @@
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = f"exec {sys.executable} -m schedtuna"
+
+
+def sh(script):
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_error(closed):
+    done = sh(f"{PROGRAM} knobs {closed}")
+    assert done.returncode == 0
+    assert not done.stderr
+
+
+def test_errors_do_not_move_to_stdout_where_stderr_is_closed():
+    done = sh(f"{PROGRAM} tune -S fare -- true 2>&-")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_full_stdout_is_an_error_with_its_reason():
+    done = sh(f"{PROGRAM} knobs > /dev/full")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Errno" not in done.stderr

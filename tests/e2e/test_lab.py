@@ -6,6 +6,8 @@ import sys
 import pytest
 from tests.kernel.lab_guest import lab_or_skip
 
+from schedtuna.scheduler.probe import installed
+
 
 def schedtuna(*argv, environment=None):
     return subprocess.run(
@@ -59,3 +61,38 @@ def test_the_status_names_kernel_and_qemu():
     status = json.loads(done.stdout)
     assert status["default_kernel"] == lab.default_kernel
     assert status["bytes"] > 1e6
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (["compare", "--kernel", "6.18", "default", "fair"], 2, "--kernel needs --backend vm"),
+        (["compare", "--backend", "vm", "--scope", "machine", "default", "fair"], 2, "not scope machine"),
+        (["compare", "--backend", "vm", "default", "scx_absent"], 2, "unknown scheduler"),
+        (["tune", "--backend", "vm", "--scheduler", "scx_simple"], 3, "scx_simple is not installed"),
+        (["tune", "--backend", "vm", "--scheduler", "fair"], 3, "the lab is not set up"),
+    ],
+)
+def test_runs_in_guests_that_can_not_be_made_say_why(tmp_path, argv, code, message):
+    nothing = {"SCHEDTUNA_LAB_DIR": str(tmp_path / "none"), "SCHEDTUNA_SCX_PATH": "", "PATH": "/usr/bin:/bin"}
+    results = ["--results", str(tmp_path / "results")]
+    done = schedtuna(*argv, *results, "--", "hackbench", environment=nothing)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert not list((tmp_path / "results").glob("*"))
+
+
+@pytest.mark.long
+def test_two_schedulers_are_compared_in_a_guest(tmp_path):
+    lab_or_skip()
+    name = next((name for name in ("scx_simple", "scx_bpfland", "scx_rusty") if name in installed()), None)
+    if name is None:
+        pytest.skip("no sched_ext scheduler in SCHEDTUNA_SCX_PATH or PATH")
+    options = ["--backend", "vm", "--budget", "12", "--seed", "1", "--json", "--results", str(tmp_path)]
+    done = schedtuna("compare", *options, "default", name, "--", "hackbench", "-g", "1", "-l", "20")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["trials"] == 12
+    (folder,) = tmp_path.iterdir()
+    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert {row["trial"]["scheduler"] for row in trials if "trial" in row} == {"default", name}

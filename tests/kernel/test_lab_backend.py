@@ -26,7 +26,7 @@ def scheduler():
 
 @pytest.fixture(scope="module")
 def backend(scheduler):
-    with VmBackend(lab_or_skip(), cpus=2, metrics=[parse_metric("time_s:min=field:time_s", LOAD)]) as vm:
+    with VmBackend(lab_or_skip(), metrics=[parse_metric("time_s:min=field:time_s", LOAD)]) as vm:
         vm.run(LOAD, scheduler, seed=0)  # so that one guest has all that the tests need
         yield vm
 

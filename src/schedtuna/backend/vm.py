@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,7 +27,8 @@ from schedtuna.lab.image import PROGRAMS
 from schedtuna.lab.store import Lab, read_lab
 from schedtuna.lab.vm import Guest, GuestSpec
 from schedtuna.machine.procstat import read_proc_stat
-from schedtuna.scheduler.probe import installed
+from schedtuna.scheduler.probe import configured, installed, probe
+from schedtuna.scheduler.registry import entries, registered
 from schedtuna.scheduler.scx import SchedulerError, ScxProcess
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import RawRun, command_line
@@ -37,6 +39,19 @@ from schedtuna.workload.spec import SEED_VARIABLE, MetricSpec, Workload
 _SHELL = "sh"
 
 
+@dataclass(frozen=True)
+class GuestChoice:
+    """Which guest is asked for.
+
+    Attributes:
+        kernel: Version; None for the lab's default.
+        cpus: Virtual CPUs.
+    """
+
+    kernel: str | None = None
+    cpus: int = 2
+
+
 class VmBackend:
     """The lab's guests.
 
@@ -44,14 +59,14 @@ class VmBackend:
 
     Args:
         lab: What is installed; default: this user's lab.
-        kernel: Version to boot; None for the lab's default.
-        cpus: Virtual CPUs.
+        choice: Which kernel, and how many CPUs.
         memory_mib: Memory of the guest in MiB.
         metrics: What is read from every run, besides what is always read.
         required: Names of more metrics that every run must have.
         manifest_hash: Goes into every trial.
 
     Attributes:
+        identity: What the runs' numbers depend on, besides command and scheduler.
         warnings: What to know before the first run.
         nr_failed_boots: How many guests did not come up at once.
 
@@ -65,24 +80,27 @@ class VmBackend:
         self,
         lab: Lab | None = None,
         *,
-        kernel: str | None = None,
-        cpus: int = 2,
+        choice: GuestChoice | None = None,
         memory_mib: int = 1024,
         metrics: Sequence[MetricSpec] = (),
         required: Sequence[str] = (),
         manifest_hash: str = "",
     ) -> None:
         self.lab = lab or read_lab()
+        choice = choice or GuestChoice()
         self.metrics = tuple(metrics)
         self.required = tuple(required)
         self.manifest_hash = manifest_hash
         self.nr_failed_boots = 0
-        self._spec = GuestSpec(kernel=kernel, cpus=cpus, memory_mib=memory_mib)
+        self._spec = GuestSpec(kernel=choice.kernel, cpus=choice.cpus, memory_mib=memory_mib)
         self._guest: Guest | None = None
         self._measured = False  # whether any run ever gave all its metrics
-        version = self.lab.kernel(kernel).version
+        self.identity = (
+            f"{self.lab.kernel(choice.kernel).version}, {choice.cpus} CPUs, {self.lab.accelerator}"
+        )
+        turns = ", and its CPUs take turns" if self.lab.accelerator == "tcg" else ""
         self.warnings = [
-            f"runs are made in a guest ({version}, {cpus} CPUs): its times are not this machine's"
+            f"runs are made in a guest ({self.identity}): its times are not this machine's{turns}"
         ]
 
     def __enter__(self) -> Self:
@@ -220,6 +238,21 @@ def scheduler_program(scheduler: SchedulerConfig) -> Path | None:
             f"{scheduler.name} is not installed", hint="put its folder into SCHEDTUNA_SCX_PATH or PATH"
         )
     return Path(path).resolve() if Path(path).is_symlink() else Path(path)
+
+
+def guest_scheduler(name: str) -> SchedulerConfig:
+    """Return a scheduler for guests: with the parameters that the installed program really has.
+
+    Raises:
+        UsageError: No scheduler has this name.
+        UnavailableError: It is not installed.
+    """
+    if name in KERNELS_OWN:
+        return SchedulerConfig(name=name, description="the guest kernel's own scheduler")
+    path = installed().get(name)
+    if path is None:
+        return registered(name).model_copy(update={"binary_path": scheduler_program(registered(name))})
+    return configured(probe(path), entries().get(name))
 
 
 def host_command(workload: Workload) -> Path | None:

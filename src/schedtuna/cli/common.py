@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from schedtuna.errors import SpaceError, UnavailableError, UsageError
 from schedtuna.knobs.base import Scope, Target
 
 if TYPE_CHECKING:
+    from schedtuna.backend.vm import GuestChoice
     from schedtuna.scheduler.spec import SchedulerConfig
     from schedtuna.workload.spec import Workload
 
@@ -114,6 +115,15 @@ MaxStealOption = Annotated[
         help="A run during which the hypervisor took more of the CPUs' time than this fails.",
     ),
 ]
+BackendOption = Annotated[
+    Literal["host", "vm"],
+    typer.Option("--backend", help="Run on this machine, or in guests of the lab (`schedtuna lab setup`)."),
+]
+KernelOption = Annotated[
+    str | None,
+    typer.Option("--kernel", metavar="VERSION", help="With `vm`: an installed kernel.", show_default=False),
+]
+CpusOption = Annotated[int, typer.Option("--cpus", min=1, max=64, help="With `vm`: virtual CPUs.")]
 ParserOption = Annotated[
     str,
     typer.Option(
@@ -216,6 +226,36 @@ def make_target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Ta
         raise UsageError("--scope, --pid and --cgroup contradict each other", hint="give one of them")
     chosen = scope or (implied[0] if implied else Scope.TREE)
     return Target(chosen, pid=pid, cgroup=cgroup)
+
+
+def make_guest(backend: str, kernel: str | None, cpus: int, target: Target) -> GuestChoice | None:
+    """Return which guest the options name; None for this machine.
+
+    Raises:
+        UsageError: They contradict each other.
+    """
+    from schedtuna.backend.vm import GuestChoice
+
+    if backend == "host":
+        if kernel is not None:
+            raise UsageError("--kernel needs --backend vm")
+        return None
+    if target.scope is not Scope.TREE:
+        raise UsageError(f"--backend vm runs the command alone, not scope {target.scope}")
+    return GuestChoice(kernel, cpus)
+
+
+def find_guest_scheduler(text: str) -> SchedulerConfig:
+    """Return the scheduler that a text means in a guest.
+
+    Raises:
+        UsageError: There is none, or no such parameter or value.
+        UnavailableError: It is not installed.
+    """
+    from schedtuna.backend.vm import guest_scheduler
+    from schedtuna.scheduler.parse import parse_scheduler
+
+    return parse_scheduler(text, guest_scheduler)
 
 
 def find_scheduler(text: str, target: Target) -> SchedulerConfig:

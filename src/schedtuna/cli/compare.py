@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 import typer
 
 from schedtuna.cli.common import (
+    BackendOption,
     BudgetOption,
     CgroupOption,
     CommandArgument,
+    CpusOption,
     DeltaOption,
     JsonOption,
+    KernelOption,
     MaxStealOption,
     MetricOption,
     ParserOption,
@@ -32,8 +35,10 @@ from schedtuna.cli.common import (
     UserOption,
     WarmupOption,
     WashoutOption,
+    find_guest_scheduler,
     find_scheduler,
     listed,
+    make_guest,
     make_target,
     make_workload,
     parse_positive_duration,
@@ -89,6 +94,9 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     washout: WashoutOption = "0s",
     parser: ParserOption = "",
     max_steal: MaxStealOption = 1.0,
+    backend: BackendOption = "host",
+    kernel: KernelOption = None,
+    cpus: CpusOption = 2,
     as_json: JsonOption = False,
 ) -> None:
     """Run COMMAND under A, A again and B, interleaved in random order, and say what is proven.
@@ -110,7 +118,8 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
         command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
     )
     target = make_target(scope, pid, cgroup)
-    sides = [find_scheduler(text, target) for text in (a, b)]
+    guest = make_guest(backend, kernel, cpus, target)
+    sides = [find_guest_scheduler(text) if guest else find_scheduler(text, target) for text in (a, b)]
     metrics = [parse_metric(text, workload) for text in listed(metric)] or [default_metric(workload)]
     requirements = [parse_requirement(text) for text in listed(require)]
     with (
@@ -134,6 +143,7 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
                 "budget": f"{budget} runs, {time or 'no time limit'}",
                 "delta": str(delta),
             },
+            guest=guest,
         ) as campaign,
     ):
         with CampaignProgress(campaign) as progress:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna import __version__
+from schedtuna.backend.vm import GuestChoice
 from schedtuna.experiment.campaign import Campaign, open_campaign
 from schedtuna.knobs.base import Target
 from schedtuna.report.page import write
@@ -62,7 +63,13 @@ class OpenStudy:
 
 @contextmanager
 def open_study(
-    plan: StudyPlan, target: Target, *, results: Path, resume: Path | None = None, debug: bool = False
+    plan: StudyPlan,
+    target: Target,
+    *,
+    results: Path,
+    resume: Path | None = None,
+    debug: bool = False,
+    guest: GuestChoice | None = None,
 ) -> Iterator[OpenStudy]:
     """Open a fresh results folder for a plan, or the one to resume.
 
@@ -72,6 +79,7 @@ def open_study(
         results: Where folders are created.
         resume: A folder to continue.
         debug: Whether `experiment.log` gets every number of every run.
+        guest: Run in guests of the lab; None for this machine.
 
     Raises:
         WorkloadError: The command can't be run.
@@ -90,6 +98,7 @@ def open_study(
             resume=resume,
             identity=plan.identity(),
             names=plan.folder_names,
+            guest=guest,
         ) as campaign,
         ExperimentLog(campaign.folder, debug=debug) as log,
     ):

@@ -19,11 +19,13 @@ _PUBLIC = {
     "RLSchedulerOptimizer": "schedtuna.tune.api",
     "SchedtunaError": "schedtuna.errors",
     "SchedulerConfig": "schedtuna.scheduler.spec",
+    "Trace": "schedtuna.trace.trace",
     "Trial": "schedtuna.backend.base",
     "TrialLog": "schedtuna.experiment.triallog",
     "Workload": "schedtuna.workload.spec",
     "compare": "schedtuna.experiment.compare",
     "fair": "schedtuna.scheduler.fair",
+    "open_trace": "schedtuna.trace.store",
     "optimize_scheduler": "schedtuna.tune.api",
     "register_scheduler": "schedtuna.tune.api",
 }
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from schedtuna.space import ParameterSpace as ParameterSpace
     from schedtuna.space import ParameterSpec as ParameterSpec
     from schedtuna.space import ParameterType as ParameterType
+    from schedtuna.trace.store import open_trace as open_trace
+    from schedtuna.trace.trace import Trace as Trace
     from schedtuna.tune.api import RLSchedulerOptimizer as RLSchedulerOptimizer
     from schedtuna.tune.api import optimize_scheduler as optimize_scheduler
     from schedtuna.tune.api import register_scheduler as register_scheduler

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,6 +79,7 @@ def diff(  # noqa: PLR0917 - typer's options are a function's parameters
     """Describe how two traces differ. One trace each proves nothing: `schedtuna compare` does."""
     from schedtuna.trace.analysis import Analysis
     from schedtuna.trace.difference import differences, group_differences
+    from schedtuna.trace.metrics import cost
     from schedtuna.trace.store import open_trace
 
     traces = open_trace(before), open_trace(after)
@@ -88,10 +90,12 @@ def diff(  # noqa: PLR0917 - typer's options are a function's parameters
         raise UsageError(f"there is no figure {figure!r}", hint=f"one of {', '.join(known)}")
     by_comm = group_differences(ours, theirs, "comm", figure)
     notes = _notes(*traces)
+    relative = cost(theirs.overall(), ours.overall())
     if as_json:
         print_json(
             {
                 "notes": notes,
+                "cost": None if math.isnan(relative) else relative,
                 "overall": [vars(row) | {"ratio": row.ratio} for row in overall],
                 "figure": figure,
                 "by_comm": [
@@ -108,6 +112,7 @@ def diff(  # noqa: PLR0917 - typer's options are a function's parameters
         [row.figure, _spell(row.figure, row.before), _spell(row.figure, row.after), _ratio(row.ratio)]
         for row in shown
     ]
+    lines.append(["cost L (A: 3)", "", "" if math.isnan(relative) else f"{relative:.3g}", ""])
     print(table(["", "A", "B", "B/A"], lines))
     if rows:
         print(f"\n{figure} by name:")

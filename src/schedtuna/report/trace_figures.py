@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from schedtuna.report.figures import COLORS, new_figure, styled
 from schedtuna.trace.analysis import Analysis
-from schedtuna.trace.intervals import Intervals, intervals
-from schedtuna.trace.metrics import clip
-from schedtuna.trace.queues import Profile, profile
+from schedtuna.trace.intervals import iter_intervals
+from schedtuna.trace.queues import Profile, ProfileBuilder
 from schedtuna.trace.schema import EventArray, EventType
-from schedtuna.trace.states import RUNNABLE, TaskState
+from schedtuna.trace.states import RUNNABLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,42 +62,35 @@ class TracePicture:
 
 
 def picture(analysis: Analysis, *, nr_bins: int = NR_BINS) -> TracePicture:
-    """Compute what the figures show."""
-    found, migrations = _intervals(analysis)
-    nr_cpus = min(analysis.nr_cpus, MAX_CPUS_DRAWN)
-    window = (analysis.start_ns, max(analysis.end_ns, analysis.start_ns + nr_bins))
-    comms = np.array([*analysis.comms, ""])[:-1]
-    running = found.select(found.state == TaskState.RUNNING)
+    """Compute what the figures show, in one pass over the trace."""
     grouped = analysis.by("comm")
-    names = [
-        name for name, time in zip(grouped.names, grouped.columns["cpu_time_ns"], strict=True) if time > 0
-    ]
-    names = names[:NR_NAMES]
-    shares = np.zeros((nr_cpus, len(names) + 1, nr_bins))
-    # The same task numbers as in the analysis: both come from the same events.
-    of_interval = comms[running.task] if len(running) else np.empty(0, comms.dtype)
-    whole = profile(found, nr_cpus, window, nr_bins=nr_bins, migrations=migrations)
-    for k, name in enumerate(names):
-        mine = running.select(of_interval == name)
-        shares[:, k] = profile(mine, nr_cpus, window, nr_bins=nr_bins).busy
-    shares[:, -1] = np.maximum(whole.busy - shares[:, :-1].sum(axis=1), 0)
-    return TracePicture(analysis, whole, names, shares)
+    times = zip(grouped.names, grouped.columns["cpu_time_ns"].tolist(), strict=True)
+    names = [name for name, time in times if time > 0][:NR_NAMES]
+    number = {name: k for k, name in enumerate(names)}
+    builder = ProfileBuilder(
+        min(analysis.nr_cpus, MAX_CPUS_DRAWN),
+        (analysis.start_ns, max(analysis.end_ns, analysis.start_ns + nr_bins)),
+        nr_bins=nr_bins,
+        group_of_task=np.array([number.get(name, len(names)) for name in analysis.comms], np.intp),
+        nr_groups=len(names) + 1,
+    )
+    begin, end = analysis.trace.window_ns
+    moves: deque[EventArray] = deque()
 
-
-def _intervals(analysis: Analysis) -> tuple[Intervals, EventArray]:
-    trace = analysis.trace
-    begin, end = trace.window_ns
-    moves: list[EventArray] = []
-
-    def watched() -> Any:
-        for part in trace.segments():
+    def watched() -> Iterator[EventArray]:
+        for part in analysis.trace.segments():
             moves.append(part[part["type"] == EventType.MIGRATE])
             yield part
 
-    found = intervals(watched(), start_ns=begin, end_ns=end)
-    kept = clip(found, analysis.start_ns, analysis.end_ns)
-    drawn = np.isin(kept.state, [TaskState.RUNNING, *RUNNABLE])
-    return kept.select(drawn), np.concatenate(moves)
+    # The tasks have the numbers that they have in the analysis: both come from the same events.
+    for piece in iter_intervals(watched(), start_ns=begin, end_ns=end):
+        waits = piece.start_ns[np.isin(piece.state, RUNNABLE)]
+        first_ns = waits.min(initial=end)
+        while len(moves) > 1 and not (moves[0]["timestamp_ns"] >= first_ns).any():
+            moves.popleft()  # before all waits of this piece, and of later ones but for a few
+        builder.add(piece, np.concatenate(moves))
+    shown = builder.finish()
+    return TracePicture(analysis, shown, names, shown.busy)
 
 
 def draw_all(shown: TracePicture) -> Figure:

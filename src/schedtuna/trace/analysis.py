@@ -24,7 +24,7 @@ from schedtuna.trace.states import RUNNABLE, TaskState
 from schedtuna.trace.trace import Loss, Trace, refuse_losses
 
 GROUPINGS = ("task", "comm", "cgroup", "cpu", "label")
-MAX_FAIRNESS_INTERVALS = 50_000_000  # above, fairness would need more than 2 GB
+MAX_FAIRNESS_INTERVALS = 10_000_000  # above, fairness would need more than 1 GB
 _FORK_SLACK_NS = 1_000_000  # a task's start time and its fork event are not the same moment
 _KEPT_FOR_FAIRNESS = (TaskState.RUNNING, *RUNNABLE)
 

@@ -7,7 +7,8 @@ vocabulary is that of docs/terms.md; `METRICS` is its one table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from schedtuna.trace.states import RUNNABLE, SLEEPS, TaskState
 
 NR_STATES = len(TaskState)
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+COST_TERMS = ("turnaround_mean_ns", "first_run_delay_mean_ns", "fairness_cv")
 UNKNOWN_TIME = -1
 
 # Distributions: each gives `_count`, `_mean_ns`, `_p50_ns` ... `_p999_ns`, `_max_ns`.
@@ -315,25 +317,28 @@ def _spread(some: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> npt.NDArra
 
 
 def cost(
-    columns: dict[str, float],
-    default: dict[str, float],
+    figures: Mapping[str, float | None],
+    default: Mapping[str, float | None],
     *,
     weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> float:
     """Return L: mean turnaround, mean first-run delay and fairness_cv, each over its default, weighted.
 
     Args:
-        columns: The three metrics of the window (`turnaround_mean_ns`, `first_run_delay_mean_ns`,
-            `fairness_cv`).
+        figures: Of the window, with `turnaround_mean_ns`, `first_run_delay_mean_ns`, `fairness_cv`.
         default: The same under the default scheduler on the same load.
         weights: w1, w2, w3.
 
     Returns:
-        The sum of weight x ratio; NaN where a metric or its default is unknown or zero.
+        The sum of weight x ratio: the sum of weights for the default itself; NaN where a figure or its
+        default is unknown, or the default is 0.
     """
-    names = ("turnaround_mean_ns", "first_run_delay_mean_ns", "fairness_cv")
-    ratios = [columns[name] / default[name] if default[name] else float("nan") for name in names]
-    return sum(weight * ratio for weight, ratio in zip(weights, ratios, strict=True) if weight)
+    total = 0.0
+    for name, weight in zip(COST_TERMS, weights, strict=True):
+        value, base = figures[name], default[name]
+        if weight:
+            total += weight * value / base if value is not None and base else math.nan
+    return total
 
 
 def clip(intervals: Intervals, start_ns: int, end_ns: int) -> Intervals:

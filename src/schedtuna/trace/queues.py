@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,11 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Profile:
-    """Means over equal bins of time.
+    """Means over bins of time.
 
     Attributes:
         edges_ns: Where bins begin and end, shape (bins + 1,).
-        busy: Share of the bin in which the CPU ran a task, shape (CPUs, bins).
+        busy: Share of the bin in which the CPU ran tasks of each group, shape (CPUs, groups, bins).
         queued: Tasks that ran or waited on the CPU, shape (CPUs, bins).
     """
 
@@ -29,87 +30,100 @@ class Profile:
     queued: FloatArray
 
 
-def profile(
-    intervals: Intervals,
-    nr_cpus: int,
-    window_ns: tuple[int, int],
-    *,
-    nr_bins: int,
-    migrations: EventArray | None = None,
-) -> Profile:
-    """Return how busy the CPUs were and how long their runqueues.
+class ProfileBuilder:
+    """Adds intervals up to a profile, in pieces.
 
     Args:
-        intervals: Of the trace; those outside the window don't matter.
-        nr_cpus: CPUs are 0 to nr_cpus - 1.
+        nr_cpus: CPUs are 0 to nr_cpus - 1; others are left out.
         window_ns: From when to when.
         nr_bins: How many bins to divide it into.
-        migrations: The trace's MIGRATE events; without, a task that is moved while it waits counts on
-            its first queue until it runs.
+        group_of_task: Each task number's group.
+        nr_groups: How many groups there are.
     """
-    edges = np.linspace(*window_ns, nr_bins + 1).astype(np.int64)
-    running = intervals.state == TaskState.RUNNING
-    waiting = np.isin(intervals.state, RUNNABLE)
-    busy = np.zeros((nr_cpus, nr_bins))
-    queued = np.zeros((nr_cpus, nr_bins))
-    moves = _moves(intervals.select(waiting), migrations)
-    for cpu in range(nr_cpus):
-        here = intervals.cpu == cpu
-        ran = here & running
-        busy[cpu] = _mean(edges, intervals.start_ns[ran], intervals.end_ns[ran])
-        there = here & (running | waiting)
-        queued[cpu] = _mean(edges, intervals.start_ns[there], intervals.end_ns[there])
-        if moves is not None:
-            comes, leaves = moves.target == cpu, moves.origin == cpu
-            queued[cpu] += _mean(edges, moves.time_ns[comes], moves.end_ns[comes])
-            queued[cpu] -= _mean(edges, moves.time_ns[leaves], moves.end_ns[leaves])
-    return Profile(edges, busy, queued)
+
+    def __init__(
+        self,
+        nr_cpus: int,
+        window_ns: tuple[int, int],
+        *,
+        nr_bins: int,
+        group_of_task: npt.NDArray[np.intp] | None = None,
+        nr_groups: int = 1,
+    ) -> None:
+        self._edges = np.linspace(*window_ns, nr_bins + 1).astype(np.int64)
+        self._nr_cpus, self._nr_groups = nr_cpus, nr_groups
+        self._group_of_task = group_of_task
+        self._busy = np.zeros((nr_cpus * nr_groups, nr_bins))
+        self._queued = np.zeros((nr_cpus, nr_bins))
+
+    def add(self, piece: Intervals, migrations: EventArray | None = None) -> None:
+        """Add intervals.
+
+        Args:
+            piece: Intervals; those outside the window don't matter.
+            migrations: At least the MIGRATE events that happened during waits in the piece; without, a
+                task that is moved while it waits counts on its first queue until it runs.
+        """
+        known = piece.cpu < self._nr_cpus
+        running = piece.select((piece.state == TaskState.RUNNING) & known)
+        waiting = piece.select(np.isin(piece.state, RUNNABLE) & known)
+        row = running.cpu.astype(np.intp) * self._nr_groups
+        if self._group_of_task is not None:
+            row += self._group_of_task[running.task]
+        self._busy += coverage(self._edges, row, running.start_ns, running.end_ns, len(self._busy))
+        self._queue(running.cpu, running.start_ns, running.end_ns)
+        self._queue(waiting.cpu, waiting.start_ns, waiting.end_ns)
+        if migrations is not None and len(migrations) and len(waiting):
+            moved, wait = _moved_waits(waiting, migrations)
+            time, end = moved["timestamp_ns"].astype(np.int64), waiting.end_ns[wait]
+            self._queue(moved["target_cpu"], time, end)
+            self._queue(moved["orig_cpu"], time, end, sign=-1)
+
+    def finish(self) -> Profile:
+        """Return the profile."""
+        nr_bins = len(self._edges) - 1
+        return Profile(
+            self._edges, self._busy.reshape(self._nr_cpus, self._nr_groups, nr_bins), self._queued.copy()
+        )
+
+    def _queue(self, cpu: npt.NDArray[Any], start_ns: IntArray, end_ns: IntArray, sign: int = 1) -> None:
+        known = cpu < self._nr_cpus
+        self._queued += sign * coverage(
+            self._edges, cpu[known].astype(np.intp), start_ns[known], end_ns[known], self._nr_cpus
+        )
 
 
-@dataclass(frozen=True)
-class _Moves:
-    """Moves of waiting tasks: from `time_ns` to `end_ns` they wait at `target`, not at `origin`."""
+def coverage(
+    edges: IntArray, row: npt.NDArray[np.intp], start_ns: IntArray, end_ns: IntArray, nr_rows: int
+) -> FloatArray:
+    """Return how many of the intervals there are on average in each bin, per row, shape (rows, bins)."""
+    nr_bins = len(edges) - 1
+    start, end = (np.clip(time, edges[0], edges[-1]) for time in (start_ns, end_ns))
+    first = np.minimum(np.searchsorted(edges, start, side="right") - 1, nr_bins - 1)
+    last = np.minimum(np.searchsorted(edges, end, side="right") - 1, nr_bins - 1)
+    width = np.diff(edges).astype(np.float64)
 
-    time_ns: IntArray
-    end_ns: IntArray
-    origin: npt.NDArray[np.uint16]
-    target: npt.NDArray[np.uint16]
+    def put(column: npt.NDArray[np.intp], amount: npt.NDArray[Any]) -> FloatArray:
+        cells = np.bincount(row * (nr_bins + 1) + column, amount, nr_rows * (nr_bins + 1))
+        return cells.reshape(nr_rows, nr_bins + 1).astype(np.float64, copy=False)
 
-
-def _moves(waits: Intervals, migrations: EventArray | None) -> _Moves | None:
-    """Find the wait during which each task was moved; a task moved while asleep has none."""
-    if migrations is None or not len(migrations) or not len(waits):
-        return None
-    moved = migrations[migrations["type"] == EventType.MIGRATE]
-    waits = waits.select(np.isin(waits.tid, np.unique(moved["tid"])))
-    order = np.lexsort((waits.start_ns, waits.tid))
-    waits = waits.select(order)
-    time = moved["timestamp_ns"].astype(np.int64)
-    first = np.searchsorted(waits.tid, moved["tid"], side="left")
-    end = np.searchsorted(waits.tid, moved["tid"], side="right")
-    row = np.full(len(moved), -1)
-    for k in range(len(moved)):
-        before = int(np.searchsorted(waits.start_ns[first[k] : end[k]], time[k], side="right"))
-        candidate = int(first[k]) + before - 1
-        if before and waits.end_ns[candidate] > time[k]:
-            row[k] = candidate
-    found = row >= 0
-    return _Moves(time[found], waits.end_ns[row[found]], moved["orig_cpu"][found], moved["target_cpu"][found])
+    # An interval fills the bins from its first to before its last, less what is before its start in
+    # the first, plus what is before its end in the last.
+    whole = np.cumsum(put(first, np.ones(len(row))) - put(last, np.ones(len(row))), axis=1)[:, :-1] * width
+    parts = put(last, end - edges[last]) - put(first, start - edges[first])
+    return np.asarray((whole + parts[:, :-1]) / np.maximum(width, 1))
 
 
-def _mean(edges: IntArray, start_ns: IntArray, end_ns: IntArray) -> FloatArray:
-    """Return how many of the intervals there are on average in each bin.
-
-    The integral of "how many have begun" up to an edge is the sum, over those begun, of the time
-    since; likewise for those ended.
-    """
-    lengths = np.maximum(np.diff(edges), 1)
-    return np.asarray(np.diff(_integral(edges, start_ns) - _integral(edges, end_ns)) / lengths)
-
-
-def _integral(edges: IntArray, times: IntArray) -> FloatArray:
-    origin = edges[0]
-    ordered = np.sort(times) - origin  # from the window's start, so that sums stay exact in float64
-    count = np.searchsorted(ordered, edges - origin)
-    total = np.concatenate([[0.0], np.cumsum(ordered, dtype=np.float64)])
-    return np.asarray(count * (edges - origin) - total[count], np.float64)
+def _moved_waits(waits: Intervals, migrations: EventArray) -> tuple[EventArray, npt.NDArray[np.intp]]:
+    """Return the migrations that moved a waiting task, and which wait; a task moved asleep has none."""
+    moves = migrations[migrations["type"] == EventType.MIGRATE]
+    nr_waits = len(waits)
+    tid = np.concatenate([waits.tid, moves["tid"]])
+    time = np.concatenate([waits.start_ns, moves["timestamp_ns"].astype(np.int64)])
+    is_move = np.arange(len(tid)) >= nr_waits
+    order = np.lexsort((is_move, time, tid))
+    latest = np.maximum.accumulate(np.where(is_move[order], -1, np.arange(len(order))))
+    at = np.flatnonzero(is_move[order] & (latest >= 0))
+    move, wait = order[at] - nr_waits, order[latest[at]]
+    fits = (waits.tid[wait] == moves["tid"][move]) & (waits.end_ns[wait] > time[order[at]])
+    return moves[move[fits]], wait[fits]

@@ -38,7 +38,7 @@ class PrevState(IntEnum):
     """Why a task left its CPU (the `prev_state` of a switch)."""
 
     PREEMPTED = 0  # could have run on
-    RUNNABLE = 1  # could have run on, and was not preempted: it yielded, or was woken in time
+    RUNNABLE = 1  # could have run on: it yielded, was woken in time, or preempted on its way to user space
     SLEEPING = 2  # S
     BLOCKED = 3  # D
     IO = 4  # D or S in io_schedule()

@@ -195,12 +195,13 @@ class TraceWriter:
             )
 
 
-def open_trace(folder: Path) -> Trace:
+def open_trace(folder: Path | str) -> Trace:
     """Open a trace: a finished one, one that is being written, or one that was cut.
 
     Raises:
         TraceError: There is no trace, or one that this version can't read.
     """
+    folder = Path(folder)
     manifest = read_manifest(folder)
     complete = manifest.get("state") == "complete"
     state = "complete" if complete else "recording" if _is_being_written(folder) else "cut"

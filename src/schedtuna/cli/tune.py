@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -386,7 +387,7 @@ class _Progress(CampaignProgress):
 
 
 def _print(result: StudyResult) -> None:
-    from schedtuna.tune.commands import apply_line
+    from schedtuna.tune.commands import apply_line, service_of
     from schedtuna.tune.results import REPORT_NAME
 
     comparison = result.comparison
@@ -395,5 +396,8 @@ def _print(result: StudyResult) -> None:
         print(f"note: {note}")
     print(f"runs: {result.nr_search_runs} search, {comparison.nr_runs} confirmation")
     if result.best is not None:
-        print("apply: " + apply_line(str(result.folder), result.plan.workload))
+        if any(option in {"--pid", "--cgroup"} for option in service_of(result.folder)):
+            print(f"apply: {shlex.join(['schedtuna', 'apply', str(result.folder)])} -- THE SERVICE'S COMMAND")
+        else:
+            print("apply: " + apply_line(str(result.folder), result.plan.workload))
     print(f"report: {result.folder / REPORT_NAME}")

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
+from schedtuna.experiment.triallog import read_trials
 from schedtuna.space import ParameterValue
 from schedtuna.tune.plan import StudyPlan
 from schedtuna.workload.metrics import format_metric
 from schedtuna.workload.spec import Workload
+
+
+def service_of(folder: Path) -> tuple[str, ...]:
+    """Return the options that name the running service which a study tuned; empty: it tuned its command."""
+    scope, _, name = read_trials(folder)[0].get("target", "tree").partition(" ")
+    return (f"--{scope}", name) if name else ("--scope", scope) if scope != "tree" else ()
 
 
 def apply_line(study: str, workload: Workload, *options: str) -> str:
@@ -17,7 +25,7 @@ def apply_line(study: str, workload: Workload, *options: str) -> str:
     return shlex.join(["schedtuna", "apply", study, *options, "--", *user, *argv])
 
 
-def check_line(plan: StudyPlan, candidate: dict[str, ParameterValue]) -> str:
+def check_line(plan: StudyPlan, candidate: dict[str, ParameterValue], service: tuple[str, ...] = ()) -> str:
     """Return the line that compares a study's candidate with the default again, in the same way."""
     label = plan.scheduler.with_values(candidate).label()
     options = [part for spec in plan.metrics for part in ("--metric", format_metric(spec))]
@@ -25,8 +33,9 @@ def check_line(plan: StudyPlan, candidate: dict[str, ParameterValue]) -> str:
         options += ["--require", f"{rule.metric}{rule.operator}{rule.bound!r}"]
     if plan.delta != StudyPlan.model_fields["delta"].default:
         options += ["--delta", str(plan.delta)]
+    how = _how(plan.workload)
     return shlex.join(
-        ["schedtuna", "compare", *options, *_how(plan.workload), "default", label, "--", *plan.workload.argv]
+        ["schedtuna", "compare", *service, *options, *how, "default", label, "--", *plan.workload.argv]
     )
 
 

@@ -12,7 +12,7 @@ from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.report import comparison as compared
 from schedtuna.report import figures
 from schedtuna.report.page import Command, Page, Section, Table
-from schedtuna.tune.commands import apply_line, check_line
+from schedtuna.tune.commands import apply_line, check_line, service_of
 from schedtuna.tune.samplers.registry import SAMPLERS
 from schedtuna.tune.study import StudyResult, playoff_cost
 from schedtuna.workload.spec import Direction
@@ -52,8 +52,9 @@ def study_page(result: StudyResult, manifest: Mapping[str, Any]) -> Page:
 
 def _use(result: StudyResult) -> Section:
     workload = result.plan.workload
+    service = service_of(result.folder)
     folder = str(result.folder.resolve())  # the page may be read, and its lines be run, anywhere
-    again = Command("check it again, after a reboot", check_line(result.plan, result.candidate))
+    again = Command("check it again, after a reboot", check_line(result.plan, result.candidate, service))
     if result.best is None:
         return Section(
             "What to do with it",
@@ -64,6 +65,27 @@ def _use(result: StudyResult) -> Section:
                 )
             ],
             commands=[again],
+        )
+    if service and "--scope" not in service:  # a process or a control group: not what the command starts
+        return Section(
+            "Use it",
+            text=[
+                f"Settings: {compared.settings(result.best)}.",
+                (
+                    f"They were proven for the running service ({' '.join(service)}), and are put back now. "
+                    "To keep them, start the service with them; COMMAND is what its unit runs."
+                ),
+            ],
+            commands=[
+                Command(
+                    "start the service under them", f"{shlex.join(['schedtuna', 'apply', folder])} -- COMMAND"
+                ),
+                Command(
+                    "make them a systemd drop-in",
+                    f"{shlex.join(['schedtuna', 'apply', folder])} --print-unit -- COMMAND",
+                ),
+                again,
+            ],
         )
     return Section(
         "Use it",

@@ -4,7 +4,8 @@ from itertools import pairwise
 import pytest
 from tests.unit.tune.surface import SCHEDULER
 
-from schedtuna.tune.commands import apply_line, check_line
+from schedtuna.experiment.triallog import TrialLog
+from schedtuna.tune.commands import apply_line, check_line, service_of
 from schedtuna.tune.plan import StudyPlan
 from schedtuna.workload.metrics import parse_metric, parse_requirement
 from schedtuna.workload.spec import Workload
@@ -39,3 +40,21 @@ def test_a_check_asks_the_same_question():
     assert words[-4:] == ["default", SCHEDULER.label(), "--", "a | b"]
     assert "--shell" in words
     assert "--user" not in words
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("tree", ()),
+        ("pid 4711", ("--pid", "4711")),
+        ("cgroup /sys/fs/cgroup/a b", ("--cgroup", "/sys/fs/cgroup/a b")),
+        ("machine", ("--scope", "machine")),
+    ],
+)
+def test_the_service_that_was_tuned_is_named(tmp_path, target, options):
+    with TrialLog(tmp_path, {"target": target}):
+        pass
+    assert service_of(tmp_path) == options
+    plan = StudyPlan(scheduler=SCHEDULER, workload=Workload(argv=("a",)), metrics=(parse_metric("x:min"),))
+    words = shlex.split(check_line(plan, {}, options))
+    assert tuple(words[2 : 2 + len(options)]) == options

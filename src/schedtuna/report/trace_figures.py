@@ -14,6 +14,7 @@ import numpy.typing as npt
 from schedtuna.report.figures import COLORS, new_figure, styled
 from schedtuna.trace.analysis import Analysis
 from schedtuna.trace.intervals import iter_intervals
+from schedtuna.trace.metrics import clip
 from schedtuna.trace.queues import Profile, ProfileBuilder
 from schedtuna.trace.schema import EventArray, EventType
 from schedtuna.trace.states import RUNNABLE
@@ -58,7 +59,8 @@ class TracePicture:
     def seconds(self) -> tuple[float, float]:
         """The window, in seconds since the trace began."""
         begin = self.analysis.trace.window_ns[0]
-        return (self.analysis.start_ns - begin) / 1e9, (self.analysis.end_ns - begin) / 1e9
+        edges = self.profile.edges_ns
+        return (int(edges[0]) - begin) / 1e9, (int(edges[-1]) - begin) / 1e9
 
 
 def picture(analysis: Analysis, *, nr_bins: int = NR_BINS) -> TracePicture:
@@ -83,7 +85,8 @@ def picture(analysis: Analysis, *, nr_bins: int = NR_BINS) -> TracePicture:
             yield part
 
     # The tasks have the numbers that they have in the analysis: both come from the same events.
-    for piece in iter_intervals(watched(), start_ns=begin, end_ns=end):
+    for whole in iter_intervals(watched(), start_ns=begin, end_ns=end):
+        piece = clip(whole, analysis.start_ns, analysis.end_ns)
         waits = piece.start_ns[np.isin(piece.state, RUNNABLE)]
         first_ns = waits.min(initial=end)
         while len(moves) > 1 and not (moves[0]["timestamp_ns"] >= first_ns).any():

@@ -67,6 +67,7 @@ class Analysis:
     ) -> None:
         self.trace = trace
         self.nr_events = 0
+        self._highest_cpu = 0
         self.wakeup: EventType | None = None
         self._migrations: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
         self._asked: list[Intervals] = []
@@ -89,7 +90,7 @@ class Analysis:
     def nr_cpus(self) -> int:
         """How many CPUs the machine has: as the manifest says, else as far as they were seen."""
         declared = self.trace.manifest.get("nr_cpus")
-        seen = len(self.measured.cpu_time_ns)
+        seen = max(len(self.measured.cpu_time_ns), self._highest_cpu + 1)
         return max(declared, seen) if isinstance(declared, int) and 0 < declared < 1 << 16 else seen
 
     @cached_property
@@ -115,8 +116,10 @@ class Analysis:
     def comms(self) -> list[str]:
         """Each task number's name, clean; its tid where the trace has no name."""
         names = self.trace.tasks["comm"].to_list()
+        recorder = self.trace.manifest.get("recorder")
+        own = recorder.get("tgid") if isinstance(recorder, dict) else None
         return [
-            names[row] if row >= 0 and names[row] else f"tid {tid}"
+            names[row] if row >= 0 and names[row] else "(the recorder)" if tid == own else f"tid {tid}"
             for row, tid in zip(self.row_of_task.tolist(), self.measured.tid.tolist(), strict=True)
         ]
 
@@ -183,6 +186,7 @@ class Analysis:
     def _watched_segments(self) -> Iterator[EventArray]:
         for part in self.trace.segments():
             self.nr_events += len(part)
+            self._highest_cpu = max(self._highest_cpu, int(part["cpu"].max(initial=0)))
             if self.wakeup is None:
                 self.wakeup = wakeup_event(part)
             time = part["timestamp_ns"].astype(np.int64)

@@ -64,6 +64,8 @@ class TraceWriter:
         }
         self.nr_events = 0
         self.nr_lost = 0
+        self._first_ns: int | None = None
+        self._last_ns = 0
         self._segment = 0
         self._segment_events = 0
         self._files: dict[str, AppendFile] = {}
@@ -90,6 +92,10 @@ class TraceWriter:
         if events.dtype != EVENT_DTYPE:
             raise TraceError(f"events are {events.dtype}, expected schema.EVENT_DTYPE")
         self._append(parts.segment_path(self.folder, self._segment, "spool").name, _bytes(events))
+        if len(events):
+            time = events["timestamp_ns"]
+            first, self._last_ns = int(time.min()), max(self._last_ns, int(time.max()))
+            self._first_ns = first if self._first_ns is None else min(first, self._first_ns)
         self.nr_events += len(events)
         self._segment_events += len(events)
         if self._segment_events >= SEGMENT_EVENTS:
@@ -151,7 +157,9 @@ class TraceWriter:
                 file.close()
             if self._compactor is not None:
                 self._compactor.wait()
-            self.manifest |= {"state": "complete", "nr_events": self.nr_events, "nr_lost": self.nr_lost}
+            window = {"window_ns": [self._first_ns, self._last_ns]} if self.nr_events else {}
+            self.manifest = {**window, **self.manifest, "state": "complete"}
+            self.manifest |= {"nr_events": self.nr_events, "nr_lost": self.nr_lost}
             self._write_manifest()
             for path in parts.segments(self.folder):
                 if path.suffix == ".spool":

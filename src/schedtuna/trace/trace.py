@@ -170,10 +170,10 @@ class Trace:
     def window_ns(self) -> tuple[int, int]:
         """When recording began and ended: from the manifest, else the first and the last event."""
         declared = self.manifest.get("window_ns")
-        if isinstance(declared, list) and len(declared) == 2 and all(isinstance(t, int) for t in declared):
+        if isinstance(declared, list) and len(declared) == 2 and all(type(t) is int for t in declared):
             return declared[0], declared[1]
-        times = self.events["timestamp_ns"]
-        return (int(times[0]), int(times[-1])) if len(times) else (0, 0)
+        ends = [(part["timestamp_ns"][0], part["timestamp_ns"][-1]) for part in self.segments() if len(part)]
+        return (int(min(first for first, _ in ends)), int(max(last for _, last in ends))) if ends else (0, 0)
 
     def require_complete(self) -> None:
         """Refuse a trace that lost events.

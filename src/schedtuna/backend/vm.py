@@ -29,7 +29,7 @@ from schedtuna.lab.vm import Guest, GuestSpec
 from schedtuna.machine.procstat import read_proc_stat
 from schedtuna.scheduler.probe import configured, installed, probe
 from schedtuna.scheduler.registry import entries, registered
-from schedtuna.scheduler.scx import SchedulerError, ScxProcess
+from schedtuna.scheduler.scx import SchedulerError, ScxProcess, StuckSchedulerError
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import RawRun, command_line
 from schedtuna.workload.covariates import covariates
@@ -148,10 +148,10 @@ class VmBackend:
             if not self._measured and not scheduler.values:
                 raise
             validity, reason = Validity.FAILED, str(error.__cause__ or error)
-        except (SchedulerError, WorkloadError) as error:
+        except (GuestError, StuckSchedulerError) as error:
+            self._drop_guest()  # the next run gets a fresh one
             reason = str(error)
-        except GuestError as error:
-            self._drop_guest()
+        except (SchedulerError, WorkloadError) as error:
             reason = str(error)
         return Trial(
             scheduler=scheduler.name,

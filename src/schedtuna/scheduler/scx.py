@@ -29,7 +29,11 @@ _LOG_LINES = 20
 
 
 class SchedulerError(SchedtunaError):
-    """A sched_ext scheduler did not start, or did not go."""
+    """A sched_ext scheduler did not start."""
+
+
+class StuckSchedulerError(SchedulerError):
+    """A sched_ext scheduler did not go: the machine is still under it."""
 
 
 class Machine(Protocol):
@@ -230,14 +234,14 @@ class ScxProcess:
         """Stop it, and wait until the kernel's own scheduler is back.
 
         Raises:
-            SchedulerError: sched_ext does not become disabled.
+            StuckSchedulerError: sched_ext does not become disabled.
         """
         for number, within_s in ((signal.SIGINT, _STOP_WITHIN_S), (signal.SIGKILL, _KILL_WITHIN_S)):
             self._machine.signal(self.pid, number)
             if self._gone(within_s):
                 return
         state = read_state(self._machine)
-        raise SchedulerError(
+        raise StuckSchedulerError(
             f"{self._name} does not go: sched_ext is {state.state} with {state.ops}",
             hint="SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back",
         )

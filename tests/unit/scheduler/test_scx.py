@@ -13,6 +13,7 @@ from schedtuna.scheduler.scx import (
     ScxProcess,
     ScxState,
     Startup,
+    StuckSchedulerError,
     ejection,
     is_named,
     read_state,
@@ -152,6 +153,18 @@ def test_one_that_never_enables_is_stopped(machine, tmp_path):
         ScxProcess(machine, TEST, program(tmp_path, ""), within_s=0.5)
     (pid,) = machine._processes
     assert machine.status(pid) is not None
+
+
+def test_one_that_ignores_the_first_signal_is_killed(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr("schedtuna.scheduler.scx._STOP_WITHIN_S", 0.2)
+    monkeypatch.setattr("schedtuna.scheduler.scx._KILL_WITHIN_S", 0.2)
+    deaf = ENABLE + "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    running = ScxProcess(machine, TEST, program(tmp_path, deaf))
+    with pytest.raises(StuckSchedulerError, match="sched_ext is enabled with test"):
+        running.close()  # nobody writes "disabled" here, as the kernel would
+    assert machine.status(running.pid) == -signal.SIGKILL
+    (tmp_path / "state").write_text("disabled\n")
+    running.close()
 
 
 def test_another_scheduler_is_left_alone(machine, tmp_path):

@@ -28,6 +28,7 @@ from schedtuna.tune.anova import Data, Kernel, Parts, Split, explained, interact
 from schedtuna.tune.relevance import holm, relevance
 from schedtuna.tune.samplers.base import Observation
 
+LEAST_SCALE = 1e-9  # of a log ratio: below it, differences are rounding
 LEAST_SETTINGS = 10  # distinct ones below which a surrogate means nothing
 MOST_SETTINGS = 250  # its price grows with their cube
 MOST_PAIRED = 5  # parameters whose pairs are looked at: those with the largest totals
@@ -127,13 +128,14 @@ def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0
         StudyError: Too few distinct settings ran, or all costs are equal.
     """
     rng = np.random.default_rng([seed, 6])
-    data = Data.of(space, runs, most=MOST_SETTINGS, rng=rng)
-    if len(data.settings) < LEAST_SETTINGS:
+    nr_settings = len({space.key(run.values) for run in runs})
+    if nr_settings < LEAST_SETTINGS:
         raise StudyError(
-            f"only {len(data.settings)} different settings ran, too few to tell parameters apart",
+            f"only {nr_settings} different settings ran, too few to tell parameters apart",
             hint=f"analyse at least {LEAST_SETTINGS}, better five times as many as there are parameters",
         )
-    if not data.scale:
+    data = Data.of(space, runs, most=MOST_SETTINGS, rng=rng)
+    if data.scale < LEAST_SCALE:
         raise StudyError("all runs cost the same, so no parameter can matter")
     fit = data.fit()
     kernel = Kernel(data, fit.theta)

@@ -135,3 +135,40 @@ __attribute__((visibility("default"))) void schedtuna_take_events(struct machine
         if (e->type == SWITCH && e->other_tid) take_step(m, e->other_tid, m->in, now_ns, e->target_cpu);
     }
 }
+
+// What add_up() is given: intervals, and sums to add them to. _Sums of metrics.py.
+struct sums {
+    int64_t nr_intervals;
+    const int32_t *task;
+    const uint32_t *tid;
+    const uint8_t *state;
+    const uint16_t *cpu;
+    const int64_t *start_ns;
+    const int64_t *end_ns;
+    const uint8_t *began_before;
+    const uint8_t *ends_after;
+    int64_t nr_states;
+    // By task number, or task number * nr_states + state.
+    int64_t *time_ns;
+    int64_t *count;
+    int64_t *begin_ns;  // negative: not seen yet
+    uint32_t *tids;
+    uint8_t *alive_after;
+    // By CPU * nr_states + state.
+    int64_t *cpu_time_ns;
+};
+
+__attribute__((visibility("default"))) void schedtuna_add_up(const struct sums *s) {
+    for (int64_t k = 0; k < s->nr_intervals; k++) {
+        int64_t duration_ns = s->end_ns[k] - s->start_ns[k];
+        int64_t task = s->task[k], cell = task * s->nr_states + s->state[k];
+        s->time_ns[cell] += duration_ns;
+        s->count[cell] += !s->began_before[k];
+        s->cpu_time_ns[s->cpu[k] * s->nr_states + s->state[k]] += duration_ns;
+        s->alive_after[task] |= s->ends_after[k];
+        if (s->begin_ns[task] < 0) {
+            s->begin_ns[task] = s->start_ns[k];
+            s->tids[task] = s->tid[k];
+        }
+    }
+}

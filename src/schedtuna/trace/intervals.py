@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.errors import TraceError
-from schedtuna.resources import resource_path
 from schedtuna.trace import states
+from schedtuna.trace.native import library
 from schedtuna.trace.schema import EVENT_DTYPE, EventArray, EventType, IntArray
 from schedtuna.trace.states import TaskState
 
@@ -149,7 +149,7 @@ class IntervalBuilder:
         self._machine.step_of_event = steps.ctypes.data
         self._machine.start_ns = self.start_ns or 0
         contiguous = np.ascontiguousarray(events, EVENT_DTYPE)
-        _library().schedtuna_take_events(
+        library().schedtuna_take_events(
             ctypes.byref(self._machine), ctypes.c_void_p(contiguous.ctypes.data), len(contiguous)
         )
         nr_intervals = self._machine.nr_intervals
@@ -305,11 +305,3 @@ def _step_of_event(wakeup: EventType | None) -> npt.NDArray[np.uint8]:
     if wakeup is not None:
         steps[wakeup] = states.WAKEUP
     return steps.reshape(-1)
-
-
-@cache
-def _library() -> Any:
-    library = ctypes.CDLL(str(resource_path("native/schedtuna-trace.so")))
-    library.schedtuna_take_events.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    library.schedtuna_take_events.restype = None
-    return library

@@ -7,6 +7,7 @@ vocabulary is that of docs/terms.md; `METRICS` is its one table.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.trace.intervals import Intervals
+from schedtuna.trace.native import library
 from schedtuna.trace.schema import IntArray
 from schedtuna.trace.states import RUNNABLE, SLEEPS, TaskState
 
@@ -70,6 +72,22 @@ _KEPT = {
 }
 
 
+# Struct sums of native/task_states.c: what it is given of intervals, and what it adds up.
+_GIVEN = ("task", "tid", "state", "cpu", "start_ns", "end_ns", "began_before", "ends_after")
+_SUMMED = ("time_ns", "count", "begin_ns", "tid", "alive_after")
+_MOMENTS = {"begin_ns", "born_ns", "first_run_ns", "dead_ns"}  # UNKNOWN_TIME, until they are known
+
+
+class _NativeSums(ctypes.Structure):
+    _fields_ = (
+        ("nr_intervals", ctypes.c_int64),
+        *((f"interval_{name}", ctypes.c_void_p) for name in _GIVEN),
+        ("nr_states", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in _SUMMED),
+        ("cpu_time_ns", ctypes.c_void_p),
+    )
+
+
 @dataclass(frozen=True)
 class Values:
     """Durations of one kind, each with its task and CPU."""
@@ -99,13 +117,13 @@ class Measured:
     tid: npt.NDArray[np.uint32]
     exists: npt.NDArray[np.bool_]
     begin_ns: IntArray
-    time_ns: npt.NDArray[np.float64]
+    time_ns: IntArray
     count: IntArray
     born_ns: IntArray
     first_run_ns: IntArray
     dead_ns: IntArray
     alive_after: npt.NDArray[np.bool_]
-    cpu_time_ns: npt.NDArray[np.float64]
+    cpu_time_ns: IntArray
     values: dict[str, Values]
 
 
@@ -129,54 +147,49 @@ class _Sums:
         self.per_task: dict[str, npt.NDArray[Any]] = {
             "tid": np.zeros(0, np.uint32),
             "begin_ns": np.zeros(0, np.int64),
-            "time_ns": np.zeros((0, NR_STATES)),
+            "time_ns": np.zeros((0, NR_STATES), np.int64),
             "count": np.zeros((0, NR_STATES), np.int64),
             "born_ns": np.zeros(0, np.int64),
             "first_run_ns": np.zeros(0, np.int64),
             "dead_ns": np.zeros(0, np.int64),
             "alive_after": np.zeros(0, np.bool_),
         }
-        self.cpu_time_ns = np.zeros((0, NR_STATES))
+        self.cpu_time_ns = np.zeros((0, NR_STATES), np.int64)
         self.values: dict[str, list[Values]] = {name: [] for name in DISTRIBUTIONS}
 
-    def _grow(self, size: int) -> None:
+    def _grow(self, size: int, nr_cpus: int) -> None:
+        if nr_cpus > len(self.cpu_time_ns):
+            more = np.zeros((nr_cpus - len(self.cpu_time_ns), NR_STATES), np.int64)
+            self.cpu_time_ns = np.concatenate([self.cpu_time_ns, more])
         if size <= self.size:
             return
         capacity = max(size, 2 * self.size)
         for name, old in self.per_task.items():
-            fill = UNKNOWN_TIME if name.endswith("_ns") and old.dtype == np.int64 else 0
-            new = np.full((capacity, *old.shape[1:]), fill, old.dtype)
+            new = np.full((capacity, *old.shape[1:]), UNKNOWN_TIME if name in _MOMENTS else 0, old.dtype)
             new[: len(old)] = old
             self.per_task[name] = new
         self.size = capacity
 
     def add(self, piece: Intervals) -> None:
-        self._grow(int(piece.task.max()) + 1)
-        per, task, state, duration = self.per_task, piece.task, piece.state, piece.duration_ns
-        shape, size = (-1, NR_STATES), self.size * NR_STATES
-        cell = task * np.int32(NR_STATES) + state
-        per["time_ns"] += np.bincount(cell, duration, size).reshape(shape)
-        per["count"] += np.bincount(cell, minlength=size).reshape(shape)
-        self._cpus(piece, duration)
-        cut = piece.began_before | piece.ends_after
-        if cut.any():
-            per["count"] -= np.bincount(cell[piece.began_before], minlength=size).reshape(shape)
-            per["alive_after"][task[piece.ends_after]] = True
-        new = np.flatnonzero(per["begin_ns"][task] == UNKNOWN_TIME)[::-1]  # of a task's, the first stays
-        per["tid"][task[new]] = piece.tid[new]
-        per["begin_ns"][task[new]] = piece.start_ns[new]
+        self._grow(int(piece.task.max()) + 1, int(piece.cpu.max()) + 1)
+        per = self.per_task
+        given = {f"interval_{name}": np.ascontiguousarray(getattr(piece, name)) for name in _GIVEN}
+        sums = {**given, **{name: per[name] for name in _SUMMED}, "cpu_time_ns": self.cpu_time_ns}
+        library().schedtuna_add_up(
+            ctypes.byref(
+                _NativeSums(
+                    nr_intervals=len(piece),
+                    nr_states=NR_STATES,
+                    **{name: array.ctypes.data for name, array in sums.items()},
+                )
+            )
+        )
         self._lives(piece)
+        duration = piece.duration_ns
+        whole = ~(piece.began_before | piece.ends_after)
         for name, kept in _KEPT.items():
-            self._keep(name, piece, duration, np.flatnonzero((state == kept) & ~cut))
+            self._keep(name, piece, duration, np.flatnonzero((piece.state == kept) & whole))
         self._keep("burst", piece, piece.burst_ns, np.flatnonzero(piece.burst_ns))
-
-    def _cpus(self, piece: Intervals, duration: IntArray) -> None:
-        nr_cpus = max(int(piece.cpu.max()) + 1, len(self.cpu_time_ns))
-        cell = piece.cpu * np.int32(NR_STATES) + piece.state
-        time = np.bincount(cell, duration.astype(np.float64), nr_cpus * NR_STATES)
-        grown = time.astype(np.float64, copy=False).reshape(-1, NR_STATES)
-        grown[: len(self.cpu_time_ns)] += self.cpu_time_ns
-        self.cpu_time_ns = grown
 
     def _keep(self, name: str, piece: Intervals, value_ns: IntArray, which: npt.NDArray[np.intp]) -> None:
         if len(which):

@@ -37,7 +37,9 @@ class Text:
     def __init__(self, capacity: int) -> None:
         self._buffer = np.zeros(capacity + 2 * PADDING, np.uint8)
         self._scratch = np.zeros((2, capacity), np.bool_)
-        self._words: Words = np.ndarray((len(self._buffer) - 7,), "<u8", self._buffer.data, strides=(1,))
+        # From the text on; a position before it is in what comes after, as Python counts, and harmless.
+        self._bytes = self._buffer[PADDING:]
+        self._words: Words = np.ndarray((capacity + PADDING - 7,), "<u8", self._bytes.data, strides=(1,))
         self.size = 0
 
     @property
@@ -74,11 +76,11 @@ class Text:
 
     def at(self, position: Positions) -> npt.NDArray[np.uint8]:
         """Return the bytes at positions."""
-        return self._buffer[position + PADDING]
+        return self._bytes[position]
 
     def words(self, position: Positions) -> Words:
         """Return the 8 bytes that begin at positions."""
-        return self._words[position + PADDING]
+        return self._words[position]
 
     def slice(self, start: int, end: int) -> bytes:
         """Return the text between two positions."""

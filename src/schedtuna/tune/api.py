@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from schedtuna.backend.base import Validity
+from schedtuna.backend.vm import GuestChoice, guest_scheduler
 from schedtuna.errors import SpaceError, UnavailableError, UsageError
 from schedtuna.experiment.campaign import choose_seed, open_campaign
 from schedtuna.experiment.variability import run_variability
@@ -31,6 +32,7 @@ from schedtuna.workload.metrics import parse_metric, parse_requirement
 __all__ = ["RLSchedulerOptimizer", "optimize_scheduler", "register_scheduler"]
 
 Progress = Callable[[Any], None]
+_DEFINING = "define_scheduler_params"
 
 
 def optimize_scheduler(
@@ -113,12 +115,10 @@ class RLSchedulerOptimizer:
             UsageError: A specification that contradicts itself, the scheduler's knobs, or this machine.
         """
         name = self.config.scheduler_name
-        if name == FAIR:
+        if name == FAIR and self._guest is None:
             self._defined = _narrowed(fair(include=[*parameters]), parameters)
         else:
-            self._defined = scheduler_from_mapping(
-                {"name": name, "parameters": parameters}, place="define_scheduler_params"
-            )
+            self._defined = scheduler_from_mapping({"name": name, "parameters": parameters}, place=_DEFINING)
         return self._defined
 
     def train(self, *, on_event: Progress = lambda _event: None) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class RLSchedulerOptimizer:
                 ``schedtuna tune --resume`` continues it.
         """
         plan, notes = self.plan()
-        with open_study(plan, Target(), results=self.config.results_dir) as study:
+        with open_study(plan, Target(), results=self.config.results_dir, guest=self._guest) as study:
             for note in notes:
                 study.log.say(f"note: {note}")
             return _trained(study.run(on_event))
@@ -193,7 +193,7 @@ class RLSchedulerOptimizer:
             raise UsageError(f"test_runs={test_runs}: expected at least one run")
         folder = Path(experiment_path)
         plan = StudyPlan.read(folder)
-        scheduler = parse_scheduler(str(folder / BEST_NAME), lookup)
+        scheduler = parse_scheduler(str(folder / BEST_NAME), guest_scheduler if self._guest else lookup)
         metric = plan.metrics[0]
         with open_campaign(
             "test",
@@ -205,6 +205,7 @@ class RLSchedulerOptimizer:
             results=folder,
             resume=None,
             identity={"scheduler": scheduler.label()},
+            guest=self._guest,
         ) as campaign:
             trials = run_variability(
                 campaign.backend,
@@ -225,18 +226,28 @@ class RLSchedulerOptimizer:
             "test_path": str(campaign.folder),
         }
 
+    @property
+    def _guest(self) -> GuestChoice | None:
+        return GuestChoice(self.config.kernel) if self.config.backend == "vm" else None
+
     def _known(self) -> SchedulerConfig:
         """What is known of the scheduler, whether or not it can run here."""
         name = self.config.scheduler_name
         return fair() if name == FAIR else lookup(name)
 
     def _runnable(self) -> SchedulerConfig:
+        if self._guest is not None:
+            found = guest_scheduler(self.config.scheduler_name)
+            mine = self._defined
+            if mine is None:
+                return found
+            return found.model_copy(update={"parameters": mine.parameters, "constraints": mine.constraints})
         if self._defined is None:
             return tunable(self.config.scheduler_name)
         if self._defined.name != FAIR:
             raise UnavailableError(
                 f"{self._defined.name} is defined, but can't be started on this machine",
-                hint=f"the kernel's own can: set scheduler_name to {FAIR!r} and name the knobs to turn",
+                hint=f"set backend to 'vm', or scheduler_name to {FAIR!r} and name the knobs to turn",
             )
         return self._defined
 
@@ -270,30 +281,27 @@ def _trained(result: StudyResult) -> dict[str, Any]:
 
 def _narrowed(scheduler: SchedulerConfig, parameters: Mapping[str, Mapping[str, Any]]) -> SchedulerConfig:
     """The fair scheduler with some of its knobs only, within narrower bounds."""
-    place = "define_scheduler_params"
-    specs = {}
+    contents: dict[str, Any] = {}
     for name, wanted in parameters.items():
         knob = scheduler.parameters[name]
-        content = {**knob.model_dump(mode="json"), **wanted}
-        (spec,) = scheduler_from_mapping(
-            {"name": FAIR, "parameters": {name: content}}, place=place
-        ).parameters.values()
-        _require_within(knob, spec, place)
-        specs[name] = spec
-    return scheduler.model_copy(update={"parameters": specs})
+        contents[name] = {**knob.model_dump(mode="json"), **wanted} if isinstance(wanted, Mapping) else wanted
+    defined = scheduler_from_mapping({"name": FAIR, "parameters": contents}, place=_DEFINING)
+    for name, spec in defined.parameters.items():
+        _require_within(scheduler.parameters[name], spec)
+    return scheduler.model_copy(update={"parameters": defined.parameters})
 
 
-def _require_within(knob: ParameterSpec, spec: ParameterSpec, place: str) -> None:
+def _require_within(knob: ParameterSpec, spec: ParameterSpec) -> None:
     """Raise UsageError where a specification promises more than its knob can do."""
     if spec.type is not knob.type:
-        raise UsageError(f"{place}: {knob.name} is {knob.type}, not {spec.type}")
+        raise UsageError(f"{_DEFINING}: {knob.name} is {knob.type}, not {spec.type}")
     if spec.default != knob.default:
         raise UsageError(
-            f"{place}: the default of {knob.name} is {knob.default} on this machine, not {spec.default}",
+            f"{_DEFINING}: the default of {knob.name} is {knob.default} on this machine, not {spec.default}",
             hint="leave the default out: what runs now is what a gain is measured against",
         )
     for value in (*spec.choices, *(v for v in (spec.min_value, spec.max_value) if v is not None)):
         try:
             knob.validate_value(value)
         except SpaceError as error:
-            raise UsageError(f"{place}: {error}") from None
+            raise UsageError(f"{_DEFINING}: {error}") from None

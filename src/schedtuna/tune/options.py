@@ -6,8 +6,9 @@ import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.configfile import load_config
@@ -17,11 +18,12 @@ from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.registry import registered
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.tune.plan import BAKE_OFF
-from schedtuna.tune.samplers.registry import SAMPLERS, sampler_class
+from schedtuna.tune.plan import BAKE_OFF, StudyPlan
+from schedtuna.tune.samplers.registry import SAMPLERS, make_sampler, sampler_class
 from schedtuna.workload.spec import Workload
 
 LLAMA_BENCH = "llama-bench"
+CHECKED_BUDGET = 50  # any would do
 REPETITIONS = 1  # of llama-bench itself: repeats are the study's, so that they are interleaved
 
 
@@ -50,6 +52,8 @@ class OptimizerConfig(BaseModel):
         delta: Smallest gain that matters, as a fraction.
         requirements: Bounds that the winner must keep, such as ``p99_us<=500``.
         warm_start: Folders of earlier studies that steer the search.
+        backend: ``host``: this machine; ``vm``: guests of the lab, which run sched_ext schedulers.
+        kernel: With ``vm``: version of an installed kernel; None for the lab's default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,6 +78,8 @@ class OptimizerConfig(BaseModel):
     delta: float = Field(default=0.03, gt=0, lt=1)
     requirements: tuple[str, ...] = ()
     warm_start: tuple[Path, ...] = ()
+    backend: Literal["host", "vm"] = "host"
+    kernel: str | None = None
 
     @classmethod
     def read(cls, source: Self | Mapping[str, Any] | Path | str | None) -> Self:
@@ -167,8 +173,8 @@ def tunable(name: str, target: Target | None = None, include: Sequence[str] = ()
     registered(name)  # an unknown name is told apart from one that can't run here
     raise UnavailableError(
         f"{name} can't run on this machine",
-        hint=f"tune the kernel's own: --scheduler {FAIR}, or scheduler_name='{FAIR}' in Python; "
-        "`schedtuna doctor` says what is missing for others",
+        hint=f"tune the kernel's own (--scheduler {FAIR}; scheduler_name='{FAIR}' in Python), or run {name} "
+        "in the lab's guests (--backend vm; backend='vm'); `schedtuna doctor` says what is missing here",
     )
 
 
@@ -193,6 +199,22 @@ def sampler_options(sampler: str, asked: Mapping[str, Any]) -> tuple[dict[str, A
         )
     notes = [f"sampler {sampler} has no {name}, so it is left out" for name in lacking if name != "use_gpu"]
     return {name: value for name, value in given.items() if name in known}, notes
+
+
+def check_sampler(plan: StudyPlan) -> None:
+    """Make the plan's sampler once, so that a wrong option or checkpoint is known before the first run.
+
+    Raises:
+        UsageError: An option out of bounds, or a checkpoint of another space or sampler.
+        StudyError: A damaged checkpoint.
+        SpaceError: Nothing can be tuned.
+        MissingExtraError: The sampler's packages are not installed.
+    """
+    if plan.sampler == BAKE_OFF:
+        return
+    options = {name: value for name, value in plan.sampler_options.items() if name != "tensorboard"}
+    rng = np.random.default_rng(0)
+    make_sampler(plan.sampler, plan.scheduler.space, budget=CHECKED_BUDGET, rng=rng, **options).close()
 
 
 def learners() -> list[str]:

@@ -15,6 +15,7 @@ from schedtuna.experiment.campaign import Campaign, open_campaign
 from schedtuna.knobs.base import Target
 from schedtuna.report.page import write
 from schedtuna.tune.experimentlog import ExperimentLog
+from schedtuna.tune.options import check_sampler
 from schedtuna.tune.page import study_page, write_plots
 from schedtuna.tune.plan import StudyPlan
 from schedtuna.tune.results import PLOTS_NAME, REPORT_NAME, write_results
@@ -83,8 +84,11 @@ def open_study(
 
     Raises:
         WorkloadError: The command can't be run.
-        StudyError: The folder can't be used.
+        StudyError: The folder or a checkpoint can't be used.
+        UsageError: A wrong option of the sampler.
+        MissingExtraError: The sampler's packages are not installed.
     """
+    check_sampler(plan)
     with (
         open_campaign(
             "tune",

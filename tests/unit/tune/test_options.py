@@ -1,0 +1,150 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from schedtuna.errors import ConfigFileError, UnavailableError, UsageError
+from schedtuna.tune.options import OptimizerConfig, find_workload, sampler_options, tunable
+from schedtuna.tune.samplers.registry import missing_extra
+from schedtuna.workload.metrics import parse_metric
+
+# The documented defaults, word for word.
+DEFAULTS = {
+    "scheduler_name": "scx_flashyspark",
+    "algorithm": "ppo",
+    "episodes": 50,
+    "baseline_runs": 3,
+    "learning_rate": 1e-3,
+    "update_frequency": 5,
+    "save_frequency": 25,
+    "benchmark_cmd": None,
+    "model_path": None,
+    "timeout": 300,
+    "optimize_metric": "throughput",
+    "reward_scaling": 1.0,
+    "experiment_name": None,
+    "use_gpu": True,
+    "pretrained_model_path": None,
+}
+
+
+def test_the_defaults_are_the_documented_ones():
+    config = OptimizerConfig()
+    assert {name: getattr(config, name) for name in DEFAULTS} == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.yaml", "scheduler_name: fair\nbenchmark_cmd: [true, '1']\n".replace("true", "'true'")),
+        ("c.json", json.dumps({"scheduler_name": "fair", "benchmark_cmd": ["true", "1"]})),
+        ("c.toml", 'scheduler_name = "fair"\nbenchmark_cmd = ["true", "1"]\n'),
+    ],
+)
+def test_files_say_what_mappings_say(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    expected = OptimizerConfig(scheduler_name="fair", benchmark_cmd=("true", "1"))
+    assert OptimizerConfig.read(tmp_path / name) == expected
+    assert OptimizerConfig.read(str(tmp_path / name)) == expected
+    assert OptimizerConfig.read(expected) is expected
+    assert OptimizerConfig.read(None) == OptimizerConfig()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"episode": 5}, "unknown key 'episode'"),
+        ({"episodes": 0}, "episodes=0"),
+        ({"episodes": "many"}, "episodes='many'"),
+        ({"learning_rate": 1.5}, "learning_rate=1.5"),
+        ({"timeout": -1}, "timeout=-1"),
+        ({"reward_scaling": 0}, "reward_scaling=0"),
+        ({"backend": "moon"}, "backend='moon'"),
+    ],
+)
+def test_wrong_keys_and_values_are_refused(content, words):
+    with pytest.raises(UsageError, match=words):
+        OptimizerConfig.read(content)
+
+
+def test_an_unknown_key_gets_the_nearest_ones_and_its_file(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("learning_rat: 0.1\n")
+    with pytest.raises(UsageError, match=r"c\.yaml: unknown key") as caught:
+        OptimizerConfig.read(path)
+    assert caught.value.hint == "did you mean learning_rate?"
+    path.write_text("a: [1\n")
+    with pytest.raises(ConfigFileError, match="line"):
+        OptimizerConfig.read(path)
+
+
+def test_a_command_is_a_list_or_a_string():
+    listed = find_workload(["hackbench", "-l", "a b"], None, timeout_s=9)
+    assert listed == find_workload("hackbench -l 'a b'", None, timeout_s=9)
+    assert listed.argv == ("hackbench", "-l", "a b")
+    assert listed.timeout_s == 9
+
+
+@pytest.mark.parametrize(("command", "words"), [("", "empty"), ([], "empty"), ("echo 'a", "split")])
+def test_a_command_that_is_none_is_refused(command, words):
+    with pytest.raises(UsageError, match=words):
+        find_workload(command, None)
+
+
+def test_a_model_runs_in_llama_bench_and_its_metrics_have_names(tmp_path, monkeypatch):
+    model = tmp_path / "m.gguf"
+    with pytest.raises(UsageError, match="no model file"):
+        find_workload(None, model)
+    model.touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError, match="llama-bench is not on the PATH"):
+        find_workload(None, model)
+    program = tmp_path / "llama-bench"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    workload = find_workload(None, model)
+    assert workload.argv[:3] == (str(program), "-m", str(model))
+    assert parse_metric("throughput", workload).name == "tg_tokens_per_sec"
+    assert parse_metric("latency", workload).name == "tg_ms_per_token"
+    assert parse_metric("pp_tokens_per_sec", workload).direction == "max"
+
+
+def test_without_any_command_the_suite_runs(tmp_path, monkeypatch):
+    (tmp_path / "hackbench").write_text("#!/bin/sh\n")
+    (tmp_path / "hackbench").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    workload = OptimizerConfig(timeout=7).workload()
+    assert Path(workload.argv[0]).name == "hackbench"
+    assert workload.timeout_s == 7
+    assert parse_metric("throughput", workload).direction == "max"
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(UnavailableError, match="hackbench"):
+        OptimizerConfig().workload()
+
+
+def test_a_scheduler_that_cannot_run_here_says_what_can():
+    with pytest.raises(UnavailableError, match="scx_flashyspark") as caught:
+        tunable("scx_flashyspark")
+    assert "fair" in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="unknown scheduler 'scx_flashyspork'") as wrong:
+        tunable("scx_flashyspork")
+    assert "scx_flashyspark" in (wrong.value.hint or "")
+
+
+@pytest.mark.skipif(missing_extra("ppo") is not None, reason="needs the extra rl")
+def test_a_sampler_gets_the_options_that_it_has():
+    asked = {"learning_rate": 0.1, "update_frequency": None, "use_gpu": False}
+    assert sampler_options("ppo", asked) == ({"learning_rate": 0.1, "use_gpu": False}, [])
+
+
+def test_options_that_a_sampler_lacks_are_told():
+    options, notes = sampler_options("gp", {"learning_rate": 0.1, "use_gpu": False})
+    assert options == {}
+    assert notes == ["sampler gp has no learning_rate, so it is left out"]
+    assert sampler_options("all", {"update_frequency": 2})[1]
+
+
+def test_a_checkpoint_for_a_sampler_without_a_network_is_refused():
+    with pytest.raises(UsageError, match="no network") as caught:
+        sampler_options("gp", {"pretrained": "x.pt"})
+    assert "ppo" in (caught.value.hint or "")

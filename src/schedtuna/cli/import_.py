@@ -25,8 +25,13 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where the trace goes.", show_default=False)
-    ],
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where the trace goes.", show_default=False),
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", metavar="DIR", help="Add samples to this trace instead.", show_default=False),
+    ] = None,
     format_: Annotated[
         str | None,
         typer.Option("--format", metavar="NAME", help="What it is. Default: seen from how it begins."),
@@ -39,14 +44,24 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     as_json: JsonOption = False,
 ) -> None:
     """Read a file of another tool, and write it as a trace."""
-    from schedtuna.trace.formats import READERS, detect, read
-    from schedtuna.trace.store import TraceWriter, open_trace, remove_trace
+    from schedtuna.trace.formats import READERS, detect, load, read
+    from schedtuna.trace.store import TraceWriter, add_samples, open_trace, remove_trace
 
     if not file.is_file():
         raise UsageError(f"there is no file {file}")
     if format_ is not None and format_ not in READERS:
         raise UsageError(f"there is no format {format_!r}", hint=f"--format {', '.join(READERS)}")
+    if (output is None) == (into is None):
+        raise UsageError("say where it goes, by either --output or --into")
     name = format_ or detect(file)
+    if into is not None:
+        nr_samples = add_samples(into, load(file, name), name)
+        if as_json:
+            print_json({"trace": str(into), "format": name, "samples": {name: nr_samples}})
+        else:
+            print(f"{into}: {nr_samples:,} {name} samples added")
+        return
+    assert output is not None
     manifest = {"mode": "import"} | ({"label": label} if label else {})
     writer = TraceWriter(output, manifest, clock="unknown", force=force)
     try:

@@ -218,7 +218,7 @@ class _Sums:
         for name, until in (("first_run_delay", first_run), ("turnaround", dead)):
             task = np.flatnonzero(begun & (until != UNKNOWN_TIME)).astype(np.int32)
             self.values[name] = [Values(task, np.zeros(len(task), np.uint16), until[task] - born[task])]
-        values = {name: _concatenate(pieces) for name, pieces in self.values.items()}
+        values = {name: _concatenate(self.values.pop(name)) for name in DISTRIBUTIONS}
         exists = (per["begin_ns"] != UNKNOWN_TIME) if self.size else np.zeros(0, np.bool_)
         return Measured(exists=exists, cpu_time_ns=self.cpu_time_ns, values=values, **per)
 
@@ -316,7 +316,7 @@ def _order(value_ns: IntArray, starts: IntArray, counts: IntArray, ranks: IntArr
     """Put at least the values of these ranks into their places, in each group, in place."""
     for start, count, rank in zip(starts, counts, ranks, strict=True):
         if count >= _LARGE:
-            value_ns[start : start + count].partition(np.unique(rank))
+            value_ns[start : start + count].partition(sorted(set(rank.tolist())))
     small = counts < _LARGE
     which = np.repeat(small, counts)
     values = value_ns[which]

@@ -216,6 +216,47 @@ def open_trace(folder: Path | str) -> Trace:
     return Trace(manifest, _FolderSource(folder), state=state)
 
 
+def add_samples(folder: Path, other: Trace, kind: str) -> int:
+    """Add another trace's samples to a finished trace, as samples of one kind; return how many.
+
+    Raises:
+        TraceError: The clocks can't be aligned, or the other has not just samples.
+        UsageError: The trace has samples of that kind, or is not finished.
+    """
+    import polars as pl
+
+    trace = open_trace(folder)
+    parts.check_kind(kind)
+    if trace.state == "recording":
+        raise UsageError(f"{folder} is being recorded right now")
+    if kind in trace.sample_frames:
+        raise UsageError(f"{folder} has samples of kind {kind!r} already")
+    if other.has_events or len(other.sample_frames) != 1:
+        raise TraceError(
+            "only samples can be added to a trace", hint="import events into a trace of their own"
+        )
+    shift = _clock_difference(trace, other)
+    (frame,) = other.sample_frames.values()
+    parts.write_frame(frame.with_columns(pl.col("timestamp_ns") - shift), folder / f"samples-{kind}.parquet")
+    return int(frame.height)
+
+
+def _clock_difference(trace: Trace, other: Trace) -> int:
+    """Return what to take off the other's timestamps so that they are on the trace's clock."""
+    if other.clock == trace.clock != "none":
+        return 0
+    offsets = trace.manifest.get("clock_offsets")
+    if trace.clock == "monotonic" and isinstance(offsets, dict):
+        offset = offsets.get(f"{other.clock}_ns")
+        if isinstance(offset, int):
+            return offset
+    raise TraceError(
+        f"the clocks can't be aligned: the trace is on {trace.clock!r}, the samples on {other.clock!r}",
+        hint="record with schedtuna, which notes the offsets of its clocks, and sample with times "
+        "(vmstat -t, pidstat -h, dstat -T)",
+    )
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of a trace's folder.
 

@@ -16,6 +16,7 @@ from schedtuna.errors import IncompleteTraceError, SchedtunaError, TraceError, U
 from schedtuna.trace import parts, store
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE
 from schedtuna.trace.store import TraceWriter, open_trace, remove_trace
+from schedtuna.trace.trace import MemorySource, Trace
 
 
 def in_one_order(array):
@@ -318,3 +319,41 @@ def test_other_libraries_get_the_same_table(tmp_path):
     assert trace.to_arrow()["tid"].to_pylist() == [0, 7]
     with pytest.raises(TraceError, match="no samples of kind 'sytem'"):
         trace.to_polars("sytem")
+
+
+class TestAddingSamples:
+    @pytest.fixture
+    def vmstat(self):
+        return self.samples("realtime")
+
+    def samples(self, clock):
+        return Trace(
+            {"clock": clock}, MemorySource(sample_frames={"system": pl.DataFrame({"timestamp_ns": [1_500]})})
+        )
+
+    def folder(self, tmp_path, some, **manifest):
+        with TraceWriter(tmp_path / "t", manifest) as writer:
+            writer.write_events(some)
+        return tmp_path / "t"
+
+    def test_their_times_become_the_traces(self, tmp_path, some, vmstat):
+        folder = self.folder(tmp_path, some, clock_offsets={"realtime_ns": 1_000})
+        assert store.add_samples(folder, vmstat, "vmstat") == 1
+        assert open_trace(folder).samples("vmstat")["timestamp_ns"].to_list() == [500]
+        with pytest.raises(UsageError, match="already"):
+            store.add_samples(folder, vmstat, "vmstat")
+
+    @pytest.mark.parametrize("clock", ["local", "none", "boottime", "unknown"])
+    def test_clocks_that_can_not_be_aligned_are_refused(self, tmp_path, some, clock):
+        folder = self.folder(tmp_path, some, clock_offsets={"realtime_ns": 1_000})
+        with pytest.raises(TraceError, match="can't be aligned"):
+            store.add_samples(folder, self.samples(clock), "vmstat")
+
+    def test_offsets_are_needed(self, tmp_path, some, vmstat):
+        with pytest.raises(TraceError, match="can't be aligned"):
+            store.add_samples(self.folder(tmp_path, some), vmstat, "vmstat")
+
+    def test_events_are_not_added(self, tmp_path, some):
+        folder = self.folder(tmp_path, some)
+        with pytest.raises(TraceError, match="only samples"):
+            store.add_samples(folder, Trace({"clock": "monotonic"}, MemorySource(some)), "perf")

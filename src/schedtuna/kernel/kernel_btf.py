@@ -62,10 +62,6 @@ class KernelBtf:
             return None
         return (info & 0xFFFF) - 1  # the first is the tracepoint's own data
 
-    def has_tracepoint(self, name: str) -> bool:
-        """Whether the kernel has a tracepoint."""
-        return self.tracepoint_arity(name) is not None
-
     def has_member(self, struct_name: str, member: str) -> bool:
         """Whether the kernel has a structure with a member of that name, outside unnamed parts."""
         id_ = self._libbpf.btf__find_by_name_kind(self._btf, struct_name.encode(), KIND_STRUCT)

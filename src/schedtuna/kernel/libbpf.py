@@ -24,12 +24,10 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_link__fd": (c_int, (c_void_p,)),
     "bpf_map__fd": (c_int, (c_void_p,)),
     "bpf_map__initial_value": (c_void_p, (c_void_p, POINTER(c_size_t))),
-    "bpf_map__key_size": (c_uint32, (c_void_p,)),
     "bpf_map__max_entries": (c_uint32, (c_void_p,)),
     "bpf_map__name": (c_char_p, (c_void_p,)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map__value_size": (c_uint32, (c_void_p,)),
-    "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_object__btf": (c_void_p, (c_void_p,)),
     "bpf_object__close": (None, (c_void_p,)),
@@ -44,7 +42,6 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_program__autoload": (c_bool, (c_void_p,)),
     "bpf_program__fd": (c_int, (c_void_p,)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
-    "bpf_program__section_name": (c_char_p, (c_void_p,)),
     "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
     "btf__find_by_name_kind": (c_int, (c_void_p, c_char_p, c_uint32)),
     "btf__free": (None, (c_void_p,)),
@@ -53,12 +50,12 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "btf__parse": (c_void_p, (c_char_p, c_void_p)),
     "btf__raw_data": (c_void_p, (c_void_p, POINTER(c_uint32))),
     "btf__type_by_id": (c_void_p, (c_void_p, c_uint32)),
-    "libbpf_num_possible_cpus": (c_int, ()),
     "libbpf_set_print": (c_void_p, (c_void_p,)),
     "libbpf_version_string": (c_char_p, ()),
 }
 
 _PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+_PRINTERS: list[object] = []  # the library keeps a pointer to the last one as long as the process lives
 
 
 class Libbpf:
@@ -79,8 +76,9 @@ class Libbpf:
         self.log: deque[str] = deque(maxlen=400)
         self._format = ctypes.CDLL(None).vsnprintf
         self._format.argtypes = (c_void_p, c_size_t, c_char_p, c_void_p)
-        self._printer = _PRINT(self._note)
-        self.libbpf_set_print(ctypes.cast(self._printer, c_void_p))
+        printer = _PRINT(self._note)
+        _PRINTERS.append(printer)
+        self.libbpf_set_print(ctypes.cast(printer, c_void_p))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name not in _PROTOTYPES:

@@ -91,7 +91,7 @@ class BpfObject:
         self._object = self._libbpf.bpf_object__open_mem(content, len(content), ctypes.byref(options))
         if not self._object:
             raise self._error("can't open", ctypes.get_errno())
-        self.btf = self._own_btf()
+        self.btf: Btf = parse_btf(self._own_btf_bytes())
 
     def __enter__(self) -> Self:
         return self
@@ -223,33 +223,22 @@ class BpfObject:
         Raises:
             OSError: The kernel's errno.
         """
-        self._element("bpf_map_update_elem", name, key, ctypes.c_char_p(value), 0)
-
-    def lookup(self, name: str, key: bytes) -> bytes:
-        """Get one element of a map.
-
-        Raises:
-            OSError: ENOENT where there is none.
-        """
-        value = ctypes.create_string_buffer(self._libbpf.bpf_map__value_size(self._map(name)))
-        self._element("bpf_map_lookup_elem", name, key, value)
-        return value.raw
+        if self._libbpf.bpf_map_update_elem(
+            self.map_fd(name), ctypes.c_char_p(key), ctypes.c_char_p(value), 0
+        ):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), f"{self.name}/{name}")
 
     def variable(self, name: str) -> int:
         """The value of a global variable in .bss, now."""
         offset, size = self.btf.sections[".bss"][name]
         return int.from_bytes(ctypes.string_at(self._section(".bss") + offset, size), "little")
 
-    def _element(self, function: str, name: str, key: bytes, *rest: object) -> None:
-        call = getattr(self._libbpf, function)
-        if call(self.map_fd(name), ctypes.c_char_p(key), *rest):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code), f"{self.name}/{name}")
-
-    def _own_btf(self) -> Btf:
+    def _own_btf_bytes(self) -> bytes:
         size = ctypes.c_uint32()
-        data = self._libbpf.btf__raw_data(self._libbpf.bpf_object__btf(self._object), ctypes.byref(size))
-        return parse_btf(ctypes.string_at(data, size.value))
+        own = self._libbpf.bpf_object__btf(self._object)
+        data = self._libbpf.btf__raw_data(own, ctypes.byref(size))
+        return ctypes.string_at(data, size.value)
 
     def _map(self, name: str) -> int:
         map_ = self._libbpf.bpf_object__find_map_by_name(self._object, name.encode())

@@ -34,6 +34,12 @@ def open_object(
     """
     require_ordered_stores()
     require_bpf()
+    own_numbers = in_initial_pid_namespace()
+    if not own_numbers and (task_filter.tgid or task_filter.tree):
+        raise UnavailableError(
+            "this process is in a PID namespace of its own: the kernel knows processes by other numbers",
+            hint="filter by cgroup or name, or run it in the host's (docker run --pid=host)",
+        )
     bpf = BpfObject(name, btf=btf)
     try:
         check_layouts(bpf.btf, structs)
@@ -45,7 +51,7 @@ def open_object(
             {
                 "switch_has_prev_state": arity >= 4,
                 "cpu_controller_is_v1": "cpu" in layout.v1_mounts,
-                "recorder_tgid": os.getpid(),
+                "recorder_tgid": os.getpid() if own_numbers else 0,
                 **task_filter.constants(layout),
             }
         )

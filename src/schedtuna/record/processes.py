@@ -27,6 +27,7 @@ class ProcessReading:
         io_wait_ticks: Time blocked for IO so far (0 unless the kernel accounts delays).
         read_bytes: Read from devices so far; None where that is not for us to see.
         written_bytes: Likewise.
+        run_delay_ns: Time that its threads waited for a CPU so far; None where the kernel does not tell.
         facts: What is so at the moment.
     """
 
@@ -35,6 +36,7 @@ class ProcessReading:
     io_wait_ticks: int
     read_bytes: int | None
     written_bytes: int | None
+    run_delay_ns: int | None
     facts: Row
 
 
@@ -95,6 +97,7 @@ def read_process(folder: Path) -> ProcessReading | None:
         io_wait_ticks=int(fields[41]) if len(fields) > 41 else 0,
         read_bytes=read_bytes,
         written_bytes=written_bytes,
+        run_delay_ns=_run_delay_ns(folder, int(fields[19])),
         facts={
             "comm": comm,
             "ppid": int(fields[3]),
@@ -149,24 +152,27 @@ def _io(folder: Path) -> tuple[int | None, int | None]:
     return int(values.get("read_bytes", 0)), int(values.get("write_bytes", 0))
 
 
+def _run_delay_ns(folder: Path, nr_threads: int) -> int | None:
+    """All threads' waiting on runqueues, from schedstat; of threads that ended, no longer."""
+    threads = [folder] if nr_threads == 1 else list(folder.glob("task/*"))
+    try:
+        return sum(int((thread / "schedstat").read_text().split()[1]) for thread in threads)
+    except (OSError, IndexError):
+        return None
+
+
 def _rates(now: ProcessReading, before: ProcessReading | None, elapsed_s: float) -> Row:
-    if before is None or before.start_ticks != now.start_ticks:
-        return {
-            "cpu_percent": None,
-            "iowait_percent": None,
-            "read_bytes_per_s": None,
-            "written_bytes_per_s": None,
-        }
+    """What changed per second; None where there is nothing to compare with."""
+    same = before is not None and before.start_ticks == now.start_ticks
 
-    def per_s(new: int | None, old: int | None) -> float | None:
-        return None if new is None or old is None else max(0, new - old) / elapsed_s
-
-    def percent(new: int, old: int) -> float:
-        return 100 * max(0, new - old) / _TICKS_PER_S / elapsed_s
+    def per_s(counter: str, scale: float = 1.0) -> float | None:
+        new, old = getattr(now, counter), getattr(before, counter) if same else None
+        return None if new is None or old is None else max(0, new - old) * scale / elapsed_s
 
     return {
-        "cpu_percent": percent(now.cpu_ticks, before.cpu_ticks),
-        "iowait_percent": percent(now.io_wait_ticks, before.io_wait_ticks),
-        "read_bytes_per_s": per_s(now.read_bytes, before.read_bytes),
-        "written_bytes_per_s": per_s(now.written_bytes, before.written_bytes),
+        "cpu_percent": per_s("cpu_ticks", 100 / _TICKS_PER_S),
+        "iowait_percent": per_s("io_wait_ticks", 100 / _TICKS_PER_S),
+        "run_delay_percent": per_s("run_delay_ns", 1e-7),
+        "read_bytes_per_s": per_s("read_bytes"),
+        "written_bytes_per_s": per_s("written_bytes"),
     }

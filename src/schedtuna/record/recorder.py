@@ -32,7 +32,7 @@ _EXITS_S = 0.2  # between two readings of exited tasks' statistics
 
 BLIND_SPOTS = (
     "scheduling events",
-    "latencies",
+    "latencies of single waits",
     "tasks that come and go between two samples",
     "what a thread waited for",
 )

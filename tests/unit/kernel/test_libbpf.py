@@ -1,4 +1,5 @@
 import ctypes.util
+import gc
 import os
 import subprocess
 import sys
@@ -44,3 +45,12 @@ def test_another_libbpf_can_be_chosen():
         check=True,
     )
     assert done.stdout.strip() == shipped
+
+
+def test_messages_after_a_handle_is_gone_do_no_harm(tmp_path):
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(b"no BTF at all")
+    library = libbpf()
+    Libbpf(library.path)
+    gc.collect()
+    assert not library.btf__parse(os.fsencode(damaged), None)

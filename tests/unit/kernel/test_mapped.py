@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedtuna.errors import UnavailableError
-from schedtuna.kernel import mapped
 from schedtuna.kernel.mapped import CpuRings, require_ordered_stores
 
 RECORD = np.dtype([("number", "<u8"), ("cpu", "<u8")])

@@ -11,9 +11,9 @@ from schedtuna.record.processes import ProcessSampler, read_process, role
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def stat_line(comm="x", pid=10, state="S", cpu=0, start=5, nice=0, policy=0, flags=0):
+def stat_line(comm="x", pid=10, state="S", cpu=0, start=5, nice=0, policy=0, flags=0, threads=1):
     fields = [0] * 53
-    fields[3], fields[8], fields[13], fields[18], fields[19] = 1, flags, cpu, nice, 1
+    fields[3], fields[8], fields[13], fields[18], fields[19] = 1, flags, cpu, nice, threads
     fields[17], fields[21], fields[23], fields[40] = 20 + nice, start, 3, policy
     return f"{pid} ({comm}) {state} " + " ".join(map(str, fields[3:]))
 
@@ -38,6 +38,20 @@ def test_rates_cover_the_time_between_samples(write, tmp_path):
     assert row["cpu_percent"] > 0
     assert (row["pid"], row["comm"], row["cgroup"], row["memory_bytes"]) == (10, "x", "/a", 3 * 4096)
     assert row["read_bytes_per_s"] is None  # not for us to see
+
+
+def test_waiting_for_a_cpu_is_summed_over_threads(write, tmp_path):
+    folder = write()
+    (folder / "schedstat").write_text("5 100 1\n")
+    assert read_process(folder).run_delay_ns == 100
+    write(threads=2)
+    for tid, delay_ns in ((10, 100), (11, 23)):
+        (folder / f"task/{tid}").mkdir(parents=True)
+        (folder / f"task/{tid}/schedstat").write_text(f"5 {delay_ns} 1\n")
+    assert read_process(folder).run_delay_ns == 123
+    sampler = ProcessSampler(proc=tmp_path)
+    (folder / "task/11/schedstat").write_text("5 1000000023 1\n")
+    assert sampler.sample()[1][0]["run_delay_percent"] > 100  # of one CPU: a second in no time
 
 
 def test_a_pid_that_is_used_again_is_another_process(write, tmp_path):

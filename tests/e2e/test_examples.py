@@ -1,0 +1,80 @@
+"""The examples as a user starts them, with a small budget and a command that takes no time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from schedtuna.tune.options import OptimizerConfig
+from schedtuna.tune.samplers.registry import missing_extra
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+VERDICTS = ("improved", "no_evidence", "worse", "too_noisy")
+
+
+@pytest.fixture
+def example(tmp_path):
+    def run(name, *arguments):
+        return subprocess.run(
+            [sys.executable, str(EXAMPLES / name), *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    return run
+
+
+def test_basic_usage(example, tmp_path):
+    done = example("basic_usage.py", 6, "true")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].removeprefix("verdict: ") in VERDICTS
+    assert len(list(tmp_path.glob("results/fair_gp_6ep_*/report.html"))) == 1
+
+
+@pytest.mark.skipif(missing_extra("ppo") is not None, reason="needs the extra rl")
+def test_advanced_usage(example, tmp_path):
+    done = example("advanced_usage.py", 10, "true")
+    assert done.returncode == 0, done.stderr
+    assert "first study:" in done.stdout
+    assert "tested: wall_time_s" in done.stdout
+    assert "second study:" in done.stdout
+    assert len(list(tmp_path.glob("results/fair_ppo_10ep_*"))) == 2
+    assert "search ok" in done.stderr
+
+
+def test_config_file_usage(example, tmp_path):
+    config = yaml.safe_load((EXAMPLES / "config.yaml").read_text())
+    OptimizerConfig.read(config)  # every key is a known one
+    short = tmp_path / "short.yaml"
+    short.write_text(yaml.safe_dump(config | {"episodes": 6, "benchmark_cmd": "true"}))
+    done = example("config_file_usage.py", short)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tuning fair with gp")
+    assert "schedtuna apply results/fair_gp_6ep_" in done.stdout
+
+
+def test_config_file_with_a_wrong_key(example, tmp_path):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("scheduler_nam: fair\n")
+    done = example("config_file_usage.py", wrong)
+    assert done.returncode != 0
+    assert "unknown key 'scheduler_nam'" in done.stderr
+
+
+def test_custom_scheduler_params(example, tmp_path):
+    done = example("custom_scheduler_params.py", 6, "true")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("scx_mine has slice_us, eager")
+    assert "verdict:" in done.stdout
+
+
+def test_every_example_is_tested():
+    tested = {"basic_usage.py", "advanced_usage.py", "config_file_usage.py", "custom_scheduler_params.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tested

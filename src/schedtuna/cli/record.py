@@ -162,14 +162,14 @@ def _record(
     interrupted = False
     with termination_interrupts():
         recorder = Recorder(folder, options, force=force)
-        with recorder:
-            try:
+        try:
+            with recorder:
                 exit_code = _wait(recorder, options, seconds)
-            except KeyboardInterrupt:
-                interrupted = bool(options.command) or seconds is not None
+        except KeyboardInterrupt:
+            interrupted = bool(options.command) or seconds is not None
     result = recorder.result
-    if result is None:
-        raise SchedtunaError("the recording did not finish")
+    if result is None:  # interrupted a second time
+        raise SchedtunaError(f"the recording into {folder} was cut", hint=f"schedtuna stats {folder}")
     _report(folder, options, result, exit_code, as_json=as_json)
     if interrupted:
         raise KeyboardInterrupt

@@ -55,9 +55,10 @@ class Comparison:
     @property
     def verdict(self) -> Verdict:
         """The verdict; `improved` only where every requirement is met, too."""
-        if self.result.verdict is Verdict.IMPROVED and self.unmet:
-            return Verdict.NO_EVIDENCE
-        return self.result.verdict
+        if self.result.verdict is not Verdict.IMPROVED or not self.unmet:
+            return self.result.verdict
+        missed = any(judged.outcome is Outcome.NOT_MET for judged in self.unmet)
+        return Verdict.NO_EVIDENCE if missed else Verdict.TOO_NOISY
 
     @property
     def unmet(self) -> tuple[Judgement, ...]:
@@ -139,6 +140,9 @@ class Comparison:
             return f"{self.candidate} improves on {self.default_name}: {change}, {pairs}."
         if self.verdict is Verdict.WORSE:
             return f"{self.candidate} is worse than {self.default_name}: {change}, {pairs}."
+        if self.unmet and result.verdict is Verdict.IMPROVED:
+            rules = ", ".join(_rule(judged) for judged in self.unmet)
+            return f"{self.candidate} is better ({change}), but is not shown to keep what is required: {rules}."
         if self.verdict is Verdict.TOO_NOISY:
             if result.look == 0:
                 return f"Too few runs to say anything: {change} after {pairs} (nothing is decided yet)."
@@ -146,9 +150,6 @@ class Comparison:
                 f"Too noisy to tell {self.candidate} from {self.default_name}: {change}, {pairs}; "
                 f"about {result.runs_needed} runs would tell a gain of {delta}."
             )
-        if self.unmet and result.verdict is Verdict.IMPROVED:
-            rules = ", ".join(_rule(judged) for judged in self.unmet)
-            return f"{self.candidate} is better ({change}), but does not keep what is required: {rules}."
         if result.guard.blocked:
             return (
                 f"No improvement: the typical run under {self.candidate} is better ({change}), "

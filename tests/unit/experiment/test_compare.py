@@ -218,7 +218,7 @@ def test_a_gain_that_breaks_a_requirement_is_no_improvement(tmp_path):
     found = study(tmp_path, Simulated(0.8), requirements=[rule])
     assert found.result.verdict == "improved"
     assert found.verdict == "no_evidence"
-    assert "does not keep what is required: rps>=1000 is missed" in found.sentence()
+    assert "is not shown to keep what is required: rps>=1000 is missed" in found.sentence()
     assert found.summary()["requirements"][0]["outcome"] == "not_met"
 
 

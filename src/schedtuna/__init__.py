@@ -17,6 +17,8 @@ _PUBLIC = {
     "ParameterSpec": "schedtuna.space",
     "ParameterType": "schedtuna.space",
     "RLSchedulerOptimizer": "schedtuna.tune.api",
+    "RecordOptions": "schedtuna.record.recorder",
+    "Recorder": "schedtuna.record.recorder",
     "SchedtunaError": "schedtuna.errors",
     "SchedulerConfig": "schedtuna.scheduler.spec",
     "Trace": "schedtuna.trace.trace",
@@ -27,6 +29,7 @@ _PUBLIC = {
     "fair": "schedtuna.scheduler.fair",
     "open_trace": "schedtuna.trace.store",
     "optimize_scheduler": "schedtuna.tune.api",
+    "record_tree": "schedtuna.record.tree",
     "register_scheduler": "schedtuna.tune.api",
 }
 
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
     from schedtuna.experiment.compare import compare as compare
     from schedtuna.experiment.comparison import Comparison as Comparison
     from schedtuna.experiment.triallog import TrialLog as TrialLog
+    from schedtuna.record.recorder import Recorder as Recorder
+    from schedtuna.record.recorder import RecordOptions as RecordOptions
+    from schedtuna.record.tree import record_tree as record_tree
     from schedtuna.scheduler.fair import fair as fair
     from schedtuna.scheduler.spec import SchedulerConfig as SchedulerConfig
     from schedtuna.space import ParameterSpace as ParameterSpace

@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--studies", type=int, default=1000, help="per cell")
+    parser.add_argument("--studies", type=int, default=500, help="per cell")
     parser.add_argument("--quick", action="store_true", help="20 studies per cell of one noise")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

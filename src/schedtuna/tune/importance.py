@@ -9,8 +9,9 @@ Leyton-Brown 2014). With x uniform over the space,
     pair     V_jk = Var(E[f | x_j, x_k]) - V_j - V_k
     total    T_j  = E[Var(f | x_-j)]        everything that x_j has a part in
 
-and all of them are given as parts of Var(f). Intervals come from runs drawn anew with replacement;
-whether a parameter matters at all is a permutation test (see `relevance`).
+and all of them are given as parts of Var(f). Intervals come from functions drawn from the posterior
+of runs that were drawn anew with replacement; whether a parameter matters at all is a permutation
+test (see `relevance`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 
 from schedtuna.errors import StudyError
 from schedtuna.space import ParameterSpace, ParameterValue
-from schedtuna.tune.anova import Data, Kernel, Parts, Split, explained, interaction
+from schedtuna.tune.anova import Data, Parts, Split, Surrogate, explained, interaction
 from schedtuna.tune.relevance import holm, relevance
 from schedtuna.tune.samplers.base import Observation
 
@@ -32,7 +33,7 @@ LEAST_SCALE = 1e-9  # of a log ratio: below it, differences are rounding
 LEAST_SETTINGS = 10  # distinct ones below which a surrogate means nothing
 MOST_SETTINGS = 250  # its price grows with their cube
 MOST_PAIRED = 5  # parameters whose pairs are looked at: those with the largest totals
-NR_RESAMPLES = 200
+NR_DRAWS = 200
 
 Interval = tuple[float, float]
 
@@ -122,7 +123,7 @@ def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0
     Args:
         space: What was searched.
         runs: What ran; a failure counts as the worst run.
-        seed: Of the points, resamples and shuffles.
+        seed: Of everything that is drawn.
 
     Raises:
         StudyError: Too few distinct settings ran, or all costs are equal.
@@ -138,11 +139,11 @@ def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0
     if data.scale < LEAST_SCALE:
         raise StudyError("all runs cost the same, so no parameter can matter")
     fit = data.fit()
-    kernel = Kernel(data, fit.theta)
-    split = Split(kernel, rng)
-    actual = split.parts(fit.weights)
-    weights = np.array(list(kernel.resampled(NR_RESAMPLES, rng)))
-    resampled = [split.parts(row) for row in weights]
+    surrogate = Surrogate(data, fit, rng)
+    split = Split(surrogate, rng)
+    actual = split.parts(surrogate.mean)
+    weights = np.array(list(surrogate.draws(NR_DRAWS, rng)))
+    drawn = [split.parts(row) for row in weights]
     tested = {name: relevance(data, name, rng) for name in data.varied}
     matter = holm(tested)
     ranked = sorted(data.varied, key=lambda name: -actual.total[name])
@@ -151,50 +152,47 @@ def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0
         nr_settings=len(data.settings),
         explained=explained(fit),
         effect_sd=data.scale * math.sqrt(actual.variance),
-        noise_sd=data.scale * math.sqrt(kernel.noise),
+        noise_sd=data.scale * math.sqrt(surrogate.noise),
         parameters=tuple(
-            _importance(name, split, actual, resampled, p=tested[name], matters=name in matter)
-            for name in ranked
+            _importance(name, split, actual, drawn, p=tested[name], matters=name in matter) for name in ranked
         ),
-        interactions=_interactions(
-            split.pairs(ranked[:MOST_PAIRED]), fit.weights, weights, actual, resampled
-        ),
+        interactions=_interactions(split.pairs(ranked[:MOST_PAIRED]), surrogate.mean, weights, actual, drawn),
         unvaried=tuple(name for name in space.names if name not in data.varied),
     )
 
 
 def _importance(
-    name: str, split: Split, actual: Parts, resampled: Sequence[Parts], *, p: float, matters: bool
+    name: str, split: Split, actual: Parts, drawn: Sequence[Parts], *, p: float, matters: bool
 ) -> Importance:
     return Importance(
         name=name,
         main=_part(actual.main[name], actual),
-        main_95=_interval([_part(parts.main[name], parts) for parts in resampled]),
+        main_95=_interval([_part(parts.main[name], parts) for parts in drawn]),
         total=_part(actual.total[name], actual),
-        total_95=_interval([_part(parts.total[name], parts) for parts in resampled]),
+        total_95=_interval([_part(parts.total[name], parts) for parts in drawn]),
         p=p,
         matters=matters,
-        curve=_curve(name, split, actual, resampled),
+        curve=_curve(name, split, actual, drawn),
     )
 
 
-def _curve(name: str, split: Split, actual: Parts, resampled: Sequence[Parts]) -> Curve:
-    scale = split.kernel.data.scale
-    drawn = np.array([parts.curves[name][1:] - parts.curves[name][0] for parts in resampled])
+def _curve(name: str, split: Split, actual: Parts, drawn: Sequence[Parts]) -> Curve:
+    scale = split.surrogate.data.scale
+    curves = np.array([parts.curves[name][1:] - parts.curves[name][0] for parts in drawn])
     changes = actual.curves[name][1:] - actual.curves[name][0]
     return Curve(
         settings=split.settings[name],
         changes=tuple((scale * changes).tolist()),
-        changes_95=tuple(_interval(scale * column) for column in drawn.T),
+        changes_95=tuple(_interval(scale * column) for column in curves.T),
     )
 
 
 def _interactions(
     tables: Mapping[tuple[str, str], np.ndarray],
     weights: np.ndarray,
-    resampled_weights: np.ndarray,
+    drawn_weights: np.ndarray,
     actual: Parts,
-    resampled: Sequence[Parts],
+    drawn: Sequence[Parts],
 ) -> tuple[Interaction, ...]:
     found = [
         Interaction(
@@ -203,7 +201,7 @@ def _interactions(
             _interval(
                 [
                     _part(interaction(table @ row), parts)
-                    for row, parts in zip(resampled_weights, resampled, strict=True)
+                    for row, parts in zip(drawn_weights, drawn, strict=True)
                 ]
             ),
         )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from schedtuna.backend.base import Trial, Validity
+from schedtuna.errors import SchedtunaError
 from schedtuna.tune.search import SearchProgress
 from schedtuna.tune.study import BASELINE
 
@@ -36,6 +39,7 @@ class ExperimentLog:
         self._file = _File(folder / LOG_NAME, encoding="utf-8")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._least = logging.DEBUG if debug else logging.INFO
+        self._opened_at = time.time()
 
     def say(self, message: str, *, level: int = logging.INFO) -> None:
         """Write one line."""
@@ -49,6 +53,8 @@ class ExperimentLog:
         """Write what one run of a study came to: a `SearchProgress` or a `CompareProgress`."""
         record = event.record
         trial: Trial = record.trial
+        if trial.started_at < self._opened_at:
+            return  # a resumed study's: the session that ran it has written it
         part = f"{record.phase} {record.index + 1}" + (f" ({record.arm})" if record.arm else "")
         settings = ", ".join(f"{name}={value}" for name, value in trial.values.items()) or "default"
         outcome = str(trial.validity)
@@ -69,6 +75,7 @@ class ExperimentLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self.say(f"ended by {type(error).__name__}: {error}".rstrip(": "), level=logging.ERROR)
-        self._file.close()
+        if isinstance(error, SchedtunaError):
+            self.say(str(error), level=logging.ERROR)
+        with contextlib.suppress(OSError):
+            self._file.close()

@@ -52,7 +52,12 @@ class OpenStudy:
             self.log.show(event)
             on_event(event)
 
-        result = Study(self.plan, self.campaign.backend, self.campaign.log, on_event=tell).run()
+        study = Study(self.plan, self.campaign.backend, self.campaign.log, on_event=tell)
+        try:
+            result = study.run()
+        except KeyboardInterrupt:
+            self.log.say("interrupted")
+            raise
         result = replace(result, comparison=result.comparison.with_warnings(self.campaign.warnings))
         self.log.say(f"{result.comparison.verdict}: {result.comparison.sentence()}")
         write_results(result)

@@ -280,8 +280,10 @@ def test_bad_input_is_a_clear_error(tmp_path, command, arguments, code, message)
     assert message in done.stderr
 
 
-def test_a_request_that_came_to_nothing_leaves_no_folder(tmp_path, command):
-    command("compare", "default", "fair:nice=3", "--metric", "rps:max", "--", "true")
+@pytest.mark.parametrize("seed", ["1", "2", "3"])  # the first run is one of either configuration
+def test_a_request_that_came_to_nothing_leaves_no_folder(tmp_path, command, seed):
+    command("compare", "default", "fair:nice=3", "--seed", seed, "--metric", "rps:max", "--", "true")
+    command("compare", "default", "fair:nice=3", "--seed", seed, "--", "false")
     assert results(tmp_path) == []
 
 

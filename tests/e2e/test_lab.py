@@ -70,7 +70,8 @@ def test_the_status_names_kernel_and_qemu():
         (["compare", "--backend", "vm", "--scope", "machine", "default", "fair"], 2, "not scope machine"),
         (["compare", "--backend", "vm", "default", "scx_absent"], 2, "unknown scheduler"),
         (["tune", "--backend", "vm", "--scheduler", "scx_simple"], 3, "scx_simple is not installed"),
-        (["tune", "--backend", "vm", "--scheduler", "fair"], 3, "the lab is not set up"),
+        (["tune", "--backend", "vm", "--scheduler", "fair"], 2, "nothing to tune"),
+        (["compare", "--backend", "vm", "default", "fair"], 3, "the lab is not set up"),
     ],
 )
 def test_runs_in_guests_that_can_not_be_made_say_why(tmp_path, argv, code, message):

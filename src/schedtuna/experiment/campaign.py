@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from schedtuna.backend.base import Validity
 from schedtuna.backend.host import HostBackend
 from schedtuna.backend.vm import GuestChoice, VmBackend, host_command
 from schedtuna.errors import StudyError
@@ -149,8 +150,8 @@ def new_results_folder(results: Path, *names: str) -> Path:
 
 
 def _forget_if_empty(log: TrialLog, *, fresh: bool) -> None:
-    """Remove a folder of which nothing came: the request was wrong before the first run ended."""
-    if fresh and not log.records():
+    """Remove a folder of which nothing came: no run succeeded, and the error that follows says why."""
+    if fresh and all(record.trial.validity is not Validity.OK for record in log.records()):
         shutil.rmtree(log.folder, ignore_errors=True)
 
 

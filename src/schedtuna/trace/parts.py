@@ -169,7 +169,7 @@ def read_parquet(path: Path, names: list[str] | None) -> Any:
         ) from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise TraceError(
-            f"{path} can't be read as Parquet: {error}", hint="the file is damaged or cut"
+            f"{path} can't be read as Parquet: {_reason(error)}", hint="the file is damaged or cut"
         ) from error
 
 
@@ -236,7 +236,12 @@ def sample_frame(rows: list[dict[str, Any]], where: str) -> Any:
         frame = pl.from_dicts(rows, infer_schema_length=None)
         return frame.select(pl.col("timestamp_ns").cast(pl.Int64), pl.exclude("timestamp_ns"))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, OverflowError) as error:
-        raise TraceError(f"{where}: the samples are no table: {error}") from error
+        raise TraceError(f"{where}: the samples are no table: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line: what follows is about the table library's own calls."""
+    return str(error).split("\n", 1)[0]
 
 
 def compact_samples(folder: Path) -> None:

@@ -307,6 +307,9 @@ class TestForeignAndDamagedFolders:
         (folder / "samples.jsonl").write_text('{"timestamp_ns": "noon", "load": [1]}\n')
         with pytest.raises(SchedtunaError, match="no table"):
             _ = open_trace(folder).sample_frames
+        (folder / "samples.jsonl").write_text('{"timestamp_ns": 11795229771783000064}\n')
+        with pytest.raises(SchedtunaError, match=r"no table: .+\Z"):
+            _ = open_trace(folder).sample_frames
 
 
 def test_other_libraries_get_the_same_table(tmp_path):

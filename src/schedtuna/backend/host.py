@@ -14,10 +14,10 @@ from typing import Self
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.errors import JournalError, KnobError, MetricError, UnavailableError, WorkloadError
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.journal import Journal, StaleChangesError
+from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.session import Changes
 from schedtuna.knobs.tasks import is_alive, start_ticks
-from schedtuna.knobs.undo import undo
+from schedtuna.knobs.undo import put_back_stale
 from schedtuna.record.filters import TaskFilter
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue
@@ -74,15 +74,7 @@ class HostBackend:
         self._measured = False  # whether any run ever gave all its metrics
 
     def __enter__(self) -> Self:
-        stale = self.journal.stale()
-        if stale:
-            kept = [outcome for outcome in undo(self.journal) if not outcome.closed]
-            if kept:
-                raise StaleChangesError([outcome.record for outcome in kept])
-            names = ", ".join(sorted({record.knob for record in stale}))
-            self.warnings.append(
-                f"an earlier run was killed; what it had changed was put back first: {names}"
-            )
+        self.warnings += put_back_stale(self.journal)
         return self
 
     def __exit__(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -226,6 +227,25 @@ def make_target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Ta
         raise UsageError("--scope, --pid and --cgroup contradict each other", hint="give one of them")
     chosen = scope or (implied[0] if implied else Scope.TREE)
     return Target(chosen, pid=pid, cgroup=cgroup)
+
+
+def ready_target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Target:
+    """Return what the scope options name, once its settings are its own and can be read as the default's.
+
+    Raises:
+        UsageError: They contradict each other, or there is no such process or control group.
+        TargetBusyError: Another run is turning its knobs.
+        StaleChangesError: What a killed run has left can't be put back.
+    """
+    from schedtuna.knobs.claims import require_free
+    from schedtuna.knobs.journal import Journal
+    from schedtuna.knobs.undo import put_back_stale
+
+    target = make_target(scope, pid, cgroup)
+    require_free(target)
+    for remark in put_back_stale(Journal()):
+        print(f"note: {remark}", file=sys.stderr)
+    return target
 
 
 def make_guest(backend: str, kernel: str | None, cpus: int, target: Target) -> GuestChoice | None:

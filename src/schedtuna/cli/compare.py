@@ -39,9 +39,9 @@ from schedtuna.cli.common import (
     find_scheduler,
     listed,
     make_guest,
-    make_target,
     make_workload,
     parse_positive_duration,
+    ready_target,
     termination_interrupts,
 )
 from schedtuna.cli.output import print_json
@@ -117,7 +117,7 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     workload = make_workload(
         command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
     )
-    target = make_target(scope, pid, cgroup)
+    target = ready_target(scope, pid, cgroup)
     guest = make_guest(backend, kernel, cpus, target)
     sides = [find_guest_scheduler(text) if guest else find_scheduler(text, target) for text in (a, b)]
     metrics = [parse_metric(text, workload) for text in listed(metric)] or [default_metric(workload)]

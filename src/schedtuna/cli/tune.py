@@ -36,9 +36,9 @@ from schedtuna.cli.common import (
     find_guest_scheduler,
     listed,
     make_guest,
-    make_target,
     make_workload,
     parse_positive_duration,
+    ready_target,
     termination_interrupts,
 )
 from schedtuna.cli.compare import CampaignProgress
@@ -206,7 +206,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
         raise UsageError(f"--budget {budget}: expected at least one run")
     if not 0 < delta < 1:
         raise UsageError(f"--delta {delta}: expected a fraction between 0 and 1, such as 0.03")
-    target = make_target(scope, pid, cgroup)
+    target = ready_target(scope, pid, cgroup)
     guest = make_guest(backend, kernel, cpus, target)
     notes: list[str] = []
     if resume is not None and not command and benchmark_cmd is None:

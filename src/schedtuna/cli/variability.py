@@ -28,9 +28,9 @@ from schedtuna.cli.common import (
     WashoutOption,
     find_scheduler,
     listed,
-    make_target,
     make_workload,
     parse_positive_duration,
+    ready_target,
     termination_interrupts,
 )
 from schedtuna.cli.output import print_json
@@ -105,7 +105,7 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     workload = make_workload(
         command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
     )
-    target = make_target(scope, pid, cgroup)
+    target = ready_target(scope, pid, cgroup)
     chosen = find_scheduler(scheduler, target)
     read = [parse_metric(text, workload) for text in listed(metric)]
     there = None if against is None else read_sample(against)

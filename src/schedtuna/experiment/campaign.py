@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from schedtuna.backend.vm import GuestChoice, VmBackend, host_command
 from schedtuna.errors import StudyError
 from schedtuna.experiment.triallog import TrialLog, read_trials
 from schedtuna.knobs.base import Target
+from schedtuna.knobs.claims import claimed
 from schedtuna.knobs.registry import knob_named
 from schedtuna.machine.daemons import running_daemons
 from schedtuna.machine.manifest import FILE_NAME, Manifest, build_manifest, machine_identity
@@ -98,6 +99,7 @@ def open_campaign(
     Raises:
         WorkloadError: The command can't be run.
         StudyError: The folder can't be used.
+        TargetBusyError: Another run is turning the target's knobs.
     """
     of_guest = guest is not None and not workload.shell and host_command(workload) is None
     program = f"the guest's {workload.argv[0]}" if of_guest else os.path.realpath(check(workload))
@@ -127,7 +129,8 @@ def open_campaign(
     else:
         backend = VmBackend(choice=guest, metrics=read, required=required, manifest_hash=described)
         whole["guest"] = backend.identity
-    with ExitStack() as cleanup, backend, TrialLog(folder, whole) as log:
+    held = claimed(target) if guest is None else nullcontext()
+    with held, ExitStack() as cleanup, backend, TrialLog(folder, whole) as log:
         if not (folder / FILE_NAME).exists():
             replace_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
         cleanup.callback(_forget_if_empty, log, fresh=resume is None)

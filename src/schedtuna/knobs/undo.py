@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from schedtuna.errors import SchedtunaError
 from schedtuna.knobs.base import Reverted
-from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.journal import Journal, StaleChangesError
 from schedtuna.knobs.records import Record, TaskSubject, boot_id
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.tasks import is_alive
@@ -69,6 +69,23 @@ def undo(journal: Journal, *, force: bool = False, dry_run: bool = False) -> lis
             outcomes += revert_records(to_revert[::-1], journal)
             journal.finish({o.record.id: o.result for o in outcomes if o.result is Result.OTHER_BOOT})
         return outcomes
+
+
+def put_back_stale(journal: Journal) -> list[str]:
+    """Revert what killed runs have left, and return what people should know of it.
+
+    Raises:
+        StaleChangesError: Some of it could not be put back.
+        JournalError: The journal can't be read, written or trusted.
+    """
+    stale = journal.stale()
+    if not stale:
+        return []
+    kept = [outcome for outcome in undo(journal) if not outcome.closed]
+    if kept:
+        raise StaleChangesError([outcome.record for outcome in kept])
+    names = ", ".join(sorted({record.knob for record in stale}))
+    return [f"an earlier run was killed; what it had changed was put back first: {names}"]
 
 
 def revert_records(records: Sequence[Record], journal: Journal) -> list[Outcome]:

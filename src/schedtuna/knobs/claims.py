@@ -1,0 +1,164 @@
+"""Who is turning knobs on what, right now?
+
+Two runs on one target can't both be right: each would take the other's settings for the default.
+So whoever starts a series of runs claims its target, in a file beside the journal, and is refused
+what a living process has claimed. A claim ends with its process, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schedtuna.errors import JournalError
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.journal import state_directory
+from schedtuna.knobs.private_file import PrivateFolder
+from schedtuna.knobs.records import Owner, boot_id
+from schedtuna.knobs.tasks import start_ticks
+
+CLAIMS_NAME = "claims.jsonl"
+
+
+class TargetBusyError(JournalError):
+    """Another process that is alive has claimed the target."""
+
+
+class _Claim(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    boot_id: str
+    owner: Owner
+    scope: Scope
+    subject: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether its process is alive."""
+        return self.boot_id == boot_id() and self.owner.alive
+
+    def contradicts(self, other: _Claim) -> bool:
+        """Whether the two would see each other's settings. Two commands' trees never do."""
+        if Scope.MACHINE in (self.scope, other.scope):
+            return True
+        if self.scope is not other.scope or self.scope is Scope.TREE:
+            return False
+        mine, others = Path(self.subject), Path(other.subject)
+        return mine.is_relative_to(others) or others.is_relative_to(mine)
+
+
+@contextlib.contextmanager
+def claimed(target: Target, directory: Path | None = None) -> Iterator[None]:
+    """Claim a target until the end of the block.
+
+    Args:
+        target: What will be changed, or, in scope tree, measured.
+        directory: Where claims are kept; default `state_directory()`.
+
+    Raises:
+        TargetBusyError: A process that is alive has claimed it.
+        JournalError: The claim can't be written down.
+    """
+    directory = directory or state_directory()
+    claim = _claim_of(target)
+    try:
+        _add(directory, claim)
+    except TargetBusyError:
+        raise
+    except (JournalError, OSError):
+        if target.scope is not Scope.TREE:
+            raise
+        yield  # a command alone may be measured where nothing can be written, and so nothing be changed
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(JournalError, OSError):  # it ends with this process all the same
+            _remove(directory, claim)
+
+
+def require_free(target: Target, directory: Path | None = None) -> None:
+    """Raise where a target is claimed; before its settings are read as the default's.
+
+    Raises:
+        TargetBusyError: A process that is alive has claimed it.
+        JournalError: The claims can't be read.
+    """
+    with (
+        contextlib.suppress(FileNotFoundError),
+        PrivateFolder(directory or state_directory(), create=False) as folder,
+    ):
+        _refuse(_claim_of(target), _read(folder))
+
+
+def _claim_of(target: Target) -> _Claim:
+    owner = Owner(pid=os.getpid(), start_ticks=start_ticks(os.getpid()) or 0)
+    subject = ""
+    if target.scope is Scope.PID:
+        subject = str(target.pid)
+    elif target.scope is Scope.CGROUP and target.cgroup is not None:
+        subject = str(target.cgroup.resolve())
+    return _Claim(
+        id=secrets.token_hex(8), boot_id=boot_id(), owner=owner, scope=target.scope, subject=subject
+    )
+
+
+def _add(directory: Path, claim: _Claim) -> None:
+    with PrivateFolder(directory, create=True) as folder:
+        folder.lock()
+        others = _read(folder)
+        _refuse(claim, others)
+        if not others:
+            with contextlib.suppress(FileNotFoundError):
+                folder.empty(CLAIMS_NAME)
+        folder.append(CLAIMS_NAME, _lines([claim]))
+
+
+def _remove(directory: Path, claim: _Claim) -> None:
+    with PrivateFolder(directory, create=False) as folder:
+        folder.lock()
+        others = [other for other in _read(folder) if other.id != claim.id]
+        if others:
+            folder.replace(CLAIMS_NAME, _lines(others))
+        else:
+            folder.empty(CLAIMS_NAME)
+
+
+def _read(folder: PrivateFolder) -> list[_Claim]:
+    """The claims of living processes; what another version wrote is let go."""
+    claims = []
+    for line in folder.read(CLAIMS_NAME).splitlines():
+        with contextlib.suppress(ValidationError):
+            claims.append(_Claim.model_validate_json(line))
+    return [claim for claim in claims if claim.holds]
+
+
+def _refuse(claim: _Claim, others: Sequence[_Claim]) -> None:
+    for other in others:
+        if claim.contradicts(other):
+            raise TargetBusyError(
+                f"process {other.owner.pid} is at work on {_spelled(other)}: two runs at once would take "
+                "each other's settings for the default",
+                hint="wait until it has ended, or end it",
+            )
+
+
+def _spelled(claim: _Claim) -> str:
+    names = {
+        Scope.TREE: "a command",
+        Scope.PID: f"process {claim.subject}",
+        Scope.CGROUP: claim.subject,
+        Scope.MACHINE: "the whole machine",
+    }
+    return names[claim.scope]
+
+
+def _lines(claims: Sequence[_Claim]) -> bytes:
+    return "".join(json.dumps(claim.model_dump(mode="json")) + "\n" for claim in claims).encode()

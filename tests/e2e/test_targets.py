@@ -1,0 +1,76 @@
+"""What is tuned, where that outlives the command: nobody else's settings are taken for the default."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+@pytest.fixture
+def service():
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process.pid
+        process.kill()
+
+
+@pytest.fixture
+def schedtuna(tmp_path):
+    environment = {**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")}
+
+    def start(*arguments):
+        return subprocess.Popen(
+            [sys.executable, "-m", "schedtuna", *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def niced(pid):
+    return lambda: os.getpriority(os.PRIO_PROCESS, pid) == 5
+
+
+def test_a_second_run_on_the_same_service_is_refused(schedtuna, service, tmp_path):
+    first = schedtuna("compare", "--pid", service, "default", "fair:nice=5", "--", "sleep", "0.2")
+    wait_until(lambda: len(list((tmp_path / "results").glob("*/trials.jsonl"))) == 1)
+    for command in (["tune"], ["variability"], ["compare", "default", "default"]):
+        second = schedtuna(command[0], "--pid", service, *command[1:], "--", "true")
+        said = second.communicate(timeout=60)[1]
+        assert second.returncode == 1
+        assert f"process {first.pid} is at work on process {service}" in said
+    machine = schedtuna("compare", "--scope", "machine", "default", "default", "--", "true")
+    assert f"process {first.pid} is at work" in machine.communicate(timeout=60)[1]
+    assert len(list((tmp_path / "results").iterdir())) == 1
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=60)
+    assert os.getpriority(os.PRIO_PROCESS, service) == 0
+    third = schedtuna("variability", "--pid", service, "-n", 1, "--", "true")
+    assert third.communicate(timeout=60) and third.returncode == 0
+
+
+def test_what_a_killed_run_has_left_is_not_the_default(schedtuna, service, tmp_path):
+    killed = schedtuna("variability", "--pid", service, "-S", "fair:nice=5", "--", "sleep", "30")
+    wait_until(niced(service))
+    killed.kill()
+    killed.communicate(timeout=60)
+    assert niced(service)()
+    again = schedtuna("tune", "--pid", service, "--episodes", 3, "--sampler", "random", "--", "true")
+    said = again.communicate(timeout=120)[1]
+    assert "an earlier run was killed; what it had changed was put back first: nice" in said
+    (plan,) = (tmp_path / "results").glob("fair_random_3ep_*/study.json")
+    assert json.loads(plan.read_text())["scheduler"]["parameters"]["nice"]["default"] == 0

@@ -1,3 +1,4 @@
+import os
 import socket
 
 import pytest
@@ -50,3 +51,13 @@ def test_tools_that_fail_or_hang_say_nothing():
 
 def test_without_a_running_kernel_no_tool_runs(machine):
     assert machine({}, path="/bin:/usr/bin").output("echo", "hello") is None
+
+
+def test_writable_is_what_opens_not_what_the_mode_says(machine):
+    """A locked-down kernel refuses files whose mode allows writing; so does a pipe without a reader."""
+    probe = machine({"proc/a": "1"})
+    os.mkfifo(probe.path("proc/pipe"), 0o666)
+    assert probe.writable("proc/a")
+    assert probe.writable("proc")
+    assert not probe.writable("proc/pipe")
+    assert probe.read("proc/a") == "1"

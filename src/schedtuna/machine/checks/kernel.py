@@ -106,7 +106,11 @@ def check_debugfs(probe: Probe) -> Finding:
     if not probe.names(folder):
         return missing(f"/{folder} is not there, or not for this user", cost, "run as root")
     if not probe.writable(f"{folder}/features"):
-        return warning("readable, not writable", "debugfs scheduler knobs can't be set", "run as root")
+        return warning(
+            "readable, not writable",
+            "debugfs scheduler knobs can't be set",
+            "run as root, on a kernel that is not locked down",
+        )
     return ok("readable and writable")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from schedtuna.backend.host import KERNELS_OWN
 from schedtuna.errors import MetricError, UnavailableError, UsageError, WorkloadError
 from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import GuestError
+from schedtuna.lab.examples import find_examples
 from schedtuna.lab.image import PROGRAMS
 from schedtuna.lab.store import Lab, read_lab
 from schedtuna.lab.vm import Guest, GuestSpec
@@ -121,7 +122,7 @@ class VmBackend:
             UsageError: The command is nowhere, or a program can't run in a guest.
             MetricError: A successful first run of the default lacks a metric.
         """
-        program = scheduler_program(scheduler)
+        program = scheduler_program(scheduler, find_examples(self.lab.kernel(self._spec.kernel)))
         started_at, clock = time.time(), time.monotonic()
         raw: RawRun | None = None
         validity, reason, tail = Validity.FAILED, "", ""
@@ -219,8 +220,14 @@ def judge(raw: RawRun, ejected: str) -> tuple[Validity, str]:
     return (Validity.FAILED if raw.failure else Validity.OK), raw.failure
 
 
-def scheduler_program(scheduler: SchedulerConfig) -> Path | None:
+def scheduler_program(
+    scheduler: SchedulerConfig, examples: Mapping[str, Path] | None = None
+) -> Path | None:
     """Return the program that loads a scheduler; None for the kernel's own.
+
+    Args:
+        scheduler: Which one.
+        examples: What was built for the guest's kernel, for those that are not installed.
 
     Raises:
         UnavailableError: It is not installed, or it is the kernel's own with settings.
@@ -232,10 +239,12 @@ def scheduler_program(scheduler: SchedulerConfig) -> Path | None:
                 hint="try the kernel's own settings on the host",
             )
         return None
-    path = scheduler.binary_path or installed().get(scheduler.name)
+    path = scheduler.binary_path or installed().get(scheduler.name) or (examples or {}).get(scheduler.name)
     if path is None:
         raise UnavailableError(
-            f"{scheduler.name} is not installed", hint="put its folder into SCHEDTUNA_SCX_PATH or PATH"
+            f"{scheduler.name} is not installed",
+            hint="put its folder into SCHEDTUNA_SCX_PATH or PATH; "
+            "`schedtuna lab setup --schedulers` builds the kernel's examples",
         )
     return Path(path).resolve() if Path(path).is_symlink() else Path(path)
 
@@ -250,9 +259,12 @@ def guest_scheduler(name: str) -> SchedulerConfig:
     if name in KERNELS_OWN:
         return SchedulerConfig(name=name, description="the guest kernel's own scheduler")
     path = installed().get(name)
-    if path is None:
-        return registered(name).model_copy(update={"binary_path": scheduler_program(registered(name))})
-    return configured(probe(path), entries().get(name))
+    if path is not None:
+        return configured(probe(path), entries().get(name))
+    scheduler = registered(name)
+    if any(name in find_examples(kernel) for kernel in read_lab().kernels.values()):
+        return scheduler  # built for the kernel that the run will name; it has no --help on others
+    return scheduler.model_copy(update={"binary_path": scheduler_program(scheduler)})
 
 
 def host_command(workload: Workload) -> Path | None:

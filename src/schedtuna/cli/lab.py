@@ -27,19 +27,34 @@ def setup(
             help="`auto`: the host's own if it has sched_ext, else the newest of the mirror.",
         ),
     ] = "auto",
+    schedulers: Annotated[
+        bool,
+        typer.Option(
+            "--schedulers", help="Also build the kernel's example schedulers (scx_simple, scx_central, ...)."
+        ),
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Fetch QEMU, a kernel and guest programs into a folder of their own, and boot them once.
+    """Fetch QEMU, a kernel and guest programs; boot them once.
 
-    Needs Debian's apt; the system's packages and lists stay untouched. What is there is kept.
+    They go into a folder of their own; what is there is kept. Needs Debian's apt; the system's packages
+    and lists stay untouched.
     """
+    from schedtuna.lab.examples import install_examples
     from schedtuna.lab.setup import setup as install
     from schedtuna.lab.store import lab_directory
 
+    def say(text: str) -> None:
+        typer.echo(f"lab: {text}", err=True)
+
+    built = None
     with termination_interrupts():
-        lab = install(kernel, say=lambda text: typer.echo(f"lab: {text}", err=True))
+        lab = install(kernel, say=say)
+        if schedulers:
+            built = install_examples(lab, say=say)
     if as_json:
-        print_json({"folder": str(lab_directory()), **lab.model_dump(mode="json")})
+        examples = {"schedulers": built.model_dump(mode="json")} if built else {}
+        print_json({"folder": str(lab_directory()), **lab.model_dump(mode="json"), **examples})
     else:
         print(
             f"kernel {lab.default_kernel}, QEMU {lab.qemu.version} ({lab.accelerator}), in {lab_directory()}"
@@ -114,7 +129,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     ] = "5m",
     as_json: JsonOption = False,
 ) -> None:
-    """Run COMMAND in a guest; its output, its exit code and its files come back.
+    """Run COMMAND in a guest; output, exit code and files come back.
 
     The guest sees nothing of this machine but what --share and --with name, and has no network. A guest
     that does not boot is tried once more, then ends with exit code 3.

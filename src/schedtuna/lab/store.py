@@ -156,7 +156,7 @@ def clean(directory: Path | None = None) -> int:
     return freed - size_of(folder)
 
 
-FOLDERS = ("apt", "packages", "qemu", "guest", "kernels", "images")
+FOLDERS = ("apt", "packages", "qemu", "guest", "kernels", "images", "clang", "schedulers")
 
 
 def size_of(path: Path) -> int:

@@ -16,7 +16,7 @@ from schedtuna.cli.common import termination_interrupts
 if TYPE_CHECKING:
     from schedtuna.space import ParameterValue
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

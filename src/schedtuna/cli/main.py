@@ -37,7 +37,7 @@ COMMANDS: dict[str, str] = {
     "trace": "Export a trace, or describe how two differ.",
     "import": "Read perf, trace-cmd, ftrace, vmstat, pidstat or dstat.",
     "top": "Which tasks wait longest for a CPU right now, and why?",
-    "lab": "Run commands on a real kernel with sched_ext, in a virtual machine.",
+    "lab": "Run commands on a kernel with sched_ext, in a virtual machine.",
     "suite": "Which workloads come along? Run them.",
     "doctor": "What is missing here? May two results be compared?",
 }

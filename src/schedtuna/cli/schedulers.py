@@ -22,7 +22,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)
 
 @app.command("list")
 def list_schedulers(as_json: JsonFlag = False) -> None:
-    """List the schedulers that can be named, and which of them are installed."""
+    """List what can be named, and what of it is installed."""
     from schedtuna.scheduler.fair import fair
     from schedtuna.scheduler.probe import installed
     from schedtuna.scheduler.registry import entries
@@ -88,7 +88,10 @@ def show(
 def probe(
     binary: Annotated[Path, typer.Argument(metavar="BINARY", show_default=False)], as_json: JsonFlag = False
 ) -> None:
-    """Ask an installed scheduler's --help and --version what it understands, beside the registry."""
+    """Ask an installed binary what it understands.
+
+    By its --help and --version, beside what the registry says.
+    """
     from dataclasses import asdict
 
     from schedtuna.scheduler.probe import configured, join
@@ -119,7 +122,7 @@ def probe(
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)], as_json: JsonFlag = False
 ) -> None:
-    """Check a file that defines a scheduler, or that saves settings for one."""
+    """Check a file that defines a scheduler or saves settings."""
     from schedtuna.configfile import load_config
     from schedtuna.scheduler.lookup import lookup
     from schedtuna.scheduler.parse import parse_scheduler

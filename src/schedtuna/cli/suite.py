@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Workloads th
 
 @app.command("list")
 def list_workloads(as_json: JsonOption = False) -> None:
-    """Show the workloads, what each favours in a scheduler, and which tools are missing."""
+    """Show the workloads, what each favours, and missing tools."""
     from schedtuna.workload.metrics import format_metric
     from schedtuna.workload.suite import DEFAULT, suite
 

@@ -1,0 +1,28 @@
+"""Every help text, as a terminal of 80 columns shows it."""
+
+import re
+
+import click
+import pytest
+
+from schedtuna.cli.main import COMMANDS, build, load
+
+
+def texts():
+    yield "schedtuna", build()
+    for name in COMMANDS:
+        command = load(name)
+        yield name, command
+        for inner, subcommand in getattr(command, "commands", {}).items():
+            yield f"{name} {inner}", subcommand
+
+
+@pytest.mark.parametrize(("name", "command"), [pytest.param(*text, id=text[0]) for text in texts()])
+def test_help_is_whole_and_only_about_the_command(name, command):
+    with click.Context(command, info_name=name, terminal_width=80) as context:
+        text = command.get_help(context)
+    cut = [line for line in text.splitlines() if re.search(r"\w\.\.\.$", line)]
+    assert not cut, "the first sentence does not fit into the list of commands"
+    assert "completion" not in text
+    undescribed = [p.name for p in command.params if isinstance(p, click.Option) and not p.help]
+    assert not undescribed

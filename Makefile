@@ -46,6 +46,7 @@ bench: .venv/.dev
 
 long: .venv/.dev
 	$(BIN)/pytest -m long
+	$(BIN)/pytest tests/property --hypothesis-profile=explore
 	@for benchmark in benchmarks/*.py; do echo "# $$benchmark" >&2; $(BIN)/python $$benchmark || exit 1; done
 
 clean:

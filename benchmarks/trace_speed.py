@@ -23,11 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from schedtuna.trace import metrics
+from schedtuna.trace.analysis import Analysis
 from schedtuna.trace.formats import sched_text, tools
 from schedtuna.trace.formats.sink import Collector
 from schedtuna.trace.intervals import iter_intervals
 from schedtuna.trace.schema import EVENT_DTYPE, EventArray, EventType, PrevState
+from schedtuna.trace.trace import MemorySource, Trace
 
 GOALS = {"intervals": 20e6, "metrics": 10e6, "perf_script_text": 2e6}
 NR_CPUS, TASKS_PER_CPU = 8, 50
@@ -108,11 +109,11 @@ def states(events: EventArray) -> None:
 
 
 def all_metrics(events: EventArray) -> None:
-    """Compute every figure, of all tasks together and of each."""
-    measured = metrics.measure(iter_intervals(events))
-    nr_tasks = len(measured.tid)
-    metrics.table(measured, np.zeros(nr_tasks, np.intp), 1)
-    metrics.table(measured, np.arange(nr_tasks), nr_tasks)
+    """Compute every figure: of all tasks together, of each, and of each CPU; fairness and migrations too."""
+    analysis = Analysis(Trace({}, MemorySource(events)))
+    analysis.overall()
+    analysis.by("task")
+    analysis.by("cpu")
 
 
 def plain_states(events: EventArray) -> None:

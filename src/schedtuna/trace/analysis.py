@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.trace import metrics
-from schedtuna.trace.fairness import Fairness, TaskClass, fairness, nice_weight
+from schedtuna.trace.fairness import Fairness, TaskClass, measured_fairness, nice_weight
 from schedtuna.trace.intervals import Intervals, iter_intervals, wakeup_event
 from schedtuna.trace.metrics import Measured, clip
 from schedtuna.trace.schema import STATIC_PRIO_NICE_0, EventArray, EventType
@@ -24,9 +24,7 @@ from schedtuna.trace.states import RUNNABLE, TaskState
 from schedtuna.trace.trace import Loss, Trace, refuse_losses
 
 GROUPINGS = ("task", "comm", "cgroup", "cpu", "label")
-MAX_FAIRNESS_INTERVALS = 10_000_000  # above, fairness would need more than 1 GB
 _FORK_SLACK_NS = 1_000_000  # a task's start time and its fork event are not the same moment
-_KEPT_FOR_FAIRNESS = (TaskState.RUNNING, *RUNNABLE)
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,6 @@ class Analysis:
         self._highest_cpu = 0
         self.wakeup: EventType | None = None
         self._migrations: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
-        self._asked: list[Intervals] = []
         begin, end = trace.window_ns
         self.start_ns, self.end_ns = begin, end
         if window_s is not None:
@@ -115,19 +112,20 @@ class Analysis:
     @cached_property
     def comms(self) -> list[str]:
         """Each task number's name, clean; its tid where the trace has no name."""
-        names = self.trace.tasks["comm"].to_list()
         recorder = self.trace.manifest.get("recorder")
         own = recorder.get("tgid") if isinstance(recorder, dict) else None
+        names = [
+            "(the recorder)" if tgid == own and tgid else comm
+            for tgid, comm in self.trace.tasks.select("tgid", "comm").iter_rows()
+        ]
         return [
             names[row] if row >= 0 and names[row] else "(the recorder)" if tid == own else f"tid {tid}"
             for row, tid in zip(self.row_of_task.tolist(), self.measured.tid.tolist(), strict=True)
         ]
 
     @cached_property
-    def fairness(self) -> Fairness | None:
-        """CPU time entitled and received; None where the trace is too long for that."""
-        if not self._asked:
-            return None
+    def fairness(self) -> Fairness:
+        """CPU time entitled and received, per task."""
         rows = self.row_of_task
         nice = self.trace.tasks["nice"].to_numpy()
         prio = self.trace.tasks["prio"].to_numpy()
@@ -139,7 +137,7 @@ class Analysis:
         fair = np.ones(len(rows), np.bool_)
         known = rows >= 0
         fair[known] = (prio[rows[known]] == 0) | (prio[rows[known]] >= STATIC_PRIO_NICE_0 - 20)
-        return fairness(Intervals.concatenate(self._asked), classes, max(self.nr_cpus, 1), fair=fair)
+        return measured_fairness(self.measured, classes, max(self.nr_cpus, 1), fair=fair)
 
     def by(self, grouping: str) -> Rows:
         """Return the figures per group, the one with most CPU time first.
@@ -171,17 +169,9 @@ class Analysis:
         return {name: _plain(column[0]) for name, column in columns.items()}
 
     def _pieces(self, begin: int, end: int) -> Iterator[Intervals]:
-        nr_kept = 0
+        whole = (self.start_ns, self.end_ns) == (begin, end)
         for piece in iter_intervals(self._watched_segments(), start_ns=begin, end_ns=end):
-            one = piece
-            if (self.start_ns, self.end_ns) != (begin, end):
-                one = clip(piece, self.start_ns, self.end_ns)
-            if nr_kept <= MAX_FAIRNESS_INTERVALS:
-                self._asked.append(one.select(np.isin(one.state, _KEPT_FOR_FAIRNESS)))
-                nr_kept += len(self._asked[-1])
-            yield one
-        if nr_kept > MAX_FAIRNESS_INTERVALS:
-            self._asked.clear()
+            yield piece if whole else clip(piece, self.start_ns, self.end_ns)
 
     def _watched_segments(self) -> Iterator[EventArray]:
         for part in self.trace.segments():
@@ -189,9 +179,10 @@ class Analysis:
             self._highest_cpu = max(self._highest_cpu, int(part["cpu"].max(initial=0)))
             if self.wakeup is None:
                 self.wakeup = wakeup_event(part)
-            time = part["timestamp_ns"].astype(np.int64)
-            moved = (part["type"] == EventType.MIGRATE) & (time >= self.start_ns) & (time <= self.end_ns)
-            self._migrations.append((part["tid"][moved], time[moved]))
+            moves = part[part["type"] == EventType.MIGRATE]
+            time = moves["timestamp_ns"].astype(np.int64)
+            inside = (time >= self.start_ns) & (time <= self.end_ns)
+            self._migrations.append((moves["tid"][inside], time[inside]))
             yield part
 
     def _groups(self, grouping: str) -> tuple[list[str], npt.NDArray[np.intp]]:
@@ -227,23 +218,19 @@ class Analysis:
             "run_delay_ns": np.rint(waiting).astype(np.int64),
             "runqueue_length_mean": (busy + waiting) / window,  # Little's law
         }
-        for name in ("wakeup_latency", "preempt_delay", "slice"):
-            values = measured.values[name]
-            columns |= metrics.summarize(name, values.cpu, values.value_ns, nr_cpus)
+        values = {name: measured.values[name] for name in ("wakeup_latency", "preempt_delay", "slice")}
+        columns |= metrics.summaries({name: (one.cpu, one.value_ns) for name, one in values.items()}, nr_cpus)
         return Rows([str(cpu) for cpu in range(nr_cpus)], columns)
 
     def _fairness_cv(self, group: npt.NDArray[np.intp], nr_groups: int) -> npt.NDArray[np.float64]:
         column = np.full(nr_groups, np.nan)
         share = self.fairness
-        if share is not None:
-            of_row = group[share.task]
-            order = np.argsort(of_row, kind="stable")
-            bounds = np.searchsorted(of_row[order], np.arange(nr_groups + 1))
-            for k in range(nr_groups):
-                rows = order[bounds[k] : bounds[k + 1]]
-                if len(rows) > 1:
-                    one = Fairness(share.task[rows], share.entitled_ns[rows], share.received_ns[rows])
-                    column[k] = one.cv()
+        of_row = group[share.task]
+        order = np.argsort(of_row, kind="stable")
+        bounds = np.searchsorted(of_row[order], np.arange(nr_groups + 1))
+        for k in np.flatnonzero(np.diff(bounds) > 1):
+            rows = order[bounds[k] : bounds[k + 1]]
+            column[k] = Fairness(share.task[rows], share.entitled_ns[rows], share.received_ns[rows]).cv()
         return column
 
 
@@ -274,15 +261,18 @@ def _rows_of(
     tids: npt.NDArray[Any], starts: npt.NDArray[Any], tid: npt.NDArray[Any], time: npt.NDArray[Any]
 ) -> npt.NDArray[np.intp]:
     """For each (tid, time), the row of that tid with the last start at or before it (else its first)."""
+    if not len(tids):
+        return np.full(len(tid), -1)
     order = np.lexsort((starts, tids))
-    sorted_tids, sorted_starts = tids[order], starts[order]
-    first = np.searchsorted(sorted_tids, tid, side="left")
-    end = np.searchsorted(sorted_tids, tid, side="right")
-    row = np.where(end > first, first, -1)
-    for k in np.flatnonzero(end - first > 1):
-        later = int(np.searchsorted(sorted_starts[first[k] : end[k]], time[k], side="right"))
-        row[k] = first[k] + max(later - 1, 0)
-    return np.where(row >= 0, order[row], -1) if len(order) else row
+    all_tids, all_times = np.concatenate([tids[order], tid]), np.concatenate([starts[order], time])
+    asks = np.arange(len(all_tids)) >= len(tids)
+    merged = np.lexsort((asks, all_times, all_tids))  # rows before questions of the same time
+    latest = np.empty(len(all_tids), np.intp)
+    latest[merged] = np.maximum.accumulate(np.where(asks[merged], -1, merged))
+    found = latest[len(tids) :]
+    first = np.minimum(np.searchsorted(all_tids[: len(tids)], tid), len(tids) - 1)
+    found = np.where((found >= 0) & (all_tids[found] == tid), found, first)
+    return np.where(all_tids[found] == tid, order[found], -1)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,9 @@ Weights are those of nice; shares that cgroups set are not known to a trace. Pur
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -18,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.trace.intervals import Intervals
+from schedtuna.trace.metrics import Measured, Spans, measure
+from schedtuna.trace.native import library
 from schedtuna.trace.schema import IntArray
-from schedtuna.trace.states import RUNNABLE, TaskState
+from schedtuna.trace.states import TaskState
 
 NICE_0_WEIGHT = 1024
 # kernel/sched/core.c, sched_prio_to_weight: nice -20 to 19.
@@ -136,28 +140,34 @@ def fairness(
     """Return what each task was entitled to and what it received, over the intervals.
 
     Args:
-        intervals: Of a trace, or of a window of it.
+        intervals: Of a trace, or of a window of it; those of each task in time order.
         classes: Task number -> its class; others are nice 0 and run anywhere.
         nr_cpus: CPUs are 0 to nr_cpus - 1.
         fair: By task number, whether it is scheduled by weight (real-time tasks are not); None: all.
     """
-    wants = np.isin(intervals.state, [TaskState.RUNNING, *RUNNABLE])
-    if fair is not None:
-        wants &= fair[intervals.task]
-    asked = intervals.select(wants)
-    nr_tasks = int(asked.task.max(initial=-1)) + 1
+    return measured_fairness(measure(intervals), classes, nr_cpus, fair=fair)
+
+
+def measured_fairness(
+    measured: Measured,
+    classes: Mapping[int, TaskClass],
+    nr_cpus: int,
+    *,
+    fair: npt.NDArray[np.bool_] | None = None,
+) -> Fairness:
+    """Return `fairness()` of intervals that were added up."""
+    spans, nr_tasks = measured.spans, len(measured.tid)
+    if fair is not None and not fair.all():
+        chosen = fair[spans.task]
+        spans = Spans(spans.task[chosen], spans.start_ns[chosen], spans.end_ns[chosen])
     kinds, kind_of = _kinds(classes, nr_tasks)
-    time, level = _entitlement(asked.start_ns, asked.end_ns, kind_of[asked.task], kinds, nr_cpus)
-    entitled = np.zeros(nr_tasks)
-    for kind in range(len(kinds)):
-        mine = np.flatnonzero(kind_of[asked.task] == kind)
-        begin = np.searchsorted(time, asked.start_ns[mine])
-        end = np.searchsorted(time, asked.end_ns[mine])
-        entitled += np.bincount(asked.task[mine], level[end, kind] - level[begin, kind], nr_tasks)
-    running = asked.state == TaskState.RUNNING
-    received = np.bincount(asked.task[running], asked.duration_ns[running].astype(np.float64), nr_tasks)
-    task = np.unique(asked.task)
-    return Fairness(task, entitled[task], received[task].astype(np.float64))
+    if any(kind.cpus is not None for kind in kinds):
+        entitled = _entitled_by_sets(spans, kinds, kind_of, nr_cpus)
+    else:
+        entitled = _entitled(spans, kinds, kind_of, nr_cpus)
+    task = np.flatnonzero(np.bincount(spans.task, minlength=nr_tasks)).astype(np.int32)
+    received = measured.time_ns[task, TaskState.RUNNING].astype(np.float64)
+    return Fairness(task, entitled[task], received)
 
 
 def _kinds(classes: Mapping[int, TaskClass], nr_tasks: int) -> tuple[list[TaskClass], npt.NDArray[np.intp]]:
@@ -168,6 +178,77 @@ def _kinds(classes: Mapping[int, TaskClass], nr_tasks: int) -> tuple[list[TaskCl
         if 0 <= task < nr_tasks:
             kind_of[task] = kinds.setdefault(class_, len(kinds))
     return list(kinds), kind_of
+
+
+def _entitled(
+    spans: Spans, kinds: list[TaskClass], kind_of: npt.NDArray[np.intp], nr_cpus: int
+) -> npt.NDArray[np.float64]:
+    """Return what each task is entitled to, where all may run anywhere."""
+    by_weight = sorted(range(len(kinds)), key=lambda kind: -kinds[kind].weight)
+    place = np.argsort(by_weight).astype(np.int32)
+    with ThreadPoolExecutor(2) as pool:
+        (start_ns, starting), (end_ns, ending) = pool.map(
+            _in_order, (spans.start_ns, spans.end_ns), (spans.task, spans.task)
+        )
+    entitled = np.zeros(len(kind_of))
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "start_ns": start_ns,
+        "end_ns": end_ns,
+        "starting": starting,
+        "ending": ending,
+        "kind_of_task": place[kind_of],
+        "weight": np.array([kinds[kind].weight for kind in by_weight], np.float64),
+        "wanting": np.zeros(len(kinds), np.int64),
+        "rate": np.zeros(len(kinds)),
+        "level": np.zeros(len(kinds)),
+        "entitled_ns": entitled,
+    }
+    sweep = _Sweep(nr_spans=len(start_ns), nr_kinds=len(kinds), nr_cpus=nr_cpus)
+    for name, array in arrays.items():
+        setattr(sweep, name, array.ctypes.data)
+    library().schedtuna_sweep(ctypes.byref(sweep))
+    return entitled
+
+
+class _Sweep(ctypes.Structure):
+    """Struct sweep of native/task_sums.c."""
+
+    _fields_ = (
+        ("nr_spans", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("start_ns", "end_ns", "starting", "ending", "kind_of_task")),
+        ("nr_kinds", ctypes.c_int64),
+        ("weight", ctypes.c_void_p),
+        ("nr_cpus", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("wanting", "rate", "level", "entitled_ns")),
+    )
+
+
+def _in_order(time_ns: IntArray, task: npt.NDArray[np.int32]) -> tuple[IntArray, npt.NDArray[np.int32]]:
+    """Return times, and whose they are, in order."""
+    if not len(time_ns):
+        return time_ns, task
+    first = time_ns.min()
+    key, item = (time_ns - first).view(np.uint64), task.copy()
+    other = np.empty_like(key), np.empty_like(item)
+    swapped = library().schedtuna_radix_sort(
+        len(key), int(key.max()), *(array.ctypes.data for array in (key, item, *other))
+    )
+    key, item = other if swapped else (key, item)
+    return key.view(np.int64) + first, item
+
+
+def _entitled_by_sets(
+    spans: Spans, kinds: list[TaskClass], kind_of: npt.NDArray[np.intp], nr_cpus: int
+) -> npt.NDArray[np.float64]:
+    """Return what each task is entitled to, where some are bound to CPUs."""
+    time, level = _entitlement(spans.start_ns, spans.end_ns, kind_of[spans.task], kinds, nr_cpus)
+    entitled = np.zeros(len(kind_of))
+    for kind in range(len(kinds)):
+        mine = np.flatnonzero(kind_of[spans.task] == kind)
+        begin = np.searchsorted(time, spans.start_ns[mine])
+        end = np.searchsorted(time, spans.end_ns[mine])
+        entitled += np.bincount(spans.task[mine], level[end, kind] - level[begin, kind], len(entitled))
+    return entitled
 
 
 def _entitlement(
@@ -188,8 +269,6 @@ def _entitlement(
 
 def _rates(counts: IntArray, kinds: list[TaskClass], nr_cpus: int) -> npt.NDArray[np.float64]:
     """Water-fill each row of counts (moments x kinds); equal rows once."""
-    if len(kinds) == 1 and kinds[0].cpus is None:
-        return np.asarray(nr_cpus / np.maximum(counts, nr_cpus), np.float64)
     affinities = {kind.cpus for kind in kinds}
     if len(affinities) > MAX_AFFINITIES:
         kinds = [TaskClass(kind.weight) for kind in kinds]
@@ -197,12 +276,3 @@ def _rates(counts: IntArray, kinds: list[TaskClass], nr_cpus: int) -> npt.NDArra
     distinct, index = np.unique(counts, axis=0, return_inverse=True)
     solved = np.array([water_fill(row, kinds, cpus) for row in distinct.tolist()], np.float64)
     return np.asarray(solved.reshape(-1, len(kinds))[index.reshape(-1)])
-
-
-def classes_of(tasks: Any, task_of_row: Sequence[int | None]) -> dict[int, TaskClass]:
-    """Return the classes of the tasks of a task table, by task number (None: not in the intervals)."""
-    classes = {}
-    for row, task in zip(tasks.select("nice").iter_rows(), task_of_row, strict=True):
-        if task is not None and -20 <= row[0] <= 19:
-            classes[task] = TaskClass(nice_weight(row[0]))
-    return classes

@@ -199,8 +199,8 @@ def iter_intervals(
 
 def wakeup_event(events: EventArray) -> EventType | None:
     """Return the event that begins waits in this trace; None if it has no wakeups."""
-    present = np.bincount(events["type"], minlength=len(EventType) + 1) > 0
-    return next((kind for kind in (EventType.WAKEUP, EventType.WAKING) if present[kind]), None)
+    kinds = (EventType.WAKEUP, EventType.WAKING)
+    return next((kind for kind in kinds if (events["type"] == kind).any()), None)
 
 
 def _feeds(events: EventArray | Iterable[EventArray]) -> Iterator[EventArray]:

@@ -1,8 +1,8 @@
 """What do the task states amount to: latencies, CPU time, turnaround, per task or any group of them?
 
 Pure. `measure()` adds pieces of intervals up, so that a long trace needs no more memory than one of
-its parts and 16 bytes per wait, slice and burst; `table()` then folds tasks into groups. The
-vocabulary is that of docs/terms.md; `METRICS` is its one table.
+its parts, 14 bytes per wait, slice and burst, and 20 per time on a CPU; `table()` then folds tasks into
+groups. The vocabulary is that of docs/terms.md; `DISTRIBUTIONS` and `TOTALS` are its tables.
 """
 
 from __future__ import annotations
@@ -65,27 +65,14 @@ _TIME_STATES = {
     "io_ns": (TaskState.IO,),
     "unknown_ns": (TaskState.UNKNOWN,),
 }
+# Distributions that `measure()` keeps value by value, in the order of struct sums: those of whole
+# intervals of a state, then bursts.
 _KEPT = {
     "wakeup_latency": TaskState.RUNNABLE_WOKEN,
     "preempt_delay": TaskState.RUNNABLE_PREEMPTED,
     "slice": TaskState.RUNNING,
 }
-
-
-# Struct sums of native/task_states.c: what it is given of intervals, and what it adds up.
-_GIVEN = ("task", "tid", "state", "cpu", "start_ns", "end_ns", "began_before", "ends_after")
-_SUMMED = ("time_ns", "count", "begin_ns", "tid", "alive_after")
-_MOMENTS = {"begin_ns", "born_ns", "first_run_ns", "dead_ns"}  # UNKNOWN_TIME, until they are known
-
-
-class _NativeSums(ctypes.Structure):
-    _fields_ = (
-        ("nr_intervals", ctypes.c_int64),
-        *((f"interval_{name}", ctypes.c_void_p) for name in _GIVEN),
-        ("nr_states", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in _SUMMED),
-        ("cpu_time_ns", ctypes.c_void_p),
-    )
+_KEPT_NAMES = (*_KEPT, "burst")
 
 
 @dataclass(frozen=True)
@@ -95,6 +82,15 @@ class Values:
     task: npt.NDArray[np.int32]
     cpu: npt.NDArray[np.uint16]
     value_ns: IntArray
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Times during which a task ran or waited for a CPU, without a gap."""
+
+    task: npt.NDArray[np.int32]
+    start_ns: IntArray
+    end_ns: IntArray
 
 
 @dataclass(frozen=True)
@@ -112,6 +108,7 @@ class Measured:
         alive_after: Whether it was alive at the end.
         cpu_time_ns: Time per CPU and state, shape (CPUs, states): where tasks ran, or began to wait.
         values: Distribution's name -> its durations. A wait that the trace cuts is in none.
+        spans: When each task wanted a CPU.
     """
 
     tid: npt.NDArray[np.uint32]
@@ -125,6 +122,7 @@ class Measured:
     alive_after: npt.NDArray[np.bool_]
     cpu_time_ns: IntArray
     values: dict[str, Values]
+    spans: Spans
 
 
 def measure(pieces: Intervals | Iterable[Intervals]) -> Measured:
@@ -139,98 +137,130 @@ def measure(pieces: Intervals | Iterable[Intervals]) -> Measured:
     return sums.finish()
 
 
+# What follows, up to `table()`, is the other side of schedtuna_add_up() in native/task_sums.c.
+
+_ROLES = np.zeros(NR_STATES, np.uint8)
+_ROLES[[TaskState.RUNNING, *RUNNABLE]] |= 1
+_ROLES[TaskState.NEW] |= 2
+_ROLES[TaskState.RUNNABLE_NEW] |= 4
+_ROLES[TaskState.DEAD] |= 8
+_KEPT_AS = np.full(NR_STATES, 255, np.uint8)
+_KEPT_AS[list(_KEPT.values())] = range(len(_KEPT))
+
+_GIVEN = ("task", "tid", "state", "cpu", "start_ns", "end_ns", "burst_ns", "began_before", "ends_after")
+_Dtypes = Mapping[str, np.dtype[Any]]
+_VALUES: _Dtypes = {"value_ns": np.dtype(np.int64), "task": np.dtype(np.int32), "cpu": np.dtype(np.uint16)}
+_SPANS: _Dtypes = {"start_ns": np.dtype(np.int64), "end_ns": np.dtype(np.int64), "task": np.dtype(np.int32)}
+# Per task: the type of an element, its shape, and what it is before anything is known.
+_PER_TASK: dict[str, tuple[Any, tuple[int, ...], int]] = {
+    "time_ns": (np.int64, (NR_STATES,), 0),
+    "count": (np.int64, (NR_STATES,), 0),
+    "begin_ns": (np.int64, (), UNKNOWN_TIME),
+    "born_ns": (np.int64, (), UNKNOWN_TIME),
+    "first_run_ns": (np.int64, (), UNKNOWN_TIME),
+    "dead_ns": (np.int64, (), UNKNOWN_TIME),
+    "span_of": (np.int64, (), -1),
+    "tid": (np.uint32, (), 0),
+    "alive_after": (np.bool_, (), 0),
+}
+
+
+class _NativeValues(ctypes.Structure):
+    _fields_ = (("nr", ctypes.c_int64), *((name, ctypes.c_void_p) for name in _VALUES))
+
+
+class _NativeSpans(ctypes.Structure):
+    _fields_ = (("nr", ctypes.c_int64), *((name, ctypes.c_void_p) for name in _SPANS))
+
+
+class _NativeSums(ctypes.Structure):
+    _fields_ = (
+        ("nr_intervals", ctypes.c_int64),
+        *((f"interval_{name}", ctypes.c_void_p) for name in _GIVEN),
+        ("nr_states", ctypes.c_int64),
+        ("roles", ctypes.c_void_p),
+        ("kept_as", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in _PER_TASK),
+        ("cpu_time_ns", ctypes.c_void_p),
+        ("kept", _NativeValues * len(_KEPT_NAMES)),
+        ("spans", _NativeSpans),
+    )
+
+
+class _Growing:
+    """Arrays of one length that grow at the end; the library appends to them."""
+
+    def __init__(self, dtypes: _Dtypes) -> None:
+        self.size = 0
+        self.arrays = {name: np.empty(0, dtype) for name, dtype in dtypes.items()}
+
+    def lend(self, native: Any, room: int) -> None:
+        """Let the library append up to `room` elements."""
+        for name, old in self.arrays.items():
+            if len(old) < self.size + room:
+                new = np.empty(4 * self.size + room, old.dtype)  # what is not used takes no memory
+                new[: self.size] = old[: self.size]
+                self.arrays[name] = new
+            setattr(native, name, self.arrays[name].ctypes.data)
+        native.nr = self.size
+
+    def used(self) -> dict[str, npt.NDArray[Any]]:
+        return {name: array[: self.size] for name, array in self.arrays.items()}
+
+
 class _Sums:
     """Grows arrays per task while pieces of intervals come in."""
 
     def __init__(self) -> None:
         self.size = 0
-        self.per_task: dict[str, npt.NDArray[Any]] = {
-            "tid": np.zeros(0, np.uint32),
-            "begin_ns": np.zeros(0, np.int64),
-            "time_ns": np.zeros((0, NR_STATES), np.int64),
-            "count": np.zeros((0, NR_STATES), np.int64),
-            "born_ns": np.zeros(0, np.int64),
-            "first_run_ns": np.zeros(0, np.int64),
-            "dead_ns": np.zeros(0, np.int64),
-            "alive_after": np.zeros(0, np.bool_),
-        }
+        self.per_task = {name: np.empty((0, *shape), dtype) for name, (dtype, shape, _) in _PER_TASK.items()}
         self.cpu_time_ns = np.zeros((0, NR_STATES), np.int64)
-        self.values: dict[str, list[Values]] = {name: [] for name in DISTRIBUTIONS}
+        self.kept = {name: _Growing(_VALUES) for name in _KEPT_NAMES}
+        self.spans = _Growing(_SPANS)
+        self.native = _NativeSums(nr_states=NR_STATES, roles=_ROLES.ctypes.data, kept_as=_KEPT_AS.ctypes.data)
+
+    def add(self, piece: Intervals) -> None:
+        self._grow(int(piece.task.max()) + 1, int(piece.cpu.max()) + 1)
+        native = self.native
+        native.nr_intervals = len(piece)
+        given = {name: np.ascontiguousarray(getattr(piece, name)) for name in _GIVEN}
+        for name, array in given.items():
+            setattr(native, f"interval_{name}", array.ctypes.data)
+        growing = [*zip(self.kept.values(), native.kept, strict=True), (self.spans, native.spans)]
+        for one, native_one in growing:
+            one.lend(native_one, len(piece))
+        library().schedtuna_add_up(ctypes.byref(native))
+        for one, native_one in growing:
+            one.size = native_one.nr
 
     def _grow(self, size: int, nr_cpus: int) -> None:
         if nr_cpus > len(self.cpu_time_ns):
             more = np.zeros((nr_cpus - len(self.cpu_time_ns), NR_STATES), np.int64)
             self.cpu_time_ns = np.concatenate([self.cpu_time_ns, more])
+            self.native.cpu_time_ns = self.cpu_time_ns.ctypes.data
         if size <= self.size:
             return
-        capacity = max(size, 2 * self.size)
-        for name, old in self.per_task.items():
-            new = np.full((capacity, *old.shape[1:]), UNKNOWN_TIME if name in _MOMENTS else 0, old.dtype)
+        self.size = max(size, 2 * self.size)
+        for name, (dtype, shape, unknown) in _PER_TASK.items():
+            old, new = self.per_task[name], np.full((self.size, *shape), unknown, dtype)
             new[: len(old)] = old
             self.per_task[name] = new
-        self.size = capacity
-
-    def add(self, piece: Intervals) -> None:
-        self._grow(int(piece.task.max()) + 1, int(piece.cpu.max()) + 1)
-        per = self.per_task
-        given = {f"interval_{name}": np.ascontiguousarray(getattr(piece, name)) for name in _GIVEN}
-        sums = {**given, **{name: per[name] for name in _SUMMED}, "cpu_time_ns": self.cpu_time_ns}
-        library().schedtuna_add_up(
-            ctypes.byref(
-                _NativeSums(
-                    nr_intervals=len(piece),
-                    nr_states=NR_STATES,
-                    **{name: array.ctypes.data for name, array in sums.items()},
-                )
-            )
-        )
-        self._lives(piece)
-        duration = piece.duration_ns
-        whole = ~(piece.began_before | piece.ends_after)
-        for name, kept in _KEPT.items():
-            self._keep(name, piece, duration, np.flatnonzero((piece.state == kept) & whole))
-        self._keep("burst", piece, piece.burst_ns, np.flatnonzero(piece.burst_ns))
-
-    def _keep(self, name: str, piece: Intervals, value_ns: IntArray, which: npt.NDArray[np.intp]) -> None:
-        if len(which):
-            self.values[name].append(Values(piece.task[which], piece.cpu[which], value_ns[which]))
-
-    def _lives(self, piece: Intervals) -> None:
-        """Note births, first runs and deaths."""
-        per = self.per_task
-        for state in (TaskState.RUNNABLE_NEW, TaskState.NEW):  # NEW, where there is one, comes first
-            rows = np.flatnonzero(piece.state == state)
-            task = piece.task[rows]
-            begun = ~piece.began_before[rows]
-            unborn = per["born_ns"][task] == UNKNOWN_TIME
-            known = begun & (unborn | (state == TaskState.NEW))
-            per["born_ns"][task[known]] = piece.start_ns[rows[known]]
-            ran = begun & ~piece.ends_after[rows]
-            later = np.maximum(per["first_run_ns"][task[ran]], piece.end_ns[rows[ran]])
-            per["first_run_ns"][task[ran]] = later
-        dead = np.flatnonzero(piece.state == TaskState.DEAD)
-        per["dead_ns"][piece.task[dead]] = piece.start_ns[dead]
+            setattr(self.native, name, new.ctypes.data)
 
     def finish(self) -> Measured:
-        per = {name: array[: self.size] for name, array in self.per_task.items()}
-        born, first_run, dead = per["born_ns"], per["first_run_ns"], per["dead_ns"]
-        begun = born != UNKNOWN_TIME
-        for name, until in (("first_run_delay", first_run), ("turnaround", dead)):
-            task = np.flatnonzero(begun & (until != UNKNOWN_TIME)).astype(np.int32)
-            self.values[name] = [Values(task, np.zeros(len(task), np.uint16), until[task] - born[task])]
-        values = {name: _concatenate(self.values.pop(name)) for name in DISTRIBUTIONS}
-        exists = (per["begin_ns"] != UNKNOWN_TIME) if self.size else np.zeros(0, np.bool_)
-        return Measured(exists=exists, cpu_time_ns=self.cpu_time_ns, values=values, **per)
-
-
-def _concatenate(pieces: list[Values]) -> Values:
-    if not pieces:
-        return Values(np.empty(0, np.int32), np.empty(0, np.uint16), np.empty(0, np.int64))
-    return Values(
-        np.concatenate([piece.task for piece in pieces]),
-        np.concatenate([piece.cpu for piece in pieces]),
-        np.concatenate([piece.value_ns for piece in pieces]),
-    )
+        per = {name: array for name, array in self.per_task.items() if name != "span_of"}
+        born = per["born_ns"]
+        values = {name: Values(**growing.used()) for name, growing in self.kept.items()}
+        for name, until in (("first_run_delay", per["first_run_ns"]), ("turnaround", per["dead_ns"])):
+            task = np.flatnonzero((born != UNKNOWN_TIME) & (until != UNKNOWN_TIME)).astype(np.int32)
+            values[name] = Values(task, np.zeros(len(task), np.uint16), until[task] - born[task])
+        return Measured(
+            exists=per["begin_ns"] != UNKNOWN_TIME,
+            cpu_time_ns=self.cpu_time_ns,
+            values={name: values[name] for name in DISTRIBUTIONS},
+            spans=Spans(**self.spans.used()),
+            **per,
+        )
 
 
 def table(
@@ -267,60 +297,102 @@ def table(
     columns["nr_began_before"] = fold(measured.exists & ~born)
     columns["nr_alive_after"] = fold(measured.alive_after)
 
-    def distribution(name: str) -> dict[str, npt.NDArray[Any]]:
-        values = measured.values[name]
-        return summarize(name, group[values.task], values.value_ns, nr_groups)
+    keyed = {name: (values.task, values.value_ns) for name, values in measured.values.items()}
+    return columns | summaries(keyed, nr_groups, group_of_key=group)
 
-    with ThreadPoolExecutor(2) as pool:  # selecting and sorting run outside of Python's lock
-        for figures in pool.map(distribution, measured.values):
+
+def summaries(
+    keyed: Mapping[str, tuple[npt.NDArray[np.integer[Any]], IntArray]],
+    nr_groups: int,
+    *,
+    group_of_key: npt.NDArray[np.integer[Any]] | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """Return `summarize()` of several distributions: name -> keys and values."""
+    columns: dict[str, npt.NDArray[Any]] = {}
+    with ThreadPoolExecutor(2) as pool:  # most of it runs outside of Python's lock
+        for figures in pool.map(
+            lambda name: summarize(name, *keyed[name], nr_groups, group_of_key=group_of_key), keyed
+        ):
             columns |= figures
     return columns
 
 
 def summarize(
-    name: str, group: npt.NDArray[np.integer[Any]], value_ns: IntArray, nr_groups: int
+    name: str,
+    key: npt.NDArray[np.integer[Any]],
+    value_ns: IntArray,
+    nr_groups: int,
+    *,
+    group_of_key: npt.NDArray[np.integer[Any]] | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return count, mean, quantiles and maximum of values, per group (negative: left out)."""
-    value_ns, counts = _by_group(group, value_ns, nr_groups)
-    ends = np.cumsum(counts)
-    starts = ends - counts
+    """Return count, mean, quantiles and maximum of values, per group.
+
+    Args:
+        name: What the columns begin with.
+        key: Each value's key, from 0.
+        value_ns: The values.
+        nr_groups: How many groups there are.
+        group_of_key: Each key's group (negative: its values are left out); None: keys are groups.
+    """
+    if group_of_key is None:
+        group_of_key = np.arange(nr_groups)
+    scattered, counts, totals = _by_group(key, value_ns, nr_groups, group_of_key)
     some = counts > 0
+    starts, nr_values = (np.cumsum(counts) - counts)[some], counts[some]
     columns: dict[str, npt.NDArray[Any]] = {f"{name}_count": counts}
-    totals = np.add.reduceat(value_ns, starts[some]) if some.any() else np.empty(0)
-    columns[f"{name}_mean_ns"] = _spread(some, totals / counts[some])
+    columns[f"{name}_mean_ns"] = _spread(some, totals[some] / nr_values)
     shares = np.array([*QUANTILES.values(), 1.0])
-    ranks = np.maximum(np.ceil(shares * counts[some, None] - 1e-9).astype(np.int64), 1) - 1
-    _order(value_ns, starts[some], counts[some], ranks)
+    ranks = np.maximum(np.ceil(shares * nr_values[:, None] - 1e-9).astype(np.int64), 1) - 1
+    _order(scattered, starts, nr_values, ranks)
     for label, rank in zip([*QUANTILES, "max"], ranks.T, strict=True):
-        columns[f"{name}_{label}_ns"] = _spread(some, value_ns[starts[some] + rank])
+        columns[f"{name}_{label}_ns"] = _spread(some, scattered[starts + rank])
     return columns
 
 
 def _by_group(
-    group: npt.NDArray[np.integer[Any]], value_ns: IntArray, nr_groups: int
-) -> tuple[IntArray, IntArray]:
-    """Return a copy of the values, group after group; and how many each group has."""
-    if len(group) and group.min() < 0:
-        value_ns, group = value_ns[group >= 0], group[group >= 0]
-    counts = np.bincount(group, minlength=nr_groups)
-    if np.count_nonzero(counts) <= 1:
-        return value_ns.copy(), counts
-    key = group.astype(np.uint16) if nr_groups <= 1 << 16 else group  # 16-bit keys sort by radix
-    return value_ns[np.argsort(key, kind="stable")], counts
+    key: npt.NDArray[np.integer[Any]],
+    value_ns: IntArray,
+    nr_groups: int,
+    group_of_key: npt.NDArray[np.integer[Any]],
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Return a copy of the values, group after group; how many each group has; and their sums."""
+    if len(key) and not (key.min() >= 0 and key.max() < len(group_of_key)):
+        raise ValueError(f"keys are {key.min()} to {key.max()}, expected 0 to {len(group_of_key) - 1}")
+    if group_of_key.max(initial=-1) >= nr_groups:
+        raise ValueError(f"there is a group {group_of_key.max()}, expected {nr_groups} groups")
+    counts, totals = np.zeros(nr_groups, np.int64), np.zeros(nr_groups, np.int64)
+    given = (
+        np.ascontiguousarray(key, np.int32),
+        np.ascontiguousarray(value_ns, np.int64),
+        np.ascontiguousarray(group_of_key, np.int64),
+    )
+    pointers = [array.ctypes.data for array in given]
+    library().schedtuna_count(len(key), *pointers, counts.ctypes.data, totals.ctypes.data)
+    next_ = np.cumsum(counts) - counts
+    scattered = np.empty(counts.sum(), np.int64)
+    library().schedtuna_scatter(len(key), *pointers, next_.ctypes.data, scattered.ctypes.data)
+    return scattered, counts, totals
 
 
-_LARGE = 1000  # values of a group from which selecting is faster than sorting with all small groups
+_SMALL = 24  # values of a group up to which sorting by insertion is faster
+_LARGE = 1000  # values of a group from which selecting is faster than sorting
 
 
 def _order(value_ns: IntArray, starts: IntArray, counts: IntArray, ranks: IntArray) -> None:
     """Put at least the values of these ranks into their places, in each group, in place."""
-    for start, count, rank in zip(starts, counts, ranks, strict=True):
-        if count >= _LARGE:
-            value_ns[start : start + count].partition(sorted(set(rank.tolist())))
-    small = counts < _LARGE
-    which = np.repeat(small, counts)
-    values = value_ns[which]
-    value_ns[which] = values[np.lexsort((values, np.repeat(np.flatnonzero(small), counts[small])))]
+    small = counts <= _SMALL
+    few = np.ascontiguousarray(starts[small]), np.ascontiguousarray(counts[small])
+    library().schedtuna_sort_small(len(few[0]), *(array.ctypes.data for array in few), value_ns.ctypes.data)
+    for start, count, rank in zip(starts[~small], counts[~small], ranks[~small].tolist(), strict=True):
+        values = value_ns[start : start + count]
+        if count < _LARGE:
+            values.sort()
+            continue
+        done = 0  # what is before it is smaller, and in its place
+        for one in rank:
+            if one >= done:
+                values[done:].partition(one - done)
+                done = one + 1
 
 
 def _spread(some: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

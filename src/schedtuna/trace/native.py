@@ -1,4 +1,4 @@
-"""The native part of trace analysis (native/task_states.c), through ctypes."""
+"""The native part of trace analysis (native/), through ctypes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,28 @@ from typing import Any
 
 from schedtuna.resources import resource_path
 
+_POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
+_FUNCTIONS: dict[str, tuple[Any, ...]] = {
+    "schedtuna_take_events": (_POINTER, _POINTER, _COUNT),
+    "schedtuna_add_up": (_POINTER,),
+    "schedtuna_count": (_COUNT, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER),
+    "schedtuna_scatter": (_COUNT, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER),
+    "schedtuna_sort_small": (_COUNT, _POINTER, _POINTER, _POINTER),
+    "schedtuna_sweep": (_POINTER,),
+    "schedtuna_radix_sort": (_COUNT, ctypes.c_uint64, _POINTER, _POINTER, _POINTER, _POINTER),
+}
+
 
 @cache
 def library() -> Any:
-    """Return the library, with the types of its functions.
+    """Return the library, with the types of its functions; they run outside of Python's lock.
 
     Raises:
         UnavailableError: The installation lacks it.
     """
     loaded = ctypes.CDLL(str(resource_path("native/schedtuna-trace.so")))
-    loaded.schedtuna_take_events.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    loaded.schedtuna_take_events.restype = None
-    loaded.schedtuna_add_up.argtypes = (ctypes.c_void_p,)
-    loaded.schedtuna_add_up.restype = None
+    for name, arguments in _FUNCTIONS.items():
+        getattr(loaded, name).argtypes = arguments
+        getattr(loaded, name).restype = None
+    loaded.schedtuna_radix_sort.restype = ctypes.c_int
     return loaded

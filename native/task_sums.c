@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// Task states in, sums out: what src/schedtuna/trace/metrics.py and fairness.py need of every interval.
+//
+// The memory is the caller's, and so are the tables; indices have been checked by whoever made them.
+#include <stdint.h>
+#include <string.h>
+
+#define PUBLIC __attribute__((visibility("default")))
+
+enum { NR_KEPT = 4 };  // distributions of durations that are kept one by one
+enum { NOT_KEPT = 255 };
+enum { WANTS = 1, IS_NEW = 2, IS_FIRST_WAIT = 4, IS_DEATH = 8 };  // roles of states
+
+// Durations of one kind; they grow at the end.
+struct values {
+    int64_t nr;
+    int64_t *value_ns;
+    int32_t *task;
+    uint16_t *cpu;
+};
+
+// Times during which a task ran or waited for a CPU, without a gap.
+struct spans {
+    int64_t nr;
+    int64_t *start_ns;
+    int64_t *end_ns;
+    int32_t *task;
+};
+
+// _NativeSums of metrics.py.
+struct sums {
+    int64_t nr_intervals;
+    const int32_t *task;
+    const uint32_t *tid;
+    const uint8_t *state;
+    const uint16_t *cpu;
+    const int64_t *start_ns;
+    const int64_t *end_ns;
+    const int64_t *burst_ns;
+    const uint8_t *began_before;
+    const uint8_t *ends_after;
+    // By state.
+    int64_t nr_states;
+    const uint8_t *roles;
+    const uint8_t *kept_as;  // which of `kept` has the durations of the state
+    // By task number, or task number * nr_states + state.
+    int64_t *time_ns;
+    int64_t *count;
+    int64_t *begin_ns;      // negative: not seen yet
+    int64_t *born_ns;       // negative: not in the trace
+    int64_t *first_run_ns;  // the same
+    int64_t *dead_ns;       // the same
+    int64_t *span_of;       // the task's last span; negative: none yet
+    uint32_t *tids;
+    uint8_t *alive_after;
+    // By CPU * nr_states + state.
+    int64_t *cpu_time_ns;
+    struct values kept[NR_KEPT];  // the last: bursts
+    struct spans spans;
+};
+
+static void keep(struct values *values, int64_t value_ns, int32_t task, uint16_t cpu) {
+    int64_t k = values->nr++;
+    values->value_ns[k] = value_ns;
+    values->task[k] = task;
+    values->cpu[k] = cpu;
+}
+
+static void want(struct sums *s, int64_t k) {
+    struct spans *spans = &s->spans;
+    int64_t *last = &s->span_of[s->task[k]];
+    if (*last >= 0 && spans->end_ns[*last] == s->start_ns[k]) {
+        spans->end_ns[*last] = s->end_ns[k];
+        return;
+    }
+    *last = spans->nr++;
+    spans->start_ns[*last] = s->start_ns[k];
+    spans->end_ns[*last] = s->end_ns[k];
+    spans->task[*last] = s->task[k];
+}
+
+// A birth, a first wait or a death. Of a task that is NEW and then waits, the first is its birth.
+static void live(struct sums *s, int64_t k, uint8_t role) {
+    int32_t task = s->task[k];
+    if (role & IS_DEATH) {
+        s->dead_ns[task] = s->start_ns[k];
+        return;
+    }
+    if (s->began_before[k]) return;
+    if (role & IS_NEW || s->born_ns[task] < 0) s->born_ns[task] = s->start_ns[k];
+    if (!s->ends_after[k] && s->end_ns[k] > s->first_run_ns[task]) s->first_run_ns[task] = s->end_ns[k];
+}
+
+// Add intervals up; those of each task come in time order.
+PUBLIC void schedtuna_add_up(struct sums *s) {
+    for (int64_t k = 0; k < s->nr_intervals; k++) {
+        int32_t task = s->task[k];
+        uint8_t state = s->state[k], role = s->roles[state];
+        int64_t duration_ns = s->end_ns[k] - s->start_ns[k];
+        int64_t cell = task * s->nr_states + state;
+        s->time_ns[cell] += duration_ns;
+        s->count[cell] += !s->began_before[k];
+        s->cpu_time_ns[s->cpu[k] * s->nr_states + state] += duration_ns;
+        s->alive_after[task] |= s->ends_after[k];
+        if (s->begin_ns[task] < 0) {
+            s->begin_ns[task] = s->start_ns[k];
+            s->tids[task] = s->tid[k];
+        }
+        if (s->kept_as[state] != NOT_KEPT && !s->began_before[k] && !s->ends_after[k])
+            keep(&s->kept[s->kept_as[state]], duration_ns, task, s->cpu[k]);
+        if (s->burst_ns[k]) keep(&s->kept[NR_KEPT - 1], s->burst_ns[k], task, s->cpu[k]);
+        if (role & WANTS) want(s, k);
+        if (role & (IS_NEW | IS_FIRST_WAIT | IS_DEATH)) live(s, k, role);
+    }
+}
+
+// Count and add up values by the group of their key (negative: in no group).
+PUBLIC void schedtuna_count(int64_t nr, const int32_t *key, const int64_t *value, const int64_t *group_of_key,
+                            int64_t *count, int64_t *total) {
+    for (int64_t k = 0; k < nr; k++) {
+        int64_t group = group_of_key[key[k]];
+        if (group < 0) continue;
+        count[group]++;
+        total[group] += value[k];
+    }
+}
+
+// Put values in order of their groups; `next` is where each group begins, and afterwards where it ends.
+PUBLIC void schedtuna_scatter(int64_t nr, const int32_t *key, const int64_t *value, const int64_t *group_of_key,
+                              int64_t *next, int64_t *scattered) {
+    for (int64_t k = 0; k < nr; k++) {
+        int64_t group = group_of_key[key[k]];
+        if (group >= 0) scattered[next[group]++] = value[k];
+    }
+}
+
+// Sort each of the groups, which are small: by insertion.
+PUBLIC void schedtuna_sort_small(int64_t nr_groups, const int64_t *start, const int64_t *count, int64_t *value) {
+    for (int64_t group = 0; group < nr_groups; group++) {
+        int64_t *v = value + start[group];
+        for (int64_t k = 1; k < count[group]; k++) {
+            int64_t one = v[k], at = k;
+            for (; at > 0 && v[at - 1] > one; at--) v[at] = v[at - 1];
+            v[at] = one;
+        }
+    }
+}
+
+// What a task of each kind is entitled to at a moment: weighted max-min fairness. Kinds are in order of
+// their weights, the heaviest first. `_level()` of fairness.py, for tasks that may run on any CPU.
+static void water_fill(int64_t nr_kinds, const double *weight, const int64_t *wanting, int64_t nr_cpus,
+                       double *rate) {
+    int64_t nr_wanting = 0;
+    double all_weight = 0, capacity = (double)nr_cpus;
+    for (int64_t kind = 0; kind < nr_kinds; kind++) {
+        nr_wanting += wanting[kind];
+        all_weight += (double)wanting[kind] * weight[kind];
+        rate[kind] = 1;
+    }
+    if (nr_wanting <= nr_cpus) return;
+    int64_t kind = 0;
+    for (; kind < nr_kinds; kind++) {
+        if (!wanting[kind]) continue;
+        if (weight[kind] * capacity < all_weight) break;
+        capacity -= (double)wanting[kind];  // each has a whole CPU
+        all_weight -= (double)wanting[kind] * weight[kind];
+    }
+    double level = capacity / all_weight;
+    for (; kind < nr_kinds; kind++) {
+        double share = weight[kind] * level;
+        rate[kind] = share < 1 ? share : 1;
+    }
+}
+
+// _Sweep of fairness.py.
+struct sweep {
+    int64_t nr_spans;
+    const int64_t *start_ns;  // in time order
+    const int64_t *end_ns;    // in time order
+    const int32_t *starting;  // whose span each start is
+    const int32_t *ending;
+    const int32_t *kind_of_task;
+    int64_t nr_kinds;
+    const double *weight;  // by kind, the heaviest first
+    int64_t nr_cpus;
+    // By kind: scratch, zeroed.
+    int64_t *wanting;
+    double *rate;
+    double *level;  // CPU time that one task of the kind was entitled to so far
+    // By task.
+    double *entitled_ns;  // zeroed
+};
+
+// Add up what each task is entitled to, over its spans.
+PUBLIC void schedtuna_sweep(struct sweep *s) {
+    int64_t started = 0, now_ns = s->nr_spans ? s->start_ns[0] : 0;
+    for (int64_t ended = 0; ended < s->nr_spans;) {
+        int starts = started < s->nr_spans && s->start_ns[started] <= s->end_ns[ended];
+        int64_t next_ns = starts ? s->start_ns[started] : s->end_ns[ended];
+        if (next_ns != now_ns) {
+            water_fill(s->nr_kinds, s->weight, s->wanting, s->nr_cpus, s->rate);
+            for (int64_t kind = 0; kind < s->nr_kinds; kind++)
+                s->level[kind] += s->rate[kind] * (double)(next_ns - now_ns);
+            now_ns = next_ns;
+        }
+        int32_t task = starts ? s->starting[started++] : s->ending[ended++];
+        int32_t kind = s->kind_of_task[task];
+        s->wanting[kind] += starts ? 1 : -1;
+        s->entitled_ns[task] += starts ? -s->level[kind] : s->level[kind];
+    }
+}
+
+enum { DIGIT_BITS = 11, NR_DIGITS = 1 << DIGIT_BITS };
+
+// Sort keys, each with an item, by the digits up to the highest key's. Stable. Returns 1 where the result
+// is in the second pair of arrays.
+PUBLIC int schedtuna_radix_sort(int64_t nr, uint64_t highest, uint64_t *key, int32_t *item, uint64_t *other_key,
+                                int32_t *other_item) {
+    int swapped = 0;
+    for (int shift = 0; shift < 64 && highest >> shift; shift += DIGIT_BITS) {
+        int64_t next[NR_DIGITS] = {0};
+        for (int64_t k = 0; k < nr; k++) next[key[k] >> shift & (NR_DIGITS - 1)]++;
+        int64_t sum = 0;
+        for (int digit = 0; digit < NR_DIGITS; digit++) {
+            int64_t count = next[digit];
+            next[digit] = sum;
+            sum += count;
+        }
+        for (int64_t k = 0; k < nr; k++) {
+            int64_t at = next[key[k] >> shift & (NR_DIGITS - 1)]++;
+            other_key[at] = key[k];
+            other_item[at] = item[k];
+        }
+        uint64_t *keys = key;
+        key = other_key, other_key = keys;
+        int32_t *items = item;
+        item = other_item, other_item = items;
+        swapped = !swapped;
+    }
+    return swapped;
+}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from schedtuna.scheduler.fair import unavailable
+
 SHOW = "import os; print(os.getpriority(0, 0), os.sched_getscheduler(0) == os.SCHED_BATCH)"
 
 
@@ -119,3 +121,13 @@ def test_bad_input_is_explained(schedtuna, arguments, code, words):
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_knob_that_is_not_to_be_had_here_is_refused_with_the_reason(schedtuna):
+    missing = unavailable()
+    if not missing:
+        pytest.skip("every knob is to be had here")
+    name, reason = next(iter(missing.items()))
+    done = schedtuna("apply", f"fair:{name}=1", "--", "true")
+    assert done.returncode == 3
+    assert f"{name} can't be changed here: {reason}" in done.stderr

@@ -102,8 +102,10 @@ def test_a_loss_is_found_and_fails_a_gate(tmp_path):
 
 def test_a_gain_is_found_and_passes_a_gate(tmp_path):
     (tmp_path / "b.yaml").write_text(f"scheduler: fair\nparameters: {{nice: {HERE + 5}}}\n")
-    done = run(tmp_path, "compare", "default", "b.yaml", "--fail-on", "not-improved", *told("max"))
+    options = ("--fail-on", "not-improved", "--require", "score>=1")
+    done = run(tmp_path, "compare", "default", "b.yaml", *options, *told("max"))
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "required: score>=1 is kept (median " in done.stdout
     assert done.stdout.startswith(f"{FIVE_MORE} improves on default: score +")
     assert "default again" in done.stdout
     assert "look after" in done.stderr
@@ -116,9 +118,8 @@ def test_a_gain_that_breaks_a_requirement_is_none(command):
 
 
 def test_the_gate_for_a_gain_fails_without_one(command):
-    done = command(
-        "compare", "default", "default", "--budget", "12", "--fail-on", "not-improved", "--", "true"
-    )
+    never = ["--metric", "score:max=regex:score ([0-9]+)", "--", "echo", "score 5"]  # true runs do, by chance
+    done = command("compare", "default", "default", "--budget", "12", "--fail-on", "not-improved", *never)
     assert done.returncode == 1
     assert "Both sides are the same" in done.stdout
 
@@ -243,6 +244,7 @@ def test_logs_that_can_not_be_continued(tmp_path, command):
         (["default", "fare", "--", "true"], 2, "did you mean fair?"),
         (["default", "fair:slice_u=3", "--", "true"], 2, "did you mean"),
         (["default", "fair:nice=99", "--", "true"], 2, "out of bounds"),
+        (["default", "fair:nice=3", "--scope", "machine", "--", "true"], 2, "can't be set in scope machine"),
         (["default", "fair:nice=x", "--", "true"], 2, "expected a"),
         (["default", "broken.yaml", "--", "true"], 2, "line 3"),
         (["default", "broken.json", "--", "true"], 2, "line 1"),
@@ -295,6 +297,8 @@ def test_missing_privilege_has_its_own_exit_code(tmp_path):
     done = run(tmp_path, *arguments, wrapper=AS_NOBODY_SPECIAL)
     assert done.returncode == 3, done.stderr
     assert "needs root" in done.stderr
+    lower = run(tmp_path, "compare", "default", "fair:nice=-5", "--", "true", wrapper=AS_NOBODY_SPECIAL)
+    assert (lower.returncode, "only root may lower nice" in lower.stderr) == (3, True), lower.stderr
 
 
 def test_a_full_disk_ends_with_the_earlier_runs_intact(tmp_path):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schedtuna.cli.common import termination_interrupts
+from schedtuna.cli.common import find_scheduler, termination_interrupts
 
 if TYPE_CHECKING:
     from schedtuna.space import ParameterValue
@@ -42,11 +42,10 @@ def apply(
     The settings hold for COMMAND and what it starts. Exits as COMMAND does.
     """
     from schedtuna.errors import UsageError
+    from schedtuna.knobs.base import Target
     from schedtuna.knobs.systemd import drop_in
-    from schedtuna.scheduler.lookup import lookup
-    from schedtuna.scheduler.parse import parse_scheduler
 
-    chosen = parse_scheduler(settings, lookup)
+    chosen = find_scheduler(settings, Target())
     if print_unit:
         if not chosen.values:
             raise UsageError(f"{settings} sets nothing: there is no gain to keep")

@@ -282,19 +282,48 @@ def find_scheduler(text: str, target: Target) -> SchedulerConfig:
     """Return the scheduler that a text means, with the knobs that the target has.
 
     Raises:
-        UsageError: There is none, or no such parameter or value.
-        UnavailableError: It sets a knob that can't be turned here.
+        UsageError: There is none, no such parameter or value, or none in the target's scope.
+        UnavailableError: It sets a knob that can't be turned here, or as only root may.
     """
-    from schedtuna.scheduler.fair import unavailable
+    from schedtuna.scheduler.fair import NAME
     from schedtuna.scheduler.lookup import lookup
     from schedtuna.scheduler.parse import parse_scheduler
 
+    found = []
+
+    def look_up(name: str) -> SchedulerConfig:
+        found.append(lookup(name, target))
+        return found[-1]
+
     try:
-        return parse_scheduler(text, lambda name: lookup(name, target))
+        return parse_scheduler(text, look_up)
     except SpaceError as error:
-        for name, reason in unavailable(target).items():
-            if f"unknown parameter {name!r}" in str(error):
-                raise UnavailableError(
-                    f"{text}: {name} can't be changed here: {reason}", hint="`schedtuna knobs` lists what can"
-                ) from None
+        if found and found[-1].name == NAME:
+            _explain(text, str(error), target)
         raise
+
+
+def _explain(text: str, error: str, target: Target) -> None:
+    """Raise a better error where the machine, not the text, is why a value was refused."""
+    from schedtuna.knobs.registry import all_knobs
+    from schedtuna.knobs.task_attributes import may_have_nice
+    from schedtuna.scheduler.fair import unavailable
+
+    if unknown := re.search(r"unknown parameter '(\w+)'", error):
+        name = unknown[1]
+        scopes = {knob.name: knob.scopes for knob in all_knobs()}.get(name, frozenset())
+        if reason := unavailable(target).get(name):
+            raise UnavailableError(
+                f"{text}: {name} can't be changed here: {reason}", hint="`schedtuna knobs` lists what can"
+            ) from None
+        if scopes and target.scope not in scopes:
+            raise UsageError(
+                f"{text}: {name} can't be set in scope {target.scope}",
+                hint=f"it is there in scope {', '.join(sorted(scopes))}",
+            ) from None
+    low = re.search(r"nice=(-?\d+): out of bounds, (.*)", error)
+    if low and int(low[1]) >= -20 and not may_have_nice(int(low[1])):
+        raise UnavailableError(
+            f"{text}: only root may lower nice so far; without privilege: {low[2]}",
+            hint="run as root, or raise RLIMIT_NICE",
+        ) from None

@@ -259,11 +259,15 @@ def _summary(campaign: Campaign, comparison: Comparison) -> dict[str, Any]:
 
 
 def _print(campaign: Campaign, comparison: Comparison) -> None:
+    from schedtuna.experiment.comparison import tell_rule
+
     print(comparison.sentence() + "\n")
     for spec in comparison.metrics:
         print(_arms(comparison, spec.name) + "\n")
     aa, noise = comparison.result.aa, comparison.result.noise_cv
     print(f"default against itself (A/A): {100 * (aa.ratio - 1):+.1f}%, noise of single runs: {noise:.1%}")
+    for judged in comparison.requirements:
+        print(f"required: {tell_rule(judged)}")
     for note in comparison.notes:
         print(f"note: {note}")
     print(f"report: {campaign.folder / REPORT_NAME}")

@@ -141,7 +141,7 @@ class Comparison:
         if self.verdict is Verdict.WORSE:
             return f"{self.candidate} is worse than {self.default_name}: {change}, {pairs}."
         if self.unmet and result.verdict is Verdict.IMPROVED:
-            rules = ", ".join(_rule(judged) for judged in self.unmet)
+            rules = ", ".join(tell_rule(judged) for judged in self.unmet)
             return (
                 f"{self.candidate} is better ({change}), but is not shown to keep what is required: {rules}."
             )
@@ -176,9 +176,12 @@ def _interval(estimate: Estimate) -> str:
     return f"(95% interval {ends[0]} to {ends[1]})"
 
 
-def _rule(judged: Judgement) -> str:
-    rule = judged.requirement
-    state = "is missed" if judged.outcome is Outcome.NOT_MET else "is not certain"
+_TOLD = {Outcome.MET: "is kept", Outcome.NOT_MET: "is missed", Outcome.UNDECIDED: "is not certain"}
+
+
+def tell_rule(judged: Judgement) -> str:
+    """Say whether a requirement is kept: ``rps>=1000 is kept (median 1204)``."""
+    rule, state = judged.requirement, _TOLD[judged.outcome]
     return f"{rule.metric}{rule.operator}{rule.bound:g} {state} (median {judged.estimate:.4g})"
 
 

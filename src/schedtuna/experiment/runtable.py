@@ -82,7 +82,8 @@ def read_sample(path: Path) -> Sample:
             columns = list(reader.fieldnames or ())
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigFileError(f"can't read {path}: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigFileError(f"can't read {path}: {reason}") from None
     if {"run", "validity", "cpus"} <= set(columns):
         parse = _describe_runs
     elif {*_SPREAD_COLUMNS, "cpus"} <= set(columns):

@@ -163,7 +163,11 @@ def compare_with_schedstat(seconds: float, cpu: int) -> dict[str, dict[str, floa
 
 
 def hidden_switches(events: EventArray) -> int:
-    """Switches for which the kernel fired no tracepoint: some guests' kernels hide those of an agent."""
+    """Switches without an event, where a CPU leaves another task than the one that came to it before.
+
+    Some microVMs' kernels fire no sched_switch when a thread of process 1, their guest agent, leaves a
+    CPU; perf misses the same ones.
+    """
     switches = events[events["type"] == EventType.SWITCH]
     chains = [switches[switches["cpu"] == cpu] for cpu in np.unique(switches["cpu"])]
     return sum(int((chain["tid"][1:] != chain["other_tid"][:-1]).sum()) for chain in chains)

@@ -45,6 +45,9 @@ enum {
 #define TASK_DEAD 0x0080
 #define TASK_NOLOAD 0x0400
 
+/* include/linux/sched.h: task_struct.flags */
+#define PF_EXITING 0x00000004
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct sched_info {

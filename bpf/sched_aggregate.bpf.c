@@ -72,7 +72,10 @@ static __always_inline struct cpu_stats *this_cpu(void)
 	return bpf_map_lookup_elem(&cpus, &cpu);
 }
 
-/* The statistics of a task that is recorded; NULL of one that is not. */
+/*
+ * The statistics of a task that is recorded; NULL of one that is not, or without memory. Then the next
+ * switch tries again, so only a task that runs for the first or last time loses anything: that is counted.
+ */
 static __always_inline struct task_stats *stats_of(struct task_struct *task, struct cpu_stats *cpu)
 {
 	struct task_stats *stats;
@@ -86,7 +89,7 @@ static __always_inline struct task_stats *stats_of(struct task_struct *task, str
 		return NULL;
 	}
 	stats = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!stats)
+	if (!stats && cpu && (!task->sched_info.pcount || task->flags & PF_EXITING))
 		cpu->nr_unrecorded++;
 	return stats;
 }
@@ -204,7 +207,12 @@ static __always_inline void switch_out(struct task_stats *stats, struct task_str
 	__u64 arrival_ns = prev->sched_info.last_arrival;
 	__u64 cpu_time_ns = prev->se.sum_exec_runtime, run_delay_ns = prev->sched_info.run_delay;
 
-	if (!stats->met_ns) {
+	if (!stats->met_ns && stats->flags & STATS_BORN && prev->sched_info.pcount == 1) {
+		/* Its first switch-in was not seen, but it was accounted, and all it waited for was to run at all. */
+		stats->met_ns = arrival_ns;
+		stats->on_cpu_ns = arrival_ns;
+		add_delay(stats, DELAY_FIRST_RUN, run_delay_ns);
+	} else if (!stats->met_ns) {
 		stats->met_ns = now_ns;
 		stats->cpu_time_seen_ns = cpu_time_ns;
 		stats->run_delay_seen_ns = run_delay_ns;
@@ -269,12 +277,22 @@ int on_switch(__u64 *ctx)
 	return 0;
 }
 
+/* Memory for a new task is taken before it runs: of many that are forked at once, none has to go without. */
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(on_wakeup_new, struct task_struct *task)
+{
+	struct task_stats *stats = stats_of(task, NULL);
+
+	if (stats && !stats->met_ns)
+		stats->flags |= STATS_BORN;
+	return 0;
+}
+
 SEC("tp_btf/sched_migrate_task")
 int BPF_PROG(on_migrate, struct task_struct *task, int target_cpu)
 {
 	__u32 from_cpu = task_cpu(task), to_cpu = target_cpu, *from, *to;
-	struct cpu_stats *cpu = this_cpu();
-	struct task_stats *stats = cpu ? stats_of(task, cpu) : NULL;
+	struct task_stats *stats = stats_of(task, NULL);
 
 	if (!stats)
 		return 0;

@@ -160,7 +160,7 @@ struct cpu_stats {
 	__u64 nr_switches;
 	__u64 idle_ns;
 	__u64 idle_since_ns;
-	__u64 nr_unrecorded;	/* no memory for a task's statistics */
+	__u64 nr_unrecorded;	/* first or last runs of tasks for which there was no memory */
 	__u64 nr_exits_lost;	/* no room for an exiting task's statistics */
 	struct clock_offset clock;
 	__u64 pad;

@@ -190,7 +190,8 @@ int snapshot(struct bpf_iter__task *ctx)
 	struct task_struct *task = ctx->task;
 	struct task_row row = {};
 
-	if (!task || !task_wanted(task))
+	/* The recorder's switches are in a stream of everything, so it needs a name there. */
+	if (!task || (!task_wanted(task) && (filtering() || (__u32)task->tgid != recorder_tgid)))
 		return 0;
 	fill_task_row(&row, task, bpf_ktime_get_ns(), TASK_SNAPSHOT);
 	bpf_seq_write(ctx->meta->seq, &row, sizeof(row));

@@ -76,6 +76,19 @@ def test_a_command_is_recorded_event_by_event(tmp_path):
 
 
 @needs_bpf
+def test_every_task_of_a_trace_has_a_name(tmp_path):
+    """The recorder's threads, and those that the kernel's task iterator leaves out, too."""
+    done = schedtuna("record", "-o", "t", "--", "hackbench", "-l", "20", "-g", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trace = open_trace(tmp_path / "t")
+    switches = trace.events[trace.events["type"] == EventType.SWITCH]
+    switched = set(switches["tid"].tolist()) | set(switches["other_tid"].tolist())
+    assert switched - set(trace.task_rows["tid"].tolist()) <= {0}
+    recorder = trace.task_rows[trace.task_rows["tgid"] == trace.manifest["recorder"]["tgid"]]
+    assert len(switched & set(recorder["tid"].tolist())) >= 2
+
+
+@needs_bpf
 def test_json_tells_what_was_recorded(tmp_path):
     done = schedtuna("record", "--json", "-o", "t", "--only-command", "--", "true", cwd=tmp_path)
     result = json.loads(done.stdout)
@@ -147,7 +160,7 @@ def test_without_privileges_the_missing_ones_are_named(tmp_path):
     done = schedtuna("record", "--for", "1s", wrapper=[*NOBODY, "--no-new-privs"], cwd="/")
     assert done.returncode == 3
     assert "CAP_BPF and CAP_PERFMON" in done.stderr
-    assert "sudo setcap" in done.stderr
+    assert done.stderr.index("sudo /") < done.stderr.index("sudo setcap") < done.stderr.index("every script")
 
 
 @needs_bpf

@@ -81,7 +81,12 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
     ring_mb: Annotated[
         int | None,
         typer.Option(
-            "--ring-mb", metavar="MB", min=1, help="Memory for events. Default: 8 per CPU, 256 at most."
+            "--ring-mb",
+            metavar="MB",
+            min=1,
+            help="Memory for events. Default: 16 per CPU, 32 with --waking; 512 at most, and a 64th of what is "
+            "available.",
+            show_default=False,
         ),
     ] = None,
     processes: Annotated[bool, typer.Option(help="Sample every process, too.")] = True,
@@ -236,6 +241,12 @@ def _warn_of_losses(result: RecordResult, mode: str) -> None:
         print(
             f"hint: --ring-mb {4 * now_mb} (it was {now_mb}), a filter such as --comm or --sample, "
             "or --aggregate, which counts every decision",
+            file=sys.stderr,
+        )
+    else:
+        print(
+            "hint: tasks were forked or exited faster than their statistics could be kept; "
+            "a filter such as --comm or --cgroup helps",
             file=sys.stderr,
         )
 

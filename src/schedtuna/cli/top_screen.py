@@ -61,7 +61,7 @@ def _title(window: LiveWindow, state: ScreenState) -> str:
     if state.text:
         marks.append(f"only {state.text!r}")
     if window.nr_unseen:
-        marks.append(f"{window.nr_unseen} switches or exits not counted")
+        marks.append(f"{window.nr_unseen} short-lived tasks partly missed")
     return "schedtuna top: " + ", ".join(marks)
 
 

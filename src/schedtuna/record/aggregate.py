@@ -50,7 +50,7 @@ class Snapshot:
 
     @property
     def nr_unrecorded(self) -> int:
-        """Switches of tasks for which there was no memory."""
+        """Tasks whose first or last run was missed, because there was no memory for their statistics."""
         return int(self.cpus["nr_unrecorded"].sum())
 
     @property

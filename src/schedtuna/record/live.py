@@ -70,7 +70,7 @@ class LiveWindow:
         migrations_per_s: Of all tasks, within a last-level cache, across, and across memory nodes.
         fairness_cv: Over all tasks; NaN where there is nothing to compare.
         system: Metrics of `record.procfs`.
-        nr_unseen: Switches or exits that were not counted since the start.
+        nr_unseen: Tasks of which a first run or an exit was not counted, since the start.
     """
 
     seconds: float

@@ -147,7 +147,7 @@ class SystemSampler:
                 lines, {"run_queue_length": "procs_running", "nr_io_blocked_threads": "procs_blocked"}
             ),
             **_load(self._text("loadavg")),
-            **_memory(self._text("meminfo")),
+            **memory_gauges(self._text("meminfo")),
         }
         vmstat = {
             name: rest.split()
@@ -215,7 +215,8 @@ def _load(text: str) -> dict[str, float]:
         return {}
 
 
-def _memory(text: str) -> dict[str, float]:
+def memory_gauges(text: str) -> dict[str, float]:
+    """Return the metrics of memory that the text of /proc/meminfo has."""
     sizes: dict[str, float] = {}
     for line in text.splitlines():
         name, _, rest = line.partition(":")

@@ -26,6 +26,7 @@ from schedtuna.record.procfs import SystemSampler
 from schedtuna.record.stored import KIND, rows_of_groups
 from schedtuna.record.stream import READER_NICE, SHORTEST_PAUSE_S, EventStream, hurry, next_pause
 from schedtuna.record.summary import sched_metrics
+from schedtuna.record.unlisted import CLOCK_TICK_NS, task_rows, unlisted_tasks
 from schedtuna.trace.store import TraceWriter
 
 _EXITS_S = 0.2  # between two readings of exited tasks' statistics
@@ -80,7 +81,8 @@ class RecordResult:
     Attributes:
         duration_s: From attaching to detaching.
         nr_events: Events written.
-        nr_lost: Events, or exited tasks, that found no room in the kernel's buffers.
+        nr_lost: Events that found no room in the kernel's buffers; of `aggregate`, tasks of which an exit, or
+            the first run, found none.
         nr_tasks: Tasks counted (`aggregate`).
         own_cpu_s: CPU time of the recorder itself, the kernel's part of recording not included.
         ring_bytes: Memory that the kernel's buffers took.
@@ -129,7 +131,7 @@ class Recorder:
             self._fill = 0.0
             if self._stream:
                 stack.enter_context(self._stream)
-                self._writer.write_tasks(self._stream.tasks())
+                self._write_first_tasks(self._stream)
             if self._aggregator:
                 stack.enter_context(self._aggregator)
             self._name_cgroups()
@@ -208,9 +210,17 @@ class Recorder:
     def _ring_bytes(self) -> int:
         return self._stream.ring_bytes if self._stream else 0
 
+    @property
+    def _names_everybody(self) -> bool:
+        """Whether all tasks are recorded, and /proc knows them by the same numbers as the kernel."""
+        return self.options.task_filter.everything and in_initial_pid_namespace()
+
     def _work(self) -> None:
         """The thread: read and sample until told to stop."""
         hurry()
+        if self._stream and self._names_everybody:
+            own = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}")
+            self._attempt(lambda: self._writer.write_tasks(task_rows([own])))
         before_s = time.thread_time()
         next_sample_s = time.monotonic() + self.options.interval_s
         pause_s = SHORTEST_PAUSE_S if self._stream else _EXITS_S
@@ -262,6 +272,14 @@ class Recorder:
             self._writer.write_samples(window.timestamp_ns, values, kind="sched")
         self._name_cgroups()
 
+    def _write_first_tasks(self, stream: EventStream) -> None:
+        """Write down who lives when recording begins; of who comes later, the kernel tells."""
+        rows = stream.tasks()
+        self._writer.write_tasks(rows)
+        if self._names_everybody:
+            unlisted = unlisted_tasks(set(rows["tid"].tolist()))
+            self._writer.write_tasks(unlisted[unlisted["start_time_ns"] < self._start_ns - CLOCK_TICK_NS])
+
     def _name_cgroups(self) -> None:
         names = cgroup_names(self._layout)
         new = {id_: name for id_, name in names.items() if self._known_cgroups.get(id_) != name}
@@ -288,7 +306,7 @@ class Recorder:
             for row in rows_of_groups(snapshot.tasks):
                 self._writer.write_samples(snapshot.timestamp_ns, row, kind=KIND)
             nr_tasks = int(snapshot.tasks["nr_tasks"].sum())
-            nr_lost = snapshot.nr_exits_lost
+            nr_lost = snapshot.nr_exits_lost + snapshot.nr_unrecorded
         own_cpu_s = self._own_cpu_s + time.thread_time() - before_s
         self.result = RecordResult(duration_s, nr_events, nr_lost, nr_tasks, own_cpu_s, self._ring_bytes)
         self._writer.update_manifest({"duration_s": duration_s, "own_cpu_s": own_cpu_s, "nr_tasks": nr_tasks})

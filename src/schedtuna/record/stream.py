@@ -20,14 +20,17 @@ from schedtuna.machine.cgroups import CgroupLayout
 from schedtuna.record.filters import TaskFilter, current_layout
 from schedtuna.record.layout import REASON_WAKEUP, REASON_WAKING
 from schedtuna.record.loading import nr_cpu_ids, open_object
+from schedtuna.record.procfs import memory_gauges
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, TaskArray, TaskReason
 
-ROWS_BYTES = 1 << 22
+_FEWEST_ROWS_BYTES = 1 << 22  # 31,000 forks, execs and exits
+_ROWS_SHARE = 8  # one part in so many of the memory for events
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.05  # between two readings of the rings
 READER_NICE = -15
 _COMFORTABLE_FILL = 0.1
-_DEFAULT_CPU_BYTES = 8 << 20
-_DEFAULT_TOTAL_BYTES = 256 << 20
+_DEFAULT_CPU_BYTES = 16 << 20  # with sched_waking, twice that
+_DEFAULT_TOTAL_BYTES = 512 << 20
+_DEFAULT_SHARE = 64  # one part in so many of the memory that is available
 
 # What a row of the task table says happened, by its reason; renames are no events.
 _EVENT_OF_REASON = np.zeros(256, np.uint8)
@@ -61,7 +64,7 @@ class EventStream:
 
     Args:
         task_filter: Which tasks' events.
-        ring_bytes: Memory for events, over all CPUs; None: 8 MB per CPU, 256 MB at most.
+        ring_bytes: Memory for events, over all CPUs; None: see `default_ring_bytes()`.
         waking: Record sched_waking, too: who really woke a task that is queued on another CPU, and
             when, for about a tenth of the events more.
         btf: The kernel's types, instead of /sys/kernel/btf/vmlinux.
@@ -82,7 +85,8 @@ class EventStream:
     ) -> None:
         task_filter = task_filter or TaskFilter()
         nr_cpus = nr_cpu_ids()
-        self.capacity = ring_capacity(ring_bytes, nr_cpus)
+        self.capacity = ring_capacity(ring_bytes or default_ring_bytes(nr_cpus, waking=waking), nr_cpus)
+        rows_bytes = rows_ring_bytes(self.capacity * nr_cpus * EVENT_DTYPE.itemsize)
         self._bpf = open_object(
             "sched_stream", ["sched_event", "task_row"], task_filter, layout or current_layout(), btf=btf
         )
@@ -90,7 +94,7 @@ class EventStream:
             self._bpf.set_constants({"ring_capacity": self.capacity})
             self._bpf.set_max_entries("rings", nr_cpus)
             self._bpf.set_max_entries("events", nr_cpus * self.capacity)
-            self._bpf.set_max_entries("rows", ROWS_BYTES)
+            self._bpf.set_max_entries("rows", rows_bytes)
             if not waking:
                 self._bpf.skip(["on_waking"])
             self._bpf.load()
@@ -103,7 +107,7 @@ class EventStream:
                 self.capacity,
                 EVENT_DTYPE,
             )
-            self._rows = RingBuffer(self._bpf.map_fd("rows"), ROWS_BYTES, TASK_DTYPE)
+            self._rows = RingBuffer(self._bpf.map_fd("rows"), rows_bytes, TASK_DTYPE)
         except BaseException:
             self._bpf.close()
             raise
@@ -111,6 +115,7 @@ class EventStream:
         self.nr_events = 0
 
     def __enter__(self) -> Self:
+        self._bpf.attach(["on_fork", "on_exec", "on_rename", "on_exit"])  # who has events has a name
         self._bpf.attach()
         return self
 
@@ -189,12 +194,31 @@ class EventStream:
         return {-1: self._bpf.variable("nr_rows_lost"), **by_cpu}
 
 
-def ring_capacity(ring_bytes: int | None, nr_cpus: int) -> int:
+def default_ring_bytes(nr_cpus: int, *, waking: bool = False, available_bytes: int | None = None) -> int:
+    """Return the memory for events where nobody says how much: a reader may be held up for a while.
+
+    Args:
+        nr_cpus: How many share it; each gets 16 MB, half a million events.
+        waking: sched_waking is recorded, too: 32 MB each.
+        available_bytes: Memory that can be had, of which it takes a 64th at most, and 512 MB at most;
+            None: as /proc/meminfo says.
+    """
+    if available_bytes is None:
+        gauges = memory_gauges(Path("/proc/meminfo").read_text())
+        available_bytes = int(gauges.get("memory_available_bytes", _DEFAULT_SHARE * _DEFAULT_TOTAL_BYTES))
+    wanted = _DEFAULT_CPU_BYTES * nr_cpus * (2 if waking else 1)
+    return min(wanted, _DEFAULT_TOTAL_BYTES, available_bytes // _DEFAULT_SHARE)
+
+
+def ring_capacity(ring_bytes: int, nr_cpus: int) -> int:
     """Return how many events each CPU's ring holds: a power of two, within the bytes for all."""
-    if ring_bytes is None:
-        ring_bytes = min(_DEFAULT_CPU_BYTES * nr_cpus, _DEFAULT_TOTAL_BYTES)
     each = max(ring_bytes // nr_cpus // EVENT_DTYPE.itemsize, 64)
     return 1 << (each.bit_length() - 1)
+
+
+def rows_ring_bytes(ring_bytes: int) -> int:
+    """Return the memory for forks, execs and exits beside that much for other events: a power of two."""
+    return max(_FEWEST_ROWS_BYTES, 1 << (ring_bytes // _ROWS_SHARE).bit_length() - 1)
 
 
 def hurry() -> bool:

@@ -57,7 +57,7 @@ def test_the_numbers_are_there():
 def test_what_the_keys_chose_is_shown():
     state = ScreenState(sort="cpu_percent", text="task1", paused=True, recording="trace_1", message="done")
     lines = screen(window(nr_unseen=7), state, 150, 30)
-    for text in ("PAUSED", "RECORDING to trace_1", "'task1'", "7 switches or exits not counted"):
+    for text in ("PAUSED", "RECORDING to trace_1", "'task1'", "7 short-lived tasks partly missed"):
         assert text in lines[0]
     assert any(">CPU %" in line for line in lines)
     assert sum("/group" in line for line in lines) == 1

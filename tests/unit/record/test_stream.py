@@ -5,23 +5,38 @@ from schedtuna.record.layout import REASON_WAKEUP, REASON_WAKING
 from schedtuna.record.stream import (
     LONGEST_PAUSE_S,
     SHORTEST_PAUSE_S,
+    default_ring_bytes,
     events_of_rows,
     next_pause,
     ring_capacity,
+    rows_ring_bytes,
 )
 from schedtuna.trace.schema import TASK_DTYPE, EventType, TaskReason
 
 
 @pytest.mark.parametrize(
     ("ring_bytes", "nr_cpus", "events"),
-    [(64 << 20, 2, 1 << 20), (1 << 20, 2, 1 << 14), (3 << 20, 1, 1 << 16), (1, 64, 64), (None, 2, 1 << 18)],
+    [(64 << 20, 2, 1 << 20), (1 << 20, 2, 1 << 14), (3 << 20, 1, 1 << 16), (1, 64, 64)],
 )
 def test_rings_share_the_memory_and_hold_a_power_of_two(ring_bytes, nr_cpus, events):
     assert ring_capacity(ring_bytes, nr_cpus) == events
 
 
-def test_large_machines_do_not_take_more_by_default():
-    assert ring_capacity(None, 1024) * 1024 * 32 <= 256 << 20
+@pytest.mark.parametrize(
+    ("nr_cpus", "waking", "available_gb", "megabytes"),
+    [(2, False, 8, 32), (2, True, 8, 64), (1024, False, 4096, 512), (2, True, 1, 16), (64, False, 16, 256)],
+)
+def test_rings_take_as_much_as_is_asked_of_them_and_no_more_than_there_is(
+    nr_cpus, waking, available_gb, megabytes
+):
+    chosen = default_ring_bytes(nr_cpus, waking=waking, available_bytes=available_gb << 30)
+    assert chosen == megabytes << 20
+    assert default_ring_bytes(1) <= 16 << 20  # of this machine
+
+
+def test_a_larger_ring_has_more_room_for_forks_too():
+    sizes = [rows_ring_bytes(ring_bytes) for ring_bytes in (128, 64 << 20, 200 << 20)]
+    assert sizes == [4 << 20, 8 << 20, 16 << 20]
 
 
 def test_rows_become_events():

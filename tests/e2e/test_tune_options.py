@@ -120,7 +120,10 @@ def test_what_a_sampler_lacks_is_told(tune):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--episodes", "5", "--budget", "50"], 2, "--episodes contradicts"),
+        (["--episodes", "5", "--budget", "50"], 2, "--episodes and --time contradict each other"),
+        (["--time", "1m", "--budget", "50"], 2, "--episodes and --time contradict each other"),
+        (["--sampler", "all", "--episodes", "9"], 2, "--episodes"),
+        (["--sampler", "al"], 2, "did you mean all"),
         (["--episodes", "0"], 2, "--episodes"),
         (["--benchmark-cmd", "true"], 2, "contradict each other"),
         (["--model-path", "m.gguf"], 2, "contradict each other"),
@@ -130,10 +133,12 @@ def test_what_a_sampler_lacks_is_told(tune):
     ],
 )
 def test_bad_options_are_explained(tune, place, options, code, words):
+    before = sorted(place.glob("results/*"))
     done = tune(*options, command=["true"])
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+    assert sorted(place.glob("results/*")) == before
 
 
 def test_debug_shows_where_an_error_came_from(tune):

@@ -33,7 +33,6 @@ from schedtuna.cli.common import (
     UserOption,
     WarmupOption,
     WashoutOption,
-    find_guest_scheduler,
     listed,
     make_guest,
     make_workload,
@@ -45,10 +44,9 @@ from schedtuna.cli.compare import CampaignProgress
 from schedtuna.cli.output import DEBUG_VARIABLE, print_json
 
 if TYPE_CHECKING:
-    from schedtuna.backend.vm import GuestChoice
     from schedtuna.experiment.campaign import Campaign
     from schedtuna.experiment.compare import CompareProgress
-    from schedtuna.knobs.base import Target
+    from schedtuna.space import ParameterValue
     from schedtuna.tune.plan import StudyPlan
     from schedtuna.tune.search import SearchProgress
     from schedtuna.tune.study import StudyResult
@@ -57,10 +55,22 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 DEFAULT_BUDGET = 100
+# How long a study is: fields of its plan, and the options that a resume may change them by.
+_LENGTH = {"budget", "episodes", "time"}
+LIMITS = {
+    "budget": _LENGTH,
+    "episodes": _LENGTH,
+    "time_limit_s": _LENGTH,
+    "baseline_runs": {"baseline_runs"},
+    "save_frequency": {"save_frequency"},
+    "delta": {"delta"},
+}
+HARMLESS = {"resume", "results", "verbose", "debug", "as_json"}  # what no run depends on
 
 
 @app.command()
 def tune(  # noqa: PLR0917 - typer's options are a function's parameters
+    context: typer.Context,
     command: Annotated[
         list[str] | None,
         typer.Argument(metavar="COMMAND", help="The command to run, after `--`.", show_default=False),
@@ -191,26 +201,38 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     The verdict rests on interleaved runs of the default, the default again and the one candidate
     that the search chose; the search's own runs never enter it. Without a proven gain the default
     stays. Without a COMMAND, llama-bench runs with --model-path, else the bundled suite's default
-    workload. `--resume DIR` continues where an interrupted study was.
+    workload. `--resume DIR` alone continues an interrupted study as it was; a budget may be changed
+    until its confirmation begins.
     """
     from schedtuna.errors import UsageError
-    from schedtuna.tune.options import sampler_options, tunable
+    from schedtuna.experiment.campaign import choose_seed
+    from schedtuna.tune.options import sampler_options, tunable, tunable_in_guest
+    from schedtuna.tune.place import Place
     from schedtuna.tune.plan import StudyPlan
+    from schedtuna.tune.running import UnwrittenError
     from schedtuna.tune.warmstart import past_runs
 
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
-    if episodes is not None and (budget is not None or time is not None):
-        raise UsageError("--episodes contradicts --budget and --time", hint="give one of them")
+    if sum(limit is not None for limit in (budget, episodes, time)) > 1:
+        raise UsageError("--budget, --episodes and --time contradict each other", hint="give one of them")
     if budget is not None and budget <= 0:
         raise UsageError(f"--budget {budget}: expected at least one run")
     if not 0 < delta < 1:
         raise UsageError(f"--delta {delta}: expected a fraction between 0 and 1, such as 0.03")
-    target = ready_target(scope, pid, cgroup)
-    guest = make_guest(backend, kernel, cpus, target)
+    before = None if resume is None else StudyPlan.read(resume)
+    limits: dict[str, Any] = {
+        "budget": budget or DEFAULT_BUDGET,
+        "episodes": episodes,
+        "time_limit_s": None if time is None else parse_positive_duration(time, option="--time"),
+        "baseline_runs": baseline_runs,
+        "save_frequency": save_frequency,
+        "delta": delta,
+    }
     notes: list[str] = []
-    if resume is not None and not command and benchmark_cmd is None:
-        plan = StudyPlan.read(resume)
+    if before is not None and not command and benchmark_cmd is None and model_path is None:
+        _refuse_what_the_study_has(context, resume)
+        plan = before
     else:
         workload = _workload(
             command,
@@ -234,45 +256,62 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
                 "tensorboard": None if tensorboard is None else str(tensorboard.resolve()),
             },
         )
-        chosen = find_guest_scheduler(scheduler) if guest else tunable(scheduler, target, listed(include))
+        target = ready_target(scope, pid, cgroup)
+        guest = make_guest(backend, kernel, cpus, target)
+        chosen = tunable_in_guest(scheduler) if guest else tunable(scheduler, target, listed(include))
         metrics = _metrics(workload, listed(metric))
         past, remarks = past_runs(warm_start or (), chosen, workload, metrics)
         notes += remarks
         plan = StudyPlan(
             scheduler=chosen,
             workload=workload,
+            place=Place.of(target, guest),
             metrics=metrics,
             requirements=_requirements(listed(require)),
             sampler=sampler,
             sampler_options=options,
-            budget=budget or DEFAULT_BUDGET,
-            episodes=episodes,
-            time_limit_s=None if time is None else parse_positive_duration(time, option="--time"),
-            baseline_runs=baseline_runs,
-            save_frequency=save_frequency,
-            delta=delta,
-            seed=_seed(seed, resume),
+            seed=before.seed if before and seed is None else choose_seed(seed),
             name=experiment_name,
             warm_start=past,
         )
-    result = _run(
-        plan,
-        target,
-        guest=guest,
-        results=results,
-        resume=resume,
-        notes=notes,
-        verbose=verbose,
-        debug=debug,
-    )
-    if as_json:
-        from schedtuna.tune.results import summary
-
-        print_json(summary(result))
-    else:
-        _print(result)
+    plan = plan.model_copy(update=limits if before is None else _changed(limits, context, before))
+    try:
+        result = _run(plan, results=results, resume=resume, notes=notes, verbose=verbose, debug=debug)
+    except UnwrittenError as error:
+        _tell(error.result, as_json=as_json, written=False)
+        raise
+    _tell(result, as_json=as_json)
     if result.comparison.interrupted:
         raise typer.Exit(130)
+
+
+def _given(context: typer.Context) -> dict[str, str]:
+    """The options that were given, by the name of their parameter, as they are spelled."""
+    given = {}
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name) if parameter.name else None
+        if parameter.name and source is not None and source.name == "COMMANDLINE":
+            given[parameter.name] = parameter.opts[0]
+    return given
+
+
+def _refuse_what_the_study_has(context: typer.Context, folder: Path | None) -> None:
+    """A study keeps what its runs depend on; with a whole command line it is compared instead."""
+    from schedtuna.errors import UsageError
+
+    allowed = {name for names in LIMITS.values() for name in names} | HARMLESS
+    fixed = [option for name, option in _given(context).items() if name not in allowed]
+    if fixed:
+        raise UsageError(
+            f"--resume {folder} continues that study as it was started: {', '.join(fixed)} can't be changed",
+            hint="leave that out; what may be changed is how long it is: --budget, --episodes or --time",
+        )
+
+
+def _changed(limits: dict[str, Any], context: typer.Context, before: StudyPlan) -> dict[str, Any]:
+    """The limits that were given, and those that the study had."""
+    given = _given(context).keys()
+    return {field: limits[field] if given & LIMITS[field] else getattr(before, field) for field in LIMITS}
 
 
 def _workload(command: list[str] | None, text: str | None, model: Path | None, **options: Any) -> Workload:
@@ -306,18 +345,9 @@ def _requirements(texts: list[str]) -> Any:
     return tuple(parse_requirement(text) for text in texts)
 
 
-def _seed(seed: int | None, resume: Path | None) -> int:
-    from schedtuna.experiment.campaign import choose_seed
-    from schedtuna.tune.plan import StudyPlan
-
-    return StudyPlan.read(resume).seed if seed is None and resume is not None else choose_seed(seed)
-
-
 def _run(
     plan: StudyPlan,
-    target: Target,
     *,
-    guest: GuestChoice | None,
     results: Path,
     resume: Path | None,
     notes: list[str],
@@ -328,7 +358,7 @@ def _run(
 
     with (
         termination_interrupts(),
-        open_study(plan, target, results=results, resume=resume, debug=debug, guest=guest) as study,
+        open_study(plan, results=results, resume=resume, debug=debug) as study,
         _Progress(study.campaign) as progress,
         _logging_to(progress.say, enabled=verbose or debug, debug=debug),
     ):
@@ -337,7 +367,7 @@ def _run(
         try:
             return study.run(progress.show)
         except KeyboardInterrupt:
-            progress.say(f"interrupted; {study.campaign.how_to_continue}")
+            progress.say(f"interrupted; {study.how_to_continue}")
             raise typer.Exit(130) from None
 
 
@@ -386,18 +416,29 @@ class _Progress(CampaignProgress):
         self._bar.update(event.done, event.total, note=note, title=event.sampler or "baseline")
 
 
-def _print(result: StudyResult) -> None:
-    from schedtuna.tune.commands import apply_line, service_of
-    from schedtuna.tune.results import REPORT_NAME
+def _tell(result: StudyResult, *, as_json: bool, written: bool = True) -> None:
+    """Print what came out; where it could not be written, too."""
+    from schedtuna.tune.results import REPORT_NAME, summary
 
+    if as_json:
+        print_json(summary(result) if written else {**summary(result), "report": None})
+        return
     comparison = result.comparison
     print(f"{str(comparison.verdict).replace('_', ' ')}: {comparison.sentence()}")
     for note in comparison.notes:
         print(f"note: {note}")
     print(f"runs: {result.nr_search_runs} search, {comparison.nr_runs} confirmation")
     if result.best is not None:
-        if any(option in {"--pid", "--cgroup"} for option in service_of(result.folder)):
-            print(f"apply: {shlex.join(['schedtuna', 'apply', str(result.folder)])} -- THE SERVICE'S COMMAND")
-        else:
-            print("apply: " + apply_line(str(result.folder), result.plan.workload))
-    print(f"report: {result.folder / REPORT_NAME}")
+        print(_use(result, result.best))
+    if written:
+        print(f"report: {result.folder / REPORT_NAME}")
+
+
+def _use(result: StudyResult, best: dict[str, ParameterValue]) -> str:
+    from schedtuna.tune.commands import apply_line, scheduler_line
+
+    if result.plan.place.backend == "vm":
+        return f"where the kernel has sched_ext: {scheduler_line(result.plan, best)}"
+    if result.plan.place.is_service:
+        return f"apply: {shlex.join(['schedtuna', 'apply', str(result.folder)])} -- THE SERVICE'S COMMAND"
+    return "apply: " + apply_line(str(result.folder), result.plan.workload)

@@ -21,7 +21,8 @@ from schedtuna.scheduler.registry import register as register_scheduler
 from schedtuna.scheduler.registry import scheduler_from_mapping
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
-from schedtuna.tune.options import OptimizerConfig, sampler_options, tunable
+from schedtuna.tune.options import OptimizerConfig, sampler_options, tunable, tunable_in_guest
+from schedtuna.tune.place import Place
 from schedtuna.tune.plan import StudyPlan
 from schedtuna.tune.results import BEST_NAME, summary
 from schedtuna.tune.running import open_study
@@ -139,7 +140,7 @@ class RLSchedulerOptimizer:
                 ``schedtuna tune --resume`` continues it.
         """
         plan, notes = self.plan()
-        with open_study(plan, Target(), results=self.config.results_dir, guest=self._guest) as study:
+        with open_study(plan, results=self.config.results_dir) as study:
             for note in notes:
                 study.log.say(f"note: {note}")
             return _trained(study.run(on_event))
@@ -160,6 +161,7 @@ class RLSchedulerOptimizer:
         plan = StudyPlan(
             scheduler=scheduler,
             workload=workload,
+            place=Place.of(Target(), self._guest),
             metrics=metrics,
             requirements=tuple(parse_requirement(text) for text in config.requirements),
             sampler=config.algorithm,
@@ -237,10 +239,10 @@ class RLSchedulerOptimizer:
 
     def _runnable(self) -> SchedulerConfig:
         if self._guest is not None:
-            found = guest_scheduler(self.config.scheduler_name)
             mine = self._defined
             if mine is None:
-                return found
+                return tunable_in_guest(self.config.scheduler_name)
+            found = guest_scheduler(self.config.scheduler_name)
             return found.model_copy(update={"parameters": mine.parameters, "constraints": mine.constraints})
         if self._defined is None:
             return tunable(self.config.scheduler_name)

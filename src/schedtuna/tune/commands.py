@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
-from schedtuna.experiment.triallog import read_trials
+from schedtuna.scheduler.registry import command_line
 from schedtuna.space import ParameterValue
 from schedtuna.tune.plan import StudyPlan
 from schedtuna.workload.metrics import format_metric
 from schedtuna.workload.spec import Workload
-
-
-def service_of(folder: Path) -> tuple[str, ...]:
-    """Return the options that name the running service which a study tuned; empty: it tuned its command."""
-    scope, _, name = read_trials(folder)[0].get("target", "tree").partition(" ")
-    return (f"--{scope}", name) if name else ("--scope", scope) if scope != "tree" else ()
 
 
 def apply_line(study: str, workload: Workload, *options: str) -> str:
@@ -25,7 +18,13 @@ def apply_line(study: str, workload: Workload, *options: str) -> str:
     return shlex.join(["schedtuna", "apply", study, *options, "--", *user, *argv])
 
 
-def check_line(plan: StudyPlan, candidate: dict[str, ParameterValue], service: tuple[str, ...] = ()) -> str:
+def scheduler_line(plan: StudyPlan, values: dict[str, ParameterValue]) -> str:
+    """Return the line that starts a sched_ext scheduler with what a study proved."""
+    scheduler = plan.scheduler.with_values(values)
+    return shlex.join([str(scheduler.binary_path or scheduler.name), *command_line(scheduler)])
+
+
+def check_line(plan: StudyPlan, candidate: dict[str, ParameterValue]) -> str:
     """Return the line that compares a study's candidate with the default again, in the same way."""
     label = plan.scheduler.with_values(candidate).label()
     options = [part for spec in plan.metrics for part in ("--metric", format_metric(spec))]
@@ -35,7 +34,17 @@ def check_line(plan: StudyPlan, candidate: dict[str, ParameterValue], service: t
         options += ["--delta", str(plan.delta)]
     how = _how(plan.workload)
     return shlex.join(
-        ["schedtuna", "compare", *service, *options, *how, "default", label, "--", *plan.workload.argv]
+        [
+            "schedtuna",
+            "compare",
+            *plan.place.options(),
+            *options,
+            *how,
+            "default",
+            label,
+            "--",
+            *plan.workload.argv,
+        ]
     )
 
 

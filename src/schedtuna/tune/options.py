@@ -11,13 +11,17 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from schedtuna.backend.vm import guest_scheduler
 from schedtuna.configfile import load_config
 from schedtuna.errors import UnavailableError, UsageError, nearest
 from schedtuna.knobs.base import Target
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.fair import fair
+from schedtuna.scheduler.parse import parse_scheduler
+from schedtuna.scheduler.probe import installed
 from schedtuna.scheduler.registry import registered
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.tune.bakeoff import share
 from schedtuna.tune.plan import BAKE_OFF, StudyPlan
 from schedtuna.tune.samplers.registry import SAMPLERS, make_sampler, sampler_class
 from schedtuna.workload.spec import Workload
@@ -178,6 +182,24 @@ def tunable(name: str, target: Target | None = None, include: Sequence[str] = ()
     )
 
 
+def tunable_in_guest(text: str) -> SchedulerConfig:
+    """Return a scheduler with what can be tuned of it in a guest of the lab.
+
+    Raises:
+        UsageError: No scheduler has this name, or it lacks a parameter or value that the text gives.
+        UnavailableError: It is not installed, or nothing of it can be changed.
+    """
+    found = parse_scheduler(text, guest_scheduler)
+    if not found.parameters:
+        names = ", ".join(sorted(installed()))
+        raise UnavailableError(
+            f"nothing of {found.name} can be tuned in a guest: it runs there as it is",
+            hint=f"tune a sched_ext scheduler (--scheduler; installed: {names or 'none'}), "
+            f"or {FAIR} on this machine (--backend host)",
+        )
+    return found
+
+
 def sampler_options(sampler: str, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return those of the asked options that a sampler has, and a note on each that it lacks.
 
@@ -189,6 +211,8 @@ def sampler_options(sampler: str, asked: Mapping[str, Any]) -> tuple[dict[str, A
         UsageError: No sampler has this name, or a checkpoint is given to one that has no network.
         MissingExtraError: The sampler's packages are not installed.
     """
+    if sampler not in (*SAMPLERS, BAKE_OFF):
+        raise UsageError(f"unknown sampler {sampler!r}: {nearest(sampler, [*SAMPLERS, BAKE_OFF])}")
     given = {name: value for name, value in asked.items() if value is not None}
     known = () if sampler == BAKE_OFF else sampler_class(sampler).options()
     lacking = [name for name in given if name not in known]
@@ -202,15 +226,18 @@ def sampler_options(sampler: str, asked: Mapping[str, Any]) -> tuple[dict[str, A
 
 
 def check_sampler(plan: StudyPlan) -> None:
-    """Make the plan's sampler once, so that a wrong option or checkpoint is known before the first run.
+    """Make the plan's sampler once, so that what is wrong with it is known before the first run.
 
     Raises:
-        UsageError: An option out of bounds, or a checkpoint of another space or sampler.
+        UsageError: An option out of bounds, a checkpoint of another space or sampler, or too few runs
+            for a bake-off.
         StudyError: A damaged checkpoint.
         SpaceError: Nothing can be tuned.
         MissingExtraError: The sampler's packages are not installed.
     """
     if plan.sampler == BAKE_OFF:
+        if plan.time_limit_s is None:
+            share(plan.split(0.0)[0], plan.baseline_runs)
         return
     options = {name: value for name, value in plan.sampler_options.items() if name != "tensorboard"}
     rng = np.random.default_rng(0)

@@ -12,9 +12,12 @@ from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.report import comparison as compared
 from schedtuna.report import figures
 from schedtuna.report.page import Command, Page, Section, Table
-from schedtuna.tune.commands import apply_line, check_line, service_of
+from schedtuna.space import ParameterValue
+from schedtuna.tune.bakeoff import playoff_cost
+from schedtuna.tune.commands import apply_line, check_line, scheduler_line
+from schedtuna.tune.plan import StudyPlan
 from schedtuna.tune.samplers.registry import SAMPLERS
-from schedtuna.tune.study import StudyResult, playoff_cost
+from schedtuna.tune.study import StudyResult
 from schedtuna.workload.spec import Direction
 
 if TYPE_CHECKING:
@@ -51,11 +54,10 @@ def study_page(result: StudyResult, manifest: Mapping[str, Any]) -> Page:
 
 
 def _use(result: StudyResult) -> Section:
-    workload = result.plan.workload
-    service = service_of(result.folder)
+    plan, best = result.plan, result.best
     folder = str(result.folder.resolve())  # the page may be read, and its lines be run, anywhere
-    again = Command("check it again, after a reboot", check_line(result.plan, result.candidate, service))
-    if result.best is None:
+    again = Command("check it again, after a reboot", check_line(plan, result.candidate))
+    if best is None:
         return Section(
             "What to do with it",
             text=[
@@ -66,43 +68,40 @@ def _use(result: StudyResult) -> Section:
             ],
             commands=[again],
         )
-    if service and "--scope" not in service:  # a process or a control group: not what the command starts
-        return Section(
-            "Use it",
-            text=[
-                f"Settings: {compared.settings(result.best)}.",
-                (
-                    f"They were proven for the running service ({' '.join(service)}), and are put back now. "
-                    "To keep them, start the service with them; COMMAND is what its unit runs."
-                ),
-            ],
-            commands=[
-                Command(
-                    "start the service under them", f"{shlex.join(['schedtuna', 'apply', folder])} -- COMMAND"
-                ),
-                Command(
-                    "make them a systemd drop-in",
-                    f"{shlex.join(['schedtuna', 'apply', folder])} --print-unit -- COMMAND",
-                ),
-                again,
-            ],
-        )
-    return Section(
-        "Use it",
-        text=[
-            f"Settings: {compared.settings(result.best)}.",
-            (
-                "They hold for this command and what it starts, and end with it. Whatever else was changed "
-                "is undone when the command ends; after a crash, `schedtuna undo` does it."
-            ),
-        ],
-        commands=[
-            Command("run the command under them", apply_line(folder, workload)),
-            Command("make them a systemd drop-in", apply_line(folder, workload, "--print-unit")),
-            Command("undo, should anything be left", "schedtuna undo"),
-            again,
-        ],
+    text, commands = _of_guest(plan, best) if plan.place.backend == "vm" else _of_host(plan, folder)
+    settings = f"Settings: {compared.settings(best)}."
+    return Section("Use it", text=[settings, text], commands=[*commands, again])
+
+
+def _of_guest(plan: StudyPlan, best: dict[str, ParameterValue]) -> tuple[str, list[Command]]:
+    """A sched_ext scheduler: `schedtuna apply` turns the kernel's own knobs only."""
+    text = (
+        "They were proven in a guest of the lab, whose times are no real machine's: check them there, too. "
+        "Where the kernel has sched_ext, the scheduler is started like this, as root; it ends with Ctrl-C."
     )
+    return text, [Command("start the scheduler", scheduler_line(plan, best))]
+
+
+def _of_host(plan: StudyPlan, folder: str) -> tuple[str, list[Command]]:
+    if plan.place.is_service:
+        apply = shlex.join(["schedtuna", "apply", folder])
+        text = (
+            f"They were proven for the running service ({' '.join(plan.place.options())}), and are put back "
+            "now. To keep them, start the service with them; COMMAND is what its unit runs."
+        )
+        return text, [
+            Command("start the service under them", f"{apply} -- COMMAND"),
+            Command("make them a systemd drop-in", f"{apply} --print-unit -- COMMAND"),
+        ]
+    text = (
+        "They hold for this command and what it starts, and end with it. Whatever else was changed "
+        "is undone when the command ends; after a crash, `schedtuna undo` does it."
+    )
+    return text, [
+        Command("run the command under them", apply_line(folder, plan.workload)),
+        Command("make them a systemd drop-in", apply_line(folder, plan.workload, "--print-unit")),
+        Command("undo, should anything be left", "schedtuna undo"),
+    ]
 
 
 def _search(result: StudyResult) -> Section:

@@ -14,6 +14,7 @@ from schedtuna.errors import StudyError, UsageError
 from schedtuna.evidence.design import RUNS_PER_BLOCK, minimum_blocks, split_budget
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue
+from schedtuna.tune.place import Place
 from schedtuna.tune.samplers.registry import DEFAULT_SAMPLER
 from schedtuna.workload.spec import MetricSpec, Requirement, Workload
 
@@ -45,6 +46,7 @@ class StudyPlan(BaseModel):
     Attributes:
         scheduler: What is tuned; its `values` are the default.
         workload: What is run.
+        place: Where, and what is tuned there.
         metrics: What is optimised; the first one is primary.
         requirements: Bounds that the winner must keep.
         sampler: Name of the sampler; `all` for a bake-off of every one that is installed.
@@ -65,6 +67,7 @@ class StudyPlan(BaseModel):
     version: int = FORMAT_VERSION
     scheduler: SchedulerConfig
     workload: Workload
+    place: Place = Place()
     metrics: tuple[MetricSpec, ...] = Field(min_length=1)
     requirements: tuple[Requirement, ...] = ()
     sampler: str = DEFAULT_SAMPLER

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna import __version__
-from schedtuna.backend.vm import GuestChoice
+from schedtuna.errors import StudyError
 from schedtuna.experiment.campaign import Campaign, open_campaign
-from schedtuna.knobs.base import Target
 from schedtuna.report.page import write
 from schedtuna.tune.experimentlog import ExperimentLog
 from schedtuna.tune.options import check_sampler
@@ -20,6 +19,22 @@ from schedtuna.tune.page import study_page, write_plots
 from schedtuna.tune.plan import StudyPlan
 from schedtuna.tune.results import PLOTS_NAME, REPORT_NAME, write_results
 from schedtuna.tune.study import Study, StudyResult
+
+
+class UnwrittenError(StudyError):
+    """Every run was made and the verdict is known, but its files can't be written.
+
+    Attributes:
+        result: What was found.
+    """
+
+    def __init__(self, result: StudyResult, error: OSError) -> None:
+        super().__init__(
+            f"can't write the report to {result.folder}: {error.strerror or error}; all runs are kept there",
+            hint="free some space or fix the permissions; then this writes it, without a run: "
+            + _resume_line(result.folder),
+        )
+        self.result = result
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,11 @@ class OpenStudy:
     campaign: Campaign
     log: ExperimentLog
 
+    @property
+    def how_to_continue(self) -> str:
+        """What to do after an interruption."""
+        return f"every finished run is kept; to continue: {_resume_line(self.campaign.folder)}"
+
     def run(self, on_event: Callable[[Any], None] = lambda _event: None) -> StudyResult:
         """Search, nominate, confirm, and write every file of the results folder.
 
@@ -45,6 +65,7 @@ class OpenStudy:
         Raises:
             StudyError: The folder can't be used, the default never succeeds, or no candidate does.
             UsageError: The budget or the time can't carry a search and a confirmation.
+            UnwrittenError: All runs were made, and the results can't be written.
             KeyboardInterrupt: Interrupted before the confirmation; the log has every finished run.
         """
 
@@ -60,36 +81,34 @@ class OpenStudy:
             raise
         result = replace(result, comparison=result.comparison.with_warnings(self.campaign.warnings))
         self.log.say(f"{result.comparison.verdict}: {result.comparison.sentence()}")
+        try:
+            self._write(result)
+        except OSError as error:
+            raise UnwrittenError(result, error) from error
+        return result
+
+    def _write(self, result: StudyResult) -> None:
         write_results(result)
         write_plots(result, result.folder / PLOTS_NAME)
         manifest = self.campaign.manifest.model_dump(mode="json")
         write(study_page(result, manifest), result.folder / REPORT_NAME)
-        return result
 
 
 @contextmanager
 def open_study(
-    plan: StudyPlan,
-    target: Target,
-    *,
-    results: Path,
-    resume: Path | None = None,
-    debug: bool = False,
-    guest: GuestChoice | None = None,
+    plan: StudyPlan, *, results: Path, resume: Path | None = None, debug: bool = False
 ) -> Iterator[OpenStudy]:
     """Open a fresh results folder for a plan, or the one to resume.
 
     Args:
         plan: What to do.
-        target: What is tuned.
         results: Where folders are created.
         resume: A folder to continue.
         debug: Whether `experiment.log` gets every number of every run.
-        guest: Run in guests of the lab; None for this machine.
 
     Raises:
         WorkloadError: The command can't be run.
-        StudyError: The folder or a checkpoint can't be used.
+        StudyError: The folder or a checkpoint can't be used, or the process that is tuned has ended.
         UsageError: A wrong option of the sampler.
         MissingExtraError: The sampler's packages are not installed.
     """
@@ -98,7 +117,7 @@ def open_study(
         open_campaign(
             "tune",
             plan.workload,
-            target,
+            plan.place.target(),
             [plan.scheduler],
             plan.metrics,
             required=[rule.metric for rule in plan.requirements],
@@ -107,7 +126,7 @@ def open_study(
             resume=resume,
             identity=plan.identity(),
             names=plan.folder_names,
-            guest=guest,
+            guest=plan.place.guest(),
         ) as campaign,
         ExperimentLog(campaign.folder, debug=debug) as log,
     ):
@@ -115,3 +134,7 @@ def open_study(
         log.say("command: " + shlex.join(plan.workload.argv).replace("\n", "\\n"))
         campaign.introduce(log.say)
         yield OpenStudy(plan, campaign, log)
+
+
+def _resume_line(folder: Path) -> str:
+    return shlex.join(["schedtuna", "tune", "--resume", str(folder)])

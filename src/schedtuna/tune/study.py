@@ -7,7 +7,6 @@ before the next one starts, so a study that was interrupted anywhere continues w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,15 +19,13 @@ from schedtuna.errors import StudyError, UsageError
 from schedtuna.experiment.compare import Comparison, compare
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.space import ParameterValue
+from schedtuna.tune.bakeoff import PLAYOFF_RUNS, contestants, playoff_cost, share
 from schedtuna.tune.objective import Objective
 from schedtuna.tune.plan import BAKE_OFF, StudyPlan
-from schedtuna.tune.samplers.registry import ALL_SAMPLERS, missing_extra
 from schedtuna.tune.search import SearchOutcome, SearchProgress, Trials, cost_of, search, spread
 
 BASELINE, SEARCH, PLAYOFF, CONFIRMATION = "baseline", "search", "playoff", "confirmation"
 _FIXED_BY_CONFIRMATION = ("budget", "episodes", "time_limit_s", "baseline_runs", "delta")
-PLAYOFF_RUNS = 3  # fresh runs per finalist of a bake-off
-LEAST_SEARCH = 5  # runs below which a sampler's search in a bake-off means nothing
 
 
 @dataclass(frozen=True)
@@ -135,6 +132,7 @@ class Study:
         """Write the plan down. A budget may change on resuming, until the confirmation has begun."""
         folder = self.log.folder
         if not self.log.records(CONFIRMATION):
+            self._require_room()
             self.plan.write(folder)
             return
         before = StudyPlan.read(folder)
@@ -147,6 +145,19 @@ class Study:
                     hint=f"`schedtuna tune --resume {folder}` alone continues it; "
                     f"for a larger study start anew, with --warm-start {folder}",
                 )
+
+    def _require_room(self) -> None:
+        """Refuse a budget below what has run: the search could not be shortened honestly."""
+        if self.plan.time_limit_s is not None:
+            return
+        room = self.plan.baseline_runs + self.plan.split(0.0)[0]
+        done = len(self.log.records())
+        if done > room:
+            raise UsageError(
+                f"{self.log.folder} has {done} runs already, and this budget has room for {room} before the "
+                "confirmation",
+                hint="give a larger --budget",
+            )
 
     def _baseline(self) -> tuple[list[TrialRecord], Objective]:
         """Run the default first: it sets the scale, and shows whether the command works at all."""
@@ -173,7 +184,7 @@ class Study:
         total = len(baseline) + runs
         noise_cv = spread([cost_of(record, objective) for record in baseline])
 
-        def one(sampler: str, phase: str, share: int, options: dict[str, Any]) -> SearchOutcome:
+        def one(sampler: str, phase: str, nr_runs: int, options: dict[str, Any]) -> SearchOutcome:
             def on_run(record: TrialRecord, cost: float | None) -> None:
                 self._show(sampler, total, record, cost, noise_cv)
 
@@ -183,21 +194,15 @@ class Study:
                 objective,
                 baseline,
                 phase=phase,
-                runs=share,
+                runs=nr_runs,
                 options=options,
                 on_run=on_run,
             )
 
         if self.plan.sampler != BAKE_OFF:
             return [one(self.plan.sampler, SEARCH, runs, self.plan.sampler_options)]
-        names = [name for name in ALL_SAMPLERS if missing_extra(name) is None]
-        share = runs // len(names) - PLAYOFF_RUNS
-        if share < LEAST_SEARCH:
-            raise UsageError(
-                f"{runs} search runs are too few for a bake-off of {len(names)} samplers",
-                hint=f"allow {len(names) * (LEAST_SEARCH + PLAYOFF_RUNS)} search runs, or name one sampler",
-            )
-        outcomes = [one(name, f"{SEARCH}-{name}", share, {}) for name in names]
+        each = share(runs, len(baseline))
+        outcomes = [one(name, f"{SEARCH}-{name}", each, {}) for name in contestants()]
         return self._playoff(outcomes, objective, total, noise_cv)
 
     def _playoff(
@@ -218,8 +223,3 @@ class Study:
         self._done += 1
         self._best = min((c for c in (self._best, cost) if c is not None), default=None)
         self.on_event(SearchProgress(sampler, self._done, total, record, cost, self._best, noise_cv))
-
-
-def playoff_cost(costs: Sequence[float | None]) -> float:
-    """Median cost of a finalist's fresh runs; failures are as bad as can be."""
-    return median(math.inf if cost is None else cost for cost in costs) if costs else 0.0

@@ -1,14 +1,19 @@
 import shlex
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from tests.unit.tune.surface import SCHEDULER
 
-from schedtuna.experiment.triallog import TrialLog
-from schedtuna.tune.commands import apply_line, check_line, service_of
+from schedtuna.knobs.base import Scope
+from schedtuna.scheduler.registry import scheduler_from_mapping
+from schedtuna.tune.commands import apply_line, check_line, scheduler_line
+from schedtuna.tune.place import Place
 from schedtuna.tune.plan import StudyPlan
 from schedtuna.workload.metrics import parse_metric, parse_requirement
 from schedtuna.workload.spec import Workload
+
+PLAN = StudyPlan(scheduler=SCHEDULER, workload=Workload(argv=("a",)), metrics=(parse_metric("x:min"),))
 
 
 @pytest.mark.parametrize(
@@ -43,18 +48,40 @@ def test_a_check_asks_the_same_question():
 
 
 @pytest.mark.parametrize(
-    ("target", "options"),
+    ("place", "options"),
     [
-        ("tree", ()),
-        ("pid 4711", ("--pid", "4711")),
-        ("cgroup /sys/fs/cgroup/a b", ("--cgroup", "/sys/fs/cgroup/a b")),
-        ("machine", ("--scope", "machine")),
+        (Place(), ()),
+        (Place(scope=Scope.PID, pid=4711), ("--pid", "4711")),
+        (Place(scope=Scope.CGROUP, cgroup=Path("/sys/fs/cgroup/a b")), ("--cgroup", "/sys/fs/cgroup/a b")),
+        (Place(scope=Scope.MACHINE), ("--scope", "machine")),
+        (Place(backend="vm"), ("--backend", "vm")),
+        (
+            Place(backend="vm", kernel="6.12", cpus=4),
+            ("--backend", "vm", "--kernel", "6.12", "--cpus", "4"),
+        ),
     ],
 )
-def test_the_service_that_was_tuned_is_named(tmp_path, target, options):
-    with TrialLog(tmp_path, {"target": target}):
-        pass
-    assert service_of(tmp_path) == options
-    plan = StudyPlan(scheduler=SCHEDULER, workload=Workload(argv=("a",)), metrics=(parse_metric("x:min"),))
-    words = shlex.split(check_line(plan, {}, options))
-    assert tuple(words[2 : 2 + len(options)]) == options
+def test_where_it_was_tuned_is_named(place, options):
+    plan = PLAN.model_copy(update={"place": place})
+    words = shlex.split(check_line(plan, {}))
+    assert tuple(words[: 2 + len(options)]) == ("schedtuna", "compare", *options)
+    assert words[2 + len(options) :] == shlex.split(check_line(PLAN, {}))[2:]
+
+
+def test_a_sched_ext_scheduler_is_started_with_its_flags():
+    parameters = {
+        "slice_us": {
+            "type": "integer",
+            "default": 5,
+            "min_value": 1,
+            "max_value": 9,
+            "command_arg": "--slice-us",
+        },
+        "greedy": {"type": "boolean", "default": False, "command_arg": "-g"},
+    }
+    mine = scheduler_from_mapping({"name": "scx_mine", "parameters": parameters}, place="here")
+    plan = PLAN.model_copy(
+        update={"scheduler": mine.model_copy(update={"binary_path": Path("/opt/a b/scx_mine")})}
+    )
+    words = shlex.split(scheduler_line(plan, {"slice_us": 7, "greedy": True}))
+    assert words == ["/opt/a b/scx_mine", "--slice-us=7", "-g"]

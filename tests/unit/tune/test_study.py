@@ -140,7 +140,7 @@ def test_episodes_are_runs_of_the_search_alone(tmp_path):
 
 
 def test_a_bake_off_gives_every_sampler_the_same_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("schedtuna.tune.study.ALL_SAMPLERS", ("random", "gp", "ucb"))
+    monkeypatch.setattr("schedtuna.tune.bakeoff.ALL_SAMPLERS", ("random", "gp", "ucb"))
     backend = SurfaceBackend(smooth_gain)
     result = run(tmp_path, backend, sampler="all", budget=150)
     assert [outcome.sampler for outcome in result.searches] == ["random", "gp", "ucb"]

@@ -1,0 +1,47 @@
+"""Who takes part in a bake-off of all samplers, with how many runs each, and who wins it?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import count
+from statistics import median
+
+from schedtuna.errors import UsageError
+from schedtuna.evidence.design import split_budget
+from schedtuna.tune.samplers.registry import ALL_SAMPLERS, missing_extra
+
+PLAYOFF_RUNS = 3  # fresh runs per finalist
+LEAST_SEARCH = 5  # runs below which a sampler's search means nothing
+
+
+def contestants() -> list[str]:
+    """Names of the samplers that are installed."""
+    return [name for name in ALL_SAMPLERS if missing_extra(name) is None]
+
+
+def share(runs: int, baseline_runs: int) -> int:
+    """Return how many search runs each sampler gets, all but its runs in the playoff.
+
+    Args:
+        runs: Runs of the search in all.
+        baseline_runs: Runs of the default before it, which count towards a budget.
+
+    Raises:
+        UsageError: Too few to mean anything.
+    """
+    names = contestants()
+    each = runs // len(names) - PLAYOFF_RUNS
+    if each < LEAST_SEARCH:
+        needed = len(names) * (LEAST_SEARCH + PLAYOFF_RUNS)
+        budget = next(n for n in count(needed) if split_budget(n)[0] >= needed + baseline_runs)
+        raise UsageError(
+            f"{runs} search runs are too few for a bake-off of {len(names)} samplers",
+            hint=f"allow {needed}: --episodes {needed}, or --budget {budget}; or name one sampler",
+        )
+    return each
+
+
+def playoff_cost(costs: Sequence[float | None]) -> float:
+    """Median cost of a finalist's fresh runs; failures are as bad as can be."""
+    return median(math.inf if cost is None else cost for cost in costs) if costs else 0.0

@@ -36,7 +36,9 @@ PROGRAMS = ("busybox", "bash", "python3", "hackbench", "cyclictest", "stress-ng"
 # What programs of the host may load: schedulers, and C++.
 LIBRARIES = ("libelf.so.1", "libseccomp.so.2", "libgcc_s.so.1", "libstdc++.so.6", "libz.so.1", "libzstd.so.1")
 SHARE = "share"  # the shared folder, below /
-LAUNCHER = "usr/lib/schedtuna/schedtuna-launch"
+OWN = "usr/lib/schedtuna"
+LAUNCHER = f"{OWN}/schedtuna-launch"
+GUEST_PROGRAMS = ("lab/guest/agent.py", "lab/relay.py")
 _PYTHON_LEFT_OUT = frozenset(
     {"test", "idlelib", "lib2to3", "pydoc_data", "ensurepip", "tkinter", "turtledemo", "unittest"}
 )
@@ -165,7 +167,7 @@ def base_layer(root: Path) -> Layer:
     layer |= {name: text_entry(text) for name, text in _TEXTS.items()}
     layer["dev/console"] = Entry(stat.S_IFCHR | 0o600, device=(5, 1))
     layer["init"] = text_entry(resource_path("lab/guest/init").read_text(), executable=True)
-    layer["usr/lib/schedtuna/agent.py"] = file_entry(resource_path("lab/guest/agent.py"))
+    layer |= _own(root)
     layer[LAUNCHER] = file_entry(resource_path("native/schedtuna-launch"))
     programs = [_in_root(root, f"usr/bin/{name}") for name in PROGRAMS]
     for path in programs:
@@ -202,21 +204,43 @@ def _applets(root: Path) -> list[str]:
     return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout.split()
 
 
+def _own(root: Path) -> Layer:
+    """Schedtuna's programs in the guest, compiled where `compile_python` was there."""
+    sources = [resource_path(name) for name in GUEST_PROGRAMS]
+    files = [path if (path := root / OWN / f"{source.stem}.pyc").exists() else source for source in sources]
+    return {f"{OWN}/{file.name}": file_entry(file) for file in files}
+
+
 def _python(root: Path) -> Layer:
-    """The standard library, without what only developers need, and databases, terminals and OpenSSL."""
+    """The standard library, without what only developers need, and databases, terminals and OpenSSL.
+
+    Where it is compiled, without its sources: what is not there need not be unpacked at every boot.
+    """
     layer: Layer = {}
     folder = root / "usr/lib" / _in_root(root, "usr/bin/python3").resolve().name
+    left_out = _PYTHON_LEFT_OUT | ({"__pycache__"} if is_compiled(root) else set())
     for at, folders, names in os.walk(folder):
-        folders[:] = sorted(set(folders) - _PYTHON_LEFT_OUT)
+        folders[:] = sorted(set(folders) - left_out)
         for name in names:
             path = Path(at, name)
-            if not name.startswith(_EXTENSIONS_LEFT_OUT) and path.is_file():
+            compiled = name.endswith(".py") and path.with_suffix(".pyc").exists()
+            if not name.startswith(_EXTENSIONS_LEFT_OUT) and path.is_file() and not compiled:
                 layer[str(path.relative_to(root))] = file_entry(path)
     return layer
 
 
+def is_compiled(root: Path) -> bool:
+    """Whether `compile_python` has been there, with these programs of ours."""
+    folder = root / "usr/lib" / _in_root(root, "usr/bin/python3").resolve().name
+    copies = {resource_path(name): root / OWN / Path(name).name for name in GUEST_PROGRAMS}
+    ours = (copy.exists() and copy.read_bytes() == source.read_bytes() for source, copy in copies.items())
+    return (folder / "os.pyc").exists() and all(ours)
+
+
 def compile_python(root: Path) -> None:
-    """Compile the guest's standard library with the guest's Python: a start without takes seconds there.
+    """Compile the guest's standard library and our programs with the guest's Python.
+
+    A start without would take seconds in an emulated guest.
 
     Raises:
         LabError: That Python does not run.
@@ -224,8 +248,12 @@ def compile_python(root: Path) -> None:
     python = _in_root(root, "usr/bin/python3").resolve()
     path = ":".join(str(root / folder) for folder in LIBRARY_FOLDERS)
     folder = root / "usr/lib" / python.name
-    # The guest's files have no times, so bytecode can't be checked against them.
-    options = ["-q", "--invalidation-mode", "unchecked-hash", "-s", str(root), "-p", "/"]
+    own = root / OWN
+    own.mkdir(parents=True, exist_ok=True)
+    for name in GUEST_PROGRAMS:
+        shutil.copy(resource_path(name), own)
+    # The guest's files have no times, so bytecode can't be checked against them. -b: beside its source.
+    options = ["-q", "-b", "--invalidation-mode", "unchecked-hash", "-s", str(root), "-p", "/"]
     left_out = f"/({'|'.join(sorted(_PYTHON_LEFT_OUT))})/"
     done = subprocess.run(
         [
@@ -240,6 +268,7 @@ def compile_python(root: Path) -> None:
             "-x",
             left_out,
             folder,
+            own,
         ],
         env={"PYTHONHOME": str(root / "usr")},
         capture_output=True,

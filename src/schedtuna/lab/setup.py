@@ -10,7 +10,15 @@ from pathlib import Path
 
 from schedtuna.errors import UnavailableError
 from schedtuna.lab.errors import BootError
-from schedtuna.lab.image import PACKAGES, PROGRAMS, base_layer, compile_python, write_layer
+from schedtuna.lab.image import (
+    GUEST_PROGRAMS,
+    PACKAGES,
+    PROGRAMS,
+    base_layer,
+    compile_python,
+    is_compiled,
+    write_layer,
+)
 from schedtuna.lab.kernels import (
     PREFIXES,
     SUITES,
@@ -34,11 +42,12 @@ from schedtuna.lab.store import (
     write_lab,
 )
 from schedtuna.lab.vm import Guest, GuestSpec
+from schedtuna.lab.vmlinux import unpacked
 from schedtuna.resources import resource_path
 
 AUTO = "auto"
 _KVM_WITHIN_S = 30.0
-_OWN_FILES = ("lab/guest/init", "lab/guest/agent.py", "native/schedtuna-launch")
+_OWN_FILES = ("lab/guest/init", *GUEST_PROGRAMS, "native/schedtuna-launch")
 Say = Callable[[str], None]
 
 
@@ -77,7 +86,7 @@ class _Setup:
         root = self._guest_root()
         image, key = self._image(root)
         kernels = dict(self.before.kernels) if self.before else {}
-        kernel = self._kernel(wanted, kernels)
+        kernel = unpacked(self._kernel(wanted, kernels), root)
         kernels[kernel.version] = kernel
         same = self.before is not None and (self.before.qemu, self.before.image_key) == (qemu, key)
         lab = Lab(
@@ -131,6 +140,8 @@ class _Setup:
         root = self.folder / "guest"
         if self.before is not None and root.is_dir():
             self.say("guest programs: there already")
+            if not is_compiled(root):
+                compile_python(root)
             return root
         apt, _ = self._host_apt()
         self._announce("guest programs", apt.planned(PACKAGES))

@@ -25,6 +25,7 @@ class Kernel(BaseModel):
     Attributes:
         version: As `uname -r` says it.
         image: Its vmlinuz.
+        unpacked: The same, unpacked (vmlinux), where guests can boot that: it saves a second.
         config: Its build configuration, which libbpf reads in the guest.
         sha256: Of the image.
         origin: Where it came from, for people.
@@ -34,6 +35,7 @@ class Kernel(BaseModel):
 
     version: str
     image: Path
+    unpacked: Path | None = None
     config: Path
     sha256: str
     origin: str
@@ -118,7 +120,8 @@ def read_lab(directory: Path | None = None) -> Lab:
         raise UnavailableError(f"the lab is not set up: {folder} is empty", hint=SETUP_HINT) from None
     except (OSError, ValidationError) as error:
         raise UnavailableError(f"the lab in {folder} can't be read: {error}", hint=SETUP_HINT) from None
-    for file in (lab.image, *(kernel.image for kernel in lab.kernels.values())):
+    images = [path for kernel in lab.kernels.values() for path in (kernel.image, kernel.unpacked)]
+    for file in (lab.image, *(path for path in images if path is not None)):
         if not file.exists():
             raise UnavailableError(f"the lab is incomplete: {file} is gone", hint=SETUP_HINT)
     return lab

@@ -3,19 +3,16 @@
 One JSON object per line each way, one answer per order: ``{"op": "read", "path": ...}`` is answered
 by ``{"ok": ...}`` or ``{"error": ...}``. Between an order and its answer the agent sleeps in the
 kernel, so that it does not disturb what is measured. Standard library only: this file is all that
-the guest has of schedtuna, besides the launcher. Its imports are few, since they are paid at every
-boot: no pathlib, no shutil, no base64.
+the guest has of schedtuna, besides the launcher. Its imports are paid at every boot, a second in an
+emulated guest for json, socket, subprocess and pathlib: so it uses the C modules below them.
 """
 
 from __future__ import annotations
 
+import _socket
 import binascii
-import json
 import os
-import signal
-import socket
 import stat
-import subprocess
 import sys
 
 TYPE_CHECKING = False  # typing's own would be imported for it
@@ -29,21 +26,26 @@ SHARE = "/share"
 MESSAGE_SIZE = 96  # struct launch_message
 HELD = 1
 CHUNK = 1 << 18
+CONSOLE = "/dev/hvc0"
+TIOCSWINSZ = 0x5414  # asm-generic/ioctls.h
+PYTHON_IGNORES = (13, 25)  # SIGPIPE, SIGXFSZ: programs don't expect that
 
 
 class Agent:
-    """Carries out orders; `processes` are those that it started and that nobody has forgotten."""
+    """Carries out orders; `processes` are those that it started: pid -> exit code once known, log."""
 
     def __init__(self, share: str = SHARE, launcher: str = LAUNCHER) -> None:
         self.share = share
         self.launcher = launcher
-        self.processes: dict[int, tuple[subprocess.Popen[bytes], str]] = {}
+        self.processes: dict[int, tuple[int | None, str]] = {}
         self.before = self._files()
         self.orders: dict[str, Callable[..., Any]] = {
             "read": self.read,
             "run": self.run,
             "spawn": self.spawn,
+            "terminal": self.terminal,
             "status": self.status,
+            "wait": self.wait,
             "signal": self.signal,
             "log": self.log,
             "changed": self.changed,
@@ -52,17 +54,22 @@ class Agent:
 
     def serve(self, reader: IO[bytes], writer: IO[bytes]) -> None:
         """Answer orders until the line ends or `poweroff` comes."""
-        hello = {"release": os.uname().release, "uptime_s": _uptime_s()}
-        _say(writer, {"ok": hello})
+        loads, dumps = _json_codec()
+
+        def say(value: dict[str, Any]) -> None:
+            writer.write(dumps(value).encode() + b"\n")
+            writer.flush()
+
+        say({"ok": {"release": os.uname().release, "uptime_s": _uptime_s()}})
         for line in reader:
-            order = json.loads(line)
+            order = loads(line.decode())
             operation = order.pop("op")
             if operation == "poweroff":
                 return
             try:
-                _say(writer, {"ok": self.orders[operation](**order)})
+                say({"ok": self.orders[operation](**order)})
             except Exception as error:  # noqa: BLE001 - every failure is the host's to judge
-                _say(writer, {"error": f"{type(error).__name__}: {error}"})
+                say({"error": f"{type(error).__name__}: {error}"})
 
     def read(self, path: str) -> str | None:
         """The text of a file; None where there is none."""
@@ -78,29 +85,26 @@ class Agent:
         program = self._find(argv[0], folder)
         if program is None:
             return {"missing": argv[0]}
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         options = [f"--program={program}", f"--timeout-ms={timeout_ms}", f"--keep-bytes={keep_bytes}"]
-        with ours, open("/tmp/.stdout", "w+b") as out, open("/tmp/.stderr", "w+b") as err:  # noqa: S108
-            with theirs:
-                process = subprocess.Popen(
-                    [self.launcher, *options, f"--folder={folder}", str(theirs.fileno()), "--", *argv],
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    env={**os.environ, **environment},
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
-                )
+        os.set_inheritable(theirs.fileno(), True)
+        with open("/tmp/.stdout", "w+b") as out, open("/tmp/.stderr", "w+b") as err:  # noqa: S108
+            pid = _start(
+                [self.launcher, *options, f"--folder={folder}", str(theirs.fileno()), "--", *argv],
+                {1: out.fileno(), 2: err.fileno()},
+                {**os.environ, **environment},
+            )
+            theirs.close()
             message = ours.recv(MESSAGE_SIZE)
             if int.from_bytes(message[:4], sys.byteorder) == HELD:
                 ours.send(b"g")
                 message = ours.recv(MESSAGE_SIZE)
             ours.close()
-            process.wait()
+            os.waitpid(pid, 0)
             return {"message": _encoded(message), "stdout": _content(out), "stderr": _content(err)}
 
     def _find(self, name: str, folder: str) -> str | None:
-        places = [folder] if "/" in name else os.get_exec_path()
+        places = [folder] if "/" in name else os.environ.get("PATH", os.defpath).split(":")
         paths = (os.path.join(place, name) for place in places)
         return next((path for path in paths if os.path.isfile(path) and os.access(path, os.X_OK)), None)
 
@@ -108,25 +112,60 @@ class Agent:
         """Start a program in the background; returns its pid."""
         log = f"/tmp/.log-{len(self.processes)}"  # noqa: S108 - nobody else is here
         with open(log, "wb") as file:
-            process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            pid = _start(argv, {1: file.fileno(), 2: file.fileno()}, dict(os.environ))
+        self.processes[pid] = (None, log)
+        return pid
+
+    def terminal(self, argv: list[str], environment: dict[str, str], folder: str, size: list[int]) -> int:
+        """Start a program on the virtual console, which becomes its terminal; returns its pid.
+
+        `size` is the terminal's rows and columns.
+        """
+        import fcntl
+
+        os.chdir(folder)
+        console = os.open(CONSOLE, os.O_RDWR | os.O_NOCTTY)
+        cells = b"".join(number.to_bytes(2, sys.byteorder) for number in (*size, 0, 0))
+        fcntl.ioctl(console, TIOCSWINSZ, cells)
+        try:
+            # The first terminal that a new session opens is its own: Ctrl-C goes there.
+            pid = os.posix_spawnp(
+                argv[0],
+                argv,
+                {**os.environ, **environment},
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, CONSOLE, os.O_RDWR, 0),
+                    *((os.POSIX_SPAWN_DUP2, 0, number) for number in (1, 2)),
+                ],
+                setsid=True,
+                setsigdef=PYTHON_IGNORES,
             )
-        self.processes[process.pid] = (process, log)
-        return process.pid
+        finally:
+            os.close(console)
+            os.chdir("/")
+        self.processes[pid] = (None, os.devnull)
+        return pid
 
     def status(self, pid: int) -> int | None:
         """Its exit code, minus the signal that ended it, or None while it runs."""
-        return self.processes[pid][0].poll()
+        return self._status(pid, os.WNOHANG)
+
+    def wait(self, pid: int) -> int | None:
+        """Its exit code, once it has ended."""
+        return self._status(pid, 0)
+
+    def _status(self, pid: int, options: int) -> int | None:
+        code, log = self.processes[pid]
+        if code is None:
+            ended, raw = os.waitpid(pid, options)
+            code = os.waitstatus_to_exitcode(raw) if ended else None
+            self.processes[pid] = (code, log)
+        return code
 
     def signal(self, pid: int, number: int) -> None:
         """Send a signal to a program that `spawn` started, and to no other."""
-        process = self.processes[pid][0]
-        if process.poll() is None:
-            handle = os.pidfd_open(pid)
-            try:
-                signal.pidfd_send_signal(handle, number)
-            finally:
-                os.close(handle)
+        if self.status(pid) is None:
+            os.kill(pid, number)  # it is our child, and not waited for: the pid can't be another's
 
     def log(self, pid: int) -> str:
         """What it has printed."""
@@ -157,6 +196,49 @@ class Agent:
         return found
 
 
+def _start(argv: list[str], outputs: dict[int, int], environment: dict[str, str]) -> int:
+    """Start a program in a session of its own, with nothing to read; `outputs`: its fd -> ours."""
+    return os.posix_spawnp(
+        argv[0],
+        argv,
+        environment,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            *((os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in outputs.items()),
+        ],
+        setsid=True,
+        setsigdef=PYTHON_IGNORES,
+    )
+
+
+class _Dialect:
+    """How _json's scanner is to read."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float, parse_int, parse_constant = float, int, float
+
+
+def _json_codec() -> tuple[Callable[[str], Any], Callable[[Any], str]]:
+    """`json.loads` and `json.dumps`, from their C parts alone where those are as we know them."""
+    try:
+        import _json
+
+        scan = _json.make_scanner(_Dialect)  # type: ignore[arg-type] # any object with these attributes
+        encode = _json.make_encoder(
+            None, _no_default, _json.encode_basestring_ascii, None, ":", ",", False, False, True
+        )
+        return lambda text: scan(text, 0)[0], lambda value: "".join(encode(value, 0))
+    except (ImportError, AttributeError, TypeError):
+        import json
+
+        return json.loads, json.dumps
+
+
+def _no_default(value: object) -> object:
+    raise TypeError(f"{value!r} is nothing to say in JSON")
+
+
 def _text(path: str) -> str:
     with open(path, errors="replace") as file:
         return file.read()
@@ -173,11 +255,6 @@ def _encoded(data: bytes) -> str:
 
 def _uptime_s() -> float:
     return float(_text("/proc/uptime").split()[0])
-
-
-def _say(writer: IO[bytes], value: dict[str, Any]) -> None:
-    writer.write(json.dumps(value).encode() + b"\n")
-    writer.flush()
 
 
 def _find_port() -> str:

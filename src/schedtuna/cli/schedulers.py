@@ -1,4 +1,4 @@
-"""`schedtuna schedulers`: which schedulers are known, what they understand, and what a binary says."""
+"""`schedtuna schedulers`: which are known, what they understand, and which one is in charge."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ if TYPE_CHECKING:
     from schedtuna.scheduler.probe import Joined, Probe
     from schedtuna.scheduler.spec import SchedulerConfig
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, show, probe and check schedulers.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="List, probe, start, stop and switch schedulers."
+)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+ParametersArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[PARAMETER=VALUE]...", show_default=False)
+]
+WithinOption = Annotated[
+    str, typer.Option("--within", metavar="60s", help="How long the verifier and the scheduler may take.")
+]
 
 
 @app.command("list")
@@ -94,6 +102,7 @@ def probe(
     """
     from dataclasses import asdict
 
+    from schedtuna.errors import UsageError
     from schedtuna.scheduler.probe import configured, join
     from schedtuna.scheduler.probe import probe as ask
     from schedtuna.scheduler.registry import entries
@@ -102,6 +111,11 @@ def probe(
     entry = entries().get(probed.name)
     joined = join(probed, entry)
     scheduler = configured(probed, entry)
+    if entry is None and not scheduler.parameters:
+        raise UsageError(
+            f"{probed.binary} prints no options that schedule anything",
+            hint="if it is a scheduler, describe it in a file: `schedtuna schedulers check FILE`",
+        )
     if as_json:
         print_json(
             {
@@ -142,6 +156,120 @@ def check(
         return
     print(f"{file}: scheduler {scheduler.name} with {len(scheduler.parameters)} parameters")
     _print_parameters(scheduler)
+
+
+@app.command()
+def start(
+    name: NameArgument,
+    parameters: ParametersArgument = None,
+    within: WithinOption = "60s",
+    as_json: JsonFlag = False,
+) -> None:
+    """Put an installed sched_ext scheduler in charge of this machine; it stays.
+
+    It is in the journal before it runs: `schedtuna undo` ends it, too. Needs root.
+    """
+    from schedtuna.cli.common import parse_positive_duration, termination_interrupts
+    from schedtuna.knobs.journal import Journal
+    from schedtuna.scheduler import control
+
+    chosen = _chosen(name, parameters)
+    with termination_interrupts():
+        state = control.start(chosen, Journal(), within_s=parse_positive_duration(within, option="--within"))
+    if as_json:
+        print_json({"scheduler": chosen.label(), "ops": state.ops, "switch_all": state.switch_all})
+        return
+    print(f"{chosen.label()} is in charge, as {state.ops}")
+    if not state.switch_all:
+        print("of the tasks that ask for it (policy SCHED_EXT), not of all")
+
+
+@app.command()
+def stop(as_json: JsonFlag = False) -> None:
+    """Stop the scheduler that `start` or scx_loader runs; the kernel's own takes over."""
+    from schedtuna.cli.common import termination_interrupts
+    from schedtuna.knobs.journal import Journal
+    from schedtuna.scheduler import control
+
+    with termination_interrupts():
+        stopped = control.stop(Journal())
+    if as_json:
+        print_json({"stopped": stopped})
+    else:
+        print(f"{stopped} is stopped" if stopped else "no sched_ext scheduler is in charge")
+
+
+@app.command()
+def switch(
+    name: NameArgument,
+    parameters: ParametersArgument = None,
+    within: WithinOption = "60s",
+    as_json: JsonFlag = False,
+) -> None:
+    """Put another scheduler in charge, and measure what the swap costs.
+
+    The way always leads over the kernel's own scheduler. Where the new one does not start, the old one
+    is started again.
+    """
+    from dataclasses import asdict
+
+    from schedtuna.cli.common import parse_positive_duration, termination_interrupts
+    from schedtuna.knobs.journal import Journal
+    from schedtuna.scheduler import control
+
+    chosen = _chosen(name, parameters)
+    with termination_interrupts():
+        cost = control.switch(chosen, Journal(), within_s=parse_positive_duration(within, option="--within"))
+    if as_json:
+        print_json({"scheduler": chosen.label(), **asdict(cost)})
+        return
+    print(
+        f"{chosen.label()} is in charge: the old one left in {cost.disable_s:.2f} s, this one was in charge "
+        f"after {cost.enable_s:.2f} s, no task stood still for more than {cost.longest_stall_s * 1e3:.1f} ms "
+        f"({cost.usual_stall_s * 1e3:.1f} ms before)"
+    )
+
+
+@app.command()
+def status(as_json: JsonFlag = False) -> None:
+    """Say which scheduler is in charge, and who started it."""
+    from dataclasses import asdict
+
+    from schedtuna.knobs.journal import Journal
+    from schedtuna.scheduler import control
+
+    found = control.status(Journal())
+    if as_json:
+        print_json(asdict(found))
+        return
+    print(f"sched_ext is {found.state}{f', {found.ops} is in charge' if found.ops else ''}")
+    for title, value in (
+        ("started by", found.started_by),
+        ("settings", found.label),
+        ("process", str(found.pid or "")),
+        ("schedules", "" if found.switch_all or not found.ops else "only tasks of policy SCHED_EXT"),
+        ("enabled since boot", f"{found.enable_seq} times"),
+        ("tasks rejected", str(found.nr_rejected or "")),
+        *((name, f"{number:g}") for name, number in found.counters.items()),
+    ):
+        if value:
+            print(f"{title}: {value}")
+
+
+def _chosen(name: str, parameters: Sequence[str] | None) -> SchedulerConfig:
+    """Return the scheduler of ``NAME:param=value,...``, or of a name and ``param=value`` words."""
+    from schedtuna.errors import UsageError
+    from schedtuna.scheduler.control import find_installed
+    from schedtuna.scheduler.parse import parse_scheduler
+
+    text = name
+    if parameters:
+        text += ("," if ":" in name else ":") + ",".join(parameters)
+    if name in ("fair", "default"):
+        raise UsageError(
+            "the kernel's own scheduler is in charge where no other is", hint="schedtuna schedulers stop"
+        )
+    return parse_scheduler(text, find_installed)
 
 
 def _find(binary: Path) -> Path:

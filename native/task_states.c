@@ -2,27 +2,10 @@
 // Events in, task states out. src/schedtuna/trace/intervals.py calls this, and has the memory.
 //
 // What a step does in a state is not known here: the tables come from src/schedtuna/trace/states.py.
-#include <stdint.h>
+#include "trace_event.h"
 
 #define NOBODY (-1)
 #define IGNORED 255
-#define SWITCH 1
-
-// EVENT_DTYPE of src/schedtuna/trace/schema.py.
-struct event {
-    uint64_t timestamp_ns;
-    uint32_t tid;
-    uint32_t other_tid;
-    uint32_t aux;
-    uint16_t cpu;
-    uint16_t target_cpu;
-    uint16_t orig_cpu;
-    uint8_t type;
-    uint8_t prev_state;
-    int16_t prio;
-    int16_t other_prio;
-};
-_Static_assert(sizeof(struct event) == 32, "EVENT_DTYPE has 32 bytes");
 
 // What is known of the task that has a tid now. _TASK_DTYPE of intervals.py.
 struct task {
@@ -116,9 +99,7 @@ static void take_step(struct machine *m, uint32_t tid, uint8_t step, int64_t now
 }
 
 // Take events in time order. Each ends up to 8 intervals: two tasks vanish, two step, each may die.
-__attribute__((visibility("default"))) void schedtuna_take_events(struct machine *m,
-                                                                  const struct event *events,
-                                                                  int64_t nr_events) {
+PUBLIC void schedtuna_take_events(struct machine *m, const struct event *events, int64_t nr_events) {
     m->nr_intervals = 0;
     for (const struct event *e = events; e < events + nr_events; e++) {
         int64_t now_ns = (int64_t)e->timestamp_ns;

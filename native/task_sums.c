@@ -2,10 +2,7 @@
 // Task states in, sums out: what src/schedtuna/trace/metrics.py and fairness.py need of every interval.
 //
 // The memory is the caller's, and so are the tables; indices have been checked by whoever made them.
-#include <stdint.h>
-#include <string.h>
-
-#define PUBLIC __attribute__((visibility("default")))
+#include "trace_event.h"
 
 enum { NR_KEPT = 4 };  // distributions of durations that are kept one by one
 enum { NOT_KEPT = 255 };

@@ -16,6 +16,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "schedtuna_scatter": (_COUNT, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER),
     "schedtuna_sort_small": (_COUNT, _POINTER, _POINTER, _POINTER),
     "schedtuna_sweep": (_POINTER,),
+    "schedtuna_read_text": (_POINTER,),
     "schedtuna_radix_sort": (_COUNT, ctypes.c_uint64, _POINTER, _POINTER, _POINTER, _POINTER),
 }
 
@@ -31,5 +32,6 @@ def library() -> Any:
     for name, arguments in _FUNCTIONS.items():
         getattr(loaded, name).argtypes = arguments
         getattr(loaded, name).restype = None
-    loaded.schedtuna_radix_sort.restype = ctypes.c_int
+    for name in ("schedtuna_radix_sort", "schedtuna_read_text"):
+        getattr(loaded, name).restype = ctypes.c_int
     return loaded

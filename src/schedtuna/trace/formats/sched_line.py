@@ -23,6 +23,8 @@ _HEADER = re.compile(
 _CURRENT = re.compile(
     rb".*[-\s](?:(?P<tgid>\d{1,10})/)?(?P<tid>\d{1,10})\s+(?:\(\s*(?:\d+|-+)\)\s+)?", re.DOTALL
 )
+# perf's -1 for a task that was gone when it was looked at.
+_NOBODY = re.compile(rb"(?:.*[\s/])?-1\s+", re.DOTALL)
 _TID, _PRIO, _CPU = rb"\d{1,10}", rb"-?\d{1,5}", rb"\d{1,5}"
 _SWITCH = (
     rb"prev_comm=(?P<comm>.*) prev_pid=(?P<tid>%b) prev_prio=(?P<prio>%b) prev_state=(?P<state>\S+) ==> "
@@ -124,7 +126,8 @@ def parse_line(line: bytes) -> Line | None:
     for pattern in _PATTERNS[header["event"]]:
         match = pattern.fullmatch(header["fields"])
         if match is not None:
-            return _line(kind, int(current["tid"]), header, match)
+            gone = _NOBODY.fullmatch(line, 0, header.start()) is not None
+            return _line(kind, 0 if gone else int(current["tid"]), header, match)
     return None
 
 

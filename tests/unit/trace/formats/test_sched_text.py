@@ -35,11 +35,24 @@ def test_the_fast_way_reads_what_the_plain_way_reads(text):
 def test_usual_lines_of_perf_and_ftrace_are_read_the_fast_way(monkeypatch):
     monkeypatch.setattr(sched_text, "parse_line", lambda line: pytest.fail(f"read slowly: {line!r}"))
     read(PERF_SCRIPT)
-    read(
-        b"".join(
-            line for line in FTRACE.splitlines(keepends=True) if b"exec" not in line and b"exit" not in line
-        )
-    )
+    read(FTRACE)
+
+
+@pytest.mark.parametrize("head", [b" x -1/-1 [000]", b" x    -1 [000]", b" :-1    -1/-1    [000]"])
+def test_a_task_that_is_gone_is_nobody(head):
+    """perf prints -1 for who was current, once it has been reaped."""
+    line = head + b" 1.000000: sched:sched_waking: comm=y pid=2 prio=120 target_cpu=001\n"
+    assert read(line).events["other_tid"].tolist() == [0]
+    assert read(line.replace(b"-1", b"1")).events["other_tid"].tolist() == [1]
+    assert read(b" init-1 [000] 1.0: sched_waking: comm=y pid=2 prio=1 target_cpu=1\n").events[
+        "other_tid"
+    ] == [1]
+
+
+def test_the_last_name_of_a_task_counts():
+    line = b"x 1 [003]  %d.000001: sched:sched_waking: comm=%b pid=2 prio=120 target_cpu=001\n"
+    trace = read(line % (1, b"first") + line % (5, b"a=last") + line % (3, b"middle"))
+    assert trace.tasks["comm"].to_list() == ["a=last"]
 
 
 def test_perf_script_says_what_happened():

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lines of scheduler text in, events out: the lines that perf script, ftrace and trace-cmd usually print.
+// src/schedtuna/trace/formats/sched_text.py calls this; lines of another shape it reads itself.
+//
+// A line is of the usual shape if every field is found right where the one before ended, and every `=` in
+// it belongs to a field: what a task calls itself can't pass for a field.
+#define _GNU_SOURCE
+#include <stdint.h>
+#include <string.h>
+
+#include "trace_event.h"
+
+enum { NO_STATE = 255 };
+enum { AT_END, AT_ODD_LINE };  // why schedtuna_read_text() returns
+
+// _Text of sched_text.py.
+struct text {
+    const char *data;  // whole lines
+    int64_t size;
+    int64_t line_start;  // of an odd line
+    int64_t line_end;    // of an odd line; where to go on
+    const uint8_t *state_of_letter;
+    struct event *events;  // room for one per 32 bytes of text
+    int64_t nr_events;
+    struct names *names;
+};
+
+struct span {
+    const char *at;
+    const char *end;
+};
+
+static int skip_literal(struct span *s, const char *literal, size_t size) {
+    if ((size_t)(s->end - s->at) < size || memcmp(s->at, literal, size) != 0) return 0;
+    s->at += size;
+    return 1;
+}
+#define SKIP(s, literal) skip_literal(s, literal, sizeof(literal) - 1)
+
+static void skip_spaces(struct span *s) {
+    while (s->at < s->end && *s->at == ' ') s->at++;
+}
+
+static int is_digit(char c) { return c >= '0' && c <= '9'; }
+
+static int read_number(struct span *s, int max_digits, uint64_t *value) {
+    const char *start = s->at;
+    uint64_t number = 0;
+    while (s->at < s->end && is_digit(*s->at) && s->at - start <= max_digits)
+        number = number * 10 + (uint64_t)(*s->at++ - '0');
+    *value = number;
+    return s->at > start && s->at - start <= max_digits;
+}
+
+static int read_tid(struct span *s, uint32_t *tid) {
+    uint64_t number;
+    if (!read_number(s, 10, &number) || number >= TID_LIMIT) return 0;
+    *tid = (uint32_t)number;
+    return 1;
+}
+
+static int read_cpu(struct span *s, uint16_t *cpu) {
+    uint64_t number;
+    if (!read_number(s, 5, &number) || number > UINT16_MAX) return 0;
+    *cpu = (uint16_t)number;
+    return 1;
+}
+
+static int read_prio(struct span *s, int16_t *prio) {
+    uint64_t number;
+    int negative = SKIP(s, "-");
+    if (!read_number(s, 5, &number)) return 0;
+    int64_t value = negative ? -(int64_t)number : (int64_t)number;
+    *prio = (int16_t)(value > INT16_MAX ? INT16_MAX : value < INT16_MIN ? INT16_MIN : value);
+    return 1;
+}
+
+// Read a name: up to the next `=`, which must be that of the field that follows.
+static int read_name(struct span *s, const char *next_field, size_t size, struct span *name) {
+    const char *equals = memchr(s->at, '=', (size_t)(s->end - s->at));
+    if (!equals || (size_t)(equals - s->at) < size - 1 || memcmp(equals + 1 - size, next_field, size) != 0)
+        return 0;
+    *name = (struct span){s->at, equals + 1 - size};
+    s->at = equals + 1;
+    return 1;
+}
+#define NAME(s, next_field, name) read_name(s, next_field, sizeof(next_field) - 1, name)
+
+static int read_switch(struct text *t, struct span *s, struct event *e) {
+    struct span prev, next;
+    if (!SKIP(s, "prev_comm=") || !NAME(s, " prev_pid=", &prev) || !read_tid(s, &e->tid) ||
+        !SKIP(s, " prev_prio=") || !read_prio(s, &e->prio) || !SKIP(s, " prev_state=") || s->at == s->end)
+        return 0;
+    const char *state = s->at;
+    e->prev_state = t->state_of_letter[(uint8_t)*state];
+    while (s->at < s->end && *s->at != ' ') s->at++;
+    if (e->prev_state == NO_STATE || s->at == state) return 0;
+    if (s->at[-1] == '+' && s->at - state > 1) e->prev_state = PREEMPTED;
+    if (!SKIP(s, " ==> next_comm=") || !NAME(s, " next_pid=", &next) || !read_tid(s, &e->other_tid) ||
+        !SKIP(s, " next_prio=") || !read_prio(s, &e->other_prio) || s->at != s->end)
+        return 0;
+    note_name(t->names, e->tid, e->timestamp_ns, prev.at, prev.end - prev.at);
+    note_name(t->names, e->other_tid, e->timestamp_ns, next.at, next.end - next.at);
+    return 1;
+}
+
+static int read_of_one_task(struct text *t, struct span *s, struct event *e) {
+    struct span name;
+    if (!SKIP(s, "comm=") || !NAME(s, " pid=", &name) || !read_tid(s, &e->tid) || !SKIP(s, " prio=") ||
+        !read_prio(s, &e->prio))
+        return 0;
+    if (e->type == MIGRATE) {
+        if (!SKIP(s, " orig_cpu=") || !read_cpu(s, &e->orig_cpu) || !SKIP(s, " dest_cpu=") ||
+            !read_cpu(s, &e->target_cpu))
+            return 0;
+    } else if (e->type == EXIT) {
+        e->other_tid = 0;
+        if (SKIP(s, " group_dead=") && !SKIP(s, "true") && !SKIP(s, "false")) return 0;
+    } else {
+        if (SKIP(s, " success=") && (s->at == s->end || !is_digit(*s->at++))) return 0;
+        if (!SKIP(s, " target_cpu=") || !read_cpu(s, &e->target_cpu)) return 0;
+    }
+    if (s->at != s->end) return 0;
+    note_name(t->names, e->tid, e->timestamp_ns, name.at, name.end - name.at);
+    return 1;
+}
+
+static int read_fork(struct text *t, struct span *s, struct event *e) {
+    struct span parent, child;
+    if (!SKIP(s, "comm=") || !NAME(s, " pid=", &parent) || !read_tid(s, &e->other_tid) ||
+        !SKIP(s, " child_comm=") || !NAME(s, " child_pid=", &child) || !read_tid(s, &e->tid) || s->at != s->end)
+        return 0;
+    note_name(t->names, e->tid, e->timestamp_ns, child.at, child.end - child.at);
+    note_name(t->names, e->other_tid, e->timestamp_ns, parent.at, parent.end - parent.at);
+    return 1;
+}
+
+static int read_exec(struct span *s, struct event *e) {
+    struct span filename;
+    return SKIP(s, "filename=") && NAME(s, " pid=", &filename) && read_tid(s, &e->tid) && SKIP(s, " old_pid=") &&
+           read_tid(s, &e->other_tid) && s->at == s->end;
+}
+
+static uint8_t event_type(struct span *s) {
+    if (SKIP(s, "switch: ")) return SWITCH;
+    if (SKIP(s, "waking: ")) return WAKING;
+    if (SKIP(s, "wakeup: ")) return WAKEUP;
+    if (SKIP(s, "wakeup_new: ")) return WAKEUP_NEW;
+    if (SKIP(s, "migrate_task: ")) return MIGRATE;
+    if (SKIP(s, "process_fork: ")) return FORK;
+    if (SKIP(s, "process_exec: ")) return EXEC;
+    if (SKIP(s, "process_exit: ")) return EXIT;
+    return 0;
+}
+
+// Read the number that ends before `*at`, and go before it; how many digits it has.
+static int read_back(const char *start, const char **at, int max_digits, uint64_t *value) {
+    uint64_t number = 0, scale = 1;
+    int nr_digits = 0;
+    while (*at > start && is_digit((*at)[-1]) && nr_digits <= max_digits) {
+        number += (uint64_t)(*--*at - '0') * scale;
+        scale *= 10;
+        nr_digits++;
+    }
+    *value = number;
+    return nr_digits <= max_digits ? nr_digits : 0;
+}
+
+static int back_over_spaces(const char *start, const char **at) {
+    const char *before = *at;
+    while (*at > start && (*at)[-1] == ' ') --*at;
+    return *at < before;
+}
+
+static int back_over(const char *start, const char **at, char c) {
+    if (*at == start || (*at)[-1] != c) return 0;
+    --*at;
+    return 1;
+}
+
+// Read `comm tid [cpu] flags seconds.fraction`, where tid may be tgid/tid, and flags be missing, from its
+// end to its beginning: only there is it clear where the name ends.
+static int read_header(struct text *t, const char *start, const char *colon, struct event *e) {
+    const char *at = colon;
+    uint64_t fraction, seconds, cpu, tid, tgid = 0;
+    int nr_digits = read_back(start, &at, 9, &fraction);
+    if (!nr_digits || !back_over(start, &at, '.') || !read_back(start, &at, 10, &seconds) ||
+        !back_over_spaces(start, &at))
+        return 0;
+    for (; nr_digits < 9; nr_digits++) fraction *= 10;
+    if (at > start && at[-1] != ']') {
+        const char *flags_end = at;
+        while (at > start && at[-1] != ' ' && flags_end - at < 9) at--;
+        if (flags_end - at < 3 || flags_end - at > 8 || is_digit(*at) || !back_over_spaces(start, &at)) return 0;
+    }
+    if (!back_over(start, &at, ']') || !read_back(start, &at, 5, &cpu) || !back_over(start, &at, '[') ||
+        cpu > UINT16_MAX || !back_over_spaces(start, &at) || !read_back(start, &at, 7, &tid) || at == start)
+        return 0;
+    if (at[-1] == '/') {
+        at--;
+        if (!read_back(start, &at, 7, &tgid) || at == start) return 0;
+    }
+    if (at[-1] != ' ' && at[-1] != '-') return 0;
+    if (at[-1] == '-' && (at - 1 == start || at[-2] == ' ' || at[-2] == '/')) return 0;  // perhaps -1
+    if (tid >= TID_LIMIT || tgid >= TID_LIMIT) return 0;
+    e->timestamp_ns = seconds * 1000000000 + fraction;
+    e->cpu = e->target_cpu = e->orig_cpu = (uint16_t)cpu;
+    e->other_tid = (uint32_t)tid;
+    if (tgid) t->names->of_tid[tid].tgid = (uint32_t)tgid;
+    return 1;
+}
+
+// Find `: ` before `sched_`, with what perf may print between them; NULL: there is none.
+static const char *find_event(const char *start, const char *end, struct span *name) {
+    const char *colon = start;
+    while ((colon = memchr(colon, ':', (size_t)(end - colon)))) {
+        struct span s = {colon + 1, end};
+        if (SKIP(&s, " ")) {
+            skip_spaces(&s);
+            uint64_t period;
+            struct span number = s;
+            if (read_number(&number, 20, &period) && SKIP(&number, " ")) {
+                skip_spaces(&number);
+                s = number;
+            }
+            (void)SKIP(&s, "sched:");
+            if (SKIP(&s, "sched_")) {
+                *name = s;
+                return colon;
+            }
+        }
+        colon++;
+    }
+    return NULL;
+}
+
+// Read a line; whether it is of the usual shape, or of no interest.
+static int read_line(struct text *t, const char *start, const char *end) {
+    while (end > start && (end[-1] == ' ' || end[-1] == '\r' || end[-1] == '\t')) end--;
+    size_t size = (size_t)(end - start);
+    struct span s;
+    const char *colon = find_event(start, end, &s);
+    if (!colon) return !memmem(start, size, "sched_", 6) && !memmem(start, size, "LOST", 4);
+    struct event *e = &t->events[t->nr_events];
+    memset(e, 0, sizeof(*e));
+    if (!read_header(t, start, colon, e)) return 0;
+    e->type = event_type(&s);
+    if (!e->type) return 1;
+    skip_spaces(&s);
+    int fine = e->type == SWITCH ? read_switch(t, &s, e)
+               : e->type == FORK ? read_fork(t, &s, e)
+               : e->type == EXEC ? read_exec(&s, e)
+                                 : read_of_one_task(t, &s, e);
+    t->nr_events += fine;
+    return fine;
+}
+
+// Read lines up to the end, or up to one that is of another shape and may be of interest.
+PUBLIC int schedtuna_read_text(struct text *t) {
+    const char *end = t->data + t->size;
+    for (const char *line = t->data + t->line_end; line < end;) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        const char *line_end = newline ? newline : end;
+        const char *next = newline ? newline + 1 : end;
+        if (!read_line(t, line, line_end)) {
+            t->line_start = line - t->data;
+            t->line_end = next - t->data;
+            return AT_ODD_LINE;
+        }
+        line = next;
+    }
+    t->line_end = t->size;
+    return AT_END;
+}

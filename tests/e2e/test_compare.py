@@ -50,6 +50,17 @@ def run(folder: Path, *arguments: str, wrapper=()) -> subprocess.CompletedProces
     return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
+def held(folder: Path, runs: int) -> list[str]:
+    """A command whose run after this many waits for release(), so that a study can be met half-way."""
+    (folder / "held").write_text("")
+    script = f"echo run >> held; test $(wc -l < held) -le {runs} || test -e released || sleep 60"
+    return ["--", "sh", "-c", script]
+
+
+def release(folder: Path) -> None:
+    (folder / "released").touch()
+
+
 def results(folder: Path) -> list[Path]:
     return sorted((folder / "results").glob("compare_*"))
 
@@ -137,15 +148,16 @@ def test_a_seed_repeats_orders_and_workload_seeds(tmp_path, command):
 
 
 def test_ctrl_c_keeps_the_runs_and_resume_finishes_the_same_plan(tmp_path):
-    arguments = ["compare", "default", "fair:nice=3", "--budget", "12", "--", "sleep", "0.1"]
+    arguments = ["compare", "default", "fair:nice=3", "--budget", "12", *held(tmp_path, 5)]
     process = start(tmp_path, *arguments)
     folder = wait_for_trials(tmp_path, 5)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
     kept = read_trials(folder)[1]
-    assert 5 <= len(kept) < 12
+    assert len(kept) == 5
     assert (tmp_path / "state" / "journal.jsonl").read_bytes() == b""
+    release(tmp_path)
     done = run(tmp_path, *arguments[:3], "--resume", str(folder), *arguments[3:])
     assert done.returncode == 0, done.stderr
     finished = read_trials(folder)[1]
@@ -154,15 +166,18 @@ def test_ctrl_c_keeps_the_runs_and_resume_finishes_the_same_plan(tmp_path):
 
 
 def test_kill_9_loses_no_run(tmp_path):
-    arguments = ["compare", "default", "fair:nice=3", "--budget", "12", "--", "sleep", "0.1"]
+    arguments = ["compare", "default", "fair:nice=3", "--budget", "12", *held(tmp_path, 4)]
     process = start(tmp_path, *arguments)
     folder = wait_for_trials(tmp_path, 4)
     process.kill()
     process.communicate()
     kept = read_trials(folder)[1]
+    release(tmp_path)
     done = run(tmp_path, *arguments[:3], "--resume", str(folder), *arguments[3:])
     assert done.returncode == 0, done.stderr
-    assert read_trials(folder)[1][: len(kept)] == kept
+    finished = read_trials(folder)[1]
+    assert (len(kept), len(finished)) == (4, 12)
+    assert finished[:4] == kept
 
 
 def test_termination_restores_a_running_service(tmp_path):
@@ -172,13 +187,13 @@ def test_termination_restores_a_running_service(tmp_path):
         process = start(
             tmp_path,
             *("compare", f"fair:nice={before + 1}", f"fair:nice={before + 2}", "--pid", str(service.pid)),
-            *("--", "sleep", "0.2"),
+            *held(tmp_path, 2),
         )
         wait_for_trials(tmp_path, 2)
         deadline = time.monotonic() + 30
         while os.getpriority(os.PRIO_PROCESS, service.pid) == before and time.monotonic() < deadline:
             time.sleep(0.005)
-        assert os.getpriority(os.PRIO_PROCESS, service.pid) != before
+        assert os.getpriority(os.PRIO_PROCESS, service.pid) in {before + 1, before + 2}
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
         assert process.returncode == 130
@@ -189,15 +204,16 @@ def test_termination_restores_a_running_service(tmp_path):
 
 
 def test_a_folder_in_use_and_a_folder_of_another_command_are_refused(tmp_path):
-    arguments = ["compare", "default", "fair:nice=3", "--budget", "12", "--"]
-    process = start(tmp_path, *arguments, "sleep", "0.2")
+    arguments = ["compare", "default", "fair:nice=3", "--budget", "12"]
+    command = held(tmp_path, 1)
+    process = start(tmp_path, *arguments, *command)
     folder = wait_for_trials(tmp_path, 1)
     resumed = [*arguments[:3], "--resume", str(folder), *arguments[3:]]
-    busy = run(tmp_path, *resumed, "sleep", "0.2")
+    busy = run(tmp_path, *resumed, *command)
     assert (busy.returncode, f"in use by process {process.pid}" in busy.stderr) == (1, True)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
-    other = run(tmp_path, *resumed, "sleep", "0.3")
+    other = run(tmp_path, *resumed, "--", "true")
     assert other.returncode == 1
     assert "another workload" in other.stderr
 
@@ -352,3 +368,17 @@ def test_the_same_from_python(tmp_path):
             seed=1,
         )
     assert found.verdict == "improved"
+
+
+def test_a_result_that_can_not_be_written_is_said_all_the_same(tmp_path):
+    line = ["--budget", "12", "--seed", "3", "default", "default", "--", "true"]
+    first = run(tmp_path, "compare", *line)
+    (folder,) = results(tmp_path)
+    (folder / "report.html").unlink()
+    (folder / "report.html").mkdir()
+    done = run(tmp_path, "compare", "--resume", str(folder), *line)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0] == first.stdout.splitlines()[0]
+    assert "report:" not in done.stdout
+    assert f"can't write {folder / 'report.html'}" in done.stderr
+    assert f"--resume {folder}" in done.stderr

@@ -136,7 +136,7 @@ def test_a_verdict_that_can_not_be_written_is_said_all_the_same(tune, study):
     answer = json.loads(done.stdout)
     assert answer["verdict"] in ("improved", "no_evidence", "worse", "too_noisy")
     assert answer["report"] is None
-    assert "can't write the report" in done.stderr
+    assert f"can't write {study / 'report.html'}" in done.stderr
     assert f"schedtuna tune --resume {study}" in done.stderr
     assert "Traceback" not in done.stderr
     (study / "report.html").rmdir()

@@ -10,6 +10,7 @@ from statistics import mean, median
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
+from typer.core import TyperCommand
 
 from schedtuna.cli.common import (
     BackendOption,
@@ -19,7 +20,6 @@ from schedtuna.cli.common import (
     CpusOption,
     DeltaOption,
     JsonOption,
-    KernelOption,
     MaxStealOption,
     MetricOption,
     ParserOption,
@@ -48,7 +48,9 @@ from schedtuna.cli.output import print_json
 
 if TYPE_CHECKING:
     from schedtuna.experiment.campaign import Campaign
+    from schedtuna.backend.vm import GuestChoice
     from schedtuna.experiment.compare import CompareProgress, Comparison
+    from schedtuna.scheduler.spec import SchedulerConfig
     from schedtuna.workload.spec import Workload
 
 app = typer.Typer(add_completion=False)
@@ -64,7 +66,20 @@ class FailOn(StrEnum):
     NOT_IMPROVED = "not-improved"
 
 
-@app.command()
+class _KernelsCommand(TyperCommand):
+    """Where two kernels are compared, at most one scheduler is named: both sides have the same."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in what is not said: `--kernel A --kernel B [SCHEDULER] -- COMMAND`."""
+        if "--" in args:
+            at = args.index("--")
+            given, _, _ = self.make_parser(ctx).parse_args(args[:at])
+            if len(given.get("kernel") or ()) == 2 and not given.get("b"):
+                args = [*args[:at], *(["default"] * 2 if not given.get("a") else [given["a"]]), *args[at:]]
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=_KernelsCommand)
 def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     a: Annotated[
         str,
@@ -95,7 +110,15 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     parser: ParserOption = "",
     max_steal: MaxStealOption = 1.0,
     backend: BackendOption = "host",
-    kernel: KernelOption = None,
+    kernel: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kernel",
+            metavar="VERSION",
+            help="With `vm`: an installed kernel. Twice: compare two kernels, under one scheduler.",
+            show_default=False,
+        ),
+    ] = None,
     cpus: CpusOption = 2,
     as_json: JsonOption = False,
 ) -> None:
@@ -118,8 +141,11 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
         command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
     )
     target = ready_target(scope, pid, cgroup)
-    guest = make_guest(backend, kernel, cpus, target)
+    kernels = listed(kernel)
+    guest = make_guest(backend, kernels[0] if kernels else None, cpus, target)
     sides = [find_guest_scheduler(text) if guest else find_scheduler(text, target) for text in (a, b)]
+    if len(kernels) > 1:
+        guest, sides = _on_kernels(kernels, sides, cpus)
     metrics = [parse_metric(text, workload) for text in listed(metric)] or [default_metric(workload)]
     requirements = [parse_requirement(text) for text in listed(require)]
     with (
@@ -166,11 +192,17 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
                 progress.say(f"interrupted after {progress.done} runs; {campaign.how_to_continue}")
                 raise typer.Exit(130) from None
         comparison = comparison.with_warnings(campaign.warnings)
-        _write(campaign, workload, comparison)
+        unwritten = None
+        try:
+            _write(campaign, workload, comparison)
+        except OSError as error:
+            unwritten = campaign.unwritten(error)
         if as_json:
-            print_json(_summary(campaign, comparison))
+            print_json(_summary(campaign, comparison, written=unwritten is None))
         else:
-            _print(campaign, comparison)
+            _print(campaign, comparison, written=unwritten is None)
+        if unwritten:
+            raise unwritten
     if comparison.interrupted:
         raise typer.Exit(130)
     if _fails(comparison, fail_on):
@@ -219,6 +251,31 @@ class CampaignProgress:
             )
 
 
+def _on_kernels(
+    kernels: list[str], sides: list[SchedulerConfig], cpus: int
+) -> tuple[GuestChoice, list[SchedulerConfig]]:
+    """The same scheduler on two kernels, each with its full version.
+
+    Raises:
+        UsageError: They are not two, or the schedulers differ, too.
+    """
+    from schedtuna.backend.vm import GuestChoice
+    from schedtuna.errors import UsageError
+    from schedtuna.lab.store import read_lab
+
+    lab = read_lab()
+    versions = [lab.kernel(kernel).version for kernel in kernels]
+    if len(set(versions)) != 2:
+        raise UsageError(f"expected two different kernels, not {', '.join(versions)}")
+    if sides[0] != sides[1]:
+        raise UsageError(
+            f"{sides[0].label()} and {sides[1].label()} on two kernels: what differs would have two causes",
+            hint="name one scheduler, or one kernel",
+        )
+    on = [side.model_copy(update={"kernel": version}) for side, version in zip(sides, versions, strict=True)]
+    return GuestChoice(cpus=cpus, kernels=tuple(versions)), on
+
+
 def _fails(comparison: Comparison, fail_on: FailOn | None) -> bool:
     verdict = comparison.verdict
     return (fail_on is FailOn.WORSE and verdict == "worse") or (
@@ -245,7 +302,7 @@ def _write(campaign: Campaign, workload: Workload, comparison: Comparison) -> No
     write(page, campaign.folder / REPORT_NAME)
 
 
-def _summary(campaign: Campaign, comparison: Comparison) -> dict[str, Any]:
+def _summary(campaign: Campaign, comparison: Comparison, *, written: bool = True) -> dict[str, Any]:
     return {
         "study": str(campaign.folder),
         "scheduler": comparison.candidate.partition(":")[0],
@@ -254,11 +311,11 @@ def _summary(campaign: Campaign, comparison: Comparison) -> dict[str, Any]:
         "seed": campaign.seed,
         "trials": comparison.nr_runs,
         "runs": {"search": 0, "confirmation": comparison.nr_runs},
-        "report": str(campaign.folder / REPORT_NAME),
+        "report": str(campaign.folder / REPORT_NAME) if written else None,
     }
 
 
-def _print(campaign: Campaign, comparison: Comparison) -> None:
+def _print(campaign: Campaign, comparison: Comparison, *, written: bool) -> None:
     from schedtuna.experiment.comparison import tell_rule
 
     print(comparison.sentence() + "\n")
@@ -270,7 +327,8 @@ def _print(campaign: Campaign, comparison: Comparison) -> None:
         print(f"required: {tell_rule(judged)}")
     for note in comparison.notes:
         print(f"note: {note}")
-    print(f"report: {campaign.folder / REPORT_NAME}")
+    if written:
+        print(f"report: {campaign.folder / REPORT_NAME}")
 
 
 def _arms(comparison: Comparison, metric: str) -> str:

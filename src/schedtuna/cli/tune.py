@@ -209,7 +209,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.tune.options import sampler_options, tunable, tunable_in_guest
     from schedtuna.tune.place import Place
     from schedtuna.tune.plan import StudyPlan
-    from schedtuna.tune.running import UnwrittenError
+    from schedtuna.tune.running import UnwrittenStudyError
     from schedtuna.tune.warmstart import past_runs
 
     if debug:
@@ -277,7 +277,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     plan = plan.model_copy(update=limits if before is None else _changed(limits, context, before))
     try:
         result = _run(plan, results=results, resume=resume, notes=notes, verbose=verbose, debug=debug)
-    except UnwrittenError as error:
+    except UnwrittenStudyError as error:
         _tell(error.result, as_json=as_json, written=False)
         raise
     _tell(result, as_json=as_json)

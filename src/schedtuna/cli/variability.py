@@ -127,11 +127,17 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
         trials, interrupted = _run(campaign, workload, chosen, runs, time_limit_s)
         nr_cpus = len(campaign.manifest.machine.topology.online)
         here = Sample.of(trials, host=platform.node(), nr_cpus=nr_cpus)
-        files = _write(campaign, trials, here, there, csv=csv, plot=plot)
+        unwritten, files = None, {}
+        try:
+            files = _write(campaign, trials, here, there, csv=csv, plot=plot)
+        except OSError as error:
+            unwritten = campaign.unwritten(error)
         if as_json:
             print_json(_summary(campaign, trials, here, there, files))
         else:
             _print(trials, here, there, files)
+        if unwritten:
+            raise unwritten
     if interrupted:
         raise typer.Exit(130)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from schedtuna.backend.base import Validity
 from schedtuna.backend.host import HostBackend
+from schedtuna.backend.kernels import KernelsBackend, guests
 from schedtuna.backend.vm import GuestChoice, VmBackend, host_command
 from schedtuna.errors import StudyError
 from schedtuna.experiment.triallog import TrialLog, read_trials
@@ -27,6 +28,23 @@ from schedtuna.machine.probe import Probe
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import check
 from schedtuna.workload.spec import MetricSpec, Workload
+
+
+class UnwrittenError(StudyError):
+    """Every run was made, and what came of them can't be written.
+
+    Args:
+        folder: The results folder.
+        error: Why not.
+        again: The command that writes it, once that is possible.
+    """
+
+    def __init__(self, folder: Path, error: OSError, again: str) -> None:
+        super().__init__(
+            f"can't write {error.filename2 or error.filename or folder}: {error.strerror or error}; "
+            f"all runs are kept in {folder}",
+            hint=f"free some space or fix the permissions; then this writes it, without a run: {again}",
+        )
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,7 @@ class Campaign:
 
     folder: Path
     log: TrialLog
-    backend: HostBackend | VmBackend
+    backend: HostBackend | VmBackend | KernelsBackend
     manifest: Manifest
     seed: int
     warnings: tuple[str, ...]
@@ -54,6 +72,10 @@ class Campaign:
         say(f"results: {self.folder}  seed: {self.seed}")
         for warning in self.warnings:
             say(f"warning: {warning}")
+
+    def unwritten(self, error: OSError) -> UnwrittenError:
+        """The error that the results can't be written."""
+        return UnwrittenError(self.folder, error, f"the same command with --resume {self.folder}")
 
     @property
     def how_to_continue(self) -> str:
@@ -123,11 +145,14 @@ def open_campaign(
         **{f"machine.{key}": json.dumps(value) for key, value in machine_identity().items()},
     }
     described = manifest.stable_hash()
-    backend: HostBackend | VmBackend
+    backend: HostBackend | VmBackend | KernelsBackend
     if guest is None:
         backend = HostBackend(target, metrics=read, required=required, limits=limits, manifest_hash=described)
     else:
-        backend = VmBackend(choice=guest, metrics=read, required=required, manifest_hash=described)
+        backend = guests(
+            guest,
+            lambda one: VmBackend(choice=one, metrics=read, required=required, manifest_hash=described),
+        )
         whole["guest"] = backend.identity
     held = claimed(target) if guest is None else nullcontext()
     with held, ExitStack() as cleanup, backend, TrialLog(folder, whole) as log:

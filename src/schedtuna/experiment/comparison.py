@@ -68,7 +68,7 @@ class Comparison:
     @property
     def default_name(self) -> str:
         """What sentences call the default: a scheduler's bare name means its default settings."""
-        bare = ":" not in self.default and self.default != "default"
+        bare = ":" not in self.default and " on " not in self.default and self.default != "default"
         return f"{self.default}'s defaults" if bare else self.default
 
     @property

@@ -63,6 +63,9 @@ class ExperimentLog:
         line = f"{part}: {settings}: {outcome}, {trial.duration_s:.3g} s"
         if trial.validity is Validity.OK:
             self.say(line)
+        elif trial.validity is Validity.TIMEOUT:  # its last words are about being ended: not for the screen
+            self.say(f"{line}: {trial.reason}", level=logging.WARNING)
+            self.say(f"{part}: its last lines:\n{trial.output_tail}".rstrip())
         else:
             self.say(f"{line}: {trial.reason}\n{trial.output_tail}".rstrip(), level=logging.WARNING)
         self.say(f"{part}: metrics {trial.metrics} covariates {trial.covariates}", level=logging.DEBUG)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna import __version__
-from schedtuna.errors import StudyError
-from schedtuna.experiment.campaign import Campaign, open_campaign
+from schedtuna.experiment.campaign import Campaign, UnwrittenError, open_campaign
 from schedtuna.report.page import write
 from schedtuna.tune.experimentlog import ExperimentLog
 from schedtuna.tune.options import check_sampler
@@ -21,19 +20,15 @@ from schedtuna.tune.results import PLOTS_NAME, REPORT_NAME, write_results
 from schedtuna.tune.study import Study, StudyResult
 
 
-class UnwrittenError(StudyError):
-    """Every run was made and the verdict is known, but its files can't be written.
+class UnwrittenStudyError(UnwrittenError):
+    """The verdict is known, and its files can't be written.
 
     Attributes:
         result: What was found.
     """
 
     def __init__(self, result: StudyResult, error: OSError) -> None:
-        super().__init__(
-            f"can't write the report to {result.folder}: {error.strerror or error}; all runs are kept there",
-            hint="free some space or fix the permissions; then this writes it, without a run: "
-            + _resume_line(result.folder),
-        )
+        super().__init__(result.folder, error, _resume_line(result.folder))
         self.result = result
 
 
@@ -65,7 +60,7 @@ class OpenStudy:
         Raises:
             StudyError: The folder can't be used, the default never succeeds, or no candidate does.
             UsageError: The budget or the time can't carry a search and a confirmation.
-            UnwrittenError: All runs were made, and the results can't be written.
+            UnwrittenStudyError: All runs were made, and the results can't be written.
             KeyboardInterrupt: Interrupted before the confirmation; the log has every finished run.
         """
 
@@ -84,7 +79,7 @@ class OpenStudy:
         try:
             self._write(result)
         except OSError as error:
-            raise UnwrittenError(result, error) from error
+            raise UnwrittenStudyError(result, error) from error
         return result
 
     def _write(self, result: StudyResult) -> None:

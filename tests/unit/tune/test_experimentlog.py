@@ -39,9 +39,18 @@ def test_a_run_of_the_confirmation_names_its_arm(tmp_path):
 
 def test_a_failure_shows_why_and_what_was_printed(tmp_path):
     with ExperimentLog(tmp_path) as log:
-        log.show(event(validity=Validity.TIMEOUT, reason="killed after 5 s", output_tail="one\ntwo"))
-    assert "WARNING search 4: nice=2: timeout, 1.5 s: killed after 5 s" in lines(tmp_path)[0]
+        log.show(event(validity=Validity.FAILED, reason="exit code 3", output_tail="one\ntwo"))
+    assert "WARNING search 4: nice=2: failed, 1.5 s: exit code 3" in lines(tmp_path)[0]
     assert lines(tmp_path)[1:] == ["one", "two"]
+
+
+def test_the_last_words_of_what_was_ended_are_in_the_file_only(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, LOGGER.name), ExperimentLog(tmp_path) as log:
+        log.show(event(validity=Validity.TIMEOUT, reason="ended after 5 s", output_tail="Signal 15 caught"))
+    assert lines(tmp_path)[-1] == "Signal 15 caught"
+    assert [record.getMessage() for record in caplog.records] == [
+        "search 4: nice=2: timeout, 1.5 s: ended after 5 s"
+    ]
 
 
 def test_numbers_are_for_debugging(tmp_path):

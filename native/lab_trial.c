@@ -33,7 +33,7 @@
 #define FW_CFG_DIRECTORY 0x19
 #define PVPANIC_PORT 0x505
 #define PVPANIC_PANICKED 1
-#define REPORT_PORT 0x402
+#define REPORT_PORT 0x480  // not 0x402, which SeaBIOS writes to
 #define EXIT_PORT 0xf4
 
 #define ORDER_NAME "opt/schedtuna/order"
@@ -372,7 +372,9 @@ int main(int nr_arguments, char **arguments) {
     signal(SIGPIPE, SIG_IGN);
     int64_t before_ns = now_ns();
     outb(PVPANIC_PANICKED, PVPANIC_PORT);  // the host saves the machine, or has just restored it
-    int64_t stopped_ns = now_ns() - before_ns;
+    char text[64];
+    snprintf(text, sizeof(text), "%" PRId64 "\n", now_ns() - before_ns);
+    report_text("stopped", text);
 
     struct order order = read_order();
     const char *version = next_text(&order);
@@ -390,9 +392,6 @@ int main(int nr_arguments, char **arguments) {
     char **options = next_list(&order);
     char **argv = next_list(&order);
 
-    char text[64];
-    snprintf(text, sizeof(text), "%" PRId64 "\n", stopped_ns);
-    report_text("stopped", text);
     bring_cpus_up(nr_cpus);
     seed_kernel(entropy);
     fork_some(nr_forks);

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from schedtuna.cli.common import CommandArgument, JsonOption, parse_positive_duration, termination_interrupts
+from schedtuna.cli.common import (
+    CommandArgument,
+    JsonOption,
+    MetricOption,
+    listed,
+    parse_positive_duration,
+    termination_interrupts,
+)
 from schedtuna.cli.output import print_json
 
 app = typer.Typer(
@@ -102,7 +109,16 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         str | None,
         typer.Option("--kernel", metavar="VERSION", help="An installed kernel.", show_default=False),
     ] = None,
-    cpus: Annotated[int, typer.Option("--cpus", min=1, max=64, help="Virtual CPUs.")] = 2,
+    cpus: Annotated[
+        int | None,
+        typer.Option(
+            "--cpus",
+            min=1,
+            max=64,
+            help="Virtual CPUs. Default: 2; with --deterministic, which has up to 4: 1.",
+            show_default=False,
+        ),
+    ] = None,
     memory: Annotated[
         int, typer.Option("--memory", min=512, metavar="MIB", help="Memory of the guest.")
     ] = 1024,
@@ -111,7 +127,8 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--share",
             metavar="DIR",
-            help="Copy this folder into the guest, run COMMAND in it, and copy what changed back.",
+            help="Copy this folder into the guest, run COMMAND in it, and copy what changed back "
+            "(not with --deterministic).",
             show_default=False,
         ),
     ] = None,
@@ -127,21 +144,78 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="5m", help="End COMMAND after this long.")
     ] = "5m",
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic", help="The same bits every run; the guest has just what COMMAND names."
+        ),
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            min=0,
+            help="With --deterministic: what the run is perturbed by. Default: 0.",
+            show_default=False,
+        ),
+    ] = None,
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            "--runs",
+            min=1,
+            help="With --deterministic: run so many seeds, and print the spread.",
+            show_default=False,
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            "--scheduler", metavar="NAME", help="With --deterministic: load it first.", show_default=False
+        ),
+    ] = "",
+    metric: MetricOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run COMMAND in a guest; output, exit code and files come back.
 
     The guest sees nothing of this machine but what --share and --with name, and has no network. A guest
     that does not boot is tried once more, then ends with exit code 3.
+
+    With --deterministic it sees what COMMAND names, too; its output, exit code, guest time and context
+    switches are the same every run, and what is printed last is their hash.
     """
     import sys
 
+    from schedtuna.errors import UsageError
     from schedtuna.lab.boot import boot
     from schedtuna.lab.store import read_lab
     from schedtuna.lab.vm import GuestSpec
 
     limit_s = parse_positive_duration(timeout, option="--timeout")
-    spec = GuestSpec(kernel, cpus, memory, tuple(_found(program) for program in programs or ()), share)
+    found = tuple(_found(program) for program in programs or ())
+    if deterministic:
+        from schedtuna.cli.lab_trial import TrialOptions, run_trials
+
+        asked = TrialOptions(
+            command,
+            kernel=kernel,
+            cpus=cpus or 1,
+            memory_mib=memory,
+            share=share,
+            programs=found,
+            timeout_s=limit_s,
+            seed=seed or 0,
+            runs=runs or 1,
+            scheduler=scheduler,
+            metrics=listed(metric),
+            as_json=as_json,
+        )
+        raise typer.Exit(run_trials(asked))
+    if seed is not None or runs is not None or scheduler or metric:
+        raise UsageError("--seed, --runs, --scheduler and --metric need --deterministic")
+    cpus = cpus or 2
+    spec = GuestSpec(kernel, cpus, memory, found, share)
     with termination_interrupts():
         try:
             guest, nr_failed = boot(read_lab(), spec)

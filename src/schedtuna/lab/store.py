@@ -159,7 +159,7 @@ def clean(directory: Path | None = None) -> int:
     return freed - size_of(folder)
 
 
-FOLDERS = ("apt", "packages", "qemu", "guest", "kernels", "images", "clang", "schedulers")
+FOLDERS = ("apt", "packages", "qemu", "guest", "kernels", "images", "snapshots", "clang", "schedulers")
 
 
 def size_of(path: Path) -> int:

@@ -1,0 +1,237 @@
+"""`schedtuna lab run --deterministic`: a command of which every run is the same bits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from schedtuna.cli.common import find_guest_scheduler, make_workload, termination_interrupts
+from schedtuna.cli.output import print_json
+
+if TYPE_CHECKING:
+    from schedtuna.lab.deterministic import Deterministic, DeterministicRun
+    from schedtuna.scheduler.spec import SchedulerConfig
+
+_MAIN = {"guest_time_s": "guest time", "nr_context_switches": "context switches"}
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """What `lab run` was told; `seed` is that of the first of `runs` runs."""
+
+    command: Sequence[str]
+    kernel: str | None
+    cpus: int
+    memory_mib: int
+    share: Path | None
+    programs: tuple[Path, ...]
+    timeout_s: float
+    seed: int
+    runs: int
+    scheduler: str
+    metrics: Sequence[str]
+    as_json: bool
+
+
+def run_trials(options: TrialOptions) -> int:
+    """Run the command once per seed, and print what came of it; returns the exit code."""
+    from schedtuna.lab.deterministic import Deterministic, DeterministicSpec
+    from schedtuna.lab.store import read_lab
+    from schedtuna.workload.metrics import parse_metric, read_metrics
+
+    lab = read_lab()
+    workload = make_workload(options.command)
+    specs = [parse_metric(text, workload) for text in options.metrics]
+    scheduler, program = _scheduler(options.scheduler)
+    spec = DeterministicSpec(
+        argv=tuple(options.command),
+        kernel=options.kernel,
+        cpus=options.cpus,
+        memory_mib=options.memory_mib,
+        programs=options.programs,
+        share=options.share,
+        scheduler=scheduler if program else None,
+        scheduler_program=program,
+    )
+    rows: list[tuple[DeterministicRun, dict[str, float]]] = []
+    with termination_interrupts():
+        try:
+            trials = Deterministic(lab, spec)
+            if trials.saved.boot_s is not None:
+                _say(f"booted and saved a guest in {trials.saved.boot_s:.1f} s; it is kept for further runs")
+            for seed in range(options.seed, options.seed + options.runs):
+                run = trials.run(seed, timeout_s=options.timeout_s)
+                asked = read_metrics(workload, specs, run.raw) if specs and not run.raw.failure else {}
+                numbers = {"guest_time_s": run.guest_ns / 1e9, "nr_context_switches": float(run.nr_switches)}
+                rows.append((run, numbers | {each.name: asked[each.name] for each in specs if asked}))
+                if options.runs > 1:
+                    _say(f"seed {seed}: hash {run.hash}, {run.wall_s:.1f} s")
+        except KeyboardInterrupt:
+            return 130
+    shared = _shared(trials)
+    if options.as_json and options.runs == 1:
+        print_json(shared | _fields(*rows[0]))
+    elif options.as_json:
+        print_json(shared | {"runs": [_fields(*row) for row in rows], "distribution": _distribution(rows)})
+    elif options.runs == 1:
+        _print_run(shared, *rows[0])
+    else:
+        _print_distribution(shared, rows)
+    return next((code for code in (_exit_code(run) for run, _ in rows) if code), 0)
+
+
+def _scheduler(text: str) -> tuple[SchedulerConfig | None, Path | None]:
+    from schedtuna.backend.vm import scheduler_program
+
+    if not text:
+        return None, None
+    scheduler = find_guest_scheduler(text)
+    return scheduler, scheduler_program(scheduler)
+
+
+def _exit_code(run: DeterministicRun) -> int:
+    if run.raw.timed_out or run.ejected:
+        return 1
+    return run.raw.exit_code if run.raw.exit_code is not None else 128 + (run.raw.signal or 0)
+
+
+# ---- what is printed -----------------------------------------------------------------------------
+
+
+def _shared(trials: Deterministic) -> dict[str, Any]:
+    """What all runs have in common; hashes of another kernel, QEMU or machine mean nothing to them."""
+    from schedtuna.lab.deterministic import HASHED, LIMITS
+
+    machine = trials.saved.spec
+    return {
+        "kernel": machine.kernel.version,
+        "qemu": trials.qemu_version,
+        "cpus": machine.cpus,
+        "machine": trials.saved.file.stem,
+        "scheduler": trials.spec.scheduler.name if trials.spec.scheduler else "fair",
+        "hash_covers": HASHED,
+        "boot_s": trials.saved.boot_s,
+        "limits": list(LIMITS),
+    }
+
+
+def _fields(run: DeterministicRun, metrics: Mapping[str, float]) -> dict[str, Any]:
+    changed = run.perturbation
+    return {
+        "seed": run.seed,
+        "hash": run.hash,
+        "hashes": list(run.hashes),
+        "nr_mismatches": run.nr_mismatches,
+        "reproduced": run.reproduced,
+        "exit_code": run.raw.exit_code,
+        "signal": run.raw.signal,
+        "timed_out": run.raw.timed_out,
+        "ejected": run.ejected,
+        "stdout": run.raw.stdout,
+        "stderr": run.raw.stderr,
+        "console": run.console,
+        **metrics,
+        "usage": run.raw.usage,
+        "perturbation": {
+            "delay_ns": changed.delay_ns,
+            "nr_forks": changed.nr_forks,
+            "first_cpu": changed.first_cpu,
+            "entropy": changed.entropy.hex(),
+        },
+        "restore_s": run.restore_s,
+        "wall_s": run.wall_s,
+    }
+
+
+def _distribution(rows: Sequence[tuple[DeterministicRun, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Spread of every number over the seeds; runs that failed or were ejected do not count."""
+    import numpy as np
+
+    counted = [metrics for run, metrics in rows if not _exit_code(run)]
+    found = {}
+    for name in counted[0] if counted else ():
+        values = np.array([metrics[name] for metrics in counted])
+        mean = float(values.mean())
+        deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        found[name] = {
+            "count": len(values),
+            "min": float(values.min()),
+            "median": float(np.median(values)),
+            "max": float(values.max()),
+            "mean": mean,
+            "cv": deviation / mean if mean else 0.0,
+        }
+    return found
+
+
+def _print_run(shared: Mapping[str, Any], run: DeterministicRun, metrics: Mapping[str, float]) -> None:
+    sys.stdout.write(run.raw.stdout)
+    sys.stdout.flush()
+    sys.stderr.write(run.raw.stderr)
+    for note in run.raw.warnings:
+        _say(note)
+    if run.raw.timed_out or run.raw.signal:
+        _say(run.raw.failure)
+    if run.ejected:
+        _say(f"the scheduler was ejected, so this run does not count: {run.ejected}")
+    numbers = [f"{_MAIN.get(name, name)} {value:.9g}" for name, value in metrics.items()]
+    changed = run.perturbation
+    _say(f"hash {run.hash} over {shared['hash_covers']}")
+    _say(
+        f"{', '.join(numbers)}; seed {run.seed}: {changed.delay_ns / 1e6:.2f} ms later, "
+        f"after {changed.nr_forks} processes, on CPU {changed.first_cpu}"
+    )
+    _print_reproduction([run])
+    _print_limits(shared)
+
+
+def _print_distribution(
+    shared: Mapping[str, Any], rows: Sequence[tuple[DeterministicRun, dict[str, float]]]
+) -> None:
+    from schedtuna.cli.table import number, table
+
+    names = [*rows[0][1]]
+    lines = [
+        [str(run.seed), run.hash[:12], str(_exit_code(run)), *(number(metrics.get(name)) for name in names)]
+        for run, metrics in rows
+    ]
+    print(table(["seed", "hash", "exit", *(_MAIN.get(name, name) for name in names)], lines))
+    spread = _distribution(rows)
+    if spread:
+        columns = ("min", "median", "max", "cv")
+        print(f"\nover {len(rows)} seeds")
+        print(
+            table(
+                ["", *columns],
+                [[_MAIN.get(n, n), *(number(spread[n][c]) for c in columns)] for n in names if n in spread],
+            )
+        )
+    _print_reproduction([run for run, _ in rows])
+    _print_limits(shared)
+
+
+def _print_reproduction(runs: Sequence[DeterministicRun]) -> None:
+    if len(runs[0].hashes) == 1:
+        return
+    differing = sum(run.nr_mismatches for run in runs)
+    total = sum(len(run.hashes) for run in runs)
+    _say(f"on several CPUs every trial runs twice: {differing} of {total} runs differed and were repeated")
+    for run in runs:
+        if not run.reproduced:
+            _say(f"seed {run.seed}: no two of three runs agree; its hash means nothing")
+
+
+def _print_limits(shared: Mapping[str, Any]) -> None:
+    cpus = f"{shared['cpus']} CPU" + "s" * (shared["cpus"] > 1)
+    _say(f"kernel {shared['kernel']}, QEMU {shared['qemu']}, {cpus}: compare hashes on these alone")
+    for limit in shared["limits"]:
+        _say(f"limit: {limit}")
+
+
+def _say(text: str) -> None:
+    typer.echo(f"lab: {text}", err=True)

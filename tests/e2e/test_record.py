@@ -137,11 +137,34 @@ def test_procfs_needs_no_privileges_and_says_what_it_does_not_see(tmp_path):
     arguments = ("record", "--procfs", "--interval", "100ms", "--for", "300ms", "-o", "t")
     done = schedtuna(*arguments, wrapper=wrapper, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "no scheduling events" in done.stdout
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("not seen this way: ")]
+    assert "scheduling events" in line
+    assert "tasks that come and go between two samples (" in line
+    assert "CAP_NET_ADMIN" in line or "CONFIG_TASKSTATS" in line
     trace = open_trace(tmp_path / "t")
     assert "latencies of single waits" in trace.manifest["blind_to"]
     assert len(trace.samples("system")) >= 2
-    assert os.getpid() in trace.samples("process")["pid"].to_list()
+    processes = trace.samples("process")
+    assert os.getpid() in processes["pid"].to_list()
+    assert {"voluntary_switches_per_s", "run_delay_percent"} <= set(processes.columns)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_NET_ADMIN")
+def test_procfs_accounts_for_short_lives_where_it_may(tmp_path):
+    script = "for i in 1 2 3 4 5 6 7; do /bin/true; done"
+    done = schedtuna("record", "--procfs", "-o", "t", "--", "sh", "-c", script, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if "CONFIG_TASKSTATS" in done.stdout:
+        pytest.skip("the kernel does not account for exits")
+    assert "exits accounted for" in done.stdout
+    assert "come and go" not in done.stdout
+    trace = open_trace(tmp_path / "t")
+    exits = trace.samples("exit")
+    assert (exits["comm"] == "true").sum() >= 7
+    assert trace.manifest["recorder"]["tgid"] not in exits["tgid"].to_list()
+    shown = schedtuna("stats", "t", cwd=tmp_path).stdout
+    assert "each counted over its whole life" in shown
+    assert any(line.split()[:1] == ["true"] for line in shown.splitlines())
 
 
 def test_samples_come_as_json_lines(tmp_path):
@@ -268,6 +291,7 @@ def test_the_exit_code_of_the_command_is_told(tmp_path):
         (["--for", "soon"], "no duration"),
         (["--interval", "0"], "more than 0"),
         (["--only-command"], "needs a command"),
+        (["--procfs", "--comm", "x"], "can't be filtered"),
         (["--comm", "a-name-that-is-too-long"], "no task is called"),
         (["--cgroup", "/no/such/group"], "no cgroup"),
         (["-o", "taken"], "not empty"),

@@ -12,7 +12,7 @@ import typer
 
 from schedtuna.cli.common import JsonOption, parse_positive_duration, termination_interrupts
 from schedtuna.cli.output import print_json
-from schedtuna.errors import SchedtunaError, UsageError
+from schedtuna.errors import SchedtunaError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from schedtuna.record.filters import TaskFilter
@@ -84,8 +84,8 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
             "--ring-mb",
             metavar="MB",
             min=1,
-            help="Memory for events. Default: 16 per CPU, 32 with --waking; 512 at most, and a 64th of what is "
-            "available.",
+            help="Memory for events. Default: 16 per CPU, 32 with --waking; "
+            "at most 512, and a 64th of what is available.",
             show_default=False,
         ),
     ] = None,
@@ -220,7 +220,9 @@ def _report(
         print(f"the recorder itself used {own_percent:.1f}% of one CPU", file=sys.stderr)
         if options.mode.value == "aggregate":
             _print_statistics(folder)
-        elif options.mode.value == "stream":
+        elif options.mode.value == "procfs":
+            print(f"not seen this way: {'; '.join(result.blind_to)}")
+        if options.mode.value != "aggregate":
             print(f"next: schedtuna stats {folder}", file=sys.stderr)
     if result.nr_lost:
         _warn_of_losses(result, options.mode.value)
@@ -231,7 +233,7 @@ def _what(result: RecordResult, mode: str) -> str:
         return f"{result.nr_events:,} events, {result.nr_lost:,} lost,"
     if mode == "aggregate":
         return f"{result.nr_tasks:,} tasks counted"
-    return "/proc sampled; no scheduling events, latencies or short-lived tasks are seen this way,"
+    return f"/proc sampled, {result.nr_tasks:,} exits accounted for,"
 
 
 def _warn_of_losses(result: RecordResult, mode: str) -> None:
@@ -290,11 +292,17 @@ def _print_statistics(folder: Path) -> None:
 
 
 def _print_lines(interval_s: float, seconds: float | None, *, processes: bool) -> None:
-    """Print samples of the system and its processes until the time is up or Ctrl-C."""
+    """Print samples of the system, its processes and exits until the time is up or Ctrl-C."""
+    from schedtuna.record.exits import KIND, ExitSampler
     from schedtuna.record.processes import ProcessSampler
     from schedtuna.record.procfs import SystemSampler
 
     system, each = SystemSampler(), ProcessSampler() if processes else None
+    exits: ExitSampler | None = None
+    try:
+        exits = ExitSampler()
+    except UnavailableError as error:
+        print(f"note: {error}: {error.hint}", file=sys.stderr)
     end_s = time.monotonic() + (float("inf") if seconds is None else seconds)
     next_s = time.monotonic()
     while next_s + interval_s <= end_s + 1e-6:
@@ -302,6 +310,8 @@ def _print_lines(interval_s: float, seconds: float | None, *, processes: bool) -
         time.sleep(max(0.0, next_s - time.monotonic()))
         timestamp_ns, metrics = system.sample()
         print_json({"timestamp_ns": timestamp_ns, "kind": "system", **metrics})
+        for row in exits.rows() if exits else ():
+            print_json({"timestamp_ns": timestamp_ns, "kind": KIND, **row})
         if each:
             timestamp_ns, rows = each.sample()
             for row in rows:

@@ -15,6 +15,8 @@ from schedtuna.cli.table import table
 from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from schedtuna.trace.analysis import Analysis, Rows
     from schedtuna.trace.trace import Trace
 
@@ -228,7 +230,7 @@ def _show_samples(trace: Trace, *, as_json: bool) -> None:
 
     result: dict[str, dict[str, dict[str, float | None]]] = {}
     for kind, frame in trace.sample_frames.items():
-        numbers = frame.select(pl.selectors.numeric().exclude("timestamp_ns"))
+        numbers = frame.select(pl.selectors.numeric().exclude(_NO_QUANTITIES))
         result[kind] = {
             name: {"mean": numbers[name].mean(), "min": numbers[name].min(), "max": numbers[name].max()}
             for name in numbers.columns
@@ -237,6 +239,43 @@ def _show_samples(trace: Trace, *, as_json: bool) -> None:
         print_json({"samples": result})
         return
     for kind, figures in result.items():
+        if kind == "exit":
+            _print_exits(trace.sample_frames[kind])
+            continue
         print(f"{kind}: {trace.sample_frames[kind].height:,} samples")
         lines = [[name, *(spell(value, "number") for value in row.values())] for name, row in figures.items()]
         print(table(["", "mean", "min", "max"], lines), end="\n\n")
+
+
+_NO_QUANTITIES = ("timestamp_ns", "pid", "ppid", "tid", "tgid", "uid", "cpu")
+
+# Heading -> (column of the samples of exits, how to spell its sum or, for the life, its mean).
+_EXIT_COLUMNS = {
+    "CPU": ("cpu_time_ns", "time"),
+    "waited": ("run_delay_ns", "time"),
+    "IO": ("io_delay_ns", "time"),
+    "volunt.": ("nr_voluntary_switches", "count"),
+    "invol.": ("nr_involuntary_switches", "count"),
+    "mean life": ("life_ns", "time"),
+}
+
+
+def _print_exits(frame: pl.DataFrame) -> None:
+    """Show what tasks that exited used in all their lives, by name."""
+    import polars as pl
+
+    from schedtuna.trace.tasks import clean_name
+
+    known = [column for column, _ in _EXIT_COLUMNS.values() if column in frame.columns]
+    sums = [pl.col(c).mean() if c == "life_ns" else pl.col(c).sum() for c in known]
+    groups = frame.group_by("comm").agg(pl.len().alias("count"), *sums).sort("cpu_time_ns", descending=True)
+    lines = [
+        [
+            clean_name(row["comm"]),
+            spell(row["count"], "count"),
+            *(spell(row.get(column), how) for column, how in _EXIT_COLUMNS.values()),
+        ]
+        for row in groups.iter_rows(named=True)
+    ]
+    print(f"exit: {frame.height:,} threads ended, each counted over its whole life")
+    print(table(["", "exits", *_EXIT_COLUMNS], lines), end="\n\n")

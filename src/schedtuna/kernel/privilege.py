@@ -41,7 +41,7 @@ def require_bpf(status: str | None = None) -> None:
             f"recording loads BPF programs, for which this process lacks {' and '.join(missing)}",
             hint=f"run it as root: sudo {sys.executable} -m schedtuna ...\n"
             f"or, once: sudo setcap cap_bpf,cap_perfmon+ep {python}\n"
-            "  After that every script that this Python runs may look into the kernel, whoever starts it. A copy of "
-            "the interpreter (python3 -m venv --copies) keeps that to one environment.\n"
+            "  After that every script that this Python runs may look into the kernel, whoever starts it.\n"
+            "  A copy of the interpreter (python3 -m venv --copies) keeps that to one environment.\n"
             "or do without: schedtuna record --procfs",
         )

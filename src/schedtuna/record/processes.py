@@ -28,6 +28,8 @@ class ProcessReading:
         read_bytes: Read from devices so far; None where that is not for us to see.
         written_bytes: Likewise.
         run_delay_ns: Time that its threads waited for a CPU so far; None where the kernel does not tell.
+        nr_voluntary_switches: How often its threads gave up their CPU so far; None likewise.
+        nr_involuntary_switches: How often it was taken from them so far; None likewise.
         facts: What is so at the moment.
     """
 
@@ -37,6 +39,8 @@ class ProcessReading:
     read_bytes: int | None
     written_bytes: int | None
     run_delay_ns: int | None
+    nr_voluntary_switches: int | None
+    nr_involuntary_switches: int | None
     facts: Row
 
 
@@ -91,13 +95,17 @@ def read_process(folder: Path) -> ProcessReading | None:
     flags, policy, tty, nice = int(fields[8]), int(fields[40]), int(fields[6]), int(fields[18])
     policy_name = POLICIES[policy] if policy < len(POLICIES) else str(policy)
     read_bytes, written_bytes = _io(folder)
+    threads = [folder] if int(fields[19]) == 1 else list(folder.glob("task/*"))
+    voluntary, involuntary = _switches(threads)
     return ProcessReading(
         start_ticks=int(fields[21]),
         cpu_ticks=int(fields[13]) + int(fields[14]),
         io_wait_ticks=int(fields[41]) if len(fields) > 41 else 0,
         read_bytes=read_bytes,
         written_bytes=written_bytes,
-        run_delay_ns=_run_delay_ns(folder, int(fields[19])),
+        run_delay_ns=_run_delay_ns(threads),
+        nr_voluntary_switches=voluntary,
+        nr_involuntary_switches=involuntary,
         facts={
             "comm": comm,
             "ppid": int(fields[3]),
@@ -152,13 +160,25 @@ def _io(folder: Path) -> tuple[int | None, int | None]:
     return int(values.get("read_bytes", 0)), int(values.get("write_bytes", 0))
 
 
-def _run_delay_ns(folder: Path, nr_threads: int) -> int | None:
+def _run_delay_ns(threads: list[Path]) -> int | None:
     """All threads' waiting on runqueues, from schedstat; of threads that ended, no longer."""
-    threads = [folder] if nr_threads == 1 else list(folder.glob("task/*"))
     try:
         return sum(int((thread / "schedstat").read_text().split()[1]) for thread in threads)
     except (OSError, IndexError):
         return None
+
+
+def _switches(threads: list[Path]) -> tuple[int | None, int | None]:
+    """All threads' voluntary and involuntary switches; of threads that ended, no longer."""
+    voluntary = involuntary = 0
+    try:
+        for thread in threads:
+            _, first, second = (thread / "status").read_bytes().rsplit(b"ctxt_switches:", 2)
+            voluntary += int(first.split()[0])
+            involuntary += int(second.split()[0])
+    except (OSError, ValueError, IndexError):
+        return None, None
+    return voluntary, involuntary
 
 
 def _rates(now: ProcessReading, before: ProcessReading | None, elapsed_s: float) -> Row:
@@ -173,6 +193,8 @@ def _rates(now: ProcessReading, before: ProcessReading | None, elapsed_s: float)
         "cpu_percent": per_s("cpu_ticks", 100 / _TICKS_PER_S),
         "iowait_percent": per_s("io_wait_ticks", 100 / _TICKS_PER_S),
         "run_delay_percent": per_s("run_delay_ns", 1e-7),
+        "voluntary_switches_per_s": per_s("nr_voluntary_switches"),
+        "involuntary_switches_per_s": per_s("nr_involuntary_switches"),
         "read_bytes_per_s": per_s("read_bytes"),
         "written_bytes_per_s": per_s("written_bytes"),
     }

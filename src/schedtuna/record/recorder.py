@@ -16,9 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from schedtuna.errors import TraceError
+from schedtuna.errors import TraceError, UnavailableError, UsageError
 from schedtuna.machine.manifest import build_manifest
 from schedtuna.record.aggregate import Aggregator
+from schedtuna.record.exits import KIND as EXIT_KIND
+from schedtuna.record.exits import ExitSampler
 from schedtuna.record.filters import TaskFilter, cgroup_names, cpu_hierarchy, current_layout
 from schedtuna.record.loading import in_initial_pid_namespace, nr_cpu_ids
 from schedtuna.record.processes import ProcessSampler
@@ -31,12 +33,9 @@ from schedtuna.trace.store import TraceWriter
 
 _EXITS_S = 0.2  # between two readings of exited tasks' statistics
 
-BLIND_SPOTS = (
-    "scheduling events",
-    "latencies of single waits",
-    "tasks that come and go between two samples",
-    "what a thread waited for",
-)
+# What samples of /proc do not show; the last is made up for by taskstats, where they are to be had.
+BLIND_SPOTS = ("scheduling events", "latencies of single waits", "what a thread waited for")
+UNSEEN_LIVES = "tasks that come and go between two samples"
 
 
 class Mode(StrEnum):
@@ -83,9 +82,10 @@ class RecordResult:
         nr_events: Events written.
         nr_lost: Events that found no room in the kernel's buffers; of `aggregate`, tasks of which an exit, or
             the first run, found none.
-        nr_tasks: Tasks counted (`aggregate`).
+        nr_tasks: Tasks counted (`aggregate`), or exits accounted for (`procfs`).
         own_cpu_s: CPU time of the recorder itself, the kernel's part of recording not included.
         ring_bytes: Memory that the kernel's buffers took.
+        blind_to: What is not seen this way (`procfs`).
     """
 
     duration_s: float
@@ -94,6 +94,7 @@ class RecordResult:
     nr_tasks: int
     own_cpu_s: float
     ring_bytes: int
+    blind_to: tuple[str, ...] = ()
 
 
 class Recorder:
@@ -116,6 +117,9 @@ class Recorder:
         self._stack = ExitStack()
         self._stream: EventStream | None = None
         self._aggregator: Aggregator | None = None
+        self._exits: ExitSampler | None = None
+        self._blind_to: tuple[str, ...] = ()
+        self._nr_exits = self._nr_exits_lost = 0
         self._failure: BaseException | None = None
         self._stop = threading.Event()
         self._known_cgroups: dict[int, str] = {}
@@ -177,6 +181,21 @@ class Recorder:
         elif options.mode is Mode.AGGREGATE:
             self._aggregator = Aggregator(options.task_filter, layout=self._layout, btf=options.btf)
             stack.callback(self._aggregator.close)
+        else:
+            self._open_procfs(stack)
+
+    def _open_procfs(self, stack: ExitStack) -> None:
+        if not self.options.task_filter.everything:
+            raise UsageError(
+                "samples of /proc are of all processes: they can't be filtered",
+                hint="filter what was recorded, or record without --procfs, which needs privileges",
+            )
+        self._blind_to = BLIND_SPOTS
+        try:
+            self._exits = ExitSampler()
+            stack.callback(self._exits.close)
+        except UnavailableError as error:
+            self._blind_to += (f"{UNSEEN_LIVES} ({error})",)
 
     def _manifest(self) -> dict[str, Any]:
         options = self.options
@@ -195,7 +214,7 @@ class Recorder:
             },
             "waking": options.waking,
             "ring_bytes": self._ring_bytes,
-            "blind_to": list(BLIND_SPOTS) if options.mode is Mode.PROCFS else [],
+            "blind_to": list(self._blind_to),
             "clock_offsets": {
                 "at_ns": now_ns,
                 "realtime_ns": time.time_ns() - now_ns,
@@ -248,6 +267,8 @@ class Recorder:
     def _read(self) -> None:
         if self._aggregator:
             self._aggregator.drain()
+        if self._exits:
+            self._read_exits(self._exits)
         if self._stream:
             started_ns = self._last_read_ns
             self._fill = self._stream.fill
@@ -257,6 +278,16 @@ class Recorder:
                 self._writer.note_lost(
                     loss.nr_lost, cpu=loss.cpu, first_ns=started_ns, last_ns=self._last_read_ns
                 )
+
+    def _read_exits(self, exits: ExitSampler) -> None:
+        started_ns, self._last_read_ns = self._last_read_ns, time.monotonic_ns()
+        for row in exits.rows():
+            self._writer.write_samples(self._last_read_ns, row, kind=EXIT_KIND)
+            self._nr_exits += 1
+        lost = exits.nr_lost - self._nr_exits_lost
+        if lost:
+            self._nr_exits_lost += lost
+            self._writer.note_lost(lost, cpu=-1, first_ns=started_ns, last_ns=self._last_read_ns)
 
     def _sample(self) -> None:
         timestamp_ns, metrics = self._system.sample()
@@ -307,8 +338,12 @@ class Recorder:
                 self._writer.write_samples(snapshot.timestamp_ns, row, kind=KIND)
             nr_tasks = int(snapshot.tasks["nr_tasks"].sum())
             nr_lost = snapshot.nr_exits_lost + snapshot.nr_unrecorded
+        if self._exits:
+            nr_tasks, nr_lost = self._nr_exits, self._nr_exits_lost
         own_cpu_s = self._own_cpu_s + time.thread_time() - before_s
-        self.result = RecordResult(duration_s, nr_events, nr_lost, nr_tasks, own_cpu_s, self._ring_bytes)
+        self.result = RecordResult(
+            duration_s, nr_events, nr_lost, nr_tasks, own_cpu_s, self._ring_bytes, self._blind_to
+        )
         self._writer.update_manifest({"duration_s": duration_s, "own_cpu_s": own_cpu_s, "nr_tasks": nr_tasks})
 
     def _close(self) -> None:

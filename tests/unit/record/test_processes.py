@@ -54,6 +54,20 @@ def test_waiting_for_a_cpu_is_summed_over_threads(write, tmp_path):
     assert sampler.sample()[1][0]["run_delay_percent"] > 100  # of one CPU: a second in no time
 
 
+def test_switches_are_summed_over_threads(write):
+    folder = write(threads=2)
+    for tid, (voluntary, involuntary) in ((10, (7, 2)), (11, (30, 4))):
+        (folder / f"task/{tid}").mkdir(parents=True)
+        (folder / f"task/{tid}/status").write_text(
+            f"Name:\tctxt_switches:\t9\nvoluntary_ctxt_switches:\t{voluntary}\n"
+            f"nonvoluntary_ctxt_switches:\t{involuntary}\n"
+        )
+    reading = read_process(folder)
+    assert (reading.nr_voluntary_switches, reading.nr_involuntary_switches) == (37, 6)
+    (folder / "task/11/status").write_text("Name:\tx\n")
+    assert read_process(folder).nr_voluntary_switches is None
+
+
 def test_a_pid_that_is_used_again_is_another_process(write, tmp_path):
     write(cpu=100, start=5)
     sampler = ProcessSampler(proc=tmp_path)

@@ -80,7 +80,8 @@ def test_failed_runs_are_counted_and_left_out(tmp_path):
 
 
 def test_ctrl_c_describes_what_there_is_and_resume_goes_on(tmp_path):
-    arguments = ["-n", "12", "--", "sleep", "0.1"]
+    held = "echo run >> held; test $(wc -l < held) -le 4 || test -e released || sleep 60"
+    arguments = ["-n", "12", "--", "sh", "-c", held]  # the fifth run waits
     process = subprocess.Popen(
         [sys.executable, "-m", "schedtuna", "variability", *arguments],
         cwd=tmp_path,
@@ -90,7 +91,9 @@ def test_ctrl_c_describes_what_there_is_and_resume_goes_on(tmp_path):
         start_new_session=True,
     )
     logs: list[Path] = []
-    while not logs or logs[0].read_bytes().count(b"\n") < 4:
+    deadline = time.monotonic() + 60
+    while not logs or logs[0].read_bytes().count(b"\n") < 5:
+        assert time.monotonic() < deadline
         time.sleep(0.02)
         logs = list(tmp_path.glob("results/*/trials.jsonl"))
     process.send_signal(signal.SIGINT)
@@ -98,6 +101,7 @@ def test_ctrl_c_describes_what_there_is_and_resume_goes_on(tmp_path):
     assert process.returncode == 130, stderr
     assert "wall_time_s" in stdout
     assert "--resume" in stderr
+    (tmp_path / "released").touch()
     done = run(tmp_path, "--resume", str(logs[0].parent), *arguments)
     assert done.returncode == 0, done.stderr
     assert [row["run"] for row in read_csv(logs[0].parent / "runs.csv")] == [str(n) for n in range(1, 13)]

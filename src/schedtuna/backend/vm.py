@@ -32,6 +32,7 @@ from schedtuna.scheduler.probe import configured, installed, probe
 from schedtuna.scheduler.registry import entries, registered
 from schedtuna.scheduler.scx import SchedulerError, ScxProcess, StuckSchedulerError
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.scheduler.watch import Watch
 from schedtuna.workload.command import RawRun, command_line
 from schedtuna.workload.covariates import covariates
 from schedtuna.workload.metrics import read_metrics
@@ -47,10 +48,12 @@ class GuestChoice:
     Attributes:
         kernel: Version; None for the lab's default.
         cpus: Virtual CPUs.
+        kernels: Several versions, of which each scheduler names one: see `backend.kernels`.
     """
 
     kernel: str | None = None
     cpus: int = 2
+    kernels: tuple[str, ...] = ()
 
 
 class VmBackend:
@@ -95,6 +98,7 @@ class VmBackend:
         self.nr_failed_boots = 0
         self._spec = GuestSpec(kernel=choice.kernel, cpus=choice.cpus, memory_mib=memory_mib)
         self._guest: Guest | None = None
+        self._ops: dict[str, str] = {}  # which version of each scheduler the runs were under
         self._measured = False  # whether any run ever gave all its metrics
         self.identity = (
             f"{self.lab.kernel(choice.kernel).version}, {choice.cpus} CPUs, {self.lab.accelerator}"
@@ -132,16 +136,21 @@ class VmBackend:
             guest = self._prepare(workload, program)
             before, cpu_s = read_proc_stat(), guest.cpu_s()
             with ExitStack() as stack:
-                running = None
+                watch = None
                 if program is not None:
                     running = stack.enter_context(ScxProcess(guest, scheduler, _in_guest(program)))
+                    watch = Watch(running, scheduler.name, self._ops)
                 raw = self._run_all(guest, workload, seed)
-                ejected = running.ejected() if running else ""
-                log = running.log() if running and ejected else ""
+                if watch:
+                    watch.look()
                 guest.fetch_changes()
             machine = covariates(read_proc_stat() - before, guest.cpu_s() - cpu_s)
+            ejected = watch.ejected() if watch else ""
             validity, reason = judge(raw, ejected)
-            tail = log if ejected else raw.tail()
+            tail = raw.tail()
+            if watch:
+                machine |= watch.covariates
+                tail = watch.log() if ejected else tail
             if validity is Validity.OK:
                 metrics = read_metrics(workload, self.metrics, raw, required=self.required)
                 self._measured = True
@@ -220,9 +229,7 @@ def judge(raw: RawRun, ejected: str) -> tuple[Validity, str]:
     return (Validity.FAILED if raw.failure else Validity.OK), raw.failure
 
 
-def scheduler_program(
-    scheduler: SchedulerConfig, examples: Mapping[str, Path] | None = None
-) -> Path | None:
+def scheduler_program(scheduler: SchedulerConfig, examples: Mapping[str, Path] | None = None) -> Path | None:
     """Return the program that loads a scheduler; None for the kernel's own.
 
     Args:

@@ -60,6 +60,12 @@ def _what(outcome: Outcome) -> str:
     record, subject = outcome.record, outcome.record.subject
     if subject.kind == "new_group":
         return f"the control group {subject.path}: removed"
+    if subject.kind == "process":
+        return f"{record.new['scheduler']}, process {subject.pid}: stopped"
+    if subject.kind == "scx_loader":
+        return f"scx_loader: {record.new['scheduler']} -> {record.old['scheduler']}"
+    if subject.kind == "unit":
+        return f"{subject.path}: {'removed' if record.old is None else 'as it was'}"
     change = f"{record.new} -> {record.old}"
     if subject.kind == "task":
         return f"{'thread' if subject.reach == 'thread' else 'process'} {subject.tid}: {change}"

@@ -159,9 +159,13 @@ class Journal:
             return self._read(folder)
 
     def stale(self) -> list[Record]:
-        """The open records of this boot whose owner is dead, oldest first."""
+        """The open records of this boot whose owner is dead and would have reverted them, oldest first."""
         boot = boot_id()
-        return [r for r in self.open_records() if r.boot_id == boot and not r.owner.alive]
+        return [
+            record
+            for record in self.open_records()
+            if record.boot_id == boot and not record.owner.alive and not record.lasting
+        ]
 
     @contextlib.contextmanager
     def undoing(self) -> Iterator[None]:

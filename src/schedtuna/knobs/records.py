@@ -54,16 +54,45 @@ class NewGroupSubject(_Data):
     path: Path
 
 
-Subject = Annotated[
-    TaskSubject | GroupTasksSubject | FileSubject | NewGroupSubject, Field(discriminator="kind")
-]
+class ProcessSubject(_Data):
+    """A program that keeps a sched_ext scheduler in charge while it runs."""
+
+    kind: Literal["process"] = "process"
+    pid: int
+    start_ticks: int
+    program: str
+
+
+class LoaderSubject(_Data):
+    """The scheduler that the service scx_loader runs."""
+
+    kind: Literal["scx_loader"] = "scx_loader"
+
+
+class UnitSubject(_Data):
+    """A unit file of systemd."""
+
+    kind: Literal["unit"] = "unit"
+    path: Path
+
+
+AnySubject = (
+    TaskSubject
+    | GroupTasksSubject
+    | FileSubject
+    | NewGroupSubject
+    | ProcessSubject
+    | LoaderSubject
+    | UnitSubject
+)
+Subject = Annotated[AnySubject, Field(discriminator="kind")]
 
 
 class Change(NamedTuple):
     """One change that is about to be made; `old` and `new` are plain JSON, in the knob's own form."""
 
     knob: str
-    subject: TaskSubject | GroupTasksSubject | FileSubject | NewGroupSubject
+    subject: AnySubject
     old: Any
     new: Any
 
@@ -86,7 +115,7 @@ class Record(_Data):
     Attributes:
         version: Of this format.
         id: Names the record in its closing line.
-        boot_id: The boot in which the change was made; no change here outlives a boot.
+        boot_id: The boot in which the change was made.
         owner: Who will revert it.
         time: Unix time in seconds.
         knob: Name of the knob.
@@ -104,6 +133,16 @@ class Record(_Data):
     subject: Subject
     old: Any
     new: Any
+
+    @property
+    def outlives_boot(self) -> bool:
+        """Whether a reboot leaves the change in force."""
+        return isinstance(self.subject, UnitSubject)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the change was meant to outlive who made it: only an explicit undo reverts it."""
+        return isinstance(self.subject, (ProcessSubject, LoaderSubject, UnitSubject))
 
 
 def boot_id() -> str:

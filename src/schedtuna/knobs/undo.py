@@ -9,8 +9,8 @@ from enum import StrEnum
 from schedtuna.errors import SchedtunaError
 from schedtuna.knobs.base import Reverted
 from schedtuna.knobs.journal import Journal, StaleChangesError
-from schedtuna.knobs.records import Record, TaskSubject, boot_id
-from schedtuna.knobs.registry import knob_named
+from schedtuna.knobs.records import ProcessSubject, Record, TaskSubject, boot_id
+from schedtuna.knobs.registry import reverter
 from schedtuna.knobs.tasks import is_alive
 
 
@@ -42,13 +42,16 @@ class Outcome:
         return self.result in _CLOSING
 
 
-def undo(journal: Journal, *, force: bool = False, dry_run: bool = False) -> list[Outcome]:
+def undo(
+    journal: Journal, *, force: bool = False, dry_run: bool = False, lasting: bool = True
+) -> list[Outcome]:
     """Revert what dead processes left changed, newest first.
 
     Args:
         journal: Whose open records are looked at.
         force: Also revert what processes that still run have changed.
         dry_run: Only say what would be done.
+        lasting: Also revert what was meant to outlive who made it.
 
     Raises:
         JournalError: The journal can't be read, written or trusted.
@@ -57,7 +60,9 @@ def undo(journal: Journal, *, force: bool = False, dry_run: bool = False) -> lis
         boot = boot_id()
         outcomes, to_revert = [], []
         for record in reversed(journal.open_records()):
-            if record.boot_id != boot:
+            if record.lasting and not lasting:
+                continue
+            if record.boot_id != boot and not record.outlives_boot:
                 outcomes.append(Outcome(record, Result.OTHER_BOOT, "ended by a reboot"))
             elif record.owner.alive and not force:
                 outcomes.append(Outcome(record, Result.RUNNING, f"process {record.owner.pid} still runs"))
@@ -81,7 +86,7 @@ def put_back_stale(journal: Journal) -> list[str]:
     stale = journal.stale()
     if not stale:
         return []
-    kept = [outcome for outcome in undo(journal) if not outcome.closed]
+    kept = [outcome for outcome in undo(journal, lasting=False) if not outcome.closed]
     if kept:
         raise StaleChangesError([outcome.record for outcome in kept])
     names = ", ".join(sorted({record.knob for record in stale}))
@@ -111,12 +116,14 @@ def close_pointless(journal: Journal) -> list[Record]:
     """
     boot, pointless, stale = boot_id(), {}, []
     for record in journal.open_records():
+        if record.outlives_boot:
+            continue
         if record.boot_id != boot:
             pointless[record.id] = Result.OTHER_BOOT
         elif not record.owner.alive:
             if _foreseen(record).result is Result.GONE:
                 pointless[record.id] = Result.GONE
-            else:
+            elif not record.lasting:
                 stale.append(record)
     journal.finish(pointless)
     return stale
@@ -124,7 +131,7 @@ def close_pointless(journal: Journal) -> list[Record]:
 
 def _revert(record: Record) -> Outcome:
     try:
-        reverted = knob_named(record.knob).revert(record)
+        reverted = reverter(record.knob).revert(record)
     except (SchedtunaError, OSError) as error:
         return Outcome(record, Result.FAILED, str(error))
     if reverted is Reverted.GONE:
@@ -136,4 +143,6 @@ def _foreseen(record: Record) -> Outcome:
     subject = record.subject
     if isinstance(subject, TaskSubject) and not is_alive(subject.tid, subject.start_ticks):
         return Outcome(record, Result.GONE, f"thread {subject.tid} has ended")
+    if isinstance(subject, ProcessSubject) and not is_alive(subject.pid, subject.start_ticks):
+        return Outcome(record, Result.GONE, f"process {subject.pid} has ended")
     return Outcome(record, Result.WOULD_RESTORE)

@@ -6,9 +6,10 @@ pure; a `Machine` reads files and starts and signals programs, on this host or i
 
 from __future__ import annotations
 
+import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from schedtuna.errors import SchedtunaError, UnavailableError
+from schedtuna.knobs.scheduler_process import is_named
 from schedtuna.scheduler.registry import command_line
 from schedtuna.scheduler.spec import SchedulerConfig
 
@@ -26,6 +28,10 @@ _STOP_WITHIN_S = 20.0
 _KILL_WITHIN_S = 20.0
 _POLL_S = 0.05
 _LOG_LINES = 20
+_DUMP_BYTES = 16_384  # of a dump that lists every task, what is kept
+_DUMP_HEADING = "DEBUG DUMP"  # tools/sched_ext/include/scx/user_exit_info.h
+_EXIT = re.compile(r"^EXIT: (.+)$", re.MULTILINE)
+_EVENT = re.compile(r"^SCX_EV_(\w+) (-?\d+)$", re.MULTILINE)
 
 
 class SchedulerError(SchedtunaError):
@@ -72,12 +78,14 @@ class ScxState:
         ops: Name of the scheduler that is in charge; empty: none is.
         enable_seq: How many schedulers were ever enabled since boot.
         nr_rejected: Tasks that were refused a policy by a scheduler since boot.
+        switch_all: Whether it schedules all normal tasks, not just those that ask for it.
     """
 
     state: str
     ops: str
     enable_seq: int
     nr_rejected: int
+    switch_all: bool = True
 
 
 def read_state(machine: Machine) -> ScxState:
@@ -97,7 +105,17 @@ def read_state(machine: Machine) -> ScxState:
         ops=(machine.read(f"{SYSFS}/root/ops") or "").strip(),
         enable_seq=int(machine.read(f"{SYSFS}/enable_seq") or 0),
         nr_rejected=int(machine.read(f"{SYSFS}/nr_rejected") or 0),
+        switch_all=(machine.read(f"{SYSFS}/switch_all") or "1").strip() != "0",
     )
+
+
+def read_events(machine: Machine) -> dict[str, int]:
+    """Return the kernel's counters of what went past the scheduler in charge, such as ``bypass_activate``.
+
+    Empty where no scheduler is in charge, or the kernel (before 6.14) counts nothing.
+    """
+    text = machine.read(f"{SYSFS}/root/events") or ""
+    return {name.lower(): int(number) for name, number in _EVENT.findall(text)}
 
 
 # ---- decisions -----------------------------------------------------------------------------------
@@ -109,12 +127,6 @@ class Startup(StrEnum):
     WAITING = "waiting"
     READY = "ready"
     FAILED = "failed"
-
-
-def is_named(ops: str, program: str) -> bool:
-    """Whether an ops name is a program's: ``bpfland_1.1.4_x86_64_...`` is scx_bpfland's."""
-    stem = program.removeprefix("scx_")
-    return ops == stem or ops.startswith(f"{stem}_")
 
 
 def startup(before: ScxState, now: ScxState, exit_code: int | None, program: str) -> tuple[Startup, str]:
@@ -165,6 +177,46 @@ def ejection(started: ScxState, now: ScxState, exit_code: int | None) -> str:
     return ", ".join(reasons)
 
 
+def exit_reason(log: str) -> str:
+    """Return what the kernel gave as the reason, as the loader printed it: ``runnable task stall (...)``.
+
+    Empty where it printed none, or just left by itself.
+    """
+    found = _EXIT.findall(log)
+    return found[-1].strip() if found and "unregistered from user space" not in found[-1] else ""
+
+
+def exit_dump(log: str) -> str:
+    """Return what a scheduler printed last: the kernel's dump and reason where there is one.
+
+    Of a long dump the beginning, which has the reason and the backtrace, and the end are kept.
+    """
+    at = log.rfind(_DUMP_HEADING)
+    if at < 0:
+        return "\n".join(log.splitlines()[-_LOG_LINES:])
+    dump = log[at:].strip()
+    if len(dump) <= _DUMP_BYTES:
+        return dump
+    head, tail = dump[: _DUMP_BYTES * 3 // 4], dump[-_DUMP_BYTES // 4 :]
+    left_out = len(dump) - len(head) - len(tail)
+    return f"{head}\n[... {left_out} characters left out ...]\n{tail}"
+
+
+def version_change(seen: Mapping[str, str], name: str, ops: str) -> str:
+    """Say whether a scheduler is another version than it was: its ops name has the version in it.
+
+    Args:
+        seen: The ops names of earlier runs, by the scheduler's name.
+        name: The scheduler's name.
+        ops: Its ops name now.
+
+    Returns:
+        The change; empty where there is none.
+    """
+    before = seen.get(name, ops)
+    return "" if before == ops else f"{name} is {ops} now; earlier runs were under {before}"
+
+
 def ending(exit_code: int) -> str:
     """Spell how a program ended."""
     if exit_code < 0:
@@ -210,6 +262,7 @@ class ScxProcess:
         self.pid = machine.spawn([program, *command_line(scheduler)])
         try:
             self.started = self._await(before, within_s)
+            self._events = read_events(machine)
         except BaseException:
             self.close()
             raise
@@ -228,7 +281,12 @@ class ScxProcess:
 
     def log(self) -> str:
         """The last lines that it printed: after an ejection, the kernel's dump."""
-        return "\n".join(self._machine.log(self.pid).splitlines()[-_LOG_LINES:])
+        return exit_dump(self._machine.log(self.pid))
+
+    def events(self) -> dict[str, int]:
+        """What went past it since it was in charge, by the kernel's counters."""
+        now = read_events(self._machine)
+        return {name: number - self._events.get(name, 0) for name, number in now.items()}
 
     def close(self) -> None:
         """Stop it, and wait until the kernel's own scheduler is back.

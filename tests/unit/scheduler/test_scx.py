@@ -7,6 +7,7 @@ import time
 import pytest
 
 from schedtuna.errors import UnavailableError
+from schedtuna.knobs.scheduler_process import is_named
 from schedtuna.scheduler.host import HostMachine
 from schedtuna.scheduler.scx import (
     SchedulerError,
@@ -15,7 +16,6 @@ from schedtuna.scheduler.scx import (
     Startup,
     StuckSchedulerError,
     ejection,
-    is_named,
     read_state,
     startup,
 )

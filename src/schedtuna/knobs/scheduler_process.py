@@ -1,0 +1,85 @@
+"""How is a program stopped that keeps a sched_ext scheduler in charge, by whoever finds it in the journal?"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from pathlib import Path
+
+from schedtuna.errors import KnobError
+from schedtuna.knobs.base import Reverted
+from schedtuna.knobs.records import ProcessSubject, Record
+from schedtuna.knobs.tasks import is_alive
+
+SYSFS = Path("/sys/kernel/sched_ext")
+_PATIENCE_S = ((signal.SIGINT, 20.0), (signal.SIGKILL, 20.0))
+_POLL_S = 0.01
+
+
+class SchedulerProcess:
+    """A scheduler that was started to stay.
+
+    Args:
+        sysfs: Where the kernel says what is in charge.
+    """
+
+    name = "scheduler"
+
+    def __init__(self, sysfs: Path = SYSFS) -> None:
+        self._sysfs = sysfs
+
+    def revert(self, record: Record) -> Reverted:
+        """Stop the program, and wait until the kernel's own scheduler is back.
+
+        Raises:
+            KnobError: It does not go.
+        """
+        subject = record.subject
+        if not isinstance(subject, ProcessSubject):
+            raise KnobError(f"{self.name}: the journal's record {record.id} names no process")
+        try:
+            handle = os.pidfd_open(subject.pid)
+        except ProcessLookupError:
+            return Reverted.GONE
+        try:
+            # The handle first, then the check: it names this very process from here on.
+            if not is_alive(subject.pid, subject.start_ticks):
+                return Reverted.GONE
+            for number, patience_s in _PATIENCE_S:
+                signal.pidfd_send_signal(handle, number)
+                if select.select([handle], [], [], patience_s)[0] and self._left(subject.program, patience_s):
+                    return Reverted.RESTORED
+        except ProcessLookupError:
+            return Reverted.GONE
+        finally:
+            os.close(handle)
+        raise KnobError(
+            f"{subject.program} does not go: process {subject.pid}",
+            hint="SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back",
+        )
+
+    def _left(self, program: str, patience_s: float) -> bool:
+        """Wait until a program's scheduler is not in charge any more."""
+        deadline = time.monotonic() + patience_s
+        while _text(self._sysfs / "state") not in ("", "disabled"):
+            if not is_named(_text(self._sysfs / "root/ops"), program):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+
+def is_named(ops: str, program: str) -> bool:
+    """Whether an ops name is a program's: ``bpfland_1.1.4_x86_64_...`` is scx_bpfland's."""
+    stem = program.removeprefix("scx_")
+    return ops == stem or ops.startswith(f"{stem}_")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,138 @@
+"""A unit of systemd that keeps a scheduler across reboots: written under the journal, removed by undo."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from schedtuna.errors import KnobError
+from schedtuna.knobs.base import Reverted
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.records import Change, Record, UnitSubject
+
+FOLDER = Path("etc/systemd/system")
+UNIT = "schedtuna-scheduler.service"
+_BOOTED = Path("/run/systemd/system")  # sd_booted(3)
+_ANSWER_WITHIN_S = 120.0
+
+
+def systemd_runs() -> bool:
+    """Whether systemd is this machine's init."""
+    return _BOOTED.is_dir() and shutil.which("systemctl") is not None
+
+
+class SystemUnit:
+    """The unit that Schedtuna installs; there is one at most, as one scheduler is in charge."""
+
+    name = "systemd_unit"
+
+    def install(self, text: str, journal: Journal, *, root: Path = Path("/")) -> Path:
+        """Write the unit; with systemd running, also enable and start it.
+
+        Args:
+            text: The unit.
+            journal: Where the change is written down first.
+            root: Of another system; there nothing is started.
+
+        Returns:
+            The unit's path.
+
+        Raises:
+            KnobError: It can't be written, enabled or started; then nothing of it remains.
+        """
+        path = root / FOLDER / UNIT
+        old = _read(path)
+        (record,) = journal.begin([Change(self.name, UnitSubject(path=path), old, text)])
+        journal.step(f"{self.name}: before the change")
+        try:
+            _write(path, text)
+            journal.step(f"{self.name}: after the change")
+            if root == Path("/") and systemd_runs():
+                _systemctl("daemon-reload")
+                _systemctl("enable", UNIT)
+                _systemctl("restart", UNIT)
+        except KnobError:
+            self.revert(record)
+            journal.finish({record.id: "restored"})
+            raise
+        return path
+
+    def revert(self, record: Record) -> Reverted:
+        """Stop and disable the unit, and put back what its file was.
+
+        Raises:
+            KnobError: Somebody else has changed the file, or it can't be removed.
+        """
+        path = record.subject.path if isinstance(record.subject, UnitSubject) else None
+        if path is None or path.name != UNIT:
+            raise KnobError(f"{self.name}: the journal's record {record.id} names no unit of Schedtuna's")
+        found = _read(path)
+        if found == record.old:
+            return Reverted.RESTORED if found else Reverted.GONE
+        if found is not None and found != record.new:
+            raise KnobError(
+                f"{path} was edited since it was installed",
+                hint=f"remove it by hand: systemctl disable --now {UNIT}",
+            )
+        live = path.parent == Path("/") / FOLDER and systemd_runs()
+        if live:
+            with contextlib.suppress(KnobError):  # it may never have been enabled
+                _systemctl("disable", "--now", UNIT)
+        if record.old is None:
+            path.unlink(missing_ok=True)
+        else:
+            _write(path, str(record.old))
+        if live:
+            _systemctl("daemon-reload")
+            if record.old is not None:
+                _systemctl("enable", "--now", UNIT)
+        return Reverted.RESTORED
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise KnobError(f"{path} can't be read: {error.strerror}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, and wait until it is on disk."""
+    staged = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with staged.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.chmod(0o644)
+        staged.replace(path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise KnobError(
+            f"{path} can't be written: {error.strerror}", hint="it takes root, and room on the disk"
+        ) from error
+
+
+def _systemctl(*arguments: str) -> None:
+    try:
+        done = subprocess.run(
+            ["systemctl", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_ANSWER_WITHIN_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KnobError(f"systemctl {arguments[0]} failed: {error}") from None
+    if done.returncode:
+        raise KnobError(
+            f"systemctl {' '.join(arguments)} failed: {done.stderr.strip()[-300:]}",
+            hint=f"journalctl -u {UNIT}",
+        )

@@ -1,0 +1,323 @@
+"""Starts, stops and swaps sched_ext schedulers on this host, so that they stay until somebody ends them.
+
+Each is in the journal before it runs, so `schedtuna undo` ends it. Only registered schedulers are run,
+from files that nobody but their owner can write. Where the service scx_loader runs, it is asked instead.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from schedtuna.errors import UnavailableError, UsageError, nearest
+from schedtuna.knobs.journal import Journal, state_directory
+from schedtuna.knobs.records import ProcessSubject, Record
+from schedtuna.knobs.scheduler_process import is_named
+from schedtuna.knobs.scx_loader import Loader, LoaderScheduler, arguments_state
+from schedtuna.knobs.tasks import is_alive
+from schedtuna.knobs.undo import revert_records
+from schedtuna.scheduler.host import HostMachine, LastingMachine
+from schedtuna.scheduler.parse import parse_scheduler
+from schedtuna.scheduler.probe import configured, installed, probe
+from schedtuna.scheduler.registry import command_line, entries, names, registered
+from schedtuna.scheduler.scx import (
+    DISABLED,
+    START_WITHIN_S,
+    SchedulerError,
+    ScxProcess,
+    ScxState,
+    StuckSchedulerError,
+    read_events,
+    read_state,
+)
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.scheduler.stall import StallProbe
+from schedtuna.scheduler.watch import PREFIX
+
+_BASELINE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Running:
+    """A scheduler that this program started and that runs.
+
+    Attributes:
+        record: Its change in the journal.
+        pid: Its program.
+        label: Its name and values: ``scx_simple:fifo=true``.
+    """
+
+    record: Record
+    pid: int
+    label: str
+
+
+@dataclass(frozen=True)
+class SwitchCost:
+    """What a swap took.
+
+    Attributes:
+        disable_s: From the order to stop until the kernel's own scheduler was back; 0: none ran.
+        enable_s: From the start of the program until it was in charge, the verifier included.
+        longest_stall_s: The longest that a task on any CPU was kept waiting meanwhile.
+        usual_stall_s: The same in the half second before.
+    """
+
+    disable_s: float
+    enable_s: float
+    longest_stall_s: float
+    usual_stall_s: float
+
+
+def find_running(journal: Journal) -> Running | None:
+    """Return the scheduler that was started here and still runs."""
+    for record in reversed(journal.open_records()):
+        subject = record.subject
+        if isinstance(subject, ProcessSubject) and is_alive(subject.pid, subject.start_ticks):
+            return Running(record, subject.pid, str(record.new["scheduler"]))
+    return None
+
+
+def find_installed(name: str) -> SchedulerConfig:
+    """Return a registered scheduler with the parameters that the installed program has.
+
+    Raises:
+        UsageError: No scheduler of this name is registered.
+    """
+    known = registered(name)
+    path = installed().get(name)
+    if path is None or name not in entries() or known != entries()[name].config():
+        return known
+    try:
+        return configured(probe(path), entries()[name])
+    except (UsageError, UnavailableError):  # it has no --help that can be read
+        return known
+
+
+def find_program(scheduler: SchedulerConfig) -> Path:
+    """Return the program of a scheduler that may run with privilege.
+
+    Raises:
+        UsageError: No scheduler of this name is registered.
+        UnavailableError: It is not installed, or others can write it.
+    """
+    if scheduler.name not in set(names()):
+        raise UsageError(
+            f"{scheduler.name} is no registered sched_ext scheduler", hint=nearest(scheduler.name, names())
+        )
+    path = scheduler.binary_path or installed().get(scheduler.name)
+    if path is None:
+        raise UnavailableError(
+            f"{scheduler.name} is not installed", hint="put its folder into SCHEDTUNA_SCX_PATH or PATH"
+        )
+    program = Path(path).resolve()
+    if problem := distrusted(program):
+        raise UnavailableError(
+            f"{program} would run with privilege, but {problem}",
+            hint="install it where only root can write, such as /usr/local/bin",
+        )
+    return program
+
+
+def distrusted(program: Path) -> str:
+    """Say why somebody else could change a program; empty where nobody can."""
+    try:
+        for path in (program, *program.parents):
+            status = path.stat()
+            if status.st_uid not in (0, os.geteuid()):
+                return f"{path} belongs to user {status.st_uid}"
+            sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+            if status.st_mode & 0o022 and not sticky:
+                return f"{path} can be written by others"
+    except OSError as error:
+        return f"it can't be read: {error.strerror}"
+    return ""
+
+
+def start(
+    scheduler: SchedulerConfig,
+    journal: Journal,
+    *,
+    loader: Loader | None = None,
+    within_s: float = START_WITHIN_S,
+) -> ScxState:
+    """Start a scheduler that stays in charge; returns the kernel's state.
+
+    Raises:
+        UnavailableError: The kernel has no sched_ext, another scheduler is in charge, or this one is
+            not installed.
+        SchedulerError: It does not start; the machine is back on its default scheduler.
+        KnobError: scx_loader runs, and refuses.
+        JournalError: The journal refuses; nothing was started.
+    """
+    machine = HostMachine()
+    before = read_state(machine)
+    service = loader or Loader()
+    if service.present():
+        if before.state != DISABLED:
+            _refuse(before)
+        LoaderScheduler(service).apply(arguments_state(scheduler.name, command_line(scheduler)), journal)
+        return _await_loader(machine, scheduler.name, within_s)
+    program = find_program(scheduler)
+    if before.state != DISABLED:
+        _refuse(before)
+    log = state_directory() / f"{scheduler.name}.log"
+    mine = journal.fresh()
+    try:
+        process = ScxProcess(
+            LastingMachine(mine, scheduler.label(), log), scheduler, str(program), within_s=within_s
+        )
+    except BaseException:
+        revert_records(mine.begun, mine)
+        raise
+    return process.started
+
+
+def _refuse(state: ScxState) -> None:
+    raise UnavailableError(
+        f"sched_ext is {state.state} with {state.ops or 'another scheduler'}",
+        hint="`schedtuna schedulers switch NAME` swaps; `schedtuna schedulers stop` ends it",
+    )
+
+
+def _await_loader(machine: HostMachine, name: str, within_s: float) -> ScxState:
+    deadline = time.monotonic() + within_s
+    while True:
+        state = read_state(machine)
+        if state.state == "enabled" and is_named(state.ops, name):
+            return state
+        if time.monotonic() > deadline:
+            raise SchedulerError(
+                f"scx_loader was asked to run {name}, but sched_ext is {state.state} {state.ops}".rstrip(),
+                hint="journalctl -u scx_loader",
+            )
+        time.sleep(0.05)
+
+
+def stop(journal: Journal, *, loader: Loader | None = None) -> str:
+    """Stop the scheduler in charge, if it was started here or by scx_loader; returns its name.
+
+    Raises:
+        UnavailableError: The kernel has no sched_ext, or somebody else started the scheduler.
+        StuckSchedulerError: It does not go.
+        KnobError: scx_loader refuses.
+    """
+    running = find_running(journal)
+    if running is not None:
+        (outcome,) = revert_records([running.record], journal)
+        if not outcome.closed:
+            raise StuckSchedulerError(outcome.reason)
+        return running.label
+    state = read_state(HostMachine())
+    if state.state == DISABLED:
+        return ""
+    service = loader or Loader()
+    if service.present() and (found := service.state()).running:
+        LoaderScheduler(service).apply(arguments_state("unknown", ()), journal)
+        return found.scheduler
+    raise UnavailableError(
+        f"{state.ops or 'a scheduler'} is in charge, and was not started by schedtuna; it is left alone",
+        hint="stop it where it was started: `systemctl stop scx`, or Ctrl-C in its terminal",
+    )
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is in charge of this machine.
+
+    Attributes:
+        state: ``disabled``, ``enabling``, ``enabled``, ``disabling``.
+        ops: Its name, with its version; empty: the kernel's own scheduler.
+        label: Its name and values, where they are known.
+        started_by: ``schedtuna``, ``scx_loader``, or empty: somebody else, or nobody.
+        pid: Its program, where it is ours.
+        switch_all: Whether it schedules all normal tasks.
+        enable_seq: How many schedulers were enabled since boot.
+        nr_rejected: Tasks that were refused a policy since boot.
+        counters: What it (``scx.NAME``) and the kernel (``scx.ev_NAME``) have counted.
+    """
+
+    state: str
+    ops: str
+    label: str
+    started_by: str
+    pid: int | None
+    switch_all: bool
+    enable_seq: int
+    nr_rejected: int
+    counters: dict[str, float]
+
+
+def status(journal: Journal) -> Status:
+    """Return what is in charge of this machine, and who started it.
+
+    Raises:
+        UnavailableError: The kernel has no sched_ext.
+    """
+    machine = HostMachine()
+    state = read_state(machine)
+    running, label, by, pid = find_running(journal), "", "", None
+    if running is not None and is_named(state.ops, running.label.partition(":")[0]):
+        label, by, pid = running.label, "schedtuna", running.pid
+    elif state.ops and (service := Loader()).present() and (found := service.state()).running:
+        label, by = " ".join([found.scheduler, *found.arguments]), "scx_loader"
+    events = {f"{PREFIX}ev_{name}": float(number) for name, number in read_events(machine).items() if number}
+    return Status(
+        state=state.state,
+        ops=state.ops,
+        label=label,
+        started_by=by,
+        pid=pid,
+        switch_all=state.switch_all,
+        enable_seq=state.enable_seq,
+        nr_rejected=state.nr_rejected,
+        counters=events,
+    )
+
+
+def switch(scheduler: SchedulerConfig, journal: Journal, *, within_s: float = START_WITHIN_S) -> SwitchCost:
+    """Put a scheduler in charge in place of the one that is, by way of the kernel's own.
+
+    Where it does not start, the one before is started again.
+
+    Raises:
+        UnavailableError: As `start` and `stop`.
+        SchedulerError: It does not start.
+        StuckSchedulerError: The one before does not go.
+    """
+    read_state(HostMachine())
+    if not Loader().present():
+        find_program(scheduler)  # before anything is stopped
+    before = find_running(journal)
+    machine = HostMachine()
+    with StallProbe(machine, sorted(os.sched_getaffinity(0))) as probe:
+        time.sleep(_BASELINE_S)
+        usual_s = probe.longest_s()
+        began = time.monotonic()
+        stopped = stop(journal)
+        disabled = time.monotonic()
+        try:
+            start(scheduler, journal, within_s=within_s)
+        except SchedulerError as error:
+            if before is not None:
+                _again(before, journal, error)
+            raise
+        enabled = time.monotonic()
+        cost = SwitchCost(
+            disabled - began if stopped else 0.0, enabled - disabled, probe.longest_s(), usual_s
+        )
+    machine.close()
+    return cost
+
+
+def _again(before: Running, journal: Journal, error: SchedulerError) -> None:
+    """Start what ran before."""
+    try:
+        start(parse_scheduler(before.label, find_installed), journal)
+    except SchedulerError as second:
+        error.add_note(f"nor did {before.label}, which ran before: {second}")
+    else:
+        error.add_note(f"{before.label} is in charge again")

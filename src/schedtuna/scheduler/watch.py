@@ -1,0 +1,53 @@
+"""Was a sched_ext scheduler in charge during a whole run, and what did it and the kernel count meanwhile?"""
+
+from __future__ import annotations
+
+from schedtuna.scheduler.scx import ScxProcess, exit_reason, version_change
+
+PREFIX = "scx."
+
+
+class Watch:
+    """Looks at a running scheduler once the run is over; closing the scheduler comes after that.
+
+    Args:
+        running: The scheduler, in charge.
+        name: Its name.
+        seen: The ops names of earlier runs, by name; this run's is added.
+
+    Attributes:
+        covariates: What the scheduler (``scx.NAME``) and the kernel (``scx.ev_NAME``) counted; the
+            kernel's counters only where they moved.
+    """
+
+    def __init__(self, running: ScxProcess, name: str, seen: dict[str, str]) -> None:
+        self.covariates: dict[str, float] = {}
+        self._running = running
+        self._reasons: list[str] = []
+        changed = version_change(seen, name, running.started.ops)
+        if changed:
+            self._reasons.append(changed)
+        seen.setdefault(name, running.started.ops)
+
+    def look(self) -> None:
+        """Take down how it stands, while it is still in charge or has just lost that."""
+        reason = self._running.ejected()
+        if reason:
+            self._reasons.append(reason)
+            return
+        counted = self._running.events()
+        self.covariates = {f"{PREFIX}ev_{name}": float(number) for name, number in counted.items() if number}
+
+    def ejected(self) -> str:
+        """Return why the run does not count, with the kernel's reason where the scheduler printed it.
+
+        Its program prints that when it ends: ask when the scheduler is closed.
+        """
+        if not self._reasons:
+            return ""
+        told = exit_reason(self._running.log())
+        return ", ".join(self._reasons) + (f"; the kernel says: {told}" if told else "")
+
+    def log(self) -> str:
+        """The kernel's exit dump, or the last lines that its program printed."""
+        return self._running.log()

@@ -1,0 +1,106 @@
+"""Schedtuna itself inside a guest: the package and what it imports, copied into a folder to be shared."""
+
+import compileall
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+import pytest
+
+from schedtuna.lab.store import Lab
+from schedtuna.lab.vm import Guest
+
+IMPORTS = (
+    "annotated_doc",
+    "annotated_types",
+    "numpy",
+    "pydantic",
+    "pydantic_core",
+    "shellingham",
+    "typer",
+    "typing_extensions",
+    "typing_inspection",
+    "rich",
+    "pygments",
+    "markdown_it",
+    "mdurl",
+)
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "tests", "f2py", "*.pyi", "*.a", "*.h", "testing")
+SOURCE = Path(__file__).parents[2] / "src/schedtuna"
+# Runs commands one after the other, each in a child, so that the imports are paid once: they take seconds
+# in an emulated guest. Reads [[argument, ...], ...] and writes [[exit code, output], ...].
+RUNNER = """
+import json, os, sys
+from schedtuna.cli.main import main
+import schedtuna.cli.schedulers, schedtuna.cli.undo, schedtuna.scheduler.control, schedtuna.knobs.undo
+from schedtuna.knobs import journal
+
+def killed_at(step):
+    init = journal.Journal.__init__
+    def patched(self, directory=None, on_step=None):
+        init(self, directory, on_step=lambda name: name == step and os.kill(os.getpid(), 9))
+    journal.Journal.__init__ = patched
+
+results = []
+for argv in json.loads(sys.argv[1]):
+    if (child := os.fork()) == 0:
+        output = os.open("/tmp/output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        if argv[0].startswith("killed at "):
+            killed_at(argv.pop(0).removeprefix("killed at "))
+        try:
+            main(argv)
+        except SystemExit as end:
+            sys.stdout.flush()
+            os._exit(end.code or 0)
+        os._exit(99)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    results.append([status, open("/tmp/output").read()])
+print(json.dumps(results))
+"""
+
+
+def shared_package(lab: Lab, folder: Path) -> Path:
+    """Fill a folder; /share/lib is the guest's PYTHONPATH then. Skips where its Python is another one."""
+    name = f"python3.{sys.version_info.minor}"
+    if not (lab.guest_root / "usr/bin" / name).exists():
+        pytest.skip(f"the guest's Python is not {name}, as this one is")
+    lib = folder / "lib"
+    shutil.copytree(SOURCE, lib / "schedtuna", ignore=LEFT_OUT)
+    for module in IMPORTS:
+        found = Path(importlib.import_module(module).__file__)
+        if found.name == "__init__.py":
+            shutil.copytree(found.parent, lib / module, ignore=LEFT_OUT)
+        else:
+            shutil.copy(found, lib / found.name)
+    numpy_libraries = Path(importlib.import_module("numpy").__file__).parents[1] / "numpy.libs"
+    if numpy_libraries.is_dir():
+        shutil.copytree(numpy_libraries, lib / "numpy.libs")
+    for library in lib.rglob("*.so*"):
+        # What is executable is looked at for the libraries that it needs; numpy brings its own.
+        library.chmod(0o755 if "pydantic" in library.name else 0o644)
+    (lib / "runner.py").write_text(RUNNER)
+    # A guest's files have no times that bytecode could be checked against.
+    compileall.compile_dir(
+        lib, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH, stripdir=str(folder)
+    )
+    return folder
+
+
+def run_in(guest: Guest, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
+    """Run schedtuna's commands in a guest that shares such a folder; returns exit codes and outputs.
+
+    A first word ``killed at STEP`` ends the command by SIGKILL at that step of its journal.
+    """
+    raw = guest.run(
+        ["python3", "/share/lib/runner.py", json.dumps(commands)],
+        environment={"PYTHONPATH": "/share/lib", "SCHEDTUNA_STATE_DIR": "/root/state"},
+        folder="/root",
+        timeout_s=300,
+    )
+    assert raw.exit_code == 0, raw.stderr
+    return [(code, output) for code, output in json.loads(raw.stdout)]

@@ -11,6 +11,7 @@ from schedtuna.trace.schema import PF_KTHREAD, POLICIES
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_LARGEST_FILE = 1 << 16
 _REAL_TIME = {"FIFO", "RR", "DEADLINE"}
 _BACKGROUND = {"BATCH", "IDLE"}
 
@@ -73,17 +74,18 @@ class ProcessSampler:
         readings: dict[int, ProcessReading] = {}
         for name in os.listdir(self._proc):  # noqa: PTH208  # 5 times as fast as Path
             if name.isdecimal() and (self._only is None or int(name) in self._only):
-                reading = read_process(self._proc / name)
+                reading = read_process(f"{self._proc}/{name}")
                 if reading:
                     readings[int(name)] = reading
         return readings
 
 
-def read_process(folder: Path) -> ProcessReading | None:
+def read_process(folder: str | Path) -> ProcessReading | None:
     """Read one process; None where it is gone, or not what /proc/<pid> should be."""
+    folder = str(folder)
     try:
-        stat = (folder / "stat").read_bytes()
-        cgroup = _cgroup((folder / "cgroup").read_text(errors="replace"))
+        stat = _read(f"{folder}/stat")
+        cgroup = _cgroup(_read(f"{folder}/cgroup").decode(errors="replace"))
     except OSError:
         return None
     # The name may hold anything, brackets and newlines too: the last bracket ends it.
@@ -95,7 +97,7 @@ def read_process(folder: Path) -> ProcessReading | None:
     flags, policy, tty, nice = int(fields[8]), int(fields[40]), int(fields[6]), int(fields[18])
     policy_name = POLICIES[policy] if policy < len(POLICIES) else str(policy)
     read_bytes, written_bytes = _io(folder)
-    threads = [folder] if int(fields[19]) == 1 else list(folder.glob("task/*"))
+    threads = [folder] if int(fields[19]) == 1 else _threads(folder)
     voluntary, involuntary = _switches(threads)
     return ProcessReading(
         start_ticks=int(fields[21]),
@@ -151,29 +153,45 @@ def _cgroup(text: str) -> str:
     return paths.get("cpu", paths.get("", ""))
 
 
-def _io(folder: Path) -> tuple[int | None, int | None]:
+def _read(path: str) -> bytes:
+    """Return what a small file of /proc says; several times as fast as Path.read_bytes()."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        text = (folder / "io").read_text()
+        return os.read(file, _LARGEST_FILE)
+    finally:
+        os.close(file)
+
+
+def _threads(folder: str) -> list[str]:
+    try:
+        return [f"{folder}/task/{tid}" for tid in os.listdir(f"{folder}/task")]  # noqa: PTH208  # as above
+    except OSError:
+        return []
+
+
+def _io(folder: str) -> tuple[int | None, int | None]:
+    try:
+        text = _read(f"{folder}/io").decode()
     except OSError:
         return None, None
     values = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
     return int(values.get("read_bytes", 0)), int(values.get("write_bytes", 0))
 
 
-def _run_delay_ns(threads: list[Path]) -> int | None:
+def _run_delay_ns(threads: list[str]) -> int | None:
     """All threads' waiting on runqueues, from schedstat; of threads that ended, no longer."""
     try:
-        return sum(int((thread / "schedstat").read_text().split()[1]) for thread in threads)
+        return sum(int(_read(f"{thread}/schedstat").split()[1]) for thread in threads)
     except (OSError, IndexError):
         return None
 
 
-def _switches(threads: list[Path]) -> tuple[int | None, int | None]:
+def _switches(threads: list[str]) -> tuple[int | None, int | None]:
     """All threads' voluntary and involuntary switches; of threads that ended, no longer."""
     voluntary = involuntary = 0
     try:
         for thread in threads:
-            _, first, second = (thread / "status").read_bytes().rsplit(b"ctxt_switches:", 2)
+            _, first, second = _read(f"{thread}/status").rsplit(b"ctxt_switches:", 2)
             voluntary += int(first.split()[0])
             involuntary += int(second.split()[0])
     except (OSError, ValueError, IndexError):

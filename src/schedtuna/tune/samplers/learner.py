@@ -7,10 +7,11 @@ of the budget repeats what they found.
 
 from __future__ import annotations
 
+import io
 import random
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,12 @@ class LearningSampler(RacedSampler):
         return dict(self._metrics)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, whole or not at all."""
-        staged = path.with_name(f".{path.name}.tmp")
+        """Write a checkpoint, whole or not at all.
+
+        Raises:
+            StudyError: It can't be written.
+        """
+        content = io.BytesIO()  # torch tells a full disk by a RuntimeError about positions
         torch.save(
             {
                 "version": CHECKPOINT_VERSION,
@@ -165,9 +170,19 @@ class LearningSampler(RacedSampler):
                 "nr_updates": self.nr_updates,
                 "state": self.state(),
             },
-            staged,
+            content,
         )
-        staged.replace(path)
+        staged = path.with_name(f".{path.name}.tmp")
+        try:
+            staged.write_bytes(content.getbuffer())
+            staged.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                staged.unlink()
+            raise StudyError(
+                f"can't write the checkpoint {path}: {error.strerror}; the runs so far are kept",
+                hint="free some space or fix the permissions, then continue with --resume",
+            ) from None
 
     def load(self, path: Path) -> None:
         """Read a checkpoint.

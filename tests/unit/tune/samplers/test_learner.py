@@ -105,6 +105,13 @@ def test_a_checkpoint_brings_the_policy_back(name, tmp_path):
         assert not torch.equal(weights(fresh), weights(old))
 
 
+def test_a_checkpoint_that_can_not_be_written_is_an_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "checkpoint.pt").mkdir()
+    with pytest.raises(StudyError, match=r"can't write the checkpoint .*checkpoint\.pt"):
+        make("ppo").save(tmp_path / "checkpoint.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
 class Exploit:
     def __reduce__(self):
         return (print, ("code ran",))

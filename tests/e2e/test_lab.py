@@ -67,10 +67,12 @@ def test_the_status_names_kernel_and_qemu():
     ("argv", "code", "message"),
     [
         (["compare", "--kernel", "6.18", "default", "fair"], 2, "--kernel needs --backend vm"),
+        (["compare", "--kernel", "6.18", "--kernel", "7.2"], 2, "--kernel needs --backend vm"),
+        (["compare", "--kernel", "6.18", "--kernel", "7.2", "fair"], 2, "--kernel needs --backend vm"),
         (["compare", "--backend", "vm", "--scope", "machine", "default", "fair"], 2, "not scope machine"),
         (["compare", "--backend", "vm", "default", "scx_absent"], 2, "unknown scheduler"),
-        (["tune", "--backend", "vm", "--scheduler", "scx_simple"], 3, "scx_simple is not installed"),
-        (["tune", "--backend", "vm", "--scheduler", "fair"], 2, "nothing to tune"),
+        (["tune", "--backend", "vm", "--scheduler", "scx_simple"], 3, "the lab is not set up"),
+        (["tune", "--backend", "vm", "--scheduler", "fair"], 3, "nothing of fair can be tuned"),
         (["compare", "--backend", "vm", "default", "fair"], 3, "the lab is not set up"),
     ],
 )
@@ -97,3 +99,35 @@ def test_two_schedulers_are_compared_in_a_guest(tmp_path):
     (folder,) = tmp_path.iterdir()
     trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
     assert {row["trial"]["scheduler"] for row in trials if "trial" in row} == {"default", name}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--kernel", "6.0", "--kernel", "6.1"], "kernel 6.0 is not in the lab"),
+        (["--kernel", "{have}", "--kernel", "{have}"], "expected two different kernels"),
+    ],
+)
+def test_two_kernels_that_can_not_be_compared_say_why(tmp_path, argv, message):
+    have = lab_or_skip().default_kernel
+    options = [word.format(have=have) for word in argv]
+    done = schedtuna("compare", "--backend", "vm", *options, "--results", str(tmp_path), "--", "hackbench")
+    assert done.returncode in {2, 3}
+    assert message in done.stderr
+
+
+@pytest.mark.long
+def test_two_kernels_are_compared_under_one_scheduler(tmp_path):
+    kernels = sorted(lab_or_skip().kernels)[:2]
+    if len(kernels) < 2:
+        pytest.skip("the lab has one kernel: `schedtuna lab setup --kernel VERSION` adds another")
+    options = ["--backend", "vm", "--budget", "12", "--seed", "1", "--json", "--results", str(tmp_path)]
+    both = [word for kernel in kernels for word in ("--kernel", kernel)]
+    job = "grep -c {} /proc/version"
+    done = schedtuna(
+        "compare", *options, *both, "--shell", "--", job.format(kernels[1].split("-")[0]) + "; true"
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["default"], result["candidate"]) == tuple(f"default on {kernel}" for kernel in kernels)
+    assert result["trials"] == 12

@@ -47,8 +47,8 @@ from schedtuna.cli.common import (
 from schedtuna.cli.output import print_json
 
 if TYPE_CHECKING:
-    from schedtuna.experiment.campaign import Campaign
     from schedtuna.backend.vm import GuestChoice
+    from schedtuna.experiment.campaign import Campaign
     from schedtuna.experiment.compare import CompareProgress, Comparison
     from schedtuna.scheduler.spec import SchedulerConfig
     from schedtuna.workload.spec import Workload

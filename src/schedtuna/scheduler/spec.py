@@ -20,6 +20,7 @@ class SchedulerConfig(BaseModel):
         description: One sentence.
         constraints: The rules between its parameters.
         values: The values that differ from the defaults; empty means the default scheduler as found.
+        kernel: Version of the lab's kernel that it runs on; None for whatever runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +31,7 @@ class SchedulerConfig(BaseModel):
     description: str = ""
     constraints: tuple[Constraint, ...] = ()
     values: dict[str, ParameterValue] = {}
+    kernel: str | None = None
 
     @property
     def space(self) -> ParameterSpace:
@@ -46,8 +48,9 @@ class SchedulerConfig(BaseModel):
         return self.model_copy(update={"values": self.space.changed(complete)})
 
     def label(self) -> str:
-        """``name`` or ``name:param=value,...``: what `compare` reads back."""
+        """``name`` or ``name:param=value,...``: what `compare` reads back. With the kernel, if it has one."""
+        kernel = f" on {self.kernel}" if self.kernel else ""
         if not self.values:
-            return self.name
+            return f"{self.name}{kernel}"
         pairs = ",".join(f"{name}={spell_value(v)}" for name, v in self.values.items())
-        return f"{self.name}:{pairs}"
+        return f"{self.name}:{pairs}{kernel}"

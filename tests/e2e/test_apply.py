@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,13 +21,15 @@ def schedtuna(tmp_path):
     def run(*arguments):
         return subprocess.run(
             [sys.executable, "-m", "schedtuna", *map(str, arguments)],
-            env={**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")},
+            env={**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state"), **environment},
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
 
+    environment: dict[str, str] = {}
+    run.environment = environment  # type: ignore[attr-defined] # what a test adds to it
     return run
 
 
@@ -131,3 +135,66 @@ def test_a_knob_that_is_not_to_be_had_here_is_refused_with_the_reason(schedtuna)
     done = schedtuna("apply", f"fair:{name}=1", "--", "true")
     assert done.returncode == 3
     assert f"{name} can't be changed here: {reason}" in done.stderr
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A registered scheduler's name; nothing of it is run by an installation."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: others could write the program's folder")
+    folder = Path("/root" if os.access("/root", os.W_OK) else tmp_path)
+    path = Path(tempfile.mkdtemp(dir=folder)) / "scx_simple"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path.parent)
+
+
+def test_a_scheduler_is_installed_across_reboots_and_undone(schedtuna, tmp_path, program):
+    schedtuna.environment["SCHEDTUNA_SCX_PATH"] = str(program.parent)
+    root = tmp_path / "other"
+    done = schedtuna("apply", "--system", "scx_simple:fifo=true", "--root", root)
+    assert done.returncode == 0, done.stderr
+    (unit,) = (root / "etc/systemd/system").iterdir()
+    assert f"ExecStart={program} -f\n" in unit.read_text()
+    assert str(unit) in done.stdout
+    assert f"systemctl --root={root} enable" in done.stdout
+    # A run that comes later does not take it for something that was left behind.
+    later = schedtuna("apply", "fair:nice=7", "--", "true")
+    assert (later.returncode, unit.exists()) == (0, True), later.stderr
+    undone = schedtuna("undo")
+    assert f"{unit}: removed" in undone.stdout
+    assert not unit.exists()
+
+
+def test_a_program_that_others_can_write_is_not_installed(schedtuna, tmp_path, program):
+    schedtuna.environment["SCHEDTUNA_SCX_PATH"] = str(program.parent)
+    program.chmod(0o777)
+    done = schedtuna("apply", "--system", "scx_simple", "--root", tmp_path / "other")
+    assert done.returncode == 3
+    assert "can be written by others" in done.stderr
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--system", "fair:nice=5"], "kernel's own scheduler"),
+        (["--system", "scx_simple", "--", "true"], "takes no command"),
+        (["scx_simple", "--print-unit"], "whole machine"),
+        (["fair:nice=5", "--root", "/x", "--", "true"], "--root needs --system"),
+        (["--system", "scx_absent"], "unknown scheduler"),
+    ],
+)
+def test_what_can_not_be_installed_is_refused(schedtuna, arguments, message):
+    done = schedtuna("apply", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+@pytest.mark.skipif(Path("/sys/kernel/sched_ext").is_dir(), reason="this kernel has sched_ext")
+def test_without_sched_ext_a_scheduler_is_refused_before_the_command_runs(schedtuna, tmp_path):
+    done = schedtuna("apply", "scx_simple", "--", "touch", tmp_path / "ran")
+    assert done.returncode == 3
+    assert "no sched_ext" in done.stderr
+    assert not (tmp_path / "ran").exists()

@@ -1,4 +1,4 @@
-"""`schedtuna apply`: run a command under what a study proved, and leave nothing behind."""
+"""`schedtuna apply`: run a command under what a study proved, or install a scheduler that it chose."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 from schedtuna.cli.common import find_scheduler, termination_interrupts
 
 if TYPE_CHECKING:
+    from schedtuna.scheduler.spec import SchedulerConfig
     from schedtuna.space import ParameterValue
 
 app = typer.Typer(add_completion=False)
@@ -36,17 +37,45 @@ def apply(
     print_unit: Annotated[
         bool, typer.Option("--print-unit", help="Print a systemd drop-in that does it for a service.")
     ] = False,
+    system: Annotated[
+        bool,
+        typer.Option(
+            "--system",
+            help="Install a sched_ext scheduler and its flags for the whole machine, across reboots.",
+        ),
+    ] = False,
+    root: Annotated[
+        Path, typer.Option("--root", metavar="DIR", help="With --system: of another system's files.")
+    ] = Path("/"),
 ) -> None:
     """Run COMMAND under the settings that a study proved.
 
-    The settings hold for COMMAND and what it starts. Exits as COMMAND does.
+    The settings hold for COMMAND and what it starts. Exits as COMMAND does. With --system there is no
+    command: the scheduler becomes a systemd unit, which `schedtuna undo` removes.
     """
     from schedtuna.errors import UsageError
     from schedtuna.knobs.base import Target
     from schedtuna.knobs.systemd import drop_in
+    from schedtuna.scheduler.fair import NAME as FAIR
+    from schedtuna.scheduler.parse import DEFAULT
 
     chosen = find_scheduler(settings, Target())
+    loaded = chosen.name not in (FAIR, DEFAULT)
+    if root != Path("/") and not system:
+        raise UsageError("--root needs --system")
+    if system:
+        if command:
+            raise UsageError("--system takes no command: it is for the whole machine")
+        if not loaded:
+            raise UsageError(
+                f"{settings} is the kernel's own scheduler: there is no other to install",
+                hint="`--print-unit` makes a service keep its settings",
+            )
+        _install(chosen, root)
+        return
     if print_unit:
+        if loaded:
+            raise UsageError(f"{chosen.name} is for the whole machine", hint="schedtuna apply --system")
         if not chosen.values:
             raise UsageError(f"{settings} sets nothing: there is no gain to keep")
         study = Path(settings)
@@ -56,9 +85,42 @@ def apply(
         return
     if not command:
         raise UsageError("no command to run", hint="schedtuna apply STUDY -- COMMAND")
+    if loaded:
+        raise typer.Exit(_run_under(chosen, command))
     if not chosen.values:
         print(f"{settings} sets nothing: running under the default scheduling", file=sys.stderr)
     raise typer.Exit(_run(chosen.values, command))
+
+
+def _install(scheduler: SchedulerConfig, root: Path) -> None:
+    """Write the unit of a scheduler, and say what remains to be done."""
+    from schedtuna.knobs.journal import Journal
+    from schedtuna.knobs.unit import UNIT, systemd_runs
+    from schedtuna.scheduler.control import install
+
+    path = install(scheduler, Journal(), root=root)
+    print(f"{path}: {scheduler.label()}, from every boot on; `schedtuna undo` removes it")
+    if root != Path("/"):
+        print(f"enable it: systemctl --root={root} enable {UNIT}")
+    elif not systemd_runs():
+        print(f"systemd does not run here: where it does, `systemctl enable --now {UNIT}` starts it")
+
+
+def _run_under(scheduler: SchedulerConfig, command: list[str]) -> int:
+    """Run the command while a sched_ext scheduler is in charge of the machine."""
+    from contextlib import closing
+
+    from schedtuna.scheduler.control import find_program
+    from schedtuna.scheduler.host import HostMachine
+    from schedtuna.scheduler.scx import ScxProcess, read_state
+
+    with closing(HostMachine()) as machine, termination_interrupts():
+        read_state(machine)
+        with ScxProcess(machine, scheduler, str(find_program(scheduler))) as running:
+            code = _run({}, command)
+            if ejected := running.ejected():
+                print(f"warning: the scheduler was ejected: {ejected}\n{running.log()}", file=sys.stderr)
+    return code
 
 
 def _run(values: dict[str, ParameterValue], command: list[str]) -> int:

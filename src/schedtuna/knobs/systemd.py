@@ -1,4 +1,4 @@
-"""Settings as a systemd drop-in, for services that are to keep them."""
+"""Settings as systemd's units: a drop-in for a service that is to keep them, a unit for a scheduler."""
 
 from __future__ import annotations
 
@@ -53,6 +53,37 @@ def drop_in(values: Mapping[str, ParameterValue], command: Sequence[str], *, wra
     lines.append(f"# systemd has no directive for {', '.join(others)}")
     lines += ["ExecStart=", "ExecStart=" + " ".join(_quoted(part) for part in (*wrapper, *command))]
     return "\n".join(lines) + "\n"
+
+
+def scheduler_unit(argv: Sequence[str], label: str) -> str:
+    """Return the text of a unit that keeps a sched_ext scheduler in charge from boot on.
+
+    A scheduler that fails is tried three times; then the kernel's own one stays. It is stopped as it
+    would be in a terminal, so that it unregisters itself.
+
+    Args:
+        argv: The scheduler's program, as an absolute path, and its flags.
+        label: The scheduler and its values, for people.
+    """
+    return f"""\
+# Written by `schedtuna apply --system`; `schedtuna undo` removes it.
+[Unit]
+Description=sched_ext scheduler {label.replace("%", "%%")}
+ConditionPathIsDirectory=/sys/kernel/sched_ext
+StartLimitIntervalSec=5min
+StartLimitBurst=3
+
+[Service]
+Type=simple
+ExecStart={" ".join(_quoted(part) for part in argv)}
+Restart=on-failure
+RestartSec=5
+KillSignal=SIGINT
+TimeoutStopSec=30
+
+[Install]
+WantedBy=multi-user.target
+"""
 
 
 def _quoted(part: str) -> str:

@@ -17,8 +17,10 @@ from schedtuna.knobs.journal import Journal, state_directory
 from schedtuna.knobs.records import ProcessSubject, Record
 from schedtuna.knobs.scheduler_process import is_named
 from schedtuna.knobs.scx_loader import Loader, LoaderScheduler, arguments_state
+from schedtuna.knobs.systemd import scheduler_unit
 from schedtuna.knobs.tasks import is_alive
 from schedtuna.knobs.undo import revert_records
+from schedtuna.knobs.unit import SystemUnit
 from schedtuna.scheduler.host import HostMachine, LastingMachine
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import configured, installed, probe
@@ -222,6 +224,28 @@ def stop(journal: Journal, *, loader: Loader | None = None) -> str:
         f"{state.ops or 'a scheduler'} is in charge, and was not started by schedtuna; it is left alone",
         hint="stop it where it was started: `systemctl stop scx`, or Ctrl-C in its terminal",
     )
+
+
+def install(scheduler: SchedulerConfig, journal: Journal, *, root: Path = Path("/")) -> Path:
+    """Install a scheduler with its flags as a systemd unit; returns the unit's path.
+
+    Where systemd runs, it is started, too. `undo` removes it.
+
+    Raises:
+        UsageError: No scheduler of this name is registered.
+        UnavailableError: The program is not installed or others can write it, or scx_loader runs, which
+            has a configuration of its own.
+        KnobError: The unit can't be written or started; then nothing of it remains.
+        JournalError: The journal refuses; nothing was written.
+    """
+    program = find_program(scheduler)
+    if root == Path("/") and Loader().present():
+        raise UnavailableError(
+            "scx_loader runs here, and would fight with another service",
+            hint="name the scheduler in its configuration, /etc/scx_loader.toml; or disable it first",
+        )
+    text = scheduler_unit([str(program), *command_line(scheduler)], scheduler.label())
+    return SystemUnit().install(text, journal, root=root)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 import configparser
+import shutil
+import subprocess
 
 import pytest
 
 from schedtuna.errors import UsageError
-from schedtuna.knobs.systemd import drop_in
+from schedtuna.knobs.systemd import drop_in, scheduler_unit
 
 WRAPPER = ["/usr/bin/schedtuna", "apply", "/srv/a study", "--"]
 
@@ -38,3 +40,18 @@ def test_other_knobs_start_the_service_through_the_wrapper():
 def test_a_wrapper_needs_the_command():
     with pytest.raises(UsageError, match="slice_us"):
         drop_in({"slice_us": 500}, [], wrapper=WRAPPER)
+
+
+def test_a_schedulers_unit_runs_its_program_with_its_flags():
+    text = scheduler_unit(["/opt/a b/scx_x", "--share=50%"], "scx_x:share=50%")
+    assert directives(text)["ExecStart"] == "'/opt/a b/scx_x' --share=50%%"
+    assert directives(text)["KillSignal"] == "SIGINT"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
+def test_systemd_finds_no_fault_with_a_schedulers_unit(tmp_path):
+    unit = tmp_path / "schedtuna-scheduler.service"
+    unit.write_text(scheduler_unit(["/usr/bin/env", "-x", "100%"], "scx_x:a=1"))
+    argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

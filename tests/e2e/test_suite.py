@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from schedtuna.kernel.objects import VMLINUX_BTF
+from schedtuna.kernel.privilege import missing_capabilities
+from schedtuna.trace.store import open_trace
+
 
 def schedtuna(*argv: str, **options) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "schedtuna", *argv]
@@ -109,3 +113,150 @@ def test_ctrl_c_and_kill_leave_nothing_running(number, code):
     process.send_signal(number)
     assert process.wait(30) == code
     assert wait_until(lambda: not hogs())
+
+
+needs_bpf = pytest.mark.skipif(
+    bool(missing_capabilities()) or not VMLINUX_BTF.exists(), reason="may not load BPF programs here"
+)
+needs_hackbench = pytest.mark.skipif(
+    shutil.which("hackbench") is None, reason="hackbench (rt-tests) is not installed"
+)
+
+
+@needs_bpf
+@needs_hackbench
+def test_record_makes_a_labelled_set_and_goes_on_where_it_ended(tmp_path):
+    folder = tmp_path / "set"
+    arguments = ("suite", "record", "pipes", "-o", str(folder), "--repeats", "2", "--seed", "7")
+    done = schedtuna(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["nr_recorded"], [row["seed"] for row in result["traces"]]) == (2, [7, 8])
+    index = [json.loads(line) for line in (folder / "traces.jsonl").read_text().splitlines()]
+    assert index == result["traces"]
+    for row in index:
+        assert (row["label"], row["workload"], row["state"], row["nr_lost"]) == (
+            "pipes",
+            "pipes",
+            "complete",
+            0,
+        )
+        assert row["value"] == row["metrics"]["time_s"] > 0
+        assert row["machine"]["kernel_release"] == os.uname().release
+        trace = open_trace(folder / row["trace"])
+        assert len(trace.events) == row["nr_events"] > 1000
+        names = trace.tasks["comm"].to_list()
+        assert set(trace.tasks["label"]) == {"pipes"}
+        assert set(names) == {"hackbench"} and len(names) == 161  # nothing but the workload
+
+    refused = schedtuna(*arguments)
+    assert refused.returncode == 2
+    assert f"--resume {folder}" in refused.stderr
+
+    shutil.rmtree(folder / "pipes_8")
+    (folder / ".pipes_8.partial").mkdir()  # as a killed recorder leaves it
+    (folder / ".pipes_8.partial/manifest.json").write_text("{")
+    first = (folder / "pipes_7/manifest.json").stat().st_mtime_ns
+    done = schedtuna("suite", "record", "--resume", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "2 traces in" in done.stdout
+    assert (folder / "pipes_7/manifest.json").stat().st_mtime_ns == first
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "pipes_7",
+        "pipes_8",
+        "set.json",
+        "traces.jsonl",
+    ]
+    assert schedtuna("suite", "record", "--resume", str(folder), "--seed", "1").returncode == 2
+
+
+def start_recording(folder, repeats):
+    command = [sys.executable, "-m", "schedtuna", "suite", "record", "short-bursts", "-o", str(folder)]
+    process = subprocess.Popen(
+        [*command, "--procfs", "--seed", "987654", "--repeats", str(repeats)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert wait_until(lambda: (folder / ".short-bursts_987654.partial/manifest.json").exists() and hogs())
+    return process
+
+
+def test_an_interrupted_set_holds_whole_traces_only_and_says_how_to_go_on(tmp_path):
+    folder = tmp_path / "set"
+    process = start_recording(folder, 20)
+    busy = schedtuna("suite", "record", "--resume", str(folder))
+    assert busy.returncode == 2
+    assert "is being recorded right now" in busy.stderr
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert f"suite record --resume {folder}" in errors
+    assert wait_until(lambda: not hogs())
+    index = [json.loads(line) for line in (folder / "traces.jsonl").read_text().splitlines()]
+    assert len(index) < 20
+    assert all(row["state"] == "complete" for row in index)
+    traces = {row["trace"] for row in index}
+    assert {path.name for path in folder.iterdir()} == {"set.json", "traces.jsonl", *traces}
+
+
+def test_a_killed_set_is_finished_by_resuming_it(tmp_path):
+    folder = tmp_path / "set"
+    process = start_recording(folder, 2)
+    process.kill()
+    process.communicate()
+    assert wait_until(lambda: not hogs())
+    assert list(folder.glob(".*.partial"))
+    done = schedtuna("suite", "record", "--resume", str(folder), "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["traces"]
+    assert [(row["trace"], row["mode"]) for row in rows] == [
+        ("short-bursts_987654", "procfs"),
+        ("short-bursts_987655", "procfs"),
+    ]
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "is no set of traces"), ("{", "is damaged"), ('{"workloads": []}', "is damaged")],
+)
+def test_what_is_no_set_can_not_be_resumed(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "set.json").write_text(content)
+    done = schedtuna("suite", "record", "--resume", str(tmp_path))
+    assert done.returncode in {1, 2}
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "mine").touch()
+    done = schedtuna("suite", "record", "short-bursts", "--procfs", "-o", str(tmp_path))
+    assert done.returncode == 2
+    assert "is not empty" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_record_names_what_it_does_not_know(tmp_path):
+    done = schedtuna("suite", "record", "pipe", "-o", str(tmp_path / "set"))
+    assert done.returncode == 2
+    assert "did you mean pipes?" in done.stderr
+    assert not (tmp_path / "set").exists()
+
+
+@needs_hackbench
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_a_set_that_can_not_be_recorded_leaves_nothing_behind(tmp_path):
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(folder.stat().st_mode | 0o077)
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+    command = [*nobody, sys.executable, "-m", "schedtuna", "suite", "record", "pipes"]
+    done = subprocess.run(
+        [*command, "-o", tmp_path / "set"], capture_output=True, text=True, check=False, cwd="/", timeout=120
+    )
+    assert done.returncode == 3
+    assert "CAP_BPF and CAP_PERFMON" in done.stderr
+    assert "--resume" not in done.stderr
+    assert not (tmp_path / "set").exists()

@@ -1,16 +1,20 @@
-"""`schedtuna suite`: the workloads that come with Schedtuna, and one run of them as the machine is."""
+"""`schedtuna suite`: the workloads that come with Schedtuna, run or recorded as the machine is."""
 
 from __future__ import annotations
 
+import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schedtuna.cli.common import JsonOption, SeedOption
+from schedtuna.cli.common import JsonOption, SeedOption, parse_positive_duration, termination_interrupts
 from schedtuna.cli.output import print_json
-from schedtuna.errors import WorkloadError
+from schedtuna.errors import SchedtunaError, UsageError, WorkloadError
 
 if TYPE_CHECKING:
+    from schedtuna.record.suite import SuiteSet
     from schedtuna.workload.suite import SuiteWorkload
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Workloads that come with Schedtuna.")
@@ -81,6 +85,122 @@ def run(
         return
     for entry in entries:
         _print_results(entry, [of["metrics"] for of in runs if of["workload"] == entry.name])
+
+
+@app.command()
+def record(  # noqa: PLR0917 - typer's options are a function's parameters
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME...", help="Which workloads; default: all.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where the set goes. Default: traces_<time>."),
+    ] = None,
+    repeat: Annotated[
+        int | None, typer.Option("--repeat", "--repeats", min=1, help="Traces of each. Default: 1.")
+    ] = None,
+    seed: SeedOption = None,
+    aggregate: Annotated[
+        bool, typer.Option("--aggregate", help="Count in the kernel: histograms per task instead of events.")
+    ] = False,
+    procfs: Annotated[
+        bool, typer.Option("--procfs", help="Only sample /proc: needs no privileges, sees no decisions.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Record all tasks, not only the workload's.")
+    ] = False,
+    interval: Annotated[
+        str | None,
+        typer.Option(
+            "--interval", metavar="TIME", help="Time between two samples of the system. Default: 250ms."
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="DIR", help="Record what this set still lacks.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Record workloads into a set of traces, labelled by workload. Trace N has the seed SEED + N."""
+    from schedtuna.record import suite as sets
+    from schedtuna.record.recorder import Mode
+
+    if aggregate and procfs:
+        raise UsageError("--aggregate and --procfs exclude each other")
+    if resume is not None:
+        if names or output or repeat or seed is not None or aggregate or procfs or everything or interval:
+            raise UsageError("--resume goes on with what the set was begun with: it takes no other options")
+        folder, wanted = resume, sets.read_set(resume)
+    else:
+        wanted = _new_set(
+            names or [],
+            repeat=repeat or 1,
+            seed=seed,
+            mode=Mode.AGGREGATE if aggregate else Mode.PROCFS if procfs else Mode.STREAM,
+            everything=everything or procfs,
+            interval_s=parse_positive_duration(interval or "250ms", option="--interval"),
+        )
+        folder = output or Path(time.strftime("traces_%Y%m%d-%H%M%S"))
+        sets.create_set(folder, wanted)
+    with termination_interrupts():
+        try:
+            nr_recorded = _record_missing(folder, wanted)
+        except (SchedtunaError, KeyboardInterrupt) as error:
+            if resume is not None or not isinstance(error, SchedtunaError) or not sets.discard_empty(folder):
+                print(f"note: schedtuna suite record --resume {folder} goes on from here", file=sys.stderr)
+            raise
+    rows = sets.read_index(folder)
+    if as_json:
+        print_json({"folder": str(folder), "seed": wanted.seed, "nr_recorded": nr_recorded, "traces": rows})
+        return
+    _print_traces(folder, rows)
+
+
+def _new_set(names: list[str], *, seed: int | None, **wanted: Any) -> SuiteSet:
+    from schedtuna.experiment.campaign import choose_seed
+    from schedtuna.record.suite import SuiteSet
+    from schedtuna.workload.suite import suite, suite_workload
+
+    chosen = dict.fromkeys(names) or suite()
+    for name in chosen:
+        suite_workload(name).require_tools()
+    return SuiteSet(workloads=tuple(chosen), seed=choose_seed(seed), **wanted)
+
+
+def _record_missing(folder: Path, wanted: SuiteSet) -> int:
+    """Record what a set lacks; return how many traces that was."""
+    from schedtuna.cli.progress import RunProgress
+    from schedtuna.record import suite as sets
+
+    with sets.writing_set(folder):
+        missing, total = sets.missing_runs(folder, wanted), len(wanted.runs())
+        with RunProgress("suite", total) as progress:
+            for done, run in enumerate(missing, start=total - len(missing)):
+                progress.update(done, total, note=run[0])
+                row = sets.record_run(folder, wanted, run)
+                if row["nr_lost"]:
+                    progress.say(f"warning: {row['nr_lost']:,} records of {row['trace']} were lost")
+    return len(missing)
+
+
+def _print_traces(folder: Path, rows: list[dict[str, Any]]) -> None:
+    from schedtuna.cli.table import table
+
+    lines = [
+        [
+            row["trace"],
+            row["metric"],
+            f"{row['value']:.6g}",
+            f"{row['nr_events'] or 0:,}",
+            f"{row['nr_lost'] or 0:,}",
+            f"{row['bytes'] / 1e6:.2f}",
+        ]
+        for row in rows
+    ]
+    print(table(["trace", "metric", "value", "events", "lost", "MB"], lines))
+    print(f"{len(rows)} traces in {folder}; traces.jsonl lists them")
+    print("metrics were measured while recording: compare settings with `schedtuna compare`", file=sys.stderr)
 
 
 def _run_once(entry: SuiteWorkload, seed: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -123,6 +124,7 @@ class Recorder:
         self._failure: BaseException | None = None
         self._stop = threading.Event()
         self._known_cgroups: dict[int, str] = {}
+        self._notes: dict[str, Any] = {}
         self.result: RecordResult | None = None
         with ExitStack() as stack:
             self._open_source(stack)
@@ -160,6 +162,10 @@ class Recorder:
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep while recording; True at once if the recording failed meanwhile."""
         return self._stop.wait(seconds)
+
+    def annotate(self, values: Mapping[str, Any]) -> None:
+        """Add to the manifest, once the recording has ended."""
+        self._notes |= values
 
     def follow(self, tgid: int) -> None:
         """Add a process to the roots of the filter's process trees."""
@@ -344,7 +350,9 @@ class Recorder:
         self.result = RecordResult(
             duration_s, nr_events, nr_lost, nr_tasks, own_cpu_s, self._ring_bytes, self._blind_to
         )
-        self._writer.update_manifest({"duration_s": duration_s, "own_cpu_s": own_cpu_s, "nr_tasks": nr_tasks})
+        self._writer.update_manifest(
+            {"duration_s": duration_s, "own_cpu_s": own_cpu_s, "nr_tasks": nr_tasks, **self._notes}
+        )
 
     def _close(self) -> None:
         """Close the trace; the first failure is the one that is raised."""

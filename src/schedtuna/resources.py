@@ -6,7 +6,6 @@ files lie in the source tree, and what CMake built lies in site-packages.
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
@@ -21,6 +20,8 @@ def resource_path(relative: str) -> Path:
     beside = Path(__file__).parent / relative
     if beside.exists():
         return beside
+    from importlib import metadata  # which takes its time
+
     try:
         installed = Path(str(metadata.distribution("schedtuna").locate_file(f"schedtuna/{relative}")))
     except metadata.PackageNotFoundError:

@@ -57,6 +57,20 @@ def test_failures_and_timeouts_are_trials(backend):
     assert backend.run(slow, FAIR, seed=1).validity is Validity.TIMEOUT
 
 
+def test_the_scheduler_is_recorded_in_the_guest_as_its_kernel_accounts(scheduler):
+    read = [parse_metric("sched.wakeup_latency_p99_us:min", LOAD)]
+    with VmBackend(lab_or_skip(), metrics=read, required=["sched.switches"]) as vm:
+        for each in (FAIR, scheduler):
+            trial = vm.run(LOAD, each, seed=1)
+            assert trial.validity is Validity.OK, trial.reason
+            found = trial.metrics
+            assert found["sched.wakeup_latency_p99_us"] > 0
+            # getrusage counts switches out of tasks that were waited for, the recorder all switches in.
+            switches = found["nr_voluntary_switches"] + found["nr_involuntary_switches"]
+            assert found["sched.switches"] == pytest.approx(switches, rel=0.1)
+            assert found["sched.cpu_time_total_us"] == pytest.approx(1e6 * found["cpu_time_s"], rel=0.1)
+
+
 def test_the_seed_reaches_the_command(backend):
     workload = Workload(argv=("test $SCHEDTUNA_SEED-{seed} = 7-7",), shell=True)
     assert backend.run(workload, FAIR, seed=7).exit_code == 0

@@ -173,19 +173,13 @@ class HostBackend:
     ) -> RawRun:
         time.sleep(workload.washout_s)
         with start(workload, seed, counters=counters) as held, self._applied(Target(pid=held.pid), values):
-            if not self._records:
+            if not reads_sched(self.metrics, self.required):
                 held.go()
                 raw = held.wait()
             else:
                 raw = self._recorded(held)
             self._ran = True
             return raw
-
-    @property
-    def _records(self) -> bool:
-        """Whether a metric comes from the scheduler itself."""
-        names = {spec.name for spec in self.metrics if spec.source.kind == "auto"} | set(self.required)
-        return any(name.startswith(SCHED_PREFIX) for name in names)
 
     def _recorded(self, held: Held) -> RawRun:
         """Run the command while the scheduler's dealings with what is tuned are counted."""
@@ -216,6 +210,12 @@ class HostBackend:
         finally:
             with _uninterrupted():
                 _revert(changes)
+
+
+def reads_sched(metrics: Sequence[MetricSpec], required: Sequence[str]) -> bool:
+    """Whether a metric comes from the scheduler itself."""
+    names = {spec.name for spec in metrics if spec.source.kind == "auto"} | set(required)
+    return any(name.startswith(SCHED_PREFIX) for name in names)
 
 
 def _revert(changes: Changes) -> None:

@@ -13,13 +13,13 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from schedtuna.backend.base import Trial, Validity
-from schedtuna.backend.host import KERNELS_OWN
+from schedtuna.backend.host import KERNELS_OWN, reads_sched
 from schedtuna.errors import MetricError, UnavailableError, UsageError, WorkloadError
 from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import GuestError
@@ -96,7 +96,12 @@ class VmBackend:
         self.required = tuple(required)
         self.manifest_hash = manifest_hash
         self.nr_failed_boots = 0
-        self._spec = GuestSpec(kernel=choice.kernel, cpus=choice.cpus, memory_mib=memory_mib)
+        self._spec = GuestSpec(
+            kernel=choice.kernel,
+            cpus=choice.cpus,
+            memory_mib=memory_mib,
+            recording=reads_sched(self.metrics, self.required),
+        )
         self._guest: Guest | None = None
         self._ops: dict[str, str] = {}  # which version of each scheduler the runs were under
         self._measured = False  # whether any run ever gave all its metrics
@@ -139,7 +144,7 @@ class VmBackend:
                 watch = None
                 if program is not None:
                     running = stack.enter_context(ScxProcess(guest, scheduler, _in_guest(program)))
-                    watch = Watch(running, scheduler.name, self._ops)
+                    watch = stack.enter_context(Watch(running, scheduler.name, self._ops))
                 raw = self._run_all(guest, workload, seed)
                 if watch:
                     watch.look()
@@ -182,17 +187,26 @@ class VmBackend:
         """Return the measured run, or the warm-up run that failed."""
         command = None if workload.shell else host_command(workload)
         argv = command_line(workload, seed)
-        for _ in range(workload.warmup_runs + 1):
+        if command:
+            argv = [_in_guest(command), *argv[1:]]
+        for nr_left in reversed(range(workload.warmup_runs + 1)):
             time.sleep(workload.washout_s)
-            raw = guest.run(
-                [_in_guest(command), *argv[1:]] if command else argv,
-                environment=workload.environment | {SEED_VARIABLE: str(seed)},
-                folder="/share" if workload.folder else "/root",
-                timeout_s=workload.timeout_s,
-            )
+            raw = self._run_once(guest, argv, workload, seed, record=self._spec.recording and not nr_left)
             if raw.failure:
                 break
         return raw
+
+    def _run_once(
+        self, guest: Guest, argv: Sequence[str], workload: Workload, seed: int, *, record: bool
+    ) -> RawRun:
+        environment = workload.environment | {SEED_VARIABLE: str(seed)}
+        folder, timeout_s = "/share" if workload.folder else "/root", workload.timeout_s
+        if not record:
+            return guest.run(argv, environment=environment, folder=folder, timeout_s=timeout_s)
+        from schedtuna.record.remote import metrics_of_dump
+
+        raw, dump = guest.run_recorded(argv, environment=environment, folder=folder, timeout_s=timeout_s)
+        return replace(raw, counters=metrics_of_dump(dump))
 
     def _prepare(self, workload: Workload, program: Path | None) -> Guest:
         """Return a guest that has all that the run needs: the one that is up, if it does."""
@@ -202,7 +216,7 @@ class VmBackend:
         needed = {path for path in (program, command) if path is not None}
         share = workload.folder.absolute() if workload.folder else None
         programs = tuple(sorted({*self._spec.programs, *needed}))
-        wanted = GuestSpec(self._spec.kernel, self._spec.cpus, self._spec.memory_mib, programs, share)
+        wanted = replace(self._spec, programs=programs, share=share)
         if self._guest is None or wanted != self._spec:
             self._drop_guest()
             self._spec = wanted

@@ -47,6 +47,7 @@ _EXTENSIONS_LEFT_OUT = (
     *("_ssl", "_hashlib", "_test", "_sqlite3", "_dbm", "_gdbm", "readline", "nis"),
     *("_codecs_", "_curses", "_tkinter"),
 )
+_KERNEL_MODULES = ("__init__", "btf", "kernel_btf", "libbpf", "objects", "privilege")
 _FOLDERS = (
     "dev",
     "proc",
@@ -325,6 +326,17 @@ def is_dynamic(binary: Path) -> bool:
 
 
 # ---- the further layers -------------------------------------------------------------------------
+
+
+def recording_layer(root: Path) -> Layer:
+    """What counts `sched.*` metrics in a guest: the recorder's BPF object, libbpf, and who loads it."""
+    package = f"{OWN}/python/schedtuna"
+    native = ("sched_aggregate.bpf.o", "libbpf.so")
+    modules = ("__init__", "errors", "resources", *(f"kernel/{name}" for name in _KERNEL_MODULES))
+    layer = {f"{OWN}/recorder.py": file_entry(resource_path("lab/guest/recorder.py"))}
+    layer |= {f"{package}/{name}.py": file_entry(resource_path(f"{name}.py")) for name in modules}
+    layer |= {f"{package}/native/{name}": file_entry(resource_path(f"native/{name}")) for name in native}
+    return layer | libraries(resource_path("native/libbpf.so"), root)
 
 
 def kernel_layer(version: str, config: Path) -> Layer:

@@ -26,7 +26,14 @@ from typing import Any, Self
 
 from schedtuna.errors import UsageError
 from schedtuna.lab.errors import BootError, GuestError
-from schedtuna.lab.image import Layer, assemble, kernel_layer, program_layer, share_layer
+from schedtuna.lab.image import (
+    Layer,
+    assemble,
+    kernel_layer,
+    program_layer,
+    recording_layer,
+    share_layer,
+)
 from schedtuna.lab.qemu import accelerator_options, machine_options
 from schedtuna.lab.store import Kernel, Lab
 from schedtuna.workload.command import KEEP_BYTES, RawRun, raw_run
@@ -56,6 +63,7 @@ class GuestSpec:
         memory_mib: Memory in MiB; the guest's files are in it.
         programs: Programs of the host, copied to /usr/local/bin with their libraries.
         share: Folder that is copied to /share; None: nothing of the host is visible.
+        recording: Whether it can count `sched.*` metrics.
     """
 
     kernel: str | None = None
@@ -63,6 +71,7 @@ class GuestSpec:
     memory_mib: int = 1024
     programs: tuple[Path, ...] = ()
     share: Path | None = None
+    recording: bool = False
 
 
 class Guest:
@@ -205,6 +214,41 @@ class Guest:
             WorkloadError: The command can't be run, such as a script without an interpreter.
             GuestError: The guest died or hangs.
         """
+        return self._run(argv, environment=environment, folder=folder, timeout_s=timeout_s)[0]
+
+    def run_recorded(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        folder: str = "/share",
+        timeout_s: float = 300.0,
+    ) -> tuple[RawRun, Any]:
+        """Run a command as `run` does, in a guest that is `recording`.
+
+        Returns:
+            The run, and what the kernel counted of it, for `record.remote`.
+
+        Raises:
+            GuestError: Or the guest's kernel can't count.
+        """
+        raw, answer = self._run(
+            argv, environment=environment, folder=folder, timeout_s=timeout_s, record=True
+        )
+        try:
+            return raw, json.loads(answer["recorded"])
+        except (KeyError, TypeError, ValueError):
+            raise GuestError("the guest's recorder did not say what it counted") from None
+
+    def _run(
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None,
+        folder: str,
+        timeout_s: float,
+        **more: bool,
+    ) -> tuple[RawRun, Any]:
         started_at = time.time()
         answer = self.order(
             "run",
@@ -214,6 +258,7 @@ class Guest:
             folder=folder,
             timeout_ms=max(1, round(timeout_s * 1000)),
             keep_bytes=KEEP_BYTES,
+            **more,
         )
         if "missing" in answer:
             raise UsageError(
@@ -221,7 +266,8 @@ class Guest:
                 hint="--with PROGRAM copies a program of this machine into it; --share DIR copies a folder",
             )
         message, out, err = (base64.b64decode(answer[key]) for key in ("message", "stdout", "stderr"))
-        return raw_run(Message.unpack(message), BytesIO(out), BytesIO(err), argv=argv, started_at=started_at)
+        raw = raw_run(Message.unpack(message), BytesIO(out), BytesIO(err), argv=argv, started_at=started_at)
+        return raw, answer
 
     def fetch_changes(self) -> list[Path]:
         """Copy files that are new or changed in the shared folder back; returns their paths.
@@ -285,6 +331,8 @@ class Guest:
 def guest_layers(lab: Lab, kernel: Kernel, spec: GuestSpec) -> Iterable[Layer]:
     """What a guest has beyond the base."""
     yield kernel_layer(kernel.version, kernel.config)
+    if spec.recording:
+        yield recording_layer(lab.guest_root)
     if spec.programs:
         yield program_layer(spec.programs, lab.guest_root)
     if spec.share is not None:

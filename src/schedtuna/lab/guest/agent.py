@@ -25,6 +25,7 @@ LAUNCHER = "/usr/lib/schedtuna/schedtuna-launch"
 SHARE = "/share"
 MESSAGE_SIZE = 96  # struct launch_message
 HELD = 1
+RECORDER = "/usr/lib/schedtuna/recorder.py"
 CHUNK = 1 << 18
 CONSOLE = "/dev/hvc0"
 TIOCSWINSZ = 0x5414  # asm-generic/ioctls.h
@@ -79,9 +80,19 @@ class Agent:
             return None
 
     def run(
-        self, argv: list[str], environment: dict[str, str], folder: str, timeout_ms: int, keep_bytes: int
+        self,
+        *,
+        argv: list[str],
+        environment: dict[str, str],
+        folder: str,
+        timeout_ms: int,
+        keep_bytes: int,
+        record: bool = False,
     ) -> dict[str, Any]:
-        """Run a command through the launcher; returns its messages and its output."""
+        """Run a command through the launcher; returns its messages and its output.
+
+        With `record`, what the scheduler did with it, too.
+        """
         program = self._find(argv[0], folder)
         if program is None:
             return {"missing": argv[0]}
@@ -96,12 +107,16 @@ class Agent:
             )
             theirs.close()
             message = ours.recv(MESSAGE_SIZE)
+            recorder = None
             if int.from_bytes(message[:4], sys.byteorder) == HELD:
+                if record:
+                    recorder = _Recorder(int.from_bytes(message[4:8], sys.byteorder))
                 ours.send(b"g")
                 message = ours.recv(MESSAGE_SIZE)
             ours.close()
             os.waitpid(pid, 0)
-            return {"message": _encoded(message), "stdout": _content(out), "stderr": _content(err)}
+            answer = {"message": _encoded(message), "stdout": _content(out), "stderr": _content(err)}
+        return answer if recorder is None else {**answer, "recorded": recorder.stop()}
 
     def _find(self, name: str, folder: str) -> str | None:
         places = [folder] if "/" in name else os.environ.get("PATH", os.defpath).split(":")
@@ -193,6 +208,38 @@ class Agent:
                 if stat.S_ISREG(row.st_mode):
                     key = os.path.relpath(path, self.share)
                     found[key] = (row.st_size, row.st_mtime_ns, stat.S_IMODE(row.st_mode))
+        return found
+
+
+class _Recorder:
+    """The process that counts what the scheduler does with a process; it counts already.
+
+    Raises:
+        OSError: It does not.
+    """
+
+    def __init__(self, pid: int) -> None:
+        stdin, self._end = os.pipe()
+        out, stdout = os.pipe()
+        self._pid = _start(
+            ["python3", "-I", "-S", RECORDER, str(pid)],
+            {0: stdin, 1: stdout},
+            {**os.environ, "PYTHONDONTWRITEBYTECODE": ""},  # it is started for every run
+        )
+        os.close(stdin)
+        os.close(stdout)
+        self._lines = os.fdopen(out)
+        word = self._lines.readline().strip()
+        if word != "ready":
+            self.stop()
+            raise OSError(word or "the recorder did not start")
+
+    def stop(self) -> str:
+        """Let it end; returns what it has counted."""
+        os.close(self._end)
+        with self._lines:
+            found = self._lines.read()
+        os.waitpid(self._pid, 0)
         return found
 
 

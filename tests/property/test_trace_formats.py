@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.unit.trace.formats.perf_files import PerfFile
+from tests.unit.trace.formats.test_perf_data import RECORDS
 from tests.unit.trace.formats.texts import DSTAT, FTRACE, PERF_SCRIPT, PIDSTAT, PIDSTAT_H, TRACE_CMD, VMSTAT_T
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.analysis import Analysis
-from schedtuna.trace.formats import json_lines, samplers, sched_text
+from schedtuna.trace.formats import json_lines, perf_data, samplers, sched_text
 from schedtuna.trace.formats.sched_line import parse_line
 from schedtuna.trace.formats.sink import Collector
 
@@ -85,6 +87,38 @@ def test_any_bytes_give_a_trace_or_a_trace_error(name, data):
         parse(io.BytesIO(text), collector)
         trace = collector.trace()
         _ = trace.tasks, trace.sample_frames
+        if trace.has_events:
+            Analysis(trace, allow_lost=True).overall()
+    except TraceError as error:
+        message = str(error)
+    else:
+        message = ""
+    assert message.isprintable() or not message
+
+
+PERF_DATA = PerfFile(RECORDS, features={7: bytes([8, 0, 0, 0, 4, 0, 0, 0]), 29: bytes(24)}).build()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_perf_data_gives_a_trace_or_a_trace_error(data, tmp_path):
+    """Numbers that say how long, how many and where are replaced, most of all in the header."""
+    changed = bytearray(PERF_DATA)
+    for _ in range(data.draw(st.integers(0, 5))):
+        at = data.draw(st.integers(0, 250) | st.integers(0, len(changed) - 8))
+        value = data.draw(
+            st.sampled_from([0, 1, 7, 255, 1 << 16, 1 << 31, (1 << 63) - 1, (1 << 64) - 1])
+            | st.integers(0, 600)
+        )
+        size = data.draw(st.sampled_from([1, 2, 4, 8]))
+        changed[at : at + size] = value.to_bytes(8, "little")[:size]
+    path = tmp_path / "perf.data"
+    path.write_bytes(changed[: data.draw(st.just(len(changed)) | st.integers(0, len(changed)))])
+    collector = Collector()
+    try:
+        perf_data.parse(path, collector)
+        trace = collector.trace()
+        assert trace.tasks.height
         if trace.has_events:
             Analysis(trace, allow_lost=True).overall()
     except TraceError as error:

@@ -35,7 +35,7 @@ class Reader:
     is_it: Callable[[bytes], bool]
 
 
-def _text(parse: Callable[[BufferedIOBase, Sink], None]) -> Callable[[Path, Sink], None]:
+def _text(parse: Callable[[BufferedIOBase, Sink], object]) -> Callable[[Path, Sink], None]:
     def read(path: Path, sink: Sink) -> None:
         with path.open("rb") as file:
             parse(file, sink)
@@ -49,7 +49,7 @@ def _has(pattern: bytes) -> Callable[[bytes], bool]:
 
 
 READERS: dict[str, Reader] = {
-    "perf-data": Reader("perf record's perf.data (needs perf)", tools.parse_perf_data, _has(rb"\APERFILE2")),
+    "perf-data": Reader("perf record's perf.data", tools.parse_perf_data, _has(rb"\APERFILE2")),
     "trace-dat": Reader(
         "trace-cmd's trace.dat (needs trace-cmd)", tools.parse_trace_dat, _has(rb"\A\x17\x08\x44tracing")
     ),

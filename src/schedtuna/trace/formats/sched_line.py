@@ -66,7 +66,7 @@ _FIELDS: dict[bytes, list[bytes]] = {
     b"sched_process_exec": [_EXEC],
     b"sched_process_exit": [_EXIT],
 }
-_TYPES = {
+TYPES = {
     b"sched_switch": EventType.SWITCH,
     b"sched_wakeup": EventType.WAKEUP,
     b"sched_wakeup_new": EventType.WAKEUP_NEW,
@@ -76,7 +76,7 @@ _TYPES = {
     b"sched_process_exec": EventType.EXEC,
     b"sched_process_exit": EventType.EXIT,
 }
-EVENT_NAMES = frozenset(name.decode() for name in _TYPES)
+EVENT_NAMES = frozenset(name.decode() for name in TYPES)
 _PATTERNS = {
     event: [re.compile(p + rb"\s*", re.DOTALL) for p in patterns] for event, patterns in _FIELDS.items()
 }
@@ -111,18 +111,18 @@ class Line:
 
 def is_event(line: bytes) -> bool:
     """Return whether a line should be one of the events that we keep."""
-    return any(event + b": " in line for event in _TYPES)
+    return any(event + b": " in line for event in TYPES)
 
 
 def parse_line(line: bytes) -> Line | None:
     """Return what a line says, None if it is no event that we keep."""
     header = _HEADER.search(line)
-    if header is None or header["event"] not in _TYPES:
+    if header is None or header["event"] not in TYPES:
         return None
     current = _CURRENT.fullmatch(line, 0, header.start())
     if current is None:
         return None
-    kind = _TYPES[header["event"]]
+    kind = TYPES[header["event"]]
     for pattern in _PATTERNS[header["event"]]:
         match = pattern.fullmatch(header["fields"])
         if match is not None:

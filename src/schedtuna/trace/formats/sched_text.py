@@ -31,14 +31,14 @@ for _letter, _state in STATES.items():
     _STATE_OF_LETTER[ord(_letter)] = _state
 
 
-def parse(stream: BufferedIOBase, sink: Sink) -> None:
-    """Read scheduler text.
+def parse(stream: BufferedIOBase, sink: Sink) -> int:
+    """Read scheduler text; return how many events it says were lost.
 
     Raises:
         TraceError: There are no scheduler events in it.
     """
     reader = _Reader()
-    nr_events = last_ns = 0
+    nr_events = nr_lost = last_ns = 0
     for found in _read_ahead(reader, _chunks(stream)):
         if len(found.events):
             sink.write_events(found.events)
@@ -46,6 +46,7 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
         if found.nr_lost:
             sink.note_lost(found.nr_lost, last_ns=last_ns)
         nr_events += len(found.events)
+        nr_lost += found.nr_lost
     if not nr_events:
         raise TraceError(
             "no scheduler events in it",
@@ -53,7 +54,8 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
             " with sched_switch and sched_wakeup or sched_waking",
         )
     sink.write_tasks(reader.names.rows())
-    sink.update_manifest({"nr_unread_lines": reader.nr_unread, "clock": "local"})
+    sink.update_manifest({"nr_unread": reader.nr_unread, "clock": "local"})
+    return nr_lost
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def test_lines_over_the_edge_of_a_chunk_are_read(monkeypatch):
 
 def test_lines_that_should_be_events_and_are_not_are_counted():
     bad = b"x 1 [003]  7.000001: sched:sched_waking: comm=y pid=many prio=120 target_cpu=001\n"
-    assert read(bad + PERF_SCRIPT).manifest["nr_unread_lines"] == 1
+    assert read(bad + PERF_SCRIPT).manifest["nr_unread"] == 1
 
 
 @pytest.mark.parametrize("text", [b"", b"\n\n", b"hello\n", b"# tracer: nop\n", PERF_SCRIPT[:60]])

@@ -1,13 +1,18 @@
 """How many runs do samplers need for the same confirmed result, and what do they claim falsely?
 
 Our default sampler against Optuna's default (TPE, the best single run is taken, as its users do),
-our random search and PPO, on surfaces whose optimum is known. Every run counts, repeats included.
-Each nominated assignment is then confirmed on fresh interleaved runs: what is confirmed is
-deployed, else the default stays. Confirmed regret is how far the deployed assignment is from the
-optimum. On flat surfaces, where nothing can be gained, every claim is false.
+our random search and PPO, on surfaces whose optimum is known. Every run of a search counts, repeats
+and the default's included. Each nominated assignment is then confirmed on fresh interleaved runs,
+for all samplers alike: what is confirmed is deployed, else the default stays. Confirmed regret is
+how far the deployed assignment is from the optimum, in the mean over several such confirmations.
+On flat surfaces, where nothing can be gained, every claim is false.
 
     python benchmarks/search_regret.py --quick
-    nice -n 10 python benchmarks/search_regret.py --replicates 2 > search_regret.json
+    OMP_NUM_THREADS=1 python benchmarks/search_regret.py --rows rows.jsonl > search_regret.json
+
+The second takes about a quarter of an hour of one core per replicate. It appends what is done to
+the rows, replicate by replicate; the same command continues a run that was stopped, and
+`--summarise` reports what a stopped one has.
 """
 
 from __future__ import annotations
@@ -16,7 +21,9 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,16 +36,13 @@ from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 from schedtuna.tune.samplers.base import Observation
 from schedtuna.tune.samplers.registry import DEFAULT_SAMPLER, make_sampler
 from schedtuna.workload.spec import Direction
+from search_summary import BUDGETS, MARKS, PEER, summary
 from search_surfaces import KINDS, Surface, make_surface
 
-PEER = "optuna-default"
 DIMENSIONS, CVS = (3, 6, 10, 15), (0.02, 0.05, 0.10, 0.20)
-BUDGETS = (50, 100, 200)
-MARKS = (12, 18, 25, 35, 50, 71, 100, 141, 200)  # where the two curves are read
 CLAIM = 0.03  # a gain that a user would report
 BASELINE_RUNS = 3
-DRAWS = 2000  # of the bootstrap
-CENSORED = 2.0  # not reached within the longest search: counted as if it took twice as long
+NR_CONFIRMATIONS = 4  # per nominated assignment; more only makes the curves smoother
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,17 @@ class Cell:
     nr_parameters: int
     cv: float
     seed: int
+    confirmed: dict[tuple[ParameterValue, ...], float] = field(default_factory=dict)
 
     def rng(self, *purpose: int) -> np.random.Generator:
         """Draws that no other cell and no other purpose shares."""
         kind = (*KINDS, "flat").index(self.kind)
         return np.random.default_rng([self.seed, kind, self.nr_parameters, round(1000 * self.cv), *purpose])
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Its place in the design."""
+        return {"seed": self.seed, "nr_parameters": self.nr_parameters, "cv": self.cv, "kind": self.kind}
 
 
 NOISE, SAMPLER, CONFIRMATION = range(3)  # purposes
@@ -62,10 +72,10 @@ NOISE, SAMPLER, CONFIRMATION = range(3)  # purposes
 
 @dataclass(frozen=True)
 class Nomination:
-    """What a search nominates after so many runs, and the gain that its own numbers claim."""
+    """What a search nominates after so many runs, and the gain that its own numbers show."""
 
     values: dict[str, ParameterValue]
-    claimed_gain: float
+    seen_gain: float
 
 
 def main() -> None:
@@ -77,29 +87,62 @@ def main() -> None:
     parser.add_argument("--replicates", type=int, default=2, help="surfaces per kind, dimension and CV")
     parser.add_argument("--quick", action="store_true", help="one small cell, in under a minute")
     parser.add_argument("--samplers", default=f"{DEFAULT_SAMPLER},{PEER},random,ppo")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the first replicate; the next ones count up")
+    parser.add_argument("--rows", type=Path, help="JSON lines: continue what is there, append what is done")
+    parser.add_argument("--summarise", action="store_true", help="only report what the rows have")
     options = parser.parse_args()
+    if options.summarise and not options.rows:
+        parser.error("--summarise reports --rows FILE: name it")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     names = options.samplers.split(",")
+    design = {"family": options.family, "optuna": optuna.__version__}
+    rows = [row for row in _read(options.rows) if design.items() <= row.items()]
     started = time.perf_counter()
-    rows: list[dict[str, Any]] = []
-    cells = _cells(options.family, options.replicates, options.seed, quick=options.quick)
-    for done, cell in enumerate(cells):
-        for name in names:
-            rows += _study(name, cell)
-        print(f"{done + 1}/{len(cells)} {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    if not options.summarise:
+        done = {_key(row) for row in rows}
+        cells = _cells(options.family, options.replicates, options.seed, quick=options.quick)
+        for row in _studies(cells, names, done):
+            rows.append(design | row)
+            _append(options.rows, rows[-1])
     report = {
         "benchmark": "search_regret",
-        "family": options.family,
-        "optuna": optuna.__version__,
-        "surfaces": len(cells),
+        **design,
         "seconds": round(time.perf_counter() - started),
-        "regret_percent": {name: _regrets(rows, name) for name in names},
-        "false_claims": {name: _false_claims(rows, name) for name in names},
+        **summary([row for row in rows if row["sampler"] in names], DEFAULT_SAMPLER),
     }
-    if DEFAULT_SAMPLER in names and PEER in names:
-        report["runs_saved"] = _runs_saved(rows)
     print(json.dumps(report, indent=2))
+
+
+# ------------------------------------------------------------------------- rows
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("seed", "nr_parameters", "cv", "kind", "sampler"))
+
+
+def _studies(cells: list[Cell], names: list[str], done: set[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    """Yield one row per search that is not done yet."""
+    started = time.perf_counter()
+    for nr, cell in enumerate(cells):
+        for name in names:
+            if _key(cell.place | {"sampler": name}) not in done:
+                yield {**cell.place, "sampler": name, "marks": _study(name, cell)}
+        print(f"{nr + 1}/{len(cells)} {time.perf_counter() - started:.0f} s", file=sys.stderr)
+
+
+def _read(path: Path | None) -> list[dict[str, Any]]:
+    """Return the rows of earlier runs; a last line that was cut off is not one."""
+    if path is None or not path.exists():
+        return []
+    whole, _, _ = path.read_text().rpartition("\n")
+    path.write_text(f"{whole}\n" if whole else "")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _append(path: Path | None, row: dict[str, Any]) -> None:
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
 
 
 # -------------------------------------------------------------------- searching
@@ -107,7 +150,7 @@ def main() -> None:
 
 def _cells(family: str, replicates: int, seed: int, *, quick: bool) -> list[Cell]:
     kinds = ("interacting", "flat") if quick else (*KINDS, "flat")
-    grid = [(6, 0.05)] if quick else [(d, cv) for d in DIMENSIONS for cv in CVS]
+    grid = [(3, 0.05)] if quick else [(d, cv) for d in DIMENSIONS for cv in CVS]
     return [
         Cell(make_surface(family, kind, d, seed + r), kind, d, cv, seed + r)
         for r in range(1 if quick else replicates)
@@ -117,28 +160,25 @@ def _cells(family: str, replicates: int, seed: int, *, quick: bool) -> list[Cell
 
 
 def _study(name: str, cell: Cell) -> list[dict[str, Any]]:
-    """One row per mark: what was nominated there, whether it is confirmed, and what it is worth."""
+    """One entry per mark: what was nominated there, how often it is confirmed, and what it is worth."""
     if name == PEER:
         nominated = _optuna(cell)
     elif name == DEFAULT_SAMPLER:
         nominated = _sampler(name, cell, MARKS)
     else:  # the last part of their budget is a race, so each budget is a search of its own
         nominated = {runs: n for budget in BUDGETS for runs, n in _sampler(name, cell, (budget,)).items()}
-    default_regret = cell.surface.regret(cell.surface.space.default())
+    stays = 100 * np.expm1(cell.surface.regret(cell.surface.space.default()))
     rows = []
     for runs, nomination in nominated.items():
-        confirmed = _confirm(cell, nomination.values, cell.rng(CONFIRMATION, runs, *name.encode()))
-        regret = cell.surface.regret(nomination.values)
+        confirmed = _confirmed(cell, nomination.values)
+        regret = 100 * np.expm1(cell.surface.regret(nomination.values))
         rows.append(
             {
-                "sampler": name,
-                "kind": cell.kind,
-                "nr_parameters": cell.nr_parameters,
-                "cv": cell.cv,
                 "runs": runs,
-                "nominated": 100 * np.expm1(regret),
-                "deployed": 100 * np.expm1(regret if confirmed else default_regret),
-                "claimed": nomination.claimed_gain > CLAIM if name == PEER else confirmed,
+                "nominated": round(float(regret), 4),
+                "deployed": round(float(confirmed * regret + (1 - confirmed) * stays), 4),
+                "confirmed": confirmed,
+                "seen": nomination.seen_gain > CLAIM,
             }
         )
     return rows
@@ -154,9 +194,14 @@ def _sampler(name: str, cell: Cell, marks: tuple[int, ...]) -> dict[int, Nominat
         sampler.tell(Observation(values, cell.surface.run(values, cell.cv, noise)))
         if run in marks:
             chosen = sampler.recommend()
-            costs = [o.cost for o in sampler.history if o.values == chosen and o.cost is not None]
-            found[run] = Nomination(chosen, -float(np.mean(costs)) if costs else 0.0)
+            found[run] = Nomination(
+                chosen, _mean_cost(sampler.history, space.default()) - _mean_cost(sampler.history, chosen)
+            )
     return found
+
+
+def _mean_cost(history: list[Observation], values: dict[str, ParameterValue]) -> float:
+    return float(np.mean([o.cost for o in history if o.values == values and o.cost is not None]))
 
 
 def _optuna(cell: Cell) -> dict[int, Nomination]:
@@ -194,11 +239,21 @@ def _suggest(trial: optuna.Trial, spec: ParameterSpec) -> ParameterValue:
     return trial.suggest_float(spec.name, low, high, log=spec.log)
 
 
+def _confirmed(cell: Cell, values: dict[str, ParameterValue]) -> float:
+    """How often fresh interleaved runs say that it is better; one answer per cell and assignment."""
+    space = cell.surface.space
+    if values == space.default():
+        return 0.0
+    key = space.key(values)
+    if key not in cell.confirmed:
+        rng = cell.rng(CONFIRMATION, *(round(1e6 * u) for u in space.to_unit(values)))
+        cell.confirmed[key] = float(np.mean([_confirm(cell, values, rng) for _ in range(NR_CONFIRMATIONS)]))
+    return cell.confirmed[key]
+
+
 def _confirm(cell: Cell, values: dict[str, ParameterValue], rng: np.random.Generator) -> bool:
-    """Whether fresh interleaved runs, judged as a study judges them, say that it is better."""
+    """Whether one campaign, judged as a study judges it, says that it is better."""
     default = cell.surface.space.default()
-    if values == default:
-        return False
     study = Sequential(Direction.MIN, max_blocks=MAX_BLOCKS)
     for plan in plan_campaign(rng, MAX_BLOCKS):
         if study.should_stop():
@@ -209,96 +264,6 @@ def _confirm(cell: Cell, values: dict[str, ParameterValue], rng: np.random.Gener
             measured[arm] = float(np.exp(cell.surface.run(ran, cell.cv, rng)))
         study.add(Block(plan.order, measured))
     return study.result().verdict is Verdict.IMPROVED
-
-
-# -------------------------------------------------------------------- reporting
-
-
-def _pick(rows: list[dict[str, Any]], column: str, **where: Any) -> np.ndarray:
-    return np.array([row[column] for row in rows if all(row[k] == v for k, v in where.items())], dtype=float)
-
-
-def _regrets(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Mean regret in percent by budget: of what was nominated, and of what was confirmed."""
-    kept = [row for row in rows if row["kind"] != "flat"]
-    return {
-        str(runs): {
-            "nominated": round(float(_pick(kept, "nominated", sampler=name, runs=runs).mean()), 2),
-            "confirmed": round(float(_pick(kept, "deployed", sampler=name, runs=runs).mean()), 2),
-            "confirmed_by_cv": {
-                f"{cv:g}": round(float(_pick(kept, "deployed", sampler=name, runs=runs, cv=cv).mean()), 2)
-                for cv in sorted({row["cv"] for row in kept})
-            },
-        }
-        for runs in BUDGETS
-    }
-
-
-def _false_claims(rows: list[dict[str, Any]], name: str) -> dict[str, float]:
-    """How many of the studies where nothing could be gained claimed a gain."""
-    flat = [row for row in rows if row["kind"] == "flat" and row["runs"] in BUDGETS]
-    claimed = _pick(flat, "claimed", sampler=name)
-    return {"percent": round(100 * float(claimed.mean()), 1), "studies": len(claimed)}
-
-
-def _runs_saved(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Runs that Optuna's default takes over runs that ours takes, for the same mean confirmed regret.
-
-    Per dimension and CV the two mean curves are made monotone and read at each budget; the
-    geometric mean is over those cells, its interval by resampling the surfaces.
-    """
-    kept = [row for row in rows if row["kind"] != "flat"]
-    groups = sorted({(row["nr_parameters"], row["cv"]) for row in kept})
-    tables = []  # per group: sampler, surface, mark
-    for nr_parameters, cv in groups:
-        where = {"nr_parameters": nr_parameters, "cv": cv}
-        tables.append(
-            np.array(
-                [
-                    [_pick(kept, "deployed", sampler=name, runs=runs, **where) for runs in MARKS]
-                    for name in (DEFAULT_SAMPLER, PEER)
-                ]
-            )
-        )
-    rng = np.random.default_rng(0)
-    saved: dict[str, Any] = {}
-    for budget in BUDGETS:
-        point = np.exp(np.mean([np.log(_ratio(t.mean(axis=2), budget)) for t in tables]))
-        draws = [
-            np.exp(
-                np.mean(
-                    [
-                        np.log(
-                            _ratio(t[:, :, rng.integers(t.shape[2], size=t.shape[2])].mean(axis=2), budget)
-                        )
-                        for t in tables
-                    ]
-                )
-            )
-            for _ in range(DRAWS)
-        ]
-        low, high = np.percentile(draws, [2.5, 97.5])
-        saved[str(budget)] = {
-            "times_fewer_runs": round(float(point), 2),
-            "ci95": [round(float(low), 2), round(float(high), 2)],
-        }
-    return saved
-
-
-def _ratio(curves: np.ndarray, budget: int) -> float:
-    """`budget` over the runs after which our curve is as low as Optuna's is at the budget."""
-    ours, peers = np.minimum.accumulate(curves, axis=1)
-    target = peers[MARKS.index(budget)]
-    reached = np.flatnonzero(ours <= target)
-    if not reached.size:
-        return budget / (CENSORED * MARKS[-1])
-    index = int(reached[0])
-    if index == 0:
-        return budget / MARKS[0]
-    high, low = ours[index - 1], ours[index]
-    share = (high - target) / (high - low) if high > low else 1.0
-    runs = np.exp(np.log(MARKS[index - 1]) + share * np.log(MARKS[index] / MARKS[index - 1]))
-    return float(budget / runs)
 
 
 if __name__ == "__main__":

@@ -258,16 +258,17 @@ class GpSampler(Sampler):
         rows = [self._features[i] for i in best[:NR_REVISITS]]
         fresh = [self.space.sample(self.rng) for _ in range(NR_GLOBAL)]
         for i in best[:NR_INCUMBENTS]:
-            fresh += [self._change(self._values[i]) for _ in range(NR_LOCAL // NR_INCUMBENTS)]
+            point = self.space.to_unit(self._values[i])
+            fresh += [self._change(point) for _ in range(NR_LOCAL // NR_INCUMBENTS)]
         for candidate in fresh:
             if self.space.key(candidate) not in self._index:
                 values.append(candidate)
                 rows.append(self.space.to_one_hot(candidate))
         return values, np.array(rows)
 
-    def _change(self, values: dict[str, ParameterValue]) -> dict[str, ParameterValue]:
-        """Move one to three parameters of an assignment, near or far."""
-        point = self.space.to_unit(values)
+    def _change(self, point: np.ndarray) -> dict[str, ParameterValue]:
+        """Move one to three coordinates of a point of the unit cube, near or far."""
+        point = point.copy()
         width = 10.0 ** self.rng.uniform(-2, 0)
         moved = self.rng.permutation(len(point))[: 1 + int(self.rng.integers(3))]
         point[moved] = np.clip(point[moved] + width * self.rng.standard_normal(len(moved)), 0, 1)

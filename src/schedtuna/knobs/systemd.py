@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from schedtuna.errors import UsageError
 from schedtuna.knobs.affinity import Affinity
 from schedtuna.knobs.base import Target
+from schedtuna.knobs.realtime import REALTIME_LIMIT_US, REALTIME_PRIORITY
 from schedtuna.space import ParameterValue
 
-# Knob -> the directives of systemd.exec(5) and systemd.resource-control(5) that do the same.
+# Knob -> the directives of systemd.exec(5) and systemd.resource-control(5) that do the same. Of two
+# that set the same, systemd takes the last: realtime comes after policy.
 DIRECTIVES: dict[str, Callable[[ParameterValue], list[str]]] = {
     "nice": lambda value: [f"Nice={value}"],
     "policy": lambda value: [f"CPUSchedulingPolicy={value}"],
@@ -19,7 +21,16 @@ DIRECTIVES: dict[str, Callable[[ParameterValue], list[str]]] = {
     "cpu_quota": lambda value: [f"CPUQuota={value}%"],
     "affinity": lambda value: [f"CPUAffinity={_cpus(value)}"],
     "cpuset": lambda value: [f"AllowedCPUs={_cpus(value)}"],
+    "realtime": lambda value: [] if value == "none" else _realtime(value),
 }
+
+
+def _realtime(policy: ParameterValue) -> list[str]:
+    return [
+        f"CPUSchedulingPolicy={policy}",
+        f"CPUSchedulingPriority={REALTIME_PRIORITY}",
+        f"LimitRTTIME={REALTIME_LIMIT_US}us:infinity",
+    ]
 
 
 def _cpus(strategy: ParameterValue) -> str:
@@ -43,7 +54,7 @@ def drop_in(values: Mapping[str, ParameterValue], command: Sequence[str], *, wra
     lines = ["[Service]"]
     others = [name for name in values if name not in DIRECTIVES]
     if not others:
-        lines += [line for name, value in values.items() for line in DIRECTIVES[name](value)]
+        lines += [line for name, tell in DIRECTIVES.items() if name in values for line in tell(values[name])]
         return "\n".join(lines) + "\n"
     if not command:
         raise UsageError(

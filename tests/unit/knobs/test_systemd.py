@@ -28,6 +28,38 @@ def test_known_knobs_become_directives():
     }
 
 
+def test_realtime_comes_last_with_its_limit():
+    text = drop_in({"realtime": "fifo", "policy": "batch"}, [], wrapper=WRAPPER)
+    assert directives(text) == {
+        "CPUSchedulingPolicy": "fifo",
+        "CPUSchedulingPriority": "1",
+        "LimitRTTIME": "5000000us:infinity",
+    }
+    assert drop_in({"realtime": "none"}, [], wrapper=WRAPPER) == "[Service]\n"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"nice": -5, "policy": "idle", "timer_slack_us": 200, "cpu_weight": 300, "cpu_quota": 50},
+        {"affinity": "all", "cpuset": "all", "realtime": "rr"},
+        {"slice_us": 500},
+    ],
+    ids=",".join,
+)
+def test_systemd_finds_no_fault_with_a_drop_in(tmp_path, values):
+    unit = tmp_path / "demo.service"
+    unit.write_text("[Service]\nExecStart=/usr/bin/env true\n")
+    folder = tmp_path / "demo.service.d"
+    folder.mkdir()
+    command = ["/usr/bin/env", "echo", "100%", "$HOME x"]
+    (folder / "schedtuna.conf").write_text(drop_in(values, command, wrapper=["/usr/bin/env"]))
+    argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_other_knobs_start_the_service_through_the_wrapper():
     command = ["/srv/run", "--at", "100%", "$HOME x"]
     text = drop_in({"slice_us": 500, "nice": 5}, command, wrapper=WRAPPER)

@@ -1,11 +1,13 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 from tests.kernel.lab_guest import lab_or_skip
 
+from schedtuna.lab.store import STATE_NAME, lab_directory
 from schedtuna.scheduler.probe import installed
 
 
@@ -35,6 +37,10 @@ def test_without_a_lab_every_command_says_how_to_get_one(tmp_path):
         (["run", "--timeout", "never", "--", "true"], 2, "no duration"),
         (["run", "--with", "no-such-program", "--", "true"], 2, "no such program"),
         (["setup", "--kernel", "/dev/null"], 2, "no bootable Linux image"),
+        (["run", "--seed", "1", "--", "true"], 2, "need --deterministic"),
+        (["run", "--deterministic", "--cpus", "5", "--", "true"], 2, "1 to 4 CPUs"),
+        (["run", "--deterministic", "--", "./absent"], 2, "command not found"),
+        (["run", "--deterministic", "--scheduler", "scx_absent", "--", "true"], 2, "unknown scheduler"),
     ],
 )
 def test_bad_requests_are_refused(tmp_path, argv, code, message):
@@ -53,6 +59,37 @@ def test_a_command_runs_in_a_guest_and_its_results_come_back(tmp_path):
     result = json.loads(done.stdout)
     assert (result["exit_code"], result["stdout"]) == (5, "done\n")
     assert (tmp_path / "release").read_text() == f"{lab.default_kernel}\n"
+
+
+def test_two_deterministic_runs_have_one_hash(tmp_path):
+    lab_or_skip()
+    shutil.copyfile(lab_directory() / STATE_NAME, tmp_path / STATE_NAME)  # so that snapshots are kept there
+    own = {"SCHEDTUNA_LAB_DIR": str(tmp_path)}
+    argv = [
+        "lab",
+        "run",
+        "--deterministic",
+        "--seed",
+        "3",
+        "--",
+        "sh",
+        "-c",
+        "echo done; cat /proc/uptime; exit 5",
+    ]
+    first = schedtuna(*argv, environment=own)
+    assert first.returncode == 5, first.stderr
+    assert first.stdout.startswith("done\n")
+    for word in ("hash ", "context switches", "limit: ", lab_or_skip().qemu.version):
+        assert word in first.stderr
+    argv[4:5] = ["3", "--json"]
+    result = json.loads(schedtuna(*argv, environment=own).stdout)
+    assert f"hash {result['hash']}" in first.stderr
+    assert result["stdout"] == first.stdout
+    argv[5:6] = ["--json", "--runs", "3", "-m", "up:min=regex:([0-9.]+)"]
+    several = json.loads(schedtuna(*argv, environment=own).stdout)
+    assert [run["seed"] for run in several["runs"]] == [3, 4, 5]
+    assert len({run["hash"] for run in several["runs"]} - {result["hash"]}) == 2
+    assert several["distribution"] == {}  # they all failed
 
 
 def test_the_status_names_kernel_and_qemu():

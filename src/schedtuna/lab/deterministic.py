@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path, PurePath
@@ -155,14 +155,7 @@ class Deterministic:
             SchedulerError: The scheduler did not start.
             WorkloadError: The command can't be run.
         """
-        runs = [self._once(seed, environment or {}, timeout_s)]
-        if self.spec.cpus > 1:
-            runs.append(self._once(seed, environment or {}, timeout_s))
-            if runs[0].hash != runs[1].hash:
-                runs.append(self._once(seed, environment or {}, timeout_s))
-        hashes = tuple(run.hash for run in runs)
-        most, _ = Counter(hashes).most_common(1)[0]
-        return replace(next(run for run in runs if run.hash == most), hashes=hashes)
+        return settle(lambda: self._once(seed, environment or {}, timeout_s), cpus=self.spec.cpus)
 
     def _once(self, seed: int, environment: Mapping[str, str], timeout_s: float) -> DeterministicRun:
         if not (0 < timeout_s < math.inf):
@@ -219,6 +212,23 @@ class Deterministic:
             raise SchedulerError(f"{program.name} did not start: {reason}; it printed:\n{log}")
         ended, code = report.scx("scx_ended")
         return ejection(now, ended, code)
+
+
+def settle(once: Callable[[], DeterministicRun], *, cpus: int) -> DeterministicRun:
+    """Run a trial as often as its number of CPUs asks for; returns the run that was seen most often.
+
+    Args:
+        once: Runs it.
+        cpus: One CPU needs one run; more need two, and a third where those differ.
+    """
+    runs = [once()]
+    if cpus > 1:
+        runs.append(once())
+        if runs[0].hash != runs[1].hash:
+            runs.append(once())
+    hashes = tuple(run.hash for run in runs)
+    most, _ = Counter(hashes).most_common(1)[0]
+    return replace(runs[hashes.index(most)], hashes=hashes)
 
 
 def _read(answer: Answer, argv: Sequence[str], started_at: float) -> DeterministicRun:

@@ -107,6 +107,8 @@ class Qmp:
             if status == "failed":
                 reason = self.execute("query-migrate").get("error-desc", "QEMU gives no reason")
                 raise GuestError(reason)
+        while self.execute("query-status")["status"] == "finish-migrate":  # for a moment after that
+            time.sleep(0.01)
 
     def _message(self, deadline: float) -> dict[str, Any]:
         while b"\n" not in self._rest:

@@ -317,6 +317,13 @@ def restore(lab: Lab, saved: Snapshot, order: bytes, *, within_s: float) -> Answ
             _watch_migration(machine.qmp)
             machine.qmp.execute("migrate-incoming", uri=f"file:/proc/self/fd/{memory.fileno()}")
             machine.qmp.await_migration(_PATIENCE_S)
+        except GuestError as error:
+            saved.file.unlink(missing_ok=True)
+            raise GuestError(
+                f"the snapshot can't be restored, and was removed: {error}{machine.last_words()}",
+                hint="run the command again: the guest is booted and saved anew",
+            ) from None
+        try:
             machine.qmp.execute("cont")
             restore_s = time.monotonic() - started
             machine.qmp.await_end(within_s)

@@ -16,7 +16,6 @@ from schedtuna.lab.vm import Guest
 IMPORTS = (
     "annotated_doc",
     "annotated_types",
-    "numpy",
     "pydantic",
     "pydantic_core",
     "shellingham",
@@ -72,17 +71,13 @@ def shared_package(lab: Lab, folder: Path) -> Path:
     lib = folder / "lib"
     shutil.copytree(SOURCE, lib / "schedtuna", ignore=LEFT_OUT)
     for module in IMPORTS:
-        found = Path(importlib.import_module(module).__file__)
+        found = Path(str(importlib.import_module(module).__file__))
         if found.name == "__init__.py":
             shutil.copytree(found.parent, lib / module, ignore=LEFT_OUT)
         else:
             shutil.copy(found, lib / found.name)
-    numpy_libraries = Path(importlib.import_module("numpy").__file__).parents[1] / "numpy.libs"
-    if numpy_libraries.is_dir():
-        shutil.copytree(numpy_libraries, lib / "numpy.libs")
-    for library in lib.rglob("*.so*"):
-        # What is executable is looked at for the libraries that it needs; numpy brings its own.
-        library.chmod(0o755 if "pydantic" in library.name else 0o644)
+    # Imported by what describes parameters, used by what searches them: not here. It would be 70 MB.
+    (lib / "numpy.py").touch()
     (lib / "runner.py").write_text(RUNNER)
     # A guest's files have no times that bytecode could be checked against.
     compileall.compile_dir(

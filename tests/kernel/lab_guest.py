@@ -1,9 +1,16 @@
 """The lab for tests: skips, saying why, where it is not set up."""
 
+from pathlib import Path
+
 import pytest
 
 from schedtuna.errors import UnavailableError
+from schedtuna.lab.examples import find_examples
 from schedtuna.lab.store import Lab, read_lab
+from schedtuna.scheduler.probe import installed
+
+# Quick to verify: each starts within seconds in an emulated guest.
+LIGHT = ("scx_simple", "scx_bpfland", "scx_cosmos", "scx_flash", "scx_central", "scx_flatcg", "scx_rusty")
 
 
 def lab_or_skip() -> Lab:
@@ -11,3 +18,12 @@ def lab_or_skip() -> Lab:
         return read_lab()
     except UnavailableError as error:
         pytest.skip(f"{error}; {error.hint}")
+
+
+def schedulers_or_skip(lab: Lab, number: int) -> dict[str, Path]:
+    """Return some real schedulers: installed ones, and the examples of the lab. Skips without any."""
+    there = {**find_examples(lab.kernel()), **installed()}
+    found = {name: there[name] for name in LIGHT if name in there}
+    if len(found) < number:
+        pytest.skip("too few sched_ext schedulers: `schedtuna lab setup --schedulers`, SCHEDTUNA_SCX_PATH")
+    return dict(list(found.items())[:number])

@@ -4,30 +4,34 @@ import signal
 import time
 
 import pytest
-from tests.kernel.lab_guest import lab_or_skip
+from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
 
 from schedtuna.errors import UnavailableError
 from schedtuna.lab.boot import boot
+from schedtuna.lab.examples import find_examples
 from schedtuna.lab.vm import GuestSpec
-from schedtuna.scheduler.probe import installed
-from schedtuna.scheduler.scx import SchedulerError, ScxProcess, read_state
+from schedtuna.scheduler.scx import SchedulerError, ScxProcess, exit_reason, read_state
 from schedtuna.scheduler.spec import SchedulerConfig
 
-LIGHT = ("scx_simple", "scx_bpfland", "scx_cosmos", "scx_flash", "scx_rusty", "scx_p2dq")  # quick to verify
+
+@pytest.fixture(scope="module")
+def lab():
+    return lab_or_skip()
 
 
 @pytest.fixture(scope="module")
-def names():
-    found = [name for name in LIGHT if name in installed()][:3]
-    if not found:
-        pytest.skip("no sched_ext scheduler in SCHEDTUNA_SCX_PATH or PATH")
-    return found
+def programs(lab):
+    return schedulers_or_skip(lab, 3)
 
 
 @pytest.fixture(scope="module")
-def guest(names):
-    lab = lab_or_skip()
-    booted, _ = boot(lab, GuestSpec(cpus=2, programs=tuple(installed()[name] for name in names)))
+def names(programs):
+    return list(programs)
+
+
+@pytest.fixture(scope="module")
+def guest(lab, programs):
+    booted, _ = boot(lab, GuestSpec(cpus=2, programs=tuple(programs.values())))
     with booted:
         yield booted
 
@@ -58,6 +62,37 @@ def test_a_killed_scheduler_is_an_ejection(guest, names):
         while "SIGKILL" not in (reason := running.ejected()) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert "SIGKILL" in reason
+
+
+def test_a_cpu_that_goes_offline_makes_it_leave_or_start_anew_and_both_are_seen(guest, names):
+    """The kernel ejects a scheduler that has no say in it (SCX_ECODE_ACT_RESTART); others carry on."""
+    online = "/sys/devices/system/cpu/cpu1/online"
+    with ScxProcess(guest, SchedulerConfig(name=names[0]), names[0]) as running:
+        guest.run(["sh", "-c", f"echo 0 > {online}; sleep 1; echo 1 > {online}; sleep 3"], folder="/")
+        moved = read_state(guest).enable_seq != running.started.enable_seq
+        assert bool(running.ejected()) == (moved or read_state(guest).state != "enabled")
+        if names[0] == "scx_simple":
+            assert moved
+    assert "going offline" in running.log() or not moved
+
+
+@pytest.mark.long
+def test_a_watchdog_stall_is_told_with_the_kernels_dump(lab):
+    program = find_examples(lab.kernel()).get("scx_userland")
+    if program is None:
+        pytest.skip("scx_userland, whose decider can be stopped, is not built: lab setup --schedulers")
+    booted, _ = boot(lab, GuestSpec(cpus=2, programs=(program,)))
+    with booted as guest, ScxProcess(guest, SchedulerConfig(name="scx_userland"), program.name) as running:
+        guest.signal(running.pid, signal.SIGSTOP)  # the kernel's watchdog waits for 30 s
+        guest.run(["sh", "-c", "hackbench -g 1 -l 50 & sleep 10"], folder="/", timeout_s=120)
+        deadline = time.monotonic() + 120
+        while not running.ejected() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert "sched_ext is disabled" in running.ejected()
+        guest.signal(running.pid, signal.SIGCONT)
+        running.close()
+        assert "runnable task stall" in exit_reason(running.log())
+        assert "Backtrace" in running.log()
 
 
 def test_a_second_scheduler_is_refused_and_the_first_stays(guest, names):

@@ -240,6 +240,7 @@ class ScxProcess:
         within_s: How long it may take until it is in charge.
 
     Attributes:
+        machine: Where it runs.
         started: The state when it was in charge.
 
     Raises:
@@ -256,7 +257,7 @@ class ScxProcess:
                 f"sched_ext is {before.state} with {before.ops or 'another scheduler'}",
                 hint="stop that one first; it is left alone",
             )
-        self._machine = machine
+        self.machine = machine
         self._name = scheduler.name
         self._program = PurePath(program).name
         self.pid = machine.spawn([program, *command_line(scheduler)])
@@ -277,15 +278,15 @@ class ScxProcess:
 
     def ejected(self) -> str:
         """Return why it is not in charge any more; empty while it is."""
-        return ejection(self.started, read_state(self._machine), self._machine.status(self.pid))
+        return ejection(self.started, read_state(self.machine), self.machine.status(self.pid))
 
     def log(self) -> str:
         """The last lines that it printed: after an ejection, the kernel's dump."""
-        return exit_dump(self._machine.log(self.pid))
+        return exit_dump(self.machine.log(self.pid))
 
     def events(self) -> dict[str, int]:
         """What went past it since it was in charge, by the kernel's counters."""
-        now = read_events(self._machine)
+        now = read_events(self.machine)
         return {name: number - self._events.get(name, 0) for name, number in now.items()}
 
     def close(self) -> None:
@@ -295,10 +296,10 @@ class ScxProcess:
             StuckSchedulerError: sched_ext does not become disabled.
         """
         for number, within_s in ((signal.SIGINT, _STOP_WITHIN_S), (signal.SIGKILL, _KILL_WITHIN_S)):
-            self._machine.signal(self.pid, number)
+            self.machine.signal(self.pid, number)
             if self._gone(within_s):
                 return
-        state = read_state(self._machine)
+        state = read_state(self.machine)
         raise StuckSchedulerError(
             f"{self._name} does not go: sched_ext is {state.state} with {state.ops}",
             hint="SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back",
@@ -307,8 +308,8 @@ class ScxProcess:
     def _await(self, before: ScxState, within_s: float) -> ScxState:
         deadline = time.monotonic() + within_s
         while True:
-            now = read_state(self._machine)
-            stage, reason = startup(before, now, self._machine.status(self.pid), self._program)
+            now = read_state(self.machine)
+            stage, reason = startup(before, now, self.machine.status(self.pid), self._program)
             if stage is Startup.READY:
                 return now
             if time.monotonic() > deadline:
@@ -321,8 +322,8 @@ class ScxProcess:
         """Wait until the program has ended and no scheduler, or another's, is in charge."""
         deadline = time.monotonic() + within_s
         while True:
-            if self._machine.status(self.pid) is not None:
-                now = read_state(self._machine)
+            if self.machine.status(self.pid) is not None:
+                now = read_state(self.machine)
                 if now.state == DISABLED or (now.state == ENABLED and not is_named(now.ops, self._program)):
                     return True
             if time.monotonic() > deadline:

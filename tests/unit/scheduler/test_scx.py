@@ -16,8 +16,12 @@ from schedtuna.scheduler.scx import (
     Startup,
     StuckSchedulerError,
     ejection,
+    exit_dump,
+    exit_reason,
+    read_events,
     read_state,
     startup,
+    version_change,
 )
 from schedtuna.scheduler.spec import SchedulerConfig
 
@@ -197,3 +201,64 @@ def test_a_signal_to_one_that_has_ended_hits_nobody():
     machine.signal(pid, signal.SIGKILL)
     assert machine.status(pid) == 0
     machine.close()
+
+
+DUMP = """local=1 global=0
+DEBUG DUMP
+================================================================================
+
+userland: root
+swapper/1[0] triggered exit kind 1026 on CPU 1:
+  runnable task stall (watchdog failed to check in for 30.004s)
+
+Backtrace:
+  __scx_exit+0x4f/0x70
+{tasks}
+================================================================================
+
+EXIT: runnable task stall (watchdog failed to check in for 30.004s) on CPU 1
+"""
+
+
+def test_the_kernels_reason_is_what_the_program_printed_last():
+    assert exit_reason(DUMP).startswith("runnable task stall (watchdog failed")
+    assert exit_reason("EXIT: disabled by sysrq-S\nlocal=1\n") == "disabled by sysrq-S"
+    assert exit_reason("EXIT: unregistered from user space\n") == ""
+    assert exit_reason("local=1\n") == ""
+
+
+def test_the_dump_is_kept_from_its_heading_on():
+    kept = exit_dump(DUMP)
+    assert kept.startswith("DEBUG DUMP")
+    assert kept.endswith("on CPU 1")
+
+
+def test_of_a_long_dump_reason_backtrace_and_end_are_kept():
+    kept = exit_dump(DUMP.format(tasks="  R task[1] -5000ms\n" * 10_000))
+    assert len(kept) < 17_000
+    assert "triggered exit kind 1026" in kept
+    assert "characters left out" in kept
+    assert kept.endswith("on CPU 1")
+
+
+def test_without_a_dump_the_last_lines_are_kept():
+    assert exit_dump("\n".join(map(str, range(100)))).splitlines() == [str(n) for n in range(80, 100)]
+
+
+def test_an_upgrade_between_two_runs_is_seen():
+    seen = {"scx_rusty": "rusty_1.1.4_x86_64"}
+    assert version_change(seen, "scx_rusty", "rusty_1.1.4_x86_64") == ""
+    assert version_change(seen, "scx_lavd", "lavd_1") == ""
+    assert "rusty_1.1.5_x86_64 now" in version_change(seen, "scx_rusty", "rusty_1.1.5_x86_64")
+
+
+def test_the_kernels_counters_are_read_and_their_absence_is_no_error(machine, tmp_path):
+    assert read_events(machine) == {}
+    (tmp_path / "root/events").write_text("SCX_EV_BYPASS_ACTIVATE 2\nSCX_EV_REENQ_IMMED 0\n")
+    assert read_events(machine) == {"bypass_activate": 2, "reenq_immed": 0}
+
+
+def test_a_scheduler_for_those_who_ask_for_it_is_told_apart(machine, tmp_path):
+    assert read_state(machine).switch_all
+    (tmp_path / "switch_all").write_text("0\n")
+    assert not read_state(machine).switch_all

@@ -1,0 +1,70 @@
+"""`schedtuna schedulers start, switch, stop` and `undo`, run inside a guest whose kernel has sched_ext."""
+
+import json
+
+import pytest
+from tests.kernel.guest_python import run_in, shared_package
+from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
+
+from schedtuna.lab.boot import boot
+from schedtuna.lab.vm import GuestSpec
+
+
+@pytest.fixture(scope="module")
+def lab():
+    return lab_or_skip()
+
+
+@pytest.fixture(scope="module")
+def programs(lab):
+    return schedulers_or_skip(lab, 2)
+
+
+@pytest.fixture(scope="module")
+def guest(lab, programs, tmp_path_factory):
+    share = shared_package(lab, tmp_path_factory.mktemp("share"))
+    booted, _ = boot(lab, GuestSpec(cpus=2, memory_mib=2048, programs=tuple(programs.values()), share=share))
+    with booted:
+        yield booted
+
+
+def test_a_scheduler_is_started_swapped_and_undone_also_after_a_kill(guest, programs):
+    first, second = programs
+    results = run_in(
+        guest,
+        ("schedulers", "start", first),
+        ("schedulers", "start", second),
+        ("schedulers", "switch", second, "--json"),
+        ("schedulers", "status", "--json"),
+        ("schedulers", "stop"),
+        ("schedulers", "status", "--json"),
+        ("killed at scheduler: before the change", "schedulers", "start", first),
+        ("undo", "--json"),
+        ("killed at scheduler: after the change", "schedulers", "start", first),
+        ("undo", "--json"),
+        ("schedulers", "status", "--json"),
+    )
+    started, refused, switched, status, stopped, gone, *killed = results
+    assert started[0] == 0, started
+    assert f"{first} is in charge" in started[1]
+    assert refused[0] == 3
+    assert "switch NAME" in refused[1]
+    cost = json.loads(switched[1])
+    assert cost["disable_s"] > 0
+    assert cost["enable_s"] > 0
+    # Nobody was scheduled better than while nothing was swapped, and nobody stood still for the whole swap.
+    assert 0 < cost["longest_stall_s"] < cost["disable_s"] + cost["enable_s"] + cost["usual_stall_s"]
+    found = json.loads(status[1])
+    assert (found["state"], found["started_by"], found["label"]) == ("enabled", "schedtuna", second)
+    assert found["ops"].startswith(second.removeprefix("scx_"))
+    assert f"{second} is stopped" in stopped[1]
+    assert json.loads(gone[1])["state"] == "disabled"
+
+    before, undone_before, after, undone_after, end = killed
+    assert (before[0], after[0]) == (-9, -9)
+    (never_ran,) = json.loads(undone_before[1])["changes"]
+    assert never_ran["result"] == "gone"
+    (was_starting,) = json.loads(undone_after[1])["changes"]
+    assert was_starting["result"] in ("restored", "gone")
+    assert json.loads(end[1])["state"] == "disabled"
+    assert guest.read("/root/state/journal.jsonl") == ""

@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from schedtuna import __version__
 from schedtuna.cli.output import DEBUG_VARIABLE, print_error
-from schedtuna.errors import SchedtunaError
+from schedtuna.errors import SchedtunaError, UsageError, nearest
 
 # Command -> the question it answers, as `--help` shows it. A command lives in the module of its
 # name (`-` becomes `_`, `import` is import_), which is imported only when it runs and defines `app`.
@@ -47,7 +47,13 @@ class LazyGroup(TyperGroup):
     """A group that knows its commands' names and imports the one that runs."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Replace the named placeholder by the command itself."""
+        """Replace the named placeholder by the command itself.
+
+        Raises:
+            UsageError: There is no such command; the hint has the nearest ones.
+        """
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise UsageError(f"there is no command {args[0]!r}", hint=nearest(args[0], COMMANDS))
         name, placeholder, rest = super().resolve_command(ctx, args)
         if name is None or placeholder is None:
             return name, placeholder, rest

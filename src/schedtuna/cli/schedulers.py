@@ -165,9 +165,9 @@ def start(
     within: WithinOption = "60s",
     as_json: JsonFlag = False,
 ) -> None:
-    """Put an installed sched_ext scheduler in charge of this machine; it stays.
+    """Put an installed sched_ext scheduler in charge.
 
-    It is in the journal before it runs: `schedtuna undo` ends it, too. Needs root.
+    It stays in charge of this machine. It is in the journal before it runs: `schedtuna undo` ends it, too. Needs root.
     """
     from schedtuna.cli.common import parse_positive_duration, termination_interrupts
     from schedtuna.knobs.journal import Journal
@@ -186,7 +186,10 @@ def start(
 
 @app.command()
 def stop(as_json: JsonFlag = False) -> None:
-    """Stop the scheduler that `start` or scx_loader runs; the kernel's own takes over."""
+    """Stop the scheduler that `start` or scx_loader runs.
+
+    The kernel's own takes over.
+    """
     from schedtuna.cli.common import termination_interrupts
     from schedtuna.knobs.journal import Journal
     from schedtuna.scheduler import control

@@ -210,7 +210,8 @@ class ParameterSpec(BaseModel):
         try:
             return float(text) if kind is ParameterType.FLOAT else int(text)
         except ValueError:
-            raise SpaceError(f"{self.name}={text}: expected a {kind} number") from None
+            wanted = "number" if kind is ParameterType.FLOAT else "whole number"
+            raise SpaceError(f"{self.name}={text}: expected a {wanted}") from None
 
     def resize(self, value: tuple[ListElement, ...], length: int) -> tuple[ListElement, ...]:
         """Return a list cut, or padded with its last element, to a length; increasing where it must be."""

@@ -1,11 +1,9 @@
 """Every help text, as a terminal of 80 columns shows it."""
 
-import re
-
 import click
 import pytest
 
-from schedtuna.cli.main import COMMANDS, build, load
+from schedtuna.cli.main import COMMANDS, build, load, main
 
 
 def texts():
@@ -21,8 +19,16 @@ def texts():
 def test_help_is_whole_and_only_about_the_command(name, command):
     with click.Context(command, info_name=name, terminal_width=80) as context:
         text = command.get_help(context)
-    cut = [line for line in text.splitlines() if re.search(r"\w\.\.\.$", line)]
+    cut = [line for line in text.partition("\nCommands:")[2].splitlines() if line.endswith("...")]
     assert not cut, "the first sentence does not fit into the list of commands"
     assert "completion" not in text
     undescribed = [p.name for p in command.params if isinstance(p, click.Option) and not p.help]
     assert not undescribed
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["tun", "--", "true"])
+    assert ended.value.code == 2
+    assert "there is no command 'tun'" in (told := capsys.readouterr().err)
+    assert "did you mean tune" in told

@@ -167,7 +167,8 @@ def start(
 ) -> None:
     """Put an installed sched_ext scheduler in charge.
 
-    It stays in charge of this machine. It is in the journal before it runs: `schedtuna undo` ends it, too. Needs root.
+    It stays in charge of this machine. It is in the journal before it runs: `schedtuna undo` ends it,
+    too. Needs root.
     """
     from schedtuna.cli.common import parse_positive_duration, termination_interrupts
     from schedtuna.knobs.journal import Journal

@@ -111,6 +111,38 @@ PUBLIC void schedtuna_add_up(struct sums *s) {
     }
 }
 
+// Buckets of values: 32 for each power of two, so that few values share the bucket of a quantile.
+enum { FINE_BITS = 5, NR_BUCKETS = 64 << FINE_BITS };
+
+static unsigned bucket_of(int64_t value) {
+    uint64_t v = value < 0 ? 0 : (uint64_t)value;
+    if (v < 1 << FINE_BITS) return (unsigned)v;
+    unsigned exponent = 63 - (unsigned)__builtin_clzll(v);
+    return (exponent - FINE_BITS + 1) << FINE_BITS | (v >> (exponent - FINE_BITS) & ((1 << FINE_BITS) - 1));
+}
+
+// Count values by the group of their key (negative: in no group) and bucket, and add them up by group.
+PUBLIC void schedtuna_count_buckets(int64_t nr, const int32_t *key, const int64_t *value,
+                                    const int64_t *group_of_key, int64_t *count, int64_t *total) {
+    for (int64_t k = 0; k < nr; k++) {
+        int64_t group = group_of_key[key[k]];
+        if (group < 0) continue;
+        count[group * NR_BUCKETS + bucket_of(value[k])]++;
+        total[group] += value[k];
+    }
+}
+
+// Put the values of some buckets where `next` says, by group and bucket (negative: not of interest).
+PUBLIC void schedtuna_collect_buckets(int64_t nr, const int32_t *key, const int64_t *value,
+                                      const int64_t *group_of_key, int64_t *next, int64_t *collected) {
+    for (int64_t k = 0; k < nr; k++) {
+        int64_t group = group_of_key[key[k]];
+        if (group < 0) continue;
+        int64_t *at = &next[group * NR_BUCKETS + bucket_of(value[k])];
+        if (*at >= 0) collected[(*at)++] = value[k];
+    }
+}
+
 // Count and add up values by the group of their key (negative: in no group).
 PUBLIC void schedtuna_count(int64_t nr, const int32_t *key, const int64_t *value, const int64_t *group_of_key,
                             int64_t *count, int64_t *total) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,7 +26,10 @@ def measure(tmp_path):
             str(tmp_path),
             *argv,
         ]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        environment = {**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")}
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
 
     return run
 

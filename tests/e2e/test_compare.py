@@ -154,6 +154,7 @@ def test_ctrl_c_keeps_the_runs_and_resume_finishes_the_same_plan(tmp_path):
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr
+    assert f"--resume results/{folder.name}" in stderr
     kept = read_trials(folder)[1]
     assert len(kept) == 5
     assert (tmp_path / "state" / "journal.jsonl").read_bytes() == b""

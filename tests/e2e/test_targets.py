@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+ENDLESS = ("sleep", "250")  # until its run is ended
+
 
 @pytest.fixture
 def service():
@@ -46,7 +48,7 @@ def niced(pid):
 
 
 def test_a_second_run_on_the_same_service_is_refused(schedtuna, service, tmp_path):
-    first = schedtuna("compare", "--pid", service, "default", "fair:nice=5", "--", "sleep", "0.2")
+    first = schedtuna("compare", "--pid", service, "default", "fair:nice=5", "--", *ENDLESS)
     wait_until(lambda: len(list((tmp_path / "results").glob("*/trials.jsonl"))) == 1)
     for command in (["tune"], ["variability"], ["compare", "default", "default"]):
         second = schedtuna(command[0], "--pid", service, *command[1:], "--", "true")
@@ -64,7 +66,7 @@ def test_a_second_run_on_the_same_service_is_refused(schedtuna, service, tmp_pat
 
 
 def test_what_a_killed_run_has_left_is_not_the_default(schedtuna, service, tmp_path):
-    killed = schedtuna("variability", "--pid", service, "-S", "fair:nice=5", "--", "sleep", "30")
+    killed = schedtuna("variability", "--pid", service, "-S", "fair:nice=5", "--", *ENDLESS)
     wait_until(niced(service))
     killed.kill()
     killed.communicate(timeout=60)

@@ -191,6 +191,8 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
             except KeyboardInterrupt:
                 progress.say(f"interrupted after {progress.done} runs; {campaign.how_to_continue}")
                 raise typer.Exit(130) from None
+            if comparison.interrupted:
+                progress.say(f"interrupted after {progress.done} runs; {campaign.how_to_continue}")
         comparison = comparison.with_warnings(campaign.warnings)
         unwritten = None
         try:

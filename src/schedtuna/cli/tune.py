@@ -365,10 +365,13 @@ def _run(
         for note in notes:
             progress.say(f"note: {note}")
         try:
-            return study.run(progress.show)
+            result = study.run(progress.show)
         except KeyboardInterrupt:
             progress.say(f"interrupted; {study.how_to_continue}")
             raise typer.Exit(130) from None
+        if result.comparison.interrupted:
+            progress.say(f"interrupted during the confirmation; {study.how_to_continue}")
+        return result
 
 
 @contextmanager

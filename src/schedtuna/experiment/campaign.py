@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +98,7 @@ def open_campaign(
     resume: Path | None,
     identity: Mapping[str, str],
     names: Sequence[str] = (),
+    turned: Iterable[str] = (),
     guest: GuestChoice | None = None,
 ) -> Iterator[Campaign]:
     """Open a fresh results folder, or the one to resume, and this machine or the lab as its backend.
@@ -116,6 +117,7 @@ def open_campaign(
         identity: What else the trials depend on; the kind, the workload and
             its program, the target, the seed and the machine are added.
         names: What the folder's name is made of; default: the kind and the command.
+        turned: Names of knobs that a search will turn, besides those that the schedulers set.
         guest: Run in guests of the lab, on this kernel; None for this machine.
 
     Raises:
@@ -154,7 +156,8 @@ def open_campaign(
             lambda one: VmBackend(choice=one, metrics=read, required=required, manifest_hash=described),
         )
         whole["guest"] = backend.identity
-    held = claimed(target) if guest is None else nullcontext()
+    knobs = {*turned, *(name for scheduler in schedulers for name in scheduler.values)}
+    held = claimed(target, turned=knobs) if guest is None else nullcontext()
     with held, ExitStack() as cleanup, backend, TrialLog(folder, whole) as log:
         if not (folder / FILE_NAME).exists():
             replace_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,6 +21,7 @@ from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import state_directory
 from schedtuna.knobs.private_file import PrivateFolder
 from schedtuna.knobs.records import Owner, boot_id
+from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.tasks import start_ticks
 
 CLAIMS_NAME = "claims.jsonl"
@@ -38,6 +39,7 @@ class _Claim(BaseModel):
     owner: Owner
     scope: Scope
     subject: str
+    wide: bool  # whether settings of the whole machine are turned, in whichever scope
 
     @property
     def holds(self) -> bool:
@@ -46,7 +48,7 @@ class _Claim(BaseModel):
 
     def contradicts(self, other: _Claim) -> bool:
         """Whether the two would see each other's settings. Two commands' trees never do."""
-        if Scope.MACHINE in (self.scope, other.scope):
+        if self.wide or other.wide:
             return True
         if self.scope is not other.scope or self.scope is Scope.TREE:
             return False
@@ -55,19 +57,20 @@ class _Claim(BaseModel):
 
 
 @contextlib.contextmanager
-def claimed(target: Target, directory: Path | None = None) -> Iterator[None]:
+def claimed(target: Target, directory: Path | None = None, *, turned: Iterable[str] = ()) -> Iterator[None]:
     """Claim a target until the end of the block.
 
     Args:
         target: What will be changed, or, in scope tree, measured.
         directory: Where claims are kept; default `state_directory()`.
+        turned: Names of the knobs that will be turned; some are the whole machine's in every scope.
 
     Raises:
         TargetBusyError: A process that is alive has claimed it.
         JournalError: The claim can't be written down.
     """
     directory = directory or state_directory()
-    claim = _claim_of(target)
+    claim = _claim_of(target, turned)
     try:
         _add(directory, claim)
     except TargetBusyError:
@@ -98,15 +101,21 @@ def require_free(target: Target, directory: Path | None = None) -> None:
         _refuse(_claim_of(target), _read(folder))
 
 
-def _claim_of(target: Target) -> _Claim:
+def _claim_of(target: Target, turned: Iterable[str] = ()) -> _Claim:
     owner = Owner(pid=os.getpid(), start_ticks=start_ticks(os.getpid()) or 0)
+    wide = target.scope is Scope.MACHINE or any(Scope.MACHINE in knob_named(name).scopes for name in turned)
     subject = ""
     if target.scope is Scope.PID:
         subject = str(target.pid)
     elif target.scope is Scope.CGROUP and target.cgroup is not None:
         subject = str(target.cgroup.resolve())
     return _Claim(
-        id=secrets.token_hex(8), boot_id=boot_id(), owner=owner, scope=target.scope, subject=subject
+        id=secrets.token_hex(8),
+        boot_id=boot_id(),
+        owner=owner,
+        scope=target.scope,
+        subject=subject,
+        wide=wide,
     )
 
 
@@ -151,11 +160,12 @@ def _refuse(claim: _Claim, others: Sequence[_Claim]) -> None:
 
 
 def _spelled(claim: _Claim) -> str:
+    if claim.wide:
+        return "settings of the whole machine"
     names = {
         Scope.TREE: "a command",
         Scope.PID: f"process {claim.subject}",
         Scope.CGROUP: claim.subject,
-        Scope.MACHINE: "the whole machine",
     }
     return names[claim.scope]
 

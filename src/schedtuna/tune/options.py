@@ -236,8 +236,12 @@ def check_sampler(plan: StudyPlan) -> None:
         MissingExtraError: The sampler's packages are not installed.
     """
     if plan.sampler == BAKE_OFF:
-        if plan.time_limit_s is None:
-            share(plan.split(0.0)[0], plan.baseline_runs)
+        if plan.time_limit_s is not None:
+            raise UsageError(
+                "a bake-off gives every sampler the same number of runs, which a time limit does not",
+                hint="give --budget or --episodes",
+            )
+        share(plan.split(0.0)[0], plan.baseline_runs)
         return
     options = {name: value for name, value in plan.sampler_options.items() if name != "tensorboard"}
     rng = np.random.default_rng(0)

@@ -58,6 +58,8 @@ class StudyPlan(BaseModel):
         save_frequency: Search runs between two checkpoints of a sampler that learns.
         delta: Smallest gain that matters, as a fraction.
         seed: Of every random choice.
+        confirmation_runs: Runs of the confirmation, where a time limit left room for fewer; known once
+            the search has ended.
         name: What its folder is called; empty: by scheduler, sampler and runs.
         warm_start: Runs of earlier studies, which steer the search and never enter the claim.
     """
@@ -79,6 +81,7 @@ class StudyPlan(BaseModel):
     save_frequency: int = Field(default=25, ge=1)
     delta: float = Field(default=0.03, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
+    confirmation_runs: int | None = Field(default=None, gt=0)
     name: str = ""
     warm_start: tuple[PastRun, ...] = ()
 

@@ -121,6 +121,7 @@ def open_study(
             resume=resume,
             identity=plan.identity(),
             names=plan.folder_names,
+            turned=plan.scheduler.parameters,
             guest=plan.place.guest(),
         ) as campaign,
         ExperimentLog(campaign.folder, debug=debug) as log,

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from schedtuna.backend.base import Backend, Trial, Validity
-from schedtuna.errors import StudyError, UnavailableError
+from schedtuna.errors import UnavailableError
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.space import ParameterValue
 from schedtuna.tune.objective import Objective
 from schedtuna.tune.plan import StudyPlan
 from schedtuna.tune.samplers.base import Observation, Sampler
 from schedtuna.tune.samplers.registry import make_sampler
+from schedtuna.tune.timing import TimeLimit
 
 Values = dict[str, ParameterValue]
 WARM_START_EPOCHS = 20  # of samplers that train a network
@@ -57,7 +58,7 @@ class SearchOutcome:
         sampler: Its name.
         records: Its runs, in order.
         training: The sampler's numbers about itself after each run.
-        candidate: What it nominates: what differs from the default.
+        candidate: What it nominates: what differs from the default; empty where nothing else worked.
         found_after: Runs until it first tried that.
         recommends_default: Whether it would rather have stayed with the default.
         playoff: Costs of fresh runs of the candidate beside those of other samplers.
@@ -147,7 +148,9 @@ def search(
     phase: str,
     runs: int,
     options: dict[str, Any],
-    on_run: Callable[[TrialRecord, float | None], None],
+    on_run: Callable[[TrialRecord, float | None, int], None],
+    limit: TimeLimit | None = None,
+    ended: bool = False,
 ) -> SearchOutcome:
     """Let one sampler search, or continue its search where the log ends.
 
@@ -159,10 +162,11 @@ def search(
         phase: Name of its runs in the log.
         runs: How many it gets.
         options: Of the sampler.
-        on_run: Told about every run and its cost.
+        on_run: Told about every run, its cost, and how many runs there will be.
+        limit: Ends the search by the clock, too.
+        ended: Whether an earlier session has ended the search: then it stays as it is.
 
     Raises:
-        StudyError: Every setting but the default failed.
         UsageError: Unknown sampler or option.
         MissingExtraError: The sampler's packages are not installed.
     """
@@ -187,15 +191,23 @@ def search(
     )
     records: list[TrialRecord] = []
     training: list[dict[str, float]] = []
+    runs_expected = runs
     for index in range(runs):
         earlier = trials.log.find(phase, index)
+        if limit is not None and earlier is None:
+            if ended or limit.search_is_over(index):
+                break
+            runs_expected = min(runs, limit.expected_runs(index, len(baseline)))
+            sampler.budget = len(baseline) + runs_expected
         values = space.validate_assignment(earlier.trial.values) if earlier else sampler.ask()
         record = trials.run(phase, index, values)
-        on_run(record, tell(record))
+        on_run(record, tell(record), runs_expected)
         records.append(record)
         training.append(sampler.training_metrics())
-        if (index + 1) % plan.save_frequency == 0 or index + 1 == runs:
+        if (index + 1) % plan.save_frequency == 0:
             sampler.save(trials.log.folder / f"{checkpoint}_{index + 1}.pt")
+    if len(records) % plan.save_frequency:
+        sampler.save(trials.log.folder / f"{checkpoint}_{len(records)}.pt")
     candidate, recommends_default = nominate(sampler)
     sampler.close()
     tried = [space.validate_assignment(record.trial.values) for record in records]
@@ -205,7 +217,7 @@ def search(
         records=records,
         training=training,
         candidate=candidate,
-        found_after=tried.index(complete) + 1 if complete in tried else runs,
+        found_after=tried.index(complete) + 1 if complete in tried else len(records),
         recommends_default=recommends_default,
     )
 
@@ -214,7 +226,7 @@ def nominate(sampler: Sampler) -> tuple[Values, bool]:
     """Return what to confirm, and whether the sampler would rather keep the default.
 
     "There is nothing to gain" is a claim too, and needs fresh runs: where the sampler prefers the
-    default, the best of the other settings is confirmed all the same.
+    default, the best of the other settings is confirmed all the same. Nothing where all of them failed.
     """
     space = sampler.space
     chosen = space.changed(sampler.recommend())
@@ -226,11 +238,7 @@ def nominate(sampler: Sampler) -> tuple[Values, bool]:
 def best_alternative(
     history: Sequence[Observation], default: dict[str, ParameterValue]
 ) -> dict[str, ParameterValue]:
-    """Return the assignment other than the default with the lowest median cost.
-
-    Raises:
-        StudyError: Every other assignment failed.
-    """
+    """Return the assignment other than the default with the lowest median cost; the default if all failed."""
     costs: dict[str, list[float]] = {}
     assignments: dict[str, dict[str, ParameterValue]] = {}
     for observation in history:
@@ -238,9 +246,4 @@ def best_alternative(
             key = json.dumps(observation.values, sort_keys=True)
             costs.setdefault(key, []).append(observation.cost)
             assignments[key] = observation.values
-    if not costs:
-        raise StudyError(
-            "every setting other than the default failed or timed out, so there is nothing to confirm",
-            hint="see experiment.log for the reasons; a longer --timeout may help",
-        )
-    return assignments[min(costs, key=lambda key: median(costs[key]))]
+    return assignments[min(costs, key=lambda key: median(costs[key]))] if costs else default

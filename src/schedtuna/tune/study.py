@@ -23,6 +23,7 @@ from schedtuna.tune.bakeoff import PLAYOFF_RUNS, contestants, playoff_cost, shar
 from schedtuna.tune.objective import Objective
 from schedtuna.tune.plan import BAKE_OFF, StudyPlan
 from schedtuna.tune.search import SearchOutcome, SearchProgress, Trials, cost_of, search, spread
+from schedtuna.tune.timing import TimeLimit
 
 BASELINE, SEARCH, PLAYOFF, CONFIRMATION = "baseline", "search", "playoff", "confirmation"
 _FIXED_BY_CONFIRMATION = ("budget", "episodes", "time_limit_s", "baseline_runs", "delta")
@@ -63,7 +64,8 @@ class StudyResult:
     @property
     def nr_search_runs(self) -> int:
         """Runs before the confirmation, baseline and playoff included."""
-        searched = sum(len(outcome.records) + len(outcome.playoff) for outcome in self.searches)
+        played = sum(len(outcome.playoff) for outcome in self.searches if outcome.candidate)
+        searched = sum(len(outcome.records) for outcome in self.searches) + played
         return len(self.baseline) + searched
 
 
@@ -75,6 +77,7 @@ class Study:
         backend: Where trials run.
         log: Where they are kept; its folder is the study's.
         on_event: Told about every run: a `SearchProgress`, or an event of `experiment.compare`.
+        clock: What a time limit is measured by, in seconds.
     """
 
     def __init__(
@@ -84,11 +87,13 @@ class Study:
         log: TrialLog,
         *,
         on_event: Callable[[Any], None] = lambda _event: None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.plan = plan
         self.log = log
         self.on_event = on_event
         self._trials = Trials(plan, backend, log)
+        self._clock = clock
         self._done = 0
         self._best: float | None = None
 
@@ -100,17 +105,22 @@ class Study:
             UsageError: The budget or the time can't carry a search and a confirmation.
             KeyboardInterrupt: Interrupted before the confirmation; the log has every finished run.
         """
-        started = monotonic()
         self._settle_plan()
-        spent_s = sum(record.trial.duration_s for record in self.log.records())
+        begun = self._clock() - sum(record.trial.duration_s for record in self.log.records())
         baseline, objective = self._baseline()
         run_s = median(record.trial.duration_s for record in baseline)
         nr_search, nr_confirmation = self.plan.split(run_s)
+        limit = self._time_limit(begun, len(baseline) + nr_search, nr_confirmation)
         self._trials.give_up_after(run_s)
-        searches = self._search(objective, baseline, nr_search)
+        searches = self._search(objective, baseline, nr_search, limit)
+        if not any(outcome.candidate for outcome in searches):
+            raise StudyError(
+                "every setting other than the default failed or timed out, so there is nothing to confirm",
+                hint="see experiment.log for the reasons; a longer --timeout may help",
+            )
         winner = min(searches, key=lambda outcome: playoff_cost(outcome.playoff))
-        limit_s = self.plan.time_limit_s
-        left_s = None if limit_s is None else max(1.0, limit_s - spent_s - (monotonic() - started))
+        if limit is not None:
+            nr_confirmation = self._settle_confirmation(limit, baseline, winner, nr_confirmation)
         comparison = compare(
             self._trials.backend,
             self.plan.workload,
@@ -123,7 +133,7 @@ class Study:
             seed=self.plan.seed,
             log=self.log,
             phase=CONFIRMATION,
-            time_limit_s=left_s,
+            time_limit_s=None if limit is None else max(1.0, limit.limit_s - limit.elapsed_s()),
             on_event=self.on_event,
         )
         return StudyResult(self.plan, self.log.folder, objective, baseline, searches, winner, comparison)
@@ -136,6 +146,7 @@ class Study:
             self.plan.write(folder)
             return
         before = StudyPlan.read(folder)
+        self.plan = self.plan.model_copy(update={"confirmation_runs": before.confirmation_runs})
         for name in _FIXED_BY_CONFIRMATION:
             was, is_now = getattr(before, name), getattr(self.plan, name)
             if was != is_now:
@@ -145,6 +156,24 @@ class Study:
                     hint=f"`schedtuna tune --resume {folder}` alone continues it; "
                     f"for a larger study start anew, with --warm-start {folder}",
                 )
+
+    def _time_limit(self, begun: float, nr_search: int, nr_confirmation: int) -> TimeLimit | None:
+        if self.plan.time_limit_s is None:
+            return None
+        share = nr_search / (nr_search + nr_confirmation)
+        return TimeLimit(self.plan.time_limit_s, lambda: self._clock() - begun, share)
+
+    def _settle_confirmation(
+        self, limit: TimeLimit, baseline: Sequence[TrialRecord], winner: SearchOutcome, planned: int
+    ) -> int:
+        """Fix the length of the confirmation by the time left; a resume must not look at another one."""
+        if not self.log.records(CONFIRMATION):
+            tried = self.plan.scheduler.with_values(winner.candidate).values
+            runs = [record for record in winner.records if record.trial.values == tried]
+            room = min(planned, limit.confirmation_runs(baseline, runs))
+            self.plan = self.plan.model_copy(update={"confirmation_runs": room})
+            self.plan.write(self.log.folder)
+        return self.plan.confirmation_runs or planned
 
     def _require_room(self) -> None:
         """Refuse a budget below what has run: the search could not be shortened honestly."""
@@ -178,15 +207,16 @@ class Study:
         return records, Objective.from_baseline(self.plan.metrics, good, self.plan.requirements)
 
     def _search(
-        self, objective: Objective, baseline: Sequence[TrialRecord], runs: int
+        self, objective: Objective, baseline: Sequence[TrialRecord], runs: int, limit: TimeLimit | None
     ) -> list[SearchOutcome]:
         """Let the sampler search; in a bake-off every installed one, with equal budgets."""
         total = len(baseline) + runs
         noise_cv = spread([cost_of(record, objective) for record in baseline])
 
         def one(sampler: str, phase: str, nr_runs: int, options: dict[str, Any]) -> SearchOutcome:
-            def on_run(record: TrialRecord, cost: float | None) -> None:
-                self._show(sampler, total, record, cost, noise_cv)
+            def on_run(record: TrialRecord, cost: float | None, expected: int) -> None:
+                of = total if limit is None else len(baseline) + expected
+                self._show(sampler, of, record, cost, noise_cv)
 
             return search(
                 sampler,
@@ -197,6 +227,8 @@ class Study:
                 runs=nr_runs,
                 options=options,
                 on_run=on_run,
+                limit=limit,
+                ended=bool(self.log.records(CONFIRMATION)),
             )
 
         if self.plan.sampler != BAKE_OFF:
@@ -208,10 +240,15 @@ class Study:
     def _playoff(
         self, outcomes: list[SearchOutcome], objective: Objective, total: int, noise_cv: float | None
     ) -> list[SearchOutcome]:
-        """Run every finalist afresh, in turn, so that drift hits all alike; the best is confirmed."""
-        costs: list[list[float | None]] = [[] for _ in outcomes]
+        """Run every finalist afresh, in turn, so that drift hits all alike; the best is confirmed.
+
+        A sampler of whose settings none worked is no finalist.
+        """
+        costs: list[list[float | None]] = [[] if outcome.candidate else [None] for outcome in outcomes]
         for turn in range(PLAYOFF_RUNS):
             for place, outcome in enumerate(outcomes):
+                if not outcome.candidate:
+                    continue
                 record = self._trials.run(PLAYOFF, turn * len(outcomes) + place, outcome.candidate)
                 costs[place].append(cost_of(record, objective))
                 self._show("", total, record, costs[place][-1], noise_cv)

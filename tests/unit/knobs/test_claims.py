@@ -90,3 +90,14 @@ def test_without_a_place_to_write_only_commands_are_measured():
         pass
     with pytest.raises((JournalError, OSError)), claimed(MACHINE, nowhere):
         pass
+
+
+def test_a_command_that_turns_a_setting_of_the_machine_claims_the_machine(state):
+    with claimed(TREE, state, turned=["nice", "slice_us"]), claimed(TREE, state, turned=["policy"]):
+        pass
+    with claimed(TREE, state, turned=["nice", "autogroup"]):
+        for target in (TREE, PID, MACHINE):
+            with pytest.raises(TargetBusyError, match="settings of the whole machine"):
+                require_free(target, state)
+    with claimed(TREE, state), pytest.raises(TargetBusyError), claimed(TREE, state, turned=["autogroup"]):
+        pass

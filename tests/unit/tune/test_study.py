@@ -5,7 +5,9 @@ from tests.unit.tune.surface import SCHEDULER, SurfaceBackend, no_gain, smooth_g
 
 from schedtuna.errors import StudyError, UnavailableError, UsageError
 from schedtuna.experiment.triallog import TrialLog
+from schedtuna.tune.page import study_page
 from schedtuna.tune.plan import PLAN_NAME, StudyPlan
+from schedtuna.tune.results import summary
 from schedtuna.tune.samplers.base import Observation
 from schedtuna.tune.search import best_alternative
 from schedtuna.tune.study import Study
@@ -192,3 +194,60 @@ def test_a_search_may_get_another_budget(tmp_path):
         run(tmp_path, SurfaceBackend(smooth_gain, dies_at=8), budget=60)
     run(tmp_path, SurfaceBackend(smooth_gain), budget=90)
     assert StudyPlan.read(tmp_path).budget == 90
+
+
+class SlowBackend(SurfaceBackend):
+    """Settings other than the default take ten times as long; time passes with the runs alone."""
+
+    now_s = 0.0
+
+    def run(self, workload, scheduler, *, seed):
+        trial = super().run(workload, scheduler, seed=seed)
+        duration_s = 10.0 if scheduler.values else 1.0
+        self.now_s += duration_s
+        return trial.model_copy(update={"duration_s": duration_s})
+
+
+def run_timed(folder, backend, **changes):
+    chosen = plan(time_limit_s=400.0, **changes)
+    with TrialLog(folder, {**chosen.identity(), "machine": "one"}) as log:
+        return Study(chosen, backend, log, clock=lambda: backend.now_s).run()
+
+
+@pytest.mark.parametrize("sampler", ["gp", "random"])
+def test_the_clock_ends_a_search_of_slow_settings(tmp_path, sampler):
+    backend = SlowBackend(smooth_gain)
+    result = run_timed(tmp_path, backend, sampler=sampler)
+    assert 300 < backend.now_s < 440  # by the default's second per run it would be 4000
+    assert result.comparison.verdict == "improved"
+    assert StudyPlan.read(tmp_path).confirmation_runs >= result.comparison.nr_runs >= 12
+
+
+def test_a_timed_study_goes_on_as_it_was_planned(tmp_path):
+    backend = SlowBackend(smooth_gain)
+    whole = run_timed(tmp_path, backend)
+    log = tmp_path / "trials.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:-4]))  # within the confirmation
+    again = SlowBackend(smooth_gain)
+    again.runs = [*backend.runs[:-4]]
+    result = run_timed(tmp_path, again)
+    assert len(again.runs) == len(backend.runs)
+    assert result.nr_search_runs == whole.nr_search_runs
+    assert result.comparison.result == whole.comparison.result
+
+
+def test_a_sampler_of_which_nothing_worked_leaves_the_bake_off_to_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("schedtuna.tune.bakeoff.ALL_SAMPLERS", ("random", "ucb"))
+    backend = SurfaceBackend(smooth_gain)
+    nr_baseline, share = 3, 20
+    mine = range(nr_baseline, nr_baseline + share)  # the runs of `random`, which searches first
+    backend.fails = lambda values: values != SCHEDULER.space.default() and len(backend.runs) - 1 in mine
+    result = run(tmp_path, backend, sampler="all", episodes=2 * (share + 3))
+    loser, winner = result.searches
+    assert (loser.candidate, len(loser.records), list(loser.playoff)) == ({}, share, [None])
+    assert result.winner is winner
+    assert result.nr_search_runs + result.comparison.nr_runs == len(backend.runs)
+    found = summary(result)["samplers"][0]
+    assert (found["sampler"], found["candidate"]) == ("random", {})
+    assert "nothing that it tried worked" in str(study_page(result, {}))

@@ -143,7 +143,8 @@ class VmBackend:
             with ExitStack() as stack:
                 watch = None
                 if program is not None:
-                    running = stack.enter_context(ScxProcess(guest, scheduler, _in_guest(program)))
+                    started = ScxProcess(guest, scheduler, _in_guest(program), cpu_s=guest.cpu_s)
+                    running = stack.enter_context(started)
                     watch = stack.enter_context(Watch(running, scheduler.name, self._ops))
                 raw = self._run_all(guest, workload, seed)
                 if watch:

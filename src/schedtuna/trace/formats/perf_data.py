@@ -22,10 +22,11 @@ from schedtuna.trace.formats.names import Names
 from schedtuna.trace.formats.sink import Sink
 from schedtuna.trace.native import library
 from schedtuna.trace.parts import in_time_order
-from schedtuna.trace.schema import EVENT_DTYPE, EventArray
+from schedtuna.trace.schema import EVENT_DTYPE
 
-CHUNK_BYTES = 1 << 22
-_EVENTS_AT_A_TIME = 1 << 17
+CHUNK_BYTES = 1 << 20
+_RECORD_BYTES = 1 << 16  # no record is larger
+_EVENTS_AT_FIRST = 1 << 17
 _SECTION_BYTES = 1 << 26  # no part of a header is larger
 _NR_CPUS_LIMIT = 1 << 16
 _MOST_LOST = 1 << 48
@@ -228,7 +229,7 @@ class _Perf(ctypes.Structure):
     """Struct perf of native/perf_records.c."""
 
     _fields_ = (
-        ("data", ctypes.c_char_p),
+        ("data", ctypes.c_void_p),
         ("size", ctypes.c_int64),
         ("at", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("action", "samplings", "ids", "sampling_of_id")),
@@ -287,11 +288,10 @@ class _Records:
     def __init__(self, header: _Header, sink: Sink) -> None:
         self.sink = sink
         self.nr_events = self.nr_lost = self.nr_lost_samples = 0
-        self._waiting: list[EventArray] = []
         self._settled_ns = 0
         self._zstd: zstd.Decompressor | None = None
         self._is_decompressing = False
-        self._decompressed = b""  # the beginning of a record
+        self._decompressed = _Buffer()
         attrs = header.attrs
         self._samplings = (_Sampling * len(attrs))(*(_sampling(attr, header.layouts) for attr in attrs))
         if not any(sampling.layout.type for sampling in self._samplings):
@@ -308,7 +308,7 @@ class _Records:
         self._sampling_of_id = by_id
         self.names = Names()
         self._last_ns = np.zeros(_NR_CPUS_LIMIT, np.uint64)
-        self._events = np.empty(_EVENTS_AT_A_TIME, EVENT_DTYPE)
+        self._events = np.empty(_EVENTS_AT_FIRST, EVENT_DTYPE)
         self._ids = np.array(sorted(by_id), np.uint64)
         self._of_id = np.array([by_id[int(id_)] for id_ in self._ids], np.int32)
         self.native = _Perf(
@@ -327,14 +327,14 @@ class _Records:
 
     def read(self, file: BinaryIO, size: int) -> None:
         """Read the records that are there in the file."""
-        rest = b""
+        buffer = _Buffer()
         while size:
-            data = file.read(min(size, CHUNK_BYTES))
-            if not data:
+            nr_read = buffer.fill(file, size)
+            if not nr_read:
                 raise TraceError("the file became shorter while it was read")
-            size -= len(data)
-            rest = self._take(rest + data)
-        if rest or self._decompressed:
+            size -= nr_read
+            self._take(buffer)
+        if buffer.size or self._decompressed.size:
             raise TraceError("the file is damaged: its last record is not whole")
 
     def finish(self) -> None:
@@ -347,21 +347,27 @@ class _Records:
         self.sink.write_tasks(self.names.rows())
         self.sink.update_manifest({"nr_unread": self.native.nr_unread})
 
-    def _take(self, data: bytes) -> bytes:
-        """Read whole records; return what is left of the last one."""
-        native = self.native
-        native.data, native.size, native.at = data, len(data), 0
-        while (why := library().schedtuna_read_perf(ctypes.byref(native))) != _NEEDS_MORE:
+    def _take(self, buffer: _Buffer) -> None:
+        """Read whole records; what is left of the last one stays."""
+        native, at = self.native, 0
+        while True:
+            native.data, native.size, native.at = buffer.address, buffer.size, at
+            why = library().schedtuna_read_perf(ctypes.byref(native))
+            at = native.at
             if why == _IS_BAD:
                 raise TraceError("the file is damaged: a record is shorter than its header")
-            if why == _AT_RECORD:
-                at = native.at
-                (length,) = struct.unpack_from("<H", data, at + 6)
-                self._take_one(data[at : at + length])
-                native.data, native.size, native.at = data, len(data), at + length
-            self._collect()
-        self._collect()
-        return data[native.at :]
+            if why == _NEEDS_MORE:
+                break
+            if why == _IS_FULL:
+                self._make_room()
+            else:
+                record = buffer.record(at)
+                self._take_one(record)
+                at += len(record)
+        buffer.drop(at)
+        if native.settled_ns > self._settled_ns:
+            self._settled_ns = native.settled_ns
+            self._give(native.settled_ns)
 
     def _take_one(self, record: bytes) -> None:
         """Read a record that the library leaves to us."""
@@ -404,28 +410,55 @@ class _Records:
             self._zstd = zstd.Decompressor()
         self._is_decompressing = True
         for piece in self._zstd.feed(data):
-            self._decompressed = self._take(self._decompressed + piece)
+            self._decompressed.append(piece)
+            self._take(self._decompressed)
         self._is_decompressing = False
 
-    def _collect(self) -> None:
-        """Take what the library found; give the sink what nothing earlier can follow."""
-        native = self.native
-        if native.nr_events:
-            self._waiting.append(self._events[: native.nr_events].copy())
-            native.nr_events = 0
-        if native.settled_ns > self._settled_ns:
-            self._settled_ns = native.settled_ns
-            self._give(native.settled_ns)
+    def _make_room(self) -> None:
+        more = np.empty(2 * len(self._events), EVENT_DTYPE)
+        more[: len(self._events)] = self._events
+        self._events = more
+        self.native.events, self.native.room = more.ctypes.data, len(more)
 
     def _give(self, until_ns: int) -> None:
-        if not self._waiting:
-            return
-        events = in_time_order(np.concatenate(self._waiting))
+        """Give the sink the events up to a time: nothing earlier can follow."""
+        events = in_time_order(self._events[: self.native.nr_events])
         cut = int(np.searchsorted(events["timestamp_ns"], np.uint64(until_ns), side="right"))
-        self._waiting = [events[cut:]] if cut < len(events) else []
         if cut:
-            self.sink.write_events(events[:cut])
+            self.sink.write_events(events[:cut].copy() if events.base is self._events else events[:cut])
+            self._events[: len(events) - cut] = events[cut:]
+            self.native.nr_events = len(events) - cut
             self.nr_events += cut
+
+
+class _Buffer:
+    """Holds records; the beginning of one that is not whole moves to the front."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(CHUNK_BYTES + 2 * _RECORD_BYTES, np.uint8)
+        self.address = self._bytes.ctypes.data
+        self.size = 0
+
+    def fill(self, file: BinaryIO, most: int) -> int:
+        """Read on, and return how many bytes there were."""
+        nr_read = file.readinto(self._bytes[self.size :][: min(most, CHUNK_BYTES)].data)  # type: ignore[attr-defined]  # files have it
+        self.size += nr_read
+        return int(nr_read)
+
+    def append(self, data: bytes) -> None:
+        """Add some bytes, at most `CHUNK_BYTES`."""
+        self._bytes[self.size : self.size + len(data)] = np.frombuffer(data, np.uint8)
+        self.size += len(data)
+
+    def record(self, at: int) -> bytes:
+        """Return the record that begins there."""
+        length = int(self._bytes[at + 6]) | int(self._bytes[at + 7]) << 8
+        return self._bytes[at : at + length].tobytes()
+
+    def drop(self, count: int) -> None:
+        """Forget the first bytes."""
+        self._bytes[: self.size - count] = self._bytes[count : self.size]
+        self.size -= count
 
 
 def _sized(record: bytes) -> bytes:

@@ -8,6 +8,8 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from tests.unit.trace.formats.perf_files import PerfFile, lost
+from tests.unit.trace.formats.test_perf_data import RECORDS
 from tests.unit.trace.formats.texts import FTRACE, PERF_SCRIPT, VMSTAT_T
 from tests.unit.trace.making import random_events, tasks
 
@@ -61,6 +63,20 @@ def test_import_says_what_it_found(traces):
     found = json.loads(done.stdout)
     assert (found["format"], found["nr_events"], found["nr_lost"]) == ("perf-script", 8, 0)
     assert run("stats", traces / "again", "--by", "label").stdout.splitlines()[-1].startswith("batch")
+
+
+def test_import_reads_perf_data_without_perf(tmp_path):
+    (tmp_path / "perf.data").write_bytes(PerfFile([*RECORDS, *RECORDS[1:2] * 2, lost(3, 200)]).build())
+    done = run("import", "perf.data", "-o", "t", cwd=tmp_path, PATH=str(tmp_path))
+    assert "t: 7 events" in done.stdout
+    assert "3 events were lost" in done.stdout
+    assert "wakeup latency" in run("stats", "t", "--allow-lost", cwd=tmp_path).stdout
+
+
+def test_import_says_what_it_could_not_read(tmp_path):
+    bad = b"x 1 [003]  7.000001: sched:sched_waking: comm=y pid=many prio=120 target_cpu=001\n"
+    (tmp_path / "text").write_bytes(PERF_SCRIPT + bad)
+    assert "1 more look like events" in run("import", "text", "-o", "t", cwd=tmp_path).stdout
 
 
 def test_import_refuses_to_overwrite_and_leaves_nothing_behind(traces, tmp_path):

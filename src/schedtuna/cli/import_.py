@@ -71,14 +71,17 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
         remove_trace(output)
         raise
     trace = open_trace(output)
+    nr_unread = trace.manifest.get("nr_unread", 0)
     kinds = {kind: frame.height for kind, frame in trace.sample_frames.items()}
     if as_json:
         print_json(
             {"trace": str(output), "format": name, "nr_events": writer.nr_events, "nr_lost": writer.nr_lost}
-            | {"samples": kinds}
+            | {"nr_unread": nr_unread, "samples": kinds}
         )
         return
     samples = "".join(f", {count:,} {kind} samples" for kind, count in kinds.items())
     print(f"{output}: {writer.nr_events:,} events, {trace.tasks.height:,} tasks{samples} ({name})")
     if writer.nr_lost:
         print(f"{writer.nr_lost:,} events were lost before: `schedtuna stats` needs --allow-lost")
+    if nr_unread:
+        print(f"{nr_unread:,} more look like events, and can't be read")

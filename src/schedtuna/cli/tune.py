@@ -46,7 +46,6 @@ from schedtuna.cli.output import DEBUG_VARIABLE, print_json
 if TYPE_CHECKING:
     from schedtuna.experiment.campaign import Campaign
     from schedtuna.experiment.compare import CompareProgress
-    from schedtuna.space import ParameterValue
     from schedtuna.tune.plan import StudyPlan
     from schedtuna.tune.search import SearchProgress
     from schedtuna.tune.study import StudyResult
@@ -432,16 +431,16 @@ def _tell(result: StudyResult, *, as_json: bool, written: bool = True) -> None:
         print(f"note: {note}")
     print(f"runs: {result.nr_search_runs} search, {comparison.nr_runs} confirmation")
     if result.best is not None:
-        print(_use(result, result.best))
+        print(_use(result))
     if written:
         print(f"report: {result.folder / REPORT_NAME}")
 
 
-def _use(result: StudyResult, best: dict[str, ParameterValue]) -> str:
-    from schedtuna.tune.commands import apply_line, scheduler_line
+def _use(result: StudyResult) -> str:
+    from schedtuna.tune.commands import apply_line
 
-    if result.plan.place.backend == "vm":
-        return f"where the kernel has sched_ext: {scheduler_line(result.plan, best)}"
-    if result.plan.place.is_service:
-        return f"apply: {shlex.join(['schedtuna', 'apply', str(result.folder)])} -- THE SERVICE'S COMMAND"
-    return "apply: " + apply_line(str(result.folder), result.plan.workload)
+    place, folder = result.plan.place, str(result.folder)
+    if place.is_service:
+        return f"apply: {shlex.join(['schedtuna', 'apply', folder])} -- THE SERVICE'S COMMAND"
+    where = " (where the kernel has sched_ext)" if place.backend == "vm" else ""
+    return f"apply{where}: {apply_line(folder, result.plan.workload)}"

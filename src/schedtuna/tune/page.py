@@ -68,18 +68,22 @@ def _use(result: StudyResult) -> Section:
             ],
             commands=[again],
         )
-    text, commands = _of_guest(plan, best) if plan.place.backend == "vm" else _of_host(plan, folder)
+    text, commands = _of_guest(plan, best, folder) if plan.place.backend == "vm" else _of_host(plan, folder)
     settings = f"Settings: {compared.settings(best)}."
     return Section("Use it", text=[settings, text], commands=[*commands, again])
 
 
-def _of_guest(plan: StudyPlan, best: dict[str, ParameterValue]) -> tuple[str, list[Command]]:
-    """A sched_ext scheduler: `schedtuna apply` turns the kernel's own knobs only."""
+def _of_guest(plan: StudyPlan, best: dict[str, ParameterValue], folder: str) -> tuple[str, list[Command]]:
+    """A sched_ext scheduler is for a whole machine, and for one whose kernel can load it."""
     text = (
         "They were proven in a guest of the lab, whose times are no real machine's: check them there, too. "
-        "Where the kernel has sched_ext, the scheduler is started like this, as root; it ends with Ctrl-C."
+        "They can be applied where the kernel has sched_ext and the scheduler is installed."
     )
-    return text, [Command("start the scheduler", scheduler_line(plan, best))]
+    return text, [
+        Command("run the command while the scheduler is in charge", apply_line(folder, plan.workload)),
+        Command("keep it across reboots", shlex.join(["schedtuna", "apply", folder, "--system"])),
+        Command("without schedtuna, as root; Ctrl-C ends it", scheduler_line(plan, best)),
+    ]
 
 
 def _of_host(plan: StudyPlan, folder: str) -> tuple[str, list[Command]]:

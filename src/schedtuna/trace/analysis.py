@@ -124,8 +124,10 @@ class Analysis:
         ]
 
     @cached_property
-    def fairness(self) -> Fairness:
-        """CPU time entitled and received, per task."""
+    def fairness(self) -> Fairness | None:
+        """CPU time entitled and received, per task; None where the trace is too long for that."""
+        if self.measured.spans is None:
+            return None
         rows = self.row_of_task
         nice = self.trace.tasks["nice"].to_numpy()
         prio = self.trace.tasks["prio"].to_numpy()
@@ -174,7 +176,7 @@ class Analysis:
             yield piece if whole else clip(piece, self.start_ns, self.end_ns)
 
     def _watched_segments(self) -> Iterator[EventArray]:
-        for part in self.trace.segments():
+        for part in self.trace.recorded_segments():
             self.nr_events += len(part)
             self._highest_cpu = max(self._highest_cpu, int(part["cpu"].max(initial=0)))
             if self.wakeup is None:
@@ -225,6 +227,8 @@ class Analysis:
     def _fairness_cv(self, group: npt.NDArray[np.intp], nr_groups: int) -> npt.NDArray[np.float64]:
         column = np.full(nr_groups, np.nan)
         share = self.fairness
+        if share is None:
+            return column
         of_row = group[share.task]
         order = np.argsort(of_row, kind="stable")
         bounds = np.searchsorted(of_row[order], np.arange(nr_groups + 1))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna.errors import TraceError
 from schedtuna.trace.intervals import Intervals
 from schedtuna.trace.metrics import Measured, Spans, measure
 from schedtuna.trace.native import library
@@ -155,8 +156,14 @@ def measured_fairness(
     *,
     fair: npt.NDArray[np.bool_] | None = None,
 ) -> Fairness:
-    """Return `fairness()` of intervals that were added up."""
+    """Return `fairness()` of intervals that were added up.
+
+    Raises:
+        TraceError: There were too many to keep their spans.
+    """
     spans, nr_tasks = measured.spans, len(measured.tid)
+    if spans is None:
+        raise TraceError("the trace is too long to say how fair it is", hint="choose a window of it")
     if fair is not None and not fair.all():
         chosen = fair[spans.task]
         spans = Spans(spans.task[chosen], spans.start_ns[chosen], spans.end_ns[chosen])

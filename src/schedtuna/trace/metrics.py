@@ -26,6 +26,7 @@ NR_STATES = len(TaskState)
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 COST_TERMS = ("turnaround_mean_ns", "first_run_delay_mean_ns", "fairness_cv")
 UNKNOWN_TIME = -1
+MAX_SPANS = 10_000_000  # above, fairness would need more than 1 GB
 
 # Distributions: each gives `_count`, `_mean_ns`, `_p50_ns` ... `_p999_ns`, `_max_ns`.
 DISTRIBUTIONS: dict[str, str] = {
@@ -108,7 +109,7 @@ class Measured:
         alive_after: Whether it was alive at the end.
         cpu_time_ns: Time per CPU and state, shape (CPUs, states): where tasks ran, or began to wait.
         values: Distribution's name -> its durations. A wait that the trace cuts is in none.
-        spans: When each task wanted a CPU.
+        spans: When each task wanted a CPU; None where that is more than `MAX_SPANS`.
     """
 
     tid: npt.NDArray[np.uint32]
@@ -122,7 +123,7 @@ class Measured:
     alive_after: npt.NDArray[np.bool_]
     cpu_time_ns: IntArray
     values: dict[str, Values]
-    spans: Spans
+    spans: Spans | None
 
 
 def measure(pieces: Intervals | Iterable[Intervals]) -> Measured:
@@ -140,10 +141,12 @@ def measure(pieces: Intervals | Iterable[Intervals]) -> Measured:
 # What follows, up to `table()`, is the other side of schedtuna_add_up() in native/task_sums.c.
 
 _ROLES = np.zeros(NR_STATES, np.uint8)
-_ROLES[[TaskState.RUNNING, *RUNNABLE]] |= 1
+_WANTS = 1
+_ROLES[[TaskState.RUNNING, *RUNNABLE]] |= _WANTS
 _ROLES[TaskState.NEW] |= 2
 _ROLES[TaskState.RUNNABLE_NEW] |= 4
 _ROLES[TaskState.DEAD] |= 8
+_ROLES_WITHOUT_SPANS = _ROLES & ~np.uint8(_WANTS)
 _KEPT_AS = np.full(NR_STATES, 255, np.uint8)
 _KEPT_AS[list(_KEPT.values())] = range(len(_KEPT))
 
@@ -217,6 +220,7 @@ class _Sums:
         self.cpu_time_ns = np.zeros((0, NR_STATES), np.int64)
         self.kept = {name: _Growing(_VALUES) for name in _KEPT_NAMES}
         self.spans = _Growing(_SPANS)
+        self.has_spans = True
         self.native = _NativeSums(nr_states=NR_STATES, roles=_ROLES.ctypes.data, kept_as=_KEPT_AS.ctypes.data)
 
     def add(self, piece: Intervals) -> None:
@@ -232,6 +236,9 @@ class _Sums:
         library().schedtuna_add_up(ctypes.byref(native))
         for one, native_one in growing:
             one.size = native_one.nr
+        if self.spans.size > MAX_SPANS:
+            self.spans, self.has_spans = _Growing(_SPANS), False
+            native.roles = _ROLES_WITHOUT_SPANS.ctypes.data
 
     def _grow(self, size: int, nr_cpus: int) -> None:
         if nr_cpus > len(self.cpu_time_ns):
@@ -258,7 +265,7 @@ class _Sums:
             exists=per["begin_ns"] != UNKNOWN_TIME,
             cpu_time_ns=self.cpu_time_ns,
             values={name: values[name] for name in DISTRIBUTIONS},
-            spans=Spans(**self.spans.used()),
+            spans=Spans(**self.spans.used()) if self.has_spans else None,
             **per,
         )
 

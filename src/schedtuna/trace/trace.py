@@ -12,7 +12,7 @@ import numpy as np
 from schedtuna.errors import IncompleteTraceError, MissingExtraError, TraceError, nearest
 from schedtuna.trace.labels import LabelRule, label_tasks
 from schedtuna.trace.parts import in_time_order
-from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
+from schedtuna.trace.schema import TASK_DTYPE, EventArray, EventType, TaskArray, empty_events
 from schedtuna.trace.tasks import task_table
 
 
@@ -98,6 +98,25 @@ class Trace:
             TraceError: A part is damaged.
         """
         return self._source.segments()
+
+    def recorded_segments(self) -> Iterator[EventArray]:
+        """Yield `segments()`; in a filtered trace, CPUs are idle while they run what was not recorded.
+
+        Such tasks are in the events as the other side of a switch only, so nothing else is known of them.
+
+        Raises:
+            TraceError: A part is damaged.
+        """
+        if not self.manifest.get("filter"):
+            yield from self.segments()
+            return
+        recorded = np.unique(self.task_rows["tid"])
+        for segment in self.segments():
+            part = segment.copy()
+            switches = part["type"] == EventType.SWITCH
+            for name in ("tid", "other_tid"):
+                part[name][switches & ~np.isin(part[name], recorded)] = 0
+            yield part
 
     @cached_property
     def events(self) -> EventArray:

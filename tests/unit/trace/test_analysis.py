@@ -3,6 +3,7 @@ import pytest
 from tests.unit.trace.making import events, exit_, fork, migrate, random_events, switch, tasks, wakeup
 
 from schedtuna.errors import IncompleteTraceError, TraceError, UsageError
+from schedtuna.trace import metrics
 from schedtuna.trace.analysis import GROUPINGS, Analysis
 from schedtuna.trace.difference import differences, group_differences
 from schedtuna.trace.schema import PrevState, TaskReason
@@ -48,6 +49,24 @@ def test_a_tid_that_was_used_twice_has_two_names(two_of_one_tid):
     assert column(analysis.by("cgroup"), "cpu_time_ns") == {"/b": 6 * MS, "/a": 2 * MS}
     assert column(analysis.by("task"), "nr_migrations") == {"new:7": 1, "old:7": 0}
     assert analysis.overall()["turnaround_count"] == 1
+
+
+def test_in_a_filtered_trace_cpus_are_idle_while_they_run_others():
+    """Task 9 is there only because 7 came before and after it."""
+    rows = [
+        switch(2 * MS, 0, 7),
+        switch(4 * MS, 7, 9, PrevState.PREEMPTED),
+        switch(10 * MS, 9, 7, PrevState.PREEMPTED),
+        switch(12 * MS, 7, 9, PrevState.SLEEPING),
+    ]
+    known = [{"tid": 7, "start_time_ns": 0, "comm": b"mine"}]
+    filtered = Analysis(trace_of(rows, known, {"filter": {"comm": "mine"}}))
+    assert column(filtered.by("comm"), "cpu_time_ns") == {"mine": 4 * MS}
+    assert column(filtered.by("comm"), "run_delay_ns") == {"mine": 6 * MS}
+    assert filtered.by("cpu").columns["busy_percent"].tolist() == [40.0]
+    assert filtered.trace.events["other_tid"].tolist() == [7, 9, 7, 9]
+    everything = Analysis(trace_of(rows, known))
+    assert column(everything.by("comm"), "cpu_time_ns")["tid 9"] == 6 * MS
 
 
 def test_cpus_are_busy_while_tasks_run(two_of_one_tid):
@@ -117,3 +136,12 @@ def test_two_traces_are_compared_per_second(two_of_one_tid):
     assert [row.figure for row in rows] == ["tid 7", "new", "old", "tid 8"]
     assert rows[0].before is None
     assert rows[0].ratio is None
+
+
+def test_a_trace_that_is_too_long_has_all_but_fairness(monkeypatch):
+    trace = trace_of(random_events(np.random.default_rng(5), 3_000))
+    whole = Analysis(trace).overall()
+    monkeypatch.setattr(metrics, "MAX_SPANS", 10)
+    analysis = Analysis(trace)
+    assert analysis.fairness is None
+    assert analysis.overall() == pytest.approx(whole | {"fairness_cv": None}, nan_ok=True)

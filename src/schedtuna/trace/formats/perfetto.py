@@ -54,7 +54,7 @@ def write(trace: Trace, file: BinaryIO) -> None:
     names = _names(trace)
     file.write(_packet(integer(8, begin) + _process_tree(trace)))
     wakeup = EventType.WAKEUP
-    for part in trace.segments():
+    for part in trace.recorded_segments():
         if wakeup != EventType.WAKING and (part["type"] == EventType.WAKING).any():
             wakeup = EventType.WAKING  # it has the waker's CPU: Perfetto's own choice
         file.writelines(_packet(message(1, bundle)) for bundle in _bundles(part, names, wakeup, shift))

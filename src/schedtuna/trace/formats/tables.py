@@ -75,7 +75,7 @@ def _intervals(trace: Trace) -> Any:
     import polars as pl
 
     begin, end = trace.window_ns
-    found = intervals(trace.segments(), start_ns=begin, end_ns=end)
+    found = intervals(trace.recorded_segments(), start_ns=begin, end_ns=end)
     order = np.lexsort((found.task, found.start_ns))
     frame = pl.DataFrame({name: column[order] for name, column in vars(found).items()})
     tasks = trace.tasks.unique("tid", keep="last").select("tid", "comm")

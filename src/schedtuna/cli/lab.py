@@ -15,6 +15,7 @@ from schedtuna.cli.common import (
     parse_positive_duration,
     termination_interrupts,
 )
+from schedtuna.cli.lab_shell import boot, forward, found, shell
 from schedtuna.cli.output import print_json
 
 app = typer.Typer(
@@ -193,7 +194,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.lab.vm import GuestSpec
 
     limit_s = parse_positive_duration(timeout, option="--timeout")
-    found = tuple(_found(program) for program in programs or ())
+    programs_found = found(programs)
     if deterministic:
         from schedtuna.cli.lab_trial import TrialOptions, run_trials
 
@@ -203,7 +204,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             cpus=cpus or 1,
             memory_mib=memory,
             share=share,
-            programs=found,
+            programs=programs_found,
             timeout_s=limit_s,
             seed=seed or 0,
             runs=runs or 1,
@@ -215,7 +216,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     if seed is not None or runs is not None or scheduler or metric:
         raise UsageError("--seed, --runs, --scheduler and --metric need --deterministic")
     cpus = cpus or 2
-    spec = GuestSpec(kernel, cpus, memory, found, share)
+    spec = GuestSpec(kernel, cpus, memory, programs_found, share)
     with termination_interrupts():
         try:
             guest, nr_failed = boot(read_lab(), spec)
@@ -251,16 +252,5 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     raise typer.Exit(1 if raw.timed_out else code)
 
 
-def _found(program: Path) -> Path:
-    """Return a program by its path, or by its name in SCHEDTUNA_SCX_PATH and PATH."""
-    import shutil
-
-    from schedtuna.errors import UsageError
-    from schedtuna.scheduler.probe import installed
-
-    if "/" in str(program):
-        return program
-    path = installed().get(program.name) or shutil.which(program.name)
-    if path is None:
-        raise UsageError(f"no such program: {program}", hint="give its path")
-    return Path(path)
+for _command in (shell, boot, forward):
+    app.command()(_command)

@@ -40,6 +40,8 @@ from schedtuna.workload.command import KEEP_BYTES, RawRun, raw_run
 from schedtuna.workload.launcher import Message
 
 BOOT_WITHIN_S = 60.0
+TERMINAL = "terminal"
+_AGENT = "agent"
 _BUSY_HOST = 4  # times longer than that, where QEMU waits for a CPU
 ANSWER_WITHIN_S = 60.0
 _POWEROFF_WITHIN_S = 5.0
@@ -64,6 +66,8 @@ class GuestSpec:
         programs: Programs of the host, copied to /usr/local/bin with their libraries.
         share: Folder that is copied to /share; None: nothing of the host is visible.
         recording: Whether it can count `sched.*` metrics.
+        terminal: Whether it has a virtual console, on the line `terminal`.
+        lines: Names of more lines to it.
     """
 
     kernel: str | None = None
@@ -72,6 +76,8 @@ class GuestSpec:
     programs: tuple[Path, ...] = ()
     share: Path | None = None
     recording: bool = False
+    terminal: bool = False
+    lines: tuple[str, ...] = ()
 
 
 class Guest:
@@ -105,9 +111,9 @@ class Guest:
         self._console = folder / "console"
         self._errors = folder / "qemu"
         assemble(lab.image, guest_layers(lab, self.kernel, self.spec), folder / "initrd")
-        ours, theirs = socket.socketpair()
-        self._resources.callback(ours.close)
-        with theirs, self._errors.open("wb") as errors:
+        self._sockets: dict[str, socket.socket] = {}
+        with ExitStack() as passed, self._errors.open("wb") as errors:
+            lines, fds = self._open_lines(passed)
             argv = [
                 *lab.qemu.argv,
                 *accelerator_options(accelerator),
@@ -119,13 +125,12 @@ class Guest:
                     append=_APPEND + (_APPEND_EMULATED if accelerator == "tcg" else ""),
                 ),
                 *("-serial", f"file:{self._console}"),
-                *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,fd={theirs.fileno()}"),
-                *("-device", "virtserialport,chardev=agent,name=schedtuna.agent"),
+                *("-device", "virtio-serial-pci", *lines),
             ]
-            self._process = start_bound(argv, errors.fileno(), pass_fds=(theirs.fileno(),))
+            self._process = start_bound(argv, errors.fileno(), pass_fds=fds)
         self._resources.callback(self._end)
-        self._socket = ours
-        self._lines = ours.makefile("rb")
+        self._socket = self._sockets[_AGENT]
+        self._lines = self._socket.makefile("rb")
         self._resources.callback(self._lines.close)
         try:
             self._await_boot(within_s)
@@ -133,6 +138,24 @@ class Guest:
         except GuestError as error:
             raise BootError(f"kernel {self.kernel.version} did not come up in a guest: {error}") from None
         (folder / "initrd").unlink()
+
+    def _open_lines(self, passed: ExitStack) -> tuple[list[str], list[int]]:
+        """Open a line for each purpose; returns QEMU's options for them, and the descriptors that it needs.
+
+        A console must be the first: port 0 can be nothing else.
+        """
+        options: list[str] = []
+        fds: list[int] = []
+        for name in (*([TERMINAL] if self.spec.terminal else []), _AGENT, *self.spec.lines):
+            ours, theirs = socket.socketpair()
+            self._resources.callback(ours.close)
+            passed.callback(theirs.close)
+            self._sockets[name] = ours
+            fds.append(theirs.fileno())
+            kind = "virtconsole" if name == TERMINAL else "virtserialport"
+            options += ["-chardev", f"socket,id={name},fd={theirs.fileno()}"]
+            options += ["-device", f"{kind},chardev={name},name=schedtuna.{name}"]
+        return options, fds
 
     def _await_boot(self, within_s: float) -> None:
         """Wait for the agent's first words.
@@ -170,12 +193,32 @@ class Guest:
         Raises:
             GuestError: It refused, or the guest died or hangs; then it is of no further use.
         """
+        self.ask(operation, **arguments)
+        return self._answer(within_s)
+
+    def ask(self, operation: str, **arguments: Any) -> None:
+        """Give an order whose `answer` is awaited elsewhere; nothing else may be ordered until then.
+
+        Raises:
+            GuestError: The guest died.
+        """
         try:
             self._socket.settimeout(ANSWER_WITHIN_S)
             self._socket.sendall(json.dumps({"op": operation, **arguments}).encode() + b"\n")
         except OSError:
             raise GuestError(f"the guest died{self._last_words()}") from None
-        return self._answer(within_s)
+
+    def answer(self) -> Any:
+        """What the guest answers to `ask`: at once where `fileno` is readable."""
+        return self._answer(ANSWER_WITHIN_S)
+
+    def fileno(self) -> int:
+        """File descriptor that is readable once there is an answer, or the guest is gone."""
+        return self._socket.fileno()
+
+    def line(self, name: str) -> socket.socket:
+        """Our end of a line to it: `terminal`, or one of the spec's."""
+        return self._sockets[name]
 
     def read(self, path: str) -> str | None:
         """The text of one of its files; None where there is none."""

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO, Any
 
-PORT_NAME = "schedtuna.agent"
+LINES = "schedtuna."  # what names of lines to the host begin with
+PORT_NAME = f"{LINES}agent"
+RELAY = "/usr/lib/schedtuna/relay"
 LAUNCHER = "/usr/lib/schedtuna/schedtuna-launch"
 SHARE = "/share"
 MESSAGE_SIZE = 96  # struct launch_message
@@ -45,6 +47,7 @@ class Agent:
             "run": self.run,
             "spawn": self.spawn,
             "terminal": self.terminal,
+            "forward": self.forward,
             "status": self.status,
             "wait": self.wait,
             "signal": self.signal,
@@ -160,6 +163,11 @@ class Agent:
             os.chdir("/")
         self.processes[pid] = (None, os.devnull)
         return pid
+
+    def forward(self, line: str, port: int) -> int:
+        """Relay connections from a line to a port; returns the relay's pid."""
+        compiled = os.path.splitext(sys.argv[0])[1]  # .pyc, as this very program
+        return self.spawn(["python3", "-I", "-S", RELAY + compiled, LINES + line, str(port)])
 
     def status(self, pid: int) -> int | None:
         """Its exit code, minus the signal that ended it, or None while it runs."""

@@ -1,0 +1,197 @@
+"""`schedtuna lab shell`, `boot` and `forward`: guests to talk to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schedtuna.cli.common import CommandArgument, termination_interrupts
+from schedtuna.cli.output import print_json
+
+if TYPE_CHECKING:
+    from schedtuna.lab.vm import GuestSpec
+
+KernelOption = Annotated[
+    str | None,
+    typer.Option("--kernel", metavar="VERSION", help="An installed kernel.", show_default=False),
+]
+CpusOption = Annotated[int, typer.Option("--cpus", min=1, max=64, help="Virtual CPUs.")]
+MemoryOption = Annotated[int, typer.Option("--memory", min=512, metavar="MIB", help="Memory of the guest.")]
+ShareOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--share",
+        metavar="DIR",
+        help="Copy this folder into the guest, start in it, and copy what changed back.",
+        show_default=False,
+    ),
+]
+ProgramsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--with",
+        metavar="PROGRAM",
+        help="Copy this program, and the libraries that it needs, into the guest. Repeatable.",
+        show_default=False,
+    ),
+]
+_PROMPT = r"\u@\h:\w\$ "
+
+
+def boot(
+    kernel: KernelOption = None,
+    cpus: CpusOption = 2,
+    memory: MemoryOption = 1024,
+    console: Annotated[bool, typer.Option("--console", help="Print what the kernel printed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Boot a guest, say how long it took, and power it off.
+
+    Exit code 3: it does not boot; the error shows the end of its console.
+    """
+    from schedtuna.lab.boot import boot as boot_guest
+    from schedtuna.lab.store import read_lab
+    from schedtuna.lab.vm import GuestSpec
+
+    with termination_interrupts():
+        lab = read_lab()
+        guest, nr_failed = boot_guest(lab, GuestSpec(kernel, cpus, memory))
+        with guest:
+            cpu_s, state = guest.cpu_s(), guest.read("/sys/kernel/sched_ext/state")
+            text = guest.console()
+    found = {
+        "kernel": guest.kernel.version,
+        "cpus": cpus,
+        "accelerator": lab.accelerator,
+        "boot_s": guest.boot_s,
+        "cpu_s": cpu_s,
+        "nr_failed_boots": nr_failed,
+        "sched_ext": state.strip() if state else None,
+    }
+    if as_json:
+        print_json({**found, "console": text} if console else found)
+        return
+    if console:
+        print(text, end="")
+    print(
+        f"kernel {guest.kernel.version} booted in {guest.boot_s:.1f} s ({cpu_s:.1f} s of CPU, "
+        f"{lab.accelerator}), sched_ext {found['sched_ext'] or 'absent'}"
+    )
+    if nr_failed:
+        typer.echo("lab: the first guest did not boot; this was the second", err=True)
+
+
+def shell(  # noqa: PLR0917 - typer's options are a function's parameters
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[COMMAND]", help="Instead of bash, after `--`.", show_default=False),
+    ] = None,
+    kernel: KernelOption = None,
+    cpus: CpusOption = 2,
+    memory: MemoryOption = 1024,
+    share: ShareOption = None,
+    programs: ProgramsOption = None,
+) -> None:
+    """Open a shell in a guest; `exit` or Ctrl-D ends it.
+
+    Ctrl-C goes inside. The exit code is the shell's.
+    """
+    from schedtuna.lab.vm import GuestSpec
+
+    spec = GuestSpec(kernel, cpus, memory, found(programs), share, terminal=True)
+    raise typer.Exit(_talk(spec, command or ["bash"], stdin=0))
+
+
+def forward(  # noqa: PLR0917 - typer's options are a function's parameters
+    ports: Annotated[
+        str, typer.Argument(metavar="HOST_PORT:GUEST_PORT", help="0 for any free port of this machine.")
+    ],
+    command: CommandArgument,
+    kernel: KernelOption = None,
+    cpus: CpusOption = 2,
+    memory: MemoryOption = 1024,
+    share: ShareOption = None,
+    programs: ProgramsOption = None,
+) -> None:
+    """Run COMMAND, a server, in a guest, and reach a port of it here.
+
+    Connections to 127.0.0.1:HOST_PORT are relayed to the guest's own loopback until COMMAND ends or
+    Ctrl-C. The guest can't connect to anything here.
+    """
+    from schedtuna.lab.forward import parse_ports
+    from schedtuna.lab.vm import GuestSpec
+
+    host_port, guest_port = parse_ports(ports)
+    spec = GuestSpec(
+        kernel, cpus, memory, found(programs), share, terminal=True, lines=(_forward_line(guest_port),)
+    )
+    raise typer.Exit(_talk(spec, command, forwarded=(host_port, guest_port)))
+
+
+def _forward_line(guest_port: int) -> str:
+    return f"forward{guest_port}"
+
+
+def _talk(
+    spec: GuestSpec,
+    command: Sequence[str],
+    *,
+    stdin: int | None = None,
+    forwarded: tuple[int, int] | None = None,
+) -> int:
+    """Run a command on a guest's terminal; returns its exit code."""
+    from contextlib import ExitStack
+
+    from schedtuna.lab.boot import boot as boot_guest
+    from schedtuna.lab.forward import Forward
+    from schedtuna.lab.store import read_lab
+    from schedtuna.lab.terminal import run_on_terminal
+
+    with termination_interrupts(), ExitStack() as stack:
+        try:
+            guest, _ = boot_guest(read_lab(), spec)
+            stack.enter_context(guest)
+            typer.echo(f"lab: kernel {guest.kernel.version}, up in {guest.boot_s:.1f} s", err=True)
+            if forwarded:
+                host_port, guest_port = forwarded
+                line = _forward_line(guest_port)
+                relay = stack.enter_context(Forward(guest, line, host_port=host_port, guest_port=guest_port))
+                typer.echo(f"lab: 127.0.0.1:{relay.port} is the guest's port {guest_port}", err=True)
+            code = run_on_terminal(
+                guest,
+                command,
+                folder="/share" if spec.share else "/root",
+                environment={"TERM": os.environ.get("TERM", "dumb"), "PS1": _PROMPT},
+                stdin=stdin,
+            )
+            files = guest.fetch_changes()
+        except KeyboardInterrupt:
+            return 130
+    for file in files:
+        typer.echo(f"lab: came back: {file}", err=True)
+    return code
+
+
+def found(programs: Sequence[Path] | None) -> tuple[Path, ...]:
+    """Return programs by their paths, or by their names in SCHEDTUNA_SCX_PATH and PATH.
+
+    Raises:
+        UsageError: One is nowhere.
+    """
+    import shutil
+
+    from schedtuna.errors import UsageError
+    from schedtuna.scheduler.probe import installed
+
+    paths = []
+    for program in programs or ():
+        path = str(program) if "/" in str(program) else installed().get(program.name)
+        path = path or shutil.which(program.name)
+        if path is None:
+            raise UsageError(f"no such program: {program}", hint="give its path")
+        paths.append(Path(path))
+    return tuple(paths)

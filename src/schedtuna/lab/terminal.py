@@ -1,0 +1,103 @@
+"""How does a person talk to a program in a guest? As over a serial line: what is typed goes in as it is.
+
+Ctrl-C, Ctrl-Z and Ctrl-D are the guest's to understand: its virtual console is a real terminal, and
+ours only passes bytes on.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import termios
+import tty
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from schedtuna.lab.errors import GuestError
+from schedtuna.lab.vm import Guest
+
+_CHUNK = 1 << 16
+_SIZE = os.terminal_size((80, 24))  # where there is no terminal
+_LAST_OUTPUT_S = 0.3  # how long after a program's end its output may still be on its way
+_END_OF_INPUT = b"\x04"  # Ctrl-D
+
+
+def run_on_terminal(
+    guest: Guest,
+    argv: Sequence[str],
+    *,
+    folder: str = "/root",
+    environment: Mapping[str, str] | None = None,
+    stdin: int | None = None,
+    stdout: int = 1,
+) -> int:
+    """Run a program on a guest's virtual console until it ends.
+
+    Args:
+        guest: Booted with `terminal`.
+        argv: The program.
+        folder: Where it runs.
+        environment: Beside the guest's own.
+        stdin: File descriptor of what is typed; None: nothing.
+        stdout: Where its output goes.
+
+    Returns:
+        Its exit code; 128 + the number of the signal that ended it.
+
+    Raises:
+        GuestError: The guest died, or has no such program.
+    """
+    size = os.get_terminal_size(stdin) if stdin is not None and os.isatty(stdin) else _SIZE
+    pid = guest.order(
+        "terminal",
+        argv=list(argv),
+        environment=dict(environment or {}),
+        folder=folder,
+        size=[size.lines, size.columns],
+    )
+    with _raw(stdin):
+        code = _converse(guest, pid, stdin, stdout)
+    return 128 - code if code < 0 else code
+
+
+def _converse(guest: Guest, pid: int, stdin: int | None, stdout: int) -> int:
+    line = guest.line("terminal")
+    guest.ask("wait", pid=pid)
+    sources: list[int] = [line.fileno(), guest.fileno(), *([stdin] if stdin is not None else [])]
+    while True:
+        ready, _, _ = select.select(sources, [], [])
+        if line.fileno() in ready and not _pass_on(line.fileno(), stdout):
+            raise GuestError("the guest died")
+        if stdin is not None and stdin in ready:
+            typed = os.read(stdin, _CHUNK)
+            line.sendall(typed or _END_OF_INPUT)
+            if not typed:
+                sources.remove(stdin)
+        if guest.fileno() in ready:
+            code = int(guest.answer())
+            while select.select([line], [], [], _LAST_OUTPUT_S)[0] and _pass_on(line.fileno(), stdout):
+                pass
+            return code
+
+
+def _pass_on(source: int, stdout: int) -> bool:
+    """Copy what is there; whether there was anything."""
+    data = os.read(source, _CHUNK)
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(stdout, rest) :]
+    return bool(data)
+
+
+@contextmanager
+def _raw(stdin: int | None) -> Iterator[None]:
+    """Let our terminal pass every key on, and be as it was at the end."""
+    if stdin is None or not os.isatty(stdin):
+        yield
+        return
+    before = termios.tcgetattr(stdin)
+    tty.setraw(stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(stdin, termios.TCSAFLUSH, before)

@@ -199,6 +199,7 @@ def trial(number):
         hash=f"hash {number}",
         ejected="",
         restore_s=0.0,
+        restore_cpu_s=0.0,
         wall_s=0.0,
     )
 

@@ -144,6 +144,7 @@ def _fields(run: DeterministicRun, metrics: Mapping[str, float]) -> dict[str, An
             "entropy": changed.entropy.hex(),
         },
         "restore_s": run.restore_s,
+        "restore_cpu_s": run.restore_cpu_s,
         "wall_s": run.wall_s,
     }
 

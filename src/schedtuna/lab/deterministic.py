@@ -83,6 +83,7 @@ class DeterministicRun:
         hashes: Of all runs that were made of this trial: one on one CPU, else two or three.
         ejected: Why the scheduler was not in charge all the time; empty if it was.
         restore_s: Seconds on the host's clock until the guest ran.
+        restore_cpu_s: Seconds of the host's CPUs that this took.
         wall_s: Seconds on the host's clock for one run.
     """
 
@@ -95,6 +96,7 @@ class DeterministicRun:
     hash: str
     ejected: str
     restore_s: float
+    restore_cpu_s: float
     wall_s: float
     hashes: tuple[str, ...] = ()
 
@@ -254,5 +256,6 @@ def _read(answer: Answer, argv: Sequence[str], started_at: float) -> Determinist
         hash=digest({**hashed, "console": answer.console}),
         ejected="",
         restore_s=answer.restore_s,
+        restore_cpu_s=answer.restore_cpu_s,
         wall_s=0.0,
     )

@@ -89,11 +89,13 @@ class Answer:
         report: What the guest's program reported.
         console: What its kernel printed.
         restore_s: Seconds until it ran.
+        restore_cpu_s: Seconds of this host's CPUs that this took, which other load does not stretch.
     """
 
     report: Report
     console: bytes
     restore_s: float
+    restore_cpu_s: float
 
 
 class _Machine:
@@ -317,6 +319,7 @@ def restore(lab: Lab, saved: Snapshot, order: bytes, *, within_s: float) -> Answ
             _watch_migration(machine.qmp)
             machine.qmp.execute("migrate-incoming", uri=f"file:/proc/self/fd/{memory.fileno()}")
             machine.qmp.await_migration(_PATIENCE_S)
+            restore_cpu_s = machine.cpu_s()
         except GuestError as error:
             saved.file.unlink(missing_ok=True)
             raise GuestError(
@@ -334,4 +337,4 @@ def restore(lab: Lab, saved: Snapshot, order: bytes, *, within_s: float) -> Answ
             raise GuestError(f"the guest can't carry out its order: {report.text('failed')}")
         if not report.complete:
             raise GuestError(f"the guest died{machine.last_words()}")
-        return Answer(report, content(machine.console), restore_s)
+        return Answer(report, content(machine.console), restore_s, restore_cpu_s)

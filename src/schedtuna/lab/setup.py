@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
+from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import BootError
 from schedtuna.lab.image import (
     GUEST_PROGRAMS,
@@ -68,6 +69,20 @@ def setup(kernel: str = AUTO, *, directory: Path | None = None, say: Say = lambd
     folder = directory or lab_directory()
     with locked(folder):
         return _Setup(folder, say).install(kernel)
+
+
+def mirror_kernels(directory: Path | None = None) -> list[str]:
+    """Return the versions of the mirror's complete kernels with sched_ext, newest first.
+
+    Raises:
+        UnavailableError: There is no apt.
+        LabError: The mirror can't be reached.
+    """
+    folder = directory or lab_directory()
+    with locked(folder):
+        apt = PrivateApt(folder / "apt" / "kernels", host_mirror(), SUITES)
+        apt.refresh()
+        return [row.version for row in available(apt.candidates(PREFIXES))]
 
 
 class _Setup:
@@ -213,7 +228,8 @@ class _Setup:
                 return lab.model_copy(update={"accelerator": "kvm"})
             except BootError:
                 self.say("no guest boots with this machine's KVM: emulating instead")
-        with Guest(lab, GuestSpec()) as guest:
+        guest, _ = boot(lab, GuestSpec())
+        with guest:
             if guest.read("/sys/kernel/sched_ext/state") is None:
                 raise UnavailableError(f"kernel {lab.default_kernel} has no sched_ext when it runs")
             self.say(f"a guest booted kernel {guest.kernel.version} in {guest.boot_s:.1f} s")

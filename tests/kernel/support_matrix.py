@@ -1,0 +1,143 @@
+"""Which schedulers run on which kernels? Tries them in guests, and writes docs/support-matrix.md.
+
+    python -m tests.kernel.support_matrix [--all] [--output docs/support-matrix.md]
+
+Tries every scheduler of SCHEDTUNA_SCX_PATH, PATH and the kernel's own examples on the oldest and the
+newest complete kernel of the host's mirror (--all: on all of them), in the lab of SCHEDTUNA_LAB_DIR.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from schedtuna.errors import SchedtunaError
+from schedtuna.lab.boot import boot
+from schedtuna.lab.errors import GuestError, LabError
+from schedtuna.lab.examples import find_examples, install_examples
+from schedtuna.lab.setup import mirror_kernels, setup
+from schedtuna.lab.store import Kernel, Lab
+from schedtuna.lab.vm import GuestSpec
+from schedtuna.scheduler.probe import installed
+from schedtuna.scheduler.scx import SchedulerError, ScxProcess, exit_reason, read_state
+from schedtuna.scheduler.spec import SchedulerConfig
+
+LOAD = ["hackbench", "-g", "1", "-l", "30"]
+LONGEST_REASON = 90
+HEADER = """\
+# Which schedulers run on which kernels
+
+Written by `python -m tests.kernel.support_matrix`, from real runs in the lab. *Started*: within the
+time limit the kernel said that the scheduler is enabled, under the name in *loaded*. *Load*: it was in
+charge all the time while `{load}` ran to its end. *Stopped*: told to end, it left the kernel's own
+scheduler in charge. Each was run with its defaults, on {cpus} CPUs, emulated.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one scheduler; `reason` says why not all went well."""
+
+    name: str
+    loaded: str = ""
+    load: bool = False
+    stopped: bool = False
+    reason: str = ""
+
+    @property
+    def works(self):
+        return self.load and self.stopped
+
+
+def try_schedulers(lab: Lab, kernel: Kernel, cpus: int = 2) -> list[Row]:
+    """Start, load and stop every scheduler that is there, each in a guest without a past."""
+    programs = {**find_examples(kernel), **installed()}
+    return [try_scheduler(lab, kernel, name, program, cpus) for name, program in sorted(programs.items())]
+
+
+def try_scheduler(lab: Lab, kernel: Kernel, name: str, program: Path, cpus: int) -> Row:
+    guest, _ = boot(lab, GuestSpec(kernel.version, cpus, programs=(Path(program),)))
+    with guest:
+        row = Row(name)
+        try:
+            with ScxProcess(
+                guest, SchedulerConfig(name=name), Path(program).name, cpu_s=guest.cpu_s
+            ) as running:
+                row = Row(name, loaded=running.started.ops)
+                done = guest.run(LOAD, folder="/", timeout_s=120)
+                ejected = running.ejected()
+                reason = (ejected and (exit_reason(running.log()) or ejected)) or done.failure
+                row = Row(name, loaded=row.loaded, load=not reason, reason=reason)
+            stopped = read_state(guest).state == "disabled"
+            return Row(name, loaded=row.loaded, load=row.load, stopped=stopped, reason=row.reason)
+        except (SchedulerError, GuestError) as error:
+            return Row(name, loaded=row.loaded, load=row.load, reason=row.reason or str(error))
+
+
+def markdown(kernel: str, rows: list[Row], note: str = "") -> str:
+    """Write a kernel's part of the document."""
+    lines = [f"## {kernel}", "", *([note, ""] if note else [])]
+    lines += ["| scheduler | started | loaded | load | stopped | why not |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        cells = [
+            row.name,
+            _yes(row.loaded),
+            row.loaded,
+            _yes(row.load),
+            _yes(row.stopped),
+            _short(row.reason),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"
+
+
+def _short(reason: str) -> str:
+    """The last line that says something, on one line of a table."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    text = (lines[-1] if lines else "").replace("|", "/")
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
+
+
+def examples_note(lab: Lab, kernel: Kernel) -> str:
+    """Build the kernel's examples; returns why there are none, or where they are from."""
+    try:
+        built = install_examples(lab, kernel.version)
+    except (LabError, SchedtunaError) as error:
+        return f"Without the kernel's own examples: {error}."
+    failed = f"; {', '.join(built.failed)} did not compile" if built.failed else ""
+    return f"The kernel's own examples are from {built.source}, built with clang {built.clang}{failed}."
+
+
+def main() -> None:
+    """Try everything and write the document."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--all", action="store_true", help="all kernels of the mirror")
+    parser.add_argument("--output", type=Path, default=Path("docs/support-matrix.md"))
+    options = parser.parse_args()
+    versions = mirror_kernels()
+    parts = []
+    before = setup().default_kernel
+    try:
+        for version in versions if options.all else [versions[-1], versions[0]]:
+            lab = setup(version, say=_say)
+            kernel = lab.kernel(version)
+            note = examples_note(lab, kernel)
+            rows = try_schedulers(lab, kernel)
+            _say(f"{version}: {sum(row.works for row in rows)} of {len(rows)} work")
+            parts.append(markdown(version, rows, note))
+    finally:
+        setup(before)
+    header = HEADER.format(load=" ".join(LOAD), cpus=2)
+    options.output.write_text("\n".join([header, *parts]))
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -36,6 +36,7 @@ _DELAYS = {
     "first_run_delay": ("fork to running", "#7c3aed"),
 }
 _MAX_POINTS = 1500  # of a curve
+_SMALL = 9.5  # points: legible where a page shows the figure at 800 pixels
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def picture(analysis: Analysis, *, nr_bins: int = NR_BINS) -> TracePicture:
     moves: deque[EventArray] = deque()
 
     def watched() -> Iterator[EventArray]:
-        for part in analysis.trace.segments():
+        for part in analysis.trace.recorded_segments():
             moves.append(part[part["type"] == EventType.MIGRATE])
             yield part
 
@@ -164,7 +165,8 @@ def draw_timeline(axes: Axes, shown: TracePicture) -> None:
         image, aspect="auto", interpolation="nearest", extent=(start, end, nr_cpus, 0), rasterized=True
     )
     _label_cpus(axes, nr_cpus)
-    _place_title(axes, "what ran on each CPU (white: idle)")
+    idle = "idle, or not recorded" if shown.analysis.trace.manifest.get("filter") else "idle"
+    _place_title(axes, f"what ran on each CPU (white: {idle})")
     patches = [Patch(color=color) for color in colors]
     labels = [*shown.names, "others"]
     legend = axes.legend(
@@ -178,11 +180,11 @@ def draw_timeline(axes: Axes, shown: TracePicture) -> None:
         handlelength=0.9,
         handletextpad=0.4,
         columnspacing=1.0,
-        fontsize=8.5,
+        fontsize=_SMALL,
     )
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(drawable(label))  # afterwards: the legend leaves out names that begin with _
-    axes.set_xlabel("seconds", loc="right", labelpad=1)
+    axes.set_xlabel("seconds", loc="right", labelpad=1, fontsize=_SMALL)
 
 
 def draw_queues(axes: Axes, shown: TracePicture) -> None:
@@ -206,8 +208,8 @@ def draw_queues(axes: Axes, shown: TracePicture) -> None:
     _place_title(axes, "runqueue length: tasks that run or wait on each CPU")
     bar = axes.figure.colorbar(image, ax=axes, pad=0.01, aspect=max(6, 5 * _queue_height(shown)))
     bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8)
-    axes.set_xlabel("seconds", loc="right", labelpad=1)
+    bar.ax.tick_params(labelsize=_SMALL)
+    axes.set_xlabel("seconds", loc="right", labelpad=1, fontsize=_SMALL)
 
 
 def draw_latencies(axes: Axes, analysis: Analysis) -> None:
@@ -219,8 +221,7 @@ def draw_latencies(axes: Axes, analysis: Analysis) -> None:
             x, y = tail(values)
             axes.plot(x / 1e3, 100 * y, color=color, lw=1.6, label=f"{label} ({len(values):,})")
             drawn = True
-    _place_title(axes, "waiting for a CPU")
-    axes.set_xlabel("share of waits that took at least this long")
+    _place_title(axes, "waits for a CPU: share that took at least so long")
     if not drawn:
         _say_nothing(axes, "no waits in this trace")
         return
@@ -228,10 +229,10 @@ def draw_latencies(axes: Axes, analysis: Analysis) -> None:
     axes.set_yscale("log")
     axes.set_ylim(top=130)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}%")
-    axes.tick_params(axis="y", labelsize=8.5)
+    axes.tick_params(axis="y", labelsize=_SMALL)
     _label_times(axes)
     axes.grid(color=COLORS["muted"], lw=0.5, alpha=0.6)
-    axes.legend(frameon=False, fontsize=8.5, loc="lower left")
+    axes.legend(frameon=False, fontsize=_SMALL, loc="lower left")
 
 
 def tail(values: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -265,7 +266,7 @@ def draw_names(axes: Axes, analysis: Analysis, nr_names: int = 10) -> None:
         axes.plot([top], [y], "|", color=COLORS["default"], ms=8, zorder=3)
     axes.set_xscale("log")
     _label_times(axes)
-    axes.set_yticks(range(len(rows)), [drawable(grouped.names[k]) for k in rows], fontsize=8.5)
+    axes.set_yticks(range(len(rows)), [drawable(grouped.names[k]) for k in rows], fontsize=_SMALL)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="x", color=COLORS["muted"], lw=0.5, alpha=0.6)
     axes.tick_params(axis="y", length=0)
@@ -304,9 +305,9 @@ def _binned(values: npt.NDArray[np.float64], nr_bins: int) -> npt.NDArray[np.flo
 def _label_cpus(axes: Axes, nr_cpus: int) -> None:
     step = max(1, -(-nr_cpus // 16))
     shown: Sequence[int] = range(0, nr_cpus, step)
-    axes.set_yticks([cpu + 0.5 for cpu in shown], [f"CPU {cpu}" for cpu in shown], fontsize=8.5)
+    axes.set_yticks([cpu + 0.5 for cpu in shown], [f"CPU {cpu}" for cpu in shown], fontsize=_SMALL)
     axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=8.5)
+    axes.tick_params(axis="x", labelsize=_SMALL)
     axes.spines["left"].set_visible(False)
 
 
@@ -324,7 +325,7 @@ def _label_times(axes: Axes) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(low, high)
-    axes.tick_params(axis="x", labelsize=8.5)
+    axes.tick_params(axis="x", labelsize=_SMALL)
 
 
 def _time(microseconds: float) -> str:

@@ -206,7 +206,9 @@ def _print_combinations(group: Mapping[str, Any]) -> None:
     from schedtuna.cli.table import table
 
     command = shlex.join(group["command"]).replace("\n", " ")
-    print(f"{group['scheduler']} on {command[:80]}, {group['metrics']}, {len(group['studies'])} studies")
+    nr_studies = len(group["studies"])
+    of = f"{nr_studies} studies" if nr_studies > 1 else "1 study"
+    print(f"{group['scheduler']} on {command[:80]}, {group['metrics']}, {of}")
     lines = []
     for row in group["best"]:
         low, high = row["change_95"]

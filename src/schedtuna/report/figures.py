@@ -189,6 +189,8 @@ def draw_parameter(
     axes: Axes, spec: ParameterSpec, settings: Sequence[Any], values: Sequence[float | None], best: Any
 ) -> None:
     """Draw what each tried setting of one parameter gave; the chosen one is marked."""
+    from matplotlib.ticker import MaxNLocator
+
     kept = [(s, v) for s, v in zip(settings, values, strict=True) if v is not None]
     top = clip_outliers(axes, values)
     title = spec.name
@@ -198,6 +200,8 @@ def draw_parameter(
         _draw_runs(axes, places, [v for _, v in kept], top, color=COLORS["candidate"], alpha=0.5)
         if spec.log:
             axes.set_xscale("log")
+        elif spec.value_type is ParameterType.INTEGER:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
         axes.axvline(_place(spec.default), color=COLORS["default"], lw=1, ls="--")
         if best is not None:
             axes.axvline(_place(best), color=COLORS["candidate"], lw=1.5)

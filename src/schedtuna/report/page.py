@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schedtuna import __version__
 from schedtuna.resources import resource_path
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["prose"] = _prose
     return environment.get_template("page.html").render(page=page, version=__version__)
 
 
@@ -91,3 +97,11 @@ def write(page: Page, path: Path) -> None:
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def _prose(text: str) -> Markup:
+    """A sentence with `code` set as such, and settings that may break after a comma."""
+    from markupsafe import Markup, escape
+
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(re.sub(r",(?=\S)", ",<wbr>", marked))  # noqa: S704 - it is escaped above

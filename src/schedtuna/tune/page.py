@@ -134,9 +134,9 @@ def _bake_off(result: StudyResult) -> list[Section]:
         [
             outcome.sampler,
             compared.settings(outcome.candidate) if outcome.candidate else "nothing that it tried worked",
-            f"{outcome.found_after} of {len(outcome.records)}",
+            f"{outcome.found_after} of {len(outcome.records)}" if outcome.candidate else "",
             f"{100 * math.expm1(playoff_cost(outcome.playoff)):+.1f}%" if outcome.candidate else "",
-            "yes" if outcome.recommends_default else "",
+            "yes" if outcome.candidate and outcome.recommends_default else "",
         ]
         for outcome in ranked
     ]

@@ -47,3 +47,10 @@ def test_a_page_is_written_whole(hostile_page, tmp_path):
     pages.write(hostile_page, tmp_path / "report.html")
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
     assert (tmp_path / "report.html").read_text().rstrip().endswith("</html>")
+
+
+def test_code_and_long_settings_are_set_for_reading():
+    page = pages.Page("x", "improved", "fair:a=1,b=<2> is `better`, really", [])
+    assert '<p class="verdict">fair:a=1,<wbr>b=&lt;2&gt; is <code>better</code>, really</p>' in pages.render(
+        page
+    )

@@ -1,4 +1,9 @@
-"""Which examples do the property tests draw? The same in every run, unless they are to explore."""
+"""What all tests start from: the same examples in every run, and a Ctrl-C that works.
+
+Property tests draw the same examples in every run, unless they are to explore.
+"""
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -8,3 +13,6 @@ PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("repeatable", PATIENT, derandomize=True)  # a change fails for what it changes
 settings.register_profile("explore", PATIENT)  # fresh draws, for `make long`
 settings.load_profile("repeatable")
+
+# Programs under test would inherit that a job in the background ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)

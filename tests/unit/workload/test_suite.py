@@ -39,7 +39,7 @@ def test_every_workload_runs_and_gives_its_metric(name):
     raw = run(entry.workload, 3)
     assert not raw.failure, raw.tail()
     assert read_metrics(entry.workload, [entry.metric], raw)[entry.metric.name] > 0
-    assert raw.wall_time_s < 20
+    assert not raw.truncated
 
 
 def test_unknown_names_propose_known_ones():

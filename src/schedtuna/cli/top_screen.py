@@ -15,7 +15,7 @@ from schedtuna.record.live import COLUMNS, By, LiveRow, LiveWindow, choose_rows
 KEYS = "s sort  g group  / filter  p pause  r record  +/- interval  q quit"
 _BARS = " ▁▂▃▄▅▆▇█"
 _FIRST_BUCKET, _LAST_BUCKET = 8, 108  # 256 ns to 8 s, two buckets a character
-_FIXED_WIDTH = 8 + 1 + 15 + 1 + 11 * len(COLUMNS)  # of a row; the cgroup gets what is left
+_NAME_WIDTH, _COLUMN_WIDTH = 8 + 1 + 15 + 1, 11  # of a row; the cgroup gets what is left
 _LABELS = {
     Delay.WAKEUP: "wakeup latency",
     Delay.PREEMPT: "preempt delay",
@@ -45,8 +45,15 @@ def screen(window: LiveWindow, state: ScreenState, width: int, height: int) -> l
     foot = [_prompt(state)]
     room = max(height - len(head) - len(foot) - 2, 0)
     rows = choose_rows(window.rows, state.sort, state.text)
-    spare = min(max(width - _FIXED_WIDTH, 0), 40)
-    body = ["", _headings(state, spare), *(_row(row, state, spare) for row in rows[:room])]
+    columns = _columns_that_fit(state.sort, width)
+    spare = min(max(width - _NAME_WIDTH - _COLUMN_WIDTH * len(columns), 0), 40)
+    if len(columns) < len(COLUMNS):
+        spare = 0
+    body = ["", _headings(state, columns, spare), *(_row(row, state, columns, spare) for row in rows[:room])]
+    if not rows:
+        body.append(
+            " " * 9 + (f"nothing with {state.text!r} in it ran or waited" if state.text else "nothing ran")
+        )
     body += [""] * (height - len(head) - len(foot) - len(body))
     lines = [*head, *body][: height - len(foot)]
     return [line[:width] for line in [*lines, *foot]]
@@ -67,12 +74,11 @@ def _title(window: LiveWindow, state: ScreenState) -> str:
 
 def _system(window: LiveWindow) -> str:
     same, cross_llc, cross_node = window.migrations_per_s
-    cv = "-" if math.isnan(window.fairness_cv) else f"{window.fairness_cv:.2f}"
     system = window.system
     return (
         f"CPU {system.get('cpu_percent', 0):.0f}%  run queue {system.get('run_queue_length', 0):.0f}  "
         f"switches {_number(window.switches_per_s)}/s  moves {_number(same)}/s in a cache, "
-        f"{_number(cross_llc + cross_node)}/s across  fairness cv {cv}"
+        f"{_number(cross_llc + cross_node)}/s across"
     )
 
 
@@ -82,7 +88,9 @@ def _pressure(window: LiveWindow) -> str:
         for resource in ("cpu", "memory", "io")
         if f"psi_{resource}_some_percent" in window.system
     ]
-    return "pressure: " + ("  ".join(parts) if parts else "unknown (this kernel has no PSI)")
+    cv = "-" if math.isnan(window.fairness_cv) else f"{window.fairness_cv:.2f}"
+    pressure = "  ".join(parts) if parts else "unknown (this kernel has no PSI)"
+    return f"pressure: {pressure}  fairness cv {cv}"
 
 
 def _distribution(window: LiveWindow, delay: Delay, label: str) -> str:
@@ -123,22 +131,29 @@ def _axis() -> str:
     return "".join(axis[: len(edges)])
 
 
-def _headings(state: ScreenState, spare: int) -> str:
+def _columns_that_fit(sort: str, width: int) -> list[str]:
+    """The columns that a screen has room for; the one that it is sorted by is always among them."""
+    room = max((width - _NAME_WIDTH) // _COLUMN_WIDTH, 1)
+    shown = list(COLUMNS)[:room]
+    return shown if sort in shown else [*shown[:-1], sort]
+
+
+def _headings(state: ScreenState, columns: list[str], spare: int) -> str:
     if state.by is By.TASK:
         left = f"{'TID':>8} {'NAME':15} {'CGROUP'[:spare]:{spare}}"
     else:
         left = f"{'TASKS':>8} {state.by.upper():{16 + spare}}"
-    cells = [f"{('>' if name == state.sort else '') + heading:>11}" for name, (heading, _) in COLUMNS.items()]
+    cells = [f"{('>' if name == state.sort else '') + COLUMNS[name][0]:>11}" for name in columns]
     return left + "".join(cells)
 
 
-def _row(row: LiveRow, state: ScreenState, spare: int) -> str:
+def _row(row: LiveRow, state: ScreenState, columns: list[str], spare: int) -> str:
     if state.by is By.TASK:
         left = f"{row.tid:>8} {row.name[:15]:15} {_end_of(row.cgroup, spare):{spare}}"
     else:
         name = row.name if state.by is By.NAME else row.cgroup or "(gone)"
         left = f"{row.nr_tasks:>8} {_end_of(name, 16 + spare):{16 + spare}}"
-    return left + "".join(f"{_number(row.values[name]):>11}" for name in COLUMNS)
+    return left + "".join(f"{_number(row.values[name]):>11}" for name in columns)
 
 
 def _end_of(path: str, width: int) -> str:

@@ -48,8 +48,8 @@ def test_the_numbers_are_there():
     lines = screen(window(), ScreenState(), 150, 30)
     assert any(line.startswith("wakeup latency") and "2100" in line for line in lines)
     assert any(line.startswith("preempt delay") and line.split()[2:] == ["-", "-", "-"] for line in lines)
-    assert "switches 12345/s" in lines[1] and "CPU 42%" in lines[1] and "fairness cv -" in lines[1]
-    assert lines[2] == "pressure: cpu 12.5%"
+    assert "switches 12345/s" in lines[1] and "CPU 42%" in lines[1]
+    assert lines[2] == "pressure: cpu 12.5%  fairness cv -"
     rows = [line for line in lines if "task" in line and "/group" in line]
     assert [row.split()[0] for row in rows] == ["2", "1", "0"]  # worst first
 
@@ -64,6 +64,19 @@ def test_what_the_keys_chose_is_shown():
     assert lines[-1] == "done"
     state.typing = True
     assert "task1_" in screen(window(), state, 150, 30)[-1]
+
+
+@pytest.mark.parametrize("sort", list(COLUMNS))
+def test_the_column_that_sorts_is_shown_on_a_small_screen(sort):
+    lines = screen(window(), ScreenState(sort=sort), 80, 24)
+    [headings] = [line for line in lines if line.lstrip().startswith("TID")]
+    assert f">{COLUMNS[sort][0]}" in headings
+    assert len(headings) <= 80 and headings.count("us") >= 2
+
+
+def test_where_nothing_is_found_it_says_so():
+    assert any("nothing with 'x' in it" in line for line in screen(window(), ScreenState(text="x"), 80, 24))
+    assert any("nothing ran" in line for line in screen(window(nr_rows=0), ScreenState(), 80, 24))
 
 
 def test_histograms_are_drawn_as_high_as_they_count():

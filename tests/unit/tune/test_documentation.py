@@ -17,11 +17,11 @@ def options_of(command):
     return {option for parameter in click_command.params for option in parameter.opts}
 
 
-@pytest.mark.parametrize("name", ["api.md", "history.md", "migrating.md"])
+@pytest.mark.parametrize("name", ["api.md", "history.md", "migrating.md", "tuning.md"])
 def test_every_option_exists(name):
     known = options_of("tune") | options_of("replay") | options_of("analyze") | {"--print-unit"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (DOCS / name).read_text()))
-    assert named - {"--groups", "--loops", "--slice-us"} <= known
+    assert named - {"--groups", "--loops", "--slice-us", "--quick"} <= known
 
 
 def test_every_key_is_documented_with_its_default():

@@ -84,7 +84,7 @@ def hogs() -> set[int]:
 
 
 def wait_until(condition) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return bool(condition())

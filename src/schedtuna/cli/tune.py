@@ -420,13 +420,16 @@ class _Progress(CampaignProgress):
 
 def _tell(result: StudyResult, *, as_json: bool, written: bool = True) -> None:
     """Print what came out; where it could not be written, too."""
+    from schedtuna.experiment.comparison import tell_rule
     from schedtuna.tune.results import REPORT_NAME, summary
 
     if as_json:
         print_json(summary(result) if written else {**summary(result), "report": None})
         return
     comparison = result.comparison
-    print(f"{str(comparison.verdict).replace('_', ' ')}: {comparison.sentence()}")
+    print(comparison.headline())
+    for judged in comparison.requirements:
+        print(f"required: {tell_rule(judged)}")
     for note in comparison.notes:
         print(f"note: {note}")
     print(f"runs: {result.nr_search_runs} search, {comparison.nr_runs} confirmation")

@@ -131,6 +131,11 @@ class Comparison:
             "nr_runs": self.nr_runs,
         }
 
+    def headline(self) -> str:
+        """Say the verdict's word first, unless the sentence begins with it."""
+        word, sentence = str(self.verdict).replace("_", " "), self.sentence()
+        return sentence if sentence.lower().startswith(word) else f"{word}: {sentence}"
+
     def sentence(self) -> str:
         """Say the verdict in one sentence."""
         result, delta = self.result, f"{self.result.delta:.0%}"
@@ -180,9 +185,9 @@ _TOLD = {Outcome.MET: "is kept", Outcome.NOT_MET: "is missed", Outcome.UNDECIDED
 
 
 def tell_rule(judged: Judgement) -> str:
-    """Say whether a requirement is kept: ``rps>=1000 is kept (median 1204)``."""
+    """Say whether a requirement is kept: ``rps>=1000 is kept (median 1204 of 9 runs)``."""
     rule, state = judged.requirement, _TOLD[judged.outcome]
-    return f"{rule.metric}{rule.operator}{rule.bound:g} {state} (median {judged.estimate:.4g})"
+    return f"{rule.metric}{rule.operator}{rule.bound:g} {state} (median {judged.estimate:.4g} of {judged.runs} runs)"
 
 
 def _judged(judged: Judgement) -> dict[str, Any]:

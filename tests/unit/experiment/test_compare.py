@@ -83,7 +83,7 @@ def test_a_large_gain_is_found_early(tmp_path, metric, direction):
     assert low <= truth <= high
     assert found.summary()["direction"] == direction
     assert found.candidate == "fair:nice=5"
-    assert "improves on default" in found.sentence()
+    assert found.headline().startswith("improved: fair:nice=5 improves on default")
 
 
 def test_a_loss_is_worse(tmp_path):
@@ -94,6 +94,7 @@ def test_without_noise_equal_schedulers_have_no_evidence(tmp_path):
     found = study(tmp_path, Simulated(1.0, cv=0.003))
     assert found.verdict == "no_evidence"
     assert "a gain of 3% or more is excluded" in found.sentence()
+    assert found.headline().startswith("No evidence that")  # not twice
 
 
 def test_too_much_noise_says_how_many_runs_it_would_take(tmp_path):

@@ -187,7 +187,8 @@ _TOLD = {Outcome.MET: "is kept", Outcome.NOT_MET: "is missed", Outcome.UNDECIDED
 def tell_rule(judged: Judgement) -> str:
     """Say whether a requirement is kept: ``rps>=1000 is kept (median 1204 of 9 runs)``."""
     rule, state = judged.requirement, _TOLD[judged.outcome]
-    return f"{rule.metric}{rule.operator}{rule.bound:g} {state} (median {judged.estimate:.4g} of {judged.runs} runs)"
+    seen = f"(median {judged.estimate:.4g} of {judged.runs} runs)"
+    return f"{rule.metric}{rule.operator}{rule.bound:g} {state} {seen}"
 
 
 def _judged(judged: Judgement) -> dict[str, Any]:

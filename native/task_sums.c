@@ -121,28 +121,6 @@ static unsigned bucket_of(int64_t value) {
     return (exponent - FINE_BITS + 1) << FINE_BITS | (v >> (exponent - FINE_BITS) & ((1 << FINE_BITS) - 1));
 }
 
-// Count values by the group of their key (negative: in no group) and bucket, and add them up by group.
-PUBLIC void schedtuna_count_buckets(int64_t nr, const int32_t *key, const int64_t *value,
-                                    const int64_t *group_of_key, int64_t *count, int64_t *total) {
-    for (int64_t k = 0; k < nr; k++) {
-        int64_t group = group_of_key[key[k]];
-        if (group < 0) continue;
-        count[group * NR_BUCKETS + bucket_of(value[k])]++;
-        total[group] += value[k];
-    }
-}
-
-// Put the values of some buckets where `next` says, by group and bucket (negative: not of interest).
-PUBLIC void schedtuna_collect_buckets(int64_t nr, const int32_t *key, const int64_t *value,
-                                      const int64_t *group_of_key, int64_t *next, int64_t *collected) {
-    for (int64_t k = 0; k < nr; k++) {
-        int64_t group = group_of_key[key[k]];
-        if (group < 0) continue;
-        int64_t *at = &next[group * NR_BUCKETS + bucket_of(value[k])];
-        if (*at >= 0) collected[(*at)++] = value[k];
-    }
-}
-
 // Count and add up values by the group of their key (negative: in no group).
 PUBLIC void schedtuna_count(int64_t nr, const int32_t *key, const int64_t *value, const int64_t *group_of_key,
                             int64_t *count, int64_t *total) {
@@ -163,15 +141,87 @@ PUBLIC void schedtuna_scatter(int64_t nr, const int32_t *key, const int64_t *val
     }
 }
 
-// Sort each of the groups, which are small: by insertion.
-PUBLIC void schedtuna_sort_small(int64_t nr_groups, const int64_t *start, const int64_t *count, int64_t *value) {
-    for (int64_t group = 0; group < nr_groups; group++) {
-        int64_t *v = value + start[group];
-        for (int64_t k = 1; k < count[group]; k++) {
-            int64_t one = v[k], at = k;
-            for (; at > 0 && v[at - 1] > one; at--) v[at] = v[at - 1];
-            v[at] = one;
+enum { FEW_VALUES = 32 };
+
+static void sort_few(int64_t *v, int64_t nr) {
+    for (int64_t k = 1; k < nr; k++) {
+        int64_t one = v[k], at = k;
+        for (; at > 0 && v[at - 1] > one; at--) v[at] = v[at - 1];
+        v[at] = one;
+    }
+}
+
+// The bucket that has the value of a rank, given how many values each has; the rank within it.
+static unsigned find_bucket(const uint32_t *count, int64_t *rank) {
+    unsigned bucket = 0;
+    for (; *rank >= count[bucket]; bucket++) *rank -= count[bucket];
+    return bucket;
+}
+
+// The value of a rank; the order of the values is lost. Each step leaves one of 2,048 parts of their range.
+static int64_t select_value(int64_t *v, int64_t nr, int64_t rank) {
+    while (nr > FEW_VALUES) {
+        int64_t low = v[0], high = v[0];
+        for (int64_t k = 1; k < nr; k++) {
+            low = v[k] < low ? v[k] : low;
+            high = v[k] > high ? v[k] : high;
         }
+        if (low == high) return low;
+        unsigned shift = 0;
+        while (((uint64_t)high - (uint64_t)low) >> shift >= NR_BUCKETS) shift++;
+        uint32_t count[NR_BUCKETS] = {0};
+        for (int64_t k = 0; k < nr; k++) count[((uint64_t)v[k] - (uint64_t)low) >> shift]++;
+        unsigned bucket = find_bucket(count, &rank);
+        int64_t kept = 0;
+        for (int64_t k = 0; k < nr; k++)
+            if (((uint64_t)v[k] - (uint64_t)low) >> shift == bucket) v[kept++] = v[k];
+        nr = kept;
+    }
+    sort_few(v, nr);
+    return v[rank];
+}
+
+enum { MOST_RANKS = 16 };
+
+// The values of some ranks of many values: only those in the buckets of the ranks are looked at twice.
+// `scratch` has room for twice as many values.
+static void select_values(const int64_t *v, int64_t nr, int64_t nr_ranks, const int64_t *rank, int64_t *selected,
+                          int64_t *scratch) {
+    uint32_t count[NR_BUCKETS] = {0};
+    int64_t next[NR_BUCKETS], within[MOST_RANKS], collected = 0;
+    unsigned bucket[MOST_RANKS];
+    memset(next, -1, sizeof(next));
+    for (int64_t k = 0; k < nr; k++) count[bucket_of(v[k])]++;
+    for (int64_t k = 0; k < nr_ranks; k++) {
+        within[k] = rank[k];
+        bucket[k] = find_bucket(count, &within[k]);
+        if (next[bucket[k]] >= 0) continue;
+        next[bucket[k]] = collected;
+        collected += count[bucket[k]];
+    }
+    for (int64_t k = 0; k < nr; k++) {
+        int64_t *at = &next[bucket_of(v[k])];
+        if (*at >= 0) scratch[(*at)++] = v[k];
+    }
+    for (int64_t k = 0; k < nr_ranks; k++) {
+        uint32_t nr_in_bucket = count[bucket[k]];
+        memcpy(scratch + nr, scratch + next[bucket[k]] - nr_in_bucket, nr_in_bucket * sizeof(*scratch));
+        selected[k] = select_value(scratch + nr, nr_in_bucket, within[k]);
+    }
+}
+
+// Find the values of some ranks in each of the groups; none is empty, nor has 2^32 values. `scratch` has
+// room for twice as many as the largest has. Values may change their order within their group.
+PUBLIC void schedtuna_select(int64_t nr_groups, const int64_t *start, const int64_t *count, int64_t *value,
+                             int64_t nr_ranks, const int64_t *rank, int64_t *selected, int64_t *scratch) {
+    for (int64_t group = 0; group < nr_groups; group++, rank += nr_ranks, selected += nr_ranks) {
+        int64_t *v = value + start[group];
+        if (count[group] > FEW_VALUES) {
+            select_values(v, count[group], nr_ranks, rank, selected, scratch);
+            continue;
+        }
+        sort_few(v, count[group]);
+        for (int64_t k = 0; k < nr_ranks; k++) selected[k] = v[rank[k]];
     }
 }
 
@@ -239,32 +289,35 @@ PUBLIC void schedtuna_sweep(struct sweep *s) {
     }
 }
 
-enum { DIGIT_BITS = 11, NR_DIGITS = 1 << DIGIT_BITS };
+enum { DIGIT_BITS = 11, NR_DIGITS = 1 << DIGIT_BITS, MOST_DIGITS = 6 };
+
+static uint64_t digit_of(uint64_t key, int pass) { return key >> pass * DIGIT_BITS & (NR_DIGITS - 1); }
 
 // Sort keys, each with an item, by the digits up to the highest key's. Stable. Returns 1 where the result
 // is in the second pair of arrays.
 PUBLIC int schedtuna_radix_sort(int64_t nr, uint64_t highest, uint64_t *key, int32_t *item, uint64_t *other_key,
                                 int32_t *other_item) {
-    int swapped = 0;
-    for (int shift = 0; shift < 64 && highest >> shift; shift += DIGIT_BITS) {
-        int64_t next[NR_DIGITS] = {0};
-        for (int64_t k = 0; k < nr; k++) next[key[k] >> shift & (NR_DIGITS - 1)]++;
-        int64_t sum = 0;
+    int64_t next[MOST_DIGITS][NR_DIGITS] = {0};
+    int nr_passes = 0;
+    while (nr_passes < MOST_DIGITS && highest >> nr_passes * DIGIT_BITS) nr_passes++;
+    for (int64_t k = 0; k < nr; k++)
+        for (int pass = 0; pass < nr_passes; pass++) next[pass][digit_of(key[k], pass)]++;
+    for (int pass = 0; pass < nr_passes; pass++) {
+        int64_t *at = next[pass], sum = 0;
         for (int digit = 0; digit < NR_DIGITS; digit++) {
-            int64_t count = next[digit];
-            next[digit] = sum;
+            int64_t count = at[digit];
+            at[digit] = sum;
             sum += count;
         }
         for (int64_t k = 0; k < nr; k++) {
-            int64_t at = next[key[k] >> shift & (NR_DIGITS - 1)]++;
-            other_key[at] = key[k];
-            other_item[at] = item[k];
+            int64_t to = at[digit_of(key[k], pass)]++;
+            other_key[to] = key[k];
+            other_item[to] = item[k];
         }
         uint64_t *keys = key;
         key = other_key, other_key = keys;
         int32_t *items = item;
         item = other_item, other_item = items;
-        swapped = !swapped;
     }
-    return swapped;
+    return nr_passes & 1;
 }

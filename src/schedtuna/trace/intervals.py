@@ -27,7 +27,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 TID_LIMIT = 1 << 22  # the kernel's own (PID_MAX_LIMIT): tids are below
 NR_CPUS_LIMIT = 1 << 16
-FEED_EVENTS = 1 << 15  # 1 MB of events: they and their intervals fit the processor's caches
+FEED_EVENTS = 1 << 14  # 512 kB of events: they and their intervals fit the processor's caches
 _FEEDS_AHEAD = 2
 _INTERVALS_PER_EVENT = 8  # at most
 _NOBODY = -1

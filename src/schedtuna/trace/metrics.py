@@ -341,111 +341,47 @@ def summarize(
         nr_groups: How many groups there are.
         group_of_key: Each key's group (negative: its values are left out); None: keys are groups.
     """
-    given = _checked(key, value_ns, nr_groups, np.arange(nr_groups) if group_of_key is None else group_of_key)
-    shares = np.array([*QUANTILES.values(), 1.0])
-    select = _select_in_buckets if nr_groups <= _FEW_GROUPS else _select_by_group
-    counts, totals, quantiles = select(given, nr_groups, shares)
+    if group_of_key is None:
+        group_of_key = np.arange(nr_groups)
+    scattered, counts, totals = _by_group(key, value_ns, nr_groups, group_of_key)
     some = counts > 0
+    starts, sizes = np.ascontiguousarray((np.cumsum(counts) - counts)[some]), counts[some]
+    shares = np.array([*QUANTILES.values(), 1.0])
+    ranks = np.maximum(np.ceil(shares * sizes[:, None] - 1e-9).astype(np.int64), 1) - 1
+    selected, scratch = np.empty_like(ranks), np.empty(2 * sizes.max(initial=0), np.int64)
+    pointers = [array.ctypes.data for array in (starts, sizes, scattered)]
+    call = library().schedtuna_select
+    call(len(starts), *pointers, len(shares), *(array.ctypes.data for array in (ranks, selected, scratch)))
     columns: dict[str, npt.NDArray[Any]] = {f"{name}_count": counts}
-    columns[f"{name}_mean_ns"] = _spread(some, totals[some] / counts[some])
-    for label, values in zip([*QUANTILES, "max"], quantiles, strict=True):
+    columns[f"{name}_mean_ns"] = _spread(some, totals[some] / sizes)
+    for label, values in zip([*QUANTILES, "max"], selected.T, strict=True):
         columns[f"{name}_{label}_ns"] = _spread(some, values)
     return columns
 
 
-# Keys, values, and each key's group, as the library takes them.
-_Given = tuple[npt.NDArray[np.int32], IntArray, IntArray]
-# Counts and sums per group; and for each share, the value of each group that is not empty.
-_Figures = tuple[IntArray, IntArray, list[IntArray]]
-
-
-def _checked(
+def _by_group(
     key: npt.NDArray[np.integer[Any]],
     value_ns: IntArray,
     nr_groups: int,
     group_of_key: npt.NDArray[np.integer[Any]],
-) -> _Given:
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Return a copy of the values, group after group; how many each group has; and their sums."""
     if len(key) and not (key.min() >= 0 and key.max() < len(group_of_key)):
         raise ValueError(f"keys are {key.min()} to {key.max()}, expected 0 to {len(group_of_key) - 1}")
     if group_of_key.max(initial=-1) >= nr_groups:
         raise ValueError(f"there is a group {group_of_key.max()}, expected {nr_groups} groups")
-    return (
+    given = (
         np.ascontiguousarray(key, np.int32),
         np.ascontiguousarray(value_ns, np.int64),
         np.ascontiguousarray(group_of_key, np.int64),
     )
-
-
-def _ranks(shares: npt.NDArray[np.float64], counts: IntArray) -> IntArray:
-    """Return which value, in order, has each share of its group's values at or below it."""
-    return np.maximum(np.ceil(shares * counts[:, None] - 1e-9).astype(np.int64), 1) - 1
-
-
-_FEW_GROUPS = 16  # up to which counters for all buckets stay in the processor's caches
-_NR_BUCKETS = 64 << 5  # as in native/task_sums.c
-
-
-def _select_in_buckets(given: _Given, nr_groups: int, shares: npt.NDArray[np.float64]) -> _Figures:
-    """Count values in buckets first; then only those of the quantiles' buckets need an order."""
-    histogram, totals = np.zeros((nr_groups, _NR_BUCKETS), np.int64), np.zeros(nr_groups, np.int64)
     pointers = [array.ctypes.data for array in given]
-    call = library().schedtuna_count_buckets
-    call(len(given[0]), *pointers, histogram.ctypes.data, totals.ctypes.data)
-    counts = histogram.sum(axis=1)
-    groups = np.flatnonzero(counts)
-    ranks = _ranks(shares, counts[groups])
-    before = np.cumsum(histogram, axis=1) - histogram
-    bucket = np.empty(ranks.shape, np.intp)
-    for row, group in enumerate(groups):
-        bucket[row] = np.searchsorted(before[group], ranks[row], side="right") - 1
-    wanted = np.unique(groups[:, None] * _NR_BUCKETS + bucket)
-    sizes = histogram.reshape(-1)[wanted]
-    ends = np.cumsum(sizes)
-    next_ = np.full(nr_groups * _NR_BUCKETS, -1, np.int64)
-    next_[wanted] = ends - sizes
-    collected = np.empty(sizes.sum(), np.int64)
-    call = library().schedtuna_collect_buckets
-    call(len(given[0]), *pointers, next_.ctypes.data, collected.ctypes.data)
-    for start, end in zip(ends - sizes, ends, strict=True):
-        collected[start:end].sort()
-    place = np.searchsorted(wanted, groups[:, None] * _NR_BUCKETS + bucket)
-    offset = ranks - before[groups[:, None], bucket]
-    return counts, totals, list(collected[(ends - sizes)[place] + offset].T)
-
-
-def _select_by_group(given: _Given, nr_groups: int, shares: npt.NDArray[np.float64]) -> _Figures:
-    """Copy values group after group; then find the quantiles in each."""
     counts, totals = np.zeros(nr_groups, np.int64), np.zeros(nr_groups, np.int64)
-    pointers = [array.ctypes.data for array in given]
-    library().schedtuna_count(len(given[0]), *pointers, counts.ctypes.data, totals.ctypes.data)
+    library().schedtuna_count(len(key), *pointers, counts.ctypes.data, totals.ctypes.data)
     next_ = np.cumsum(counts) - counts
     scattered = np.empty(counts.sum(), np.int64)
-    library().schedtuna_scatter(len(given[0]), *pointers, next_.ctypes.data, scattered.ctypes.data)
-    some = counts > 0
-    starts, ranks = (np.cumsum(counts) - counts)[some], _ranks(shares, counts[some])
-    _order(scattered, starts, counts[some], ranks)
-    return counts, totals, [scattered[starts + rank] for rank in ranks.T]
-
-
-_SMALL = 24  # values of a group up to which sorting by insertion is faster
-_LARGE = 1000  # values of a group from which selecting is faster than sorting
-
-
-def _order(value_ns: IntArray, starts: IntArray, counts: IntArray, ranks: IntArray) -> None:
-    """Put at least the values of these ranks into their places, in each group, in place."""
-    small = counts <= _SMALL
-    few = np.ascontiguousarray(starts[small]), np.ascontiguousarray(counts[small])
-    library().schedtuna_sort_small(len(few[0]), *(array.ctypes.data for array in few), value_ns.ctypes.data)
-    for start, count, rank in zip(starts[~small], counts[~small], ranks[~small].tolist(), strict=True):
-        values = value_ns[start : start + count]
-        if count < _LARGE:
-            values.sort()
-            continue
-        done = 0  # what is before it is smaller, and in its place
-        for one in rank:
-            if one >= done:
-                values[done:].partition(one - done)
-                done = one + 1
+    library().schedtuna_scatter(len(key), *pointers, next_.ctypes.data, scattered.ctypes.data)
+    return scattered, counts, totals
 
 
 def _spread(some: npt.NDArray[np.bool_], values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

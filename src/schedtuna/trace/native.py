@@ -12,11 +12,9 @@ _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "schedtuna_take_events": (_POINTER, _POINTER, _COUNT),
     "schedtuna_add_up": (_POINTER,),
-    "schedtuna_count_buckets": (_COUNT, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER),
-    "schedtuna_collect_buckets": (_COUNT, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER),
     "schedtuna_count": (_COUNT, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER),
     "schedtuna_scatter": (_COUNT, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER),
-    "schedtuna_sort_small": (_COUNT, _POINTER, _POINTER, _POINTER),
+    "schedtuna_select": (_COUNT, _POINTER, _POINTER, _POINTER, _COUNT, _POINTER, _POINTER, _POINTER),
     "schedtuna_sweep": (_POINTER,),
     "schedtuna_read_perf": (_POINTER,),
     "schedtuna_read_text": (_POINTER,),

@@ -96,6 +96,19 @@ def pooled(studies: Sequence[ScoredStudy]) -> list[list[ScoredStudy]]:
     return list(groups.values())
 
 
+def _told_apart(space: ParameterSpace, other: ParameterSpace) -> str:
+    """Its parameters; where another space has the same ones, what is otherwise about them."""
+    theirs = {spec.name: spec.model_dump() for spec in other.parameters()}
+    if list(theirs) != list(space.names):
+        return ", ".join(space.names)
+    return ", ".join(
+        f"{spec.name} {field.removesuffix('_value')} {value}"
+        for spec in space.parameters()
+        for field, value in spec.model_dump().items()
+        if value != theirs[spec.name][field]
+    )
+
+
 def one_space(studies: Sequence[ScoredStudy]) -> tuple[ParameterSpace, list[Observation], list[str]]:
     """Pool the runs of studies that searched one space, and say what else differs between them.
 
@@ -104,8 +117,10 @@ def one_space(studies: Sequence[ScoredStudy]) -> tuple[ParameterSpace, list[Obse
     """
     spaces = {scored.space.stable_hash(): scored for scored in studies}
     if len(spaces) > 1:
+        first, second, *_ = (scored.space for scored in spaces.values())
         examples = "; ".join(
-            f"{scored.study.folder}: {scored.study.plan.scheduler.name} with {', '.join(scored.space.names)}"
+            f"{scored.study.folder}: {scored.study.plan.scheduler.name} with "
+            + _told_apart(scored.space, first if scored.space != first else second)
             for scored in spaces.values()
         )
         raise UsageError(f"the studies searched different spaces: {examples}", hint="name those of one space")

@@ -87,8 +87,19 @@ def test_only_one_space_can_be_pooled(studies, tmp_path):
     assert space == SCHEDULER.space
     assert len(runs) > 100
     assert "different commands" in notes[0]
-    with pytest.raises(UsageError, match="different spaces"):
+    with pytest.raises(UsageError, match=r"different spaces: .* with slice_us, policy; .* with slice_us$"):
         one_space(score([*studies, *others])[0])
+
+
+def test_spaces_of_the_same_names_are_told_apart_by_what_differs(tmp_path):
+    for name, default in (("a", 3000), ("b", 500)):
+        spec = SCHEDULER.parameters["slice_us"].model_copy(update={"default": default})
+        parameters = {**SCHEDULER.parameters, "slice_us": spec}
+        make_study(
+            tmp_path / name, scheduler=SCHEDULER.model_copy(update={"parameters": parameters}), episodes=8
+        )
+    with pytest.raises(UsageError, match=r"with slice_us default 3000; .* with slice_us default 500$"):
+        one_space(score(find_studies([tmp_path])[0])[0])
 
 
 def test_an_agent_starts_where_history_ended(studies, tmp_path):

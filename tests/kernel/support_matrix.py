@@ -8,7 +8,7 @@ newest complete kernel of the host's mirror (--all: on all of them), in the lab 
 
 import argparse
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schedtuna.errors import SchedtunaError
@@ -17,7 +17,7 @@ from schedtuna.lab.errors import GuestError, LabError
 from schedtuna.lab.examples import find_examples, install_examples
 from schedtuna.lab.setup import mirror_kernels, setup
 from schedtuna.lab.store import Kernel, Lab
-from schedtuna.lab.vm import GuestSpec
+from schedtuna.lab.vm import Guest, GuestSpec
 from schedtuna.scheduler.probe import installed
 from schedtuna.scheduler.scx import SchedulerError, ScxProcess, exit_reason, read_state
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -50,28 +50,39 @@ class Row:
 
 
 def try_schedulers(lab: Lab, kernel: Kernel, cpus: int = 2) -> list[Row]:
-    """Start, load and stop every scheduler that is there, each in a guest without a past."""
+    """Start, load and stop every scheduler that is there; after a failure in a fresh guest."""
     programs = {**find_examples(kernel), **installed()}
-    return [try_scheduler(lab, kernel, name, program, cpus) for name, program in sorted(programs.items())]
+    spec = GuestSpec(kernel.version, cpus, programs=tuple(Path(program) for program in programs.values()))
+    rows: list[Row] = []
+    guest = None
+    try:
+        for name, program in sorted(programs.items()):
+            if guest is None:
+                guest, _ = boot(lab, spec)
+            row = try_scheduler(guest, name, Path(program).name)
+            _say(f"{kernel.version}: {name} {'works' if row.works else f'fails: {_short(row.reason)}'}")
+            rows.append(row)
+            if not row.works:
+                guest.close()
+                guest = None
+    finally:
+        if guest is not None:
+            guest.close()
+    return rows
 
 
-def try_scheduler(lab: Lab, kernel: Kernel, name: str, program: Path, cpus: int) -> Row:
-    guest, _ = boot(lab, GuestSpec(kernel.version, cpus, programs=(Path(program),)))
-    with guest:
-        row = Row(name)
-        try:
-            with ScxProcess(
-                guest, SchedulerConfig(name=name), Path(program).name, cpu_s=guest.cpu_s
-            ) as running:
-                row = Row(name, loaded=running.started.ops)
-                done = guest.run(LOAD, folder="/", timeout_s=120)
-                ejected = running.ejected()
-                reason = (ejected and (exit_reason(running.log()) or ejected)) or done.failure
-                row = Row(name, loaded=row.loaded, load=not reason, reason=reason)
-            stopped = read_state(guest).state == "disabled"
-            return Row(name, loaded=row.loaded, load=row.load, stopped=stopped, reason=row.reason)
-        except (SchedulerError, GuestError) as error:
-            return Row(name, loaded=row.loaded, load=row.load, reason=row.reason or str(error))
+def try_scheduler(guest: Guest, name: str, program: str) -> Row:
+    row = Row(name)
+    try:
+        with ScxProcess(guest, SchedulerConfig(name=name), program, cpu_s=guest.cpu_s) as running:
+            row = Row(name, loaded=running.started.ops)
+            done = guest.run(LOAD, folder="/", timeout_s=120)
+            ejected = running.ejected()
+            reason = (exit_reason(running.log()) or ejected) if ejected else done.failure
+            row = replace(row, load=not reason, reason=reason)
+        return replace(row, stopped=read_state(guest).state == "disabled")
+    except (SchedulerError, GuestError) as error:
+        return replace(row, reason=row.reason or str(error))
 
 
 def markdown(kernel: str, rows: list[Row], note: str = "") -> str:

@@ -7,11 +7,13 @@ import shutil
 import sys
 from pathlib import Path
 from py_compile import PycInvalidationMode
+from typing import Any
 
 import pytest
 
 from schedtuna.lab.store import Lab
 from schedtuna.lab.vm import Guest
+from schedtuna.resources import resource_path
 
 IMPORTS = (
     "annotated_doc",
@@ -79,6 +81,8 @@ def shared_package(lab: Lab, folder: Path) -> Path:
     # Imported by what describes parameters, used by what searches them: not here. It would be 70 MB.
     (lib / "numpy.py").touch()
     (lib / "runner.py").write_text(RUNNER)
+    (lib / "schedtuna/native").mkdir()
+    shutil.copy(resource_path("native/schedtuna-launch"), lib / "schedtuna/native")
     # A guest's files have no times that bytecode could be checked against.
     compileall.compile_dir(
         lib, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH, stripdir=str(folder)
@@ -91,11 +95,16 @@ def run_in(guest: Guest, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
 
     A first word ``killed at STEP`` ends the command by SIGKILL at that step of its journal.
     """
+    return [(code, output) for code, output in run_script(guest, "runner.py", json.dumps(commands))]
+
+
+def run_script(guest: Guest, name: str, *arguments: str) -> Any:
+    """Run a Python script of the shared library; returns the JSON that it printed."""
     raw = guest.run(
-        ["python3", "/share/lib/runner.py", json.dumps(commands)],
+        ["python3", f"/share/lib/{name}", *arguments],
         environment={"PYTHONPATH": "/share/lib", "SCHEDTUNA_STATE_DIR": "/root/state"},
         folder="/root",
         timeout_s=300,
     )
     assert raw.exit_code == 0, raw.stderr
-    return [(code, output) for code, output in json.loads(raw.stdout)]
+    return json.loads(raw.stdout)

@@ -3,11 +3,26 @@
 import json
 
 import pytest
-from tests.kernel.guest_python import run_in, shared_package
+from tests.kernel.guest_python import run_in, run_script, shared_package
 from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
 
 from schedtuna.lab.boot import boot
 from schedtuna.lab.vm import GuestSpec
+
+# Trials on the machine itself: in charge, ejected by a SysRq, and back under the kernel's own scheduler.
+TRIALS = """
+import sys
+from schedtuna.backend.host import HostBackend
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.spec import Workload
+
+load = Workload(argv=("hackbench", "-g", "1", "-l", "20"))
+eject = Workload(argv=("echo S > /proc/sysrq-trigger; sleep 1",), shell=True)
+theirs, fair = SchedulerConfig(name=sys.argv[1]), SchedulerConfig(name="fair")
+with HostBackend() as backend:
+    trials = [backend.run(w, s, seed=1) for w, s in ((load, theirs), (eject, theirs), (load, fair))]
+print("[" + ",".join(trial.model_dump_json() for trial in trials) + "]")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +38,7 @@ def programs(lab):
 @pytest.fixture(scope="module")
 def guest(lab, programs, tmp_path_factory):
     share = shared_package(lab, tmp_path_factory.mktemp("share"))
+    (share / "lib/trials.py").write_text(TRIALS)
     booted, _ = boot(lab, GuestSpec(cpus=2, memory_mib=2048, programs=tuple(programs.values()), share=share))
     with booted:
         yield booted
@@ -68,3 +84,16 @@ def test_a_scheduler_is_started_swapped_and_undone_also_after_a_kill(guest, prog
     assert was_starting["result"] in ("restored", "gone")
     assert json.loads(end[1])["state"] == "disabled"
     assert guest.read("/root/state/journal.jsonl") == ""
+
+
+@pytest.mark.long
+def test_trials_on_the_machine_itself_are_under_the_scheduler_or_ejected(guest, programs):
+    name = next(iter(programs))
+    under, ejected, own = run_script(guest, "trials.py", name)
+    assert (under["validity"], under["scheduler"]) == ("ok", name), under["reason"]
+    assert under["metrics"]["wall_time_s"] > 0
+    assert ejected["validity"] == "ejected"
+    assert ejected["output_tail"]
+    assert own["validity"] == "ok", own["reason"]
+    assert guest.read("/sys/kernel/sched_ext/state") == "disabled\n"
+    assert int(guest.read("/sys/kernel/sched_ext/enable_seq")) >= 2

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from schedtuna.backend.base import Trial, Validity
-from schedtuna.errors import JournalError, KnobError, MetricError, UnavailableError, WorkloadError
+from schedtuna.errors import JournalError, KnobError, MetricError, WorkloadError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.session import Changes
 from schedtuna.knobs.tasks import is_alive, start_ticks
 from schedtuna.knobs.undo import put_back_stale
 from schedtuna.record.filters import TaskFilter
+from schedtuna.scheduler.control import find_program
+from schedtuna.scheduler.host import HostMachine
+from schedtuna.scheduler.scx import SchedulerError, ScxProcess, StuckSchedulerError, read_state
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.scheduler.watch import Watch
 from schedtuna.space import ParameterValue
 from schedtuna.workload.command import Held, RawRun, check, start
 from schedtuna.workload.covariates import invalid_reason
@@ -70,6 +75,7 @@ class HostBackend:
         self.manifest_hash = manifest_hash
         self.warnings: list[str] = []
         self._service_started = None if self.target.pid is None else start_ticks(self.target.pid)
+        self._ops: dict[str, str] = {}  # which version of each sched_ext scheduler the runs were under
         self._ran = False  # whether any command ever ran
         self._measured = False  # whether any run ever gave all its metrics
 
@@ -96,9 +102,14 @@ class HostBackend:
         started_at, clock = time.time(), time.monotonic()
         raw: RawRun | None = None
         metrics: dict[str, float] = {}
+        counted: dict[str, float] = {}
+        log = ""
         try:
-            raw = self._measure(workload, scheduler.values, seed)
-            validity, reason = _validity(raw)
+            raw, watch = self._under(workload, scheduler, seed)
+            ejected = watch.ejected() if watch else ""
+            log = watch.log() if watch and ejected else ""
+            counted = watch.covariates if watch else {}
+            validity, reason = judge(raw, ejected)
             if validity is Validity.OK:
                 metrics = read_metrics(workload, self.metrics, raw, required=self.required)
                 self._measured = True
@@ -112,6 +123,10 @@ class HostBackend:
             if not self._ran:
                 raise
             validity, reason = Validity.FAILED, str(error)
+        except StuckSchedulerError:
+            raise  # later runs would not start from what was found
+        except SchedulerError as error:
+            validity, reason = Validity.FAILED, str(error)
         return Trial(
             scheduler=scheduler.name,
             values=scheduler.values,
@@ -119,12 +134,12 @@ class HostBackend:
             validity=validity,
             reason=reason,
             metrics=metrics,
-            covariates=self._covariates(raw) if raw else {},
+            covariates=(self._covariates(raw) if raw else {}) | counted,
             started_at=started_at,
             duration_s=time.monotonic() - clock,
             exit_code=raw.exit_code if raw else None,
             nr_leftovers=raw.nr_leftovers if raw else 0,
-            output_tail=raw.tail() if raw and validity is not Validity.OK else "",
+            output_tail=log or (raw.tail() if raw and validity is not Validity.OK else ""),
             manifest_hash=self.manifest_hash,
         )
 
@@ -135,10 +150,9 @@ class HostBackend:
 
     def _require_runnable(self, workload: Workload, scheduler: SchedulerConfig) -> None:
         if scheduler.name not in KERNELS_OWN:
-            raise UnavailableError(
-                f"this backend runs the kernel's own scheduler, not {scheduler.name}",
-                hint="tune `fair`; `schedtuna doctor` says what the kernel has",
-            )
+            with closing(HostMachine()) as machine:
+                read_state(machine)
+            find_program(scheduler)
         if not self._ran:
             check(workload)
         pid, started = self.target.pid, self._service_started
@@ -148,6 +162,21 @@ class HostBackend:
             )
         if self.target.cgroup is not None and not self.target.cgroup.is_dir():
             raise WorkloadError(f"the control group to tune is not there: {self.target.cgroup}")
+
+    def _under(
+        self, workload: Workload, scheduler: SchedulerConfig, seed: int
+    ) -> tuple[RawRun, Watch | None]:
+        """Return the measured run, and what became of the sched_ext scheduler that it was to be under."""
+        if scheduler.name in KERNELS_OWN:
+            return self._measure(workload, scheduler.values, seed), None
+        with closing(HostMachine()) as machine, ExitStack() as stack:
+            running = stack.enter_context(ScxProcess(machine, scheduler, str(find_program(scheduler))))
+            watch = stack.enter_context(Watch(running, scheduler.name, self._ops, python=sys.executable))
+            raw = self._measure(workload, {}, seed)
+            watch.look()
+            stack.close()  # its program tells the reason when it ends
+            watch.conclude()
+            return raw, watch
 
     def _measure(self, workload: Workload, values: Mapping[str, ParameterValue], seed: int) -> RawRun:
         """Return the measured run, or the warm-up run that failed."""
@@ -225,7 +254,10 @@ def _revert(changes: Changes) -> None:
         raise JournalError(str(error), hint=error.hint) from error
 
 
-def _validity(raw: RawRun) -> tuple[Validity, str]:
+def judge(raw: RawRun, ejected: str) -> tuple[Validity, str]:
+    """Say whether a run counts: one whose scheduler was ejected never does, however it ended."""
+    if ejected:
+        return Validity.EJECTED, f"the scheduler was ejected: {ejected}"
     if raw.timed_out:
         return Validity.TIMEOUT, raw.failure
     return (Validity.FAILED if raw.failure else Validity.OK), raw.failure

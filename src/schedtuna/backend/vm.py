@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from schedtuna.backend.base import Trial, Validity
-from schedtuna.backend.host import KERNELS_OWN, reads_sched
+from schedtuna.backend.host import KERNELS_OWN, judge, reads_sched
 from schedtuna.errors import MetricError, UnavailableError, UsageError, WorkloadError
 from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import GuestError
@@ -151,6 +151,8 @@ class VmBackend:
                     watch.look()
                 guest.fetch_changes()
             machine = covariates(read_proc_stat() - before, guest.cpu_s() - cpu_s)
+            if watch:
+                watch.conclude()
             ejected = watch.ejected() if watch else ""
             validity, reason = judge(raw, ejected)
             tail = raw.tail()
@@ -233,15 +235,6 @@ class VmBackend:
 
 def _in_guest(program: Path) -> str:
     return f"/usr/local/bin/{program.name}"
-
-
-def judge(raw: RawRun, ejected: str) -> tuple[Validity, str]:
-    """Say whether a run counts: one whose scheduler was ejected never does, however it ended."""
-    if ejected:
-        return Validity.EJECTED, f"the scheduler was ejected: {ejected}"
-    if raw.timed_out:
-        return Validity.TIMEOUT, raw.failure
-    return (Validity.FAILED if raw.failure else Validity.OK), raw.failure
 
 
 def scheduler_program(scheduler: SchedulerConfig, examples: Mapping[str, Path] | None = None) -> Path | None:

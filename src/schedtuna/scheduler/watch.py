@@ -33,6 +33,7 @@ class Watch:
         self.covariates: dict[str, float] = {}
         self._running = running
         self._reasons: list[str] = []
+        self._log = ""
         changed = version_change(seen, name, running.started.ops)
         if changed:
             self._reasons.append(changed)
@@ -59,16 +60,18 @@ class Watch:
         self.covariates = {f"{PREFIX}ev_{name}": float(number) for name, number in counted.items() if number}
         self.covariates |= {f"{PREFIX}{name}": number for name, number in said.items()}
 
-    def ejected(self) -> str:
-        """Return why the run does not count, with the kernel's reason where the scheduler printed it.
+    def conclude(self) -> None:
+        """Keep what its program printed: once it is closed, and as long as its machine is there."""
+        if self._reasons:
+            self._log = self._running.log()
 
-        Its program prints that when it ends: ask when the scheduler is closed.
-        """
+    def ejected(self) -> str:
+        """Return why the run does not count, with the kernel's reason where the scheduler printed it."""
         if not self._reasons:
             return ""
-        told = exit_reason(self._running.log())
+        told = exit_reason(self._log)
         return ", ".join(self._reasons) + (f"; the kernel says: {told}" if told else "")
 
     def log(self) -> str:
         """The kernel's exit dump, or the last lines that its program printed."""
-        return self._running.log()
+        return self._log

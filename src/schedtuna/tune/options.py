@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,11 +16,13 @@ from schedtuna.backend.vm import guest_scheduler
 from schedtuna.configfile import load_config
 from schedtuna.errors import UnavailableError, UsageError, nearest
 from schedtuna.knobs.base import Target
+from schedtuna.scheduler.control import find_installed, find_program
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.fair import fair
+from schedtuna.scheduler.host import HostMachine
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import installed
-from schedtuna.scheduler.registry import registered
+from schedtuna.scheduler.scx import read_state
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.tune.bakeoff import share
 from schedtuna.tune.plan import BAKE_OFF, StudyPlan
@@ -174,9 +177,17 @@ def tunable(name: str, target: Target | None = None, include: Sequence[str] = ()
                 "root may change more",
             )
         return found
-    registered(name)  # an unknown name is told apart from one that can't run here
+    found = find_installed(name)  # an unknown name is told apart from one that can't run here
+    try:
+        with closing(HostMachine()) as machine:
+            read_state(machine)
+        find_program(found)
+    except UnavailableError as error:
+        problem = str(error)
+    else:
+        return found
     raise UnavailableError(
-        f"{name} can't run on this machine",
+        f"{name} can't run on this machine: {problem}",
         hint=f"tune the kernel's own (--scheduler {FAIR}; scheduler_name='{FAIR}' in Python), or run {name} "
         "in the lab's guests (--backend vm; backend='vm'); `schedtuna doctor` says what is missing here",
     )

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from schedtuna.backend.base import Validity
-from schedtuna.backend.vm import host_command, judge, scheduler_program
+from schedtuna.backend.host import judge
+from schedtuna.backend.vm import host_command, scheduler_program
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig

@@ -24,6 +24,7 @@ class Scheduler:
 def watched(scheduler, seen=None):
     watch = Watch(scheduler, "scx_test", {} if seen is None else seen)
     watch.look()
+    watch.conclude()
     return watch
 
 

@@ -45,7 +45,7 @@
 #define SCX_LOG "/tmp/.scheduler"
 #define MAX_TEXT 4096
 
-// An order is a sequence of NUL-terminated strings; lab/orders.py writes it.
+// An order is a sequence of NUL-terminated strings; src/schedtuna/lab/orders.py writes it.
 struct order {
     char *next;
     const char *end;
@@ -246,7 +246,7 @@ static void report_scx(const char *name, struct scheduler *scheduler) {
     char text[MAX_TEXT], all[5 * MAX_TEXT] = "";
     look_after(scheduler);
     for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
-        size_t size = read_file(files[i], text, sizeof(text));
+        size_t size = read_file(files[i], text, sizeof(text) - 1);
         if (!size || text[size - 1] != '\n')
             strcat(text, "\n");
         strcat(all, text);

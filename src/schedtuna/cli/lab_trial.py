@@ -107,13 +107,14 @@ def _shared(trials: Deterministic) -> dict[str, Any]:
     """What all runs have in common; hashes of another kernel, QEMU or machine mean nothing to them."""
     from schedtuna.lab.deterministic import HASHED, LIMITS
 
-    machine = trials.saved.spec
+    machine, scheduler = trials.saved.spec, trials.spec.scheduler
     return {
         "kernel": machine.kernel.version,
         "qemu": trials.qemu_version,
         "cpus": machine.cpus,
         "machine": trials.saved.file.stem,
-        "scheduler": trials.spec.scheduler.name if trials.spec.scheduler else "fair",
+        "scheduler": scheduler.name if scheduler else "fair",
+        "values": scheduler.values if scheduler else {},
         "hash_covers": HASHED,
         "boot_s": trials.saved.boot_s,
         "limits": list(LIMITS),

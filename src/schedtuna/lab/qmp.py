@@ -82,20 +82,26 @@ class Qmp:
                 if give_up is None or give_up(passed):
                     raise GuestError(f"nothing happened for {passed:.0f} s") from None
 
-    def await_end(self, within_s: float) -> None:
+    def await_end(self, within_s: float, *, give_up: Callable[[float], bool] | None = None) -> None:
         """Wait until QEMU has ended.
+
+        Args:
+            within_s: How long at a time.
+            give_up: As of `await_event`.
 
         Raises:
             GuestError: It has not.
         """
-        deadline = time.monotonic() + within_s
-        try:
-            while True:
-                self._message(deadline)
-        except QemuGoneError:
-            return
-        except TimeoutError:
-            raise GuestError(f"the guest was still running after {within_s:.0f} s") from None
+        started = time.monotonic()
+        while True:
+            try:
+                self._message(time.monotonic() + within_s)
+            except QemuGoneError:
+                return
+            except TimeoutError:
+                passed = time.monotonic() - started
+                if give_up is None or give_up(passed):
+                    raise GuestError(f"the guest was still running after {passed:.0f} s") from None
 
     def await_migration(self, within_s: float) -> None:
         """Wait until a migration, whose events were asked for, is complete.

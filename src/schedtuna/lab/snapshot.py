@@ -7,11 +7,12 @@ Snapshots are kept in the lab's folder, by a hash over all that they were made o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BufferedRandom
@@ -30,6 +31,7 @@ from schedtuna.lab.vm import BOOT_WITHIN_S, start_bound
 
 MOST_CPUS = 4
 FOLDER = "snapshots"
+_STAGED = ".staged"
 _KEEP_BYTES = 2 << 30
 # Without the crypto library's tests of itself, which run beside the first seconds of a command.
 _APPEND = (
@@ -37,6 +39,8 @@ _APPEND = (
     "cryptomgr.notests mitigations=off"
 )
 _PATIENCE_S = 600.0  # on a busy host; what counts is the time that QEMU really ran
+_MOST_STRETCHED = 30
+_LOOK_EVERY_S = 5.0
 _CONSOLE_LINES = 40
 _UNLIMITED = 1 << 50
 _ATTEMPTS = 3
@@ -211,7 +215,7 @@ def snapshot(
             raise LabError(f"snapshots can't be kept in {folder}: {error.strerror}") from None
         _make_room(folder)
         started = time.monotonic()
-        staged = folder / f".staged-{os.getpid()}"
+        staged = folder / f"{_STAGED}-{os.getpid()}"
         try:
             for _ in range(_ATTEMPTS):
                 if _save(lab, spec, initrd.fileno(), staged):
@@ -236,13 +240,19 @@ def _key(lab: Lab, spec: MachineSpec, initrd: BufferedRandom) -> str:
 def _make_room(folder: Path) -> None:
     """Remove the snapshots that were not used for longest, and what a killed run left."""
     kept = 0
-    for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True):
-        kept += file.stat().st_size
-        abandoned = (
-            file.name.startswith(".staged-") and not Path("/proc", file.name.partition("-")[2]).exists()
-        )
-        if abandoned or kept > _KEEP_BYTES:
+    for _, size, file in sorted(_sizes(folder), reverse=True):
+        kept += size
+        owner = file.name.partition(f"{_STAGED}-")[2]
+        if kept > _KEEP_BYTES or (owner and not Path("/proc", owner).exists()):
             file.unlink(missing_ok=True)
+
+
+def _sizes(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """Time of the last use, and bytes, of each file; others may remove some meanwhile."""
+    for file in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            status = file.stat()
+            yield status.st_mtime, status.st_size, file
 
 
 def _save(lab: Lab, spec: MachineSpec, initrd: int, file: Path) -> bool:
@@ -295,14 +305,14 @@ def _watch_migration(qmp: Qmp) -> None:
 # ---- restoring -----------------------------------------------------------------------------------
 
 
-def restore(lab: Lab, saved: Snapshot, order: bytes, *, within_s: float) -> Answer:
+def restore(lab: Lab, saved: Snapshot, order: bytes, *, within_cpu_s: float) -> Answer:
     """Restore a machine, give it an order, and wait for its end.
 
     Args:
         lab: What is installed.
         saved: The machine.
         order: The blob that its program reads.
-        within_s: How long the host waits for it.
+        within_cpu_s: How long QEMU may run; a busy host waits for it longer, to a limit.
 
     Raises:
         GuestError: It died, hangs, or could not be restored.
@@ -326,10 +336,14 @@ def restore(lab: Lab, saved: Snapshot, order: bytes, *, within_s: float) -> Answ
                 f"the snapshot can't be restored, and was removed: {error}{machine.last_words()}",
                 hint="run the command again: the guest is booted and saved anew",
             ) from None
+
+        def give_up(passed: float) -> bool:
+            return passed > _MOST_STRETCHED * within_cpu_s or machine.cpu_s() > within_cpu_s
+
         try:
             machine.qmp.execute("cont")
             restore_s = time.monotonic() - started
-            machine.qmp.await_end(within_s)
+            machine.qmp.await_end(_LOOK_EVERY_S, give_up=give_up)
         except GuestError as error:
             raise GuestError(f"{error}{machine.last_words()}") from None
         report = Report.parse(content(machine.report))

@@ -7,6 +7,7 @@ newest complete kernel of the host's mirror (--all: on all of them), in the lab 
 """
 
 import argparse
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,9 @@ from schedtuna.scheduler.scx import SchedulerError, ScxProcess, exit_reason, rea
 from schedtuna.scheduler.spec import SchedulerConfig
 
 LOAD = ["hackbench", "-g", "1", "-l", "30"]
-LONGEST_REASON = 90
+LONGEST_REASON = 120
+START_WITHIN_S = 300.0  # whether it starts is asked, not how fast
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 HEADER = """\
 # Which schedulers run on which kernels
 
@@ -74,7 +77,9 @@ def try_schedulers(lab: Lab, kernel: Kernel, cpus: int = 2) -> list[Row]:
 def try_scheduler(guest: Guest, name: str, program: str) -> Row:
     row = Row(name)
     try:
-        with ScxProcess(guest, SchedulerConfig(name=name), program, cpu_s=guest.cpu_s) as running:
+        with ScxProcess(
+            guest, SchedulerConfig(name=name), program, within_s=START_WITHIN_S, cpu_s=guest.cpu_s
+        ) as running:
             row = Row(name, loaded=running.started.ops)
             done = guest.run(LOAD, folder="/", timeout_s=120)
             ejected = running.ejected()
@@ -107,9 +112,9 @@ def _yes(value: object) -> str:
 
 
 def _short(reason: str) -> str:
-    """The last line that says something, on one line of a table."""
-    lines = [line.strip() for line in reason.splitlines() if line.strip()]
-    text = (lines[-1] if lines else "").replace("|", "/")
+    """The first line that says something, on one line of a table."""
+    lines = [line.strip() for line in _COLOURS.sub("", reason).splitlines() if line.strip()]
+    text = (lines[0] if lines else "").replace("|", "/")
     return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
 
 
@@ -140,10 +145,9 @@ def main() -> None:
             rows = try_schedulers(lab, kernel)
             _say(f"{version}: {sum(row.works for row in rows)} of {len(rows)} work")
             parts.append(markdown(version, rows, note))
+            options.output.write_text("\n".join([HEADER.format(load=" ".join(LOAD), cpus=2), *parts]))
     finally:
         setup(before)
-    header = HEADER.format(load=" ".join(LOAD), cpus=2)
-    options.output.write_text("\n".join([header, *parts]))
 
 
 def _say(text: str) -> None:

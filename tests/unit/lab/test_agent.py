@@ -89,6 +89,18 @@ def test_background_programs_are_watched_and_ended(ask):
     assert ask("signal", pid=pid, number=signal.SIGTERM) == {"ok": None}  # gone: nobody is hit
 
 
+def test_a_programs_end_is_awaited_and_remembered(ask):
+    pid = ask("spawn", argv=["sh", "-c", "exit 3"])["ok"]
+    assert ask("wait", pid=pid) == {"ok": 3}
+    assert ask("status", pid=pid) == ask("wait", pid=pid) == {"ok": 3}
+
+
+def test_what_is_said_survives_the_line(ask, share):
+    text = 'quote " backslash \\ line\nend, \u00e9 \U0001f600 \x7f'
+    (share / "odd").write_text(text)
+    assert ask("read", path=str(share / "odd")) == {"ok": text}
+
+
 def test_signals_reach_only_what_it_started(ask):
     assert "KeyError" in ask("signal", pid=1, number=0)["error"]
 

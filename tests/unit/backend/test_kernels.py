@@ -32,7 +32,8 @@ class Fake:
 
 
 def test_each_run_is_on_its_schedulers_kernel():
-    with guests(GuestChoice(cpus=3, kernels=("6.18", "7.2")), Fake) as backend:
+    choice = GuestChoice(cpus=3, kernels=("6.18", "7.2"))
+    with guests(choice, Fake) as backend:  # type: ignore[arg-type] # a stand-in for a VmBackend
         assert isinstance(backend, KernelsBackend)
         assert backend.identity == "6.18, 3 CPUs; 7.2, 3 CPUs"
         for kernel in ("7.2", "6.18", "7.2"):
@@ -60,4 +61,5 @@ def _interrupted(backend, fakes):
 
 
 def test_one_kernel_is_one_guest():
-    assert isinstance(guests(GuestChoice("6.18"), Fake), Fake)
+    made: object = guests(GuestChoice("6.18"), Fake)  # type: ignore[arg-type] # a stand-in for a VmBackend
+    assert isinstance(made, Fake)

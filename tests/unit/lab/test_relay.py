@@ -73,9 +73,12 @@ def answer(connection):
 def test_what_is_sent_arrives_whole_both_ways(joined):
     text = os.urandom(3 * WINDOW).hex().encode()
     with socket.create_connection(joined, timeout=60) as connection:
-        threading.Thread(
-            target=lambda: (connection.sendall(text), connection.shutdown(socket.SHUT_WR))
-        ).start()
+
+        def send():
+            connection.sendall(text)
+            connection.shutdown(socket.SHUT_WR)
+
+        threading.Thread(target=send).start()
         assert answer(connection) == text.upper()
 
 

@@ -3,13 +3,14 @@ import lzma
 import shutil
 import struct
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from schedtuna.lab.store import Kernel
 from schedtuna.lab.vmlinux import has_pvh, unpacked, vmlinux
 
-NOWHERE = "/nonexistent/libzstd.so.1"
+NOWHERE = Path("/nonexistent/libzstd.so.1")
 
 
 def elf(notes):
@@ -55,8 +56,8 @@ def test_a_payload_of_zstd_is_unpacked_with_the_named_library():
         pytest.skip("no zstd here")
     packed = subprocess.run([zstd, "-c"], input=PVH, capture_output=True, check=True).stdout
     assert vmlinux(image(with_size(packed)), NOWHERE) is None
-    assert vmlinux(image(with_size(packed)), "libzstd.so.1") == PVH
-    assert vmlinux(image(packed[:-8] + b"damaged!" + with_size(b"")), "libzstd.so.1") is None
+    assert vmlinux(image(with_size(packed)), Path("libzstd.so.1")) == PVH
+    assert vmlinux(image(packed[:-8] + b"damaged!" + with_size(b"")), Path("libzstd.so.1")) is None
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_damaged_files_make_no_reader_leave_its_memory(checked):
         [COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
     ).stdout.strip()
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("trace_fuzz.py"), checked, "80"],
+        [sys.executable, Path(__file__).with_name("trace_fuzz.py"), checked, "50"],
         env={
             **os.environ,
             "LD_PRELOAD": runtime,
@@ -65,5 +65,5 @@ def test_damaged_files_make_no_reader_leave_its_memory(checked):
         pytest.skip("AddressSanitizer does not work here")
     assert done.returncode == 0, done.stderr[-3000:]
     nr_read, nr_refused = map(int, done.stdout.split())
-    assert nr_read > 40
-    assert nr_refused > 8
+    assert nr_read > 25
+    assert nr_refused > 5

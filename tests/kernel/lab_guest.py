@@ -20,10 +20,10 @@ def lab_or_skip() -> Lab:
         pytest.skip(f"{error}; {error.hint}")
 
 
-def schedulers_or_skip(lab: Lab, number: int) -> dict[str, Path]:
-    """Return some real schedulers: installed ones, and the examples of the lab. Skips without any."""
+def schedulers_or_skip(lab: Lab, number: int, *, at_most: int = 0) -> dict[str, Path]:
+    """Return so many real schedulers, installed ones and the lab's examples. Skips where there are fewer."""
     there = {**find_examples(lab.kernel()), **installed()}
     found = {name: there[name] for name in LIGHT if name in there}
     if len(found) < number:
         pytest.skip("too few sched_ext schedulers: `schedtuna lab setup --schedulers`, SCHEDTUNA_SCX_PATH")
-    return dict(list(found.items())[:number])
+    return dict(list(found.items())[: at_most or number])

@@ -1,27 +1,25 @@
 """Trials in guests: what ran, under what, and whether it counts."""
 
 import pytest
-from tests.kernel.lab_guest import lab_or_skip
+from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
 
 from schedtuna.backend.base import Validity
 from schedtuna.backend.vm import VmBackend
-from schedtuna.scheduler.probe import installed
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.scheduler.stats import offered
 from schedtuna.space import ParameterSpec, ParameterType
 from schedtuna.workload.metrics import parse_metric
 from schedtuna.workload.spec import Workload
 
 FAIR = SchedulerConfig(name="fair")
 LOAD = Workload(argv=("hackbench", "-g", "1", "-l", "20"), warmup_runs=1)
-LIGHT = ("scx_simple", "scx_bpfland", "scx_cosmos", "scx_flash")
 
 
 @pytest.fixture(scope="module")
 def scheduler():
-    name = next((name for name in LIGHT if name in installed()), None)
-    if name is None:
-        pytest.skip("no sched_ext scheduler in SCHEDTUNA_SCX_PATH or PATH")
-    return SchedulerConfig(name=name)
+    """A real scheduler; one that says how it fares, where there is any."""
+    names = sorted(schedulers_or_skip(lab_or_skip(), 1, at_most=4), key=lambda name: not offered(name))
+    return SchedulerConfig(name=names[0])
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +36,8 @@ def test_the_same_command_runs_under_both_schedulers_in_one_guest(backend, sched
         assert trial.validity is Validity.OK, trial.reason
         assert 0 < trial.metrics["time_s"] <= trial.metrics["wall_time_s"]
         assert trial.scheduler == each.name
+        said = [name for name in trial.covariates if name.startswith("scx.") and "ev_" not in name]
+        assert bool(said) == offered(each.name)
     assert backend._guest is guest
 
 

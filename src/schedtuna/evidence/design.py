@@ -18,7 +18,7 @@ MAX_BLOCKS = 27
 
 # Blocks for 90% power are EFFICIENCY * variance / shift^2, both on the log scale, for the whole
 # procedure (looks and 2% of outliers included): fitted to benchmarks/evidence_power.py.
-PLANNING_CONSTANT = 27.0
+PLANNING_CONSTANT = 28.0
 
 
 class Arm(StrEnum):

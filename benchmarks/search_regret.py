@@ -10,7 +10,7 @@ On flat surfaces, where nothing can be gained, every claim is false.
     python benchmarks/search_regret.py --quick
     OMP_NUM_THREADS=1 python benchmarks/search_regret.py --rows rows.jsonl > search_regret.json
 
-The second takes about a quarter of an hour of one core per replicate. It appends what is done to
+The second takes about ten minutes of one core per replicate. It appends what is done to
 the rows, replicate by replicate; the same command continues a run that was stopped, and
 `--summarise` reports what a stopped one has.
 """

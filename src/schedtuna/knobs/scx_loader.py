@@ -142,11 +142,17 @@ class LoaderScheduler:
         """Let it run another scheduler; returns what it runs then.
 
         Raises:
-            KnobError: It refuses; what it ran before is in the journal.
+            KnobError: It refuses.
             JournalError: The journal refused; nothing was changed.
         """
-        journal.begin([Change(self.name, LoaderSubject(), _plain(self._loader.state()), _plain(wanted))])
-        self._loader.run(wanted)
+        before = self._loader.state()
+        (record,) = journal.begin([Change(self.name, LoaderSubject(), _plain(before), _plain(wanted))])
+        try:
+            self._loader.run(wanted)
+        except KnobError:
+            if self._loader.state() == before:
+                journal.finish({record.id: "refused"})
+            raise
         return self._loader.state()
 
     def revert(self, record: Record) -> Reverted:

@@ -27,6 +27,7 @@ from schedtuna.scheduler.probe import configured, installed, probe
 from schedtuna.scheduler.registry import command_line, entries, names, registered
 from schedtuna.scheduler.scx import (
     DISABLED,
+    ENABLED,
     START_WITHIN_S,
     SchedulerError,
     ScxProcess,
@@ -62,7 +63,8 @@ class SwitchCost:
     """What a swap took.
 
     Attributes:
-        disable_s: From the order to stop until the kernel's own scheduler was back; 0: none ran.
+        disable_s: From the order to stop until the kernel's own scheduler was back; 0: none ran, or
+            scx_loader swapped, which does both at once.
         enable_s: From the start of the program until it was in charge, the verifier included.
         longest_stall_s: The longest that a task on any CPU was kept waiting meanwhile.
         usual_stall_s: The same in the half second before.
@@ -92,6 +94,8 @@ def find_installed(name: str) -> SchedulerConfig:
     known = registered(name)
     path = installed().get(name)
     if path is None or name not in entries() or known != entries()[name].config():
+        return known
+    if distrusted(Path(path).resolve()):  # then not even its --help is run with privilege
         return known
     try:
         return configured(probe(path), entries()[name])
@@ -161,11 +165,12 @@ def start(
     if service.present():
         if before.state != DISABLED:
             _refuse(before)
-        LoaderScheduler(service).apply(arguments_state(scheduler.name, command_line(scheduler)), journal)
-        return _await_loader(machine, scheduler.name, within_s)
+        return _ask_loader(service, scheduler, journal, within_s)
     program = find_program(scheduler)
     if before.state != DISABLED:
         _refuse(before)
+    if os.geteuid() != 0:
+        raise UnavailableError("only root may put a scheduler in charge", hint="run as root")
     log = state_directory() / f"{scheduler.name}.log"
     mine = journal.fresh()
     try:
@@ -185,11 +190,13 @@ def _refuse(state: ScxState) -> None:
     )
 
 
-def _await_loader(machine: HostMachine, name: str, within_s: float) -> ScxState:
-    deadline = time.monotonic() + within_s
+def _ask_loader(service: Loader, scheduler: SchedulerConfig, journal: Journal, within_s: float) -> ScxState:
+    """Let scx_loader run a scheduler, in place of the one that it may run now, and wait for the kernel."""
+    LoaderScheduler(service).apply(arguments_state(scheduler.name, command_line(scheduler)), journal)
+    name, deadline = scheduler.name, time.monotonic() + within_s
     while True:
-        state = read_state(machine)
-        if state.state == "enabled" and is_named(state.ops, name):
+        state = read_state(HostMachine())
+        if state.state == ENABLED and is_named(state.ops, name):
             return state
         if time.monotonic() > deadline:
             raise SchedulerError(
@@ -313,18 +320,22 @@ def switch(scheduler: SchedulerConfig, journal: Journal, *, within_s: float = ST
         StuckSchedulerError: The one before does not go.
     """
     read_state(HostMachine())
-    if not Loader().present():
+    service, before = Loader(), find_running(journal)
+    asked = service.present() and before is None
+    if not asked:
         find_program(scheduler)  # before anything is stopped
-    before = find_running(journal)
     machine = HostMachine()
     with StallProbe(machine, sorted(os.sched_getaffinity(0))) as probe:
         time.sleep(_BASELINE_S)
         usual_s = probe.longest_s()
         began = time.monotonic()
-        stopped = stop(journal)
+        stopped = "" if asked else stop(journal)
         disabled = time.monotonic()
         try:
-            start(scheduler, journal, within_s=within_s)
+            if asked:
+                _ask_loader(service, scheduler, journal, within_s)
+            else:
+                start(scheduler, journal, within_s=within_s)
         except SchedulerError as error:
             if before is not None:
                 _again(before, journal, error)

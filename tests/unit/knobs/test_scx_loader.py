@@ -135,6 +135,13 @@ def test_a_refusal_is_an_error_with_its_words(bus, service):
         Loader(bus).run(LoaderState("scx_broken"))
 
 
+def test_a_refused_change_leaves_nothing_to_undo(bus, service, tmp_path):
+    journal = Journal(tmp_path / "state")
+    with pytest.raises(KnobError, match="no such scheduler"):
+        LoaderScheduler(Loader(bus)).apply(LoaderState("scx_broken"), journal)
+    assert journal.open_records() == []
+
+
 def test_undo_makes_it_run_what_it_ran_before(bus, service, tmp_path):
     loader = Loader(bus)
     loader.run(LoaderState("scx_bpfland", mode=1))

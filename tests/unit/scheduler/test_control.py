@@ -1,0 +1,71 @@
+"""What may run with privilege, and what is running; starting for real is tested in a guest."""
+
+import os
+import subprocess
+
+import pytest
+
+from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.records import Change, ProcessSubject
+from schedtuna.knobs.tasks import start_ticks
+from schedtuna.scheduler.control import distrusted, find_installed, find_program, find_running
+from schedtuna.scheduler.registry import registered
+from schedtuna.scheduler.spec import SchedulerConfig
+
+SCRIPT = "#!/bin/sh\ntouch {mark}\n"
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """An installed scx_simple that says whether it was run."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    path = folder / "scx_simple"
+    path.write_text(SCRIPT.format(mark=tmp_path / "ran"))
+    path.chmod(0o755)
+    monkeypatch.setenv("SCHEDTUNA_SCX_PATH", str(folder))
+    return path
+
+
+def test_a_program_that_only_its_owner_can_write_is_trusted(program):
+    assert distrusted(program) == ""  # below /tmp, which is sticky
+    assert find_program(registered("scx_simple")) == program
+
+
+def test_one_that_others_can_write_is_not_nor_is_one_in_such_a_folder(program, tmp_path):
+    program.chmod(0o777)
+    assert "scx_simple can be written by others" in distrusted(program)
+    program.chmod(0o755)
+    program.parent.chmod(0o777)
+    with pytest.raises(UnavailableError, match=r"would run with privilege, but .*bin can be written"):
+        find_program(registered("scx_simple"))
+    find_installed("scx_simple")
+    assert not (tmp_path / "ran").exists()  # not even for its --help
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+def test_somebody_elses_program_is_not_trusted(program):
+    os.chown(program, 65534, 65534)
+    assert "belongs to user 65534" in distrusted(program)
+
+
+def test_one_that_is_gone_is_not_trusted(tmp_path):
+    assert "can't be read" in distrusted(tmp_path / "none")
+
+
+def test_only_registered_schedulers_are_run(program):
+    with pytest.raises(UsageError, match="no registered sched_ext scheduler"):
+        find_program(SchedulerConfig(name="scx_mine", binary_path=program))
+
+
+def test_the_scheduler_that_runs_is_the_one_in_the_journal_that_is_alive(tmp_path):
+    journal = Journal(tmp_path / "state")
+    with subprocess.Popen(["sleep", "600"]) as process:
+        for name, ticks in (("scx_gone", 1), ("scx_simple:fifo=true", start_ticks(process.pid))):
+            subject = ProcessSubject(pid=process.pid, start_ticks=ticks or 0, program=name)
+            journal.begin([Change("scheduler", subject, None, {"scheduler": name, "argv": [name]})])
+        found = find_running(journal)
+        process.kill()
+    assert (found.pid, found.label) == (process.pid, "scx_simple:fifo=true")
+    assert find_running(journal) is None

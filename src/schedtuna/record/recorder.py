@@ -7,10 +7,11 @@ something else. What goes wrong there (a full disk) ends the recording and is ra
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -123,6 +124,7 @@ class Recorder:
         self._nr_exits = self._nr_exits_lost = 0
         self._failure: BaseException | None = None
         self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
         self._known_cgroups: dict[int, str] = {}
         self._notes: dict[str, Any] = {}
         self.result: RecordResult | None = None
@@ -132,6 +134,15 @@ class Recorder:
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
+        try:
+            self._begin()
+        except BaseException:
+            if self._thread:  # Ctrl-C came when all had begun
+                self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _begin(self) -> None:
         with self._stack as stack:
             self._start_ns = self._last_read_ns = time.monotonic_ns()
             self._fill = 0.0
@@ -144,17 +155,18 @@ class Recorder:
             self._system = SystemSampler()
             self._processes = ProcessSampler() if self.options.processes else None
             self._own_cpu_s = 0.0
-            self._thread = threading.Thread(target=self._work, name="schedtuna-record", daemon=True)
-            self._thread.start()
-            self._stack = stack.pop_all()
-        return self
+            with _signals_held():
+                self._thread = threading.Thread(target=self._work, name="schedtuna-record", daemon=True)
+                self._thread.start()
+                self._stack = stack.pop_all()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._stack:
             self._stop.set()
-            self._thread.join()
+            if self._thread:
+                self._thread.join()
             if self._failure is None:
                 self._attempt(self._finish)
             self._close()
@@ -373,3 +385,13 @@ class Recorder:
             ) from failure
         if failure:
             raise failure
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Have what would end the recording wait until this is done; threads begun meanwhile never get it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

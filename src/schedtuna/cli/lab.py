@@ -73,6 +73,7 @@ def setup(
 def status(as_json: JsonFlag = False) -> None:
     """Say what the lab has."""
     from schedtuna.cli.table import table
+    from schedtuna.lab.examples import find_examples
     from schedtuna.lab.image import PROGRAMS
     from schedtuna.lab.store import lab_directory, read_lab, size_of
 
@@ -86,6 +87,7 @@ def status(as_json: JsonFlag = False) -> None:
         ["QEMU", f"{lab.qemu.version}, {lab.qemu.origin}"],
         ["accelerator", lab.accelerator],
         ["guest programs", " ".join(PROGRAMS)],
+        ["example schedulers", " ".join(find_examples(lab.kernel())) or "none: lab setup --schedulers"],
         *(
             ["kernel" + " (default)" * (v == lab.default_kernel), f"{v}, {k.origin}"]
             for v, k in lab.kernels.items()

@@ -107,9 +107,9 @@ class BpfObject:
     def close(self) -> None:
         """Detach and unload everything; once is enough."""
         self.detach()
-        if self._object:
-            self._libbpf.bpf_object__close(self._object)
-            self._object = None
+        opened, self._object = self._object, None  # first: Ctrl-C may come at any moment
+        if opened:
+            self._libbpf.bpf_object__close(opened)
 
     def set_constants(self, values: Mapping[str, int | bytes]) -> None:
         """Set `const volatile` variables, before loading.

@@ -129,15 +129,17 @@ class Recorder:
         self._notes: dict[str, Any] = {}
         self.result: RecordResult | None = None
         with ExitStack() as stack:
-            self._open_source(stack)
+            with _signals_held():
+                self._open_source(stack)
             self._writer = TraceWriter(folder, self._manifest(), force=force)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
         try:
-            self._begin()
+            with _signals_held():
+                self._begin()
         except BaseException:
-            if self._thread:  # Ctrl-C came when all had begun
+            if self._thread:  # Ctrl-C came meanwhile
                 self.__exit__(None, None, None)
             raise
         return self
@@ -155,10 +157,9 @@ class Recorder:
             self._system = SystemSampler()
             self._processes = ProcessSampler() if self.options.processes else None
             self._own_cpu_s = 0.0
-            with _signals_held():
-                self._thread = threading.Thread(target=self._work, name="schedtuna-record", daemon=True)
-                self._thread.start()
-                self._stack = stack.pop_all()
+            self._thread = threading.Thread(target=self._work, name="schedtuna-record", daemon=True)
+            self._thread.start()
+            self._stack = stack.pop_all()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -148,6 +148,8 @@ def startup(before: ScxState, now: ScxState, exit_code: int | None, program: str
         return Startup.WAITING, ""
     if not is_named(now.ops, program):
         return Startup.FAILED, f"another scheduler, {now.ops}, is in charge"
+    if now.enable_seq == before.enable_seq:  # the kernel counts just after it says `enabled`
+        return Startup.WAITING, ""
     if now.enable_seq != before.enable_seq + 1:
         return Startup.FAILED, f"{now.enable_seq - before.enable_seq} schedulers were enabled meanwhile"
     return Startup.READY, ""

@@ -49,6 +49,7 @@ def test_ops_names_belong_to_programs(ops, program, same):
         (OFF, None, Startup.WAITING, ""),
         (ScxState("enabling", "bpfland", 4, 0), None, Startup.WAITING, ""),
         (ON, None, Startup.READY, ""),
+        (ScxState("enabled", ON.ops, 4, 0), None, Startup.WAITING, ""),
         (OFF, 1, Startup.FAILED, "exited with code 1"),
         (OFF, -9, Startup.FAILED, "SIGKILL"),
         (ON, 0, Startup.FAILED, "before it was enabled"),

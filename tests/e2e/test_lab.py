@@ -90,6 +90,7 @@ def test_two_deterministic_runs_have_one_hash(tmp_path):
     assert [run["seed"] for run in several["runs"]] == [3, 4, 5]
     assert len({run["hash"] for run in several["runs"]} - {result["hash"]}) == 2
     assert several["distribution"] == {}  # they all failed
+    shutil.rmtree(tmp_path / "snapshots")
 
 
 def test_the_status_names_kernel_and_qemu():

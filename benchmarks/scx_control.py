@@ -138,7 +138,7 @@ def leavings(guest: Guest) -> dict[str, int]:
 
 def ejections(lab: Lab, number: int) -> dict[str, object]:
     """Provoke ejections of every kind, with a quiet run before each, and count what is noticed."""
-    causes: dict[str, tuple[str, Callable[[Guest, ScxProcess], None]]] = {
+    causes: dict[str, tuple[str, Callable[[Guest, ScxProcess], object]]] = {
         "killed": (A, _kill),
         "sysrq": (B, lambda guest, _: _shell(guest, "echo S > /proc/sysrq-trigger")),
         "cpu offline": (A, lambda guest, _: _shell(guest, f"echo 0 > {ONLINE}; sleep 1; echo 1 > {ONLINE}")),
@@ -159,12 +159,13 @@ def ejections(lab: Lab, number: int) -> dict[str, object]:
                 running = started(guest, name)
                 guest.run(["hackbench", "-g", "1", "-l", "5"], folder="/")
                 false_alarms += bool(running.ejected())
-                provoke(guest, running)
+                other = provoke(guest, running)
                 reasons[cause] = _noticed(running)
                 found[cause]["detected"] += bool(reasons[cause])
                 guest.signal(running.pid, signal.SIGCONT)
                 running.close()
-                _shell(guest, f"pkill {B}; true") if cause == "replaced" else None
+                if isinstance(other, int):
+                    guest.signal(other, signal.SIGKILL)
                 found[cause]["back_on_default"] += _disabled(guest)
             _progress("ejections", sum(row["provoked"] for row in found.values()), number)
     return {
@@ -182,13 +183,14 @@ def _kill(guest: Guest, running: ScxProcess) -> None:
     guest.signal(running.pid, signal.SIGKILL)
 
 
-def _replace(guest: Guest, running: ScxProcess) -> None:
+def _replace(guest: Guest, running: ScxProcess) -> int:
     guest.signal(running.pid, signal.SIGKILL)
     while read_state(guest).state != "disabled":
         time.sleep(0.1)
-    guest.spawn([f"/usr/local/bin/{B}"])
+    other = guest.spawn([f"/usr/local/bin/{B}"])
     while read_state(guest).state != "enabled":
         time.sleep(0.1)
+    return other
 
 
 def _stall(guest: Guest, running: ScxProcess) -> None:
@@ -234,7 +236,7 @@ def study(budget: int) -> dict[str, object]:
 
 
 def _progress(what: str, done: int, number: int) -> None:
-    if done == number or not done % 10:
+    if done == number or not done % 10 or what == "ejections":
         print(f"{what}: {done}/{number}", file=sys.stderr, flush=True)
 
 

@@ -79,7 +79,7 @@ def test_default_is_the_machine_as_it_is():
         ("fair:slice_us=1,", SpaceError, "slice_us"),
         ("fair:slice=500", SpaceError, "unknown parameter 'slice': did you mean slice_us?"),
         ("fair:slice_us=5", SpaceError, "out of bounds, expected 100 to 100000"),
-        ("fair:slice_us=soon", SpaceError, "expected a integer number"),
+        ("fair:slice_us=soon", SpaceError, "expected a whole number"),
         ("fair:ratio=nan", SpaceError, "finite"),
         ("fair:policy=fifo", SpaceError, "batch"),
         ("fair:slice_us=500,slice_us=600", UsageError, "sets slice_us twice"),

@@ -34,6 +34,11 @@ class Estimate:
     ci95: tuple[float, float]
 
 
+def is_bounded(ratio: float) -> bool:
+    """Whether a ratio says how large a difference is; 0 and infinities stand for runs that failed."""
+    return math.isfinite(ratio) and ratio != 0
+
+
 @dataclass(frozen=True)
 class SameArm(Estimate):
     """The A/A comparison: both arms are the default, so every difference is noise.

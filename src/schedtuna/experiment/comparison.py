@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from schedtuna.evidence.requirements import Judgement, Outcome
+from schedtuna.evidence.result import is_bounded
 from schedtuna.evidence.verdict import Estimate, Result, Verdict
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.workload.spec import Direction, MetricSpec
@@ -169,14 +170,14 @@ class Comparison:
 
 
 def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+z.1f}%" if math.isfinite(ratio) else "unbounded"
+    return f"{100 * (ratio - 1):+z.1f}%" if is_bounded(ratio) else "unbounded, as runs failed,"
 
 
 def _interval(estimate: Estimate) -> str:
     low, high = estimate.ci95
     ends = (
-        _percent(low) if math.isfinite(low) and low > 0 else "-inf",
-        _percent(high) if math.isfinite(high) else "+inf",
+        _percent(low) if is_bounded(low) else "-inf",
+        _percent(high) if is_bounded(high) else "+inf",
     )
     return f"(95% interval {ends[0]} to {ends[1]})"
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schedtuna.evidence.design import Arm
-from schedtuna.evidence.verdict import Estimate
+from schedtuna.evidence.result import Estimate, is_bounded
 from schedtuna.experiment.comparison import Comparison
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.report import figures
@@ -41,7 +40,7 @@ def percent(estimate: Estimate) -> str:
 
 
 def _signed(ratio: float) -> str:
-    if math.isinf(ratio):
+    if not is_bounded(ratio):
         return "+∞" if ratio > 0 else "-∞"
     return f"{100 * (ratio - 1):+z.1f}"
 

@@ -200,6 +200,14 @@ def test_a_candidate_that_never_works_is_worse(tmp_path):
     assert found.verdict == "worse"
     assert any("Failed or timed-out" in note for note in found.notes)
     assert "unbounded" not in str(found.summary()["effect"])
+    assert "unbounded, as runs failed, (95% interval" in found.sentence()
+
+
+def test_a_default_that_mostly_fails_is_no_gain_of_a_hundred_percent(tmp_path):
+    found = study(tmp_path, Simulated(fails=lambda index, values: not values and index > 2))
+    assert found.verdict == "improved"
+    assert "-100" not in found.sentence()
+    assert "unbounded, as runs failed, (95% interval" in found.sentence()
 
 
 def test_nothing_that_works_ends_with_the_reason_and_the_output(tmp_path):

@@ -123,6 +123,38 @@ def test_runs_in_guests_that_can_not_be_made_say_why(tmp_path, argv, code, messa
     assert not list((tmp_path / "results").glob("*"))
 
 
+def test_what_guests_measure_is_described(tmp_path):
+    lab_or_skip()
+    options = [
+        "-n",
+        "2",
+        "--backend",
+        "vm",
+        "--cpus",
+        "1",
+        "--seed",
+        "1",
+        "--json",
+        "--results",
+        str(tmp_path),
+    ]
+    done = schedtuna("variability", *options, "--", "hackbench", "-g", "1", "-l", "5")
+    assert done.returncode == 0, done.stderr
+    described = json.loads(done.stdout)
+    assert (described["runs"], described["cpus"]) == ({"ok": 2, "failed": 0}, 1)
+    assert described["metrics"]["time_s"]["mean"] > 0
+
+
+def test_the_suite_runs_in_guests_its_own_program_included():
+    lab_or_skip()
+    options = ["--backend", "vm", "--seed", "1", "--json"]
+    done = schedtuna("suite", "run", "context-switches", "short-bursts", *options)
+    assert done.returncode == 0, done.stderr
+    runs = json.loads(done.stdout)["runs"]
+    assert [run["workload"] for run in runs] == ["context-switches", "short-bursts"]
+    assert all(run["metrics"][run["metric"]] > 0 for run in runs)
+
+
 @pytest.mark.long
 def test_two_schedulers_are_compared_in_a_guest(tmp_path):
     lab_or_skip()

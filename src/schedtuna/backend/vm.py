@@ -192,6 +192,8 @@ class VmBackend:
         argv = command_line(workload, seed)
         if command:
             argv = [_in_guest(command), *argv[1:]]
+        elif workload.folder is None:
+            argv = [Path(argv[0]).name, *argv[1:]]
         for nr_left in reversed(range(workload.warmup_runs + 1)):
             time.sleep(workload.washout_s)
             raw = self._run_once(guest, argv, workload, seed, record=self._spec.recording and not nr_left)
@@ -289,7 +291,9 @@ def host_command(workload: Workload) -> Path | None:
         UsageError: It is nowhere.
     """
     name = workload.argv[0]
-    if name in PROGRAMS or name == _SHELL or (workload.folder is not None and "/" in name):
+    if workload.folder is not None and "/" in name:
+        return None
+    if Path(name).name in (*PROGRAMS, _SHELL):  # also where it is named by its path on this machine
         return None
     path = shutil.which(name)
     if path is None:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.common import (
+    BackendOption,
     CgroupOption,
     CommandArgument,
+    CpusOption,
     JsonOption,
+    KernelOption,
     MaxStealOption,
     MetricOption,
     ParserOption,
@@ -26,8 +29,10 @@ from schedtuna.cli.common import (
     UserOption,
     WarmupOption,
     WashoutOption,
+    find_guest_scheduler,
     find_scheduler,
     listed,
+    make_guest,
     make_workload,
     parse_positive_duration,
     ready_target,
@@ -91,6 +96,9 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     washout: WashoutOption = "0s",
     parser: ParserOption = "",
     max_steal: MaxStealOption = 1.0,
+    backend: BackendOption = "host",
+    kernel: KernelOption = None,
+    cpus: CpusOption = 2,
     as_json: JsonOption = False,
 ) -> None:
     """Run COMMAND again and again and describe how every metric varies.
@@ -106,7 +114,8 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
         command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
     )
     target = ready_target(scope, pid, cgroup)
-    chosen = find_scheduler(scheduler, target)
+    guest = make_guest(backend, kernel, cpus, target)
+    chosen = find_guest_scheduler(scheduler) if guest else find_scheduler(scheduler, target)
     read = [parse_metric(text, workload) for text in listed(metric)]
     there = None if against is None else read_sample(against)
     with (
@@ -122,11 +131,14 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
             resume=resume,
             limits={"steal_fraction": max_steal},
             identity={"scheduler": chosen.label(), "metrics": " ".join(map(format_metric, read))},
+            guest=guest,
         ) as campaign,
     ):
         trials, interrupted = _run(campaign, workload, chosen, runs, time_limit_s)
-        nr_cpus = len(campaign.manifest.machine.topology.online)
-        here = Sample.of(trials, host=platform.node(), nr_cpus=nr_cpus)
+        host, nr_cpus = platform.node(), len(campaign.manifest.machine.topology.online)
+        if guest:
+            host, nr_cpus = f"a guest on {host}", guest.cpus
+        here = Sample.of(trials, host=host, nr_cpus=nr_cpus)
         unwritten, files = None, {}
         try:
             files = _write(campaign, trials, here, there, csv=csv, plot=plot)

@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from schedtuna.errors import UnavailableError, UsageError, nearest
 from schedtuna.resources import resource_path
@@ -197,6 +198,15 @@ def default_workload() -> Workload:
     chosen = suite_workload(DEFAULT)
     chosen.require_tools()
     return chosen.workload
+
+
+def in_guest(workload: Workload) -> Workload:
+    """Return a workload of the suite for a machine with a Python of its own: our program goes along."""
+    if workload.argv[0] != sys.executable:
+        return workload
+    program = Path(workload.argv[2])
+    argv = ("python3", "-I", program.name, *workload.argv[3:])
+    return workload.model_copy(update={"argv": argv, "folder": program.parent})
 
 
 def _build(row: Row, nr_cpus: int) -> SuiteWorkload:

@@ -47,6 +47,7 @@ def test_a_scheduler_that_is_not_installed_says_where_to_put_it():
 
 def test_commands_come_from_the_guest_the_shared_folder_or_this_machine(tmp_path):
     assert host_command(Workload(argv=("hackbench",))) is None
+    assert host_command(Workload(argv=("/opt/venv/bin/python3", "-c", "pass"))) is None
     assert host_command(Workload(argv=("./job",), folder=tmp_path)) is None
     assert host_command(Workload(argv=("env",))) == Path("/usr/bin/env")
     with pytest.raises(UsageError, match="command not found: no-such-program"):

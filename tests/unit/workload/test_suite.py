@@ -13,7 +13,7 @@ from schedtuna.resources import resource_path
 from schedtuna.workload import suite as suite_module
 from schedtuna.workload.command import run
 from schedtuna.workload.metrics import parse_metric, read_metrics
-from schedtuna.workload.suite import PACKAGES, ROWS, default_workload, suite, suite_workload
+from schedtuna.workload.suite import PACKAGES, ROWS, default_workload, in_guest, suite, suite_workload
 
 MIX = str(resource_path("workload/programs/mix.py"))
 
@@ -88,3 +88,13 @@ def test_hogs_work_and_no_requests_need_no_latency():
     figures = mix("--seconds", "0.3", "--hogs", "2", "--tasks", "0")
     assert figures["ops_per_s"] > 0
     assert "p99_us" not in figures
+
+
+def test_our_own_program_goes_along_to_another_machine():
+    entry = suite_workload("short-bursts", 2)
+    moved = in_guest(entry.workload)
+    assert moved.argv[:3] == ("python3", "-I", "mix.py")
+    assert moved.argv[3:] == entry.workload.argv[3:]
+    assert moved.folder is not None and (moved.folder / "mix.py").is_file()
+    other = suite_workload("pipes", 2).workload
+    assert in_guest(other) == other

@@ -167,7 +167,7 @@ class Agent:
     def forward(self, line: str, port: int) -> int:
         """Relay connections from a line to a port; returns the relay's pid."""
         compiled = os.path.splitext(sys.argv[0])[1]  # .pyc, as this very program
-        return self.spawn(["python3", "-I", "-S", RELAY + compiled, LINES + line, str(port)])
+        return self.spawn(["/usr/bin/python3", "-I", "-S", RELAY + compiled, LINES + line, str(port)])
 
     def status(self, pid: int) -> int | None:
         """Its exit code, minus the signal that ended it, or None while it runs."""
@@ -230,7 +230,7 @@ class _Recorder:
         stdin, self._end = os.pipe()
         out, stdout = os.pipe()
         self._pid = _start(
-            ["python3", "-I", "-S", RECORDER, str(pid)],
+            ["/usr/bin/python3", "-I", "-S", RECORDER, str(pid)],
             {0: stdin, 1: stdout},
             {**os.environ, "PYTHONDONTWRITEBYTECODE": ""},  # it is started for every run
         )

@@ -256,7 +256,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)))
+    parser.add_argument("--quick", action="store_true", help="less of everything")
     options = parser.parse_args()
+    if options.quick:
+        options.seconds = 1.0
     print(
         json.dumps(
             {

@@ -93,7 +93,10 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="*", default=[0.5e6, 1e6, 2e6, 4e6])
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--ring-mb", type=int, default=64)
+    parser.add_argument("--quick", action="store_true", help="less of everything")
     options = parser.parse_args()
+    if options.quick:
+        options.seconds = 1.0
     available = sorted(os.sched_getaffinity(0))
     cpus = (available[0], available[-1])
     os.sched_setaffinity(0, [cpus[0]])

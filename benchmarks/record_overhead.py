@@ -126,7 +126,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--cpu", type=int, default=max(os.sched_getaffinity(0)))
     parser.add_argument("--arms", nargs="*")
+    parser.add_argument("--quick", action="store_true", help="less of everything")
     options = parser.parse_args()
+    if options.quick:
+        options.loops, options.rounds = 50_000, 3
     with tempfile.TemporaryDirectory() as scratch:
         bench = Bench(options.loops, options.cpu, Path(scratch))
         arms: dict[str, Callable[[], float]] = {

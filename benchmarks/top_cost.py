@@ -65,7 +65,10 @@ def main() -> None:
     """Print the comparison as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--quick", action="store_true", help="less of everything")
     options = parser.parse_args()
+    if options.quick:
+        options.seconds = 2.0
     result: dict[str, dict[str, float]] = {}
     for load in ("idle", "busy"):
         pipe = None

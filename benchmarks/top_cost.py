@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -74,7 +75,8 @@ def main() -> None:
         pipe = None
         if load == "busy":
             command = ["perf", "bench", "sched", "pipe", "-l", str(10**9)]
-            pipe = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            # Both of its processes hold both ends of the pipes: neither would notice that the other is gone.
+            pipe = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
         try:
             started, count = time.monotonic(), switches()
             figures = {
@@ -83,7 +85,7 @@ def main() -> None:
             figures["switches_per_s"] = round((switches() - count) / (time.monotonic() - started))
         finally:
             if pipe:
-                pipe.terminate()
+                os.killpg(pipe.pid, signal.SIGTERM)
                 pipe.wait()
         result[load] = figures
     print(json.dumps(result))

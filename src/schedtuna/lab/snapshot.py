@@ -24,10 +24,11 @@ from schedtuna.errors import UsageError
 from schedtuna.lab.errors import BootError, GuestError, LabError
 from schedtuna.lab.image import Entry, write_layer
 from schedtuna.lab.orders import ORDER_BYTES, ORDER_NAME, Report
+from schedtuna.lab.process import last_words, start_bound, used_cpu_s
 from schedtuna.lab.qemu import PROGRAM, bare_options
 from schedtuna.lab.qmp import Qmp
 from schedtuna.lab.store import Kernel, Lab, lab_directory
-from schedtuna.lab.vm import BOOT_WITHIN_S, start_bound
+from schedtuna.lab.vm import BOOT_WITHIN_S
 
 MOST_CPUS = 4
 FOLDER = "snapshots"
@@ -41,7 +42,6 @@ _APPEND = (
 _PATIENCE_S = 600.0  # on a busy host; what counts is the time that QEMU really ran
 _MOST_STRETCHED = 30
 _LOOK_EVERY_S = 5.0
-_CONSOLE_LINES = 40
 _UNLIMITED = 1 << 50
 _ATTEMPTS = 3
 _WARPED_NS = 10_000  # stopping itself takes the guest less than a microsecond
@@ -146,8 +146,7 @@ class _Machine:
 
     def cpu_s(self) -> float:
         """Seconds of this host's CPUs that it has used."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return used_cpu_s(self._process.pid)
 
     def be_nice(self) -> None:
         """Let QEMU's first thread, which does not run the guest, wait for the others."""
@@ -155,9 +154,7 @@ class _Machine:
 
     def last_words(self) -> str:
         """What QEMU and the guest's kernel said last."""
-        text = (content(self.errors) + content(self.console)).decode(errors="replace")
-        lines = [line.strip() for line in text.splitlines() if line.strip()][-_CONSOLE_LINES:]
-        return "; its console ends with:\n" + "\n".join(lines) if lines else "; it printed nothing"
+        return last_words((content(self.errors) + b"\n" + content(self.console)).decode(errors="replace"))
 
 
 def content(file: IO[bytes]) -> bytes:

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import ctypes
 import json
-import os
 import select
-import signal
 import socket
 import subprocess
 import tempfile
@@ -34,6 +31,7 @@ from schedtuna.lab.image import (
     recording_layer,
     share_layer,
 )
+from schedtuna.lab.process import last_words, start_bound, used_cpu_s
 from schedtuna.lab.qemu import accelerator_options, machine_options
 from schedtuna.lab.store import Kernel, Lab
 from schedtuna.workload.command import KEEP_BYTES, RawRun, raw_run
@@ -46,14 +44,11 @@ _BUSY_HOST = 4  # times longer than that, where QEMU waits for a CPU
 ANSWER_WITHIN_S = 60.0
 _POWEROFF_WITHIN_S = 5.0
 _GRACE_S = 60.0  # over a command's own timeout, which the launcher in the guest keeps
-_CONSOLE_LINES = 40
 # The kernel's tests of its own ciphers would take a third of a second of every boot.
 _APPEND = "console=ttyS0 panic=-1 quiet cryptomgr.notests"
 # Half a second: there is no speculation in an emulated CPU that anything could leak from. And on a
 # busy host the kernel would find that its timer does not tick: QEMU's does, when QEMU runs.
 _APPEND_EMULATED = " mitigations=off no_timer_check"
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -170,9 +165,8 @@ class Guest:
                 raise GuestError(f"no answer within {passed:.0f} s{self._last_words()}")
 
     def cpu_s(self) -> float:
-        """Seconds of this host's CPUs that the guest has used (proc(5): utime and stime)."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of this host's CPUs that the guest has used."""
+        return used_cpu_s(self._process.pid)
 
     def __enter__(self) -> Self:
         return self
@@ -355,11 +349,7 @@ class Guest:
         return answer["ok"]
 
     def _last_words(self) -> str:
-        lines = [*self._errors.read_text(errors="replace").splitlines(), *self.console().splitlines()]
-        tail = [line.strip() for line in lines if line.strip()][-_CONSOLE_LINES:]
-        return (
-            "; its console ends with:\n" + "\n".join(tail) if tail else "; it printed nothing on its console"
-        )
+        return last_words(f"{self._errors.read_text(errors='replace')}\n{self.console()}")
 
     def _end(self) -> None:
         with contextlib.suppress(OSError):
@@ -397,20 +387,3 @@ def inside(folder: Path, name: str) -> Path:
     if path.is_symlink():
         path.unlink()
     return path
-
-
-def start_bound(argv: Sequence[str], errors: int, *, pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
-    """Start a process that the kernel kills when this one ends, however it ends."""
-    return subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=errors,
-        stderr=errors,
-        pass_fds=pass_fds,
-        start_new_session=True,  # Ctrl-C is ours to handle
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock of Python's
-    )
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

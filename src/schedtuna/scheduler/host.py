@@ -45,7 +45,7 @@ class HostMachine:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock of Python's
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock of Python's
             )
         except BaseException:
             log.close()
@@ -151,7 +151,8 @@ def _signal(pid: int, number: int) -> None:
         os.close(handle)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Ask the kernel, in a child that was just forked, to kill it when its parent ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

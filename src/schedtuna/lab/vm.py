@@ -34,13 +34,13 @@ from schedtuna.lab.image import (
 from schedtuna.lab.process import last_words, start_bound, used_cpu_s
 from schedtuna.lab.qemu import accelerator_options, machine_options
 from schedtuna.lab.store import Kernel, Lab
+from schedtuna.scheduler.patience import Patience
 from schedtuna.workload.command import KEEP_BYTES, RawRun, raw_run
 from schedtuna.workload.launcher import Message
 
 BOOT_WITHIN_S = 60.0
 TERMINAL = "terminal"
 _AGENT = "agent"
-_BUSY_HOST = 4  # times longer than that, where QEMU waits for a CPU
 ANSWER_WITHIN_S = 60.0
 _POWEROFF_WITHIN_S = 5.0
 _GRACE_S = 60.0  # over a command's own timeout, which the launcher in the guest keeps
@@ -158,11 +158,10 @@ class Guest:
 
         What counts is the time that QEMU really ran: on a busy host a good boot takes long.
         """
-        started = time.monotonic()
+        patience = Patience(within_s, self.cpu_s)
         while not select.select([self._socket], [], [], 0.2)[0]:
-            passed = time.monotonic() - started
-            if passed > _BUSY_HOST * within_s or (passed > within_s and self.cpu_s() > within_s / 2):
-                raise GuestError(f"no answer within {passed:.0f} s{self._last_words()}")
+            if patience.ended():
+                raise GuestError(f"no answer within {patience.passed_s():.0f} s{self._last_words()}")
 
     def cpu_s(self) -> float:
         """Seconds of this host's CPUs that the guest has used."""

@@ -18,6 +18,7 @@ from typing import Protocol, Self
 
 from schedtuna.errors import SchedtunaError, UnavailableError
 from schedtuna.knobs.scheduler_process import is_named
+from schedtuna.scheduler.patience import Patience
 from schedtuna.scheduler.registry import command_line
 from schedtuna.scheduler.spec import SchedulerConfig
 
@@ -26,7 +27,6 @@ DISABLED, ENABLED = "disabled", "enabled"
 START_WITHIN_S = 60.0  # a large scheduler is verified for 15 s and more on a slow machine
 _STOP_WITHIN_S = 20.0
 _KILL_WITHIN_S = 20.0
-_BUSY_HOST = 4  # times longer than that, where a guest waits for a CPU
 _POLL_S = 0.05
 _LOG_LINES = 20
 _DUMP_BYTES = 16_384  # of a dump that lists every task, what is kept
@@ -227,24 +227,6 @@ def ending(exit_code: int) -> str:
     return f"exited with code {exit_code}"
 
 
-class _Patience:
-    """Whether something has had its time, on a machine that may have to share its CPUs."""
-
-    def __init__(self, within_s: float, cpu_s: Callable[[], float] | None) -> None:
-        self._within_s = within_s
-        self._cpu_s = cpu_s or time.monotonic
-        self._began, self._cpu_began = time.monotonic(), self._cpu_s()
-
-    def passed_s(self) -> float:
-        return time.monotonic() - self._began
-
-    def ended(self) -> bool:
-        passed_s, cpu_s = self.passed_s(), self._cpu_s() - self._cpu_began
-        return passed_s > _BUSY_HOST * self._within_s or (
-            passed_s > self._within_s and cpu_s > self._within_s / 2
-        )
-
-
 # ---- the process ---------------------------------------------------------------------------------
 
 
@@ -291,7 +273,7 @@ class ScxProcess:
         self._program = PurePath(program).name
         self.pid = machine.spawn([program, *command_line(scheduler)])
         try:
-            self.started = self._await(before, _Patience(within_s, cpu_s))
+            self.started = self._await(before, Patience(within_s, cpu_s))
             self._events = read_events(machine)
         except BaseException:
             self.close()
@@ -334,7 +316,7 @@ class ScxProcess:
             hint="SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back",
         )
 
-    def _await(self, before: ScxState, patience: _Patience) -> ScxState:
+    def _await(self, before: ScxState, patience: Patience) -> ScxState:
         while True:
             now = read_state(self.machine)
             stage, reason = startup(before, now, self.machine.status(self.pid), self._program)

@@ -6,12 +6,11 @@ a machine does anyway is told apart by the same probe without a swap.
 
 from __future__ import annotations
 
-import signal
 import sys
-import time
 from types import TracebackType
 from typing import Self
 
+from schedtuna.scheduler.helper import Helper
 from schedtuna.scheduler.scx import Machine
 
 # Prints the longest lateness in seconds since the last signal, at every SIGUSR1. Argument: the CPU.
@@ -31,7 +30,6 @@ while True:
     worst = max(worst, time.monotonic() - before - 0.001)
 """
 _READY_WITHIN_S = 60.0
-_POLL_S = 0.02
 
 
 class StallError(RuntimeError):
@@ -48,11 +46,10 @@ class StallProbe:
     """
 
     def __init__(self, machine: Machine, cpus: list[int], python: str = sys.executable) -> None:
-        self._machine = machine
-        self._pids = [machine.spawn([python, "-I", "-S", "-c", _PROBE, str(cpu)]) for cpu in cpus]
-        self._nr_told = 0
+        self._sleepers = [Helper(machine, [python, "-I", "-S", "-c", _PROBE, str(cpu)]) for cpu in cpus]
+        self._nr_lines = 1
         try:
-            self._await_lines(1)
+            self._last_lines()
             self.longest_s()  # start-up is no stall
         except BaseException:
             self.close()
@@ -72,29 +69,18 @@ class StallProbe:
         Raises:
             StallError: One died.
         """
-        for pid in self._pids:
-            self._machine.signal(pid, signal.SIGUSR1)
-        self._nr_told += 1
-        told = self._await_lines(1 + self._nr_told)
-        return max(float(lines[-1]) for lines in told)
+        for sleeper in self._sleepers:
+            sleeper.ask()
+        self._nr_lines += 1
+        return max(map(float, self._last_lines()))
 
     def close(self) -> None:
         """End them."""
-        for pid in self._pids:
-            self._machine.signal(pid, signal.SIGKILL)
-        for pid in self._pids:
-            while self._machine.status(pid) is None:
-                time.sleep(_POLL_S)
+        for sleeper in self._sleepers:
+            sleeper.close()
 
-    def _await_lines(self, number: int) -> list[list[str]]:
-        deadline = time.monotonic() + _READY_WITHIN_S
-        while True:
-            logs = [self._machine.log(pid) for pid in self._pids]
-            whole = [log[: log.rfind("\n") + 1].splitlines() for log in logs]
-            if all(len(lines) >= number for lines in whole):
-                return whole
-            if time.monotonic() > deadline or any(
-                self._machine.status(pid) is not None for pid in self._pids
-            ):
-                raise StallError(f"a probe for stalls does not answer: {logs}")
-            time.sleep(_POLL_S)
+    def _last_lines(self) -> list[str]:
+        for sleeper in self._sleepers:
+            if not sleeper.await_lines(self._nr_lines, _READY_WITHIN_S):
+                raise StallError(f"a probe for stalls does not answer: {sleeper.lines()}")
+        return [sleeper.lines()[-1] for sleeper in self._sleepers]

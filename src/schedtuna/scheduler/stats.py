@@ -7,11 +7,10 @@ question is put twice by one process on the scheduler's machine, before a run an
 from __future__ import annotations
 
 import json
-import signal
-import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from schedtuna.scheduler.helper import Helper
 from schedtuna.scheduler.registry import entries
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 SOCKET = "/var/run/scx/root/stats"
 REQUEST = {"req": "stats", "args": {"target": "top"}}
 _WITHIN_S = 15.0
-_POLL_S = 0.05
 _MOST = 100  # values; a scheduler with statistics per CPU has thousands
 _CLOCKS = ("at_us", "at_ns")  # points in time, not counts
 # Asks once, says so, and asks again at SIGUSR1. Arguments: the socket, the request.
@@ -69,34 +67,22 @@ class StatsClient:
     """
 
     def __init__(self, machine: Machine, python: str, path: str = SOCKET) -> None:
-        self._machine = machine
-        argv = [python, "-I", "-S", "-c", _CLIENT, path, json.dumps(REQUEST)]
-        self._pid = machine.spawn(argv)
-        self._ready = self._await_lines(1)
+        self._client = Helper(machine, [python, "-I", "-S", "-c", _CLIENT, path, json.dumps(REQUEST)])
+        self._ready = self._client.await_lines(1, _WITHIN_S)
 
     def finish(self) -> dict[str, float]:
         """What was counted since the start, by name; empty where nobody answered."""
         answer = ""
         if self._ready:
-            self._machine.signal(self._pid, signal.SIGUSR1)
-            if self._await_lines(2):
-                answer = self._machine.log(self._pid).splitlines()[1]
+            self._client.ask()
+            if self._client.await_lines(2, _WITHIN_S):
+                answer = self._client.lines()[1]
         self.close()
         return parse_answer(answer)
 
     def close(self) -> None:
         """End the client."""
-        self._machine.signal(self._pid, signal.SIGKILL)
-        while self._machine.status(self._pid) is None:
-            time.sleep(_POLL_S)
-
-    def _await_lines(self, number: int) -> bool:
-        deadline = time.monotonic() + _WITHIN_S
-        while self._machine.log(self._pid).count("\n") < number:
-            if self._machine.status(self._pid) is not None or time.monotonic() > deadline:
-                return self._machine.log(self._pid).count("\n") >= number
-            time.sleep(_POLL_S)
-        return True
+        self._client.close()
 
 
 def parse_answer(text: str) -> dict[str, float]:

@@ -9,17 +9,17 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.backend.base import Validity
-from schedtuna.backend.host import HostBackend
+from schedtuna.backend.host import KERNELS_OWN, HostBackend
 from schedtuna.backend.kernels import KernelsBackend, guests
 from schedtuna.backend.vm import GuestChoice, VmBackend, host_command
 from schedtuna.errors import StudyError
 from schedtuna.experiment.triallog import TrialLog, read_trials
-from schedtuna.knobs.base import Target
+from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.claims import claimed
 from schedtuna.knobs.registry import knob_named
 from schedtuna.machine.daemons import running_daemons
@@ -117,7 +117,7 @@ def open_campaign(
         identity: What else the trials depend on; the kind, the workload and
             its program, the target, the seed and the machine are added.
         names: What the folder's name is made of; default: the kind and the command.
-        turned: Names of knobs that a search will turn, besides those that the schedulers set.
+        turned: Names of what a search will vary, besides what the schedulers set.
         guest: Run in guests of the lab, on this kernel; None for this machine.
 
     Raises:
@@ -156,8 +156,7 @@ def open_campaign(
             lambda one: VmBackend(choice=one, metrics=read, required=required, manifest_hash=described),
         )
         whole["guest"] = backend.identity
-    knobs = {*turned, *(name for scheduler in schedulers for name in scheduler.values)}
-    held = claimed(target, turned=knobs) if guest is None else nullcontext()
+    held = _claimed(target, schedulers, turned) if guest is None else nullcontext()
     with held, ExitStack() as cleanup, backend, TrialLog(folder, whole) as log:
         if not (folder / FILE_NAME).exists():
             replace_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
@@ -199,8 +198,22 @@ def _fighting() -> Iterator[str]:
             yield f"{found.daemon.name} is running and {found.daemon.does}; stop it: {found.daemon.stop}"
 
 
+def _claimed(
+    target: Target, schedulers: Sequence[SchedulerConfig], turned: Iterable[str]
+) -> AbstractContextManager[None]:
+    """Claim the target; the whole machine where another scheduler is to be in charge of it."""
+    if all(scheduler.name in KERNELS_OWN for scheduler in schedulers):
+        return claimed(target, turned={*turned, *_knobs_set(schedulers)})
+    return claimed(Target(Scope.MACHINE))
+
+
+def _knobs_set(schedulers: Sequence[SchedulerConfig]) -> set[str]:
+    """Knobs that differ from the default under one of the schedulers; the others' values are flags."""
+    return {name for one in schedulers if one.name in KERNELS_OWN for name in one.values}
+
+
 def _knob_hints(schedulers: Sequence[SchedulerConfig], target: Target) -> Iterator[str]:
-    for name in sorted({name for scheduler in schedulers for name in scheduler.values}):
+    for name in sorted(_knobs_set(schedulers)):
         hint = knob_named(name).probe(target).hint
         if hint:
             yield f"{name}: {hint}"

@@ -4,7 +4,10 @@ from schedtuna.errors import StudyError, WorkloadError
 from schedtuna.experiment.campaign import choose_seed, new_results_folder, open_campaign
 from schedtuna.experiment.triallog import TrialRecord, read_trials
 from schedtuna.knobs.base import Target
+from schedtuna.knobs.claims import TargetBusyError, require_free
 from schedtuna.scheduler.fair import fair
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.space import ParameterSpec, ParameterType
 from schedtuna.workload.spec import Direction, MetricSpec, Workload
 
 WALL = MetricSpec(name="wall_time_s", direction=Direction.MIN)
@@ -16,9 +19,9 @@ def state(tmp_path, monkeypatch):
     monkeypatch.setenv("SCHEDTUNA_STATE_DIR", str(tmp_path / "state"))
 
 
-def campaign(tmp_path, workload=TRUE, **changes):
+def campaign(tmp_path, workload=TRUE, schedulers=(), **changes):
     options = {"seed": 4, "results": tmp_path / "results", "resume": None, "identity": {"x": "1"}}
-    return open_campaign("test", workload, Target(), [], [WALL], **options | changes)
+    return open_campaign("test", workload, Target(), schedulers, [WALL], **options | changes)
 
 
 def run_once(opened):
@@ -67,3 +70,15 @@ def test_a_command_that_is_not_there_leaves_no_folder(tmp_path):
     with pytest.raises(WorkloadError), campaign(tmp_path, Workload(argv=("no-such-command-xyz",))):
         pass
     assert not (tmp_path / "results").exists()
+
+
+def test_flags_of_a_sched_ext_scheduler_are_no_knobs_and_it_takes_the_whole_machine(tmp_path):
+    eager = ParameterSpec(name="eager", type=ParameterType.BOOLEAN, default=False)
+    other = SchedulerConfig(name="scx_mine", parameters={"eager": eager}, values={"eager": True})
+    with campaign(tmp_path, schedulers=[fair(), other], turned=["eager"]):
+        with pytest.raises(TargetBusyError, match="the whole machine"):
+            require_free(Target())
+        with pytest.raises(TargetBusyError), campaign(tmp_path):
+            pass
+    with campaign(tmp_path, schedulers=[fair()]), campaign(tmp_path):
+        require_free(Target())

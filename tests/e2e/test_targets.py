@@ -9,6 +9,9 @@ import time
 
 import pytest
 
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.claims import claimed
+
 ENDLESS = ("sleep", "250")  # until its run is ended
 
 
@@ -63,6 +66,18 @@ def test_a_second_run_on_the_same_service_is_refused(schedtuna, service, tmp_pat
     assert os.getpriority(os.PRIO_PROCESS, service) == 0
     third = schedtuna("variability", "--pid", service, "-n", 1, "--", "true")
     assert third.communicate(timeout=60) and third.returncode == 0
+
+
+@pytest.mark.parametrize("command", [["tune"], ["variability"], ["compare", "default", "default"]])
+def test_a_guest_is_another_target_than_this_machine(schedtuna, tmp_path, command):
+    with claimed(Target(Scope.MACHINE), tmp_path / "state"):
+        here = schedtuna(*command, "--", "true")
+        assert "settings of the whole machine" in here.communicate(timeout=60)[1]
+        guest = schedtuna(*command, "--backend", "vm", "--kernel", "no-such-kernel", "--", "true")
+        said = guest.communicate(timeout=60)[1]
+    assert guest.returncode != 0
+    assert "settings of the whole machine" not in said
+    assert "error: " in said
 
 
 def test_what_a_killed_run_has_left_is_not_the_default(schedtuna, service, tmp_path):

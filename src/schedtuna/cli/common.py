@@ -229,8 +229,12 @@ def make_target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Ta
     return Target(chosen, pid=pid, cgroup=cgroup)
 
 
-def ready_target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Target:
-    """Return what the scope options name, once its settings are its own and can be read as the default's.
+def ready_place(
+    scope: Scope | None, pid: int | None, cgroup: Path | None, *, backend: str, kernel: str | None, cpus: int
+) -> tuple[Target, GuestChoice | None]:
+    """Return what the options name, once this machine's settings can be read as the default's.
+
+    A guest has a kernel and settings of its own, so what others do to this machine's is no matter there.
 
     Raises:
         UsageError: They contradict each other, or there is no such process or control group.
@@ -242,10 +246,12 @@ def ready_target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> T
     from schedtuna.knobs.undo import put_back_stale
 
     target = make_target(scope, pid, cgroup)
-    require_free(target)
+    guest = make_guest(backend, kernel, cpus, target)
+    if guest is None:
+        require_free(target)
     for remark in put_back_stale(Journal()):
         print(f"note: {remark}", file=sys.stderr)
-    return target
+    return target, guest
 
 
 def make_guest(backend: str, kernel: str | None, cpus: int, target: Target) -> GuestChoice | None:

@@ -38,10 +38,9 @@ from schedtuna.cli.common import (
     find_guest_scheduler,
     find_scheduler,
     listed,
-    make_guest,
     make_workload,
     parse_positive_duration,
-    ready_target,
+    ready_place,
     termination_interrupts,
 )
 from schedtuna.cli.output import print_json
@@ -140,9 +139,9 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     workload = make_workload(
         command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
     )
-    target = ready_target(scope, pid, cgroup)
     kernels = listed(kernel)
-    guest = make_guest(backend, kernels[0] if kernels else None, cpus, target)
+    first = kernels[0] if kernels else None
+    target, guest = ready_place(scope, pid, cgroup, backend=backend, kernel=first, cpus=cpus)
     sides = [find_guest_scheduler(text) if guest else find_scheduler(text, target) for text in (a, b)]
     if len(kernels) > 1:
         guest, sides = _on_kernels(kernels, sides, cpus)

@@ -34,10 +34,9 @@ from schedtuna.cli.common import (
     WarmupOption,
     WashoutOption,
     listed,
-    make_guest,
     make_workload,
     parse_positive_duration,
-    ready_target,
+    ready_place,
     termination_interrupts,
 )
 from schedtuna.cli.compare import CampaignProgress
@@ -255,8 +254,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
                 "tensorboard": None if tensorboard is None else str(tensorboard.resolve()),
             },
         )
-        target = ready_target(scope, pid, cgroup)
-        guest = make_guest(backend, kernel, cpus, target)
+        target, guest = ready_place(scope, pid, cgroup, backend=backend, kernel=kernel, cpus=cpus)
         chosen = tunable_in_guest(scheduler) if guest else tunable(scheduler, target, listed(include))
         metrics = _metrics(workload, listed(metric))
         past, remarks = past_runs(warm_start or (), chosen, workload, metrics)

@@ -32,10 +32,9 @@ from schedtuna.cli.common import (
     find_guest_scheduler,
     find_scheduler,
     listed,
-    make_guest,
     make_workload,
     parse_positive_duration,
-    ready_target,
+    ready_place,
     termination_interrupts,
 )
 from schedtuna.cli.output import print_json
@@ -113,8 +112,7 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     workload = make_workload(
         command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
     )
-    target = ready_target(scope, pid, cgroup)
-    guest = make_guest(backend, kernel, cpus, target)
+    target, guest = ready_place(scope, pid, cgroup, backend=backend, kernel=kernel, cpus=cpus)
     chosen = find_guest_scheduler(scheduler) if guest else find_scheduler(scheduler, target)
     read = [parse_metric(text, workload) for text in listed(metric)]
     there = None if against is None else read_sample(against)

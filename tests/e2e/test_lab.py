@@ -5,10 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from tests.kernel.lab_guest import lab_or_skip
+from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
 
 from schedtuna.lab.store import STATE_NAME, lab_directory
-from schedtuna.scheduler.probe import installed
 
 
 def schedtuna(*argv, environment=None):
@@ -157,10 +156,7 @@ def test_the_suite_runs_in_guests_its_own_program_included():
 
 @pytest.mark.long
 def test_two_schedulers_are_compared_in_a_guest(tmp_path):
-    lab_or_skip()
-    name = next((name for name in ("scx_simple", "scx_bpfland", "scx_rusty") if name in installed()), None)
-    if name is None:
-        pytest.skip("no sched_ext scheduler in SCHEDTUNA_SCX_PATH or PATH")
+    (name,) = schedulers_or_skip(lab_or_skip(), 1)
     options = ["--backend", "vm", "--budget", "12", "--seed", "1", "--json", "--results", str(tmp_path)]
     done = schedtuna("compare", *options, "default", name, "--", "hackbench", "-g", "1", "-l", "20")
     assert done.returncode == 0, done.stderr

@@ -20,10 +20,15 @@ def lab_or_skip() -> Lab:
         pytest.skip(f"{error}; {error.hint}")
 
 
-def schedulers_or_skip(lab: Lab, number: int, *, at_most: int = 0) -> dict[str, Path]:
-    """Return so many real schedulers, installed ones and the lab's examples. Skips where there are fewer."""
+def light_schedulers(lab: Lab) -> dict[str, Path]:
+    """Return the real schedulers that are quick to verify: installed ones and the lab's examples."""
     there = {**find_examples(lab.kernel()), **installed()}
-    found = {name: there[name] for name in LIGHT if name in there}
+    return {name: there[name] for name in LIGHT if name in there}
+
+
+def schedulers_or_skip(lab: Lab, number: int, *, at_most: int = 0) -> dict[str, Path]:
+    """Return so many of `light_schedulers`. Skips where there are fewer."""
+    found = light_schedulers(lab)
     if len(found) < number:
         pytest.skip("too few sched_ext schedulers: `schedtuna lab setup --schedulers`, SCHEDTUNA_SCX_PATH")
     return dict(list(found.items())[: at_most or number])

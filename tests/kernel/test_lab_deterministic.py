@@ -10,14 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.kernel.lab_guest import lab_or_skip
+from tests.kernel.lab_guest import lab_or_skip, light_schedulers, schedulers_or_skip
 
 from schedtuna.errors import UsageError
 from schedtuna.lab.deterministic import Deterministic, DeterministicRun, DeterministicSpec, settle
 from schedtuna.lab.errors import BootError, GuestError
 from schedtuna.lab.orders import perturbation
 from schedtuna.lab.snapshot import MachineSpec, snapshot
-from schedtuna.scheduler.probe import installed
 from schedtuna.scheduler.scx import SchedulerError
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType
@@ -26,7 +25,6 @@ from schedtuna.workload.command import RawRun
 # One machine for all commands of these tests: what a shell's text mentions decides what is in it.
 MENTIONED = "# hackbench"
 NOISY = "hackbench -g 1 -l 20; head -c 16 /dev/urandom | od -An -tx1; cat /proc/self/maps; date +%s"
-LIGHT = ("scx_simple", "scx_bpfland", "scx_cosmos", "scx_flash")
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +40,8 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def light():
-    """A scheduler that is quick to verify, if there is one."""
-    return next((name for name in LIGHT if name in installed()), None)
-
-
-@pytest.fixture(scope="module")
-def sh(lab, cache, light):
-    programs = (installed()[light],) if light else ()  # for all, so that one machine serves all
+def sh(lab, cache):
+    programs = tuple(light_schedulers(lab).values())[:1]  # for all, so that one machine serves all
 
     def machine(text, **options):
         spec = DeterministicSpec(("sh", "-c", f"{text} {MENTIONED}"), programs=programs, **options)
@@ -245,15 +237,10 @@ def test_four_cpus_are_up_and_run_twice(sh):
 # ---- schedulers ----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def scheduler(light):
-    if light is None:
-        pytest.skip("no sched_ext scheduler in SCHEDTUNA_SCX_PATH or PATH")
-    return SchedulerConfig(name=light)
-
-
-def test_a_scheduler_is_in_charge_of_the_command(sh, scheduler):
-    options = {"scheduler": scheduler, "scheduler_program": installed()[scheduler.name]}
+def test_a_scheduler_is_in_charge_of_the_command(sh, lab):
+    ((name, program),) = schedulers_or_skip(lab, 1).items()
+    scheduler = SchedulerConfig(name=name)
+    options = {"scheduler": scheduler, "scheduler_program": program}
     machine = sh("cat /sys/kernel/sched_ext/root/ops; hackbench -g 1 -l 20 > /dev/null", **options)
     first, second = machine.run(1), machine.run(1)
     assert first.raw.stdout.startswith(scheduler.name.removeprefix("scx_"))

@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 from tests.kernel.knob_target import Program, observe, wait_until
 
+from schedtuna.backend.host import HostBackend
 from schedtuna.errors import JournalError, KnobError, UnavailableError, UsageError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy, parent_for
-from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.journal import Journal, TargetBusyError
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.session import Changes
 from schedtuna.knobs.settings import FILE_KNOBS
 from schedtuna.knobs.undo import undo
+from schedtuna.scheduler.fair import fair
+from schedtuna.workload.spec import Workload
 
 pytestmark = pytest.mark.usefixtures("root")
 
@@ -217,13 +220,18 @@ def other_change(journal):
 def test_two_living_processes_do_not_change_the_same_setting(journal, tmp_path, same_journal):
     path = Path("/proc/sys/kernel/sched_rr_timeslice_ms")
     before = path.read_text()
+    candidate = fair(include=["rr_timeslice_ms"]).with_values({"rr_timeslice_ms": 60})
     _, end = other_change(journal)
     try:
         mine = journal if same_journal else Journal(tmp_path / "another")
         assert "another process" in knob_named("rr_timeslice_ms").probe(Target(Scope.MACHINE)).reason
-        with pytest.raises(UnavailableError, match="another process"):
+        with pytest.raises(TargetBusyError, match="another process"):
             Changes(Target(Scope.MACHINE), mine).apply({"rr_timeslice_ms": 60})
-        with pytest.raises(KnobError, match="another process"):
+        backend = HostBackend(journal=mine)
+        assert backend.run(Workload(argv=("true",)), fair(), seed=0).validity == "ok"
+        with pytest.raises(TargetBusyError, match="another process"):  # it says nothing about the candidate
+            backend.run(Workload(argv=("true",)), candidate, seed=0)
+        with pytest.raises(TargetBusyError, match="another process"):
             knob_named("rr_timeslice_ms").apply(Target(Scope.MACHINE), 60, mine)
         assert path.read_text().strip() == "50"
     finally:

@@ -61,7 +61,7 @@ class Backend(Protocol):
     """Where a workload runs.
 
     A backend raises only where no further trial could work (a privilege vanished, the machine is
-    gone); whatever goes wrong inside one run is a Trial that is not `ok`.
+    gone, somebody else turns its knobs); whatever goes wrong inside one run is a Trial that is not `ok`.
     """
 
     name: str

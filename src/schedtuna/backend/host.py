@@ -94,6 +94,7 @@ class HostBackend:
         Raises:
             UnavailableError: A privilege or the kernel's support is missing.
             UsageError: A knob does not exist or does not work in this scope.
+            TargetBusyError: Another process turns one of the knobs, which is no fault of the scheduler's.
             JournalError: Changes can't be written down, so none may be made.
             WorkloadError: The command can't be run at all, the tuned service is gone, or a
                 successful first run of the default lacks a metric.

@@ -75,11 +75,13 @@ class Availability:
         ok: Whether it can.
         reason: Why not; empty where it can.
         hint: What would help, or what to know before using it.
+        busy: Whether it is another process that turns it now, and will have put it back.
     """
 
     ok: bool
     reason: str = ""
     hint: str = ""
+    busy: bool = False
 
 
 class Reverted(StrEnum):
@@ -132,7 +134,7 @@ class Knob(ABC):
 
         Raises:
             KnobError: The kernel refused; what was changed by then is in the journal.
-            JournalError: The journal refused; nothing was changed.
+            JournalError: The journal refused, or another process turns it now; nothing was changed.
         """
 
     @abstractmethod

@@ -18,17 +18,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna.errors import JournalError
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.journal import state_directory
+from schedtuna.knobs.journal import TargetBusyError, state_directory
 from schedtuna.knobs.private_file import PrivateFolder
 from schedtuna.knobs.records import Owner, boot_id
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.tasks import start_ticks
 
 CLAIMS_NAME = "claims.jsonl"
-
-
-class TargetBusyError(JournalError):
-    """Another process that is alive has claimed the target."""
 
 
 class _Claim(BaseModel):

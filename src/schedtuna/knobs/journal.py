@@ -54,6 +54,10 @@ class StaleChangesError(JournalError):
         self.records = tuple(records)
 
 
+class TargetBusyError(JournalError):
+    """Another process that is alive is changing the same thing: nobody's value would be the default."""
+
+
 def state_directory() -> Path:
     """Where this user's journal lives; SCHEDTUNA_STATE_DIR overrides."""
     if override := os.environ.get(STATE_VARIABLE):
@@ -95,8 +99,8 @@ class Journal:
         """Write what is about to change to disk, and return the records.
 
         Raises:
-            JournalError: The journal can't be written or trusted, or another process that is alive
-                has changed the same subject; then nothing may be changed.
+            TargetBusyError: Another process that is alive has changed the same subject.
+            JournalError: The journal can't be written or trusted. Either way nothing may be changed.
         """
         if not changes:
             return []
@@ -226,7 +230,7 @@ def _refuse_conflict(other: Record, records: Sequence[Record], boot: str) -> Non
     for record in records:
         same = (other.knob, other.subject) == (record.knob, record.subject)
         if same and other.boot_id == boot and other.owner != record.owner and other.owner.alive:
-            raise JournalError(
+            raise TargetBusyError(
                 f"{record.knob} is already changed by process {other.owner.pid}, which is still running",
                 hint="wait for it to end, or stop it",
             )

@@ -15,7 +15,7 @@ from pathlib import Path
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target
 from schedtuna.knobs.file_formats import Format
-from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.journal import Journal, TargetBusyError
 from schedtuna.knobs.records import Change, FileSubject, Record
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
@@ -75,6 +75,8 @@ class FileKnob(Knob):
                 os.close(self._lock(path, fcntl.LOCK_SH))
         except OSError as error:
             return _refused(path, error)
+        except TargetBusyError as error:
+            return Availability(False, str(error), error.hint or "", busy=True)
         except KnobError as error:
             return Availability(False, str(error), error.hint or "")
         return Availability(ok=True)
@@ -164,7 +166,7 @@ class FileKnob(Knob):
                     time.sleep(0.01)
                     continue
                 os.close(file)
-                raise KnobError(
+                raise TargetBusyError(
                     f"{self.name} is being changed by another process now",
                     hint=f"see which: fuser -v {path}",
                 ) from None

@@ -8,7 +8,7 @@ from typing import Self
 
 from schedtuna.errors import KnobError, SchedtunaError, UnavailableError, UsageError, nearest
 from schedtuna.knobs.base import Knob, Target
-from schedtuna.knobs.journal import Journal, StaleChangesError
+from schedtuna.knobs.journal import Journal, StaleChangesError, TargetBusyError
 from schedtuna.knobs.records import Record
 from schedtuna.knobs.registry import all_knobs, knobs_for
 from schedtuna.knobs.undo import Outcome, close_pointless, revert_records
@@ -44,6 +44,7 @@ class Changes:
             UsageError: An unknown knob, or one that does not work in this scope.
             SpaceError: A value that its parameter refuses.
             UnavailableError: A knob that can't be turned here.
+            TargetBusyError: A knob that another process turns now.
             StaleChangesError: A killed run left changes in force.
             KnobError: The kernel refused a change.
             JournalError: The journal refused to take it down.
@@ -109,6 +110,8 @@ class Changes:
 
     def _checked(self, knob: Knob, value: ParameterValue) -> ParameterValue:
         found = knob.probe(self.target)
+        if found.busy:
+            raise TargetBusyError(found.reason, hint=found.hint)
         if not found.ok:
             raise UnavailableError(f"{knob.name} can't be changed: {found.reason}", hint=found.hint or None)
         return knob.spec(self.target).validate_value(value)

@@ -4,7 +4,8 @@ from schedtuna.errors import StudyError, WorkloadError
 from schedtuna.experiment.campaign import choose_seed, new_results_folder, open_campaign
 from schedtuna.experiment.triallog import TrialRecord, read_trials
 from schedtuna.knobs.base import Target
-from schedtuna.knobs.claims import TargetBusyError, require_free
+from schedtuna.knobs.claims import require_free
+from schedtuna.knobs.journal import TargetBusyError
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType

@@ -10,7 +10,8 @@ import pytest
 
 from schedtuna.errors import JournalError
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.claims import CLAIMS_NAME, TargetBusyError, claimed, require_free
+from schedtuna.knobs.claims import CLAIMS_NAME, claimed, require_free
+from schedtuna.knobs.journal import TargetBusyError
 
 MACHINE, TREE = Target(Scope.MACHINE), Target()
 PID, OTHER_PID = Target(Scope.PID, pid=1), Target(Scope.PID, pid=os.getpid())

@@ -1,5 +1,6 @@
 """Settings that are files, on made-up files of kernels old and new."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from schedtuna.errors import KnobError
 from schedtuna.knobs import kernel_files
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.file_formats import BRACKETED, SCALING, SWITCH, feature, number
-from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.journal import Journal, TargetBusyError
 from schedtuna.knobs.kernel_files import FileKnob
 from schedtuna.knobs.records import Change, FileSubject
 from schedtuna.knobs.settings import FILE_KNOBS
@@ -109,6 +110,20 @@ def test_knobs_that_share_a_file_can_be_turned_together(tmp_path):
     for record, setting in zip(reversed(journal.open_records()), (second, first), strict=True):
         setting.revert(record)
     assert kernel_files._held[path] == []
+
+
+def test_what_another_process_holds_is_busy_and_is_not_changed(tmp_path):
+    setting = knob(tmp_path, SWITCH, "1")
+    with (tmp_path / "setting").open() as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        found = setting.probe(MACHINE)
+        assert (found.ok, found.busy) == (False, True)
+        with pytest.raises(TargetBusyError, match="another process"):
+            setting.apply(MACHINE, False, Journal(tmp_path / "state"))
+    assert (tmp_path / "setting").read_text() == "1"
+    (tmp_path / "setting").write_text("nonsense")
+    found = setting.probe(MACHINE)
+    assert (found.ok, found.busy) == (False, False)
 
 
 def test_the_first_place_that_is_there_counts(tmp_path):

@@ -53,10 +53,14 @@ class Puppet:
         self.process.stdin.flush()
         assert self.process.stdout.readline() == b"\n"
 
+    def rest(self):
+        """Wait until it has left its CPU, to wait for its next line; its state says so a little earlier."""
+        while Path(f"/proc/{self.pid}/syscall").read_text().startswith("running"):
+            time.sleep(0.001)
+
     def switches(self):
         """Voluntary and involuntary context switches, as the kernel counts them, once it sleeps."""
-        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
-            time.sleep(0.005)
+        self.rest()
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         values = dict(line.split(":\t") for line in lines if "ctxt_switches" in line)
         return int(values["voluntary_ctxt_switches"]), int(values["nonvoluntary_ctxt_switches"])
@@ -76,6 +80,13 @@ class Puppet:
 
     def __exit__(self, *_):
         self.close()
+
+
+def until(condition):
+    """Wait for what comes soon, such as a task's last switch: its parent may know of its end before."""
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def cgroup_folder():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.kernel.recording import Puppet, cgroup_folder
+from tests.kernel.recording import Puppet, cgroup_folder, until
 
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.command import descendants
@@ -49,6 +49,17 @@ def one(tasks, tid):
     return task
 
 
+def once_exited(aggregator, nr_tasks, comm):
+    """A snapshot taken after the last switch of so many tasks of a name."""
+
+    def are_gone():
+        tasks = aggregator.snapshot().tasks
+        return tasks["nr_exited"][tasks["comm"] == comm].sum() >= nr_tasks
+
+    until(are_gone)
+    return aggregator.snapshot()
+
+
 def test_cpu_time_and_run_delay_agree_with_schedstat(puppet):
     cpu = min(os.sched_getaffinity(0))
     os.sched_setaffinity(puppet.pid, [cpu])
@@ -77,7 +88,7 @@ def test_counts_agree_with_one_another_and_with_the_kernel(puppet):
         aggregator.window()
         for _ in range(23):
             puppet.do("pass")
-            time.sleep(0.002)
+            puppet.rest()
         voluntary, involuntary = np.subtract(puppet.switches(), before)
         task = one(aggregator.window().tasks, puppet.pid)
     assert (task["nr_voluntary"], task["nr_involuntary"]) == (voluntary, involuntary)
@@ -93,8 +104,7 @@ def test_short_lives_are_not_lost():
         for _ in range(50):
             subprocess.run(["sleep", "0"], check=True)
         elapsed = time.monotonic_ns() - started
-        time.sleep(0.01)
-        snapshot = aggregator.snapshot()
+        snapshot = once_exited(aggregator, 50, b"sleep")
     [sleeps] = fold(snapshot.tasks[snapshot.tasks["comm"] == b"sleep"], ["comm"])
     assert sleeps["nr_tasks"] == sleeps["nr_exited"] == sleeps["nr_born"] == sleeps["nr_turnarounds"] == 50
     assert sleeps["nr_delays"][Delay.FIRST_RUN] == 50
@@ -112,8 +122,7 @@ def test_of_many_tasks_forked_at_once_none_is_missed():
     try:
         with Aggregator(TaskFilter(tree=(os.getpid(),))) as aggregator:
             subprocess.run(["hackbench", "-g", "10", "-l", "5"], check=True, stdout=subprocess.DEVNULL)
-            time.sleep(0.01)
-            snapshot = aggregator.snapshot()
+            snapshot = once_exited(aggregator, 401, b"hackbench")
     finally:
         for hog in hogs:
             hog.kill()
@@ -130,8 +139,7 @@ def test_old_exits_are_folded_and_still_add_up(monkeypatch):
         for _ in range(23):
             subprocess.run(["true"], check=True)
             aggregator.drain()
-        time.sleep(0.01)
-        tasks = aggregator.snapshot().tasks
+        tasks = once_exited(aggregator, 23, b"true").tasks
     assert len(tasks) < 15
     assert fold(tasks, ["comm"])["nr_exited"].sum() == 23
 
@@ -140,8 +148,7 @@ def test_sleep_and_turnaround_last_as_long_as_they_do():
     with Aggregator(TaskFilter(tree=(os.getpid(),))) as aggregator:
         process = subprocess.Popen(["sleep", "0.3"])
         process.wait()
-        time.sleep(0.01)
-        task = one(aggregator.snapshot().tasks, process.pid)
+        task = one(once_exited(aggregator, 1, b"sleep").tasks, process.pid)
     assert task["blocked_ns"][Blocked.SLEEP] >= 300 * MS
     assert task["turnaround_ns"] >= 300 * MS
     parts_ns = task["run_ns"] + task["delay_ns"].sum() + task["blocked_ns"].sum()

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from tests.kernel.recording import Memory, Puppet
+from tests.kernel.recording import Memory, Puppet, until
 
 from schedtuna.errors import UnavailableError
 from schedtuna.record.filters import TaskFilter
@@ -30,8 +30,8 @@ def of(events, tid, *types):
 def test_every_switch_of_a_task_is_there(puppet, task_filter):
     sink = Memory()
     with EventStream(task_filter or TaskFilter(tgid=puppet.pid)) as stream:
-        stream.drain(Memory())
         before = puppet.switches()
+        stream.drain(Memory())
         for _ in range(20):
             puppet.do("time.sleep(0.001); sum(range(10000))")
         after = puppet.switches()
@@ -50,10 +50,11 @@ def test_every_switch_of_a_task_is_there(puppet, task_filter):
 def test_23_wakeups_are_23_wakeups(puppet):
     sink = Memory()
     with EventStream(TaskFilter(tgid=puppet.pid), waking=True) as stream:
+        puppet.rest()
         stream.drain(Memory())
         for _ in range(23):
             puppet.do("pass")
-            time.sleep(0.002)  # until it sleeps
+            puppet.rest()
         stream.drain(sink)
     events = sink.events
     wakeups, wakings = (of(events, puppet.pid, t) for t in (EventType.WAKEUP, EventType.WAKING))
@@ -69,8 +70,13 @@ def test_a_life_is_told_from_fork_to_exit():
         with Puppet() as puppet:
             puppet.do("threading.Thread(target=time.sleep, args=(0,)).start()")
             stream.drain(sink)
-        time.sleep(0.01)
-        stream.drain(sink)
+
+        def is_over():
+            stream.drain(sink)
+            switches = sink.events[sink.events["prev_state"] == PrevState.DEAD]
+            return set(sink.rows["tid"][sink.rows["tgid"] == puppet.pid]) <= set(switches["tid"])
+
+        until(is_over)
     rows = sink.rows
     mine = rows[rows["tgid"] == puppet.pid]
     leader, thread = (mine[(mine["tid"] == puppet.pid) == is_leader] for is_leader in (True, False))
@@ -144,13 +150,14 @@ def test_only_what_the_filter_wants_is_recorded():
             assert all((EventType.EXIT in life["type"]) == bool(task_filter.tree) for life in lives)
 
 
-def test_sampling_takes_a_share_of_the_tasks():
-    tids = {int(task) for task in os.listdir("/proc") if task.isdecimal()}  # noqa: PTH208
+def test_sampling_takes_a_share_of_the_tasks(puppet):
+    puppet.do("[threading.Thread(target=time.sleep, args=(60,), daemon=True).start() for _ in range(60)]")
+    tids = {int(tid) for tid in os.listdir(f"/proc/{puppet.pid}/task")}  # noqa: PTH208
     with EventStream(TaskFilter(sample_1_in=4)) as stream:
-        sampled = set(stream.tasks()["tid"].tolist())
-    chosen = {tid for tid in tids | sampled if tid * 2654435761 % 2**32 * 4 < 2**32}
-    assert sampled <= chosen
-    assert len(sampled) < len(tids)
+        rows = stream.tasks()
+    chosen = {tid for tid in tids if tid * 2654435761 % 2**32 * 4 < 2**32}
+    assert set(rows["tid"][rows["tgid"] == puppet.pid].tolist()) == chosen
+    assert 0 < len(chosen) < len(tids)
 
 
 def test_losses_are_counted_one_by_one(puppet):

@@ -55,7 +55,7 @@ class Target:
             raise UsageError("scope cgroup needs a control group", hint="name it with --cgroup DIRECTORY")
         if self.scope is Scope.PID and not Path(f"/proc/{self.pid}").is_dir():
             raise UsageError(f"there is no process {self.pid}", hint="find it with pgrep")
-        if self.scope is Scope.CGROUP and self.cgroup and not (self.cgroup / "cgroup.procs").is_file():
+        if self.scope is Scope.CGROUP and self.cgroup and not is_control_group(self.cgroup):
             raise UsageError(
                 f"{self.cgroup} is no control group",
                 hint="name its directory, such as /sys/fs/cgroup/system.slice/NAME.service",
@@ -65,6 +65,20 @@ class Target:
     def model_pid(self) -> int:
         """The process whose attributes say what is found now (a child inherits this process's)."""
         return os.getpid() if self.pid is None else self.pid
+
+
+def is_control_group(folder: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether a folder is a control group of the kernel's, and not one that just has such files."""
+    try:
+        device = (folder / "cgroup.procs").stat().st_dev
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    mounts = (line.partition(" - ") for line in mountinfo.read_text().splitlines())
+    return any(
+        before.split(" ")[2] == number and after.split(" ")[0] in ("cgroup", "cgroup2")
+        for before, _, after in mounts
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import pytest
 from schedtuna.cli.common import make_target, parse_duration
 from schedtuna.errors import UsageError
 from schedtuna.knobs.base import Scope
+from schedtuna.knobs.hierarchies import find_hierarchy
 
 
 @pytest.mark.parametrize(
@@ -30,12 +31,20 @@ def test_what_is_no_duration(text):
         parse_duration(text)
 
 
-def test_a_pid_or_a_cgroup_implies_its_scope(tmp_path):
+def test_a_pid_or_a_cgroup_implies_its_scope():
     assert make_target(None, None, None).scope is Scope.TREE
     assert make_target(None, 1, None).scope is Scope.PID
-    (tmp_path / "cgroup.procs").write_text("")
-    assert make_target(None, None, tmp_path).scope is Scope.CGROUP
     assert make_target(Scope.MACHINE, None, None).scope is Scope.MACHINE
+    hierarchy = find_hierarchy("cpu")
+    if hierarchy is None:
+        pytest.skip("no cpu controller is mounted here")
+    assert make_target(None, None, hierarchy.mount).scope is Scope.CGROUP
+
+
+def test_a_folder_that_only_looks_like_a_control_group_is_refused(tmp_path):
+    (tmp_path / "cgroup.procs").write_text("")
+    with pytest.raises(UsageError, match="is no control group"):
+        make_target(None, None, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from schedtuna.errors import JournalError
+from schedtuna.knobs import base
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.claims import CLAIMS_NAME, claimed, require_free
 from schedtuna.knobs.journal import TargetBusyError
@@ -31,10 +32,10 @@ def state(tmp_path):
 
 
 @pytest.fixture
-def groups(tmp_path):
+def groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "is_control_group", Path.is_dir)  # only their paths matter here
     for name in ("a", "a/b", "ab"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "cgroup.procs").touch()
     return {name: Target(Scope.CGROUP, cgroup=tmp_path / name) for name in ("a", "a/b", "ab")}
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
 
+from schedtuna.lab.examples import find_examples
 from schedtuna.lab.store import STATE_NAME, lab_directory
 
 
@@ -89,6 +90,21 @@ def test_two_deterministic_runs_have_one_hash(tmp_path):
     assert [run["seed"] for run in several["runs"]] == [3, 4, 5]
     assert len({run["hash"] for run in several["runs"]} - {result["hash"]}) == 2
     assert several["distribution"] == {}  # they all failed
+    shutil.rmtree(tmp_path / "snapshots")
+
+
+@pytest.mark.long
+def test_an_example_that_the_lab_built_is_in_charge_of_a_deterministic_run(tmp_path):
+    lab = lab_or_skip()
+    name = next(iter(find_examples(lab.kernel())), None)
+    if name is None:
+        pytest.skip("no example schedulers: `schedtuna lab setup --schedulers`")
+    shutil.copyfile(lab_directory() / STATE_NAME, tmp_path / STATE_NAME)
+    own = {"SCHEDTUNA_LAB_DIR": str(tmp_path), "SCHEDTUNA_SCX_PATH": "", "PATH": "/usr/bin:/bin"}
+    argv = ["lab", "run", "--deterministic", "--scheduler", name, "--json", "--"]
+    done = schedtuna(*argv, "cat", "/sys/kernel/sched_ext/root/ops", environment=own)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["stdout"].startswith(name.removeprefix("scx_"))
     shutil.rmtree(tmp_path / "snapshots")
 
 

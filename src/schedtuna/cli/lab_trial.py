@@ -15,6 +15,7 @@ from schedtuna.cli.output import print_json
 
 if TYPE_CHECKING:
     from schedtuna.lab.deterministic import Deterministic, DeterministicRun
+    from schedtuna.lab.store import Kernel
     from schedtuna.scheduler.spec import SchedulerConfig
 
 _MAIN = {"guest_time_s": "guest time", "nr_context_switches": "context switches"}
@@ -47,7 +48,7 @@ def run_trials(options: TrialOptions) -> int:
     lab = read_lab()
     workload = make_workload(options.command)
     specs = [parse_metric(text, workload) for text in options.metrics]
-    scheduler, program = _scheduler(options.scheduler)
+    scheduler, program = _scheduler(options.scheduler, lab.kernel(options.kernel))
     spec = DeterministicSpec(
         argv=tuple(options.command),
         kernel=options.kernel,
@@ -85,13 +86,14 @@ def run_trials(options: TrialOptions) -> int:
     return next((code for code in (_exit_code(run) for run, _ in rows) if code), 0)
 
 
-def _scheduler(text: str) -> tuple[SchedulerConfig | None, Path | None]:
+def _scheduler(text: str, kernel: Kernel) -> tuple[SchedulerConfig | None, Path | None]:
     from schedtuna.backend.vm import scheduler_program
+    from schedtuna.lab.examples import find_examples
 
     if not text:
         return None, None
     scheduler = find_guest_scheduler(text)
-    return scheduler, scheduler_program(scheduler)
+    return scheduler, scheduler_program(scheduler, find_examples(kernel))
 
 
 def _exit_code(run: DeterministicRun) -> int:

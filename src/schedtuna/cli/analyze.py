@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schedtuna.cli.common import JsonOption, listed
+from schedtuna.cli.common import listed
+from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, writing
 
 if TYPE_CHECKING:

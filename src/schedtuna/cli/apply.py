@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schedtuna.cli.common import find_scheduler, termination_interrupts
+from schedtuna.cli.options import OptionalCommandArgument
 
 if TYPE_CHECKING:
     from schedtuna.scheduler.spec import SchedulerConfig
@@ -30,10 +31,7 @@ def apply(
             show_default=False,
         ),
     ],
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="COMMAND", help="The command to run, after `--`.", show_default=False),
-    ] = None,
+    command: OptionalCommandArgument = None,
     print_unit: Annotated[
         bool, typer.Option("--print-unit", help="Print a systemd drop-in that does it for a service.")
     ] = False,

@@ -1,8 +1,4 @@
-"""Options that several commands take, and what becomes of them.
-
-`--scope`, `--metric`, `--seed` and the like mean the same in every command because they are
-declared here, once.
-"""
+"""What becomes of the options that several commands take: durations, workloads, targets, schedulers."""
 
 from __future__ import annotations
 
@@ -13,9 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import typer
+from typing import TYPE_CHECKING
 
 from schedtuna.errors import SpaceError, UnavailableError, UsageError
 from schedtuna.knobs.base import Scope, Target
@@ -24,113 +18,6 @@ if TYPE_CHECKING:
     from schedtuna.backend.vm import GuestChoice
     from schedtuna.scheduler.spec import SchedulerConfig
     from schedtuna.workload.spec import Workload
-
-CommandArgument = Annotated[
-    list[str],
-    typer.Argument(metavar="COMMAND", help="The command to run, after `--`.", show_default=False),
-]
-MetricOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--metric",
-        "-m",
-        metavar="NAME[:min|max][*WEIGHT][=SOURCE]",
-        help="What to optimise; SOURCE is regex:PATTERN, json:PATH, csv:COLUMN or field:NAME. "
-        "Repeatable. Default: the parser's main metric, or wall_time_s:min.",
-        show_default=False,
-    ),
-]
-RequireOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--require",
-        metavar="'METRIC>=BOUND'",
-        help="A bound that the winner must keep, judged with confidence. Repeatable.",
-        show_default=False,
-    ),
-]
-BudgetOption = Annotated[
-    int | None,
-    typer.Option("--budget", "-n", metavar="RUNS", help="How many runs in all.", show_default=False),
-]
-TimeOption = Annotated[
-    str | None,
-    typer.Option("--time", metavar="5m", help="Start no new runs after this long.", show_default=False),
-]
-SeedOption = Annotated[
-    int | None,
-    typer.Option(
-        "--seed", min=0, help="Seed of every random choice. Default: a fresh one, which is printed."
-    ),
-]
-DeltaOption = Annotated[
-    float,
-    typer.Option(
-        "--delta", metavar="FRACTION", help="The smallest gain worth having; `no_evidence` excludes it."
-    ),
-]
-ResultsOption = Annotated[
-    Path, typer.Option("--results", metavar="DIR", help="Where results folders are created.")
-]
-ResumeOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--resume", metavar="DIR", help="Continue the run in this results folder.", show_default=False
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line of stdout.")]
-ScopeOption = Annotated[
-    Scope | None,
-    typer.Option(
-        "--scope",
-        help="What is tuned: the command's process tree, a running service (its process or cgroup, with "
-        "COMMAND as the load generator), or the machine. Default: tree, or what --pid or --cgroup says.",
-        show_default=False,
-    ),
-]
-PidOption = Annotated[
-    int | None, typer.Option("--pid", min=1, help="Tune this running process.", show_default=False)
-]
-CgroupOption = Annotated[
-    Path | None, typer.Option("--cgroup", metavar="DIR", help="Tune this running cgroup.", show_default=False)
-]
-UserOption = Annotated[
-    str | None,
-    typer.Option("--user", metavar="NAME", help="Run COMMAND as this user; needs root.", show_default=False),
-]
-ShellOption = Annotated[bool, typer.Option("--shell", help="COMMAND is one string for /bin/sh -c.")]
-TimeoutOption = Annotated[
-    str, typer.Option("--timeout", metavar="5m", help="Kill a run, children and all, after this long.")
-]
-WarmupOption = Annotated[
-    int, typer.Option("--warmup", min=0, help="Runs before each run whose result is thrown away.")
-]
-WashoutOption = Annotated[str, typer.Option("--washout", metavar="0s", help="Rest before each run.")]
-MaxStealOption = Annotated[
-    float,
-    typer.Option(
-        "--max-steal",
-        metavar="FRACTION",
-        min=0,
-        max=1,
-        help="A run during which the hypervisor took more of the CPUs' time than this fails.",
-    ),
-]
-BackendOption = Annotated[
-    Literal["host", "vm"],
-    typer.Option("--backend", help="Run on this machine, or in guests of the lab (`schedtuna lab setup`)."),
-]
-KernelOption = Annotated[
-    str | None,
-    typer.Option("--kernel", metavar="VERSION", help="With `vm`: an installed kernel.", show_default=False),
-]
-CpusOption = Annotated[int, typer.Option("--cpus", min=1, max=64, help="With `vm`: virtual CPUs.")]
-ParserOption = Annotated[
-    str,
-    typer.Option(
-        "--parser", help="Parser of the output. Default: chosen by COMMAND's name.", show_default=False
-    ),
-]
 
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_S = 365 * 86400.0

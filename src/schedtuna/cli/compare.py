@@ -13,6 +13,15 @@ import typer
 from typer.core import TyperCommand
 
 from schedtuna.cli.common import (
+    find_guest_scheduler,
+    find_scheduler,
+    listed,
+    make_workload,
+    parse_positive_duration,
+    ready_place,
+    termination_interrupts,
+)
+from schedtuna.cli.options import (
     BackendOption,
     BudgetOption,
     CgroupOption,
@@ -35,13 +44,6 @@ from schedtuna.cli.common import (
     UserOption,
     WarmupOption,
     WashoutOption,
-    find_guest_scheduler,
-    find_scheduler,
-    listed,
-    make_workload,
-    parse_positive_duration,
-    ready_place,
-    termination_interrupts,
 )
 from schedtuna.cli.output import print_json
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from schedtuna.cli.common import JsonOption
+from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
 from schedtuna.errors import UsageError
 

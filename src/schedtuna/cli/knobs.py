@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from schedtuna.cli.common import CgroupOption, PidOption, ScopeOption
+from schedtuna.cli.options import CgroupOption, JsonOption, PidOption, ScopeOption
 from schedtuna.cli.output import print_json
 from schedtuna.errors import UsageError
 
@@ -25,7 +25,7 @@ def knobs(
     pid: PidOption = None,
     cgroup: CgroupOption = None,
     scope: ScopeOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show what can be changed here, what is set now, and why the rest can't be.
 

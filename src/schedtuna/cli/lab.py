@@ -7,22 +7,14 @@ from typing import Annotated
 
 import typer
 
-from schedtuna.cli.common import (
-    CommandArgument,
-    JsonOption,
-    MetricOption,
-    listed,
-    parse_positive_duration,
-    termination_interrupts,
-)
-from schedtuna.cli.lab_shell import boot, forward, found, shell
+from schedtuna.cli.common import listed, parse_positive_duration, termination_interrupts
+from schedtuna.cli.lab_shell import KernelOption, MemoryOption, ProgramsOption, boot, forward, found, shell
+from schedtuna.cli.options import CommandArgument, JsonOption, MetricOption
 from schedtuna.cli.output import print_json
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Run commands on a real kernel with sched_ext."
 )
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command()
@@ -41,7 +33,7 @@ def setup(
             "--schedulers", help="Also build the kernel's example schedulers (scx_simple, scx_central, ...)."
         ),
     ] = False,
-    as_json: JsonFlag = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Fetch QEMU, a kernel and guest programs; boot them once.
 
@@ -70,7 +62,7 @@ def setup(
 
 
 @app.command()
-def status(as_json: JsonFlag = False) -> None:
+def status(as_json: JsonOption = False) -> None:
     """Say what the lab has."""
     from schedtuna.cli.table import table
     from schedtuna.lab.examples import find_examples
@@ -108,10 +100,7 @@ def clean() -> None:
 @app.command()
 def run(  # noqa: PLR0917 - typer's options are a function's parameters
     command: CommandArgument,
-    kernel: Annotated[
-        str | None,
-        typer.Option("--kernel", metavar="VERSION", help="An installed kernel.", show_default=False),
-    ] = None,
+    kernel: KernelOption = None,
     cpus: Annotated[
         int | None,
         typer.Option(
@@ -122,9 +111,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = None,
-    memory: Annotated[
-        int, typer.Option("--memory", min=512, metavar="MIB", help="Memory of the guest.")
-    ] = 1024,
+    memory: MemoryOption = 1024,
     share: Annotated[
         Path | None,
         typer.Option(
@@ -135,15 +122,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = None,
-    programs: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--with",
-            metavar="PROGRAM",
-            help="Copy this program, and the libraries that it needs, into the guest. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
+    programs: ProgramsOption = None,
     timeout: Annotated[
         str, typer.Option("--timeout", metavar="5m", help="End COMMAND after this long.")
     ] = "5m",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schedtuna.cli.common import CommandArgument, termination_interrupts
+from schedtuna.cli.common import termination_interrupts
+from schedtuna.cli.options import CommandArgument, JsonOption
 from schedtuna.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def boot(
     cpus: CpusOption = 2,
     memory: MemoryOption = 1024,
     console: Annotated[bool, typer.Option("--console", help="Print what the kernel printed.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Boot a guest, say how long it took, and power it off.
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schedtuna.cli.common import JsonOption, parse_positive_duration, termination_interrupts
+from schedtuna.cli.common import parse_positive_duration, termination_interrupts
+from schedtuna.cli.options import AggregateOption, JsonOption, ProcfsOption
 from schedtuna.cli.output import print_json
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError
 
@@ -36,12 +37,8 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Where the trace goes. Default: trace_<time>."),
     ] = None,
-    aggregate: Annotated[
-        bool, typer.Option("--aggregate", help="Count in the kernel: histograms per task instead of events.")
-    ] = False,
-    procfs: Annotated[
-        bool, typer.Option("--procfs", help="Only sample /proc: needs no privileges, sees no decisions.")
-    ] = False,
+    aggregate: AggregateOption = False,
+    procfs: ProcfsOption = False,
     duration: Annotated[
         str | None, typer.Option("--for", metavar="10s", help="Record this long.", show_default=False)
     ] = None,
@@ -171,6 +168,8 @@ def _record(
             with recorder:
                 exit_code = _wait(recorder, options, seconds)
         except KeyboardInterrupt:
+            if not recorder.has_begun:
+                raise
             interrupted = bool(options.command) or seconds is not None
     result = recorder.result
     if result is None:  # interrupted a second time

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schedtuna.cli.common import parse_positive_duration, termination_interrupts
+from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="List, probe, start, stop and switch schedulers."
 )
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 ParametersArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[PARAMETER=VALUE]...", show_default=False)
@@ -29,7 +30,7 @@ WithinOption = Annotated[
 
 
 @app.command("list")
-def list_schedulers(as_json: JsonFlag = False) -> None:
+def list_schedulers(as_json: JsonOption = False) -> None:
     """List what can be named, and what of it is installed."""
     from schedtuna.scheduler.fair import fair
     from schedtuna.scheduler.probe import installed
@@ -69,7 +70,7 @@ def show(
         str | None,
         typer.Option("--release", metavar="VERSION", help="As of this release.", show_default=False),
     ] = None,
-    as_json: JsonFlag = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a scheduler's parameters, rules and traps."""
     from schedtuna.scheduler.lookup import lookup
@@ -94,7 +95,7 @@ def show(
 
 @app.command()
 def probe(
-    binary: Annotated[Path, typer.Argument(metavar="BINARY", show_default=False)], as_json: JsonFlag = False
+    binary: Annotated[Path, typer.Argument(metavar="BINARY", show_default=False)], as_json: JsonOption = False
 ) -> None:
     """Ask an installed binary what it understands.
 
@@ -134,7 +135,7 @@ def probe(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)], as_json: JsonFlag = False
+    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)], as_json: JsonOption = False
 ) -> None:
     """Check a file that defines a scheduler or saves settings."""
     from schedtuna.configfile import load_config
@@ -163,14 +164,13 @@ def start(
     name: NameArgument,
     parameters: ParametersArgument = None,
     within: WithinOption = "60s",
-    as_json: JsonFlag = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put an installed sched_ext scheduler in charge.
 
     It stays in charge of this machine. It is in the journal before it runs: `schedtuna undo` ends it,
     too. Needs root.
     """
-    from schedtuna.cli.common import parse_positive_duration, termination_interrupts
     from schedtuna.knobs.journal import Journal
     from schedtuna.scheduler import control
 
@@ -186,12 +186,11 @@ def start(
 
 
 @app.command()
-def stop(as_json: JsonFlag = False) -> None:
+def stop(as_json: JsonOption = False) -> None:
     """Stop the scheduler that `start` or scx_loader runs.
 
     The kernel's own takes over.
     """
-    from schedtuna.cli.common import termination_interrupts
     from schedtuna.knobs.journal import Journal
     from schedtuna.scheduler import control
 
@@ -208,7 +207,7 @@ def switch(
     name: NameArgument,
     parameters: ParametersArgument = None,
     within: WithinOption = "60s",
-    as_json: JsonFlag = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put another scheduler in charge, and measure what the swap costs.
 
@@ -217,7 +216,6 @@ def switch(
     """
     from dataclasses import asdict
 
-    from schedtuna.cli.common import parse_positive_duration, termination_interrupts
     from schedtuna.knobs.journal import Journal
     from schedtuna.scheduler import control
 
@@ -235,7 +233,7 @@ def switch(
 
 
 @app.command()
-def status(as_json: JsonFlag = False) -> None:
+def status(as_json: JsonOption = False) -> None:
     """Say which scheduler is in charge, and who started it."""
     from dataclasses import asdict
 

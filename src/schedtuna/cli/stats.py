@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schedtuna.cli.common import JsonOption
+from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
 from schedtuna.cli.table import table
 from schedtuna.errors import UsageError

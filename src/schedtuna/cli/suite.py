@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schedtuna.cli.common import (
+from schedtuna.cli.common import make_guest, parse_positive_duration, termination_interrupts
+from schedtuna.cli.options import (
+    AggregateOption,
     BackendOption,
     CpusOption,
     JsonOption,
     KernelOption,
+    ProcfsOption,
     SeedOption,
-    make_guest,
-    parse_positive_duration,
-    termination_interrupts,
 )
 from schedtuna.cli.output import print_json
 from schedtuna.errors import SchedtunaError, UsageError, WorkloadError
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from schedtuna.workload.suite import SuiteWorkload
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Workloads that come with Schedtuna.")
+
+NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAME...", help="Which workloads; default: all.", show_default=False),
+]
 
 
 @app.command("list")
@@ -67,10 +72,7 @@ def list_workloads(as_json: JsonOption = False) -> None:
 
 @app.command()
 def run(  # noqa: PLR0917 - typer's options are a function's parameters
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME...", help="Which workloads; default: all.", show_default=False),
-    ] = None,
+    names: NamesArgument = None,
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Runs of each.")] = 1,
     seed: SeedOption = None,
     backend: BackendOption = "host",
@@ -111,10 +113,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
 
 @app.command()
 def record(  # noqa: PLR0917 - typer's options are a function's parameters
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME...", help="Which workloads; default: all.", show_default=False),
-    ] = None,
+    names: NamesArgument = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Where the set goes. Default: traces_<time>."),
@@ -123,12 +122,8 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
         int | None, typer.Option("--repeat", "--repeats", min=1, help="Traces of each. Default: 1.")
     ] = None,
     seed: SeedOption = None,
-    aggregate: Annotated[
-        bool, typer.Option("--aggregate", help="Count in the kernel: histograms per task instead of events.")
-    ] = False,
-    procfs: Annotated[
-        bool, typer.Option("--procfs", help="Only sample /proc: needs no privileges, sees no decisions.")
-    ] = False,
+    aggregate: AggregateOption = False,
+    procfs: ProcfsOption = False,
     everything: Annotated[
         bool, typer.Option("--everything", help="Record all tasks, not only the workload's.")
     ] = False,

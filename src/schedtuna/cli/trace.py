@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schedtuna.cli.common import JsonOption
+from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, writing
 from schedtuna.cli.stats import spell
 from schedtuna.cli.table import number, table

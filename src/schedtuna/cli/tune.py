@@ -13,6 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.common import (
+    listed,
+    make_workload,
+    parse_positive_duration,
+    ready_place,
+    termination_interrupts,
+)
+from schedtuna.cli.compare import CampaignProgress
+from schedtuna.cli.options import (
     BackendOption,
     BudgetOption,
     CgroupOption,
@@ -20,6 +28,7 @@ from schedtuna.cli.common import (
     DeltaOption,
     JsonOption,
     KernelOption,
+    OptionalCommandArgument,
     ParserOption,
     PidOption,
     RequireOption,
@@ -33,13 +42,7 @@ from schedtuna.cli.common import (
     UserOption,
     WarmupOption,
     WashoutOption,
-    listed,
-    make_workload,
-    parse_positive_duration,
-    ready_place,
-    termination_interrupts,
 )
-from schedtuna.cli.compare import CampaignProgress
 from schedtuna.cli.output import DEBUG_VARIABLE, print_json
 
 if TYPE_CHECKING:
@@ -69,10 +72,7 @@ HARMLESS = {"resume", "results", "verbose", "debug", "as_json"}  # what no run d
 @app.command()
 def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     context: typer.Context,
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="COMMAND", help="The command to run, after `--`.", show_default=False),
-    ] = None,
+    command: OptionalCommandArgument = None,
     scheduler: Annotated[
         str, typer.Option("--scheduler", "-S", metavar="NAME", help="What is tuned.")
     ] = "fair",

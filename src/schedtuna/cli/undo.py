@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def undo(
         bool, typer.Option("--force", help="Also revert what runs that are still going have changed.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be put back.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Put back what runs that were killed have left changed, newest first.
 

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.common import (
+    find_guest_scheduler,
+    find_scheduler,
+    listed,
+    make_workload,
+    parse_positive_duration,
+    ready_place,
+    termination_interrupts,
+)
+from schedtuna.cli.options import (
     BackendOption,
     CgroupOption,
     CommandArgument,
@@ -29,13 +38,6 @@ from schedtuna.cli.common import (
     UserOption,
     WarmupOption,
     WashoutOption,
-    find_guest_scheduler,
-    find_scheduler,
-    listed,
-    make_workload,
-    parse_positive_duration,
-    ready_place,
-    termination_interrupts,
 )
 from schedtuna.cli.output import print_json
 

@@ -36,8 +36,9 @@ def answer(done):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_without_options_statistics_and_combinations_are_for_people(results):
-    done = run("replay", "--results-dir", results)
+@pytest.mark.parametrize("option", ["--results", "--results-dir"])
+def test_without_options_statistics_and_combinations_are_for_people(results, option):
+    done = run("replay", option, results)
     assert done.returncode == 0, done.stderr
     assert "fair_random_one" in done.stdout
     assert "slice_us=" in done.stdout

@@ -28,8 +28,9 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
         list[str] | None,
         typer.Argument(metavar="[PATTERN...]", help="As --experiment-patterns.", show_default=False),
     ] = None,
-    results_dir: Annotated[
-        Path, typer.Option("--results-dir", metavar="DIR", help="One study, or a folder of studies.")
+    results: Annotated[
+        Path,
+        typer.Option("--results", "--results-dir", metavar="DIR", help="One study, or a folder of studies."),
     ] = Path("results"),
     experiment_patterns: Annotated[
         list[str] | None,
@@ -93,7 +94,7 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.tune.history import find_studies
     from schedtuna.tune.replay import agreement, score
 
-    studies, unusable = find_studies([results_dir], [*listed(experiment_patterns), *listed(patterns)])
+    studies, unusable = find_studies([results], [*listed(experiment_patterns), *listed(patterns)])
     scored, unscored = score(studies, metrics=listed(recalculate), max_episodes=max_episodes)
     unusable |= unscored
     if not (statistics or combinations or pretrain_agent):

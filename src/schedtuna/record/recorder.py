@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -31,9 +31,10 @@ from schedtuna.record.stored import KIND, rows_of_groups
 from schedtuna.record.stream import READER_NICE, SHORTEST_PAUSE_S, EventStream, hurry, next_pause
 from schedtuna.record.summary import sched_metrics
 from schedtuna.record.unlisted import CLOCK_TICK_NS, task_rows, unlisted_tasks
-from schedtuna.trace.store import TraceWriter
+from schedtuna.trace.store import TraceWriter, remove_trace
 
 _EXITS_S = 0.2  # between two readings of exited tasks' statistics
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 # What samples of /proc do not show; the last is made up for by taskstats, where they are to be had.
 BLIND_SPOTS = ("scheduling events", "latencies of single waits", "what a thread waited for")
@@ -102,6 +103,8 @@ class RecordResult:
 class Recorder:
     """Records from entering the context to leaving it.
 
+    Ctrl-C leaves either a complete trace or, before recording has begun, none.
+
     Args:
         folder: Where the trace goes; must be new, or `force` be given.
         options: How to record.
@@ -109,12 +112,14 @@ class Recorder:
 
     Raises:
         UnavailableError: This kernel, machine or user can't record like this.
-        UsageError: The folder is in use, or the filter names what does not exist.
+        UsageError: The filter names what does not exist; on entering: the folder is in use.
         TraceError: On leaving: it could not be written to its end; what is there is readable.
     """
 
     def __init__(self, folder: Path, options: RecordOptions | None = None, *, force: bool = False) -> None:
+        self.folder = folder
         self.options = options or RecordOptions()
+        self._force = force
         self._layout = current_layout()
         self._stack = ExitStack()
         self._stream: EventStream | None = None
@@ -131,7 +136,6 @@ class Recorder:
         with ExitStack() as stack:
             with _signals_held():
                 self._open_source(stack)
-            self._writer = TraceWriter(folder, self._manifest(), force=force)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -139,27 +143,40 @@ class Recorder:
             with _signals_held():
                 self._begin()
         except BaseException:
-            if self._thread:  # Ctrl-C came meanwhile
+            if self.has_begun:  # Ctrl-C came meanwhile
                 self.__exit__(None, None, None)
+            self._stack.close()
             raise
         return self
 
     def _begin(self) -> None:
         with self._stack as stack:
-            self._start_ns = self._last_read_ns = time.monotonic_ns()
-            self._fill = 0.0
-            if self._stream:
-                stack.enter_context(self._stream)
-                self._write_first_tasks(self._stream)
-            if self._aggregator:
-                stack.enter_context(self._aggregator)
-            self._name_cgroups()
-            self._system = SystemSampler()
-            self._processes = ProcessSampler() if self.options.processes else None
-            self._own_cpu_s = 0.0
-            self._thread = threading.Thread(target=self._work, name="schedtuna-record", daemon=True)
-            self._thread.start()
+            self._writer = TraceWriter(self.folder, self._manifest(), force=self._force)
+            try:
+                self._start(stack)
+            except BaseException:
+                with suppress(OSError):
+                    self._writer.close()
+                with suppress(OSError):
+                    remove_trace(self.folder)
+                raise
             self._stack = stack.pop_all()
+
+    def _start(self, stack: ExitStack) -> None:
+        self._start_ns = self._last_read_ns = time.monotonic_ns()
+        self._fill = 0.0
+        if self._stream:
+            stack.enter_context(self._stream)
+            self._write_first_tasks(self._stream)
+        if self._aggregator:
+            stack.enter_context(self._aggregator)
+        self._name_cgroups()
+        self._system = SystemSampler()
+        self._processes = ProcessSampler() if self.options.processes else None
+        self._own_cpu_s = 0.0
+        thread = threading.Thread(target=self._work, name="schedtuna-record", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -171,6 +188,11 @@ class Recorder:
             if self._failure is None:
                 self._attempt(self._finish)
             self._close()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a trace."""
+        return self._thread is not None
 
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep while recording; True at once if the recording failed meanwhile."""
@@ -370,19 +392,17 @@ class Recorder:
     def _close(self) -> None:
         """Close the trace; the first failure is the one that is raised."""
         failure = self._failure
-        try:
-            if failure:
-                self._writer.update_manifest({"ended_by": str(failure)})
-        except OSError:
-            pass  # there is no room even for that
+        if failure:
+            with suppress(OSError):  # there is no room even for that
+                self._writer.update_manifest({"ended_by": str(failure) or type(failure).__name__})
         try:
             self._writer.close()
         except OSError as error:
             failure = failure or error
         if isinstance(failure, OSError):
             raise TraceError(
-                f"the recording into {self._writer.folder} ended early: {failure.strerror}",
-                hint=f"what was recorded until then can be read: schedtuna stats {self._writer.folder}",
+                f"the recording into {self.folder} ended early: {failure.strerror}",
+                hint=f"what was recorded until then can be read: schedtuna stats {self.folder}",
             ) from failure
         if failure:
             raise failure
@@ -390,9 +410,24 @@ class Recorder:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Have what would end the recording wait until this is done; threads begun meanwhile never get it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    """Have what would end the recording wait until this is done.
+
+    Any thread may take a signal (numpy has some), and Python then calls the handler in the main one: only
+    another handler holds it. The mask is inherited by threads begun meanwhile, so that later signals wake
+    the main thread.
+    """
+    late: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in _ENDING if is_main}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        for number in handlers:
+            signal.signal(number, lambda number, _frame: late.append(number))
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for held in late:
+            signal.raise_signal(held)

@@ -7,19 +7,18 @@ every rule.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schedtuna.errors import SpaceError
 from schedtuna.space.condition import Condition, ParameterValue
-from schedtuna.space.parameter import NUMERIC, ParameterType
-
-if TYPE_CHECKING:
-    from schedtuna.space.parameter_space import ParameterSpace
+from schedtuna.space.parameter import NUMERIC, ParameterSpec, ParameterType
 
 Values = dict[str, ParameterValue]
+Specs = Mapping[str, ParameterSpec]
 
 
 class _Rule(BaseModel):
@@ -41,20 +40,20 @@ class Conflict(_Rule):
         """The parameters that it speaks of."""
         return tuple(c.parameter for c in self.at_most_one_of)
 
-    def holds(self, space: ParameterSpace, values: Values) -> bool:
+    def holds(self, values: Values, default: Values) -> bool:
         """Whether a complete assignment follows the rule."""
-        return len(self._met(space, values)) <= 1
+        return len(self._met(values, default)) <= 1
 
-    def repair(self, space: ParameterSpace, values: Values) -> Values:
+    def repair(self, values: Values, specs: Specs) -> Values:
         """Keep the first condition that was chosen, reset the parameters of the others."""
-        default = space.default()
-        met = self._met(space, values)
+        default = {name: specs[name].default for name in self.names}
+        met = self._met(values, default)
         kept = next((c for c in met if values[c.parameter] != default[c.parameter]), met[0])
         resets = {c.parameter: default[c.parameter] for c in met if c.parameter != kept.parameter}
         return {**values, **resets}
 
-    def _met(self, space: ParameterSpace, values: Values) -> list[Condition]:
-        return [c for c in self.at_most_one_of if c.holds(values, space.default())]
+    def _met(self, values: Values, default: Values) -> list[Condition]:
+        return [c for c in self.at_most_one_of if c.holds(values, default)]
 
     def __str__(self) -> str:
         return self.description or f"at most one of: {', '.join(map(str, self.at_most_one_of))}"
@@ -72,14 +71,13 @@ class Requirement(_Rule):
         """The parameters that it speaks of."""
         return (self.when.parameter, *(c.parameter for c in self.any_of))
 
-    def holds(self, space: ParameterSpace, values: Values) -> bool:
+    def holds(self, values: Values, default: Values) -> bool:
         """Whether a complete assignment follows the rule."""
-        default = space.default()
         return not self.when.holds(values, default) or any(c.holds(values, default) for c in self.any_of)
 
-    def repair(self, space: ParameterSpace, values: Values) -> Values:
+    def repair(self, values: Values, specs: Specs) -> Values:
         """Reset the parameter whose value requires the others."""
-        return {**values, self.when.parameter: space[self.when.parameter].default}
+        return {**values, self.when.parameter: specs[self.when.parameter].default}
 
     def __str__(self) -> str:
         return self.description or f"if {self.when}, then {' or '.join(map(str, self.any_of))}"
@@ -103,19 +101,19 @@ class Ordering(_Rule):
         """The parameters that it speaks of."""
         return self.parameters
 
-    def holds(self, space: ParameterSpace, values: Values) -> bool:  # noqa: ARG002 - one signature for all
+    def holds(self, values: Values, default: Values) -> bool:  # noqa: ARG002 - one signature for all
         """Whether a complete assignment follows the rule."""
         numbers = [_number(values, name) for name in self.parameters]
         pairs = pairwise(numbers)
         return all(a < b if self.strict else a <= b for a, b in pairs)
 
-    def repair(self, space: ParameterSpace, values: Values) -> Values:
+    def repair(self, values: Values, specs: Specs) -> Values:
         """Sort the numbers, then push each into its own bounds and above the one before."""
-        specs = [space[name] for name in self.parameters]
+        in_order = [specs[name] for name in self.parameters]
         numbers = sorted(_number(values, name) for name in self.parameters)
         previous = -float("inf")
         repaired: Values = {}
-        for spec, number in zip(specs, numbers, strict=True):
+        for spec, number in zip(in_order, numbers, strict=True):
             scale = spec.scale
             gap = (1.0 if scale.integer else (scale.high - scale.low) * 1e-6) if self.strict else 0.0
             number = min(max(number, scale.low, previous + gap), scale.high)  # noqa: PLW2901 - clipped
@@ -145,26 +143,26 @@ class EqualCount(_Rule):
         """The parameters that it speaks of."""
         return self.lists if self.count is None else (*self.lists, self.count)
 
-    def holds(self, space: ParameterSpace, values: Values) -> bool:  # noqa: ARG002 - one signature for all
+    def holds(self, values: Values, default: Values) -> bool:  # noqa: ARG002 - one signature for all
         """Whether a complete assignment follows the rule."""
         lengths = {_length(values, name) for name in self.lists}
         if self.count is not None:
             lengths.add(int(_number(values, self.count)))
         return len(lengths) == 1
 
-    def repair(self, space: ParameterSpace, values: Values) -> Values:
+    def repair(self, values: Values, specs: Specs) -> Values:
         """Cut or pad the lists to the count, or to the first list's length."""
         target = _length(values, self.lists[0]) if self.count is None else int(_number(values, self.count))
-        low = max(space[name].min_length for name in self.lists)
-        high = min(space[name].max_length for name in self.lists)
+        low = max(specs[name].min_length for name in self.lists)
+        high = min(specs[name].max_length for name in self.lists)
         target = max(min(target, high), low)
         repaired: Values = {}
         for name in self.lists:
             value = values[name]
             assert isinstance(value, tuple)  # check
-            repaired[name] = space[name].resize(value, target)
+            repaired[name] = specs[name].resize(value, target)
         if self.count is not None:
-            scale = space[self.count].scale
+            scale = specs[self.count].scale
             repaired[self.count] = int(max(min(target, scale.high), scale.low))
         return {**values, **repaired}
 
@@ -176,24 +174,21 @@ class EqualCount(_Rule):
 Constraint = Annotated[Conflict | Requirement | Ordering | EqualCount, Field(discriminator="kind")]
 
 
-def check(space: ParameterSpace, rule: Conflict | Requirement | Ordering | EqualCount) -> None:
-    """Refuse a rule that speaks of unknown parameters, or of parameters of the wrong kind.
+def check(rule: Conflict | Requirement | Ordering | EqualCount, specs: Specs) -> None:
+    """Refuse a rule that speaks of parameters of the wrong kind.
 
     Raises:
         SpaceError: As said.
     """
-    for name in rule.names:
-        if name not in space:
-            space[name]  # raises, with the nearest names
     wrong: dict[str, Any] = {}
     if isinstance(rule, Ordering):
-        wrong = {n: "a number" for n in rule.parameters if space[n].type not in NUMERIC}
+        wrong = {n: "a number" for n in rule.parameters if specs[n].type not in NUMERIC}
     elif isinstance(rule, EqualCount):
-        wrong = {n: "a list" for n in rule.lists if space[n].type is not ParameterType.LIST}
-        if rule.count is not None and space[rule.count].type is not ParameterType.INTEGER:
+        wrong = {n: "a list" for n in rule.lists if specs[n].type is not ParameterType.LIST}
+        if rule.count is not None and specs[rule.count].type is not ParameterType.INTEGER:
             wrong[rule.count] = "an integer"
     for name, expected in wrong.items():
-        raise SpaceError(f"constraint '{rule}': {name} is {space[name].type}, expected {expected}")
+        raise SpaceError(f"constraint '{rule}': {name} is {specs[name].type}, expected {expected}")
 
 
 def _number(values: Values, name: str) -> float:

@@ -42,7 +42,7 @@ class ParameterSpace(BaseModel):
                 raise SpaceError(f"parameter {name} is defined twice")
         self._check_conditions()
         for rule in self.constraints:
-            check(self, rule)
+            check(rule, {name: self[name] for name in rule.names})
         self._check_orderings()
         broken = self.broken_rules(self.default())
         if broken:
@@ -222,7 +222,8 @@ class ParameterSpace(BaseModel):
 
     def broken_rules(self, values: Assignment) -> list[Constraint]:
         """The constraints that a complete assignment breaks."""
-        return [rule for rule in self.constraints if not rule.holds(self, dict(values))]
+        complete = dict(values)
+        return [rule for rule in self.constraints if not rule.holds(complete, self._default)]
 
     def repair(self, values: Assignment) -> dict[str, ParameterValue]:
         """The nearest simple assignment that follows every rule; itself where it does already.
@@ -235,7 +236,7 @@ class ParameterSpace(BaseModel):
             broken = self.broken_rules(current)
             if not broken:
                 return current
-            current = self._settle(broken[0].repair(self, current))
+            current = self._settle(broken[0].repair(current, self._by_name))
         if self.broken_rules(current):
             involved = {name for rule in self.constraints for name in rule.names}
             current = self._settle({**current, **{name: self[name].default for name in involved}})
@@ -271,8 +272,8 @@ class ParameterSpace(BaseModel):
         """Make lists fit their counts, which independent draws would nearly always miss."""
         current = self._settle(values)
         for rule in self.constraints:
-            if isinstance(rule, EqualCount) and not rule.holds(self, current):
-                current = self._settle(rule.repair(self, current))
+            if isinstance(rule, EqualCount) and not rule.holds(current, self._default):
+                current = self._settle(rule.repair(current, self._by_name))
         return current
 
     def neighbours(self, values: Assignment, *, step: float = 0.1) -> list[dict[str, ParameterValue]]:

@@ -1,5 +1,28 @@
-"""`python -m schedtuna`."""
+"""`schedtuna`, and `python -m schedtuna`: the way into the command line.
 
-from schedtuna.cli.main import main
+The imports take the first tenth of a second. Ctrl-C during them ends the program quietly, with the
+code of every interrupted command: nothing has begun yet that could be put back.
+"""
 
-main()
+from __future__ import annotations
+
+import os
+import signal
+
+INTERRUPTED = 130
+
+
+def run() -> None:
+    """Load the command line, run it, and exit with its code."""
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # no job in the background
+    if interruptible:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    from schedtuna.cli.main import main
+
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    main()
+
+
+if __name__ == "__main__":
+    run()

@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 
@@ -27,3 +29,22 @@ def test_a_full_stdout_is_an_error_with_its_reason():
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
     assert "Errno" not in done.stderr
+
+
+def test_ctrl_c_while_the_program_loads_ends_it_quietly(tmp_path):
+    # An import of the command line's that never ends: what comes before it has been loaded.
+    (tmp_path / "typer").mkdir()
+    (tmp_path / "typer" / "__init__.py").write_text(
+        "import signal, sys\nprint('loading', flush=True)\nsignal.pause()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "schedtuna", "doctor"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    assert (process.returncode, out, error) == (130, "", "")

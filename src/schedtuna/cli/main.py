@@ -37,7 +37,7 @@ COMMANDS: dict[str, str] = {
     "trace": "Export a trace, or describe how two differ.",
     "import": "Read perf, trace-cmd, ftrace, vmstat, pidstat or dstat.",
     "top": "Which tasks wait longest for a CPU right now, and why?",
-    "lab": "Run commands on a kernel with sched_ext, in a virtual machine.",
+    "lab": "Run commands on other kernels, with sched_ext, in a guest.",
     "suite": "Which workloads come along? Run them.",
     "doctor": "What is missing here? May two results be compared?",
 }
@@ -130,3 +130,5 @@ def main(argv: list[str] | None = None) -> None:
         hint = "free some space and run again" if error.errno == errno.ENOSPC else None
         print_error(_told(error), hint=hint)
         sys.exit(1)
+    except KeyboardInterrupt:  # before a command has begun, which says itself what it leaves
+        sys.exit(130)

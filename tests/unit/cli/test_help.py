@@ -5,6 +5,8 @@ import pytest
 
 from schedtuna.cli.main import COMMANDS, build, load, main
 
+WIDTH = 78  # what click uses of 80 columns
+
 
 def texts():
     yield "schedtuna", build()
@@ -17,7 +19,7 @@ def texts():
 
 @pytest.mark.parametrize(("name", "command"), [pytest.param(*text, id=text[0]) for text in texts()])
 def test_help_is_whole_and_only_about_the_command(name, command):
-    with click.Context(command, info_name=name, terminal_width=80) as context:
+    with click.Context(command, info_name=name, terminal_width=WIDTH) as context:
         text = command.get_help(context)
     cut = [line for line in text.partition("\nCommands:")[2].splitlines() if line.endswith("...")]
     assert not cut, "the first sentence does not fit into the list of commands"

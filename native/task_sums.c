@@ -6,7 +6,7 @@
 
 enum { NR_KEPT = 4 };  // distributions of durations that are kept one by one
 enum { NOT_KEPT = 255 };
-enum { WANTS = 1, IS_NEW = 2, IS_FIRST_WAIT = 4, IS_DEATH = 8 };  // roles of states
+enum { WANTS = 1, IS_NEW = 2, IS_FIRST_WAIT = 4, IS_DEATH = 8, IS_UNKNOWN = 16 };  // roles of states
 
 // Durations of one kind; they grow at the end.
 struct values {
@@ -38,6 +38,7 @@ struct sums {
     const uint8_t *ends_after;
     // By state.
     int64_t nr_states;
+    int64_t running;  // the state
     const uint8_t *roles;
     const uint8_t *kept_as;  // which of `kept` has the durations of the state
     // By task number, or task number * nr_states + state.
@@ -45,8 +46,8 @@ struct sums {
     int64_t *count;
     int64_t *begin_ns;      // negative: not seen yet
     int64_t *born_ns;       // negative: not in the trace
-    int64_t *first_run_ns;  // the same
-    int64_t *dead_ns;       // the same
+    int64_t *first_run_ns;  // the same; of a task that never ran, when it was queued
+    int64_t *dead_ns;       // negative: not in the trace
     int64_t *span_of;       // the task's last span; negative: none yet
     uint32_t *tids;
     uint8_t *alive_after;
@@ -76,11 +77,16 @@ static void want(struct sums *s, int64_t k) {
     spans->task[*last] = s->task[k];
 }
 
-// A birth, a first wait or a death. Of a task that is NEW and then waits, the first is its birth.
+// A birth, a first wait, what nobody knows, or a death. Of a task that is NEW and then waits, the first is
+// its birth, and the end of the last its first run; unless nobody knows how that wait ended.
 static void live(struct sums *s, int64_t k, uint8_t role) {
     int32_t task = s->task[k];
     if (role & IS_DEATH) {
         s->dead_ns[task] = s->start_ns[k];
+        return;
+    }
+    if (role & IS_UNKNOWN) {
+        if (!s->count[task * s->nr_states + s->running]) s->first_run_ns[task] = -1;
         return;
     }
     if (s->began_before[k]) return;
@@ -107,7 +113,7 @@ PUBLIC void schedtuna_add_up(struct sums *s) {
             keep(&s->kept[s->kept_as[state]], duration_ns, task, s->cpu[k]);
         if (s->burst_ns[k]) keep(&s->kept[NR_KEPT - 1], s->burst_ns[k], task, s->cpu[k]);
         if (role & WANTS) want(s, k);
-        if (role & (IS_NEW | IS_FIRST_WAIT | IS_DEATH)) live(s, k, role);
+        if (role & (IS_NEW | IS_FIRST_WAIT | IS_DEATH | IS_UNKNOWN)) live(s, k, role);
     }
 }
 

@@ -25,7 +25,7 @@ WANTS = [TaskState.RUNNING, *RUNNABLE]
 def plainly(found):
     """The sums, one interval at a time."""
     time, count, values = Counter(), Counter(), defaultdict(Counter)
-    born, ran, dead = {}, {}, {}
+    born, queued_until, ran, dead = {}, {}, {}, {}
     for k in range(len(found)):
         task, state, cpu = int(found.task[k]), TaskState(int(found.state[k])), int(found.cpu[k])
         start, end = int(found.start_ns[k]), int(found.end_ns[k])
@@ -35,12 +35,12 @@ def plainly(found):
             values[KEPT[state]][task, cpu, end - start] += 1
         if found.burst_ns[k]:
             values["burst"][task, cpu, int(found.burst_ns[k])] += 1
+        if state == TaskState.RUNNING and task in queued_until:
+            ran[task] = queued_until[task]
+        queued_until.pop(task, None)
         if state in {TaskState.NEW, TaskState.RUNNABLE_NEW} and not found.began_before[k]:
-            if state == TaskState.NEW:
-                born[task] = start
             born.setdefault(task, start)
-            if not found.ends_after[k]:
-                ran[task] = max(ran.get(task, 0), end)
+            queued_until[task] = end
         if state == TaskState.DEAD:
             dead[task] = start
     return time, count, values, born, ran, dead

@@ -146,6 +146,7 @@ _ROLES[[TaskState.RUNNING, *RUNNABLE]] |= _WANTS
 _ROLES[TaskState.NEW] |= 2
 _ROLES[TaskState.RUNNABLE_NEW] |= 4
 _ROLES[TaskState.DEAD] |= 8
+_ROLES[TaskState.UNKNOWN] |= 16
 _ROLES_WITHOUT_SPANS = _ROLES & ~np.uint8(_WANTS)
 _KEPT_AS = np.full(NR_STATES, 255, np.uint8)
 _KEPT_AS[list(_KEPT.values())] = range(len(_KEPT))
@@ -181,6 +182,7 @@ class _NativeSums(ctypes.Structure):
         ("nr_intervals", ctypes.c_int64),
         *((f"interval_{name}", ctypes.c_void_p) for name in _GIVEN),
         ("nr_states", ctypes.c_int64),
+        ("running", ctypes.c_int64),
         ("roles", ctypes.c_void_p),
         ("kept_as", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in _PER_TASK),
@@ -221,7 +223,12 @@ class _Sums:
         self.kept = {name: _Growing(_VALUES) for name in _KEPT_NAMES}
         self.spans = _Growing(_SPANS)
         self.has_spans = True
-        self.native = _NativeSums(nr_states=NR_STATES, roles=_ROLES.ctypes.data, kept_as=_KEPT_AS.ctypes.data)
+        self.native = _NativeSums(
+            nr_states=NR_STATES,
+            running=TaskState.RUNNING,
+            roles=_ROLES.ctypes.data,
+            kept_as=_KEPT_AS.ctypes.data,
+        )
 
     def add(self, piece: Intervals) -> None:
         self._grow(int(piece.task.max()) + 1, int(piece.cpu.max()) + 1)
@@ -256,6 +263,7 @@ class _Sums:
 
     def finish(self) -> Measured:
         per = {name: array for name, array in self.per_task.items() if name != "span_of"}
+        per["first_run_ns"][per["count"][:, TaskState.RUNNING] == 0] = UNKNOWN_TIME
         born = per["born_ns"]
         values = {name: Values(**growing.used()) for name, growing in self.kept.items()}
         for name, until in (("first_run_delay", per["first_run_ns"]), ("turnaround", per["dead_ns"])):

@@ -22,6 +22,8 @@ def load_config(path: Path) -> dict[str, Any]:
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
+        if not path.exists():
+            raise ConfigFileError(f"there is no {path}")
         raise ConfigFileError(f"{path}: unknown format", hint=f"name the file *{' or *'.join(SUFFIXES)}")
     text = _read_text(path)
     try:

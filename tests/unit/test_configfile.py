@@ -79,6 +79,9 @@ def test_hostile_files_are_refused_quickly(tmp_path, name, text):
 
 
 def test_other_suffixes_missing_files_folders_and_huge_files(tmp_path):
+    with pytest.raises(ConfigFileError, match=r"there is no .*a\.ini"):
+        load_config(tmp_path / "a.ini")
+    (tmp_path / "a.ini").touch()
     with pytest.raises(ConfigFileError, match="unknown format") as raised:
         load_config(tmp_path / "a.ini")
     assert ".toml" in str(raised.value.hint)

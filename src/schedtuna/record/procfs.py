@@ -7,6 +7,7 @@ become rates per second between two samples.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ class Reading:
         gauges: By metric.
         counters: By metric, since boot.
         stalled_us: PSI totals since boot, by metric.
-        own_cpu_s: CPU time of the sampling thread.
+        thread: Who read them.
+        own_cpu_s: That thread's CPU time.
     """
 
     timestamp_ns: int
@@ -104,6 +106,7 @@ class Reading:
     gauges: dict[str, float]
     counters: dict[str, float]
     stalled_us: dict[str, float]
+    thread: int
     own_cpu_s: float
 
 
@@ -136,7 +139,7 @@ class SystemSampler:
                 name: min(100.0, 100 * rate / 1e6)
                 for name, rate in _rates(now.stalled_us, before.stalled_us, elapsed_s).items()
             },
-            "sampler_cpu_percent": 100 * (now.own_cpu_s - before.own_cpu_s) / elapsed_s,
+            **_own_share(now, before, elapsed_s),
         }
 
     def _read(self) -> Reading:
@@ -161,7 +164,13 @@ class SystemSampler:
             gauges |= states
             counters |= switches
         return Reading(
-            time.monotonic_ns(), parse_proc_stat(stat), gauges, counters, self._pressure(), time.thread_time()
+            time.monotonic_ns(),
+            parse_proc_stat(stat),
+            gauges,
+            counters,
+            self._pressure(),
+            threading.get_ident(),
+            time.thread_time(),
         )
 
     def _pressure(self) -> dict[str, float]:
@@ -193,6 +202,12 @@ def _cpu_shares(now: ProcStat, before: ProcStat) -> dict[str, float]:
         "steal_percent": spent.steal,
     }
     return {name: 100 * spent.fraction(count) for name, count in ticks.items()}
+
+
+def _own_share(now: Reading, before: Reading, elapsed_s: float) -> dict[str, float]:
+    if now.thread != before.thread:
+        return {}  # two threads' CPU times have no difference
+    return {"sampler_cpu_percent": 100 * (now.own_cpu_s - before.own_cpu_s) / elapsed_s}
 
 
 def _rates(now: Mapping[str, float], before: Mapping[str, float], elapsed_s: float) -> dict[str, float]:

@@ -1,4 +1,5 @@
 import os
+import threading
 import time
 
 import pytest
@@ -36,6 +37,18 @@ def proc(tmp_path):
             )
 
     return Proc()
+
+
+def test_the_cost_of_sampling_is_never_told_from_two_threads_times(proc):
+    proc.set()
+    sampler = SystemSampler(threads=False, proc=proc.path)
+    assert sampler.sample()[1]["sampler_cpu_percent"] >= 0
+    taken = []
+    thread = threading.Thread(target=lambda: taken.extend(sampler.sample()[1] for _ in range(2)))
+    thread.start()
+    thread.join()
+    assert ["sampler_cpu_percent" in sample for sample in taken] == [False, True]
+    assert taken[1]["sampler_cpu_percent"] >= 0
 
 
 def test_a_sample_covers_the_time_since_the_one_before(proc):

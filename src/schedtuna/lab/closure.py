@@ -22,12 +22,10 @@ from schedtuna.lab.image import (
     Layer,
     base_layer,
     file_entry,
-    kernel_layer,
     libraries,
-    program_layer,
-    share_layer,
     text_entry,
 )
+from schedtuna.lab.layers import kernel_layer, program_layer, share_layer
 from schedtuna.lab.store import Kernel
 from schedtuna.resources import resource_path
 

@@ -23,14 +23,8 @@ from typing import Any, Self
 
 from schedtuna.errors import UsageError
 from schedtuna.lab.errors import BootError, GuestError
-from schedtuna.lab.image import (
-    Layer,
-    assemble,
-    kernel_layer,
-    program_layer,
-    recording_layer,
-    share_layer,
-)
+from schedtuna.lab.image import Layer, assemble
+from schedtuna.lab.layers import kernel_layer, program_layer, recording_layer, share_layer
 from schedtuna.lab.process import last_words, start_bound, used_cpu_s
 from schedtuna.lab.qemu import accelerator_options, machine_options
 from schedtuna.lab.store import Kernel, Lab

@@ -8,15 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from schedtuna.errors import UsageError
 from schedtuna.lab.image import (
     Entry,
     file_entry,
     is_dynamic,
     link_entry,
     parse_loader,
-    program_layer,
-    share_layer,
     text_entry,
     write_layer,
 )
@@ -82,19 +79,3 @@ def test_the_loaders_list_is_read():
         "\t/lib64/ld-linux-x86-64.so.2 => /root/lib64/ld-linux-x86-64.so.2 (0x00007f)\n"
     )
     assert parse_loader(text) == {"libm.so.6": Path("/lib/libm.so.6")}
-
-
-def test_a_missing_program_or_folder_is_the_users_error(tmp_path):
-    with pytest.raises(UsageError, match="no such program"):
-        program_layer([tmp_path / "absent"], tmp_path)
-    with pytest.raises(UsageError, match="no such folder"):
-        share_layer(tmp_path / "absent", tmp_path)
-
-
-def test_a_shared_folder_comes_whole_and_links_stay_links(tmp_path):
-    (tmp_path / "deep/er").mkdir(parents=True)
-    (tmp_path / "deep/er/file").write_text("x")
-    (tmp_path / "link").symlink_to("/etc/shadow")
-    layer = share_layer(tmp_path, tmp_path)
-    assert set(layer) == {"share/deep", "share/deep/er", "share/deep/er/file", "share/link"}
-    assert layer["share/link"].source is None

@@ -349,7 +349,7 @@ def test_an_unwritable_place_for_results_is_an_error(tmp_path, command):
     (tmp_path / "taken").write_text("")
     done = command("compare", "default", "fair:nice=3", "--results", "taken", "--", "true")
     assert done.returncode == 1
-    assert "can't write to taken" in done.stderr
+    assert "can't make the results folder taken" in done.stderr
 
 
 def test_the_same_from_python(tmp_path):

@@ -72,7 +72,7 @@ class TrialLog:
         self.identity = dict(identity)
         self.warnings: list[str] = []
         self._records: dict[tuple[str, int], TrialRecord] = {}
-        with _disk_errors(folder), contextlib.ExitStack() as undo:
+        with _disk_errors(folder, new=not (folder / LOG_NAME).exists()), contextlib.ExitStack() as undo:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock_fd = _lock(folder / LOCK_NAME)
             undo.callback(os.close, self._lock_fd)
@@ -280,10 +280,15 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
+def _disk_errors(folder: Path, *, new: bool = False) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if new:
+            raise StudyError(
+                f"can't make the results folder {folder}: {error.strerror}",
+                hint="free some space, fix the permissions, or choose another folder (--results)",
+            ) from None
         raise StudyError(
             f"can't write to {folder}: {error.strerror}; the earlier trials there are intact",
             hint="free some space or fix the permissions, then run the same command again to continue",

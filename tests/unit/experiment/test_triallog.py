@@ -226,8 +226,9 @@ def test_a_full_disk_keeps_the_earlier_trials(tmp_path):
 
 def test_a_folder_that_is_a_file_is_a_clear_error(tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(StudyError, match="can't write to"):
+    with pytest.raises(StudyError, match="can't make the results folder") as raised:
         TrialLog(tmp_path / "taken", IDENTITY)
+    assert "--results" in str(raised.value.hint)
 
 
 def test_the_log_is_json_lines(tmp_path):

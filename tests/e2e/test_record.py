@@ -213,6 +213,22 @@ def test_ctrl_c_ends_a_recording_that_has_no_end(tmp_path):
     assert open_trace(tmp_path / "t").state == "complete"
 
 
+def test_ctrl_c_at_any_time_leaves_a_complete_trace_or_none(tmp_path):
+    moments_s = (0.3, 0.5, 0.7)
+    processes = [
+        start("record", "--procfs", "-o", f"t{moment_s}", "--", "sleep", "600", cwd=tmp_path, process_group=0)
+        for moment_s in moments_s
+    ]
+    began_s = time.monotonic()
+    for process, moment_s in zip(processes, moments_s, strict=True):
+        time.sleep(max(0.0, began_s + moment_s - time.monotonic()))
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode in {1, 130, -signal.SIGINT}
+        folder = tmp_path / f"t{moment_s}"
+        assert not folder.exists() or open_trace(folder).state == "complete"
+
+
 @needs_bpf
 def test_ctrl_c_interrupts_a_command_and_keeps_the_trace(tmp_path):
     process = start("record", "-o", "t", "--", "sleep", "600", cwd=tmp_path, start_new_session=True)
@@ -291,6 +307,8 @@ def test_the_exit_code_of_the_command_is_told(tmp_path):
     [
         (["--", "no-such-command"], "no command 'no-such-command'"),
         (["--aggregate", "--procfs"], "exclude each other"),
+        (["--json-lines", "--for", "1s", "--", "true"], "it takes no command"),
+        (["--json-lines", "--for", "1s", "--comm", "x"], "it takes no command, folder, filter"),
         (["--for", "soon"], "no duration"),
         (["--interval", "0"], "more than 0"),
         (["--only-command"], "needs a command"),

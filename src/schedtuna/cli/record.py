@@ -103,11 +103,17 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
         raise UsageError("--aggregate and --procfs exclude each other")
     interval_s = parse_positive_duration(interval, option="--interval")
     seconds = None if duration is None else parse_positive_duration(duration, option="--for")
+    task_filter = TaskFilter(tgid=pid, tree=roots, cgroup=cgroup, comm=comm, sample_1_in=sample)
     if json_lines:
+        if command or output or aggregate or not task_filter.everything:
+            raise UsageError(
+                "--json-lines samples all of /proc: it takes no command, folder, filter or --aggregate",
+                hint="record a trace, then: schedtuna trace export --jsonl DIR -o FILE",
+            )
         _print_lines(interval_s, seconds, processes=processes)
         return
     options = _options(
-        TaskFilter(tgid=pid, tree=roots, cgroup=cgroup, comm=comm, sample_1_in=sample),
+        task_filter,
         mode="aggregate" if aggregate else "procfs" if procfs else "stream",
         interval_s=interval_s,
         processes=processes,

@@ -205,6 +205,11 @@ def test_two_traces_are_described_side_by_side(traces):
         "there is no figure"
         in run("trace", "diff", traces / "perf", traces / "perf", "--figure", "x", code=2).stderr
     )
+    for pair in (("perf", "vmstat"), ("vmstat", "perf")):
+        assert (
+            "vmstat: the trace has no scheduler events"
+            in run("trace", "diff", *pair, cwd=traces, code=1).stderr
+        )
 
 
 def test_damage_is_reported_in_one_line(traces, tmp_path):

@@ -12,9 +12,10 @@ from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, writing
 from schedtuna.cli.stats import spell
 from schedtuna.cli.table import number, table
-from schedtuna.errors import UsageError
+from schedtuna.errors import TraceError, UsageError
 
 if TYPE_CHECKING:
+    from schedtuna.trace.analysis import Analysis
     from schedtuna.trace.trace import Trace
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export a trace, or compare two.")
@@ -77,19 +78,16 @@ def diff(  # noqa: PLR0917 - typer's options are a function's parameters
     as_json: JsonOption = False,
 ) -> None:
     """Describe how two traces differ. One trace each proves nothing: `schedtuna compare` does."""
-    from schedtuna.trace.analysis import Analysis
     from schedtuna.trace.difference import differences, group_differences
     from schedtuna.trace.metrics import cost
-    from schedtuna.trace.store import open_trace
 
-    traces = open_trace(before), open_trace(after)
-    ours, theirs = (Analysis(trace, allow_lost=allow_lost) for trace in traces)
+    ours, theirs = (_analysis(folder, allow_lost=allow_lost) for folder in (before, after))
     overall = differences(ours, theirs)
     known = list(ours.overall())
     if figure not in known:
         raise UsageError(f"there is no figure {figure!r}", hint=f"one of {', '.join(known)}")
     by_comm = group_differences(ours, theirs, "comm", figure)
-    notes = _notes(*traces)
+    notes = _notes(ours.trace, theirs.trace)
     relative = cost(theirs.overall(), ours.overall())
     if as_json:
         print_json(
@@ -122,6 +120,18 @@ def diff(  # noqa: PLR0917 - typer's options are a function's parameters
         ]
         print(table(["", "A", "B", "B/A"], lines))
     print("\nThis describes two runs. Whether the difference is real: schedtuna compare.")
+
+
+def _analysis(folder: Path, *, allow_lost: bool) -> Analysis:
+    """Measure a trace; what is wrong with it is told with its name."""
+    from schedtuna.trace.analysis import Analysis
+    from schedtuna.trace.store import open_trace
+
+    trace = open_trace(folder)
+    try:
+        return Analysis(trace, allow_lost=allow_lost)
+    except TraceError as error:
+        raise type(error)(f"{folder}: {error}", hint=error.hint) from error
 
 
 def _notes(before: Trace, after: Trace) -> list[str]:

@@ -16,18 +16,22 @@ from schedtuna.scheduler.scx import Machine
 # Prints the longest lateness in seconds since the last signal, at every SIGUSR1. Argument: the CPU.
 _PROBE = """
 import os, signal, sys, time
-worst = 0.0
-def tell(*_):
-    global worst
-    print(worst, flush=True)
-    worst = 0.0
-signal.signal(signal.SIGUSR1, tell)
+asked = False
+def note(*_):  # what a task stood still until just now is only known when its sleep has ended
+    global asked
+    asked = True
+signal.signal(signal.SIGUSR1, note)
 os.sched_setaffinity(0, {int(sys.argv[1])})
 print("ready", flush=True)
+worst = 0.0
 while True:
     before = time.monotonic()
     time.sleep(0.001)
     worst = max(worst, time.monotonic() - before - 0.001)
+    if asked:
+        asked = False
+        print(worst, flush=True)
+        worst = 0.0
 """
 _READY_WITHIN_S = 60.0
 

@@ -312,16 +312,26 @@ class TestForeignAndDamagedFolders:
             _ = open_trace(folder).sample_frames
 
 
-def test_other_libraries_get_the_same_table(tmp_path):
-    trace = write(tmp_path / "t", events(switch(1, 0, 7), switch(4, 7, 0)))
+def test_polars_and_pandas_get_the_same_table(tmp_path):
+    with TraceWriter(tmp_path / "t", {}) as writer:
+        writer.write_events(events(switch(1, 0, 7), switch(4, 7, 0)))
+        writer.write_tasks(tasks({"tid": 7, "comm": b"seven"}))
+    trace = open_trace(tmp_path / "t")
     assert trace.to_polars()["timestamp_ns"].to_list() == [1, 4]
-    assert trace.to_polars("tasks").height == 0
-    pytest.importorskip("pandas")
     assert trace.to_pandas()["other_tid"].tolist() == [7, 0]
-    pytest.importorskip("pyarrow")
-    assert trace.to_arrow()["tid"].to_pylist() == [0, 7]
+    for table in ("events", "tasks"):
+        ours, theirs = trace.to_polars(table), trace.to_pandas(table)
+        assert ours.columns == theirs.columns.tolist()
+        assert ours.height == len(theirs) > 0
+    assert trace.to_pandas("tasks")["comm"].tolist() == ["seven"]
     with pytest.raises(TraceError, match="no samples of kind 'sytem'"):
         trace.to_polars("sytem")
+
+
+def test_arrow_gets_the_same_table(tmp_path):
+    pytest.importorskip("pyarrow")
+    trace = write(tmp_path / "t", events(switch(1, 0, 7), switch(4, 7, 0)))
+    assert trace.to_arrow()["tid"].to_pylist() == [0, 7]
 
 
 class TestAddingSamples:

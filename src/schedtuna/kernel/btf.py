@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 
 from schedtuna.errors import UnavailableError
 
-_HEADER = struct.Struct("<HBBIIIII")
+HEADER = struct.Struct("<HBBIIIII")
 _TYPE = struct.Struct("<III")
 _MAGIC = 0xEB9F
 
 KIND_STRUCT = 4
+KIND_ENUM = 6
 KIND_TYPEDEF = 8
 KIND_FUNC_PROTO = 13
+KIND_ENUM64 = 19
 _KIND_ARRAY = 3
 _KIND_VAR = 14
 _KIND_DATASEC = 15
@@ -28,7 +30,7 @@ _TRAILING = {
     _KIND_ARRAY: (12, 0),
     KIND_STRUCT: (0, 12),
     5: (0, 12),  # UNION
-    6: (0, 8),  # ENUM
+    KIND_ENUM: (0, 8),
     7: (0, 0),  # FWD
     KIND_TYPEDEF: (0, 0),
     9: (0, 0),  # VOLATILE
@@ -41,7 +43,7 @@ _TRAILING = {
     16: (0, 0),  # FLOAT
     17: (4, 0),  # DECL_TAG
     18: (0, 0),  # TYPE_TAG
-    19: (0, 12),  # ENUM64
+    KIND_ENUM64: (0, 12),
 }
 
 
@@ -79,7 +81,7 @@ def parse_btf(data: bytes) -> Btf:
 
 
 def _parse(data: bytes) -> Btf:
-    magic, _, _, header, type_offset, type_length, string_offset, string_length = _HEADER.unpack_from(data)
+    magic, _, _, header, type_offset, type_length, string_offset, string_length = HEADER.unpack_from(data)
     if magic != _MAGIC:
         raise ValueError(f"magic {magic:#x}, expected {_MAGIC:#x}")
     strings = data[header + string_offset : header + string_offset + string_length]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import os
 import struct
@@ -10,10 +11,19 @@ from types import TracebackType
 from typing import Self
 
 from schedtuna.errors import UnavailableError
-from schedtuna.kernel.btf import KIND_FUNC_PROTO, KIND_STRUCT, KIND_TYPEDEF
+from schedtuna.kernel.btf import (
+    HEADER,
+    KIND_ENUM,
+    KIND_ENUM64,
+    KIND_FUNC_PROTO,
+    KIND_STRUCT,
+    KIND_TYPEDEF,
+)
 from schedtuna.kernel.libbpf import libbpf
 
 _TYPE = struct.Struct("<III")  # name_off, info, size or type
+_ENUM = struct.Struct("<II")  # name_off, val
+_ENUM64 = struct.Struct("<III")  # name_off, val_lo32, val_hi32
 
 
 class KernelBtf:
@@ -72,6 +82,44 @@ class KernelBtf:
         data = ctypes.string_at(address + _TYPE.size, nr_members * _TYPE.size)
         names = (self._libbpf.btf__name_by_offset(self._btf, row[0]) for row in _TYPE.iter_unpack(data))
         return member.encode() in names
+
+    def enum_value(self, name: str) -> int | None:
+        """Value of an enumerator, in whichever enumeration it is; None where the kernel has none.
+
+        The types are not read one by one, which takes seconds in an emulated guest: its name is looked
+        for, then what refers to it.
+        """
+        size = ctypes.c_uint32()
+        start = self._libbpf.btf__raw_data(self._btf, ctypes.byref(size))
+        data = ctypes.string_at(start, size.value)
+        _, _, _, header, type_offset, type_length, string_offset, _ = HEADER.unpack_from(data)
+        strings, types = header + string_offset, header + type_offset
+        at = data.find(b"\0" + name.encode() + b"\0", strings)
+        if at < 0:
+            return None
+        wanted = struct.pack("<I", at + 1 - strings)
+        place = types - 1
+        while (place := data.find(wanted, place + 1, types + type_length)) >= 0:
+            if (value := self._enumerator(start + place)) is not None:
+                return value
+        return None
+
+    def _enumerator(self, address: int) -> int | None:
+        """Value of the enumerator at an address; None where something else is there."""
+
+        def address_of(id_: int) -> int:
+            return int(self._libbpf.btf__type_by_id(self._btf, id_))
+
+        id_ = bisect.bisect_right(range(1, self._libbpf.btf__type_cnt(self._btf)), address, key=address_of)
+        members = address_of(id_) + _TYPE.size
+        info = self._type(id_)[1]
+        layout = {KIND_ENUM: _ENUM, KIND_ENUM64: _ENUM64}.get((info >> 24) & 0x1F)
+        if layout is None or address < members or (address - members) % layout.size:
+            return None
+        fields = layout.unpack(ctypes.string_at(address, layout.size))
+        value: int = sum(field << 32 * place for place, field in enumerate(fields[1:]))
+        bits = 32 * len(fields[1:])
+        return value - (1 << bits) if info >> 31 and value >> (bits - 1) else value
 
     def _type(self, id_: int) -> tuple[int, int, int]:
         return _TYPE.unpack(ctypes.string_at(self._libbpf.btf__type_by_id(self._btf, id_), _TYPE.size))

@@ -19,6 +19,7 @@ from schedtuna.kernel.privilege import require_bpf
 from schedtuna.resources import resource_path
 
 VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
+_STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS, include/uapi/linux/bpf.h
 OLDEST_KERNEL = (5, 12)  # a10787e6d58c ("bpf: Enable task local storage for tracing programs")
 
 
@@ -59,29 +60,26 @@ class _TestRunOptions(ctypes.Structure):
 
 
 class BpfObject:
-    """A BPF object of the package, from opening to closing.
+    """A BPF object, from opening to closing.
 
     Args:
-        name: Such as ``sched_stream``, for native/sched_stream.bpf.o.
+        name: Such as ``sched_stream``, for native/sched_stream.bpf.o of the package.
         btf: Where the kernel's types are described, instead of /sys/kernel/btf/vmlinux.
+        content: An object that is not the package's; opening it needs no privilege, `load` does.
 
     Raises:
-        UnavailableError: No privilege, no BTF, or no such object in this installation.
+        UnavailableError: No privilege, no BTF, no such object in this installation, or the content is
+            no object.
     """
 
-    def __init__(self, name: str, *, btf: Path | None = None) -> None:
-        require_bpf()
-        if btf is None and not VMLINUX_BTF.exists():
-            raise UnavailableError(
-                f"this kernel ({os.uname().release}) has no BTF: {VMLINUX_BTF} is missing",
-                hint="use a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions' kernels have; "
-                "`schedtuna record --procfs` needs none",
-            )
+    def __init__(self, name: str, *, btf: Path | None = None, content: bytes | None = None) -> None:
+        if content is None:
+            _require_kernel(btf)
+            content = resource_path(f"native/{name}.bpf.o").read_bytes()
         self.name = name
         self._libbpf = libbpf()
         self._links: dict[str, int] = {}
         self._object: int | None = None
-        content = resource_path(f"native/{name}.bpf.o").read_bytes()
         options = _OpenOptions(
             sz=ctypes.sizeof(_OpenOptions),
             object_name=name.encode(),
@@ -172,6 +170,40 @@ class BpfObject:
                 raise self._error(f"can't attach {name} of", code)
             self._links[name] = link
 
+    def operations(self) -> dict[str, str]:
+        """The operations that it offers the kernel (struct_ops): name -> the structure that they fill."""
+        found, map_ = {}, None
+        own = self._libbpf.bpf_object__btf(self._object)
+        while map_ := self._libbpf.bpf_object__next_map(self._object, map_):
+            if self._libbpf.bpf_map__type(map_) == _STRUCT_OPS:
+                type_ = self._libbpf.btf__type_by_id(own, self._libbpf.bpf_map__btf_value_type_id(map_))
+                structure = self._libbpf.btf__name_by_offset(own, ctypes.c_uint32.from_address(type_).value)
+                found[self._libbpf.bpf_map__name(map_).decode()] = structure.decode()
+        return found
+
+    def member(self, operations: str, member: str, size: int) -> memoryview:
+        """A member of operations, up to `size` bytes; until they are loaded it may be written.
+
+        Raises:
+            KeyError: There is no such member.
+        """
+        structure = self.btf.structs[self.operations()[operations]]
+        offset = structure.offsets[member]
+        start = self._libbpf.bpf_map__initial_value(self._map(operations), ctypes.byref(ctypes.c_size_t()))
+        nr_bytes = min(size, structure.size - offset)
+        return memoryview((ctypes.c_char * nr_bytes).from_address(start + offset)).cast("B")
+
+    def attach_operations(self, name: str) -> None:
+        """Let the kernel use loaded operations, until they are detached.
+
+        Raises:
+            UnavailableError: It refuses.
+        """
+        link = self._libbpf.bpf_map__attach_struct_ops(self._map(name))
+        if not link:
+            raise self._error(f"the kernel refuses {name} of", ctypes.get_errno())
+        self._links[name] = link
+
     def detach(self, programs: Iterable[str] | None = None) -> None:
         """Detach these programs, or all; maps keep what they hold."""
         for name in list(self._links if programs is None else programs):
@@ -231,8 +263,12 @@ class BpfObject:
 
     def variable(self, name: str) -> int:
         """The value of a global variable in .bss, now."""
-        offset, size = self.btf.sections[".bss"][name]
-        return int.from_bytes(ctypes.string_at(self._section(".bss") + offset, size), "little")
+        return int.from_bytes(self.variable_bytes(".bss", name), "little")
+
+    def variable_bytes(self, section: str, name: str) -> bytes:
+        """A global variable, now."""
+        offset, size = self.btf.sections[section][name]
+        return ctypes.string_at(self._section(section) + offset, size)
 
     def _own_btf_bytes(self) -> bytes:
         size = ctypes.c_uint32()
@@ -267,6 +303,16 @@ class BpfObject:
 
     def _error(self, what: str, code: int) -> UnavailableError:
         return _bpf_error(f"{what} the BPF object {self.name}", code, list(self._libbpf.log))
+
+
+def _require_kernel(btf: Path | None) -> None:
+    require_bpf()
+    if btf is None and not VMLINUX_BTF.exists():
+        raise UnavailableError(
+            f"this kernel ({os.uname().release}) has no BTF: {VMLINUX_BTF} is missing",
+            hint="use a kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions' kernels have; "
+            "`schedtuna record --procfs` needs none",
+        )
 
 
 def _read_some(descriptor: int) -> bytes:

@@ -25,6 +25,7 @@ from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import GuestError
 from schedtuna.lab.examples import find_examples
 from schedtuna.lab.image import PROGRAMS
+from schedtuna.lab.layers import guest_program
 from schedtuna.lab.store import Lab, read_lab
 from schedtuna.lab.vm import Guest, GuestSpec
 from schedtuna.machine.procstat import read_proc_stat
@@ -143,7 +144,7 @@ class VmBackend:
             with ExitStack() as stack:
                 watch = None
                 if program is not None:
-                    started = ScxProcess(guest, scheduler, _in_guest(program), cpu_s=guest.cpu_s)
+                    started = ScxProcess(guest, scheduler, guest_program(program), cpu_s=guest.cpu_s)
                     running = stack.enter_context(started)
                     watch = stack.enter_context(Watch(running, scheduler.name, self._ops))
                 raw = self._run_all(guest, workload, seed)
@@ -191,7 +192,7 @@ class VmBackend:
         command = None if workload.shell else host_command(workload)
         argv = command_line(workload, seed)
         if command:
-            argv = [_in_guest(command), *argv[1:]]
+            argv = [guest_program(command), *argv[1:]]
         elif workload.folder is None:
             argv = [Path(argv[0]).name, *argv[1:]]
         for nr_left in reversed(range(workload.warmup_runs + 1)):
@@ -233,10 +234,6 @@ class VmBackend:
         if self._guest is not None:
             self._guest.close()
             self._guest = None
-
-
-def _in_guest(program: Path) -> str:
-    return f"/usr/local/bin/{program.name}"
 
 
 def scheduler_program(scheduler: SchedulerConfig, examples: Mapping[str, Path] | None = None) -> Path | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import UsageError
+from schedtuna.kernel.sched_ext import SUFFIX
 from schedtuna.lab.image import (
     LAUNCHER,
     OWN,
@@ -96,7 +97,10 @@ class _Builder:
         for name in _ALWAYS:
             self._own_program(name)
         self._add(kernel_layer(kernel.version, kernel.config))
-        self._add(program_layer((resource_path("native/schedtuna-trial"), *programs), self._root))
+        added = (resource_path("native/schedtuna-trial"), *programs)
+        self._add(program_layer(added, self._root))
+        if any(program.name.endswith(SUFFIX) for program in added):  # Python loads it
+            self._own_program("python3")
         self._layer["init"] = text_entry(resource_path("lab/guest/init-trial").read_text(), executable=True)
         if self._share is not None:
             self._add(share_layer(self._share, self._root))

@@ -20,6 +20,7 @@ from pathlib import Path, PurePath
 from schedtuna.errors import UsageError
 from schedtuna.lab.closure import closure
 from schedtuna.lab.errors import GuestError
+from schedtuna.lab.layers import guest_program
 from schedtuna.lab.orders import Order, Perturbation, Report, digest, perturbation
 from schedtuna.lab.snapshot import Answer, MachineSpec, Snapshot, restore, snapshot
 from schedtuna.lab.store import Lab
@@ -192,7 +193,7 @@ class Deterministic:
         if self.spec.scheduler is None or self.spec.scheduler_program is None:
             return []
         return [
-            f"/usr/local/bin/{self.spec.scheduler_program.name}",
+            guest_program(self.spec.scheduler_program),
             *command_line(self.spec.scheduler),
         ]
 
@@ -207,7 +208,7 @@ class Deterministic:
             return ""
         before, _ = report.scx("scx_before")
         now, code = report.scx("scx_started")
-        stage, reason = startup(before, now, code, PurePath(program).name)
+        stage, reason = startup(before, now, code, PurePath(guest_program(program)).name)
         if stage is not Startup.READY:
             reason = reason or f"it was not enabled, sched_ext is {now.state or DISABLED}"
             log = "\n".join(report.text("scheduler_log").splitlines()[-_LOG_LINES:])

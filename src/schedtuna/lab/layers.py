@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from schedtuna.errors import UsageError
+from schedtuna.kernel.sched_ext import SUFFIX, scheduler_name
 from schedtuna.lab.image import (
     OWN,
     SHARE,
@@ -18,22 +19,56 @@ from schedtuna.lab.image import (
     is_dynamic,
     libraries,
     link_entry,
+    text_entry,
 )
 from schedtuna.resources import resource_path
 
-_KERNEL_MODULES = ("__init__", "btf", "kernel_btf", "libbpf", "objects", "privilege")
+_KERNEL_MODULES = ("__init__", "btf", "kernel_btf", "libbpf", "objects", "privilege", "sched_ext")
+_PACKAGE = f"{OWN}/python/schedtuna"
+_LOADS_OBJECTS = "scx_object.py"
 _SHARE_LIMIT = 256 << 20
 
 
 def recording_layer(root: Path) -> Layer:
     """What counts `sched.*` metrics in a guest: the recorder's BPF object, libbpf, and who loads it."""
-    package = f"{OWN}/python/schedtuna"
-    native = ("sched_aggregate.bpf.o", "libbpf.so")
+    return {
+        f"{OWN}/recorder.py": file_entry(resource_path("lab/guest/recorder.py")),
+        f"{_PACKAGE}/native/sched_aggregate.bpf.o": file_entry(resource_path("native/sched_aggregate.bpf.o")),
+        **_libbpf_layer(root),
+    }
+
+
+def _libbpf_layer(root: Path) -> Layer:
+    """What loads BPF objects in a guest."""
     modules = ("__init__", "errors", "resources", *(f"kernel/{name}" for name in _KERNEL_MODULES))
-    layer = {f"{OWN}/recorder.py": file_entry(resource_path("lab/guest/recorder.py"))}
-    layer |= {f"{package}/{name}.py": file_entry(resource_path(f"{name}.py")) for name in modules}
-    layer |= {f"{package}/native/{name}": file_entry(resource_path(f"native/{name}")) for name in native}
-    return layer | libraries(resource_path("native/libbpf.so"), root)
+    library = resource_path("native/libbpf.so")
+    layer = {f"{_PACKAGE}/{name}.py": file_entry(resource_path(f"{name}.py")) for name in modules}
+    return {**layer, f"{_PACKAGE}/native/libbpf.so": file_entry(library), **libraries(library, root)}
+
+
+def object_layer(path: Path, root: Path) -> Layer:
+    """A program that puts the scheduler of a bare BPF object in charge, named as the scheduler is.
+
+    Raises:
+        UsageError: It is no BPF object, or has no sched_ext scheduler.
+    """
+    place = f"{OWN}/objects/{path.name}"
+    script = f'#!/bin/sh\nexec /usr/bin/python3 -I -S /{OWN}/{_LOADS_OBJECTS} "/{place}"\n'
+    return {
+        place: file_entry(path),
+        f"{OWN}/{_LOADS_OBJECTS}": file_entry(resource_path(f"lab/guest/{_LOADS_OBJECTS}")),
+        guest_program(path).removeprefix("/"): text_entry(script, executable=True),
+        **_libbpf_layer(root),
+    }
+
+
+def guest_program(program: Path) -> str:
+    """Return where a program of the host, or of a BPF object, is in a guest.
+
+    Raises:
+        UsageError: It is no BPF object, or has no sched_ext scheduler.
+    """
+    return f"/usr/local/bin/{scheduler_name(program) if program.name.endswith(SUFFIX) else program.name}"
 
 
 def kernel_layer(version: str, config: Path) -> Layer:
@@ -42,7 +77,7 @@ def kernel_layer(version: str, config: Path) -> Layer:
 
 
 def program_layer(programs: Iterable[Path], root: Path) -> Layer:
-    """Programs of the host in /usr/local/bin, with their libraries.
+    """Programs of the host in /usr/local/bin, with their libraries, and what loads bare BPF objects.
 
     Raises:
         UsageError: One is not there, or can't run in the guest.
@@ -51,7 +86,11 @@ def program_layer(programs: Iterable[Path], root: Path) -> Layer:
     for program in programs:
         if not program.is_file():
             raise UsageError(f"no such program: {program}")
-        layer[f"usr/local/bin/{program.name}"] = Entry(stat.S_IFREG | 0o755, source=program.resolve())
+        if program.name.endswith(SUFFIX):
+            layer |= object_layer(program, root)
+            continue
+        place = guest_program(program).removeprefix("/")
+        layer[place] = Entry(stat.S_IFREG | 0o755, source=program.resolve())
         layer |= libraries(program.resolve(), root)
     return layer
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError, UsageError, nearest
+from schedtuna.kernel.sched_ext import SUFFIX
 from schedtuna.knobs.journal import Journal, state_directory
 from schedtuna.knobs.records import ProcessSubject, Record
 from schedtuna.knobs.scheduler_process import is_named
@@ -108,8 +109,13 @@ def find_program(scheduler: SchedulerConfig) -> Path:
 
     Raises:
         UsageError: No scheduler of this name is registered.
-        UnavailableError: It is not installed, or others can write it.
+        UnavailableError: It is not installed, or others can write it, or it is a bare BPF object.
     """
+    if scheduler.binary_path is not None and scheduler.binary_path.name.endswith(SUFFIX):
+        raise UnavailableError(
+            f"{scheduler.binary_path.name} is a bare BPF object, and only registered schedulers run here",
+            hint="try it in a guest: --backend vm",
+        )
     if scheduler.name not in set(names()):
         raise UsageError(
             f"{scheduler.name} is no registered sched_ext scheduler", hint=nearest(scheduler.name, names())

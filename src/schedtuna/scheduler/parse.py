@@ -4,6 +4,7 @@ default                          the machine's scheduling as it is
 NAME                             a scheduler with its defaults
 NAME:param=value,param=value     with values
 FILE.yaml, .json or .toml        {scheduler: NAME, parameters: {param: value}}
+FILE.bpf.o                       a bare BPF object with a sched_ext scheduler, for guests
 FOLDER                           a study's results folder: its best_parameters.json
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 
 from schedtuna.configfile import SUFFIXES, load_config
 from schedtuna.errors import SpaceError, UsageError, nearest
+from schedtuna.kernel.sched_ext import SUFFIX, scheduler_name
 from schedtuna.scheduler.spec import SchedulerConfig
 
 DEFAULT = "default"
@@ -42,6 +44,11 @@ def parse_scheduler(text: str, lookup: Lookup) -> SchedulerConfig:
     text = text.strip()
     if text == DEFAULT:
         return SchedulerConfig(name=DEFAULT, description="the machine's scheduling as it is")
+    if text.endswith(SUFFIX):
+        path = Path(text).absolute()
+        return SchedulerConfig(
+            name=scheduler_name(path), binary_path=path, description=f"the BPF object {text}"
+        )
     name, colon, assignments = text.partition(":")
     if "/" in name or text.lower().endswith(SUFFIXES) or (text and Path(text, BEST_NAME).is_file()):
         return _from_file(Path(text), lookup)

@@ -7,7 +7,9 @@ Only `schedtuna.cli` prints errors and exits.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -86,6 +88,17 @@ class TraceError(SchedtunaError):
 
 class IncompleteTraceError(TraceError):
     """Events are missing where a metric needs them all."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have errors of the disk say what could not be written: a write that fails names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

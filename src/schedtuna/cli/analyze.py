@@ -12,7 +12,7 @@ import typer
 
 from schedtuna.cli.common import listed
 from schedtuna.cli.options import JsonOption
-from schedtuna.cli.output import print_json, writing
+from schedtuna.cli.output import print_json, require_writable, writing
 
 if TYPE_CHECKING:
     from schedtuna.tune.importance import Analysis
@@ -51,13 +51,11 @@ def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
     A functional ANOVA of a model of all runs (search, baseline and confirmation): intervals from runs
     drawn anew, and a permutation test per parameter. Where a search did not go, the model guesses.
     """
-    from schedtuna.errors import UsageError
     from schedtuna.tune.history import find_studies
     from schedtuna.tune.importance import analyse
     from schedtuna.tune.replay import one_space, score
 
-    if plot is not None and plot.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--plot {plot}: expected {', '.join(SUFFIXES)}")
+    require_writable(plot, option="--plot", suffixes=SUFFIXES)
     studies, unusable = find_studies(folders)
     scored, unscored = score(studies, metrics=listed(metric))
     for reason in {**unusable, **unscored}.values():

@@ -9,7 +9,7 @@ import typer
 
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
-from schedtuna.errors import UsageError
+from schedtuna.errors import UsageError, naming
 
 app = typer.Typer(add_completion=False)
 
@@ -48,7 +48,7 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.trace.store import TraceWriter, add_samples, open_trace, remove_trace
 
     if not file.is_file():
-        raise UsageError(f"there is no file {file}")
+        raise UsageError(f"{file} is no regular file" if file.exists() else f"there is no file {file}")
     if format_ is not None and format_ not in READERS:
         raise UsageError(f"there is no format {format_!r}", hint=f"--format {', '.join(READERS)}")
     if (output is None) == (into is None):
@@ -63,9 +63,10 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
         return
     assert output is not None
     manifest = {"mode": "import"} | ({"label": label} if label else {})
-    writer = TraceWriter(output, manifest, clock="unknown", force=force)
+    with naming(output):
+        writer = TraceWriter(output, manifest, clock="unknown", force=force)
     try:
-        with writer:
+        with naming(output), writer:
             read(file, writer, name)
     except BaseException:
         remove_trace(output)

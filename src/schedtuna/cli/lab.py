@@ -11,6 +11,7 @@ from schedtuna.cli.common import listed, parse_positive_duration, termination_in
 from schedtuna.cli.lab_shell import KernelOption, MemoryOption, ProgramsOption, boot, forward, found, shell
 from schedtuna.cli.options import CommandArgument, JsonOption, MetricOption
 from schedtuna.cli.output import print_json
+from schedtuna.errors import naming
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Run commands on a real kernel with sched_ext."
@@ -48,7 +49,7 @@ def setup(
         typer.echo(f"lab: {text}", err=True)
 
     built = None
-    with termination_interrupts():
+    with termination_interrupts(), naming(lab_directory()):
         lab = install(kernel, say=say)
         if schedulers:
             built = install_examples(lab, say=say)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from schedtuna.errors import UsageError
+from schedtuna.errors import UsageError, naming
 
 DEBUG_VARIABLE = "SCHEDTUNA_DEBUG"  # in the environment: errors show where they came from
 
@@ -26,6 +26,22 @@ def print_error(message: str, *, hint: str | None = None) -> None:
         print(f"hint: {hint}", file=sys.stderr)
 
 
+def require_writable(path: Path | None, *, option: str, suffixes: Sequence[str] = ()) -> None:
+    """Refuse the file of an option now where it can't be written later, after all the work.
+
+    Raises:
+        UsageError: It is a folder, its own folder is missing, or its suffix is none of these.
+    """
+    if path is None:
+        return
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise UsageError(f"{option} {path}: expected {', '.join(suffixes)}")
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder", hint="name a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no folder {path.parent}")
+
+
 @contextmanager
 def writing(path: Path, *, force: bool) -> Iterator[Path]:
     """Give a scratch file to write, which becomes `path` once it is whole.
@@ -40,7 +56,8 @@ def writing(path: Path, *, force: bool) -> Iterator[Path]:
         raise UsageError(f"there is no folder {path.parent}")
     scratch = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
-        yield scratch
-        scratch.replace(path)
+        with naming(path):
+            yield scratch
+            scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import typer
 from schedtuna.cli.common import parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import AggregateOption, JsonOption, ProcfsOption
 from schedtuna.cli.output import print_json
-from schedtuna.errors import SchedtunaError, UnavailableError, UsageError
+from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, naming
 
 if TYPE_CHECKING:
     from schedtuna.record.filters import TaskFilter
@@ -168,7 +168,7 @@ def _record(
 
     exit_code = 0
     interrupted = False
-    with termination_interrupts():
+    with termination_interrupts(), naming(folder):
         recorder = Recorder(folder, options, force=force)
         try:
             with recorder:
@@ -308,8 +308,8 @@ def _print_lines(interval_s: float, seconds: float | None, *, processes: bool) -
         exits = ExitSampler()
     except UnavailableError as error:
         print(f"note: {error}: {error.hint}", file=sys.stderr)
-    end_s = time.monotonic() + (float("inf") if seconds is None else seconds)
     next_s = time.monotonic()
+    end_s = next_s + (float("inf") if seconds is None else seconds)
     while next_s + interval_s <= end_s + 1e-6:
         next_s += interval_s
         time.sleep(max(0.0, next_s - time.monotonic()))

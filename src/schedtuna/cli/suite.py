@@ -21,7 +21,7 @@ from schedtuna.cli.options import (
     SeedOption,
 )
 from schedtuna.cli.output import print_json
-from schedtuna.errors import SchedtunaError, UsageError, WorkloadError
+from schedtuna.errors import SchedtunaError, UsageError, WorkloadError, naming
 
 if TYPE_CHECKING:
     from schedtuna.backend.vm import VmBackend
@@ -159,7 +159,8 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
             interval_s=parse_positive_duration(interval or "250ms", option="--interval"),
         )
         folder = output or Path(time.strftime("traces_%Y%m%d-%H%M%S"))
-        sets.create_set(folder, wanted)
+        with naming(folder):
+            sets.create_set(folder, wanted)
     with termination_interrupts():
         try:
             nr_recorded = _record_missing(folder, wanted)

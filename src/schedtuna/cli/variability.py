@@ -39,7 +39,8 @@ from schedtuna.cli.options import (
     WarmupOption,
     WashoutOption,
 )
-from schedtuna.cli.output import print_json
+from schedtuna.cli.output import print_json, require_writable
+from schedtuna.errors import naming
 
 if TYPE_CHECKING:
     from schedtuna.backend.base import Trial
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
+SUFFIXES = (".png", ".svg", ".pdf")
 DESCRIPTIVE = (
     "Descriptive only: the two samples were not interleaved, so heat, neighbours, clocks or the hour "
     "may explain any difference. Only `schedtuna compare` on one machine supports a claim."
@@ -110,6 +112,8 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.experiment.runtable import Sample, read_sample
     from schedtuna.workload.metrics import format_metric, parse_metric
 
+    require_writable(csv, option="--csv")
+    require_writable(plot, option="--plot", suffixes=SUFFIXES)
     time_limit_s = None if time is None else parse_positive_duration(time, option="--time")
     workload = make_workload(
         command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
@@ -206,12 +210,14 @@ def _write(
     files = {"runs": str(runs_csv), "summary": str(summary_csv)}
     for path in (summary_csv, csv):
         if path is not None:
-            write_summary(path, here)
+            with naming(path):
+                write_summary(path, here)
     if plot is not None:
         from schedtuna.report.figures import save
         from schedtuna.report.spread import draw_spread
 
-        save(draw_spread(trials, here, there), plot)
+        with naming(plot):
+            save(draw_spread(trials, here, there), plot)
         files["plot"] = str(plot)
     return files
 

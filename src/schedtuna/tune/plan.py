@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schedtuna.errors import StudyError, UsageError
+from schedtuna.errors import StudyError, UsageError, naming
 from schedtuna.evidence.design import RUNS_PER_BLOCK, minimum_blocks, split_budget
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue
@@ -139,7 +139,8 @@ class StudyPlan(BaseModel):
         """Write the plan to a study's folder, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         staged = folder / f".{PLAN_NAME}.tmp"
-        staged.write_text(self.model_dump_json(indent=2) + "\n")
+        with naming(folder):
+            staged.write_text(self.model_dump_json(indent=2) + "\n")
         staged.replace(folder / PLAN_NAME)
 
     @classmethod

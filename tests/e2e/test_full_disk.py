@@ -1,0 +1,55 @@
+"""What commands say of a disk that is full before they begin: the place, the reason, what to do."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from tests.unit.trace.formats.texts import VMSTAT_T
+
+
+@pytest.fixture
+def disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    (folder / "filler").write_bytes(b"x" * (64 << 10))
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (["import", "vmstat.txt", "-o", "disk/trace"], "disk/trace"),
+        (["trace", "export", "trace", "--csv", "--table", "system", "-o", "disk/x.csv"], "disk/x.csv"),
+        (["record", "--procfs", "--for", "1s", "-o", "disk/trace"], "disk/trace"),
+        (["suite", "record", "short-bursts", "-o", "disk/set"], "disk/set"),
+        (["variability", "-n", "1", "--csv", "disk/x.csv", "--", "true"], "disk/x.csv"),
+        (["lab", "setup"], "disk/lab"),
+    ],
+)
+def test_the_place_that_is_full_is_named(tmp_path, disk, command, place):
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "schedtuna", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            cwd=tmp_path,
+            env=os.environ | {"SCHEDTUNA_LAB_DIR": str(disk / "lab")},
+        )
+
+    if command[0] == "lab" and not shutil.which("apt-get"):
+        pytest.skip("the lab is set up by apt")
+    (tmp_path / "vmstat.txt").write_bytes(VMSTAT_T)
+    if command[0] == "trace":
+        assert run("import", "vmstat.txt", "-o", "trace").returncode == 0
+    done = run(*command)
+    assert done.returncode == 1, done.stderr
+    assert f"{place}: No space left on device" in done.stderr
+    assert "hint: free some space" in done.stderr

@@ -95,7 +95,7 @@ def _pipe(command: list[str], sink: Sink, path: Path) -> int:
             errors.seek(0)
             said = errors.read(2000).decode(errors="backslashreplace").strip().splitlines()
             raise TraceError(
-                f"{command[0]} finds {error} in {path}" + (f"; it says: {said[-1][:200]!r}" if said else ""),
+                f"{path}: {command[0]} finds {error}" + (f"; it says: {said[-1][:200]!r}" if said else ""),
                 hint=error.hint,
             ) from error
         finally:

@@ -53,7 +53,7 @@ def plot(  # noqa: PLR0917 - typer's options are a function's parameters
     if trace.manifest.get("mode") == "aggregate" or not trace.has_events:
         raise UsageError(
             f"{folder} has no events to draw",
-            hint="record without --aggregate; `schedtuna stats` shows this one",
+            hint="record without --aggregate or --procfs; `schedtuna stats` shows this one",
         )
     window = None if start == 0 and end is None else (start, end if end is not None else float("inf"))
     with writing(path, force=force) as scratch:

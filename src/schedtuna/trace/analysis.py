@@ -76,7 +76,10 @@ class Analysis:
             refuse_losses(loss for loss in trace.losses if overlaps(loss, self.start_ns, self.end_ns))
         self.measured: Measured = metrics.measure(self._pieces(begin, end))
         if not self.nr_events:
-            raise TraceError("the trace has no scheduler events")
+            raise TraceError(
+                "the trace has no scheduler events",
+                hint="`schedtuna record` writes them unless it is told --aggregate or --procfs",
+            )
 
     @property
     def seconds(self) -> float:

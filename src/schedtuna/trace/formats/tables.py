@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from schedtuna.errors import TraceError
 from schedtuna.trace.intervals import intervals
 from schedtuna.trace.schema import EventType, PrevState
 from schedtuna.trace.states import TaskState
@@ -19,8 +20,13 @@ def table(trace: Trace, name: str) -> Any:
     """Return a table as a polars frame: `events` and `intervals` with names, `tasks`, a kind of samples.
 
     Raises:
-        TraceError: There is none of that name.
+        TraceError: There is none of that name, or the trace has no events.
     """
+    if name in {"events", "intervals"} and not trace.has_events:
+        raise TraceError(
+            "the trace has no scheduler events",
+            hint=f"--table has other ones: {', '.join(['tasks', *trace.sample_frames])}",
+        )
     if name == "events":
         return _events(trace)
     if name == "intervals":

@@ -49,3 +49,12 @@ def test_other_tables_go_by_their_names(trace):
     assert tables.table(trace, "system")["load"].to_list() == [2.0]
     with pytest.raises(TraceError, match="no samples of kind 'planets'"):
         tables.table(trace, "planets")
+
+
+def test_a_trace_without_events_has_no_table_of_them():
+    collector = Collector()
+    collector.write_samples(1, {"load": 2.0})
+    for name in ("events", "intervals"):
+        with pytest.raises(TraceError, match="no scheduler events") as caught:
+            tables.table(collector.trace(), name)
+        assert "system" in caught.value.hint

@@ -33,7 +33,7 @@ from schedtuna.evidence.design import MAX_BLOCKS, Arm, plan_campaign
 from schedtuna.evidence.sequential import Sequential
 from schedtuna.evidence.verdict import Block, Verdict
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
-from schedtuna.tune.samplers.base import Observation
+from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.samplers.registry import DEFAULT_SAMPLER, make_sampler
 from schedtuna.workload.spec import Direction
 from search_summary import BUDGETS, MARKS, PEER, summary

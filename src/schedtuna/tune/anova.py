@@ -14,7 +14,6 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky
 
 from schedtuna.space import ParameterSpace, ParameterSpec, ParameterType, ParameterValue
-from schedtuna.tune.samplers.base import Observation
 from schedtuna.tune.samplers.gp import (
     CONSTANT_VARIANCE,
     JITTER,
@@ -24,6 +23,7 @@ from schedtuna.tune.samplers.gp import (
     feature_groups,
     matern,
 )
+from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.samplers.racing import MAD_TO_SD
 
 CLIP_SD = 5.0  # robust standard deviations above the median, where a cost is as bad as any

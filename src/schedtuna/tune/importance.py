@@ -27,7 +27,7 @@ from schedtuna.errors import StudyError
 from schedtuna.space import ParameterSpace, ParameterValue
 from schedtuna.tune.anova import Data, Parts, Split, Surrogate, explained, interaction
 from schedtuna.tune.relevance import holm, relevance
-from schedtuna.tune.samplers.base import Observation
+from schedtuna.tune.samplers.observation import Observation
 
 LEAST_SCALE = 1e-9  # of a log ratio: below it, differences are rounding
 LEAST_SETTINGS = 10  # distinct ones below which a surrogate means nothing

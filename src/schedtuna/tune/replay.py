@@ -16,7 +16,7 @@ from schedtuna.space import ParameterSpace
 from schedtuna.tune.history import PastStudy, parse_metrics
 from schedtuna.tune.objective import Objective
 from schedtuna.tune.options import learners
-from schedtuna.tune.samplers.base import Observation
+from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.samplers.racing import Candidate, rank
 from schedtuna.tune.samplers.registry import make_sampler, sampler_class
 from schedtuna.workload.metrics import format_metric

@@ -17,7 +17,8 @@ from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.space import ParameterValue
 from schedtuna.tune.objective import Objective
 from schedtuna.tune.plan import StudyPlan
-from schedtuna.tune.samplers.base import Observation, Sampler
+from schedtuna.tune.samplers.base import Sampler
+from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.samplers.registry import make_sampler
 from schedtuna.tune.timing import TimeLimit
 

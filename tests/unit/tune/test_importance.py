@@ -10,7 +10,7 @@ from schedtuna.space import Condition, ParameterSpace, ParameterSpec
 from schedtuna.tune.anova import interaction
 from schedtuna.tune.importance import analyse
 from schedtuna.tune.importancefigure import importance_figure
-from schedtuna.tune.samplers.base import Observation
+from schedtuna.tune.samplers.observation import Observation
 
 
 def number(name, **fields):

@@ -4,7 +4,7 @@ import pytest
 from schedtuna.space import ParameterSpace, ParameterSpec
 from schedtuna.tune.anova import Data
 from schedtuna.tune.relevance import holm, relevance
-from schedtuna.tune.samplers.base import Observation
+from schedtuna.tune.samplers.observation import Observation
 
 SPACE = ParameterSpace(
     specs=tuple(

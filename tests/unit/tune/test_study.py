@@ -8,7 +8,7 @@ from schedtuna.experiment.triallog import TrialLog
 from schedtuna.tune.page import study_page
 from schedtuna.tune.plan import PLAN_NAME, StudyPlan
 from schedtuna.tune.results import summary
-from schedtuna.tune.samplers.base import Observation
+from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.search import best_alternative
 from schedtuna.tune.study import Study
 from schedtuna.workload.spec import Direction, MetricSpec, Workload

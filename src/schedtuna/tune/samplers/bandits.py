@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from schedtuna.space import Assignment, ParameterSpace, ParameterValue
-from schedtuna.tune.samplers.base import Observation, Sampler
+from schedtuna.tune.samplers.base import Sampler
+from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.samplers.racing import Candidate, rank, recommend, robust_costs
 
 PULLS_PER_ARM = 4  # the budget's runs over the number of arms

@@ -8,34 +8,17 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from schedtuna.space import ParameterSpace, ParameterValue
+from schedtuna.tune.samplers.observation import Observation
+from schedtuna.tune.samplers.racing import rank
 
 NR_SUGGESTIONS = 3  # assignments of earlier studies that are tried early
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What one run of one assignment cost.
-
-    Attributes:
-        values: The complete assignment that ran: the one that is credited.
-        cost: To be minimised; the log of the metric (its negative where more is better) over the
-            default's, so 0 is the default and -0.05 is about 5% better. None: failed or timed out.
-        duration_s: Wall time of the run.
-        context: Numbers about its machine and workload, for samplers that learn across them.
-    """
-
-    values: dict[str, ParameterValue]
-    cost: float | None
-    duration_s: float = 0.0
-    context: Mapping[str, float] = field(default_factory=dict)
 
 
 class Sampler(ABC):
@@ -84,8 +67,6 @@ class Sampler(ABC):
         They say what to try early, and never count as runs of this study: nothing is recommended
         for what it did elsewhere.
         """
-        from schedtuna.tune.samplers.racing import rank  # builds on this module
-
         ranked = [dict(c.values) for c in rank(self.space, observations) if c.eligible]
         default = self.space.default()
         self.suggestions += [values for values in ranked[:NR_SUGGESTIONS] if values != default]

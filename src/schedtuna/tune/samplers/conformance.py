@@ -26,7 +26,8 @@ from schedtuna.space import (
     ParameterType,
     ParameterValue,
 )
-from schedtuna.tune.samplers.base import Observation, Sampler
+from schedtuna.tune.samplers.base import Sampler
+from schedtuna.tune.samplers.observation import Observation
 
 BUDGET = 24
 NOISE_SD = 0.05

@@ -21,7 +21,8 @@ from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 from schedtuna.space import ParameterSpace, ParameterType, ParameterValue
-from schedtuna.tune.samplers.base import Observation, Sampler
+from schedtuna.tune.samplers.base import Sampler
+from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.samplers.racing import robust_costs
 
 NR_START = 16  # the default and draws, before the model is asked

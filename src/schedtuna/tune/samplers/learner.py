@@ -21,8 +21,8 @@ import torch
 from schedtuna.errors import MissingExtraError, StudyError, UsageError
 from schedtuna.space import ParameterSpace, ParameterValue
 from schedtuna.tune.reward import RewardScale
-from schedtuna.tune.samplers.base import Observation
-from schedtuna.tune.samplers.racing import RacedSampler
+from schedtuna.tune.samplers.observation import Observation
+from schedtuna.tune.samplers.raced import RacedSampler
 
 CHECKPOINT_VERSION = 1
 OFFLINE_BATCH = 16  # runs per gradient step of pre-training

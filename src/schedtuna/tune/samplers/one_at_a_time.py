@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from schedtuna.space import ParameterSpace, ParameterValue
-from schedtuna.tune.samplers.racing import RacedSampler, rank
+from schedtuna.tune.samplers.raced import RacedSampler
+from schedtuna.tune.samplers.racing import rank
 
 LEVELS = (5, 3, 2)  # per number: as many as the budget affords
 SCREEN_FRACTION = 0.6  # of the runs before the race

@@ -22,8 +22,9 @@ from optuna.distributions import (
 )
 
 from schedtuna.space import Assignment, ParameterSpace, ParameterSpec, ParameterType, ParameterValue
-from schedtuna.tune.samplers.base import Observation
-from schedtuna.tune.samplers.racing import RacedSampler, robust_costs
+from schedtuna.tune.samplers.observation import Observation
+from schedtuna.tune.samplers.raced import RacedSampler
+from schedtuna.tune.samplers.racing import robust_costs
 
 
 class OptunaSampler(RacedSampler):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from schedtuna.space import ParameterSpace, ParameterValue
-from schedtuna.tune.samplers.racing import RacedSampler
+from schedtuna.tune.samplers.raced import RacedSampler
 
 
 class QuasiRandomSampler(RacedSampler):

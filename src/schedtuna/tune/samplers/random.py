@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schedtuna.space import ParameterValue
-from schedtuna.tune.samplers.racing import RacedSampler
+from schedtuna.tune.samplers.raced import RacedSampler
 
 
 class RandomSampler(RacedSampler):

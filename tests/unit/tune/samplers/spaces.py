@@ -7,7 +7,8 @@ from typing import TypeVar
 import numpy as np
 
 from schedtuna.space import Assignment, ParameterSpace, ParameterSpec, ParameterType, ParameterValue
-from schedtuna.tune.samplers.base import Observation, Sampler
+from schedtuna.tune.samplers.base import Sampler
+from schedtuna.tune.samplers.observation import Observation
 
 SPACE = ParameterSpace(
     specs=(

@@ -5,7 +5,7 @@ import pytest
 from tests.unit.tune.samplers.spaces import SPACE, drive, true_cost
 
 from schedtuna.tune.samplers.bandits import LinUcbSampler
-from schedtuna.tune.samplers.base import Observation
+from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.samplers.registry import make_sampler
 
 BANDITS = ("epsilon-greedy", "ucb", "thompson", "linucb")

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from schedtuna.space import ParameterValue
-from schedtuna.tune.samplers.base import Observation
 from schedtuna.tune.samplers.conformance import (
     CHECKS,
     ConformanceError,
     an_obvious_gain_is_found,
     check_sampler,
 )
+from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.samplers.racing import recommend
 from schedtuna.tune.samplers.random import RandomSampler
 from schedtuna.tune.samplers.registry import ALL_SAMPLERS, make_sampler, missing_extra

@@ -4,7 +4,6 @@ from scipy.optimize import check_grad
 from scipy.stats import multivariate_normal
 from tests.unit.tune.samplers.spaces import BEST, SPACE, drive, true_cost
 
-from schedtuna.tune.samplers.base import Observation
 from schedtuna.tune.samplers.gp import (
     CONSTANT_VARIANCE,
     JITTER,
@@ -14,6 +13,7 @@ from schedtuna.tune.samplers.gp import (
     feature_groups,
     matern,
 )
+from schedtuna.tune.samplers.observation import Observation
 
 
 def sampler(budget=60, seed=0):

@@ -13,8 +13,8 @@ pytest.importorskip("stable_baselines3")
 from tests.unit.tune.samplers.spaces import SPACE, drive, true_cost  # noqa: E402
 
 from schedtuna.errors import StudyError, UsageError  # noqa: E402 - after the skips
-from schedtuna.tune.samplers.base import Observation  # noqa: E402
 from schedtuna.tune.samplers.conformance import RULED  # noqa: E402
+from schedtuna.tune.samplers.observation import Observation  # noqa: E402
 from schedtuna.tune.samplers.registry import make_sampler  # noqa: E402
 
 LEARNERS = ("reinforce", "ppo", "a2c", "sac", "dqn")

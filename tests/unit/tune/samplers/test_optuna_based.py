@@ -5,8 +5,8 @@ optuna = pytest.importorskip("optuna")
 
 from tests.unit.tune.samplers.spaces import SPACE, drive  # noqa: E402 - as above
 
-from schedtuna.tune.samplers.base import Observation  # noqa: E402 - after the skip
 from schedtuna.tune.samplers.conformance import RULED  # noqa: E402 - as above
+from schedtuna.tune.samplers.observation import Observation  # noqa: E402 - after the skip
 from schedtuna.tune.samplers.optuna_based import TpeSampler  # noqa: E402 - as above
 
 

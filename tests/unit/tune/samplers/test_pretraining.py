@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.unit.tune.samplers.spaces import BEST, SPACE, true_cost
 
-from schedtuna.tune.samplers.base import Observation
+from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.samplers.registry import SAMPLERS, make_sampler, missing_extra
 
 pytest.importorskip("torch")

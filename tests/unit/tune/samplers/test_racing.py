@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from tests.unit.tune.samplers.spaces import SPACE, drive, true_cost
 
-from schedtuna.tune.samplers.base import Observation
+from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.samplers.racing import FAILURE_COST, race, rank, recommend, robust_costs
 from schedtuna.tune.samplers.random import RandomSampler
 

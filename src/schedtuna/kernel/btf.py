@@ -15,9 +15,12 @@ HEADER = struct.Struct("<HBBIIIII")
 _TYPE = struct.Struct("<III")
 _MAGIC = 0xEB9F
 
+KIND_PTR = 2
 KIND_STRUCT = 4
 KIND_ENUM = 6
 KIND_TYPEDEF = 8
+KIND_CONST = 10
+KIND_FUNC = 12
 KIND_FUNC_PROTO = 13
 KIND_ENUM64 = 19
 _KIND_ARRAY = 3
@@ -26,7 +29,7 @@ _KIND_DATASEC = 15
 # Kind -> bytes after the type: (fixed, per member).
 _TRAILING = {
     1: (4, 0),  # INT
-    2: (0, 0),  # PTR
+    KIND_PTR: (0, 0),
     _KIND_ARRAY: (12, 0),
     KIND_STRUCT: (0, 12),
     5: (0, 12),  # UNION
@@ -34,9 +37,9 @@ _TRAILING = {
     7: (0, 0),  # FWD
     KIND_TYPEDEF: (0, 0),
     9: (0, 0),  # VOLATILE
-    10: (0, 0),  # CONST
+    KIND_CONST: (0, 0),
     11: (0, 0),  # RESTRICT
-    12: (0, 0),  # FUNC
+    KIND_FUNC: (0, 0),
     KIND_FUNC_PROTO: (0, 8),
     _KIND_VAR: (4, 0),
     _KIND_DATASEC: (0, 12),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import ctypes
 import os
+import re
 import struct
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +14,12 @@ from typing import Self
 from schedtuna.errors import UnavailableError
 from schedtuna.kernel.btf import (
     HEADER,
+    KIND_CONST,
     KIND_ENUM,
     KIND_ENUM64,
+    KIND_FUNC,
     KIND_FUNC_PROTO,
+    KIND_PTR,
     KIND_STRUCT,
     KIND_TYPEDEF,
 )
@@ -24,6 +28,9 @@ from schedtuna.kernel.libbpf import libbpf
 _TYPE = struct.Struct("<III")  # name_off, info, size or type
 _ENUM = struct.Struct("<II")  # name_off, val
 _ENUM64 = struct.Struct("<III")  # name_off, val_lo32, val_hi32
+_PARAMETER = struct.Struct("<II")  # name_off, type
+_FUNCTION = rb"[\0-\2]\0\0%c(.{4})" % KIND_FUNC  # after name_off: info with one of three linkages, prototype
+_PARAMETER = struct.Struct("<II")  # name_off, type
 
 
 class KernelBtf:
@@ -89,20 +96,55 @@ class KernelBtf:
         The types are not read one by one, which takes seconds in an emulated guest: its name is looked
         for, then what refers to it.
         """
+        start, types, strings = self._raw()
+        at = strings.find(b"\0" + name.encode() + b"\0")
+        if at < 0:
+            return None
+        wanted = struct.pack("<I", at + 1)
+        place = -1
+        while (place := types.find(wanted, place + 1)) >= 0:
+            if (value := self._enumerator(start + place)) is not None:
+                return value
+        return None
+
+    def functions_taking(self, prefix: str, structure: str) -> list[str]:
+        """Names of the functions whose last parameter is a pointer to a structure.
+
+        Args:
+            prefix: What the functions' names begin with; the others are not looked at.
+            structure: The structure's name.
+        """
+        _, types, strings = self._raw()
+        found = []
+        for name in re.finditer(rb"(?<=\0)%b\w*(?=\0)" % re.escape(prefix.encode()), strings):
+            offset = struct.pack("<I", name.start())
+            function = re.search(re.escape(offset) + _FUNCTION, types, re.DOTALL)
+            if function and self._last_parameter(int.from_bytes(function[1], "little")) == structure:
+                found.append(name[0].decode())
+        return sorted(found)
+
+    def _last_parameter(self, prototype: int) -> str:
+        """Name of what the last parameter of a prototype points to; empty where it is no pointer."""
+        nr_parameters = self._type(prototype)[1] & 0xFFFF
+        if not nr_parameters:
+            return ""
+        parameters = self._libbpf.btf__type_by_id(self._btf, prototype) + _TYPE.size
+        last = parameters + (nr_parameters - 1) * _PARAMETER.size
+        name, info, target = self._type(_PARAMETER.unpack(ctypes.string_at(last, _PARAMETER.size))[1])
+        if (info >> 24) & 0x1F != KIND_PTR:
+            return ""
+        while (info >> 24) & 0x1F in (KIND_PTR, KIND_CONST) and target:
+            name, info, target = self._type(target)
+        return str(self._libbpf.btf__name_by_offset(self._btf, name).decode())
+
+    def _raw(self) -> tuple[int, bytes, bytes]:
+        """Where in memory the types begin, all types, and all strings, which begin with an empty one."""
         size = ctypes.c_uint32()
         start = self._libbpf.btf__raw_data(self._btf, ctypes.byref(size))
         data = ctypes.string_at(start, size.value)
         _, _, _, header, type_offset, type_length, string_offset, _ = HEADER.unpack_from(data)
-        strings, types = header + string_offset, header + type_offset
-        at = data.find(b"\0" + name.encode() + b"\0", strings)
-        if at < 0:
-            return None
-        wanted = struct.pack("<I", at + 1 - strings)
-        place = types - 1
-        while (place := data.find(wanted, place + 1, types + type_length)) >= 0:
-            if (value := self._enumerator(start + place)) is not None:
-                return value
-        return None
+        types = header + type_offset
+        return start + types, data[types : types + type_length], data[header + string_offset :]
 
     def _enumerator(self, address: int) -> int | None:
         """Value of the enumerator at an address; None where something else is there."""

@@ -135,8 +135,8 @@ def install_file(image: Path, kernels: Path, *, origin: str = "", config: Path |
     )
 
 
-def choose(rows: list[Available], wanted: str | None) -> Available:
-    """Return the kernel that is asked for; default: the newest.
+def choose(rows: list[Available], wanted: str | None) -> list[Available]:
+    """Return the kernels that fit what is asked for, the newest first; default: all.
 
     Raises:
         UnavailableError: The mirror has none such.
@@ -147,7 +147,7 @@ def choose(rows: list[Available], wanted: str | None) -> Available:
         raise UnavailableError(
             f"the mirror has no complete kernel {wanted or 'with sched_ext'}", hint=f"it has: {names}"
         )
-    return matching[0]
+    return matching
 
 
 def install_package(

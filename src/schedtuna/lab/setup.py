@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
+from schedtuna.kernel.kfuncs import uncallable_kfuncs
 from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import BootError
 from schedtuna.lab.image import (
@@ -56,8 +57,9 @@ def setup(kernel: str = AUTO, *, directory: Path | None = None, say: Say = lambd
     """Install what guests need, keeping what is there already, and boot one.
 
     Args:
-        kernel: ``auto`` (the host's own if it has sched_ext, else the mirror's newest), the path of
-            a vmlinuz with its config beside it, or a version of the mirror's.
+        kernel: ``auto`` (the host's own if it has sched_ext, else the mirror's newest of those whose
+            BTF is right about it), the path of a vmlinuz with its config beside it, or a version of
+            the mirror's.
         directory: Where; default: `lab_directory()`.
         say: Gets a line for every step.
 
@@ -101,7 +103,7 @@ class _Setup:
         root = self._guest_root()
         image, key = self._image(root)
         kernels = dict(self.before.kernels) if self.before else {}
-        kernel = unpacked(self._kernel(wanted, kernels), root)
+        kernel = self._kernel(wanted, kernels, root)
         kernels[kernel.version] = kernel
         same = self.before is not None and (self.before.qemu, self.before.image_key) == (qemu, key)
         lab = Lab(
@@ -182,25 +184,41 @@ class _Setup:
             staged.replace(image)
         return image, key
 
-    def _kernel(self, wanted: str, there: dict[str, Kernel]) -> Kernel:
+    def _kernel(self, wanted: str, there: dict[str, Kernel], root: Path) -> Kernel:
+        """The kernel that is wanted; of those that nobody named, the first that runs schedulers."""
+        for candidate in self._candidates(wanted, there):
+            kernel = unpacked(candidate, root)
+            wrong = uncallable_kfuncs(kernel.unpacked) if kernel.unpacked else []
+            if not wrong:
+                return kernel
+            self.say(
+                f"kernel {kernel.version}: its BTF is wrong about {len(wrong)} functions of sched_ext, "
+                "as pahole before 1.26 writes it: most schedulers can't be loaded"
+            )
+            if wanted != AUTO or kernel.version in there:
+                return kernel
+        raise UnavailableError("the mirror has no kernel whose sched_ext functions can be called")
+
+    def _candidates(self, wanted: str, there: dict[str, Kernel]) -> Iterator[Kernel]:
         kernels = self.folder / "kernels"
         if "/" in wanted or Path(wanted).is_file():
-            return install_file(Path(wanted).absolute(), kernels)
+            yield install_file(Path(wanted).absolute(), kernels)
+            return
         if wanted == AUTO:
             own = host_kernel(os.uname().release)
             if own is not None:
-                return install_file(own[0], kernels, origin="the host's own", config=own[1])
+                yield install_file(own[0], kernels, origin="the host's own", config=own[1])
             if there and self.before is not None:
-                return self.before.kernel()
+                yield self.before.kernel()
         elif self.before is not None and (found := self._installed(wanted)) is not None:
-            return found
+            yield found
         apt = self._apt("kernels", SUITES)
-        row = choose(available(apt.candidates(PREFIXES)), None if wanted == AUTO else wanted)
-        self.say(f"fetching kernel {row.version}")
-        kernel, packages = install_package(apt, row, kernels, self.folder / "packages")
-        self._keep_hashes(packages)
-        self.say(f"kernel {kernel.version}: {sum(size_of(each) for each in packages) / 1e6:.0f} MB")
-        return kernel
+        for row in choose(available(apt.candidates(PREFIXES)), None if wanted == AUTO else wanted):
+            self.say(f"fetching kernel {row.version}")
+            kernel, packages = install_package(apt, row, kernels, self.folder / "packages")
+            self._keep_hashes(packages)
+            self.say(f"kernel {kernel.version}: {sum(size_of(each) for each in packages) / 1e6:.0f} MB")
+            yield kernel
 
     def _installed(self, wanted: str) -> Kernel | None:
         try:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from schedtuna.errors import SchedtunaError, UnavailableError
+from schedtuna.kernel.kfuncs import REMEDY, is_refusal
 from schedtuna.knobs.scheduler_process import is_named
 from schedtuna.scheduler.patience import Patience
 from schedtuna.scheduler.registry import command_line
@@ -325,7 +326,10 @@ class ScxProcess:
             if stage is Startup.WAITING and patience.ended():
                 stage, reason = Startup.FAILED, f"it was not enabled within {patience.passed_s():.0f} s"
             if stage is Startup.FAILED:
-                raise SchedulerError(f"{self._name} did not start: {reason}; it printed:\n{self.log()}")
+                raise SchedulerError(
+                    f"{self._name} did not start: {reason}; it printed:\n{self.log()}",
+                    hint=REMEDY if is_refusal(self.machine.log(self.pid)) else None,
+                )
             time.sleep(_POLL_S)
 
     def _gone(self, within_s: float) -> bool:

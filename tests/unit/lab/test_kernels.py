@@ -65,8 +65,8 @@ def test_the_newest_comes_first_by_number():
 
 def test_a_version_without_its_suffix_is_enough_and_another_is_an_error():
     known = rows("linux-image-6.18.15+deb13-cloud-amd64", "linux-image-6.18.1+deb13-cloud-amd64")
-    assert choose(known, "6.18.1").version == "6.18.1+deb13-cloud-amd64"
-    assert choose(known, None).version == "6.18.15+deb13-cloud-amd64"
+    assert choose(known, "6.18.1")[0].version == "6.18.1+deb13-cloud-amd64"
+    assert choose(known, None)[0].version == "6.18.15+deb13-cloud-amd64"
     with pytest.raises(UnavailableError, match=r"no complete kernel 6\.19"):
         choose(known, "6.19")
 

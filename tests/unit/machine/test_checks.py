@@ -2,6 +2,7 @@ import errno
 import re
 
 import pytest
+from tests.unit.kernel.btf_bytes import RIGHT, WRONG, kernel_functions
 
 from schedtuna.machine.checks import ABILITIES, GROUPS, judge_abilities, run_checks
 from schedtuna.machine.checks.finding import Status
@@ -92,6 +93,14 @@ def test_sched_ext(machine, files, status, seen):
     finding = run("sched_ext", machine(files))
     assert finding.status == status
     assert seen in finding.seen
+
+
+@pytest.mark.parametrize(("functions", "status"), [(WRONG, "warning"), (RIGHT, "ok")])
+def test_sched_ext_whose_functions_btf_gets_wrong(machine, functions, status):
+    files = {"sys/kernel/sched_ext/state": "disabled", "sys/kernel/btf/vmlinux": kernel_functions(functions)}
+    finding = run("sched_ext", machine(files))
+    assert finding.status == status
+    assert ("BTF is wrong about 1 of its functions" in finding.seen) == (status == "warning")
 
 
 def test_capabilities(machine):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schedtuna.kernel.kfuncs import REMEDY, uncallable_kfuncs
 from schedtuna.kernel.perf_events import describe_errno
 from schedtuna.machine import facts
 from schedtuna.machine.cgroups import in_root_task_group, read_cgroups
@@ -59,6 +60,13 @@ def check_sched_ext(probe: Probe) -> Finding:
             "stop its program or service",
             state=state,
             ops=ops,
+        )
+    if wrong := uncallable_kfuncs(probe.path("sys/kernel/btf/vmlinux")):
+        return warning(
+            f"the kernel's BTF is wrong about {len(wrong)} of its functions",
+            "scx_* schedulers that call one can't be loaded, and most do",
+            REMEDY,
+            state=state,
         )
     return ok("available, none loaded", state=state)
 

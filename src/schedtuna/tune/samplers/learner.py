@@ -295,4 +295,5 @@ def _tensorboard_writer(folder: str | Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingExtraError("writing TensorBoard's event files", "rl") from None
-    return SummaryWriter(str(folder))
+    # A resumed study tells its history again: the steps of the session before are shown once.
+    return SummaryWriter(str(folder), purge_step=1)

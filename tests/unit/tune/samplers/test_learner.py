@@ -3,6 +3,7 @@
 import math
 import pickle
 import random
+import time
 
 import numpy as np
 import pytest
@@ -195,6 +196,20 @@ def test_tensorboard_gets_the_metrics(tmp_path):
     events.Reload()
     assert [e.step for e in events.Scalars("tune/reward")] == list(range(1, 11))
     assert events.Scalars("tune/policy_loss")
+
+
+def test_tensorboard_shows_a_history_that_is_told_again_once(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for nr_runs in (6, 9):  # the second is a resumed study's
+        sampler = make("ppo", tensorboard=tmp_path)
+        tell(sampler, nr_runs)
+        sampler.close()
+        time.sleep(1)  # event files are read in the order of their names, which hold whole seconds
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [e.step for e in events.Scalars("tune/reward")] == list(range(1, 10))
 
 
 @pytest.mark.parametrize(

@@ -70,10 +70,14 @@ class TraceWriter:
         self._segment_events = 0
         self._files: dict[str, AppendFile] = {}
         self._compactor: subprocess.Popen[bytes] | None = None
-        self._write_manifest()
-        reserve = parts.RESERVE
-        with (folder / reserve).open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        try:
+            self._write_manifest()
+            with (folder / parts.RESERVE).open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        except OSError:
+            self._lock.close()
+            _discard(folder)
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -311,6 +315,10 @@ def remove_trace(folder: Path) -> None:
         TraceError: There is none.
     """
     read_manifest(folder)
+    _discard(folder)
+
+
+def _discard(folder: Path) -> None:
     _remove_files(folder)
     if not any(folder.iterdir()):
         folder.rmdir()

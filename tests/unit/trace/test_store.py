@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import polars as pl
@@ -78,7 +79,8 @@ def test_a_killed_writer_leaves_all_that_it_was_given(tmp_path, some):
     np.save(tmp_path / "some.npy", some)
     program = textwrap.dedent("""
         import sys, time, numpy as np
-        from pathlib import Path
+        from contextlib import contextmanager
+from pathlib import Path
         from schedtuna.trace.store import TraceWriter
         writer = TraceWriter(Path(sys.argv[1]), {})
         writer.write_events(np.load(sys.argv[2]))
@@ -219,14 +221,22 @@ def fill(writer, some):
         writer.write_events(some)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_trace_can_be_finished_on_a_full_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", disk], check=False)
+@contextmanager
+def small_disk(path, size):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", path], check=False)
     if mounted.returncode:
         pytest.skip("no file system can be mounted here")
     try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+def test_a_trace_can_be_finished_on_a_full_disk(tmp_path):
+    with small_disk(tmp_path / "disk", "12m") as disk:
         some = random_events(np.random.default_rng(1), 50_000)
         writer = TraceWriter(disk / "t", {})
         with pytest.raises(OSError, match="No space left"):
@@ -235,8 +245,13 @@ def test_a_trace_can_be_finished_on_a_full_disk(tmp_path):
         trace = open_trace(disk / "t")
         assert trace.state == "complete"
         assert len(trace.events) == writer.nr_events > 0
-    finally:
-        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_trace_that_there_is_no_room_to_begin_leaves_nothing(tmp_path):
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        with pytest.raises(OSError, match="No space left"):
+            TraceWriter(disk / "t", {})
+        assert list(disk.iterdir()) == []
 
 
 class TestForeignAndDamagedFolders:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schedtuna.evidence.design import Arm
-from schedtuna.evidence.result import Estimate, is_bounded
+from schedtuna.evidence.result import Estimate
 from schedtuna.experiment.comparison import Comparison
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.report import figures
@@ -35,14 +35,8 @@ def facts(comparison: Comparison) -> list[tuple[str, str]]:
 
 def percent(estimate: Estimate) -> str:
     """Spell a ratio and its interval as percentages: ``-12.0% [-15.1, -9.0]``."""
-    low, high = (_signed(bound) for bound in estimate.ci95)
-    return f"{_signed(estimate.ratio)}% [{low}, {high}]"
-
-
-def _signed(ratio: float) -> str:
-    if not is_bounded(ratio):
-        return "+∞" if ratio > 0 else "-∞"
-    return f"{100 * (ratio - 1):+z.1f}"
+    middle, low, high = (figures.signed(100 * (ratio - 1)) for ratio in (estimate.ratio, *estimate.ci95))
+    return f"{middle}% [{low}, {high}]"
 
 
 def sections(comparison: Comparison) -> list[Section]:

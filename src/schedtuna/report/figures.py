@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from schedtuna.evidence.result import is_bounded
 from schedtuna.space import ParameterSpec, ParameterType
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def draw_effect(
                 axes.plot([end], [y], marker, color=color, ms=7)
         axes.plot([middle], [y], "o", color=color, ms=8)
         axes.annotate(
-            f"{middle:+.1f}%  [{low:+.1f}, {high:+.1f}]".replace("inf", "∞"),
+            f"{signed(middle)}%  [{signed(low)}, {signed(high)}]",
             (min(max(middle, -0.7 * reach), 0.7 * reach), y),
             (0, 9),
             textcoords="offset points",
@@ -113,6 +114,13 @@ def draw_effect(
     axes.set_ylim(-0.5, 1.6)
     better = "left" if lower_is_better else "right"
     axes.set_xlabel(f"change against the default, % (better to the {better}; band: less than {delta:.0%})")
+
+
+def signed(percent: float) -> str:
+    """Spell a change in percent; one of -100 or of infinity has no bound: it stands for runs that failed."""
+    if not is_bounded(1 + percent / 100):
+        return "+∞" if percent > 0 else "-∞"
+    return f"{percent:+z.1f}"
 
 
 def _effect_reach(effect: Sequence[float], aa: Sequence[float], delta: float) -> float:

@@ -21,6 +21,17 @@ def test_the_effect_is_drawn_where_it_is():
     np.testing.assert_allclose([float(x[0]) for x in marks], [-10.0, 0.0], atol=1e-9)
 
 
+def test_an_interval_without_bounds_is_spelled_as_in_the_text_beside_it():
+    _, axes = draw(
+        figures.draw_effect,
+        effect=(0.9, 0.85, 0.95),
+        aa=(0.96, 0.0, np.inf),
+        delta=0.03,
+        lower_is_better=True,
+    )
+    assert [text.get_text() for text in axes.texts] == ["-10.0%  [-15.0, -5.0]", "-4.0%  [-∞, +∞]"]
+
+
 def test_the_best_so_far_never_gets_worse_and_skips_failures():
     _, axes = draw(figures.draw_search, [1.0, None, 0.9, 1.2], 1.0, unit="s", lower=True)
     best = next(line for line in axes.lines if line.get_drawstyle() == "steps-post").get_ydata()

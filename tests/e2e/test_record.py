@@ -315,6 +315,8 @@ def test_the_exit_code_of_the_command_is_told(tmp_path):
         (["--procfs", "--comm", "x"], "can't be filtered"),
         (["--comm", "a-name-that-is-too-long"], "no task is called"),
         (["--cgroup", "/no/such/group"], "no cgroup"),
+        (["--pid", "4194305", "--for", "1s"], "there is no process 4194305"),  # above PID_MAX_LIMIT
+        (["--tree", "4194305", "--for", "1s"], "there is no process 4194305"),
         (["-o", "taken"], "not empty"),
     ],
 )
@@ -330,6 +332,15 @@ def test_bad_requests_are_refused(tmp_path, arguments, message):
     assert (tmp_path / "taken/file").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--tree", "4194305"], "there is no process"), (["--by", "thread"], "expected task, comm or cgroup")],
+)
+def test_bad_requests_of_top_are_refused(tmp_path, arguments, message):
+    done = schedtuna("top", *arguments, cwd=tmp_path)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
 @needs_bpf
 def test_top_prints_one_window_where_there_is_no_terminal(tmp_path):
     done = schedtuna("top", "--interval", "300ms", cwd=tmp_path)
@@ -340,7 +351,7 @@ def test_top_prints_one_window_where_there_is_no_terminal(tmp_path):
 
 @needs_bpf
 def test_top_prints_json(tmp_path):
-    done = schedtuna("top", "--json", "-n", "2", "--interval", "250ms", "--by", "name", cwd=tmp_path)
+    done = schedtuna("top", "--json", "-n", "2", "--interval", "250ms", "--by", "comm", cwd=tmp_path)
     windows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(windows) == 2
     assert windows[0]["switches_per_s"] > 0

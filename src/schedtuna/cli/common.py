@@ -103,6 +103,16 @@ def make_workload(
     )
 
 
+def require_process(pid: int | None) -> None:
+    """Refuse a process that is not there; None names none.
+
+    Raises:
+        UsageError: There is no such process.
+    """
+    if pid is not None and not Path(f"/proc/{pid}").is_dir():
+        raise UsageError(f"there is no process {pid}", hint="find it with pgrep")
+
+
 def make_target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Target:
     """Return what the scope options name; `--pid` and `--cgroup` imply their scope.
 

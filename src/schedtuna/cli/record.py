@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schedtuna.cli.common import parse_positive_duration, termination_interrupts
+from schedtuna.cli.common import parse_positive_duration, require_process, termination_interrupts
 from schedtuna.cli.options import AggregateOption, JsonOption, ProcfsOption
 from schedtuna.cli.output import print_json
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, naming
@@ -96,6 +96,8 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
     """Record what the scheduler does: every event, or statistics (--aggregate), or samples (--procfs)."""
     from schedtuna.record.filters import TaskFilter
 
+    for process in (pid, tree):
+        require_process(process)
     roots = (tree,) if tree else ()
     if only_command and not command:
         raise UsageError("--only-command needs a command", hint="put it after `--`")

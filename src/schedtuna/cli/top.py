@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schedtuna.cli.common import parse_positive_duration, termination_interrupts
+from schedtuna.cli.common import parse_positive_duration, require_process, termination_interrupts
 from schedtuna.cli.output import print_json
 from schedtuna.errors import SchedtunaError, UsageError
 
@@ -37,7 +37,7 @@ def top(  # noqa: PLR0917 - typer's options are a function's parameters
     interval: Annotated[
         str, typer.Option("--interval", metavar="1s", help="Time between two screens.")
     ] = "1s",
-    by: Annotated[str, typer.Option("--by", metavar="task|name|cgroup", help="What a row is.")] = "task",
+    by: Annotated[str, typer.Option("--by", metavar="task|comm|cgroup", help="What a row is.")] = "task",
     sort: Annotated[
         str, typer.Option("--sort", metavar="COLUMN", help="Such as wakeup_max_us, cpu_percent, waiting_us.")
     ] = "wakeup_max_us",
@@ -72,8 +72,9 @@ def top(  # noqa: PLR0917 - typer's options are a function's parameters
     if sort not in COLUMNS:
         raise UsageError(f"there is no column {sort!r}", hint=nearest(sort, COLUMNS))
     if by not in set(By):
-        raise UsageError(f"--by {by}: expected task, name or cgroup")
+        raise UsageError(f"--by {by}: expected task, comm or cgroup")
     seconds = parse_positive_duration(interval, option="--interval")
+    require_process(tree)
     state = ScreenState(by=By(by), sort=sort, interval_s=max(seconds, _SHORTEST_S))
     layout = current_layout()
     task_filter = TaskFilter(comm=comm, cgroup=cgroup, tree=(tree,) if tree else ())

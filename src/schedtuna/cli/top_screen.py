@@ -151,7 +151,7 @@ def _row(row: LiveRow, state: ScreenState, columns: list[str], spare: int) -> st
     if state.by is By.TASK:
         left = f"{row.tid:>8} {row.name[:15]:15} {_end_of(row.cgroup, spare):{spare}}"
     else:
-        name = row.name if state.by is By.NAME else row.cgroup or "(gone)"
+        name = row.name if state.by is By.COMM else row.cgroup or "(gone)"
         left = f"{row.nr_tasks:>8} {_end_of(name, 16 + spare):{16 + spare}}"
     return left + "".join(f"{_number(row.values[name]):>11}" for name in columns)
 

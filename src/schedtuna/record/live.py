@@ -27,11 +27,11 @@ class By(StrEnum):
     """What a row stands for."""
 
     TASK = "task"
-    NAME = "name"
+    COMM = "comm"
     CGROUP = "cgroup"
 
 
-_KEYS = {By.TASK: ["tid", "start_time_ns"], By.NAME: ["comm"], By.CGROUP: ["cgroup_id"]}
+_KEYS = {By.TASK: ["tid", "start_time_ns"], By.COMM: ["comm"], By.CGROUP: ["cgroup_id"]}
 
 # Column -> heading, and what it is. Rows can be sorted by each of them, largest first.
 COLUMNS: dict[str, tuple[str, str]] = {

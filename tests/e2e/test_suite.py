@@ -44,7 +44,7 @@ def test_list_names_the_packages_of_missing_tools():
 
 @pytest.mark.skipif(shutil.which("hackbench") is None, reason="hackbench (rt-tests) is not installed")
 def test_run_repeats_with_seeds_and_prints_one_json_object():
-    done = schedtuna("suite", "run", "pipes", "--repeat", "2", "--seed", "7", "--json")
+    done = schedtuna("suite", "run", "pipes", "--repeats", "2", "--seed", "7", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [run["seed"] for run in result["runs"]] == [7, 8]

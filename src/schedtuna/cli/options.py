@@ -61,7 +61,7 @@ DeltaOption = Annotated[
     ),
 ]
 ResultsOption = Annotated[
-    Path, typer.Option("--results", metavar="DIR", help="Where results folders are created.")
+    Path, typer.Option("--results", "--results-dir", metavar="DIR", help="Where results folders are created.")
 ]
 ResumeOption = Annotated[
     Path | None,

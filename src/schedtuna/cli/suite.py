@@ -73,7 +73,7 @@ def list_workloads(as_json: JsonOption = False) -> None:
 @app.command()
 def run(  # noqa: PLR0917 - typer's options are a function's parameters
     names: NamesArgument = None,
-    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Runs of each.")] = 1,
+    repeat: Annotated[int, typer.Option("--repeat", "--repeats", min=1, help="Runs of each.")] = 1,
     seed: SeedOption = None,
     backend: BackendOption = "host",
     kernel: KernelOption = None,

@@ -122,6 +122,7 @@ def test_ctrl_c_describes_what_there_is_and_resume_goes_on(tmp_path):
         (["--scheduler", "fare", "--", "true"], 2, "did you mean fair"),
         (["--", "sh", "-c", "echo bye; exit 3"], 1, "last lines of output:\nbye"),
         (["--metric", "score:max", "--", "true"], 1, "there is no metric score"),
+        (["--metric", "score:max", "--", "true"], 1, "say where it is printed"),
     ],
 )
 def test_bad_input_is_a_clear_error(tmp_path, monkeypatch, capsys, arguments, code, message):

@@ -84,7 +84,7 @@ def score(
         every = study.observe(study.first(max_episodes), objective)
         scored.append(ScoredStudy(study, objective, tuple(search), tuple(every)))
     if not scored:
-        raise UsageError("no study can be used:\n" + "\n".join(unusable.values()))
+        raise UsageError("no study can be used:\n" + "\n".join(dict.fromkeys(unusable.values())))
     return scored, unusable
 
 

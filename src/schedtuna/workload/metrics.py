@@ -244,7 +244,10 @@ def read_metrics(
 
 
 def _missing(name: str, known: Iterable[str]) -> MetricError:
-    return MetricError(f"there is no metric {name}: {nearest(name, known)}")
+    return MetricError(
+        f"there is no metric {name}: {nearest(name, known)}",
+        hint=f"say where it is printed, such as {name}:min=regex:PATTERN or =json:PATH, or name a --parser",
+    )
 
 
 def _cause(error: MetricError, spec: MetricSpec, problem: MetricError | None) -> MetricError:

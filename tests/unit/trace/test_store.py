@@ -79,8 +79,7 @@ def test_a_killed_writer_leaves_all_that_it_was_given(tmp_path, some):
     np.save(tmp_path / "some.npy", some)
     program = textwrap.dedent("""
         import sys, time, numpy as np
-        from contextlib import contextmanager
-from pathlib import Path
+        from pathlib import Path
         from schedtuna.trace.store import TraceWriter
         writer = TraceWriter(Path(sys.argv[1]), {})
         writer.write_events(np.load(sys.argv[2]))

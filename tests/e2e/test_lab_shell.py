@@ -74,6 +74,10 @@ def test_a_shell_is_a_real_terminal_and_leaves_ours_as_it_was(terminal, lab):
     assert termios.tcgetattr(terminal.theirs) != terminal.settings  # every key is passed on
     terminal.type("uname -r; stty size; tty\r")
     terminal.until(re.escape(lab.default_kernel) + r"\s+37 111\s+/dev/hvc0")
+    termios.tcsetwinsize(terminal.theirs, (50, 90))
+    terminal.process.send_signal(signal.SIGWINCH)
+    terminal.type("until [ \"$(stty size)\" = '50 90' ]; do sleep 0.1; done; echo re''sized\r")
+    terminal.until(r"\nresized\s")
     terminal.type("sh -c 'echo up; exec sleep 1000'\r")
     terminal.until(r"\nup\s")
     terminal.type("\x03")

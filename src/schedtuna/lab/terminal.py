@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import termios
+import threading
 import tty
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from schedtuna.lab.errors import GuestError
-from schedtuna.lab.vm import Guest
+from schedtuna.lab.vm import TERMINAL, TERMINAL_SIZE, Guest
 
 _CHUNK = 1 << 16
 _SIZE = os.terminal_size((80, 24))  # where there is no terminal
 _LAST_OUTPUT_S = 0.3  # how long after a program's end its output may still be on its way
 _END_OF_INPUT = b"\x04"  # Ctrl-D
+# In the guest: what is on the console hears of its new size by SIGWINCH.
+_FOLLOW = """
+for port in /sys/class/virtio-ports/*; do
+    read -r name < "$port/name" && [ "$name" = "$1" ] && break
+done
+while read -r rows columns; do
+    stty -F /dev/hvc0 rows "$rows" cols "$columns"
+done < "/dev/${port##*/}"
+"""
 
 
 def run_on_terminal(
@@ -47,7 +58,8 @@ def run_on_terminal(
     Raises:
         GuestError: The guest died, or has no such program.
     """
-    size = os.get_terminal_size(stdin) if stdin is not None and os.isatty(stdin) else _SIZE
+    terminal = stdin if stdin is not None and os.isatty(stdin) else None
+    size = _SIZE if terminal is None else os.get_terminal_size(terminal)
     pid = guest.order(
         "terminal",
         argv=list(argv),
@@ -55,13 +67,13 @@ def run_on_terminal(
         folder=folder,
         size=[size.lines, size.columns],
     )
-    with _raw(stdin):
+    with _raw(terminal), _resizes(guest, terminal):
         code = _converse(guest, pid, stdin, stdout)
     return 128 - code if code < 0 else code
 
 
 def _converse(guest: Guest, pid: int, stdin: int | None, stdout: int) -> int:
-    line = guest.line("terminal")
+    line = guest.line(TERMINAL)
     guest.ask("wait", pid=pid)
     sources: list[int] = [line.fileno(), guest.fileno(), *([stdin] if stdin is not None else [])]
     while True:
@@ -90,14 +102,34 @@ def _pass_on(source: int, stdout: int) -> bool:
 
 
 @contextmanager
-def _raw(stdin: int | None) -> Iterator[None]:
+def _raw(terminal: int | None) -> Iterator[None]:
     """Let our terminal pass every key on, and be as it was at the end."""
-    if stdin is None or not os.isatty(stdin):
+    if terminal is None:
         yield
         return
-    before = termios.tcgetattr(stdin)
-    tty.setraw(stdin)
+    before = termios.tcgetattr(terminal)
+    tty.setraw(terminal)
     try:
         yield
     finally:
-        termios.tcsetattr(stdin, termios.TCSAFLUSH, before)
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
+
+
+@contextmanager
+def _resizes(guest: Guest, terminal: int | None) -> Iterator[None]:
+    """Give the guest's console the size of our terminal whenever that changes."""
+    if terminal is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    line = guest.line(TERMINAL_SIZE)
+    guest.spawn(["sh", "-c", _FOLLOW, "sh", f"schedtuna.{TERMINAL_SIZE}"])
+
+    def tell(*_: object) -> None:
+        size = os.get_terminal_size(terminal)
+        line.sendall(b"%d %d\n" % (size.lines, size.columns))
+
+    before = signal.signal(signal.SIGWINCH, tell)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGWINCH, before)

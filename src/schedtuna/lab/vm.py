@@ -33,7 +33,7 @@ from schedtuna.workload.command import KEEP_BYTES, RawRun, raw_run
 from schedtuna.workload.launcher import Message
 
 BOOT_WITHIN_S = 60.0
-TERMINAL = "terminal"
+TERMINAL, TERMINAL_SIZE = "terminal", "size"
 _AGENT = "agent"
 ANSWER_WITHIN_S = 60.0
 _POWEROFF_WITHIN_S = 5.0
@@ -56,7 +56,7 @@ class GuestSpec:
         programs: Programs of the host, copied to /usr/local/bin with their libraries.
         share: Folder that is copied to /share; None: nothing of the host is visible.
         recording: Whether it can count `sched.*` metrics.
-        terminal: Whether it has a virtual console, on the line `terminal`.
+        terminal: Whether it has a virtual console, on the line `terminal`, whose size comes on `size`.
         lines: Names of more lines to it.
     """
 
@@ -136,7 +136,8 @@ class Guest:
         """
         options: list[str] = []
         fds: list[int] = []
-        for name in (*([TERMINAL] if self.spec.terminal else []), _AGENT, *self.spec.lines):
+        consoles, sizes = ([TERMINAL], [TERMINAL_SIZE]) if self.spec.terminal else ([], [])
+        for name in (*consoles, _AGENT, *sizes, *self.spec.lines):
             ours, theirs = socket.socketpair()
             self._resources.callback(ours.close)
             passed.callback(theirs.close)

@@ -14,7 +14,7 @@ class Patience:
     Args:
         within_s: The limit in seconds, from now on.
         cpu_s: CPU time that the machine has used so far, where others compete with it for a real CPU,
-            as in a guest: where it gets little, it may take up to four times as long.
+            as in a guest: until it has had the limit of that, it may take up to four times as long.
     """
 
     def __init__(self, within_s: float, cpu_s: Callable[[], float] | None = None) -> None:
@@ -29,6 +29,4 @@ class Patience:
     def ended(self) -> bool:
         """Whether it has had its time."""
         passed_s, cpu_s = self.passed_s(), self._cpu_s() - self._cpu_began
-        return passed_s > _BUSY_HOST * self._within_s or (
-            passed_s > self._within_s and cpu_s > self._within_s / 2
-        )
+        return passed_s > _BUSY_HOST * self._within_s or min(passed_s, cpu_s) > self._within_s

@@ -16,7 +16,7 @@ from schedtuna.knobs.base import Target
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.lookup import lookup
-from schedtuna.scheduler.parse import parse_scheduler
+from schedtuna.scheduler.parse import BEST_NAME, parse_scheduler
 from schedtuna.scheduler.registry import register as register_scheduler
 from schedtuna.scheduler.registry import scheduler_from_mapping
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -24,7 +24,7 @@ from schedtuna.space import ParameterSpec
 from schedtuna.tune.options import OptimizerConfig, sampler_options, tunable, tunable_in_guest
 from schedtuna.tune.place import Place
 from schedtuna.tune.plan import StudyPlan
-from schedtuna.tune.results import BEST_NAME, summary
+from schedtuna.tune.results import summary
 from schedtuna.tune.running import open_study
 from schedtuna.tune.study import StudyResult
 from schedtuna.tune.warmstart import past_runs

@@ -15,12 +15,11 @@ from schedtuna.experiment.triallog import TrialRecord, read_trials
 from schedtuna.space import ParameterSpace, ParameterValue
 from schedtuna.tune.objective import Objective
 from schedtuna.tune.plan import PLAN_NAME, StudyPlan
+from schedtuna.tune.results import RESULT_NAME
 from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.study import BASELINE, SEARCH
 from schedtuna.workload.metrics import parse_metric
 from schedtuna.workload.spec import MetricSpec
-
-RESULT_NAME = "result.json"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.errors import StudyError, UsageError, naming
 from schedtuna.evidence.design import RUNS_PER_BLOCK, minimum_blocks, split_budget
+from schedtuna.experiment.campaign import replace_text
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue
 from schedtuna.tune.place import Place
@@ -138,10 +139,8 @@ class StudyPlan(BaseModel):
     def write(self, folder: Path) -> None:
         """Write the plan to a study's folder, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        staged = folder / f".{PLAN_NAME}.tmp"
         with naming(folder):
-            staged.write_text(self.model_dump_json(indent=2) + "\n")
-        staged.replace(folder / PLAN_NAME)
+            replace_text(folder / PLAN_NAME, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> StudyPlan:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from schedtuna.experiment.campaign import replace_text
 from schedtuna.experiment.triallog import TrialRecord
+from schedtuna.scheduler.parse import BEST_NAME
 from schedtuna.tune.search import SearchOutcome, cost_of
 from schedtuna.tune.study import StudyResult
 
 REPORT_NAME = "report.html"
 PLOTS_NAME = "performance_plots.png"
-BEST_NAME = "best_parameters.json"
+RESULT_NAME = "result.json"
 
 
 def summary(result: StudyResult) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def summary(result: StudyResult) -> dict[str, Any]:
 def write_results(result: StudyResult) -> None:
     """Write every result file of a study but the report; each is replaced whole."""
     folder = result.folder
-    _write_json(folder / "result.json", summary(result))
+    _write_json(folder / RESULT_NAME, summary(result))
     _write_json(folder / BEST_NAME, best_parameters(result))
     _write_json(folder / "baseline_results.json", [_row(result, record) for record in result.baseline])
     episodes = [
@@ -103,21 +106,14 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    _replace(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    replace_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     rows = list(rows)
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    staged = path.with_name(f".{path.name}.tmp")
-    with staged.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    staged.replace(path)
-
-
-def _replace(path: Path, text: str) -> None:
-    staged = path.with_name(f".{path.name}.tmp")
-    staged.write_text(text)
-    staged.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_text(path, text.getvalue())

@@ -13,9 +13,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna.errors import UnavailableError
+from schedtuna.machine.labfolder import STATE_NAME as STATE_NAME  # noqa: PLC0414 - re-exported
+from schedtuna.machine.labfolder import lab_directory as lab_directory  # noqa: PLC0414 - re-exported
 
-LAB_VARIABLE = "SCHEDTUNA_LAB_DIR"
-STATE_NAME = "lab.json"
 SETUP_HINT = "schedtuna lab setup"
 
 
@@ -95,16 +95,6 @@ class Lab(BaseModel):
 def same_version(version: str, wanted: str) -> bool:
     """Whether a kernel is the one that is meant: ``6.18.15`` means ``6.18.15+deb13-cloud-amd64``."""
     return version == wanted or version.startswith((f"{wanted}+", f"{wanted}-"))
-
-
-def lab_directory() -> Path:
-    """Where this user's lab is: SCHEDTUNA_LAB_DIR, /var/cache/schedtuna for root, or the XDG cache."""
-    if override := os.environ.get(LAB_VARIABLE):
-        return Path(override).absolute()
-    if os.geteuid() == 0:
-        return Path("/var/cache/schedtuna/lab")
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "schedtuna" / "lab"
 
 
 def read_lab(directory: Path | None = None) -> Lab:

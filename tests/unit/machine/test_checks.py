@@ -283,19 +283,20 @@ def test_missing_tools_come_with_this_distributions_package(machine, release, to
     assert finding.get.startswith(hint)
 
 
-@pytest.mark.parametrize(
-    ("architecture", "command", "package"),
-    [
-        ("x86_64", "qemu-system-x86_64", "qemu-system-x86"),
-        ("aarch64", "qemu-system-aarch64", "qemu-system-arm"),
-        ("s390x", "qemu-system-s390x", "qemu-system-misc"),
-    ],
-)
-def test_qemu_is_that_of_this_architecture(machine, tmp_path, architecture, command, package):
-    files = {"etc/os-release": DEBIAN, "proc/sys/kernel/arch": architecture}
-    assert run("qemu", machine(files)).get == f"apt install {package}"
-    executable(tmp_path / command)
-    assert run("qemu", machine(files, path=str(tmp_path))).seen == str(tmp_path / command)
+def test_the_lab_is_there_once_it_is_set_up(machine, tmp_path):
+    (tmp_path / "apt-get").touch(mode=0o755)
+    files = {"proc/sys/kernel/arch": "x86_64", "proc/sys/kernel/osrelease": "6.18.0"}
+    bare = run("lab", machine(files, path=str(tmp_path), SCHEDTUNA_LAB_DIR="/the/lab"))
+    assert (bare.status, bare.get) == (Status.MISSING, "schedtuna lab setup")
+    there = machine({**files, "the/lab/lab.json": "{}"}, SCHEDTUNA_LAB_DIR="/the/lab")
+    assert (run("lab", there).status, run("lab", there).seen) == (Status.OK, "set up in /the/lab")
+
+
+@pytest.mark.parametrize(("architecture", "tool"), [("aarch64", "apt-get"), ("x86_64", "dnf")])
+def test_where_no_lab_can_be_set_up_nobody_is_sent_there(machine, tmp_path, architecture, tool):
+    (tmp_path / tool).touch(mode=0o755)
+    probe = machine({"proc/sys/kernel/arch": architecture}, path=str(tmp_path), SCHEDTUNA_LAB_DIR="/none")
+    assert run("lab", probe).get.startswith("an x86-64 machine with Debian's apt")
 
 
 def executable(path):

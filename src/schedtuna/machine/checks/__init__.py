@@ -50,7 +50,7 @@ ABILITIES = (
         ("sched_ext", "btf", "cap_bpf", "cap_sys_admin", "scx_schedulers"),
         ("kernel_config",),
     ),
-    Ability("lab", "boot the VM lab", ("qemu",), ("kvm",)),
+    Ability("lab", "boot the VM lab", ("lab",), ("kvm",)),
 )
 
 

@@ -49,7 +49,7 @@ def check_sched_ext(probe: Probe) -> Finding:
         known = bool(config) and "CONFIG_SCHED_CLASS_EXT" not in config
         return missing(
             "the kernel was built without it" if known else "no /sys/kernel/sched_ext",
-            "no scx_* scheduler can run here; `fair`, the VM lab and the simulator can",
+            "no scx_* scheduler can run here; `fair` can, and guests of the VM lab",
             "run Linux 6.12 or newer with CONFIG_SCHED_CLASS_EXT=y, or use the VM lab",
         )
     ops = probe.read("sys/kernel/sched_ext/root/ops") or ""

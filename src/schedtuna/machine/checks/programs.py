@@ -9,6 +9,7 @@ from pathlib import Path
 from schedtuna.machine import facts
 from schedtuna.machine.checks.finding import Check, Finding, missing, ok, warning
 from schedtuna.machine.checks.packages import Package, distribution, install_hint
+from schedtuna.machine.labfolder import STATE_NAME, lab_directory
 from schedtuna.machine.probe import Probe
 
 SCX_PATH_VARIABLE = "SCHEDTUNA_SCX_PATH"
@@ -58,34 +59,20 @@ TOOLS = (
         Package(fedora="llama-cpp", otherwise="build it: https://github.com/ggml-org/llama.cpp"),
     ),
     Tool(
-        ("qemu-system-{arch}", "qemu-kvm", "/usr/libexec/qemu-kvm"),
-        "no VM lab: other kernels and their schedulers can't be booted",
-        Package("qemu-system-{arch}", "qemu-kvm"),
-    ),
-    Tool(
         ("clang",),
         "BPF programs can't be built from source; installed wheels bring them built",
         Package("clang", "clang"),
     ),
 )
-# uname -m -> what QEMU's commands and Debian's packages call it, where that differs.
-_QEMU_COMMAND = {"aarch64": "aarch64", "armv7l": "arm", "ppc64le": "ppc64", "i686": "i386"}
-_QEMU_PACKAGE = {"x86_64": "x86", "aarch64": "arm", "armv7l": "arm", "ppc64le": "ppc", "riscv64": "misc"}
 
 
 def _check_tool(probe: Probe, tool: Tool) -> Finding:
-    machine = facts.read_architecture(probe)
-    names = [name.format(arch=_QEMU_COMMAND.get(machine, machine)) for name in tool.commands]
-    found = next(filter(None, (probe.which(name) for name in names)), None)
-    if found:
-        return ok(found, path=found)
-    package = Package(
-        debian=tool.package.debian.format(arch=_QEMU_PACKAGE.get(machine, "misc")),
-        fedora=tool.package.fedora,
-        ubuntu=tool.package.ubuntu,
-        otherwise=tool.package.otherwise,
+    found = next(filter(None, map(probe.which, tool.commands)), None)
+    return (
+        ok(found, path=found)
+        if found
+        else missing("not on PATH", tool.cost, install_hint(probe, tool.package))
     )
-    return missing("not on PATH", tool.cost, install_hint(probe, package))
 
 
 def scx_binaries(probe: Probe) -> dict[str, str]:
@@ -117,6 +104,19 @@ def check_scx(probe: Probe) -> Finding:
     else:
         get = f"build https://github.com/sched-ext/scx, and name its folder in {SCX_PATH_VARIABLE}"
     return missing("none on PATH", "no scheduler but `fair` can be tuned on this machine", get)
+
+
+def check_lab(probe: Probe) -> Finding:
+    """Whether guests can be booted: what `schedtuna lab setup` has fetched."""
+    folder = lab_directory(probe.environment)
+    if probe.exists(str(folder / STATE_NAME)):
+        return ok(f"set up in {folder}", path=str(folder))
+    can_be = facts.read_architecture(probe) == "x86_64" and probe.which("apt-get")
+    return missing(
+        "not set up",
+        "no guests with other kernels and their schedulers (`--backend vm`)",
+        "schedtuna lab setup" if can_be else "an x86-64 machine with Debian's apt, for `schedtuna lab setup`",
+    )
 
 
 def check_kvm(probe: Probe) -> Finding:
@@ -151,13 +151,14 @@ def check_gpu(probe: Probe) -> Finding:
 
 
 def _row(tool: Tool) -> Check:
-    name = tool.commands[0].partition("-system")[0]
+    name = tool.commands[0]
     return Check(name.replace("-", "_"), name, lambda probe: _check_tool(probe, tool))
 
 
 CHECKS = (
     Check("scx_schedulers", "scx_* schedulers", check_scx),
     *(_row(tool) for tool in TOOLS),
+    Check("lab", "VM lab", check_lab),
     Check("kvm", "KVM", check_kvm),
     Check("gpu", "GPU", check_gpu),
 )

@@ -192,8 +192,3 @@ def plan_blocks(noise_cv: float, effect: float, power: float = 0.9) -> int:
     variance = math.log1p(noise_cv**2)
     blocks = PLANNING_CONSTANT * relative * variance / math.log1p(-effect) ** 2
     return max(math.ceil(blocks), LOOKS[0].blocks)
-
-
-def plan_runs(noise_cv: float, effect: float, power: float = 0.9) -> int:
-    """Runs that it takes to find an effect, or to exclude it: three per block of `plan_blocks`."""
-    return RUNS_PER_BLOCK * plan_blocks(noise_cv, effect, power)

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from schedtuna.errors import EvidenceError
-from schedtuna.evidence.design import Arm
-from schedtuna.evidence.verdict import Block, Observation
+from schedtuna.evidence.verdict import Observation
 from schedtuna.workload.spec import Direction, MetricSpec
 
 
@@ -42,15 +41,6 @@ def composite(metrics: Sequence[MetricSpec], values: Mapping[str, float | None])
     if not weights:
         raise EvidenceError("no metric to weigh")
     return math.exp(total / weights)
-
-
-def composite_block(
-    metrics: Sequence[MetricSpec],
-    order: tuple[Arm, ...],
-    values: Mapping[Arm, Mapping[str, float | None]],
-) -> Block:
-    """A block of composites, to judge with `Direction.MIN`."""
-    return Block(order, {arm: composite(metrics, values[arm]) for arm in order})
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

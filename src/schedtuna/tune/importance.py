@@ -26,7 +26,7 @@ import numpy as np
 from schedtuna.errors import StudyError
 from schedtuna.space import ParameterSpace, ParameterValue
 from schedtuna.tune.anova import Data, Parts, Split, Surrogate, explained, interaction
-from schedtuna.tune.relevance import holm, relevance
+from schedtuna.tune.relevance import relevance, shown_to_matter
 from schedtuna.tune.samplers.observation import Observation
 
 LEAST_SCALE = 1e-9  # of a log ratio: below it, differences are rounding
@@ -145,7 +145,7 @@ def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0
     weights = np.array(list(surrogate.draws(NR_DRAWS, rng)))
     drawn = [split.parts(row) for row in weights]
     tested = {name: relevance(data, name, rng) for name in data.varied}
-    matter = holm(tested)
+    matter = shown_to_matter(tested)
     ranked = sorted(data.varied, key=lambda name: -actual.total[name])
     return Analysis(
         nr_runs=len(data.costs),

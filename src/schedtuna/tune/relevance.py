@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.linalg import LinAlgError, cho_solve, cholesky
 
+from schedtuna.evidence.several import holm
 from schedtuna.tune.anova import FIT_ITERATIONS, Data
 from schedtuna.tune.samplers.gp import (
     CONSTANT_VARIANCE,
@@ -52,14 +53,10 @@ def relevance(data: Data, name: str, rng: np.random.Generator) -> float:
     return (reached + 1) / (nr_permutations + 1)
 
 
-def holm(p_values: Mapping[str, float], alpha: float = ALPHA) -> set[str]:
-    """Return the names whose null is rejected, with a chance of at most alpha for any error (Holm 1979)."""
-    rejected: set[str] = set()
-    for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        if p > alpha / (len(p_values) - rank):
-            break
-        rejected.add(name)
-    return rejected
+def shown_to_matter(p_values: Mapping[str, float]) -> set[str]:
+    """Return the names whose null is rejected, with a chance of at most 5% for any error."""
+    adjusted = holm([*p_values.values()])
+    return {name for name, p in zip(p_values, adjusted, strict=True) if p <= ALPHA}
 
 
 class _Test:

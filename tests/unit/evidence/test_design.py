@@ -15,7 +15,6 @@ from schedtuna.evidence.design import (
     plan_block,
     plan_blocks,
     plan_campaign,
-    plan_runs,
     split_budget,
 )
 
@@ -97,7 +96,6 @@ def test_a_budget_without_a_confirmation_is_refused():
 
 def test_plans_follow_the_square_root_law():
     assert plan_blocks(0.10, 0.05) == pytest.approx(4 * plan_blocks(0.05, 0.05), rel=0.05)
-    assert plan_runs(0.05, 0.02) == 3 * plan_blocks(0.05, 0.02)
     assert plan_blocks(0.05, 0.05, power=0.5) < plan_blocks(0.05, 0.05, power=0.9) <= 27
     assert plan_blocks(0.0, 0.05) == LOOKS[0].blocks
 

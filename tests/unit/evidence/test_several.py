@@ -4,8 +4,8 @@ from tests.unit.evidence.studies import blocks_of
 
 from schedtuna.errors import EvidenceError
 from schedtuna.evidence.design import Arm
-from schedtuna.evidence.several import composite, composite_block, holm
-from schedtuna.evidence.verdict import judge
+from schedtuna.evidence.several import composite, holm
+from schedtuna.evidence.verdict import Block, judge
 from schedtuna.workload.spec import Direction, MetricSpec
 
 TIME = MetricSpec(name="time_s", direction=Direction.MIN)
@@ -38,7 +38,8 @@ def test_a_composite_study_weighs_gains_whatever_the_units():
             arm: {"time_s": value * (0.9 if arm is Arm.B else 1), "rps": 1e6 * float(rng.lognormal(0, 0.03))}
             for arm, value in block.values.items()
         }
-        blocks.append(composite_block((TIME, RPS), block.order, values))
+        composites = {arm: composite((TIME, RPS), read) for arm, read in values.items()}
+        blocks.append(Block(block.order, composites))
     result = judge(blocks, Direction.MIN)
     assert result.effect.ci95[0] <= 0.9**0.25 <= result.effect.ci95[1]
 

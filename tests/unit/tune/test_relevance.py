@@ -3,7 +3,7 @@ import pytest
 
 from schedtuna.space import ParameterSpace, ParameterSpec
 from schedtuna.tune.anova import Data
-from schedtuna.tune.relevance import holm, relevance
+from schedtuna.tune.relevance import relevance, shown_to_matter
 from schedtuna.tune.samplers.observation import Observation
 
 SPACE = ParameterSpace(
@@ -44,6 +44,6 @@ def test_a_space_of_one_parameter_is_tested_too():
 
 def test_holm_rejects_step_by_step():
     """Holm 1979: 0.01 <= 0.05/4, 0.013 <= 0.05/3, 0.03 > 0.05/2; nothing after that."""
-    assert holm({"a": 0.01, "b": 0.03, "c": 0.013, "d": 0.04}) == {"a", "c"}
-    assert holm({"a": 0.04}) == {"a"}
-    assert holm({}) == set()
+    assert shown_to_matter({"a": 0.01, "b": 0.03, "c": 0.013, "d": 0.04}) == {"a", "c"}
+    assert shown_to_matter({"a": 0.04}) == {"a"}
+    assert shown_to_matter({}) == set()

@@ -127,7 +127,7 @@ class HostBackend:
         except StuckSchedulerError:
             raise  # later runs would not start from what was found
         except SchedulerError as error:
-            validity, reason = Validity.FAILED, str(error)
+            validity, reason, log = Validity.FAILED, error.reason, error.log
         return Trial(
             scheduler=scheduler.name,
             values=scheduler.values,

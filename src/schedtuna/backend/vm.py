@@ -170,7 +170,9 @@ class VmBackend:
         except (GuestError, StuckSchedulerError) as error:
             self._drop_guest()  # the next run gets a fresh one
             reason = str(error)
-        except (SchedulerError, WorkloadError) as error:
+        except SchedulerError as error:
+            reason, tail = error.reason, error.log
+        except WorkloadError as error:
             reason = str(error)
         return Trial(
             scheduler=scheduler.name,

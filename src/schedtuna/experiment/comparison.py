@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from schedtuna.evidence.design import Arm
 from schedtuna.evidence.requirements import Judgement, Outcome
 from schedtuna.evidence.result import is_bounded
 from schedtuna.evidence.verdict import Estimate, Result, Verdict
@@ -152,6 +153,11 @@ class Comparison:
                 f"{self.candidate} is better ({change}), but is not shown to keep what is required: {rules}."
             )
         if self.verdict is Verdict.TOO_NOISY:
+            if 0 < result.pairs == result.failures[Arm.B]:
+                return (
+                    f"{self.candidate} failed in each of its {result.pairs} runs, too few to call it worse: "
+                    f"{self._last_reason(Arm.B)}."
+                )
             if result.look == 0:
                 return f"Too few runs to say anything: {change} after {pairs} (nothing is decided yet)."
             return (
@@ -167,6 +173,13 @@ class Comparison:
             f"No evidence that {self.candidate} improves on {self.default_name}: {change}, {pairs}; "
             f"a gain of {delta} or more is excluded."
         )
+
+    def _last_reason(self, arm: Arm) -> str:
+        """Why the last run of an arm failed, in a line."""
+        reasons = [
+            record.trial.reason for record in self.records if record.arm == arm and record.trial.reason
+        ]
+        return reasons[-1].splitlines()[0].rstrip(".") if reasons else "none said why"
 
 
 def _percent(ratio: float) -> str:

@@ -212,7 +212,7 @@ class Deterministic:
         if stage is not Startup.READY:
             reason = reason or f"it was not enabled, sched_ext is {now.state or DISABLED}"
             log = "\n".join(report.text("scheduler_log").splitlines()[-_LOG_LINES:])
-            raise SchedulerError(f"{program.name} did not start: {reason}; it printed:\n{log}")
+            raise SchedulerError(f"{program.name} did not start: {reason}", log=log)
         ended, code = report.scx("scx_ended")
         return ejection(now, ended, code)
 

@@ -37,7 +37,21 @@ _EVENT = re.compile(r"^SCX_EV_(\w+) (-?\d+)$", re.MULTILINE)
 
 
 class SchedulerError(SchedtunaError):
-    """A sched_ext scheduler did not start."""
+    """A sched_ext scheduler did not start.
+
+    Args:
+        message: What happened.
+        log: What its program printed.
+        hint: What to do next.
+
+    Attributes:
+        reason: What happened, and what to do next, without the log.
+    """
+
+    def __init__(self, message: str, *, log: str = "", hint: str | None = None) -> None:
+        super().__init__(f"{message}; it printed:\n{log}" if log else message, hint=hint)
+        self.log = log
+        self.reason = f"{message}; {hint}" if hint else message
 
 
 class StuckSchedulerError(SchedulerError):
@@ -327,7 +341,8 @@ class ScxProcess:
                 stage, reason = Startup.FAILED, f"it was not enabled within {patience.passed_s():.0f} s"
             if stage is Startup.FAILED:
                 raise SchedulerError(
-                    f"{self._name} did not start: {reason}; it printed:\n{self.log()}",
+                    f"{self._name} did not start: {reason}",
+                    log=self.log(),
                     hint=REMEDY if is_refusal(self.machine.log(self.pid)) else None,
                 )
             time.sleep(_POLL_S)

@@ -203,6 +203,14 @@ def test_a_candidate_that_never_works_is_worse(tmp_path):
     assert "unbounded, as runs failed, (95% interval" in found.sentence()
 
 
+def test_a_candidate_that_never_worked_in_a_few_runs_says_why_and_nothing_of_noise(tmp_path):
+    found = study(tmp_path, Simulated(cv=0.3, fails=lambda _, values: bool(values)), budget=12)
+    assert found.verdict == "too_noisy"
+    assert found.sentence().endswith(
+        "failed in each of its 4 runs, too few to call it worse: the command exited with code 7."
+    )
+
+
 def test_a_default_that_mostly_fails_is_no_gain_of_a_hundred_percent(tmp_path):
     found = study(tmp_path, Simulated(fails=lambda index, values: not values and index > 2))
     assert found.verdict == "improved"

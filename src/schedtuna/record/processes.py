@@ -88,12 +88,9 @@ def read_process(folder: str | Path) -> ProcessReading | None:
         cgroup = _cgroup(_read(f"{folder}/cgroup").decode(errors="replace"))
     except OSError:
         return None
-    # The name may hold anything, brackets and newlines too: the last bracket ends it.
-    open_, close = stat.find(b"("), stat.rfind(b")")
-    fields = [b"", b"", *stat[close + 2 :].split()]  # numbered as in proc(5), less one
-    if open_ < 0 or len(fields) < 41:
+    name, fields = split_stat(stat)
+    if len(fields) < 41:
         return None
-    comm = stat[open_ + 1 : close].decode(errors="backslashreplace")
     flags, policy, tty, nice = int(fields[8]), int(fields[40]), int(fields[6]), int(fields[18])
     policy_name = POLICIES[policy] if policy < len(POLICIES) else str(policy)
     read_bytes, written_bytes = _io(folder)
@@ -109,7 +106,7 @@ def read_process(folder: str | Path) -> ProcessReading | None:
         nr_voluntary_switches=voluntary,
         nr_involuntary_switches=involuntary,
         facts={
-            "comm": comm,
+            "comm": name.decode(errors="backslashreplace"),
             "ppid": int(fields[3]),
             "state": fields[2].decode(),
             "nice": nice,
@@ -124,6 +121,19 @@ def read_process(folder: str | Path) -> ProcessReading | None:
             ),
         },
     )
+
+
+def split_stat(stat: bytes) -> tuple[bytes, list[bytes]]:
+    """Return what /proc/<pid>/stat says: the name, and all fields, numbered as in proc(5) less one.
+
+    The name may hold anything, brackets and newlines too: the last bracket ends it. Without brackets it is
+    no such file, and there are no fields.
+    """
+    open_, close = stat.find(b"("), stat.rfind(b")")
+    if not 0 <= open_ < close:
+        return b"", []
+    name = stat[open_ + 1 : close]
+    return name, [stat[:open_].strip(), name, *stat[close + 1 :].split()]
 
 
 def role(*, kernel: bool, policy: str, nice: int, tty: int, cgroup: str) -> str:

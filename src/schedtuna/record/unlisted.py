@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from schedtuna.record.processes import split_stat
 from schedtuna.trace.schema import STATIC_PRIO_NICE_0, TASK_DTYPE, TaskArray, TaskReason
 
 CLOCK_TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK")
@@ -54,9 +55,8 @@ def _row(thread: Path) -> tuple[int | bytes, ...] | None:
         schedstat = _schedstat(thread)
     except OSError:
         return None
-    # The name may hold anything, brackets and newlines too: the last bracket ends it.
-    open_, close = stat.find(b"("), stat.rfind(b")")
-    fields = [0, 0, 0, *map(int, stat[close + 3 :].split())]  # numbered as in proc(5), less one
+    comm, words = split_stat(stat)
+    fields = [0, 0, 0, *map(int, words[3:])]
     now_ns = time.monotonic_ns()
     boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - now_ns
     values: dict[str, int | bytes] = {
@@ -73,7 +73,7 @@ def _row(thread: Path) -> tuple[int | bytes, ...] | None:
         "reason": int(TaskReason.SNAPSHOT),
         "cpu": fields[38],
         "flags": fields[8],
-        "comm": stat[open_ + 1 : close],
+        "comm": comm,
     }
     return tuple(values.get(name, 0) for name in TASK_DTYPE.names or ())
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from schedtuna.record.groups import GroupArray, fold
 from schedtuna.record.histogram import percentile_ns
 from schedtuna.record.layout import TIME_SLICES, Blocked, Delay, Migration
-from schedtuna.trace.fairness import MIN_ENTITLED_NS
+from schedtuna.trace.fairness import Fairness
 from schedtuna.trace.metrics import QUANTILES
 
 Columns = dict[str, float]
@@ -92,11 +92,7 @@ def fairness_cv(tasks: GroupArray, nr_cpus: int, window_ns: int) -> float:
         tasks["weighted_ns"], tasks["observed_ns"], out=np.ones(len(tasks)), where=tasks["observed_ns"] > 0
     )
     entitled = entitled_ns(asked, weight, float(nr_cpus) * window_ns)
-    counted = entitled >= MIN_ENTITLED_NS
-    ratio = received[counted] / entitled[counted]
-    if len(ratio) < 2 or not ratio.any():
-        return math.nan
-    return float(np.std(ratio) / np.mean(ratio))
+    return Fairness(np.arange(len(tasks), dtype=np.int32), entitled, received).cv()
 
 
 def entitled_ns(

@@ -46,8 +46,7 @@ _FIELDS = {
     "exit_code": ("<u4", 4),
     "nice": ("i1", 9),
     "cpu_delay_ns": ("<u8", 24),
-    "blkio_delay_ns": ("<u8", 40),  # these two delays: 0 unless kernel.task_delayacct is on
-    "swapin_delay_ns": ("<u8", 56),
+    "blkio_delay_ns": ("<u8", 40),  # 0 unless kernel.task_delayacct is on
     "cpu_time_ns": ("<u8", 72),
     "comm": ("S32", 80),
     "policy": ("u1", 112),
@@ -55,8 +54,6 @@ _FIELDS = {
     "tid": ("<u4", 128),
     "ppid": ("<u4", 132),
     "elapsed_us": ("<u8", 144),
-    "user_us": ("<u8", 152),
-    "system_us": ("<u8", 160),
     "max_rss_kib": ("<u8", 200),
     "read_bytes": ("<u8", 248),
     "write_bytes": ("<u8", 256),

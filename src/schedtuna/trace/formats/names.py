@@ -43,11 +43,6 @@ class Names:
             return
         self._of_tid[tid] = (timestamp_ns, name["tgid"], 1, comm[:16])
 
-    def note_tgid(self, tid: int, tgid: int) -> None:
-        """Note a task's process."""
-        if tid < TID_LIMIT:
-            self._of_tid["tgid"][tid] = tgid
-
     def rows(self) -> TaskArray:
         """Return rows of the task table: of these tasks, little more than the name is known."""
         tids = self._tids[: self._native.nr_tids]

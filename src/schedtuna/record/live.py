@@ -141,9 +141,8 @@ class LiveView:
     def _name_cgroups(self, ids: npt.NDArray[np.uint64]) -> None:
         if any(int(id_) not in self._cgroups for id_ in np.unique(ids)):
             names = cgroup_names(self._layout)
-            self._cgroups = {
-                int(id_): "" for id_ in np.unique(ids)
-            }  # what has no name is not looked up again
+            # What has no name is not looked up again.
+            self._cgroups = {int(id_): "" for id_ in np.unique(ids)}
             self._cgroups |= {id_: clean_name(name) for id_, name in names.items()}
 
 

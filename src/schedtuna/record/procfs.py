@@ -216,9 +216,9 @@ def _rates(now: Mapping[str, float], before: Mapping[str, float], elapsed_s: flo
 
 def _first_numbers(lines: Mapping[str, list[str]], wanted: Mapping[str, str]) -> dict[str, float]:
     return {
-        metric: float(lines[name][0])
+        metric: float(words[0])
         for metric, name in wanted.items()
-        if lines.get(name, [""])[:1] and lines.get(name, [""])[0].isdecimal()
+        if (words := lines.get(name)) and words[0].isdecimal()
     }
 
 

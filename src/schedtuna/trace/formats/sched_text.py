@@ -123,9 +123,8 @@ class _Reader:
 
     def read(self, data: bytes) -> _Found:
         """Read lines."""
-        events = np.empty(
-            len(data) // EVENT_DTYPE.itemsize + 1, EVENT_DTYPE
-        )  # no line of an event is shorter
+        most = len(data) // EVENT_DTYPE.itemsize + 1  # no line of an event is shorter
+        events = np.empty(most, EVENT_DTYPE)
         text = _Text(
             data=data,
             size=len(data),

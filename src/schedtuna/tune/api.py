@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -177,7 +178,7 @@ class RLSchedulerOptimizer:
         return plan, [*notes, *remarks]
 
     def test(self, experiment_path: Path | str, test_runs: int = 10) -> dict[str, Any]:
-        """Run the benchmark again under what an experiment proved; the default where that was nothing.
+        """Run the benchmark again, where it ran, under what was proven; the default where that was nothing.
 
         Args:
             experiment_path: What `train` returned.
@@ -189,25 +190,27 @@ class RLSchedulerOptimizer:
 
         Raises:
             UsageError: Fewer than one run, or no experiment in this folder.
-            StudyError: The first runs all failed.
+            StudyError: The first runs all failed, or the process that was tuned has ended.
         """
         if test_runs < 1:
             raise UsageError(f"test_runs={test_runs}: expected at least one run")
         folder = Path(experiment_path)
         plan = StudyPlan.read(folder)
-        scheduler = parse_scheduler(str(folder / BEST_NAME), guest_scheduler if self._guest else lookup)
+        target, guest = plan.place.target(), plan.place.guest()
+        find = guest_scheduler if guest else partial(lookup, target=target)
+        scheduler = parse_scheduler(str(folder / BEST_NAME), find)
         metric = plan.metrics[0]
         with open_campaign(
             "test",
             plan.workload,
-            Target(),
+            target,
             [scheduler],
             plan.metrics,
             seed=plan.seed + 1,  # other inputs than those that were tuned on
             results=folder,
             resume=None,
             identity={"scheduler": scheduler.label()},
-            guest=self._guest,
+            guest=guest,
         ) as campaign:
             trials = run_variability(
                 campaign.backend,

@@ -18,6 +18,8 @@ from schedtuna import (
     register_scheduler,
 )
 from schedtuna.errors import StudyError, UnavailableError, UsageError
+from schedtuna.knobs.base import Scope
+from schedtuna.tune.place import Place
 from schedtuna.tune.samplers.registry import missing_extra
 
 LIKES_BATCH = """
@@ -102,6 +104,22 @@ def test_what_was_proven_can_be_tested_again(trained):
         optimizer.test(trained["experiment_path"], test_runs=0)
     with pytest.raises(StudyError, match="holds no study"):
         optimizer.test(Path(trained["experiment_path"]) / "nope")
+
+
+@pytest.mark.parametrize(
+    ("place", "error", "says"),
+    [
+        (Place(backend="vm"), UnavailableError, "lab"),
+        (Place(scope=Scope.PID, pid=1, pid_is="of another boot"), StudyError, "process 1, .* has ended"),
+    ],
+)
+def test_it_is_tested_where_it_was_proven(tmp_path, monkeypatch, place, error, says):
+    monkeypatch.setenv("SCHEDTUNA_LAB_DIR", str(tmp_path / "nowhere"))
+    plan, _ = RLSchedulerOptimizer({**OPTIONS, "algorithm": "random"}).plan()
+    plan.model_copy(update={"place": place}).write(tmp_path)
+    (tmp_path / "best_parameters.json").write_text('{"scheduler": "fair", "parameters": {}}')
+    with pytest.raises(error, match=says):
+        RLSchedulerOptimizer(OPTIONS).test(tmp_path, test_runs=1)
 
 
 @needs_rl

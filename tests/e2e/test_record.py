@@ -351,11 +351,15 @@ def test_top_prints_one_window_where_there_is_no_terminal(tmp_path):
 
 @needs_bpf
 def test_top_prints_json(tmp_path):
-    done = schedtuna("top", "--json", "-n", "2", "--interval", "250ms", "--by", "comm", cwd=tmp_path)
+    with subprocess.Popen(["sh", "-c", "while sleep 0.02; do :; done"]) as load:
+        done = schedtuna("top", "--json", "-n", "2", "--interval", "250ms", "--by", "comm", cwd=tmp_path)
+        load.kill()
     windows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(windows) == 2
     assert windows[0]["switches_per_s"] > 0
-    assert {"name", "values", "nr_tasks"} <= windows[0]["rows"][0].keys()
+    rows = [row for row in windows[1]["rows"] if row["name"] in {"sh", "sleep"}]
+    assert {"values", "nr_tasks"} <= rows[0].keys()
+    assert rows[0]["nr_tasks"] >= 1
 
 
 @needs_bpf

@@ -126,8 +126,10 @@ def _share(part: float, interval: tuple[float, float]) -> list[str]:
 
 
 def _best(curve: Any) -> list[str]:
+    from schedtuna.space import spell_value
+
     place = min(range(len(curve.changes)), key=lambda at: curve.changes[at])
-    return [str(curve.settings[place]), f"{100 * math.expm1(curve.changes[place]):+.1f}%"]
+    return [spell_value(curve.settings[place]), f"{100 * math.expm1(curve.changes[place]):+.1f}%"]
 
 
 def _percent(log_ratio: float) -> str:

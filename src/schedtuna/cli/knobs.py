@@ -66,6 +66,7 @@ def _target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Target
 
 
 def _print_rows(target: Target, rows: Sequence[Row]) -> None:
+    from schedtuna.cli.table import wrapped
     from schedtuna.space import spell_value
 
     print(f"{'knob':23} {'now':>9}  values")
@@ -77,11 +78,12 @@ def _print_rows(target: Target, rows: Sequence[Row]) -> None:
             continue
         asked = "" if target.scope in row.knob.offered_in else ", searched only on request"
         print(f"{row.knob.name:23} {spell_value(row.spec.default):>9}  {_values(row.spec)}{asked}")
-        print(f"    {row.knob.description}")
+        print(wrapped(row.knob.description, indent=4))
         if row.availability.hint:
-            print(f"    note: {row.availability.hint}")
+            print(wrapped(f"note: {row.availability.hint}", indent=4))
     for (reason, hint), names in reasons.items():
-        print(f"\nnot here: {', '.join(names)}\n    {reason}{f' ({hint})' if hint else ''}")
+        print("\n" + wrapped(f"not here: {', '.join(names)}"))
+        print(wrapped(f"{reason} ({hint})" if hint else reason, indent=4))
 
 
 def _values(spec: ParameterSpec) -> str:

@@ -65,7 +65,7 @@ def setup(
 @app.command()
 def status(as_json: JsonOption = False) -> None:
     """Say what the lab has."""
-    from schedtuna.cli.table import table
+    from schedtuna.cli.table import wrapped
     from schedtuna.lab.examples import find_examples
     from schedtuna.lab.image import PROGRAMS
     from schedtuna.lab.store import lab_directory, read_lab, size_of
@@ -86,7 +86,8 @@ def status(as_json: JsonOption = False) -> None:
             for v, k in lab.kernels.items()
         ),
     ]
-    print(table(["part", "what it is"], rows))
+    for part, what in rows:
+        print(f"{part:20}{wrapped(what, indent=20).lstrip()}")
 
 
 @app.command()

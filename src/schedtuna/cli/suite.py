@@ -63,11 +63,13 @@ def list_workloads(as_json: JsonOption = False) -> None:
             }
         )
         return
+    from schedtuna.cli.table import wrapped
+
     for entry in entries:
         lacking = f"  (missing: {', '.join(entry.packages)})" if entry.missing else ""
         print(f"{entry.name:20} {format_metric(entry.metric)}{lacking}")
-        print(f"{'':20} {entry.description}")
-        print(f"{'':20} favours: {entry.favours}")
+        print(wrapped(entry.description, indent=21))
+        print(wrapped(f"favours: {entry.favours}", indent=21))
 
 
 @app.command()

@@ -1,9 +1,15 @@
-"""Small tables of numbers as text, never cut off: they are for pipes as much as for people."""
+"""Small tables of numbers as text. In a pipe a row is a line; a terminal gets what fits into its lines."""
 
 from __future__ import annotations
 
 import math
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
+
+_GAP = 2
+_NARROWEST = 24  # a first column that would be narrower is kept whole, and the others follow in parts
 
 
 def number(value: float | None) -> str:
@@ -16,14 +22,67 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if "e" in text else text
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Align columns: the first to the left, the others to the right."""
+def terminal_width() -> int | None:
+    """How many columns stdout's terminal has; None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def wrapped(text: str, *, indent: int = 0) -> str:
+    """Fold a sentence at its words where a terminal is narrower; in a pipe it stays one line."""
+    margin = " " * indent
+    width = terminal_width()
+    if width is None or indent + len(text) <= width:
+        return margin + text
+    return textwrap.fill(
+        text,
+        max(width, indent + _NARROWEST),
+        initial_indent=margin,
+        subsequent_indent=margin,
+        break_on_hyphens=False,
+    )
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None) -> str:
+    """Align columns: the first to the left, the others to the right; nothing is ever cut off.
+
+    Args:
+        headings: Of the columns.
+        rows: One cell per column.
+        width: Columns that a line may have; default: the terminal's, any number without one.
+    """
     lines = [list(headings), *(list(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
+    limit = width or terminal_width() or math.inf
+    spare = limit - sum(size + _GAP for size in widths[1:])
+    if spare >= _NARROWEST:
+        widths[0] = min(widths[0], int(spare)) if spare < math.inf else widths[0]
+    return "\n\n".join(
+        "\n".join(text for line in lines for text in _aligned(line, widths, part))
+        for part in _parts(widths, limit)
     )
+
+
+def _parts(widths: Sequence[int], limit: float) -> list[list[int]]:
+    """Which columns stand side by side, beside the first one."""
+    parts: list[list[int]] = [[]]
+    used = widths[0]
+    for column, size in enumerate(widths[1:], start=1):
+        if parts[-1] and used + _GAP + size > limit:
+            parts.append([])
+            used = widths[0]
+        parts[-1].append(column)
+        used += _GAP + size
+    return parts
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int], part: Sequence[int]) -> list[str]:
+    """The text lines of one row: more than one where its first cell is folded."""
+    first, *rest = _folded(line[0], widths[0])
+    cells = [first.ljust(widths[0]), *(line[column].rjust(widths[column]) for column in part)]
+    return [(" " * _GAP).join(cells).rstrip(), *(f"  {text}" for text in rest)]
+
+
+def _folded(text: str, width: int) -> list[str]:
+    if len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]

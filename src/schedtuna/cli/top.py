@@ -103,7 +103,8 @@ def _print_windows(view: LiveView, state: ScreenState, windows: int | None, *, a
             print_json(_as_json(window, [vars(row) for row in choose_rows(window.rows, state.sort)]))
         else:
             size = shutil.get_terminal_size((150, 40))
-            print("\n".join(line.rstrip() for line in screen(window, state, size.columns, size.lines)[:-1]))
+            lines = screen(window, state, size.columns, size.lines)[:-1]
+            print("\n".join(line.rstrip() for line in lines).rstrip("\n"))
 
 
 def _as_json(window: LiveWindow, rows: list[dict[str, object]]) -> dict[str, object]:

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from schedtuna.cli.progress import format_duration
-from schedtuna.cli.table import number, table
+from schedtuna.cli.table import number, table, wrapped
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,26 @@ def test_numbers_have_four_digits(value, text):
 
 def test_columns_are_aligned():
     assert table(["a", "bb"], [["long", "1"], ["x", "22"]]) == "a     bb\nlong   1\nx     22"
+
+
+ROWS = [["nice=5, policy=batch, slice_us=500, timer_slack_us=9", "12345", "6"], ["x", "1", "23456"]]
+
+
+@pytest.mark.parametrize("width", [70, 60, 50, 40])
+def test_a_table_fits_where_lines_are_short_and_keeps_every_word(width):
+    text = table(["settings", "runs", "failed"], ROWS, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert sorted(text.split()) == sorted(" ".join(["settings runs failed", *map(" ".join, ROWS)]).split())
+
+
+def test_columns_that_do_not_fit_beside_the_others_follow_below():
+    text = table(["name", "one", "two"], [["a", "1" * 8, "2" * 8]], width=16)
+    assert text == "name       one\na     11111111\n\nname       two\na     22222222"
+
+
+def test_a_table_is_as_wide_as_it_is_without_a_terminal():
+    assert len(table(["settings", "runs", "failed"], ROWS).splitlines()) == 3
+    assert wrapped("word " * 40, indent=4) == "    " + "word " * 40
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (300, "5 min"), (9000, "2.5 h")])

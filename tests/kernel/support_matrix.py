@@ -24,9 +24,13 @@ from schedtuna.scheduler.scx import SchedulerError, ScxProcess, exit_reason, rea
 from schedtuna.scheduler.spec import SchedulerConfig
 
 LOAD = ["hackbench", "-g", "1", "-l", "30"]
-LONGEST_REASON = 120
+LONGEST_REASON = 160
+PRINTED = "; it printed:"  # as SchedulerError says
 START_WITHIN_S = 300.0  # whether it starts is asked, not how fast
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# What the verifier says last, before its statistics; what libbpf says of it.
+_VERDICT = re.compile(r"^(.+)\nprocessed \d+ insns", re.MULTILINE)
+_REFUSED = re.compile(r"prog '(\w+)': failed to load")
 HEADER = """\
 # Which schedulers run on which kernels
 
@@ -112,10 +116,17 @@ def _yes(value: object) -> str:
 
 
 def _short(reason: str) -> str:
-    """The first line that says something, on one line of a table."""
-    lines = [line.strip() for line in _COLOURS.sub("", reason).splitlines() if line.strip()]
-    text = (lines[0] if lines else "").replace("|", "/")
-    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
+    """The cause, on one line of a table: the verifier's, else what was said first and printed last."""
+    text = _COLOURS.sub("", reason)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if (refused := _REFUSED.search(text)) and (verdict := _VERDICT.search(text)):
+        cause = f"the verifier refuses its program {refused[1]}: {verdict[1]}"
+    elif len(lines) > 1 and lines[0].endswith(PRINTED):
+        cause = f"{lines[0].removesuffix(PRINTED)}: {lines[-1]}"
+    else:
+        cause = lines[0] if lines else ""
+    cause = cause.replace("|", "/")
+    return cause if len(cause) <= LONGEST_REASON else cause[: LONGEST_REASON - 3] + "..."
 
 
 def examples_note(lab: Lab, kernel: Kernel) -> str:

@@ -12,6 +12,15 @@ from schedtuna.kernel.kfuncs import is_refusal, uncallable_kfuncs
 from schedtuna.lab.setup import mirror_kernels, setup
 
 CAN_FAIL = ("scx_pair", "scx_qmap", "scx_userland")  # examples that need options or another compiler
+VERIFIERS_WORDS = """\
+scx_wild did not start: it exited with code 1 before it was enabled; it printed:
+97: (7b) *(u64 *)(r7 +16) = r1
+R7 invalid mem access 'scalar'
+processed 71 insns (limit 1000000) max_states_per_insn 1 total_states 5 peak_states 5 mark_read 0
+-- END PROG LOAD LOG --
+libbpf: prog 'wild': failed to load: -EACCES
+Failed to load skel
+"""
 
 
 @pytest.mark.long
@@ -50,9 +59,15 @@ def test_the_document_has_a_row_per_scheduler_and_says_why_not():
     rows = [
         Row("scx_good", loaded="good", load=True, stopped=True),
         Row("scx_bad", reason="\n\x1b[2mrefused\x1b[0m | by the kernel\nand more\n"),
+        Row("scx_gone", reason="scx_gone did not start: it exited; it printed:\nfirst\nno such thing\n"),
+        Row("scx_wild", reason=VERIFIERS_WORDS),
     ]
     lines = markdown("6.18", rows, "A note.").splitlines()
     assert lines[0] == "## 6.18"
     assert lines[2] == "A note."
-    assert lines[-2] == "| scx_good | yes | good | yes | yes |  |"
-    assert lines[-1] == "| scx_bad | no |  | no | no | refused / by the kernel |"
+    assert lines[-4:] == [
+        "| scx_good | yes | good | yes | yes |  |",
+        "| scx_bad | no |  | no | no | refused / by the kernel |",
+        "| scx_gone | no |  | no | no | scx_gone did not start: it exited: no such thing |",
+        "| scx_wild | no |  | no | no | the verifier refuses its program wild: R7 invalid mem access 'scalar' |",
+    ]

@@ -15,7 +15,7 @@ CAN_FAIL = ("scx_pair", "scx_qmap", "scx_userland")  # examples that need option
 VERIFIERS_WORDS = """\
 scx_wild did not start: it exited with code 1 before it was enabled; it printed:
 97: (7b) *(u64 *)(r7 +16) = r1
-R7 invalid mem access 'scalar'
+R7 invalid access
 processed 71 insns (limit 1000000) max_states_per_insn 1 total_states 5 peak_states 5 mark_read 0
 -- END PROG LOAD LOG --
 libbpf: prog 'wild': failed to load: -EACCES
@@ -69,5 +69,5 @@ def test_the_document_has_a_row_per_scheduler_and_says_why_not():
         "| scx_good | yes | good | yes | yes |  |",
         "| scx_bad | no |  | no | no | refused / by the kernel |",
         "| scx_gone | no |  | no | no | scx_gone did not start: it exited: no such thing |",
-        "| scx_wild | no |  | no | no | the verifier refuses its program wild: R7 invalid mem access 'scalar' |",
+        "| scx_wild | no |  | no | no | the verifier refuses its program wild: R7 invalid access |",
     ]

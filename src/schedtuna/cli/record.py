@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -175,6 +176,7 @@ def _record(
         try:
             with recorder:
                 exit_code = _wait(recorder, options, seconds)
+            interrupted = exit_code == 128 + signal.SIGINT  # Ctrl-C went to the command, too
         except KeyboardInterrupt:
             if not recorder.has_begun:
                 raise

@@ -133,6 +133,8 @@ def _effect_reach(effect: Sequence[float], aa: Sequence[float], delta: float) ->
 
 def draw_blocks(axes: Axes, values: Mapping[str, Sequence[float | None]], *, unit: str) -> None:
     """Draw the confirmation's runs in the order of their blocks, one colour per arm."""
+    from matplotlib.ticker import MaxNLocator
+
     looks = {
         "default": (COLORS["default"], "o"),
         "default again": (COLORS["again"], "s"),
@@ -141,6 +143,7 @@ def draw_blocks(axes: Axes, values: Mapping[str, Sequence[float | None]], *, uni
     for offset, (arm, (color, marker)) in zip((-0.18, 0.0, 0.18), looks.items(), strict=True):
         row = [np.nan if value is None else value for value in values.get(arm, ())]
         axes.plot(np.arange(1, len(row) + 1) + offset, row, marker, color=color, ms=5, label=arm)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("block (its three runs in random order)")
     axes.set_ylabel(unit)
     axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)

@@ -21,6 +21,13 @@ def test_the_effect_is_drawn_where_it_is():
     np.testing.assert_allclose([float(x[0]) for x in marks], [-10.0, 0.0], atol=1e-9)
 
 
+def test_blocks_are_counted_in_whole_numbers():
+    _, axes = draw(figures.draw_blocks, {"default": [1.0] * 4, "candidate": [1.0] * 4}, unit="s")
+    ticks = axes.get_xticks()
+    assert len(ticks) > 1
+    np.testing.assert_array_equal(ticks, np.round(ticks))
+
+
 def test_an_interval_without_bounds_is_spelled_as_in_the_text_beside_it():
     _, axes = draw(
         figures.draw_effect,

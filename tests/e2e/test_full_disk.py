@@ -1,4 +1,4 @@
-"""What commands say of a disk that is full before they begin: the place, the reason, what to do."""
+"""What commands say of a disk that is full or read-only: the place, the reason, what to do."""
 
 import os
 import shutil
@@ -53,3 +53,25 @@ def test_the_place_that_is_full_is_named(tmp_path, disk, command, place):
     assert done.returncode == 1, done.stderr
     assert f"{place}: No space left on device" in done.stderr
     assert "hint: free some space" in done.stderr
+
+
+def test_a_place_that_can_not_be_written_is_named(tmp_path, disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    (tmp_path / "vmstat.txt").write_bytes(VMSTAT_T)
+    for command, place in (
+        (["import", "vmstat.txt", "-o", "trace"], ""),
+        (["trace", "export", "trace", "--jsonl", "-o", "disk/x.jsonl"], "disk/x.jsonl"),
+        (["import", "vmstat.txt", "-o", "disk/trace"], "disk/trace"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "schedtuna", *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            cwd=tmp_path,
+        )
+        assert done.returncode == bool(place), done.stderr
+        if place:
+            assert f"error: {place}: Read-only file system" in done.stderr
+            assert "hint: choose a place" in done.stderr

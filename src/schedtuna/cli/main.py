@@ -43,6 +43,13 @@ COMMANDS: dict[str, str] = {
 }
 
 
+_DISK_HINTS = {
+    errno.ENOSPC: "free some space and run again",
+    errno.EDQUOT: "free some space and run again",
+    errno.EROFS: "choose a place that can be written",
+}
+
+
 class LazyGroup(TyperGroup):
     """A group that knows its commands' names and imports the one that runs."""
 
@@ -127,8 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         if DEBUG_VARIABLE in os.environ:
             raise
-        hint = "free some space and run again" if error.errno == errno.ENOSPC else None
-        print_error(_told(error), hint=hint)
+        print_error(_told(error), hint=_DISK_HINTS.get(error.errno or 0))
         sys.exit(1)
     except KeyboardInterrupt:  # before a command has begun, which says itself what it leaves
         sys.exit(130)

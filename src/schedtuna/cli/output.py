@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,5 +59,10 @@ def writing(path: Path, *, force: bool) -> Iterator[Path]:
         with naming(path):
             yield scratch
             scratch.replace(path)
+    except OSError as error:
+        if str(error.filename) == str(scratch):
+            error.filename = str(path)  # the scratch file is nobody's business
+        raise
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # it must not hide why the file could not be written
+            scratch.unlink()

@@ -7,6 +7,7 @@ Only `schedtuna.cli` prints errors and exits.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,12 +91,17 @@ class IncompleteTraceError(TraceError):
     """Events are missing where a metric needs them all."""
 
 
+_RUST = re.compile(r"(.*) \(os error (\d+)\)")  # how polars spells the disk's errors, in text alone
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Have errors of the disk say what could not be written: a write that fails names no file."""
     try:
         yield
     except OSError as error:
+        if error.errno is None and (told := _RUST.fullmatch(str(error))):
+            error.strerror, error.errno = told[1], int(told[2])
         if error.filename is None:
             error.filename = str(path)
         raise

@@ -15,7 +15,8 @@ def main(path: Path) -> None:
     print("tuning", optimizer.config.scheduler_name, "with", optimizer.config.algorithm)
     result = optimizer.train()
     print(result["summary"]["verdict"], result["summary"]["effect"])
-    print("use it: schedtuna apply", result["experiment_path"], "-- COMMAND")
+    if result["verdict"] == "improved":
+        print("use it: schedtuna apply", result["experiment_path"], "-- COMMAND")
 
 
 if __name__ == "__main__":

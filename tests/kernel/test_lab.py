@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from tests.kernel.lab_guest import lab_or_skip
 from schedtuna.errors import UsageError
 from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import BootError, GuestError
+from schedtuna.lab.layers import share_layer
 from schedtuna.lab.vm import Guest, GuestSpec
 
 
@@ -87,6 +89,15 @@ def test_files_go_in_and_come_back_whole(guest, share):
     assert guest.fetch_changes() == [share / "a/numbers"]
     assert (share / "a/numbers").read_text() == "".join(f"{number}\n" for number in range(1, 200001))
     assert guest.fetch_changes() == []
+
+
+def test_a_library_that_lacks_another_is_shared_all_the_same(lab, tmp_path):
+    absent, library = tmp_path / "libabsent.so", tmp_path / "library.so"
+    compiler = ["gcc", "-shared", "-fPIC", "-x", "c", "/dev/null", "-nostdlib", "-Wl,--no-as-needed"]
+    subprocess.run([*compiler, "-Wl,-soname,libabsent.so", "-o", absent], check=True)
+    subprocess.run([*compiler, "-o", library, "-L", tmp_path, "-labsent"], check=True)
+    absent.unlink()
+    assert "share/library.so" in share_layer(tmp_path, lab.guest_root)
 
 
 def test_nothing_else_of_the_host_is_there(guest, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from schedtuna.errors import UsageError
@@ -115,7 +116,9 @@ def share_layer(folder: Path, root: Path) -> Layer:
             layer[name] = file_entry(path)
             size += path.stat().st_size
             if path.stat().st_mode & 0o100 and is_dynamic(path):
-                layer = libraries(path, root) | layer
+                # One that lacks a library may be none's to run: it is loaded by a program that has it.
+                with suppress(UsageError):
+                    layer = libraries(path, root) | layer
         if size > _SHARE_LIMIT:
             limit = f"{_SHARE_LIMIT >> 20} MiB"
             raise UsageError(

@@ -57,7 +57,8 @@ def test_config_file_usage(example, tmp_path):
     done = example("config_file_usage.py", short)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("tuning fair with gp")
-    assert "schedtuna apply results/fair_gp_6ep_" in done.stdout
+    proven = done.stdout.splitlines()[1].startswith("improved ")
+    assert ("schedtuna apply results/fair_gp_6ep_" in done.stdout) == proven
 
 
 def test_config_file_with_a_wrong_key(example, tmp_path):

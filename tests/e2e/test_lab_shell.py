@@ -77,7 +77,7 @@ def test_a_shell_is_a_real_terminal_and_leaves_ours_as_it_was(terminal, lab):
     termios.tcsetwinsize(terminal.theirs, (50, 90))
     terminal.process.send_signal(signal.SIGWINCH)
     terminal.type("until [ \"$(stty size)\" = '50 90' ]; do sleep 0.1; done; echo re''sized\r")
-    terminal.until(r"\nresized\s")
+    terminal.until(r"resized\s")  # with no line before it where bash drew its own anew
     terminal.type("sh -c 'echo up; exec sleep 1000'\r")
     terminal.until(r"\nup\s")
     terminal.type("\x03")

@@ -122,6 +122,8 @@ def test_the_status_names_kernel_and_qemu():
         (["compare", "--kernel", "6.18", "default", "fair"], 2, "--kernel needs --backend vm"),
         (["compare", "--kernel", "6.18", "--kernel", "7.2"], 2, "--kernel needs --backend vm"),
         (["compare", "--kernel", "6.18", "--kernel", "7.2", "fair"], 2, "--kernel needs --backend vm"),
+        (["tune", "--cpus", "4"], 2, "--cpus needs --backend vm"),
+        (["tune", "--backend", "vm", "--include", "cpuset"], 2, "--include names knobs of this machine"),
         (["compare", "--backend", "vm", "--scope", "machine", "default", "fair"], 2, "not scope machine"),
         (["compare", "--backend", "vm", "default", "scx_absent"], 2, "unknown scheduler"),
         (["tune", "--backend", "vm", "--scheduler", "scx_simple"], 3, "the lab is not set up"),

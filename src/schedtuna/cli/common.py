@@ -127,7 +127,13 @@ def make_target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Ta
 
 
 def ready_place(
-    scope: Scope | None, pid: int | None, cgroup: Path | None, *, backend: str, kernel: str | None, cpus: int
+    scope: Scope | None,
+    pid: int | None,
+    cgroup: Path | None,
+    *,
+    backend: str,
+    kernel: str | None,
+    cpus: int | None,
 ) -> tuple[Target, GuestChoice | None]:
     """Return what the options name, once this machine's settings can be read as the default's.
 
@@ -151,7 +157,7 @@ def ready_place(
     return target, guest
 
 
-def make_guest(backend: str, kernel: str | None, cpus: int, target: Target) -> GuestChoice | None:
+def make_guest(backend: str, kernel: str | None, cpus: int | None, target: Target) -> GuestChoice | None:
     """Return which guest the options name; None for this machine.
 
     Raises:
@@ -160,12 +166,13 @@ def make_guest(backend: str, kernel: str | None, cpus: int, target: Target) -> G
     from schedtuna.backend.vm import GuestChoice
 
     if backend == "host":
-        if kernel is not None:
-            raise UsageError("--kernel needs --backend vm")
+        for option, value in (("--kernel", kernel), ("--cpus", cpus)):
+            if value is not None:
+                raise UsageError(f"{option} needs --backend vm")
         return None
     if target.scope is not Scope.TREE:
         raise UsageError(f"--backend vm runs the command alone, not scope {target.scope}")
-    return GuestChoice(kernel, cpus)
+    return GuestChoice(kernel) if cpus is None else GuestChoice(kernel, cpus)
 
 
 def find_guest_scheduler(text: str) -> SchedulerConfig:

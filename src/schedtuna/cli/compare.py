@@ -120,7 +120,7 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = None,
-    cpus: CpusOption = 2,
+    cpus: CpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run COMMAND under A, A again and B, interleaved in random order, and say what is proven.
@@ -145,8 +145,8 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     first = kernels[0] if kernels else None
     target, guest = ready_place(scope, pid, cgroup, backend=backend, kernel=first, cpus=cpus)
     sides = [find_guest_scheduler(text) if guest else find_scheduler(text, target) for text in (a, b)]
-    if len(kernels) > 1:
-        guest, sides = _on_kernels(kernels, sides, cpus)
+    if guest and len(kernels) > 1:
+        guest, sides = _on_kernels(kernels, sides, guest.cpus)
     metrics = [parse_metric(text, workload) for text in listed(metric)] or [default_metric(workload)]
     requirements = [parse_requirement(text) for text in listed(require)]
     with (

@@ -115,7 +115,10 @@ KernelOption = Annotated[
     str | None,
     typer.Option("--kernel", metavar="VERSION", help="With `vm`: an installed kernel.", show_default=False),
 ]
-CpusOption = Annotated[int, typer.Option("--cpus", min=1, max=64, help="With `vm`: virtual CPUs.")]
+CpusOption = Annotated[
+    int | None,
+    typer.Option("--cpus", min=1, max=64, help="With `vm`: virtual CPUs. Default: 2.", show_default=False),
+]
 ParserOption = Annotated[
     str,
     typer.Option(

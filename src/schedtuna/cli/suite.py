@@ -79,7 +79,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     seed: SeedOption = None,
     backend: BackendOption = "host",
     kernel: KernelOption = None,
-    cpus: CpusOption = 2,
+    cpus: CpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run workloads as the machine is, and show what each measured. Run N has the seed SEED + N."""

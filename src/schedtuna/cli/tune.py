@@ -184,7 +184,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     parser: ParserOption = "",
     backend: BackendOption = "host",
     kernel: KernelOption = None,
-    cpus: CpusOption = 2,
+    cpus: CpusOption = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Print a line per run, to stderr.")
     ] = False,
@@ -255,6 +255,8 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
             },
         )
         target, guest = ready_place(scope, pid, cgroup, backend=backend, kernel=kernel, cpus=cpus)
+        if guest and include:
+            raise UsageError("--include names knobs of this machine: it needs --backend host")
         chosen = tunable_in_guest(scheduler) if guest else tunable(scheduler, target, listed(include))
         metrics = _metrics(workload, listed(metric))
         past, remarks = past_runs(warm_start or (), chosen, workload, metrics)

@@ -101,7 +101,7 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     max_steal: MaxStealOption = 1.0,
     backend: BackendOption = "host",
     kernel: KernelOption = None,
-    cpus: CpusOption = 2,
+    cpus: CpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run COMMAND again and again and describe how every metric varies.

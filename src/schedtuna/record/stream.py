@@ -150,7 +150,7 @@ class EventStream:
         """Pass everything that waits to the sink, and return how many events that was.
 
         Raises:
-            OSError: The sink's; what it did not take stays in the rings.
+            OSError: The sink's; events that it did not take stay in the rings, rows of tasks do not.
         """
         nr_events = 0
         rows = self._rows.take()

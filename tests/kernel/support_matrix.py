@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schedtuna.errors import SchedtunaError
+from schedtuna.kernel.kfuncs import is_refusal
 from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import GuestError, LabError
 from schedtuna.lab.examples import find_examples, install_examples
@@ -119,7 +120,9 @@ def _short(reason: str) -> str:
     """The cause, on one line of a table: the verifier's, else what was said first and printed last."""
     text = _COLOURS.sub("", reason)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if (refused := _REFUSED.search(text)) and (verdict := _VERDICT.search(text)):
+    if is_refusal(text):
+        cause = "the kernel's BTF is wrong about functions that it calls"
+    elif (refused := _REFUSED.search(text)) and (verdict := _VERDICT.search(text)):
         cause = f"the verifier refuses its program {refused[1]}: {verdict[1]}"
     elif len(lines) > 1 and lines[0].endswith(PRINTED):
         cause = f"{lines[0].removesuffix(PRINTED)}: {lines[-1]}"

@@ -62,13 +62,15 @@ def test_the_document_has_a_row_per_scheduler_and_says_why_not():
         Row("scx_bad", reason="\n\x1b[2mrefused\x1b[0m | by the kernel\nand more\n"),
         Row("scx_gone", reason="scx_gone did not start: it exited; it printed:\nfirst\nno such thing\n"),
         Row("scx_wild", reason=VERIFIERS_WORDS),
+        Row("scx_shy", reason="it exited; it printed:\nfunc_proto incompatible with vmlinux\nFailed"),
     ]
     lines = markdown("6.18", rows, "A note.").splitlines()
     assert lines[0] == "## 6.18"
     assert lines[2] == "A note."
-    assert lines[-4:] == [
+    assert lines[-5:] == [
         "| scx_good | yes | good | yes | yes |  |",
         "| scx_bad | no |  | no | no | refused / by the kernel |",
         "| scx_gone | no |  | no | no | scx_gone did not start: it exited: no such thing |",
         "| scx_wild | no |  | no | no | the verifier refuses its program wild: R7 invalid access |",
+        "| scx_shy | no |  | no | no | the kernel's BTF is wrong about functions that it calls |",
     ]

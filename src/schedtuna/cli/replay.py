@@ -206,7 +206,7 @@ def _print_statistics(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _print_combinations(group: Mapping[str, Any]) -> None:
     from schedtuna.cli.table import table
-    from schedtuna.space import spell_value
+    from schedtuna.space import spell_assignment
 
     command = shlex.join(group["command"]).replace("\n", " ")
     nr_studies = len(group["studies"])
@@ -215,11 +215,7 @@ def _print_combinations(group: Mapping[str, Any]) -> None:
     lines = []
     for row in group["best"]:
         low, high = row["change_95"]
-        settings = (
-            "default"
-            if row["default"]
-            else ", ".join(f"{n}={spell_value(v)}" for n, v in row["parameters"].items())
-        )
+        settings = "default" if row["default"] else spell_assignment(row["parameters"])
         lines.append(
             [
                 settings,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from schedtuna.evidence.design import Arm
 from schedtuna.evidence.result import Estimate
@@ -11,6 +10,7 @@ from schedtuna.experiment.comparison import Comparison
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.report import figures
 from schedtuna.report.page import Section, Table
+from schedtuna.space import spell_assignment
 from schedtuna.workload.spec import Direction
 
 LIMITS = (
@@ -103,7 +103,7 @@ def runs_table(records: Sequence[TrialRecord], metrics: Sequence[str]) -> Table:
         [
             str(record.index + 1),
             record.arm or "",
-            settings(record.trial.values) or "default",
+            spell_assignment(record.trial.values) or "default",
             *(_number(record.trial.metrics.get(name)) for name in metrics),
             _number(record.trial.covariates.get("steal_fraction"), "{:.1%}"),
             str(record.trial.validity),
@@ -113,11 +113,6 @@ def runs_table(records: Sequence[TrialRecord], metrics: Sequence[str]) -> Table:
     ]
     headings = ["run", "arm", "settings", *metrics, "steal", "validity", "reason"]
     return Table(headings, rows, folded=f"all {len(rows)} runs")
-
-
-def settings(values: Mapping[str, Any]) -> str:
-    """Spell an assignment for a table cell."""
-    return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 def _number(value: float | None, form: str = "{:.6g}") -> str:

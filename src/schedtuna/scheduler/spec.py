@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from schedtuna.space import Constraint, ParameterSpace, ParameterSpec, ParameterValue, spell_value
+from schedtuna.space import Constraint, ParameterSpace, ParameterSpec, ParameterValue, spell_assignment
 
 
 class SchedulerConfig(BaseModel):
@@ -52,5 +52,5 @@ class SchedulerConfig(BaseModel):
         kernel = f" on {self.kernel}" if self.kernel else ""
         if not self.values:
             return f"{self.name}{kernel}"
-        pairs = ",".join(f"{name}={spell_value(v)}" for name, v in self.values.items())
+        pairs = spell_assignment(self.values, ",")
         return f"{self.name}:{pairs}{kernel}"

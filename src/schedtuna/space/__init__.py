@@ -1,6 +1,6 @@
 """What can be varied: parameters, their types and bounds, and the space they span. Pure."""
 
-from schedtuna.space.condition import Assignment, Condition, ParameterValue, spell_value
+from schedtuna.space.condition import Assignment, Condition, ParameterValue, spell_assignment, spell_value
 from schedtuna.space.constraint import (
     Conflict,
     Constraint,
@@ -24,5 +24,6 @@ __all__ = [
     "ParameterType",
     "ParameterValue",
     "Requirement",
+    "spell_assignment",
     "spell_value",
 ]

@@ -19,6 +19,11 @@ def spell_value(value: ParameterValue) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def spell_assignment(values: Assignment, separator: str = ", ") -> str:
+    """Return ``name=value`` pairs, as a scheduler's text has them after its colon."""
+    return separator.join(f"{name}={spell_value(value)}" for name, value in values.items())
+
+
 class Condition(BaseModel):
     """A test of one parameter's value.
 

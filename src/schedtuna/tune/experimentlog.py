@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.errors import SchedtunaError
+from schedtuna.space import spell_assignment
 from schedtuna.tune.search import SearchProgress
 from schedtuna.tune.study import BASELINE
 
@@ -56,7 +57,7 @@ class ExperimentLog:
         if trial.started_at < self._opened_at:
             return  # a resumed study's: the session that ran it has written it
         part = f"{record.phase} {record.index + 1}" + (f" ({record.arm})" if record.arm else "")
-        settings = ", ".join(f"{name}={value}" for name, value in trial.values.items()) or "default"
+        settings = spell_assignment(trial.values) or "default"
         outcome = str(trial.validity)
         if isinstance(event, SearchProgress) and event.cost is not None and record.phase != BASELINE:
             outcome += f", cost {100 * math.expm1(event.cost):+.1f}%"

@@ -12,7 +12,7 @@ from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.report import comparison as compared
 from schedtuna.report import figures
 from schedtuna.report.page import Command, Page, Section, Table
-from schedtuna.space import ParameterValue
+from schedtuna.space import ParameterValue, spell_assignment
 from schedtuna.tune.bakeoff import playoff_cost
 from schedtuna.tune.commands import apply_line, check_line, scheduler_line
 from schedtuna.tune.plan import StudyPlan
@@ -69,7 +69,7 @@ def _use(result: StudyResult) -> Section:
             commands=[again],
         )
     text, commands = _of_guest(plan, best, folder) if plan.place.backend == "vm" else _of_host(plan, folder)
-    settings = f"Settings: {compared.settings(best)}."
+    settings = f"Settings: {spell_assignment(best)}."
     return Section("Use it", text=[settings, text], commands=[*commands, again])
 
 
@@ -133,7 +133,7 @@ def _bake_off(result: StudyResult) -> list[Section]:
     rows = [
         [
             outcome.sampler,
-            compared.settings(outcome.candidate) if outcome.candidate else "nothing that it tried worked",
+            spell_assignment(outcome.candidate) if outcome.candidate else "nothing that it tried worked",
             f"{outcome.found_after} of {len(outcome.records)}" if outcome.candidate else "",
             f"{100 * math.expm1(playoff_cost(outcome.playoff)):+.1f}%" if outcome.candidate else "",
             "yes" if outcome.candidate and outcome.recommends_default else "",

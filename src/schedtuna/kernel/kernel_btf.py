@@ -30,7 +30,6 @@ _ENUM = struct.Struct("<II")  # name_off, val
 _ENUM64 = struct.Struct("<III")  # name_off, val_lo32, val_hi32
 _PARAMETER = struct.Struct("<II")  # name_off, type
 _FUNCTION = rb"[\0-\2]\0\0%c(.{4})" % KIND_FUNC  # after name_off: info with one of three linkages, prototype
-_PARAMETER = struct.Struct("<II")  # name_off, type
 
 
 class KernelBtf:

@@ -21,6 +21,19 @@ def disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+def schedtuna(folder, *arguments):
+    """Run a command in the folder that the disk is mounted in; a lab would be on it, too."""
+    return subprocess.run(
+        [sys.executable, "-m", "schedtuna", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=folder,
+        env=os.environ | {"SCHEDTUNA_LAB_DIR": str(folder / "disk/lab")},
+    )
+
+
 @pytest.mark.parametrize(
     ("command", "place"),
     [
@@ -33,23 +46,12 @@ def disk(tmp_path):
     ],
 )
 def test_the_place_that_is_full_is_named(tmp_path, disk, command, place):
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "schedtuna", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            cwd=tmp_path,
-            env=os.environ | {"SCHEDTUNA_LAB_DIR": str(disk / "lab")},
-        )
-
     if command[0] == "lab" and not shutil.which("apt-get"):
         pytest.skip("the lab is set up by apt")
     (tmp_path / "vmstat.txt").write_bytes(VMSTAT_T)
     if command[0] == "trace":
-        assert run("import", "vmstat.txt", "-o", "trace").returncode == 0
-    done = run(*command)
+        assert schedtuna(tmp_path, "import", "vmstat.txt", "-o", "trace").returncode == 0
+    done = schedtuna(tmp_path, *command)
     assert done.returncode == 1, done.stderr
     assert f"{place}: No space left on device" in done.stderr
     assert "hint: free some space" in done.stderr
@@ -63,14 +65,7 @@ def test_a_place_that_can_not_be_written_is_named(tmp_path, disk):
         (["trace", "export", "trace", "--jsonl", "-o", "disk/x.jsonl"], "disk/x.jsonl"),
         (["import", "vmstat.txt", "-o", "disk/trace"], "disk/trace"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "schedtuna", *command],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            cwd=tmp_path,
-        )
+        done = schedtuna(tmp_path, *command)
         assert done.returncode == bool(place), done.stderr
         if place:
             assert f"error: {place}: Read-only file system" in done.stderr

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from tests.property.trace_oracle import ASLEEP, OUT
 
 from schedtuna.trace.schema import EVENT_DTYPE, EventArray, EventType, PrevState
 from schedtuna.trace.states import TaskState as S
@@ -21,17 +22,6 @@ TIDS = range(1, 7)
 QUARANTINE_NS = 4 * STEP_NS  # a tid is not used again at once
 IDLE = 0
 
-OUT = {
-    PrevState.PREEMPTED: S.RUNNABLE_PREEMPTED,
-    PrevState.RUNNABLE: S.RUNNABLE_PREEMPTED,
-    PrevState.SLEEPING: S.SLEEPING,
-    PrevState.BLOCKED: S.BLOCKED,
-    PrevState.IO: S.IO,
-    PrevState.STOPPED: S.STOPPED,
-    PrevState.THROTTLED: S.THROTTLED,
-    PrevState.DEAD: S.DEAD,
-}
-ASLEEP = {S.SLEEPING, S.BLOCKED, S.IO, S.STOPPED}
 QUEUED = {S.RUNNABLE_WOKEN, S.RUNNABLE_PREEMPTED, S.RUNNABLE_NEW, S.THROTTLED}
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
 
 from schedtuna.lab.examples import find_examples
-from schedtuna.lab.store import STATE_NAME, lab_directory
+from schedtuna.machine.labfolder import STATE_NAME, lab_directory
 
 
 def schedtuna(*argv, environment=None):

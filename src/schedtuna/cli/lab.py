@@ -43,7 +43,7 @@ def setup(
     """
     from schedtuna.lab.examples import install_examples
     from schedtuna.lab.setup import setup as install
-    from schedtuna.lab.store import lab_directory
+    from schedtuna.machine.labfolder import lab_directory
 
     def say(text: str) -> None:
         typer.echo(f"lab: {text}", err=True)
@@ -68,7 +68,8 @@ def status(as_json: JsonOption = False) -> None:
     from schedtuna.cli.table import wrapped
     from schedtuna.lab.examples import find_examples
     from schedtuna.lab.image import PROGRAMS
-    from schedtuna.lab.store import lab_directory, read_lab, size_of
+    from schedtuna.lab.store import read_lab, size_of
+    from schedtuna.machine.labfolder import lab_directory
 
     lab = read_lab()
     size = size_of(lab_directory())
@@ -94,7 +95,7 @@ def status(as_json: JsonOption = False) -> None:
 def clean() -> None:
     """Remove the lab's files."""
     from schedtuna.lab.store import clean as remove
-    from schedtuna.lab.store import lab_directory
+    from schedtuna.machine.labfolder import lab_directory
 
     print(f"{remove() / 1e6:.0f} MB freed in {lab_directory()}")
 

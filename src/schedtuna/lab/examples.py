@@ -23,8 +23,9 @@ from schedtuna.lab.compiler import clang_version, host_clang, install_clang
 from schedtuna.lab.errors import LabError
 from schedtuna.lab.kernels import SUITES, version_key
 from schedtuna.lab.packages import Candidate, PackageError, PrivateApt, host_mirror
-from schedtuna.lab.store import Kernel, Lab, lab_directory, locked, sha256_of
+from schedtuna.lab.store import Kernel, Lab, locked, sha256_of
 from schedtuna.lab.vm import GuestSpec
+from schedtuna.machine.labfolder import lab_directory
 
 FOLDER = "schedulers"
 BPFTOOL = "bpftool"

@@ -36,7 +36,6 @@ from schedtuna.lab.store import (
     Kernel,
     Lab,
     Qemu,
-    lab_directory,
     locked,
     read_lab,
     sha256_of,
@@ -45,6 +44,7 @@ from schedtuna.lab.store import (
 )
 from schedtuna.lab.vm import Guest, GuestSpec
 from schedtuna.lab.vmlinux import unpacked
+from schedtuna.machine.labfolder import lab_directory
 from schedtuna.resources import resource_path
 
 AUTO = "auto"

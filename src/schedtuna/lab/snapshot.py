@@ -27,8 +27,9 @@ from schedtuna.lab.orders import ORDER_BYTES, ORDER_NAME, Report
 from schedtuna.lab.process import last_words, start_bound, used_cpu_s
 from schedtuna.lab.qemu import PROGRAM, bare_options
 from schedtuna.lab.qmp import Qmp
-from schedtuna.lab.store import Kernel, Lab, lab_directory
+from schedtuna.lab.store import Kernel, Lab
 from schedtuna.lab.vm import BOOT_WITHIN_S
+from schedtuna.machine.labfolder import lab_directory
 
 MOST_CPUS = 4
 FOLDER = "snapshots"

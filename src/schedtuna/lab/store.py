@@ -13,8 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna.errors import UnavailableError
-from schedtuna.machine.labfolder import STATE_NAME as STATE_NAME  # noqa: PLC0414 - re-exported
-from schedtuna.machine.labfolder import lab_directory as lab_directory  # noqa: PLC0414 - re-exported
+from schedtuna.machine.labfolder import STATE_NAME, lab_directory
 
 SETUP_HINT = "schedtuna lab setup"
 

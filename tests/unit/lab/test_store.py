@@ -1,7 +1,8 @@
 import pytest
 
 from schedtuna.errors import UnavailableError
-from schedtuna.lab.store import Kernel, Lab, Qemu, clean, lab_directory, read_lab, same_version, write_lab
+from schedtuna.lab.store import Kernel, Lab, Qemu, clean, read_lab, same_version, write_lab
+from schedtuna.machine.labfolder import lab_directory
 
 
 def make_lab(folder):

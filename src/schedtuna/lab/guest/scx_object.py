@@ -23,6 +23,7 @@ from schedtuna.kernel.sched_ext import KERNELS_CONSTANT, find_operations
 SYSFS = "/sys/kernel/sched_ext"
 STOP = {signal.SIGINT, signal.SIGTERM}
 LOOK_EVERY_S = 0.2
+TOLD_WITHIN_S = 30.0  # from the kernel's decision to its call of the scheduler's `exit`
 
 
 def fill_in(bpf: BpfObject, operations: str) -> None:
@@ -41,7 +42,12 @@ def exit_line(bpf: BpfObject) -> str:
     layout = bpf.btf.structs.get("user_exit_info")
     if layout is None or "uei" not in bpf.btf.sections.get(".data", {}):
         return "EXIT: the kernel does not say why to this object"
-    told = bpf.variable_bytes(".data", "uei")
+    # The kernel gives a scheduler up before it tells it why, and `kind` is what `exit` writes last.
+    kind, deadline = layout.offsets["kind"], time.monotonic() + TOLD_WITHIN_S
+    while (told := bpf.variable_bytes(".data", "uei"))[kind : kind + 4] == bytes(4):
+        if time.monotonic() > deadline:
+            return "EXIT: the kernel has not said why"
+        time.sleep(LOOK_EVERY_S)
     reason, message = (
         told[layout.offsets[name] :].partition(b"\0")[0].decode(errors="replace")
         for name in ("reason", "msg")

@@ -204,3 +204,51 @@ def test_an_effect_shifts_the_estimate_by_itself():
     assert Comparison(moved, candidate).estimate() == pytest.approx(
         Comparison(values, candidate).estimate() - 3.0, abs=0.01
     )
+
+
+@st.composite
+def wide_margins(draw):
+    """Few blocks whose candidate is best in all, with or without something left behind."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    cv = draw(st.sampled_from([0.001, 0.02, 0.05, 0.1]))
+    effect = draw(st.sampled_from([0.3, 0.6, 0.7, 0.8, 0.95]))
+    residue = draw(st.sampled_from([0.9, 1.0, 1.0, 1.03, 1.3]))
+    blocks, after = [], False
+    for _ in range(draw(st.integers(4, 9))):
+        order, values = ORDERS[rng.integers(6)], {}
+        for arm in order:
+            value = rng.lognormal(0, cv) * (residue if after else 1) * (3 if rng.random() < 0.03 else 1)
+            values[arm] = float(value * (effect if arm is Arm.B else 1))
+            after = arm is Arm.B
+        blocks.append(Block(order, values))
+    return blocks
+
+
+def margins(blocks):
+    """By how much the candidate beats the better default, on the log scale, in every block."""
+    return [math.log(min(b.values[Arm.A], b.values[Arm.A2]) / b.values[Arm.B]) for b in blocks]
+
+
+@given(wide_margins())
+@settings(max_examples=200, deadline=None)
+def test_what_is_said_of_carry_over_rests_on_the_data(blocks):
+    """Noise overturns no wide margin, and nothing "seems" to be left that p does not support."""
+    result = judge(blocks, Direction.MIN)
+    check = result.carry_over
+    plausible = abs(math.log(check.plausible_ratio))
+    if not check.suspected:
+        assert abs(math.log(check.ratio)) <= plausible + 1e-9
+        if min(margins(blocks)) > plausible:
+            assert not check.withheld
+    told = [note for note in result.notes if "behind" in note]
+    assert len(told) <= 1
+    assert any("seems to leave" in note for note in told) is (check.p < 0.01)
+    if check.withheld or check.exposed:
+        assert told
+    for note in told:
+        assert ("can't tell" in note) is (check.p >= 0.2 or not (check.alarm or check.withheld))
+        assert ("no verdict" in note) is check.withheld
+        assert ("would not hold" in note) is (check.exposed and not check.alarm)
+    assert not (check.withheld and check.exposed)
+    if result.verdict is Verdict.IMPROVED and result.blocks < 8 and not check.alarm:
+        assert any(f"{result.blocks} blocks can't tell" in note for note in told)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
-from schedtuna.evidence.result import Result
+from schedtuna.evidence.carry_over import SURE_BLOCKS
+from schedtuna.evidence.result import Result, Verdict
 
 
 def notes_of(result: Result) -> tuple[str, ...]:
@@ -17,14 +19,7 @@ def notes_of(result: Result) -> tuple[str, ...]:
             f"{guard.slow_candidate:.0%} of the candidate's runs are slow or failed "
             f"(default: {guard.slow_default:.0%}): not counted as an improvement."
         )
-    if result.carry_over.alarm or result.carry_over.withheld:
-        notes.append(
-            f"Runs after a candidate's differ from those after a default's "
-            f"({result.carry_over.ratio:.3f} times, p = {result.carry_over.p:.3f}): the candidate seems "
-            "to leave something behind, which biases the comparison"
-            + (", and no verdict holds without it" if result.carry_over.withheld else "")
-            + "; lengthen the washout and repeat."
-        )
+    notes.extend(_carry_over_notes(result))
     if result.aa.alarm:
         notes.append(
             f"The default differs from itself (ratio {result.aa.ratio:.3f}, p = {result.aa.p:.3f}): "
@@ -56,3 +51,43 @@ def notes_of(result: Result) -> tuple[str, ...]:
         "so another boot or machine can differ by more than this interval."
     )
     return tuple(notes)
+
+
+def _carry_over_notes(result: Result) -> Iterator[str]:
+    """What the runs say, and can't say, of something left behind for the next run."""
+    check = result.carry_over
+    differ = (
+        f"Runs after a candidate's measured {check.ratio:.3f} times those after a default's "
+        f"(p = {check.p:.3f})"
+    )
+    blind = (
+        f"{result.blocks} blocks can't tell whether runs leave something behind for the next "
+        f"(p = {check.p:.2f}; about {check.blocks_needed} would)"
+    )
+    if check.alarm:
+        yield (
+            f"{differ}: the candidate seems to leave something behind, which biases the comparison "
+            f"(its ratio is {check.effect_ratio:.3f} without that)"
+            + (", and no verdict holds without it" if check.withheld else "")
+            + "; lengthen the washout and repeat."
+        )
+    elif check.withheld and check.suspected:
+        yield (
+            f"{differ}: by chance, or because the candidate leaves something behind. Without that its "
+            f"ratio is {check.effect_ratio:.3f} and no verdict holds; lengthen the washout and repeat."
+        )
+    elif check.withheld:
+        yield (
+            f"{blind}, and no verdict holds if runs after a candidate's are {check.ratio:.3f} times what "
+            "they would be; run more blocks, or lengthen the washout."
+        )
+    elif check.exposed and result.blocks < check.blocks_needed:
+        yield (
+            f"{blind}, and the verdict would not hold if runs after a candidate's were "
+            f"{check.plausible_ratio:.3f} times what they would be; a washout between runs rules that out."
+        )
+    elif result.blocks < min(SURE_BLOCKS, check.blocks_needed) and result.verdict is not Verdict.TOO_NOISY:
+        yield (
+            f"{blind}; the verdict holds even if runs after a candidate's were "
+            f"{check.plausible_ratio:.3f} times what they would be."
+        )

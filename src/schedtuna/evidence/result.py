@@ -71,15 +71,24 @@ class Check:
 class CarryOverCheck(Check):
     """Whether the candidate leaves something behind for the next run.
 
+    `ratio` is what runs after the candidate's measured, over runs after the default's: the estimate
+    where suspected, at most what is plausible where few blocks can't tell, else 1.
+
     Attributes:
-        suspected: p < .1, or too few blocks to tell: the verdict had to hold with it taken off, too.
-        effect_ratio: The typical run's ratio with it taken off, where suspected.
+        suspected: Whether p is below .2.
+        effect_ratio: The typical run's ratio with it taken off.
         withheld: Whether that kept the verdict from being given.
+        plausible_ratio: The largest plausible residue, on the side that would flatter the verdict.
+        exposed: Whether the verdict that is given would not hold if that were there.
+        blocks_needed: Blocks that would raise an alarm about it in nine of ten studies.
     """
 
     suspected: bool
     effect_ratio: float
     withheld: bool
+    plausible_ratio: float
+    exposed: bool
+    blocks_needed: int
 
 
 @dataclass(frozen=True)

@@ -117,11 +117,28 @@ class Analysis:
     def typical(self) -> Verdict:
         """The verdict on the typical run. It must hold with a likely carry-over taken off, too."""
         plain = self.by_ranks
-        if plain is Verdict.TOO_NOISY or not self.carry.suspected:
+        if plain is Verdict.TOO_NOISY or not self.carry.binding:
             return plain
-        without = Comparison(self.carry.costs, self.slots[:, 2])
-        same = plain is self._by_ranks(without.test(0.0), lambda: without.test(self.gain))
-        return plain if same else Verdict.TOO_NOISY
+        return plain if self._holds_without(self.carry.shift) else Verdict.TOO_NOISY
+
+    def _holds_without(self, residue: float) -> bool:
+        """Whether the ranks say the same with a residue taken off the runs after the candidate's."""
+        clean = carry_over.without(self.comparison, residue)
+        return self.by_ranks is self._by_ranks(clean.test(0.0), lambda: clean.test(self.gain))
+
+    @property
+    def harmful_residue(self) -> float:
+        """The largest plausible residue of the sign that flatters the verdict.
+
+        What slows the runs after the candidate's makes the candidate look better.
+        """
+        flatters_losses = self.by_ranks in {Verdict.WORSE, Verdict.NO_EVIDENCE}
+        return -self.carry.plausible if flatters_losses else self.carry.plausible
+
+    @property
+    def exposed(self) -> bool:
+        """Whether there is a verdict that would not be one if a plausible residue were there."""
+        return self.typical is not Verdict.TOO_NOISY and not self._holds_without(self.harmful_residue)
 
     def _by_ranks(self, none: Tails, at_gain: Callable[[], Tails]) -> Verdict:
         bound = self.look.p_bound
@@ -195,6 +212,9 @@ class Analysis:
                 suspected=carry.suspected,
                 effect_ratio=scale.ratio(carry.effect),
                 withheld=self.typical is not self.by_ranks,
+                plausible_ratio=scale.ratio(self.harmful_residue),
+                exposed=self.exposed,
+                blocks_needed=carry_over.blocks_to_tell(sigma, carry.plausible),
             ),
             position=Check(scale.ratio(position.spread), position.p, position.alarm),
             failures={arm: int(checks.arm(failed, self.slots, k).sum()) for k, arm in enumerate(Arm)},

@@ -149,6 +149,59 @@ def test_a_claim_that_hangs_on_a_carry_over_is_withheld():
     assert any("washout" in note for note in result.notes)
 
 
+def best_in_every_block(blocks):
+    return all(block.values[Arm.B] < min(block.values[Arm.A], block.values[Arm.A2]) for block in blocks)
+
+
+def test_noise_in_what_runs_leave_behind_overturns_no_wide_margin():
+    """Best in each of four blocks; the residue's estimate, +57%, is noise (p = 1)."""
+    blocks = blocks_of(np.random.default_rng(243), 4, effect=0.71, cv=0.08)
+    assert best_in_every_block(blocks)
+    result = judge(blocks, MIN)
+    assert result.verdict is Verdict.IMPROVED
+    assert result.carry_over.p > 0.8
+    assert not result.carry_over.withheld
+    (note,) = [note for note in result.notes if "behind" in note]
+    assert note.startswith("4 blocks can't tell whether runs leave something behind for the next")
+    assert f"about {result.carry_over.blocks_needed} would" in note
+    assert result.carry_over.blocks_needed >= 8
+    assert "the verdict holds even if" in note
+
+
+def test_a_narrow_margin_is_withheld_where_few_blocks_can_not_tell():
+    for seed in range(100):
+        result = judge(blocks_of(np.random.default_rng(seed), 6, effect=0.93, cv=0.04), MIN, look=LOOKS[0])
+        if result.carry_over.withheld and not result.carry_over.suspected:
+            break
+    else:
+        pytest.fail("no such study")
+    assert result.verdict is Verdict.TOO_NOISY
+    (note,) = [note for note in result.notes if "behind" in note]
+    assert note.startswith("6 blocks can't tell")
+    assert "seems" not in note and "no verdict" in note
+
+
+def test_a_verdict_that_a_plausible_residue_would_turn_says_so():
+    for seed in range(100):
+        result = judge(blocks_of(np.random.default_rng(seed), 27, effect=0.965), MIN, look=LOOKS[-1])
+        if result.carry_over.exposed:
+            break
+    else:
+        pytest.fail("no such study")
+    assert result.verdict is Verdict.IMPROVED
+    assert result.carry_over.blocks_needed > 27
+    assert any("27 blocks can't tell" in note and "would not hold" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("direction", "effect"), [(MIN, 0.7), (MAX, 1 / 0.7), (MIN, 1 / 0.7), (MAX, 0.7)])
+def test_the_plausible_residue_flatters_the_verdict(direction, effect):
+    """It slows what follows a better candidate, and speeds what follows a worse one."""
+    result = judge(blocks_of(np.random.default_rng(14), 27, effect=effect), direction, look=LOOKS[-1])
+    assert result.verdict is (Verdict.IMPROVED if (direction is MIN) == (effect < 1) else Verdict.WORSE)
+    assert (result.carry_over.plausible_ratio > 1) is (effect < 1)
+    assert not result.carry_over.exposed
+
+
 def test_small_studies_say_that_nothing_bounds_the_effect():
     result = judge(blocks_of(np.random.default_rng(10), 3), MIN, look=Look(3, 0.0), look_number=0)
     assert result.verdict is Verdict.TOO_NOISY

@@ -6,30 +6,13 @@ import math
 from collections.abc import Iterator
 
 from schedtuna.evidence.carry_over import SURE_BLOCKS
+from schedtuna.evidence.checks import ALARM, SLOW_SUSPICION
 from schedtuna.evidence.result import Result, Verdict
 
 
 def notes_of(result: Result) -> tuple[str, ...]:
     """The sentences that belong under a verdict, most important first."""
-    notes = []
-    if result.guard.blocked:
-        guard = result.guard
-        notes.append(
-            f"The typical run is better, but the mean ratio is {guard.mean.ratio:.3f} and "
-            f"{guard.slow_candidate:.0%} of the candidate's runs are slow or failed "
-            f"(default: {guard.slow_default:.0%}): not counted as an improvement."
-        )
-    notes.extend(_carry_over_notes(result))
-    if result.aa.alarm:
-        notes.append(
-            f"The default differs from itself (ratio {result.aa.ratio:.3f}, p = {result.aa.p:.3f}): "
-            "something other than the scheduler changes between runs."
-        )
-    if result.position.alarm:
-        notes.append(
-            f"A run's place within its block matters ({result.position.ratio:.3f} times between places); "
-            "orders are random and the test takes it off, but a warm-up run may help."
-        )
+    notes = [*_guard_notes(result), *_carry_over_notes(result), *_design_notes(result)]
     failed = {arm: count for arm, count in result.failures.items() if count}
     if failed:
         told = ", ".join(f"{arm.replace('_', ' ')} {count}" for arm, count in failed.items())
@@ -90,4 +73,41 @@ def _carry_over_notes(result: Result) -> Iterator[str]:
         yield (
             f"{blind}; the verdict holds even if runs after a candidate's were "
             f"{check.plausible_ratio:.3f} times what they would be."
+        )
+
+
+def _guard_notes(result: Result) -> Iterator[str]:
+    """What the typical run hides."""
+    guard = result.guard
+    mean = (
+        f"the ratio of means is {guard.mean.ratio:.3f} [{guard.mean.ci95[0]:.3f}, {guard.mean.ci95[1]:.3f}]"
+    )
+    slow = (
+        f"{guard.slow_candidate:.0%} of the candidate's runs are slow or failed "
+        f"(default: {guard.slow_default:.0%}, p = {guard.slow_p:.2f})"
+    )
+    if guard.blocked:
+        yield f"The typical run is better, but {mean} and {slow}: not counted as an improvement."
+    elif result.verdict is Verdict.IMPROVED and guard.slow_p < SLOW_SUSPICION:
+        yield f"{slow}: too few to tell whether it has more of them; read {mean.removeprefix('the ')}."
+
+
+def _design_notes(result: Result) -> Iterator[str]:
+    """What is odd about the runs, whatever the scheduler, and what would not be noticed."""
+    aa, place = result.aa, result.position
+    if aa.alarm:
+        yield (
+            f"The default differs from itself (ratio {aa.ratio:.3f}, p = {aa.p:.3f}): "
+            "something other than the scheduler seems to change between runs."
+        )
+    elif 2 * 0.5**result.blocks >= ALARM and result.verdict is not Verdict.TOO_NOISY:
+        yield (
+            f"{result.blocks} blocks are too few to show that the default differs from itself (A/A): "
+            "that no alarm is raised says nothing."
+        )
+    if place.alarm:
+        yield (
+            f"A run's place within its block seems to matter ({place.ratio:.3f} times between places, "
+            f"p = {place.p:.3f}); orders are random, so that costs precision, not validity, but a warm-up "
+            "run may help."
         )

@@ -129,7 +129,7 @@ class Result:
         p_bound: The one-sided level of that look.
         aa: Default again against default.
         noise_cv: Coefficient of variation of single runs, robust.
-        runs_needed: Where too noisy: total runs that would tell, by the noise and effect seen.
+        runs_needed: Where the noise hides it: total runs that would tell, by the noise and effect seen.
         guard: The estimand guard.
         carry_over: Default runs after the candidate's against those after the default's.
         position: The slowest position within blocks against the fastest.

@@ -183,6 +183,8 @@ class Analysis:
         position = checks.positions(self.costs, self.slots, self.shift)
         failed = np.isnan(self.values)
         verdict = self.verdict
+        withheld = self.typical is not self.by_ranks
+        noisy = verdict is Verdict.TOO_NOISY and not withheld
         result = Result(
             verdict=verdict,
             direction=self.direction,
@@ -197,7 +199,7 @@ class Analysis:
             p_bound=self.look.p_bound,
             aa=SameArm(scale.ratio(aa.shift), scale.interval(aa.low, aa.high), aa.p, aa.alarm),
             noise_cv=noise_cv,
-            runs_needed=self._runs_needed(noise_cv) if verdict is Verdict.TOO_NOISY else None,
+            runs_needed=self._runs_needed(noise_cv) if noisy else None,
             guard=Guard(
                 Estimate(self.means.ratio, (self.means.low, self.means.high)),
                 self.slow.candidate,
@@ -211,7 +213,7 @@ class Analysis:
                 carry.alarm,
                 suspected=carry.suspected,
                 effect_ratio=scale.ratio(carry.effect),
-                withheld=self.typical is not self.by_ranks,
+                withheld=withheld,
                 plausible_ratio=scale.ratio(self.harmful_residue),
                 exposed=self.exposed,
                 blocks_needed=carry_over.blocks_to_tell(sigma, carry.plausible),

@@ -160,6 +160,11 @@ class Comparison:
                 )
             if result.look == 0:
                 return f"Too few runs to say anything: {change} after {pairs} (nothing is decided yet)."
+            if result.carry_over.withheld:
+                return (
+                    f"No verdict on {self.candidate} against {self.default_name}: {change}, {pairs}, "
+                    "does not hold once what its runs may leave behind for the next is taken off."
+                )
             return (
                 f"Too noisy to tell {self.candidate} from {self.default_name}: {change}, {pairs}; "
                 f"about {result.runs_needed} runs would tell a gain of {delta}."

@@ -106,6 +106,20 @@ def test_too_much_noise_says_how_many_runs_it_would_take(tmp_path):
     assert f"about {found.result.runs_needed} runs" in found.sentence()
 
 
+def test_a_withheld_verdict_does_not_blame_the_noise(tmp_path):
+    for seed in range(60):
+        found = study(tmp_path / str(seed), Simulated(0.93, cv=0.04, seed=seed), budget=18)
+        if found.result.carry_over.withheld:
+            break
+    else:
+        pytest.fail("no such study")
+    assert found.verdict == "too_noisy"
+    assert found.sentence().startswith("No verdict on fair:nice=5 against default: wall_time_s -")
+    assert "leave behind for the next" in found.sentence()
+    assert "runs would tell" not in found.sentence()
+    assert found.result.runs_needed is None
+
+
 def test_blocks_share_a_seed_and_hold_each_arm_once(tmp_path):
     backend = Simulated(cv=0.4)
     study(tmp_path, backend, budget=60)

@@ -36,16 +36,23 @@ def notes_of(result: Result) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _tell_p(p: float) -> str:
+    """A p-value to as many digits as matter."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
 def _carry_over_notes(result: Result) -> Iterator[str]:
     """What the runs say, and can't say, of something left behind for the next run."""
     check = result.carry_over
     differ = (
-        f"Runs after a candidate's measured {check.ratio:.3f} times those after a default's "
-        f"(p = {check.p:.3f})"
+        f"Runs after a candidate's are an estimated {check.ratio:.3f} times those after a default's "
+        f"({_tell_p(check.p)})"
     )
     blind = (
         f"{result.blocks} blocks can't tell whether runs leave something behind for the next "
-        f"(p = {check.p:.2f}; about {check.blocks_needed} would)"
+        f"({_tell_p(check.p)}; about {check.blocks_needed} would)"
     )
     if check.alarm:
         yield (
@@ -84,12 +91,12 @@ def _guard_notes(result: Result) -> Iterator[str]:
     )
     slow = (
         f"{guard.slow_candidate:.0%} of the candidate's runs are slow or failed "
-        f"(default: {guard.slow_default:.0%}, p = {guard.slow_p:.2f})"
+        f"(default: {guard.slow_default:.0%}, {_tell_p(guard.slow_p)})"
     )
     if guard.blocked:
         yield f"The typical run is better, but {mean} and {slow}: not counted as an improvement."
     elif result.verdict is Verdict.IMPROVED and guard.slow_p < SLOW_SUSPICION:
-        yield f"{slow}: too few to tell whether it has more of them; read {mean.removeprefix('the ')}."
+        yield f"{slow}: too few to tell whether it has more of them; {mean}."
 
 
 def _design_notes(result: Result) -> Iterator[str]:
@@ -97,7 +104,7 @@ def _design_notes(result: Result) -> Iterator[str]:
     aa, place = result.aa, result.position
     if aa.alarm:
         yield (
-            f"The default differs from itself (ratio {aa.ratio:.3f}, p = {aa.p:.3f}): "
+            f"The default differs from itself (ratio {aa.ratio:.3f}, {_tell_p(aa.p)}): "
             "something other than the scheduler seems to change between runs."
         )
     elif 2 * 0.5**result.blocks >= ALARM and result.verdict is not Verdict.TOO_NOISY:
@@ -108,6 +115,6 @@ def _design_notes(result: Result) -> Iterator[str]:
     if place.alarm:
         yield (
             f"A run's place within its block seems to matter ({place.ratio:.3f} times between places, "
-            f"p = {place.p:.3f}); orders are random, so that costs precision, not validity, but a warm-up "
+            f"{_tell_p(place.p)}); orders are random, so that costs precision, not validity, but a warm-up "
             "run may help."
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from schedtuna.errors import UsageError
 from schedtuna.knobs.affinity import Affinity
 from schedtuna.knobs.base import Target
 from schedtuna.knobs.realtime import REALTIME_LIMIT_US, REALTIME_PRIORITY
+from schedtuna.printable import printable
 from schedtuna.space import ParameterValue
 
 # Knob -> the directives of systemd.exec(5) and systemd.resource-control(5) that do the same. Of two
@@ -23,6 +25,10 @@ DIRECTIVES: dict[str, Callable[[ParameterValue], list[str]]] = {
     "cpuset": lambda value: [f"AllowedCPUs={_cpus(value)}"],
     "realtime": lambda value: [] if value == "none" else _realtime(value),
 }
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
 
 
 def _realtime(policy: ParameterValue) -> list[str]:
@@ -62,7 +68,7 @@ def drop_in(values: Mapping[str, ParameterValue], command: Sequence[str], *, wra
             hint="give the service's command after `--`; the drop-in will start it through schedtuna",
         )
     lines.append(f"# systemd has no directive for {', '.join(others)}")
-    lines += ["ExecStart=", "ExecStart=" + " ".join(_quoted(part) for part in (*wrapper, *command))]
+    lines += ["ExecStart=", f"ExecStart={_command_line([*wrapper, *command])}"]
     return "\n".join(lines) + "\n"
 
 
@@ -79,14 +85,14 @@ def scheduler_unit(argv: Sequence[str], label: str) -> str:
     return f"""\
 # Written by `schedtuna apply --system`; `schedtuna undo` removes it.
 [Unit]
-Description=sched_ext scheduler {label.replace("%", "%%")}
+Description=sched_ext scheduler {printable(label).replace("%", "%%")}, by Schedtuna
 ConditionPathIsDirectory=/sys/kernel/sched_ext
 StartLimitIntervalSec=5min
 StartLimitBurst=3
 
 [Service]
 Type=simple
-ExecStart={" ".join(_quoted(part) for part in argv)}
+ExecStart={_command_line(argv)}
 Restart=on-failure
 RestartSec=5
 KillSignal=SIGINT
@@ -97,6 +103,26 @@ WantedBy=multi-user.target
 """
 
 
-def _quoted(part: str) -> str:
-    """Quote one word of ExecStart: as in a shell, and with systemd's own specifiers taken literally."""
-    return shlex.quote(part.replace("%", "%%").replace("$", "$$"))
+def _command_line(argv: Sequence[str]) -> str:
+    """Spell a command as ExecStart takes it (systemd.service(5), systemd.syntax(7)).
+
+    Not as a shell's: a backslash is an escape in either kind of quotes, a newline ends the directive in
+    both, and a variable is replaced everywhere but in the program's path.
+    """
+    program, *arguments = argv
+    return " ".join([_word(program), *(_word(argument.replace("$", "$$")) for argument in arguments)])
+
+
+def _word(text: str) -> str:
+    text = text.replace("%", "%%")
+    if _PLAIN.fullmatch(text):
+        return text
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))

@@ -1,8 +1,12 @@
 import configparser
+import os
+import re
 import shutil
 import subprocess
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schedtuna.errors import UsageError
 from schedtuna.knobs.systemd import drop_in, scheduler_unit
@@ -53,7 +57,18 @@ def test_systemd_finds_no_fault_with_a_drop_in(tmp_path, values):
     unit.write_text("[Service]\nExecStart=/usr/bin/env true\n")
     folder = tmp_path / "demo.service.d"
     folder.mkdir()
-    command = ["/usr/bin/env", "echo", "100%", "$HOME x"]
+    command = [
+        "/usr/bin/env",
+        "echo",
+        "100%",
+        "$HOME x",
+        "a\nExecStartPost=false",
+        "\\",
+        ";",
+        "'",
+        "\udcff",
+        "",
+    ]
     (folder / "schedtuna.conf").write_text(drop_in(values, command, wrapper=["/usr/bin/env"]))
     argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -64,7 +79,7 @@ def test_other_knobs_start_the_service_through_the_wrapper():
     command = ["/srv/run", "--at", "100%", "$HOME x"]
     text = drop_in({"slice_us": 500, "nice": 5}, command, wrapper=WRAPPER)
     assert directives(text) == {
-        "ExecStart": "/usr/bin/schedtuna apply '/srv/a study' -- /srv/run --at 100%% '$$HOME x'"
+        "ExecStart": '/usr/bin/schedtuna apply "/srv/a study" -- /srv/run --at 100%% "$$HOME x"'
     }
     assert "ExecStart=\n" in text
 
@@ -76,14 +91,62 @@ def test_a_wrapper_needs_the_command():
 
 def test_a_schedulers_unit_runs_its_program_with_its_flags():
     text = scheduler_unit(["/opt/a b/scx_x", "--share=50%"], "scx_x:share=50%")
-    assert directives(text)["ExecStart"] == "'/opt/a b/scx_x' --share=50%%"
+    assert directives(text)["ExecStart"] == '"/opt/a b/scx_x" --share=50%%'
     assert directives(text)["KillSignal"] == "SIGINT"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
 def test_systemd_finds_no_fault_with_a_schedulers_unit(tmp_path):
     unit = tmp_path / "schedtuna-scheduler.service"
-    unit.write_text(scheduler_unit(["/usr/bin/env", "-x", "100%"], "scx_x:a=1"))
+    unit.write_text(scheduler_unit(["/usr/bin/env", "-x", "100%", "\n[Install]\n", "\\"], "scx_x:a=1\n%n\\"))
     argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def encodable(text):
+    """Whether a program can be given it: an argument is bytes, of which any may be no UTF-8."""
+    try:
+        return os.fsdecode(os.fsencode(text)) == text
+    except UnicodeEncodeError:
+        return False
+
+
+ARGUMENTS = st.one_of(
+    st.sampled_from(
+        ["a\nExecStart=/bin/false", "\r[Install]", "%n%%", "$A ${A} $$", "\\n \\", "'\"", ";", "-", "\udcff"]
+    ),
+    st.text(st.characters(exclude_characters="\0", codec=None)).filter(encodable),
+)
+
+
+def words(line):
+    """Split a value of ExecStart as systemd.syntax(7) says: quotes, C escapes, then % and $."""
+    found = []
+    for word in re.findall(r'"(?:[^"\\]|\\.)*"|[^ "]+', line):
+        data = bytearray()
+        for part in re.findall(r"\\x..|\\.|[^\\]", word[1:-1] if word[0] == '"' else word):
+            simple = {r"\n": b"\n", r"\t": b"\t", r"\\": b"\\", r"\"": b'"'}
+            data += bytes.fromhex(part[2:]) if part[:2] == r"\x" else simple.get(part) or part.encode()
+        text = os.fsdecode(bytes(data))
+        assert not re.search(r"(?<!%)(%%)*%(?!%)", text)
+        found.append(text.replace("%%", "%"))
+    assert not any(re.search(r"(?<!\$)(\$\$)*\$(?!\$)", word) for word in found[1:])
+    return [found[0], *(word.replace("$$", "$") for word in found[1:])]
+
+
+@given(st.lists(ARGUMENTS, max_size=4), st.text(st.characters(codec=None)))
+def test_no_argument_or_label_becomes_a_directive(arguments, label):
+    harmless = scheduler_unit(["/opt/x"], "x").splitlines()
+    text = scheduler_unit(["/opt/a$b c", *arguments], label)
+    lines = text.split("\n")
+    assert len(text.splitlines()) == len(harmless)
+    assert [line for line in lines if not line.startswith(("Description=", "ExecStart="))] == [
+        line for line in [*harmless, ""] if not line.startswith(("Description=", "ExecStart="))
+    ]
+    assert not any(line.endswith("\\") for line in lines)
+    (command,) = [line.removeprefix("ExecStart=") for line in lines if line.startswith("ExecStart=")]
+    assert words(command) == ["/opt/a$b c", *arguments]
+    (described,) = [line for line in lines if line.startswith("Description=")]
+    assert "%" not in described.replace("%%", "")
+    assert drop_in({"slice_us": 500}, arguments or ["x"], wrapper=WRAPPER).count("\n") == 4

@@ -18,6 +18,10 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/close_range.h>
+#include <linux/keyctl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -28,6 +32,8 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,8 +55,9 @@ struct options {
     gid_t gid;
     gid_t groups[MAX_GROUPS];
     size_t nr_groups;
-    const char *program;  // the file to execute
+    const char *program;  // the file to execute; without a slash: looked for in PATH
     char **argv;
+    char **environment;
 };
 
 // One output of the command. Of more than `keep_bytes` the first and the last half are kept: the
@@ -132,17 +139,46 @@ static void parse_groups(struct options *options, char *list)
     }
 }
 
+// Variables come in a file, each ended by a NUL: the launcher's own environment must not be the
+// command's, which may be another user's choice.
+static char **read_environment(int fd)
+{
+    static char *text, **variables;  // for the process's life
+    size_t size, nr_variables = 0;
+    struct stat file;
+
+    if (fstat(fd, &file) < 0 || file.st_size < 0)
+        goto unreadable;
+    size = (size_t)file.st_size;
+    text = calloc(size + 1, 1);
+    if (!text || pread(fd, text, size, 0) != (ssize_t)size)
+        goto unreadable;
+    for (size_t i = 0; i < size; i++)
+        nr_variables += !text[i];
+    variables = calloc(nr_variables + 1, sizeof(*variables));
+    if (!variables)
+        goto unreadable;
+    for (size_t i = 0, at = 0; i < nr_variables; i++, at += strlen(&text[at]) + 1)
+        variables[i] = &text[at];
+    close(fd);
+    return variables;
+unreadable:
+    fprintf(stderr, "schedtuna-launch: no environment: %s\n", strerror(errno));
+    exit(2);
+}
+
 static void parse_options(struct options *options, int argc, char **argv)
 {
     static const struct option known[] = {
         {"timeout-ms", required_argument, NULL, 't'}, {"keep-bytes", required_argument, NULL, 'k'},
         {"folder", required_argument, NULL, 'f'},     {"uid", required_argument, NULL, 'u'},
         {"gid", required_argument, NULL, 'g'},        {"groups", required_argument, NULL, 'G'},
-        {"program", required_argument, NULL, 'p'},    {NULL, 0, NULL, 0},
+        {"program", required_argument, NULL, 'p'},    {"environment-fd", required_argument, NULL, 'e'},
+        {NULL, 0, NULL, 0},
     };
     int option;
 
-    *options = (struct options){.keep_bytes = 1 << 20};
+    *options = (struct options){.keep_bytes = 1 << 20, .environment = environ};
     while ((option = getopt_long(argc, argv, "+", known, NULL)) != -1) {
         switch (option) {
         case 't': options->timeout_ns = parse_number(optarg, INT64_MAX / 2 / NS_PER_MS) * NS_PER_MS; break;
@@ -151,6 +187,7 @@ static void parse_options(struct options *options, int argc, char **argv)
         case 'u': options->uid = (uid_t)parse_number(optarg, UINT32_MAX - 1LL); options->switch_user = true; break;
         case 'g': options->gid = (gid_t)parse_number(optarg, UINT32_MAX - 1LL); break;
         case 'p': options->program = optarg; break;
+        case 'e': options->environment = read_environment((int)parse_number(optarg, INT32_MAX)); break;
         case 'G': parse_groups(options, optarg); break;
         default: exit(2);
         }
@@ -176,6 +213,61 @@ static _Noreturn void child_failed(int failure_fd, uint32_t stage)
     _exit(127);
 }
 
+// Give up all that the caller may do and the user may not, for good. As no_new_privs keeps every
+// later exec from gaining anything, no securebits are needed: they govern what exec grants to uid 0.
+static bool become_user(const struct options *options)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return false;
+    for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++) {
+        if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
+            return false;
+    }
+    if (setgroups(options->nr_groups, options->groups) < 0
+        || setresgid(options->gid, options->gid, options->gid) < 0
+        || setresuid(options->uid, options->uid, options->uid) < 0)
+        return false;
+    // Until exec, this is still the launcher's memory: not for the user's debuggers.
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0
+        || syscall(SYS_capset, &header, none) < 0)
+        return false;
+    umask(S_IWGRP | S_IWOTH);
+    // The caller's session keyring is inherited like a descriptor. Without keyrings, none is.
+    return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 || errno == ENOSYS || errno == EPERM;
+}
+
+// As execvpe(3), with the PATH of the new environment; what is no program does not become a script.
+static void execute(const struct options *options)
+{
+    const char *path = NULL, *end;
+    char file[PATH_MAX];
+    int error = ENOENT;
+
+    if (strchr(options->program, '/')) {
+        execve(options->program, options->argv, options->environment);
+        return;
+    }
+    for (char **variable = options->environment; *variable; variable++)
+        path = strncmp(*variable, "PATH=", 5) == 0 ? *variable + 5 : path;
+    for (; path; path = *end ? end + 1 : NULL) {
+        const int size = snprintf(file, sizeof(file), "%.*s/%s", (int)(strchrnul(path, ':') - path), path,
+                                  options->program);
+
+        end = strchrnul(path, ':');
+        if (end == path || size < 0 || (size_t)size >= sizeof(file))
+            continue;  // an empty entry would be the working directory
+        execve(file, options->argv, options->environment);
+        if (errno == EACCES)
+            error = EACCES;
+        else if (errno != ENOENT && errno != ENOTDIR)
+            return;
+    }
+    errno = error;
+}
+
 // Become the command once the gate opens.
 static _Noreturn void be_command(const struct options *options, int ready_fd, int gate_fd, int stdout_fd,
                                  int stderr_fd, int failure_fd, pid_t launcher)
@@ -185,25 +277,24 @@ static _Noreturn void be_command(const struct options *options, int ready_fd, in
 
     sigemptyset(&none);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (setsid() < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+    close(options->control_fd);  // what is the launcher's is not to be here when the user changes
+    if (setsid() < 0 || sigprocmask(SIG_SETMASK, &none, NULL) < 0 || dup2(stdout_fd, STDOUT_FILENO) < 0
+        || dup2(stderr_fd, STDERR_FILENO) < 0)
         child_failed(failure_fd, LAUNCH_STAGE_SETUP);
     (void)!write(ready_fd, "", 1);  // knobs may weigh the session that it leads now
     close(ready_fd);
     if (read(gate_fd, &byte, 1) != 1)
         _exit(127);  // the launcher is gone
-    if (options->switch_user
-        && (setgroups(options->nr_groups, options->groups) < 0
-            || setresgid(options->gid, options->gid, options->gid) < 0
-            || setresuid(options->uid, options->uid, options->uid) < 0))
+    if (options->switch_user && !become_user(options))
         child_failed(failure_fd, LAUNCH_STAGE_USER);
     prctl(PR_SET_PDEATHSIG, SIGKILL);  // a change of user clears it
     if (getppid() != launcher)
         _exit(127);
     if (options->folder && chdir(options->folder) < 0)
         child_failed(failure_fd, LAUNCH_STAGE_FOLDER);
-    if (dup2(stdout_fd, STDOUT_FILENO) < 0 || dup2(stderr_fd, STDERR_FILENO) < 0)
-        child_failed(failure_fd, LAUNCH_STAGE_SETUP);
-    execv(options->program, options->argv);
+    // Every descriptor is closed at exec but the three; on kernels before 5.11 those that we opened.
+    (void)syscall(SYS_close_range, STDERR_FILENO + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
+    execute(options);
     child_failed(failure_fd, LAUNCH_STAGE_EXEC);
 }
 

@@ -55,7 +55,12 @@ class Session:
 def start(launcher, tmp_path):
     sessions = []
 
-    def begin(*argv: str, options: tuple[str, ...] = (), output: Path = tmp_path / "stdout") -> Session:
+    def begin(
+        *argv: str,
+        options: tuple[str, ...] = (),
+        output: Path = tmp_path / "stdout",
+        descriptors: tuple[int, ...] = (),
+    ) -> Session:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(30)
         with theirs, output.open("wb") as stdout, (tmp_path / "stderr").open("wb") as stderr:
@@ -64,7 +69,7 @@ def start(launcher, tmp_path):
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), *descriptors),
                 env={**os.environ, "ASAN_OPTIONS": f"log_path={tmp_path}/asan"},
             )
         sessions.append(Session(process, ours, output))
@@ -161,6 +166,46 @@ def test_what_fails_before_the_command_runs_is_reported(start, options, argv, st
     assert errno.errorcode[message.error] == code
 
 
+@pytest.mark.parametrize(
+    "variables", [[], ["A=1"], ["PATH=/usr/bin:/bin", "B=" + "x" * 100_000, "C=a\nb", "="]]
+)
+def test_the_environment_comes_in_a_file(start, tmp_path, variables):
+    (tmp_path / "variables").write_text("".join(f"{variable}\0" for variable in variables))
+    with (tmp_path / "variables").open("rb") as file:
+        option = f"--environment-fd={file.fileno()}"
+        session = start("/usr/bin/env", "-0", options=(option,), descriptors=(file.fileno(),))
+    assert os.waitstatus_to_exitcode(run_to_end(session).status) == 0
+    assert session.output.read_text().split("\0")[:-1] == variables
+
+
+def test_an_environment_that_can_not_be_read_ends_the_launcher(start):
+    session = start("/bin/true", options=("--environment-fd=250",))
+    assert session.process.wait(30) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "code"),
+    [
+        ("/nowhere:/etc/passwd:/usr/bin:/bin", "true", None),
+        ("/nowhere", "true", errno.ENOENT),
+        ("", "true", errno.ENOENT),
+        (":", "true", errno.ENOENT),
+        ("/" + "x" * 5000 + ":/usr/bin:/bin", "true", None),
+        ("/etc:/nowhere", "passwd", errno.EACCES),
+        ("/usr/bin:/bin", "no-such-command", errno.ENOENT),
+    ],
+)
+def test_a_bare_name_is_looked_for_in_the_path_of_the_environment(start, tmp_path, path, name, code):
+    (tmp_path / "variables").write_text(f"PATH=/nowhere\0A=1\0PATH={path}\0")
+    with (tmp_path / "variables").open("rb") as file:
+        option = f"--environment-fd={file.fileno()}"
+        message = run_to_end(start(name, options=(option,), descriptors=(file.fileno(),)))
+    if code is None:
+        assert (message.kind, message.status) == (Kind.DONE, 0)
+    else:
+        assert (message.kind, message.stage, message.error) == (Kind.FAILED, Stage.EXEC, code)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may become anybody")
 def test_becoming_another_user_needs_privilege(start):
     message = run_to_end(start("/bin/true", options=("--uid=1", "--gid=1")))
@@ -174,6 +219,19 @@ def test_ids_and_groups_are_exactly_those_given(start):
     run_to_end(session)
     lines = [line.split() for line in session.output.read_text().splitlines()]
     assert lines == [["Uid:", *["1234"] * 4], ["Gid:", *["2345"] * 4], ["Groups:", "3", "4", "5"]]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_another_users_command_has_no_privilege_left_to_use_or_gain(start):
+    script = "grep -E '^(Cap|NoNewPrivs)' /proc/self/status; umask"
+    session = start("/bin/sh", "-c", script, options=("--uid=1234", "--gid=2345"))
+    run_to_end(session)
+    *lines, mask = session.output.read_text().split("\n")[:-1]
+    assert {line.split()[0]: int(line.split()[1], 16) for line in lines} == {
+        **dict.fromkeys(["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"], 0),
+        "NoNewPrivs:": 1,
+    }
+    assert mask == "0022"
 
 
 def test_the_timeout_and_a_tree_that_ignores_sigterm(start):

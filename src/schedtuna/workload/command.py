@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import shutil
 import signal
 import tempfile
@@ -16,13 +15,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from schedtuna.errors import UnavailableError, UsageError, WorkloadError
+from schedtuna.errors import WorkloadError
 from schedtuna.machine.procstat import ProcStat, read_proc_stat
 from schedtuna.printable import printable
 from schedtuna.workload.counters import Counters
 from schedtuna.workload.covariates import covariates
-from schedtuna.workload.launcher import Flag, Identity, Kind, Launcher, Message, Stage
-from schedtuna.workload.spec import SEED_PLACEHOLDER, SEED_VARIABLE, Workload
+from schedtuna.workload.identity import environment, find_identity
+from schedtuna.workload.launcher import Flag, Kind, Launcher, Message, Stage
+from schedtuna.workload.spec import SEED_PLACEHOLDER, Workload
 
 SHELL = Path("/bin/sh")
 KEEP_BYTES = 16 << 20  # of each output: of more, the first and the last half
@@ -193,13 +193,13 @@ def start(workload: Workload, seed: int, *, counters: Sequence[str] = ()) -> Hel
         launcher = Launcher(
             program,
             argv,
-            environment=_environment(workload, seed),
+            environment=environment(workload, seed),
             stdout=outputs[0],
             stderr=outputs[1],
             keep_bytes=KEEP_BYTES,
             timeout_s=workload.timeout_s,
             folder=workload.folder,
-            identity=_identity(workload.user) if workload.user else None,
+            identity=find_identity(workload.user) if workload.user else None,
         )
         stack.callback(launcher.close)
         pid = _expect(launcher.receive(), Kind.HELD, argv).pid
@@ -232,8 +232,10 @@ def command_line(workload: Workload, seed: int) -> list[str]:
     return [str(SHELL), "-c", " ".join(argv)] if workload.shell else argv
 
 
-def check(workload: Workload) -> Path:
+def check(workload: Workload) -> str | Path:
     """Find the program to run, or raise what running the workload would end in.
+
+    Another user's is its bare name: which one that is the launcher finds out, with that user's permissions.
 
     Raises:
         WorkloadError: The folder or the command is not there, or the command is not executable.
@@ -245,19 +247,19 @@ def check(workload: Workload) -> Path:
             f"no such folder: {workload.folder}", hint="it is the workload's working directory"
         )
     if workload.user is not None:
-        _identity(workload.user)
+        find_identity(workload.user)
     return SHELL if workload.shell else _find_program(workload.argv[0], workload)
 
 
-def _find_program(name: str, workload: Workload) -> Path:
+def _find_program(name: str, workload: Workload) -> str | Path:
     if not name:
         raise WorkloadError("the command's name is empty")
     if "/" not in name:
-        path = workload.environment.get("PATH", os.environ.get("PATH", os.defpath))
+        path = environment(workload).get("PATH", os.defpath)
         found = shutil.which(name, path=path)
         if found is None:
-            raise _no_command(name, errno.ENOENT)
-        return Path(found).absolute()
+            raise _no_command(name, errno.ENOENT, path if workload.user else None)
+        return name if workload.user else Path(found).absolute()
     file = Path(workload.folder or ".", name).absolute()
     if not file.exists():
         raise _no_command(name, errno.ENOENT)
@@ -266,7 +268,12 @@ def _find_program(name: str, workload: Workload) -> Path:
     return file
 
 
-def _no_command(name: str, error: int) -> WorkloadError:
+def _no_command(name: str, error: int, users_path: str | None = None) -> WorkloadError:
+    if error == errno.ENOENT and "/" not in name and users_path is not None:
+        return WorkloadError(
+            f"command not found: {name}",
+            hint=f"with --user it is looked for in that user's PATH, {users_path}; or give its path",
+        )
     if error == errno.ENOENT and "/" not in name:
         return WorkloadError(
             f"command not found: {name}",
@@ -281,26 +288,6 @@ def _no_command(name: str, error: int) -> WorkloadError:
             f"not a program of this machine: {name}", hint="a script needs a first line such as #!/bin/sh"
         )
     return WorkloadError(f"can't run {name}: {os.strerror(error)}")
-
-
-def _identity(user: str) -> Identity | None:
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise UsageError(f"unknown user: {user}", hint="`getent passwd` lists the users") from None
-    if entry.pw_uid == os.geteuid():
-        return None
-    if os.geteuid() != 0:
-        raise UnavailableError(f"running the workload as {user} needs root", hint="run schedtuna with sudo")
-    return Identity(entry.pw_uid, entry.pw_gid, tuple(os.getgrouplist(user, entry.pw_gid)))
-
-
-def _environment(workload: Workload, seed: int) -> dict[str, str]:
-    environment = dict(os.environ)
-    if workload.user is not None:
-        entry = pwd.getpwnam(workload.user)
-        environment |= {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
-    return environment | workload.environment | {SEED_VARIABLE: str(seed)}
 
 
 def _expect(message: Message, kind: Kind, argv: Sequence[str]) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import subprocess
@@ -14,6 +15,7 @@ from typing import IO, Self
 
 from schedtuna.errors import WorkloadError
 from schedtuna.resources import resource_path
+from schedtuna.workload.identity import Identity
 
 _MESSAGE = struct.Struct("=IiiIiI9q")  # struct launch_message
 _GO = b"g"
@@ -79,17 +81,21 @@ class Message:
         return cls(*_MESSAGE.unpack(data))
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Who the command runs as."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-
-
 class Launcher:
     """One launcher process; closing it ends the command's whole tree.
+
+    Its own environment is empty: what is for another user's command must not steer a program of root's.
+
+    Args:
+        program: The file to run; one without a slash is looked for in PATH as the command's user.
+        argv: The command.
+        environment: Of the command.
+        stdout: Where its output is kept.
+        stderr: Likewise.
+        keep_bytes: How much is kept of each.
+        timeout_s: Seconds after which the tree is ended.
+        folder: Where the command begins.
+        identity: Who it runs as; None: as we do.
 
     Raises:
         WorkloadError: The process can't be started.
@@ -97,7 +103,7 @@ class Launcher:
 
     def __init__(
         self,
-        program: Path,
+        program: str | Path,
         argv: Sequence[str],
         *,
         environment: Mapping[str, str],
@@ -116,15 +122,17 @@ class Launcher:
         if identity is not None:
             options += [f"--uid={identity.uid}", f"--gid={identity.gid}"]
             options += [f"--groups={','.join(map(str, identity.groups))}"] if identity.groups else []
-        with theirs:
+        with theirs, contextlib.ExitStack() as stack:
             try:
+                variables = stack.enter_context(_file_of(environment))
+                options.append(f"--environment-fd={variables.fileno()}")
                 self._process = subprocess.Popen(
                     [resource_path("native/schedtuna-launch"), *options, str(theirs.fileno()), "--", *argv],
                     stdin=subprocess.DEVNULL,
                     stdout=stdout,
                     stderr=stderr,
-                    env=dict(environment),
-                    pass_fds=(theirs.fileno(),),
+                    env={},
+                    pass_fds=(theirs.fileno(), variables.fileno()),
                     start_new_session=True,  # Ctrl-C reaches schedtuna alone, which then ends the tree
                 )
             except (OSError, ValueError) as error:  # such as E2BIG, or a NUL in an argument
@@ -170,3 +178,19 @@ class Launcher:
         """End the whole tree, if it still runs, and wait until it is gone."""
         self._socket.close()
         self._process.wait()
+
+
+def _file_of(environment: Mapping[str, str]) -> IO[bytes]:
+    """Write variables to a file in memory: a command line would show them to everybody.
+
+    Raises:
+        ValueError: One can't be: a `=` or NUL in its name, a NUL in its value.
+    """
+    entries = [(os.fsencode(name), os.fsencode(value)) for name, value in environment.items()]
+    for name, value in entries:
+        if not name or b"=" in name or b"\0" in name + value:
+            raise ValueError(f"{os.fsdecode(name)!r} can't be set as a variable")
+    file = os.fdopen(os.memfd_create("schedtuna-environment"), "w+b")
+    file.write(b"".join(name + b"=" + value + b"\0" for name, value in entries))
+    file.flush()
+    return file

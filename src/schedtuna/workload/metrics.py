@@ -21,6 +21,7 @@ from pathlib import Path
 from schedtuna.errors import MetricError, UsageError, nearest
 from schedtuna.workload.command import RawRun
 from schedtuna.workload.counters import COUNTERS
+from schedtuna.workload.identity import find_identity
 from schedtuna.workload.parsers import OutputParser, find_parser, option_value
 from schedtuna.workload.parsers.base import MAX, MIN, Field, check_value, find_field
 from schedtuna.workload.sources import READERS, json_steps, read_file
@@ -262,7 +263,9 @@ def _parsed_text(workload: Workload, parser: OutputParser, raw: RawRun) -> str:
 
 
 def _written(workload: Workload, file: Path, raw: RawRun) -> str:
-    return read_file(Path(workload.folder or ".", file), not_before=raw.started_at)
+    user = find_identity(workload.user) if workload.user else None
+    owner = None if user is None else user.uid
+    return read_file(Path(workload.folder or ".", file), not_before=raw.started_at, owner=owner)
 
 
 def _read_one(

@@ -20,15 +20,17 @@ _CLOCK_TICK_S = 0.02  # file times come from a coarse clock
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(-?\d+)\]|\[\"([^\"]*)\"\]")
 
 
-def read_file(path: Path, *, not_before: float) -> str:
+def read_file(path: Path, *, not_before: float, owner: int | None = None) -> str:
     """Return the text of a file that a run wrote.
 
     Args:
         path: The file.
         not_before: Unix time in seconds at which the run began.
+        owner: Whose it must be, where the run was another user's: through a link we would read for that
+            user what only we may read.
 
     Raises:
-        MetricError: The run did not write it, or it is no regular file, or huge.
+        MetricError: The run did not write it, or it is no regular file, somebody else's, or huge.
     """
     try:
         # A FIFO that nobody writes to must not block, nor a device be read.
@@ -39,6 +41,11 @@ def read_file(path: Path, *, not_before: float) -> str:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise MetricError(f"{path} is no regular file")
+        if owner is not None and status.st_uid != owner:
+            raise MetricError(
+                f"{path} belongs to user {status.st_uid}, not to the command's user {owner}",
+                hint="have the command make a file of its own",
+            )
         if status.st_mtime < not_before - _CLOCK_TICK_S:
             raise MetricError(f"{path} is older than the run", hint="does the workload write it every time?")
         if status.st_size > _MAX_FILE_BYTES:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
+from schedtuna.kernel.text import lines_of, read_lines
 
 # include/uapi/linux/capability.h
 _CAP_SYS_ADMIN = 21
@@ -18,9 +19,9 @@ def missing_capabilities(status: str | None = None) -> list[str]:
     Args:
         status: The text of /proc/self/status; None reads it.
     """
-    text = Path("/proc/self/status").read_text() if status is None else status
+    lines = read_lines("/proc/self/status") if status is None else lines_of(status)
     effective = 0
-    for line in text.splitlines():
+    for line in lines:
         if line.startswith("CapEff:"):
             effective = int(line.split()[1], 16)
     if effective >> _CAP_SYS_ADMIN & 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedtuna.errors import KnobError, UsageError
+from schedtuna.kernel.text import read_lines
 
 if TYPE_CHECKING:  # the command line takes its scopes from here, and should start fast
     from schedtuna.knobs.journal import Journal
@@ -74,7 +75,7 @@ def is_control_group(folder: Path, mountinfo: Path = Path("/proc/self/mountinfo"
     except OSError:
         return False
     number = f"{os.major(device)}:{os.minor(device)}"
-    mounts = (line.partition(" - ") for line in mountinfo.read_text().splitlines())
+    mounts = (line.partition(" - ") for line in read_lines(mountinfo))
     return any(
         before.split(" ")[2] == number and after.split(" ")[0] in ("cgroup", "cgroup2")
         for before, _, after in mounts

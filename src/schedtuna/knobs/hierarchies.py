@@ -6,11 +6,12 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import KnobError
+from schedtuna.kernel.text import read_lines
 from schedtuna.knobs.kernel_files import write_kernel_file
 
 PREFIX = "schedtuna-"
@@ -36,10 +37,14 @@ class Hierarchy:
     def group_of(self, pid: int) -> Path | None:
         """The directory of a process's group; None where it is gone or out of sight."""
         try:
-            text = Path(f"/proc/{pid}/cgroup").read_text()
+            lines = read_lines(f"/proc/{pid}/cgroup")
         except (FileNotFoundError, ProcessLookupError):
             return None
-        for line in text.splitlines():
+        return self.group_in(lines)
+
+    def group_in(self, lines: Iterable[str]) -> Path | None:
+        """The directory of the group that the lines of /proc/PID/cgroup name; None where out of sight."""
+        for line in lines:
             _, _, rest = line.partition(":")
             controllers, _, group = rest.partition(":")
             here = self.controller in controllers.split(",") if self.version == 1 else not controllers
@@ -60,7 +65,7 @@ class Hierarchy:
 def find_hierarchy(controller: str, mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy | None:
     """The hierarchy that has a controller; v1 wins, as the kernel lets only one have it."""
     v2: Hierarchy | None = None
-    for line in mountinfo.read_text().splitlines():
+    for line in read_lines(mountinfo):
         before, _, after = line.partition(" - ")
         fields, kind, options = before.split(" "), after.split(" ")[0], after.split(" ")[-1].split(",")
         if kind not in ("cgroup", "cgroup2"):

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from schedtuna.kernel.text import read_lines
+
 CAP_SYS_NICE = 23  # include/uapi/linux/capability.h
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
@@ -129,10 +131,10 @@ def has_capability(number: int) -> bool:
 
 def _status_field(tid: int, name: str) -> str | None:
     try:
-        text = Path(f"/proc/{tid}/status").read_text(errors="replace")
+        lines = read_lines(f"/proc/{tid}/status")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    for line in text.splitlines():
+    for line in lines:
         key, _, value = line.partition(":")
         if key == name:
             return value.strip()

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from pydantic import BaseModel, ConfigDict
 
 from schedtuna.errors import UsageError
+from schedtuna.kernel.text import lines_of
 from schedtuna.machine.probe import Probe
 from schedtuna.machine.topology import parse_cpu_list
 
@@ -92,8 +93,8 @@ def _version(v1_mounts: dict[str, str], v2_mount: str | None) -> str:
 def _mounts(probe: Probe, controllers: Iterable[str]) -> tuple[dict[str, str], str | None]:
     v1: dict[str, str] = {}
     v2: str | None = None
-    for line in (probe.read("proc/self/mounts") or "").splitlines():
-        fields = line.split()
+    for line in lines_of(probe.read("proc/self/mounts") or ""):
+        fields = line.split(" ")
         if len(fields) < 4:
             continue
         mount, kind, options = fields[1].lstrip("/"), fields[2], fields[3].split(",")
@@ -109,7 +110,7 @@ def _mounts(probe: Probe, controllers: Iterable[str]) -> tuple[dict[str, str], s
 def _own_groups(probe: Probe) -> dict[str, str]:
     """Controller -> this process's group; the empty name is v2's."""
     own: dict[str, str] = {}
-    for line in (probe.read("proc/self/cgroup") or "").splitlines():
+    for line in lines_of(probe.read("proc/self/cgroup") or ""):
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
         for controller in controllers.split(","):
@@ -118,7 +119,7 @@ def _own_groups(probe: Probe) -> dict[str, str]:
 
 
 def _cpus_allowed(probe: Probe) -> tuple[int, ...]:
-    for line in (probe.read("proc/self/status") or "").splitlines():
+    for line in lines_of(probe.read("proc/self/status") or ""):
         name, _, value = line.partition(":")
         if name == "Cpus_allowed_list":
             try:

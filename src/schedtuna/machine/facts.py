@@ -15,6 +15,7 @@ import zlib
 from pydantic import BaseModel, ConfigDict
 
 from schedtuna.errors import UsageError
+from schedtuna.kernel.text import lines_of
 from schedtuna.machine.cgroups import CgroupLayout, read_cgroups
 from schedtuna.machine.probe import Probe
 from schedtuna.machine.topology import Topology, parse_cpu_list, read_topology
@@ -257,8 +258,8 @@ def read_smt_control(probe: Probe) -> str | None:
 
 def mounted(probe: Probe, kind: str) -> bool:
     """Whether a file system of this kind is mounted anywhere."""
-    lines = (probe.read("proc/self/mounts") or "").splitlines()
-    return any(line.split()[2:3] == [kind] for line in lines)
+    lines = lines_of(probe.read("proc/self/mounts") or "")
+    return any(line.split(" ")[2:3] == [kind] for line in lines)
 
 
 def read_lockdown(probe: Probe) -> str | None:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from schedtuna.kernel.text import lines_of
 from schedtuna.trace.schema import PF_KTHREAD, POLICIES
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -156,7 +157,7 @@ def role(*, kernel: bool, policy: str, nice: int, tty: int, cgroup: str) -> str:
 def _cgroup(text: str) -> str:
     """The path in the cpu controller's hierarchy, else in v2's."""
     paths: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in lines_of(text):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         paths |= dict.fromkeys(controllers.split(","), path)

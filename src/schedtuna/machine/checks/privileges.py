@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schedtuna.kernel.text import lines_of
 from schedtuna.machine.checks.finding import Check, Finding, missing, ok
 from schedtuna.machine.probe import Probe
 
@@ -26,7 +27,7 @@ def has_capability(probe: Probe, name: str) -> bool:
 
 
 def _status(probe: Probe, field: str) -> str:
-    for line in (probe.read("proc/self/status") or "").splitlines():
+    for line in lines_of(probe.read("proc/self/status") or ""):
         name, _, value = line.partition(":")
         if name == field:
             return value.strip()

@@ -44,6 +44,9 @@
 #define COALESCE_NS (10 * NS_PER_MS)     // a chatty command wakes the launcher at most 100 times a second
 #define PIPE_BYTES (1 << 20)             // so that it needn't wait for the launcher meanwhile
 #define MAX_GROUPS 1024
+#ifndef CHILDREN_FILE  // tests name one that is not there, as on kernels without CONFIG_PROC_CHILDREN
+#define CHILDREN_FILE "/proc/self/task/%d/children"
+#endif
 
 struct options {
     int control_fd;
@@ -386,9 +389,8 @@ static bool reap(struct run *run)
 
 static bool is_child(const char *pid)
 {
-    char path[64], line[512];
+    char path[64], stat[1024];
     const char *after_name;
-    bool child = false;
     FILE *file;
     int parent;
 
@@ -396,10 +398,10 @@ static bool is_child(const char *pid)
     file = fopen(path, "re");
     if (!file)
         return false;
-    if (fgets(line, sizeof(line), file) && (after_name = strrchr(line, ')')))
-        child = sscanf(after_name, ") %*c %d", &parent) == 1 && parent == getpid();
+    stat[fread(stat, 1, sizeof(stat) - 1, file)] = '\0';  // the name may have newlines in it
     fclose(file);
-    return child;
+    after_name = strrchr(stat, ')');
+    return after_name && sscanf(after_name, ") %*c %d", &parent) == 1 && parent == getpid();
 }
 
 // Signal every child. Returns how many there were.
@@ -410,7 +412,7 @@ static int64_t signal_children(int signal)
     FILE *children;
     int pid;
 
-    snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+    snprintf(path, sizeof(path), CHILDREN_FILE, getpid());
     children = fopen(path, "re");
     if (children) {
         while (fscanf(children, "%d", &pid) == 1)

@@ -25,8 +25,29 @@ pytestmark = pytest.mark.skipif(not COMPILER, reason="no C compiler")
 @pytest.fixture(scope="session")
 def launcher(tmp_path_factory) -> Path:
     """The launcher with every check that the compiler has."""
+    return compile_launcher(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def launcher_without_children_files(tmp_path_factory) -> Path:
+    """The launcher as on a kernel without CONFIG_PROC_CHILDREN."""
+    return compile_launcher(tmp_path_factory, '-DCHILDREN_FILE="/nowhere/%d"')
+
+
+def compile_launcher(tmp_path_factory, *options: str) -> Path:
     binary = Path(tmp_path_factory.mktemp("native") / "schedtuna-launch")
-    command = [COMPILER, "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion"]
+    command = [
+        COMPILER,
+        "-std=gnu11",
+        "-O1",
+        "-g",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-Wshadow",
+        "-Wconversion",
+        *options,
+    ]
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     plain = subprocess.run([*command, SOURCE, "-o", binary], capture_output=True, text=True, check=False)
     assert plain.returncode == 0, plain.stderr
@@ -60,6 +81,7 @@ def start(launcher, tmp_path):
         options: tuple[str, ...] = (),
         output: Path = tmp_path / "stdout",
         descriptors: tuple[int, ...] = (),
+        launcher: Path = launcher,
     ) -> Session:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.settimeout(30)
@@ -240,6 +262,16 @@ def test_the_timeout_and_a_tree_that_ignores_sigterm(start):
     assert message.flags == Flag.TIMED_OUT
     assert os.waitstatus_to_exitcode(message.status) == -signal.SIGKILL
     assert message.wall_ns >= 200e6
+
+
+@pytest.mark.parametrize("name", ["plain", "a\nb) S 1 (c", ") S 1 \n", "\n", "("])
+def test_without_children_files_a_name_hides_nothing(start, launcher_without_children_files, tmp_path, name):
+    program = tmp_path / name
+    shutil.copy("/bin/sleep", program)
+    script = '"$0" 100 > /dev/null 2>&1 & while [ "$(cat /proc/$!/comm | head -c 1)" = s ]; do :; done'
+    options = {"launcher": launcher_without_children_files}
+    message = run_to_end(start("/bin/sh", "-c", script, str(program), **options))
+    assert (message.kind, message.flags, message.nr_leftovers) == (Kind.DONE, 0, 1)
 
 
 def test_stop_before_go(start):

@@ -27,6 +27,7 @@ from schedtuna.machine.manifest import FILE_NAME, Manifest, build_manifest, mach
 from schedtuna.machine.probe import Probe
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import check
+from schedtuna.workload.identity import environment
 from schedtuna.workload.spec import MetricSpec, Workload
 
 
@@ -134,7 +135,7 @@ def open_campaign(
         ["/bin/sh", "-c", " ".join(workload.argv)] if workload.shell else workload.argv,
         seed,
         folder=workload.folder,
-        search_path=workload.environment.get("PATH", os.environ.get("PATH")),
+        search_path=environment(workload).get("PATH"),
     )
     whole = {
         "experiment": kind,

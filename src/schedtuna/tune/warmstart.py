@@ -12,6 +12,7 @@ from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpace
 from schedtuna.tune.history import PastStudy, adapt, find_studies
 from schedtuna.tune.plan import PastRun
+from schedtuna.workload.identity import environment
 from schedtuna.workload.spec import MetricSpec, Workload
 
 
@@ -37,7 +38,9 @@ def past_runs(
         return (), []
     studies, unusable = find_studies(folders)
     notes = [f"not used for the warm start: {reason}" for reason in unusable.values()]
-    here = build_manifest(workload.argv, None, folder=workload.folder)
+    here = build_manifest(
+        workload.argv, None, folder=workload.folder, search_path=environment(workload).get("PATH")
+    )
     runs: list[PastRun] = []
     for study in studies:
         if study.plan.scheduler.name != scheduler.name:

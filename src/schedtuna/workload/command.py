@@ -191,7 +191,7 @@ def start(workload: Workload, seed: int, *, counters: Sequence[str] = ()) -> Hel
     with ExitStack() as stack:
         outputs = [stack.enter_context(tempfile.TemporaryFile(prefix="schedtuna-")) for _ in range(2)]
         launcher = Launcher(
-            program,
+            argv[0] if workload.user and not workload.shell and "/" not in argv[0] else program,
             argv,
             environment=environment(workload, seed),
             stdout=outputs[0],
@@ -232,10 +232,10 @@ def command_line(workload: Workload, seed: int) -> list[str]:
     return [str(SHELL), "-c", " ".join(argv)] if workload.shell else argv
 
 
-def check(workload: Workload) -> str | Path:
+def check(workload: Workload) -> Path:
     """Find the program to run, or raise what running the workload would end in.
 
-    Another user's is its bare name: which one that is the launcher finds out, with that user's permissions.
+    Another user's is the first in that user's PATH; the launcher passes over what the user may not run.
 
     Raises:
         WorkloadError: The folder or the command is not there, or the command is not executable.
@@ -251,7 +251,7 @@ def check(workload: Workload) -> str | Path:
     return SHELL if workload.shell else _find_program(workload.argv[0], workload)
 
 
-def _find_program(name: str, workload: Workload) -> str | Path:
+def _find_program(name: str, workload: Workload) -> Path:
     if not name:
         raise WorkloadError("the command's name is empty")
     if "/" not in name:
@@ -259,7 +259,7 @@ def _find_program(name: str, workload: Workload) -> str | Path:
         found = shutil.which(name, path=path)
         if found is None:
             raise _no_command(name, errno.ENOENT, path if workload.user else None)
-        return name if workload.user else Path(found).absolute()
+        return Path(found).absolute()
     file = Path(workload.folder or ".", name).absolute()
     if not file.exists():
         raise _no_command(name, errno.ENOENT)

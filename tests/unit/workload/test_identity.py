@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from schedtuna.errors import MetricError, UsageError, WorkloadError
 from schedtuna.workload import identity
-from schedtuna.workload.command import RawRun, run, start
+from schedtuna.workload.command import RawRun, check, run, start
 from schedtuna.workload.identity import environment, user_environment
 from schedtuna.workload.metrics import parse_metric, read_metrics
 from schedtuna.workload.spec import Workload
@@ -257,3 +257,11 @@ def test_a_metrics_file_is_not_read_through_a_link_to_somebody_elses(folder, lin
 def test_variables_that_there_can_not_be_are_refused(variables):
     with pytest.raises(WorkloadError, match="can't be set as a variable"):
         run(Workload(argv=("true",), environment=variables), 1)
+
+
+@needs_root
+def test_the_program_that_is_named_is_the_users(tmp_path, monkeypatch):
+    shutil.copy("/usr/bin/true", tmp_path / "env")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert check(Workload(argv=("env",))) == tmp_path / "env"
+    assert check(Workload(argv=("env",), user="nobody")) in (Path("/usr/bin/env"), Path("/bin/env"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,28 @@ def styled() -> Any:
     import matplotlib as mpl
 
     return mpl.rc_context(STYLE)
+
+
+def drawable(name: str) -> str:
+    """Return a name that others chose as matplotlib is to have it.
+
+    Dollars don't begin mathematics, and what the font lacks is spelled out.
+    """
+    known = _characters()
+    short = name if len(name) <= 32 else name[:31] + "…"
+    spelled = "".join(c if c.isprintable() and ord(c) in known else f"\\u{ord(c):04x}" for c in short)
+    return spelled.replace("$", r"\$")
+
+
+@cache
+def _characters() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    with styled():
+        font = font_manager.get_font(
+            font_manager.findfont(font_manager.FontProperties(family=["sans-serif"]))
+        )
+    return frozenset(font.get_charmap())
 
 
 def to_svg(figure: Figure) -> str:
@@ -145,7 +168,7 @@ def draw_blocks(axes: Axes, values: Mapping[str, Sequence[float | None]], *, uni
         axes.plot(np.arange(1, len(row) + 1) + offset, row, marker, color=color, ms=5, label=arm)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("block (its three runs in random order)")
-    axes.set_ylabel(unit)
+    axes.set_ylabel(drawable(unit))
     axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
 
 
@@ -192,7 +215,7 @@ def draw_search(
         bottom = axes.get_ylim()[0]
         axes.plot(failed, np.full(len(failed), bottom), "x", color=COLORS["worse"], label="failed")
     axes.set_xlabel("search run (noisy: no claim rests on it)")
-    axes.set_ylabel(unit)
+    axes.set_ylabel(drawable(unit))
     axes.legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
 
 
@@ -218,7 +241,7 @@ def draw_parameter(
             axes.axvline(_place(best), color=COLORS["candidate"], lw=1.5)
     else:
         names: list[Any] = list(spec.choices) or [False, True]
-        labels = [str(name).lower() if isinstance(name, bool) else str(name) for name in names]
+        labels = [str(name).lower() if isinstance(name, bool) else drawable(str(name)) for name in names]
         for at, name in enumerate(names):
             row = [v for s, v in kept if s == name]
             spread = np.linspace(-0.12, 0.12, len(row)) if len(row) > 1 else np.zeros(len(row))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.experiment.runtable import Sample
 from schedtuna.experiment.variability import Spread
-from schedtuna.report.figures import COLORS, new_figure, styled
+from schedtuna.report.figures import COLORS, drawable, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,9 +28,9 @@ def draw_spread(trials: Sequence[Trial], here: Sample, there: Sample | None = No
     rows = max(1, math.ceil(len(shown) / columns))
     with styled():
         figure = new_figure(4.6 * columns, 2.9 * rows + 0.4)
-        title = f"{here.host}: {len(trials)} runs"
+        title = f"{drawable(here.host)}: {len(trials)} runs"
         if there is not None:
-            title += f", beside {there.host} (descriptive: the runs were not interleaved)"
+            title += f", beside {drawable(there.host)} (descriptive: the runs were not interleaved)"
         figure.suptitle(title, x=0.01, ha="left", color=COLORS["text"])
         if not shown:
             figure.text(0.5, 0.45, "no metric varied", ha="center", color=COLORS["default"])
@@ -59,7 +59,7 @@ def _panel(
         if spread is not None:
             _box(axes, at, width, spread, color)
             ticks.append(at)
-            labels.append(label if spreads[1] else "all")
+            labels.append(drawable(label) if spreads[1] else "all")
             at += 2.2 * width
     axes.set_xlim(0, at - width)
     axes.set_xticks(ticks, labels)

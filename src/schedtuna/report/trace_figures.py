@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from schedtuna.report.figures import COLORS, new_figure, styled
+from schedtuna.report.figures import COLORS, drawable, new_figure, styled
 from schedtuna.trace.analysis import Analysis
 from schedtuna.trace.intervals import iter_intervals
 from schedtuna.trace.metrics import clip
@@ -271,28 +270,6 @@ def draw_names(axes: Axes, analysis: Analysis, nr_names: int = 10) -> None:
     axes.grid(axis="x", color=COLORS["muted"], lw=0.5, alpha=0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-
-
-def drawable(name: str) -> str:
-    """Return a name that a task chose for itself as matplotlib is to have it.
-
-    Dollars don't begin mathematics, and what the font lacks is spelled out.
-    """
-    known = _characters()
-    short = name if len(name) <= 32 else name[:31] + "…"
-    spelled = "".join(c if ord(c) in known else f"\\u{ord(c):04x}" for c in short)
-    return spelled.replace("$", r"\$")
-
-
-@cache
-def _characters() -> frozenset[int]:
-    from matplotlib import font_manager
-
-    with styled():
-        font = font_manager.get_font(
-            font_manager.findfont(font_manager.FontProperties(family=["sans-serif"]))
-        )
-    return frozenset(font.get_charmap())
 
 
 def _binned(values: npt.NDArray[np.float64], nr_bins: int) -> npt.NDArray[np.float64]:

@@ -81,12 +81,14 @@ def _draw_curve(axes: Axes, found: Importance, spec: ParameterSpec) -> None:
         axes.axvline(spec.default, color=COLORS["default"], lw=1, ls="--")
         if spec.log:
             axes.set_xscale("log")
-        axes.set_xlabel(spec.unit)
+        axes.set_xlabel(figures.drawable(spec.unit))
     else:
         places = np.arange(len(curve.settings))
         axes.vlines(places, low, high, color=COLORS["text"], lw=1)
         axes.plot(places, changes, "o", color=COLORS["candidate"])
-        labels = [str(at).lower() if isinstance(at, bool) else str(at) for at in curve.settings]
+        labels = [
+            str(at).lower() if isinstance(at, bool) else figures.drawable(str(at)) for at in curve.settings
+        ]
         axes.set_xticks(places, labels, rotation=20 if len(labels) > 3 else 0)
         axes.margins(x=0.2)
     axes.set_title(found.name)

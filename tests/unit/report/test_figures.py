@@ -1,7 +1,12 @@
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 
+from schedtuna.backend.base import Trial, Validity
+from schedtuna.experiment.runtable import Sample
 from schedtuna.report import figures
+from schedtuna.report.spread import draw_spread
 from schedtuna.space import ParameterSpec, ParameterType
 
 
@@ -60,6 +65,28 @@ def test_every_kind_of_parameter_can_be_drawn(spec):
     figure, axes = draw(figures.draw_parameter, spec, settings, [*range(8), None], settings[0])
     assert axes.get_title(loc="left") == spec.name
     assert figures.to_svg(figure).startswith("<svg")
+
+
+HOSTILE = ["$\\frac{$", "$x$", "a\nb", "\x1b[2J", "--><script>", "\u202e", "\u65e5\u672c"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_of_hosts_choices_and_units_are_drawn_as_text(name):
+    trials = [
+        Trial(scheduler="fair", validity=Validity.OK, seed=n, metrics={"wall_time_s": 1.0 + n})
+        for n in range(4)
+    ]
+    sample = Sample.of(trials, host=name, nr_cpus=2)
+    choices = ParameterSpec(name="c", type=ParameterType.CATEGORICAL, default=name, choices=(name, "y"))
+    drawn = [
+        draw_spread(trials, sample, sample),
+        draw(figures.draw_parameter, choices, [name, "y"], [1.0, 2.0], name)[0],
+        draw(figures.draw_blocks, {"default": [1.0, 2.0]}, unit=name)[0],
+    ]
+    for figure in drawn:
+        svg = figures.to_svg(figure)
+        assert not {"\x1b", "\u202e"} & set(svg)
+        ElementTree.fromstring(svg)
 
 
 def test_the_same_figure_is_the_same_bytes():

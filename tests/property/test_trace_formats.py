@@ -13,7 +13,7 @@ from tests.unit.trace.formats.texts import DSTAT, FTRACE, PERF_SCRIPT, PIDSTAT, 
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.analysis import Analysis
-from schedtuna.trace.formats import json_lines, perf_data, samplers, sched_text
+from schedtuna.trace.formats import dstat, json_lines, perf_data, pidstat, sched_text, vmstat
 from schedtuna.trace.formats.sched_line import parse_line
 from schedtuna.trace.formats.sink import Collector
 
@@ -29,9 +29,9 @@ JSONL = b"\n".join(
 )
 READERS = {
     "sched_text": (sched_text.parse, [PERF_SCRIPT, FTRACE, TRACE_CMD]),
-    "vmstat": (samplers.parse_vmstat, [VMSTAT_T]),
-    "pidstat": (samplers.parse_pidstat, [PIDSTAT, PIDSTAT_H]),
-    "dstat": (samplers.parse_dstat, [DSTAT]),
+    "vmstat": (vmstat.parse_vmstat, [VMSTAT_T]),
+    "pidstat": (pidstat.parse_pidstat, [PIDSTAT, PIDSTAT_H]),
+    "dstat": (dstat.parse_dstat, [DSTAT]),
     "jsonl": (json_lines.parse, [JSONL]),
 }
 PIECES = st.sampled_from(

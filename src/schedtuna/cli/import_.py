@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
 from schedtuna.errors import UsageError, naming
+
+if TYPE_CHECKING:
+    from schedtuna.trace.trace import Trace
 
 app = typer.Typer(add_completion=False)
 
@@ -55,11 +58,15 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
         raise UsageError("say where it goes, by either --output or --into")
     name = format_ or detect(file)
     if into is not None:
-        nr_samples = add_samples(into, load(file, name), name)
+        other = load(file, name)
+        kind = name.replace("-", "_")
+        nr_samples = add_samples(into, other, kind)
         if as_json:
-            print_json({"trace": str(into), "format": name, "samples": {name: nr_samples}})
+            notes = {"notes": other.sample_notes}
+            print_json({"trace": str(into), "format": name, "samples": {kind: nr_samples}} | notes)
         else:
-            print(f"{into}: {nr_samples:,} {name} samples added")
+            print(f"{into}: {nr_samples:,} {kind} samples added")
+            _print_notes(other)
         return
     assert output is not None
     manifest = {"mode": "import"} | ({"label": label} if label else {})
@@ -77,12 +84,18 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     if as_json:
         print_json(
             {"trace": str(output), "format": name, "nr_events": writer.nr_events, "nr_lost": writer.nr_lost}
-            | {"nr_unread": nr_unread, "samples": kinds}
+            | {"nr_unread": nr_unread, "samples": kinds, "notes": trace.sample_notes}
         )
         return
     samples = "".join(f", {count:,} {kind} samples" for kind, count in kinds.items())
     print(f"{output}: {writer.nr_events:,} events, {trace.tasks.height:,} tasks{samples} ({name})")
+    _print_notes(trace)
     if writer.nr_lost:
         print(f"{writer.nr_lost:,} events were lost before: `schedtuna stats` needs --allow-lost")
     if nr_unread:
         print(f"{nr_unread:,} more look like events, and can't be read")
+
+
+def _print_notes(trace: Trace) -> None:
+    for note in trace.sample_notes:
+        print(f"note: {note}")

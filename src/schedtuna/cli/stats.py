@@ -89,6 +89,8 @@ def stats(  # noqa: PLR0917 - typer's options are a function's parameters
         _show_counted(trace, by, rows, as_json=as_json)
         return
     if not trace.has_events and trace.sample_frames:
+        if start or end is not None:
+            raise UsageError("--from and --to need scheduler events, and the trace has only samples")
         _show_samples(trace, as_json=as_json)
         return
     if labels is not None:
@@ -236,8 +238,11 @@ def _show_samples(trace: Trace, *, as_json: bool) -> None:
             for name in numbers.columns
         }
     if as_json:
-        print_json({"samples": result})
+        facts = {"sample_times": trace.sample_times, "notes": trace.sample_notes}
+        print_json({"samples": result} | facts)
         return
+    for note in trace.sample_notes:
+        print(f"note: {note}")
     for kind, figures in result.items():
         if kind == "exit":
             _print_exits(trace.sample_frames[kind])

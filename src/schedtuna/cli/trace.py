@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,6 +57,13 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     if perfetto + csv + arrow + jsonl != 1:
         raise UsageError("choose one of --perfetto, --csv, --arrow and --jsonl")
     trace = open_trace(folder)
+    if perfetto and trace.sample_times == "made up":
+        raise TraceError(
+            f"{folder}: the times of its samples are made up: they make no timeline",
+            hint="--csv has the samples in their order; record them with times",
+        )
+    for note in trace.sample_notes:
+        print(f"note: {note}", file=sys.stderr)
     with writing(output, force=force) as scratch:
         if csv or arrow:
             frame = tables.table(trace, table_name)

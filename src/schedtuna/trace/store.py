@@ -175,8 +175,7 @@ class TraceWriter:
             (self.folder / parts.LOCK).unlink(missing_ok=True)
 
     def _write_manifest(self) -> None:
-        text = json.dumps(self.manifest, indent=2, default=str)
-        parts.replace_file(self.folder / parts.MANIFEST, lambda scratch: _write_text(scratch, text + "\n"))
+        _write_manifest(self.folder, self.manifest)
 
     def _append(self, name: str, data: Any) -> None:
         file = self._files.get(name)
@@ -241,8 +240,16 @@ def add_samples(folder: Path, other: Trace, kind: str) -> int:
         )
     shift = _clock_difference(trace, other)
     (frame,) = other.sample_frames.values()
+    if other.sample_notes:  # first: samples without their notes would claim more than they can
+        notes = [*trace.sample_notes, *(f"{kind}: {note}" for note in other.sample_notes)]
+        _write_manifest(folder, {**trace.manifest, "sample_notes": notes})
     parts.write_frame(frame.with_columns(pl.col("timestamp_ns") - shift), folder / f"samples-{kind}.parquet")
     return int(frame.height)
+
+
+def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    text = json.dumps(manifest, indent=2, default=str)
+    parts.replace_file(folder / parts.MANIFEST, lambda scratch: _write_text(scratch, text + "\n"))
 
 
 def _clock_difference(trace: Trace, other: Trace) -> int:

@@ -13,7 +13,7 @@ from schedtuna.errors import IncompleteTraceError, MissingExtraError, TraceError
 from schedtuna.trace.labels import LabelRule, label_tasks
 from schedtuna.trace.parts import in_time_order
 from schedtuna.trace.schema import TASK_DTYPE, EventArray, EventType, TaskArray, empty_events
-from schedtuna.trace.tasks import task_table
+from schedtuna.trace.tasks import clean_name, task_table
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,17 @@ class Trace:
     def clock(self) -> str:
         """The clock of all timestamps."""
         return str(self.manifest.get("clock", "unknown"))
+
+    @property
+    def sample_notes(self) -> list[str]:
+        """What whoever uses the samples must know, such as that their times are made up; fit to be shown."""
+        notes = self.manifest.get("sample_notes", [])
+        return [clean_name(str(note)[:400]) for note in notes] if isinstance(notes, list) else []
+
+    @property
+    def sample_times(self) -> str:
+        """Where the samples' times are from: `column` (measured), `interval` (counted), `made up`."""
+        return str(self.manifest.get("sample_times", "column"))
 
     @cached_property
     def window_ns(self) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from io import BufferedIOBase
 from pathlib import Path
 
 from schedtuna.errors import TraceError, UsageError, nearest
-from schedtuna.trace.formats import json_lines, samplers, sched_text, tools
+from schedtuna.trace.formats import dstat, json_lines, pidstat, sched_text, tools, vmstat
 from schedtuna.trace.formats.sink import Collector, Sink
 from schedtuna.trace.trace import Trace
 
@@ -54,12 +54,19 @@ READERS: dict[str, Reader] = {
         "trace-cmd's trace.dat (needs trace-cmd)", tools.parse_trace_dat, _has(rb"\A\x17\x08\x44tracing")
     ),
     "jsonl": Reader("JSON lines", _text(json_lines.parse), _has(rb"\A\s*\{")),
-    "vmstat": Reader("vmstat's output", _text(samplers.parse_vmstat), _has(rb"^\s*r\s+b\s+swpd\s")),
+    "vmstat": Reader("vmstat's output", _text(vmstat.parse_vmstat), vmstat.is_vmstat),
+    "vmstat-y": Reader(
+        "vmstat -y's output, which nothing tells from vmstat's",
+        _text(vmstat.parse_vmstat_without_boot),
+        lambda _: False,
+    ),
     "pidstat": Reader(
-        "pidstat's output", _text(samplers.parse_pidstat), _has(rb"\bUID\s+(?:PID|TGID)\s.*\bCommand")
+        "pidstat's output", _text(pidstat.parse_pidstat), _has(rb"\bUID\s+(?:PID|TGID)\s.*\bCommand")
     ),
     "dstat": Reader(
-        "dstat's CSV", _text(samplers.parse_dstat), _has(rb'\A"(?:pcp-)?[Dd](?:stat|ool) [^"]*CSV')
+        "dstat's or dool's CSV",
+        _text(dstat.parse_dstat),
+        _has(rb'\A"(?:pcp-)?[Dd](?:stat|ool) [^"]*CSV'),
     ),
     "perf-script": Reader(
         "perf script's text", _text(sched_text.parse), _has(rb"\]\s+\d+\.\d+:\s+(?:\d+\s+)?sched:sched_\w+:")

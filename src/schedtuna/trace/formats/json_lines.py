@@ -53,7 +53,8 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
             elif kind == "cgroup":
                 sink.write_cgroups({_int(row["id"]): str(row["path"])})
             elif kind == "manifest":
-                sink.update_manifest({"clock": str(row.get("clock", "unknown"))[:40]})
+                told = {key: row[key] for key in ("sample_times", "sample_notes") if key in row}
+                sink.update_manifest({"clock": str(row.get("clock", "unknown"))[:40]} | told)
             else:
                 _sample(row, kind, sink)
             if len(events) == _BATCH:
@@ -79,7 +80,8 @@ def write(trace: Trace, file: BinaryIO) -> None:
     def put(row: dict[str, Any]) -> None:
         file.write(json.dumps(row, default=_plain, ensure_ascii=True).encode() + b"\n")
 
-    put({"kind": "manifest", "clock": trace.clock})
+    told = {"sample_times": trace.sample_times, "sample_notes": trace.sample_notes}
+    put({"kind": "manifest", "clock": trace.clock} | (told if trace.sample_notes else {}))
     for loss in trace.losses:
         put({"kind": "loss", **vars(loss)})
     for id_, path in trace.cgroups.items():

@@ -5,8 +5,10 @@ import pytest
 from tests.unit.trace.formats.texts import DSTAT, PIDSTAT, PIDSTAT_H, VMSTAT_T
 
 from schedtuna.errors import TraceError
-from schedtuna.trace.formats.samplers import parse_dstat, parse_pidstat, parse_vmstat
+from schedtuna.trace.formats.dstat import parse_dstat
+from schedtuna.trace.formats.pidstat import parse_pidstat
 from schedtuna.trace.formats.sink import Collector
+from schedtuna.trace.formats.vmstat import parse_vmstat
 
 
 def read(parse, text):
@@ -30,14 +32,14 @@ def test_vmstat_is_read_in_our_units_without_its_first_row():
 
 
 def test_vmstat_without_times_has_a_row_per_second():
-    lines = [line.rsplit(b" 2026", 1)[0] for line in VMSTAT_T.splitlines()]
+    lines = [line.rsplit(b" 2026", 1)[0].removesuffix(b"UTC") for line in VMSTAT_T.splitlines()]
     trace = read(parse_vmstat, b"\n".join([*lines, lines[-1]]))
     assert trace.samples()["timestamp_ns"].to_list() == [10**9, 2 * 10**9]
     assert trace.clock == "none"
 
 
 def test_pidstat_goes_on_past_midnight():
-    text = PIDSTAT.replace(b"00:00:01        0", b"23:59:59        0")
+    text = PIDSTAT.replace(b"23:59:59 ", b"23:59:58 ").replace(b"00:00:01        0", b"23:59:59        0")
     rows = read(parse_pidstat, text).samples("process").rows(named=True)
     assert [row["timestamp_ns"] for row in rows] == [
         at("2026-11-21 23:59:59"),
@@ -84,7 +86,7 @@ def test_other_text_is_refused(parse, text):
         (parse_vmstat, VMSTAT_T[:-60], "line 4: expected 17 numbers"),
         (parse_pidstat, PIDSTAT.replace(b"75.24", b"much"), "line 5: expected a number for %wait"),
         (parse_pidstat, PIDSTAT.replace(b"00:00:01", b"noonish!"), "line 4: expected a time"),
-        (parse_dstat, DSTAT.replace(b"36864", b"lots"), "line 8: expected a number for io_written"),
+        (parse_dstat, DSTAT.replace(b"36864", b"lots"), "line 8: expected a number for dsk/total:writ"),
         (parse_dstat, DSTAT.replace(b"1795229771.783", b"today"), "seconds since 1970"),
     ],
 )

@@ -142,7 +142,7 @@ def compare_with_schedstat(seconds: float, cpu: int) -> dict[str, dict[str, floa
         kernel = np.sum([np.subtract(after[pid], before[pid]) for pid in pids], axis=0)
         mine = tasks[np.isin(tasks["tid"], pids)]
         waits = mine["delay_ns"][:, [Delay.WAKEUP, Delay.PREEMPT, Delay.FIRST_RUN]].sum()
-        counted = np.array([mine["run_ns"].sum(), mine["run_delay_ns"].sum(), waits], np.float64)
+        counted = np.array([mine["run_ns"].sum(), mine["schedstat_run_delay_ns"].sum(), waits], np.float64)
         states = intervals(sink.events)
         own = np.isin(states.tid, pids)
         running = own & (states.state == TaskState.RUNNING)

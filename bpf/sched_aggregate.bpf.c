@@ -183,7 +183,7 @@ static __always_inline void switch_in(struct task_stats *stats, struct task_stru
 
 	if ((__s64)delay_ns < 0)
 		delay_ns = 0;
-	delay_ns += next->sched_info.run_delay - stats->run_delay_seen_ns;
+	delay_ns += next->sched_info.run_delay - stats->schedstat_run_delay_seen_ns;
 	if (stats->met_ns) {
 		end_wait(stats, now_ns, delay_ns);
 		return;
@@ -193,7 +193,7 @@ static __always_inline void switch_in(struct task_stats *stats, struct task_stru
 	stats->cpu_time_seen_ns = next->se.sum_exec_runtime;
 	if (next->sched_info.pcount) {
 		/* It is older than the recording: when its wait began is not known. */
-		stats->run_delay_seen_ns =
+		stats->schedstat_run_delay_seen_ns =
 			next->sched_info.run_delay + (queued_ns ? rq_clock(next) - queued_ns : 0);
 		return;
 	}
@@ -215,10 +215,10 @@ static __always_inline void switch_out(struct task_stats *stats, struct task_str
 	} else if (!stats->met_ns) {
 		stats->met_ns = now_ns;
 		stats->cpu_time_seen_ns = cpu_time_ns;
-		stats->run_delay_seen_ns = run_delay_ns;
+		stats->schedstat_run_delay_seen_ns = run_delay_ns;
 	} else if (!stats->on_cpu_ns && (__s64)(arrival_ns - stats->off_cpu_ns) >= 0) {
 		/* Its switch-in was not seen (some guests' kernels hide switches), but it was accounted. */
-		end_wait(stats, arrival_ns, run_delay_ns - stats->run_delay_seen_ns);
+		end_wait(stats, arrival_ns, run_delay_ns - stats->schedstat_run_delay_seen_ns);
 	}
 	if (stats->on_cpu_ns) {
 		count(stats, TIME_SLICES, now_ns - stats->on_cpu_ns);
@@ -228,8 +228,8 @@ static __always_inline void switch_out(struct task_stats *stats, struct task_str
 	stats->run_ns += cpu_time_ns - stats->cpu_time_seen_ns;
 	stats->cpu_time_seen_ns = cpu_time_ns;
 	stats->off_cpu_ns = now_ns;
-	stats->run_delay_ns += run_delay_ns - stats->run_delay_seen_ns;
-	stats->run_delay_seen_ns = run_delay_ns;
+	stats->schedstat_run_delay_ns += run_delay_ns - stats->schedstat_run_delay_seen_ns;
+	stats->schedstat_run_delay_seen_ns = run_delay_ns;
 	stats->waiting_for = 1 + prev_state_class(preempt, prev, state);
 	if (preempt || !state)
 		stats->nr_involuntary++;

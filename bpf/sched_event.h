@@ -70,7 +70,7 @@ struct task_row {
 	__u64 start_time_ns;	/* (tid, start_time_ns) is a task's identity */
 	__u64 cgroup_id;
 	__u64 cpu_time_ns;
-	__u64 run_delay_ns;
+	__u64 schedstat_run_delay_ns;	/* what a quota held it back is in it */
 	__u64 nr_voluntary_switches;
 	__u64 nr_involuntary_switches;
 	__u32 tid;
@@ -127,13 +127,13 @@ struct task_stats {
 	__u64 on_cpu_ns;	/* since when it runs; 0: it does not */
 	__u64 off_cpu_ns;	/* when it stopped running */
 	__u64 cpu_time_seen_ns;	/* the kernel's sum_exec_runtime when it was last looked at */
-	__u64 run_delay_seen_ns;	/* the kernel's run_delay when it stopped running */
+	__u64 schedstat_run_delay_seen_ns;	/* the kernel's run_delay when it stopped running */
 	__u64 now_ns;		/* filled in when the record leaves the kernel */
 	__u64 queued_ns;	/* since when it waits to run, likewise; 0: it does not */
 	__u64 turnaround_ns;	/* fork to exit; 0 while it lives */
 	__u64 run_ns;		/* as the kernel counts it: without what the hypervisor stole */
 	__u64 nr_runs;
-	__u64 run_delay_ns;	/* as the kernel counts it; the delays below are more exact */
+	__u64 schedstat_run_delay_ns;	/* as the kernel counts it: all delays below, which are more exact */
 	__u64 delay_ns[NR_DELAY_CLASSES];
 	__u64 delay_max_ns[NR_DELAY_CLASSES];
 	__u64 nr_delays[NR_DELAY_CLASSES];

@@ -28,7 +28,7 @@ static __always_inline void fill_task_row(struct task_row *row, struct task_stru
 	row->start_time_ns = task->start_time;
 	row->cgroup_id = task_cgroup_id(task);
 	row->cpu_time_ns = task->se.sum_exec_runtime;
-	row->run_delay_ns = bpf_core_field_exists(task->sched_info) ? task->sched_info.run_delay : 0;
+	row->schedstat_run_delay_ns = bpf_core_field_exists(task->sched_info) ? task->sched_info.run_delay : 0;
 	row->nr_voluntary_switches = task->nvcsw;
 	row->nr_involuntary_switches = task->nivcsw;
 	row->tid = task->pid;

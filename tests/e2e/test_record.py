@@ -149,7 +149,7 @@ def test_procfs_needs_no_privileges_and_says_what_it_does_not_see(tmp_path):
     assert len(trace.samples("system")) >= 2
     processes = trace.samples("process")
     assert os.getpid() in processes["pid"].to_list()
-    assert {"voluntary_switches_per_s", "run_delay_percent"} <= set(processes.columns)
+    assert {"voluntary_switches_per_s", "schedstat_run_delay_percent"} <= set(processes.columns)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_NET_ADMIN")

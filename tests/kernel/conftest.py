@@ -1,8 +1,11 @@
 import fcntl
 import os
+import signal
+import time
 
 import pytest
 from tests.kernel.knob_target import Program
+from tests.kernel.recording import cgroup_folder
 
 from schedtuna.errors import UnavailableError
 from schedtuna.kernel.libbpf import libbpf
@@ -47,3 +50,17 @@ def bpf():
         pytest.skip(str(error))
     if not VMLINUX_BTF.exists():
         pytest.skip("the kernel has no BTF")
+
+
+@pytest.fixture
+def cgroup():
+    """A cgroup of the cpu controller; what runs in it is ended."""
+    folder = cgroup_folder()
+    if folder is None:
+        pytest.skip("may not make a cgroup")
+    yield folder
+    for pid in (folder / "cgroup.procs").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+    while (folder / "cgroup.procs").read_text():
+        time.sleep(0.01)
+    folder.rmdir()

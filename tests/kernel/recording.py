@@ -100,3 +100,27 @@ def cgroup_folder():
                 return None
             return folder
     return None
+
+
+def set_quota(cgroup, *, quota_us, period_us):
+    """Give a cgroup a quota, and the most weight, so that it waits for its quota, not for others.
+
+    False: this cgroup can't have one.
+    """
+    if (cgroup / "cpu.cfs_quota_us").exists():
+        (cgroup / "cpu.cfs_period_us").write_text(str(period_us))
+        (cgroup / "cpu.cfs_quota_us").write_text(str(quota_us))
+        (cgroup / "cpu.shares").write_text("262144")
+    elif (cgroup / "cpu.max").exists():
+        (cgroup / "cpu.max").write_text(f"{quota_us} {period_us}")
+        (cgroup / "cpu.weight").write_text("10000")
+    else:
+        return False
+    return True
+
+
+def throttled(cgroup):
+    """How often and how long, as the kernel counts it."""
+    values = {k: int(v) for k, v in map(str.split, (cgroup / "cpu.stat").read_text().splitlines())}
+    time_ns = values["throttled_time"] if "throttled_time" in values else 1000 * values["throttled_usec"]
+    return values["nr_throttled"], time_ns

@@ -55,7 +55,7 @@ def test_a_process_used_what_its_parent_is_told(sampler):
     cpu_s = usage.ru_utime + usage.ru_stime
     assert cpu_s - 2 * TICK_S <= row["cpu_time_ns"] / 1e9 <= cpu_s + TICK_S
     assert 0 < row["memory_bytes"] <= usage.ru_maxrss * 1024  # which begins before exec
-    assert row["life_ns"] >= row["cpu_time_ns"] + row["run_delay_ns"]
+    assert row["life_ns"] >= row["cpu_time_ns"] + row["schedstat_run_delay_ns"]
 
 
 THREADS = """

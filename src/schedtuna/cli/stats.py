@@ -115,6 +115,7 @@ def _facts(analysis: Analysis) -> dict[str, Any]:
         "seconds": analysis.seconds,
         "nr_events": analysis.nr_events,
         "nr_lost": trace.nr_lost,
+        "nr_held_back": analysis.nr_held_back,
         "nr_cpus": analysis.nr_cpus,
         "wakeup_event": analysis.wakeup.name if analysis.wakeup else None,
     }
@@ -133,6 +134,11 @@ def _print_summary(analysis: Analysis) -> None:
         print("The trace is still being recorded; this is what is there so far.")
     if facts["nr_lost"]:
         print(f"{facts['nr_lost']:,} events were lost: the figures are off.")
+    if facts["nr_held_back"]:
+        print(
+            f"{facts['nr_held_back']:,} times a CPU went idle though the task that left it could run: a quota"
+            " (or a sched_ext scheduler) held it back. That time is in the waits below."
+        )
     if facts["wakeup_event"] == "WAKING":
         print("Latencies begin at sched_waking: the trace has no sched_wakeup.")
     elif facts["wakeup_event"] is None:
@@ -257,7 +263,7 @@ _NO_QUANTITIES = ("timestamp_ns", "pid", "ppid", "tid", "tgid", "uid", "cpu")
 # Heading -> (column of the samples of exits, how to spell its sum or, for the life, its mean).
 _EXIT_COLUMNS = {
     "CPU": ("cpu_time_ns", "time"),
-    "waited": ("run_delay_ns", "time"),
+    "waited, quota": ("schedstat_run_delay_ns", "time"),  # for a CPU or a quota: the kernel tells both as one
     "IO": ("io_delay_ns", "time"),
     "volunt.": ("nr_voluntary_switches", "count"),
     "invol.": ("nr_involuntary_switches", "count"),
@@ -271,6 +277,8 @@ def _print_exits(frame: pl.DataFrame) -> None:
 
     from schedtuna.trace.tasks import clean_name
 
+    if "run_delay_ns" in frame.columns:  # its name in older traces
+        frame = frame.rename({"run_delay_ns": "schedstat_run_delay_ns"})
     known = [column for column, _ in _EXIT_COLUMNS.values() if column in frame.columns]
     sums = [pl.col(c).mean() if c == "life_ns" else pl.col(c).sum() for c in known]
     groups = frame.group_by("comm").agg(pl.len().alias("count"), *sums).sort("cpu_time_ns", descending=True)

@@ -46,7 +46,8 @@ class ExitSampler:
 def exit_rows(records: TaskStatsArray, *, has_io_delays: bool) -> list[Row]:
     """Return what taskstats say as rows of samples.
 
-    `cpu_time_ns` is up to the last switch or tick: a life of less than a tick may have none.
+    `cpu_time_ns` is up to the last switch or tick: a life of less than a tick may have none. The kernel
+    tells its run delay and the time that a quota held it back as one: `schedstat_run_delay_ns`.
 
     Args:
         records: `TASKSTATS_DTYPE`.
@@ -70,7 +71,7 @@ def _row(record: TaskStatsArray, has_io_delays: bool) -> Row:
         "signal": code & 0x7F,
         "life_ns": int(record["elapsed_us"]) * 1000,
         "cpu_time_ns": int(record["cpu_time_ns"]),
-        "run_delay_ns": int(record["cpu_delay_ns"]),
+        "schedstat_run_delay_ns": int(record["cpu_delay_ns"]),
         "io_delay_ns": int(record["blkio_delay_ns"]) if has_io_delays else None,
         "nr_voluntary_switches": int(record["nr_voluntary_switches"]),
         "nr_involuntary_switches": int(record["nr_involuntary_switches"]),

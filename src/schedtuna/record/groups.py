@@ -22,6 +22,7 @@ from schedtuna.record.layout import (
     Migration,
     StatsArray,
 )
+from schedtuna.trace.schema import PrevState
 
 GroupArray = npt.NDArray[np.void]
 
@@ -41,7 +42,7 @@ _SUMS = [
     ("turnaround_ns", "<u8"),  # of those
     ("run_ns", "<u8"),
     ("nr_runs", "<u8"),
-    ("run_delay_ns", "<u8"),
+    ("schedstat_run_delay_ns", "<u8"),
     ("delay_ns", "<u8", len(Delay)),
     ("nr_delays", "<u8", len(Delay)),
     ("blocked_ns", "<u8", len(Blocked)),
@@ -80,10 +81,11 @@ def groups_of_tasks(stats: StatsArray) -> GroupArray:
     now = stats["now_ns"].astype(np.int64)
     living = ~dead & (stats["met_ns"] > 0)
     groups["run_ns"] += np.where(living, _difference(task["cpu_time_ns"], stats["cpu_time_seen_ns"]), 0)
-    groups["run_delay_ns"] += np.where(
-        living, _difference(task["run_delay_ns"], stats["run_delay_seen_ns"]), 0
+    groups["schedstat_run_delay_ns"] += np.where(
+        living, _difference(task["schedstat_run_delay_ns"], stats["schedstat_run_delay_seen_ns"]), 0
     )
-    groups["waiting_ns"] = np.where(stats["on_cpu_ns"] > 0, 0, _elapsed(stats["queued_ns"], now))
+    waits = (stats["on_cpu_ns"] == 0) & (stats["waiting_for"] != 1 + PrevState.THROTTLED)
+    groups["waiting_ns"] = np.where(waits, _elapsed(stats["queued_ns"], now), 0)
     groups["observed_ns"] = _elapsed(stats["met_ns"], now)
     groups["weighted_ns"] = groups["observed_ns"] * (task["weight"] / 1024)
     return groups

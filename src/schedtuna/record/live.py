@@ -128,7 +128,7 @@ class LiveView:
         return window
 
     def _rows(self, groups: GroupArray, by: By, seconds: float) -> list[LiveRow]:
-        columns = _columns(groups, seconds)
+        columns = table_columns(groups, seconds)
         self._name_cgroups(groups["cgroup_id"])
         rows = []
         for index, group in enumerate(groups):
@@ -146,8 +146,9 @@ class LiveView:
             self._cgroups |= {id_: clean_name(name) for id_, name in names.items()}
 
 
-def _columns(groups: GroupArray, seconds: float) -> dict[str, npt.NDArray[np.float64]]:
-    waited = groups["delay_ns"].sum(axis=1) + groups["waiting_ns"]
+def table_columns(groups: GroupArray, seconds: float) -> dict[str, npt.NDArray[np.float64]]:
+    """Return what `top` shows of each group, by the names of its columns."""
+    waited = groups["delay_ns"][:, : Delay.THROTTLED].sum(axis=1) + groups["waiting_ns"]
     return {
         "wakeup_max_us": groups["delay_max_ns"][:, Delay.WAKEUP] / 1e3,
         "wakeup_p99_us": _p99_us(groups, Delay.WAKEUP),

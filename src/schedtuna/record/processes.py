@@ -29,7 +29,8 @@ class ProcessReading:
         io_wait_ticks: Time blocked for IO so far (0 unless the kernel accounts delays).
         read_bytes: Read from devices so far; None where that is not for us to see.
         written_bytes: Likewise.
-        run_delay_ns: Time that its threads waited for a CPU so far; None where the kernel does not tell.
+        schedstat_run_delay_ns: Time that its threads waited for a CPU, or for their cgroup's quota, so far;
+            None where the kernel does not tell.
         nr_voluntary_switches: How often its threads gave up their CPU so far; None likewise.
         nr_involuntary_switches: How often it was taken from them so far; None likewise.
         facts: What is so at the moment.
@@ -40,7 +41,7 @@ class ProcessReading:
     io_wait_ticks: int
     read_bytes: int | None
     written_bytes: int | None
-    run_delay_ns: int | None
+    schedstat_run_delay_ns: int | None
     nr_voluntary_switches: int | None
     nr_involuntary_switches: int | None
     facts: Row
@@ -103,7 +104,7 @@ def read_process(folder: str | Path) -> ProcessReading | None:
         io_wait_ticks=int(fields[41]) if len(fields) > 41 else 0,
         read_bytes=read_bytes,
         written_bytes=written_bytes,
-        run_delay_ns=_run_delay_ns(threads),
+        schedstat_run_delay_ns=_schedstat_run_delay_ns(threads),
         nr_voluntary_switches=voluntary,
         nr_involuntary_switches=involuntary,
         facts={
@@ -189,7 +190,7 @@ def _io(folder: str) -> tuple[int | None, int | None]:
     return int(values.get("read_bytes", 0)), int(values.get("write_bytes", 0))
 
 
-def _run_delay_ns(threads: list[str]) -> int | None:
+def _schedstat_run_delay_ns(threads: list[str]) -> int | None:
     """All threads' waiting on runqueues, from schedstat; of threads that ended, no longer."""
     try:
         return sum(int(_read(f"{thread}/schedstat").split()[1]) for thread in threads)
@@ -221,7 +222,7 @@ def _rates(now: ProcessReading, before: ProcessReading | None, elapsed_s: float)
     return {
         "cpu_percent": per_s("cpu_ticks", 100 / _TICKS_PER_S),
         "iowait_percent": per_s("io_wait_ticks", 100 / _TICKS_PER_S),
-        "run_delay_percent": per_s("run_delay_ns", 1e-7),
+        "schedstat_run_delay_percent": per_s("schedstat_run_delay_ns", 1e-7),
         "voluntary_switches_per_s": per_s("nr_voluntary_switches"),
         "involuntary_switches_per_s": per_s("nr_involuntary_switches"),
         "read_bytes_per_s": per_s("read_bytes"),

@@ -16,6 +16,7 @@ from schedtuna.errors import TraceError
 from schedtuna.record.groups import GROUP_DTYPE, GroupArray
 
 KIND = "task_stats"
+FORMER_COLUMNS = {"schedstat_run_delay_ns": "run_delay_ns"}  # by their names in older traces
 
 
 def rows_of_groups(groups: GroupArray) -> Iterator[dict[str, float | str | None]]:
@@ -35,7 +36,8 @@ def groups_of_rows(rows: Iterable[Mapping[str, Any]]) -> GroupArray:
     for group, row in zip(groups, rows, strict=True):
         for name in GROUP_DTYPE.names or ():
             try:
-                group[name] = _parse(row[name], GROUP_DTYPE[name])
+                stored = name if name in row else FORMER_COLUMNS.get(name, name)
+                group[name] = _parse(row[stored], GROUP_DTYPE[name])
             except (KeyError, ValueError, TypeError, IndexError, OverflowError) as error:
                 raise TraceError(f"the trace's {KIND} are damaged: {name}: {error!r}") from error
     return groups

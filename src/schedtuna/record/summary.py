@@ -33,7 +33,8 @@ def columns(group: np.void) -> Columns:
     result: Columns = {
         "nr_tasks": int(group["nr_tasks"]),
         "cpu_time_ns": int(group["run_ns"]),
-        "run_delay_ns": int(group["run_delay_ns"]),
+        "run_delay_ns": int(delays[: Delay.THROTTLED].sum()),
+        "schedstat_run_delay_ns": int(group["schedstat_run_delay_ns"]),
         "throttled_ns": int(delays[Delay.THROTTLED]),
         "sleeping_ns": int(blocked[Blocked.SLEEP]),
         "blocked_ns": int(blocked[Blocked.WAIT]),
@@ -157,8 +158,10 @@ SCHED_METRICS: dict[str, SchedMetric] = {
         "min", "mean time from fork to exit, of tasks that did both", _us("turnaround_mean_ns")
     ),
     "sched.slice_mean_us": SchedMetric("max", "mean time on a CPU at a stretch", _us("slice_mean_ns")),
-    "sched.run_delay_total_us": SchedMetric("min", "all waiting on a runqueue", _us("run_delay_ns")),
-    "sched.throttled_total_us": SchedMetric("min", "waiting for CPU quota", _us("throttled_ns")),
+    "sched.run_delay_total_us": SchedMetric(
+        "min", "all waiting on a runqueue, without what a quota held back", _us("run_delay_ns")
+    ),
+    "sched.throttled_total_us": SchedMetric("min", "held back by a CPU quota", _us("throttled_ns")),
     "sched.cpu_time_total_us": SchedMetric("min", "CPU time", _us("cpu_time_ns")),
     "sched.io_wait_total_us": SchedMetric("min", "blocked for IO", _us("io_ns")),
     "sched.switches": SchedMetric("min", "times switched in", _same("nr_switches")),

@@ -63,7 +63,7 @@ def _row(thread: Path) -> tuple[int | bytes, ...] | None:
         "timestamp_ns": now_ns,
         "start_time_ns": max(fields[21] * CLOCK_TICK_NS - boot_ns, 0),
         "cpu_time_ns": schedstat[0],
-        "run_delay_ns": schedstat[1],
+        "schedstat_run_delay_ns": schedstat[1],
         "tid": int(thread.name),
         "tgid": int(thread.parent.parent.name),
         "ppid": fields[3],

@@ -19,6 +19,7 @@ from schedtuna.trace import metrics
 from schedtuna.trace.fairness import Fairness, TaskClass, measured_fairness, nice_weight
 from schedtuna.trace.intervals import Intervals, iter_intervals, wakeup_event
 from schedtuna.trace.metrics import Measured, clip
+from schedtuna.trace.quota import nr_held_back
 from schedtuna.trace.schema import STATIC_PRIO_NICE_0, EventArray, EventType
 from schedtuna.trace.states import RUNNABLE, TaskState
 from schedtuna.trace.trace import Loss, Trace, refuse_losses
@@ -54,6 +55,8 @@ class Analysis:
         start_ns, end_ns: The window, on the trace's clock.
         nr_events: Events in the trace.
         wakeup: The event that begins waits; None: the trace has no wakeups.
+        nr_held_back: Waits in which a task may have been held back by its cgroup's quota, which an
+            imported trace does not tell: they are in its run delay.
 
     Raises:
         IncompleteTraceError: Events were lost in the window.
@@ -65,6 +68,7 @@ class Analysis:
     ) -> None:
         self.trace = trace
         self.nr_events = 0
+        self.nr_held_back = 0
         self._highest_cpu = 0
         self.wakeup: EventType | None = None
         self._migrations: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
@@ -179,11 +183,15 @@ class Analysis:
             yield piece if whole else clip(piece, self.start_ns, self.end_ns)
 
     def _watched_segments(self) -> Iterator[EventArray]:
+        manifest = self.trace.manifest
+        tells_throttled = manifest.get("mode") != "import" or bool(manifest.get("filter"))
         for part in self.trace.recorded_segments():
             self.nr_events += len(part)
             self._highest_cpu = max(self._highest_cpu, int(part["cpu"].max(initial=0)))
             if self.wakeup is None:
                 self.wakeup = wakeup_event(part)
+            if not tells_throttled:
+                self.nr_held_back += nr_held_back(part, self.start_ns, self.end_ns)
             moves = part[part["type"] == EventType.MIGRATE]
             time = moves["timestamp_ns"].astype(np.int64)
             inside = (time >= self.start_ns) & (time <= self.end_ns)

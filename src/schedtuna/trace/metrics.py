@@ -42,7 +42,7 @@ DISTRIBUTIONS: dict[str, str] = {
 TOTALS: dict[str, str] = {
     "nr_tasks": "tasks seen",
     "cpu_time_ns": "time on a CPU",
-    "run_delay_ns": "time on a runqueue, waiting (the kernel's schedstat run_delay)",
+    "run_delay_ns": "time waiting for a CPU that others use (schedstat's run_delay has throttled_ns, too)",
     "throttled_ns": "time waiting for the cgroup's next CPU quota",
     "sleeping_ns": "time asleep (S)",
     "blocked_ns": "time in uninterruptible sleep (D), not for IO",

@@ -19,7 +19,14 @@ import numpy.typing as npt
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.columns import COLUMN_TYPES, decode, encode
-from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, TaskArray
+from schedtuna.trace.schema import (
+    EVENT_DTYPE,
+    FORMER_TASK_COLUMNS,
+    TASK_DTYPE,
+    EventArray,
+    EventType,
+    TaskArray,
+)
 
 MANIFEST = "manifest.json"
 LOCK = "writer.lock"
@@ -29,6 +36,7 @@ TASKS_PARQUET = "tasks.parquet"
 LOSSES = "losses.jsonl"
 CGROUPS = "cgroups.jsonl"
 SAMPLES_JSONL = "samples.jsonl"
+_NOT_OURS = "a file of another program is in the trace's folder, or the trace is of a newer version"
 ZSTD_LEVEL = 9  # on noisy timestamps, higher levels cost time and gain nothing
 
 _SEGMENT = re.compile(r"events-(\d{6,})\.(spool|parquet)")
@@ -102,7 +110,14 @@ def read_tasks(folder: Path) -> TaskArray:
     if not parquet.exists():
         return read_records(spool, TASK_DTYPE) if spool.exists() else np.empty(0, TASK_DTYPE)
     names = [name for name in TASK_DTYPE.names or () if name != "reserved"]
-    frame = read_parquet(parquet, names)
+    frame = read_parquet(parquet, None)
+    absent = {FORMER_TASK_COLUMNS.get(name): name for name in names if name not in frame.columns}
+    frame = frame.rename({former: absent[former] for former in frame.columns if former in absent})
+    missing = set(names) - set(frame.columns)
+    if missing:
+        raise TraceError(
+            f"{parquet} is not part of a trace: it lacks a column ({min(missing)})", hint=_NOT_OURS
+        )
     rows = np.zeros(frame.height, TASK_DTYPE)
     for name in names:
         if name == "comm":
@@ -165,7 +180,7 @@ def read_parquet(path: Path, names: list[str] | None) -> Any:
     except pl.exceptions.ColumnNotFoundError as error:
         raise TraceError(
             f"{path} is not part of a trace: it lacks a column ({error})",
-            hint="a file of another program is in the trace's folder, or the trace is of a newer version",
+            hint=_NOT_OURS,
         ) from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise TraceError(

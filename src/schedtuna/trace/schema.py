@@ -82,7 +82,7 @@ TASK_DTYPE = np.dtype(
         ("start_time_ns", "<u8"),  # when it was forked, on the events' clock; 0: unknown
         ("cgroup_id", "<u8"),
         ("cpu_time_ns", "<u8"),
-        ("run_delay_ns", "<u8"),
+        ("schedstat_run_delay_ns", "<u8"),  # waiting, and what a quota held it back
         ("nr_voluntary_switches", "<u8"),
         ("nr_involuntary_switches", "<u8"),
         ("tid", "<u4"),
@@ -100,6 +100,9 @@ TASK_DTYPE = np.dtype(
         ("comm", "S16"),  # chosen by the task itself: hostile
     ]
 )
+
+# Columns of the task table by their names in older traces.
+FORMER_TASK_COLUMNS = {"schedstat_run_delay_ns": "run_delay_ns"}
 
 POLICIES = ("OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE", "EXT")
 PF_KTHREAD = 0x00200000

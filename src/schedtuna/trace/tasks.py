@@ -41,7 +41,8 @@ def task_table(rows: TaskArray, cgroups: Mapping[int, str], label: object = None
     Returns:
         A polars frame: tid, tgid, ppid, start_time_ns (0: before the recording, unknown), exit_ns
         (null: did not exit), comm (clean), cgroup, policy, nice, prio, weight, slice_ns, is_kthread,
-        label, and first and last value of the kernel's own counters cpu_time_ns, run_delay_ns,
+        label, and first and last value of the kernel's own counters cpu_time_ns,
+        schedstat_run_delay_ns (waiting, and what a quota held it back),
         nr_voluntary_switches, nr_involuntary_switches.
     """
     import polars as pl
@@ -76,7 +77,12 @@ def task_table(rows: TaskArray, cgroups: Mapping[int, str], label: object = None
         "is_kthread": (final["flags"] & PF_KTHREAD) != 0,
         "label": pl.Series([None if label is None else str(label)] * len(final), dtype=pl.String),
     }
-    for counter in ("cpu_time_ns", "run_delay_ns", "nr_voluntary_switches", "nr_involuntary_switches"):
+    for counter in (
+        "cpu_time_ns",
+        "schedstat_run_delay_ns",
+        "nr_voluntary_switches",
+        "nr_involuntary_switches",
+    ):
         columns[f"first_{counter}"] = rows[counter][first]
         columns[counter] = final[counter]
     return pl.DataFrame({name: _contiguous(column) for name, column in columns.items()})

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from schedtuna.record.groups import GROUP_DTYPE, MAXIMA, SUMS, concatenate, fold, groups_of_tasks, since
 from schedtuna.record.histogram import bucket_of
 from schedtuna.record.layout import STATS_BORN, STATS_DEAD, STATS_DTYPE, Delay
+from schedtuna.trace.schema import PrevState
 
 
 def group(tid=1, comm=b"a", start=1, cgroup=7, **values):
@@ -102,3 +103,10 @@ def test_the_longest_delay_of_a_window_is_bounded_by_what_it_counted():
 def test_windows_of_nothing():
     assert len(since(np.empty(0, GROUP_DTYPE), group())) == 0
     assert since(group(run_ns=3), np.empty(0, GROUP_DTYPE))["run_ns"].tolist() == [3]
+
+
+def test_a_task_that_a_quota_holds_back_waits_for_no_cpu():
+    held = stats(met_ns=100, now_ns=1000, queued_ns=300, waiting_for=1 + PrevState.THROTTLED)
+    assert groups_of_tasks(held)["waiting_ns"] == 0
+    preempted = stats(met_ns=100, now_ns=1000, queued_ns=300, waiting_for=1 + PrevState.PREEMPTED)
+    assert groups_of_tasks(preempted)["waiting_ns"] == 700

@@ -1,8 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 
-from schedtuna.record.live import LiveRow, choose_rows
+from schedtuna.record.groups import GROUP_DTYPE
+from schedtuna.record.layout import Delay
+from schedtuna.record.live import LiveRow, choose_rows, table_columns
 
 ROWS = [
     LiveRow(1, "nginx", "/web", 1, {"x": 5.0}),
@@ -21,3 +24,10 @@ def test_rows_are_sorted_largest_first_and_what_does_not_exist_last():
 )
 def test_rows_are_found_by_name_cgroup_or_tid(text, tids):
     assert [row.tid for row in choose_rows(ROWS, "x", text)] == tids
+
+
+def test_top_shows_no_time_that_a_quota_held_back_as_waiting():
+    groups = np.zeros(1, GROUP_DTYPE)
+    groups["delay_ns"][:, Delay.PREEMPT] = 2 * 10**8
+    groups["delay_ns"][:, Delay.THROTTLED] = 5 * 10**8
+    assert table_columns(groups, 1.0)["delay_percent"] == [20]

@@ -43,15 +43,15 @@ def test_rates_cover_the_time_between_samples(write, tmp_path):
 def test_waiting_for_a_cpu_is_summed_over_threads(write, tmp_path):
     folder = write()
     (folder / "schedstat").write_text("5 100 1\n")
-    assert read_process(folder).run_delay_ns == 100
+    assert read_process(folder).schedstat_run_delay_ns == 100
     write(threads=2)
     for tid, delay_ns in ((10, 100), (11, 23)):
         (folder / f"task/{tid}").mkdir(parents=True)
         (folder / f"task/{tid}/schedstat").write_text(f"5 {delay_ns} 1\n")
-    assert read_process(folder).run_delay_ns == 123
+    assert read_process(folder).schedstat_run_delay_ns == 123
     sampler = ProcessSampler(proc=tmp_path)
     (folder / "task/11/schedstat").write_text("5 1000000023 1\n")
-    assert sampler.sample()[1][0]["run_delay_percent"] > 100  # of one CPU: a second in no time
+    assert sampler.sample()[1][0]["schedstat_run_delay_percent"] > 100  # of one CPU: a second in no time
 
 
 def test_switches_are_summed_over_threads(write):

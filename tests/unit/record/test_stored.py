@@ -24,3 +24,11 @@ def test_damaged_rows_are_refused(column, value):
     [row] = rows_of_groups(np.zeros(1, GROUP_DTYPE))
     with pytest.raises(TraceError, match=column):
         groups_of_rows([row | {column: value}])
+
+
+def test_statistics_of_older_traces_are_read():
+    groups = np.zeros(1, GROUP_DTYPE)
+    groups["schedstat_run_delay_ns"] = 77
+    [row] = rows_of_groups(groups)
+    row["run_delay_ns"] = row.pop("schedstat_run_delay_ns")
+    assert groups_of_rows([row])["schedstat_run_delay_ns"] == 77

@@ -20,7 +20,7 @@ def tasks(*rows):
     for group, (run_s, wait_s, weight) in zip(groups, rows, strict=True):
         group["nr_tasks"] = 1
         group["run_ns"] = run_s * S
-        group["delay_ns"][Delay.PREEMPT] = group["run_delay_ns"] = wait_s * S
+        group["delay_ns"][Delay.PREEMPT] = group["schedstat_run_delay_ns"] = wait_s * S
         group["observed_ns"], group["weighted_ns"] = S, weight * S
     return groups
 
@@ -64,6 +64,7 @@ def test_fair_shares_have_no_variation_and_unfair_ones_do():
 def test_columns_have_the_names_of_a_traces_metrics():
     figures = columns(tasks((1, 1, 1))[0])
     own = {"nr_migrations", "nr_migrations_cross_llc", "nr_migrations_cross_node", "waiting_ns"}
+    own |= {"schedstat_run_delay_ns"}  # of the kernel alone
     unknown = {name for name in figures if name not in TOTALS and name not in own}
     assert {
         name.rsplit("_", 2)[0] if name.endswith("_ns") else name.removesuffix("_count") for name in unknown
@@ -108,3 +109,15 @@ def test_metrics_have_known_names_and_values_only_where_something_happened():
 )
 def test_the_documented_metrics_exist(name):
     assert SCHED_METRICS[f"sched.{name}"].direction == "min"
+
+
+def test_run_delay_is_the_three_waits_without_what_a_quota_held_back():
+    groups = tasks((1, 2, 1))
+    for delay, seconds in ((Delay.WAKEUP, 3), (Delay.FIRST_RUN, 4), (Delay.THROTTLED, 50)):
+        groups["delay_ns"][:, delay] = seconds * S
+    groups["schedstat_run_delay_ns"] = (2 + 3 + 4 + 50) * S
+    figures = columns(groups[0])
+    assert (figures["run_delay_ns"], figures["throttled_ns"]) == (9 * S, 50 * S)
+    assert figures["schedstat_run_delay_ns"] == 59 * S
+    metrics = sched_metrics(groups, 1, 3 * S)
+    assert (metrics["sched.run_delay_total_us"], metrics["sched.throttled_total_us"]) == (9e6, 50e6)

@@ -384,3 +384,23 @@ class TestAddingSamples:
         folder = self.folder(tmp_path, some)
         with pytest.raises(TraceError, match="only samples"):
             store.add_samples(folder, Trace({"clock": "monotonic"}, MemorySource(some)), "perf")
+
+
+def test_the_task_table_of_an_older_trace_is_read(tmp_path):
+    with TraceWriter(tmp_path / "t", {}) as writer:
+        writer.write_tasks(tasks({"tid": 7, "schedstat_run_delay_ns": 77}))
+    path = tmp_path / "t" / "tasks.parquet"
+    pl.read_parquet(path).rename({"schedstat_run_delay_ns": "run_delay_ns"}).write_parquet(path)
+    assert open_trace(tmp_path / "t").task_rows["schedstat_run_delay_ns"] == 77
+    pl.read_parquet(path).drop("run_delay_ns").write_parquet(path)
+    with pytest.raises(TraceError, match="lacks a column"):
+        open_trace(tmp_path / "t").task_rows  # noqa: B018
+
+
+def test_what_is_to_be_told_of_samples_goes_with_them(tmp_path):
+    told = {"clock": "realtime", "sample_notes": ["taken for UTC"]}
+    samples = Trace(told, MemorySource(sample_frames={"system": pl.DataFrame({"timestamp_ns": [1_500]})}))
+    with TraceWriter(tmp_path / "t", {"clock_offsets": {"realtime_ns": 1_000}}):
+        pass
+    store.add_samples(tmp_path / "t", samples, "vmstat")
+    assert open_trace(tmp_path / "t").sample_notes == ["vmstat: taken for UTC"]

@@ -17,7 +17,14 @@ import numpy.typing as npt
 from schedtuna.errors import TraceError
 from schedtuna.trace.formats.sink import Sink
 from schedtuna.trace.parts import check_kind
-from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventType, PrevState, TaskReason
+from schedtuna.trace.schema import (
+    EVENT_DTYPE,
+    FORMER_TASK_COLUMNS,
+    TASK_DTYPE,
+    EventType,
+    PrevState,
+    TaskReason,
+)
 from schedtuna.trace.trace import Trace
 
 LONGEST_LINE = 1 << 20
@@ -67,6 +74,8 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
         if events:
             sink.write_events(_records(events, EVENT_DTYPE))
         if tasks:
+            former = {old: name for name, old in FORMER_TASK_COLUMNS.items()}
+            tasks = [{former.get(name, name): value for name, value in row.items()} for row in tasks]
             sink.write_tasks(_records(tasks, TASK_DTYPE))
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise TraceError(f"an event or task before line {number + 1}: {error}") from error

@@ -65,3 +65,17 @@ def test_fields_may_be_left_out():
 def test_other_lines_are_refused(line):
     with pytest.raises(TraceError):
         read(line)
+
+
+def test_older_names_and_notes_of_samples_are_read():
+    trace = read(b'{"kind": "task", "tid": 3, "run_delay_ns": 77}\n')
+    assert trace.task_rows["schedstat_run_delay_ns"] == 77
+    collector = Collector()
+    collector.update_manifest(
+        {"clock": "none", "sample_times": "made up", "sample_notes": ["times are made up"]}
+    )
+    collector.write_samples(5, {"load": 1.5})
+    file = io.BytesIO()
+    json_lines.write(collector.trace(), file)
+    after = read(file.getvalue())
+    assert (after.sample_times, after.sample_notes) == ("made up", ["times are made up"])

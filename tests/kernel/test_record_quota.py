@@ -93,16 +93,22 @@ def test_every_source_agrees_on_what_was_waited_and_what_was_held_back(cgroup, h
         run_ns, delay_ns = np.subtract(schedstat(hogs), before)
         nr_throttled, throttled_ns = np.subtract(throttled(cgroup), nr_before)
         _, sampled = sampler.sample()
+        assert stream.new_losses() == []
     states = intervals(sink.events)
     own = np.isin(states.tid, pids)
     streamed_ns = states.duration_ns[own & np.isin(states.state, RUNNABLE)].sum()
     held_ns = states.duration_ns[own & (states.state == TaskState.THROTTLED)].sum()
+    # Where this kernel hides a switch (docs/recording.md), the stream knows that it does not know.
+    unknown_ns = states.duration_ns[own & (states.state == TaskState.UNKNOWN)].sum()
 
+    if unknown_ns > 0.25 * delay_ns:
+        pytest.skip("this kernel hid too many switches from the stream")
     assert nr_throttled > 5
-    assert held_ns > 0.5 * throttled_ns
+    assert held_ns + unknown_ns > 0.5 * throttled_ns
     # The stream and the counters mean the same ...
-    assert counted["run_delay_ns"] == about(streamed_ns)
-    assert counted["throttled_ns"] == about(held_ns)
+    for name, seen_ns in (("run_delay_ns", streamed_ns), ("throttled_ns", held_ns)):
+        slack_ns = 0.02 * seen_ns + 5 * MS
+        assert seen_ns - slack_ns <= counted[name] <= seen_ns + unknown_ns + slack_ns, name
     assert counted["cpu_time_ns"] == about(run_ns)
     # ... the kernel has both as one, and so do those that know nothing else.
     assert counted["run_delay_ns"] + counted["throttled_ns"] == about(delay_ns)
@@ -110,5 +116,3 @@ def test_every_source_agrees_on_what_was_waited_and_what_was_held_back(cgroup, h
     assert counted["run_delay_ns"] < 0.9 * delay_ns
     assert {type(row["schedstat_run_delay_percent"]) for row in sampled} == {float}
     assert not [name for row in sampled for name in row if name.startswith("run_delay")]
-    # Two tasks of one group, which waits as one: each is held back about as long as the group.
-    assert int(held_ns) <= 2.1 * throttled_ns + 100 * MS

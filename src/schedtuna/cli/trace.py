@@ -17,7 +17,6 @@ from schedtuna.errors import TraceError, UsageError
 
 if TYPE_CHECKING:
     from schedtuna.trace.analysis import Analysis
-    from schedtuna.trace.trace import Trace
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Export a trace, or compare two.")
 
@@ -95,7 +94,7 @@ def diff(  # noqa: PLR0917 - typer's options are a function's parameters
     if figure not in known:
         raise UsageError(f"there is no figure {figure!r}", hint=f"one of {', '.join(known)}")
     by_comm = group_differences(ours, theirs, "comm", figure)
-    notes = _notes(ours.trace, theirs.trace)
+    notes = _notes(ours, theirs)
     relative = cost(theirs.overall(), ours.overall())
     if as_json:
         print_json(
@@ -142,9 +141,16 @@ def _analysis(folder: Path, *, allow_lost: bool) -> Analysis:
         raise type(error)(f"{folder}: {error}", hint=error.hint) from error
 
 
-def _notes(before: Trace, after: Trace) -> list[str]:
+def _notes(ours: Analysis, theirs: Analysis) -> list[str]:
     """Return what makes the traces hard to compare."""
+    before, after = ours.trace, theirs.trace
     notes = [
+        f"{name} does not tell time under a quota from waiting: a CPU went idle {one.nr_held_back:,} times"
+        " though the task that left it could run."
+        for name, one in (("A", ours), ("B", theirs))
+        if one.nr_held_back
+    ]
+    notes += [
         f"{name} is {trace.state}."
         for name, trace in (("A", before), ("B", after))
         if trace.state != "complete"

@@ -221,4 +221,4 @@ def _table(stream: BufferedIOBase) -> Iterator[tuple[int, list[str]]]:
             if cells:
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise TraceError(f"this is no CSV: {error}") from error
+        raise TraceError(f"this is not CSV: {error}") from error

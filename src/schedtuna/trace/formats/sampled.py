@@ -109,7 +109,7 @@ def named(names: Mapping[str, tuple[str, float]], words: Iterable[str], tool: st
 
 
 def row(columns: Iterable[Column], words: Iterable[str], line: int, hint: str) -> dict[str, Value]:
-    """Return the values of a line by our names; `-` is no value.
+    """Return the values of a line by our names; `-` stands for none.
 
     Raises:
         TraceError: A word is not a number, or a negative one where there is none.

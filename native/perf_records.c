@@ -6,7 +6,7 @@
 enum { PERF_RECORD_COMM = 3, PERF_RECORD_FORK = 7, PERF_RECORD_SAMPLE = 9 };
 enum { HEADER_BYTES = 8, WORD_BYTES = 8 };
 enum { SKIPS, READS, STOPS, ENDS_ROUND };         // what is done with a type of records
-enum { NEEDS_MORE, IS_FULL, AT_RECORD, IS_BAD };  // why schedtuna_read_perf() returns
+enum { NEEDS_MORE, IS_FULL, AT_RECORD, IS_BAD, AT_UNREAD };  // why schedtuna_read_perf() returns
 enum { READ_GROUP = 1 };
 
 // Of one attr of the file: where a sample has what. _Sampling of perf_data.py; offsets count from the header
@@ -40,7 +40,6 @@ struct perf {
     uint64_t latest_ns;    // of all samples so far
     uint64_t round_ns;     // latest_ns at the end of the last round
     uint64_t settled_ns;   // what comes later is not earlier
-    int64_t nr_unread;     // samples that can't be read
 };
 
 static const struct sampling *find_sampling(const struct perf *p, const uint8_t *record, uint32_t size) {
@@ -136,7 +135,7 @@ PUBLIC int schedtuna_read_perf(struct perf *p) {
         } else if (action == READS && type == PERF_RECORD_SAMPLE) {
             if (p->nr_events == p->room) return IS_FULL;
             const struct sampling *s = find_sampling(p, record, size);
-            if (!s || (s->layout.type && !read_sample(p, s, record, size))) p->nr_unread++;
+            if (!s || (s->layout.type && !read_sample(p, s, record, size))) return AT_UNREAD;
         } else if (action == READS) {
             read_task(p, type, record, size);
         }

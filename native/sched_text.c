@@ -20,6 +20,7 @@ struct text {
     int64_t line_start;  // of an odd line
     int64_t line_end;    // of an odd line; where to go on
     const uint8_t *state_of_letter;
+    const uint8_t *state_of_bit;  // of a number's lowest bit, counted from 1; of 0
     struct event *events;  // room for one per 32 bytes of text
     int64_t nr_events;
     struct names *names;
@@ -86,18 +87,65 @@ static int read_name(struct span *s, const char *next_field, size_t size, struct
 }
 #define NAME(s, next_field, name) read_name(s, next_field, sizeof(next_field) - 1, name)
 
+// Read a prev_state that is a number: `_state_of_number()` of sched_line.py, which has those that mean two things.
+static int read_state_number(struct text *t, struct span *s, uint8_t *prev_state) {
+    uint64_t number = 0;
+    if (SKIP(s, "0x")) {
+        const char *start = s->at;
+        for (; s->at < s->end && s->at - start < 8; s->at++) {
+            char c = *s->at;
+            if (is_digit(c))
+                number = number << 4 | (uint64_t)(c - '0');
+            else if (c >= 'a' && c <= 'f')
+                number = number << 4 | (uint64_t)(c - 'a' + 10);
+            else
+                break;
+        }
+        if (s->at == start) return 0;
+    } else if (!read_number(s, 9, &number)) {
+        return 0;
+    }
+    if (number > 0xff && number & 0xff) return 0;
+    *prev_state = number > 0xff ? PREEMPTED : t->state_of_bit[number ? __builtin_ctzll(number) + 1 : 0];
+    return *prev_state != NO_STATE;
+}
+
+// Read a prev_state: letters with `|` between them, `+` behind them if the task was preempted, or a number.
+static int read_state(struct text *t, struct span *s, uint8_t *prev_state) {
+    if (s->at < s->end && is_digit(*s->at)) return read_state_number(t, s, prev_state);
+    for (int first = 1; first || SKIP(s, "|"); first = 0) {
+        if (s->at == s->end) return 0;
+        uint8_t state = t->state_of_letter[(uint8_t)*s->at++];
+        if (state == NO_STATE) return 0;
+        if (first) *prev_state = state;
+    }
+    if (SKIP(s, "+")) *prev_state = PREEMPTED;
+    return 1;
+}
+
+// Whether what is left are fields of which we know nothing: ` name=value` again and again. They follow a number,
+// so no name of a task can pass for one.
+static int are_other_fields(struct span *s) {
+    while (SKIP(s, " ")) {
+        const char *start = s->at;
+        while (s->at < s->end && ((*s->at >= 'a' && *s->at <= 'z') || *s->at == '_')) s->at++;
+        if (s->at == start || !SKIP(s, "=")) return 0;
+        start = s->at;
+        while (s->at < s->end && *s->at != ' ' && *s->at != '=') s->at++;
+        if (s->at == start) return 0;
+    }
+    return s->at == s->end;
+}
+
 static int read_switch(struct text *t, struct span *s, struct event *e) {
     struct span prev, next;
     if (!SKIP(s, "prev_comm=") || !NAME(s, " prev_pid=", &prev) || !read_tid(s, &e->tid) ||
-        !SKIP(s, " prev_prio=") || !read_prio(s, &e->prio) || !SKIP(s, " prev_state=") || s->at == s->end)
+        !SKIP(s, " prev_prio=") || !read_prio(s, &e->prio) || !SKIP(s, " prev_state=") ||
+        !read_state(t, s, &e->prev_state))
         return 0;
-    const char *state = s->at;
-    e->prev_state = t->state_of_letter[(uint8_t)*state];
-    while (s->at < s->end && *s->at != ' ') s->at++;
-    if (e->prev_state == NO_STATE || s->at == state) return 0;
-    if (s->at[-1] == '+' && s->at - state > 1) e->prev_state = PREEMPTED;
-    if (!SKIP(s, " ==> next_comm=") || !NAME(s, " next_pid=", &next) || !read_tid(s, &e->other_tid) ||
-        !SKIP(s, " next_prio=") || !read_prio(s, &e->other_prio) || s->at != s->end)
+    (void)SKIP(s, " ==>");
+    if (!SKIP(s, " next_comm=") || !NAME(s, " next_pid=", &next) || !read_tid(s, &e->other_tid) ||
+        !SKIP(s, " next_prio=") || !read_prio(s, &e->other_prio) || !are_other_fields(s))
         return 0;
     note_name(t->names, e->tid, e->timestamp_ns, prev.at, prev.end - prev.at);
     note_name(t->names, e->other_tid, e->timestamp_ns, next.at, next.end - next.at);
@@ -115,12 +163,11 @@ static int read_of_one_task(struct text *t, struct span *s, struct event *e) {
             return 0;
     } else if (e->type == EXIT) {
         e->other_tid = 0;
-        if (SKIP(s, " group_dead=") && !SKIP(s, "true") && !SKIP(s, "false")) return 0;
     } else {
         if (SKIP(s, " success=") && (s->at == s->end || !is_digit(*s->at++))) return 0;
         if (!SKIP(s, " target_cpu=") || !read_cpu(s, &e->target_cpu)) return 0;
     }
-    if (s->at != s->end) return 0;
+    if (!are_other_fields(s)) return 0;
     note_name(t->names, e->tid, e->timestamp_ns, name.at, name.end - name.at);
     return 1;
 }
@@ -128,7 +175,8 @@ static int read_of_one_task(struct text *t, struct span *s, struct event *e) {
 static int read_fork(struct text *t, struct span *s, struct event *e) {
     struct span parent, child;
     if (!SKIP(s, "comm=") || !NAME(s, " pid=", &parent) || !read_tid(s, &e->other_tid) ||
-        !SKIP(s, " child_comm=") || !NAME(s, " child_pid=", &child) || !read_tid(s, &e->tid) || s->at != s->end)
+        !SKIP(s, " child_comm=") || !NAME(s, " child_pid=", &child) || !read_tid(s, &e->tid) ||
+        !are_other_fields(s))
         return 0;
     note_name(t->names, e->tid, e->timestamp_ns, child.at, child.end - child.at);
     note_name(t->names, e->other_tid, e->timestamp_ns, parent.at, parent.end - parent.at);
@@ -138,19 +186,26 @@ static int read_fork(struct text *t, struct span *s, struct event *e) {
 static int read_exec(struct span *s, struct event *e) {
     struct span filename;
     return SKIP(s, "filename=") && NAME(s, " pid=", &filename) && read_tid(s, &e->tid) && SKIP(s, " old_pid=") &&
-           read_tid(s, &e->other_tid) && s->at == s->end;
+           read_tid(s, &e->other_tid) && are_other_fields(s);
 }
 
+enum { NO_EVENT_OF_OURS = 0 };
+
+static const struct {
+    const char *name;
+    uint8_t type;
+} EVENTS[] = {
+    {"switch", SWITCH},      {"waking", WAKING},      {"wakeup", WAKEUP},      {"wakeup_new", WAKEUP_NEW},
+    {"migrate_task", MIGRATE}, {"process_fork", FORK}, {"process_exec", EXEC}, {"process_exit", EXIT},
+};
+
 static uint8_t event_type(struct span *s) {
-    if (SKIP(s, "switch: ")) return SWITCH;
-    if (SKIP(s, "waking: ")) return WAKING;
-    if (SKIP(s, "wakeup: ")) return WAKEUP;
-    if (SKIP(s, "wakeup_new: ")) return WAKEUP_NEW;
-    if (SKIP(s, "migrate_task: ")) return MIGRATE;
-    if (SKIP(s, "process_fork: ")) return FORK;
-    if (SKIP(s, "process_exec: ")) return EXEC;
-    if (SKIP(s, "process_exit: ")) return EXIT;
-    return 0;
+    const char *start = s->at;
+    while (s->at < s->end && ((*s->at >= 'a' && *s->at <= 'z') || *s->at == '_')) s->at++;
+    size_t size = (size_t)(s->at - start);
+    for (size_t k = 0; k < sizeof(EVENTS) / sizeof(*EVENTS); k++)
+        if (strlen(EVENTS[k].name) == size && memcmp(EVENTS[k].name, start, size) == 0) return EVENTS[k].type;
+    return NO_EVENT_OF_OURS;
 }
 
 // Read the number that ends before `*at`, and go before it; how many digits it has.
@@ -234,18 +289,29 @@ static const char *find_event(const char *start, const char *end, struct span *n
     return NULL;
 }
 
+#define HAS(start, size, word) (memmem(start, size, word, sizeof(word) - 1) != NULL)
+
+// Whether a line that is no event of the usual shape may be one of another, or tell of lost events, or of where a
+// buffer begins (marks.py): a comment, or one of the words that tools use, whatever their case.
+static int may_tell(const char *start, size_t size) {
+    return (size && *start == '#') || HAS(start, size, "sched_") || HAS(start, size, "LOST") ||
+           HAS(start, size, "ost") || HAS(start, size, "DROP") || HAS(start, size, "drop") ||
+           HAS(start, size, "verrun") || HAS(start, size, "iss");
+}
+
 // Read a line; whether it is of the usual shape, or of no interest.
 static int read_line(struct text *t, const char *start, const char *end) {
     while (end > start && (end[-1] == ' ' || end[-1] == '\r' || end[-1] == '\t')) end--;
     size_t size = (size_t)(end - start);
     struct span s;
     const char *colon = find_event(start, end, &s);
-    if (!colon) return !memmem(start, size, "sched_", 6) && !memmem(start, size, "LOST", 4);
+    if (!colon) return !may_tell(start, size);
     struct event *e = &t->events[t->nr_events];
     memset(e, 0, sizeof(*e));
     if (!read_header(t, start, colon, e)) return 0;
     e->type = event_type(&s);
     if (!e->type) return 1;
+    if (!SKIP(&s, ": ")) return 0;
     skip_spaces(&s);
     int fine = e->type == SWITCH ? read_switch(t, &s, e)
                : e->type == FORK ? read_fork(t, &s, e)

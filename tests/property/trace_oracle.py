@@ -95,6 +95,8 @@ def reference_intervals(events: Any, start_ns: int, end_ns: int) -> list[Row]:
                 enter(tid, time, S.RUNNABLE_NEW, cpu)
             elif task.state in ASLEEP | {S.UNKNOWN, S.DEAD}:
                 enter(tid, time, S.RUNNABLE_WOKEN, cpu)
+            elif task.state in {S.RUNNABLE_WOKEN, S.RUNNABLE_NEW}:
+                enter(tid, time, S.RUNNABLE_WOKEN, cpu, credible=False)
         elif kind == EventType.WAKEUP_NEW:
             task = get(tid, S.DEAD)
             credible = task.state in {S.NEW, S.UNKNOWN, S.DEAD}

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schedtuna.cli.options import JsonOption
-from schedtuna.cli.output import print_json
+from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import UsageError, naming
 
 if TYPE_CHECKING:
-    from schedtuna.trace.trace import Trace
+    from schedtuna.trace.trace import Loss, Trace
 
 app = typer.Typer(add_completion=False)
+
+_PLACES_TOLD, _LOSSES_TOLD = 3, 1000
 
 
 @app.command()
@@ -49,6 +51,7 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     """Read a file of another tool, and write it as a trace."""
     from schedtuna.trace.formats import READERS, detect, load, read
     from schedtuna.trace.store import TraceWriter, add_samples, open_trace, remove_trace
+    from schedtuna.trace.trace import tell_losses
 
     if not file.is_file():
         raise UsageError(f"{file} is no regular file" if file.exists() else f"there is no file {file}")
@@ -80,22 +83,39 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
         raise
     trace = open_trace(output)
     nr_unread = trace.manifest.get("nr_unread", 0)
+    losses = [
+        {"cpu": loss.cpu, "nr_lost": loss.nr_lost, "first_ns": loss.first_ns, "last_ns": loss.last_ns}
+        | {"is_unread": loss.is_unread}
+        for loss in trace.losses[:_LOSSES_TOLD]
+    ]
     kinds = {kind: frame.height for kind, frame in trace.sample_frames.items()}
     if as_json:
         print_json(
             {"trace": str(output), "format": name, "nr_events": writer.nr_events, "nr_lost": writer.nr_lost}
-            | {"nr_unread": nr_unread, "samples": kinds, "notes": trace.sample_notes}
+            | {"nr_unread": nr_unread, "losses": losses, "samples": kinds, "notes": trace.sample_notes}
         )
         return
     samples = "".join(f", {count:,} {kind} samples" for kind, count in kinds.items())
     print(f"{output}: {writer.nr_events:,} events, {trace.tasks.height:,} tasks{samples} ({name})")
     _print_notes(trace)
-    if writer.nr_lost:
-        print(f"{writer.nr_lost:,} events were lost before: `schedtuna stats` needs --allow-lost")
+    if not trace.is_incomplete:
+        return
+    missing = tell_losses(trace.losses)
+    places = ", ".join(_place(loss, trace.window_ns[0]) for loss in trace.losses[:_PLACES_TOLD])
+    more = len(trace.losses) - _PLACES_TOLD
+    print(f"{missing}: {places}{f', and {more:,} more places' if more > 0 else ''}")
     if nr_unread:
-        print(f"{nr_unread:,} more look like events, and can't be read")
+        print(f"one that can't be read: {trace.manifest.get('unread_example', 'a record of perf.data')}")
+    print("windows with these are refused by `schedtuna stats`, unless --allow-lost is given")
+
+
+def _place(loss: Loss, begin_ns: int) -> str:
+    """Say where events are missing, in seconds of the trace."""
+    start = max(loss.first_ns - begin_ns, 0) / 1e9
+    end = "the end" if loss.last_ns is None else f"{max(loss.last_ns - begin_ns, 0) / 1e9:.6f}"
+    return f"{'any CPU' if loss.cpu < 0 else f'CPU {loss.cpu}'} {start:.6f} to {end} s"
 
 
 def _print_notes(trace: Trace) -> None:
     for note in trace.sample_notes:
-        print(f"note: {note}")
+        print_remark("note", note)

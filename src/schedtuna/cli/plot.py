@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schedtuna.cli.output import writing
-from schedtuna.cli.stats import TASK_COLUMNS, duration, spell
+from schedtuna.cli.stats import duration, spell, task_columns
 from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def plot(  # noqa: PLR0917 - typer's options are a function's parameters
     """Draw latency distributions, the CPUs' timeline and the runqueues of a trace."""
     from schedtuna.report import figures, page, trace_figures
     from schedtuna.trace.analysis import Analysis
+    from schedtuna.trace.doubts import warnings
     from schedtuna.trace.store import open_trace
 
     path = output or folder.with_name(f"{folder.resolve().name}.html")
@@ -62,18 +64,22 @@ def plot(  # noqa: PLR0917 - typer's options are a function's parameters
             page.write(_page(shown, folder), scratch)
         else:
             figures.save(trace_figures.draw_all(shown), scratch)
+    for warning in warnings(shown.analysis):
+        print(warning, file=sys.stderr)
     print(path)
 
 
 def _page(shown: TracePicture, folder: Path) -> Page:
     from schedtuna.report import figures, trace_figures
     from schedtuna.report.page import Page, Section, Table
+    from schedtuna.trace.doubts import warnings
     from schedtuna.trace.tasks import clean_name
 
     analysis = shown.analysis
     overall, grouped = analysis.overall(), analysis.by("comm")
+    columns, doubts = task_columns(analysis), warnings(analysis)
     rows = [
-        [name, *(spell(grouped.columns[column][k], how) for column, how in TASK_COLUMNS.values())]
+        [name, *(spell(grouped.columns[column][k], how) for column, how in columns.values())]
         for k, name in enumerate(grouped.names[:40])
     ]
     facts = [
@@ -84,6 +90,7 @@ def _page(shown: TracePicture, folder: Path) -> Page:
         ("CPU time", duration(overall["cpu_time_ns"])),
         ("time waiting for a CPU", duration(overall["run_delay_ns"])),
         ("lost events", f"{analysis.trace.nr_lost:,}"),
+        ("unknown time of CPUs", f"{100 * analysis.unknown_share:.1f}%"),
         ("state", analysis.trace.state),
     ]
     return Page(
@@ -92,10 +99,11 @@ def _page(shown: TracePicture, folder: Path) -> Page:
         verdict=_sentence(overall),
         facts=facts,
         sections=[
+            *([Section("What is unknown", notes=doubts)] if doubts else []),
             Section("Timeline", svg=figures.to_svg(trace_figures.timeline_figure(shown))),
             Section("Runqueues", svg=figures.to_svg(trace_figures.queue_figure(shown))),
             Section("Latencies", svg=figures.to_svg(trace_figures.latency_figure(shown))),
-            Section("By name", table=Table(["name", *TASK_COLUMNS], rows)),
+            Section("By name", table=Table(["name", *columns], rows)),
         ],
         footer=clean_name(str(folder.resolve())),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.options import JsonOption
-from schedtuna.cli.output import print_json
+from schedtuna.cli.output import print_json, print_remark
 from schedtuna.cli.table import table
 from schedtuna.errors import UsageError
 
@@ -47,8 +47,10 @@ TASK_COLUMNS = {
     "invol.": ("nr_involuntary", "count"),
     "migr.": ("nr_migrations", "count"),
 }
+_UNKNOWN_COLUMN = {"unknown": ("unknown_ns", "time")}  # where some of the CPUs' time is unknown
 _CPU_COLUMNS = {
     "busy": ("busy_percent", "percent"),
+    "unknown": ("unknown_percent", "percent"),
     "CPU": ("cpu_time_ns", "time"),
     "runqueue": ("runqueue_length_mean", "number"),
     "slices": ("slice_count", "count"),
@@ -104,10 +106,20 @@ def stats(  # noqa: PLR0917 - typer's options are a function's parameters
         )
         return
     _print_summary(analysis)
-    print(_table(grouped, _CPU_COLUMNS if by == Grouping.CPU else TASK_COLUMNS, by.value, rows))
+    columns = _CPU_COLUMNS if by == Grouping.CPU else task_columns(analysis)
+    print(_table(grouped, columns, by.value, rows))
+
+
+def task_columns(analysis: Analysis) -> dict[str, tuple[str, str]]:
+    """Return the columns of tables of tasks: with unknown time where the CPUs have any worth telling."""
+    from schedtuna.trace.doubts import WORTH_TELLING
+
+    return TASK_COLUMNS | (_UNKNOWN_COLUMN if analysis.unknown_share >= WORTH_TELLING else {})
 
 
 def _facts(analysis: Analysis) -> dict[str, Any]:
+    from schedtuna.trace.doubts import unknown, warnings
+
     trace = analysis.trace
     return {
         "state": trace.state,
@@ -115,6 +127,8 @@ def _facts(analysis: Analysis) -> dict[str, Any]:
         "seconds": analysis.seconds,
         "nr_events": analysis.nr_events,
         "nr_lost": trace.nr_lost,
+        "unknown": unknown(analysis),
+        "warnings": warnings(analysis),
         "nr_held_back": analysis.nr_held_back,
         "nr_cpus": analysis.nr_cpus,
         "wakeup_event": analysis.wakeup.name if analysis.wakeup else None,
@@ -132,8 +146,8 @@ def _print_summary(analysis: Analysis) -> None:
         print("The trace was cut: its recorder was killed, or its disk was full. What came before is here.")
     if facts["state"] == "recording":
         print("The trace is still being recorded; this is what is there so far.")
-    if facts["nr_lost"]:
-        print(f"{facts['nr_lost']:,} events were lost: the figures are off.")
+    for warning in facts["warnings"]:
+        print(warning)
     if facts["nr_held_back"]:
         print(
             f"{facts['nr_held_back']:,} times a CPU went idle though the task that left it could run: a quota"
@@ -248,7 +262,7 @@ def _show_samples(trace: Trace, *, as_json: bool) -> None:
         print_json({"samples": result} | facts)
         return
     for note in trace.sample_notes:
-        print(f"note: {note}")
+        print_remark("note", note)
     for kind, figures in result.items():
         if kind == "exit":
             _print_exits(trace.sample_frames[kind])

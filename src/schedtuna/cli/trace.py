@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schedtuna.cli.options import JsonOption
-from schedtuna.cli.output import print_json, writing
+from schedtuna.cli.output import print_json, print_remark, writing
 from schedtuna.cli.stats import spell
 from schedtuna.cli.table import number, table
 from schedtuna.errors import TraceError, UsageError
@@ -43,26 +43,34 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     table_name: Annotated[
         str,
         typer.Option(
-            "--table", metavar="NAME", help="Which one: events, intervals, tasks, system, process, ..."
+            "--table",
+            metavar="NAME",
+            help="Which one: events, intervals, unknown, tasks, system, process, ...",
         ),
     ] = "events",
+    allow_lost: Annotated[
+        bool, typer.Option("--allow-lost", help="Accept intervals of a trace that lost events.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
 ) -> None:
     """Write a trace in another tool's format."""
     from schedtuna.trace.formats import json_lines, tables
     from schedtuna.trace.formats import perfetto as perfetto_format
     from schedtuna.trace.store import open_trace
+    from schedtuna.trace.trace import tell_losses
 
     if perfetto + csv + arrow + jsonl != 1:
         raise UsageError("choose one of --perfetto, --csv, --arrow and --jsonl")
     trace = open_trace(folder)
+    if (csv or arrow) and table_name == "intervals" and not allow_lost:
+        trace.require_complete()  # they can't carry what may be wrong with them
     if perfetto and trace.sample_times == "made up":
         raise TraceError(
             f"{folder}: the times of its samples are made up: they make no timeline",
             hint="--csv has the samples in their order; record them with times",
         )
     for note in trace.sample_notes:
-        print(f"note: {note}", file=sys.stderr)
+        print_remark("note", note, file=sys.stderr)
     with writing(output, force=force) as scratch:
         if csv or arrow:
             frame = tables.table(trace, table_name)
@@ -70,6 +78,9 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
         else:
             with scratch.open("wb") as file:
                 (perfetto_format if perfetto else json_lines).write(trace, file)
+    if trace.is_incomplete:
+        place = "--table unknown says" if csv or arrow else "the file says"
+        print(f"warning: {tell_losses(trace.losses)}; {place} where", file=sys.stderr)
     print(f"{output}: {output.stat().st_size / 1e6:,.1f} MB")
 
 
@@ -143,6 +154,8 @@ def _analysis(folder: Path, *, allow_lost: bool) -> Analysis:
 
 def _notes(ours: Analysis, theirs: Analysis) -> list[str]:
     """Return what makes the traces hard to compare."""
+    from schedtuna.trace.doubts import warnings
+
     before, after = ours.trace, theirs.trace
     notes = [
         f"{name} does not tell time under a quota from waiting: a CPU went idle {one.nr_held_back:,} times"
@@ -155,6 +168,7 @@ def _notes(ours: Analysis, theirs: Analysis) -> list[str]:
         for name, trace in (("A", before), ("B", after))
         if trace.state != "complete"
     ]
+    notes += [f"{name}: {one}" for name, side in (("A", ours), ("B", theirs)) for one in warnings(side)]
     if before.manifest.get("nr_cpus") != after.manifest.get("nr_cpus"):
         notes.append("The machines have different numbers of CPUs, or one is not known.")
     if before.manifest.get("mode") != after.manifest.get("mode"):

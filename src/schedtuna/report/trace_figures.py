@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.report.figures import COLORS, drawable, new_figure, styled
-from schedtuna.trace.analysis import Analysis
-from schedtuna.trace.intervals import iter_intervals
+from schedtuna.trace.analysis import MOST_UNKNOWN, Analysis
 from schedtuna.trace.metrics import clip
-from schedtuna.trace.queues import Profile, ProfileBuilder
+from schedtuna.trace.queues import Profile, ProfileBuilder, coverage
 from schedtuna.trace.schema import EventArray, EventType
 from schedtuna.trace.states import RUNNABLE
 
@@ -29,6 +28,7 @@ WIDTH_IN = 10.0
 # Okabe and Ito's colours, which colour-blind readers can tell apart, and a soft violet.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8c7ae6")
 _OTHERS = "#9ca3af"
+_UNKNOWN = ("#e5e7eb", "#9a8f80")  # stripes
 _DELAYS = {
     "wakeup_latency": ("wakeup to running", "#0f766e"),
     "preempt_delay": ("preempted to running again", "#d97706"),
@@ -48,12 +48,14 @@ class TracePicture:
         names: The names that get a colour, most CPU time first.
         shares: Share of each bin in which each CPU ran each of `names`, then all others, shape
             (CPUs, names + 1, bins).
+        unknown: Share of each bin of which nobody knows what the CPU did, shape (CPUs, bins).
     """
 
     analysis: Analysis
     profile: Profile
     names: list[str]
     shares: npt.NDArray[np.float64]
+    unknown: npt.NDArray[np.float64]
 
     @property
     def seconds(self) -> tuple[float, float]:
@@ -76,24 +78,30 @@ def picture(analysis: Analysis, *, nr_bins: int = NR_BINS) -> TracePicture:
         group_of_task=np.array([number.get(name, len(names)) for name in analysis.comms], np.intp),
         nr_groups=len(names) + 1,
     )
-    begin, end = analysis.trace.window_ns
+    end = analysis.trace.window_ns[1]
     moves: deque[EventArray] = deque()
 
-    def watched() -> Iterator[EventArray]:
-        for part in analysis.trace.recorded_segments():
-            moves.append(part[part["type"] == EventType.MIGRATE])
-            yield part
+    def watch(part: EventArray) -> None:
+        moves.append(part[part["type"] == EventType.MIGRATE])
 
     # The tasks have the numbers that they have in the analysis: both come from the same events.
-    for whole in iter_intervals(watched(), start_ns=begin, end_ns=end):
+    for whole in analysis.reading.again().pieces(watch):
         piece = clip(whole, analysis.start_ns, analysis.end_ns)
         waits = piece.start_ns[np.isin(piece.state, RUNNABLE)]
         first_ns = waits.min(initial=end)
         while len(moves) > 1 and not (moves[0]["timestamp_ns"] >= first_ns).any():
             moves.popleft()  # before all waits of this piece, and of later ones but for a few
-        builder.add(piece, np.concatenate(moves))
+        builder.add(piece, np.concatenate(moves) if moves else None)
     shown = builder.finish()
-    return TracePicture(analysis, shown, names, shown.busy)
+    return TracePicture(analysis, shown, names, shown.busy, _unknown(analysis, shown))
+
+
+def _unknown(analysis: Analysis, profile: Profile) -> npt.NDArray[np.float64]:
+    """Return the share of each bin of which nobody knows what the CPU did, shape (CPUs, bins)."""
+    nr_cpus = len(profile.queued)
+    gaps = analysis.gaps.united()
+    gaps = gaps.select(gaps.cpu < nr_cpus)
+    return coverage(profile.edges_ns, gaps.cpu.astype(np.intp), gaps.start_ns, gaps.end_ns, nr_cpus)
 
 
 def draw_all(shown: TracePicture) -> Figure:
@@ -151,12 +159,18 @@ def draw_timeline(axes: Axes, shown: TracePicture) -> None:
     colors = [*PALETTE[: len(shown.names)], _OTHERS]
     nr_cpus, _, nr_bins = shown.shares.shape
     height = 30 if nr_cpus <= 16 else 12
-    palette = np.array([to_rgb(color) for color in [*colors, "#ffffff"]])
+    palette = np.array([to_rgb(color) for color in [*colors, *_UNKNOWN, "#ffffff"]])
     image = np.ones((nr_cpus * (height + 2), nr_bins, 3))
     levels = (np.arange(height) + 0.5) / height
+    stripes = (np.arange(height)[:, None] + np.arange(nr_bins)) // 4 % 2
     for cpu in range(nr_cpus):
-        tops = np.cumsum(shown.shares[cpu], axis=0)
-        which = (levels[:, None, None] >= tops[None]).sum(axis=1)  # past all of them: idle
+        # Who is said to have run while nobody knows (`--allow-lost`) makes room for that.
+        busy = np.maximum(shown.shares[cpu].sum(axis=0), 1e-12)
+        tops = np.cumsum(shown.shares[cpu] * np.minimum((1 - shown.unknown[cpu]) / busy, 1), axis=0)
+        # Above who ran is what nobody knows, in stripes of two colours; above that the CPU was idle.
+        tops = np.vstack([tops, tops[-1:] + shown.unknown[cpu]])
+        which = (levels[:, None, None] >= tops[None]).sum(axis=1)
+        which += (which > len(colors)) | ((which == len(colors)) & (stripes == 1))
         top = cpu * (height + 2)
         image[top : top + height] = palette[which][::-1]
     start, end = shown.seconds
@@ -164,10 +178,14 @@ def draw_timeline(axes: Axes, shown: TracePicture) -> None:
         image, aspect="auto", interpolation="nearest", extent=(start, end, nr_cpus, 0), rasterized=True
     )
     _label_cpus(axes, nr_cpus)
-    idle = "idle, or not recorded" if shown.analysis.trace.manifest.get("filter") else "idle"
-    _place_title(axes, f"what ran on each CPU (white: {idle})")
+    is_some_unknown = bool(shown.unknown.any())
+    unknown = "; striped: nobody knows" if is_some_unknown else ""
+    _place_title(axes, f"what ran on each CPU (white: idle{unknown})")
     patches = [Patch(color=color) for color in colors]
     labels = [*shown.names, "others"]
+    if is_some_unknown:
+        patches.append(Patch(facecolor=_UNKNOWN[0], edgecolor=_UNKNOWN[1], hatch="//////", lw=0))
+        labels.append("unknown")
     legend = axes.legend(
         patches,
         [f"name {k}" for k in range(len(labels))],
@@ -188,23 +206,27 @@ def draw_timeline(axes: Axes, shown: TracePicture) -> None:
 
 def draw_queues(axes: Axes, shown: TracePicture) -> None:
     """Draw how many tasks ran or waited on each CPU over time, as a heat map."""
+    from matplotlib import colormaps
     from matplotlib.colors import PowerNorm
 
     queued = np.maximum(_binned(shown.profile.queued, 400), 0)
-    top = max(float(queued.max(initial=0)), 1.0)
+    unknown = _binned(shown.unknown, 400) > MOST_UNKNOWN
+    top = max(float(queued[~unknown].max(initial=0)), 1.0)
     start, end = shown.seconds
     norm = PowerNorm(0.6, vmin=0, vmax=top)
+    cells = np.ma.masked_array(queued, unknown)
     image = axes.imshow(
-        queued,
+        cells,
         aspect="auto",
         interpolation="nearest",
         extent=(start, end, len(queued), 0),
-        cmap="YlOrRd",
+        cmap=colormaps["YlOrRd"].with_extremes(bad=_UNKNOWN[0]),
         norm=norm,
         rasterized=True,
     )
     _label_cpus(axes, len(queued))
-    _place_title(axes, "runqueue length: tasks that run or wait on each CPU")
+    grey = " (grey: unknown)" if unknown.any() else ""
+    _place_title(axes, f"runqueue length: tasks that run or wait on each CPU{grey}")
     bar = axes.figure.colorbar(image, ax=axes, pad=0.01, aspect=max(6, 5 * _queue_height(shown)))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=_SMALL)

@@ -6,7 +6,6 @@ the names of the task table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,14 +16,20 @@ import numpy.typing as npt
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.trace import metrics
 from schedtuna.trace.fairness import Fairness, TaskClass, measured_fairness, nice_weight
-from schedtuna.trace.intervals import Intervals, iter_intervals, wakeup_event
+from schedtuna.trace.gaps import Gaps, Why
+from schedtuna.trace.intervals import wakeup_event
 from schedtuna.trace.metrics import Measured, clip
 from schedtuna.trace.quota import nr_held_back
+from schedtuna.trace.reading import Reading, read_states
 from schedtuna.trace.schema import STATIC_PRIO_NICE_0, EventArray, EventType
 from schedtuna.trace.states import RUNNABLE, TaskState
 from schedtuna.trace.trace import Loss, Trace, refuse_losses
 
 GROUPINGS = ("task", "comm", "cgroup", "cpu", "label")
+MOST_UNKNOWN = 0.01  # share of unknown time above which what is a share of all time is not given
+# Figures that are right of those tasks alone that were recorded whole.
+_ALWAYS_RIGHT = {"nr_tasks", "unknown_ns", "nr_began_before", "nr_alive_after"}
+_NEED_ALL = (*(name for name in metrics.TOTALS if name not in _ALWAYS_RIGHT), "fairness_cv")
 _FORK_SLACK_NS = 1_000_000  # a task's start time and its fork event are not the same moment
 
 
@@ -53,13 +58,14 @@ class Analysis:
 
     Attributes:
         start_ns, end_ns: The window, on the trace's clock.
+        reading: How the trace's events were taken.
         nr_events: Events in the trace.
         wakeup: The event that begins waits; None: the trace has no wakeups.
         nr_held_back: Waits in which a task may have been held back by its cgroup's quota, which an
             imported trace does not tell: they are in its run delay.
 
     Raises:
-        IncompleteTraceError: Events were lost in the window.
+        IncompleteTraceError: Events were lost in the window, or can't be read.
         TraceError: The trace is damaged, or has no events.
     """
 
@@ -67,18 +73,13 @@ class Analysis:
         self, trace: Trace, *, window_s: tuple[float, float] | None = None, allow_lost: bool = False
     ) -> None:
         self.trace = trace
-        self.nr_events = 0
-        self.nr_held_back = 0
-        self._highest_cpu = 0
-        self.wakeup: EventType | None = None
-        self._migrations: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
         begin, end = trace.window_ns
         self.start_ns, self.end_ns = begin, end
         if window_s is not None:
             self.start_ns, self.end_ns = _window(begin, end, window_s)
         if not allow_lost:
-            refuse_losses(loss for loss in trace.losses if overlaps(loss, self.start_ns, self.end_ns))
-        self.measured: Measured = metrics.measure(self._pieces(begin, end))
+            refuse_losses(self.losses, trace.manifest)
+        self.measured, self.reading = read_states(trace, self._measure)
         if not self.nr_events:
             raise TraceError(
                 "the trace has no scheduler events",
@@ -90,12 +91,41 @@ class Analysis:
         """How long the window is."""
         return (self.end_ns - self.start_ns) / 1e9
 
+    @property
+    def losses(self) -> list[Loss]:
+        """Where events of the window may be missing."""
+        return [loss for loss in self.trace.losses if overlaps(loss, self.start_ns, self.end_ns)]
+
     @cached_property
     def nr_cpus(self) -> int:
         """How many CPUs the machine has: as the manifest says, else as far as they were seen."""
-        declared = self.trace.manifest.get("nr_cpus")
-        seen = max(len(self.measured.cpu_time_ns), self._highest_cpu + 1)
-        return max(declared, seen) if isinstance(declared, int) and 0 < declared < 1 << 16 else seen
+        return self.trace.nr_cpus(max(len(self.measured.cpu_time_ns), self._highest_cpu + 1))
+
+    @cached_property
+    def gaps(self) -> Gaps:
+        """Of which time of the window nobody knows what a CPU did."""
+        return self.reading.gaps(self.nr_cpus).clip(self.start_ns, self.end_ns)
+
+    @cached_property
+    def unknown_shares(self) -> npt.NDArray[np.float64]:
+        """Share of the window of which nobody knows what the CPU did, per CPU."""
+        return self.gaps.per_cpu_ns(self.nr_cpus) / max(self.end_ns - self.start_ns, 1)
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of all CPUs' time of which nobody knows what they did."""
+        return float(self.unknown_shares.mean()) if self.nr_cpus else 0.0
+
+    @cached_property
+    def _shares_are_right(self) -> bool:
+        """Whether so little is unknown that tasks' shares of the machine can be told.
+
+        A CPU without an event yet counts as idle where it is not known to have been busy.
+        """
+        told = self.gaps.select(self.gaps.why != Why.NOT_BEGUN) if self.reading.is_lenient else self.gaps
+        return float(told.per_cpu_ns(self.nr_cpus).sum()) <= MOST_UNKNOWN * self.nr_cpus * (
+            self.end_ns - self.start_ns
+        )
 
     @cached_property
     def nr_migrations(self) -> npt.NDArray[np.int64]:
@@ -164,9 +194,10 @@ class Analysis:
             len(names),
         ).astype(np.int64)
         columns["fairness_cv"] = self._fairness_cv(group, len(names))
+        columns = self._proven(columns, group, len(names))
         if grouping == "task":
             columns = {"tid": self.measured.tid[np.flatnonzero(self.measured.exists)], **columns}
-        order = np.argsort(-columns["cpu_time_ns"], kind="stable")
+        order = np.argsort(-np.nan_to_num(columns["cpu_time_ns"]), kind="stable")
         return Rows([names[k] for k in order], {name: column[order] for name, column in columns.items()})
 
     def overall(self) -> dict[str, Any]:
@@ -175,28 +206,47 @@ class Analysis:
         columns = metrics.table(self.measured, group, 1)
         columns["nr_migrations"] = np.array([self.nr_migrations.sum()])
         columns["fairness_cv"] = self._fairness_cv(group, 1)
+        columns = self._proven(columns, group, 1)
         return {name: _plain(column[0]) for name, column in columns.items()}
 
-    def _pieces(self, begin: int, end: int) -> Iterator[Intervals]:
-        whole = (self.start_ns, self.end_ns) == (begin, end)
-        for piece in iter_intervals(self._watched_segments(), start_ns=begin, end_ns=end):
-            yield piece if whole else clip(piece, self.start_ns, self.end_ns)
+    def _measure(self, reading: Reading) -> Measured:
+        self.nr_events = 0
+        self.nr_held_back = 0
+        manifest = self.trace.manifest  # of some tasks alone, CPUs only seem to go idle
+        self._tells_throttled = (
+            manifest.get("mode") != "import" or bool(manifest.get("filter")) or reading.is_partial
+        )
+        self._highest_cpu = 0
+        self.wakeup: EventType | None = None
+        self._migrations: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
+        whole = (self.start_ns, self.end_ns) == self.trace.window_ns
+        pieces = reading.pieces(self._watch)
+        return metrics.measure(
+            piece if whole else clip(piece, self.start_ns, self.end_ns) for piece in pieces
+        )
 
-    def _watched_segments(self) -> Iterator[EventArray]:
-        manifest = self.trace.manifest
-        tells_throttled = manifest.get("mode") != "import" or bool(manifest.get("filter"))
-        for part in self.trace.recorded_segments():
-            self.nr_events += len(part)
-            self._highest_cpu = max(self._highest_cpu, int(part["cpu"].max(initial=0)))
-            if self.wakeup is None:
-                self.wakeup = wakeup_event(part)
-            if not tells_throttled:
-                self.nr_held_back += nr_held_back(part, self.start_ns, self.end_ns)
-            moves = part[part["type"] == EventType.MIGRATE]
-            time = moves["timestamp_ns"].astype(np.int64)
-            inside = (time >= self.start_ns) & (time <= self.end_ns)
-            self._migrations.append((moves["tid"][inside], time[inside]))
-            yield part
+    def _watch(self, part: EventArray) -> None:
+        self.nr_events += len(part)
+        if not self._tells_throttled:
+            self.nr_held_back += nr_held_back(part, self.start_ns, self.end_ns)
+        self._highest_cpu = max(self._highest_cpu, int(part["cpu"].max(initial=0)))
+        if self.wakeup is None:
+            self.wakeup = wakeup_event(part)
+        moves = part[part["type"] == EventType.MIGRATE]
+        time = moves["timestamp_ns"].astype(np.int64)
+        inside = (time >= self.start_ns) & (time <= self.end_ns)
+        self._migrations.append((moves["tid"][inside], time[inside]))
+
+    def _proven(
+        self, columns: dict[str, npt.NDArray[Any]], group: npt.NDArray[np.intp], nr_groups: int
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Take away figures of groups with tasks of which not everything was recorded."""
+        others = self.reading.others
+        if others is None:
+            return columns
+        chosen = np.flatnonzero(self.measured.exists & (group >= 0) & np.isin(self.measured.tid, others))
+        unproven = np.bincount(group[chosen], minlength=nr_groups) > 0
+        return columns | {name: np.where(unproven, np.nan, columns[name]) for name in _NEED_ALL}
 
     def _groups(self, grouping: str) -> tuple[list[str], npt.NDArray[np.intp]]:
         """Return the groups' names, and each task's group (-1: no task)."""
@@ -228,9 +278,13 @@ class Analysis:
         columns: dict[str, npt.NDArray[Any]] = {
             "cpu_time_ns": np.rint(busy).astype(np.int64),
             "busy_percent": 100 * busy / window,
+            "unknown_percent": 100 * self.unknown_shares,
             "run_delay_ns": np.rint(waiting).astype(np.int64),
             "runqueue_length_mean": (busy + waiting) / window,  # Little's law
         }
+        unproven = self.unknown_shares > MOST_UNKNOWN
+        for name in ("busy_percent", "runqueue_length_mean"):
+            columns[name] = np.where(unproven, np.nan, columns[name])
         values = {name: measured.values[name] for name in ("wakeup_latency", "preempt_delay", "slice")}
         columns |= metrics.summaries({name: (one.cpu, one.value_ns) for name, one in values.items()}, nr_cpus)
         return Rows([str(cpu) for cpu in range(nr_cpus)], columns)
@@ -238,7 +292,7 @@ class Analysis:
     def _fairness_cv(self, group: npt.NDArray[np.intp], nr_groups: int) -> npt.NDArray[np.float64]:
         column = np.full(nr_groups, np.nan)
         share = self.fairness
-        if share is None:
+        if share is None or not self._shares_are_right:
             return column
         of_row = group[share.task]
         order = np.argsort(of_row, kind="stable")

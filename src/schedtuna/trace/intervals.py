@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from schedtuna.errors import TraceError
 from schedtuna.trace import states
+from schedtuna.trace.gaps import Gaps, Why
 from schedtuna.trace.native import library
-from schedtuna.trace.schema import EVENT_DTYPE, EventArray, EventType, IntArray
+from schedtuna.trace.schema import EVENT_DTYPE, IDLE_TID, EventArray, EventType, IntArray
 from schedtuna.trace.states import TaskState
 
 BoolArray = npt.NDArray[np.bool_]
@@ -29,8 +30,11 @@ TID_LIMIT = 1 << 22  # the kernel's own (PID_MAX_LIMIT): tids are below
 NR_CPUS_LIMIT = 1 << 16
 FEED_EVENTS = 1 << 14  # 512 kB of events: they and their intervals fit the processor's caches
 _FEEDS_AHEAD = 2
-_INTERVALS_PER_EVENT = 8  # at most
+_INTERVALS_PER_EVENT = 12  # at most
+_GAPS_PER_EVENT = 2
 _NOBODY = -1
+_NO_EVENT_YET = (1 << 63) - 1
+_LONG_AGO = -(1 << 62)
 
 
 @dataclass(frozen=True)
@@ -90,22 +94,54 @@ class IntervalBuilder:
         start_ns: When recording began (None: at the first event).
         wakeup: The event that begins a wait: `EventType.WAKEUP`, or `WAKING` where that is all
             there is, as in `perf sched record` (None: by the first part that has either).
+        slack_ns: How long before its first event the recording of a CPU began, at most: what its tasks did
+            before is UNKNOWN. None: all CPUs were recorded from `start_ns` on.
+        hides_idle: Tid 0 stands for all tasks that were not recorded: nobody knows what a CPU did meanwhile.
+
+    Attributes:
+        gaps: Of which time the events so far don't tell what a CPU did.
     """
 
-    def __init__(self, start_ns: int | None = None, wakeup: EventType | None = None) -> None:
+    def __init__(
+        self,
+        start_ns: int | None = None,
+        wakeup: EventType | None = None,
+        *,
+        slack_ns: int | None = None,
+        hides_idle: bool = False,
+    ) -> None:
         self.start_ns = start_ns
         self.wakeup = wakeup
+        self.gaps = Gaps()
+        self._hides_idle, self._has_begun = hides_idle, False
         self._tasks = np.zeros(TID_LIMIT, _TASK_DTYPE)  # pages that no tid touches take no memory
         self._tids = np.zeros(TID_LIMIT, np.uint32)
-        self._on_cpu = np.full(NR_CPUS_LIMIT, _NOBODY, np.int64)
+        self._cpus = np.zeros(NR_CPUS_LIMIT, _CPU_DTYPE)
+        self._cpus["current"] = _NOBODY
+        self._cpus["begin_ns"] = _LONG_AGO if slack_ns is None else _NO_EVENT_YET
         self._output = {
             name: np.empty(FEED_EVENTS * _INTERVALS_PER_EVENT, dtype) for name, dtype in _OUTPUT.items()
         }
-        self._machine = _Machine(**_CONSTANTS)
-        arrays = {"tasks": self._tasks, "tids": self._tids, "on_cpu": self._on_cpu, **_TABLES}
+        self._found_gaps = {
+            name: np.empty(FEED_EVENTS * _GAPS_PER_EVENT, dtype) for name, dtype in _GAPS.items()
+        }
+        self._machine = _Machine(slack_ns=slack_ns or 0, hides_idle=hides_idle, **_CONSTANTS)
+        arrays = {"tasks": self._tasks, "tids": self._tids, "cpus": self._cpus, **_TABLES}
         arrays |= {f"interval_{name}": array for name, array in self._output.items()}
         for name, array in arrays.items():
             setattr(self._machine, name, array.ctypes.data)
+        for name, array in self._found_gaps.items():
+            setattr(self._machine.gaps, name, array.ctypes.data)
+
+    @property
+    def nr_stretches(self) -> int:
+        """Times from a CPU's switch to its next, so far."""
+        return int(self._machine.nr_stretches)
+
+    @property
+    def nr_unchained(self) -> int:
+        """Those of `nr_stretches` after which another task left the CPU than had come."""
+        return int(self._machine.nr_unchained)
 
     def feed(self, events: EventArray) -> Intervals:
         """Take the next events, in time order, and return the intervals that ended.
@@ -117,6 +153,19 @@ class IntervalBuilder:
             self._feed(events[at : at + FEED_EVENTS]) for at in range(0, max(len(events), 1), FEED_EVENTS)
         ]
         return pieces[0] if len(pieces) == 1 else Intervals.concatenate(pieces)
+
+    def last_gaps(self, end_ns: int, nr_cpus: int) -> Gaps:
+        """Return the gaps that no event ended, of CPUs 0 to `nr_cpus` - 1: to be asked for at the end."""
+        cpus = self._cpus[:nr_cpus]
+        silent = cpus["begin_ns"] == _NO_EVENT_YET
+        hidden = ~silent & np.isin(cpus["current"], [IDLE_TID, _NOBODY]) & self._hides_idle
+        which = np.flatnonzero((silent | hidden) & (cpus["since_ns"] < end_ns))
+        return Gaps(
+            start_ns=cpus["since_ns"][which],
+            end_ns=np.full(len(which), end_ns),
+            cpu=which,
+            why=np.where(silent[which], Why.NOT_BEGUN, Why.NOT_RECORDED),
+        )
 
     def finish(self, end_ns: int) -> Intervals:
         """Return the intervals that nothing ended, cut at `end_ns`; the builder is then used up."""
@@ -143,6 +192,9 @@ class IntervalBuilder:
                 raise TraceError(f"there is a tid {highest}; no kernel gives one above {TID_LIMIT - 1}")
             if self.start_ns is None:
                 self.start_ns = int(events["timestamp_ns"][0])
+            if not self._has_begun:
+                self._cpus["since_ns"] = self.start_ns
+                self._has_begun = True
             if self.wakeup is None:
                 self.wakeup = wakeup_event(events)
         steps = _step_of_event(self.wakeup)
@@ -152,7 +204,9 @@ class IntervalBuilder:
         library().schedtuna_take_events(
             ctypes.byref(self._machine), ctypes.c_void_p(contiguous.ctypes.data), len(contiguous)
         )
-        nr_intervals = self._machine.nr_intervals
+        nr_intervals, nr_gaps = self._machine.nr_intervals, self._machine.gaps.nr
+        if nr_gaps:
+            self.gaps.append(**{name: array[:nr_gaps].copy() for name, array in self._found_gaps.items()})
         found: dict[str, Any] = {name: array[:nr_intervals].copy() for name, array in self._output.items()}
         return Intervals(**found, ends_after=np.zeros(nr_intervals, np.bool_))
 
@@ -174,13 +228,18 @@ def intervals(
 
 
 def iter_intervals(
-    events: EventArray | Iterable[EventArray], *, start_ns: int | None = None, end_ns: int | None = None
+    events: EventArray | Iterable[EventArray],
+    *,
+    start_ns: int | None = None,
+    end_ns: int | None = None,
+    builder: IntervalBuilder | None = None,
 ) -> Iterator[Intervals]:
     """Yield what `intervals()` returns in pieces, as they end: memory for one part of the trace.
 
-    A thread works ahead of whoever takes the pieces.
+    A thread works ahead of whoever takes the pieces. A builder of the caller's, unused, is taken instead of
+    a new one.
     """
-    builder = IntervalBuilder(start_ns)
+    builder = IntervalBuilder(start_ns) if builder is None else builder
     pending: deque[Future[Intervals]] = deque()
     last_ns = 0
     with ThreadPoolExecutor(1) as pool:
@@ -221,9 +280,10 @@ _TASK_DTYPE = np.dtype(
         ("flags", "u1"),
     ]
 )
+_CPU_DTYPE = np.dtype([("current", "<i8"), ("since_ns", "<i8"), ("begin_ns", "<i8")])
 _BEGAN_BEFORE = 2  # of its flags
 _CUTS, _BREAKS, _BEARS = 1, 2, 4  # effects
-_RUNS, _SLEEPS, _HIDES = 1, 2, 4  # kinds of states
+_RUNS, _SLEEPS, _HIDES, _WAITS = 1, 2, 4, 8  # kinds of states
 _IGNORED = 255
 
 _OUTPUT: dict[str, Any] = {
@@ -238,6 +298,15 @@ _OUTPUT: dict[str, Any] = {
 }
 
 
+_GAPS: dict[str, Any] = {"start_ns": np.int64, "end_ns": np.int64, "cpu": np.uint16, "why": np.uint8}
+
+
+class _NativeGaps(ctypes.Structure):
+    """Struct gaps."""
+
+    _fields_ = (("nr", ctypes.c_int64), *((name, ctypes.c_void_p) for name in _GAPS))
+
+
 class _Machine(ctypes.Structure):
     """Struct machine."""
 
@@ -249,14 +318,19 @@ class _Machine(ctypes.Structure):
         ("kinds", ctypes.c_void_p),
         ("tasks", ctypes.c_void_p),
         ("tids", ctypes.c_void_p),
-        ("on_cpu", ctypes.c_void_p),
+        ("cpus", ctypes.c_void_p),
         ("start_ns", ctypes.c_int64),
+        ("slack_ns", ctypes.c_int64),
+        ("nr_stretches", ctypes.c_int64),
+        ("nr_unchained", ctypes.c_int64),
         ("nr_tids", ctypes.c_int64),
         ("nr_tasks", ctypes.c_int32),
         ("in_", ctypes.c_uint8),
         ("vanish", ctypes.c_uint8),
         ("unknown", ctypes.c_uint8),
         ("dead", ctypes.c_uint8),
+        ("hides_idle", ctypes.c_uint8),
+        ("gaps", _NativeGaps),
         ("nr_intervals", ctypes.c_int64),
         *((f"interval_{name}", ctypes.c_void_p) for name in _OUTPUT),
     )
@@ -281,6 +355,7 @@ _KINDS = np.zeros(len(TaskState), np.uint8)
 _KINDS[TaskState.RUNNING] = _RUNS
 _KINDS[[*states.SLEEPS, TaskState.DEAD]] = _SLEEPS
 _KINDS[TaskState.UNKNOWN] = _HIDES
+_KINDS[[*states.RUNNABLE, TaskState.THROTTLED]] = _WAITS
 _TABLES = {
     "after": _padded(states.TRANSITIONS),
     "effects": _padded(

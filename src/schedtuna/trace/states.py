@@ -7,7 +7,7 @@ sequence of steps, taken from the events that name it:
     WAKEUP_NEW     it is queued for the first time
     IN             a CPU switches to it
     OUT_*          a CPU switches away from it, because of what the suffix says (schema.PrevState)
-    WAKEUP         it is queued; nothing changes if it was queued, or ran
+    WAKEUP         it is queued; nothing changes if it was preempted, or ran: it was about to sleep
     MIGRATE, EXIT  it changes queues; it begins to exit: the state stays
     VANISH         its CPU switches away from another task than it, or from it where another ran:
                    one of the two left, the other came, and nobody knows when
@@ -15,15 +15,20 @@ sequence of steps, taken from the events that name it:
     from \ step        FORK  WAKEUP_NEW    IN       OUT_*    WAKEUP          MIGRATE, EXIT  VANISH
     UNKNOWN            NEW   RUNNABLE_NEW  RUNNING  by OUT   RUNNABLE_WOKEN  same           same
     NEW                NEW!  RUNNABLE_NEW  RUNNING  by OUT!  RUNNABLE_NEW    same           same
-    RUNNABLE_*         NEW!  RUNNABLE_NEW! RUNNING  by OUT!  same            same           same
+    RUNNABLE_WOKEN,    NEW!  RUNNABLE_NEW! RUNNING  by OUT!  RUNNABLE_WOKEN! same           same
+      RUNNABLE_NEW
+    RUNNABLE_PREEMPTED NEW!  RUNNABLE_NEW! RUNNING  by OUT!  same            same           same
     THROTTLED          NEW!  RUNNABLE_NEW! RUNNING  by OUT!  same            same           same
     RUNNING            NEW!  RUNNABLE_NEW! RUNNING! by OUT   same            same           UNKNOWN!
     SLEEPING ... IDLE  NEW!  RUNNABLE_NEW! RUNNING! by OUT!  RUNNABLE_WOKEN  same           same
     DEAD               NEW   RUNNABLE_NEW  RUNNING  by OUT   RUNNABLE_WOKEN  same           same
 
 `!`: a step is missing in between (lost, or from before the trace). The new state is right all the
-same; the time since the step before becomes UNKNOWN. What follows DEAD is another task that was
-given the same tid.
+same; the time since the step before becomes UNKNOWN. A task that waits since it was woken can't be woken
+again, as it is not asleep: it ran in between. What follows DEAD is another task that was given the same tid.
+
+A CPU of which the trace knows nothing before some moment (`unknown`) makes UNKNOWN, too, what its tasks
+would have done until then: a wait that it ends, or that began on its queue.
 """
 
 from __future__ import annotations
@@ -55,6 +60,7 @@ class TaskState(IntEnum):
 
 
 RUNNABLE = (TaskState.RUNNABLE_WOKEN, TaskState.RUNNABLE_PREEMPTED, TaskState.RUNNABLE_NEW)
+_WOKEN = (TaskState.RUNNABLE_WOKEN, TaskState.RUNNABLE_NEW)  # awake, whatever they were about to do before
 SLEEPS = (TaskState.SLEEPING, TaskState.BLOCKED, TaskState.IO, TaskState.STOPPED, TaskState.IDLE)
 
 # Steps: OUT_* are 0 to 8, as in PrevState.
@@ -95,7 +101,7 @@ def _transitions() -> npt.NDArray[np.uint8]:
         table[state, WAKEUP_NEW] = TaskState.RUNNABLE_NEW
         table[state, FORK] = TaskState.NEW
         table[state, [EXIT, MIGRATE, VANISH]] = state
-    table[[*SLEEPS, TaskState.UNKNOWN, TaskState.DEAD], WAKEUP] = TaskState.RUNNABLE_WOKEN
+    table[[*SLEEPS, *_WOKEN, TaskState.UNKNOWN, TaskState.DEAD], WAKEUP] = TaskState.RUNNABLE_WOKEN
     table[TaskState.NEW, WAKEUP] = TaskState.RUNNABLE_NEW
     table[TaskState.RUNNING, VANISH] = TaskState.UNKNOWN
     return table
@@ -108,6 +114,7 @@ def _credible() -> npt.NDArray[np.bool_]:
     table[[state for state in begun if state != TaskState.NEW], WAKEUP_NEW] = False
     table[[TaskState.RUNNING, *SLEEPS], IN] = False
     table[TaskState.RUNNING, VANISH] = False
+    table[list(_WOKEN), WAKEUP] = False
     for state in begun:
         if state != TaskState.RUNNING:
             table[state, list(PrevState)] = False

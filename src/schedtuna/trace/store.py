@@ -123,15 +123,22 @@ class TraceWriter:
         self._append_json(parts.SAMPLES_JSONL, row)
 
     def note_lost(
-        self, nr_lost: int, *, cpu: int = -1, first_ns: int = 0, last_ns: int | None = None
+        self,
+        nr_lost: int | None,
+        *,
+        cpu: int = -1,
+        first_ns: int = 0,
+        last_ns: int | None = None,
+        is_unread: bool = False,
     ) -> None:
         """Note that events of a CPU (-1: of any) are missing somewhere in [first_ns, last_ns].
 
-        `last_ns` None: up to the end.
+        `nr_lost` None: nobody knows how many. `last_ns` None: up to the end. `is_unread`: they are in the
+        file that is imported, but can't be read.
         """
-        self.nr_lost += nr_lost
-        row = {"nr_lost": int(nr_lost), "cpu": int(cpu), "first_ns": int(first_ns), "last_ns": last_ns}
-        self._append_json(parts.LOSSES, row)
+        self.nr_lost += nr_lost or 0
+        row = {"nr_lost": nr_lost, "cpu": int(cpu), "first_ns": int(first_ns), "last_ns": last_ns}
+        self._append_json(parts.LOSSES, row | ({"is_unread": True} if is_unread else {}))
 
     def update_manifest(self, values: Mapping[str, Any]) -> None:
         """Add to the manifest, or replace in it."""

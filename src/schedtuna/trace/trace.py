@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ import numpy as np
 from schedtuna.errors import IncompleteTraceError, MissingExtraError, TraceError, nearest
 from schedtuna.trace.labels import LabelRule, label_tasks
 from schedtuna.trace.parts import in_time_order
-from schedtuna.trace.schema import TASK_DTYPE, EventArray, EventType, TaskArray, empty_events
+from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
 from schedtuna.trace.tasks import clean_name, task_table
 
 
@@ -20,10 +20,11 @@ from schedtuna.trace.tasks import clean_name, task_table
 class Loss:
     """Events of one CPU (-1: of any) that are missing somewhere in [first_ns, last_ns]."""
 
-    nr_lost: int
+    nr_lost: int | None  # None: whoever lost them does not say how many
     cpu: int
     first_ns: int
     last_ns: int | None  # None: up to the end
+    is_unread: bool = False  # they are in the file that was imported, and can't be read
 
 
 class Source(Protocol):
@@ -99,25 +100,6 @@ class Trace:
         """
         return self._source.segments()
 
-    def recorded_segments(self) -> Iterator[EventArray]:
-        """Yield `segments()`; in a filtered trace, CPUs are idle while they run what was not recorded.
-
-        Such tasks are in the events as the other side of a switch only, so nothing else is known of them.
-
-        Raises:
-            TraceError: A part is damaged.
-        """
-        if not self.manifest.get("filter"):
-            yield from self.segments()
-            return
-        recorded = np.unique(self.task_rows["tid"])
-        for segment in self.segments():
-            part = segment.copy()
-            switches = part["type"] == EventType.SWITCH
-            for name in ("tid", "other_tid"):
-                part[name][switches & ~np.isin(part[name], recorded)] = 0
-            yield part
-
     @cached_property
     def events(self) -> EventArray:
         """All events in time order, as a structured array (`EVENT_DTYPE`).
@@ -177,8 +159,18 @@ class Trace:
 
     @property
     def nr_lost(self) -> int:
-        """How many events are missing."""
-        return sum(loss.nr_lost for loss in self.losses)
+        """How many events are missing, as far as their number is known: `is_incomplete`."""
+        return sum(loss.nr_lost or 0 for loss in self.losses)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether events were lost, or can't be read."""
+        return any(loss.nr_lost != 0 for loss in self.losses)
+
+    def nr_cpus(self, seen: int) -> int:
+        """Return how many CPUs the machine has: as the manifest says, but at least as many as were seen."""
+        declared = self.manifest.get("nr_cpus")
+        return max(declared, seen) if isinstance(declared, int) and 0 < declared < 1 << 16 else seen
 
     @property
     def clock(self) -> str:
@@ -209,9 +201,9 @@ class Trace:
         """Refuse a trace that lost events.
 
         Raises:
-            IncompleteTraceError: Events were lost.
+            IncompleteTraceError: Events were lost, or can't be read.
         """
-        refuse_losses(self.losses)
+        refuse_losses(self.losses, self.manifest)
 
     def to_polars(self, table: str = "events") -> Any:
         """Return a table (`events`, `tasks`, or a kind of samples) as a polars frame."""
@@ -250,26 +242,72 @@ class Trace:
         return pa.table(self.to_polars(table))
 
 
-def refuse_losses(losses: Iterable[Loss]) -> None:
+def refuse_losses(losses: Iterable[Loss], manifest: Mapping[str, Any]) -> None:
     """Refuse what lost events.
 
     Raises:
         IncompleteTraceError: There are losses.
     """
-    lost = sum(loss.nr_lost for loss in losses)
-    if lost:
+    missing = [loss for loss in losses if loss.nr_lost != 0]
+    if missing:
         raise IncompleteTraceError(
-            f"{lost} events were lost while this was recorded: its metrics would be wrong",
-            hint="record again with a larger ring (--ring-mb), or accept the error with --allow-lost",
+            f"{tell_losses(missing)}: metrics would be wrong",
+            hint=f"{_against_losses(missing, manifest)}, choose a window without them (--from, --to),"
+            " or accept the error with --allow-lost",
         )
+
+
+def tell_losses(losses: Sequence[Loss]) -> str:
+    """Return how many events are missing, and why, as part of a sentence."""
+    told = []
+    for is_unread in (False, True):
+        counts = [loss.nr_lost for loss in losses if loss.is_unread == is_unread and loss.nr_lost != 0]
+        known = sum(count or 0 for count in counts)
+        if None in counts:
+            number = f"at least {known + 1:,} (how many is not told)" if known else "an unknown number of"
+        else:
+            number = f"{known:,}"
+        events, were = ("event", "was") if number == "1" else ("events", "were")
+        if is_unread and counts:
+            told.append(f"{number} {events} of the file can not be read")
+        elif counts:
+            told.append(f"{number} {events} {were} lost while this was recorded")
+    return ", ".join(told) or "no events were lost"
+
+
+_RINGS = {
+    "perf-data": "record again with a larger buffer (perf record -m 16M)",
+    "perf-script": "record again with a larger buffer (perf record -m 16M)",
+    "trace-dat": "record again with a larger buffer (trace-cmd record -b 65536)",
+    "ftrace": "record again with a larger buffer (tracefs's buffer_size_kb, or trace-cmd record -b 65536)",
+    "jsonl": "record again with larger buffers",
+}
+
+
+def imported_format(manifest: Mapping[str, Any]) -> str | None:
+    """Return the format of the file that a trace was imported from; None: it was not."""
+    found = manifest.get("imported_from")
+    return str(found.get("format")) if isinstance(found, dict) else None
+
+
+def _against_losses(losses: Sequence[Loss], manifest: Mapping[str, Any]) -> str:
+    """Return what to do, for a hint."""
+    if all(loss.is_unread for loss in losses):
+        example = str(manifest.get("unread_example", ""))[:160]
+        return (
+            f"see what can't be read ({example})" if example else "see docs/trace-format.md for what is read"
+        )
+    ours = "record again with a larger ring (--ring-mb)"
+    return _RINGS.get(imported_format(manifest) or "", ours)
 
 
 def _loss(row: Mapping[str, Any]) -> Loss:
     values = [row.get(name) for name in ("nr_lost", "cpu", "first_ns")]
-    last = row.get("last_ns")
-    if not all(isinstance(value, int) for value in values) or not isinstance(last, int | None):
+    last, is_unread = row.get("last_ns"), row.get("is_unread", False)
+    is_fine = all(isinstance(value, int) for value in values[1:]) and isinstance(is_unread, bool)
+    if not is_fine or not all(isinstance(value, int | None) for value in (values[0], last)):
         raise TraceError(f"a loss can't be read: {str(row)[:200]}")
-    nr_lost, cpu, first = (int(value or 0) for value in values)
-    if nr_lost < 0:
+    nr_lost, cpu, first = values
+    if nr_lost is not None and nr_lost < 0:
         raise TraceError(f"a loss of {nr_lost} events")
-    return Loss(nr_lost, cpu, first, last)
+    return Loss(nr_lost, int(cpu or 0), int(first or 0), last, is_unread)

@@ -51,7 +51,7 @@ def test_a_tid_that_was_used_twice_has_two_names(two_of_one_tid):
     assert analysis.overall()["turnaround_count"] == 1
 
 
-def test_in_a_filtered_trace_cpus_are_idle_while_they_run_others():
+def test_in_a_filtered_trace_nobody_knows_what_cpus_do_besides():
     """Task 9 is there only because 7 came before and after it."""
     rows = [
         switch(2 * MS, 0, 7),
@@ -63,7 +63,11 @@ def test_in_a_filtered_trace_cpus_are_idle_while_they_run_others():
     filtered = Analysis(trace_of(rows, known, {"filter": {"comm": "mine"}}))
     assert column(filtered.by("comm"), "cpu_time_ns") == {"mine": 4 * MS}
     assert column(filtered.by("comm"), "run_delay_ns") == {"mine": 6 * MS}
-    assert filtered.by("cpu").columns["busy_percent"].tolist() == [40.0]
+    cpus = filtered.by("cpu").columns
+    assert cpus["unknown_percent"].tolist() == [60.0]
+    assert cpus["cpu_time_ns"].tolist() == [4 * MS]
+    assert np.isnan(cpus["busy_percent"]).all()
+    assert filtered.overall()["fairness_cv"] is None
     assert filtered.trace.events["other_tid"].tolist() == [7, 9, 7, 9]
     everything = Analysis(trace_of(rows, known))
     assert column(everything.by("comm"), "cpu_time_ns")["tid 9"] == 6 * MS

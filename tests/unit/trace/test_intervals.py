@@ -94,17 +94,35 @@ def test_why_a_task_left_decides_what_it_does_next(prev_state, state):
     assert of_tid(found, 7)[-1] == (state, 5, 9)
 
 
-def test_waking_a_task_that_runs_or_waits_changes_nothing():
+def test_waking_a_task_that_runs_or_was_preempted_changes_nothing():
     found = intervals(
-        events(wakeup(1, 7), wakeup(2, 7), switch(3, 0, 7), wakeup(4, 7), switch(6, 7, 0)),
+        events(
+            wakeup(1, 7),
+            switch(3, 0, 7),
+            wakeup(4, 7),
+            switch(6, 7, 8, PrevState.PREEMPTED),
+            wakeup(7, 7),
+            switch(9, 8, 7),
+        ),
         start_ns=0,
-        end_ns=6,
+        end_ns=9,
     )
     assert of_tid(found, 7) == [
         ("UNKNOWN", 0, 1),
         ("RUNNABLE_WOKEN", 1, 3),
         ("RUNNING", 3, 6),
-        ("SLEEPING", 6, 6),
+        ("RUNNABLE_PREEMPTED", 6, 9),
+        ("RUNNING", 9, 9),
+    ]
+
+
+def test_a_task_that_is_woken_twice_ran_in_between():
+    found = intervals(events(wakeup(1, 7), wakeup(8, 7), switch(9, 0, 7)), start_ns=0, end_ns=9)
+    assert of_tid(found, 7) == [
+        ("UNKNOWN", 0, 1),
+        ("UNKNOWN", 1, 8),
+        ("RUNNABLE_WOKEN", 8, 9),
+        ("RUNNING", 9, 9),
     ]
 
 
@@ -154,5 +172,6 @@ def test_a_tid_that_no_kernel_gives_is_refused(event):
 def test_a_long_run_of_wakeups_is_resolved():
     rows = [switch(1, 0, 7), switch(2, 7, 0)]
     rows += [wakeup(3 + k, 7) if k % 2 else migrate(3 + k, 7, 0, 1) for k in range(5_000)]
-    found = intervals(events(*rows), end_ns=10_000)
-    assert of_tid(found, 7)[-2:] == [("SLEEPING", 2, 4), ("RUNNABLE_WOKEN", 4, 10_000)]
+    found = of_tid(intervals(events(*rows), end_ns=10_000), 7)
+    assert found[-2:] == [("UNKNOWN", 5000, 5002), ("RUNNABLE_WOKEN", 5002, 10_000)]
+    assert ("SLEEPING", 2, 4) in found

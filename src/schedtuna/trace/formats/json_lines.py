@@ -2,7 +2,8 @@
 
 `{"kind": "event", "timestamp_ns": 1, "type": "SWITCH", "tid": 7, ...}`, likewise `"kind": "task"`;
 any other kind is one of samples: `{"kind": "system", "timestamp_ns": 1, "cpu_percent": 3.5}`. Fields
-that are left out are 0. `{"kind": "loss", ...}` and `{"kind": "cgroup", "id": 1, "path": "/a"}` too.
+that are left out are 0. `{"kind": "loss", ...}` and `{"kind": "cgroup", "id": 1, "path": "/a"}` too. The
+first line, `{"kind": "manifest", ...}`, says how the events are to be taken.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from schedtuna.errors import TraceError
 from schedtuna.trace.formats.sink import Sink
 from schedtuna.trace.parts import check_kind
+from schedtuna.trace.reading import EVERYBODY, SLACK_NS, begin_of_cpus, records_everybody
 from schedtuna.trace.schema import (
     EVENT_DTYPE,
     FORMER_TASK_COLUMNS,
@@ -29,6 +31,7 @@ from schedtuna.trace.trace import Trace
 
 LONGEST_LINE = 1 << 20
 _BATCH = 1 << 14
+_CARRIED = ("nr_cpus", "filter")  # of the manifest
 _ENUMS: dict[str, Any] = {"type": EventType, "prev_state": PrevState, "reason": TaskReason}
 
 
@@ -54,14 +57,16 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
                 tasks.append(row)
             elif kind == "loss":
                 sink.note_lost(
-                    _int(row["nr_lost"]), cpu=_int(row.get("cpu", -1)), first_ns=_int(row.get("first_ns", 0)),
-                    last_ns=None if row.get("last_ns") is None else _int(row["last_ns"]),
-                )  # fmt: skip
+                    _int_or_none(row["nr_lost"]),
+                    cpu=_int(row.get("cpu", -1)),
+                    first_ns=_int(row.get("first_ns", 0)),
+                    last_ns=_int_or_none(row.get("last_ns")),
+                    is_unread=row.get("is_unread") is True,
+                )
             elif kind == "cgroup":
                 sink.write_cgroups({_int(row["id"]): str(row["path"])})
             elif kind == "manifest":
-                told = {key: row[key] for key in ("sample_times", "sample_notes") if key in row}
-                sink.update_manifest({"clock": str(row.get("clock", "unknown"))[:40]} | told)
+                sink.update_manifest(_facts(row))
             else:
                 _sample(row, kind, sink)
             if len(events) == _BATCH:
@@ -89,8 +94,15 @@ def write(trace: Trace, file: BinaryIO) -> None:
     def put(row: dict[str, Any]) -> None:
         file.write(json.dumps(row, default=_plain, ensure_ascii=True).encode() + b"\n")
 
-    told = {"sample_times": trace.sample_times, "sample_notes": trace.sample_notes}
-    put({"kind": "manifest", "clock": trace.clock} | (told if trace.sample_notes else {}))
+    facts = {name: trace.manifest[name] for name in _CARRIED if trace.manifest.get(name)}
+    if records_everybody(trace):
+        facts["records"] = EVERYBODY
+    begin = (
+        {"cpus_begin": begin_of_cpus(trace), "window_ns": list(trace.window_ns)} if trace.has_events else {}
+    )
+    if trace.sample_notes:
+        facts |= {"sample_times": trace.sample_times, "sample_notes": trace.sample_notes}
+    put({"kind": "manifest", "clock": trace.clock, **begin, **facts})
     for loss in trace.losses:
         put({"kind": "loss", **vars(loss)})
     for id_, path in trace.cgroups.items():
@@ -105,6 +117,26 @@ def write(trace: Trace, file: BinaryIO) -> None:
     for kind, frame in trace.sample_frames.items():
         for row in frame.iter_rows(named=True):
             put({"kind": kind, **row})
+
+
+def _facts(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a manifest says how its events are to be taken."""
+    facts: dict[str, Any] = {"clock": str(row.get("clock", "unknown"))[:40]}
+    facts |= {name: row[name] for name in ("sample_times", "sample_notes") if name in row}
+    if row.get("cpus_begin") in SLACK_NS:
+        facts["cpus_begin"] = row["cpus_begin"]
+    if row.get("records") == EVERYBODY:
+        facts["records"] = EVERYBODY
+    if isinstance(row.get("filter"), dict):
+        facts["filter"] = row["filter"]
+    if "nr_cpus" in row:
+        facts["nr_cpus"] = _int(row["nr_cpus"])
+    if "window_ns" in row:
+        begin, end = (_int(time) for time in row["window_ns"])
+        if not 0 <= begin <= end < 1 << 63:
+            raise ValueError("window_ns is out of range")
+        facts["window_ns"] = [begin, end]
+    return facts
 
 
 def _object(line: bytes, number: int) -> dict[str, Any]:
@@ -169,6 +201,10 @@ def _int(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"expected an integer, got {str(value)[:40]!r}")
     return value
+
+
+def _int_or_none(value: Any) -> int | None:
+    return None if value is None else _int(value)
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ from schedtuna.trace.formats.names import Names
 from schedtuna.trace.formats.sink import Sink
 from schedtuna.trace.native import library
 from schedtuna.trace.parts import in_time_order
+from schedtuna.trace.reading import APART
 from schedtuna.trace.schema import EVENT_DTYPE
 
 CHUNK_BYTES = 1 << 20
@@ -45,7 +46,7 @@ _FIXED = (_IDENTIFIER, _IP, _TID, _TIME, _ADDR, _ID, _STREAM_ID, _CPU, _PERIOD)
 _READ, _CALL_CHAIN, _RAW = 1 << 4, 1 << 5, 1 << 10
 _AT_THE_END = (_TID, _TIME, _ID, _STREAM_ID, _CPU, _IDENTIFIER)  # of other records, with sample_id_all
 _READ_ENABLED, _READ_RUNNING, _READ_ID, _READ_GROUP, _READ_LOST = 1, 2, 4, 8, 16
-_SAMPLE_ID_ALL, _USE_CLOCKID = 1 << 18, 1 << 25
+_SAMPLE_ID_ALL, _USE_CLOCKID, _WRITE_BACKWARD = 1 << 18, 1 << 25, 1 << 27
 _TRACEPOINT = 2
 
 # enum perf_event_type, and perf's own above 63.
@@ -53,7 +54,7 @@ _COMM, _LOST, _FORK, _SAMPLE, _LOST_SAMPLES = 3, 2, 7, 9, 13
 _FINISHED_ROUND, _AUXTRACE, _COMPRESSED_RECORDS, _COMPRESSED2 = 68, 71, 81, 83
 _LOST_BY_FILTER = 1 << 15  # of a record's misc
 _READS, _STOPS, _ENDS_ROUND = 1, 2, 3
-_NEEDS_MORE, _IS_FULL, _AT_RECORD, _IS_BAD = range(4)
+_NEEDS_MORE, _IS_FULL, _AT_RECORD, _IS_BAD, _AT_UNREAD = range(5)
 _ACTIONS = np.zeros(256, np.uint8)
 _ACTIONS[[_COMM, _FORK, _SAMPLE]] = _READS
 _ACTIONS[[_LOST, _LOST_SAMPLES, _AUXTRACE, _COMPRESSED_RECORDS, _COMPRESSED2]] = _STOPS
@@ -207,6 +208,8 @@ def _facts(attrs: list[_Attr], parts: dict[int, bytes]) -> dict[str, Any]:
     """Return what goes into the manifest: the clock, how it goes with the time of day, the CPUs."""
     clock = _CLOCKS.get(attrs[0].clockid, "local")
     facts: dict[str, Any] = {"clock": clock}
+    if any(attr.flags & _WRITE_BACKWARD for attr in attrs):
+        facts["cpus_begin"] = APART  # perf record --overwrite: each buffer begins wherever it was overwritten
     if len(parts.get(_NR_CPUS, b"")) >= 8:
         facts["nr_cpus"] = struct.unpack_from("<II", parts[_NR_CPUS])[1]  # online
     if len(parts.get(_CLOCK_DATA, b"")) >= 24 and clock == "monotonic":
@@ -242,7 +245,6 @@ class _Perf(ctypes.Structure):
         ("names", ctypes.c_void_p),
         ("last_ns", ctypes.c_void_p),
         *((name, ctypes.c_uint64) for name in ("latest_ns", "round_ns", "settled_ns")),
-        ("nr_unread", ctypes.c_int64),
     )
 
 
@@ -287,7 +289,8 @@ class _Records:
 
     def __init__(self, header: _Header, sink: Sink) -> None:
         self.sink = sink
-        self.nr_events = self.nr_lost = self.nr_lost_samples = 0
+        self.nr_events = self.nr_lost = self.nr_lost_samples = self.nr_unread = 0
+        self._unread: dict[int, _Unread] = {}  # by CPU; -1: nobody knows which
         self._settled_ns = 0
         self._zstd: zstd.Decompressor | None = None
         self._is_decompressing = False
@@ -345,7 +348,8 @@ class _Records:
         if not self.nr_events:
             raise TraceError("no scheduler events in it", hint="nothing was scheduled while perf recorded")
         self.sink.write_tasks(self.names.rows())
-        self.sink.update_manifest({"nr_unread": self.native.nr_unread})
+        self._note_unread()
+        self.sink.update_manifest({"nr_unread": self.nr_unread})
 
     def _take(self, buffer: _Buffer) -> None:
         """Read whole records; what is left of the last one stays."""
@@ -360,6 +364,10 @@ class _Records:
                 break
             if why == _IS_FULL:
                 self._make_room()
+            elif why == _AT_UNREAD:
+                record = buffer.record(at)
+                self._take_unread(record)
+                at += len(record)
             else:
                 record = buffer.record(at)
                 self._take_one(record)
@@ -367,6 +375,7 @@ class _Records:
         buffer.drop(at)
         if native.settled_ns > self._settled_ns:
             self._settled_ns = native.settled_ns
+            self._note_unread()
             self._give(native.settled_ns)
 
     def _take_one(self, record: bytes) -> None:
@@ -383,6 +392,27 @@ class _Records:
             sampling = self._samplings[self._sampling_of_id.get(id_ or 0, 0)]
             if sampling.layout.type:
                 self.nr_lost_samples += min(struct.unpack_from("<Q", record, 8)[0], _MOST_LOST)
+
+    def _take_unread(self, record: bytes) -> None:
+        """Note a sample that can't be read: with its CPU and time, if it has as much."""
+        self.nr_unread += 1
+        attr = self._attr
+        places = (attr.place(_CPU), attr.place(_TIME)) if attr else (None, None)
+        cpu, time = (None if place is None else _number_at(record, place) for place in places)
+        cpu = -1 if cpu is None or time is None else cpu & 0xFFFFFFFF
+        cpu = cpu if cpu < _NR_CPUS_LIMIT else -1
+        latest_ns = int(self._last_ns.max() if cpu < 0 else self._last_ns[cpu])
+        first_ns = last_ns = latest_ns if time is None else time
+        hole = self._unread.setdefault(cpu, _Unread(min(first_ns, latest_ns or first_ns), last_ns))
+        hole.count += 1
+        hole.last_ns = max(hole.last_ns, last_ns)
+
+    def _note_unread(self) -> None:
+        """Give the sink what can't be read, one hole per CPU and round."""
+        for cpu, hole in self._unread.items():
+            last_ns = None if cpu < 0 else hole.last_ns
+            self.sink.note_lost(hole.count, cpu=cpu, first_ns=hole.first_ns, last_ns=last_ns, is_unread=True)
+        self._unread.clear()
 
     def _note_lost(self, record: bytes, nr_lost: int) -> None:
         """Note a loss: after the CPU's last sample, before this record."""
@@ -429,6 +459,20 @@ class _Records:
             self._events[: len(events) - cut] = events[cut:]
             self.native.nr_events = len(events) - cut
             self.nr_events += cut
+
+
+@dataclass
+class _Unread:
+    """Samples of a CPU that can't be read."""
+
+    first_ns: int
+    last_ns: int
+    count: int = 0
+
+
+def _number_at(record: bytes, place: int) -> int | None:
+    """Return the number of 64 bits that is there; None: the record ends before."""
+    return int.from_bytes(record[place : place + 8], "little") if len(record) >= place + 8 else None
 
 
 class _Buffer:

@@ -2,20 +2,24 @@
 
 Switches and wakeups go into ftrace bundles in the compact form (`CompactSched`), so that Perfetto
 derives CPU slices, thread states and wakeup arrows as it does for its own traces; names come in a
-process tree; system samples are counter tracks. Field numbers are those of
-protos/perfetto/trace/perfetto_trace.proto.
+process tree; system samples are counter tracks. Where nobody knows what a CPU did, a thread of the name
+`(unknown)` is on it. Field numbers are those of protos/perfetto/trace/perfetto_trace.proto.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from schedtuna.trace.formats.protobuf import double, integer, message, packed, text
-from schedtuna.trace.schema import IDLE_TID, EventArray, EventType, PrevState
+from schedtuna.trace.gaps import Gaps, Why
+from schedtuna.trace.intervals import TID_LIMIT
+from schedtuna.trace.reading import Reading, read_states
+from schedtuna.trace.schema import IDLE_TID, EventArray, EventType, IntArray, PrevState
 from schedtuna.trace.tasks import clean_name
 from schedtuna.trace.trace import Trace
 
@@ -26,6 +30,7 @@ _BOOTTIME = 6
 _CLOCKS = {_BOOTTIME: "boottime_ns", 3: "monotonic_ns", 1: "realtime_ns"}
 _COUNTER_TRACKS = 0x5C4ED << 32  # track ids of ours begin here
 _TYPE_COUNTER = 4
+_UNKNOWN_TID, _UNKNOWN = TID_LIMIT, "(unknown)"  # no task has it
 
 # The prev_state that a kernel from 4.14 on would have reported (include/linux/sched.h).
 _PREV_STATES = np.zeros(len(PrevState), np.int64)
@@ -53,11 +58,17 @@ def write(trace: Trace, file: BinaryIO) -> None:
         file.write(_packet(integer(8, begin) + clocks))
     names = _names(trace)
     file.write(_packet(integer(8, begin) + _process_tree(trace)))
+    gaps, reading = _gaps(trace)
+    names[_UNKNOWN_TID] = _UNKNOWN
     wakeup = EventType.WAKEUP
-    for part in trace.recorded_segments():
+    for part in reading.again().segments():
+        if reading.is_partial:
+            part["other_tid"][(part["type"] == EventType.SWITCH) & (part["other_tid"] == IDLE_TID)] = (
+                _UNKNOWN_TID
+            )
         if wakeup != EventType.WAKING and (part["type"] == EventType.WAKING).any():
             wakeup = EventType.WAKING  # it has the waker's CPU: Perfetto's own choice
-        file.writelines(_packet(message(1, bundle)) for bundle in _bundles(part, names, wakeup, shift))
+        file.writelines(_packet(message(1, bundle)) for bundle in _bundles(part, names, wakeup, shift, gaps))
     file.writelines(_counters(trace, shift))
 
 
@@ -106,16 +117,48 @@ def _process_tree(trace: Trace) -> bytes:
     return message(2, b"".join(message(1, process) for process in processes.values()) + b"".join(threads))
 
 
-def _bundles(part: EventArray, names: dict[int, str], wakeup: EventType, shift: int) -> Iterator[bytes]:
-    """Yield the ftrace bundles of a part: one per CPU and some thousand events."""
-    for cpu in np.unique(part["cpu"]):
-        here = part[part["cpu"] == cpu]
-        for at in range(0, len(here), _BUNDLE_EVENTS):
-            events = here[at : at + _BUNDLE_EVENTS]
+def _gaps(trace: Trace) -> tuple[Gaps, Reading]:
+    """Return of which time nobody knows what a CPU did, and how the events are to be taken."""
+
+    def take(reading: Reading) -> int:
+        highest = [0]
+        for _ in reading.pieces(lambda part: highest.append(int(part["cpu"].max(initial=0)))):
+            pass
+        return max(highest)
+
+    highest, reading = read_states(trace, take)
+    return reading.gaps(trace.nr_cpus(highest + 1)), reading
+
+
+def _bundles(
+    part: EventArray, names: dict[int, str], wakeup: EventType, shift: int, gaps: Gaps
+) -> Iterator[bytes]:
+    """Yield the ftrace bundles of a part: one per CPU and some thousand events, and one after each loss."""
+    is_loss = np.isin(gaps.why, [Why.LOST, Why.UNREAD])
+    for cpu in np.unique(part["cpu"]).tolist():
+        here = _hide(part[part["cpu"] == cpu], gaps.start_ns[gaps.cpu == cpu])
+        time, ends_ns = here["timestamp_ns"].astype(np.int64), gaps.end_ns[is_loss & (gaps.cpu == cpu)]
+        after_loss = np.searchsorted(time, ends_ns[(ends_ns >= time[0]) & (ends_ns <= time[-1])])
+        cuts = {*range(0, len(here), _BUNDLE_EVENTS), *after_loss.tolist()}
+        bounds = [*sorted(cuts), len(here)]
+        for begin, end in pairwise(bounds):
+            events = here[begin:end]
             compact = _compact(events, names, wakeup, shift)
             others = b"".join(_others(events, names, shift))
-            if compact or others:
-                yield integer(1, int(cpu)) + others + message(4, compact)
+            loss = integer(3, 1) if begin in after_loss else b""
+            if compact or others or loss:
+                yield integer(1, int(cpu)) + others + loss + message(4, compact)
+
+
+def _hide(events: EventArray, unknown_ns: IntArray) -> EventArray:
+    """Return a CPU's events, with nobody known to run from the last switch before each time on."""
+    shown = events.copy()
+    switches = np.flatnonzero(shown["type"] == EventType.SWITCH)
+    here = unknown_ns[unknown_ns <= int(events["timestamp_ns"][-1])]
+    at = np.searchsorted(shown["timestamp_ns"][switches].astype(np.int64), here, side="right") - 1
+    which = switches[at[at >= 0]]
+    shown["other_tid"][which], shown["other_prio"][which] = _UNKNOWN_TID, 0
+    return shown
 
 
 def _compact(events: EventArray, names: dict[int, str], wakeup: EventType, shift: int) -> bytes:

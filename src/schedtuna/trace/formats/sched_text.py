@@ -7,63 +7,71 @@ an `=` in it, goes line by line to `sched_line`.
 from __future__ import annotations
 
 import ctypes
-import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedIOBase
 
 import numpy as np
 
 from schedtuna.errors import TraceError
+from schedtuna.trace.formats.holes import Holes, Missing
+from schedtuna.trace.formats.marks import read_mark
 from schedtuna.trace.formats.names import Names
-from schedtuna.trace.formats.sched_line import STATES, is_event, parse_line
+from schedtuna.trace.formats.sched_line import STATE_OF_BIT, STATES, is_event, parse_line, place_of
 from schedtuna.trace.formats.sink import Sink
 from schedtuna.trace.native import library
+from schedtuna.trace.reading import APART
 from schedtuna.trace.schema import EVENT_DTYPE, EventArray
+from schedtuna.trace.tasks import clean_name
 
 CHUNK_BYTES = 1 << 22
 
-_LOST = re.compile(rb"PERF_RECORD_LOST lost (\d{1,12})|\[LOST (\d{1,12}) EVENTS\]")
 _NO_STATE = 255
 _STATE_OF_LETTER = np.full(256, _NO_STATE, np.uint8)
 for _letter, _state in STATES.items():
     _STATE_OF_LETTER[ord(_letter)] = _state
+_STATE_OF_BIT = np.array(STATE_OF_BIT, np.uint8)
+_EXAMPLE_CHARS = 160
 
 
 def parse(stream: BufferedIOBase, sink: Sink) -> int:
-    """Read scheduler text; return how many events it says were lost.
+    """Read scheduler text; return how many events it says were lost, as far as it says so.
 
     Raises:
         TraceError: There are no scheduler events in it.
     """
     reader = _Reader()
-    nr_events = nr_lost = last_ns = 0
+    holes = Holes(sink)
+    nr_events = nr_lost = 0
     for found in _read_ahead(reader, _chunks(stream)):
         if len(found.events):
             sink.write_events(found.events)
-            last_ns = int(found.events["timestamp_ns"][-1])
-        if found.nr_lost:
-            sink.note_lost(found.nr_lost, last_ns=last_ns)
+        holes.take(found.events, found.missing)
         nr_events += len(found.events)
-        nr_lost += found.nr_lost
+        nr_lost += sum(one.count or 0 for one in found.missing if not one.is_unread)
     if not nr_events:
         raise TraceError(
-            "no scheduler events in it",
+            "no scheduler events in it"
+            + (f" that can be read; one that can't is {reader.unread!r}" if reader.nr_unread else ""),
             hint="expected the text of `perf script`, `trace-cmd report` or /sys/kernel/tracing/trace"
             " with sched_switch and sched_wakeup or sched_waking",
         )
+    holes.finish()
     sink.write_tasks(reader.names.rows())
-    sink.update_manifest({"nr_unread": reader.nr_unread, "clock": "local"})
+    facts = {"cpus_begin": reader.cpus_begin, "unread_example": reader.unread}
+    sink.update_manifest(
+        {"nr_unread": reader.nr_unread, "clock": "local"} | {name: one for name, one in facts.items() if one}
+    )
     return nr_lost
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What a chunk says: events, and how many more it says were lost."""
+    """What a chunk says: events, and what is missing between them."""
 
     events: EventArray
-    nr_lost: int
+    missing: list[Missing] = field(default_factory=list)
 
 
 def _read_ahead(reader: _Reader, chunks: Iterator[bytes]) -> Iterator[_Found]:
@@ -103,6 +111,7 @@ class _Text(ctypes.Structure):
         ("line_start", ctypes.c_int64),
         ("line_end", ctypes.c_int64),
         ("state_of_letter", ctypes.c_void_p),
+        ("state_of_bit", ctypes.c_void_p),
         ("events", ctypes.c_void_p),
         ("nr_events", ctypes.c_int64),
         ("names", ctypes.c_void_p),
@@ -115,35 +124,52 @@ class _Reader:
     Attributes:
         names: What tasks are called.
         nr_unread: How many lines look like events and can't be read.
+        unread: The first of these, for people.
+        cpus_begin: How the recording of the CPUs began (`reading`), where the text says so.
     """
 
     def __init__(self) -> None:
         self.names = Names()
         self.nr_unread = 0
+        self.unread = ""
+        self.cpus_begin: str | None = None
 
     def read(self, data: bytes) -> _Found:
         """Read lines."""
         most = len(data) // EVENT_DTYPE.itemsize + 1  # no line of an event is shorter
-        events = np.empty(most, EVENT_DTYPE)
+        found = _Found(np.empty(most, EVENT_DTYPE))
         text = _Text(
             data=data,
             size=len(data),
             state_of_letter=_STATE_OF_LETTER.ctypes.data,
-            events=events.ctypes.data,
+            state_of_bit=_STATE_OF_BIT.ctypes.data,
+            events=found.events.ctypes.data,
             names=self.names.address,
         )
-        nr_lost = 0
         while library().schedtuna_read_text(ctypes.byref(text)):
-            line = data[text.line_start : text.line_end].rstrip(b"\n")
-            lost = _LOST.search(line)
-            parsed = None if lost else parse_line(line)
-            if lost:
-                nr_lost += int(lost[1] or lost[2])
+            line = data[text.line_start : text.line_end].rstrip(b"\r\n")
+            parsed = parse_line(line) if b"sched_" in line else None
             if parsed is None:
-                self.nr_unread += is_event(line)
+                self._note(line, text.nr_events, found.missing)
                 continue
-            events[text.nr_events] = parsed.event[0]
+            found.events[text.nr_events] = parsed.event[0]
             text.nr_events += 1
             for tid, comm in parsed.comms.items():
                 self.names.note(tid, int(parsed.event["timestamp_ns"][0]), comm)
-        return _Found(events[: text.nr_events], nr_lost)
+        return _Found(found.events[: text.nr_events], found.missing)
+
+    def _note(self, line: bytes, index: int, missing: list[Missing]) -> None:
+        """Note what a line that is no event that can be read says of events that are not there."""
+        if is_event(line):
+            cpu, time_ns = place_of(line)
+            missing.append(Missing(index, cpu=cpu, time_ns=time_ns, is_unread=True))
+            self.nr_unread += 1
+            self.unread = self.unread or clean_name(line[:_EXAMPLE_CHARS].strip())
+            return
+        mark = read_mark(line)
+        if mark is None:
+            return
+        if mark.is_loss:
+            missing.append(Missing(index, mark.nr_lost, mark.cpu))
+        if mark.cpus_begin and self.cpus_begin != APART:
+            self.cpus_begin = mark.cpus_begin

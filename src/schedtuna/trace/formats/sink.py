@@ -30,7 +30,13 @@ class Sink(Protocol):
         """Append one row of samples."""
 
     def note_lost(
-        self, nr_lost: int, *, cpu: int = -1, first_ns: int = 0, last_ns: int | None = None
+        self,
+        nr_lost: int | None,
+        *,
+        cpu: int = -1,
+        first_ns: int = 0,
+        last_ns: int | None = None,
+        is_unread: bool = False,
     ) -> None:
         """Note that events are missing."""
 
@@ -68,10 +74,17 @@ class Collector:
         self._samples.setdefault(kind, []).append({"timestamp_ns": timestamp_ns, **values})
 
     def note_lost(
-        self, nr_lost: int, *, cpu: int = -1, first_ns: int = 0, last_ns: int | None = None
+        self,
+        nr_lost: int | None,
+        *,
+        cpu: int = -1,
+        first_ns: int = 0,
+        last_ns: int | None = None,
+        is_unread: bool = False,
     ) -> None:
         """Note that events are missing."""
-        self._losses.append({"nr_lost": nr_lost, "cpu": cpu, "first_ns": first_ns, "last_ns": last_ns})
+        row = {"nr_lost": nr_lost, "cpu": cpu, "first_ns": first_ns, "last_ns": last_ns}
+        self._losses.append({**row, "is_unread": is_unread})
 
     def update_manifest(self, values: Mapping[str, Any]) -> None:
         """Add to the manifest."""

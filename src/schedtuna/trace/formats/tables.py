@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from schedtuna.errors import TraceError
-from schedtuna.trace.intervals import intervals
+from schedtuna.trace.gaps import Why
+from schedtuna.trace.intervals import Intervals
+from schedtuna.trace.reading import Reading, read_states
 from schedtuna.trace.schema import EventType, PrevState
 from schedtuna.trace.states import TaskState
 from schedtuna.trace.trace import Trace
@@ -17,12 +19,12 @@ _FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begin
 
 
 def table(trace: Trace, name: str) -> Any:
-    """Return a table as a polars frame: `events` and `intervals` with names, `tasks`, a kind of samples.
+    """Return a table as a polars frame: `events` and `intervals` with names, `unknown`, `tasks`, or samples.
 
     Raises:
         TraceError: There is none of that name, or the trace has no events.
     """
-    if name in {"events", "intervals"} and not trace.has_events:
+    if name in {"events", "intervals", "unknown"} and not trace.has_events:
         raise TraceError(
             "the trace has no scheduler events",
             hint=f"--table has other ones: {', '.join(['tasks', *trace.sample_frames])}",
@@ -31,6 +33,8 @@ def table(trace: Trace, name: str) -> Any:
         return _events(trace)
     if name == "intervals":
         return _intervals(trace)
+    if name == "unknown":
+        return _unknown(trace)
     return trace.to_polars(name)
 
 
@@ -80,14 +84,31 @@ def _events(trace: Trace) -> Any:
 def _intervals(trace: Trace) -> Any:
     import polars as pl
 
-    begin, end = trace.window_ns
-    found = intervals(trace.recorded_segments(), start_ns=begin, end_ns=end)
+    found, _ = read_states(trace, lambda reading: Intervals.concatenate(list(reading.pieces())))
     order = np.lexsort((found.task, found.start_ns))
     frame = pl.DataFrame({name: column[order] for name, column in vars(found).items()})
     tasks = trace.tasks.unique("tid", keep="last").select("tid", "comm")
     return frame.with_columns(_spelled("state", TaskState)).join(
         tasks, on="tid", how="left", maintain_order="left"
     )
+
+
+def _unknown(trace: Trace) -> Any:
+    """Return of which time nobody knows what a CPU did, and why."""
+    import polars as pl
+
+    highest, reading = read_states(trace, _highest_cpu)
+    gaps = reading.gaps(trace.nr_cpus(highest + 1))
+    order = np.lexsort((gaps.cpu, gaps.start_ns))
+    columns = {name: getattr(gaps, name)[order] for name in ("cpu", "start_ns", "end_ns", "why")}
+    return pl.DataFrame(columns).with_columns(_spelled("why", Why))
+
+
+def _highest_cpu(reading: Reading) -> int:
+    highest = [0]
+    for _ in reading.pieces(lambda part: highest.append(int(part["cpu"].max(initial=0)))):
+        pass
+    return max(highest)
 
 
 def _spelled(column: str, enum: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.trace.formats import perf_files as pf
 from tests.unit.trace.formats.perf_files import ROUND, Attr, PerfFile, sample, switch_raw, wakeup_raw
 
-from schedtuna.errors import TraceError, UnavailableError
+from schedtuna.errors import IncompleteTraceError, TraceError, UnavailableError
 from schedtuna.trace.analysis import Analysis
 from schedtuna.trace.formats import perf_data, tools, zstd
 from schedtuna.trace.formats.event_formats import UnreadableError, read_format
@@ -249,3 +249,7 @@ def test_samples_that_make_no_sense_are_counted(tmp_path):
     trace = load(tmp_path, PerfFile(records))
     assert trace.manifest["nr_unread"] == 4
     assert len(trace.events) == 5
+    unread = [(loss.nr_lost, loss.cpu) for loss in trace.losses if loss.is_unread]
+    assert sorted(unread) == [(1, -1), (3, 0)]
+    with pytest.raises(IncompleteTraceError, match="4 events of the file can not be read"):
+        trace.require_complete()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.trace.making import random_events, tasks
+from tests.unit.trace.making import events, random_events, switch, tasks
 
 from schedtuna.trace.formats import perfetto
 from schedtuna.trace.formats.protobuf import varint, varints
@@ -16,13 +16,23 @@ from schedtuna.trace.schema import EventType
 proto = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
 
 
+def chained(events):
+    """Whoever came is who leaves next: as on CPUs of which everything was recorded."""
+    on_cpu: dict[int, int] = {}
+    for event in events:
+        if event["type"] == EventType.SWITCH:
+            event["tid"] = on_cpu.get(int(event["cpu"]), event["tid"])
+            on_cpu[int(event["cpu"])] = int(event["other_tid"])
+    return events
+
+
 @pytest.fixture(scope="module")
 def written():
     collector = Collector(
         {"clock": "monotonic", "nr_cpus": 4}
         | {"clock_offsets": {"at_ns": 50, "boottime_ns": 1_000, "realtime_ns": 10**18}}
     )
-    collector.write_events(random_events(np.random.default_rng(4), 3_000))
+    collector.write_events(chained(random_events(np.random.default_rng(4), 3_000)))
     collector.write_tasks(
         tasks(
             *(
@@ -61,6 +71,46 @@ def test_every_switch_is_there_with_its_name(written):
         for e in switches
     ]
     assert sorted(found) == sorted(expected)
+
+
+def slices(trace):
+    file = io.BytesIO()
+    perfetto.write(trace, file)
+    decoded = proto.Trace()
+    decoded.ParseFromString(file.getvalue())
+    found = []
+    for bundle in bundles(decoded):
+        compact = bundle.compact_sched
+        times = np.cumsum(np.array(compact.switch_timestamp, np.int64)).tolist()
+        names = [compact.intern_table[k] for k in compact.switch_next_comm_index]
+        found += zip([bundle.cpu] * len(times), times, names, strict=True)
+    return sorted(found), [bundle.cpu for bundle in bundles(decoded) if bundle.lost_events]
+
+
+def test_nobody_is_on_a_cpu_while_it_is_unknown_who_was():
+    collector = Collector({"nr_cpus": 2})
+    collector.write_tasks(tasks(*({"tid": tid, "comm": b"t%d" % tid} for tid in (7, 8, 9))))
+    rows = [switch(1, 0, 7), switch(5, 8, 9), switch(9, 9, 0)]  # 7 came, and 8 left
+    rows += [switch(2, 0, 7, cpu=1), switch(6, 7, 8, cpu=1), switch(8, 8, 9, cpu=1)]
+    collector.write_events(events(*sorted(rows, key=lambda row: row["timestamp_ns"])))
+    collector.note_lost(None, cpu=1, first_ns=6, last_ns=8)
+    found, lossy = slices(collector.trace())
+    assert found == [
+        (0, 1, "(unknown)"),
+        (0, 5, "t9"),
+        (0, 9, "swapper"),
+        (1, 2, "t7"),
+        (1, 6, "(unknown)"),
+        (1, 8, "t9"),
+    ]
+    assert lossy == [1]
+
+
+def test_whoever_was_not_recorded_is_unknown_not_idle():
+    collector = Collector({"nr_cpus": 1, "filter": {"comm": "t7"}})
+    collector.write_tasks(tasks({"tid": 7, "comm": b"t7"}))
+    collector.write_events(events(switch(1, 9, 7), switch(5, 7, 9), switch(8, 9, 7), switch(9, 7, 0)))
+    assert [name for *_, name in slices(collector.trace())[0]] == ["t7", "(unknown)", "t7", "(unknown)"]
 
 
 def test_every_waking_is_there(written):

@@ -145,6 +145,13 @@ static void take_step(struct machine *m, uint32_t tid, uint8_t step, int64_t now
     if (task->state == m->dead) end_interval(m, task, tid, m->dead, now_ns);
 }
 
+// Whether a task leaves a CPU that it can't have been on since the CPU's recording began.
+static int came_unseen(const struct machine *m, const struct event *e) {
+    const struct task *task = &m->tasks[e->tid];
+    uint8_t step = m->step_of_event[(uint8_t)(e->type << 4 | (e->prev_state & 15))];
+    return e->tid && task->flags & KNOWN && step != IGNORED && m->effects[(unsigned)task->state << 5 | step] & BREAKS;
+}
+
 static void take_switch(struct machine *m, const struct event *e, int64_t now_ns) {
     struct cpu *cpu = &m->cpus[e->cpu];
     int64_t ran = cpu->current, since_ns = cpu->since_ns;
@@ -152,6 +159,10 @@ static void take_switch(struct machine *m, const struct event *e, int64_t now_ns
     cpu->since_ns = now_ns;
     if (ran == NOBODY) {
         if (m->hides_idle && !e->tid) add_gap(m, e->cpu, since_ns, now_ns, NOT_RECORDED);
+        if (!came_unseen(m, e)) return;
+        m->nr_stretches++;
+        m->nr_unchained++;
+        add_gap(m, e->cpu, since_ns, now_ns, UNCHAINED);
         return;
     }
     m->nr_stretches++;

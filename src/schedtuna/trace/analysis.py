@@ -26,7 +26,7 @@ from schedtuna.trace.states import RUNNABLE, TaskState
 from schedtuna.trace.trace import Loss, Trace, refuse_losses
 
 GROUPINGS = ("task", "comm", "cgroup", "cpu", "label")
-MOST_UNKNOWN = 0.01  # share of unknown time above which what is a share of all time is not given
+MOST_UNKNOWN = 0.05  # share of unknown time above which what is a share of all time is not given
 # Figures that are right of those tasks alone that were recorded whole.
 _ALWAYS_RIGHT = {"nr_tasks", "unknown_ns", "nr_began_before", "nr_alive_after"}
 _NEED_ALL = (*(name for name in metrics.TOTALS if name not in _ALWAYS_RIGHT), "fairness_cv")
@@ -80,6 +80,7 @@ class Analysis:
         if not allow_lost:
             refuse_losses(self.losses, trace.manifest)
         self.measured, self.reading = read_states(trace, self._measure)
+        self.nr_events = self.reading.nr_events
         if not self.nr_events:
             raise TraceError(
                 "the trace has no scheduler events",
@@ -210,7 +211,6 @@ class Analysis:
         return {name: _plain(column[0]) for name, column in columns.items()}
 
     def _measure(self, reading: Reading) -> Measured:
-        self.nr_events = 0
         self.nr_held_back = 0
         manifest = self.trace.manifest  # of some tasks alone, CPUs only seem to go idle
         self._tells_throttled = (
@@ -226,7 +226,6 @@ class Analysis:
         )
 
     def _watch(self, part: EventArray) -> None:
-        self.nr_events += len(part)
         if not self._tells_throttled:
             self.nr_held_back += nr_held_back(part, self.start_ns, self.end_ns)
         self._highest_cpu = max(self._highest_cpu, int(part["cpu"].max(initial=0)))

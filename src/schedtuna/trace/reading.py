@@ -31,9 +31,9 @@ T = TypeVar("T")
 TOGETHER, APART, NOT_TOLD = "together", "apart", "not told"
 SLACK_NS: dict[str, int | None] = {TOGETHER: None, APART: 0, NOT_TOLD: 10_000_000}
 EVERYBODY = "everybody"  # whom a trace records (`records`); another value: perhaps not all
-# The share of a CPU's switches that may not fit together in a recording of the whole machine: some kernels
-# miss one now and then.
-MOST_UNCHAINED = 0.02
+# How many switches, and which share of all, may not fit together in a recording of the whole machine: some
+# kernels miss one now and then. Of few switches, a larger share.
+MOST_UNCHAINED, MOST_UNCHAINED_SHARE, MOST_UNCHAINED_OF_FEW = 10, 0.02, 0.2
 
 
 class Reading:
@@ -44,12 +44,14 @@ class Reading:
         single: It is a recording of single tasks that does not say so: only these are recorded whole.
 
     Attributes:
+        nr_events: Events so far, whoever's.
         others: Tasks of which the trace has events, but not all; None: it has all of everybody's.
     """
 
     def __init__(self, trace: Trace, single: Tids | None = None) -> None:
         self.trace = trace
         self._single = single
+        self.nr_events = 0
         self.is_of_single_tasks = single is not None
         self.recorded = filtered_tids(trace) if single is None else single
         self.others = None if single is None else others_of(trace.segments(), single)
@@ -68,7 +70,13 @@ class Reading:
 
     def segments(self) -> Iterator[EventArray]:
         """Yield the events as they are to be taken: of those who were recorded."""
-        yield from recorded_segments(self.trace.segments(), self.recorded)
+
+        def counted() -> Iterator[EventArray]:
+            for segment in self.trace.segments():
+                self.nr_events += len(segment)
+                yield segment
+
+        yield from recorded_segments(counted(), self.recorded)
 
     def pieces(self, watch: Callable[[EventArray], object] = lambda _: None) -> Iterator[Intervals]:
         """Yield task states; `watch` sees each part of the events before. Once only."""
@@ -95,7 +103,9 @@ class Reading:
             return False
         # A hole in a recording of everybody breaks a stretch or two.
         holes = sum(2 * (loss.nr_lost or 1) if loss.is_unread else 2 for loss in self.trace.losses)
-        return self.builder.nr_unchained - holes > MOST_UNCHAINED * self.builder.nr_stretches
+        unchained, all_ = self.builder.nr_unchained - holes, self.builder.nr_stretches
+        share = MOST_UNCHAINED_SHARE if unchained > MOST_UNCHAINED else MOST_UNCHAINED_OF_FEW
+        return unchained > share * all_
 
     def gaps(self, nr_cpus: int) -> Gaps:
         """Return, after the pass, of which time nobody knows what a CPU did; losses are among them."""

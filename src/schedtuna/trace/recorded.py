@@ -47,9 +47,13 @@ def tids_recorded_whole(segments: Iterable[EventArray]) -> Tids:
     A stretch of a task on a CPU is whole if the CPU's next switch is away from that task. A task is recorded
     if all its stretches are whole; but not if each of its switches is also that of another such task, as then
     it may be there because of the other only, and have run where nobody looked.
+
+    Where only those who leave were recorded (perf without -a), nobody is whole: no CPU leaves its idle task then,
+    and nobody who ever left comes twice without leaving (once is possible: the last of a task is not recorded).
     """
     whole: Counter[int] = Counter()
     broken: set[int] = set()
+    stayed: Counter[int] = Counter()
     pairs: Counter[tuple[int, int]] = Counter()
     on_cpu: dict[int, int] = {}
     for part in segments:
@@ -61,9 +65,14 @@ def tids_recorded_whole(segments: Iterable[EventArray]) -> Tids:
             on_cpu[cpu] = int(came[-1])
             fits = before == left
             whole.update(before[1:][fits[1:]].tolist())
-            broken.update(before[~fits].tolist(), left[~fits].tolist())
+            broken.update(left[~fits].tolist())
+            stayed.update(before[~fits].tolist())
             pairs.update(zip(left.tolist(), came.tolist(), strict=True))
-    return np.array(sorted(_needed(set(whole) - broken - {IDLE_TID}, pairs)), np.uint32)
+    leavers = {left for left, _ in pairs}
+    if IDLE_TID not in leavers and all(stayed[tid] < 2 for tid in leavers):
+        return np.empty(0, np.uint32)
+    candidates = set(whole) - broken - set(stayed) - {IDLE_TID}
+    return np.array(sorted(_needed(candidates, pairs)), np.uint32)
 
 
 def _needed(candidates: set[int], pairs: Counter[tuple[int, int]]) -> set[int]:

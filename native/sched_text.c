@@ -112,6 +112,10 @@ static int read_state_number(struct text *t, struct span *s, uint8_t *prev_state
 
 // Read a prev_state: letters with `|` between them, `+` behind them if the task was preempted, or a number.
 static int read_state(struct text *t, struct span *s, uint8_t *prev_state) {
+    if (s->end - s->at > 1 && s->at[1] == ' ' && !is_digit(*s->at)) {
+        *prev_state = t->state_of_letter[(uint8_t)*s->at++];
+        return *prev_state != NO_STATE;
+    }
     if (s->at < s->end && is_digit(*s->at)) return read_state_number(t, s, prev_state);
     for (int first = 1; first || SKIP(s, "|"); first = 0) {
         if (s->at == s->end) return 0;
@@ -189,23 +193,24 @@ static int read_exec(struct span *s, struct event *e) {
            read_tid(s, &e->other_tid) && are_other_fields(s);
 }
 
-enum { NO_EVENT_OF_OURS = 0 };
-
-static const struct {
-    const char *name;
-    uint8_t type;
-} EVENTS[] = {
-    {"switch", SWITCH},      {"waking", WAKING},      {"wakeup", WAKEUP},      {"wakeup_new", WAKEUP_NEW},
-    {"migrate_task", MIGRATE}, {"process_fork", FORK}, {"process_exec", EXEC}, {"process_exit", EXIT},
-};
-
+// The event of which `sched_` and what is next are the name, with what follows the name; 0: none that we keep,
+// or one with another thing behind its name.
 static uint8_t event_type(struct span *s) {
-    const char *start = s->at;
-    while (s->at < s->end && ((*s->at >= 'a' && *s->at <= 'z') || *s->at == '_')) s->at++;
-    size_t size = (size_t)(s->at - start);
-    for (size_t k = 0; k < sizeof(EVENTS) / sizeof(*EVENTS); k++)
-        if (strlen(EVENTS[k].name) == size && memcmp(EVENTS[k].name, start, size) == 0) return EVENTS[k].type;
-    return NO_EVENT_OF_OURS;
+    if (SKIP(s, "switch: ")) return SWITCH;
+    if (SKIP(s, "waking: ")) return WAKING;
+    if (SKIP(s, "wakeup: ")) return WAKEUP;
+    if (SKIP(s, "wakeup_new: ")) return WAKEUP_NEW;
+    if (SKIP(s, "migrate_task: ")) return MIGRATE;
+    if (SKIP(s, "process_fork: ")) return FORK;
+    if (SKIP(s, "process_exec: ")) return EXEC;
+    if (SKIP(s, "process_exit: ")) return EXIT;
+    return 0;
+}
+
+// Whether the name of another event is next, as such lines have it.
+static int is_other_event(struct span s) {
+    while (s.at < s.end && ((*s.at >= 'a' && *s.at <= 'z') || *s.at == '_')) s.at++;
+    return SKIP(&s, ": ");
 }
 
 // Read the number that ends before `*at`, and go before it; how many digits it has.
@@ -310,8 +315,7 @@ static int read_line(struct text *t, const char *start, const char *end) {
     memset(e, 0, sizeof(*e));
     if (!read_header(t, start, colon, e)) return 0;
     e->type = event_type(&s);
-    if (!e->type) return 1;
-    if (!SKIP(&s, ": ")) return 0;
+    if (!e->type) return is_other_event(s);
     skip_spaces(&s);
     int fine = e->type == SWITCH ? read_switch(t, &s, e)
                : e->type == FORK ? read_fork(t, &s, e)

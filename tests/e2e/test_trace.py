@@ -226,3 +226,83 @@ def test_damage_is_reported_in_one_line(traces, tmp_path):
         done = run("stats", folder, code=1)
         assert match in done.stderr
         assert done.stderr.startswith("error: ")
+
+
+FTRACE_LINE = (
+    "  {name}-{tid} [{cpu:03}] d..2. 100.{at:06}: sched_switch: prev_comm={name} prev_pid={tid} prev_prio=120"
+    " prev_state={state} ==> next_comm={other} next_pid={to} next_prio=120\n"
+)
+
+
+def line(at, cpu, tid, to, state="S"):
+    names = {0: "swapper", 7: "app", 8: "other"}
+    return FTRACE_LINE.format(at=at, cpu=cpu, tid=tid, to=to, state=state, name=names[tid], other=names[to])
+
+
+@pytest.fixture
+def lossy(tmp_path):
+    """CPU 0 loses an unknown number of events between 2 and 4 ms, after which 7 runs for 3 ms."""
+    (tmp_path / "text").write_text(
+        line(1000, 0, 0, 7)
+        + line(2000, 0, 7, 0)
+        + "CPU:0 [LOST EVENTS]\n"
+        + line(4000, 0, 0, 7)
+        + line(7000, 0, 7, 0)
+    )
+    told = json.loads(run("import", "text", "-o", "t", "--json", cwd=tmp_path).stdout)
+    assert [(loss["nr_lost"], loss["cpu"]) for loss in told["losses"]] == [(None, 0)]
+    return tmp_path
+
+
+def test_windows_without_a_loss_are_shown_and_others_refused(lossy):
+    refused = run("stats", "t", cwd=lossy, code=1).stderr
+    assert "an unknown number of events were lost" in refused
+    assert "buffer_size_kb" in refused
+    assert "--ring-mb" not in refused
+    found = json.loads(run("stats", "t", "--from", "0.0031", "--json", cwd=lossy).stdout)
+    assert found["overall"]["cpu_time_ns"] == 2_900_000
+    assert "Outside of this window" in found["warnings"][0]
+    forced = json.loads(run("stats", "t", "--allow-lost", "--json", cwd=lossy).stdout)
+    assert forced["unknown"]["by_reason"] == {"lost": pytest.approx(2 / 6)}
+    assert forced["unknown"]["is_number_of_lost_known"] is False
+
+
+def test_whatever_shows_a_lossy_trace_tells_so_or_refuses(lossy):
+    for command in (["plot", "t", "-o", "a.png"], ["trace", "diff", "t", "t"]):
+        assert "were lost" in run(*command, cwd=lossy, code=1).stderr
+    assert "were lost" in run("plot", "t", "-o", "b.png", "--allow-lost", cwd=lossy).stderr
+    assert "A: An unknown number" in run("trace", "diff", "t", "t", "--allow-lost", cwd=lossy).stdout
+    run("trace", "export", "--csv", "t", "--table", "intervals", "-o", "i.csv", cwd=lossy, code=1)
+    for options in (
+        ["--csv"],
+        ["--perfetto"],
+        ["--jsonl"],
+        ["--csv", "--table", "intervals", "--allow-lost"],
+    ):
+        done = run("trace", "export", *options, "t", "-o", f"x{len(options)}{options[0]}", cwd=lossy)
+        assert "were lost" in done.stderr
+    run("trace", "export", "--csv", "t", "--table", "unknown", "-o", "u.csv", cwd=lossy)
+    assert (lossy / "u.csv").read_text().splitlines() == [
+        "cpu,start_ns,end_ns,why",
+        "0,100002000000,100004000000,LOST",
+    ]
+    run("import", "x1--jsonl", "-o", "again", cwd=lossy)
+    assert "an unknown number" in run("stats", "again", cwd=lossy, code=1).stderr
+
+
+def test_of_single_tasks_what_was_not_recorded_is_unknown_everywhere(tmp_path):
+    (tmp_path / "text").write_text("".join(line(9000 * k, k % 2, 7, 8) for k in range(6)))
+    run("import", "text", "-o", "t", cwd=tmp_path)
+    shown = run("stats", "t", cwd=tmp_path).stdout
+    assert "perf record -a" in shown
+    assert "Unknown: 100.0%" in shown
+    found = json.loads(run("stats", "t", "--json", cwd=tmp_path).stdout)
+    assert {row["name"]: row["cpu_time_ns"] for row in found["groups"]} == {"app": None, "other": None}
+    assert found["unknown"]["only_some_tasks"]
+    diff = json.loads(run("trace", "diff", "t", "t", "--json", cwd=tmp_path).stdout)
+    assert any("recording of single tasks" in note for note in diff["notes"])
+    assert {row["figure"]: row["before"] for row in diff["overall"]}["cpu_time_ns_per_s"] is None
+    run("plot", "t", "-o", "p.html", cwd=tmp_path)
+    assert "recording of single tasks" in (tmp_path / "p.html").read_text()
+    run("trace", "export", "--csv", "t", "--table", "intervals", "-o", "i.csv", cwd=tmp_path)
+    assert "RUNNING" not in (tmp_path / "i.csv").read_text()

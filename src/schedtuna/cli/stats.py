@@ -88,6 +88,8 @@ def stats(  # noqa: PLR0917 - typer's options are a function's parameters
 
     trace = open_trace(folder)
     if trace.manifest.get("mode") == "aggregate":
+        if not allow_lost:
+            trace.require_complete()
         _show_counted(trace, by, rows, as_json=as_json)
         return
     if not trace.has_events and trace.sample_frames:
@@ -239,10 +241,13 @@ def _show_counted(trace: Trace, by: Grouping, nr_rows: int, *, as_json: bool) ->
     if as_json:
         overall = summary.columns(groups.fold(counted, [])[0]) if len(counted) else {}
         plain = {name: None if math.isnan(value) else value for name, value in overall.items()}
-        print_json({"by": by.value, "overall": plain, "groups": grouped.dicts()})
+        print_json({"nr_lost": trace.nr_lost, "by": by.value, "overall": plain, "groups": grouped.dicts()})
         return
     nr_tasks = int(counted["nr_tasks"].sum())
-    print(f"counted in the kernel; {nr_tasks:,} tasks; percentiles are off by up to 13%\n")
+    print(f"counted in the kernel; {nr_tasks:,} tasks; percentiles are off by up to 13%")
+    if trace.is_incomplete:
+        print(f"{trace.nr_lost:,} first runs or exits of tasks were not counted: the figures are off.")
+    print()
     print(_table(grouped, TASK_COLUMNS, by.value, nr_rows))
 
 
@@ -258,11 +263,13 @@ def _show_samples(trace: Trace, *, as_json: bool) -> None:
             for name in numbers.columns
         }
     if as_json:
-        facts = {"sample_times": trace.sample_times, "notes": trace.sample_notes}
+        facts = {"nr_lost": trace.nr_lost, "sample_times": trace.sample_times, "notes": trace.sample_notes}
         print_json({"samples": result} | facts)
         return
     for note in trace.sample_notes:
         print_remark("note", note)
+    if trace.is_incomplete:
+        print(f"{trace.nr_lost:,} exits of tasks were lost: they are in no figure.\n")
     for kind, figures in result.items():
         if kind == "exit":
             _print_exits(trace.sample_frames[kind])

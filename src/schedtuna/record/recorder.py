@@ -379,6 +379,8 @@ class Recorder:
                 self._writer.write_samples(snapshot.timestamp_ns, row, kind=KIND)
             nr_tasks = int(snapshot.tasks["nr_tasks"].sum())
             nr_lost = snapshot.nr_exits_lost + snapshot.nr_unrecorded
+            if nr_lost:  # nobody counted when
+                self._writer.note_lost(nr_lost, first_ns=self._start_ns, last_ns=snapshot.timestamp_ns)
         if self._exits:
             nr_tasks, nr_lost = self._nr_exits, self._nr_exits_lost
         own_cpu_s = self._own_cpu_s + time.thread_time() - before_s

@@ -95,7 +95,8 @@ class Analysis:
     @property
     def losses(self) -> list[Loss]:
         """Where events of the window may be missing."""
-        return [loss for loss in self.trace.losses if overlaps(loss, self.start_ns, self.end_ns)]
+        of_trace = self.trace.window_ns
+        return [loss for loss in self.trace.losses if overlaps(loss, self.start_ns, self.end_ns, of_trace)]
 
     @cached_property
     def nr_cpus(self) -> int:
@@ -302,9 +303,14 @@ class Analysis:
         return column
 
 
-def overlaps(loss: Loss, start_ns: int, end_ns: int) -> bool:
-    """Return whether events of a window may be among those that were lost."""
-    return loss.first_ns <= end_ns and (loss.last_ns is None or loss.last_ns >= start_ns)
+def overlaps(loss: Loss, start_ns: int, end_ns: int, trace_ns: tuple[int, int]) -> bool:
+    """Return whether events of a window may be among those that were lost.
+
+    What was lost before the first event of the trace, or after its last, is missing there: the trace would
+    be longer.
+    """
+    last_ns = end_ns if loss.last_ns is None else max(loss.last_ns, trace_ns[0])
+    return min(loss.first_ns, trace_ns[1]) <= end_ns and last_ns >= start_ns
 
 
 def _window(begin: int, end: int, window_s: tuple[float, float]) -> tuple[int, int]:

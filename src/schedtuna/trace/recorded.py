@@ -48,8 +48,8 @@ def tids_recorded_whole(segments: Iterable[EventArray]) -> Tids:
     if all its stretches are whole; but not if each of its switches is also that of another such task, as then
     it may be there because of the other only, and have run where nobody looked.
 
-    Where only those who leave were recorded (perf without -a), nobody is whole: no CPU leaves its idle task then,
-    and nobody who ever left comes twice without leaving (once is possible: the last of a task is not recorded).
+    Where only those who leave were recorded (perf without -a), nobody is whole: no CPU leaves its idle task
+    then, and nobody who ever left comes twice without leaving (once: a task's last leaving is not recorded).
     """
     whole: Counter[int] = Counter()
     broken: set[int] = set()

@@ -155,7 +155,11 @@ class Trace:
     @cached_property
     def losses(self) -> list[Loss]:
         """Where events are missing, and how many."""
-        return [_loss(row) for row in self._source.losses()]
+        losses = [_loss(row) for row in self._source.losses()]
+        told = self.manifest.get("nr_unread")
+        if isinstance(told, int) and told > 0 and not any(loss.is_unread for loss in losses):
+            losses.append(Loss(told, -1, 0, None, is_unread=True))  # older versions did not tell where
+        return losses
 
     @property
     def nr_lost(self) -> int:

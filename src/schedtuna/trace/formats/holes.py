@@ -42,15 +42,15 @@ class Holes:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._last_ns = np.zeros(_NR_CPUS_LIMIT, np.int64)  # 0: none yet
+        self._last_ns = np.zeros(_NR_CPUS_LIMIT, np.uint64)  # 0: none yet
         self._latest_ns = 0
         self._open: dict[tuple[int, bool], _Hole] = {}  # by CPU, and whether it is unread
 
     def take(self, events: EventArray, missing: Sequence[Missing]) -> None:
         """Take the next events, and what is missing between them."""
-        time = events["timestamp_ns"].astype(np.int64)
+        time = events["timestamp_ns"]
         if missing or self._open:
-            self._place(_Places(events), time, missing)
+            self._place(_Places(events), time.astype(np.int64), missing)
         if len(events):
             self._last_ns[events["cpu"]] = time  # the last of each CPU stays
             self._latest_ns = int(time[-1])

@@ -84,7 +84,7 @@ TYPES = {
     b"sched_process_exit": EventType.EXIT,
 }
 EVENT_NAMES = frozenset(name.decode() for name in TYPES)
-_IS_EVENT = re.compile(rb"(?<![\w=])(?:%b):" % b"|".join(TYPES))
+_IS_EVENT = re.compile(rb"(?<![\w=])(?:%b)\s*:" % b"|".join(TYPES))
 # By event: our fields, and what they are called. Without those in `_MAY_LACK` a line is not read.
 _NAMES = {
     EventType.SWITCH: {
@@ -150,6 +150,11 @@ def is_event(line: bytes) -> bool:
         return False
     header = _ANY_HEADER.search(line)
     return header is None or header["event"] in TYPES
+
+
+def has_header(line: bytes) -> bool:
+    """Return whether a line is of an event, whoever's and whatever it says."""
+    return _ANY_HEADER.search(line) is not None
 
 
 def place_of(line: bytes) -> tuple[int, int | None]:

@@ -18,7 +18,14 @@ from schedtuna.errors import TraceError
 from schedtuna.trace.formats.holes import Holes, Missing
 from schedtuna.trace.formats.marks import read_mark
 from schedtuna.trace.formats.names import Names
-from schedtuna.trace.formats.sched_line import STATE_OF_BIT, STATES, is_event, parse_line, place_of
+from schedtuna.trace.formats.sched_line import (
+    STATE_OF_BIT,
+    STATES,
+    has_header,
+    is_event,
+    parse_line,
+    place_of,
+)
 from schedtuna.trace.formats.sink import Sink
 from schedtuna.trace.native import library
 from schedtuna.trace.reading import APART
@@ -166,7 +173,7 @@ class _Reader:
             self.nr_unread += 1
             self.unread = self.unread or clean_name(line[:_EXAMPLE_CHARS].strip())
             return
-        mark = read_mark(line)
+        mark = None if has_header(line) else read_mark(line)
         if mark is None:
             return
         if mark.is_loss:

@@ -6,7 +6,7 @@ from tests.unit.trace.formats.texts import FTRACE, PERF_SCRIPT, TRACE_CMD
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.formats import sched_text
-from schedtuna.trace.formats.sched_line import parse_line
+from schedtuna.trace.formats.sched_line import parse_line, state_of
 from schedtuna.trace.formats.sink import Collector
 from schedtuna.trace.schema import EventType, PrevState
 
@@ -66,6 +66,96 @@ def test_perf_script_says_what_happened():
     names = dict(zip(trace.tasks["tid"].to_list(), trace.tasks["comm"].to_list(), strict=True))
     assert names == {18264: "perf", 18: "migration/0", 0: "swapper/0", 18266: "perf-exec", 18270: "perf-exec"}
     assert dict(zip(trace.tasks["tid"], trace.tasks["tgid"], strict=True))[18264] == 18264
+
+
+SWITCH = b" x-7 [%03d] d..2. %d.000000: sched_switch: prev_comm=x prev_pid=7 prev_prio=1 prev_state=%b ==> "
+SWITCH += b"next_comm=y next_pid=8 next_prio=1\n"
+
+
+def switch(cpu, seconds, state=b"S"):
+    return SWITCH % (cpu, seconds, state)
+
+
+def places(trace):
+    losses = sorted(trace.losses, key=lambda loss: (loss.cpu, loss.first_ns))
+    return [
+        (loss.nr_lost, loss.cpu, loss.first_ns // 10**9, loss.last_ns and loss.last_ns // 10**9)
+        for loss in losses
+    ]
+
+
+def test_a_loss_is_between_the_events_of_its_cpu():
+    text = (
+        switch(0, 1) + switch(1, 2) + b"CPU:0 [LOST 7 EVENTS]\n" + switch(1, 3) + switch(0, 4) + switch(0, 5)
+    )
+    assert places(read(text)) == [(7, 0, 1, 4)]
+
+
+@pytest.mark.parametrize("chunk_bytes", [170, 400, 1 << 22])
+def test_losses_keep_their_places_over_chunks(monkeypatch, chunk_bytes):
+    monkeypatch.setattr(sched_text, "CHUNK_BYTES", chunk_bytes)
+    text = b"CPU:1 [EVENTS DROPPED]\n" + switch(0, 1) + switch(0, 2) + switch(1, 3) + switch(0, 4)
+    text += b"CPU:1 [2 EVENTS DROPPED]\nCPU:1 [3 EVENTS DROPPED]\n" + switch(0, 5) + switch(0, 6)
+    text += b"CPU:0 [LOST EVENTS]\n" + switch(1, 7)
+    assert places(read(text)) == [(None, 0, 6, None), (None, 1, 0, 3), (5, 1, 3, 7)]
+
+
+def test_what_can_not_be_read_keeps_its_cpu_and_time():
+    text = switch(0, 1) + switch(1, 2, b"?") + switch(0, 3) + switch(1, 4) + switch(0, 5, b"0x1001")
+    trace = read(text)
+    assert places(trace) == [(1, 0, 5, None), (1, 1, 2, 4)]
+    assert all(loss.is_unread for loss in trace.losses)
+    assert "prev_state=?" in trace.manifest["unread_example"]
+
+
+@pytest.mark.parametrize(
+    ("line", "begin"),
+    [
+        (b"##### CPU 1 buffer started ####", "apart"),
+        (b"# entries-in-buffer/entries-written: 205/205   #P:2", "together"),
+        (b"# entries-in-buffer/entries-written: 205/90000   #P:2", "apart"),
+        (b"overrun: 12", "apart"),
+        (b"overrun: 0", None),
+    ],
+)
+def test_text_says_how_the_cpus_buffers_begin(line, begin):
+    assert read(line + b"\n" + switch(0, 1)).manifest.get("cpus_begin") == begin
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"     app-7 [000] d..2. 1.500000: tracing_mark_write: lost 3 events",
+        b"# overrun: 12",
+        b"dropped events: 0",
+        b"    ffffffff8110 host_cost+0x1 ([kernel.kallsyms])",
+        b" x-7 [000] d..2. 1.500000: sched_stat_runtime: comm=sched_switch: pid=7 runtime=1 [ns]",
+        b" [LOST 7 EVENTS]-7 [000] 1.500000: sched_stat_wait: comm=[LOST 7 EVENTS] pid=7 delay=3 [ns]",
+    ],
+)
+def test_what_is_no_mark_of_lost_events_is_none(line):
+    assert not read(switch(0, 1) + line + b"\n" + switch(0, 2)).losses
+
+
+@pytest.mark.parametrize(
+    ("text", "state"),
+    [
+        (b"R", PrevState.RUNNABLE), (b"R+", PrevState.PREEMPTED), (b"S+", PrevState.PREEMPTED),
+        (b"0", PrevState.RUNNABLE), (b"0x0", PrevState.RUNNABLE), (b"256", PrevState.PREEMPTED),
+        (b"0x1000", PrevState.PREEMPTED), (b"1", PrevState.SLEEPING), (b"2", PrevState.BLOCKED),
+        (b"4", PrevState.STOPPED), (b"8", PrevState.STOPPED), (b"16", PrevState.DEAD),
+        (b"0x20", PrevState.DEAD), (b"64", PrevState.IDLE), (b"0x80", PrevState.IDLE),
+        (b"1026", PrevState.IDLE), (b"130", PrevState.BLOCKED),
+        (b"D|W", PrevState.BLOCKED), (b"D|0x400", PrevState.BLOCKED), (b"t", PrevState.STOPPED),
+        (b"P", PrevState.IDLE), (b"X", PrevState.DEAD), (b"0x101", None), (b"2049", None), (b"?", None),
+        (b"Sleeping", None), (b"-1", None), (b"", None), (b"0x", None), (b"S|?", None),
+    ],
+)  # fmt: skip
+def test_states_are_read_as_letters_and_as_numbers(text, state):
+    trace = read(switch(0, 1) + switch(0, 2, text))
+    assert state_of(text) == state
+    assert [PrevState(one) for one in trace.events["prev_state"][1:]] == ([] if state is None else [state])
+    assert trace.is_incomplete == (state is None)
 
 
 def test_ftrace_says_what_happened_and_what_was_lost():

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from schedtuna.report.figures import COLORS, drawable, new_figure, styled
 from schedtuna.trace.analysis import MOST_UNKNOWN, Analysis
+from schedtuna.trace.gaps import Gaps, Why
 from schedtuna.trace.metrics import clip
 from schedtuna.trace.queues import Profile, ProfileBuilder, coverage
 from schedtuna.trace.schema import EventArray, EventType
@@ -28,7 +29,8 @@ WIDTH_IN = 10.0
 # Okabe and Ito's colours, which colour-blind readers can tell apart, and a soft violet.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#8c7ae6")
 _OTHERS = "#9ca3af"
-_UNKNOWN = ("#e5e7eb", "#9a8f80")  # stripes
+_UNKNOWN = ("#f3f4f6", "#c9c4ba")  # stripes
+_NO_QUEUE = "#d1d5db"
 _DELAYS = {
     "wakeup_latency": ("wakeup to running", "#0f766e"),
     "preempt_delay": ("preempted to running again", "#d97706"),
@@ -49,6 +51,7 @@ class TracePicture:
         shares: Share of each bin in which each CPU ran each of `names`, then all others, shape
             (CPUs, names + 1, bins).
         unknown: Share of each bin of which nobody knows what the CPU did, shape (CPUs, bins).
+        unqueued: That share, but for when the CPU only ran what was not recorded.
     """
 
     analysis: Analysis
@@ -56,6 +59,7 @@ class TracePicture:
     names: list[str]
     shares: npt.NDArray[np.float64]
     unknown: npt.NDArray[np.float64]
+    unqueued: npt.NDArray[np.float64]
 
     @property
     def seconds(self) -> tuple[float, float]:
@@ -93,13 +97,15 @@ def picture(analysis: Analysis, *, nr_bins: int = NR_BINS) -> TracePicture:
             moves.popleft()  # before all waits of this piece, and of later ones but for a few
         builder.add(piece, np.concatenate(moves) if moves else None)
     shown = builder.finish()
-    return TracePicture(analysis, shown, names, shown.busy, _unknown(analysis, shown))
+    gaps = analysis.gaps
+    unknown, unqueued = (_covered(some, shown) for some in (gaps, gaps.select(gaps.why != Why.NOT_RECORDED)))
+    return TracePicture(analysis, shown, names, shown.busy, unknown, unqueued)
 
 
-def _unknown(analysis: Analysis, profile: Profile) -> npt.NDArray[np.float64]:
-    """Return the share of each bin of which nobody knows what the CPU did, shape (CPUs, bins)."""
+def _covered(gaps: Gaps, profile: Profile) -> npt.NDArray[np.float64]:
+    """Return the share of each bin that is in gaps of the CPU, shape (CPUs, bins)."""
     nr_cpus = len(profile.queued)
-    gaps = analysis.gaps.united()
+    gaps = gaps.united()
     gaps = gaps.select(gaps.cpu < nr_cpus)
     return coverage(profile.edges_ns, gaps.cpu.astype(np.intp), gaps.start_ns, gaps.end_ns, nr_cpus)
 
@@ -210,7 +216,7 @@ def draw_queues(axes: Axes, shown: TracePicture) -> None:
     from matplotlib.colors import PowerNorm
 
     queued = np.maximum(_binned(shown.profile.queued, 400), 0)
-    unknown = _binned(shown.unknown, 400) > MOST_UNKNOWN
+    unknown = _binned(shown.unqueued, 400) > MOST_UNKNOWN
     top = max(float(queued[~unknown].max(initial=0)), 1.0)
     start, end = shown.seconds
     norm = PowerNorm(0.6, vmin=0, vmax=top)
@@ -220,13 +226,14 @@ def draw_queues(axes: Axes, shown: TracePicture) -> None:
         aspect="auto",
         interpolation="nearest",
         extent=(start, end, len(queued), 0),
-        cmap=colormaps["YlOrRd"].with_extremes(bad=_UNKNOWN[0]),
+        cmap=colormaps["YlOrRd"].with_extremes(bad=_NO_QUEUE),
         norm=norm,
         rasterized=True,
     )
     _label_cpus(axes, len(queued))
     grey = " (grey: unknown)" if unknown.any() else ""
-    _place_title(axes, f"runqueue length: tasks that run or wait on each CPU{grey}")
+    tasks = "recorded tasks" if shown.analysis.reading.is_partial else "tasks"
+    _place_title(axes, f"runqueue length: {tasks} that run or wait on each CPU{grey}")
     bar = axes.figure.colorbar(image, ax=axes, pad=0.01, aspect=max(6, 5 * _queue_height(shown)))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=_SMALL)

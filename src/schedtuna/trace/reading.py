@@ -155,12 +155,13 @@ def _presence(tids: Tids, time_ns: int) -> EventArray:
 
 
 def _gaps_of_loss(loss: Loss, window_ns: tuple[int, int], nr_cpus: int) -> dict[str, Any]:
-    cpus = np.arange(nr_cpus) if loss.cpu < 0 else np.array([loss.cpu])
-    first = max(loss.first_ns, window_ns[0])
-    last = window_ns[1] if loss.last_ns is None else loss.last_ns
+    cpus = np.array([loss.cpu]) if 0 <= loss.cpu < NR_CPUS_LIMIT else np.arange(nr_cpus)
+    begin, end = window_ns
+    first = min(max(loss.first_ns, begin), end)
+    last = end if loss.last_ns is None else min(max(loss.last_ns, first), end)
     return {
         "start_ns": np.full(len(cpus), first),
-        "end_ns": np.full(len(cpus), max(last, first)),
+        "end_ns": np.full(len(cpus), last),
         "cpu": cpus.astype(np.uint16),
         "why": np.full(len(cpus), Why.UNREAD if loss.is_unread else Why.LOST, np.uint8),
     }

@@ -96,5 +96,5 @@ def others_of(segments: Iterable[EventArray], recorded: Tids) -> Tids:
     seen = [np.empty(0, np.uint32)]
     for part in segments:
         switches = part["type"] == EventType.SWITCH
-        seen += [part["tid"], part["other_tid"][switches]]
+        seen += [np.unique(part["tid"]), np.unique(part["other_tid"][switches])]
     return np.setdiff1d(np.concatenate(seen), np.append(recorded, np.uint32(IDLE_TID)))

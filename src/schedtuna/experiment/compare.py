@@ -29,9 +29,9 @@ from schedtuna.evidence.sequential import Sequential
 from schedtuna.evidence.several import composite
 from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
 from schedtuna.experiment.comparison import Comparison, Ended
-from schedtuna.experiment.hope import require_hope
 from schedtuna.experiment.remarks import remarks
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
+from schedtuna.experiment.viability import require_viable, require_working_arms
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Workload
 
@@ -42,7 +42,6 @@ _STREAM = 3  # of the study's seed: the search has others
 _TIME_SLACK = 0.9  # the part of a time limit that is planned for: runs may get slower
 _MOST_BLOCKS = 400  # beyond, more time buys nothing worth knowing
 _JUDGEMENTS = 2  # times that a requirement may be judged: after the verdict, and at the horizon
-_DEFAULT_CHANCES = 6  # runs of A that may fail before B's merit is beside the point
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,8 @@ def compare(
 
     Raises:
         UsageError: The budget or the time can't carry a comparison.
-        StudyError: Nothing works: the first runs, or all of A's, failed; or the log has runs of
-            another design.
+        StudyError: Nothing works: the first runs, or all of one side, failed; or the log has runs
+            of another design.
         EvidenceError: Several metrics are combined and one is zero or negative.
         KeyboardInterrupt: Before the first block was complete; later the last look is reported.
     """
@@ -112,6 +111,7 @@ def compare(
     horizon = blocks_within(budget)
     blocks = _Blocks(backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase)
     study = _Study(
+        b.label(),
         tuple(metrics),
         requirements,
         horizon=horizon,
@@ -137,6 +137,8 @@ def compare(
         if not study.blocks:
             raise
         ended = Ended.INTERRUPTED
+    else:
+        require_working_arms(study.trials, b.label(), at_end=True)
     result = study.result()
     return Comparison(
         default=a.label(),
@@ -203,6 +205,7 @@ class _Study:
 
     def __init__(
         self,
+        candidate: str,
         metrics: tuple[MetricSpec, ...],
         requirements: Sequence[Requirement],
         *,
@@ -215,6 +218,7 @@ class _Study:
         self.records: list[TrialRecord] = []
         self.blocks: list[Block] = []
         self.trials: list[dict[Arm, Trial]] = []
+        self._candidate = candidate
         self._metrics = metrics
         self._requirements = requirements
         self._confidence = 1 - (1 - CONFIDENCE) / (_JUDGEMENTS * max(1, len(requirements)))
@@ -230,7 +234,7 @@ class _Study:
         """Take a run in; the third of a block completes it."""
         self.records.append(record)
         runs = [r.trial for r in self.records]
-        require_hope(runs, len(runs) + 1)
+        require_viable(runs, len(runs) + 1)
         found = None
         if len(self.records) % RUNS_PER_BLOCK == 0:
             found = self._complete(dict(zip(plan.order, runs[-RUNS_PER_BLOCK:], strict=True)), plan)
@@ -251,7 +255,7 @@ class _Study:
         block = Block(plan.order, {arm: self._value(trial) for arm, trial in trials.items()})
         self.trials.append(trials)
         self.blocks.append(block)
-        _require_working_default(self.trials)
+        require_working_arms(self.trials, self._candidate)
         if self._sequential.should_stop():
             return None  # decided: this block is for the requirements alone
         before = self._sequential.last_look
@@ -349,15 +353,6 @@ def _horizon_in(time_limit_s: float | None, first_block: Mapping[Arm, Trial]) ->
             hint=f"allow at least {math.ceil(needed_s)} s; four times as long makes sense",
         )
     return min(possible, _MOST_BLOCKS)
-
-
-def _require_working_default(trials: Sequence[Mapping[Arm, Trial]]) -> None:
-    runs = [block[arm] for block in trials for arm in (Arm.A, Arm.A2)]
-    if len(runs) >= _DEFAULT_CHANCES and all(run.validity is not Validity.OK for run in runs):
-        raise StudyError(
-            f"the default failed in each of its {len(runs)} runs: {runs[-1].reason}",
-            hint="make the command succeed under the default first",
-        )
 
 
 def _noise_cv(blocks: Sequence[Block]) -> float | None:

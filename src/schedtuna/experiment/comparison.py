@@ -155,7 +155,7 @@ class Comparison:
         if self.verdict is Verdict.TOO_NOISY:
             if 0 < result.pairs == result.failures[Arm.B]:
                 return (
-                    f"{self.candidate} failed in each of its {result.pairs} runs, too few to call it worse: "
+                    f"{self.candidate} failed in each of its {result.pairs} runs so far: "
                     f"{self._last_reason(Arm.B)}."
                 )
             if result.look == 0:

@@ -10,8 +10,8 @@ from time import monotonic
 import numpy as np
 
 from schedtuna.backend.base import Backend, Trial, Validity
-from schedtuna.experiment.hope import require_hope
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
+from schedtuna.experiment.viability import require_viable
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.spec import Workload
 
@@ -128,5 +128,5 @@ def run_variability(
             log.append(record)
         trials.append(record.trial)
         on_event(record)
-        require_hope(trials, runs)
+        require_viable(trials, runs)
     return trials

@@ -30,6 +30,7 @@ from schedtuna.evidence.several import composite
 from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
 from schedtuna.experiment.comparison import Comparison, Ended
 from schedtuna.experiment.remarks import remarks
+from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.experiment.viability import require_viable, require_working_arms
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -109,9 +110,13 @@ def compare(
     if not metrics:
         raise UsageError("no metric to compare by", hint="name one with --metric")
     horizon = blocks_within(budget)
-    blocks = _Blocks(backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase)
+    reference = Reference()
+    blocks = _Blocks(
+        backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase=phase, reference=reference
+    )
     study = _Study(
         b.label(),
+        reference,
         tuple(metrics),
         requirements,
         horizon=horizon,
@@ -162,9 +167,12 @@ class _Blocks:
         workload: Workload,
         schedulers: Mapping[Arm, SchedulerConfig],
         log: TrialLog,
+        *,
         phase: str,
+        reference: Reference,
     ) -> None:
         self._backend = backend
+        self._reference = reference
         self._workload = workload
         self._schedulers = schedulers
         self._log = log
@@ -184,6 +192,7 @@ class _Blocks:
             record = self._log.find(self._phase, index)
             if record is None:
                 trial = self._backend.run(self._workload, self._schedulers[arm], seed=plan.seed)
+                trial = self._reference.judged(trial)
                 record = TrialRecord(phase=self._phase, index=index, block=number, arm=arm, trial=trial)
                 self._log.append(record)
             elif record.arm != arm or record.trial.seed != plan.seed:
@@ -197,6 +206,8 @@ class _Blocks:
                     f"{record.trial.values}, than {self._schedulers[arm].label()}",
                     hint="continue as it was started, or start anew in another folder",
                 )
+            if arm is not Arm.B:
+                self._reference.learn(record.trial)
             yield record
 
 
@@ -206,6 +217,7 @@ class _Study:
     def __init__(
         self,
         candidate: str,
+        reference: Reference,
         metrics: tuple[MetricSpec, ...],
         requirements: Sequence[Requirement],
         *,
@@ -219,6 +231,7 @@ class _Study:
         self.blocks: list[Block] = []
         self.trials: list[dict[Arm, Trial]] = []
         self._candidate = candidate
+        self._reference = reference
         self._metrics = metrics
         self._requirements = requirements
         self._confidence = 1 - (1 - CONFIDENCE) / (_JUDGEMENTS * max(1, len(requirements)))
@@ -233,6 +246,8 @@ class _Study:
     def add(self, record: TrialRecord, plan: BlockPlan) -> None:
         """Take a run in; the third of a block completes it."""
         self.records.append(record)
+        # A candidate's run before the default's first one could not be held against that yet.
+        self.records[-RUNS_PER_BLOCK:] = map(self._judged, self.records[-RUNS_PER_BLOCK:])
         runs = [r.trial for r in self.records]
         require_viable(runs, len(runs) + 1)
         found = None
@@ -241,6 +256,9 @@ class _Study:
         total = RUNS_PER_BLOCK * (self._horizon or MAX_BLOCKS)
         noise_cv = found.noise_cv if found else _noise_cv(self.blocks)
         self._on_event(CompareProgress(len(runs), total, record, noise_cv, found))
+
+    def _judged(self, record: TrialRecord) -> TrialRecord:
+        return record.model_copy(update={"trial": self._reference.judged(record.trial)})
 
     def _complete(self, trials: dict[Arm, Trial], plan: BlockPlan) -> Result | None:
         """Add a complete block; return what a look found, where this one made one due."""

@@ -27,6 +27,7 @@ from schedtuna.evidence.design import (
 from schedtuna.evidence.requirements import CONFIDENCE, Judgement, Outcome, judge_requirement, least_runs
 from schedtuna.evidence.sequential import Sequential
 from schedtuna.evidence.several import composite
+from schedtuna.evidence.shares import FailureShare, compare_shares
 from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
 from schedtuna.experiment.comparison import Comparison, Ended
 from schedtuna.experiment.remarks import remarks
@@ -34,6 +35,7 @@ from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.experiment.viability import require_viable, require_working_arms
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.parsers import OutputParser, find_parser
 from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Workload
 
 __all__ = ["CompareProgress", "Comparison", "Ended", "blocks_within", "compare"]
@@ -155,6 +157,7 @@ def compare(
         records=tuple(study.records),
         ended=ended,
         warnings=tuple(remarks(a, b, study.records)),
+        failing=study.failing(find_parser(workload)),
     )
 
 
@@ -321,6 +324,20 @@ class _Study:
             ]
             results[spec.name] = judge(blocks, spec.direction, delta=self._delta)
         return results
+
+    def failing(self, parser: OutputParser | None) -> tuple[FailureShare, ...]:
+        """Compare what failed of the work, by the counts that the command's parser has."""
+        orders = [block.order for block in self.blocks]
+        found = [
+            compare_shares(
+                row.field,
+                row.what,
+                orders,
+                [{arm: row.share(trial.metrics) for arm, trial in trials.items()} for trials in self.trials],
+            )
+            for row in (parser.failures if parser else ())
+        ]
+        return tuple(share for share in found if share is not None)
 
     def judge(self) -> tuple[Judgement, ...]:
         """Judge the requirements on the candidate's runs, so that all hold at once with confidence."""

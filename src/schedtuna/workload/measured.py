@@ -96,7 +96,8 @@ def unmeasured(tool: str, bases: Iterable[Basis], values: Mapping[str, float]) -
         empty = [name for name in counts if values[name] <= 0]
         if not empty:
             continue
-        reason = f"{tool} measured nothing: {', '.join(empty)} is {values[empty[0]]:g}"
+        verb = "is" if len(empty) == 1 else "are"
+        reason = f"{tool} measured nothing: {', '.join(empty)} {verb} {values[empty[0]]:g}"
         if not basis.of:
             raise NothingMeasuredError(reason)
         found |= {name: reason for name in values if general_name(name) in basis.of}

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from schedtuna.errors import MetricError, UnclearNumberError
 
 _GROUPING = ",'\u2019_\u00a0\u202f\u2009"  # what stands between digits of one number in some language
-_NO_MORE = rf"(?!\d|[.:{_GROUPING}]\d|[eE][+-]?\d|[kKMGTP]i?(?![A-Za-z]))"
+_NO_MORE = rf"(?!\d|[.:{_GROUPING}]\d|[eE](?:[+-]?\d|\b)|[kKMGTP]i?(?![A-Za-z]))"
 _NOTHING_BEFORE = r"(?<![\d.,])"
 
 # For parsers' patterns: one group each.
@@ -41,14 +41,14 @@ _OTHER_NOTATION = re.compile(r"(?<=\b0)[xX][0-9A-Fa-f]|(?:d|h|m|min|s|ms)\d")
 # behind it, means the former.
 _DIVIDER = re.compile(rf"[:{_GROUPING}]\d")
 _DIVIDER_BEFORE = re.compile(rf"(?:^|[^\w.,])[-+]?\d[\d.,]*[:{_GROUPING}]\Z")
-_INSIDE = re.compile(r"(?:\d|\d\.|(?:^|[\s=:(\[])\.|\d[eE][-+]?|\b0[xX][0-9A-Fa-f]*)\Z")
+_INSIDE = re.compile(r"(?:\d|\d\.|(?:^|[\s=:(\[])\.|\d[eE][-+]?|\d(?:d|h|m|min|s|ms)|\b0[xX][0-9A-Fa-f]*)\Z")
 _SIGN_BEFORE = re.compile(r"(?:^|[^\w.)\]-])[-\u2212]\Z")
 _UNIT = re.compile(
     r" ?((?:[KMGTkmg]i?)?(?:[Bb]|[Bb]ytes?|bits?|bps|Bps)(?:/s(?:ec)?)?"
     r"|ns|us|µs|μs|ms|s|secs?|seconds?|m|min|minutes?|h|hours?)(?![A-Za-z0-9_/])"
 )
-_TIMES = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3} | dict.fromkeys(
-    ("s", "sec", "secs", "second", "seconds"), 1.0
+_TIMES = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6} | dict.fromkeys(
+    ("s", "sec", "secs", "second", "seconds"), 10**9
 )
 _WORD = re.compile(r"(?:[^\s;|()\[\]{}<>\"=]|[\u00a0\u202f\u2009](?=\d))*")
 _WORD_BEFORE = re.compile(rf"[-+\u2212\w.:{_GROUPING}]*\Z")
@@ -73,7 +73,8 @@ class Numeral:
         """Return the same time in another unit; itself where either is not a unit of time."""
         if self.unit not in _TIMES or unit not in _TIMES:
             return self
-        return Numeral(self.value * _TIMES[self.unit] / _TIMES[unit])
+        same = _TIMES[self.unit] == _TIMES[unit]
+        return Numeral(self.value if same else self.value * _TIMES[self.unit] / _TIMES[unit])
 
 
 def number(text: str) -> float:

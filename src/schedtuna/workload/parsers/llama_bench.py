@@ -43,8 +43,9 @@ def parse(text: str) -> dict[str, float]:
     for kind in ("pp", "tg", "pg"):
         if rates := [rate for of, _, rate in rows if of == kind]:
             values[f"{kind}_tokens_per_sec"] = geometric_mean(rates)
-    if values.get("tg_tokens_per_sec"):
-        values["tg_ms_per_token"] = 1000 / values["tg_tokens_per_sec"]
+    if "tg_tokens_per_sec" in values:
+        rate = values["tg_tokens_per_sec"]
+        values["tg_ms_per_token"] = 1000 / rate if rate else 0.0
     return values
 
 

@@ -50,6 +50,8 @@ COUNTER_FIELDS: tuple[Field, ...] = (
     Field("nr_migrations", "", MIN, "moves of a task to another CPU"),
     Field("nr_page_faults", "", MIN, "page faults"),
 )
+# What ran took some of these: a counter that says 0 did not count, as under some hypervisors.
+_NEVER_ZERO = frozenset({"cycles", "instructions", "ipc", "energy_j"})
 # Names for whatever is a workload's main throughput and latency.
 _ALIASES = {"throughput": "runs_per_s", "latency": "wall_time_s"}
 
@@ -288,6 +290,8 @@ def _parsed(
 
 def _check(spec: MetricSpec, value: float, row: Field | None) -> None:
     check_value(spec.name, value, row)
+    if spec.source.kind == "auto" and spec.name in _NEVER_ZERO and value == 0:
+        raise NothingMeasuredError(f"{spec.name} is 0: it was not counted")
     if spec.direction is MAX and value <= 0 and is_rate(spec.name, row.unit if row else ""):
         raise NothingMeasuredError(f"{spec.name} is {value:g}: nothing was measured")
 

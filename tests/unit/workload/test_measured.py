@@ -26,7 +26,6 @@ def run_of(text: str, argv: tuple[str, ...] = ("./bench",), *metrics: str) -> Me
 NO_REQUEST = (r"\d+ requests in", "0 requests in")
 NO_EVENT = (r"(number of events: +)\d+", r"\g<1>0")
 NO_CPU = (r"(\] cpu +)\d+", r"\g<1>0")
-NO_TOTAL = (r"# Total: .*", "# Total: 000000000 000000000")
 
 # (output, the zero in it, what is asked, the reason)
 ZEROES = [
@@ -53,7 +52,6 @@ ZEROES = [
     ("hackbench", "hackbench.txt", r"Time: [\d.]+", "Time: 0.000", "time_s", "time_s is 0"),
     ("cyclictest", "cyclictest.txt", r"C: +399", "C:      0", "avg_us", "T1.nr_cycles is 0"),
     ("cyclictest", "cyclictest.json", r'"cycles": \d+', '"cycles": 0', "max_us", "T0.nr_cycles, T1"),
-    ("cyclictest", "cyclictest-histogram.txt", *NO_TOTAL, "p99_us", "nr_cycles"),
     ("perf bench", "perf-bench-pipe.txt", r"\d+ ops/sec", "0 ops/sec", "us_per_op", "ops_per_s is 0"),
     ("perf bench", "perf-bench-futex.txt", r"Averaged \d+", "Averaged 0", "ops_per_s", "ops_per_s is 0"),
     ("perf bench", "perf-bench-messaging.txt", r"time: [\d.]+", "time: 0.000", "total_time_s", "time_s is 0"),
@@ -209,3 +207,26 @@ def test_counts_are_known_by_their_names(key, yes):
 def test_rates_are_known_by_unit_or_name():
     assert is_rate("x", "MiB/s") and is_rate("bogo_ops_per_s", "") and is_rate("IOPS", "")
     assert not is_rate("p99_us", "us") and not is_rate("score", "")
+
+
+@pytest.mark.parametrize("name", ["cycles", "instructions", "energy_j"])
+def test_a_counter_that_did_not_count_is_not_the_best_value(name):
+    workload = Workload(argv=("./bench",))
+    with pytest.raises(NothingMeasuredError, match=f"{name} is 0: it was not counted"):
+        measure(workload, [parse_metric(name)], raw_run("", counters={name: 0.0}))
+
+
+def test_a_histogram_of_no_cycle_is_nothing_measured():
+    text = (OUTPUTS / "cyclictest-histogram.txt").read_text()
+    text = re.sub(r"^(\d{6}) .*$", r"\1 000000 000000", text, flags=re.MULTILINE)
+    text = re.sub(r"# Total: .*", "# Total: 000000000 000000000", text)
+    text = re.sub(r"(Overflows): .*", r"\1: 00000 00000", text)
+    with pytest.raises(NothingMeasuredError, match=r"T0\.nr_cycles, T1\.nr_cycles are 0"):
+        PARSERS["cyclictest"].read(text)
+
+
+def test_a_histogram_that_lacks_a_row_gives_no_percentiles():
+    text = (OUTPUTS / "cyclictest-histogram.txt").read_text()
+    row = next(line for line in text.splitlines() if re.match(r"0000\d\d [0-9]*[1-9]", line))
+    with pytest.raises(MetricError, match=r"its histogram has \d+ of \d+ cycles"):
+        PARSERS["cyclictest"].read(text.replace(row, row.replace(" ", " 1,", 1)))

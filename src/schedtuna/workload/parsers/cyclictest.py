@@ -68,6 +68,8 @@ def _histogram(text: str) -> dict[str, float]:
         buckets[int(latency)] += sum(map(int, counts.split()))
     overflows = [int(count) for count in found.get("overflows", [])]
     inside = [int(count) for count in found.get("total", [])]
+    if inside and sum(inside) != buckets.total():
+        raise ValueError(f"its histogram has {buckets.total()} of {sum(inside)} cycles")
     # `Total` leaves out what overflowed.
     cycles = [a + b for a, b in zip(inside, overflows, strict=True)]
     columns = (map(float, found[name]) for name in ("min", "avg", "max"))

@@ -170,23 +170,28 @@ def _is_free(match: re.Match[str], start: int, end: int, others: tuple[str, ...]
 
     If not, it spells out what stands there, and so says that the number does not include it.
     """
-    there = match.string[start:end]
-    return any(_finds_same(match, start, end, other) for other in others if other != there)
-
-
-def _finds_same(match: re.Match[str], start: int, end: int, other: str) -> bool:
-    text, group = match.string, _group(match)
-    # The lines of the match are enough for what a pattern says of a number, and spare copying megabytes.
+    text = match.string
+    there = text[start:end]
+    # The lines of the match are enough for most patterns, and spare copying megabytes.
     first = text.rfind("\n", 0, min(start, match.start())) + 1
     last = text.find("\n", max(end, match.end()))
-    line = text[first:start] + other + text[end : last if last >= 0 else len(text)]
+    window = (first, last if last >= 0 else len(text))
+    if not _finds_same(match, start, end, there, window):  # it looks further
+        window = (0, len(text))
+    return any(_finds_same(match, start, end, other, window) for other in others if other != there)
+
+
+def _finds_same(match: re.Match[str], start: int, end: int, other: str, window: tuple[int, int]) -> bool:
+    group = _group(match)
+    first, last = window
+    text = match.string[first:start] + other + match.string[end:last]
     grown = len(other) - (end - start)
     begin, wanted = match.start() - first, match.start(group) - first
     if start < match.start():
         begin += grown
     if start < match.start(group):
         wanted += grown
-    again = match.re.match(line, begin)
+    again = match.re.match(text, begin)
     return again is not None and again.span(group) == (wanted, wanted + len(match[group]))
 
 

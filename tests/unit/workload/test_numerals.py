@@ -52,6 +52,8 @@ def test_what_is_certain_is_read_whole(pattern, text, value):
         ("score ([0-9.]+)", "score 1,234.5 points", "1,234.5"),
         ("score (\\d+),", "score 1,234", "1,234"),
         ("score ([0-9.]+)", "score 1'234", "1'234"),
+        ("(?<=total\\n)score ([0-9]+)", "total\nscore 1,234", "1,234"),  # which looks at another line
+        ("(?s)score (\\d+).*end", "score 1,234\nend", "1,234"),
         ("score ([0-9.]+)", "score 1\u202f234", "1\u202f234"),
         ("score ([0-9.]+)", "score 1_234", "1_234"),
         ("score (\\d+)", "score 12.5", "12.5"),

@@ -27,12 +27,15 @@ from schedtuna.evidence.design import (
 from schedtuna.evidence.requirements import CONFIDENCE, Judgement, Outcome, judge_requirement, least_runs
 from schedtuna.evidence.sequential import Sequential
 from schedtuna.evidence.several import composite
+from schedtuna.evidence.shares import FailureShare, compare_shares
 from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
 from schedtuna.experiment.comparison import Comparison, Ended
-from schedtuna.experiment.hope import require_hope
 from schedtuna.experiment.remarks import remarks
+from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
+from schedtuna.experiment.viability import require_viable, require_working_arms
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.parsers import OutputParser, find_parser
 from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Workload
 
 __all__ = ["CompareProgress", "Comparison", "Ended", "blocks_within", "compare"]
@@ -42,7 +45,6 @@ _STREAM = 3  # of the study's seed: the search has others
 _TIME_SLACK = 0.9  # the part of a time limit that is planned for: runs may get slower
 _MOST_BLOCKS = 400  # beyond, more time buys nothing worth knowing
 _JUDGEMENTS = 2  # times that a requirement may be judged: after the verdict, and at the horizon
-_DEFAULT_CHANCES = 6  # runs of A that may fail before B's merit is beside the point
 
 
 @dataclass(frozen=True)
@@ -102,16 +104,21 @@ def compare(
 
     Raises:
         UsageError: The budget or the time can't carry a comparison.
-        StudyError: Nothing works: the first runs, or all of A's, failed; or the log has runs of
-            another design.
+        StudyError: Nothing works: the first runs, or all of one side, failed; or the log has runs
+            of another design.
         EvidenceError: Several metrics are combined and one is zero or negative.
         KeyboardInterrupt: Before the first block was complete; later the last look is reported.
     """
     if not metrics:
         raise UsageError("no metric to compare by", hint="name one with --metric")
     horizon = blocks_within(budget)
-    blocks = _Blocks(backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase)
+    reference = Reference()
+    blocks = _Blocks(
+        backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase=phase, reference=reference
+    )
     study = _Study(
+        b.label(),
+        reference,
         tuple(metrics),
         requirements,
         horizon=horizon,
@@ -137,6 +144,8 @@ def compare(
         if not study.blocks:
             raise
         ended = Ended.INTERRUPTED
+    else:
+        require_working_arms(study.trials, b.label(), at_end=True)
     result = study.result()
     return Comparison(
         default=a.label(),
@@ -148,6 +157,7 @@ def compare(
         records=tuple(study.records),
         ended=ended,
         warnings=tuple(remarks(a, b, study.records)),
+        failing=study.failing(find_parser(workload)),
     )
 
 
@@ -160,9 +170,12 @@ class _Blocks:
         workload: Workload,
         schedulers: Mapping[Arm, SchedulerConfig],
         log: TrialLog,
+        *,
         phase: str,
+        reference: Reference,
     ) -> None:
         self._backend = backend
+        self._reference = reference
         self._workload = workload
         self._schedulers = schedulers
         self._log = log
@@ -182,6 +195,7 @@ class _Blocks:
             record = self._log.find(self._phase, index)
             if record is None:
                 trial = self._backend.run(self._workload, self._schedulers[arm], seed=plan.seed)
+                trial = self._reference.judged(trial)
                 record = TrialRecord(phase=self._phase, index=index, block=number, arm=arm, trial=trial)
                 self._log.append(record)
             elif record.arm != arm or record.trial.seed != plan.seed:
@@ -195,6 +209,8 @@ class _Blocks:
                     f"{record.trial.values}, than {self._schedulers[arm].label()}",
                     hint="continue as it was started, or start anew in another folder",
                 )
+            if arm is not Arm.B:
+                self._reference.learn(record.trial)
             yield record
 
 
@@ -203,6 +219,8 @@ class _Study:
 
     def __init__(
         self,
+        candidate: str,
+        reference: Reference,
         metrics: tuple[MetricSpec, ...],
         requirements: Sequence[Requirement],
         *,
@@ -215,6 +233,8 @@ class _Study:
         self.records: list[TrialRecord] = []
         self.blocks: list[Block] = []
         self.trials: list[dict[Arm, Trial]] = []
+        self._candidate = candidate
+        self._reference = reference
         self._metrics = metrics
         self._requirements = requirements
         self._confidence = 1 - (1 - CONFIDENCE) / (_JUDGEMENTS * max(1, len(requirements)))
@@ -229,14 +249,19 @@ class _Study:
     def add(self, record: TrialRecord, plan: BlockPlan) -> None:
         """Take a run in; the third of a block completes it."""
         self.records.append(record)
+        # A candidate's run before the default's first one could not be held against that yet.
+        self.records[-RUNS_PER_BLOCK:] = map(self._judged, self.records[-RUNS_PER_BLOCK:])
         runs = [r.trial for r in self.records]
-        require_hope(runs, len(runs) + 1)
+        require_viable(runs, len(runs) + 1)
         found = None
         if len(self.records) % RUNS_PER_BLOCK == 0:
             found = self._complete(dict(zip(plan.order, runs[-RUNS_PER_BLOCK:], strict=True)), plan)
         total = RUNS_PER_BLOCK * (self._horizon or MAX_BLOCKS)
         noise_cv = found.noise_cv if found else _noise_cv(self.blocks)
         self._on_event(CompareProgress(len(runs), total, record, noise_cv, found))
+
+    def _judged(self, record: TrialRecord) -> TrialRecord:
+        return record.model_copy(update={"trial": self._reference.judged(record.trial)})
 
     def _complete(self, trials: dict[Arm, Trial], plan: BlockPlan) -> Result | None:
         """Add a complete block; return what a look found, where this one made one due."""
@@ -251,7 +276,7 @@ class _Study:
         block = Block(plan.order, {arm: self._value(trial) for arm, trial in trials.items()})
         self.trials.append(trials)
         self.blocks.append(block)
-        _require_working_default(self.trials)
+        require_working_arms(self.trials, self._candidate)
         if self._sequential.should_stop():
             return None  # decided: this block is for the requirements alone
         before = self._sequential.last_look
@@ -299,6 +324,20 @@ class _Study:
             ]
             results[spec.name] = judge(blocks, spec.direction, delta=self._delta)
         return results
+
+    def failing(self, parser: OutputParser | None) -> tuple[FailureShare, ...]:
+        """Compare what failed of the work, by the counts that the command's parser has."""
+        orders = [block.order for block in self.blocks]
+        found = [
+            compare_shares(
+                row.field,
+                row.what,
+                orders,
+                [{arm: row.share(trial.metrics) for arm, trial in trials.items()} for trials in self.trials],
+            )
+            for row in (parser.failures if parser else ())
+        ]
+        return tuple(share for share in found if share is not None)
 
     def judge(self) -> tuple[Judgement, ...]:
         """Judge the requirements on the candidate's runs, so that all hold at once with confidence."""
@@ -349,15 +388,6 @@ def _horizon_in(time_limit_s: float | None, first_block: Mapping[Arm, Trial]) ->
             hint=f"allow at least {math.ceil(needed_s)} s; four times as long makes sense",
         )
     return min(possible, _MOST_BLOCKS)
-
-
-def _require_working_default(trials: Sequence[Mapping[Arm, Trial]]) -> None:
-    runs = [block[arm] for block in trials for arm in (Arm.A, Arm.A2)]
-    if len(runs) >= _DEFAULT_CHANCES and all(run.validity is not Validity.OK for run in runs):
-        raise StudyError(
-            f"the default failed in each of its {len(runs)} runs: {runs[-1].reason}",
-            hint="make the command succeed under the default first",
-        )
 
 
 def _noise_cv(blocks: Sequence[Block]) -> float | None:

@@ -209,20 +209,37 @@ def test_progress_counts_every_run_and_tells_of_looks(tmp_path):
     assert noise is not None and 0.2 < noise < 0.8
 
 
-def test_a_candidate_that_never_works_is_worse(tmp_path):
-    found = study(tmp_path, Simulated(fails=lambda _, values: bool(values)))
+@pytest.mark.parametrize("budget", [None, 12, 30])
+def test_a_candidate_that_never_works_gets_no_verdict_about_speed(tmp_path, budget):
+    backend = Simulated(fails=lambda _, values: bool(values))
+    with pytest.raises(
+        StudyError, match=r"fair:nice=5 failed in each of its 4 runs.* code 7\n.*\nboom"
+    ) as told:
+        study(tmp_path, backend, budget=budget, seed=3)
+    assert str(told.value).startswith("no verdict: ")
+    assert len(backend.runs) == 12  # four blocks, whatever the budget
+
+
+def test_a_candidate_without_a_working_run_gets_no_verdict_when_time_is_up(tmp_path, monkeypatch):
+    backend = Simulated(fails=lambda _, values: bool(values))
+    monkeypatch.setattr("schedtuna.experiment.compare.monotonic", lambda: 30.0 * len(backend.runs))
+    with pytest.raises(StudyError, match="fair:nice=5 failed in each of its 2 runs"):
+        study(tmp_path, backend, time_limit_s=170, seed=3)
+
+
+def test_a_candidate_that_works_now_and_then_is_worse(tmp_path):
+    found = study(tmp_path, Simulated(1.3, fails=lambda number, values: bool(values) and number > 2))
     assert found.verdict == "worse"
     assert any("Failed or timed-out" in note for note in found.notes)
     assert "unbounded" not in str(found.summary()["effect"])
     assert "unbounded, as runs failed, (95% interval" in found.sentence()
 
 
-def test_a_candidate_that_never_worked_in_a_few_runs_says_why_and_nothing_of_noise(tmp_path):
-    found = study(tmp_path, Simulated(fails=lambda _, values: bool(values)), budget=12, seed=3)
+def test_an_interrupted_comparison_tells_that_the_candidate_never_worked(tmp_path):
+    found = study(tmp_path, Simulated(fails=lambda _, values: bool(values), interrupt_at=7))
     assert found.verdict == "too_noisy"
-    assert found.sentence().endswith(
-        "failed in each of its 4 runs, too few to call it worse: the command exited with code 7."
-    )
+    assert found.interrupted
+    assert found.sentence().endswith("failed in each of its 2 runs so far: the command exited with code 7.")
 
 
 def test_a_default_that_mostly_fails_is_no_gain_of_a_hundred_percent(tmp_path):

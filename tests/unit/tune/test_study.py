@@ -108,6 +108,19 @@ def test_candidates_that_all_fail_are_an_error(tmp_path):
         run(tmp_path, SurfaceBackend(no_gain, fails=lambda values: values != default))
 
 
+def test_a_winner_that_never_works_again_gets_no_verdict(tmp_path):
+    backend = SurfaceBackend(smooth_gain)
+    defaults = SCHEDULER.space.validate_assignment({})
+    searched = 1 + plan().baseline_runs + plan().split(0.0)[0]
+    backend.fails = lambda values: len(backend.runs) >= searched and values != defaults
+    with pytest.raises(
+        StudyError, match=r"no verdict: fair:.* failed in each of its 4 runs.*: exit code 1\n.*\nboom"
+    ):
+        run(tmp_path, backend)
+    assert len(backend.runs) == searched - 1 + 12
+    assert not (tmp_path / "result.json").exists()
+
+
 def test_a_budget_without_a_search_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"larger|too small|leaves none"):
         run(tmp_path, SurfaceBackend(no_gain), budget=14)

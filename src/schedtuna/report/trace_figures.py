@@ -196,7 +196,7 @@ def draw_timeline(axes: Axes, shown: TracePicture) -> None:
         patches,
         [f"name {k}" for k in range(len(labels))],
         frameon=False,
-        ncols=min(len(labels), 9),
+        ncols=min(len(labels), 10),
         loc="upper left",
         bbox_to_anchor=(-0.005, -0.04 - 0.55 / _timeline_height(shown)),
         borderaxespad=0,

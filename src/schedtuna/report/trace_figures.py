@@ -51,7 +51,7 @@ class TracePicture:
         shares: Share of each bin in which each CPU ran each of `names`, then all others, shape
             (CPUs, names + 1, bins).
         unknown: Share of each bin of which nobody knows what the CPU did, shape (CPUs, bins).
-        unqueued: That share, but for when the CPU only ran what was not recorded.
+        unqueued: Share of each bin of which nobody knows the recorded tasks on the CPU's queue.
     """
 
     analysis: Analysis
@@ -98,7 +98,9 @@ def picture(analysis: Analysis, *, nr_bins: int = NR_BINS) -> TracePicture:
         builder.add(piece, np.concatenate(moves) if moves else None)
     shown = builder.finish()
     gaps = analysis.gaps
-    unknown, unqueued = (_covered(some, shown) for some in (gaps, gaps.select(gaps.why != Why.NOT_RECORDED)))
+    unknown = unqueued = _covered(gaps, shown)
+    if not analysis.reading.is_of_single_tasks:  # of which even the recorded tasks' queues are guesses
+        unqueued = _covered(gaps.select(gaps.why != Why.NOT_RECORDED), shown)
     return TracePicture(analysis, shown, names, shown.busy, unknown, unqueued)
 
 
@@ -187,8 +189,8 @@ def draw_timeline(axes: Axes, shown: TracePicture) -> None:
     is_some_unknown = bool(shown.unknown.any())
     unknown = "; striped: nobody knows" if is_some_unknown else ""
     _place_title(axes, f"what ran on each CPU (white: idle{unknown})")
-    patches = [Patch(color=color) for color in colors]
-    labels = [*shown.names, "others"]
+    labels = [*shown.names, *(["others"] if shown.shares[:, -1].any() else [])]
+    patches = [Patch(color=color) for color in colors[: len(labels)]]
     if is_some_unknown:
         patches.append(Patch(facecolor=_UNKNOWN[0], edgecolor=_UNKNOWN[1], hatch="//////", lw=0))
         labels.append("unknown")

@@ -306,3 +306,9 @@ def test_of_single_tasks_what_was_not_recorded_is_unknown_everywhere(tmp_path):
     assert "recording of single tasks" in (tmp_path / "p.html").read_text()
     run("trace", "export", "--csv", "t", "--table", "intervals", "-o", "i.csv", cwd=tmp_path)
     assert "RUNNING" not in (tmp_path / "i.csv").read_text()
+
+
+def test_counts_of_a_recorder_that_missed_some_are_refused(tmp_path):
+    with TraceWriter(tmp_path / "t", {"mode": "aggregate"}) as writer:
+        writer.note_lost(3, first_ns=5, last_ns=9)
+    assert "3 events were lost" in run("stats", "t", cwd=tmp_path, code=1).stderr

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from schedtuna.backend.base import Trial, Validity
+from schedtuna.backend.inforce import SettingsWatch, undone
 from schedtuna.errors import JournalError, KnobError, MetricError, WorkloadError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
@@ -76,6 +77,7 @@ class HostBackend:
         self.warnings: list[str] = []
         self._service_started = None if self.target.pid is None else start_ticks(self.target.pid)
         self._ops: dict[str, str] = {}  # which version of each sched_ext scheduler the runs were under
+        self._settings = SettingsWatch()
         self._ran = False  # whether any command ever ran
         self._measured = False  # whether any run ever gave all its metrics
 
@@ -86,7 +88,8 @@ class HostBackend:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to release: every run cleans up after itself."""
+        """Leave the kernel as it was; every run has cleaned up after itself."""
+        self._settings.close()
 
     def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
         """Run the workload once under the scheduler, with its warm-up runs before.
@@ -114,7 +117,8 @@ class HostBackend:
             if validity is Validity.OK:
                 metrics = read_metrics(workload, self.metrics, raw, required=self.required)
                 self._measured = True
-                reason = invalid_reason(self._covariates(raw), self.limits)
+                reason = undone(raw.in_force, scheduler.values, workload)
+                reason = reason or invalid_reason(self._covariates(raw), self.limits)
                 validity = Validity.FAILED if reason else Validity.OK
         except MetricError as error:
             if not self._measured and not scheduler.values:
@@ -142,6 +146,7 @@ class HostBackend:
             nr_leftovers=raw.nr_leftovers if raw else 0,
             output_tail=log or (raw.tail() if raw and validity is not Validity.OK else ""),
             manifest_hash=self.manifest_hash,
+            in_force=raw.in_force if raw else {},
         )
 
     def _covariates(self, raw: RawRun) -> dict[str, float]:
@@ -184,15 +189,21 @@ class HostBackend:
         if self.target.scope is Scope.TREE:
             return self._run_all(workload, values, seed)
         with self._applied(self.target, values):
-            return self._run_all(workload, {}, seed)
+            return self._run_all(workload, {}, seed, in_force=values)
 
-    def _run_all(self, workload: Workload, values: Mapping[str, ParameterValue], seed: int) -> RawRun:
+    def _run_all(
+        self,
+        workload: Workload,
+        values: Mapping[str, ParameterValue],
+        seed: int,
+        in_force: Mapping[str, ParameterValue] | None = None,
+    ) -> RawRun:
         for _ in range(workload.warmup_runs):
             raw = self._run_once(workload, values, seed)
             if raw.failure:
                 return raw
         counters = needed_counters(self.metrics, self.required)
-        return self._run_once(workload, values, seed, counters)
+        return self._run_once(workload, values, seed, counters, in_force)
 
     def _run_once(
         self,
@@ -200,16 +211,23 @@ class HostBackend:
         values: Mapping[str, ParameterValue],
         seed: int,
         counters: Sequence[str] = (),
+        in_force: Mapping[str, ParameterValue] | None = None,
     ) -> RawRun:
+        """Run the command under its own values; `in_force` are those of a service."""
         time.sleep(workload.washout_s)
         with start(workload, seed, counters=counters) as held, self._applied(Target(pid=held.pid), values):
-            if not reads_sched(self.metrics, self.required):
-                held.go()
-                raw = held.wait()
-            else:
-                raw = self._recorded(held)
+            of_tree = self.target.scope is Scope.TREE
+            watched_target = Target(pid=held.pid) if of_tree else self.target
+            with self._settings.watching(watched_target, in_force or values) as watched:
+                if not reads_sched(self.metrics, self.required):
+                    held.go()
+                    raw = held.wait()
+                else:
+                    raw = self._recorded(held)
             self._ran = True
-            return raw
+            work_ns = round(1e9 * raw.usage["cpu_time_s"]) if of_tree else 0
+            found = {name: str(finding) for name, finding in watched.findings(work_ns).items()}
+            return replace(raw, in_force=found)
 
     def _recorded(self, held: Held) -> RawRun:
         """Run the command while the scheduler's dealings with what is tuned are counted."""

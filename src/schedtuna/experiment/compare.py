@@ -29,6 +29,7 @@ from schedtuna.evidence.sequential import Sequential
 from schedtuna.evidence.several import composite
 from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
 from schedtuna.experiment.comparison import Comparison, Ended
+from schedtuna.experiment.inforce import require_in_force
 from schedtuna.experiment.remarks import remarks
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.experiment.viability import require_viable, require_working_arms
@@ -101,8 +102,8 @@ def compare(
 
     Raises:
         UsageError: The budget or the time can't carry a comparison.
-        StudyError: Nothing works: the first runs, or all of one side, failed; or the log has runs
-            of another design.
+        StudyError: Nothing works: the first runs, or all of one side, failed or were not under
+            their settings; or the log has runs of another design.
         EvidenceError: Several metrics are combined and one is zero or negative.
         KeyboardInterrupt: Before the first block was complete; later the last look is reported.
     """
@@ -111,7 +112,7 @@ def compare(
     horizon = blocks_within(budget)
     blocks = _Blocks(backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase)
     study = _Study(
-        b.label(),
+        {Arm.A: a.label(), Arm.A2: a.label(), Arm.B: b.label()},
         tuple(metrics),
         requirements,
         horizon=horizon,
@@ -205,7 +206,7 @@ class _Study:
 
     def __init__(
         self,
-        candidate: str,
+        labels: Mapping[Arm, str],
         metrics: tuple[MetricSpec, ...],
         requirements: Sequence[Requirement],
         *,
@@ -218,7 +219,7 @@ class _Study:
         self.records: list[TrialRecord] = []
         self.blocks: list[Block] = []
         self.trials: list[dict[Arm, Trial]] = []
-        self._candidate = candidate
+        self._labels = labels
         self._metrics = metrics
         self._requirements = requirements
         self._confidence = 1 - (1 - CONFIDENCE) / (_JUDGEMENTS * max(1, len(requirements)))
@@ -234,6 +235,7 @@ class _Study:
         """Take a run in; the third of a block completes it."""
         self.records.append(record)
         runs = [r.trial for r in self.records]
+        require_in_force(self.records, self._labels)
         require_viable(runs, len(runs) + 1)
         found = None
         if len(self.records) % RUNS_PER_BLOCK == 0:
@@ -255,7 +257,7 @@ class _Study:
         block = Block(plan.order, {arm: self._value(trial) for arm, trial in trials.items()})
         self.trials.append(trials)
         self.blocks.append(block)
-        require_working_arms(self.trials, self._candidate)
+        require_working_arms(self.trials, self._labels[Arm.B])
         if self._sequential.should_stop():
             return None  # decided: this block is for the requirements alone
         before = self._sequential.last_look

@@ -44,6 +44,7 @@ class RawRun:
         warnings: What else went wrong, for people.
         covariates: What the machine did meanwhile.
         counters: perf counters and, where a backend recorded it, `sched.*`, by metric name.
+        in_force: Of each setting, whether it was in force, where a backend watched that.
     """
 
     exit_code: int | None
@@ -58,6 +59,7 @@ class RawRun:
     warnings: tuple[str, ...] = ()
     covariates: dict[str, float] = field(default_factory=dict)
     counters: dict[str, float] = field(default_factory=dict)
+    in_force: dict[str, str] = field(default_factory=dict)
 
     @property
     def wall_time_s(self) -> float:

@@ -146,8 +146,7 @@ def _run(values: dict[str, ParameterValue], command: list[str]) -> int:
             with Changes(target, Journal()) as changes:
                 changes.apply(values)
                 with watch.watching(target, values) as watched:
-                    os.write(gate, b"go")
-                    status = _wait(pid, own_session=own_session)
+                    status = _let_go(pid, gate, own_session=own_session)
         finally:
             os.close(gate)  # a command that was not let go ends here
     code = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
@@ -219,8 +218,8 @@ def _hold(command: list[str], *, own_session: bool) -> tuple[int, int]:
     os._exit(127)
 
 
-def _wait(pid: int, *, own_session: bool) -> int:
-    """Wait for the command, and leave signals to it: the terminal's Ctrl-C reaches it by itself."""
+def _let_go(pid: int, gate: int, *, own_session: bool) -> int:
+    """Let the command go and wait; leave signals to it, as the terminal's Ctrl-C reaches it by itself."""
 
     def forward(number: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -229,4 +228,5 @@ def _wait(pid: int, *, own_session: bool) -> int:
     signal.signal(signal.SIGINT, forward if own_session else signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, forward)
+    os.write(gate, b"go")
     return os.waitpid(pid, 0)[1]

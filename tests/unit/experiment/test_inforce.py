@@ -10,7 +10,7 @@ from schedtuna.backend.base import Trial, Validity
 from schedtuna.backend.host import HostBackend
 from schedtuna.errors import StudyError
 from schedtuna.evidence.design import Arm
-from schedtuna.experiment.compare import compare
+from schedtuna.experiment.compare import Comparison, compare
 from schedtuna.experiment.inforce import (
     Undoing,
     in_force_remarks,
@@ -127,7 +127,7 @@ def test_a_log_of_before_says_nothing_of_what_was_in_force():
     assert Trial.model_validate(content).in_force == {}
 
 
-def run_comparison(folder: Path, script: str, backend: HostBackend) -> object:
+def run_comparison(folder: Path, script: str, backend: HostBackend) -> Comparison:
     workload = Workload(argv=(script,), shell=True)
     with TrialLog(folder, {"workload": "w"}) as log:
         return compare(

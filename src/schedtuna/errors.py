@@ -67,6 +67,14 @@ class MetricError(WorkloadError):
     """A metric can't be read from what the workload printed or wrote."""
 
 
+class NothingMeasuredError(MetricError):
+    """A run ended well and measured nothing: no request, event, sample or operation."""
+
+
+class UnclearNumberError(MetricError):
+    """A number is there, and what it means is not certain: the run is not to blame for that."""
+
+
 class KnobError(SchedtunaError):
     """A knob can't be shown, applied or reverted."""
 

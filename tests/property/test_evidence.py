@@ -70,9 +70,24 @@ def test_reciprocals_and_the_other_direction_tell_the_same(blocks):
         assert rates.verdict is times.verdict
     assert rates.p_improved == pytest.approx(times.p_improved, abs=1e-9)
     low, high = times.effect.ci95
-    assert rates.effect.ratio == pytest.approx(1 / times.effect.ratio if times.effect.ratio else math.inf)
-    assert rates.effect.ci95[0] == pytest.approx(1 / high, rel=0.01)  # to the bisection
-    assert rates.effect.ci95[1] == (pytest.approx(1 / low, rel=0.01) if low else math.inf)
+    assert rates.effect.ratio == pytest.approx(_reciprocal(times.effect.ratio))
+    assert rates.effect.ci95[0] == pytest.approx(_reciprocal(high), rel=0.01)  # to the bisection
+    assert rates.effect.ci95[1] == pytest.approx(_reciprocal(low), rel=0.01)
+
+
+def _reciprocal(ratio: float) -> float:
+    return 1 / ratio if math.isfinite(ratio) else -ratio  # nothing bounds it on the other side
+
+
+@settings(max_examples=100, deadline=None)
+@given(blocks=studies(), share=st.floats(0.05, 1), zeros=st.integers(0, 2**32), up=st.booleans())
+def test_nothing_that_is_never_negative_falls_by_more_than_all_of_it(blocks, share, zeros, up):
+    rng = np.random.default_rng(zeros)
+    with_zeros = changed(blocks, lambda _, value: 0.0 if rng.random() < share else value)
+    found = judge(with_zeros, Direction.MAX if up else Direction.MIN)
+    for estimate in (found.effect, found.aa, found.guard.mean):
+        told = (estimate.ratio, *estimate.ci95)
+        assert all(ratio >= 0 for ratio in told if math.isfinite(ratio)), told
 
 
 @given(studies(failures=True))

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from schedtuna.errors import MetricError, NothingMeasuredError, UnclearNumberError
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue
 from schedtuna.workload.spec import Workload
@@ -31,6 +32,9 @@ class Trial(BaseModel):
         validity: Only `ok` trials have trustworthy metrics; the others score worst, never dropped.
         reason: Why it is not ok, for people; empty otherwise.
         metrics: Every number that was read, by name (unit in the name).
+        parts: Of what the run consisted (stressors, threads, tests, rows of a table); None: not known,
+            as in logs of older versions.
+        units: The units in which metrics were printed, where their values leave them out.
         covariates: What the machine did meanwhile (`steal_fraction`, `irq_fraction`, ...).
         started_at: Unix time in seconds.
         duration_s: Wall time of the run, set-up included.
@@ -50,6 +54,8 @@ class Trial(BaseModel):
     validity: Validity = Validity.OK
     reason: str = ""
     metrics: dict[str, float] = {}
+    parts: tuple[str, ...] | None = None
+    units: dict[str, str] = {}
     covariates: dict[str, float] = {}
     started_at: float = 0.0
     duration_s: float = 0.0
@@ -58,6 +64,19 @@ class Trial(BaseModel):
     output_tail: str = ""
     manifest_hash: str = ""
     in_force: dict[str, str] = {}
+
+
+def is_runs_fault(error: MetricError, *, measured: bool, changed: bool) -> bool:
+    """Whether a metric that can't be read fails the run, or is a mistake in what was asked.
+
+    Args:
+        error: Why it can't be read.
+        measured: Whether any run ever gave all its metrics.
+        changed: Whether the run was under settings other than the default's.
+    """
+    if isinstance(error, NothingMeasuredError):
+        return True
+    return not isinstance(error, UnclearNumberError) and (measured or changed)
 
 
 class Backend(Protocol):

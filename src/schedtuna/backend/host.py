@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from schedtuna.backend.base import Trial, Validity
+from schedtuna.backend.base import Trial, Validity, is_runs_fault
 from schedtuna.backend.inforce import SettingsWatch, undone
 from schedtuna.errors import JournalError, KnobError, MetricError, WorkloadError
 from schedtuna.knobs.base import Scope, Target
@@ -29,7 +29,7 @@ from schedtuna.scheduler.watch import Watch
 from schedtuna.space import ParameterValue
 from schedtuna.workload.command import Held, RawRun, check, start
 from schedtuna.workload.covariates import invalid_reason
-from schedtuna.workload.metrics import needed_counters, read_metrics
+from schedtuna.workload.metrics import Measured, measure, needed_counters
 from schedtuna.workload.spec import MetricSpec, Workload
 
 KERNELS_OWN = ("fair", "default")  # schedulers that need no program of their own
@@ -105,7 +105,7 @@ class HostBackend:
         self._require_runnable(workload, scheduler)
         started_at, clock = time.time(), time.monotonic()
         raw: RawRun | None = None
-        metrics: dict[str, float] = {}
+        found = Measured()
         counted: dict[str, float] = {}
         log = ""
         try:
@@ -115,13 +115,13 @@ class HostBackend:
             counted = watch.covariates if watch else {}
             validity, reason = judge(raw, ejected)
             if validity is Validity.OK:
-                metrics = read_metrics(workload, self.metrics, raw, required=self.required)
+                found = measure(workload, self.metrics, raw, required=self.required)
                 self._measured = True
                 reason = undone(raw.in_force, scheduler.values, workload)
                 reason = reason or invalid_reason(self._covariates(raw), self.limits)
                 validity = Validity.FAILED if reason else Validity.OK
         except MetricError as error:
-            if not self._measured and not scheduler.values:
+            if not is_runs_fault(error, measured=self._measured, changed=bool(scheduler.values)):
                 raise
             validity, reason = Validity.FAILED, str(error.__cause__ or error)  # without the output
         except (WorkloadError, KnobError) as error:
@@ -138,7 +138,9 @@ class HostBackend:
             seed=seed,
             validity=validity,
             reason=reason,
-            metrics=metrics,
+            metrics=found.metrics,
+            parts=found.parts,
+            units=found.units,
             covariates=(self._covariates(raw) if raw else {}) | counted,
             started_at=started_at,
             duration_s=time.monotonic() - clock,

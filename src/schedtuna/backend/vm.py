@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from schedtuna.backend.base import Trial, Validity
+from schedtuna.backend.base import Trial, Validity, is_runs_fault
 from schedtuna.backend.host import KERNELS_OWN, judge, reads_sched
 from schedtuna.errors import MetricError, UnavailableError, UsageError, WorkloadError
 from schedtuna.lab.boot import boot
@@ -36,7 +36,7 @@ from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.scheduler.watch import Watch
 from schedtuna.workload.command import RawRun, command_line
 from schedtuna.workload.covariates import covariates
-from schedtuna.workload.metrics import read_metrics
+from schedtuna.workload.metrics import Measured, measure
 from schedtuna.workload.spec import SEED_VARIABLE, MetricSpec, Workload
 
 _SHELL = "sh"
@@ -136,7 +136,7 @@ class VmBackend:
         started_at, clock = time.time(), time.monotonic()
         raw: RawRun | None = None
         validity, reason, tail = Validity.FAILED, "", ""
-        metrics: dict[str, float] = {}
+        found = Measured()
         machine: dict[str, float] = {}
         try:
             guest = self._prepare(workload, program)
@@ -161,10 +161,10 @@ class VmBackend:
                 machine |= watch.covariates
                 tail = watch.log() if ejected else tail
             if validity is Validity.OK:
-                metrics = read_metrics(workload, self.metrics, raw, required=self.required)
+                found = measure(workload, self.metrics, raw, required=self.required)
                 self._measured = True
         except MetricError as error:
-            if not self._measured and not scheduler.values:
+            if not is_runs_fault(error, measured=self._measured, changed=bool(scheduler.values)):
                 raise
             validity, reason = Validity.FAILED, str(error.__cause__ or error)
         except (GuestError, StuckSchedulerError) as error:
@@ -180,7 +180,9 @@ class VmBackend:
             seed=seed,
             validity=validity,
             reason=reason,
-            metrics=metrics,
+            metrics=found.metrics,
+            parts=found.parts,
+            units=found.units,
             covariates=machine,
             started_at=started_at,
             duration_s=time.monotonic() - clock,

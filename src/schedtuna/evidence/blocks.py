@@ -58,10 +58,12 @@ class Scale:
     Attributes:
         sign: 1 where less is better, -1 where more is.
         reference: None for logarithms; else the typical default value that differences refer to.
+        floor: The lowest ratio: 0 where no value is negative, as nothing falls by more than all of it.
     """
 
     sign: int
     reference: float | None
+    floor: float = -math.inf
 
     def costs(self, values: FloatArray) -> FloatArray:
         """Costs of raw values; nan (failed) becomes inf."""
@@ -69,13 +71,11 @@ class Scale:
         return np.where(np.isnan(values), np.inf, self.sign * scaled)
 
     def ratio(self, shift: float) -> float:
-        """The ratio of raw values that a shift of costs means."""
-        if self.reference is None:
-            return math.exp(min(self.sign * shift, 700.0)) if math.isfinite(shift) else self._endless(shift)
-        return 1 + self.sign * shift
-
-    def _endless(self, shift: float) -> float:
-        return math.inf if self.sign * shift > 0 else 0.0
+        """The ratio of raw values that a shift of costs means; infinite where nothing bounds it."""
+        change = self.sign * shift
+        if not math.isfinite(change):
+            return change
+        return math.exp(min(change, 700.0)) if self.reference is None else max(1 + change, self.floor)
 
     def interval(self, low: float, high: float) -> tuple[float, float]:
         """Ratios of an interval of shifts, in order."""
@@ -101,9 +101,10 @@ def scale_of(values: FloatArray, slots: IntArray, direction: Direction) -> Scale
     finite = values[np.isfinite(values)]
     if (finite > 0).all():
         return Scale(sign, None)
+    floor = 0.0 if (finite >= 0).all() else -math.inf
     defaults = np.abs(np.take_along_axis(values, slots[:, :2], axis=1))
     defaults = defaults[np.isfinite(defaults)]
     for typical in (np.median(defaults) if len(defaults) else 0.0, np.abs(finite).mean()):
         if typical > 0:
-            return Scale(sign, float(typical))
-    return Scale(sign, 1.0)
+            return Scale(sign, float(typical), floor)
+    return Scale(sign, 1.0, floor)

@@ -27,7 +27,7 @@ class Estimate:
 
     Attributes:
         ratio: Hodges and Lehmann's estimate.
-        ci95: An interval of at least 95% confidence; `inf` and 0 (or -inf) where nothing bounds it.
+        ci95: An interval of at least 95% confidence; infinite where nothing bounds it.
     """
 
     ratio: float
@@ -35,8 +35,8 @@ class Estimate:
 
 
 def is_bounded(ratio: float) -> bool:
-    """Whether a ratio says how large a difference is; 0 and infinities stand for runs that failed."""
-    return math.isfinite(ratio) and ratio != 0
+    """Whether a ratio says how large a difference is; infinities stand for runs that failed."""
+    return math.isfinite(ratio)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Result:
         direction: Which way is better.
         delta: The relative gain that matters.
         scale: `ratio`, or `difference` where values of zero or less rule out logarithms; then
-            ratios are 1 + difference / typical default.
+            ratios are 1 + difference / typical default, and 0 at least where no value is negative.
         effect: The typical run's ratio, candidate / default.
         p_improved: One-sided p-value against "not better".
         p_worse: One-sided p-value against "not worse".

@@ -182,7 +182,7 @@ class Analysis:
             noise_cv=noise_cv,
             runs_needed=self._runs_needed(noise_cv) if verdict is Verdict.TOO_NOISY else None,
             guard=Guard(
-                Estimate(self.means.ratio, (self.means.low, self.means.high)),
+                Estimate(self.means.ratio, (max(self.means.low, scale.floor), self.means.high)),
                 self.slow.candidate,
                 self.slow.default,
                 self.slow.p,

@@ -27,13 +27,16 @@ from schedtuna.evidence.design import (
 from schedtuna.evidence.requirements import CONFIDENCE, Judgement, Outcome, judge_requirement, least_runs
 from schedtuna.evidence.sequential import Sequential
 from schedtuna.evidence.several import composite
+from schedtuna.evidence.shares import FailureShare, compare_shares
 from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
 from schedtuna.experiment.comparison import Comparison, Ended
 from schedtuna.experiment.inforce import require_in_force
 from schedtuna.experiment.remarks import remarks
+from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.experiment.viability import require_viable, require_working_arms
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.parsers import OutputParser, find_parser
 from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Workload
 
 __all__ = ["CompareProgress", "Comparison", "Ended", "blocks_within", "compare"]
@@ -110,9 +113,13 @@ def compare(
     if not metrics:
         raise UsageError("no metric to compare by", hint="name one with --metric")
     horizon = blocks_within(budget)
-    blocks = _Blocks(backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase)
+    reference = Reference()
+    blocks = _Blocks(
+        backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase=phase, reference=reference
+    )
     study = _Study(
         {Arm.A: a.label(), Arm.A2: a.label(), Arm.B: b.label()},
+        reference,
         tuple(metrics),
         requirements,
         horizon=horizon,
@@ -151,6 +158,7 @@ def compare(
         records=tuple(study.records),
         ended=ended,
         warnings=tuple(remarks(a, b, study.records)),
+        failing=study.failing(find_parser(workload)),
     )
 
 
@@ -163,9 +171,12 @@ class _Blocks:
         workload: Workload,
         schedulers: Mapping[Arm, SchedulerConfig],
         log: TrialLog,
+        *,
         phase: str,
+        reference: Reference,
     ) -> None:
         self._backend = backend
+        self._reference = reference
         self._workload = workload
         self._schedulers = schedulers
         self._log = log
@@ -185,6 +196,7 @@ class _Blocks:
             record = self._log.find(self._phase, index)
             if record is None:
                 trial = self._backend.run(self._workload, self._schedulers[arm], seed=plan.seed)
+                trial = self._reference.judged(trial)
                 record = TrialRecord(phase=self._phase, index=index, block=number, arm=arm, trial=trial)
                 self._log.append(record)
             elif record.arm != arm or record.trial.seed != plan.seed:
@@ -198,6 +210,8 @@ class _Blocks:
                     f"{record.trial.values}, than {self._schedulers[arm].label()}",
                     hint="continue as it was started, or start anew in another folder",
                 )
+            if arm is not Arm.B:
+                self._reference.learn(record.trial)
             yield record
 
 
@@ -207,6 +221,7 @@ class _Study:
     def __init__(
         self,
         labels: Mapping[Arm, str],
+        reference: Reference,
         metrics: tuple[MetricSpec, ...],
         requirements: Sequence[Requirement],
         *,
@@ -220,6 +235,7 @@ class _Study:
         self.blocks: list[Block] = []
         self.trials: list[dict[Arm, Trial]] = []
         self._labels = labels
+        self._reference = reference
         self._metrics = metrics
         self._requirements = requirements
         self._confidence = 1 - (1 - CONFIDENCE) / (_JUDGEMENTS * max(1, len(requirements)))
@@ -234,6 +250,8 @@ class _Study:
     def add(self, record: TrialRecord, plan: BlockPlan) -> None:
         """Take a run in; the third of a block completes it."""
         self.records.append(record)
+        # A candidate's run before the default's first one could not be held against that yet.
+        self.records[-RUNS_PER_BLOCK:] = map(self._judged, self.records[-RUNS_PER_BLOCK:])
         runs = [r.trial for r in self.records]
         require_in_force(self.records, self._labels)
         require_viable(runs, len(runs) + 1)
@@ -243,6 +261,9 @@ class _Study:
         total = RUNS_PER_BLOCK * (self._horizon or MAX_BLOCKS)
         noise_cv = found.noise_cv if found else _noise_cv(self.blocks)
         self._on_event(CompareProgress(len(runs), total, record, noise_cv, found))
+
+    def _judged(self, record: TrialRecord) -> TrialRecord:
+        return record.model_copy(update={"trial": self._reference.judged(record.trial)})
 
     def _complete(self, trials: dict[Arm, Trial], plan: BlockPlan) -> Result | None:
         """Add a complete block; return what a look found, where this one made one due."""
@@ -305,6 +326,20 @@ class _Study:
             ]
             results[spec.name] = judge(blocks, spec.direction, delta=self._delta)
         return results
+
+    def failing(self, parser: OutputParser | None) -> tuple[FailureShare, ...]:
+        """Compare what failed of the work, by the counts that the command's parser has."""
+        orders = [block.order for block in self.blocks]
+        found = [
+            compare_shares(
+                row.field,
+                row.what,
+                orders,
+                [{arm: row.share(trial.metrics) for arm, trial in trials.items()} for trials in self.trials],
+            )
+            for row in (parser.failures if parser else ())
+        ]
+        return tuple(share for share in found if share is not None)
 
     def judge(self) -> tuple[Judgement, ...]:
         """Judge the requirements on the candidate's runs, so that all hold at once with confidence."""

@@ -11,6 +11,7 @@ from typing import Any
 from schedtuna.evidence.design import Arm
 from schedtuna.evidence.requirements import Judgement, Outcome
 from schedtuna.evidence.result import is_bounded
+from schedtuna.evidence.shares import FailureShare
 from schedtuna.evidence.verdict import Estimate, Result, Verdict
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.workload.spec import Direction, MetricSpec
@@ -42,6 +43,7 @@ class Comparison:
         records: Every run, in order; those of an unfinished block too.
         ended: Why it ended.
         warnings: What else a reader should know of the runs.
+        failing: What of the work failed on both sides, by the tool's own counts.
     """
 
     default: str
@@ -53,14 +55,20 @@ class Comparison:
     records: tuple[TrialRecord, ...]
     ended: Ended
     warnings: tuple[str, ...] = ()
+    failing: tuple[FailureShare, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict; `improved` only where every requirement is met, too."""
-        if self.result.verdict is not Verdict.IMPROVED or not self.unmet:
+        """The verdict; `improved` only where every requirement is met, and no more of the work fails."""
+        if self.result.verdict is not Verdict.IMPROVED or not (self.unmet or self.costs_failures):
             return self.result.verdict
         missed = any(judged.outcome is Outcome.NOT_MET for judged in self.unmet)
-        return Verdict.NO_EVIDENCE if missed else Verdict.TOO_NOISY
+        return Verdict.NO_EVIDENCE if missed or self.costs_failures else Verdict.TOO_NOISY
+
+    @property
+    def costs_failures(self) -> bool:
+        """Whether so much more of the candidate's work fails that it is not an improvement."""
+        return any(share.matters for share in self.failing)
 
     @property
     def unmet(self) -> tuple[Judgement, ...]:
@@ -96,7 +104,12 @@ class Comparison:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader should know, most important first."""
-        return (*self.warnings, *self.result.notes)
+        higher = (
+            f"More of the candidate's work fails than of the default's ({share.tell()}, p = {share.p:.3f})."
+            for share in self.failing
+            if share.is_higher
+        )
+        return (*higher, *self.warnings, *self.result.notes)
 
     def with_warnings(self, warnings: Sequence[str]) -> Comparison:
         """Return the same comparison with more to know."""
@@ -118,6 +131,10 @@ class Comparison:
             "runs_needed": self.result.runs_needed,
             "ended": str(self.ended),
             "requirements": [_judged(judged) for judged in self.requirements],
+            "failing": [
+                {"field": share.field, "default": share.default, "candidate": share.candidate, "p": share.p}
+                for share in self.failing
+            ],
             "notes": list(self.notes),
         }
         if self.each:
@@ -151,6 +168,11 @@ class Comparison:
             rules = ", ".join(tell_rule(judged) for judged in self.unmet)
             return (
                 f"{self.candidate} is better ({change}), but is not shown to keep what is required: {rules}."
+            )
+        if self.costs_failures and result.verdict is Verdict.IMPROVED:
+            worst = ", ".join(share.tell() for share in self.failing if share.matters)
+            return (
+                f"No improvement: {self.candidate} is better ({change}), but more of its work fails: {worst}."
             )
         if self.verdict is Verdict.TOO_NOISY:
             if 0 < result.pairs == result.failures[Arm.B]:

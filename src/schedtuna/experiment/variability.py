@@ -10,6 +10,7 @@ from time import monotonic
 import numpy as np
 
 from schedtuna.backend.base import Backend, Trial, Validity
+from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.experiment.viability import require_viable
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -113,19 +114,21 @@ def run_variability(
         on_event: Told about every run.
 
     Raises:
-        StudyError: The first runs all failed.
+        StudyError: The first runs all failed, or a metric is printed in two units.
     """
     deadline = math.inf if time_limit_s is None else monotonic() + time_limit_s
     trials: list[Trial] = []
+    reference = Reference()
     for index in range(runs):
         record = log.find(PHASE, index)
         if record is None:
             if trials and monotonic() >= deadline:
                 break
             run_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-            trial = backend.run(workload, scheduler, seed=run_seed)
+            trial = reference.judged(backend.run(workload, scheduler, seed=run_seed))
             record = TrialRecord(phase=PHASE, index=index, trial=trial)
             log.append(record)
+        reference.learn(record.trial)
         trials.append(record.trial)
         on_event(record)
         require_viable(trials, runs)

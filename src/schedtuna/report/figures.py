@@ -117,7 +117,7 @@ def draw_effect(
 
 
 def signed(percent: float) -> str:
-    """Spell a change in percent; one of -100 or of infinity has no bound: it stands for runs that failed."""
+    """Spell a change in percent; an infinite one has no bound: it stands for runs that failed."""
     if not is_bounded(1 + percent / 100):
         return "+∞" if percent > 0 else "-∞"
     return f"{percent:+z.1f}"

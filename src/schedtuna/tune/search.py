@@ -13,6 +13,7 @@ import numpy as np
 
 from schedtuna.backend.base import Backend, Trial, Validity
 from schedtuna.errors import UnavailableError
+from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.space import ParameterValue
 from schedtuna.tune.objective import Objective
@@ -88,6 +89,7 @@ class Trials:
         self.backend = backend
         self.log = log
         self._workload = plan.workload
+        self._reference = Reference()
 
     def give_up_after(self, run_s: float) -> None:
         """End hopeless runs early from now on: those many times longer than the default's.
@@ -105,8 +107,11 @@ class Trials:
         if record is None:
             stream = [self.plan.seed, index, *phase.encode()]
             seed = int(np.random.SeedSequence(stream).generate_state(1)[0])
-            record = TrialRecord(phase=phase, index=index, trial=self._measure(values, seed))
+            trial = self._reference.judged(self._measure(values, seed))
+            record = TrialRecord(phase=phase, index=index, trial=trial)
             self.log.append(record)
+        if not values:
+            self._reference.learn(record.trial)
         return record
 
     def _measure(self, values: Values, seed: int) -> Trial:

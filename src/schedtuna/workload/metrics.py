@@ -16,14 +16,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from schedtuna.errors import MetricError, UsageError, nearest
+from schedtuna.errors import MetricError, NothingMeasuredError, UsageError, nearest
 from schedtuna.workload.command import RawRun
 from schedtuna.workload.counters import COUNTERS
+from schedtuna.workload.measured import is_rate
+from schedtuna.workload.numerals import Numeral
 from schedtuna.workload.parsers import OutputParser, find_parser, option_value
-from schedtuna.workload.parsers.base import MAX, MIN, Field, check_value, find_field
-from schedtuna.workload.sources import READERS, json_steps, read_file
+from schedtuna.workload.parsers.base import MAX, MIN, Field, Reading, check_value, find_field, unit_of
+from schedtuna.workload.sources import READERS, Found, json_steps, read_file
 from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Source, Workload
 
 # What every run has, whatever it prints.
@@ -47,6 +50,8 @@ COUNTER_FIELDS: tuple[Field, ...] = (
     Field("nr_migrations", "", MIN, "moves of a task to another CPU"),
     Field("nr_page_faults", "", MIN, "page faults"),
 )
+# What ran took some of these: a counter that says 0 did not count, as under some hypervisors.
+_NEVER_ZERO = frozenset({"cycles", "instructions", "ipc", "energy_j"})
 # Names for whatever is a workload's main throughput and latency.
 _ALIASES = {"throughput": "runs_per_s", "latency": "wall_time_s"}
 
@@ -196,6 +201,21 @@ def needed_counters(specs: Iterable[MetricSpec], required: Iterable[str] = ()) -
 # ---- what a run gives ---------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Measured:
+    """The numbers of a run, and what they are numbers of.
+
+    Attributes:
+        metrics: Every number, by name.
+        parts: Of what the run consisted (stressors, threads, tests, rows), where its output tells.
+        units: The units in which metrics were printed, where their values leave them out.
+    """
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+    units: dict[str, str] = field(default_factory=dict)
+
+
 def read_metrics(
     workload: Workload,
     specs: Sequence[MetricSpec],
@@ -203,6 +223,17 @@ def read_metrics(
     *,
     required: Sequence[str] = (),
 ) -> dict[str, float]:
+    """Read every number of a run: `measure` without what they are numbers of."""
+    return measure(workload, specs, raw, required=required).metrics
+
+
+def measure(
+    workload: Workload,
+    specs: Sequence[MetricSpec],
+    raw: RawRun,
+    *,
+    required: Sequence[str] = (),
+) -> Measured:
     """Read every number of a run: rusage, counters, the parser's fields, and what was asked.
 
     Args:
@@ -212,38 +243,62 @@ def read_metrics(
         required: Names, of requirements for example, that must be there, too.
 
     Raises:
+        NothingMeasuredError: The run measured nothing, by a count that its parser, or the object or
+            table of a metric, has; or a rate that is asked for is 0.
+        UnclearNumberError: A pattern takes a part of a longer number.
         MetricError: One that must be there is not, is no finite number, or is a negative time.
     """
     values = {**raw.usage, **raw.counters}
     if raw.wall_time_s > 0:
         values["runs_per_s"] = 1 / raw.wall_time_s
     parser = find_parser(workload)
-    parsed: dict[str, float] = {}
-    problem: MetricError | None = None
-    if parser is not None:
-        try:
-            parsed = parser.read(_parsed_text(workload, parser, raw))
-        except MetricError as error:
-            problem = error
-            if workload.parser:
-                raise _with_output(error, raw) from error
-    values = parsed | values  # what every run has means the same for every tool
+    parsed, problem = _parsed(workload, parser, raw)
+    values = parsed.values | values  # what every run has means the same for every tool
     fields = (*(parser.fields if parser else ()), *RUN_FIELDS, *COUNTER_FIELDS)
-    found: dict[str, float] = {}
+    found: dict[str, Found] = {}
     for spec in specs:
         try:
             found[spec.name] = _read_one(workload, spec, raw, values, parsed)
-            check_value(spec.name, found[spec.name], find_field(fields, spec.name))
+            _check(spec, found[spec.name].value, find_field(fields, spec.name))
         except MetricError as error:
             raise _with_output(_cause(error, spec, problem), raw) from error
-    values |= found
+    values |= {name: one.value for name, one in found.items()}
     for name in required:
         if name not in values:
-            raise _with_output(_missing(name, values), raw)
-    return values
+            raise _with_output(_missing(name, values, parsed), raw)
+    return Measured(
+        values,
+        (*parsed.parts, *(f"{name}: {part}" for name, one in found.items() for part in one.parts)),
+        {name: one.unit for name, one in found.items() if one.unit},
+    )
 
 
-def _missing(name: str, known: Iterable[str]) -> MetricError:
+def _parsed(
+    workload: Workload, parser: OutputParser | None, raw: RawRun
+) -> tuple[Reading, MetricError | None]:
+    """What the parser reads, and why it can't where that may be beside the point."""
+    nothing = Reading({}, {}, ())
+    if parser is None:
+        return nothing, None
+    try:
+        return parser.reading(_parsed_text(workload, parser, raw)), None
+    except MetricError as error:
+        if workload.parser or isinstance(error, NothingMeasuredError):
+            raise _with_output(error, raw) from error
+        return nothing, error
+
+
+def _check(spec: MetricSpec, value: float, row: Field | None) -> None:
+    check_value(spec.name, value, row)
+    if spec.source.kind == "auto" and spec.name in _NEVER_ZERO and value == 0:
+        raise NothingMeasuredError(f"{spec.name} is 0: it was not counted")
+    if spec.direction is MAX and value <= 0 and is_rate(spec.name, row.unit if row else ""):
+        raise NothingMeasuredError(f"{spec.name} is {value:g}: nothing was measured")
+
+
+def _missing(name: str, known: Iterable[str], parsed: Reading) -> MetricError:
+    if name in parsed.unmeasured:
+        return NothingMeasuredError(parsed.unmeasured[name])
     return MetricError(
         f"there is no metric {name}: {nearest(name, known)}",
         hint=f"say where it is printed, such as {name}:min=regex:PATTERN or =json:PATH, or name a --parser",
@@ -252,7 +307,8 @@ def _missing(name: str, known: Iterable[str]) -> MetricError:
 
 def _cause(error: MetricError, spec: MetricSpec, problem: MetricError | None) -> MetricError:
     """A missing name is the parser's failure where that found nothing."""
-    return problem if problem is not None and spec.source.kind in ("auto", "field") else error
+    is_missing = problem is not None and not isinstance(error, NothingMeasuredError)
+    return problem if problem and is_missing and spec.source.kind in ("auto", "field") else error
 
 
 def _parsed_text(workload: Workload, parser: OutputParser, raw: RawRun) -> str:
@@ -270,23 +326,25 @@ def _read_one(
     spec: MetricSpec,
     raw: RawRun,
     values: Mapping[str, float],
-    parsed: Mapping[str, float],
-) -> float:
+    parsed: Reading,
+) -> Found:
     source = spec.source
     if source.kind in ("auto", "field"):
-        name, known = (spec.name, values) if source.kind == "auto" else (source.argument, parsed)
+        name, known = (spec.name, values) if source.kind == "auto" else (source.argument, parsed.values)
         if name not in known:
-            raise _missing(name, known)
-        return known[name]
+            raise _missing(name, known, parsed)
+        return Found(known[name])
     if source.file is not None:
         text = _written(workload, source.file, raw)
     else:
         text = raw.stdout if source.kind != "regex" else f"{raw.stdout}\n{raw.stderr}"
     try:
-        return READERS[source.kind](source.argument, text)
+        found = READERS[source.kind](source.argument, text)
     except MetricError as error:
         place = f" (in {source.file})" if source.file else ""
-        raise MetricError(f"{spec.name}: {error}{place}", hint=error.hint) from error
+        raise type(error)(f"{spec.name}: {error}{place}", hint=error.hint) from error
+    told = Numeral(found.value, found.unit).told_in(unit_of(spec.name))
+    return Found(told.value, told.unit, found.parts)
 
 
 def _with_output(error: MetricError, raw: RawRun) -> MetricError:
@@ -295,4 +353,4 @@ def _with_output(error: MetricError, raw: RawRun) -> MetricError:
         lines.append("the command printed so much that the middle of it was not kept")
     tail = raw.tail()
     lines.append(f"its last lines of output:\n{tail}" if tail.strip() else "the command printed nothing")
-    return MetricError("; ".join(lines), hint=error.hint)
+    return type(error)("; ".join(lines), hint=error.hint)

@@ -9,15 +9,36 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schedtuna.errors import MetricError, UsageError, nearest
+from schedtuna.errors import MetricError, NothingMeasuredError, UsageError, nearest
+from schedtuna.workload.measured import empty_count
+from schedtuna.workload.numerals import number, whole
 
 _MAX_FILE_BYTES = 64 << 20
 _CLOCK_TICK_S = 0.02  # file times come from a coarse clock
+_MOST_LABELS = 64
+_LABEL = re.compile(r"[A-Za-z](?!.*\d{5})")  # what has more digits in a row is a time, or drawn at random
+_CELL = re.compile(r"\s*[-+]?[\d.,]*\s*$")
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(-?\d+)\]|\[\"([^\"]*)\"\]")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A number that was found in a text.
+
+    Attributes:
+        value: The number.
+        unit: The unit that it was printed in, where the value leaves that out.
+        parts: Of what it is the mean, where that has names.
+    """
+
+    value: float
+    unit: str = ""
+    parts: tuple[str, ...] = ()
 
 
 def read_file(path: Path, *, not_before: float) -> str:
@@ -49,22 +70,15 @@ def read_file(path: Path, *, not_before: float) -> str:
         os.close(descriptor)
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise MetricError(f"{text[:80]!r} is no number") from None
-
-
-def _read_regex(pattern: str, text: str) -> float:
+def _read_regex(pattern: str, text: str) -> Found:
     matches = list(re.finditer(pattern, text, re.MULTILINE))
     if not matches:
         raise MetricError(f"the pattern {pattern!r} matches nothing")
     last = matches[-1]
-    found = last[1] if last.re.groups else last[0]
-    if found is None:
+    if (last[1] if last.re.groups else last[0]) is None:
         raise MetricError(f"group 1 of the pattern {pattern!r} matches nothing")
-    return _number(found)
+    found = whole(last)
+    return Found(found.value, found.unit)
 
 
 def json_steps(path: str) -> list[str | int]:
@@ -85,10 +99,13 @@ def json_steps(path: str) -> list[str | int]:
     return steps
 
 
-def _read_json(path: str, text: str) -> float:
+def _read_json(path: str, text: str) -> Found:
     value = _last_json(text)
     so_far = ""
+    around: list[dict[str, Any]] = []
     for step in json_steps(path):
+        if isinstance(value, dict):
+            around.append(value)
         try:
             value = value[step]
         except (LookupError, TypeError):
@@ -100,8 +117,12 @@ def _read_json(path: str, text: str) -> float:
         so_far += f"[{step}]" if isinstance(step, int) else f".{step}" if so_far else step
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise MetricError(f"{path} is {json.dumps(value)[:80]}, no number")
+    for depth, document in enumerate(reversed(around)):
+        # Further out an empty list may be anything; a number is what it is called.
+        if reason := empty_count(document, lists=depth == 0):
+            raise NothingMeasuredError(f"nothing was measured: beside {path}, {reason}")
     try:
-        return float(value)
+        return Found(float(value))
     except OverflowError:
         raise MetricError(f"{path} is too large a number") from None
 
@@ -125,28 +146,51 @@ def _last_json(text: str) -> Any:
     return found
 
 
-def _read_csv(column: str, text: str) -> float:
+def _read_csv(column: str, text: str) -> Found:
     """The mean of a column, whose header is the first line that has it."""
     lines = text.splitlines()
-    for number, line in enumerate(lines):
+    for at, line in enumerate(lines):
         for delimiter in ",;\t|":
             header = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
             if column in header and (len(header) > 1 or line.strip() == column):
-                return _csv_mean(lines[number + 1 :], delimiter, header.index(column), len(header))
+                rows = list(_csv_rows(lines[at + 1 :], delimiter, len(header)))
+                return _csv_mean(header, rows, header.index(column))
     raise MetricError(f"no table has the column {column!r}")
 
 
-def _csv_mean(lines: Sequence[str], delimiter: str, index: int, width: int) -> float:
-    rows = [
-        row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter) if len(row) == width
-    ]
+def _csv_rows(lines: Sequence[str], delimiter: str, width: int) -> Iterator[list[str]]:
+    """The table's rows; what is printed behind it is not one, but between them a cut one is missing."""
+    odd: list[str] | None = None
+    for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter):
+        if len(row) != width:
+            odd = row if 1 < len(row) < width and all(map(_CELL.match, row[1:])) else odd
+            continue
+        if odd is not None:
+            raise MetricError(
+                f"a row of the table has {len(odd)} cells, where {width} were expected: "
+                f"{delimiter.join(odd)[:80]}"
+            )
+        yield [cell.strip() for cell in row]
+
+
+def _csv_mean(header: Sequence[str], rows: Sequence[Sequence[str]], index: int) -> Found:
     if not rows:
-        raise MetricError("the table has no rows")
-    return math.fsum(_number(row[index].strip()) for row in rows) / len(rows)
+        raise NothingMeasuredError("the table has no rows")
+    for row in rows:
+        if reason := empty_count(dict(zip(header, row, strict=True))):
+            raise NothingMeasuredError(f"nothing was measured: in the row {','.join(row)[:80]}, {reason}")
+    mean = math.fsum(number(row[index]) for row in rows) / len(rows)
+    return Found(mean, parts=_labels([row[0] for row in rows]) if index else ())
+
+
+def _labels(cells: Sequence[str]) -> tuple[str, ...]:
+    """What the rows are called in their first column, where those are names."""
+    names = 1 < len(set(cells)) == len(cells) <= _MOST_LABELS and all(map(_LABEL.match, cells))
+    return tuple(sorted(cells)) if names else ()
 
 
 # Kind of source -> what finds a number in a text, raising MetricError where it can't.
-READERS: dict[str, Callable[[str, str], float]] = {
+READERS: dict[str, Callable[[str, str], Found]] = {
     "regex": _read_regex,
     "json": _read_json,
     "csv": _read_csv,

@@ -32,7 +32,7 @@ def test_an_interval_without_bounds_is_spelled_as_in_the_text_beside_it():
     _, axes = draw(
         figures.draw_effect,
         effect=(0.9, 0.85, 0.95),
-        aa=(0.96, 0.0, np.inf),
+        aa=(0.96, -np.inf, np.inf),
         delta=0.03,
         lower_is_better=True,
     )

@@ -40,6 +40,10 @@ def test_every_parser_and_field_is_listed(parser):
     )
     for line in [names, *rows(parser.fields)]:
         assert line in section[1], line
+    counts = "".join(re.findall(r"^Counts.*$", section[1], re.MULTILINE))
+    assert all(f"`{basis.field}`" in counts for basis in parser.bases)
+    failures = "".join(re.findall(r"^Failures: .*$", section[1], re.MULTILINE))
+    assert all(f"`{row.field}`" in failures for row in parser.failures)
 
 
 def _code(name: str) -> str:

@@ -8,7 +8,28 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from schedtuna.errors import MetricError
+from schedtuna.workload.measured import Basis, Failures, general_name, unmeasured
+from schedtuna.workload.numerals import COUNT, NUMBER
 from schedtuna.workload.spec import Direction
+
+__all__ = [
+    "COUNT",
+    "MAX",
+    "MIN",
+    "NUMBER",
+    "Basis",
+    "Failures",
+    "Field",
+    "OutputParser",
+    "Reading",
+    "check_value",
+    "find_field",
+    "geometric_mean",
+    "last_numbers",
+    "numbers",
+    "percentile_name",
+    "unit_of",
+]
 
 MIN, MAX = Direction.MIN, Direction.MAX
 
@@ -34,6 +55,22 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a parser found in an output.
+
+    Attributes:
+        values: Every field that was measured.
+        unmeasured: Fields that rest on a count of 0, each with the reason.
+        parts: Of what the run consisted: stressors, threads or tests. Numbers over all of them can
+            be compared where all of them are the same.
+    """
+
+    values: dict[str, float]
+    unmeasured: dict[str, str]
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class OutputParser:
     """How to read one tool's output.
 
@@ -45,7 +82,9 @@ class OutputParser:
         primary: The field that is optimised where none is named.
         throughput: The field that "throughput" names; empty where the tool reports none.
         latency: The field that "latency" names; empty where the tool reports none.
-        parse: Output to fields; pure.
+        parse: Output to fields; pure. A field of one part of the run begins with its name.
+        bases: The counts without which there is no measurement.
+        failures: The counts of what a run attempted in vain.
         hint: What to pass to the tool so that it reports its numbers.
         file_options: Options that name a file which the tool writes and `parse` reads, too.
         refused_options: Options under which the output would be misread, and why.
@@ -59,13 +98,20 @@ class OutputParser:
     throughput: str = ""
     latency: str = ""
     hint: str = ""
+    bases: tuple[Basis, ...] = ()
+    failures: tuple[Failures, ...] = ()
     file_options: tuple[str, ...] = ()
     refused_options: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, text: str) -> dict[str, float]:
-        """Return the fields in a text.
+        """Return the fields in a text, those that rest on nothing left out; raises as `reading`."""
+        return self.reading(text).values
+
+    def reading(self, text: str) -> Reading:
+        """Return the fields in a text, and of what they are.
 
         Raises:
+            NothingMeasuredError: The run rests on a count of 0.
             MetricError: There is none, or one is no finite number, or a time is negative.
         """
         try:
@@ -76,7 +122,11 @@ class OutputParser:
             raise MetricError(f"no result of {self.name} in the output", hint=self.hint or None)
         for name, value in values.items():
             check_value(name, value, self.field(name))
-        return values
+        nothing = unmeasured(self.name, self.bases, values)
+        parts = sorted({name.rpartition(".")[0] for name in values if "." in name})
+        return Reading(
+            {name: value for name, value in values.items() if name not in nothing}, nothing, tuple(parts)
+        )
 
     def field(self, name: str) -> Field | None:
         """Return the row that describes a field, or None."""
@@ -86,9 +136,7 @@ class OutputParser:
 def find_field(fields: Iterable[Field], name: str) -> Field | None:
     """Return the row for a name: its own, or that of the percentile or part that it is."""
     by_name = {row.name: row for row in fields}
-    general = re.sub(r"(^|_)p\d+(_\d+)?(?=_|$)", r"\1pNN", name)
-    last = name.rpartition(".")[2]
-    return by_name.get(name) or by_name.get(general) or by_name.get(last)
+    return by_name.get(name) or by_name.get(general_name(name)) or by_name.get(name.rpartition(".")[2])
 
 
 def check_value(name: str, value: float, row: Field | None) -> None:
@@ -99,12 +147,12 @@ def check_value(name: str, value: float, row: Field | None) -> None:
     """
     if not math.isfinite(value):
         raise MetricError(f"{name} is {value}: expected a finite number")
-    unit = row.unit if row is not None else _unit_of(name)
+    unit = row.unit if row is not None else unit_of(name)
     if unit in _DURATIONS and value < 0:
         raise MetricError(f"{name} is {value:g} {unit}: a time can't be negative")
 
 
-def _unit_of(name: str) -> str:
+def unit_of(name: str) -> str:
     """The unit that a name ends in; a rate's is none of time."""
     return "" if "_per_" in name else name.rpartition("_")[2]
 
@@ -132,8 +180,8 @@ def last_numbers(patterns: Mapping[str, str], text: str) -> dict[str, float]:
 
 
 def geometric_mean(values: Iterable[float]) -> float:
-    """Return the geometric mean of the positive values; 0 where there is none."""
-    positive = [value for value in values if value > 0]
-    if len(positive) == 1:
-        return positive[0]
-    return math.exp(math.fsum(map(math.log, positive)) / len(positive)) if positive else 0.0
+    """Return the geometric mean; 0 where one of the values is, as it is a mean over all of them."""
+    every = list(values)
+    if not every or min(every) <= 0:
+        return 0.0
+    return every[0] if len(every) == 1 else math.exp(math.fsum(map(math.log, every)) / len(every))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from schedtuna.workload.parsers.base import MIN, Field, OutputParser, percentile_name
+from schedtuna.workload.parsers.base import COUNT, MAX, MIN, Basis, Field, OutputParser, percentile_name
 
 _SUMMARY = re.compile(
-    r"\bT: *(\d+) \( *\d+\) P: *\d+ I: *\d+ C: *(\d+) Min: *(\d+) Act: *\d+ Avg: *(\d+) Max: *(\d+)"
+    r"\bT: *(\d+) \( *\d+\) P: *\d+ I: *\d+ "
+    rf"C: *{COUNT} Min: *{COUNT} Act: *\d+ Avg: *{COUNT} Max: *{COUNT}"
 )
 _BUCKET = re.compile(r"^(\d{6,})((?:[ \t]+\d+)+)\s*$", re.MULTILINE)
 _COMMENTS = {
@@ -24,6 +25,7 @@ _COMMENTS = {
         "overflows": "Histogram Overflows",
     }.items()
 }
+Row = tuple[float, float, float, float]  # of a thread: cycles, min, avg, max
 _PERCENTILES = ("50", "90", "99", "99.9")
 
 
@@ -37,15 +39,19 @@ def parse(text: str) -> dict[str, float]:
 
 def _summary(text: str) -> dict[str, float]:
     threads = {thread: tuple(map(float, rest)) for thread, *rest in _SUMMARY.findall(text)}
-    return _over_threads([(cycles, low, mean, high) for cycles, low, mean, high in threads.values()])
+    rows = [(cycles, low, mean, high) for cycles, low, mean, high in threads.values()]
+    return _over_threads(rows) | _cycles(threads, rows)
 
 
-def _over_threads(rows: list[tuple[float, float, float, float]]) -> dict[str, float]:
-    """Merge (cycles, min, avg, max) of threads."""
-    rows = [row for row in rows if row[0] > 0]
-    total = sum(cycles for cycles, *_ in rows)
-    if not total:
+def _cycles(names: Iterable[str | int], rows: Sequence[Row]) -> dict[str, float]:
+    return {f"T{name}.nr_cycles": row[0] for name, row in zip(names, rows, strict=True)}
+
+
+def _over_threads(rows: Sequence[Row]) -> dict[str, float]:
+    """Merge (cycles, min, avg, max) of threads; nothing where one of them never ran."""
+    if not rows or min(cycles for cycles, *_ in rows) <= 0:
         return {}
+    total = sum(cycles for cycles, *_ in rows)
     return {
         "min_us": min(low for _, low, _, _ in rows),
         "avg_us": sum(cycles * mean for cycles, _, mean, _ in rows) / total,
@@ -62,11 +68,15 @@ def _histogram(text: str) -> dict[str, float]:
         buckets[int(latency)] += sum(map(int, counts.split()))
     overflows = [int(count) for count in found.get("overflows", [])]
     inside = [int(count) for count in found.get("total", [])]
+    if inside and sum(inside) != buckets.total():
+        raise ValueError(f"its histogram has {buckets.total()} of {sum(inside)} cycles")
     # `Total` leaves out what overflowed.
-    cycles = [a + b for a, b in zip(inside, overflows, strict=False)] or [1] * len(found["avg"])
+    cycles = [a + b for a, b in zip(inside, overflows, strict=True)]
     columns = (map(float, found[name]) for name in ("min", "avg", "max"))
-    rows = zip(map(float, cycles), *columns, strict=False)
-    return _over_threads(list(rows)) | _percentiles(buckets, sum(overflows))
+    # A line that is shorter than the others was cut: that is an error.
+    rows = list(zip(map(float, cycles or [1] * len(found["avg"])), *columns, strict=True))
+    values = _over_threads(rows) | (_cycles(range(len(rows)), rows) if cycles else {})
+    return values | _percentiles(buckets, sum(overflows))
 
 
 def _percentiles(buckets: Mapping[int, int], nr_beyond: int) -> dict[str, float]:
@@ -89,19 +99,19 @@ def _json(text: str) -> dict[str, float]:
     try:
         document, _ = json.JSONDecoder().raw_decode(text[start:])
         unit = 1e-3 if document.get("resolution_in_ns") else 1.0
-        threads = [_thread(thread) for thread in document["thread"].values()]
+        threads = {name: _thread(thread) for name, thread in document["thread"].items()}
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
     buckets: Counter[int] = Counter()
-    for _, histogram in threads:
+    for _, histogram in threads.values():
         buckets.update(histogram)
-    rows = [row for row, _ in threads]
+    rows = [row for row, _ in threads.values()]
     nr_beyond = round(sum(row[0] for row in rows)) - sum(buckets.values()) if buckets else 0
     values = _over_threads(rows) | (_percentiles(buckets, nr_beyond) if buckets else {})
-    return {name: value * unit for name, value in values.items()}
+    return {name: value * unit for name, value in values.items()} | _cycles(threads, rows)
 
 
-def _thread(thread: dict[str, Any]) -> tuple[tuple[float, float, float, float], dict[int, int]]:
+def _thread(thread: dict[str, Any]) -> tuple[Row, dict[int, int]]:
     cycles, low, mean, high = (float(thread[key]) for key in ("cycles", "min", "avg", "max"))
     histogram = {int(latency): int(count) for latency, count in thread["histogram"].items()}
     return (cycles, low, mean, high), histogram
@@ -117,7 +127,9 @@ PARSER = OutputParser(
         Field("avg_us", "us", MIN, "mean wakeup latency"),
         Field("max_us", "us", MIN, "longest wakeup latency"),
         Field("pNN_us", "us", MIN, "percentiles of wakeup latency (-h BUCKETS)"),
+        Field("nr_cycles", "", MAX, "wakeups of a thread"),
     ),
+    bases=(Basis("nr_cycles"),),
     primary="avg_us",
     latency="avg_us",
     parse=parse,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser, numbers
+from schedtuna.workload.parsers.base import COUNT, MAX, MIN, NUMBER, Basis, Field, OutputParser, numbers
 
 _HEADER = re.compile(
-    r"with (\d+) groups using (\d+) file descriptors each \(== \d+ tasks\)\s+"
-    r"Each sender will pass (\d+) messages of (\d+) bytes"
+    rf"with {COUNT} groups using {COUNT} file descriptors each \(== \d+ tasks\)\s+"
+    rf"Each sender will pass {COUNT} messages of {COUNT} bytes"
 )
 
 
@@ -18,14 +18,16 @@ def parse(text: str) -> dict[str, float]:
     In each group every one of the senders (half of the file descriptors) passes its messages to
     every one of as many receivers.
     """
-    times = numbers(r"^Time: (\d+(?:\.\d+)?)$", text)
+    times = numbers(rf"^Time: {NUMBER}$", text)
     if not times:
         return {}
     values = {"time_s": times[-1]}
     headers = _HEADER.findall(text)
-    if headers and times[-1] > 0:
+    if headers:
         nr_groups, nr_descriptors, nr_messages, _ = map(int, headers[-1])
-        values["messages_per_s"] = nr_groups * (nr_descriptors // 2) ** 2 * nr_messages / times[-1]
+        values["messages"] = float(nr_groups * (nr_descriptors // 2) ** 2 * nr_messages)
+        if times[-1] > 0:
+            values["messages_per_s"] = values["messages"] / times[-1]
     return values
 
 
@@ -35,7 +37,9 @@ PARSER = OutputParser(
     fields=(
         Field("time_s", "s", MIN, "time until all messages were passed"),
         Field("messages_per_s", "1/s", MAX, "messages per second"),
+        Field("messages", "", MAX, "messages"),
     ),
+    bases=(Basis("messages"), Basis("time_s")),
     primary="time_s",
     throughput="messages_per_s",
     latency="time_s",

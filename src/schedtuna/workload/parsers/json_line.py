@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 
+from schedtuna.errors import NothingMeasuredError
+from schedtuna.workload.measured import empty_count
 from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser
 
 
@@ -16,6 +18,8 @@ def parse(text: str) -> dict[str, float]:
         if line.startswith("{"):
             try:
                 document = json.loads(line)
+                if reason := empty_count(document, lists=True):
+                    raise NothingMeasuredError(f"nothing was measured: {reason}")
                 return {
                     name: float(value)
                     for name, value in document.items()

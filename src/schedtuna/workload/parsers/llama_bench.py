@@ -7,34 +7,45 @@ import io
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser, geometric_mean
+from schedtuna.workload.parsers.base import MAX, MIN, Basis, Failures, Field, OutputParser, geometric_mean
 
 # | llama 7B Q4_0 | 3.56 GiB | 6.74 B | CPU | 2 | pp 512 | 6.17 ± 0.07 |
 _MARKDOWN = re.compile(
     r"\| *((?:(?:pp|tg) ?\d+(?: ?\+ ?)?)+)(?: @ d\d+)? *\| *(\S+)(?: ± \S+)? *\|$", re.MULTILINE
 )
-Row = tuple[str, float]  # kind of test, tokens per second
+Row = tuple[str, str, float]  # kind of test, its name, tokens per second
 
 
 def parse(text: str) -> dict[str, float]:
     """Return tokens per second of each kind of test, the geometric mean where there are several.
 
-    A listed test without a positive, finite rate counts against `success_rate` alone.
+    A listed test without a positive, finite rate has 0, and so has the mean over its kind.
     """
     rows = list(_rows(_json(text) or _json_lines(text) or _csv(text))) or list(_markdown(text))
-    good = [(kind, rate) for kind, rate in rows if math.isfinite(rate) and rate > 0]
+    rows = [(kind, name, rate if math.isfinite(rate) and rate > 0 else 0.0) for kind, name, rate in rows]
     if not rows:
         return {}
-    values = {"success_rate": len(good) / len(rows)}
+    nr_failed = sum(not rate for *_, rate in rows)
+    values = {
+        "success_rate": 1 - nr_failed / len(rows),
+        "tests": float(len(rows)),
+        "failed_tests": float(nr_failed),
+    }
+    seen: Counter[str] = Counter()
+    for kind, name, rate in rows:
+        seen[name] += 1
+        part = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        values[f"{part}.{kind}_tokens_per_sec"] = rate
     for kind in ("pp", "tg", "pg"):
-        rates = [rate for of, rate in good if of == kind]
-        if rates:
+        if rates := [rate for of, _, rate in rows if of == kind]:
             values[f"{kind}_tokens_per_sec"] = geometric_mean(rates)
     if "tg_tokens_per_sec" in values:
-        values["tg_ms_per_token"] = 1000 / values["tg_tokens_per_sec"]
+        rate = values["tg_tokens_per_sec"]
+        values["tg_ms_per_token"] = 1000 / rate if rate else 0.0
     return values
 
 
@@ -45,7 +56,8 @@ def _rows(records: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
             rate = float(record["avg_ts"])
         except (LookupError, TypeError, ValueError, OverflowError):
             continue
-        yield ("pg" if nr_generated else "pp") if nr_prompt else "tg", rate
+        parts = [f"{kind}{nr}" for kind, nr in (("pp", nr_prompt), ("tg", nr_generated)) if nr]
+        yield ("pg" if nr_generated else "pp") if nr_prompt else "tg", "+".join(parts) or "tg0", rate
 
 
 def _json(text: str) -> Sequence[Mapping[str, Any]]:
@@ -86,9 +98,9 @@ def _markdown(text: str) -> Iterator[Row]:
     for test, rate in _MARKDOWN.findall(text):
         kind = "pg" if "+" in test else test[:2]
         try:
-            yield kind, float(rate)
+            yield kind, test.replace(" ", ""), float(rate)
         except ValueError:
-            yield kind, math.nan
+            yield kind, test.replace(" ", ""), math.nan
 
 
 PARSER = OutputParser(
@@ -100,7 +112,15 @@ PARSER = OutputParser(
         Field("pg_tokens_per_sec", "1/s", MAX, "tokens per second of prompt and generation in one (-pg)"),
         Field("tg_ms_per_token", "ms", MIN, "time of one generated token"),
         Field("success_rate", "", MAX, "fraction of the listed tests that gave a rate"),
+        Field("tests", "", MAX, "listed tests"),
+        Field("failed_tests", "", MIN, "those of them that gave no rate"),
     ),
+    bases=(
+        Basis("pp_tokens_per_sec", ("pp_tokens_per_sec",)),
+        Basis("tg_tokens_per_sec", ("tg_tokens_per_sec", "tg_ms_per_token")),
+        Basis("pg_tokens_per_sec", ("pg_tokens_per_sec",)),
+    ),
+    failures=(Failures("failed_tests", ("tests",), "tests without a rate"),),
     primary="tg_tokens_per_sec",
     throughput="tg_tokens_per_sec",
     latency="tg_ms_per_token",

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser, last_numbers
+from schedtuna.workload.parsers.base import COUNT, MAX, MIN, NUMBER, Basis, Field, OutputParser, last_numbers
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
 _PATTERNS = {
-    "total_time_s": rf"^ +Total time: +{_NUMBER} \[sec\]",
-    "us_per_op": rf"^ +{_NUMBER} usecs/op",
-    "ops_per_s": r"^(?: +|Averaged )(\d+) (?:ops|operations)/sec\b",
-    "gb_per_s": rf"^ +{_NUMBER} GB/sec",
+    "total_time_s": rf"^ +Total time: +{NUMBER} \[sec\]",
+    "us_per_op": rf"^ +{NUMBER} usecs/op",
+    "ops_per_s": rf"^(?: +|Averaged ){COUNT} (?:ops|operations)/sec\b",
+    "gb_per_s": rf"^ +{NUMBER} GB/sec",
 }
-_SIMPLE = {"total_time_s": rf"^{_NUMBER}$"}
+_SIMPLE = {"total_time_s": rf"^{NUMBER}$"}
 
 
 def parse(text: str) -> dict[str, float]:
@@ -31,6 +30,7 @@ PARSER = OutputParser(
     primary="total_time_s",
     throughput="ops_per_s",
     latency="total_time_s",
+    bases=(Basis("total_time_s"), Basis("ops_per_s"), Basis("us_per_op"), Basis("gb_per_s")),
     parse=parse,
     hint="messaging reports total_time_s alone, futex and epoll ops_per_s alone: name one with --metric",
 )

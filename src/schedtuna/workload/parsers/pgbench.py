@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser, last_numbers
+from schedtuna.workload.parsers.base import (
+    COUNT,
+    MAX,
+    MIN,
+    NUMBER,
+    Basis,
+    Failures,
+    Field,
+    OutputParser,
+    last_numbers,
+)
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
 _PATTERNS = {
     # Before PostgreSQL 14 there are two; the other one counts the time of connecting, too.
-    "tps": rf"^tps = {_NUMBER} \((?:without initial connection time|excluding connections establishing)",
-    "avg_ms": rf"^latency average = {_NUMBER} ms",
-    "stddev_ms": rf"^latency stddev = {_NUMBER} ms",
-    "transactions": r"^number of transactions actually processed: (\d+)",
-    "failed_transactions": r"^number of failed transactions: (\d+)",
-    "late_transactions": r"^number of transactions above the [\d.]+ ms latency limit: (\d+)",
-    "schedule_lag_ms": rf"^rate limit schedule lag: avg {_NUMBER}",
-    "connection_ms": rf"^initial connection time = {_NUMBER} ms",
+    "tps": rf"^tps = {NUMBER} \((?:without initial connection time|excluding connections establishing)",
+    "avg_ms": rf"^latency average = {NUMBER} ms",
+    "stddev_ms": rf"^latency stddev = {NUMBER} ms",
+    "transactions": rf"^number of transactions actually processed: {COUNT}",
+    "failed_transactions": rf"^number of failed transactions: {COUNT}",
+    "late_transactions": rf"^number of transactions above the [\d.]+ ms latency limit: {COUNT}",
+    "schedule_lag_ms": rf"^rate limit schedule lag: avg {NUMBER}",
+    "connection_ms": rf"^initial connection time = {NUMBER} ms",
 }
 
 
@@ -35,6 +44,10 @@ PARSER = OutputParser(
         Field("failed_transactions", "", MIN, "transactions that failed"),
         Field("transactions", "", MAX, "transactions"),
         Field("connection_ms", "ms", MIN, "time of connecting"),
+    ),
+    bases=(Basis("transactions", required=True),),
+    failures=(
+        Failures("failed_transactions", ("transactions", "failed_transactions"), "failed transactions"),
     ),
     primary="tps",
     throughput="tps",

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import re
 
-from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser, last_numbers, percentile_name
+from schedtuna.workload.parsers.base import (
+    COUNT,
+    MAX,
+    MIN,
+    NUMBER,
+    Basis,
+    Field,
+    OutputParser,
+    last_numbers,
+    percentile_name,
+)
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_SECTION = re.compile(r"^(Wakeup|Request|RPS|Latency)\b.*percentiles \((?:usec|requests)\)", re.IGNORECASE)
+_SECTION = re.compile(
+    rf"^(Wakeup|Request|RPS|Latency)\b.*percentiles \((?:usec|requests)\)(?:.*\({COUNT} total samples\))?",
+    re.IGNORECASE,
+)
 _PREFIXES = {"wakeup": "wakeup", "latency": "wakeup", "request": "request", "rps": "rps"}
-_PERCENTILE = re.compile(rf"^\s*\*?\s*{_NUMBER}th: +(\d+)")
-_RANGE = re.compile(r"^\s*min=(\d+), max=(\d+)")
+_PERCENTILE = re.compile(rf"^\s*\*?\s*{NUMBER}th: +{COUNT}")
+_RANGE = re.compile(rf"^\s*min={COUNT}, max={COUNT}")
+
+_LATENCIES = ("pNN_us", "min_us", "max_us")
 
 
 def parse(text: str) -> dict[str, float]:
     """Return the fields of the last report of each kind; earlier ones are of unfinished intervals."""
     values = last_numbers(
         {
-            "rps": rf"^(?:average|current) rps: {_NUMBER}",
-            "transfers_per_s": rf"^avg worker transfer: {_NUMBER} ops/sec",
+            "rps": rf"^(?:average|current) rps: {NUMBER}",
+            "transfers_per_s": rf"^avg worker transfer: {NUMBER} ops/sec",
         },
         text,
     )
@@ -26,6 +40,10 @@ def parse(text: str) -> dict[str, float]:
     for line in text.splitlines():
         if section := _SECTION.match(line):
             prefix = _PREFIXES[section[1].lower()]
+            for field in [name for name in values if name.startswith(f"{prefix}_")]:
+                del values[field]
+            if section[2]:
+                values[f"{prefix}_samples"] = float(section[2])
         elif prefix and (percentile := _PERCENTILE.match(line)):
             name = percentile_name(percentile[1])
             key = f"rps_{name.removesuffix('_us')}" if prefix == "rps" else f"{prefix}_{name}"
@@ -50,6 +68,19 @@ PARSER = OutputParser(
         Field("rps", "1/s", MAX, "requests per second"),
         Field("rps_pNN", "1/s", MAX, "percentiles over seconds of the requests per second"),
         Field("transfers_per_s", "1/s", MAX, "transfers per second (--pipe)"),
+        Field("wakeup_samples", "", MAX, "wakeups that were measured"),
+        Field("request_samples", "", MAX, "requests that were measured"),
+        Field("rps_samples", "", None, "seconds whose requests were counted"),
+    ),
+    bases=tuple(
+        Basis(f"{kind}_{count}", tuple(f"{kind}_{field}" for field in fields))
+        for kind, count, fields in (
+            ("wakeup", "samples", _LATENCIES),
+            ("wakeup", "max_us", _LATENCIES),
+            ("request", "samples", _LATENCIES),
+            ("request", "max_us", _LATENCIES),
+            ("rps", "samples", ("pNN",)),
+        )
     ),
     primary="wakeup_p99_us",
     throughput="rps",

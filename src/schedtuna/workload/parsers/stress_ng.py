@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from schedtuna.workload.parsers.base import (
+    COUNT,
     MAX,
     MIN,
+    NUMBER,
+    Basis,
+    Failures,
     Field,
     OutputParser,
     geometric_mean,
+    last_numbers,
     numbers,
     percentile_name,
 )
 
 # "stress-ng: metrc: [123] " and "stress-ng: info:  [123] "
 _PREFIX = r"^stress-ng: \w+: +\[\d+\] "
-_NUMBER = r"(\d+(?:\.\d+)?)"
 _ROW = re.compile(
-    _PREFIX + r"([\w-]+) +(\d+)" + rf" +{_NUMBER}" * 5 + rf"(?: +{_NUMBER} +(\d+))? *$", re.MULTILINE
+    _PREFIX + rf"([\w-]+) +{COUNT}" + rf" +{NUMBER}" * 5 + rf"(?: +{NUMBER} +{COUNT})? *$", re.MULTILINE
 )
 _EXTRA = re.compile(
-    _PREFIX + rf"([\w-]+) +{_NUMBER} ([a-zA-Z].*?)(?: \(geomet\w+ mean of \d+ instances?\))?$", re.MULTILINE
+    _PREFIX + rf"([\w-]+) +{NUMBER} ([a-zA-Z].*?)(?: \(geomet\w+ mean of \d+ instances?\))?$", re.MULTILINE
 )
+# A row that says something else than numbers: its stressor ran, and what it did is not known.
+_ODD_ROW = re.compile(_PREFIX + r"([\w-]+)(?: +[-+\d.,naife]+){6,8} *$", re.MULTILINE)
 _COLUMNS = (
     "bogo_ops",
     "real_time_s",
@@ -48,9 +55,14 @@ _YAML_ROW = re.compile(r"^ +(- )?([\w-]+): (\S+)$", re.MULTILINE)
 _CYCLIC = {
     "min_us": rf"{_PREFIX}cyclic: +min: (\d+) ns",
     "max_us": rf"{_PREFIX}cyclic: +min: \d+ ns, max: (\d+) ns",
-    "avg_us": rf"{_PREFIX}cyclic: +mean: {_NUMBER} ns",
+    "avg_us": rf"{_PREFIX}cyclic: +mean: {NUMBER} ns",
 }
-_CYCLIC_PERCENTILE = re.compile(_PREFIX + rf"cyclic: +{_NUMBER}%: +(\d+) ns", re.MULTILINE)
+_COUNTS = {
+    "samples": rf"{_PREFIX}cyclic: .* {COUNT} samples$",
+    "passed": rf"{_PREFIX}passed: {COUNT}\b",
+    "failed": rf"{_PREFIX}failed: {COUNT}\b",
+}
+_CYCLIC_PERCENTILE = re.compile(_PREFIX + rf"cyclic: +{NUMBER}%: +(\d+) ns", re.MULTILINE)
 
 
 def parse(text: str) -> dict[str, float]:
@@ -67,14 +79,17 @@ def parse(text: str) -> dict[str, float]:
         if name in stressors:
             stressors[name][_slug(title)] = float(value)
     _add_yaml(stressors, text)
-    values = _cyclic(text)
+    for name in _ODD_ROW.findall(text):
+        stressors.setdefault(name, {})
+    values = last_numbers(_COUNTS, text) | _cyclic(text)
     for name, fields in stressors.items():
+        fields.setdefault("bogo_ops", math.nan)  # which is refused
         values |= {f"{name}.{column}": value for column, value in fields.items()}
     if len(stressors) == 1:
         values |= next(iter(stressors.values()))
     for rate in ("bogo_ops_per_s", "bogo_ops_per_cpu_s"):
         rates = [fields[rate] for fields in stressors.values() if rate in fields]
-        if len(rates) > 1:
+        if 1 < len(rates) == len(stressors):  # over some of them it would be another mean
             values[rate] = geometric_mean(rates)
     return values
 
@@ -88,7 +103,7 @@ def _add_yaml(stressors: dict[str, dict[str, float]], text: str) -> None:
     for first, key, value in _YAML_ROW.findall(text):
         if first:
             name = value if key == "stressor" else ""
-        elif name and re.fullmatch(_NUMBER, value):
+        elif name and re.fullmatch(NUMBER, value):
             column = _YAML_COLUMNS.get(key, _slug(key))
             stressors.setdefault(name, {})[column] = float(value)
 
@@ -114,7 +129,12 @@ PARSER = OutputParser(
         Field("avg_us", "us", MIN, "mean wakeup latency (--cyclic)"),
         Field("max_us", "us", MIN, "longest wakeup latency (--cyclic)"),
         Field("pNN_us", "us", MIN, "percentiles of wakeup latency (--cyclic)"),
+        Field("samples", "", MAX, "wakeups that were measured (--cyclic)"),
+        Field("passed", "", MAX, "instances that ended well"),
+        Field("failed", "", MIN, "instances that did not"),
     ),
+    bases=(Basis("bogo_ops"), Basis("samples", ("min_us", "avg_us", "max_us", "pNN_us"))),
+    failures=(Failures("failed", ("passed", "failed"), "failed instances of stressors"),),
     primary="bogo_ops_per_s",
     throughput="bogo_ops_per_s",
     latency="p99_us",

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import re
 
-from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser, last_numbers, percentile_name
+from schedtuna.workload.parsers.base import (
+    COUNT,
+    MAX,
+    MIN,
+    NUMBER,
+    Basis,
+    Failures,
+    Field,
+    OutputParser,
+    last_numbers,
+    percentile_name,
+)
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
 _PATTERNS = {
-    "events_per_s": rf"^ +events per second: +{_NUMBER}",
-    "total_time_s": rf"^ +total time: +{_NUMBER}s",
-    "events": r"^ +total number of events: +(\d+)",
-    "operations_per_s": rf"^Total operations: \d+ \( *{_NUMBER} per second\)",
-    "mib_per_s": rf"MiB transferred \({_NUMBER} MiB/sec\)",
-    "transactions_per_s": rf"^ +transactions: +\d+ +\({_NUMBER} per sec\.\)",
-    "queries_per_s": rf"^ +queries: +\d+ +\({_NUMBER} per sec\.\)",
-    "reads_per_s": rf"^ +reads/s: +{_NUMBER}",
-    "writes_per_s": rf"^ +writes/s: +{_NUMBER}",
-    "fsyncs_per_s": rf"^ +fsyncs/s: +{_NUMBER}",
-    "read_mib_per_s": rf"^ +read, MiB/s: +{_NUMBER}",
-    "written_mib_per_s": rf"^ +written, MiB/s: +{_NUMBER}",
-    "min_ms": rf"^ +min: +{_NUMBER}$",
-    "avg_ms": rf"^ +avg: +{_NUMBER}$",
-    "max_ms": rf"^ +max: +{_NUMBER}$",
-    "thread_events_stddev": rf"^ +events \(avg/stddev\): +[\d.]+/{_NUMBER}",
+    "events_per_s": rf"^ +events per second: +{NUMBER}",
+    "total_time_s": rf"^ +total time: +{NUMBER}s",
+    "events": rf"^ +total number of events: +{COUNT}",
+    "operations_per_s": rf"^Total operations: \d+ \( *{NUMBER} per second\)",
+    "mib_per_s": rf"MiB transferred \({NUMBER} MiB/sec\)",
+    "transactions_per_s": rf"^ +transactions: +\d+ +\({NUMBER} per sec\.\)",
+    "queries_per_s": rf"^ +queries: +\d+ +\({NUMBER} per sec\.\)",
+    "reads_per_s": rf"^ +reads/s: +{NUMBER}",
+    "writes_per_s": rf"^ +writes/s: +{NUMBER}",
+    "fsyncs_per_s": rf"^ +fsyncs/s: +{NUMBER}",
+    "read_mib_per_s": rf"^ +read, MiB/s: +{NUMBER}",
+    "written_mib_per_s": rf"^ +written, MiB/s: +{NUMBER}",
+    "ignored_errors": rf"^ +ignored errors: +{COUNT} +\(",
+    "min_ms": rf"^ +min: +{NUMBER}$",
+    "avg_ms": rf"^ +avg: +{NUMBER}$",
+    "max_ms": rf"^ +max: +{NUMBER}$",
+    "thread_events_stddev": rf"^ +events \(avg/stddev\): +[\d.]+/{NUMBER}",
 }
-_PERCENTILE = re.compile(rf"^ +(\d+)(?:st|nd|rd|th) percentile: +{_NUMBER}$", re.MULTILINE)
+_PERCENTILE = re.compile(rf"^ +(\d+)(?:st|nd|rd|th) percentile: +{NUMBER}$", re.MULTILINE)
 
 
 def parse(text: str) -> dict[str, float]:
@@ -53,6 +64,7 @@ PARSER = OutputParser(
         Field("read_mib_per_s", "MiB/s", MAX, "file data read"),
         Field("written_mib_per_s", "MiB/s", MAX, "file data written"),
         Field("events", "", MAX, "events"),
+        Field("ignored_errors", "", MIN, "database errors that were ignored"),
         Field("total_time_s", "s", MIN, "real time"),
         Field("min_ms", "ms", MIN, "shortest latency of an event"),
         Field("avg_ms", "ms", MIN, "mean latency of an event"),
@@ -61,6 +73,8 @@ PARSER = OutputParser(
         Field("pNN_ms", "ms", MIN, "the same, by its number"),
         Field("thread_events_stddev", "", MIN, "standard deviation of events over threads: unfairness"),
     ),
+    bases=(Basis("events", required=True), Basis("total_time_s")),
+    failures=(Failures("ignored_errors", ("events", "ignored_errors"), "database errors"),),
     primary="events_per_s",
     throughput="events_per_s",
     latency="tail_ms",

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import re
 
-from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser, last_numbers, percentile_name
+from schedtuna.workload.parsers.base import (
+    COUNT,
+    MAX,
+    MIN,
+    NUMBER,
+    Basis,
+    Failures,
+    Field,
+    OutputParser,
+    last_numbers,
+    percentile_name,
+)
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
 _US = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3600e6}
 _BYTES = {"": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
 _PATTERNS = {
-    "requests_per_s": rf"^Requests/sec: +{_NUMBER}$",
-    "requests": r"^ +(\d+) requests in ",
-    "bad_responses": r"^ +Non-2xx or 3xx responses: (\d+)$",
+    "requests_per_s": rf"^Requests/sec: +{NUMBER}$",
+    "requests": rf"^ +{COUNT} requests in ",
+    "bad_responses": rf"^ +Non-2xx or 3xx responses: {COUNT}$",
 }
-_TIME = rf"{_NUMBER}(us|ms|s|m|h)"
+_TIME = rf"{NUMBER}(us|ms|s|m|h)"
 _LATENCY = re.compile(rf"^ +Latency +{_TIME} +{_TIME} +{_TIME} ", re.MULTILINE)
-_PERCENTILE = re.compile(rf"^ *{_NUMBER}% +{_TIME}$", re.MULTILINE)
-_TRANSFER = re.compile(rf"^Transfer/sec: +{_NUMBER}([KMGT]?)B$", re.MULTILINE)
-_SOCKET_ERRORS = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
+_PERCENTILE = re.compile(rf"^ *{NUMBER}% +{_TIME}$", re.MULTILINE)
+_TRANSFER = re.compile(rf"^Transfer/sec: +{NUMBER}([KMGT]?)B$", re.MULTILINE)
+_SOCKET_ERRORS = re.compile(rf"Socket errors: connect {COUNT}, read {COUNT}, write {COUNT}, timeout {COUNT}")
 
 
 def parse(text: str) -> dict[str, float]:
@@ -52,6 +62,11 @@ PARSER = OutputParser(
         Field("pNN_us", "us", MIN, "percentiles of latency (--latency)"),
         Field("bad_responses", "", MIN, "responses other than 2xx and 3xx"),
         Field("socket_errors", "", MIN, "socket errors"),
+    ),
+    bases=(Basis("requests", required=True),),
+    failures=(
+        Failures("bad_responses", ("requests",), "responses other than 2xx and 3xx"),
+        Failures("socket_errors", ("requests", "socket_errors"), "socket errors"),
     ),
     primary="requests_per_s",
     throughput="requests_per_s",

@@ -1,0 +1,204 @@
+r"""Is that the whole number? Text is read up to where a number ends, never its first digits alone.
+
+Parsers build their patterns from `NUMBER` and `COUNT`, which match nothing rather than a part of
+``13,550,135``, ``1.2e`` or ``2.50k``. A pattern of a user's, ``IOPS=([0-9.]+)``, may end inside the
+word all the same; `whole` looks at what stands around its group 1:
+
+    1.21k   1.21M   1.21Ki   5e+06                     read whole: the meaning is certain
+    1,234.5   1:02.5   1'234   0x1F   1.21K   1m2s     refused, and shown whole
+    4.8MiB/s   12 ms                                   read as printed, and the unit is told
+
+What a pattern itself spells out behind the group is its author's choice: ``([0-9.]+)k`` gives 1.21.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from schedtuna.errors import MetricError, UnclearNumberError
+
+_GROUPING = ",'\u2019_\u00a0\u202f\u2009"  # what stands between digits of one number in some language
+_NO_MORE = rf"(?!\d|[.:{_GROUPING}]\d|[eE](?:[+-]?\d|\b)|[kKMGTP]i?(?![A-Za-z]))"
+_NOTHING_BEFORE = r"(?<![\d.,])"
+
+# For parsers' patterns: one group each.
+NUMBER = rf"{_NOTHING_BEFORE}(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?){_NO_MORE}"
+COUNT = rf"{_NOTHING_BEFORE}(\d+){_NO_MORE}"
+
+# SI's prefixes, and IEC's. A capital K is of neither: 1000 with some tools, 1024 with others.
+_SCALES = {
+    "": 1.0,
+    "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
+    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40,
+}  # fmt: skip
+_UNCLEAR_SCALE = "K"
+_EXPONENT = re.compile(r"[eE][+-]?\d+(?![\w.])")
+_SCALE = re.compile(r"(?:k|[KMGT]i?)(?![A-Za-z0-9_])")
+_MORE_DIGITS = re.compile(r"\.?\d|[eE][+-]?\d|#[A-Z]")  # the last: how some print an infinity
+_OTHER_NOTATION = re.compile(r"(?<=\b0)[xX][0-9A-Fa-f]|(?:d|h|m|min|s|ms)\d")
+# These divide numbers as well as the digits of one: a pattern that spells one out, and goes on
+# behind it, means the former.
+_DIVIDER = re.compile(rf"[:{_GROUPING}]\d")
+_DIVIDER_BEFORE = re.compile(rf"(?:^|[^\w.,])[-+]?\d[\d.,]*[:{_GROUPING}]\Z")
+_INSIDE = re.compile(r"(?:\d|\d\.|(?:^|[\s=:(\[])\.|\d[eE][-+]?|\d(?:d|h|m|min|s|ms)|\b0[xX][0-9A-Fa-f]*)\Z")
+_SIGN_BEFORE = re.compile(r"(?:^|[^\w.)\]-])[-\u2212]\Z")
+_UNIT = re.compile(
+    r" ?((?:[KMGTkmg]i?)?(?:[Bb]|[Bb]ytes?|bits?|bps|Bps)(?:/s(?:ec)?)?"
+    r"|ns|us|µs|μs|ms|s|secs?|seconds?|m|min|minutes?|h|hours?)(?![A-Za-z0-9_/])"
+)
+_TIMES = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6} | dict.fromkeys(
+    ("s", "sec", "secs", "second", "seconds"), 10**9
+)
+_WORD = re.compile(r"(?:[^\s;|()\[\]{}<>\"=]|[\u00a0\u202f\u2009](?=\d))*")
+_WORD_BEFORE = re.compile(rf"[-+\u2212\w.:{_GROUPING}]*\Z")
+_LONGEST_WORD = 80
+_ELSE = (" ", ";", "x", "")  # what could stand in a place instead of what stands there
+_OTHER_UNITS = ("ns", "us", "ms", "s", "B", "KiB", "MB/s")
+
+
+@dataclass(frozen=True)
+class Numeral:
+    """A number as it was found.
+
+    Attributes:
+        value: What it means.
+        unit: The unit behind it that the value leaves out, as printed; empty where none is known.
+    """
+
+    value: float
+    unit: str = ""
+
+    def told_in(self, unit: str) -> Numeral:
+        """Return the same time in another unit; itself where either is not a unit of time."""
+        if self.unit not in _TIMES or unit not in _TIMES:
+            return self
+        same = _TIMES[self.unit] == _TIMES[unit]
+        return Numeral(self.value if same else self.value * _TIMES[self.unit] / _TIMES[unit])
+
+
+def number(text: str) -> float:
+    """Return what a text that is one number means, with grouped digits, a decimal comma or a scale.
+
+    Raises:
+        UnclearNumberError: It could be two different ones.
+        MetricError: It is not a number.
+    """
+    plain = text.rstrip(".,;:")  # the end of a sentence
+    scale = re.search(r"(?<=\d)(?:k|[MGT]i?|Ki)$", plain)
+    digits = plain[: scale.start()] if scale else plain
+    try:
+        return float(_ungrouped(digits) or digits) * _SCALES[scale[0] if scale else ""]
+    except ValueError:
+        shown = repr(text[:_LONGEST_WORD])
+        if re.match(r"[-+]?\.?\d", text) is None:
+            raise MetricError(f"{shown} is no number") from None
+        raise UnclearNumberError(
+            f"{shown} can't be read as one number", hint="LC_ALL=C keeps most commands from grouping digits"
+        ) from None
+
+
+def _ungrouped(text: str) -> str | None:
+    """``1,234.5`` and ``1.234,5`` as ``1234.5``; None where it can't be told what is meant."""
+    grouped = re.fullmatch(rf"([-+]?\d{{1,3}})((?:([.{_GROUPING}])\d{{3}})(?:\3\d{{3}})*)([.,]\d+)?", text)
+    if grouped is None:
+        return re.sub(",", ".", text) if re.fullmatch(r"[-+]?\d+,(\d{1,2}|\d{4,})", text) else None
+    first, rest, mark, fraction = grouped.groups()
+    if fraction is None:
+        if mark == "," and len(rest) == 4:  # 1,234 is either; 0,234 is not
+            return f"{first}.{rest[1:]}" if first.lstrip("-+") == "0" else None
+        if mark == ".":  # plain, or of several parts like a version
+            return None
+    elif fraction[0] == mark:
+        return None
+    return first + rest.replace(mark, "") + (fraction or "").replace(",", ".")
+
+
+def whole(match: re.Match[str]) -> Numeral:
+    """Return the number that group 1 of a match (or all of it) is, or is a part of.
+
+    Raises:
+        UnclearNumberError: It is a part, and what the whole means is not certain.
+        MetricError: It is not a number.
+    """
+    start, end = match.span(_group(match))
+    found, text = match[_group(match)], match.string
+    if not found or not (found[0].isdecimal() or found[-1].isdecimal()):
+        return Numeral(number(found))
+    if _begins_before(match, start):
+        raise _unclear(match, "the number begins before the match")
+    exponent = _EXPONENT.match(text, end)
+    if exponent and _is_free(match, *exponent.span()):
+        return Numeral(number(found + exponent[0]))
+    if _goes_on(match, end):
+        raise _unclear(match, "the number goes on")
+    scale = _SCALE.match(text, end)
+    if scale and _is_free(match, *scale.span(), (*_SCALES, _UNCLEAR_SCALE)):
+        if scale[0] == _UNCLEAR_SCALE:
+            raise _unclear(match, "the number goes on, and K may be 1000 or 1024")
+        return Numeral(number(found) * _SCALES[scale[0]])
+    unit = _UNIT.match(text, end)
+    if unit and _is_free(match, *unit.span(1), _OTHER_UNITS):
+        return Numeral(number(found), unit[1])
+    return Numeral(number(found))
+
+
+def _group(match: re.Match[str]) -> int:
+    return 1 if match.re.groups else 0
+
+
+def _begins_before(match: re.Match[str], start: int) -> bool:
+    before = match.string[max(0, start - _LONGEST_WORD) : start]
+    if match.string[start] not in ".0123456789":  # with its sign
+        return False
+    divided = _DIVIDER_BEFORE.search(before) or _SIGN_BEFORE.search(before)
+    return bool(_INSIDE.search(before) or (divided and _is_free(match, start - 1, start)))
+
+
+def _goes_on(match: re.Match[str], end: int) -> bool:
+    text = match.string
+    if _MORE_DIGITS.match(text, end):
+        return True
+    if _OTHER_NOTATION.match(text, end):
+        return _is_free(match, end, end + 1)
+    # `score (\d+),` knows of no second number: it would take 1 of 1,234.
+    return bool(_DIVIDER.match(text, end)) and (match.end() <= end + 1 or _is_free(match, end, end + 1))
+
+
+def _is_free(match: re.Match[str], start: int, end: int, others: tuple[str, ...] = _ELSE) -> bool:
+    """Whether the pattern would have found the same, had something else stood in a place.
+
+    If not, it spells out what stands there, and so says that the number does not include it.
+    """
+    there = match.string[start:end]
+    return any(_finds_same(match, start, end, other) for other in others if other != there)
+
+
+def _finds_same(match: re.Match[str], start: int, end: int, other: str) -> bool:
+    text, group = match.string, _group(match)
+    # The lines of the match are enough for what a pattern says of a number, and spare copying megabytes.
+    first = text.rfind("\n", 0, min(start, match.start())) + 1
+    last = text.find("\n", max(end, match.end()))
+    line = text[first:start] + other + text[end : last if last >= 0 else len(text)]
+    grown = len(other) - (end - start)
+    begin, wanted = match.start() - first, match.start(group) - first
+    if start < match.start():
+        begin += grown
+    if start < match.start(group):
+        wanted += grown
+    again = match.re.match(line, begin)
+    return again is not None and again.span(group) == (wanted, wanted + len(match[group]))
+
+
+def _unclear(match: re.Match[str], what: str) -> UnclearNumberError:
+    start, end = match.span(_group(match))
+    before = _WORD_BEFORE.search(match.string[max(0, start - _LONGEST_WORD) : start])
+    behind = _WORD.match(match.string, end)
+    word = (before[0] if before else "") + match.string[start:end] + (behind[0] if behind else "")
+    word = word.rstrip(".,:")
+    return UnclearNumberError(
+        f"{what}: {word[:_LONGEST_WORD]}, of which the pattern {match.re.pattern!r} takes "
+        f"{match[_group(match)][:_LONGEST_WORD]}",
+        hint="let group 1 take the whole number, such as ([0-9.,]+); LC_ALL=C keeps most commands from "
+        "grouping digits; what does not belong to the number can be spelt out behind it: ([0-9.]+)K",
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -83,6 +84,19 @@ def test_a_client_that_works_here_is_compared_with_a_warning(schedtuna, tmp_path
     done = schedtuna("compare", "default", f"fair:nice={HERE + 5}", *options, "--", "docker", "run", "img")
     assert done.returncode == 0, done.stderr
     assert any("--pid" in note for note in json.loads(done.stdout.splitlines()[-1])["notes"])
+
+
+@sees_all
+def test_a_client_that_a_script_starts_is_told_of(schedtuna, tmp_path):
+    """A task's name is its program's, so that a copy of a program is a client by name."""
+    shutil.copy(shutil.which("true") or "", tmp_path / "docker")
+    bench = script(tmp_path, "bench.sh", "docker; echo score 10$((SCHEDTUNA_SEED % 9))")
+    options = ["-n", 12, "--json", *SCORE]
+    done = schedtuna("compare", "default", f"fair:nice={HERE + 5}", *options, "--", bench)
+    assert done.returncode == 0, done.stderr
+    assert any("started docker" in note for note in json.loads(done.stdout.splitlines()[-1])["notes"])
+    done = schedtuna("apply", f"fair:nice={HERE + 5}", "--", bench)
+    assert done.returncode == 0 and "started docker" in done.stderr
 
 
 @sees_all

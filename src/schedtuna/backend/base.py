@@ -44,6 +44,7 @@ class Trial(BaseModel):
         manifest_hash: Which manifest describes the machine it ran on.
         in_force: Of each setting, whether the tasks that did the work had it: the texts of
             `knobs.inforce.Finding`. Empty where nothing was set, or in an old log.
+        clients: Tasks of the command that hand their work to others, by name: see `workload.clients`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -64,6 +65,7 @@ class Trial(BaseModel):
     output_tail: str = ""
     manifest_hash: str = ""
     in_force: dict[str, str] = {}
+    clients: tuple[str, ...] = ()
 
 
 def is_runs_fault(error: MetricError, *, measured: bool, changed: bool) -> bool:

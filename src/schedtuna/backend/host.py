@@ -27,6 +27,7 @@ from schedtuna.scheduler.scx import SchedulerError, ScxProcess, StuckSchedulerEr
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.scheduler.watch import Watch
 from schedtuna.space import ParameterValue
+from schedtuna.workload.clients import handed_by
 from schedtuna.workload.command import Held, RawRun, check, start
 from schedtuna.workload.covariates import invalid_reason
 from schedtuna.workload.metrics import Measured, measure, needed_counters
@@ -149,6 +150,7 @@ class HostBackend:
             output_tail=log or (raw.tail() if raw and validity is not Validity.OK else ""),
             manifest_hash=self.manifest_hash,
             in_force=raw.in_force if raw else {},
+            clients=raw.clients if raw else (),
         )
 
     def _covariates(self, raw: RawRun) -> dict[str, float]:
@@ -229,7 +231,8 @@ class HostBackend:
             self._ran = True
             work_ns = round(1e9 * raw.usage["cpu_time_s"]) if of_tree else 0
             found = {name: str(finding) for name, finding in watched.findings(work_ns).items()}
-            return replace(raw, in_force=found)
+            clients = handed_by(row.name for row in watched.seen) if of_tree and values else []
+            return replace(raw, in_force=found, clients=tuple(clients))
 
     def _recorded(self, held: Held) -> RawRun:
         """Run the command while the scheduler's dealings with what is tuned are counted."""

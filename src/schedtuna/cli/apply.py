@@ -132,6 +132,7 @@ def _run(values: dict[str, ParameterValue], command: list[str]) -> int:
     from schedtuna.knobs.base import Scope, Target
     from schedtuna.knobs.journal import Journal
     from schedtuna.knobs.session import Changes
+    from schedtuna.workload.clients import handed_by, tell_seen
     from schedtuna.workload.command import check
     from schedtuna.workload.spec import Workload
 
@@ -151,6 +152,8 @@ def _run(values: dict[str, ParameterValue], command: list[str]) -> int:
             os.close(gate)  # a command that was not let go ends here
     code = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
     in_force = _tell({name: str(one) for name, one in watched.findings().items()}, values, workload)
+    if reached and values and (clients := handed_by(row.name for row in watched.seen)):
+        print(f"warning: {tell_seen(clients)}", file=sys.stderr)
     return code or int(bool(values) and not (reached and in_force))
 
 

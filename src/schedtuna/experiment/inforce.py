@@ -15,6 +15,7 @@ from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.experiment.viability import FIRST_CHANCES, end_without_verdict
 from schedtuna.knobs.inforce import Force
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.clients import tell_seen
 
 _HINT = (
     "leave the setting to schedtuna: take out what sets it in the command, or compare without the knob; "
@@ -52,6 +53,10 @@ def require_in_force(records: Sequence[TrialRecord], labels: Mapping[Arm, str]) 
 
 def in_force_remarks(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRecord]) -> Iterator[str]:
     """Yield what a reader should know: settings that were partly in force, undone, or not checked."""
+    clients = sorted({name for record in records for name in record.trial.clients})
+    if clients:
+        told = tell_seen(clients)
+        yield f"{told[0].upper()}{told[1:]}. The verdict is about the rest of the command's work."
     for side in (b, a) if a.values != b.values else (b,):
         trials = [record.trial for record in records if record.trial.values == side.values]
         for name, value in side.values.items():

@@ -7,10 +7,14 @@ not here, and is looked at while it runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from schedtuna.workload.wrappers import Started, started
+
+
+def _always(_words: Sequence[str], _environment: Mapping[str, str]) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,12 @@ class Client:
 
     who: str
     elsewhere: bool = False
-    hands_over: Callable[[Sequence[str], Mapping[str, str]], bool] = lambda _words, _environment: True
+    hands_over: Callable[[Sequence[str], Mapping[str, str]], bool] = _always
+
+    @property
+    def always(self) -> bool:
+        """Whether it does with any arguments."""
+        return self.hands_over is _always
 
 
 @dataclass(frozen=True)
@@ -122,3 +131,18 @@ def handover(
         if (client := CLIENTS.get(program.name)) and client.hands_over(program.arguments, environment or {})
     ]
     return next((one for one in found if one.program.alone), found[0] if found else None)
+
+
+def handed_by(names: Iterable[str]) -> list[str]:
+    """Return which of these names of tasks are of clients, whatever their options."""
+    return sorted({name for name in names if name in CLIENTS and CLIENTS[name].always})
+
+
+def tell_seen(names: Sequence[str]) -> str:
+    """Say that a command started clients, in a sentence without its end."""
+    who = "; ".join(
+        f"{name}, which hands its work to {CLIENTS[name].who}" for name in names if name in CLIENTS
+    )
+    return (
+        f"the command started {who}: settings of its own processes do not reach that (see --pid and --cgroup)"
+    )

@@ -45,6 +45,7 @@ class RawRun:
         covariates: What the machine did meanwhile.
         counters: perf counters and, where a backend recorded it, `sched.*`, by metric name.
         in_force: Of each setting, whether it was in force, where a backend watched that.
+        clients: Tasks seen meanwhile that hand their work to others, by name.
     """
 
     exit_code: int | None
@@ -60,6 +61,7 @@ class RawRun:
     covariates: dict[str, float] = field(default_factory=dict)
     counters: dict[str, float] = field(default_factory=dict)
     in_force: dict[str, str] = field(default_factory=dict)
+    clients: tuple[str, ...] = ()
 
     @property
     def wall_time_s(self) -> float:

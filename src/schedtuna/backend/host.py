@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from schedtuna.backend.base import Trial, Validity, is_runs_fault
-from schedtuna.backend.inforce import SettingsWatch, undone
+from schedtuna.backend.inforce import SettingsWatch, settled, undone
 from schedtuna.errors import JournalError, KnobError, MetricError, WorkloadError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
@@ -230,7 +230,7 @@ class HostBackend:
                     raw = self._recorded(held)
             self._ran = True
             work_ns = round(1e9 * raw.usage["cpu_time_s"]) if of_tree else 0
-            found = {name: str(finding) for name, finding in watched.findings(work_ns).items()}
+            found = settled(watched.findings(work_ns), workload)
             clients = handed_by(row.name for row in watched.seen) if of_tree and values else []
             return replace(raw, in_force=found, clients=tuple(clients))
 

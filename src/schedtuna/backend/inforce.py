@@ -217,6 +217,17 @@ def _read(read: Callable[[], str]) -> str:
         return "nothing"
 
 
+def settled(found: Mapping[str, Finding], workload: Workload) -> dict[str, str]:
+    """Return findings' texts; what could not be checked is not in force where the command line undoes it."""
+    texts = {name: str(finding) for name, finding in found.items()}
+    for name, finding in found.items():
+        by = setter(name, workload.argv, shell=workload.shell)
+        if finding.force is Force.NOT_CHECKED and by is not None:
+            detail = f"`{by}` is in the command line, and too little of the run could be looked at"
+            texts[name] = str(Finding(Force.UNDONE, detail=detail))
+    return texts
+
+
 def undone(in_force: Mapping[str, str], values: Mapping[str, ParameterValue], workload: Workload) -> str:
     """Return why a run does not count as one under its settings; empty where they were in force.
 

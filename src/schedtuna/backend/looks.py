@@ -26,7 +26,8 @@ from schedtuna.knobs.tasks import process_tree, threads
 
 FIRST_S = 0.005
 _GROWTH = 0.3  # the next look comes after this part of the time that has passed
-_REST = 100  # and after so many times what the last one took
+_LONGEST_S = 0.1  # but no later than this: a command may use most of its CPU time in a burst at its end
+_REST = 100  # nor before so many times what the last one took
 
 Groups = Mapping[str, tuple[Hierarchy, Path]]  # knob of a control group -> where the tasks should be
 
@@ -75,7 +76,7 @@ class Looks:
             if ended:
                 return
             cost_s = time.thread_time() - before_s
-            pause_s = max(FIRST_S, _GROWTH * (time.monotonic() - begun), _REST * cost_s)
+            pause_s = max(FIRST_S, min(_GROWTH * (time.monotonic() - begun), _LONGEST_S), _REST * cost_s)
 
     def look(self) -> None:
         """Look once, now."""

@@ -128,7 +128,7 @@ def _run(values: dict[str, ParameterValue], command: list[str]) -> int:
 
     Returns 1 in place of 0 where none of the settings was in force.
     """
-    from schedtuna.backend.inforce import SettingsWatch
+    from schedtuna.backend.inforce import SettingsWatch, settled
     from schedtuna.knobs.base import Scope, Target
     from schedtuna.knobs.journal import Journal
     from schedtuna.knobs.session import Changes
@@ -151,7 +151,7 @@ def _run(values: dict[str, ParameterValue], command: list[str]) -> int:
         finally:
             os.close(gate)  # a command that was not let go ends here
     code = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
-    in_force = _tell({name: str(one) for name, one in watched.findings().items()}, values, workload)
+    in_force = _tell(settled(watched.findings(), workload), values, workload)
     if reached and values and (clients := handed_by(row.name for row in watched.seen)):
         print(f"warning: {tell_seen(clients)}", file=sys.stderr)
     return code or int(bool(values) and not (reached and in_force))

@@ -8,10 +8,10 @@ import pytest
 
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.backend.host import HostBackend
-from schedtuna.backend.inforce import SettingsWatch
+from schedtuna.backend.inforce import SettingsWatch, settled
 from schedtuna.kernel.privilege import missing_capabilities
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.inforce import Force
+from schedtuna.knobs.inforce import Finding, Force
 from schedtuna.knobs.journal import Journal
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -153,6 +153,16 @@ def test_what_was_looked_at_too_little_is_not_checked(tmp_path):
         trial = run(opened, "exec true", nice=5)
     assert trial.validity is Validity.OK
     assert forces(trial)["nice"] in (Force.NOT_CHECKED, Force.IN_FORCE)  # its exec may have been looked at
+
+
+def test_what_could_not_be_checked_is_undone_where_the_command_line_undoes_it():
+    found = {"nice": Finding(Force.NOT_CHECKED), "policy": Finding(Force.NOT_CHECKED)}
+    texts = settled(found, Workload(argv=("nice", "-n", "3", "true")))
+    assert {name: Force.of(text) for name, text in texts.items()} == {
+        "nice": Force.UNDONE,
+        "policy": Force.NOT_CHECKED,
+    }
+    assert "`nice -n 3`" in texts["nice"]
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ enum {
 enum {
 	BPF_F_NO_PREALLOC = 1U << 0,
 	BPF_F_MMAPABLE = 1U << 10,
+	BPF_NOEXIST = 1ULL << 0,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1ULL << 0,
 	BPF_RB_NO_WAKEUP = 1ULL << 0,
 };
@@ -63,6 +64,7 @@ struct load_weight {
 
 struct rq {
 	__u64 clock;
+	__u64 clock_task;
 };
 
 struct cfs_rq {
@@ -72,6 +74,7 @@ struct cfs_rq {
 
 struct sched_entity {
 	struct load_weight load;
+	__u64 exec_start;
 	__u64 sum_exec_runtime;
 	__u64 slice;
 	struct cfs_rq *cfs_rq;
@@ -89,6 +92,7 @@ struct cgroup {
 
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
 };
 
 struct css_set {
@@ -97,7 +101,20 @@ struct css_set {
 };
 
 enum cgroup_subsys_id {
-	cpu_cgrp_id = 1,	/* the running kernel's number is looked up */
+	cpuset_cgrp_id = 0,	/* the running kernel's numbers are looked up */
+	cpu_cgrp_id = 1,
+};
+
+struct cpumask {
+	unsigned long bits[1];	/* as many as NR_CPUS needs */
+};
+
+struct autogroup {
+	int nice;
+};
+
+struct signal_struct {
+	struct autogroup *autogroup;
 };
 
 struct thread_info {
@@ -111,6 +128,7 @@ struct task_struct {
 	int prio;
 	int static_prio;
 	unsigned int policy;
+	struct cpumask cpus_mask;
 	int pid;
 	int tgid;
 	unsigned in_iowait : 1;
@@ -120,6 +138,8 @@ struct task_struct {
 	unsigned long nvcsw;
 	unsigned long nivcsw;
 	__u64 start_time;
+	__u64 timer_slack_ns;
+	struct signal_struct *signal;
 	struct task_struct *real_parent;
 	struct css_set *cgroups;
 	char comm[16];

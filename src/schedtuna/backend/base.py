@@ -42,6 +42,9 @@ class Trial(BaseModel):
         nr_leftovers: Processes that outlived the command, and were ended.
         output_tail: The last lines of output, kept where the trial is not ok.
         manifest_hash: Which manifest describes the machine it ran on.
+        in_force: Of each setting, whether the tasks that did the work had it: the texts of
+            `knobs.inforce.Finding`. Empty where nothing was set, or in an old log.
+        clients: Tasks of the command that hand their work to others, by name: see `workload.clients`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -61,6 +64,8 @@ class Trial(BaseModel):
     nr_leftovers: int = 0
     output_tail: str = ""
     manifest_hash: str = ""
+    in_force: dict[str, str] = {}
+    clients: tuple[str, ...] = ()
 
 
 def is_runs_fault(error: MetricError, *, measured: bool, changed: bool) -> bool:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from schedtuna.backend.base import Trial, Validity, is_runs_fault
+from schedtuna.backend.inforce import SettingsWatch, settled, undone
 from schedtuna.errors import JournalError, KnobError, MetricError, WorkloadError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
@@ -26,6 +27,7 @@ from schedtuna.scheduler.scx import SchedulerError, ScxProcess, StuckSchedulerEr
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.scheduler.watch import Watch
 from schedtuna.space import ParameterValue
+from schedtuna.workload.clients import handed_by
 from schedtuna.workload.command import Held, RawRun, check, start
 from schedtuna.workload.covariates import invalid_reason
 from schedtuna.workload.metrics import Measured, measure, needed_counters
@@ -76,6 +78,7 @@ class HostBackend:
         self.warnings: list[str] = []
         self._service_started = None if self.target.pid is None else start_ticks(self.target.pid)
         self._ops: dict[str, str] = {}  # which version of each sched_ext scheduler the runs were under
+        self._settings = SettingsWatch()
         self._ran = False  # whether any command ever ran
         self._measured = False  # whether any run ever gave all its metrics
 
@@ -86,7 +89,8 @@ class HostBackend:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing to release: every run cleans up after itself."""
+        """Leave the kernel as it was; every run has cleaned up after itself."""
+        self._settings.close()
 
     def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
         """Run the workload once under the scheduler, with its warm-up runs before.
@@ -114,7 +118,8 @@ class HostBackend:
             if validity is Validity.OK:
                 found = measure(workload, self.metrics, raw, required=self.required)
                 self._measured = True
-                reason = invalid_reason(self._covariates(raw), self.limits)
+                reason = undone(raw.in_force, scheduler.values, workload)
+                reason = reason or invalid_reason(self._covariates(raw), self.limits)
                 validity = Validity.FAILED if reason else Validity.OK
         except MetricError as error:
             if not is_runs_fault(error, measured=self._measured, changed=bool(scheduler.values)):
@@ -144,6 +149,8 @@ class HostBackend:
             nr_leftovers=raw.nr_leftovers if raw else 0,
             output_tail=log or (raw.tail() if raw and validity is not Validity.OK else ""),
             manifest_hash=self.manifest_hash,
+            in_force=raw.in_force if raw else {},
+            clients=raw.clients if raw else (),
         )
 
     def _covariates(self, raw: RawRun) -> dict[str, float]:
@@ -186,15 +193,21 @@ class HostBackend:
         if self.target.scope is Scope.TREE:
             return self._run_all(workload, values, seed)
         with self._applied(self.target, values):
-            return self._run_all(workload, {}, seed)
+            return self._run_all(workload, {}, seed, in_force=values)
 
-    def _run_all(self, workload: Workload, values: Mapping[str, ParameterValue], seed: int) -> RawRun:
+    def _run_all(
+        self,
+        workload: Workload,
+        values: Mapping[str, ParameterValue],
+        seed: int,
+        in_force: Mapping[str, ParameterValue] | None = None,
+    ) -> RawRun:
         for _ in range(workload.warmup_runs):
             raw = self._run_once(workload, values, seed)
             if raw.failure:
                 return raw
         counters = needed_counters(self.metrics, self.required)
-        return self._run_once(workload, values, seed, counters)
+        return self._run_once(workload, values, seed, counters, in_force)
 
     def _run_once(
         self,
@@ -202,16 +215,24 @@ class HostBackend:
         values: Mapping[str, ParameterValue],
         seed: int,
         counters: Sequence[str] = (),
+        in_force: Mapping[str, ParameterValue] | None = None,
     ) -> RawRun:
+        """Run the command under its own values; `in_force` are those of a service."""
         time.sleep(workload.washout_s)
         with start(workload, seed, counters=counters) as held, self._applied(Target(pid=held.pid), values):
-            if not reads_sched(self.metrics, self.required):
-                held.go()
-                raw = held.wait()
-            else:
-                raw = self._recorded(held)
+            of_tree = self.target.scope is Scope.TREE
+            watched_target = Target(pid=held.pid) if of_tree else self.target
+            with self._settings.watching(watched_target, in_force or values) as watched:
+                if not reads_sched(self.metrics, self.required):
+                    held.go()
+                    raw = held.wait()
+                else:
+                    raw = self._recorded(held)
             self._ran = True
-            return raw
+            work_ns = round(1e9 * raw.usage["cpu_time_s"]) if of_tree else 0
+            found = settled(watched.findings(work_ns), workload)
+            clients = handed_by(row.name for row in watched.seen) if of_tree and values else []
+            return replace(raw, in_force=found, clients=tuple(clients))
 
     def _recorded(self, held: Held) -> RawRun:
         """Run the command while the scheduler's dealings with what is tuned are counted."""

@@ -6,6 +6,8 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,8 +18,10 @@ from schedtuna.cli.options import OptionalCommandArgument
 from schedtuna.cli.output import print_remark
 
 if TYPE_CHECKING:
+    from schedtuna.knobs.inforce import Finding
     from schedtuna.scheduler.spec import SchedulerConfig
     from schedtuna.space import ParameterValue
+    from schedtuna.workload.spec import Workload
 
 app = typer.Typer(add_completion=False)
 
@@ -107,8 +111,6 @@ def _install(scheduler: SchedulerConfig, root: Path) -> None:
 
 def _run_under(scheduler: SchedulerConfig, command: list[str]) -> int:
     """Run the command while a sched_ext scheduler is in charge of the machine."""
-    from contextlib import closing
-
     from schedtuna.scheduler.control import find_program
     from schedtuna.scheduler.host import HostMachine
     from schedtuna.scheduler.scx import ScxProcess, read_state
@@ -125,25 +127,80 @@ def _run_under(scheduler: SchedulerConfig, command: list[str]) -> int:
 
 
 def _run(values: dict[str, ParameterValue], command: list[str]) -> int:
-    """Start the command held before its exec, take the settings to it, let it go, and wait."""
+    """Start the command held before its exec, take the settings to it, let it go, and wait.
+
+    Returns 1 in place of 0 where none of the settings was in force.
+    """
+    from schedtuna.backend.inforce import SettingsWatch, settled
     from schedtuna.knobs.base import Scope, Target
     from schedtuna.knobs.journal import Journal
     from schedtuna.knobs.session import Changes
+    from schedtuna.workload.clients import handed_by, tell_seen
     from schedtuna.workload.command import check
     from schedtuna.workload.spec import Workload
 
-    check(Workload(argv=tuple(command)))
+    workload = Workload(argv=tuple(command))
+    check(workload)
+    reached = _warn_of_clients(values, workload)
     own_session = "autogroup_nice" in values  # the group of a session is weighed as a whole
-    with termination_interrupts():
+    with termination_interrupts(), closing(SettingsWatch(early=_tell_early(values, workload))) as watch:
         pid, gate = _hold(command, own_session=own_session)
+        target = Target(Scope.TREE, pid=pid)
         try:
-            with Changes(Target(Scope.TREE, pid=pid), Journal()) as changes:
+            with Changes(target, Journal()) as changes:
                 changes.apply(values)
-                os.write(gate, b"go")
-                status = _wait(pid, own_session=own_session)
+                with watch.watching(target, values) as watched:
+                    status = _let_go(pid, gate, own_session=own_session)
         finally:
             os.close(gate)  # a command that was not let go ends here
-    return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+    code = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+    in_force = _tell(settled(watched.findings(), workload), values, workload)
+    if reached and values and (clients := handed_by(row.name for row in watched.seen)):
+        print(f"warning: {tell_seen(clients)}", file=sys.stderr)
+    return code or int(bool(values) and not (reached and in_force))
+
+
+def _warn_of_clients(values: dict[str, ParameterValue], workload: Workload) -> bool:
+    """Warn where the command has others do its work; return whether a setting reaches the work."""
+    from schedtuna.experiment.reach import find_handover, unreached, way_out
+
+    handed = find_handover(workload)
+    missed = unreached(handed, values)
+    if handed is None or not missed:
+        return True
+    print(f"warning: {handed}, out of reach of {', '.join(missed)}: {way_out(handed)}", file=sys.stderr)
+    return not handed.program.alone or len(missed) < len(values)
+
+
+def _tell_early(
+    values: dict[str, ParameterValue], workload: Workload
+) -> Callable[[Mapping[str, Finding]], None]:
+    """What tells of a command that goes on for long, once it has undone a setting."""
+    from schedtuna.backend.inforce import undone
+
+    def tell(found: Mapping[str, Finding]) -> None:
+        if reason := undone({name: str(one) for name, one in found.items()}, values, workload):
+            print(f"warning: so far, {reason}", file=sys.stderr)
+
+    return tell
+
+
+def _tell(in_force: dict[str, str], values: dict[str, ParameterValue], workload: Workload) -> bool:
+    """Say what became of the settings, unless all were in force; return whether any was, or may have been."""
+    from schedtuna.backend.inforce import undone
+    from schedtuna.knobs.inforce import Force
+
+    force = {name: Force.of(in_force.get(name, Force.IN_FORCE)) for name in values}
+    told = [reason] if (reason := undone(in_force, values, workload)) else []
+    told += [
+        f"{name}={values[name]}: {in_force[name]}"
+        for name, found in force.items()
+        if found in (Force.PARTLY, Force.NOT_CHECKED)
+    ]
+    if told:
+        held = ", ".join(f"{name}={values[name]}" for name in values if force[name] is Force.IN_FORCE)
+        print(f"warning: {'; '.join(told)}; in force: {held or 'nothing'}", file=sys.stderr)
+    return any(found is not Force.UNDONE for found in force.values())
 
 
 def _hold(command: list[str], *, own_session: bool) -> tuple[int, int]:
@@ -167,8 +224,8 @@ def _hold(command: list[str], *, own_session: bool) -> tuple[int, int]:
     os._exit(127)
 
 
-def _wait(pid: int, *, own_session: bool) -> int:
-    """Wait for the command, and leave signals to it: the terminal's Ctrl-C reaches it by itself."""
+def _let_go(pid: int, gate: int, *, own_session: bool) -> int:
+    """Let the command go and wait; leave signals to it, as the terminal's Ctrl-C reaches it by itself."""
 
     def forward(number: int, _frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -177,4 +234,5 @@ def _wait(pid: int, *, own_session: bool) -> int:
     signal.signal(signal.SIGINT, forward if own_session else signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, forward)
+    os.write(gate, b"go")
     return os.waitpid(pid, 0)[1]

@@ -81,6 +81,7 @@ def make_workload(
     warmup: int = 0,
     washout: str = "0s",
     parser: str = "",
+    works_here: bool = False,
 ) -> Workload:
     """Return the workload that the options describe.
 
@@ -101,6 +102,7 @@ def make_workload(
         warmup_runs=warmup,
         washout_s=parse_duration(washout),
         parser=parser,
+        works_here=works_here,
     )
 
 

@@ -22,6 +22,7 @@ from schedtuna.cli.common import (
     termination_interrupts,
 )
 from schedtuna.cli.options import (
+    AllowClientOption,
     BackendOption,
     BudgetOption,
     CgroupOption,
@@ -105,6 +106,7 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     cgroup: CgroupOption = None,
     user: UserOption = None,
     shell: ShellOption = False,
+    allow_client: AllowClientOption = False,
     timeout: TimeoutOption = "5m",
     warmup: WarmupOption = 0,
     washout: WashoutOption = "0s",
@@ -139,7 +141,14 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     blocks_within(budget)
     time_limit_s = None if time is None else parse_positive_duration(time, option="--time")
     workload = make_workload(
-        command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
+        command,
+        shell=shell,
+        user=user,
+        timeout=timeout,
+        warmup=warmup,
+        washout=washout,
+        parser=parser,
+        works_here=allow_client,
     )
     kernels = listed(kernel)
     first = kernels[0] if kernels else None

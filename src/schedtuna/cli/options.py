@@ -89,6 +89,13 @@ UserOption = Annotated[
     str | None,
     typer.Option("--user", metavar="NAME", help="Run COMMAND as this user; needs root.", show_default=False),
 ]
+AllowClientOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-client",
+        help="COMMAND does its work itself, although its name is a client's, such as docker or ssh.",
+    ),
+]
 ShellOption = Annotated[bool, typer.Option("--shell", help="COMMAND is one string for /bin/sh -c.")]
 TimeoutOption = Annotated[
     str, typer.Option("--timeout", metavar="5m", help="Kill a run, children and all, after this long.")

@@ -21,6 +21,7 @@ from schedtuna.cli.common import (
 )
 from schedtuna.cli.compare import CampaignProgress
 from schedtuna.cli.options import (
+    AllowClientOption,
     BackendOption,
     BudgetOption,
     CgroupOption,
@@ -114,6 +115,15 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="KNOB",
+            help="Do not try this knob, such as one that the command sets itself. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     baseline_runs: Annotated[
         int, typer.Option("--baseline-runs", min=1, help="Runs of the default before the search.")
     ] = 3,
@@ -178,6 +188,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     cgroup: CgroupOption = None,
     user: UserOption = None,
     shell: ShellOption = False,
+    allow_client: AllowClientOption = False,
     timeout: TimeoutOption = "5m",
     warmup: WarmupOption = 0,
     washout: WashoutOption = "0s",
@@ -204,7 +215,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     """
     from schedtuna.errors import UsageError
     from schedtuna.experiment.campaign import choose_seed
-    from schedtuna.tune.options import sampler_options, tunable, tunable_in_guest
+    from schedtuna.tune.options import sampler_options, tunable, tunable_in_guest, without
     from schedtuna.tune.place import Place
     from schedtuna.tune.plan import StudyPlan
     from schedtuna.tune.running import UnwrittenStudyError
@@ -242,6 +253,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
             warmup=warmup,
             washout=washout,
             parser=parser,
+            works_here=allow_client,
         )
         options, notes = sampler_options(
             sampler,
@@ -258,6 +270,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
         if guest and include:
             raise UsageError("--include names knobs of this machine: it needs --backend host")
         chosen = tunable_in_guest(scheduler) if guest else tunable(scheduler, target, listed(include))
+        chosen = without(chosen, listed(exclude))
         metrics = _metrics(workload, listed(metric))
         past, remarks = past_runs(warm_start or (), chosen, workload, metrics)
         notes += remarks

@@ -18,6 +18,7 @@ from schedtuna.backend.host import KERNELS_OWN, HostBackend
 from schedtuna.backend.kernels import KernelsBackend, guests
 from schedtuna.backend.vm import GuestChoice, VmBackend, host_command
 from schedtuna.errors import StudyError
+from schedtuna.experiment.reach import require_reach
 from schedtuna.experiment.triallog import TrialLog, read_trials
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.claims import claimed
@@ -123,11 +124,13 @@ def open_campaign(
 
     Raises:
         WorkloadError: The command can't be run.
-        StudyError: The folder can't be used.
+        StudyError: The folder can't be used, or the settings can't reach the command's work.
         TargetBusyError: Another run is turning the target's knobs.
     """
     of_guest = guest is not None and not workload.shell and host_command(workload) is None
     program = f"the guest's {workload.argv[0]}" if of_guest else os.path.realpath(check(workload))
+    turned = list(turned)
+    reach = [] if guest else require_reach(workload, target, schedulers, turned)
     seed = choose_seed(_resumed_seed(resume) if seed is None and resume is not None else seed)
     name = workload.name or Path(workload.argv[0].split()[0] if workload.shell else workload.argv[0]).name
     folder = resume or new_results_folder(results, *(names or (kind, name)))
@@ -162,7 +165,7 @@ def open_campaign(
         if not (folder / FILE_NAME).exists():
             replace_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
         cleanup.callback(_forget_if_empty, log, fresh=resume is None)
-        hints = () if guest else (*_fighting(), *_knob_hints(schedulers, target))
+        hints = () if guest else (*reach, *_fighting(), *_knob_hints(schedulers, target))
         warnings = (*log.warnings, *backend.warnings, *hints)
         yield Campaign(folder, log, backend, manifest, seed, warnings)
 

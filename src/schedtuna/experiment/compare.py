@@ -30,6 +30,7 @@ from schedtuna.evidence.several import composite
 from schedtuna.evidence.shares import FailureShare, compare_shares
 from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
 from schedtuna.experiment.comparison import Comparison, Ended
+from schedtuna.experiment.inforce import require_in_force
 from schedtuna.experiment.remarks import remarks
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
@@ -104,8 +105,8 @@ def compare(
 
     Raises:
         UsageError: The budget or the time can't carry a comparison.
-        StudyError: Nothing works: the first runs, or all of one side, failed; or the log has runs
-            of another design.
+        StudyError: Nothing works: the first runs, or all of one side, failed or were not under
+            their settings; or the log has runs of another design.
         EvidenceError: Several metrics are combined and one is zero or negative.
         KeyboardInterrupt: Before the first block was complete; later the last look is reported.
     """
@@ -117,7 +118,7 @@ def compare(
         backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase=phase, reference=reference
     )
     study = _Study(
-        b.label(),
+        {Arm.A: a.label(), Arm.A2: a.label(), Arm.B: b.label()},
         reference,
         tuple(metrics),
         requirements,
@@ -219,7 +220,7 @@ class _Study:
 
     def __init__(
         self,
-        candidate: str,
+        labels: Mapping[Arm, str],
         reference: Reference,
         metrics: tuple[MetricSpec, ...],
         requirements: Sequence[Requirement],
@@ -233,7 +234,7 @@ class _Study:
         self.records: list[TrialRecord] = []
         self.blocks: list[Block] = []
         self.trials: list[dict[Arm, Trial]] = []
-        self._candidate = candidate
+        self._labels = labels
         self._reference = reference
         self._metrics = metrics
         self._requirements = requirements
@@ -252,6 +253,7 @@ class _Study:
         # A candidate's run before the default's first one could not be held against that yet.
         self.records[-RUNS_PER_BLOCK:] = map(self._judged, self.records[-RUNS_PER_BLOCK:])
         runs = [r.trial for r in self.records]
+        require_in_force(self.records, self._labels)
         require_viable(runs, len(runs) + 1)
         found = None
         if len(self.records) % RUNS_PER_BLOCK == 0:
@@ -276,7 +278,7 @@ class _Study:
         block = Block(plan.order, {arm: self._value(trial) for arm, trial in trials.items()})
         self.trials.append(trials)
         self.blocks.append(block)
-        require_working_arms(self.trials, self._candidate)
+        require_working_arms(self.trials, self._labels[Arm.B])
         if self._sequential.should_stop():
             return None  # decided: this block is for the requirements alone
         before = self._sequential.last_look

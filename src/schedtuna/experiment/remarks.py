@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
+from schedtuna.experiment.inforce import in_force_remarks
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.covariates import invalid_reason
@@ -22,6 +23,7 @@ def remarks(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRecor
     """
     if a.label() == b.label():
         yield "Both sides are the same: whatever differs between them is noise."
+    yield from in_force_remarks(a, b, records)
     yield from _taken_from_others(a, b, records)
     leftovers = [record.trial.nr_leftovers for record in records if record.trial.nr_leftovers]
     if leftovers:

@@ -261,6 +261,17 @@ class BpfObject:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code), f"{self.name}/{name}")
 
+    def take(self, name: str, key_bytes: int, value_bytes: int) -> dict[bytes, bytes]:
+        """Take every element out of a hash that is not written to meanwhile."""
+        descriptor, found = self.map_fd(name), {}
+        key, value = ctypes.create_string_buffer(key_bytes), ctypes.create_string_buffer(value_bytes)
+        while not self._libbpf.bpf_map_get_next_key(descriptor, None, key):
+            if self._libbpf.bpf_map_lookup_elem(descriptor, key, value):
+                break
+            found[key.raw] = value.raw
+            self._libbpf.bpf_map_delete_elem(descriptor, key)
+        return found
+
     def variable(self, name: str) -> int:
         """The value of a global variable in .bss, now."""
         return int.from_bytes(self.variable_bytes(".bss", name), "little")

@@ -6,6 +6,7 @@ them with the BTF of a BPF object before it is used.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -104,14 +105,14 @@ _STRUCTS: dict[str, np.dtype[Any]] = {
 _RENAMED = {"task_row": {"other_tid": "reserved"}}  # user space moves it into an event
 
 
-def check_layouts(btf: Btf, structs: list[str]) -> None:
+def check_layouts(btf: Btf, structs: Iterable[str], known: Mapping[str, np.dtype[Any]] = _STRUCTS) -> None:
     """Check that a BPF object writes these structures as numpy reads them.
 
     Raises:
         UnavailableError: It does not: the object is of another version of this package.
     """
     for name in structs:
-        dtype = _STRUCTS[name]
+        dtype = known[name]
         renamed = _RENAMED.get(name, {})
         found = btf.structs.get(name)
         names = {} if found is None else {renamed.get(n, n): offset for n, offset in found.offsets.items()}

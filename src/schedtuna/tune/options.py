@@ -211,6 +211,31 @@ def tunable_in_guest(text: str) -> SchedulerConfig:
     return found
 
 
+def without(scheduler: SchedulerConfig, excluded: Sequence[str]) -> SchedulerConfig:
+    """Return a scheduler of which some parameters are not tuned.
+
+    Raises:
+        UsageError: It has no such parameter, or nothing is left to tune.
+    """
+    for name in excluded:
+        if name not in scheduler.parameters:
+            raise UsageError(
+                f"{scheduler.name} has no parameter {name!r} to leave out",
+                hint=nearest(name, scheduler.parameters),
+            )
+    defaults = {name: spec.default for name, spec in scheduler.parameters.items()}
+    kept = {}
+    for name, spec in scheduler.parameters.items():
+        on = spec.condition
+        if name in excluded or (on and on.parameter in excluded and not on.holds(defaults, defaults)):
+            continue  # it, or what it needs, stays at its default
+        settled = on is not None and on.parameter in excluded
+        kept[name] = spec.model_copy(update={"condition": None}) if settled else spec
+    if excluded and not kept:
+        raise UsageError(f"without {', '.join(excluded)} nothing of {scheduler.name} is left to tune")
+    return scheduler.model_copy(update={"parameters": kept})
+
+
 def sampler_options(sampler: str, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return those of the asked options that a sampler has, and a note on each that it lacks.
 

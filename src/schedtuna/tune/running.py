@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 from schedtuna import __version__
 from schedtuna.experiment.campaign import Campaign, UnwrittenError, open_campaign
+from schedtuna.experiment.inforce import Undoing
 from schedtuna.report.page import write
 from schedtuna.tune.experimentlog import ExperimentLog
 from schedtuna.tune.options import check_sampler
@@ -63,9 +65,12 @@ class OpenStudy:
             UnwrittenStudyError: All runs were made, and the results can't be written.
             KeyboardInterrupt: Interrupted before the confirmation; the log has every finished run.
         """
+        undoing = Undoing()
 
         def tell(event: Any) -> None:
             self.log.show(event)
+            for advice in undoing.add(event.record.trial):
+                self.log.say(advice, level=logging.WARNING)
             on_event(event)
 
         study = Study(self.plan, self.campaign.backend, self.campaign.log, on_event=tell)

@@ -17,6 +17,7 @@ from typing import Any
 from schedtuna.backend.base import Backend, Validity
 from schedtuna.errors import StudyError, UsageError
 from schedtuna.experiment.compare import Comparison, compare
+from schedtuna.experiment.inforce import require_some_in_force
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.space import ParameterValue
 from schedtuna.tune.bakeoff import PLAYOFF_RUNS, contestants, playoff_cost, share
@@ -114,6 +115,7 @@ class Study:
         self._trials.give_up_after(run_s)
         searches = self._search(objective, baseline, nr_search, limit)
         if not any(outcome.candidate for outcome in searches):
+            require_some_in_force([record.trial for outcome in searches for record in outcome.records])
             raise StudyError(
                 "every setting other than the default failed or timed out, so there is nothing to confirm",
                 hint="see experiment.log for the reasons; a longer --timeout may help",

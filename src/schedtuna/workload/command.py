@@ -45,6 +45,8 @@ class RawRun:
         warnings: What else went wrong, for people.
         covariates: What the machine did meanwhile.
         counters: perf counters and, where a backend recorded it, `sched.*`, by metric name.
+        in_force: Of each setting, whether it was in force, where a backend watched that.
+        clients: Tasks seen meanwhile that hand their work to others, by name.
     """
 
     exit_code: int | None
@@ -59,6 +61,8 @@ class RawRun:
     warnings: tuple[str, ...] = ()
     covariates: dict[str, float] = field(default_factory=dict)
     counters: dict[str, float] = field(default_factory=dict)
+    in_force: dict[str, str] = field(default_factory=dict)
+    clients: tuple[str, ...] = ()
 
     @property
     def wall_time_s(self) -> float:

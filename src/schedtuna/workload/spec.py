@@ -73,6 +73,8 @@ class Workload(BaseModel):
         timeout_s: Seconds after which the whole process tree is killed.
         parser: Name of the parser for the output; empty: chosen by the command's name.
         name: For people; default: the command's base name.
+        works_here: Whether it does its work itself although its name is that of a client, such as
+            docker, whose work others do: see `workload.clients`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,3 +89,4 @@ class Workload(BaseModel):
     timeout_s: float = Field(default=300.0, gt=0)
     parser: str = ""
     name: str = ""
+    works_here: bool = False

@@ -1,0 +1,208 @@
+"""Which programs does a command line start, one inside the other? As far as its words show it. Pure.
+
+`env A=1 nice -n 5 sh -c 'taskset -c 0 ./bench'` starts env, nice, sh, taskset and ./bench. What a script
+file starts can't be seen here.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+_SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "busybox"})
+_OPERATORS = re.compile(r"[;&|()<>\n]+")
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
+# Words that stand before a command of a shell's.
+_KEYWORDS = frozenset({"!", "{", "}", "if", "then", "elif", "else", "while", "until", "do"})
+_DEPTH = 10  # of one program inside the other; nobody writes more
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """How a program that runs another one takes its arguments.
+
+    Attributes:
+        takes: Its options whose argument is the next word.
+        positionals: Words of its own before the command.
+        runs_nothing_with: Options with which it changes what runs already, and starts nothing.
+    """
+
+    takes: frozenset[str] = frozenset()
+    positionals: int = 0
+    runs_nothing_with: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Started:
+    """A program that a command line starts.
+
+    Attributes:
+        name: Its base name.
+        arguments: All words after it, a command that it runs included.
+        own: Those that are its own; all of them, where it runs no other.
+        alone: Whether nothing else that does work is started beside it.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    own: tuple[str, ...]
+    alone: bool = True
+
+    def __str__(self) -> str:
+        return shlex.join([self.name, *self.own])
+
+
+def _wrapper(takes: str = "", positionals: int = 0, without: str = "") -> Wrapper:
+    return Wrapper(frozenset(takes.split()), positionals, frozenset(without.split()))
+
+
+WRAPPERS: dict[str, Wrapper] = {
+    "chroot": _wrapper("", 1),
+    "chrt": _wrapper("-T -P -D --sched-runtime --sched-period --sched-deadline", 1, "-p --pid -m --max"),
+    "choom": _wrapper("-n --adjust", 0, "-p --pid"),
+    "command": _wrapper(),
+    "doas": _wrapper("-u -C"),
+    "env": _wrapper("-u --unset -C --chdir -a --argv0"),
+    "exec": _wrapper("-a"),
+    "firejail": _wrapper(),
+    "gosu": _wrapper("", 1),
+    "ionice": _wrapper("-c --class -n --classdata", 0, "-p --pid -P --pgid -u --uid"),
+    "nice": _wrapper("-n --adjustment"),
+    "nohup": _wrapper(),
+    "numactl": _wrapper(
+        "-i --interleave -p --preferred -P --preferred-many -w --weighted-interleave -N --cpunodebind "
+        "-C --physcpubind -m --membind -b --balancing",
+        0,
+        "-H --hardware -s --show",
+    ),
+    "prlimit": _wrapper("", 0, "-p --pid"),
+    "runuser": _wrapper("-u --user -g --group -G --supp-group"),
+    "schedtool": _wrapper("-p -s -n -a -S"),
+    "setarch": _wrapper(),
+    "setpriv": _wrapper("--reuid --regid --groups --inh-caps --bounding-set --ambient-caps"),
+    "setsid": _wrapper(),
+    "stdbuf": _wrapper("-i --input -o --output -e --error"),
+    "strace": _wrapper("-e -o -p -s -u -E -P -I"),
+    "sudo": _wrapper("-u --user -g --group -p --prompt -h --host -C -D --chdir -r --role -t --type -T -U"),
+    "taskset": _wrapper("", 1, "-p --pid"),
+    "time": _wrapper("-f --format -o --output"),
+    "timeout": _wrapper("-k --kill-after -s --signal", 1),
+    "unbuffer": _wrapper(),
+    "uclampset": _wrapper("-m -M", 0, "-p --pid -s --system"),
+    "unshare": _wrapper("-S --setuid -G --setgid -R --root -w --wd"),
+    "xargs": _wrapper("-n -P -I -L -s -d -a -E --max-args --max-procs --replace --delimiter --arg-file"),
+}
+# What scripts do beside their work.
+_TRIVIAL_WORDS = """
+: [ alias awk case cat cd date declare done echo esac exit export false fi for grep hash head local mkdir
+printf pwd read return rm sed set shift sleep sort source . sync tail tee test touch tr trap true type
+ulimit umask unset wait wc
+"""
+_TRIVIAL = frozenset(_TRIVIAL_WORDS.split())
+
+
+def started(argv: Sequence[str], *, shell: bool = False) -> list[Started]:
+    """Return the programs that a command line starts, outermost first.
+
+    Args:
+        argv: The words.
+        shell: Whether they are the text of a shell's, as with `--shell`.
+    """
+    if shell:
+        return list(_of_script(" ".join(argv), _DEPTH))
+    return list(_of_words(tuple(argv), _DEPTH))
+
+
+def _of_words(words: tuple[str, ...], depth: int, *, alone: bool = True) -> Iterator[Started]:
+    words = _without_assignments(words)
+    if not words or not depth:
+        return
+    name, arguments = PurePath(words[0]).name, words[1:]
+    script = _script(name, arguments)
+    if script is not None:
+        yield Started(name, arguments, arguments, alone)
+        yield from _of_script(script, depth - 1)
+        return
+    nr_own = _own(WRAPPERS[name], arguments) if name in WRAPPERS else len(arguments)
+    yield Started(name, arguments, arguments[:nr_own], alone)
+    yield from _of_words(arguments[nr_own:], depth - 1, alone=alone)
+
+
+def _of_script(text: str, depth: int) -> Iterator[Started]:
+    commands = [words for words in _simple_commands(text) if words]
+    working = [words for words in commands if PurePath(words[0]).name not in _TRIVIAL]
+    for words in commands:
+        yield from _of_words(words, depth, alone=len(working) <= 1)
+
+
+def _own(wrapper: Wrapper, arguments: Sequence[str]) -> int:
+    """How many of a wrapper's words stand before the command that it runs."""
+    at, positionals = 0, wrapper.positionals
+    while at < len(arguments):
+        word = arguments[at]
+        if word == "--":
+            at += 1
+            break
+        if (word.startswith("-") and len(word) > 1) or _ASSIGNMENT.match(word):
+            if word.partition("=")[0] in wrapper.runs_nothing_with or _clustered(word, wrapper):
+                return len(arguments)
+            at += 2 if word in wrapper.takes else 1
+        elif positionals:
+            positionals -= 1
+            at += 1
+        else:
+            break
+    return min(at, len(arguments))
+
+
+def _clustered(word: str, wrapper: Wrapper) -> bool:
+    """Whether one of several short options in one word, such as -cp, says that no command is run."""
+    letters = word[1:] if not word.startswith("--") and word[1:].isalpha() else ""
+    return any(f"-{letter}" in wrapper.runs_nothing_with for letter in letters)
+
+
+def _script(name: str, arguments: Sequence[str]) -> str | None:
+    """The text that a shell is given with -c; None where it is given none."""
+    if name not in _SHELLS:
+        return None
+    for at, word in enumerate(arguments):
+        if word.startswith("-") and not word.startswith("--") and "c" in word:
+            rest = [text for text in arguments[at + 1 :] if not text.startswith("-")]
+            return rest[0] if rest else None
+        if not word.startswith(("-", "+")) and word not in _SHELLS:
+            return None
+    return None
+
+
+def _without_assignments(words: tuple[str, ...]) -> tuple[str, ...]:
+    at = 0
+    while at < len(words) and (_ASSIGNMENT.match(words[at]) or words[at] in _KEYWORDS):
+        at += 1
+    return words[at:]
+
+
+def _simple_commands(text: str) -> Iterator[tuple[str, ...]]:
+    """The commands of a shell's text, as words; quotes are heeded, nothing is expanded."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|()<>\n")
+    lexer.whitespace = " \t\r"
+    lexer.whitespace_split = True
+    lexer.commenters = "#"
+    words: list[str] = []
+    redirected = False
+    try:
+        for word in lexer:
+            if not _OPERATORS.fullmatch(word):
+                if not redirected:
+                    words.append(word)
+                redirected = False
+            elif {"<", ">"} & set(word):
+                redirected = True
+            else:
+                yield _without_assignments(tuple(words))
+                words = []
+    except ValueError:  # a quote that is not closed: the shell will tell
+        return
+    yield _without_assignments(tuple(words))

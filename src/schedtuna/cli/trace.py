@@ -56,13 +56,12 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     if perfetto + csv + arrow + jsonl != 1:
         raise UsageError("choose one of --perfetto, --csv, --arrow and --jsonl")
     trace = open_trace(folder)
-    with writing(output, force=force) as scratch:
+    with writing(output, force=force) as file:
         if csv or arrow:
             frame = tables.table(trace, table_name)
-            (tables.write_csv if csv else tables.write_arrow)(frame, scratch)
+            (tables.write_csv if csv else tables.write_arrow)(frame, file)
         else:
-            with scratch.open("wb") as file:
-                (perfetto_format if perfetto else json_lines).write(trace, file)
+            (perfetto_format if perfetto else json_lines).write(trace, file)
     print(f"{output}: {output.stat().st_size / 1e6:,.1f} MB")
 
 

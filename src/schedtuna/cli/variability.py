@@ -213,11 +213,12 @@ def _write(
             with naming(path):
                 write_summary(path, here)
     if plot is not None:
-        from schedtuna.report.figures import save
+        from schedtuna.files import write_output
+        from schedtuna.report.figures import drawn
         from schedtuna.report.spread import draw_spread
 
         with naming(plot):
-            save(draw_spread(trials, here, there), plot)
+            write_output(plot, drawn(draw_spread(trials, here, there), plot.suffix))
         files["plot"] = str(plot)
     return files
 

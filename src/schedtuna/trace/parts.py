@@ -8,15 +8,15 @@ renamed into place before the old one goes, so that a crash at any point leaves 
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna import files
 from schedtuna.errors import TraceError
 from schedtuna.trace.columns import COLUMN_TYPES, decode, encode
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, TaskArray
@@ -140,18 +140,6 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield value
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file beside `path`, then rename it into place: readers see the old or the new."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    try:
-        write(scratch)
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
 def read_parquet(path: Path, names: list[str] | None) -> Any:
     """Return a polars frame with these columns (None: all).
 
@@ -185,12 +173,10 @@ def _column(frame: Any, name: str, type_: str, path: Path) -> npt.NDArray[Any]:
 
 def write_frame(frame: Any, path: Path, level: int = ZSTD_LEVEL) -> None:
     """Write a polars frame as Parquet, whole or not at all."""
-    replace_file(
-        path,
-        lambda scratch: frame.write_parquet(
-            scratch, compression="zstd", compression_level=level, statistics=False, row_group_size=1 << 22
-        ),
-    )
+    with files.writing(path) as file:
+        frame.write_parquet(
+            file, compression="zstd", compression_level=level, statistics=False, row_group_size=1 << 22
+        )
 
 
 def compact_segment(spool: Path) -> Path:

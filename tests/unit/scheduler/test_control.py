@@ -6,10 +6,11 @@ import subprocess
 import pytest
 
 from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.files import distrusted
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
 from schedtuna.knobs.tasks import start_ticks
-from schedtuna.scheduler.control import distrusted, find_installed, find_program, find_running
+from schedtuna.scheduler.control import find_installed, find_program, find_running
 from schedtuna.scheduler.registry import registered
 from schedtuna.scheduler.spec import SchedulerConfig
 

@@ -12,7 +12,7 @@ import typer
 
 from schedtuna.cli.common import listed
 from schedtuna.cli.options import JsonOption
-from schedtuna.cli.output import print_json, require_writable, writing
+from schedtuna.cli.output import print_json, print_remark, require_writable, writing
 
 if TYPE_CHECKING:
     from schedtuna.tune.importance import Analysis
@@ -59,7 +59,7 @@ def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
     studies, unusable = find_studies(folders)
     scored, unscored = score(studies, metrics=listed(metric))
     for reason in {**unusable, **unscored}.values():
-        print(f"skipped: {reason}", file=sys.stderr)
+        print_remark("skipped", reason, file=sys.stderr)
     space, runs, notes = one_space(scored)
     analysis = analyse(space, runs, seed=seed)
     if plot is not None:
@@ -85,7 +85,7 @@ def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
     print(f"{analysis.nr_runs} runs of {analysis.nr_settings} settings, {scored[0].goal}: {names}")
     _print(analysis)
     for note in notes:
-        print(f"note: {note}")
+        print_remark("note", note)
     if plot is not None:
         print(f"plot: {shlex.quote(str(plot))}")
 

@@ -13,6 +13,7 @@ import typer
 
 from schedtuna.cli.common import find_scheduler, termination_interrupts
 from schedtuna.cli.options import OptionalCommandArgument
+from schedtuna.cli.output import print_remark
 
 if TYPE_CHECKING:
     from schedtuna.scheduler.spec import SchedulerConfig
@@ -117,7 +118,9 @@ def _run_under(scheduler: SchedulerConfig, command: list[str]) -> int:
         with ScxProcess(machine, scheduler, str(find_program(scheduler))) as running:
             code = _run({}, command)
             if ejected := running.ejected():
-                print(f"warning: the scheduler was ejected: {ejected}\n{running.log()}", file=sys.stderr)
+                print_remark(
+                    "warning", f"the scheduler was ejected: {ejected}\n{running.log()}", file=sys.stderr
+                )
     return code
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from schedtuna.cli.output import print_remark
 from schedtuna.errors import SpaceError, UnavailableError, UsageError
 from schedtuna.knobs.base import Scope, Target
 
@@ -153,7 +154,7 @@ def ready_place(
     if guest is None:
         require_free(target)
     for remark in put_back_stale(Journal()):
-        print(f"note: {remark}", file=sys.stderr)
+        print_remark("note", remark, file=sys.stderr)
     return target, guest
 
 

@@ -45,7 +45,7 @@ from schedtuna.cli.options import (
     WarmupOption,
     WashoutOption,
 )
-from schedtuna.cli.output import print_json
+from schedtuna.cli.output import print_json, print_remark
 
 if TYPE_CHECKING:
     from schedtuna.backend.vm import GuestChoice
@@ -329,9 +329,9 @@ def _print(campaign: Campaign, comparison: Comparison, *, written: bool) -> None
     for judged in comparison.requirements:
         print(f"required: {tell_rule(judged)}")
     for note in comparison.notes:
-        print(f"note: {note}")
+        print_remark("note", note)
     if written:
-        print(f"report: {campaign.folder / REPORT_NAME}")
+        print_remark("report", str(campaign.folder / REPORT_NAME))
 
 
 def _arms(comparison: Comparison, metric: str) -> str:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.output import print_json
+from schedtuna.cli.streams import console
+from schedtuna.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from schedtuna.machine.checks.finding import Finding
@@ -81,20 +83,19 @@ def _examine(*, as_json: bool) -> None:
 
 
 def _print_findings(groups: Mapping[str, list[tuple[str, Finding]]]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     table = _table()
     for index, (group, rows) in enumerate(groups.items()):
         table.add_row("", Text(("\n" if index else "") + group, style="bold"), "")
         for title, finding in rows:
-            text = Text(finding.seen)
+            text = Text(printable_lines(finding.seen))
             if finding.cost:
                 text.append(f"\ncosts: {finding.cost}")
             if finding.get:
                 text.append(f"\nget: {finding.get}", style="cyan")
             table.add_row(_status(finding.status), title, text)
-    Console(highlight=False).print(table)
+    console().print(table)
 
 
 def _compare(a: Path, b: Path, *, as_json: bool) -> None:
@@ -125,7 +126,6 @@ def _verdict(differences: list[Difference]) -> str:
 
 
 def _print_differences(differences: list[Difference]) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     table = _table()
@@ -134,12 +134,12 @@ def _print_differences(differences: list[Difference]) -> None:
         text.append(difference.why, style="cyan")
         table.add_row(_status(difference.severity), _shown(difference.field), text)
     if differences:
-        Console(highlight=False).print(table)
+        console().print(table)
 
 
 def _shown(value: Any, limit: int = 400) -> str:
     text = "unknown or none" if value is None else str(value)
-    text = "".join(c if c.isprintable() else "?" for c in text)  # manifests come from anywhere
+    text = printable(text)  # manifests come from anywhere
     return text if len(text) <= limit else f"{text[:limit]} ..."
 
 

@@ -11,6 +11,7 @@ from schedtuna.cli.common import listed, parse_positive_duration, termination_in
 from schedtuna.cli.lab_shell import KernelOption, MemoryOption, ProgramsOption, boot, forward, found, shell
 from schedtuna.cli.options import CommandArgument, JsonOption, MetricOption
 from schedtuna.cli.output import print_json
+from schedtuna.cli.streams import pass_on
 from schedtuna.errors import naming
 
 app = typer.Typer(
@@ -227,8 +228,8 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             }
         )
     else:
-        sys.stdout.write(raw.stdout)
-        sys.stderr.write(raw.stderr)
+        pass_on(raw.stdout, sys.stdout)
+        pass_on(raw.stderr, sys.stderr)
         for note in (*raw.warnings, *([raw.failure] if raw.timed_out or raw.signal else [])):
             typer.echo(f"lab: {note}", err=True)
         if nr_failed:

@@ -12,6 +12,7 @@ import typer
 
 from schedtuna.cli.common import find_guest_scheduler, make_workload, termination_interrupts
 from schedtuna.cli.output import print_json
+from schedtuna.cli.streams import pass_on
 
 if TYPE_CHECKING:
     from schedtuna.lab.deterministic import Deterministic, DeterministicRun
@@ -174,9 +175,8 @@ def _distribution(rows: Sequence[tuple[DeterministicRun, dict[str, float]]]) -> 
 
 
 def _print_run(shared: Mapping[str, Any], run: DeterministicRun, metrics: Mapping[str, float]) -> None:
-    sys.stdout.write(run.raw.stdout)
-    sys.stdout.flush()
-    sys.stderr.write(run.raw.stderr)
+    pass_on(run.raw.stdout, sys.stdout)
+    pass_on(run.raw.stderr, sys.stderr)
     for note in run.raw.warnings:
         _say(note)
     if run.raw.timed_out or run.raw.signal:

@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from schedtuna import __version__
 from schedtuna.cli.output import DEBUG_VARIABLE, print_error
+from schedtuna.cli.streams import guard_streams
 from schedtuna.errors import SchedtunaError, UsageError, nearest
 
 # Command -> the question it answers, as `--help` shows it. A command lives in the module of its
@@ -124,6 +125,7 @@ def _keep_standard_streams() -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line, and exit with its code."""
     _keep_standard_streams()
+    guard_streams()
     try:
         build()(args=argv, prog_name="schedtuna")
     except SchedtunaError as error:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from schedtuna.errors import UsageError
 from schedtuna.files import is_stream, require_replaceable, writing_output
@@ -16,15 +16,27 @@ DEBUG_VARIABLE = "SCHEDTUNA_DEBUG"  # in the environment: errors show where they
 
 
 def print_json(value: Any) -> None:
-    """Print one line of JSON to stdout, for programs."""
-    print(json.dumps(value, allow_nan=False, default=str), flush=True)
+    """Print one line of JSON to stdout, for programs: in ASCII, so that nothing in it needs the guard."""
+    text = json.dumps(value, allow_nan=False, default=str)
+    print(text.replace("\x7f", "\\u007f"), flush=True)  # the one control character that JSON leaves
 
 
 def print_error(message: str, *, hint: str | None = None) -> None:
     """Print an error, and what to do next, to stderr."""
-    print(f"error: {message}", file=sys.stderr)
+    print_remark("error", message, file=sys.stderr)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        print_remark("hint", hint, file=sys.stderr)
+
+
+def print_remark(kind: str, text: str, *, file: TextIO | None = None) -> None:
+    """Print a remark such as ``note: ...``; further lines are indented, so that none looks like another one.
+
+    Args:
+        kind: The word before the colon.
+        text: What is said; parts of it may be of others' choice.
+        file: Default: stdout.
+    """
+    print(f"{kind}: {text}".replace("\n", "\n  "), file=file)
 
 
 def require_writable(path: Path | None, *, option: str, suffixes: Sequence[str] = ()) -> None:

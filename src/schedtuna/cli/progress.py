@@ -10,7 +10,6 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +18,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from schedtuna.cli.streams import console, guard_streams
+from schedtuna.printable import printable
 
 LINE_EVERY_S = 15.0  # where stderr is a file or a pipe
 
@@ -32,17 +34,17 @@ class RunProgress:
     """
 
     def __init__(self, title: str, total: int | None) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = console(stderr=True)
         self._title = title
         self._last_line_s = time.monotonic()
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
@@ -52,7 +54,8 @@ class RunProgress:
 
     def update(self, done: int, total: int | None, *, note: str = "", title: str | None = None) -> None:
         """Show that `done` of `total` runs have ended; the note says noise, best so far and the like."""
-        self._title = title or self._title
+        self._title = printable(title or self._title)
+        note = printable(note)
         self._bar.update(
             self._task, description=self._title, completed=done, total=total, note=note, refresh=True
         )
@@ -64,12 +67,13 @@ class RunProgress:
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         if self._console.is_terminal:
-            self._console.print(text, markup=False)
+            self._console.print(text)
         else:
             print(text, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         self._bar.start()
+        guard_streams()  # the bar has put streams of its own before the guarded ones
         return self
 
     def __exit__(

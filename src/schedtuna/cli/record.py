@@ -13,7 +13,7 @@ import typer
 
 from schedtuna.cli.common import parse_positive_duration, require_process, termination_interrupts
 from schedtuna.cli.options import AggregateOption, JsonOption, ProcfsOption
-from schedtuna.cli.output import print_json
+from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, naming
 
 if TYPE_CHECKING:
@@ -311,7 +311,7 @@ def _print_lines(interval_s: float, seconds: float | None, *, processes: bool) -
     try:
         exits = ExitSampler()
     except UnavailableError as error:
-        print(f"note: {error}: {error.hint}", file=sys.stderr)
+        print_remark("note", f"{error}: {error.hint}", file=sys.stderr)
     next_s = time.monotonic()
     end_s = next_s + (float("inf") if seconds is None else seconds)
     while next_s + interval_s <= end_s + 1e-6:

@@ -12,7 +12,8 @@ import typer
 
 from schedtuna.cli.common import listed
 from schedtuna.cli.options import JsonOption
-from schedtuna.cli.output import print_json, refuse_existing
+from schedtuna.cli.output import print_json, print_remark, refuse_existing
+from schedtuna.printable import printable
 
 if TYPE_CHECKING:
     from schedtuna.tune.replay import ScoredStudy
@@ -120,7 +121,7 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
         )
     result["skipped"] = {str(folder): reason for folder, reason in unusable.items()}
     for reason in unusable.values():
-        print(f"skipped: {reason}", file=sys.stderr)
+        print_remark("skipped", reason, file=sys.stderr)
     if as_json:
         print_json(result)
     else:
@@ -207,7 +208,7 @@ def _print_combinations(group: Mapping[str, Any]) -> None:
     from schedtuna.cli.table import table
     from schedtuna.space import spell_assignment
 
-    command = shlex.join(group["command"]).replace("\n", " ")
+    command = printable(shlex.join(group["command"]).replace("\n", " "))
     nr_studies = len(group["studies"])
     of = f"{nr_studies} studies" if nr_studies > 1 else "1 study"
     print(f"{group['scheduler']} on {command[:80]}, {group['metrics']}, {of}")

@@ -10,7 +10,9 @@ import typer
 
 from schedtuna.cli.common import parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import JsonOption
-from schedtuna.cli.output import print_json
+from schedtuna.cli.output import print_json, print_remark
+from schedtuna.cli.streams import console
+from schedtuna.printable import printable
 
 if TYPE_CHECKING:
     from schedtuna.scheduler.probe import Joined, Probe
@@ -255,7 +257,7 @@ def status(as_json: JsonOption = False) -> None:
         *((name, f"{number:g}") for name, number in found.counters.items()),
     ):
         if value:
-            print(f"{title}: {value}")
+            print_remark(title, value)
 
 
 def _chosen(name: str, parameters: Sequence[str] | None) -> SchedulerConfig:
@@ -282,18 +284,18 @@ def _find(binary: Path) -> Path:
 
 
 def _print_probe(probed: Probe, joined: Joined) -> None:
-    print(f"{probed.name} {probed.version or '(version unknown)'} at {probed.binary}")
+    print(printable(f"{probed.name} {probed.version or '(version unknown)'} at {probed.binary}"))
     if not joined.release:
         print("not registered: its parameters are guessed from its --help")
         return
     print(f"compared with release {joined.release}: {len(joined.known)} flags known")
     for title, flags in (("only in the binary", joined.unknown), ("only in the registry", joined.missing)):
         if flags:
-            print(f"{title}: {' '.join(flags)}")
+            print_remark(title, " ".join(flags))
     for old, new in joined.renamed:
         print(f"probably renamed: {old} to {new}")
     for flag, registered, printed in joined.defaults:
-        print(f"another default: {flag} is {printed}, was {registered}")
+        print_remark("another default", f"{flag} is {printed}, was {registered}")
 
 
 def _print_parameters(scheduler: SchedulerConfig) -> None:
@@ -312,7 +314,6 @@ def _print_parameters(scheduler: SchedulerConfig) -> None:
 
 def _print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -320,5 +321,5 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None
     for heading in headings:
         table.add_column(heading, no_wrap=heading != headings[-1])
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(printable(str(cell))) for cell in row))
+    console().print(table)

@@ -8,6 +8,8 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+from schedtuna.printable import printable
+
 _GAP = 2
 _NARROWEST = 24  # a first column that would be narrower is kept whole, and the others follow in parts
 
@@ -29,7 +31,7 @@ def terminal_width() -> int | None:
 
 def wrapped(text: str, *, indent: int = 0) -> str:
     """Fold a sentence at its words where a terminal is narrower; in a pipe it stays one line."""
-    margin = " " * indent
+    margin, text = " " * indent, printable(text)
     width = terminal_width()
     if width is None or indent + len(text) <= width:
         return margin + text
@@ -45,12 +47,14 @@ def wrapped(text: str, *, indent: int = 0) -> str:
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None) -> str:
     """Align columns: the first to the left, the others to the right; nothing is ever cut off.
 
+    Cells are names that others chose, as often as not: a newline or tab in one is spelled.
+
     Args:
         headings: Of the columns.
         rows: One cell per column.
         width: Columns that a line may have; default: the terminal's, any number without one.
     """
-    lines = [list(headings), *(list(row) for row in rows)]
+    lines = [[printable(cell) for cell in row] for row in (headings, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     limit = width or terminal_width() or math.inf
     spare = limit - sum(size + _GAP for size in widths[1:])

@@ -18,6 +18,7 @@ import typer
 
 from schedtuna.cli.common import parse_positive_duration, require_process, termination_interrupts
 from schedtuna.cli.output import print_json
+from schedtuna.cli.streams import unguarded
 from schedtuna.errors import SchedtunaError, UsageError
 
 if TYPE_CHECKING:
@@ -158,8 +159,7 @@ class _Terminal:
             return
         size = shutil.get_terminal_size()
         lines = screen(self._window, self._state, size.columns, size.lines)
-        sys.stdout.write(_HOME + f"{_CLEAR_LINE}\r\n".join(lines) + _CLEAR_LINE + _CLEAR_REST)
-        sys.stdout.flush()
+        _steer(_HOME + f"{_CLEAR_LINE}\r\n".join(lines) + _CLEAR_LINE + _CLEAR_REST)
 
     def _obey(self, key: str) -> bool:
         """Do what a key says; False ends."""
@@ -232,13 +232,17 @@ def _raw_terminal() -> Iterator[None]:
     before = termios.tcgetattr(sys.stdin)
     try:
         tty.setcbreak(sys.stdin)
-        sys.stdout.write(_ENTER_SCREEN)
-        sys.stdout.flush()
+        _steer(_ENTER_SCREEN)
         yield
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-        sys.stdout.write(_LEAVE_SCREEN)
-        sys.stdout.flush()
+        _steer(_LEAVE_SCREEN)
+
+
+def _steer(text: str) -> None:
+    terminal = unguarded(sys.stdout)
+    terminal.write(text)
+    terminal.flush()
 
 
 def _read_keys(timeout_s: float) -> str:

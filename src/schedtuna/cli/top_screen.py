@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna.printable import printable
 from schedtuna.record.histogram import bucket_edges_ns, percentile_ns
 from schedtuna.record.layout import Delay
 from schedtuna.record.live import COLUMNS, By, LiveRow, LiveWindow, choose_rows
@@ -38,7 +39,7 @@ class ScreenState:
 
 
 def screen(window: LiveWindow, state: ScreenState, width: int, height: int) -> list[str]:
-    """Return the lines of the screen, none of them wider or more than there is room for."""
+    """Return the lines of the screen, none of them wider or more than there is room for, none raw."""
     head = [_title(window, state), _system(window), _pressure(window), ""]
     head += [f"{'':15}  {'p50 us':>8} {'p99 us':>8} {'max us':>8}  {_axis()}"]
     head += [_distribution(window, delay, label) for delay, label in _LABELS.items()]
@@ -56,7 +57,7 @@ def screen(window: LiveWindow, state: ScreenState, width: int, height: int) -> l
         )
     body += [""] * (height - len(head) - len(foot) - len(body))
     lines = [*head, *body][: height - len(foot)]
-    return [line[:width] for line in [*lines, *foot]]
+    return [printable(line)[:width] for line in [*lines, *foot]]
 
 
 def _title(window: LiveWindow, state: ScreenState) -> str:
@@ -149,9 +150,9 @@ def _headings(state: ScreenState, columns: list[str], spare: int) -> str:
 
 def _row(row: LiveRow, state: ScreenState, columns: list[str], spare: int) -> str:
     if state.by is By.TASK:
-        left = f"{row.tid:>8} {row.name[:15]:15} {_end_of(row.cgroup, spare):{spare}}"
+        left = f"{row.tid:>8} {printable(row.name)[:15]:15} {_end_of(printable(row.cgroup), spare):{spare}}"
     else:
-        name = row.name if state.by is By.COMM else row.cgroup or "(gone)"
+        name = printable(row.name if state.by is By.COMM else row.cgroup or "(gone)")
         left = f"{row.nr_tasks:>8} {_end_of(name, 16 + spare):{16 + spare}}"
     return left + "".join(f"{_number(row.values[name]):>11}" for name in columns)
 

@@ -43,7 +43,7 @@ from schedtuna.cli.options import (
     WarmupOption,
     WashoutOption,
 )
-from schedtuna.cli.output import DEBUG_VARIABLE, print_json
+from schedtuna.cli.output import DEBUG_VARIABLE, print_json, print_remark
 
 if TYPE_CHECKING:
     from schedtuna.experiment.campaign import Campaign
@@ -431,12 +431,12 @@ def _tell(result: StudyResult, *, as_json: bool, written: bool = True) -> None:
     for judged in comparison.requirements:
         print(f"required: {tell_rule(judged)}")
     for note in comparison.notes:
-        print(f"note: {note}")
+        print_remark("note", note)
     print(f"runs: {result.nr_search_runs} search, {comparison.nr_runs} confirmation")
     if result.best is not None:
         print(_use(result))
     if written:
-        print(f"report: {result.folder / REPORT_NAME}")
+        print_remark("report", str(result.folder / REPORT_NAME))
 
 
 def _use(result: StudyResult) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
+from schedtuna.printable import printable
 
 if TYPE_CHECKING:
     from schedtuna.knobs.undo import Outcome
@@ -41,7 +42,7 @@ def undo(
         print("nothing to undo")
     else:
         for outcome in outcomes:
-            print(_line(outcome))
+            print(printable(_line(outcome)))
         if any(outcome.result is Result.RUNNING for outcome in outcomes):
             print("what running processes have changed they put back themselves; --force does it now")
     if failed:

@@ -41,6 +41,7 @@ from schedtuna.cli.options import (
 )
 from schedtuna.cli.output import print_json, require_writable
 from schedtuna.errors import naming
+from schedtuna.printable import printable
 
 if TYPE_CHECKING:
     from schedtuna.backend.base import Trial
@@ -225,10 +226,10 @@ def _write(
 
 def _print(trials: list[Trial], here: Sample, there: Sample | None, files: dict[str, str]) -> None:
     failed = sum(trial.validity != "ok" for trial in trials)
-    print(f"{here.host}: {len(trials)} runs, {failed} failed, {here.nr_cpus} CPUs online\n")
+    print(f"{printable(here.host)}: {len(trials)} runs, {failed} failed, {here.nr_cpus} CPUs online\n")
     print(_table(here))
     if there is not None:
-        print(f"\nbeside {there.host} ({there.nr_cpus} CPUs)\n")
+        print(f"\nbeside {printable(there.host)} ({there.nr_cpus} CPUs)\n")
         print(_beside(here, there))
         print(f"\n{DESCRIPTIVE}")
     print("\n" + "\n".join(f"{name}: {path}" for name, path in files.items()))

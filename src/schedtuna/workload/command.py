@@ -18,6 +18,7 @@ from typing import IO, Self
 
 from schedtuna.errors import UnavailableError, UsageError, WorkloadError
 from schedtuna.machine.procstat import ProcStat, read_proc_stat
+from schedtuna.printable import printable
 from schedtuna.workload.counters import Counters
 from schedtuna.workload.covariates import covariates
 from schedtuna.workload.launcher import Flag, Identity, Kind, Launcher, Message, Stage
@@ -76,13 +77,9 @@ class RawRun:
         return ""
 
     def tail(self, nr_lines: int = 10) -> str:
-        """The last lines of what it printed, standard error last; what would steer a terminal is a `?`."""
+        """The last lines of what it printed, standard error last; what would steer a terminal is spelled."""
         lines = [line for text in (self.stdout, self.stderr) for line in text.splitlines()[-nr_lines:]]
-        return "\n".join(_printable(line[:500].expandtabs()) for line in lines)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
+        return "\n".join(printable(line[:500].expandtabs()) for line in lines)
 
 
 class Held:

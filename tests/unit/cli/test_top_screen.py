@@ -86,3 +86,14 @@ def test_histograms_are_drawn_as_high_as_they_count():
     counts[bucket_of(1e6)] = 10**6
     drawn = bars(counts)
     assert drawn[0] == "▁" and drawn.count("█") == 1 and len(drawn) == 50
+
+
+@pytest.mark.parametrize("by", list(By))
+def test_names_do_not_steer_the_terminal_or_shift_the_columns(by):
+    evil = "\x1b[2J\n\u202e\x9b1m"
+    row = LiveRow(1, evil, f"/group{evil}", 1, dict.fromkeys(COLUMNS, 1.0))
+    state = ScreenState(by=by, text=evil, recording=evil, message=evil)
+    lines = screen(window(rows=[row]), state, 200, 30)
+    assert all(line.isprintable() for line in lines)
+    shown = next(line for line in lines if "\\x1b[2J" in line and "1.0" in line)
+    assert len(shown) == len(next(line for line in lines if ">" in line))

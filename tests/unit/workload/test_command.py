@@ -348,4 +348,4 @@ def test_another_user_needs_root():
 
 def test_what_the_command_printed_cannot_steer_the_terminal():
     raw = run(Workload(argv=("printf", r"\033[2J\033]0;title\007a\tb\n\377")), seed=1)
-    assert raw.tail() == "?[2J?]0;title?a b\n\ufffd"
+    assert raw.tail() == "\\x1b[2J\\x1b]0;title\\x07a b\n\ufffd"

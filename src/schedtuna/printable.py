@@ -1,0 +1,35 @@
+r"""How is text shown that others chose? So that it can't steer a terminal, and that one sees what is in it.
+
+Names of tasks, control groups, files and hosts, commands, what schedulers and tools print: whoever
+chooses them could otherwise clear a screen, set its title, fill its clipboard or turn a line round.
+What has no shape of its own is spelled as in Python's string literals: `\x1b`, `\u202e`, `\udc80`.
+That are control characters (C0, DEL, C1), marks of direction and of no width, separators of lines,
+spaces other than the plain one, lone surrogates, and what Unicode has not assigned.
+
+A backslash stays as it is, so that patterns and quoted commands can be copied, and so that text may
+pass here twice: a shown `\x1b` is the character or its spelling. JSON output tells which.
+"""
+
+from __future__ import annotations
+
+_LAYOUT = frozenset("\n\t")
+
+
+def printable(text: str) -> str:
+    r"""Return a text on one line, newlines and tabs spelled, too: `\n`, `\t`. For names and values.
+
+    >>> print(printable("\x1b[2Jtask\n"))
+    \x1b[2Jtask\n
+    """
+    return text if text.isprintable() else "".join(map(_spelled, text))
+
+
+def printable_lines(text: str) -> str:
+    """Return a text whose newlines and tabs are kept. For what has several lines, such as an output."""
+    if text.isprintable():
+        return text
+    return "".join(character if character in _LAYOUT else _spelled(character) for character in text)
+
+
+def _spelled(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]

@@ -41,6 +41,7 @@ from schedtuna.cli.options import (
     ShellOption,
     TimeOption,
     TimeoutOption,
+    TrustOption,
     UserOption,
     WarmupOption,
     WashoutOption,
@@ -100,6 +101,7 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     seed: SeedOption = None,
     results: ResultsOption = Path("results"),
     resume: ResumeOption = None,
+    trust_folder: TrustOption = False,
     scope: ScopeOption = None,
     pid: PidOption = None,
     cgroup: CgroupOption = None,
@@ -132,6 +134,8 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.experiment.campaign import open_campaign
     from schedtuna.experiment.compare import blocks_within
     from schedtuna.experiment.compare import compare as run_comparison
+    from schedtuna.experiment.triallog import LOG_NAME
+    from schedtuna.files import require_consent
     from schedtuna.workload.metrics import default_metric, format_metric, parse_metric, parse_requirement
 
     if not 0 < delta < 1:
@@ -143,6 +147,8 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     )
     kernels = listed(kernel)
     first = kernels[0] if kernels else None
+    if resume is not None:
+        require_consent(resume, [LOG_NAME], command, trusted=trust_folder)
     target, guest = ready_place(scope, pid, cgroup, backend=backend, kernel=first, cpus=cpus)
     sides = [find_guest_scheduler(text) if guest else find_scheduler(text, target) for text in (a, b)]
     if guest and len(kernels) > 1:

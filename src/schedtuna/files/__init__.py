@@ -1,5 +1,6 @@
 """The one way in which files are opened and written: nothing that others planted is followed."""
 
+from schedtuna.files.consent import TRUST_OPTION, require_consent
 from schedtuna.files.folder import Folder, read_all, write_all
 from schedtuna.files.output import is_stream, require_replaceable, write_output, writing_output
 from schedtuna.files.trust import accept, distrusted, privileged, require_trusted, stranger_of
@@ -17,6 +18,7 @@ from schedtuna.files.whole import (
 )
 
 __all__ = [
+    "TRUST_OPTION",
     "Folder",
     "accept",
     "append_to",
@@ -29,6 +31,7 @@ __all__ = [
     "open_to_read",
     "privileged",
     "read_all",
+    "require_consent",
     "require_own",
     "require_replaceable",
     "require_trusted",

@@ -75,6 +75,8 @@ def _is_private(gid: int, uid: int) -> bool:
 
 def parent_problem(status: os.stat_result) -> str:
     """Say why others can replace what is in a folder; empty where they can't."""
+    if is_accepted(status):
+        return ""
     if not is_ours(status):
         return f"belongs to user {user_name(status.st_uid)}"
     if others_can_write(status) and not status.st_mode & stat.S_ISVTX and (status.st_uid or privileged()):

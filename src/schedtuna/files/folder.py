@@ -28,7 +28,6 @@ from schedtuna.files.trust import (
 from schedtuna.files.walk import FOLDER_MODE, open_folder
 
 FILE_MODE = 0o644
-ELSEWHERE = "choose a folder of your own"
 _SCRATCH = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.DOTALL)
 # O_NONBLOCK: opening a FIFO that somebody put here must not hang.
 _CAREFULLY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -64,7 +63,7 @@ class Folder:
             problem = self._problem(walked.above)
             if problem:
                 self.close()
-                raise UntrustedError(problem, hint=ELSEWHERE)
+                raise UntrustedError(problem, hint="choose a folder of your own, or run as who owns this one")
 
     def _problem(self, above: list[tuple[str, os.stat_result]]) -> str:
         if not is_ours(self._status):

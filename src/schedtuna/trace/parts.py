@@ -8,6 +8,7 @@ renamed into place before the old one goes, so that a crash at any point leaves 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ ZSTD_LEVEL = 9  # on noisy timestamps, higher levels cost time and gain nothing
 
 _SEGMENT = re.compile(r"events-(\d{6,})\.(spool|parquet)")
 _SAMPLES = re.compile(r"samples-([a-z][a-z0-9_]*)\.parquet")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -173,10 +175,17 @@ def _column(frame: Any, name: str, type_: str, path: Path) -> npt.NDArray[Any]:
 
 def write_frame(frame: Any, path: Path, level: int = ZSTD_LEVEL) -> None:
     """Write a polars frame as Parquet, whole or not at all."""
+    import polars as pl
+
     with files.writing(path) as file:
-        frame.write_parquet(
-            file, compression="zstd", compression_level=level, statistics=False, row_group_size=1 << 22
-        )
+        try:
+            frame.write_parquet(
+                file, compression="zstd", compression_level=level, statistics=False, row_group_size=1 << 22
+            )
+        except pl.exceptions.ComputeError as error:  # the disk's errors are in its text alone
+            if told := _OS_ERROR.search(str(error)):
+                raise OSError(int(told[1]), os.strerror(int(told[1])), str(path)) from error
+            raise
 
 
 def compact_segment(spool: Path) -> Path:

@@ -22,8 +22,8 @@ from schedtuna.files.trust import (
     is_ours,
     others_can_write,
     parent_problem,
-    privileged,
     user_name,
+    writes_anywhere,
 )
 from schedtuna.files.walk import FOLDER_MODE, open_folder
 
@@ -73,7 +73,7 @@ class Folder:
             return f"{self.path} can be written by others (chmod go-w {self.path} ends that)"
         # Who can rename in a parent could give us another folder of ours than the one that is meant.
         # One that was just made is what it should be, and stays it, for it is opened.
-        if privileged() or not self.is_new:
+        if writes_anywhere() or not self.is_new:
             for parent, status in above:
                 if problem := parent_problem(status):
                     return f"{self.path}: its parent {parent} {problem}"

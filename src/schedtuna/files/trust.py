@@ -13,6 +13,7 @@ from pathlib import Path
 
 from schedtuna.errors import UnavailableError
 
+_CAP_DAC_OVERRIDE = 1  # include/uapi/linux/capability.h
 _SUDO_USER = "SUDO_UID"
 _accepted: set[tuple[int, int]] = set()  # folders whose owner the user trusts, by device and inode
 
@@ -34,13 +35,20 @@ def is_ours(status: os.stat_result) -> bool:
 
 def privileged() -> bool:
     """Whether this process may do what its user may not: it is root, or has a capability."""
-    if os.geteuid() == 0:
-        return True
+    return os.geteuid() == 0 or _capabilities() != 0
+
+
+def writes_anywhere() -> bool:
+    """Whether this process may write the files of others."""
+    return os.geteuid() == 0 or bool(_capabilities() >> _CAP_DAC_OVERRIDE & 1)
+
+
+def _capabilities() -> int:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
-        return False
-    return any(line.startswith("CapEff:") and int(line.split()[1], 16) for line in lines)
+        return 0
+    return next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), 0)
 
 
 def user_name(uid: int) -> str:
@@ -79,7 +87,11 @@ def parent_problem(status: os.stat_result) -> str:
         return ""
     if not is_ours(status):
         return f"belongs to user {user_name(status.st_uid)}"
-    if others_can_write(status) and not status.st_mode & stat.S_ISVTX and (status.st_uid or privileged()):
+    if (
+        others_can_write(status)
+        and not status.st_mode & stat.S_ISVTX
+        and (status.st_uid or writes_anywhere())
+    ):
         return "can be written by others"
     return ""
 

@@ -50,8 +50,8 @@ def open_folder(path: Path, *, mode: int | None = None) -> Walked:
         UntrustedError: A link on the way belongs to somebody else.
         OSError: It is missing, is not a folder, or can't be opened.
     """
-    walk = _Walk()
-    names = list(reversed(path.absolute().parts[1:]))
+    walk = _Walk(at_root=path.is_absolute())
+    names = list(reversed(path.parts[path.is_absolute() :]))
     nr_links = 0
     try:
         while names:
@@ -72,14 +72,15 @@ def open_folder(path: Path, *, mode: int | None = None) -> Walked:
 class _Walk:
     """Where we are on the way to a folder."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, at_root: bool) -> None:
         self.made = False
-        self._begin()
+        self._begin("/" if at_root else ".")
 
-    def _begin(self) -> None:
-        self.fd = os.open("/", _LOOK | os.O_DIRECTORY)
-        self.above: list[tuple[str, os.stat_result]] = []
-        self._shown = "/"
+    def _begin(self, where: str) -> None:
+        # What leads to where we stand may be closed to us: then we stand there all the same.
+        self.fd = os.open(where, _LOOK | os.O_DIRECTORY)
+        self._shown = str(Path(where).absolute())
+        self.above = [] if where == "/" else _parents(self.fd, self._shown)
 
     def step(self, name: str, mode: int | None) -> str | None:
         """Go into a folder; returns where to go instead if it is a link."""
@@ -103,7 +104,7 @@ class _Walk:
         if not Path(target).is_absolute():
             return Path(target).parts
         os.close(self.fd)
-        self._begin()
+        self._begin("/")
         return Path(target).parts[1:]
 
     def readable(self) -> int:
@@ -117,6 +118,23 @@ class _Walk:
                 os.mkdir(name, mode, dir_fd=self.fd)
                 made = True
         return os.open(name, _LOOK, dir_fd=self.fd), made
+
+
+def _parents(fd: int, shown: str) -> list[tuple[str, os.stat_result]]:
+    """The folders above a folder, as far up as we may look; the topmost comes first."""
+    found: list[tuple[str, os.stat_result]] = []
+    here = os.dup(fd)
+    try:
+        with contextlib.suppress(PermissionError):
+            while not os.path.samestat(os.fstat(here), os.stat("..", dir_fd=here)):
+                above = os.open("..", _LOOK | os.O_DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = above
+                shown = os.path.dirname(shown)  # noqa: PTH120
+                found.append((shown, os.fstat(here)))
+    finally:
+        os.close(here)
+    return found[::-1]
 
 
 def _follow(link: int, status: os.stat_result, shown: str) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -272,3 +273,37 @@ def test_a_qemu_that_others_can_change_is_not_run(tmp_path):
     (tmp_path / "lab.json").write_text(json.dumps(lab))
     with pytest.raises(UnavailableError, match=r"qemu would be used as the lab's QEMU with privilege"):
         read_lab(tmp_path)
+
+
+# ---- where we stand -------------------------------------------------------------------------------
+
+
+def test_a_relative_path_begins_where_we_stand_and_knows_what_is_above(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    files.write_text(Path("x"), "ours")
+    files.make_folder(Path("a/../b"))
+    assert sorted(path.name for path in folder.iterdir()) == ["a", "b", "x"]
+    folder.parent.chmod(0o777)
+    with pytest.raises(UntrustedError, match=f"its parent {folder.parent} can be written by others"):
+        files.write_text(Path("x"), "again")
+
+
+@needs_root
+def test_what_leads_to_where_we_stand_may_be_closed_to_us(folder):
+    code = """
+import os
+from pathlib import Path
+from schedtuna import files
+os.setgid(65534)
+os.setuid(65534)
+files.make_folder(Path("t"))
+files.write_text(Path("t/x"), "theirs")
+files.append_to(Path("t/y"), b"")
+"""
+    os.chown(folder, NOBODY, NOBODY)
+    folder.parent.chmod(0o700)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "t/x").owner() == "nobody"

@@ -3,7 +3,7 @@
 from schedtuna.files.consent import TRUST_OPTION, require_consent
 from schedtuna.files.folder import Folder, read_all, write_all
 from schedtuna.files.output import is_stream, require_replaceable, write_output, writing_output
-from schedtuna.files.trust import accept, distrusted, privileged, require_trusted, stranger_of
+from schedtuna.files.trust import accept, distrusted, privileged, require_trusted
 from schedtuna.files.whole import (
     append_to,
     copy_file,
@@ -35,7 +35,6 @@ __all__ = [
     "require_own",
     "require_replaceable",
     "require_trusted",
-    "stranger_of",
     "write_all",
     "write_bytes",
     "write_output",

@@ -113,16 +113,6 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def stranger_of(path: Path) -> str | None:
-    """The name of the user who owns a file or folder and is none whom we trust; None: there is none such.
-
-    Raises:
-        OSError: It can't be looked at.
-    """
-    status = path.stat()
-    return None if is_ours(status) or is_accepted(status) else user_name(status.st_uid)
-
-
 def distrusted(program: Path) -> str:
     """Say why somebody other than root and us could change a file; empty where nobody can.
 

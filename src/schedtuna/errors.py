@@ -91,6 +91,10 @@ class StudyError(SchedtunaError):
     """A study's folder or log can't be used."""
 
 
+class UntrustedError(SchedtunaError):
+    """Somebody else could have put a file or folder here, or could put another one in its place."""
+
+
 class TraceError(SchedtunaError):
     """A trace can't be read, written or trusted."""
 

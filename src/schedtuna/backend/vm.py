@@ -21,6 +21,7 @@ from typing import Self
 from schedtuna.backend.base import Trial, Validity, is_runs_fault
 from schedtuna.backend.host import KERNELS_OWN, judge, reads_sched
 from schedtuna.errors import MetricError, UnavailableError, UsageError, WorkloadError
+from schedtuna.files import distrusted, privileged
 from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import GuestError
 from schedtuna.lab.examples import find_examples
@@ -277,7 +278,8 @@ def guest_scheduler(name: str) -> SchedulerConfig:
     if name in KERNELS_OWN:
         return SchedulerConfig(name=name, description="the guest kernel's own scheduler")
     path = installed().get(name)
-    if path is not None:
+    # Here it is only asked; one that others can change is run in the guest, without having been asked.
+    if path is not None and not (privileged() and distrusted(path.resolve())):
         return configured(probe(path), entries().get(name))
     scheduler = registered(name)
     if any(name in find_examples(kernel) for kernel in read_lab().kernels.values()):

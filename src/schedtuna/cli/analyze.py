@@ -63,11 +63,11 @@ def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
     space, runs, notes = one_space(scored)
     analysis = analyse(space, runs, seed=seed)
     if plot is not None:
-        from schedtuna.report.figures import save
+        from schedtuna.report.figures import drawn
         from schedtuna.tune.importancefigure import importance_figure
 
-        with writing(plot, force=force) as scratch:
-            save(importance_figure(analysis, space), scratch)
+        with writing(plot, force=force) as file:
+            file.write(drawn(importance_figure(analysis, space), plot.suffix))
     if as_json:
         print_json(
             {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schedtuna.cli.common import find_scheduler, termination_interrupts
-from schedtuna.cli.options import OptionalCommandArgument
+from schedtuna.cli.options import OptionalCommandArgument, TrustOption
 from schedtuna.cli.output import print_remark
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def apply(
+def apply(  # noqa: PLR0917 - typer's options are a function's parameters
     settings: Annotated[
         str,
         typer.Argument(
@@ -50,6 +50,7 @@ def apply(
     root: Annotated[
         Path, typer.Option("--root", metavar="DIR", help="With --system: of another system's files.")
     ] = Path("/"),
+    trust_folder: TrustOption = False,
 ) -> None:
     """Run COMMAND under the settings that a study proved.
 
@@ -57,12 +58,20 @@ def apply(
     command: the scheduler becomes a systemd unit, which `schedtuna undo` removes.
     """
     from schedtuna.errors import UsageError
+    from schedtuna.files import TRUST_OPTION, require_consent
     from schedtuna.knobs.base import Target
     from schedtuna.knobs.systemd import drop_in
     from schedtuna.scheduler.fair import NAME as FAIR
-    from schedtuna.scheduler.parse import DEFAULT
+    from schedtuna.scheduler.parse import BEST_NAME, DEFAULT
 
     chosen = find_scheduler(settings, Target())
+    if trust_folder and not Path(settings).exists():
+        raise UsageError(f"--trust-folder: there is no folder or file {settings}")
+    if Path(settings).exists():
+        study = Path(settings)
+        folder, name = (study, BEST_NAME) if study.is_dir() else (study.parent, study.name)
+        what = [chosen.label(), *(command or ())]
+        require_consent(folder, [name], what, trusted=trust_folder)
     loaded = chosen.name not in (FAIR, DEFAULT)
     if root != Path("/") and not system:
         raise UsageError("--root needs --system")
@@ -83,7 +92,8 @@ def apply(
             raise UsageError(f"{settings} sets nothing: there is no gain to keep")
         study = Path(settings)
         settings = str(study.resolve()) if study.exists() else settings
-        wrapper = [os.path.realpath(sys.argv[0]), "apply", settings, "--"]
+        trusted = [TRUST_OPTION] * trust_folder
+        wrapper = [os.path.realpath(sys.argv[0]), "apply", settings, *trusted, "--"]
         print(drop_in(chosen.values, command or [], wrapper=wrapper), end="")
         return
     if not command:

@@ -42,6 +42,7 @@ from schedtuna.cli.options import (
     ShellOption,
     TimeOption,
     TimeoutOption,
+    TrustOption,
     UserOption,
     WarmupOption,
     WashoutOption,
@@ -101,6 +102,7 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     seed: SeedOption = None,
     results: ResultsOption = Path("results"),
     resume: ResumeOption = None,
+    trust_folder: TrustOption = False,
     scope: ScopeOption = None,
     pid: PidOption = None,
     cgroup: CgroupOption = None,
@@ -134,6 +136,8 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.experiment.campaign import open_campaign
     from schedtuna.experiment.compare import blocks_within
     from schedtuna.experiment.compare import compare as run_comparison
+    from schedtuna.experiment.triallog import LOG_NAME
+    from schedtuna.files import require_consent
     from schedtuna.workload.metrics import default_metric, format_metric, parse_metric, parse_requirement
 
     if not 0 < delta < 1:
@@ -152,6 +156,8 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     )
     kernels = listed(kernel)
     first = kernels[0] if kernels else None
+    if resume is not None:
+        require_consent(resume, [LOG_NAME], command, trusted=trust_folder)
     target, guest = ready_place(scope, pid, cgroup, backend=backend, kernel=first, cpus=cpus)
     sides = [find_guest_scheduler(text) if guest else find_scheduler(text, target) for text in (a, b)]
     if guest and len(kernels) > 1:
@@ -297,12 +303,12 @@ def _fails(comparison: Comparison, fail_on: FailOn | None) -> bool:
 
 def _write(campaign: Campaign, workload: Workload, comparison: Comparison) -> None:
     """Write comparison.json and report.html into the results folder."""
-    from schedtuna.experiment.campaign import replace_text
+    from schedtuna.files import write_text
     from schedtuna.report import comparison as parts
     from schedtuna.report.page import Page, write
 
     content = {**_summary(campaign, comparison), "evidence": comparison.result.to_dict()}
-    replace_text(campaign.folder / RESULT_NAME, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(campaign.folder / RESULT_NAME, json.dumps(content, indent=2, allow_nan=False) + "\n")
     page = Page(
         title=f"{comparison.candidate} against {comparison.default} · {shlex.join(workload.argv)}",
         tone=str(comparison.verdict),

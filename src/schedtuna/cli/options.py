@@ -69,6 +69,10 @@ ResumeOption = Annotated[
         "--resume", metavar="DIR", help="Continue the run in this results folder.", show_default=False
     ),
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust-folder", help="Run what DIR says although somebody else owns it or can write it."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line of stdout.")]
 ScopeOption = Annotated[
     Scope | None,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
-from schedtuna.errors import UsageError, naming
+from schedtuna.errors import UsageError
+from schedtuna.files import is_stream, require_replaceable, writing_output
 
 DEBUG_VARIABLE = "SCHEDTUNA_DEBUG"  # in the environment: errors show where they came from
 
@@ -43,6 +44,7 @@ def require_writable(path: Path | None, *, option: str, suffixes: Sequence[str] 
 
     Raises:
         UsageError: It is a folder, its own folder is missing, or its suffix is none of these.
+        UntrustedError: A file or a link of somebody else is there.
     """
     if path is None:
         return
@@ -52,29 +54,33 @@ def require_writable(path: Path | None, *, option: str, suffixes: Sequence[str] 
         raise UsageError(f"{option} {path} is a folder", hint="name a file")
     if not path.parent.is_dir():
         raise UsageError(f"{option} {path}: there is no folder {path.parent}")
+    if not is_stream(path):
+        require_replaceable(path)
 
 
-@contextmanager
-def writing(path: Path, *, force: bool) -> Iterator[Path]:
-    """Give a scratch file to write, which becomes `path` once it is whole.
+def refuse_existing(path: Path, *, force: bool) -> None:
+    """Refuse to write a file where something is that it would not replace.
 
     Raises:
         UsageError: `path` is there already and `force` is not, or its folder is missing.
+        UntrustedError: A file or a link of somebody else is there.
     """
     if path.exists() and (not force or not path.is_file()):
         hint = "add --force to replace it" if path.is_file() else "choose another name"
         raise UsageError(f"{path} is there already", hint=hint)
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}")
-    scratch = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    try:
-        with naming(path):
-            yield scratch
-            scratch.replace(path)
-    except OSError as error:
-        if str(error.filename) == str(scratch):
-            error.filename = str(path)  # the scratch file is nobody's business
-        raise
-    finally:
-        with suppress(OSError):  # it must not hide why the file could not be written
-            scratch.unlink()
+    require_replaceable(path)
+
+
+@contextmanager
+def writing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+    """Give a file to write, which becomes `path` once it is whole.
+
+    Raises:
+        UsageError: `path` is there already and `force` is not, or its folder is missing.
+        UntrustedError: A file or a link of somebody else is there.
+    """
+    refuse_existing(path, force=force)
+    with writing_output(path) as file:
+        yield file

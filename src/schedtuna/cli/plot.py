@@ -58,12 +58,12 @@ def plot(  # noqa: PLR0917 - typer's options are a function's parameters
             hint="record without --aggregate or --procfs; `schedtuna stats` shows this one",
         )
     window = None if start == 0 and end is None else (start, end if end is not None else float("inf"))
-    with writing(path, force=force) as scratch:
+    with writing(path, force=force) as file:
         shown = trace_figures.picture(Analysis(trace, window_s=window, allow_lost=allow_lost))
         if path.suffix.lower() == ".html":
-            page.write(_page(shown, folder), scratch)
+            file.write(page.render(_page(shown, folder)).encode())
         else:
-            figures.save(trace_figures.draw_all(shown), scratch)
+            file.write(figures.drawn(trace_figures.draw_all(shown), path.suffix))
     for warning in warnings(shown.analysis):
         print(warning, file=sys.stderr)
     print(path)

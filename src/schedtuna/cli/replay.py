@@ -12,7 +12,7 @@ import typer
 
 from schedtuna.cli.common import listed
 from schedtuna.cli.options import JsonOption
-from schedtuna.cli.output import print_json, print_remark, writing
+from schedtuna.cli.output import print_json, print_remark, refuse_existing
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
@@ -156,9 +156,8 @@ def _pretrain(
     from schedtuna.tune.replay import pretrain_agent
 
     options, _ = sampler_options(how["algorithm"], {"learning_rate": learning_rate})
-    with writing(path, force=force) as scratch:
-        trained = pretrain_agent(scored, scratch, options=options, **how)
-    return {**trained, "checkpoint": str(path)}
+    refuse_existing(path, force=force)
+    return pretrain_agent(scored, path, options=options, **how)
 
 
 # ---- for people ---------------------------------------------------------------------------------

@@ -71,13 +71,12 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
         )
     for note in trace.sample_notes:
         print_remark("note", note, file=sys.stderr)
-    with writing(output, force=force) as scratch:
+    with writing(output, force=force) as file:
         if csv or arrow:
             frame = tables.table(trace, table_name)
-            (tables.write_csv if csv else tables.write_arrow)(frame, scratch)
+            (tables.write_csv if csv else tables.write_arrow)(frame, file)
         else:
-            with scratch.open("wb") as file:
-                (perfetto_format if perfetto else json_lines).write(trace, file)
+            (perfetto_format if perfetto else json_lines).write(trace, file)
     if trace.is_incomplete:
         place = "--table unknown says" if csv or arrow else "the file says"
         print(f"warning: {tell_losses(trace.losses)}; {place} where", file=sys.stderr)

@@ -40,6 +40,7 @@ from schedtuna.cli.options import (
     ShellOption,
     TimeOption,
     TimeoutOption,
+    TrustOption,
     UserOption,
     WarmupOption,
     WashoutOption,
@@ -67,7 +68,7 @@ LIMITS = {
     "save_frequency": {"save_frequency"},
     "delta": {"delta"},
 }
-HARMLESS = {"resume", "results", "verbose", "debug", "as_json"}  # what no run depends on
+HARMLESS = {"resume", "trust_folder", "results", "verbose", "debug", "as_json"}  # what no run depends on
 
 
 @app.command()
@@ -183,6 +184,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     seed: SeedOption = None,
     results: ResultsOption = Path("results"),
     resume: ResumeOption = None,
+    trust_folder: TrustOption = False,
     scope: ScopeOption = None,
     pid: PidOption = None,
     cgroup: CgroupOption = None,
@@ -215,9 +217,10 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     """
     from schedtuna.errors import UsageError
     from schedtuna.experiment.campaign import choose_seed
+    from schedtuna.files import require_consent
     from schedtuna.tune.options import sampler_options, tunable, tunable_in_guest, without
     from schedtuna.tune.place import Place
-    from schedtuna.tune.plan import StudyPlan
+    from schedtuna.tune.plan import DECIDING_FILES, StudyPlan
     from schedtuna.tune.running import UnwrittenStudyError
     from schedtuna.tune.warmstart import past_runs
 
@@ -230,6 +233,8 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     if not 0 < delta < 1:
         raise UsageError(f"--delta {delta}: expected a fraction between 0 and 1, such as 0.03")
     before = None if resume is None else StudyPlan.read(resume)
+    if resume is not None and before is not None:
+        require_consent(resume, DECIDING_FILES, before.workload.argv, trusted=trust_folder)
     limits: dict[str, Any] = {
         "budget": budget or DEFAULT_BUDGET,
         "episodes": episodes,

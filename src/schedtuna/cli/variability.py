@@ -35,6 +35,7 @@ from schedtuna.cli.options import (
     ShellOption,
     TimeOption,
     TimeoutOption,
+    TrustOption,
     UserOption,
     WarmupOption,
     WashoutOption,
@@ -71,6 +72,7 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     seed: SeedOption = None,
     results: ResultsOption = Path("results"),
     resume: ResumeOption = None,
+    trust_folder: TrustOption = False,
     csv: Annotated[
         Path | None,
         typer.Option("--csv", metavar="FILE", help="Write the table there, too.", show_default=False),
@@ -111,6 +113,8 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     """
     from schedtuna.experiment.campaign import open_campaign
     from schedtuna.experiment.runtable import Sample, read_sample
+    from schedtuna.experiment.triallog import LOG_NAME
+    from schedtuna.files import require_consent
     from schedtuna.workload.metrics import format_metric, parse_metric
 
     require_writable(csv, option="--csv")
@@ -119,6 +123,8 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     workload = make_workload(
         command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
     )
+    if resume is not None:
+        require_consent(resume, [LOG_NAME], command, trusted=trust_folder)
     target, guest = ready_place(scope, pid, cgroup, backend=backend, kernel=kernel, cpus=cpus)
     chosen = find_guest_scheduler(scheduler) if guest else find_scheduler(scheduler, target)
     read = [parse_metric(text, workload) for text in listed(metric)]
@@ -214,11 +220,12 @@ def _write(
             with naming(path):
                 write_summary(path, here)
     if plot is not None:
-        from schedtuna.report.figures import save
+        from schedtuna.files import write_output
+        from schedtuna.report.figures import drawn
         from schedtuna.report.spread import draw_spread
 
         with naming(plot):
-            save(draw_spread(trials, here, there), plot)
+            write_output(plot, drawn(draw_spread(trials, here, there), plot.suffix))
         files["plot"] = str(plot)
     return files
 

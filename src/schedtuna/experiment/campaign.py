@@ -20,6 +20,7 @@ from schedtuna.backend.vm import GuestChoice, VmBackend, host_command
 from schedtuna.errors import StudyError
 from schedtuna.experiment.reach import require_reach
 from schedtuna.experiment.triallog import TrialLog, read_trials
+from schedtuna.files import write_text
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.claims import claimed
 from schedtuna.knobs.registry import knob_named
@@ -163,7 +164,7 @@ def open_campaign(
     held = _claimed(target, schedulers, turned) if guest is None else nullcontext()
     with held, ExitStack() as cleanup, backend, TrialLog(folder, whole) as log:
         if not (folder / FILE_NAME).exists():
-            replace_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
+            write_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
         cleanup.callback(_forget_if_empty, log, fresh=resume is None)
         hints = () if guest else (*reach, *_fighting(), *_knob_hints(schedulers, target))
         warnings = (*log.warnings, *backend.warnings, *hints)
@@ -221,10 +222,3 @@ def _knob_hints(schedulers: Sequence[SchedulerConfig], target: Target) -> Iterat
         hint = knob_named(name).probe(target).hint
         if hint:
             yield f"{name}: {hint}"
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    staged = path.with_name(f".{path.name}.tmp")
-    staged.write_text(text, encoding="utf-8")
-    staged.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,6 +13,7 @@ from typing import Any
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.errors import ConfigFileError
 from schedtuna.experiment.variability import Spread, describe, describe_trials
+from schedtuna.files import write_output
 
 RUN_COLUMNS = ("run", "host", "cpus", "seed", "started_at", "validity")
 Line = tuple[int, dict[str, str]]  # its number in the file, and its cells by column
@@ -64,10 +66,11 @@ def write_summary(path: Path, sample: Sample) -> None:
 
 def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names, restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_output(path, text.getvalue().encode())
 
 
 def read_sample(path: Path) -> Sample:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.backend.base import Trial
 from schedtuna.errors import StudyError
+from schedtuna.files import Folder, read_all
 
 LOG_NAME = "trials.jsonl"
 LOCK_NAME = "trials.lock"
@@ -65,6 +66,7 @@ class TrialLog:
     Raises:
         StudyError: Another process has the folder, it belongs to another experiment or another
             version, it is damaged before its last line, or it can't be written.
+        UntrustedError: Somebody else owns the folder, can write it, or has put something into it.
     """
 
     def __init__(self, folder: Path, identity: Identity) -> None:
@@ -73,10 +75,11 @@ class TrialLog:
         self.warnings: list[str] = []
         self._records: dict[tuple[str, int], TrialRecord] = {}
         with _disk_errors(folder, new=not (folder / LOG_NAME).exists()), contextlib.ExitStack() as undo:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock_fd = _lock(folder / LOCK_NAME)
+            self._place = undo.enter_context(Folder(folder, create=True))
+            self._lock_fd = _lock(self._place)
             undo.callback(os.close, self._lock_fd)
-            self._fd = os.open(folder / LOG_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._place.clear_scratch()
+            self._fd = self._place.open(LOG_NAME, os.O_RDWR | os.O_CREAT)
             undo.callback(os.close, self._fd)
             self._end = 0
             self._load()
@@ -84,7 +87,7 @@ class TrialLog:
 
     def _load(self) -> None:
         path = self.folder / LOG_NAME
-        content = path.read_bytes()
+        content = read_all(self._fd)
         header, records, intact = _parse(path, content)
         if intact < len(content):
             self._set_aside(content[intact:])
@@ -93,16 +96,13 @@ class TrialLog:
             self._records[record.phase, record.index] = record
         if header is None:
             self._write(json.dumps({"format": FORMAT, "version": VERSION, "identity": self.identity}))
-            _sync_folder(self.folder)
+            self._place.sync()
             _sync_folder(self.folder.parent)
         else:
             _require_same(path, there=header, here=self.identity)
 
     def _set_aside(self, torn: bytes) -> None:
-        with (self.folder / TORN_NAME).open("ab") as side:
-            side.write(torn.rstrip(b"\n") + b"\n")
-            side.flush()
-            os.fsync(side.fileno())
+        self._place.append(TORN_NAME, torn.rstrip(b"\n") + b"\n")
         self.warnings.append(
             f"the last line of {self.folder / LOG_NAME} was unfinished (a crash or a full disk); "
             f"it was moved to {TORN_NAME}, and its trial will be run again"
@@ -148,6 +148,7 @@ class TrialLog:
         """Give up the folder."""
         os.close(self._fd)
         os.close(self._lock_fd)
+        self._place.close()
 
     def __enter__(self) -> Self:
         return self
@@ -254,15 +255,15 @@ def _listing(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def _lock(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def _lock(folder: Folder) -> int:
+    fd = folder.open(LOCK_NAME, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(fd)
         raise StudyError(
-            f"{path.parent} is in use by process {holder}",
+            f"{folder.path} is in use by process {holder}",
             hint="wait until it has finished, or use another folder",
         ) from None
     with contextlib.suppress(OSError):  # the pid is for people; a full disk must not stop a reader

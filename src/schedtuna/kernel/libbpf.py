@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from ctypes import POINTER, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import UnavailableError
+from schedtuna.files import require_trusted
 from schedtuna.resources import resource_path
 
 # Function -> (result, arguments).
@@ -65,6 +67,11 @@ _PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 _PRINTERS: list[object] = []  # the library keeps a pointer to the last one as long as the process lives
 
 
+_OWN_LIBRARY = (
+    "SCHEDTUNA_LIBBPF must name a library that only root can write; unset it to use the one that ships"
+)
+
+
 class Libbpf:
     """The loaded library. Its functions are attributes; its messages are in `log`."""
 
@@ -112,11 +119,13 @@ def libbpf() -> Libbpf:
     """Return the library, loaded once.
 
     Raises:
-        UnavailableError: It can't be loaded, or the installation was built without it.
+        UnavailableError: It can't be loaded, others can change it, or the installation lacks it.
     """
     path = os.environ.get("SCHEDTUNA_LIBBPF")
     if path:
-        return Libbpf(path)
+        if "/" not in path:  # the loader's own folders have it
+            return Libbpf(path)
+        return Libbpf(str(require_trusted(Path(path), "as libbpf", hint=_OWN_LIBRARY)))
     try:
         return Libbpf(str(resource_path("native/libbpf.so")))
     except UnavailableError as error:

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from schedtuna.errors import JournalError
+from schedtuna.errors import JournalError, UntrustedError
+from schedtuna.files import Folder, read_all, write_all
 
 LOCK_PATIENCE_S = 10.0
 _LOOK_ELSEWHERE = "SCHEDTUNA_STATE_DIR names another place"
@@ -38,15 +39,17 @@ class PrivateFolder:
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path = path
         try:
-            if create:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileExistsError):
-                    path.mkdir(mode=0o700)
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if path.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))  # noqa: TRY301
+            # What may be in it is stricter than in other folders, and is looked at here.
+            self._folder = Folder(path, create=create, mode=0o700, own=False)
         except FileNotFoundError:
             raise
         except OSError as error:
             raise self._refused("can't be opened", error) from error
+        except UntrustedError as error:
+            raise self._error(f"can't be opened: {error}", _LOOK_ELSEWHERE) from error
+        self._descriptor = self._folder.fileno()
         problem = _distrust(os.fstat(self._descriptor), mode_mask=0o077)
         if problem:
             self.close()
@@ -60,7 +63,7 @@ class PrivateFolder:
 
     def close(self) -> None:
         """Close it, and give the lock back."""
-        os.close(self._descriptor)
+        self._folder.close()
 
     def lock(self) -> None:
         """Wait until no other process has it locked, and lock it.
@@ -104,7 +107,7 @@ class PrivateFolder:
             whole = _whole_lines(file)
             os.ftruncate(file, len(whole))
             try:
-                _write_all(file, lines)
+                write_all(file, lines)
                 os.fsync(file)
                 if not whole:
                     os.fsync(self._descriptor)
@@ -132,32 +135,23 @@ class PrivateFolder:
         Raises:
             OSError: It can't be written; the old one is still there.
         """
-        staged = f"{name}.new"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(staged, dir_fd=self._descriptor)
-        with self._opened(staged, os.O_CREAT | os.O_EXCL) as file:
-            _write_all(file, lines)
-            os.fsync(file)
-        os.rename(staged, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
-        os.fsync(self._descriptor)
+        self._folder.clear_scratch()  # the lock keeps other writers out
+        self._folder.write(name, lines, mode=0o600)
 
     @contextlib.contextmanager
     def _opened(self, name: str, extra_flags: int = 0) -> Iterator[int]:
-        # O_NONBLOCK: opening a FIFO that somebody put here must not hang.
-        flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | extra_flags
+        look = f"look at {self.path / name}: something replaced it"
         try:
-            file = os.open(name, flags, 0o600, dir_fd=self._descriptor)
+            file = self._folder.open(name, os.O_RDWR | os.O_APPEND | extra_flags, mode=0o600)
         except FileNotFoundError:
             raise
         except OSError as error:
             raise self._refused("can't be opened", error) from error
+        except UntrustedError as error:
+            raise self._error(f"can't be opened: {error}", look) from error
         try:
-            status = os.fstat(file)
-            problem = _distrust(status, mode_mask=0o022)
-            if not problem and not (stat.S_ISREG(status.st_mode) and status.st_nlink == 1):
-                problem = "is not a plain file of its own"
-            if problem:
-                raise self._error(problem, f"look at {self.path / name}: something replaced it")
+            if problem := _distrust(os.fstat(file), mode_mask=0o022):
+                raise self._error(problem, look)
             yield file
         finally:
             os.close(file)
@@ -200,16 +194,5 @@ def _distrust(status: os.stat_result, *, mode_mask: int) -> str:
 
 def _whole_lines(file: int) -> bytes:
     """A file's content without a last line that lacks its end: its writer died while writing it."""
-    chunks = []
-    offset = 0
-    while chunk := os.pread(file, 1 << 20, offset):
-        chunks.append(chunk)
-        offset += len(chunk)
-    data = b"".join(chunks)
+    data = read_all(file)
     return data[: data.rfind(b"\n") + 1]
-
-
-def _write_all(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]

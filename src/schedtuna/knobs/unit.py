@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
-from schedtuna.errors import KnobError
+from schedtuna.errors import KnobError, UntrustedError
+from schedtuna.files import make_folder, write_text
 from schedtuna.knobs.base import Reverted
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, Record, UnitSubject
@@ -103,17 +103,12 @@ def _read(path: Path) -> str | None:
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all, and wait until it is on disk."""
-    staged = path.with_name(f".{path.name}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with staged.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.chmod(0o644)
-        staged.replace(path)
+        make_folder(path.parent)
+        write_text(path, text)
+    except UntrustedError as error:  # what systemd starts as root must be nobody else's
+        raise KnobError(f"{path} is not written: {error}", hint=error.hint) from error
     except OSError as error:
-        staged.unlink(missing_ok=True)
         raise KnobError(
             f"{path} can't be written: {error.strerror}", hint="it takes root, and room on the disk"
         ) from error

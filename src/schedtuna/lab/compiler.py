@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
+from schedtuna.files import write_text
 from schedtuna.lab.packages import Candidate, PrivateApt, unpack
 from schedtuna.lab.qemu import LIBRARY_FOLDERS
 
@@ -82,8 +83,7 @@ def install_clang(apt: PrivateApt, root: Path) -> tuple[Path, list[Path]]:
         str(home / f"lib/clang/{version}"),
     ]
     command = root / "clang"  # make wants one word
-    command.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
-    command.chmod(0o755)
+    write_text(command, f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n', mode=0o755)
     if clang_version(command) != version:
         raise UnavailableError(f"the mirror's clang {version} does not run here", hint="install clang")
     return command, packages

@@ -18,6 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna.errors import UnavailableError
+from schedtuna.files import copy_file, make_folder, move, write_text
 from schedtuna.lab.boot import boot
 from schedtuna.lab.compiler import clang_version, host_clang, install_clang
 from schedtuna.lab.errors import LabError
@@ -258,13 +259,13 @@ def _keep(programs: Sequence[Path], built: Examples, folder: Path) -> None:
     """Put the programs into the lab, whole or not at all."""
     staged = folder.with_name(f".{folder.name}")
     shutil.rmtree(staged, ignore_errors=True)
-    staged.mkdir(parents=True)
+    make_folder(staged)
     for program in programs:
         if program.is_file():
-            shutil.copy2(program, staged / program.name)
-    (staged / MANIFEST).write_text(built.model_dump_json(indent=2) + "\n")
+            copy_file(program, staged / program.name, mode=0o755)
+    write_text(staged / MANIFEST, built.model_dump_json(indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
-    staged.rename(folder)
+    move(staged, folder)
 
 
 def _last_lines(log: str) -> str:

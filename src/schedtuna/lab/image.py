@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from schedtuna.errors import UsageError
+from schedtuna.files import copy_file
 from schedtuna.lab.errors import LabError
 from schedtuna.lab.qemu import LIBRARY_FOLDERS
 from schedtuna.resources import resource_path
@@ -249,7 +250,7 @@ def compile_python(root: Path) -> None:
     own = root / OWN
     own.mkdir(parents=True, exist_ok=True)
     for name in GUEST_PROGRAMS:
-        shutil.copy(resource_path(name), own)
+        copy_file(resource_path(name), own / Path(name).name)
     # The guest's files have no times, so bytecode can't be checked against them. -b: beside its source.
     options = ["-q", "-b", "--invalidation-mode", "unchecked-hash", "-s", str(root), "-p", "/"]
     left_out = f"/({'|'.join(sorted(_PYTHON_LEFT_OUT))})/"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.files import copy_file, make_folder
 from schedtuna.lab.packages import Candidate, PackageError, PrivateApt, unpack
 from schedtuna.lab.store import Kernel, same_version, sha256_of
 
@@ -122,10 +123,10 @@ def install_file(image: Path, kernels: Path, *, origin: str = "", config: Path |
         listed = ", ".join(f"CONFIG_{name}=y ({why})" for name, why in missing.items())
         raise UsageError(f"kernel {version} can't be used in the lab: it lacks {listed}")
     folder = kernels / version
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for source, name in ((image, "vmlinuz"), (found, "config")):
         if source != folder / name:
-            shutil.copyfile(source, folder / name)
+            copy_file(source, folder / name)
     return Kernel(
         version=version,
         image=folder / "vmlinuz",

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
+from schedtuna.files import make_folder, write_text
 from schedtuna.lab.errors import LabError
 
 FRESH_S = 24 * 3600.0  # lists younger than this are not fetched again
@@ -110,11 +111,11 @@ class PrivateApt:
         self.folder = folder
         self._environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf"), "LC_ALL": "C"}
         for name in ("lists/partial", "cache/archives/partial"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / "status").touch()
-        (folder / "lab.sources").write_text(source_list(mirror, suites))
+            make_folder(folder / name)
+        write_text(folder / "status", "")
+        write_text(folder / "lab.sources", source_list(mirror, suites))
         host = _output(["apt-config", "dump"])
-        (folder / "apt.conf").write_text(configuration(folder, host))
+        write_text(folder / "apt.conf", configuration(folder, host))
 
     def refresh(self) -> None:
         """Fetch the lists where they are old.
@@ -127,7 +128,7 @@ class PrivateApt:
         if stamp.exists() and stamp.read_text() == wanted and time.time() - stamp.stat().st_mtime < FRESH_S:
             return
         self._apt(["apt-get", "update", "-qq", "-o", "APT::Update::Error-Mode=any"])
-        stamp.write_text(wanted)
+        write_text(stamp, wanted)
 
     def candidates(self, prefixes: Iterable[str]) -> list[Candidate]:
         """Return the packages that can really be fetched and whose names begin so."""
@@ -138,7 +139,7 @@ class PrivateApt:
 
     def download(self, packages: Sequence[str], into: Path) -> list[Path]:
         """Fetch packages, each a name or ``NAME=VERSION``, without what they depend on."""
-        into.mkdir(parents=True, exist_ok=True)
+        make_folder(into)
         for line in self._apt(["apt-get", "download", "--print-uris", "-qq", *packages]).splitlines():
             (into / line.split()[1]).unlink(missing_ok=True)
         before = set(into.iterdir())

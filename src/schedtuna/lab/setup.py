@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
+from schedtuna.files import make_folder, move, writing
 from schedtuna.kernel.kfuncs import uncallable_kfuncs
 from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import BootError
@@ -177,11 +178,9 @@ class _Setup:
         image = self.folder / "images" / f"{key[:16]}.cpio"
         if not image.exists():
             self.say("putting the guest's files together")
-            image.parent.mkdir(exist_ok=True)
-            staged = image.with_name(".staged")
-            with staged.open("wb") as file:
+            make_folder(image.parent)
+            with writing(image) as file:
                 write_layer(base_layer(root), file)
-            staged.replace(image)
         return image, key
 
     def _kernel(self, wanted: str, there: dict[str, Kernel], root: Path) -> Kernel:
@@ -232,10 +231,10 @@ class _Setup:
     def _keep_hashes(self, packages: Sequence[Path]) -> None:
         """Move packages to where they are kept, for they vanish from mirrors, and remember their hashes."""
         keep = self.folder / "packages"
-        keep.mkdir(exist_ok=True)
+        make_folder(keep)
         for package in packages:
             self.packages[package.name] = sha256_of(package)
-            package.replace(keep / package.name)
+            move(package, keep / package.name)
 
     def _verified(self, lab: Lab, *, probe_kvm: bool) -> Lab:
         """Boot a guest; with KVM where that really works."""

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from schedtuna.errors import UsageError
+from schedtuna.files import make_folder, move
 from schedtuna.lab.errors import BootError, GuestError, LabError
 from schedtuna.lab.image import Entry, write_layer
 from schedtuna.lab.orders import ORDER_BYTES, ORDER_NAME, Report
@@ -208,7 +209,7 @@ def snapshot(
         except FileNotFoundError:
             pass
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise LabError(f"snapshots can't be kept in {folder}: {error.strerror}") from None
         _make_room(folder)
@@ -218,7 +219,7 @@ def snapshot(
             for _ in range(_ATTEMPTS):
                 if _save(lab, spec, initrd.fileno(), staged):
                     break
-            staged.replace(file)
+            move(staged, file)
         finally:
             staged.unlink(missing_ok=True)
         return Snapshot(file, spec, time.monotonic() - started)

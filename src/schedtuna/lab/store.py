@@ -13,9 +13,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna.errors import UnavailableError
-from schedtuna.machine.labfolder import STATE_NAME, lab_directory
+from schedtuna.files import make_folder, open_for_writing, require_trusted, write_text
+from schedtuna.machine.labfolder import LAB_VARIABLE, STATE_NAME, lab_directory
 
 SETUP_HINT = "schedtuna lab setup"
+_OWN_LAB = f"{LAB_VARIABLE} must name a folder that only root can write; unset it to use root's own lab"
 
 
 class Kernel(BaseModel):
@@ -100,15 +102,19 @@ def read_lab(directory: Path | None = None) -> Lab:
     """Return what is installed.
 
     Raises:
-        UnavailableError: The lab is not set up, or its files are gone.
+        UnavailableError: The lab is not set up, or its files are gone; or this process has privilege, and
+            others could change what the lab would run.
     """
     folder = directory or lab_directory()
+    if (folder / STATE_NAME).exists():
+        require_trusted(folder / STATE_NAME, "as what the lab runs", hint=_OWN_LAB)
     try:
         lab = Lab.model_validate_json((folder / STATE_NAME).read_bytes())
     except FileNotFoundError:
         raise UnavailableError(f"the lab is not set up: {folder} is empty", hint=SETUP_HINT) from None
     except (OSError, ValidationError) as error:
         raise UnavailableError(f"the lab in {folder} can't be read: {error}", hint=SETUP_HINT) from None
+    require_trusted(Path(lab.qemu.argv[0]), "as the lab's QEMU", hint=_OWN_LAB)
     images = [path for kernel in lab.kernels.values() for path in (kernel.image, kernel.unpacked)]
     for file in (lab.image, *(path for path in images if path is not None)):
         if not file.exists():
@@ -118,16 +124,18 @@ def read_lab(directory: Path | None = None) -> Lab:
 
 def write_lab(lab: Lab, directory: Path) -> None:
     """Write down what is installed, whole or not at all."""
-    staged = directory / f".{STATE_NAME}.tmp"
-    staged.write_text(lab.model_dump_json(indent=2) + "\n")
-    staged.replace(directory / STATE_NAME)
+    write_text(directory / STATE_NAME, lab.model_dump_json(indent=2) + "\n")
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Let one process at a time change the lab."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as file:
+    """Let one process at a time change the lab.
+
+    Raises:
+        UntrustedError: Somebody else owns the lab's folder or can write it.
+    """
+    make_folder(directory)
+    with os.fdopen(open_for_writing(directory / ".lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import select
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from schedtuna.errors import UsageError
+from schedtuna.files import Folder
 from schedtuna.lab.errors import BootError, GuestError
 from schedtuna.lab.image import Layer, assemble
 from schedtuna.lab.layers import kernel_layer, program_layer, recording_layer, share_layer
@@ -312,14 +314,17 @@ class Guest:
         fetched = []
         for name, size, mode in self.order("changed"):
             path = inside(self.spec.share, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
+            # What is there is replaced, never followed: the folder may be anybody's.
+            with (
+                Folder(path.parent, create=True, own=False) as folder,
+                folder.writing(path.name, mode=0o600) as file,
+            ):
                 while file.tell() < size:
                     piece = base64.b64decode(self.order("get", path=name, offset=file.tell()))
                     if not piece:
                         break
                     file.write(piece)
-            path.chmod(mode & 0o777)
+                os.fchmod(file.fileno(), mode & 0o777)
             fetched.append(path)
         return fetched
 

@@ -12,6 +12,7 @@ import lzma
 import struct
 from pathlib import Path
 
+from schedtuna.files import write_bytes
 from schedtuna.lab.store import Kernel
 
 NAME = "vmlinux"
@@ -37,9 +38,7 @@ def unpacked(kernel: Kernel, root: Path) -> Kernel:
     content = vmlinux(kernel.image.read_bytes(), root / _LIBZSTD)
     if content is None:
         return kernel.model_copy(update={"unpacked": None})
-    staged = file.with_name(f".{NAME}")
-    staged.write_bytes(content)
-    staged.replace(file)
+    write_bytes(file, content)
     return kernel.model_copy(update={"unpacked": file})
 
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.errors import TraceError, UsageError, WorkloadError
+from schedtuna.files import make_folder, move, open_to_read, require_own, write_text
 from schedtuna.machine.manifest import machine_identity
 from schedtuna.record.filters import TaskFilter
 from schedtuna.record.recorder import Mode, Recorder, RecordOptions
@@ -71,9 +72,10 @@ def create_set(folder: Path, wanted: SuiteSet) -> None:
 
     Raises:
         UsageError: It holds something already.
+        UntrustedError: Somebody else owns it or can write it.
         OSError: It can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if any(folder.iterdir()):
         known = (folder / SET_FILE).exists()
         raise UsageError(
@@ -82,7 +84,7 @@ def create_set(folder: Path, wanted: SuiteSet) -> None:
             if known
             else "choose another folder",
         )
-    _replace(folder / SET_FILE, wanted.model_dump_json(indent=2) + "\n")
+    write_text(folder / SET_FILE, wanted.model_dump_json(indent=2) + "\n")
 
 
 def read_set(folder: Path) -> SuiteSet:
@@ -114,8 +116,10 @@ def writing_set(folder: Path) -> Iterator[None]:
 
     Raises:
         UsageError: Another process is recording into it.
+        UntrustedError: Somebody else owns it or can write it.
     """
-    with (folder / SET_FILE).open("rb") as lock:
+    require_own(folder)
+    with os.fdopen(open_to_read(folder / SET_FILE), "rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -153,7 +157,7 @@ def record_run(folder: Path, wanted: SuiteSet, run: tuple[str, int]) -> dict[str
     partial = folder / f".{trace.name}{_PARTIAL}"
     try:
         _record(partial, wanted, entry, seed)
-        partial.rename(trace)
+        move(partial, trace)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return index_row(trace)
@@ -232,7 +236,7 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
 def write_index(folder: Path) -> None:
     """Write the index of a set anew."""
     lines = [json.dumps(row, allow_nan=False) for row in read_index(folder)]
-    _replace(folder / INDEX_FILE, "".join(f"{line}\n" for line in lines))
+    write_text(folder / INDEX_FILE, "".join(f"{line}\n" for line in lines))
 
 
 def discard_empty(folder: Path) -> bool:
@@ -244,13 +248,3 @@ def discard_empty(folder: Path) -> bool:
     with suppress(OSError):  # something else is in it
         folder.rmdir()
     return True
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole, or not at all."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    with scratch.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)

@@ -1,6 +1,6 @@
 """The figures of a report, drawn with matplotlib without a display.
 
-Every function takes plain numbers and returns a Figure; `to_svg` and `save` write it.
+Every function takes plain numbers and returns a Figure; `to_svg` and `drawn` make a file of it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,10 +88,12 @@ def to_svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure in the format that the file's suffix names."""
+def drawn(figure: Figure, suffix: str) -> bytes:
+    """Return the figure as a file's content, in the format that a suffix such as `.png` names."""
+    buffer = io.BytesIO()
     with styled():
-        figure.savefig(path, dpi=144)
+        figure.savefig(buffer, format=suffix.lstrip(".").lower(), dpi=144)
+    return buffer.getvalue()
 
 
 def draw_effect(

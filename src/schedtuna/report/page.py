@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedtuna import __version__
+from schedtuna.files import write_text
 from schedtuna.resources import resource_path
 
 if TYPE_CHECKING:
@@ -90,13 +91,8 @@ def render(page: Page) -> str:
 
 
 def write(page: Page, path: Path) -> None:
-    """Write the page, whole or not at all."""
-    staged = path.with_name(f".{path.name}.tmp")
-    try:
-        staged.write_text(render(page), encoding="utf-8")
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
+    """Write the page into a folder of ours, whole or not at all."""
+    write_text(path, render(page))
 
 
 def _prose(text: str) -> Markup:

@@ -7,12 +7,12 @@ from files that nobody but their owner can write. Where the service scx_loader r
 from __future__ import annotations
 
 import os
-import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError, UsageError, nearest
+from schedtuna.files import distrusted
 from schedtuna.kernel.sched_ext import SUFFIX
 from schedtuna.knobs.journal import Journal, state_directory
 from schedtuna.knobs.records import ProcessSubject, Record
@@ -132,21 +132,6 @@ def find_program(scheduler: SchedulerConfig) -> Path:
             hint="install it where only root can write, such as /usr/local/bin",
         )
     return program
-
-
-def distrusted(program: Path) -> str:
-    """Say why somebody else could change a program; empty where nobody can."""
-    try:
-        for path in (program, *program.parents):
-            status = path.stat()
-            if status.st_uid not in (0, os.geteuid()):
-                return f"{path} belongs to user {status.st_uid}"
-            sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-            if status.st_mode & 0o022 and not sticky:
-                return f"{path} can be written by others"
-    except OSError as error:
-        return f"it can't be read: {error.strerror}"
-    return ""
 
 
 def start(

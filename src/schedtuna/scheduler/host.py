@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from schedtuna.errors import UnavailableError
+from schedtuna.files import make_folder, open_for_writing
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
 from schedtuna.knobs.scheduler_process import SchedulerProcess
@@ -104,8 +105,12 @@ class LastingMachine:
         """
         if not os.access(argv[0], os.X_OK):
             raise UnavailableError(f"{argv[0]} can't be run", hint="is it there, and executable?")
-        self._log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        pid, gate = _hold(argv, self._log)
+        make_folder(self._log.parent, mode=0o700)
+        output = open_for_writing(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode=0o600)
+        try:
+            pid, gate = _hold(argv, output)
+        finally:
+            os.close(output)
         try:
             subject = ProcessSubject(pid=pid, start_ticks=start_ticks(pid) or 0, program=Path(argv[0]).name)
             what = {"scheduler": self._label, "argv": list(argv)}
@@ -156,7 +161,7 @@ def die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _hold(argv: Sequence[str], log: Path) -> tuple[int, int]:
+def _hold(argv: Sequence[str], output: int) -> tuple[int, int]:
     """Fork a process that becomes a program once something is written to the returned pipe.
 
     Should this process die before, the child reads the pipe's end and leaves without having run it.
@@ -169,7 +174,6 @@ def _hold(argv: Sequence[str], log: Path) -> tuple[int, int]:
     try:
         os.close(gate)
         os.setsid()
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (output, 1), (output, 2)):
             os.dup2(source, target)

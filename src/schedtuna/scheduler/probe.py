@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.files import require_trusted
 from schedtuna.machine.checks.programs import scx_binaries
 from schedtuna.machine.probe import Probe as MachineProbe
 from schedtuna.scheduler.registry import Entry, FlagKind
@@ -157,7 +158,7 @@ def probe(binary: str | Path) -> Probe:
     """Ask a binary what it understands. It is run with `--help` and `--version` only.
 
     Raises:
-        UnavailableError: It is not there, or can't be run.
+        UnavailableError: It is not there, can't be run, or would run with privilege and others can change it.
         UsageError: Nobody can read its help.
     """
     found = shutil.which(str(binary))
@@ -166,6 +167,9 @@ def probe(binary: str | Path) -> Probe:
             f"no such program: {binary}", hint="give its path, or put its folder into SCHEDTUNA_SCX_PATH"
         )
     path = Path(found)
+    require_trusted(
+        path, "for its --help", hint="install it where only root can write, or ask it as another user"
+    )
     try:
         flags = parse_help(_ask(path, "--help"))
     except UsageError as error:

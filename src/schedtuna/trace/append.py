@@ -14,6 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from schedtuna.files import open_for_writing
+
 BLOCK_BYTES = 4096  # no disk's blocks are larger
 DIRECT_BYTES = 1 << 16  # appends from which going direct pays
 BUFFER_BYTES = 1 << 20
@@ -26,16 +28,17 @@ class AppendFile:
         path: The file; what it holds already stays.
 
     Raises:
+        UntrustedError: It is not a plain file of ours, in a folder of ours.
         OSError: It can't be opened.
     """
 
     def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o644)
+        flags = os.O_WRONLY | os.O_CREAT
+        self._fd = open_for_writing(path, flags)
         self._size = os.fstat(self._fd).st_size
         self._direct_fd = -1
         with contextlib.suppress(OSError):  # a file system without it
-            self._direct_fd = os.open(path, flags | os.O_DIRECT, 0o644)
+            self._direct_fd = open_for_writing(path, flags | os.O_DIRECT)
         self._buffer = mmap.mmap(-1, BUFFER_BYTES) if self._direct_fd >= 0 else None
 
     def append(self, data: Any) -> None:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna import files
 from schedtuna.errors import TraceError
 from schedtuna.trace.columns import COLUMN_TYPES, decode, encode
 from schedtuna.trace.schema import (
@@ -41,6 +42,7 @@ ZSTD_LEVEL = 9  # on noisy timestamps, higher levels cost time and gain nothing
 
 _SEGMENT = re.compile(r"events-(\d{6,})\.(spool|parquet)")
 _SAMPLES = re.compile(r"samples-([a-z][a-z0-9_]*)\.parquet")
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -155,18 +157,6 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield value
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file beside `path`, then rename it into place: readers see the old or the new."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    try:
-        write(scratch)
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
 def read_parquet(path: Path, names: list[str] | None) -> Any:
     """Return a polars frame with these columns (None: all).
 
@@ -200,12 +190,17 @@ def _column(frame: Any, name: str, type_: str, path: Path) -> npt.NDArray[Any]:
 
 def write_frame(frame: Any, path: Path, level: int = ZSTD_LEVEL) -> None:
     """Write a polars frame as Parquet, whole or not at all."""
-    replace_file(
-        path,
-        lambda scratch: frame.write_parquet(
-            scratch, compression="zstd", compression_level=level, statistics=False, row_group_size=1 << 22
-        ),
-    )
+    import polars as pl
+
+    with files.writing(path) as file:
+        try:
+            frame.write_parquet(
+                file, compression="zstd", compression_level=level, statistics=False, row_group_size=1 << 22
+            )
+        except pl.exceptions.ComputeError as error:  # the disk's errors are in its text alone
+            if told := _OS_ERROR.search(str(error)):
+                raise OSError(int(told[1]), os.strerror(int(told[1])), str(path)) from error
+            raise
 
 
 def compact_segment(spool: Path) -> Path:

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from schedtuna import __version__
+from schedtuna import __version__, files
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.trace import parts
 from schedtuna.trace.append import AppendFile
@@ -44,6 +44,7 @@ class TraceWriter:
 
     Raises:
         UsageError: The folder holds something already.
+        UntrustedError: Somebody else owns the folder or can write it.
         OSError: It can't be written.
     """
 
@@ -52,7 +53,7 @@ class TraceWriter:
     ) -> None:
         self.folder = folder
         prepare_folder(folder, force=force)
-        self._lock = (folder / parts.LOCK).open("wb")
+        self._lock = os.fdopen(files.open_for_writing(folder / parts.LOCK), "wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.manifest: dict[str, Any] = {
             "format": FORMAT,
@@ -72,7 +73,7 @@ class TraceWriter:
         self._compactor: subprocess.Popen[bytes] | None = None
         try:
             self._write_manifest()
-            with (folder / parts.RESERVE).open("wb") as file:
+            with os.fdopen(files.open_for_writing(folder / parts.RESERVE), "wb") as file:
                 os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
         except OSError:
             self._lock.close()
@@ -232,9 +233,11 @@ def add_samples(folder: Path, other: Trace, kind: str) -> int:
     Raises:
         TraceError: The clocks can't be aligned, or the other has not just samples.
         UsageError: The trace has samples of that kind, or is not finished.
+        UntrustedError: Somebody else owns the folder or can write it.
     """
     import polars as pl
 
+    files.require_own(folder)
     trace = open_trace(folder)
     parts.check_kind(kind)
     if trace.state == "recording":
@@ -256,7 +259,7 @@ def add_samples(folder: Path, other: Trace, kind: str) -> int:
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     text = json.dumps(manifest, indent=2, default=str)
-    parts.replace_file(folder / parts.MANIFEST, lambda scratch: _write_text(scratch, text + "\n"))
+    files.write_text(folder / parts.MANIFEST, text + "\n")
 
 
 def _clock_difference(trace: Trace, other: Trace) -> int:
@@ -308,8 +311,9 @@ def prepare_folder(folder: Path, *, force: bool) -> None:
 
     Raises:
         UsageError: It holds something, and not (or without `force`) a trace.
+        UntrustedError: Somebody else owns the folder or can write it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     if not any(folder.iterdir()):
         return
     if not (folder / parts.MANIFEST).exists():
@@ -345,7 +349,7 @@ def _remove_files(folder: Path) -> None:
 
 def _is_being_written(folder: Path) -> bool:
     try:
-        with (folder / parts.LOCK).open("rb") as lock:
+        with os.fdopen(files.open_to_read(folder / parts.LOCK), "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -356,10 +360,6 @@ def _is_being_written(folder: Path) -> bool:
 
 def _bytes(records: EventArray | TaskArray) -> memoryview:
     return np.ascontiguousarray(records).data.cast("B")
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 class _FolderSource:

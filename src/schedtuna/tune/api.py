@@ -13,6 +13,7 @@ from schedtuna.backend.vm import GuestChoice, guest_scheduler
 from schedtuna.errors import SpaceError, UnavailableError, UsageError
 from schedtuna.experiment.campaign import choose_seed, open_campaign
 from schedtuna.experiment.variability import run_variability
+from schedtuna.files import require_consent
 from schedtuna.knobs.base import Target
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.fair import fair
@@ -24,7 +25,7 @@ from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
 from schedtuna.tune.options import OptimizerConfig, sampler_options, tunable, tunable_in_guest
 from schedtuna.tune.place import Place
-from schedtuna.tune.plan import StudyPlan
+from schedtuna.tune.plan import DECIDING_FILES, StudyPlan
 from schedtuna.tune.results import summary
 from schedtuna.tune.running import open_study
 from schedtuna.tune.study import StudyResult
@@ -177,12 +178,15 @@ class RLSchedulerOptimizer:
         )
         return plan, [*notes, *remarks]
 
-    def test(self, experiment_path: Path | str, test_runs: int = 10) -> dict[str, Any]:
+    def test(
+        self, experiment_path: Path | str, test_runs: int = 10, *, trust_folder: bool = False
+    ) -> dict[str, Any]:
         """Run the benchmark again, where it ran, under what was proven; the default where that was nothing.
 
         Args:
             experiment_path: What `train` returned.
             test_runs: How often.
+            trust_folder: Run what it says although somebody else owns the folder or can write it.
 
         Returns:
             `mean` and `sd` of the metric (None where too few runs succeeded), `metric`, `values`,
@@ -191,11 +195,19 @@ class RLSchedulerOptimizer:
         Raises:
             UsageError: Fewer than one run, or no experiment in this folder.
             StudyError: The first runs all failed, or the process that was tuned has ended.
+            UntrustedError: Somebody else owns the folder or can write it.
         """
         if test_runs < 1:
             raise UsageError(f"test_runs={test_runs}: expected at least one run")
         folder = Path(experiment_path)
         plan = StudyPlan.read(folder)
+        require_consent(
+            folder,
+            DECIDING_FILES,
+            plan.workload.argv,
+            trusted=trust_folder,
+            hint="look at it first",
+        )
         target, guest = plan.place.target(), plan.place.guest()
         find = guest_scheduler if guest else partial(lookup, target=target)
         scheduler = parse_scheduler(str(folder / BEST_NAME), find)

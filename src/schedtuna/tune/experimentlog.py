@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.errors import SchedtunaError
+from schedtuna.files import open_for_writing
 from schedtuna.space import spell_assignment
 from schedtuna.tune.search import SearchProgress
 from schedtuna.tune.study import BASELINE
@@ -21,7 +23,7 @@ LOGGER = logging.getLogger("schedtuna.tune")  # what programs attach their own h
 LOGGER.addHandler(logging.NullHandler())  # or Python would print warnings of its own accord
 
 
-class _File(logging.FileHandler):
+class _File(logging.StreamHandler[TextIO]):
     """A log file whose failure ends nothing: a full disk is the trial log's to report."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
@@ -37,7 +39,8 @@ class ExperimentLog:
     """
 
     def __init__(self, folder: Path, *, debug: bool = False) -> None:
-        self._file = _File(folder / LOG_NAME, encoding="utf-8")
+        fd = open_for_writing(folder / LOG_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._file = _File(os.fdopen(fd, "a", encoding="utf-8"))
         self._file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._least = logging.DEBUG if debug else logging.INFO
         self._opened_at = time.time()
@@ -82,4 +85,4 @@ class ExperimentLog:
         if isinstance(error, SchedtunaError):
             self.say(str(error), level=logging.ERROR)
         with contextlib.suppress(OSError):
-            self._file.close()
+            self._file.stream.close()

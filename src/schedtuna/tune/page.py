@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schedtuna.experiment.triallog import TrialRecord
+from schedtuna.files import write_bytes
 from schedtuna.report import comparison as compared
 from schedtuna.report import figures
 from schedtuna.report.page import Command, Page, Section, Table
@@ -229,7 +230,7 @@ def write_plots(result: StudyResult, path: Path) -> None:
             unit=spec.name,
             lower=spec.direction is Direction.MIN,
         )
-    figures.save(figure, path)
+    write_bytes(path, figures.drawn(figure, path.suffix))
 
 
 def _values(result: StudyResult) -> list[float | None]:

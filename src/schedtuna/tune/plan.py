@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.errors import StudyError, UsageError, naming
 from schedtuna.evidence.design import RUNS_PER_BLOCK, minimum_blocks, split_budget
-from schedtuna.experiment.campaign import replace_text
+from schedtuna.experiment.triallog import LOG_NAME
+from schedtuna.files import make_folder, write_text
+from schedtuna.scheduler.parse import BEST_NAME
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue
 from schedtuna.tune.place import Place
@@ -20,6 +22,7 @@ from schedtuna.tune.samplers.registry import DEFAULT_SAMPLER
 from schedtuna.workload.spec import MetricSpec, Requirement, Workload
 
 PLAN_NAME = "study.json"
+DECIDING_FILES = (PLAN_NAME, LOG_NAME, BEST_NAME)  # what they say is run
 FORMAT_VERSION = 1
 BAKE_OFF = "all"
 _LEAST_BUDGET = minimum_blocks() * RUNS_PER_BLOCK + 1
@@ -138,9 +141,9 @@ class StudyPlan(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write the plan to a study's folder, whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
         with naming(folder):
-            replace_text(folder / PLAN_NAME, self.model_dump_json(indent=2) + "\n")
+            make_folder(folder)
+            write_text(folder / PLAN_NAME, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> StudyPlan:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from schedtuna.errors import SchedtunaError, UsageError
+from schedtuna.files import Folder
 from schedtuna.space import ParameterSpace
 from schedtuna.tune.history import PastStudy, parse_metrics
 from schedtuna.tune.objective import Objective
@@ -257,7 +258,7 @@ def pretrain_agent(
     rng = np.random.default_rng([seed, 5])
     sampler = make_sampler(algorithm, space, budget=len(runs), rng=rng, **(options or {}))
     sampler.pretrain(runs, epochs=epochs)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    Folder(path.parent, create=True, own=False).close()
     sampler.save(path)
     return {
         "checkpoint": str(path),

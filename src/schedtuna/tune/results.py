@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from schedtuna.experiment.campaign import replace_text
 from schedtuna.experiment.triallog import TrialRecord
+from schedtuna.files import write_text
 from schedtuna.scheduler.parse import BEST_NAME
 from schedtuna.tune.search import SearchOutcome, cost_of
 from schedtuna.tune.study import StudyResult
@@ -106,7 +106,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    replace_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -116,4 +116,4 @@ def _write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows(rows)
-    replace_text(path, text.getvalue())
+    write_text(path, text.getvalue())

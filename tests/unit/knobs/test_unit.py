@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 
@@ -93,3 +94,31 @@ def test_systemd_finds_it_where_it_is_written(journal, path):
     root = path.parents[3]
     subprocess.run(["systemctl", f"--root={root}", "enable", UNIT], check=True, capture_output=True)
     assert (path.parent / "multi-user.target.wants" / UNIT).is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a folder away")
+@pytest.mark.parametrize("whose", ["etc", "link"])
+def test_nothing_is_installed_where_somebody_else_could_change_it(journal, path, tmp_path, whose):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    etc = path.parents[2]
+    etc.parent.mkdir()
+    if whose == "link":
+        etc.symlink_to(elsewhere)
+    else:
+        etc.mkdir()
+    os.lchown(etc, 65534, 65534)
+    with pytest.raises(KnobError, match="is not written"):
+        install(journal, path)
+    assert journal.open_records() == []
+    assert not path.exists()
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_link_at_its_name_is_replaced_and_not_followed(journal, path, tmp_path):
+    (tmp_path / "canary").write_text(TEXT)
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "canary")
+    install(journal, path, TEXT.replace("true", "false"))
+    assert (tmp_path / "canary").read_text() == TEXT
+    assert not path.is_symlink()

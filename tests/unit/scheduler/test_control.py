@@ -5,11 +5,14 @@ import subprocess
 
 import pytest
 
+from schedtuna.backend.vm import guest_scheduler
 from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.files import distrusted
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
 from schedtuna.knobs.tasks import start_ticks
-from schedtuna.scheduler.control import distrusted, find_installed, find_program, find_running
+from schedtuna.scheduler.control import find_installed, find_program, find_running
+from schedtuna.scheduler.probe import probe
 from schedtuna.scheduler.registry import registered
 from schedtuna.scheduler.spec import SchedulerConfig
 
@@ -42,6 +45,18 @@ def test_one_that_others_can_write_is_not_nor_is_one_in_such_a_folder(program, t
         find_program(registered("scx_simple"))
     find_installed("scx_simple")
     assert not (tmp_path / "ran").exists()  # not even for its --help
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+def test_somebody_elses_program_is_not_run_wherever_a_study_names_it(program, tmp_path):
+    os.chown(program, 65534, 65534)
+    named = registered("scx_simple").model_copy(update={"binary_path": program})
+    with pytest.raises(UnavailableError, match=r"would run with privilege, but .* belongs to user 65534"):
+        find_program(named)
+    with pytest.raises(UnavailableError, match="used for its --help with privilege, but"):
+        probe(program)
+    assert guest_scheduler("scx_simple").binary_path == program  # it is for the guest's root to run
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")

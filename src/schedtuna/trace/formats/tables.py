@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -38,7 +37,7 @@ def table(trace: Trace, name: str) -> Any:
     return trace.to_polars(name)
 
 
-def write_csv(frame: Any, path: Path) -> None:
+def write_csv(frame: Any, file: BinaryIO) -> None:
     """Write a frame as CSV; text that a spreadsheet would take for a formula gets a `'` before it."""
     import polars as pl
 
@@ -50,12 +49,12 @@ def write_csv(frame: Any, path: Path) -> None:
         for name, dtype in frame.schema.items()
         if dtype == pl.String
     ]
-    frame.with_columns(guarded).write_csv(path)
+    frame.with_columns(guarded).write_csv(file)
 
 
-def write_arrow(frame: Any, path: Path) -> None:
+def write_arrow(frame: Any, file: BinaryIO) -> None:
     """Write a frame as an Arrow IPC file (Feather)."""
-    frame.write_ipc(path, compression="zstd")
+    frame.write_ipc(file, compression="zstd")
 
 
 def _events(trace: Trace) -> Any:

@@ -11,7 +11,7 @@ import io
 import random
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from schedtuna.errors import MissingExtraError, StudyError, UsageError
+from schedtuna.files import make_folder, write_output
 from schedtuna.space import ParameterSpace, ParameterValue
 from schedtuna.tune.reward import RewardScale
 from schedtuna.tune.samplers.observation import Observation
@@ -172,13 +173,9 @@ class LearningSampler(RacedSampler):
             },
             content,
         )
-        staged = path.with_name(f".{path.name}.tmp")
         try:
-            staged.write_bytes(content.getbuffer())
-            staged.replace(path)
+            write_output(path, content.getvalue())
         except OSError as error:
-            with suppress(OSError):
-                staged.unlink()
             raise StudyError(
                 f"can't write the checkpoint {path}: {error.strerror}; the runs so far are kept",
                 hint="free some space or fix the permissions, then continue with --resume",
@@ -295,5 +292,6 @@ def _tensorboard_writer(folder: str | Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingExtraError("writing TensorBoard's event files", "rl") from None
+    make_folder(Path(folder))  # where nobody else can lay out the names that it will write
     # A resumed study tells its history again: the steps of the session before are shown once.
     return SummaryWriter(str(folder), purge_step=1)

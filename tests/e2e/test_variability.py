@@ -120,7 +120,7 @@ def test_ctrl_c_describes_what_there_is_and_resume_goes_on(tmp_path):
         (["--csv", "missing/table.csv", "--", "false"], 2, "there is no folder missing"),
         (["--csv", ".", "--", "false"], 2, "is a folder"),
         (["--scheduler", "fare", "--", "true"], 2, "did you mean fair"),
-        (["--", "sh", "-c", "echo bye; exit 3"], 1, "last lines of output:\nbye"),
+        (["--", "sh", "-c", "echo bye; exit 3"], 1, "last lines of output:\n  bye"),
         (["--metric", "score:max", "--", "true"], 1, "there is no metric score"),
         (["--metric", "score:max", "--", "true"], 1, "say where it is printed"),
     ],

@@ -86,6 +86,15 @@ def test_a_client_that_works_here_is_compared_with_a_warning(schedtuna, tmp_path
     assert any("--pid" in note for note in json.loads(done.stdout.splitlines()[-1])["notes"])
 
 
+def test_variability_knows_the_way_out_that_it_names(schedtuna, tmp_path):
+    script(tmp_path, "docker", "echo score 12")
+    command = ["variability", "-n", 2, "-S", f"fair:nice={HERE + 5}", *SCORE, "--", "docker", "run", "img"]
+    refused = schedtuna(*command)
+    assert refused.returncode == 1 and "--allow-client" in refused.stderr
+    done = schedtuna(*command[:1], "--allow-client", *command[1:])
+    assert done.returncode == 0, done.stderr
+
+
 @sees_all
 def test_a_client_that_a_script_starts_is_told_of(schedtuna, tmp_path):
     """A task's name is its program's, so that a copy of a program is a client by name."""

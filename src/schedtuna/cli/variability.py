@@ -18,6 +18,7 @@ from schedtuna.cli.common import (
     termination_interrupts,
 )
 from schedtuna.cli.options import (
+    AllowClientOption,
     BackendOption,
     CgroupOption,
     CommandArgument,
@@ -97,6 +98,7 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     cgroup: CgroupOption = None,
     user: UserOption = None,
     shell: ShellOption = False,
+    allow_client: AllowClientOption = False,
     timeout: TimeoutOption = "5m",
     warmup: WarmupOption = 0,
     washout: WashoutOption = "0s",
@@ -121,7 +123,14 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     require_writable(plot, option="--plot", suffixes=SUFFIXES)
     time_limit_s = None if time is None else parse_positive_duration(time, option="--time")
     workload = make_workload(
-        command, shell=shell, user=user, timeout=timeout, warmup=warmup, washout=washout, parser=parser
+        command,
+        shell=shell,
+        user=user,
+        timeout=timeout,
+        warmup=warmup,
+        washout=washout,
+        parser=parser,
+        works_here=allow_client,
     )
     if resume is not None:
         require_consent(resume, [LOG_NAME], command, trusted=trust_folder)

@@ -23,7 +23,7 @@ from schedtuna.scheduler.registry import register as register_scheduler
 from schedtuna.scheduler.registry import scheduler_from_mapping
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
-from schedtuna.tune.options import OptimizerConfig, sampler_options, tunable, tunable_in_guest
+from schedtuna.tune.options import OptimizerConfig, sampler_options, tunable, tunable_in_guest, without
 from schedtuna.tune.place import Place
 from schedtuna.tune.plan import DECIDING_FILES, StudyPlan
 from schedtuna.tune.results import summary
@@ -155,7 +155,7 @@ class RLSchedulerOptimizer:
             UnavailableError: The scheduler can't run on this machine.
         """
         config = self.config
-        scheduler = self._runnable()
+        scheduler = without(self._runnable(), config.exclude)
         workload = config.workload()
         options, notes = sampler_options(config.algorithm, self._sampler_options())
         metrics = (parse_metric(config.optimize_metric, workload),)
@@ -206,7 +206,7 @@ class RLSchedulerOptimizer:
             DECIDING_FILES,
             plan.workload.argv,
             trusted=trust_folder,
-            hint="look at it first",
+            hint="look at it; if you trust who owns it, give trust_folder=True",
         )
         target, guest = plan.place.target(), plan.place.guest()
         find = guest_scheduler if guest else partial(lookup, target=target)

@@ -61,6 +61,8 @@ class OptimizerConfig(BaseModel):
         warm_start: Folders of earlier studies that steer the search.
         backend: ``host``: this machine; ``vm``: guests of the lab, which run sched_ext schedulers.
         kernel: With ``vm``: version of an installed kernel; None for the lab's default.
+        exclude: Parameters that are not tried, such as those that the command sets itself.
+        allow_client: The command does its work itself, although its name is a client's, such as docker.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,6 +89,8 @@ class OptimizerConfig(BaseModel):
     warm_start: tuple[Path, ...] = ()
     backend: Literal["host", "vm"] = "host"
     kernel: str | None = None
+    exclude: tuple[str, ...] = ()
+    allow_client: bool = False
 
     @classmethod
     def read(cls, source: Self | Mapping[str, Any] | Path | str | None) -> Self:
@@ -117,7 +121,8 @@ class OptimizerConfig(BaseModel):
             UsageError: An empty command.
             UnavailableError: llama-bench or the default workload's tool is missing.
         """
-        return find_workload(self.benchmark_cmd, self.model_path, timeout_s=self.timeout)
+        found = find_workload(self.benchmark_cmd, self.model_path, timeout_s=self.timeout)
+        return found.model_copy(update={"works_here": self.allow_client})
 
 
 def find_workload(

@@ -244,6 +244,16 @@ def test_a_metric_that_the_command_does_not_report_is_refused():
         RLSchedulerOptimizer({**OPTIONS, "algorithm": "gp", "requirements": ["score"]}).plan()
 
 
+def test_what_is_left_out_and_who_works_here_go_into_the_plan():
+    options = {**OPTIONS, "algorithm": "gp"}
+    everything, _ = RLSchedulerOptimizer(options).plan()
+    plan, _ = RLSchedulerOptimizer({**options, "exclude": ["nice"], "allow_client": True}).plan()
+    assert set(everything.scheduler.parameters) - set(plan.scheduler.parameters) == {"nice"}
+    assert (everything.workload.works_here, plan.workload.works_here) == (False, True)
+    with pytest.raises(UsageError, match="nicer"):
+        RLSchedulerOptimizer({**options, "exclude": ["nicer"]}).plan()
+
+
 def test_the_public_names_are_there():
     names = {
         "OptimizerConfig",

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from schedtuna.errors import TraceError
 from schedtuna.record.groups import GROUP_DTYPE, GroupArray
+from schedtuna.trace.schema import FORMER_COLUMNS
 
 KIND = "task_stats"
-FORMER_COLUMNS = {"schedstat_run_delay_ns": "run_delay_ns"}  # by their names in older traces
 
 
 def rows_of_groups(groups: GroupArray) -> Iterator[dict[str, float | str | None]]:

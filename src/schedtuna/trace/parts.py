@@ -22,7 +22,7 @@ from schedtuna.errors import TraceError
 from schedtuna.trace.columns import COLUMN_TYPES, decode, encode
 from schedtuna.trace.schema import (
     EVENT_DTYPE,
-    FORMER_TASK_COLUMNS,
+    FORMER_COLUMNS,
     TASK_DTYPE,
     EventArray,
     EventType,
@@ -113,7 +113,7 @@ def read_tasks(folder: Path) -> TaskArray:
         return read_records(spool, TASK_DTYPE) if spool.exists() else np.empty(0, TASK_DTYPE)
     names = [name for name in TASK_DTYPE.names or () if name != "reserved"]
     frame = read_parquet(parquet, None)
-    absent = {FORMER_TASK_COLUMNS.get(name): name for name in names if name not in frame.columns}
+    absent = {FORMER_COLUMNS.get(name): name for name in names if name not in frame.columns}
     frame = frame.rename({former: absent[former] for former in frame.columns if former in absent})
     missing = set(names) - set(frame.columns)
     if missing:

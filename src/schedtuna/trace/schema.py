@@ -101,8 +101,8 @@ TASK_DTYPE = np.dtype(
     ]
 )
 
-# Columns of the task table by their names in older traces.
-FORMER_TASK_COLUMNS = {"schedstat_run_delay_ns": "run_delay_ns"}
+# Columns of the task table and of `record --aggregate`, by their names in older traces.
+FORMER_COLUMNS = {"schedstat_run_delay_ns": "run_delay_ns"}
 
 POLICIES = ("OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE", "EXT")
 PF_KTHREAD = 0x00200000

@@ -21,7 +21,7 @@ from schedtuna.trace.parts import check_kind
 from schedtuna.trace.reading import EVERYBODY, SLACK_NS, begin_of_cpus, records_everybody
 from schedtuna.trace.schema import (
     EVENT_DTYPE,
-    FORMER_TASK_COLUMNS,
+    FORMER_COLUMNS,
     TASK_DTYPE,
     EventType,
     PrevState,
@@ -79,7 +79,7 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
         if events:
             sink.write_events(_records(events, EVENT_DTYPE))
         if tasks:
-            former = {old: name for name, old in FORMER_TASK_COLUMNS.items()}
+            former = {old: name for name, old in FORMER_COLUMNS.items()}
             tasks = [{former.get(name, name): value for name, value in row.items()} for row in tasks]
             sink.write_tasks(_records(tasks, TASK_DTYPE))
     except (TypeError, ValueError, KeyError, OverflowError) as error:

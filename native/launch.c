@@ -242,7 +242,7 @@ static bool become_user(const struct options *options)
     return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0 || errno == ENOSYS || errno == EPERM;
 }
 
-// As execvpe(3), with the PATH of the new environment; what is no program does not become a script.
+// As execvpe(3), with the PATH of the new environment; what is not a program does not become a script.
 static void execute(const struct options *options)
 {
     const char *path = NULL, *end;

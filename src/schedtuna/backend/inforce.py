@@ -200,7 +200,7 @@ def _row(end: TaskEnd) -> Seen:
 
 
 def _files(target: Target, knobs: Sequence[Knob]) -> dict[str, Callable[[], str]]:
-    """How to read what is no attribute of tasks, by knob."""
+    """How to read what is not an attribute of tasks, by knob."""
     found: dict[str, Callable[[], str]] = {}
     for knob in knobs:
         if isinstance(knob, FileKnob):

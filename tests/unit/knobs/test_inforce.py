@@ -99,7 +99,7 @@ def test_what_was_not_seen_is_not_judged():
 
 
 def test_what_a_setting_can_not_have_is_not_expected():
-    """A slice is no attribute of an idle task; a knob of the whole machine is none of any task."""
+    """A slice is not an attribute of an idle task; a knob of the whole machine is none of any task."""
     idle = replace(PLAIN, policy=5)
     assert expectations(["policy", "slice_us", "base_slice_us"], idle) == {"policy": "idle"}
 

@@ -143,7 +143,8 @@ def _object(line: bytes, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise TraceError(f"line {number}: not JSON: {error}") from error
+        hint = "expected an object per line, as `trace export --jsonl` writes; of perf, import the perf.data"
+        raise TraceError(f"line {number}: not JSON: {error}", hint=hint) from error
     if not isinstance(row, dict):
         raise TraceError(f"line {number}: expected an object")
     return row

@@ -12,6 +12,7 @@ from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import UsageError, naming
 
 if TYPE_CHECKING:
+    from schedtuna.trace.store import TraceWriter
     from schedtuna.trace.trace import Loss, Trace
 
 app = typer.Typer(add_completion=False)
@@ -49,9 +50,8 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     as_json: JsonOption = False,
 ) -> None:
     """Read a file of another tool, and write it as a trace."""
-    from schedtuna.trace.formats import READERS, detect, load, read
-    from schedtuna.trace.store import TraceWriter, add_samples, open_trace, remove_trace
-    from schedtuna.trace.trace import tell_losses
+    from schedtuna.trace.formats import READERS, detect, read
+    from schedtuna.trace.store import TraceWriter, open_trace, remove_trace
 
     if not file.is_file():
         raise UsageError(f"{file} is no regular file" if file.exists() else f"there is no file {file}")
@@ -61,15 +61,7 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
         raise UsageError("say where it goes, by either --output or --into")
     name = format_ or detect(file)
     if into is not None:
-        other = load(file, name)
-        kind = name.replace("-", "_")
-        nr_samples = add_samples(into, other, kind)
-        if as_json:
-            notes = {"notes": other.sample_notes}
-            print_json({"trace": str(into), "format": name, "samples": {kind: nr_samples}} | notes)
-        else:
-            print(f"{into}: {nr_samples:,} {kind} samples added")
-            _print_notes(other)
+        _add_samples(file, name, into, as_json=as_json)
         return
     assert output is not None
     manifest = {"mode": "import"} | ({"label": label} if label else {})
@@ -81,30 +73,53 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     except BaseException:
         remove_trace(output)
         raise
-    trace = open_trace(output)
-    nr_unread = trace.manifest.get("nr_unread", 0)
-    losses = [
-        {"cpu": loss.cpu, "nr_lost": loss.nr_lost, "first_ns": loss.first_ns, "last_ns": loss.last_ns}
-        | {"is_unread": loss.is_unread}
-        for loss in trace.losses[:_LOSSES_TOLD]
-    ]
+    _tell(open_trace(output), output, name, writer, as_json=as_json)
+
+
+def _add_samples(file: Path, name: str, into: Path, *, as_json: bool) -> None:
+    from schedtuna.trace.formats import load
+    from schedtuna.trace.store import add_samples
+
+    other = load(file, name)
+    kind = name.replace("-", "_")
+    nr_samples = add_samples(into, other, kind)
+    if as_json:
+        notes = {"notes": other.sample_notes}
+        print_json({"trace": str(into), "format": name, "samples": {kind: nr_samples}} | notes)
+        return
+    print(f"{into}: {nr_samples:,} {kind} samples added")
+    _print_notes(other)
+
+
+def _tell(trace: Trace, output: Path, name: str, writer: TraceWriter, *, as_json: bool) -> None:
+    """Print what was imported, and what of it is missing."""
     kinds = {kind: frame.height for kind, frame in trace.sample_frames.items()}
     if as_json:
+        losses = [
+            {"cpu": loss.cpu, "nr_lost": loss.nr_lost, "first_ns": loss.first_ns, "last_ns": loss.last_ns}
+            | {"is_unread": loss.is_unread}
+            for loss in trace.losses[:_LOSSES_TOLD]
+        ]
         print_json(
             {"trace": str(output), "format": name, "nr_events": writer.nr_events, "nr_lost": writer.nr_lost}
-            | {"nr_unread": nr_unread, "losses": losses, "samples": kinds, "notes": trace.sample_notes}
+            | {"nr_unread": trace.manifest.get("nr_unread", 0), "losses": losses}
+            | {"samples": kinds, "notes": trace.sample_notes}
         )
         return
     samples = "".join(f", {count:,} {kind} samples" for kind, count in kinds.items())
     print(f"{output}: {writer.nr_events:,} events, {trace.tasks.height:,} tasks{samples} ({name})")
     _print_notes(trace)
-    if not trace.is_incomplete:
-        return
-    missing = tell_losses(trace.losses)
+    if trace.is_incomplete:
+        _print_losses(trace)
+
+
+def _print_losses(trace: Trace) -> None:
+    from schedtuna.trace.trace import tell_losses
+
     places = ", ".join(_place(loss, trace.window_ns[0]) for loss in trace.losses[:_PLACES_TOLD])
     more = len(trace.losses) - _PLACES_TOLD
-    print(f"{missing}: {places}{f', and {more:,} more places' if more > 0 else ''}")
-    if nr_unread:
+    print(f"{tell_losses(trace.losses)}: {places}{f', and {more:,} more places' if more > 0 else ''}")
+    if trace.manifest.get("nr_unread", 0):
         print(f"one that can't be read: {trace.manifest.get('unread_example', 'a record of perf.data')}")
     print("windows with these are refused by `schedtuna stats`, unless --allow-lost is given")
 

@@ -30,8 +30,7 @@ def end_without_verdict(what: str, reason: str, *, tail: str = "", hint: str | N
     Raises:
         StudyError: Always.
     """
-    told = f"\nlast lines of output:\n{tail}" if tail.strip() else ""
-    raise StudyError(f"no verdict: {what}: {reason}{told}", hint=hint)
+    raise StudyError(f"no verdict: {what}: {reason}{_told(tail)}", hint=hint)
 
 
 def require_viable(trials: Sequence[Trial], planned: int) -> None:
@@ -43,9 +42,9 @@ def require_viable(trials: Sequence[Trial], planned: int) -> None:
     if len(trials) != min(FIRST_CHANCES, planned) or any(t.validity is Validity.OK for t in trials):
         return
     last = trials[-1]
-    tail = f"\nlast lines of output:\n{last.output_tail}" if last.output_tail.strip() else ""
+    what = f"none of the first {len(trials)} runs succeeded" if len(trials) > 1 else "the only run failed"
     raise StudyError(
-        f"none of the first {len(trials)} runs succeeded: {last.reason}{tail}",
+        f"{what}: {last.reason}{_told(last.output_tail)}",
         hint="make the command succeed by hand first, with the same user and folder",
     )
 
@@ -81,6 +80,10 @@ def require_working_arms(
             tail=last.output_tail,
             hint="make the command succeed under it first; the default works",
         )
+
+
+def _told(tail: str) -> str:
+    return f"\nlast lines of output:\n{tail}" if tail.strip() else ""
 
 
 def _never_worked(trials: Sequence[Trial], chances: int) -> bool:

@@ -93,5 +93,10 @@ def test_it_stops_early_where_nothing_works(tmp_path):
     assert len(backend.seeds) == 3
 
 
+def test_a_single_run_that_fails_is_called_one(tmp_path):
+    with pytest.raises(StudyError, match="the only run failed: exit code 7"):
+        study(tmp_path, Counting(failing=range(100)), 1)
+
+
 def test_a_time_limit_starts_no_new_runs(tmp_path):
     assert len(study(tmp_path, Counting(), 50, time_limit_s=0.0)) == 1

@@ -84,6 +84,13 @@ def test_a_study_of_somebody_else_is_shown_in_one_piece(run, tmp_path):
     )
 
 
+def test_a_study_is_analyzed_by_its_spelled_name(run, tmp_path):
+    folder = make_study(tmp_path / "results" / f"study{EVIL}\nnote: fine", seed=1)
+    shown = run("analyze", folder).stdout
+    assert SHOWN in shown
+    assert "\nnote: fine" not in shown
+
+
 def test_a_broken_study_is_skipped_by_its_spelled_name(run, tmp_path):
     bad = tmp_path / "results" / f"bad{EVIL}\nnote: fine"
     make_study(tmp_path / "results" / "good", seed=1)

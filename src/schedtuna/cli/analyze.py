@@ -13,6 +13,7 @@ import typer
 from schedtuna.cli.common import listed
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark, require_writable, writing
+from schedtuna.printable import printable
 
 if TYPE_CHECKING:
     from schedtuna.tune.importance import Analysis
@@ -82,7 +83,8 @@ def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
         )
         return
     names = ", ".join(one.study.folder.resolve().name for one in scored)
-    print(f"{analysis.nr_runs} runs of {analysis.nr_settings} settings, {scored[0].goal}: {names}")
+    of = f"{analysis.nr_runs} runs of {analysis.nr_settings} settings"
+    print(printable(f"{of}, {scored[0].goal}: {names}"))
     _print(analysis)
     for note in notes:
         print_remark("note", note)
@@ -116,7 +118,7 @@ def _print(analysis: Analysis) -> None:
         pairs = [[" x ".join(row.names), *_share(row.part, row.part_95)] for row in together]
         print("\n" + table(["together, beyond each alone", "share", "95%"], pairs))
     if analysis.unvaried:
-        print(f"never varied, so unknown: {', '.join(analysis.unvaried)}")
+        print(printable(f"never varied, so unknown: {', '.join(analysis.unvaried)}"))
     if not any(row.matters for row in analysis.parameters):
         print("\nno parameter was shown to matter: the shares above may be noise")
 

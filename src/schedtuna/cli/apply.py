@@ -166,7 +166,7 @@ def _run(values: dict[str, ParameterValue], command: list[str]) -> int:
     code = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
     in_force = _tell(settled(watched.findings(), workload), values, workload)
     if reached and values and (clients := handed_by(row.name for row in watched.seen)):
-        print(f"warning: {tell_seen(clients)}", file=sys.stderr)
+        print_remark("warning", tell_seen(clients), file=sys.stderr)
     return code or int(bool(values) and not (reached and in_force))
 
 
@@ -178,7 +178,8 @@ def _warn_of_clients(values: dict[str, ParameterValue], workload: Workload) -> b
     missed = unreached(handed, values)
     if handed is None or not missed:
         return True
-    print(f"warning: {handed}, out of reach of {', '.join(missed)}: {way_out(handed)}", file=sys.stderr)
+    told = f"{handed}, out of reach of {', '.join(missed)}: {way_out(handed)}"
+    print_remark("warning", told, file=sys.stderr)
     return not handed.program.alone or len(missed) < len(values)
 
 
@@ -190,7 +191,7 @@ def _tell_early(
 
     def tell(found: Mapping[str, Finding]) -> None:
         if reason := undone({name: str(one) for name, one in found.items()}, values, workload):
-            print(f"warning: so far, {reason}", file=sys.stderr)
+            print_remark("warning", f"so far, {reason}", file=sys.stderr)
 
     return tell
 
@@ -209,7 +210,7 @@ def _tell(in_force: dict[str, str], values: dict[str, ParameterValue], workload:
     ]
     if told:
         held = ", ".join(f"{name}={values[name]}" for name in values if force[name] is Force.IN_FORCE)
-        print(f"warning: {'; '.join(told)}; in force: {held or 'nothing'}", file=sys.stderr)
+        print_remark("warning", f"{'; '.join(told)}; in force: {held or 'nothing'}", file=sys.stderr)
     return any(found is not Force.UNDONE for found in force.values())
 
 

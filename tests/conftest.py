@@ -3,8 +3,12 @@
 Property tests draw the same examples in every run, unless they are to explore.
 """
 
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # On a busy machine an example may take any time: that is no failure.
@@ -16,3 +20,12 @@ settings.load_profile("repeatable")
 
 # Programs under test would inherit that a job in the background ignores it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def everybodys_folder():
+    """A folder that every user may write; pytest closes its own to others again for each of its sessions."""
+    folder = Path(tempfile.mkdtemp(prefix="schedtuna-test-"))
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)

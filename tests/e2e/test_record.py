@@ -132,19 +132,16 @@ def test_statistics_are_counted_instead_of_events(tmp_path):
     assert "hackbench" in shown.stdout
 
 
-def test_procfs_needs_no_privileges_and_says_what_it_does_not_see(tmp_path):
-    tmp_path.chmod(0o777)
+def test_procfs_needs_no_privileges_and_says_what_it_does_not_see(everybodys_folder):
     wrapper = [*NOBODY, "--no-new-privs"] if os.geteuid() == 0 else []
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o011)
     arguments = ("record", "--procfs", "--interval", "100ms", "--for", "300ms", "-o", "t")
-    done = schedtuna(*arguments, wrapper=wrapper, cwd=tmp_path)
+    done = schedtuna(*arguments, wrapper=wrapper, cwd=everybodys_folder)
     assert done.returncode == 0, done.stderr
     [line] = [line for line in done.stdout.splitlines() if line.startswith("not seen this way: ")]
     assert "scheduling events" in line
     assert "tasks that come and go between two samples (" in line
     assert "CAP_NET_ADMIN" in line or "CONFIG_TASKSTATS" in line
-    trace = open_trace(tmp_path / "t")
+    trace = open_trace(everybodys_folder / "t")
     assert "latencies of single waits" in trace.manifest["blind_to"]
     assert len(trace.samples("system")) >= 2
     processes = trace.samples("process")
@@ -192,13 +189,10 @@ def test_without_privileges_the_missing_ones_are_named(tmp_path):
 @needs_bpf
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 @pytest.mark.parametrize("mode", [[], ["--aggregate"]], ids=["stream", "aggregate"])
-def test_two_capabilities_suffice(tmp_path, mode):
+def test_two_capabilities_suffice(everybodys_folder, mode):
     capabilities = "+bpf,+perfmon"
     wrapper = [*NOBODY, f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}"]
-    tmp_path.chmod(0o777)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o011)
-    done = schedtuna("record", *mode, "--for", "200ms", "-o", "t", wrapper=wrapper, cwd=tmp_path)
+    done = schedtuna("record", *mode, "--for", "200ms", "-o", "t", wrapper=wrapper, cwd=everybodys_folder)
     assert done.returncode == 0, done.stderr
 
 

@@ -248,16 +248,18 @@ def test_record_names_what_it_does_not_know(tmp_path):
 
 @needs_hackbench
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
-def test_a_set_that_can_not_be_recorded_leaves_nothing_behind(tmp_path):
-    tmp_path.chmod(0o777)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(folder.stat().st_mode | 0o011)
+def test_a_set_that_can_not_be_recorded_leaves_nothing_behind(everybodys_folder):
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
     command = [*nobody, sys.executable, "-m", "schedtuna", "suite", "record", "pipes"]
     done = subprocess.run(
-        [*command, "-o", tmp_path / "set"], capture_output=True, text=True, check=False, cwd="/", timeout=120
+        [*command, "-o", everybodys_folder / "set"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        timeout=120,
     )
     assert done.returncode == 3
     assert "CAP_BPF and CAP_PERFMON" in done.stderr
     assert "--resume" not in done.stderr
-    assert not (tmp_path / "set").exists()
+    assert not (everybodys_folder / "set").exists()

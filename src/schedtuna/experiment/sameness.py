@@ -7,8 +7,13 @@ those of every run: a run with others fails, and says which.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.experiment.viability import end_without_verdict
+from schedtuna.workload.numerals import is_same_unit
 
 _MOST_NAMES = 6
 
@@ -34,7 +39,7 @@ class Reference:
         if first is None or first.parts is None or trial.parts is None or trial.validity is not Validity.OK:
             return trial
         _require_units(first, trial)
-        there, here = set(first.parts), set(trial.parts)
+        there, here = _kinds(first.parts), _kinds(trial.parts)
         if there == here:
             return trial
         told = [
@@ -49,7 +54,7 @@ class Reference:
 def _require_units(first: Trial, trial: Trial) -> None:
     for name in first.units | trial.units:
         was, is_now = first.units.get(name, ""), trial.units.get(name, "")
-        if was != is_now:
+        if not is_same_unit(was, is_now):
             end_without_verdict(
                 f"{name} is printed in {was or 'no unit'} in one run and in {is_now or 'no unit'} in another",
                 "their numbers can't be compared",
@@ -58,6 +63,11 @@ def _require_units(first: Trial, trial: Trial) -> None:
             )
 
 
-def _listing(names: set[str]) -> str:
+def _kinds(parts: Iterable[str]) -> Counter[str]:
+    """How many parts there are of each name, where long numbers in it (of a process, say) do not count."""
+    return Counter(re.sub(r"\d{3,}", "#", part) for part in parts)
+
+
+def _listing(names: Collection[str]) -> str:
     shown = sorted(names)[:_MOST_NAMES]
     return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")

@@ -33,7 +33,7 @@ _SCALES = {
     "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40,
 }  # fmt: skip
 _UNCLEAR_SCALE = "K"
-_EXPONENT = re.compile(r"[eE][+-]?\d+(?![\w.])")
+_EXPONENT = re.compile(r"[eE][+-]?\d+(?!\w|\.\d)")
 _SCALE = re.compile(r"(?:k|[KMGT]i?)(?![A-Za-z0-9_])")
 _MORE_DIGITS = re.compile(r"\.?\d|[eE][+-]?\d|#[A-Z]")  # the last: how some print an infinity
 _OTHER_NOTATION = re.compile(r"(?<=\b0)[xX][0-9A-Fa-f]|(?:d|h|m|min|s|ms)\d")
@@ -41,11 +41,25 @@ _OTHER_NOTATION = re.compile(r"(?<=\b0)[xX][0-9A-Fa-f]|(?:d|h|m|min|s|ms)\d")
 # behind it, means the former.
 _DIVIDER = re.compile(rf"[:{_GROUPING}]\d")
 _DIVIDER_BEFORE = re.compile(rf"(?:^|[^\w.,])[-+]?\d[\d.,]*[:{_GROUPING}]\Z")
+# What numbers with a comma look like in some language; `1,2,3` is a list in all of them.
+_LOCAL = re.compile(
+    r"\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?|\d+[.,]\d+|\d{1,2}(?:,\d\d)+,\d{3}(?:\.\d+)?|\d{1,4}(?:,\d{4})+(?:\.\d+)?"
+)
+_RUN_BEFORE = re.compile(r"[\d.,]*\Z")
+_RUN = re.compile(r"(?:\d|[.,](?=\d))*")
+_NOTHING_YET = re.compile(r"(?:^|[^\w.])(?:0+(?:d|h|m|min|s))+\Z")  # 0m1.5s is 1.5 s, whatever the pattern
 _INSIDE = re.compile(r"(?:\d|\d\.|(?:^|[\s=:(\[])\.|\d[eE][-+]?|\d(?:d|h|m|min|s|ms)|\b0[xX][0-9A-Fa-f]*)\Z")
 _SIGN_BEFORE = re.compile(r"(?:^|[^\w.)\]-])[-\u2212]\Z")
 _UNIT = re.compile(
-    r" ?((?:[KMGTkmg]i?)?(?:[Bb]|[Bb]ytes?|bits?|bps|Bps)(?:/s(?:ec)?)?"
-    r"|ns|us|µs|μs|ms|s|secs?|seconds?|m|min|minutes?|h|hours?)(?![A-Za-z0-9_/])"
+    r" ?((?:(?:[KMGTkmg]i?)?(?:[Bb]|[Bb]ytes?|bits?|bps|Bps)|ns|us|µs|μs|ms|s|secs?|seconds?|m|mins?|minutes?"
+    r"|h|hours?)(?:/[A-Za-z]+)?|[kKMGT](?:i?(?:[Oo]ps?|IOPS|[Rr]eqs?|[Ff]lops|FLOPS|Hz|[tTqQrRpP]ps)(?:/[A-Za-z]+)?)?)"
+    r"(?![A-Za-z0-9_/])"
+    r"|([A-Za-zµμ%]{1,8}(?:/[A-Za-z]{1,8})?)(?![A-Za-z0-9_/])"  # any other word that no space parts from it
+)
+_SAME_UNITS = (
+    {"m", "min", "mins", "minute", "minutes"},
+    {"h", "hour", "hours"},
+    {"B", "byte", "bytes", "Byte", "Bytes"},
 )
 _TIMES = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6} | dict.fromkeys(
     ("s", "sec", "secs", "second", "seconds"), 10**9
@@ -70,11 +84,31 @@ class Numeral:
     unit: str = ""
 
     def told_in(self, unit: str) -> Numeral:
-        """Return the same time in another unit; itself where either is not a unit of time."""
-        if self.unit not in _TIMES or unit not in _TIMES:
+        """Return the same time, or time per something, in another unit; itself where either is not one."""
+        own = self.unit.partition("/")[0]
+        if own not in _TIMES or unit not in _TIMES:
             return self
-        same = _TIMES[self.unit] == _TIMES[unit]
-        return Numeral(self.value if same else self.value * _TIMES[self.unit] / _TIMES[unit])
+        same = _TIMES[own] == _TIMES[unit]
+        return Numeral(self.value if same else self.value * _TIMES[own] / _TIMES[unit])
+
+
+def is_same_unit(one: str, other: str) -> bool:
+    """Whether two units as they were printed mean the same: ``sec`` and ``s``, ``1op`` and ``2ops``.
+
+    >>> is_same_unit("us/op", "µs/ops"), is_same_unit("us", "ms")
+    (True, False)
+    """
+    return _canonical(one) == _canonical(other)
+
+
+def _canonical(unit: str) -> tuple[object, str]:
+    word, _, per = unit.partition("/")
+    alike: object = _TIMES.get(word) or next((frozenset(same) for same in _SAME_UNITS if word in same), None)
+    return alike or _singular(word), _singular(per)
+
+
+def _singular(word: str) -> str:
+    return word[:-1] if len(word) > 2 and word.endswith("s") else {"sec": "s", "second": "s"}.get(word, word)
 
 
 def number(text: str) -> float:
@@ -138,8 +172,8 @@ def whole(match: re.Match[str]) -> Numeral:
             raise _unclear(match, "the number goes on, and K may be 1000 or 1024")
         return Numeral(number(found) * _SCALES[scale[0]])
     unit = _UNIT.match(text, end)
-    if unit and _is_free(match, *unit.span(1), _OTHER_UNITS):
-        return Numeral(number(found), unit[1])
+    if unit and _is_free(match, *unit.span(unit.lastindex or 0), _OTHER_UNITS):
+        return Numeral(number(found), unit[unit.lastindex or 0])
     return Numeral(number(found))
 
 
@@ -149,7 +183,9 @@ def _group(match: re.Match[str]) -> int:
 
 def _begins_before(match: re.Match[str], start: int) -> bool:
     before = match.string[max(0, start - _LONGEST_WORD) : start]
-    if match.string[start] not in ".0123456789":  # with its sign
+    if match.string[start] not in ".0123456789" or _NOTHING_YET.search(before):  # with its sign
+        return False
+    if before.endswith(",") and not _may_be_one(match):
         return False
     divided = _DIVIDER_BEFORE.search(before) or _SIGN_BEFORE.search(before)
     return bool(_INSIDE.search(before) or (divided and _is_free(match, start - 1, start)))
@@ -161,8 +197,19 @@ def _goes_on(match: re.Match[str], end: int) -> bool:
         return True
     if _OTHER_NOTATION.match(text, end):
         return _is_free(match, end, end + 1)
+    if text.startswith(",", end) and not _may_be_one(match):
+        return False
     # `score (\d+),` knows of no second number: it would take 1 of 1,234.
     return bool(_DIVIDER.match(text, end)) and (match.end() <= end + 1 or _is_free(match, end, end + 1))
+
+
+def _may_be_one(match: re.Match[str]) -> bool:
+    """Whether the digits, dots and commas around the group are one number in any language."""
+    start, end = match.span(_group(match))
+    before = _RUN_BEFORE.search(match.string[max(0, start - _LONGEST_WORD) : start])
+    behind = _RUN.match(match.string, end, end + _LONGEST_WORD)
+    run = (before[0] if before else "") + match.string[start:end] + (behind[0] if behind else "")
+    return _LOCAL.fullmatch(run.strip(",.")) is not None
 
 
 def _is_free(match: re.Match[str], start: int, end: int, others: tuple[str, ...] = _ELSE) -> bool:

@@ -100,6 +100,22 @@ def test_runs_of_older_logs_that_do_not_tell_their_parts_are_let_be():
     assert Trial.model_validate_json('{"scheduler": "default"}').parts is None
 
 
+def test_numbers_of_processes_in_the_names_of_parts_do_not_tell_runs_apart():
+    reference = Reference()
+    reference.learn(trial(parts=("io-4711", "io-4712")))
+    assert reference.judged(trial(parts=("io-104", "io-99"))).validity is Validity.FAILED
+    assert reference.judged(trial(parts=("io-4801", "io-4802"))).validity is Validity.OK
+    assert "without io-#" in reference.judged(trial(parts=("io-4801",))).reason
+
+
+def test_one_unit_in_two_spellings_is_compared():
+    reference = Reference()
+    reference.learn(trial(units={"x": "sec"}))
+    assert reference.judged(trial(units={"x": "seconds"})).validity is Validity.OK
+    with pytest.raises(StudyError, match="in sec in one run and in ms in another"):
+        reference.judged(trial(units={"x": "ms"}))
+
+
 def test_the_first_run_that_worked_counts():
     reference = Reference()
     reference.learn(trial(parts=("cpu",), validity=Validity.FAILED))

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from schedtuna.errors import MetricError, UnclearNumberError
-from schedtuna.workload.numerals import COUNT, NUMBER, Numeral, number, whole
+from schedtuna.workload.numerals import COUNT, NUMBER, Numeral, is_same_unit, number, whole
 
 
 def read(pattern: str, text: str) -> Numeral:
@@ -37,6 +37,11 @@ def read(pattern: str, text: str) -> Numeral:
         ("p99:([0-9.]+)", "p99:12", 12),
         ("cpu,(\\d+),(\\d+)", "cpu,123,456", 123),  # a row of a table
         ("mode ([0-9]+)", "mode 1080x720", 1080),
+        ("^\\d+,(\\d+),", "1,2,3", 2),  # a number in no language
+        ("^[^,]*,([0-9.]+)", "7,12.5,88", 12.5),
+        ("score ([0-9.]+)", "score 1e+06. Done", 1e6),
+        ("real\\s+0m([0-9.]+)s", "real\t0m1.5s", 1.5),
+        ("m([0-9.]+)s", "real\t0m1.5s", 1.5),
         ("^(\\d+)$", "5\n6", 6),
         ("x=(-?[0-9.]+)", "x=-5", -5),
         ("\\d+\\.\\d+", "took 12.5", 12.5),
@@ -60,6 +65,11 @@ def test_what_is_certain_is_read_whole(pattern, text, value):
         ("score (\\d\\d)", "score 1234", "1234"),
         ("elapsed ([0-9.]+)", "elapsed 0:12.34", "0:12.34"),
         ("took ([0-9.]+)", "took 1m2s", "1m2s"),
+        ("m([0-9.]+)s", "took 1m2s", "1m2s"),
+        ("m([0-9.]+)s", "took 10m2s", "10m2s"),
+        ("^a,([0-9.]+)", "a,5,6", "5,6"),  # or 5.6
+        ("score ([0-9]+)", "score 1,2345,6789", "1,2345,6789"),
+        ("score ([0-9]+)", "score 1,23,456", "1,23,456"),
         ("flags ([0-9.]+)", "flags 0x1F", "0x1F"),
         ("worst ([0-9.]+)", "worst 1.#INF", "1.#INF"),
         ("IOPS=([0-9.]+)", "IOPS=1.21K, BW", "1.21K"),
@@ -88,6 +98,14 @@ def test_what_is_not_certain_is_refused_and_shown_whole(pattern, text, shown):
         ("p99 ([0-9.]+)(?:ms|us)", "p99 12.5ms", "ms"),
         ("p99 ([0-9.]+)ms", "p99 12.5ms", ""),  # spelt out: always this one
         ("score ([0-9.]+)", "score 12.5 points", ""),
+        ("took ([0-9.]+)", "took 12ns/op", "ns/op"),
+        ("rate ([0-9.]+)", "rate 1.5 Mops/s", "Mops/s"),
+        ("rate ([0-9.]+)", "rate 1.5kops", "kops"),
+        ("rate ([0-9.]+)", "rate 1.5 k", "k"),
+        ("clock ([0-9.]+)", "clock 1.5GHz", "GHz"),
+        ("load ([0-9.]+)", "load 5%", "%"),
+        ("rate ([0-9.]+)kops", "rate 1.5kops", ""),
+        ("a([0-9.]+)", "a12p50=3", ""),
     ],
 )
 def test_a_unit_that_the_value_leaves_out_is_told(pattern, text, unit):
@@ -96,8 +114,22 @@ def test_a_unit_that_the_value_leaves_out_is_told(pattern, text, unit):
 
 def test_times_are_converted_between_known_units_alone():
     assert Numeral(4.0, "ms").told_in("us") == Numeral(4000.0)
+    assert Numeral(4.0, "ms/op").told_in("us") == Numeral(4000.0)
     assert Numeral(4.0, "MiB/s").told_in("us") == Numeral(4.0, "MiB/s")
     assert Numeral(4.0, "ms").told_in("score") == Numeral(4.0, "ms")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("sec", "s", True), ("us/op", "µs/ops", True), ("op", "ops", True), ("minute", "m", True),
+        ("byte", "bytes", True), ("MB/s", "MB/sec", True), ("", "", True),
+        ("us", "ms", False), ("Mb", "MB", False), ("ops", "kops", False), ("", "ms", False),
+        ("ns", "ns/op", False), ("m", "ms", False),
+    ],
+)  # fmt: skip
+def test_units_are_the_same_however_they_are_spelt(one, other, same):
+    assert is_same_unit(one, other) is is_same_unit(other, one) is same
 
 
 @pytest.mark.parametrize("text", ["", "abc", "-", "N/A"])

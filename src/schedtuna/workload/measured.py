@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +22,22 @@ _NOUNS = frozenset(
     {
         "call", "event", "frame", "invocation", "io", "item", "iteration", "measurement", "message", "op",
         "operation", "packet", "query", "record", "request", "response", "sample", "token", "transaction",
+        "iter", "msg", "pkt", "req", "txn",
     }
 )  # fmt: skip
+# Lists of these are of what was measured; an empty one of events or messages may be of what went wrong.
+_LISTED = _NOUNS - {"event", "io", "item", "message", "msg", "record", "token"}
+# What is counted below such a key went wrong, and 0 of it is as it should be.
+_FAILURES = re.compile(
+    r"err|fail|drop|lost|loss|miss|retr|time_?out|overflow|overrun|underrun|reject|abort|skip|throttl|warn"
+    r"|violat|late$|stall|conflict|rollback|collision|discard|exception|fault|jank|bad|invalid",
+    re.IGNORECASE,
+)
 _COUNTS = frozenset({"count", "counts", "cnt"})
 _ALONE = _COUNTS | {"n"}
 _BESIDE = _ALONE | {
     "nr", "num", "number", "of", "total", "completed", "complete", "successful", "succeeded", "measured",
-    "processed", "done",
+    "processed", "done", "ok", "good", "finished", "answered", "received",
 }  # fmt: skip
 _RATES = re.compile(
     r"(?:^|_)(?:[a-z]*per_s(?:ec(?:ond)?)?|rps|qps|tps|iops|ops|fps|bps|throughput)$", re.IGNORECASE
@@ -109,7 +119,12 @@ def is_rate(name: str, unit: str) -> bool:
     return unit.endswith("/s") if unit else bool(_RATES.search(name))
 
 
-def is_count(key: str) -> bool:
+def tells_failures(key: object) -> bool:
+    """Whether what stands below a key is of what went wrong: `errors`, `dropped_frames`, `timeouts`."""
+    return isinstance(key, str) and _FAILURES.search(key) is not None
+
+
+def is_count(key: str, nouns: AbstractSet[str] = _NOUNS) -> bool:
     """Whether a key is called as counts of what was measured are: `requests`, `nr_samples`, `count`."""
     words = [word.lower() for word in re.findall(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*", key)]
     rest = [word for word in words if word not in _BESIDE]
@@ -118,7 +133,7 @@ def is_count(key: str) -> bool:
     if len(rest) > 1:
         return False
     singular = rest[0].removesuffix("s") if rest[0] != "queries" else "query"
-    return singular in _NOUNS and (rest[0] != singular or not _COUNTS.isdisjoint(words))
+    return singular in nouns and (rest[0] != singular or not _COUNTS.isdisjoint(words))
 
 
 def empty_count(row: Mapping[Any, Any], *, lists: bool = False) -> str:
@@ -131,7 +146,7 @@ def empty_count(row: Mapping[Any, Any], *, lists: bool = False) -> str:
     for key, value in row.items():
         if not isinstance(key, str) or not is_count(key):
             continue
-        if lists and isinstance(value, list | dict) and not value:
+        if lists and isinstance(value, list | dict) and not value and is_count(key, _LISTED):
             return f"{key} is empty"
         if _is_zero(value):
             return f"{key} is 0"

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import MetricError, NothingMeasuredError, UsageError, nearest
-from schedtuna.workload.measured import empty_count
+from schedtuna.workload.measured import empty_count, is_count, is_rate, tells_failures
 from schedtuna.workload.numerals import number, whole
 
 _MAX_FILE_BYTES = 64 << 20
 _CLOCK_TICK_S = 0.02  # file times come from a coarse clock
 _MOST_LABELS = 64
-_LABEL = re.compile(r"[A-Za-z](?!.*\d{5})")  # what has more digits in a row is a time, or drawn at random
+# What has more digits in a row is drawn at random, or a time, as what has a colon between digits is.
+_LABEL = re.compile(r"[A-Za-z](?!.*(?:\d{5}|\d:\d))")
 _CELL = re.compile(r"\s*[-+]?[\d.,]*\s*$")
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(-?\d+)\]|\[\"([^\"]*)\"\]")
 
@@ -110,9 +111,11 @@ def _read_json(path: str, text: str) -> Found:
     value = _last_json(text)
     so_far = ""
     around: list[dict[str, Any]] = []
+    of_failures = False
     for step in json_steps(path):
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not of_failures:
             around.append(value)
+        of_failures = of_failures or tells_failures(step)
         try:
             value = value[step]
         except (LookupError, TypeError):
@@ -126,7 +129,7 @@ def _read_json(path: str, text: str) -> Found:
         raise MetricError(f"{path} is {json.dumps(value)[:80]}, no number")
     for depth, document in enumerate(reversed(around)):
         # Further out an empty list may be anything; a number is what it is called.
-        if reason := empty_count(document, lists=depth == 0):
+        if reason := empty_count(document, lists=depth == 0 and not of_failures):
             raise NothingMeasuredError(f"nothing was measured: beside {path}, {reason}")
     try:
         return Found(float(value))
@@ -183,10 +186,12 @@ def _csv_rows(lines: Sequence[str], delimiter: str, width: int) -> Iterator[list
 def _csv_mean(header: Sequence[str], rows: Sequence[Sequence[str]], index: int) -> Found:
     if not rows:
         raise NothingMeasuredError("the table has no rows")
-    for row in rows:
+    mean = math.fsum(number(row[index]) for row in rows) / len(rows)
+    # Seconds without a request are a part of a rate of requests, as long as there are others.
+    counts_itself = mean > 0 and (is_count(header[index]) or is_rate(header[index], ""))
+    for row in () if counts_itself or tells_failures(header[index]) else rows:
         if reason := empty_count(dict(zip(header, row, strict=True))):
             raise NothingMeasuredError(f"nothing was measured: in the row {','.join(row)[:80]}, {reason}")
-    mean = math.fsum(number(row[index]) for row in rows) / len(rows)
     return Found(mean, parts=_labels([row[0] for row in rows]) if index else ())
 
 

@@ -124,6 +124,35 @@ def test_a_count_of_0_further_out_fails_the_run_and_an_empty_list_there_does_not
 
 
 @pytest.mark.parametrize(
+    ("document", "path", "value"),
+    [
+        ({"errors": {"count": 0, "rate": 0}, "p99": 5}, "errors.count", 0),
+        ({"errors": {"count": 0, "rate": 0}, "p99": 5}, "errors.rate", 0),
+        ({"dropped": {"frames": 0}, "frames": 9}, "dropped.frames", 0),
+        ({"errors": {"count": 0}, "p99": 5}, "p99", 5),
+        ({"messages": [], "events": [], "p99": 5}, "p99", 5),  # perhaps what it has to complain of
+        ({"failed_requests": 0, "slow_queries": 0, "p99": 5}, "p99", 5),
+    ],
+)
+def test_that_nothing_went_wrong_is_not_nothing_measured(document, path, value):
+    assert run_of(json.dumps(document), ("./bench",), f"x:min=json:{path}").metrics["x"] == value
+
+
+def test_failures_of_nothing_that_was_attempted_are_not_the_best_value():
+    with pytest.raises(NothingMeasuredError, match="requests is 0"):
+        run_of('{"requests": 0, "errors": {"count": 0}}', ("./bench",), "x:min=json:errors.count")
+
+
+@pytest.mark.parametrize("column", ["requests", "rps"])
+def test_a_second_without_a_request_is_a_part_of_their_rate(column):
+    table = f"second,requests,{column}\n" if column == "rps" else "second,requests,p99\n"
+    found = run_of(f"{table}1,0,0\n2,600,600\n", ("./bench",), f"x:max=csv:{column}")
+    assert found.metrics["x"] == 300
+    with pytest.raises(NothingMeasuredError, match="requests is 0"):
+        run_of(f"{table}1,0,0\n2,0,0\n", ("./bench",), f"x:max=csv:{column}")
+
+
+@pytest.mark.parametrize(
     ("table", "reason"),
     [
         ("name,p99\n", "no rows"),
@@ -153,6 +182,8 @@ def test_the_parts_of_a_run_are_told():
     assert table.parts == ("x: read", "x: write")
     series = run_of("time,p99\n10:00:01,3\n10:00:02,5\n", ("./bench",), "x:min=csv:p99")
     assert series.parts == ()  # rows of a time series are none
+    dated = run_of("time,p99\nNov 29 10:00:01,3\nNov 29 10:00:02,5\n", ("./bench",), "x:min=csv:p99")
+    assert dated.parts == ()
 
 
 def test_a_stressor_whose_row_is_odd_is_not_left_out_of_the_mean():
@@ -190,6 +221,7 @@ def test_a_cut_number_names_metric_and_file_and_is_not_a_failed_run(tmp_path):
     ("key", "yes"),
     [
         ("requests", True), ("total_requests", True), ("numQueries", True), ("sample_count", True),
+        ("ok_requests", True), ("reqs", True), ("nr_msgs", True), ("req", False),
         ("n", True), ("ops", True), ("total_ios", True), ("iterations", True),
         ("failed_requests", False), ("requests_per_s", False), ("frame", False), ("run", False),
         ("loops", False), ("total", False), ("p99", False), ("errors", False), ("samples_us", False),

@@ -30,7 +30,7 @@ from schedtuna.evidence.several import composite
 from schedtuna.evidence.shares import FailureShare, compare_shares
 from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
 from schedtuna.experiment.comparison import Comparison, Ended
-from schedtuna.experiment.inforce import require_in_force
+from schedtuna.experiment.inforce import require_in_force, require_in_force_for
 from schedtuna.experiment.remarks import remarks
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
@@ -148,6 +148,7 @@ def compare(
     else:
         require_working_arms(study.trials, b.label(), at_end=True)
     result = study.result()
+    study.require_in_force(result)
     return Comparison(
         default=a.label(),
         candidate=b.label(),
@@ -313,6 +314,10 @@ class _Study:
         """What the last look found; the first block must be complete."""
         assert self._sequential is not None
         return self._sequential.result()
+
+    def require_in_force(self, result: Result) -> None:
+        """End without a verdict where that would rest on runs without their settings."""
+        require_in_force_for(result, self.blocks, self.trials, self._labels)
 
     def each(self, counted: int) -> dict[str, Result]:
         """What each of several metrics says by itself, over the blocks that count."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.evidence.design import Arm
+from schedtuna.evidence.verdict import Block, Result, Verdict, judge
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.experiment.viability import FIRST_CHANCES, end_without_verdict
 from schedtuna.knobs.inforce import Force
@@ -49,6 +50,50 @@ def require_in_force(records: Sequence[TrialRecord], labels: Mapping[Arm, str]) 
         if (len(trials) >= FIRST_CHANCES or nothing_worked) and trials and all(map(is_undone, trials)):
             what = _NO_VERDICT.format(label=label, nr=len(trials))
             end_without_verdict(what, trials[-1].reason, hint=_HINT)
+
+
+def require_in_force_for(
+    result: Result,
+    blocks: Sequence[Block],
+    trials: Sequence[Mapping[Arm, Trial]],
+    labels: Mapping[Arm, str],
+) -> None:
+    """End a comparison whose verdict would rest on runs without their settings.
+
+    Those count as the worst, which can only speak against their own side: an improvement holds in
+    spite of the candidate's, a loss in spite of the default's. Other claims have to be the same
+    without their blocks.
+
+    Args:
+        result: What the last look found.
+        blocks: The blocks.
+        trials: Their runs.
+        labels: What each arm ran under.
+
+    Raises:
+        StudyError: They are not.
+    """
+    counted = list(zip(blocks, trials, strict=True))[: result.blocks]
+    against = {
+        Verdict.IMPROVED: (Arm.A, Arm.A2),
+        Verdict.WORSE: (Arm.B,),
+        Verdict.NO_EVIDENCE: tuple(Arm),
+    }.get(result.verdict, ())
+    nr_undone = {arm: sum(is_undone(of[arm]) for _, of in counted) for arm in against}
+    if not any(nr_undone.values()):
+        return
+    left = [block for block, of in counted if not any(is_undone(of[arm]) for arm in against)]
+    if left and judge(left, result.direction, delta=result.delta).verdict is result.verdict:
+        return
+    label = labels[max(nr_undone, key=lambda arm: nr_undone[arm])]
+    runs = [of[arm] for _, of in counted for arm in against if labels[arm] == label]
+    undone = [trial for trial in runs if is_undone(trial)]
+    end_without_verdict(
+        f"the settings of {label} were not in force in {len(undone)} of its {len(runs)} runs, and the others "
+        "alone do not say the same",
+        undone[-1].reason,
+        hint=_HINT,
+    )
 
 
 def in_force_remarks(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRecord]) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """What follows where settings were not in force: no verdict, failed runs, notes. On real commands."""
 
 import json
+import math
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from schedtuna.backend.base import Trial, Validity
@@ -63,6 +65,49 @@ def test_a_side_that_never_had_its_settings_ends_the_comparison():
     ) as caught:
         require_in_force(blocks(UNDONE, UNDONE, UNDONE), LABELS)
     assert caught.value.exit_code == 1 and "knob" in caught.value.hint
+
+
+class NowAndThen:
+    """Runs of a candidate that is faster by a factor; a share of one side's runs is without its settings."""
+
+    name = "now and then"
+
+    def __init__(self, *, gain: float, share: float, undoes: int, seed: int) -> None:
+        self.gain, self.share, self.undoes = gain, share, undoes
+        self.rng = np.random.default_rng(seed)
+
+    def run(self, workload, scheduler, *, seed):
+        nice = scheduler.values["nice"]
+        undone = nice == self.undoes and self.rng.random() < self.share
+        rate = 1000 * math.exp(0.01 * float(self.rng.standard_normal())) * (self.gain if nice == 5 else 1)
+        metrics = {} if undone else {"x": rate}
+        made = trial(UNDONE if undone else "in force", scheduler.values)
+        return made.model_copy(update={"seed": seed, "metrics": metrics, "duration_s": 1.0})
+
+
+@pytest.mark.parametrize("undoes", [3, 5])
+@pytest.mark.parametrize("gain", [0.9, 1.0, 1.1])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8])
+def test_runs_without_their_settings_never_turn_a_verdict(tmp_path, undoes, gain, share):
+    true = {0.9: "worse", 1.0: "no_evidence", 1.1: "improved"}[gain]
+    for seed in range(2):
+        with TrialLog(tmp_path / str(seed), {"workload": "w"}) as log:
+            try:
+                found = compare(
+                    NowAndThen(gain=gain, share=share, undoes=undoes, seed=seed),
+                    Workload(argv=("x",)),
+                    SchedulerConfig(name="fair", values={"nice": 3}),
+                    NICED,
+                    metrics=[MetricSpec(name="x", direction=Direction.MAX)],
+                    log=log,
+                    seed=seed,
+                    budget=60,
+                )
+            except StudyError as error:
+                assert f"fair:nice={undoes} were" in str(error)  # noqa: PT017  # either will do
+            else:
+                allowed = {true, "too_noisy"} | ({"no_evidence"} if true == "worse" else set())
+                assert found.verdict in allowed
 
 
 @pytest.mark.parametrize("at", range(3))

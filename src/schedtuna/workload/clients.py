@@ -25,11 +25,14 @@ class Client:
         who: Who does the work.
         elsewhere: Whether that may be another machine, whose settings are not this one's.
         hands_over: Whether it does with these arguments.
+        everyday: Whether programs of one's own are called like that, too: named by a relative path,
+            or by a running task's name alone, it is taken for one.
     """
 
     who: str
     elsewhere: bool = False
     hands_over: Callable[[Sequence[str], Mapping[str, str]], bool] = _always
+    everyday: bool = False
 
     @property
     def always(self) -> bool:
@@ -82,9 +85,9 @@ def _podman_elsewhere(words: Sequence[str], environment: Mapping[str, str]) -> b
 _DAEMON, _OTHER = "a daemon", "another machine"
 CLIENTS: dict[str, Client] = {
     "adb": Client("a device", elsewhere=True),
-    "at": Client("atd"),
+    "at": Client("atd", everyday=True),
     "autossh": Client(_OTHER, elsewhere=True),
-    "batch": Client("atd"),
+    "batch": Client("atd", everyday=True),
     "crictl": Client(_DAEMON),
     "ctr": Client(_DAEMON),
     "dbclient": Client(_OTHER, elsewhere=True),
@@ -128,14 +131,18 @@ def handover(
     found = [
         Handover(program, client)
         for program in started(argv, shell=shell)
-        if (client := CLIENTS.get(program.name)) and client.hands_over(program.arguments, environment or {})
+        if (client := CLIENTS.get(program.name))
+        and not (client.everyday and program.is_relative)
+        and client.hands_over(program.arguments, environment or {})
     ]
     return next((one for one in found if one.program.alone), found[0] if found else None)
 
 
 def handed_by(names: Iterable[str]) -> list[str]:
     """Return which of these names of tasks are of clients, whatever their options."""
-    return sorted({name for name in names if name in CLIENTS and CLIENTS[name].always})
+    return sorted(
+        {name for name in names if name in CLIENTS and CLIENTS[name].always and not CLIENTS[name].everyday}
+    )
 
 
 def tell_seen(names: Sequence[str]) -> str:

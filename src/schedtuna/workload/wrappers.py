@@ -44,12 +44,14 @@ class Started:
         arguments: All words after it, a command that it runs included.
         own: Those that are its own; all of them, where it runs no other.
         alone: Whether nothing else that does work is started beside it.
+        is_relative: Whether it was named by a path from here, such as ./bench.
     """
 
     name: str
     arguments: tuple[str, ...]
     own: tuple[str, ...]
     alone: bool = True
+    is_relative: bool = False
 
     def __str__(self) -> str:
         return shlex.join([self.name, *self.own])
@@ -60,6 +62,8 @@ def _wrapper(takes: str = "", positionals: int = 0, without: str = "") -> Wrappe
 
 
 WRAPPERS: dict[str, Wrapper] = {
+    "catchsegv": _wrapper(),
+    "chronic": _wrapper(),
     "chroot": _wrapper("", 1),
     "chrt": _wrapper("-T -P -D --sched-runtime --sched-period --sched-deadline", 1, "-p --pid -m --max"),
     "choom": _wrapper("-n --adjust", 0, "-p --pid"),
@@ -67,16 +71,27 @@ WRAPPERS: dict[str, Wrapper] = {
     "doas": _wrapper("-u -C"),
     "env": _wrapper("-u --unset -C --chdir -a --argv0"),
     "exec": _wrapper("-a"),
+    "faketime": _wrapper("", 1),
     "firejail": _wrapper(),
+    "flock": _wrapper("-w --wait --timeout -E --conflict-exit-code", 1),
     "gosu": _wrapper("", 1),
     "ionice": _wrapper("-c --class -n --classdata", 0, "-p --pid -P --pgid -u --uid"),
+    "ip": _wrapper("-n -netns --netns", 3),  # netns exec NAME
+    "ltrace": _wrapper("-a -e -F -l -n -o -p -s -u -w -x"),
     "nice": _wrapper("-n --adjustment"),
     "nohup": _wrapper(),
+    "nsenter": _wrapper("-t --target -S --setuid -G --setgid"),
     "numactl": _wrapper(
         "-i --interleave -p --preferred -P --preferred-many -w --weighted-interleave -N --cpunodebind "
         "-C --physcpubind -m --membind -b --balancing",
         0,
         "-H --hardware -s --show",
+    ),
+    "perf": _wrapper(  # stat and record
+        "-e --event -o --output -r --repeat -I --interval-print -x --field-separator -C --cpu -G --cgroup "
+        "-F --freq -c --count -m --mmap-pages -D --delay -M --metrics --filter --call-graph --timeout",
+        1,
+        "-p --pid -t --tid",
     ),
     "prlimit": _wrapper("", 0, "-p --pid"),
     "runuser": _wrapper("-u --user -g --group -G --supp-group"),
@@ -93,6 +108,9 @@ WRAPPERS: dict[str, Wrapper] = {
     "unbuffer": _wrapper(),
     "uclampset": _wrapper("-m -M", 0, "-p --pid -s --system"),
     "unshare": _wrapper("-S --setuid -G --setgid -R --root -w --wd"),
+    "valgrind": _wrapper(),
+    "watch": _wrapper("-n --interval"),
+    "winpty": _wrapper(),
     "xargs": _wrapper("-n -P -I -L -s -d -a -E --max-args --max-procs --replace --delimiter --arg-file"),
 }
 # What scripts do beside their work.
@@ -121,13 +139,14 @@ def _of_words(words: tuple[str, ...], depth: int, *, alone: bool = True) -> Iter
     if not words or not depth:
         return
     name, arguments = PurePath(words[0]).name, words[1:]
+    is_relative = "/" in words[0] and not words[0].startswith("/")
     script = _script(name, arguments)
     if script is not None:
-        yield Started(name, arguments, arguments, alone)
+        yield Started(name, arguments, arguments, alone, is_relative)
         yield from _of_script(script, depth - 1)
         return
     nr_own = _own(WRAPPERS[name], arguments) if name in WRAPPERS else len(arguments)
-    yield Started(name, arguments, arguments[:nr_own], alone)
+    yield Started(name, arguments, arguments[:nr_own], alone, is_relative)
     yield from _of_words(arguments[nr_own:], depth - 1, alone=alone)
 
 

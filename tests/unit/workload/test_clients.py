@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedtuna.workload.clients import CLIENTS, handover
+from schedtuna.workload.clients import CLIENTS, handed_by, handover
 from schedtuna.workload.setters import SETTERS, setter
 from schedtuna.workload.wrappers import started
 
@@ -21,9 +21,16 @@ WORKS_HERE = [
     "env docker=1 ./bench",
     "sh docker.sh",
     "timeout 5 ./ssh-bench",
+    "./batch --size 10",  # one's own
+    "tools/at 5",
+    "perf bench sched pipe",
+    "perf stat -e cycles -- ./bench ssh",
+    "ip addr show ssh",
 ]
 HANDS_OVER = [
     "docker run --rm img bench",
+    "./docker run img",
+    "/usr/bin/batch",
     "/usr/bin/docker exec c ./bench",
     "docker compose up",
     "podman --remote run img",
@@ -37,6 +44,13 @@ HANDS_OVER = [
     "srun ./bench",
     "lxc exec c -- ./bench",
     "machinectl shell c ./bench",
+]
+WRAPPED = [
+    "perf stat -e cycles -r 3 docker run img",
+    "perf record -g -o out -- ssh host bench",
+    "flock -w 5 lock docker run img",
+    "ip netns exec net ssh host bench",
+    "nsenter -t 1 -m docker run img",
 ]
 
 
@@ -113,6 +127,16 @@ def wrap(layers, words: list[str]) -> list[str]:
     for layer in layers:
         words = layer(words)
     return words
+
+
+@pytest.mark.parametrize("command", WRAPPED)
+def test_a_client_is_seen_through_tools_that_watch_or_place_it(command):
+    found = handover(shlex.split(command))
+    assert found is not None and found.program.alone and found.name in {"docker", "ssh"}
+
+
+def test_everyday_names_of_tasks_are_not_taken_for_clients():
+    assert handed_by(["at", "batch", "docker", "sh", "ssh"]) == ["docker", "ssh"]
 
 
 @settings(max_examples=400)

@@ -49,6 +49,11 @@ _RUN_BEFORE = re.compile(r"[\d.,]*\Z")
 _RUN = re.compile(r"(?:\d|[.,](?=\d))*")
 _NOTHING_YET = re.compile(r"(?:^|[^\w.])(?:0+(?:d|h|m|min|s))+\Z")  # 0m1.5s is 1.5 s, whatever the pattern
 _INSIDE = re.compile(r"(?:\d|\d\.|(?:^|[\s=:(\[])\.|\d[eE][-+]?|\d(?:d|h|m|min|s|ms)|\b0[xX][0-9A-Fa-f]*)\Z")
+# The minutes of 1:02.5, and the thousands of `5 000`, which a plain space parts from what begins with 0.
+_CLOCK_BEFORE = re.compile(r"(?:^|[^\w.,:])((?:\d{1,3}:)+)\Z")
+_CLOCK_REST = re.compile(r"[0-5]\d(?![\d:])")
+_GROUPS_BEFORE = re.compile(r"(?:^|[^\w.,:])\d{1,3}(?: \d{3})* \Z")
+_GROUP_REST = re.compile(r"0\d\d(?!\d)")
 _SIGN_BEFORE = re.compile(r"(?:^|[^\w.)\]-])[-\u2212]\Z")
 _UNIT = re.compile(
     r" ?((?:(?:[KMGTkmg]i?)?(?:[Bb]|[Bb]ytes?|bits?|bps|Bps)|ns|us|µs|μs|ms|s|secs?|seconds?|m|mins?|minutes?"
@@ -187,8 +192,22 @@ def _begins_before(match: re.Match[str], start: int) -> bool:
         return False
     if before.endswith(",") and not _may_be_one(match):
         return False
+    if _cuts_a_clock(match, before) or (
+        _GROUPS_BEFORE.search(before) and _GROUP_REST.match(match.string, start)
+    ):
+        return True
     divided = _DIVIDER_BEFORE.search(before) or _SIGN_BEFORE.search(before)
     return bool(_INSIDE.search(before) or (divided and _is_free(match, start - 1, start)))
+
+
+def _cuts_a_clock(match: re.Match[str], before: str) -> bool:
+    """Whether minutes stand before the seconds that are found, and the pattern asks for no digits there."""
+    start = match.start(_group(match))
+    clock = _CLOCK_BEFORE.search(before)
+    if clock is None or not clock[1].strip("0:") or not _CLOCK_REST.match(match.string, start):
+        return False
+    others = (re.sub(r"\d", "x", clock[1]),)
+    return _is_free(match, start - len(clock[1]), start, others)
 
 
 def _goes_on(match: re.Match[str], end: int) -> bool:

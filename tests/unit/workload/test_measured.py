@@ -83,6 +83,14 @@ def test_every_parser_that_can_tell_declares_what_it_counts():
             assert parser.field(name), name
 
 
+def test_a_time_that_is_rounded_to_0_leaves_the_rates_of_its_run():
+    text = "# Executed 20 getppid() calls\n     Total time: 0.000 [sec]\n\n       0.200000 usecs/op\n"
+    found = run_of(text + "        5000000 ops/sec\n", ("perf", "bench", "syscall"), "ops_per_s")
+    assert found.metrics["us_per_op"] == 0.2
+    with pytest.raises(NothingMeasuredError, match="total_time_s is 0"):
+        run_of(text, ("perf", "bench", "syscall"), "total_time_s")
+
+
 def test_what_rests_on_another_count_is_still_measured():
     text = (OUTPUTS / "schbench.txt").read_text().replace("(40702 total", "(0 total")
     found = run_of(text, ("schbench",), "rps")

@@ -222,7 +222,8 @@ def settled(found: Mapping[str, Finding], workload: Workload) -> dict[str, str]:
     texts = {name: str(finding) for name, finding in found.items()}
     for name, finding in found.items():
         by = setter(name, workload.argv, shell=workload.shell)
-        if finding.force is Force.NOT_CHECKED and by is not None:
+        # Beside other work it may be for a helper alone, unless it is for the shell itself.
+        if finding.force is Force.NOT_CHECKED and by is not None and (by.alone or "$$" in by.own):
             detail = f"`{by}` is in the command line, and too little of the run could be looked at"
             texts[name] = str(Finding(Force.UNDONE, detail=detail))
     return texts

@@ -20,7 +20,18 @@ SETTERS: dict[str, frozenset[str]] = {
 }
 
 
+# Programs that set something else, or nothing, without one of these options.
+_ONLY_WITH = {"numactl": ("-N", "--cpunodebind", "-C", "--physcpubind")}
+
+
+def _sets(one: Started, knob: str) -> bool:
+    options = _ONLY_WITH.get(one.name)
+    return knob in SETTERS.get(one.name, ()) and (
+        options is None or any(word.startswith(options) for word in one.own)
+    )
+
+
 def setter(knob: str, argv: Sequence[str], *, shell: bool = False) -> Started | None:
     """Return the innermost program of a command line that sets what a knob sets; None where none does."""
-    found = [one for one in started(argv, shell=shell) if knob in SETTERS.get(one.name, ())]
+    found = [one for one in started(argv, shell=shell) if _sets(one, knob)]
     return found[-1] if found else None

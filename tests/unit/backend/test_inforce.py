@@ -165,6 +165,20 @@ def test_what_could_not_be_checked_is_undone_where_the_command_line_undoes_it():
     assert "`nice -n 3`" in texts["nice"]
 
 
+@pytest.mark.parametrize(
+    ("script", "force"),
+    [
+        ("nice ./helper; ./bench", Force.NOT_CHECKED),
+        ("./bench & nice ./helper", Force.NOT_CHECKED),
+        ("cd x; nice ./bench; echo done", Force.UNDONE),
+        ("renice -n 5 $$; ./bench", Force.UNDONE),
+    ],
+)
+def test_a_helper_beside_the_work_undoes_nothing_that_could_not_be_checked(script, force):
+    texts = settled({"nice": Finding(Force.NOT_CHECKED)}, Workload(argv=("sh", "-c", script)))
+    assert Force.of(texts["nice"]) is force
+
+
 @pytest.fixture
 def service():
     process = subprocess.Popen(["sh", "-c", "while true; do :; done"])

@@ -175,6 +175,10 @@ def test_a_client_beside_other_work_is_told_apart():
         ("numactl -C 0 ./bench", "affinity", "numactl -C 0"),
         ("sh -c 'renice -n 5 $$; ./bench'", "nice", "renice -n 5 '$$'"),
         ("./bench taskset", "affinity", ""),
+        ("numactl --physcpubind=0 ./bench", "affinity", "numactl --physcpubind=0"),
+        ("numactl -m 0 ./bench", "affinity", ""),  # where its memory is
+        ("numactl -m 0 ./bench -C 3", "affinity", ""),
+        ("numactl --hardware", "affinity", ""),
         ("taskset -c 0 ./bench", "nice", ""),
     ],
 )

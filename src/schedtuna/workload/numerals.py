@@ -6,7 +6,8 @@ word all the same; `whole` looks at what stands around its group 1:
 
     1.21k   1.21M   1.21Ki   5e+06                     read whole: the meaning is certain
     1,234.5   1:02.5   1'234   0x1F   1.21K   1m2s     refused, and shown whole
-    4.8MiB/s   12 ms                                   read as printed, and the unit is told
+    4.8MiB/s   12 ms   12ns/op   1.5 Mops/s            read as printed, and the unit is told
+    0m1.5s   1,2,3                                     what the pattern takes is a number of its own
 
 What a pattern itself spells out behind the group is its author's choice: ``([0-9.]+)k`` gives 1.21.
 """

@@ -29,10 +29,11 @@ _NOUNS = frozenset(
 _LISTED = _NOUNS - {"event", "io", "item", "message", "msg", "record", "token"}
 # What is counted below such a key went wrong, and 0 of it is as it should be.
 _FAILURES = re.compile(
-    r"err|fail|drop|lost|loss|miss|retr|time_?out|overflow|overrun|underrun|reject|abort|skip|throttl|warn"
-    r"|violat|late$|stall|conflict|rollback|collision|discard|exception|fault|jank|bad|invalid",
-    re.IGNORECASE,
+    r"err|errors?|(?:fail|drop|overflow|overrun|underrun|reject|abort|skip|throttl|warn|violat|stall|conflict"
+    r"|rollback|collision|discard|exception|fault|timeout|invalid|jank)[a-z]*|lost|loss(?:es)?|miss(?:es|ed)?"
+    r"|retr(?:y|ies|ans[a-z]*)|late|bad"
 )
+_WORDS = re.compile(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*")
 _COUNTS = frozenset({"count", "counts", "cnt"})
 _ALONE = _COUNTS | {"n"}
 _BESIDE = _ALONE | {
@@ -121,12 +122,16 @@ def is_rate(name: str, unit: str) -> bool:
 
 def tells_failures(key: object) -> bool:
     """Whether what stands below a key is of what went wrong: `errors`, `dropped_frames`, `timeouts`."""
-    return isinstance(key, str) and _FAILURES.search(key) is not None
+    return isinstance(key, str) and any(map(_FAILURES.fullmatch, _words(key)))
+
+
+def _words(key: str) -> list[str]:
+    return [word.lower() for word in _WORDS.findall(key)]
 
 
 def is_count(key: str, nouns: AbstractSet[str] = _NOUNS) -> bool:
     """Whether a key is called as counts of what was measured are: `requests`, `nr_samples`, `count`."""
-    words = [word.lower() for word in re.findall(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*", key)]
+    words = _words(key)
     rest = [word for word in words if word not in _BESIDE]
     if not rest:
         return len(words) == 1 and words[0] in _ALONE

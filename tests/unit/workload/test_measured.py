@@ -10,7 +10,7 @@ import pytest
 from tests.unit.workload.test_metrics import raw_run
 
 from schedtuna.errors import MetricError, NothingMeasuredError, UnclearNumberError
-from schedtuna.workload.measured import empty_count, is_count, is_rate
+from schedtuna.workload.measured import empty_count, is_count, is_rate, tells_failures
 from schedtuna.workload.metrics import Measured, measure, parse_metric
 from schedtuna.workload.parsers import PARSERS
 from schedtuna.workload.spec import Workload
@@ -144,6 +144,19 @@ def test_a_count_of_0_further_out_fails_the_run_and_an_empty_list_there_does_not
 )
 def test_that_nothing_went_wrong_is_not_nothing_measured(document, path, value):
     assert run_of(json.dumps(document), ("./bench",), f"x:min=json:{path}").metrics["x"] == value
+
+
+@pytest.mark.parametrize(
+    ("key", "yes"),
+    [
+        ("errors", True), ("nr_errors", True), ("droppedFrames", True), ("cache_misses", True),
+        ("retransmits", True), ("timeouts", True), ("late", True),
+        ("retrieval", False), ("transmission", False), ("template", False), ("server", False),
+        ("missile", False), ("latency", False), ("", False), (3, False),
+    ],
+)  # fmt: skip
+def test_keys_of_failures_are_known_by_their_words(key, yes):
+    assert tells_failures(key) is yes
 
 
 def test_failures_of_nothing_that_was_attempted_are_not_the_best_value():

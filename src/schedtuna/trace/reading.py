@@ -18,6 +18,7 @@ from schedtuna.trace.recorded import (
     filtered_tids,
     others_of,
     recorded_segments,
+    share_of_others,
     tids_recorded_whole,
 )
 from schedtuna.trace.schema import EVENT_DTYPE, EventArray, EventType
@@ -30,10 +31,13 @@ T = TypeVar("T")
 # that was overwritten begins wherever it does.
 TOGETHER, APART, NOT_TOLD = "together", "apart", "not told"
 SLACK_NS: dict[str, int | None] = {TOGETHER: None, APART: 0, NOT_TOLD: 10_000_000}
-EVERYBODY = "everybody"  # whom a trace records (`records`); another value: perhaps not all
+# Whom a trace records (`records`), where the tool that made it says so: everybody, or just the switches of
+# some tasks to others (perf record without -a). Another value: perhaps not all.
+EVERYBODY, SOME_TASKS = "everybody", "switches of some tasks"
 # How many switches, and which share of all, may not fit together in a recording of the whole machine: some
 # kernels miss one now and then. Of few switches, a larger share.
 MOST_UNCHAINED, MOST_UNCHAINED_SHARE, MOST_UNCHAINED_OF_FEW = 10, 0.02, 0.2
+MOST_OF_OTHERS = 0.2  # share of switches between other tasks, in a recording of single tasks
 
 
 class Reading:
@@ -99,6 +103,8 @@ class Reading:
     @property
     def seems_of_single_tasks(self) -> bool:
         """Whether switches, after the pass, fit together so badly that only some tasks' can be there."""
+        if self.trace.manifest.get("records") == SOME_TASKS:
+            return not self.is_partial
         if self.is_partial or records_everybody(self.trace):
             return False
         # A hole in a recording of everybody breaks a stretch or two.
@@ -127,9 +133,25 @@ def read_states(trace: Trace, take: Callable[[Reading], T]) -> tuple[T, Reading]
     reading = Reading(trace)
     taken = take(reading)
     if reading.seems_of_single_tasks:
-        reading = Reading(trace, tids_recorded_whole(trace.segments()))
-        taken = take(reading)
+        single = _recorded_alone(trace)
+        if single is not None:
+            reading = Reading(trace, single)
+            taken = take(reading)
     return taken, reading
+
+
+def _recorded_alone(trace: Trace) -> Tids | None:
+    """Return the tasks that a recording of single tasks has whole; None: it can't be such a recording.
+
+    Each of its switches is to or from one of them. Where many are not, something else is wrong: the switches
+    of a task here and there are missing, and the rest is there.
+    """
+    if trace.manifest.get("records") == SOME_TASKS:
+        return np.empty(0, np.uint32)
+    single = tids_recorded_whole(trace.segments())
+    if len(single) and share_of_others(trace.segments(), single) > MOST_OF_OTHERS:
+        return None
+    return single
 
 
 def begin_of_cpus(trace: Trace) -> str:

@@ -75,6 +75,17 @@ def tids_recorded_whole(segments: Iterable[EventArray]) -> Tids:
     return np.array(sorted(_needed(candidates, pairs)), np.uint32)
 
 
+def share_of_others(segments: Iterable[EventArray], recorded: Tids) -> float:
+    """Return the share of switches that are neither to nor from a recorded task."""
+    nr_others = nr_switches = 0
+    for part in segments:
+        switches = part[part["type"] == EventType.SWITCH]
+        is_theirs = np.isin(switches["tid"], recorded) | np.isin(switches["other_tid"], recorded)
+        nr_switches += len(switches)
+        nr_others += int(np.count_nonzero(~is_theirs))
+    return nr_others / max(nr_switches, 1)
+
+
 def _needed(candidates: set[int], pairs: Counter[tuple[int, int]]) -> set[int]:
     """Leave out tasks whose switches are all explained by others, the rarest first."""
     partners: dict[int, set[int]] = {tid: set() for tid in candidates}

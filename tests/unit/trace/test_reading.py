@@ -191,3 +191,27 @@ def test_a_wait_that_moves_to_a_cpu_that_begins_later_is_unknown():
         switch(6 * S, 7, 0, cpu=1),
     ]
     assert latencies(imported(rows, cpus_begin="apart")) == []
+
+
+def missing_of_one(nr_rounds=30):
+    """As on a machine whose kernel tells no switch away from 68; all else is there."""
+    rows = []
+    for k in range(nr_rounds):
+        at = 10 * k * MS
+        rows += [
+            switch(at, 0, 9),
+            switch(at + MS, 9, 0),
+            switch(at + 2 * MS, 0, 68),
+            switch(at + 5 * MS, 9, 0),
+        ]
+        rows += [switch(at + 6 * MS, 0, 11), switch(at + 7 * MS, 11, 12), switch(at + 8 * MS, 12, 0)]
+    return rows
+
+
+def test_a_recording_of_the_machine_that_misses_ones_switches_is_not_one_of_single_tasks():
+    analysis = Analysis(imported(missing_of_one()))
+    assert not analysis.reading.is_partial
+    figures = by_tid(analysis)
+    assert figures[11]["cpu_time_ns"] == 30 * MS
+    assert analysis.unknown_share == pytest.approx(0.3, abs=0.02)  # 3 of 10 ms: from 68's coming on
+    assert set(analysis.gaps.why.tolist()) == {Why.UNCHAINED}

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from schedtuna.errors import TraceError
 from schedtuna.trace.formats.sink import Sink
 from schedtuna.trace.parts import check_kind
-from schedtuna.trace.reading import EVERYBODY, SLACK_NS, begin_of_cpus, records_everybody
+from schedtuna.trace.reading import EVERYBODY, SLACK_NS, SOME_TASKS, begin_of_cpus, records_everybody
 from schedtuna.trace.schema import (
     EVENT_DTYPE,
     FORMER_COLUMNS,
@@ -95,7 +95,9 @@ def write(trace: Trace, file: BinaryIO) -> None:
         file.write(json.dumps(row, default=_plain, ensure_ascii=True).encode() + b"\n")
 
     facts = {name: trace.manifest[name] for name in _CARRIED if trace.manifest.get(name)}
-    if records_everybody(trace):
+    if trace.manifest.get("records") == SOME_TASKS:
+        facts["records"] = SOME_TASKS
+    elif records_everybody(trace):
         facts["records"] = EVERYBODY
     begin = (
         {"cpus_begin": begin_of_cpus(trace), "window_ns": list(trace.window_ns)} if trace.has_events else {}
@@ -125,8 +127,8 @@ def _facts(row: dict[str, Any]) -> dict[str, Any]:
     facts |= {name: row[name] for name in ("sample_times", "sample_notes") if name in row}
     if row.get("cpus_begin") in SLACK_NS:
         facts["cpus_begin"] = row["cpus_begin"]
-    if row.get("records") == EVERYBODY:
-        facts["records"] = EVERYBODY
+    if row.get("records") in {EVERYBODY, SOME_TASKS}:
+        facts["records"] = row["records"]
     if isinstance(row.get("filter"), dict):
         facts["filter"] = row["filter"]
     if "nr_cpus" in row:

@@ -8,6 +8,7 @@ anything is given to the sink.
 from __future__ import annotations
 
 import ctypes
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from schedtuna.trace.formats.names import Names
 from schedtuna.trace.formats.sink import Sink
 from schedtuna.trace.native import library
 from schedtuna.trace.parts import in_time_order
-from schedtuna.trace.reading import APART
+from schedtuna.trace.reading import APART, EVERYBODY, SOME_TASKS
 from schedtuna.trace.schema import EVENT_DTYPE
 
 CHUNK_BYTES = 1 << 20
@@ -34,7 +35,8 @@ _MOST_LOST = 1 << 48
 
 _MAGIC = b"PERFILE2"
 _HEADER_BYTES = 104
-_TRACING_DATA, _NR_CPUS, _AUX_TRACE, _DIR_FORMAT, _COMPRESSED, _CLOCK_DATA = 1, 7, 18, 24, 27, 29  # features
+_TRACING_DATA, _NR_CPUS, _COMMAND, _AUX_TRACE, _DIR_FORMAT = 1, 7, 11, 18, 24  # features
+_COMPRESSED, _CLOCK_DATA = 27, 29
 _NR_FEATURES = 256
 _CLOCKS = {0: "realtime", 1: "monotonic", 4: "monotonic_raw", 7: "boottime", 11: "tai"}
 
@@ -51,13 +53,16 @@ _TRACEPOINT = 2
 
 # enum perf_event_type, and perf's own above 63.
 _COMM, _LOST, _FORK, _SAMPLE, _LOST_SAMPLES = 3, 2, 7, 9, 13
-_FINISHED_ROUND, _AUXTRACE, _COMPRESSED_RECORDS, _COMPRESSED2 = 68, 71, 81, 83
+_FINISHED_ROUND, _AUXTRACE, _THREAD_MAP, _COMPRESSED_RECORDS, _COMPRESSED2 = 68, 71, 73, 81, 83
+_ANYBODY = (1 << 64) - 1  # instead of a tid, in a THREAD_MAP
+# Options of perf record that leave out tasks or switches though all tasks are looked at (-a).
+_LEAVES_OUT = re.compile(rb"-[A-Za-z]*[Gu]|--(cg|filter|exclude-perf|uid|bpf)")
 _LOST_BY_FILTER = 1 << 15  # of a record's misc
 _READS, _STOPS, _ENDS_ROUND = 1, 2, 3
 _NEEDS_MORE, _IS_FULL, _AT_RECORD, _IS_BAD, _AT_UNREAD = range(5)
 _ACTIONS = np.zeros(256, np.uint8)
 _ACTIONS[[_COMM, _FORK, _SAMPLE]] = _READS
-_ACTIONS[[_LOST, _LOST_SAMPLES, _AUXTRACE, _COMPRESSED_RECORDS, _COMPRESSED2]] = _STOPS
+_ACTIONS[[_LOST, _LOST_SAMPLES, _AUXTRACE, _THREAD_MAP, _COMPRESSED_RECORDS, _COMPRESSED2]] = _STOPS
 _ACTIONS[_FINISHED_ROUND] = _ENDS_ROUND
 
 
@@ -75,6 +80,8 @@ def parse(path: Path, sink: Sink) -> None:
         records.read(file, header.data_bytes)
     records.finish()
     sink.update_manifest(header.facts)
+    if records.has_all_tasks is not None and not (records.has_all_tasks and header.leaves_out):
+        sink.update_manifest({"records": EVERYBODY if records.has_all_tasks else SOME_TASKS})
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,7 @@ class _Header:
         data_at, data_bytes: Where they are.
         attrs: Its events.
         layouts: By tracepoint, how its record is laid out.
+        leaves_out: perf record's options may have left out tasks, or are not known.
         facts: For the manifest.
     """
 
@@ -119,6 +127,7 @@ class _Header:
     data_bytes: int
     attrs: list[_Attr]
     layouts: dict[int, Layout]
+    leaves_out: bool
     facts: dict[str, Any]
 
 
@@ -161,7 +170,9 @@ def _read_header(file: BinaryIO) -> _Header:
             if feature in sections
         },
     )
-    return _Header(data_at, data_bytes, attrs, layouts, facts)
+    command = _part(file, *sections[_COMMAND], file_bytes) if _COMMAND in sections else b""
+    leaves_out = not command or any(_LEAVES_OUT.match(word) for word in _words(command))
+    return _Header(data_at, data_bytes, attrs, layouts, leaves_out, facts)
 
 
 def _part(file: BinaryIO, at: int, size: int, file_bytes: int) -> bytes:
@@ -202,6 +213,12 @@ def _attrs(file: BinaryIO, at: int, size: int, attr_bytes: int, file_bytes: int)
             )
         )
     return attrs
+
+
+def _words(command: bytes) -> list[bytes]:
+    """Return the words of perf's own command: each is a length, and a string filled up with zeros."""
+    part = Cursor(command)
+    return [part.take(part.number(4)).rstrip(b"\0") for _ in range(part.number(4))]
 
 
 def _facts(attrs: list[_Attr], parts: dict[int, bytes]) -> dict[str, Any]:
@@ -285,11 +302,15 @@ class _Records:
 
     perf writes what it finds in each CPU's buffer, one after the other, and then a FINISHED_ROUND: what
     comes after the next one is not earlier than what is before this one.
+
+    Attributes:
+        has_all_tasks: Whether perf looked at all tasks, not at some; None: the file does not say.
     """
 
     def __init__(self, header: _Header, sink: Sink) -> None:
         self.sink = sink
         self.nr_events = self.nr_lost = self.nr_lost_samples = self.nr_unread = 0
+        self.has_all_tasks: bool | None = None
         self._unread: dict[int, _Unread] = {}  # by CPU; -1: nobody knows which
         self._settled_ns = 0
         self._zstd: zstd.Decompressor | None = None
@@ -385,6 +406,8 @@ class _Records:
             self._decompress(record[8:] if type_ == _COMPRESSED_RECORDS else _sized(record))
         elif type_ == _AUXTRACE:
             raise TraceError("it holds hardware traces", hint="perf script FILE > TEXT, and import TEXT")
+        elif type_ == _THREAD_MAP and len(record) >= 24:
+            self.has_all_tasks = struct.unpack_from("<Q", record, 16)[0] == _ANYBODY
         elif type_ == _LOST and len(record) >= 24:
             self._note_lost(record, struct.unpack_from("<Q", record, 16)[0])
         elif type_ == _LOST_SAMPLES and len(record) >= 16 and not misc & _LOST_BY_FILTER:

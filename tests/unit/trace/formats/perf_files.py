@@ -110,6 +110,18 @@ def lost_samples(nr_lost: int, *, id_: int) -> bytes:
     return record(13, struct.pack("<Q", nr_lost) + trailer(0, id_=id_))
 
 
+def thread_map(*tids: int) -> bytes:
+    """Return a THREAD_MAP record: whom perf looked at; -1: everybody."""
+    return record(73, struct.pack("<Q", len(tids)) + b"".join(struct.pack("<q16s", tid, b"") for tid in tids))
+
+
+def command(*words: str) -> bytes:
+    """Return the header's part with perf's command."""
+    padded = [word.encode() + bytes(64 - len(word) % 64) for word in words]
+    parts = [struct.pack("<I", len(word)) + word for word in padded]
+    return struct.pack("<I", len(padded)) + b"".join(parts)
+
+
 @dataclass
 class Attr:
     """An event of the file."""

@@ -253,3 +253,57 @@ def test_samples_that_make_no_sense_are_counted(tmp_path):
     assert sorted(unread) == [(1, -1), (3, 0)]
     with pytest.raises(IncompleteTraceError, match="4 events of the file can not be read"):
         trace.require_complete()
+
+
+def strange(nr_rounds=30):
+    """Recorded of all, but never of 68, whatever it does: 9 and the idle task run as usual."""
+    rows = []
+    for k in range(nr_rounds):
+        at = 1_000_000 * k
+        rows += [
+            sample(at + 100, switch_raw(0, 9), id_=1, tid=0),
+            sample(at + 200, switch_raw(9, 0), id_=1, tid=9),
+            sample(at + 300, switch_raw(0, 68), id_=1, tid=0),
+            sample(at + 500, switch_raw(9, 0), id_=1, tid=9),
+        ]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("words", "tids", "whom"),
+    [
+        (["record", "-e", "sched:*", "-a"], [-1], "everybody"),
+        (["sched", "record"], [-1], "everybody"),
+        (["record", "-C", "0", "sleep", "1"], [-1], "everybody"),
+        (["record", "-a", "-G", "web"], [-1], None),
+        (["record", "-aGweb"], [-1], None),
+        (["record", "-a", "--cgroup=web"], [-1], None),
+        (["record", "-a", "--filter", "prev_pid == 5"], [-1], None),
+        (["record", "-u", "me"], [-1], None),
+        (None, [-1], None),
+        (["record", "-p", "9"], [9], "switches of some tasks"),
+        (None, [9, 10], "switches of some tasks"),
+    ],
+)
+def test_a_file_says_whom_perf_looked_at(tmp_path, words, tids, whom):
+    features = {11: pf.command("perf", *words)} if words else {}
+    trace = load(tmp_path, PerfFile([pf.thread_map(*tids), *RECORDS], features=features))
+    assert trace.manifest.get("records") == whom
+
+
+def test_a_recording_of_everybody_is_one_though_a_tasks_switches_are_missing(tmp_path):
+    features = {11: pf.command("perf", "record", "-a")}
+    analysis = Analysis(load(tmp_path, PerfFile([pf.thread_map(-1), *strange()], features=features)))
+    assert not analysis.reading.is_partial
+    assert analysis.overall()["cpu_time_ns"] > 0
+    assert analysis.unknown_share > 0
+
+
+def test_what_perf_recorded_of_a_command_is_of_single_tasks_however_well_it_fits(tmp_path):
+    fits = [sample(100, switch_raw(7, 0), id_=1), sample(200, switch_raw(0, 7), id_=1)]
+    assert not Analysis(load(tmp_path, PerfFile(fits))).reading.is_of_single_tasks
+    trace = load(tmp_path, PerfFile([pf.thread_map(7), *fits]))
+    analysis = Analysis(trace)
+    assert analysis.reading.is_of_single_tasks
+    assert analysis.nr_events == 2
+    assert analysis.overall()["cpu_time_ns"] is None

@@ -97,6 +97,7 @@ class IntervalBuilder:
         slack_ns: How long before its first event the recording of a CPU began, at most: what its tasks did
             before is UNKNOWN. None: all CPUs were recorded from `start_ns` on.
         hides_idle: Tid 0 stands for all tasks that were not recorded: nobody knows what a CPU did meanwhile.
+        unseen_cpus: CPUs of which no event is there though they were not idle, whatever `slack_ns` is.
 
     Attributes:
         gaps: Of which time the events so far don't tell what a CPU did.
@@ -109,6 +110,7 @@ class IntervalBuilder:
         *,
         slack_ns: int | None = None,
         hides_idle: bool = False,
+        unseen_cpus: npt.NDArray[np.intp] | None = None,
     ) -> None:
         self.start_ns = start_ns
         self.wakeup = wakeup
@@ -119,6 +121,9 @@ class IntervalBuilder:
         self._cpus = np.zeros(NR_CPUS_LIMIT, _CPU_DTYPE)
         self._cpus["current"] = _NOBODY
         self._cpus["begin_ns"] = _LONG_AGO if slack_ns is None else _NO_EVENT_YET
+        self._has_unseen_cpus = unseen_cpus is not None and len(unseen_cpus) > 0
+        if unseen_cpus is not None:
+            self._cpus["begin_ns"][unseen_cpus] = _NO_EVENT_YET
         self._output = {
             name: np.empty(FEED_EVENTS * _INTERVALS_PER_EVENT, dtype) for name, dtype in _OUTPUT.items()
         }
@@ -173,6 +178,9 @@ class IntervalBuilder:
         tasks = self._tasks[tids]
         alive = tasks["state"] != TaskState.DEAD
         tids, tasks = tids[alive], tasks[alive]
+        # Who seems to wait to the end may have run unseen: its CPU is, or one that could have taken it over.
+        unseen = self._has_unseen_cpus | (self._cpus["begin_ns"][tasks["cpu"]] == _NO_EVENT_YET)
+        tasks["state"][unseen & (_KINDS[tasks["state"]] & _WAITS > 0)] = TaskState.UNKNOWN
         return Intervals(
             tasks["number"].copy(),
             tids.copy(),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from schedtuna.trace.gaps import Gaps, Why
 from schedtuna.trace.intervals import NR_CPUS_LIMIT, IntervalBuilder, Intervals, iter_intervals
@@ -38,6 +39,8 @@ EVERYBODY, SOME_TASKS = "everybody", "switches of some tasks"
 # kernels miss one now and then. Of few switches, a larger share.
 MOST_UNCHAINED, MOST_UNCHAINED_SHARE, MOST_UNCHAINED_OF_FEW = 10, 0.02, 0.2
 MOST_OF_OTHERS = 0.2  # share of switches between other tasks, in a recording of single tasks
+_NEVER_NS = np.iinfo(np.int64).max
+_SOON_NS = 10_000_000  # by then a CPU that was idle runs who was put on its queue
 
 
 class Reading:
@@ -46,26 +49,34 @@ class Reading:
     Args:
         trace: The trace.
         single: It is a recording of single tasks that does not say so: only these are recorded whole.
+        unseen_cpus: CPUs that were not recorded, though nothing says so.
 
     Attributes:
         nr_events: Events so far, whoever's.
         others: Tasks of which the trace has events, but not all; None: it has all of everybody's.
     """
 
-    def __init__(self, trace: Trace, single: Tids | None = None) -> None:
+    def __init__(
+        self, trace: Trace, single: Tids | None = None, unseen_cpus: npt.NDArray[np.intp] | None = None
+    ) -> None:
         self.trace = trace
-        self._single = single
+        self.single, self._unseen_cpus = single, unseen_cpus
+        self._has_events = np.zeros(NR_CPUS_LIMIT, np.bool_)
+        self._first_target_ns = np.full(NR_CPUS_LIMIT, _NEVER_NS)
         self.nr_events = 0
         self.is_of_single_tasks = single is not None
         self.recorded = filtered_tids(trace) if single is None else single
         self.others = None if single is None else others_of(trace.segments(), single)
         self.builder = IntervalBuilder(
-            trace.window_ns[0], slack_ns=SLACK_NS[begin_of_cpus(trace)], hides_idle=self.is_partial
+            trace.window_ns[0],
+            slack_ns=SLACK_NS[begin_of_cpus(trace)],
+            hides_idle=self.is_partial,
+            unseen_cpus=unseen_cpus,
         )
 
     def again(self) -> Reading:
         """Return another pass like this one: tasks get the same numbers."""
-        return Reading(self.trace, self._single)
+        return Reading(self.trace, self.single, self._unseen_cpus)
 
     @property
     def is_partial(self) -> bool:
@@ -91,14 +102,31 @@ class Reading:
                 yield _presence(self.others, begin)
             for part in self.segments():
                 watch(part)
+                self._look_for_cpus(part)
                 yield part
 
         yield from iter_intervals(watched(), start_ns=begin, end_ns=end, builder=self.builder)
 
+    def _look_for_cpus(self, part: EventArray) -> None:
+        self._has_events[np.flatnonzero(np.bincount(part["cpu"]))] = True
+        moves = part[np.isin(part["type"], (EventType.WAKEUP, EventType.WAKEUP_NEW, EventType.MIGRATE))]
+        times = moves["timestamp_ns"].astype(np.int64)
+        np.minimum.at(self._first_target_ns, moves["target_cpu"].astype(np.intp), times)
+
+    def cpus_that_seem_unseen(self) -> npt.NDArray[np.intp]:
+        """Return, after the pass, CPUs of an import that have no event though tasks were put on their queues.
+
+        They were not idle, then, but left out (ftrace's tracing_cpumask, a file of one CPU).
+        """
+        if imported_format(self.trace.manifest) is None or self._unseen_cpus is not None:
+            return np.empty(0, np.intp)
+        before_ns = self.trace.window_ns[1] - _SOON_NS
+        return np.flatnonzero(~self._has_events & (self._first_target_ns < before_ns))
+
     @property
     def is_lenient(self) -> bool:
-        """Whether nobody told when the recording of each CPU began."""
-        return begin_of_cpus(self.trace) == NOT_TOLD
+        """Whether nobody told when the recording of each CPU began, and none seems to be left out."""
+        return begin_of_cpus(self.trace) == NOT_TOLD and self._unseen_cpus is None
 
     @property
     def seems_of_single_tasks(self) -> bool:
@@ -137,6 +165,10 @@ def read_states(trace: Trace, take: Callable[[Reading], T]) -> tuple[T, Reading]
         if single is not None:
             reading = Reading(trace, single)
             taken = take(reading)
+    unseen_cpus = reading.cpus_that_seem_unseen()
+    if len(unseen_cpus):
+        reading = Reading(trace, reading.single, unseen_cpus)
+        taken = take(reading)
     return taken, reading
 
 

@@ -215,3 +215,40 @@ def test_a_recording_of_the_machine_that_misses_ones_switches_is_not_one_of_sing
     assert figures[11]["cpu_time_ns"] == 30 * MS
     assert analysis.unknown_share == pytest.approx(0.3, abs=0.02)  # 3 of 10 ms: from 68's coming on
     assert set(analysis.gaps.why.tolist()) == {Why.UNCHAINED}
+
+
+def of_cpu_0(nr_rounds=20):
+    """As ftrace with a tracing_cpumask: CPU 1 is busy, and only what CPU 0 does to it shows."""
+    rows = []
+    for k in range(nr_rounds):
+        at = 10 * k * MS
+        rows += [switch(at, 0, 9), wakeup(at + MS, 7, cpu=0) | {"target_cpu": 1}, switch(at + 2 * MS, 9, 0)]
+    rows.append(wakeup(3 * MS, 8, cpu=0) | {"target_cpu": 1})
+    return rows
+
+
+@pytest.mark.parametrize("begin", ["together", "apart", "not told", None])
+def test_who_was_put_on_a_cpu_without_events_did_not_wait_to_the_end(begin):
+    analysis = Analysis(imported(of_cpu_0(), cpus_begin=begin))
+    figures = by_tid(analysis)
+    assert (figures[7]["run_delay_ns"], figures[8]["run_delay_ns"]) == (0, 0)
+    assert figures[8]["unknown_ns"] > 150 * MS
+    assert figures[9]["cpu_time_ns"] == 40 * MS
+    assert analysis.unknown_shares.tolist() == [0, 1]
+    assert set(analysis.gaps.why.tolist()) == {Why.NOT_BEGUN}
+    assert analysis.overall()["fairness_cv"] is None
+
+
+def test_who_was_preempted_may_have_gone_to_a_cpu_that_nobody_saw():
+    rows = [*of_cpu_0(), switch(5 * MS, 0, 6), switch(6 * MS, 6, 0, PrevState.PREEMPTED)]
+    assert by_tid(Analysis(imported(rows, cpus_begin="together")))[6]["run_delay_ns"] == 0
+
+
+def test_a_cpu_that_nobody_was_put_on_was_idle():
+    """No false alarm: nor where somebody is put on its queue as the recording ends."""
+    rows = [row for row in of_cpu_0() if row["tid"] not in {7, 8}]
+    last = [wakeup(191 * MS, 7, cpu=0) | {"target_cpu": 1}]
+    for some in (rows, rows + last):
+        analysis = Analysis(imported(some, cpus_begin="together", nr_cpus=2))
+        assert analysis.unknown_share == 0
+        assert not warnings(analysis)

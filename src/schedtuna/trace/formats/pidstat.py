@@ -44,6 +44,15 @@ PIDSTAT = {
     "policy": ("policy", 1.0),
     "Command": ("comm", 1.0),
 }
+# What a number is not, whatever its name suggests: told with every recording that has the column.
+_CAVEATS = {
+    "%wait": "runqueue_wait_percent (%wait) counts waiting for a CPU and being held back by a quota as one;"
+    " `schedtuna record` tells them apart",
+}
+_CAVEATS_OF_PROCESSES = {
+    "cswch/s": "voluntary_switches_per_s and involuntary_switches_per_s (cswch/s, nvcswch/s) of a process are"
+    " of its main thread alone; pidstat -t has all threads",
+}
 _HINT = "LC_ALL=C S_TIME_FORMAT=ISO pidstat -h -urdw 1 > FILE"
 _YEAR_FIRST = re.compile(r"(?<![0-9])([0-9]{4})[-./年년]\s*([0-9]{1,2})[-./月월]\s*([0-9]{1,2})(?![0-9])")
 _YEAR_LAST = re.compile(r"(?<![0-9])([0-9]{1,2})([-./])\s?([0-9]{1,2})\2\s?([0-9]{4}|[0-9]{2})(?![0-9])")
@@ -135,6 +144,7 @@ def parse_pidstat(stream: BufferedIOBase, sink: Sink) -> None:
         time_words = 2 if len(words) > 1 and words[1] in {"AM", "PM"} else 1
         if words[0] == "Time" or words[-1] == "Command":
             columns = named(PIDSTAT, words[time_words:], "pidstat")
+            _tell_caveats(words, notes)
             header_time = "" if words[0] == "Time" else " ".join(words[:time_words])
             calendar.take_header(header_time)
             continue
@@ -152,6 +162,13 @@ def parse_pidstat(stream: BufferedIOBase, sink: Sink) -> None:
         sink.write_samples(time_ns, values, kind="process")
         times.add(time_ns)
     _finish(sink, notes, header_time, len(times), nr_boot)
+
+
+def _tell_caveats(header: list[str], notes: Notes) -> None:
+    told = _CAVEATS if "TID" in header else _CAVEATS | _CAVEATS_OF_PROCESSES
+    for column, caveat in told.items():
+        if column in header:
+            notes.add(caveat)
 
 
 def _finish(sink: Sink, notes: Notes, header_time: str, nr_times: int, nr_boot: int) -> None:

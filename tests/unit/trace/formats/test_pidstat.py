@@ -147,3 +147,17 @@ def test_an_unknown_column_keeps_its_name():
     )
     (row,) = trace.samples("process").rows(named=True)
     assert (row["pidstat_new"], row["guest_percent"], row["cpu_percent"]) == (9.5, 0, 15)
+
+
+@pytest.mark.parametrize(("ids", "told"), [("PID ", True), ("TGID   TID", False)])
+def test_whose_switches_are_counted_is_told(ids, told):
+    """cswch/s is of the first thread alone, unless -t gives each thread a row."""
+    header = f"10:00:01      UID       {ids}   cswch/s nvcswch/s  Command"
+    row = f"10:00:02        0       {'101' if told else '101  101'}   12.00    3.00  app"
+    notes = str(read(text("2024-03-25", row, header=header)).sample_notes)
+    assert ("main thread alone" in notes) is told
+    assert "quota" not in notes
+
+
+def test_that_a_wait_may_be_a_quotas_is_told():
+    assert "quota" in str(read(text("2024-03-25", ROW)).sample_notes)

@@ -21,7 +21,7 @@ _Static_assert(sizeof(struct task) == 24, "_TASK_DTYPE has 24 bytes");
 enum { KNOWN = 1, BEGAN_BEFORE = 2 };      // of struct task
 enum { CUTS = 1, BREAKS = 2, BEARS = 4 };  // of effects
 enum { RUNS = 1, SLEEPS = 2, HIDES = 4, WAITS = 8 };  // of kinds
-enum { NOT_BEGUN, UNCHAINED, NOT_RECORDED };          // Why of unknown.py
+enum { NOT_BEGUN, UNCHAINED, NOT_RECORDED };          // Why of gaps.py
 
 static const int64_t NOT_SEEN = INT64_MIN / 4;
 static const int64_t NO_EVENT_YET = INT64_MAX;
@@ -31,8 +31,10 @@ struct cpu {
     int64_t current;   // NOBODY: no switch yet
     int64_t since_ns;  // its last switch
     int64_t begin_ns;  // what happened before is not known; NO_EVENT_YET
+    int64_t nr_events;
+    int64_t first_target_ns;  // when a task was first put on its queue by another CPU
 };
-_Static_assert(sizeof(struct cpu) == 24, "_CPU_DTYPE has 24 bytes");
+_Static_assert(sizeof(struct cpu) == 40, "_CPU_DTYPE has 40 bytes");
 
 // Times of which nobody knows what a CPU did. They grow at the end.
 struct gaps {
@@ -187,7 +189,12 @@ PUBLIC void schedtuna_take_events(struct machine *m, const struct event *events,
     m->nr_intervals = m->gaps.nr = 0;
     for (const struct event *e = events; e < events + nr_events; e++) {
         int64_t now_ns = (int64_t)e->timestamp_ns;
-        if (m->cpus[e->cpu].begin_ns == NO_EVENT_YET) begin_cpu(m, e->cpu, now_ns);
+        struct cpu *here = &m->cpus[e->cpu];
+        here->nr_events++;
+        if (here->begin_ns == NO_EVENT_YET) begin_cpu(m, e->cpu, now_ns);
+        if (e->target_cpu != e->cpu && (e->type == WAKEUP || e->type == WAKEUP_NEW || e->type == MIGRATE) &&
+            now_ns < m->cpus[e->target_cpu].first_target_ns)
+            m->cpus[e->target_cpu].first_target_ns = now_ns;
         if (e->type == SWITCH) take_switch(m, e, now_ns);
         uint8_t step = m->step_of_event[(uint8_t)(e->type << 4 | (e->prev_state & 15))];
         if (e->tid && step != IGNORED) take_step(m, e->tid, step, now_ns, e->target_cpu);

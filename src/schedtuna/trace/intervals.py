@@ -33,7 +33,7 @@ _FEEDS_AHEAD = 2
 _INTERVALS_PER_EVENT = 12  # at most
 _GAPS_PER_EVENT = 2
 _NOBODY = -1
-_NO_EVENT_YET = (1 << 63) - 1
+_NO_EVENT_YET = _NEVER_NS = (1 << 63) - 1
 _LONG_AGO = -(1 << 62)
 
 
@@ -119,7 +119,7 @@ class IntervalBuilder:
         self._tasks = np.zeros(TID_LIMIT, _TASK_DTYPE)  # pages that no tid touches take no memory
         self._tids = np.zeros(TID_LIMIT, np.uint32)
         self._cpus = np.zeros(NR_CPUS_LIMIT, _CPU_DTYPE)
-        self._cpus["current"] = _NOBODY
+        self._cpus["current"], self._cpus["first_target_ns"] = _NOBODY, _NEVER_NS
         self._cpus["begin_ns"] = _LONG_AGO if slack_ns is None else _NO_EVENT_YET
         self._has_unseen_cpus = unseen_cpus is not None and len(unseen_cpus) > 0
         if unseen_cpus is not None:
@@ -171,6 +171,10 @@ class IntervalBuilder:
             cpu=which,
             why=np.where(silent[which], Why.NOT_BEGUN, Why.NOT_RECORDED),
         )
+
+    def cpus_without_events(self, before_ns: int) -> npt.NDArray[np.intp]:
+        """Return CPUs that have no event so far, though tasks were put on their queues before a time."""
+        return np.flatnonzero((self._cpus["nr_events"] == 0) & (self._cpus["first_target_ns"] < before_ns))
 
     def finish(self, end_ns: int) -> Intervals:
         """Return the intervals that nothing ended, cut at `end_ns`; the builder is then used up."""
@@ -288,7 +292,9 @@ _TASK_DTYPE = np.dtype(
         ("flags", "u1"),
     ]
 )
-_CPU_DTYPE = np.dtype([("current", "<i8"), ("since_ns", "<i8"), ("begin_ns", "<i8")])
+_CPU_DTYPE = np.dtype(
+    [(name, "<i8") for name in ("current", "since_ns", "begin_ns", "nr_events", "first_target_ns")]
+)
 _BEGAN_BEFORE = 2  # of its flags
 _CUTS, _BREAKS, _BEARS = 1, 2, 4  # effects
 _RUNS, _SLEEPS, _HIDES, _WAITS = 1, 2, 4, 8  # kinds of states

@@ -39,7 +39,6 @@ EVERYBODY, SOME_TASKS = "everybody", "switches of some tasks"
 # kernels miss one now and then. Of few switches, a larger share.
 MOST_UNCHAINED, MOST_UNCHAINED_SHARE, MOST_UNCHAINED_OF_FEW = 10, 0.02, 0.2
 MOST_OF_OTHERS = 0.2  # share of switches between other tasks, in a recording of single tasks
-_NEVER_NS = np.iinfo(np.int64).max
 _SOON_NS = 10_000_000  # by then a CPU that was idle runs who was put on its queue
 
 
@@ -61,8 +60,6 @@ class Reading:
     ) -> None:
         self.trace = trace
         self.single, self._unseen_cpus = single, unseen_cpus
-        self._has_events = np.zeros(NR_CPUS_LIMIT, np.bool_)
-        self._first_target_ns = np.full(NR_CPUS_LIMIT, _NEVER_NS)
         self.nr_events = 0
         self.is_of_single_tasks = single is not None
         self.recorded = filtered_tids(trace) if single is None else single
@@ -102,16 +99,9 @@ class Reading:
                 yield _presence(self.others, begin)
             for part in self.segments():
                 watch(part)
-                self._look_for_cpus(part)
                 yield part
 
         yield from iter_intervals(watched(), start_ns=begin, end_ns=end, builder=self.builder)
-
-    def _look_for_cpus(self, part: EventArray) -> None:
-        self._has_events[np.flatnonzero(np.bincount(part["cpu"]))] = True
-        moves = part[np.isin(part["type"], (EventType.WAKEUP, EventType.WAKEUP_NEW, EventType.MIGRATE))]
-        times = moves["timestamp_ns"].astype(np.int64)
-        np.minimum.at(self._first_target_ns, moves["target_cpu"].astype(np.intp), times)
 
     def cpus_that_seem_unseen(self) -> npt.NDArray[np.intp]:
         """Return, after the pass, CPUs of an import that have no event though tasks were put on their queues.
@@ -120,8 +110,7 @@ class Reading:
         """
         if imported_format(self.trace.manifest) is None or self._unseen_cpus is not None:
             return np.empty(0, np.intp)
-        before_ns = self.trace.window_ns[1] - _SOON_NS
-        return np.flatnonzero(~self._has_events & (self._first_target_ns < before_ns))
+        return self.builder.cpus_without_events(self.trace.window_ns[1] - _SOON_NS)
 
     @property
     def is_lenient(self) -> bool:

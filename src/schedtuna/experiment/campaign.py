@@ -6,10 +6,9 @@ import json
 import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,10 @@ from schedtuna.backend.base import Validity
 from schedtuna.backend.host import KERNELS_OWN, HostBackend
 from schedtuna.backend.kernels import KernelsBackend, guests
 from schedtuna.backend.vm import GuestChoice, VmBackend, host_command
-from schedtuna.errors import StudyError
+from schedtuna.errors import StudyError, UntrustedError
 from schedtuna.experiment.reach import require_reach
 from schedtuna.experiment.triallog import TrialLog, read_trials
-from schedtuna.files import write_text
+from schedtuna.files import remove_folder, write_text
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.claims import claimed
 from schedtuna.knobs.registry import knob_named
@@ -187,7 +186,8 @@ def new_results_folder(results: Path, *names: str) -> Path:
 def _forget_if_empty(log: TrialLog, *, fresh: bool) -> None:
     """Remove a folder of which nothing came: no run succeeded, and the error that follows says why."""
     if fresh and all(record.trial.validity is not Validity.OK for record in log.records()):
-        shutil.rmtree(log.folder, ignore_errors=True)
+        with suppress(OSError, UntrustedError):
+            remove_folder(log.folder)
 
 
 def _resumed_seed(folder: Path) -> int | None:

@@ -22,12 +22,17 @@ from schedtuna.files.trust import (
     is_ours,
     others_can_write,
     parent_problem,
+    remember_made,
     user_name,
-    writes_anywhere,
+    was_made,
 )
 from schedtuna.files.walk import FOLDER_MODE, open_folder
 
 FILE_MODE = 0o644
+_ELSEWHERE = (
+    "choose a new folder or one of your own, or run as who owns this one; root that works for another user, "
+    "as in a container, says so as sudo does: SUDO_UID=<the user's number>"
+)
 _SCRATCH = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.DOTALL)
 # O_NONBLOCK: opening a FIFO that somebody put here must not hang.
 _CAREFULLY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -42,6 +47,8 @@ class Folder:
         mode: Of what is made.
         own: Whether it must be a folder that nobody else can write, or exchange for another of ours.
             Without, files can only be put into it.
+        by_path: Whether others are given its path, such as programs that write there: then one that was
+            just made must be safe from exchange, too.
 
     Attributes:
         is_new: Whether it was not there before.
@@ -52,28 +59,37 @@ class Folder:
     """
 
     def __init__(
-        self, path: Path, *, create: bool = False, mode: int = FOLDER_MODE, own: bool = True
+        self,
+        path: Path,
+        *,
+        create: bool = False,
+        mode: int = FOLDER_MODE,
+        own: bool = True,
+        by_path: bool = False,
     ) -> None:
         self.path = path
         walked = open_folder(path, mode=mode if create else None)
         self._fd = walked.fd
-        self.is_new = walked.made
         self._status = os.fstat(self._fd)
+        # An empty one: else something was put in its place before it was opened.
+        self.is_new = walked.made and not os.listdir(self._fd)  # noqa: PTH208 - the opened folder, not a path
+        if self.is_new:
+            remember_made(self._status)
         if own and not is_accepted(self._status):
-            problem = self._problem(walked.above)
+            problem = self._problem(walked.above, by_path=by_path)
             if problem:
                 self.close()
-                raise UntrustedError(problem, hint="choose a folder of your own, or run as who owns this one")
+                raise UntrustedError(problem, hint=_ELSEWHERE)
 
-    def _problem(self, above: list[tuple[str, os.stat_result]]) -> str:
+    def _problem(self, above: list[tuple[str, os.stat_result]], *, by_path: bool) -> str:
         if not is_ours(self._status):
             return f"{self.path} belongs to user {user_name(self._status.st_uid)}"
         # In a sticky one others may put files, which are looked at one by one, and not take ours away.
         if others_can_write(self._status) and not self._status.st_mode & stat.S_ISVTX:
             return f"{self.path} can be written by others (chmod go-w {self.path} ends that)"
         # Who can rename in a parent could give us another folder of ours than the one that is meant.
-        # One that was just made is what it should be, and stays it, for it is opened.
-        if writes_anywhere() or not self.is_new:
+        # One that this process made is known again, and another in its place is looked at as any other.
+        if by_path or not was_made(self._status):
             for parent, status in above:
                 if problem := parent_problem(status):
                     return f"{self.path}: its parent {parent} {problem}"

@@ -15,7 +15,9 @@ from schedtuna.errors import UnavailableError
 
 _CAP_DAC_OVERRIDE = 1  # include/uapi/linux/capability.h
 _SUDO_USER = "SUDO_UID"
-_accepted: set[tuple[int, int]] = set()  # folders whose owner the user trusts, by device and inode
+# Folders, by device and inode.
+_accepted: set[tuple[int, int]] = set()  # whose owner the user trusts
+_made: set[tuple[int, int]] = set()  # that this process made
 
 
 def owners() -> frozenset[int]:
@@ -107,6 +109,16 @@ def accept(path: Path) -> None:
 def is_accepted(status: os.stat_result) -> bool:
     """Whether the user said that this folder's owner is trusted."""
     return _identity(status) in _accepted
+
+
+def remember_made(status: os.stat_result) -> None:
+    """Know a folder again that this process made, whoever can rename above it."""
+    _made.add(_identity(status))
+
+
+def was_made(status: os.stat_result) -> bool:
+    """Whether this process made this very folder."""
+    return _identity(status) in _made
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

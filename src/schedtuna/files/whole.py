@@ -6,8 +6,10 @@ Each call opens the file's folder anew and looks at who can write it; see `Folde
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -16,18 +18,19 @@ from schedtuna.files.folder import FILE_MODE, Folder
 from schedtuna.files.walk import FOLDER_MODE
 
 
-def make_folder(path: Path, *, mode: int = FOLDER_MODE) -> None:
+def make_folder(path: Path, *, mode: int = FOLDER_MODE, by_path: bool = False) -> None:
     """Make a folder, and what leads there, where it is missing; it must be one that is ours alone.
 
     Args:
         path: Where.
         mode: Of what is made.
+        by_path: Whether others are given the path, as programs that write there.
 
     Raises:
         UntrustedError: Somebody else owns it or can write it.
         OSError: It can't be made.
     """
-    Folder(path, create=True, mode=mode).close()
+    Folder(path, create=True, mode=mode, by_path=by_path).close()
 
 
 def require_own(path: Path) -> None:
@@ -94,6 +97,50 @@ def move(source: Path, path: Path) -> None:
     with Folder(source.parent) as there, Folder(path.parent) as here:
         os.rename(source.name, path.name, src_dir_fd=there.fileno(), dst_dir_fd=here.fileno())
         here.sync()
+
+
+def remove(path: Path, *, missing_ok: bool = False) -> None:
+    """Remove a file, or a link itself.
+
+    Raises:
+        UntrustedError: Its folder is not ours alone.
+        OSError: It can't be removed.
+    """
+    try:
+        with Folder(path.parent) as folder:
+            os.unlink(path.name, dir_fd=folder.fileno())
+    except FileNotFoundError:
+        if not missing_ok:
+            raise
+
+
+def remove_folder(path: Path, *, missing_ok: bool = False) -> None:
+    """Remove a folder and all that is in it, and nothing that a path leads to meanwhile.
+
+    Raises:
+        UntrustedError: It is not ours alone.
+        OSError: It is missing, or can't be removed.
+    """
+    try:
+        _remove_folder(path)
+    except FileNotFoundError:
+        if not missing_ok:
+            raise
+
+
+def _remove_folder(path: Path) -> None:
+    with Folder(path.parent, own=False) as parent:
+        if stat.S_ISLNK(os.lstat(path.name, dir_fd=parent.fileno()).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        with Folder(path) as folder:
+            with os.scandir(folder.fileno()) as entries:
+                inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+            for name, is_folder in inside:
+                if is_folder:
+                    shutil.rmtree(name, dir_fd=folder.fileno())
+                else:
+                    os.unlink(name, dir_fd=folder.fileno())
+        os.rmdir(path.name, dir_fd=parent.fileno())
 
 
 def append_to(path: Path, content: bytes) -> None:

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from schedtuna.errors import KnobError, UntrustedError
-from schedtuna.files import make_folder, write_text
+from schedtuna.files import make_folder, remove, write_text
 from schedtuna.knobs.base import Reverted
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, Record, UnitSubject
@@ -82,7 +82,7 @@ class SystemUnit:
             with contextlib.suppress(KnobError):  # it may never have been enabled
                 _systemctl("disable", "--now", UNIT)
         if record.old is None:
-            path.unlink(missing_ok=True)
+            remove(path, missing_ok=True)
         else:
             _write(path, str(record.old))
         if live:
@@ -104,7 +104,7 @@ def _read(path: Path) -> str | None:
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all, and wait until it is on disk."""
     try:
-        make_folder(path.parent)
+        make_folder(path.parent, by_path=True)
         write_text(path, text)
     except UntrustedError as error:  # what systemd starts as root must be nobody else's
         raise KnobError(f"{path} is not written: {error}", hint=error.hint) from error

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
-from schedtuna.files import write_text
+from schedtuna.files import remove_folder, write_text
 from schedtuna.lab.packages import Candidate, PrivateApt, unpack
 from schedtuna.lab.qemu import LIBRARY_FOLDERS
 
@@ -71,7 +71,7 @@ def install_clang(apt: PrivateApt, root: Path) -> tuple[Path, list[Path]]:
     # The compiler's own package would bring a C++ library and a linker along, which BPF does without.
     packages = apt.download_closure([f"libclang-cpp{version}", f"libclang-common-{version}-dev"])
     packages += apt.download([f"clang-{version}"], root.parent / "packages")
-    shutil.rmtree(root, ignore_errors=True)
+    remove_folder(root, missing_ok=True)
     unpack(packages, root)
     home = root / f"usr/lib/llvm-{version}"
     argv = [

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna.errors import UnavailableError
-from schedtuna.files import copy_file, make_folder, move, write_text
+from schedtuna.files import copy_file, make_folder, move, remove, remove_folder, write_text
 from schedtuna.lab.boot import boot
 from schedtuna.lab.compiler import clang_version, host_clang, install_clang
 from schedtuna.lab.errors import LabError
@@ -129,7 +129,7 @@ def _build(lab: Lab, kernel: Kernel, root: Path, say: Say) -> Examples:
         say("fetching clang")
         clang, packages = install_clang(tools, root / "clang")
         for package in packages:
-            package.unlink(missing_ok=True)
+            remove(package, missing_ok=True)
     clang = clang or root / "clang" / "clang"
     with tempfile.TemporaryDirectory(prefix=".build-", dir=root) as scratch:
         work = Path(scratch)
@@ -258,13 +258,13 @@ def _declared(tree: Path) -> set[str]:
 def _keep(programs: Sequence[Path], built: Examples, folder: Path) -> None:
     """Put the programs into the lab, whole or not at all."""
     staged = folder.with_name(f".{folder.name}")
-    shutil.rmtree(staged, ignore_errors=True)
+    remove_folder(staged, missing_ok=True)
     make_folder(staged)
     for program in programs:
         if program.is_file():
             copy_file(program, staged / program.name, mode=0o755)
     write_text(staged / MANIFEST, built.model_dump_json(indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(folder, missing_ok=True)
     move(staged, folder)
 
 

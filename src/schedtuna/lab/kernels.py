@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from schedtuna.errors import UnavailableError, UsageError
-from schedtuna.files import copy_file, make_folder
+from schedtuna.errors import UnavailableError, UntrustedError, UsageError
+from schedtuna.files import copy_file, make_folder, remove_folder
 from schedtuna.lab.packages import Candidate, PackageError, PrivateApt, unpack
 from schedtuna.lab.store import Kernel, same_version, sha256_of
 
@@ -170,5 +170,6 @@ def install_package(
             if image.is_file() and config.is_file():
                 return install_file(image, kernels, origin=" ".join(row.packages), config=config), fetched
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError, UntrustedError):
+            remove_folder(scratch)
     raise PackageError(f"there is no kernel in {' '.join(row.packages)}")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
-from schedtuna.files import make_folder, write_text
+from schedtuna.files import make_folder, remove, write_text
 from schedtuna.lab.errors import LabError
 
 FRESH_S = 24 * 3600.0  # lists younger than this are not fetched again
@@ -141,7 +141,7 @@ class PrivateApt:
         """Fetch packages, each a name or ``NAME=VERSION``, without what they depend on."""
         make_folder(into)
         for line in self._apt(["apt-get", "download", "--print-uris", "-qq", *packages]).splitlines():
-            (into / line.split()[1]).unlink(missing_ok=True)
+            remove(into / line.split()[1], missing_ok=True)
         before = set(into.iterdir())
         self._apt(["apt-get", "download", "-qq", *packages], folder=into)
         return sorted(set(into.iterdir()) - before)

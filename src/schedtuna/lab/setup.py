@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
-from schedtuna.files import make_folder, move, writing
+from schedtuna.files import make_folder, move, remove, remove_folder, writing
 from schedtuna.kernel.kfuncs import uncallable_kfuncs
 from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import BootError
@@ -164,7 +163,7 @@ class _Setup:
         apt, _ = self._host_apt()
         self._announce("guest programs", apt.planned(PACKAGES))
         packages = apt.download_closure(PACKAGES)
-        shutil.rmtree(root, ignore_errors=True)
+        remove_folder(root, missing_ok=True)
         unpack(packages, root)
         compile_python(root)
         self._keep_hashes(packages)
@@ -255,4 +254,4 @@ class _Setup:
     def _remove_old_images(self, image: Path) -> None:
         for old in image.parent.iterdir():
             if old != image:
-                old.unlink()
+                remove(old)

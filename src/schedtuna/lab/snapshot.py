@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from schedtuna.errors import UsageError
-from schedtuna.files import make_folder, move
+from schedtuna.files import make_folder, move, remove
 from schedtuna.lab.errors import BootError, GuestError, LabError
 from schedtuna.lab.image import Entry, write_layer
 from schedtuna.lab.orders import ORDER_BYTES, ORDER_NAME, Report
@@ -221,7 +221,7 @@ def snapshot(
                     break
             move(staged, file)
         finally:
-            staged.unlink(missing_ok=True)
+            remove(staged, missing_ok=True)
         return Snapshot(file, spec, time.monotonic() - started)
 
 
@@ -243,7 +243,7 @@ def _make_room(folder: Path) -> None:
         kept += size
         owner = file.name.partition(f"{_STAGED}-")[2]
         if kept > _KEEP_BYTES or (owner and not Path("/proc", owner).exists()):
-            file.unlink(missing_ok=True)
+            remove(file, missing_ok=True)
 
 
 def _sizes(folder: Path) -> Iterator[tuple[float, int, Path]]:
@@ -330,7 +330,7 @@ def restore(lab: Lab, saved: Snapshot, order: bytes, *, within_cpu_s: float) -> 
             machine.qmp.await_migration(_PATIENCE_S)
             restore_cpu_s = machine.cpu_s()
         except GuestError as error:
-            saved.file.unlink(missing_ok=True)
+            remove(saved.file, missing_ok=True)
             raise GuestError(
                 f"the snapshot can't be restored, and was removed: {error}{machine.last_words()}",
                 hint="run the command again: the guest is booted and saved anew",

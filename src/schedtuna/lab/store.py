@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna.errors import UnavailableError
-from schedtuna.files import make_folder, open_for_writing, require_trusted, write_text
+from schedtuna.files import (
+    make_folder,
+    open_for_writing,
+    remove,
+    remove_folder,
+    require_trusted,
+    write_text,
+)
 from schedtuna.machine.labfolder import LAB_VARIABLE, STATE_NAME, lab_directory
 
 SETUP_HINT = "schedtuna lab setup"
@@ -134,7 +140,7 @@ def locked(directory: Path) -> Iterator[None]:
     Raises:
         UntrustedError: Somebody else owns the lab's folder or can write it.
     """
-    make_folder(directory)
+    make_folder(directory, by_path=True)  # apt, tar and QEMU get its path
     with os.fdopen(open_for_writing(directory / ".lock"), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -144,15 +150,19 @@ def clean(directory: Path | None = None) -> int:
     """Remove the lab; returns the bytes that were freed.
 
     Only what the lab itself makes is removed, so that a folder named by mistake survives.
+
+    Raises:
+        UntrustedError: Somebody else owns the lab's folder or can write it.
+        OSError: It can't be removed.
     """
     folder = directory or lab_directory()
     freed = size_of(folder)
     for name in (STATE_NAME, ".lock", *FOLDERS):
         path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.is_dir() and not path.is_symlink():
+            remove_folder(path)
         else:
-            path.unlink(missing_ok=True)
+            remove(path, missing_ok=True)
     return freed - size_of(folder)
 
 

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from schedtuna.errors import UsageError
-from schedtuna.files import Folder
+from schedtuna.files import Folder, require_own
 from schedtuna.lab.errors import BootError, GuestError
 from schedtuna.lab.image import Layer, assemble
 from schedtuna.lab.layers import kernel_layer, program_layer, recording_layer, share_layer
@@ -99,6 +99,7 @@ class Guest:
         self.boot_s = time.monotonic() - started
 
     def _boot(self, lab: Lab, accelerator: str, within_s: float) -> None:
+        require_own(Path(tempfile.gettempdir()))  # TMPDIR may be a stranger's
         folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="schedtuna-lab-")))
         self._console = folder / "console"
         self._errors = folder / "qemu"

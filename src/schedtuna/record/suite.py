@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,8 +17,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schedtuna.errors import TraceError, UsageError, WorkloadError
-from schedtuna.files import make_folder, move, open_to_read, require_own, write_text
+from schedtuna.errors import TraceError, UntrustedError, UsageError, WorkloadError
+from schedtuna.files import (
+    make_folder,
+    move,
+    open_to_read,
+    remove,
+    remove_folder,
+    require_own,
+    write_text,
+)
 from schedtuna.machine.manifest import machine_identity
 from schedtuna.record.filters import TaskFilter
 from schedtuna.record.recorder import Mode, Recorder, RecordOptions
@@ -127,7 +134,7 @@ def writing_set(folder: Path) -> Iterator[None]:
                 f"{folder} is being recorded right now", hint="wait, or choose another folder"
             ) from None
         for left in folder.glob(f".*{_PARTIAL}"):
-            shutil.rmtree(left)
+            remove_folder(left)
         try:
             yield
         except BaseException:
@@ -159,7 +166,8 @@ def record_run(folder: Path, wanted: SuiteSet, run: tuple[str, int]) -> dict[str
         _record(partial, wanted, entry, seed)
         move(partial, trace)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError, UntrustedError):
+            remove_folder(partial)
     return index_row(trace)
 
 
@@ -244,7 +252,7 @@ def discard_empty(folder: Path) -> bool:
     if read_index(folder):
         return False
     for name in (INDEX_FILE, SET_FILE):
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name, missing_ok=True)
     with suppress(OSError):  # something else is in it
         folder.rmdir()
     return True

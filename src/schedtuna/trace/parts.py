@@ -210,7 +210,7 @@ def compact_segment(spool: Path) -> Path:
     parquet = spool.with_suffix(".parquet")
     if not parquet.exists():
         write_frame(pl.DataFrame(encode(read_records(spool, EVENT_DTYPE))), parquet)
-    spool.unlink()
+    files.remove(spool)
     return parquet
 
 
@@ -227,7 +227,7 @@ def compact_tasks(folder: Path) -> None:
         columns = {name: np.ascontiguousarray(rows[name]) for name in names if name != "comm"}
         frame = pl.DataFrame(columns).with_columns(pl.Series("comm", rows["comm"].tolist(), dtype=pl.Binary))
         write_frame(frame, parquet)
-    spool.unlink()
+    files.remove(spool)
 
 
 def samples_frames(folder: Path) -> dict[str, Any]:
@@ -260,4 +260,4 @@ def compact_samples(folder: Path) -> None:
     for kind, frame in samples_frames(folder).items():
         if kind not in done:
             write_frame(frame, folder / f"samples-{kind}.parquet")
-    (folder / SAMPLES_JSONL).unlink(missing_ok=True)
+    files.remove(folder / SAMPLES_JSONL, missing_ok=True)

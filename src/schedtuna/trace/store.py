@@ -164,7 +164,7 @@ class TraceWriter:
         if self._lock.closed:
             return
         try:
-            (self.folder / parts.RESERVE).unlink(missing_ok=True)
+            files.remove(self.folder / parts.RESERVE, missing_ok=True)
             for file in self._files.values():
                 file.close()
             if self._compactor is not None:
@@ -180,7 +180,7 @@ class TraceWriter:
             parts.compact_samples(self.folder)
         finally:
             self._lock.close()
-            (self.folder / parts.LOCK).unlink(missing_ok=True)
+            files.remove(self.folder / parts.LOCK, missing_ok=True)
 
     def _write_manifest(self) -> None:
         _write_manifest(self.folder, self.manifest)
@@ -344,7 +344,7 @@ def _discard(folder: Path) -> None:
 
 def _remove_files(folder: Path) -> None:
     for path in parts.own_files(folder):
-        path.unlink()
+        files.remove(path)
 
 
 def _is_being_written(folder: Path) -> bool:

@@ -26,6 +26,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a 
 def accepts_nothing():
     yield
     trust._accepted.clear()
+    trust._made.clear()
 
 
 @pytest.fixture
@@ -120,6 +121,82 @@ def test_a_strangers_folder_is_refused_until_it_is_accepted(folder, whose):
         files.write_text(folder / "x", "ours")
     files.accept(folder)
     files.write_text(folder / "x", "ours")
+
+
+@needs_root
+def test_a_new_folder_below_a_strangers_is_ours_until_it_is_exchanged(folder):
+    os.chown(folder, NOBODY, NOBODY)
+    files.make_folder(folder / "results" / "study")
+    files.write_text(folder / "results" / "study" / "x", "ours")
+    files.append_to(folder / "results" / "study" / "x", b", too")
+    assert (folder / "results/study/x").read_text() == "ours, too"
+    (folder / "results" / "study").rename(folder / "away")
+    (folder / "results" / "study").mkdir()
+    with pytest.raises(UntrustedError, match=f"its parent {folder} belongs to user nobody") as raised:
+        files.write_text(folder / "results" / "study" / "x", "ours")
+    assert "SUDO_UID" in str(raised.value.hint)
+    assert not list((folder / "results/study").iterdir())
+
+
+@needs_root
+def test_what_others_are_given_by_its_path_must_be_safe_from_exchange(folder):
+    os.chown(folder, NOBODY, NOBODY)
+    with pytest.raises(UntrustedError, match=f"its parent {folder} belongs to user nobody"):
+        files.make_folder(folder / "new", by_path=True)
+    with pytest.raises(UntrustedError, match="belongs to user nobody"), locked(folder / "lab"):
+        pass
+
+
+@needs_root
+def test_what_takes_a_new_folders_place_before_it_is_opened_is_not_new(folder, monkeypatch):
+    os.chown(folder, NOBODY, NOBODY)
+    make = os.mkdir
+
+    def exchanged(name, mode, *, dir_fd):
+        make(name, mode, dir_fd=dir_fd)
+        if name == "study":
+            os.rename(name, "away", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+            make(name, mode, dir_fd=dir_fd)
+            (folder / "study" / "plan.json").touch()
+
+    monkeypatch.setattr(os, "mkdir", exchanged)
+    with pytest.raises(UntrustedError, match="belongs to user nobody"):
+        files.make_folder(folder / "study")
+
+
+def test_a_folder_is_removed_with_what_is_in_it_and_nothing_that_it_leads_to(folder, tmp_path):
+    canary = tmp_path / "canary"
+    canary.mkdir()
+    (canary / "keep").touch()
+    (folder / "in" / "side").mkdir(parents=True)
+    (folder / "in" / "side" / "x").touch()
+    (folder / "link").symlink_to(canary)
+    (folder / "in" / "link").symlink_to(canary)
+    files.remove_folder(folder)
+    assert not folder.exists()
+    (tmp_path / "parent" / "folder").symlink_to(canary)
+    with pytest.raises(NotADirectoryError):
+        files.remove_folder(folder)
+    assert (canary / "keep").exists()
+
+
+@needs_root
+@pytest.mark.parametrize("remove", [files.remove_folder, lambda path: files.remove(path / "keep")])
+def test_nothing_is_removed_by_way_of_a_strangers_link(folder, tmp_path, remove):
+    (tmp_path / "canary" / "study").mkdir(parents=True)
+    (tmp_path / "canary" / "study" / "keep").touch()
+    os.chown(folder, NOBODY, NOBODY)
+    (folder / "results").symlink_to(tmp_path / "canary")
+    os.lchown(folder / "results", NOBODY, NOBODY)
+    with pytest.raises(UntrustedError, match="is a link that user nobody put there"):
+        remove(folder / "results" / "study")
+    assert (tmp_path / "canary/study/keep").exists()
+
+
+def test_a_file_that_is_missing_may_be_removed(folder):
+    files.remove(folder / "x", missing_ok=True)
+    with pytest.raises(FileNotFoundError):
+        files.remove(folder / "x")
 
 
 @pytest.mark.parametrize(("mode", "refused"), [(0o777, True), (0o1777, False), (0o757, True), (0o755, False)])

@@ -292,6 +292,6 @@ def _tensorboard_writer(folder: str | Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingExtraError("writing TensorBoard's event files", "rl") from None
-    make_folder(Path(folder))  # where nobody else can lay out the names that it will write
+    make_folder(Path(folder), by_path=True)  # where nobody else can lay out the names that it will write
     # A resumed study tells its history again: the steps of the session before are shown once.
     return SummaryWriter(str(folder), purge_step=1)

@@ -48,3 +48,18 @@ def test_ctrl_c_while_the_program_loads_ends_it_quietly(tmp_path):
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)
     assert (process.returncode, out, error) == (130, "", "")
+
+
+def test_a_removed_working_folder_is_named(tmp_path):
+    (tmp_path / "gone").mkdir()
+    done = sh(f"cd {tmp_path}/gone && rmdir ../gone && {PROGRAM} record --procfs --for 1s")
+    assert done.returncode == 1
+    assert "the folder that you are in was removed" in done.stderr
+
+
+def test_where_an_error_came_from_changes_neither_its_words_nor_its_code():
+    done = sh(f"SCHEDTUNA_DEBUG=1 {PROGRAM} tune -S fare -- true")
+    plain = sh(f"{PROGRAM} tune -S fare -- true")
+    assert done.returncode == plain.returncode == 2
+    assert done.stderr.startswith("Traceback")
+    assert done.stderr.endswith(plain.stderr)

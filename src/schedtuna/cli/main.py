@@ -111,6 +111,27 @@ def _told(error: OSError) -> str:
     return f"{error.filename}: {reason}" if error.filename is not None else reason
 
 
+def _show_origin() -> None:
+    if DEBUG_VARIABLE in os.environ:
+        import traceback
+
+        traceback.print_exc()
+
+
+def _hint(error: OSError) -> str | None:
+    if error.errno == errno.ENOENT and not _stands_somewhere():
+        return "the folder that you are in was removed: go to another one"
+    return _DISK_HINTS.get(error.errno or 0)
+
+
+def _stands_somewhere() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _keep_standard_streams() -> None:
     """Give closed standard streams a place, or files that we open would take their numbers."""
     for fd in (0, 1, 2):
@@ -129,14 +150,12 @@ def main(argv: list[str] | None = None) -> None:
     try:
         build()(args=argv, prog_name="schedtuna")
     except SchedtunaError as error:
-        if DEBUG_VARIABLE in os.environ:
-            raise
+        _show_origin()
         print_error(str(error), hint=error.hint)
         sys.exit(error.exit_code)
     except OSError as error:
-        if DEBUG_VARIABLE in os.environ:
-            raise
-        print_error(_told(error), hint=_DISK_HINTS.get(error.errno or 0))
+        _show_origin()
+        print_error(_told(error), hint=_hint(error))
         sys.exit(1)
     except KeyboardInterrupt:  # before a command has begun, which says itself what it leaves
         sys.exit(130)

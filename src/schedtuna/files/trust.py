@@ -79,8 +79,18 @@ def _is_private(gid: int, uid: int) -> bool:
     try:
         group, user = grp.getgrgid(gid), pwd.getpwuid(uid)
     except KeyError:
-        return False
+        return gid == uid and not _is_known(gid)  # as of a container that runs as a mere number
     return group.gr_name == user.pw_name and user.pw_gid == gid and set(group.gr_mem) <= {user.pw_name}
+
+
+def _is_known(gid: int) -> bool:
+    import grp
+
+    try:
+        grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return True
 
 
 def parent_problem(status: os.stat_result) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from schedtuna.errors import UsageError
+from schedtuna.errors import UntrustedError, UsageError
 from schedtuna.files import Folder, require_own
 from schedtuna.lab.errors import BootError, GuestError
 from schedtuna.lab.image import Layer, assemble
@@ -99,7 +99,7 @@ class Guest:
         self.boot_s = time.monotonic() - started
 
     def _boot(self, lab: Lab, accelerator: str, within_s: float) -> None:
-        require_own(Path(tempfile.gettempdir()))  # TMPDIR may be a stranger's
+        _require_own_scratch()
         folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="schedtuna-lab-")))
         self._console = folder / "console"
         self._errors = folder / "qemu"
@@ -371,6 +371,17 @@ def guest_layers(lab: Lab, kernel: Kernel, spec: GuestSpec) -> Iterable[Layer]:
         yield program_layer(spec.programs, lab.guest_root)
     if spec.share is not None:
         yield share_layer(spec.share, lab.guest_root)
+
+
+def _require_own_scratch() -> None:
+    """QEMU reads and writes by path, below TMPDIR."""
+    try:
+        require_own(Path(tempfile.gettempdir()))
+    except UntrustedError as error:
+        raise UntrustedError(
+            f"temporary files would lie where others can exchange them: {error}",
+            hint="set TMPDIR to a folder of your own, or unset it",
+        ) from None
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -294,6 +294,13 @@ def _no_command(name: str, error: int, users_path: str | None = None) -> Workloa
     return WorkloadError(f"can't run {name}: {os.strerror(error)}")
 
 
+_SETUP_HINTS = {
+    Stage.USER: "--user gives every capability up, which takes CAP_SETUID, CAP_SETGID and CAP_SETPCAP: start "
+    "the container with them (--cap-add SETPCAP), or as that user and without --user",
+    Stage.FOLDER: "may the workload's user enter it, and every folder above?",
+}
+
+
 def _expect(message: Message, kind: Kind, argv: Sequence[str]) -> Message:
     if message.kind == kind:
         return message
@@ -303,7 +310,9 @@ def _expect(message: Message, kind: Kind, argv: Sequence[str]) -> Message:
         Stage.USER: "can't become the workload's user",
         Stage.FOLDER: "can't enter the workload's folder",
     }.get(Stage(message.stage), "can't set the command up")
-    raise WorkloadError(f"{what}: {os.strerror(message.error)}")
+    raise WorkloadError(
+        f"{what}: {os.strerror(message.error)}", hint=_SETUP_HINTS.get(Stage(message.stage), "")
+    )
 
 
 def _usage(message: Message) -> dict[str, float]:

@@ -218,6 +218,15 @@ def test_a_group_of_several_users_is_others(folder):
         files.write_text(folder / "x", "ours")
 
 
+@pytest.mark.parametrize(
+    ("uid", "gid", "others"), [(54321, 54321, False), (54321, 54322, True), (54321, 0, True)]
+)
+def test_a_mere_numbers_own_group_is_its_alone(uid, gid, others):
+    """As in a container that runs as a user without a name."""
+    status = os.stat_result((stat.S_IFDIR | 0o775, 1, 1, 1, uid, gid, 0, 0, 0, 0))
+    assert trust.others_can_write(status) is others
+
+
 @needs_root
 def test_the_user_who_called_sudo_is_no_stranger(folder, monkeypatch):
     os.chown(folder.parent, NOBODY, NOBODY)

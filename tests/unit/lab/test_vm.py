@@ -1,8 +1,11 @@
+import os
+
 import pytest
 
+from schedtuna.errors import UntrustedError
 from schedtuna.lab.errors import GuestError
 from schedtuna.lab.qemu import machine_options, parse_version
-from schedtuna.lab.vm import inside
+from schedtuna.lab.vm import _require_own_scratch, inside
 
 
 def test_files_of_the_guest_stay_in_the_shared_folder(tmp_path):
@@ -31,3 +34,15 @@ def test_qemus_version_is_read():
 def test_guests_have_no_network(tmp_path):
     options = machine_options(cpus=1, memory_mib=512, image=tmp_path, initrd=tmp_path, append="")
     assert options[options.index("-nic") + 1] == "none"
+
+
+@pytest.mark.parametrize(("mode", "fine"), [(0o1777, True), (0o700, True), (0o777, False)])
+def test_guests_run_from_where_nobody_else_can_exchange_files(tmp_path, monkeypatch, mode, fine):
+    tmp_path.chmod(mode)
+    monkeypatch.setattr("tempfile.tempdir", os.fspath(tmp_path))
+    if fine:
+        _require_own_scratch()
+        return
+    with pytest.raises(UntrustedError) as raised:
+        _require_own_scratch()
+    assert "TMPDIR" in raised.value.hint

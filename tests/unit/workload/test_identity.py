@@ -140,6 +140,22 @@ def test_no_privilege_is_left_and_none_can_be_gained():
 
 
 @needs_root
+def test_where_capabilities_can_not_be_given_up_the_command_does_not_run(tmp_path):
+    """As in a container without CAP_SETPCAP."""
+    program = f"""
+import ctypes, os, sys
+PR_CAPBSET_DROP, CAP_SETPCAP = 24, 8
+assert ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_SETPCAP, 0, 0, 0) == 0
+os.execv(sys.executable, [sys.executable, "-m", "schedtuna", "variability", "-n", "1", "--results",
+         {os.fspath(tmp_path)!r}, "--user", "nobody", "--", "true"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "can't become the workload's user" in done.stderr
+    assert "--cap-add SETPCAP" in done.stderr
+
+
+@needs_root
 def test_the_programs_that_change_users_stay_who_they_are(folder):
     tool = folder / "id"
     shutil.copy("/usr/bin/id", tool)

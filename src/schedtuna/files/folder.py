@@ -34,6 +34,7 @@ _ELSEWHERE = (
     "as in a container, says so as sudo does: SUDO_UID=<the user's number>"
 )
 _SCRATCH = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.DOTALL)
+_ACCESS_LIST = "system.posix_acl_access"  # acl(5)
 # O_NONBLOCK: opening a FIFO that somebody put here must not hang.
 _CAREFULLY = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
@@ -85,7 +86,7 @@ class Folder:
         if not is_ours(self._status):
             return f"{self.path} belongs to user {user_name(self._status.st_uid)}"
         # In a sticky one others may put files, which are looked at one by one, and not take ours away.
-        if others_can_write(self._status) and not self._status.st_mode & stat.S_ISVTX:
+        if self._others_can_write() and not self._status.st_mode & stat.S_ISVTX:
             return f"{self.path} can be written by others (chmod go-w {self.path} ends that)"
         # Who can rename in a parent could give us another folder of ours than the one that is meant.
         # One that this process made is known again, and another in its place is looked at as any other.
@@ -94,6 +95,12 @@ class Folder:
                 if problem := parent_problem(status):
                     return f"{self.path}: its parent {parent} {problem}"
         return ""
+
+    def _others_can_write(self) -> bool:
+        if others_can_write(self._status):
+            return True
+        # With an access list, the group's bits are the most that any user in the list may do.
+        return bool(self._status.st_mode & stat.S_IWGRP) and _ACCESS_LIST in _attributes(self._fd)
 
     def __enter__(self) -> Self:
         return self
@@ -211,6 +218,13 @@ class Folder:
             if _SCRATCH.fullmatch(name):
                 with contextlib.suppress(OSError):
                     os.unlink(name, dir_fd=self._fd)
+
+
+def _attributes(fd: int) -> list[str]:
+    try:
+        return os.listxattr(fd)
+    except OSError:  # a file system without
+        return []
 
 
 def read_all(fd: int) -> bytes:

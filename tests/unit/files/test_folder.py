@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import stat
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -225,6 +226,34 @@ def test_a_mere_numbers_own_group_is_its_alone(uid, gid, others):
     """As in a container that runs as a user without a name."""
     status = os.stat_result((stat.S_IFDIR | 0o775, 1, 1, 1, uid, gid, 0, 0, 0, 0))
     assert trust.others_can_write(status) is others
+
+
+def access_list(permissions):
+    """The attribute of a list that gives nobody these permissions; acl(5)."""
+    owner, user, group, mask, other, everyone = 0x01, 0x02, 0x04, 0x10, 0x20, 0xFFFFFFFF
+    entries = [
+        (owner, 7, everyone),
+        (user, permissions, NOBODY),
+        (group, 5, everyone),
+        (mask, permissions, everyone),
+        (other, 5, everyone),
+    ]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+@pytest.mark.parametrize(("permissions", "refused"), [(7, True), (5, False)])
+def test_who_is_in_an_access_list_is_others(folder, permissions, refused):
+    try:
+        os.setxattr(folder, "system.posix_acl_access", access_list(permissions))
+    except OSError:
+        pytest.skip("the file system has no access lists")
+    if not refused:
+        files.write_text(folder / "x", "ours")
+        return
+    with pytest.raises(UntrustedError, match="can be written by others"):
+        files.write_text(folder / "x", "ours")
+    folder.chmod(0o755)
+    files.write_text(folder / "x", "ours")
 
 
 @needs_root

@@ -25,6 +25,8 @@ def load_config(path: Path) -> dict[str, Any]:
         if not path.exists():
             raise ConfigFileError(f"there is no {path}")
         raise ConfigFileError(f"{path}: unknown format", hint=f"name the file *{' or *'.join(SUFFIXES)}")
+    if path.is_fifo():  # it may be a stranger's, and nobody may ever write to it
+        raise ConfigFileError(f"{path} is a pipe", hint="write it into a file first")
     text = _read_text(path)
     try:
         value = _PARSERS[suffix](text)

@@ -1,9 +1,13 @@
 """Configuration files: three formats, and what is wrong with a malformed one."""
 
+import os
+
 import pytest
 
 from schedtuna.configfile import load_config
-from schedtuna.errors import ConfigFileError
+from schedtuna.errors import ConfigFileError, StudyError
+from schedtuna.experiment.triallog import LOG_NAME, read_trials
+from schedtuna.tune.plan import PLAN_NAME, StudyPlan
 
 EXPECTED = {"scheduler": "fair", "parameters": {"slice_us": 500, "policy": "batch", "autogroup": False}}
 
@@ -93,3 +97,19 @@ def test_other_suffixes_missing_files_folders_and_huge_files(tmp_path):
     (tmp_path / "huge.json").write_text(" " * (5 << 20))
     with pytest.raises(ConfigFileError, match="larger than 4 MiB"):
         load_config(tmp_path / "huge.json")
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "json", "toml"])
+def test_a_pipe_is_not_waited_for(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"x.{suffix}")
+    with pytest.raises(ConfigFileError, match="is a pipe"):
+        load_config(tmp_path / f"x.{suffix}")
+
+
+def test_a_study_of_pipes_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / PLAN_NAME)
+    os.mkfifo(tmp_path / LOG_NAME)
+    with pytest.raises(StudyError, match="holds no study"):
+        StudyPlan.read(tmp_path)
+    with pytest.raises(StudyError, match="is a pipe"):
+        read_trials(tmp_path)

@@ -166,6 +166,8 @@ def read_trials(folder: Path) -> tuple[dict[str, str], list[TrialRecord]]:
         StudyError: There is no log, or it can't be trusted.
     """
     path = folder / LOG_NAME
+    if path.is_fifo():
+        raise StudyError(f"{path} is a pipe, and not a log", hint="look at who put it there")
     try:
         content = path.read_bytes()
     except OSError as error:

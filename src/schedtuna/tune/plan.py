@@ -153,7 +153,7 @@ class StudyPlan(BaseModel):
             StudyError: There is no plan, it is damaged, or another version wrote it.
         """
         path = folder / PLAN_NAME
-        if not path.exists():
+        if not path.is_file():
             raise StudyError(
                 f"{folder} holds no study: there is no {path}",
                 hint="name a folder that `schedtuna tune` wrote",

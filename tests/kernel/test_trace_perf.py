@@ -143,4 +143,5 @@ def moments(some):
 
 def test_no_cpu_is_busier_than_it_can_be(trace):
     rows = Analysis(trace, allow_lost=True).by("cpu")
-    assert np.all(rows.columns["busy_percent"] <= 100.001)
+    busy = rows.columns["busy_percent"]  # nan where too much of a CPU's time is unknown
+    assert np.all(busy[~np.isnan(busy)] <= 100.001)

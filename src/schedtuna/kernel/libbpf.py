@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import UnavailableError
-from schedtuna.files import require_trusted
 from schedtuna.resources import resource_path
 
 # Function -> (result, arguments).
@@ -125,6 +124,8 @@ def libbpf() -> Libbpf:
     if path:
         if "/" not in path:  # the loader's own folders have it
             return Libbpf(path)
+        from schedtuna.files import require_trusted  # guests, whose library nobody else can change, lack it
+
         return Libbpf(str(require_trusted(Path(path), "as libbpf", hint=_OWN_LIBRARY)))
     try:
         return Libbpf(str(resource_path("native/libbpf.so")))

@@ -24,7 +24,7 @@ from schedtuna.lab.image import (
 )
 from schedtuna.resources import resource_path
 
-_KERNEL_MODULES = ("__init__", "btf", "kernel_btf", "libbpf", "objects", "privilege", "sched_ext")
+_KERNEL_MODULES = ("__init__", "btf", "kernel_btf", "libbpf", "objects", "privilege", "sched_ext", "text")
 _PACKAGE = f"{OWN}/python/schedtuna"
 _LOADS_OBJECTS = "scx_object.py"
 _SHARE_LIMIT = 256 << 20

@@ -1,7 +1,11 @@
+import ast
+from pathlib import Path
+
 import pytest
 
 from schedtuna.errors import UsageError
-from schedtuna.lab.layers import program_layer, share_layer
+from schedtuna.lab.layers import program_layer, recording_layer, share_layer
+from schedtuna.resources import resource_path
 
 
 def test_a_missing_program_or_folder_is_the_users_error(tmp_path):
@@ -18,3 +22,18 @@ def test_a_shared_folder_comes_whole_and_links_stay_links(tmp_path):
     layer = share_layer(tmp_path, tmp_path)
     assert set(layer) == {"share/deep", "share/deep/er", "share/deep/er/file", "share/link"}
     assert layer["share/link"].source is None
+
+
+def test_what_loads_bpf_in_a_guest_brings_all_that_it_imports():
+    copied = {
+        name: entry.source for name, entry in recording_layer(Path("/")).items() if name.endswith(".py")
+    }
+    modules = {name.partition("/python/")[2]: source for name, source in copied.items()}
+    programs = [resource_path(f"lab/guest/{name}.py") for name in ("recorder", "scx_object")]
+    for source in (*programs, *modules.values()):
+        for node in ast.parse(source.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("schedtuna"):
+                needed = node.module.replace(".", "/")
+                assert {f"{needed}.py", f"{needed}/__init__.py"} & set(modules), (
+                    f"{source} imports {node.module}"
+                )

@@ -31,7 +31,13 @@ def recorded(tmp_path_factory):
     if shutil.which("perf") is None:
         pytest.skip("perf is not installed")
     path = tmp_path_factory.mktemp("perf") / "perf.data"
-    load_ = ["sh", "-c", "for i in 1 2 3 4 5; do (echo a; sleep 0.02) | cat >/dev/null; done"]
+    # Two loops keep the CPUs busy: some virtual machines' kernels hide switches away from idle.
+    busy = "(i=0; while [ $i -lt 60000 ]; do i=$((i + 1)); done) &"
+    load_ = [
+        "sh",
+        "-c",
+        f"{busy} {busy} for i in 1 2 3 4 5; do (echo a; sleep 0.02) | cat >/dev/null; done; wait",
+    ]
     done = perf("sched", "record", "-m", "16M", "-o", path, "--", *load_)
     if done.returncode or not path.exists():
         pytest.skip(f"perf can't record here: {done.stderr.strip()[-200:]}")

@@ -93,6 +93,7 @@ def test_ctrl_c_describes_what_there_is_and_resume_goes_on(tmp_path):
     logs: list[Path] = []
     deadline = time.monotonic() + 60
     while not logs or logs[0].read_bytes().count(b"\n") < 5:
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
         logs = list(tmp_path.glob("results/*/trials.jsonl"))

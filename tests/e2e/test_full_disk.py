@@ -1,6 +1,7 @@
 """What commands say of a disk that is full or read-only: the place, the reason, what to do."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,18 @@ def test_the_place_that_is_full_is_named(tmp_path, disk, command, place):
     assert done.returncode == 1, done.stderr
     assert f"{place}: No space left on device" in done.stderr
     assert "hint: free some space" in done.stderr
+
+
+def test_a_results_folder_that_does_not_fit_is_named_and_not_left_behind(tmp_path, disk):
+    os.truncate(disk / "filler", 56 << 10)  # room for the log's first line, not for the manifest
+    arguments = ("default", "fair:nice=5", "-n", "12", "--results", "disk/results", "--", "true")
+    done = schedtuna(tmp_path, "compare", *arguments)
+    assert done.returncode == 1, done.stderr
+    assert re.search(
+        r"^error: disk/results/compare_true_\S+: No space left on device$", done.stderr, re.MULTILINE
+    )
+    assert "hint: free some space" in done.stderr
+    assert not list(disk.glob("results/*"))
 
 
 def test_a_place_that_can_not_be_written_is_named(tmp_path, disk):

@@ -16,7 +16,7 @@ from schedtuna.backend.base import Validity
 from schedtuna.backend.host import KERNELS_OWN, HostBackend
 from schedtuna.backend.kernels import KernelsBackend, guests
 from schedtuna.backend.vm import GuestChoice, VmBackend, host_command
-from schedtuna.errors import StudyError, UntrustedError
+from schedtuna.errors import StudyError, UntrustedError, naming
 from schedtuna.experiment.reach import require_reach
 from schedtuna.experiment.triallog import TrialLog, read_trials
 from schedtuna.files import remove_folder, write_text
@@ -162,9 +162,10 @@ def open_campaign(
         whole["guest"] = backend.identity
     held = _claimed(target, schedulers, turned) if guest is None else nullcontext()
     with held, ExitStack() as cleanup, backend, TrialLog(folder, whole) as log:
-        if not (folder / FILE_NAME).exists():
-            write_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
         cleanup.callback(_forget_if_empty, log, fresh=resume is None)
+        if not (folder / FILE_NAME).exists():
+            with naming(folder):
+                write_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
         hints = () if guest else (*reach, *_fighting(), *_knob_hints(schedulers, target))
         warnings = (*log.warnings, *backend.warnings, *hints)
         yield Campaign(folder, log, backend, manifest, seed, warnings)

@@ -14,7 +14,7 @@ import sys
 from statistics import median, quantiles
 
 from schedtuna.errors import UnavailableError
-from schedtuna.lab.deterministic import Deterministic, DeterministicSpec
+from schedtuna.lab.deterministic.trials import Deterministic, DeterministicSpec
 from schedtuna.lab.store import Lab, read_lab
 
 # A second of messages between 20 senders and 20 receivers; what is left at its end is ended.

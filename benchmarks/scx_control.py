@@ -19,7 +19,7 @@ from statistics import median
 
 from schedtuna.errors import UnavailableError
 from schedtuna.lab.boot import boot
-from schedtuna.lab.examples import BPFTOOL, find_examples
+from schedtuna.lab.build.examples import BPFTOOL, find_examples
 from schedtuna.lab.store import Lab, read_lab
 from schedtuna.lab.vm import Guest, GuestSpec
 from schedtuna.scheduler.scx import ScxProcess, read_state

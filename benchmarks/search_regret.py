@@ -32,9 +32,9 @@ import optuna
 from schedtuna.evidence.design import MAX_BLOCKS, Arm, plan_campaign
 from schedtuna.evidence.sequential import Sequential
 from schedtuna.evidence.verdict import Block, Verdict
+from schedtuna.samplers.observation import Observation
+from schedtuna.samplers.registry import DEFAULT_SAMPLER, make_sampler
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
-from schedtuna.tune.samplers.observation import Observation
-from schedtuna.tune.samplers.registry import DEFAULT_SAMPLER, make_sampler
 from schedtuna.workload.spec import Direction
 from search_summary import BUDGETS, MARKS, PEER, summary
 from search_surfaces import KINDS, Surface, make_surface

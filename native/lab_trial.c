@@ -45,7 +45,7 @@
 #define SCX_LOG "/tmp/.scheduler"
 #define MAX_TEXT 4096
 
-// An order is a sequence of NUL-terminated strings; src/schedtuna/lab/orders.py writes it.
+// An order is a sequence of NUL-terminated strings; src/schedtuna/lab/deterministic/orders.py writes it.
 struct order {
     char *next;
     const char *end;

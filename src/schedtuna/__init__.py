@@ -16,7 +16,7 @@ _PUBLIC = {
     "ParameterSpace": "schedtuna.space",
     "ParameterSpec": "schedtuna.space",
     "ParameterType": "schedtuna.space",
-    "RLSchedulerOptimizer": "schedtuna.tune.api",
+    "RLSchedulerOptimizer": "schedtuna.api",
     "RecordOptions": "schedtuna.record.recorder",
     "Recorder": "schedtuna.record.recorder",
     "SchedtunaError": "schedtuna.errors",
@@ -28,12 +28,15 @@ _PUBLIC = {
     "compare": "schedtuna.experiment.compare",
     "fair": "schedtuna.scheduler.fair",
     "open_trace": "schedtuna.trace.store",
-    "optimize_scheduler": "schedtuna.tune.api",
+    "optimize_scheduler": "schedtuna.api",
     "record_tree": "schedtuna.record.tree",
-    "register_scheduler": "schedtuna.tune.api",
+    "register_scheduler": "schedtuna.api",
 }
 
 if TYPE_CHECKING:
+    from schedtuna.api import RLSchedulerOptimizer as RLSchedulerOptimizer
+    from schedtuna.api import optimize_scheduler as optimize_scheduler
+    from schedtuna.api import register_scheduler as register_scheduler
     from schedtuna.backend.base import Trial as Trial
     from schedtuna.backend.host import HostBackend as HostBackend
     from schedtuna.errors import SchedtunaError as SchedtunaError
@@ -50,9 +53,6 @@ if TYPE_CHECKING:
     from schedtuna.space import ParameterType as ParameterType
     from schedtuna.trace.store import open_trace as open_trace
     from schedtuna.trace.trace import Trace as Trace
-    from schedtuna.tune.api import RLSchedulerOptimizer as RLSchedulerOptimizer
-    from schedtuna.tune.api import optimize_scheduler as optimize_scheduler
-    from schedtuna.tune.api import register_scheduler as register_scheduler
     from schedtuna.tune.options import OptimizerConfig as OptimizerConfig
     from schedtuna.workload.spec import MetricSpec as MetricSpec
     from schedtuna.workload.spec import Workload as Workload

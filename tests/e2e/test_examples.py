@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from schedtuna.samplers.registry import missing_extra
 from schedtuna.tune.options import OptimizerConfig
-from schedtuna.tune.samplers.registry import missing_extra
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VERDICTS = ("improved", "no_evidence", "worse", "too_noisy")

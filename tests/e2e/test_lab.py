@@ -7,7 +7,7 @@ import sys
 import pytest
 from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
 
-from schedtuna.lab.examples import find_examples
+from schedtuna.lab.build.examples import find_examples
 from schedtuna.machine.labfolder import STATE_NAME, lab_directory
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.tune.studies import make_study
 from tests.unit.tune.surface import SCHEDULER, no_gain
 
-from schedtuna.tune.samplers.registry import missing_extra
+from schedtuna.samplers.registry import missing_extra
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schedtuna.tune.samplers.registry import missing_extra
+from schedtuna.samplers.registry import missing_extra
 
 LIKES_BATCH = """
 import os, random

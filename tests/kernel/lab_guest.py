@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from schedtuna.errors import UnavailableError
-from schedtuna.lab.examples import find_examples
+from schedtuna.lab.build.examples import find_examples
 from schedtuna.lab.store import Lab, read_lab
 from schedtuna.scheduler.probe import installed
 

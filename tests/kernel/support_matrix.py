@@ -15,9 +15,9 @@ from pathlib import Path
 from schedtuna.errors import SchedtunaError
 from schedtuna.kernel.kfuncs import is_refusal
 from schedtuna.lab.boot import boot
+from schedtuna.lab.build.examples import find_examples, install_examples
+from schedtuna.lab.build.setup import mirror_kernels, setup
 from schedtuna.lab.errors import GuestError, LabError
-from schedtuna.lab.examples import find_examples, install_examples
-from schedtuna.lab.setup import mirror_kernels, setup
 from schedtuna.lab.store import Kernel, Lab
 from schedtuna.lab.vm import Guest, GuestSpec
 from schedtuna.scheduler.probe import installed

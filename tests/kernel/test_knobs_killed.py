@@ -15,8 +15,8 @@ from schedtuna.knobs.journal import JOURNAL_NAME, Journal
 from schedtuna.knobs.records import Change, Record, TaskSubject
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.session import Changes
-from schedtuna.knobs.tasks import start_ticks
 from schedtuna.knobs.undo import undo
+from schedtuna.machine.tasks import start_ticks
 
 pytestmark = pytest.mark.usefixtures("root")
 

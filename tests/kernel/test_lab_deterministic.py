@@ -13,10 +13,10 @@ import pytest
 from tests.kernel.lab_guest import lab_or_skip, light_schedulers, schedulers_or_skip
 
 from schedtuna.errors import UsageError
-from schedtuna.lab.deterministic import Deterministic, DeterministicRun, DeterministicSpec, settle
+from schedtuna.lab.deterministic.orders import perturbation
+from schedtuna.lab.deterministic.snapshot import MachineSpec, snapshot
+from schedtuna.lab.deterministic.trials import Deterministic, DeterministicRun, DeterministicSpec, settle
 from schedtuna.lab.errors import BootError, GuestError
-from schedtuna.lab.orders import perturbation
-from schedtuna.lab.snapshot import MachineSpec, snapshot
 from schedtuna.scheduler.scx import SchedulerError
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType
@@ -152,7 +152,7 @@ def test_it_dies_with_its_parent_however_that_ends(sh, cache):
     code = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from schedtuna.lab.deterministic import Deterministic, DeterministicSpec
+        from schedtuna.lab.deterministic.trials import Deterministic, DeterministicSpec
         from schedtuna.lab.store import read_lab
         argv = ("sh", "-c", "while :; do :; done # hackbench")
         Deterministic(read_lab(), DeterministicSpec(argv), cache=Path(sys.argv[1])).run(1)

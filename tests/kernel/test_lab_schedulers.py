@@ -8,7 +8,7 @@ from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
 
 from schedtuna.errors import UnavailableError
 from schedtuna.lab.boot import boot
-from schedtuna.lab.examples import find_examples
+from schedtuna.lab.build.examples import find_examples
 from schedtuna.lab.vm import GuestSpec
 from schedtuna.scheduler.scx import SchedulerError, ScxProcess, exit_reason, read_state
 from schedtuna.scheduler.spec import SchedulerConfig

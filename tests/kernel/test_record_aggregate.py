@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from tests.kernel.recording import Puppet, set_quota, throttled, until
 
+from schedtuna.machine.tasks import descendants
 from schedtuna.record.aggregate import Aggregator
-from schedtuna.record.command import descendants
 from schedtuna.record.filters import TaskFilter
 from schedtuna.record.groups import fold
 from schedtuna.record.layout import TIME_SLICES, Blocked, Delay, Migration

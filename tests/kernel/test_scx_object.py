@@ -14,7 +14,7 @@ from schedtuna.backend.vm import VmBackend, guest_scheduler
 from schedtuna.errors import UsageError
 from schedtuna.kernel.sched_ext import scheduler_name
 from schedtuna.lab.boot import boot
-from schedtuna.lab.deterministic import Deterministic, DeterministicSpec
+from schedtuna.lab.deterministic.trials import Deterministic, DeterministicSpec
 from schedtuna.lab.layers import guest_program
 from schedtuna.lab.vm import GuestSpec
 from schedtuna.scheduler.parse import parse_scheduler

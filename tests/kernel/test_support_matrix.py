@@ -9,7 +9,7 @@ from tests.kernel.support_matrix import Row, examples_note, markdown, try_schedu
 
 from schedtuna.errors import SchedtunaError
 from schedtuna.kernel.kfuncs import is_refusal, uncallable_kfuncs
-from schedtuna.lab.setup import mirror_kernels, setup
+from schedtuna.lab.build.setup import mirror_kernels, setup
 
 CAN_FAIL = ("scx_pair", "scx_qmap", "scx_userland")  # examples that need options or another compiler
 UNRESOLVED = "wasn't resolved"  # a function that its program could do without, so libbpf lets it pass

@@ -7,7 +7,7 @@ import pytest
 from schedtuna.configfile import load_config
 from schedtuna.errors import ConfigFileError, StudyError
 from schedtuna.experiment.triallog import LOG_NAME, read_trials
-from schedtuna.tune.plan import PLAN_NAME, StudyPlan
+from schedtuna.history.plan import PLAN_NAME, StudyPlan
 
 EXPECTED = {"scheduler": "fair", "parameters": {"slice_us": 500, "policy": "batch", "autogroup": False}}
 

@@ -18,15 +18,15 @@ ALLOWED = {
     "knobs/kernel_files.py": ({"os.open"}, KERNEL),
     "machine/probe.py": ({"os.open"}, "only asks whether it may be opened: writes nothing"),
     "lab/guest/agent.py": ({"open", "os.open"}, IN_THE_GUEST),
-    "lab/relay.py": ({"os.open"}, IN_THE_GUEST),
+    "lab/guest/relay.py": ({"os.open"}, IN_THE_GUEST),
     "lab/vm.py": ({"*.open", "*.unlink"}, f"what QEMU says, a link in a share: {OWN_SCRATCH}"),
     "lab/image.py": (
         {"shutil.copyfile", "*.open"},
         f"an initramfs that QEMU reads by its path: {OWN_SCRATCH}",
     ),
-    "lab/packages.py": ({"*.symlink_to"}, f"the links of a merged /usr: {OWN_SCRATCH}"),
+    "lab/build/packages.py": ({"*.symlink_to"}, f"the links of a merged /usr: {OWN_SCRATCH}"),
     "trace/parts.py": ({"*.rename"}, "columns of a table"),
-    "tune/samplers/learner.py": ({"torch.save"}, "into memory"),
+    "rl/learner.py": ({"torch.save"}, "into memory"),
 }
 
 ALWAYS = {

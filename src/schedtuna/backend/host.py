@@ -18,8 +18,8 @@ from schedtuna.errors import JournalError, KnobError, MetricError, WorkloadError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.session import Changes
-from schedtuna.knobs.tasks import is_alive, start_ticks
 from schedtuna.knobs.undo import put_back_stale
+from schedtuna.machine.tasks import is_alive, start_ticks
 from schedtuna.record.filters import TaskFilter
 from schedtuna.scheduler.control import find_program
 from schedtuna.scheduler.host import HostMachine

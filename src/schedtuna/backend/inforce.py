@@ -32,7 +32,7 @@ from schedtuna.knobs.inforce import (
 from schedtuna.knobs.kernel_files import FileKnob
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.task_knob import first_task
-from schedtuna.knobs.tasks import read_stat
+from schedtuna.machine.tasks import read_stat
 from schedtuna.record.ends import TaskEnd, TaskEnds
 from schedtuna.space import ParameterValue
 from schedtuna.workload.setters import setter

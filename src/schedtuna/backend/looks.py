@@ -22,7 +22,7 @@ from schedtuna.knobs.hierarchies import Hierarchy
 from schedtuna.knobs.inforce import Attributes, Seen
 from schedtuna.knobs.task_attributes import read_slack_ns
 from schedtuna.knobs.task_knob import members
-from schedtuna.knobs.tasks import process_tree, threads
+from schedtuna.machine.tasks import process_tree, threads
 
 FIRST_S = 0.005
 _GROWTH = 0.3  # the next look comes after this part of the time that has passed

@@ -23,8 +23,8 @@ from schedtuna.backend.host import KERNELS_OWN, judge, reads_sched
 from schedtuna.errors import MetricError, UnavailableError, UsageError, WorkloadError
 from schedtuna.files import distrusted, privileged
 from schedtuna.lab.boot import boot
+from schedtuna.lab.build.examples import find_examples
 from schedtuna.lab.errors import GuestError
-from schedtuna.lab.examples import find_examples
 from schedtuna.lab.image import PROGRAMS
 from schedtuna.lab.layers import guest_program
 from schedtuna.lab.store import Lab, read_lab

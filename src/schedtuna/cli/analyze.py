@@ -16,7 +16,7 @@ from schedtuna.cli.output import print_json, print_remark, require_writable, wri
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
-    from schedtuna.tune.importance import Analysis
+    from schedtuna.history.importance import Analysis
 
 app = typer.Typer(add_completion=False)
 
@@ -52,9 +52,9 @@ def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
     A functional ANOVA of a model of all runs (search, baseline and confirmation): intervals from runs
     drawn anew, and a permutation test per parameter. Where a search did not go, the model guesses.
     """
-    from schedtuna.tune.history import find_studies
-    from schedtuna.tune.importance import analyse
-    from schedtuna.tune.replay import one_space, score
+    from schedtuna.history.importance import analyse
+    from schedtuna.history.replay import one_space, score
+    from schedtuna.history.studies import find_studies
 
     require_writable(plot, option="--plot", suffixes=SUFFIXES)
     studies, unusable = find_studies(folders)
@@ -65,7 +65,7 @@ def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
     analysis = analyse(space, runs, seed=seed)
     if plot is not None:
         from schedtuna.report.figures import drawn
-        from schedtuna.tune.importancefigure import importance_figure
+        from schedtuna.report.importance import importance_figure
 
         with writing(plot, force=force) as file:
             file.write(drawn(importance_figure(analysis, space), plot.suffix))

@@ -42,8 +42,8 @@ def setup(
     They go into a folder of their own; what is there is kept. Needs Debian's apt; the system's packages
     and lists stay untouched.
     """
-    from schedtuna.lab.examples import install_examples
-    from schedtuna.lab.setup import setup as install
+    from schedtuna.lab.build.examples import install_examples
+    from schedtuna.lab.build.setup import setup as install
     from schedtuna.machine.labfolder import lab_directory
 
     def say(text: str) -> None:
@@ -67,7 +67,7 @@ def setup(
 def status(as_json: JsonOption = False) -> None:
     """Say what the lab has."""
     from schedtuna.cli.table import wrapped
-    from schedtuna.lab.examples import find_examples
+    from schedtuna.lab.build.examples import find_examples
     from schedtuna.lab.image import PROGRAMS
     from schedtuna.lab.store import read_lab, size_of
     from schedtuna.machine.labfolder import lab_directory

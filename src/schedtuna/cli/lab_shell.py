@@ -123,7 +123,7 @@ def forward(  # noqa: PLR0917 - typer's options are a function's parameters
     Connections to 127.0.0.1:HOST_PORT are relayed to the guest's own loopback until COMMAND ends or
     Ctrl-C. The guest can't connect to anything here.
     """
-    from schedtuna.lab.forward import parse_ports
+    from schedtuna.lab.qemu.forward import parse_ports
     from schedtuna.lab.vm import GuestSpec
 
     host_port, guest_port = parse_ports(ports)
@@ -148,9 +148,9 @@ def _talk(
     from contextlib import ExitStack
 
     from schedtuna.lab.boot import boot as boot_guest
-    from schedtuna.lab.forward import Forward
+    from schedtuna.lab.qemu.forward import Forward
+    from schedtuna.lab.qemu.terminal import run_on_terminal
     from schedtuna.lab.store import read_lab
-    from schedtuna.lab.terminal import run_on_terminal
 
     with termination_interrupts(), ExitStack() as stack:
         try:

@@ -15,7 +15,7 @@ from schedtuna.cli.output import print_json
 from schedtuna.cli.streams import pass_on
 
 if TYPE_CHECKING:
-    from schedtuna.lab.deterministic import Deterministic, DeterministicRun
+    from schedtuna.lab.deterministic.trials import Deterministic, DeterministicRun
     from schedtuna.lab.store import Kernel
     from schedtuna.scheduler.spec import SchedulerConfig
 
@@ -42,7 +42,7 @@ class TrialOptions:
 
 def run_trials(options: TrialOptions) -> int:
     """Run the command once per seed, and print what came of it; returns the exit code."""
-    from schedtuna.lab.deterministic import Deterministic, DeterministicSpec
+    from schedtuna.lab.deterministic.trials import Deterministic, DeterministicSpec
     from schedtuna.lab.store import read_lab
     from schedtuna.workload.metrics import parse_metric, read_metrics
 
@@ -89,7 +89,7 @@ def run_trials(options: TrialOptions) -> int:
 
 def _scheduler(text: str, kernel: Kernel) -> tuple[SchedulerConfig | None, Path | None]:
     from schedtuna.backend.vm import scheduler_program
-    from schedtuna.lab.examples import find_examples
+    from schedtuna.lab.build.examples import find_examples
 
     if not text:
         return None, None
@@ -108,7 +108,7 @@ def _exit_code(run: DeterministicRun) -> int:
 
 def _shared(trials: Deterministic) -> dict[str, Any]:
     """What all runs have in common; hashes of another kernel, QEMU or machine mean nothing to them."""
-    from schedtuna.lab.deterministic import HASHED, LIMITS
+    from schedtuna.lab.deterministic.trials import HASHED, LIMITS
 
     machine, scheduler = trials.saved.spec, trials.spec.scheduler
     return {

@@ -16,7 +16,7 @@ from schedtuna.cli.output import print_json, print_remark, refuse_existing
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
-    from schedtuna.tune.replay import ScoredStudy
+    from schedtuna.history.replay import ScoredStudy
 
 app = typer.Typer(add_completion=False)
 
@@ -92,8 +92,8 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
     They are a search's numbers, steered and noisy: no claim. Without options: statistics and the best
     settings.
     """
-    from schedtuna.tune.history import find_studies
-    from schedtuna.tune.replay import agreement, score
+    from schedtuna.history.replay import agreement, score
+    from schedtuna.history.studies import find_studies
 
     studies, unusable = find_studies([results], [*listed(experiment_patterns), *listed(patterns)])
     scored, unscored = score(studies, metrics=listed(recalculate), max_episodes=max_episodes)
@@ -129,13 +129,13 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
 
 
 def _statistics(scored: Sequence[ScoredStudy]) -> list[dict[str, Any]]:
-    from schedtuna.tune.replay import statistics
+    from schedtuna.history.replay import statistics
 
     return [statistics(one) for one in scored]
 
 
 def _combinations(scored: Sequence[ScoredStudy], number: int) -> list[dict[str, Any]]:
-    from schedtuna.tune.replay import best_combinations, pooled
+    from schedtuna.history.replay import best_combinations, pooled
 
     return [
         {
@@ -152,8 +152,8 @@ def _combinations(scored: Sequence[ScoredStudy], number: int) -> list[dict[str, 
 def _pretrain(
     scored: Sequence[ScoredStudy], path: Path, *, force: bool, learning_rate: float | None, **how: Any
 ) -> dict[str, Any]:
+    from schedtuna.history.replay import pretrain_agent
     from schedtuna.tune.options import sampler_options
-    from schedtuna.tune.replay import pretrain_agent
 
     options, _ = sampler_options(how["algorithm"], {"learning_rate": learning_rate})
     refuse_existing(path, force=force)

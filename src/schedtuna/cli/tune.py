@@ -50,9 +50,9 @@ from schedtuna.cli.output import DEBUG_VARIABLE, print_json, print_remark
 if TYPE_CHECKING:
     from schedtuna.experiment.campaign import Campaign
     from schedtuna.experiment.compare import CompareProgress
-    from schedtuna.tune.plan import StudyPlan
+    from schedtuna.history.outcome import StudyResult
+    from schedtuna.history.plan import StudyPlan
     from schedtuna.tune.search import SearchProgress
-    from schedtuna.tune.study import StudyResult
     from schedtuna.workload.spec import Workload
 
 app = typer.Typer(add_completion=False)
@@ -215,14 +215,14 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     workload. `--resume DIR` alone continues an interrupted study as it was; a budget may be changed
     until its confirmation begins.
     """
+    from schedtuna.backend.place import Place
     from schedtuna.errors import UsageError
     from schedtuna.experiment.campaign import choose_seed
     from schedtuna.files import require_consent
+    from schedtuna.history.plan import DECIDING_FILES, StudyPlan
+    from schedtuna.history.warmstart import past_runs
     from schedtuna.tune.options import sampler_options, tunable, tunable_in_guest, without
-    from schedtuna.tune.place import Place
-    from schedtuna.tune.plan import DECIDING_FILES, StudyPlan
     from schedtuna.tune.running import UnwrittenStudyError
-    from schedtuna.tune.warmstart import past_runs
 
     if debug:
         os.environ[DEBUG_VARIABLE] = "1"
@@ -439,7 +439,7 @@ class _Progress(CampaignProgress):
 def _tell(result: StudyResult, *, as_json: bool, written: bool = True) -> None:
     """Print what came out; where it could not be written, too."""
     from schedtuna.experiment.comparison import tell_rule
-    from schedtuna.tune.results import REPORT_NAME, summary
+    from schedtuna.history.results import REPORT_NAME, summary
 
     if as_json:
         print_json(summary(result) if written else {**summary(result), "report": None})

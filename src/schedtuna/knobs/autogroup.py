@@ -18,7 +18,7 @@ from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.kernel_files import write_kernel_file
 from schedtuna.knobs.records import Change, Record, TaskSubject
 from schedtuna.knobs.task_attributes import autogroup_enabled, may_have_nice
-from schedtuna.knobs.tasks import is_alive, may_schedule, start_ticks
+from schedtuna.machine.tasks import is_alive, may_schedule, start_ticks
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
 # Without CAP_SYS_ADMIN the kernel takes one change per 100 ms (proc_sched_autogroup_set_nice()).

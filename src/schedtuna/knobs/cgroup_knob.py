@@ -25,7 +25,7 @@ from schedtuna.knobs.hierarchies import (
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.kernel_files import write_kernel_file
 from schedtuna.knobs.records import Change, FileSubject, NewGroupSubject, Record
-from schedtuna.knobs.tasks import start_ticks
+from schedtuna.machine.tasks import start_ticks
 from schedtuna.space import ParameterValue
 
 

@@ -20,9 +20,9 @@ from schedtuna.errors import JournalError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import TargetBusyError, state_directory
 from schedtuna.knobs.private_file import PrivateFolder
-from schedtuna.knobs.records import Owner, boot_id
+from schedtuna.knobs.records import Owner
 from schedtuna.knobs.registry import knob_named
-from schedtuna.knobs.tasks import start_ticks
+from schedtuna.machine.tasks import boot_id, start_ticks
 
 CLAIMS_NAME = "claims.jsonl"
 

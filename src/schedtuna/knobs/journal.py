@@ -27,8 +27,8 @@ from pydantic import ValidationError
 
 from schedtuna.errors import JournalError
 from schedtuna.knobs.private_file import PrivateFolder
-from schedtuna.knobs.records import Change, Owner, Record, boot_id
-from schedtuna.knobs.tasks import start_ticks
+from schedtuna.knobs.records import Change, Owner, Record
+from schedtuna.machine.tasks import boot_id, start_ticks
 
 STATE_VARIABLE = "SCHEDTUNA_STATE_DIR"
 JOURNAL_NAME = "journal.jsonl"

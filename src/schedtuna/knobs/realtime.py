@@ -10,7 +10,7 @@ from schedtuna.kernel.syscalls import SchedPolicy, sched_getattr
 from schedtuna.knobs.base import Availability, Target
 from schedtuna.knobs.task_attributes import FAIR, read_slack_ns, write_slack_ns
 from schedtuna.knobs.task_knob import TaskKnob
-from schedtuna.knobs.tasks import CAP_SYS_NICE, has_capability
+from schedtuna.machine.tasks import CAP_SYS_NICE, has_capability
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
 _REALTIME = {"fifo": SchedPolicy.FIFO, "rr": SchedPolicy.RR}

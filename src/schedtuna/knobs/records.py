@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schedtuna.knobs.tasks import is_alive
+from schedtuna.machine.tasks import is_alive
 
 
 class _Data(BaseModel):
@@ -143,8 +143,3 @@ class Record(_Data):
     def lasting(self) -> bool:
         """Whether the change was meant to outlive who made it: only an explicit undo reverts it."""
         return isinstance(self.subject, (ProcessSubject, LoaderSubject, UnitSubject))
-
-
-def boot_id() -> str:
-    """The kernel's name for the current boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -11,7 +11,7 @@ from pathlib import Path
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Reverted
 from schedtuna.knobs.records import ProcessSubject, Record
-from schedtuna.knobs.tasks import is_alive
+from schedtuna.machine.tasks import is_alive
 
 SYSFS = Path("/sys/kernel/sched_ext")
 _PATIENCE_S = ((signal.SIGINT, 20.0), (signal.SIGKILL, 20.0))

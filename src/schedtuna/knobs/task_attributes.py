@@ -21,7 +21,7 @@ from schedtuna.kernel.syscalls import (
 from schedtuna.knobs.base import Availability, Scope, Target, as_int
 from schedtuna.knobs.kernel_files import write_kernel_file
 from schedtuna.knobs.task_knob import TaskKnob, first_task
-from schedtuna.knobs.tasks import CAP_SYS_NICE, has_capability
+from schedtuna.machine.tasks import CAP_SYS_NICE, has_capability
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
 FAIR = {"other": SchedPolicy.OTHER, "batch": SchedPolicy.BATCH, "idle": SchedPolicy.IDLE}

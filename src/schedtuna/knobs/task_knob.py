@@ -21,7 +21,7 @@ from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, GroupTasksSubject, Record, TaskSubject
-from schedtuna.knobs.tasks import (
+from schedtuna.machine.tasks import (
     Task,
     group_tasks,
     is_alive,

@@ -9,9 +9,9 @@ from enum import StrEnum
 from schedtuna.errors import SchedtunaError
 from schedtuna.knobs.base import Reverted
 from schedtuna.knobs.journal import Journal, StaleChangesError
-from schedtuna.knobs.records import ProcessSubject, Record, TaskSubject, boot_id
+from schedtuna.knobs.records import ProcessSubject, Record, TaskSubject
 from schedtuna.knobs.registry import reverter
-from schedtuna.knobs.tasks import is_alive
+from schedtuna.machine.tasks import boot_id, is_alive
 
 
 class Result(StrEnum):

@@ -18,7 +18,7 @@ from typing import IO
 from schedtuna.errors import UsageError
 from schedtuna.files import copy_file
 from schedtuna.lab.errors import LabError
-from schedtuna.lab.qemu import LIBRARY_FOLDERS
+from schedtuna.lab.qemu.program import LIBRARY_FOLDERS
 from schedtuna.resources import resource_path
 
 # The packages whose programs a guest has. Names that differ between releases: the first that is there.
@@ -38,7 +38,7 @@ LIBRARIES = ("libelf.so.1", "libseccomp.so.2", "libgcc_s.so.1", "libstdc++.so.6"
 SHARE = "share"  # the shared folder, below /
 OWN = "usr/lib/schedtuna"
 LAUNCHER = f"{OWN}/schedtuna-launch"
-GUEST_PROGRAMS = ("lab/guest/agent.py", "lab/relay.py")
+GUEST_PROGRAMS = ("lab/guest/agent.py", "lab/guest/relay.py")
 _PYTHON_LEFT_OUT = frozenset(
     {"test", "idlelib", "lib2to3", "pydoc_data", "ensurepip", "tkinter", "turtledemo", "unittest"}
 )

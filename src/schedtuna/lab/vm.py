@@ -27,10 +27,10 @@ from schedtuna.files import Folder, require_own
 from schedtuna.lab.errors import BootError, GuestError
 from schedtuna.lab.image import Layer, assemble
 from schedtuna.lab.layers import kernel_layer, program_layer, recording_layer, share_layer
-from schedtuna.lab.process import last_words, start_bound, used_cpu_s
-from schedtuna.lab.qemu import accelerator_options, machine_options
+from schedtuna.lab.qemu.process import last_words, start_bound, used_cpu_s
+from schedtuna.lab.qemu.program import accelerator_options, machine_options
 from schedtuna.lab.store import Kernel, Lab
-from schedtuna.scheduler.patience import Patience
+from schedtuna.machine.patience import Patience
 from schedtuna.workload.command import KEEP_BYTES, RawRun, raw_run
 from schedtuna.workload.launcher import Message
 

@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from schedtuna.errors import UsageError
+from schedtuna.machine.tasks import descendants
 
 _POLL_S = 0.05
 _GRACE_S = 5.0
@@ -60,20 +60,6 @@ def _stop(process: subprocess.Popen[bytes]) -> int:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(timeout=_GRACE_S)
     return process.wait()
-
-
-def descendants(pid: int) -> list[int]:
-    """Return a process and all its living descendants."""
-    found, todo = [], [pid]
-    while todo:
-        process = todo.pop()
-        found.append(process)
-        for children in Path(f"/proc/{process}/task").glob("*/children"):
-            try:
-                todo += [int(child) for child in children.read_text().split()]
-            except (OSError, ValueError):
-                continue  # the thread is gone
-    return found
 
 
 def _ignore(_number: int, _frame: object) -> None:

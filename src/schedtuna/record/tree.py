@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
+from schedtuna.machine.tasks import descendants
 from schedtuna.record.aggregate import Aggregator
-from schedtuna.record.command import descendants
 from schedtuna.record.filters import TaskFilter
 from schedtuna.record.summary import sched_metrics
 

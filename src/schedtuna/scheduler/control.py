@@ -19,9 +19,9 @@ from schedtuna.knobs.records import ProcessSubject, Record
 from schedtuna.knobs.scheduler_process import is_named
 from schedtuna.knobs.scx_loader import Loader, LoaderScheduler, arguments_state
 from schedtuna.knobs.systemd import scheduler_unit
-from schedtuna.knobs.tasks import is_alive
 from schedtuna.knobs.undo import revert_records
 from schedtuna.knobs.unit import SystemUnit
+from schedtuna.machine.tasks import is_alive
 from schedtuna.scheduler.host import HostMachine, LastingMachine
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import configured, installed, probe

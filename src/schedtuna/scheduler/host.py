@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,10 +16,8 @@ from schedtuna.files import make_folder, open_for_writing
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
 from schedtuna.knobs.scheduler_process import SchedulerProcess
-from schedtuna.knobs.tasks import start_ticks
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
+from schedtuna.machine.children import die_with_parent
+from schedtuna.machine.tasks import start_ticks
 
 
 class HostMachine:
@@ -154,11 +151,6 @@ def _signal(pid: int, number: int) -> None:
         signal.pidfd_send_signal(handle, number)
     finally:
         os.close(handle)
-
-
-def die_with_parent() -> None:
-    """Ask the kernel, in a child that was just forked, to kill it when its parent ends."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _hold(argv: Sequence[str], output: int) -> tuple[int, int]:

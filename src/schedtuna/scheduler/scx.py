@@ -19,7 +19,7 @@ from typing import Protocol, Self
 from schedtuna.errors import SchedtunaError, UnavailableError
 from schedtuna.kernel.kfuncs import REMEDY, is_refusal
 from schedtuna.knobs.scheduler_process import is_named
-from schedtuna.scheduler.patience import Patience
+from schedtuna.machine.patience import Patience
 from schedtuna.scheduler.registry import command_line
 from schedtuna.scheduler.spec import SchedulerConfig
 

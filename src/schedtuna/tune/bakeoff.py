@@ -9,7 +9,7 @@ from statistics import median
 
 from schedtuna.errors import UsageError
 from schedtuna.evidence.design import split_budget
-from schedtuna.tune.samplers.registry import ALL_SAMPLERS, missing_extra
+from schedtuna.samplers.registry import ALL_SAMPLERS, missing_extra
 
 PLAYOFF_RUNS = 3  # fresh runs per finalist
 LEAST_SEARCH = 5  # runs below which a sampler's search means nothing

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 
+from schedtuna.history.plan import StudyPlan
 from schedtuna.scheduler.registry import command_line
 from schedtuna.space import ParameterValue
-from schedtuna.tune.plan import StudyPlan
 from schedtuna.workload.metrics import format_metric
 from schedtuna.workload.spec import Workload
 

@@ -14,9 +14,9 @@ from typing import Any, Self, TextIO
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.errors import SchedtunaError
 from schedtuna.files import open_for_writing
+from schedtuna.history.outcome import BASELINE
 from schedtuna.space import spell_assignment
 from schedtuna.tune.search import SearchProgress
-from schedtuna.tune.study import BASELINE
 
 LOG_NAME = "experiment.log"
 LOGGER = logging.getLogger("schedtuna.tune")  # what programs attach their own handlers to

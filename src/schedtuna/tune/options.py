@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schedtuna.backend.vm import guest_scheduler
 from schedtuna.configfile import load_config
 from schedtuna.errors import UnavailableError, UsageError, nearest
+from schedtuna.history.plan import BAKE_OFF, StudyPlan
 from schedtuna.knobs.base import Target
+from schedtuna.samplers.registry import SAMPLERS, learners, make_sampler, sampler_class
 from schedtuna.scheduler.control import find_installed, find_program
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.fair import fair
@@ -25,8 +27,6 @@ from schedtuna.scheduler.probe import installed
 from schedtuna.scheduler.scx import read_state
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.tune.bakeoff import share
-from schedtuna.tune.plan import BAKE_OFF, StudyPlan
-from schedtuna.tune.samplers.registry import SAMPLERS, make_sampler, sampler_class
 from schedtuna.workload.spec import Workload
 
 LLAMA_BENCH = "llama-bench"
@@ -287,8 +287,3 @@ def check_sampler(plan: StudyPlan) -> None:
     options = {name: value for name, value in plan.sampler_options.items() if name != "tensorboard"}
     rng = np.random.default_rng(0)
     make_sampler(plan.sampler, plan.scheduler.space, budget=CHECKED_BUDGET, rng=rng, **options).close()
-
-
-def learners() -> list[str]:
-    """Names of the samplers that train a network."""
-    return [name for name, entry in SAMPLERS.items() if entry.extra == "rl"]

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.files import write_bytes
+from schedtuna.history.outcome import StudyResult
+from schedtuna.history.plan import StudyPlan
 from schedtuna.report import comparison as compared
 from schedtuna.report import figures
 from schedtuna.report.page import Command, Page, Section, Table
+from schedtuna.samplers.registry import SAMPLERS
 from schedtuna.space import ParameterValue, spell_assignment
 from schedtuna.tune.bakeoff import playoff_cost
 from schedtuna.tune.commands import apply_line, check_line, scheduler_line
-from schedtuna.tune.plan import StudyPlan
-from schedtuna.tune.samplers.registry import SAMPLERS
-from schedtuna.tune.study import StudyResult
 from schedtuna.workload.spec import Direction
 
 if TYPE_CHECKING:

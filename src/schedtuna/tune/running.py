@@ -13,13 +13,14 @@ from typing import Any
 from schedtuna import __version__
 from schedtuna.experiment.campaign import Campaign, UnwrittenError, open_campaign
 from schedtuna.experiment.inforce import Undoing
+from schedtuna.history.outcome import StudyResult
+from schedtuna.history.plan import StudyPlan
+from schedtuna.history.results import PLOTS_NAME, REPORT_NAME, write_results
 from schedtuna.report.page import write
 from schedtuna.tune.experimentlog import ExperimentLog
 from schedtuna.tune.options import check_sampler
 from schedtuna.tune.page import study_page, write_plots
-from schedtuna.tune.plan import StudyPlan
-from schedtuna.tune.results import PLOTS_NAME, REPORT_NAME, write_results
-from schedtuna.tune.study import Study, StudyResult
+from schedtuna.tune.study import Study
 
 
 class UnwrittenStudyError(UnwrittenError):

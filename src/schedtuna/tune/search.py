@@ -15,12 +15,13 @@ from schedtuna.backend.base import Backend, Trial, Validity
 from schedtuna.errors import UnavailableError
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
+from schedtuna.history.objective import Objective
+from schedtuna.history.outcome import SearchOutcome, cost_of
+from schedtuna.history.plan import StudyPlan
+from schedtuna.samplers.base import Sampler
+from schedtuna.samplers.observation import Observation
+from schedtuna.samplers.registry import make_sampler
 from schedtuna.space import ParameterValue
-from schedtuna.tune.objective import Objective
-from schedtuna.tune.plan import StudyPlan
-from schedtuna.tune.samplers.base import Sampler
-from schedtuna.tune.samplers.observation import Observation
-from schedtuna.tune.samplers.registry import make_sampler
 from schedtuna.tune.timing import TimeLimit
 
 Values = dict[str, ParameterValue]
@@ -50,29 +51,6 @@ class SearchProgress:
     cost: float | None
     best_cost: float | None
     noise_cv: float | None
-
-
-@dataclass(frozen=True)
-class SearchOutcome:
-    """What one sampler's search came to.
-
-    Attributes:
-        sampler: Its name.
-        records: Its runs, in order.
-        training: The sampler's numbers about itself after each run.
-        candidate: What it nominates: what differs from the default; empty where nothing else worked.
-        found_after: Runs until it first tried that.
-        recommends_default: Whether it would rather have stayed with the default.
-        playoff: Costs of fresh runs of the candidate beside those of other samplers.
-    """
-
-    sampler: str
-    records: Sequence[TrialRecord]
-    training: Sequence[dict[str, float]]
-    candidate: Values
-    found_after: int
-    recommends_default: bool
-    playoff: Sequence[float | None] = ()
 
 
 class Trials:
@@ -131,12 +109,6 @@ class Trials:
                 started_at=time(),
                 exit_code=None,
             )
-
-
-def cost_of(record: TrialRecord, objective: Objective) -> float | None:
-    """Return what a run cost; None where it failed or timed out."""
-    trial = record.trial
-    return objective.cost(trial.metrics) if trial.validity is Validity.OK else None
 
 
 def spread(costs: Sequence[float | None]) -> float | None:

@@ -8,66 +8,32 @@ before the next one starts, so a study that was interrupted anywhere continues w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from statistics import median
 from time import monotonic
 from typing import Any
 
 from schedtuna.backend.base import Backend, Validity
 from schedtuna.errors import StudyError, UsageError
-from schedtuna.experiment.compare import Comparison, compare
+from schedtuna.experiment.compare import compare
 from schedtuna.experiment.inforce import require_some_in_force
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
-from schedtuna.space import ParameterValue
+from schedtuna.history.objective import Objective
+from schedtuna.history.outcome import (
+    BASELINE,
+    CONFIRMATION,
+    PLAYOFF,
+    SEARCH,
+    SearchOutcome,
+    StudyResult,
+    cost_of,
+)
+from schedtuna.history.plan import BAKE_OFF, StudyPlan
 from schedtuna.tune.bakeoff import PLAYOFF_RUNS, contestants, playoff_cost, share
-from schedtuna.tune.objective import Objective
-from schedtuna.tune.plan import BAKE_OFF, StudyPlan
-from schedtuna.tune.search import SearchOutcome, SearchProgress, Trials, cost_of, search, spread
+from schedtuna.tune.search import SearchProgress, Trials, search, spread
 from schedtuna.tune.timing import TimeLimit
 
-BASELINE, SEARCH, PLAYOFF, CONFIRMATION = "baseline", "search", "playoff", "confirmation"
 _FIXED_BY_CONFIRMATION = ("budget", "episodes", "time_limit_s", "baseline_runs", "delta")
-
-
-@dataclass(frozen=True)
-class StudyResult:
-    """What a study found.
-
-    Attributes:
-        plan: What was asked.
-        folder: Where everything is.
-        objective: The scale of the costs.
-        baseline: The default's runs before the search.
-        searches: What each sampler found; one, but for a bake-off.
-        winner: The search whose candidate was confirmed.
-        comparison: The confirmation on fresh runs, with the verdict.
-    """
-
-    plan: StudyPlan
-    folder: Path
-    objective: Objective
-    baseline: Sequence[TrialRecord]
-    searches: Sequence[SearchOutcome]
-    winner: SearchOutcome
-    comparison: Comparison
-
-    @property
-    def candidate(self) -> dict[str, ParameterValue]:
-        """The nominated assignment: what differs from the default."""
-        return self.winner.candidate
-
-    @property
-    def best(self) -> dict[str, ParameterValue] | None:
-        """The assignment to apply; None where no gain was proven."""
-        return self.candidate if self.comparison.verdict == "improved" else None
-
-    @property
-    def nr_search_runs(self) -> int:
-        """Runs before the confirmation, baseline and playoff included."""
-        played = sum(len(outcome.playoff) for outcome in self.searches if outcome.candidate)
-        searched = sum(len(outcome.records) for outcome in self.searches) + played
-        return len(self.baseline) + searched
 
 
 class Study:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from schedtuna.kernel.text import lines_of, read_lines
 from schedtuna.knobs.base import is_control_group
 from schedtuna.knobs.hierarchies import Hierarchy, find_hierarchy
-from schedtuna.knobs.tasks import thread_group
 from schedtuna.machine.cgroups import read_cgroups
 from schedtuna.machine.facts import mounted
 from schedtuna.machine.probe import Probe
+from schedtuna.machine.tasks import thread_group
 from schedtuna.record.processes import _cgroup
 
 ENDS = ["\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]  # as splitlines() has it

@@ -11,8 +11,8 @@ from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
 from schedtuna.knobs.scheduler_process import SchedulerProcess
 from schedtuna.knobs.session import Changes
-from schedtuna.knobs.tasks import start_ticks
 from schedtuna.knobs.undo import Result, put_back_stale, undo
+from schedtuna.machine.tasks import start_ticks
 
 # Gives the machine back when it is asked to end, as a scheduler's program makes the kernel do.
 LOADER = """

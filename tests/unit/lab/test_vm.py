@@ -4,7 +4,7 @@ import pytest
 
 from schedtuna.errors import UntrustedError
 from schedtuna.lab.errors import GuestError
-from schedtuna.lab.qemu import machine_options, parse_version
+from schedtuna.lab.qemu.program import machine_options, parse_version
 from schedtuna.lab.vm import _require_own_scratch, inside
 
 

@@ -10,7 +10,7 @@ from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.files import distrusted
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
-from schedtuna.knobs.tasks import start_ticks
+from schedtuna.machine.tasks import start_ticks
 from schedtuna.scheduler.control import find_installed, find_program, find_running
 from schedtuna.scheduler.probe import probe
 from schedtuna.scheduler.registry import registered

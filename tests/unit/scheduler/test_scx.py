@@ -161,7 +161,7 @@ def test_one_that_never_enables_is_stopped(machine, tmp_path):
 
 
 def test_where_the_machine_gets_no_cpu_a_start_may_take_longer(machine, tmp_path, monkeypatch):
-    monkeypatch.setattr("schedtuna.scheduler.patience._BUSY_HOST", 1000)
+    monkeypatch.setattr("schedtuna.machine.patience._BUSY_HOST", 1000)
     late = program(tmp_path, "time.sleep(0.5)" + ENABLE)
     with ScxProcess(machine, TEST, late, within_s=0.1, cpu_s=lambda: 0.0) as running:
         assert running.started.ops == "test_1.0"

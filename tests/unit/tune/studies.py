@@ -8,8 +8,8 @@ from typing import Any
 from tests.unit.tune.surface import SCHEDULER, SurfaceBackend, smooth_gain
 
 from schedtuna.experiment.triallog import TrialLog
-from schedtuna.tune.plan import StudyPlan
-from schedtuna.tune.results import write_results
+from schedtuna.history.plan import StudyPlan
+from schedtuna.history.results import write_results
 from schedtuna.tune.study import Study
 from schedtuna.workload.spec import Direction, MetricSpec, Workload
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from tests.unit.tune.surface import SCHEDULER
 
+from schedtuna.backend.place import Place
+from schedtuna.history.plan import StudyPlan
 from schedtuna.knobs.base import Scope
 from schedtuna.scheduler.registry import scheduler_from_mapping
 from schedtuna.tune.commands import apply_line, check_line, scheduler_line
-from schedtuna.tune.place import Place
-from schedtuna.tune.plan import StudyPlan
 from schedtuna.workload.metrics import parse_metric, parse_requirement
 from schedtuna.workload.spec import Workload
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from schedtuna.errors import ConfigFileError, UnavailableError, UsageError
+from schedtuna.samplers.registry import missing_extra
 from schedtuna.tune.options import OptimizerConfig, find_workload, sampler_options, tunable
-from schedtuna.tune.samplers.registry import missing_extra
 from schedtuna.workload.metrics import parse_metric
 
 # The documented defaults, word for word.

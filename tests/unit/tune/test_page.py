@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from tests.unit.tune.surface import SCHEDULER, SurfaceBackend, no_gain, smooth_gain
 
+from schedtuna.backend.place import Place
 from schedtuna.experiment.triallog import TrialLog
+from schedtuna.history.plan import StudyPlan
 from schedtuna.knobs.base import Scope
 from schedtuna.tune.page import study_page
-from schedtuna.tune.place import Place
-from schedtuna.tune.plan import StudyPlan
 from schedtuna.tune.study import Study
 from schedtuna.workload.metrics import parse_metric
 from schedtuna.workload.spec import Workload

@@ -5,10 +5,10 @@ from tests.unit.tune.surface import SCHEDULER, SurfaceBackend, no_gain, smooth_g
 
 from schedtuna.errors import StudyError, UnavailableError, UsageError
 from schedtuna.experiment.triallog import TrialLog
+from schedtuna.history.plan import PLAN_NAME, StudyPlan
+from schedtuna.history.results import summary
+from schedtuna.samplers.observation import Observation
 from schedtuna.tune.page import study_page
-from schedtuna.tune.plan import PLAN_NAME, StudyPlan
-from schedtuna.tune.results import summary
-from schedtuna.tune.samplers.observation import Observation
 from schedtuna.tune.search import best_alternative
 from schedtuna.tune.study import Study
 from schedtuna.workload.spec import Direction, MetricSpec, Workload

@@ -1,0 +1,219 @@
+"""Which parameters matter, and which of them only together? Functional ANOVA over a surrogate.
+
+The surrogate is the default sampler's Gaussian process: it pools repeats, knows the noise, and has
+one length scale per parameter. Its posterior mean f is split over the whole space into what each
+parameter does alone, what pairs do beyond that, and the rest (Sobol' 2001; Hutter, Hoos &
+Leyton-Brown 2014). With x uniform over the space,
+
+    main     V_j  = Var(E[f | x_j])
+    pair     V_jk = Var(E[f | x_j, x_k]) - V_j - V_k
+    total    T_j  = E[Var(f | x_-j)]        everything that x_j has a part in
+
+and all of them are given as parts of Var(f). Intervals come from functions drawn from the posterior
+of runs that were drawn anew with replacement; whether a parameter matters at all is a permutation
+test (see `relevance`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from schedtuna.errors import StudyError
+from schedtuna.history.anova import Data, Parts, Split, Surrogate, explained, interaction
+from schedtuna.history.relevance import relevance, shown_to_matter
+from schedtuna.samplers.observation import Observation
+from schedtuna.space import ParameterSpace, ParameterValue
+
+LEAST_SCALE = 1e-9  # of a log ratio: below it, differences are rounding
+LEAST_SETTINGS = 10  # distinct ones below which a surrogate means nothing
+MOST_SETTINGS = 250  # its price grows with their cube
+MOST_PAIRED = 5  # parameters whose pairs are looked at: those with the largest totals
+NR_DRAWS = 200
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one parameter does alone, averaged over the others.
+
+    Attributes:
+        settings: Its settings.
+        changes: Expected cost at each, over that at the default: log ratios.
+        changes_95: Intervals.
+    """
+
+    settings: tuple[ParameterValue, ...]
+    changes: tuple[float, ...]
+    changes_95: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much one parameter matters.
+
+    Attributes:
+        name: The parameter.
+        main: Part of the variance that it explains alone.
+        main_95: Interval.
+        total: Part of the variance that it has a part in.
+        total_95: Interval.
+        p: Chance of so much evidence for the parameter if it had no effect.
+        matters: Whether that is small enough, given how many parameters were tested.
+        curve: What its settings do.
+    """
+
+    name: str
+    main: float
+    main_95: Interval
+    total: float
+    total_95: Interval
+    p: float
+    matters: bool
+    curve: Curve
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """What two parameters do together beyond what each does alone, as part of the variance."""
+
+    names: tuple[str, str]
+    part: float
+    part_95: Interval
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What runs say about a space.
+
+    Attributes:
+        nr_runs: Runs used.
+        nr_settings: Distinct assignments among them.
+        explained: Part of the settings' variance that the surrogate predicts for a setting that it
+            has not seen; at or below 0 it predicts nothing.
+        effect_sd: Standard deviation of the expected cost over the space: a log ratio.
+        noise_sd: Of single runs, likewise.
+        parameters: The largest total first.
+        interactions: The largest first.
+        unvaried: Parameters that ran at one setting only, of which nothing is known.
+    """
+
+    nr_runs: int
+    nr_settings: int
+    explained: float
+    effect_sd: float
+    noise_sd: float
+    parameters: tuple[Importance, ...]
+    interactions: tuple[Interaction, ...]
+    unvaried: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return asdict(self)
+
+
+def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0) -> Analysis:
+    """Split what settings did over the parameters.
+
+    Args:
+        space: What was searched.
+        runs: What ran; a failure counts as the worst run.
+        seed: Of everything that is drawn.
+
+    Raises:
+        StudyError: Too few distinct settings ran, or all costs are equal.
+    """
+    rng = np.random.default_rng([seed, 6])
+    nr_settings = len({space.key(run.values) for run in runs})
+    if nr_settings < LEAST_SETTINGS:
+        raise StudyError(
+            f"only {nr_settings} different settings ran, too few to tell parameters apart",
+            hint=f"analyse at least {LEAST_SETTINGS}, better five times as many as there are parameters",
+        )
+    data = Data.of(space, runs, most=MOST_SETTINGS, rng=rng)
+    if data.scale < LEAST_SCALE:
+        raise StudyError("all runs cost the same, so no parameter can matter")
+    fit = data.fit()
+    surrogate = Surrogate(data, fit, rng)
+    split = Split(surrogate, rng)
+    actual = split.parts(surrogate.mean)
+    weights = np.array(list(surrogate.draws(NR_DRAWS, rng)))
+    drawn = [split.parts(row) for row in weights]
+    tested = {name: relevance(data, name, rng) for name in data.varied}
+    matter = shown_to_matter(tested)
+    ranked = sorted(data.varied, key=lambda name: -actual.total[name])
+    return Analysis(
+        nr_runs=len(data.costs),
+        nr_settings=len(data.settings),
+        explained=explained(fit),
+        effect_sd=data.scale * math.sqrt(actual.variance),
+        noise_sd=data.scale * math.sqrt(surrogate.noise),
+        parameters=tuple(
+            _importance(name, split, actual, drawn, p=tested[name], matters=name in matter) for name in ranked
+        ),
+        interactions=_interactions(split.pairs(ranked[:MOST_PAIRED]), surrogate.mean, weights, actual, drawn),
+        unvaried=tuple(name for name in space.names if name not in data.varied),
+    )
+
+
+def _importance(
+    name: str, split: Split, actual: Parts, drawn: Sequence[Parts], *, p: float, matters: bool
+) -> Importance:
+    return Importance(
+        name=name,
+        main=_part(actual.main[name], actual),
+        main_95=_interval([_part(parts.main[name], parts) for parts in drawn]),
+        total=_part(actual.total[name], actual),
+        total_95=_interval([_part(parts.total[name], parts) for parts in drawn]),
+        p=p,
+        matters=matters,
+        curve=_curve(name, split, actual, drawn),
+    )
+
+
+def _curve(name: str, split: Split, actual: Parts, drawn: Sequence[Parts]) -> Curve:
+    scale = split.surrogate.data.scale
+    curves = np.array([parts.curves[name][1:] - parts.curves[name][0] for parts in drawn])
+    changes = actual.curves[name][1:] - actual.curves[name][0]
+    return Curve(
+        settings=split.settings[name],
+        changes=tuple((scale * changes).tolist()),
+        changes_95=tuple(_interval(scale * column) for column in curves.T),
+    )
+
+
+def _interactions(
+    tables: Mapping[tuple[str, str], np.ndarray],
+    weights: np.ndarray,
+    drawn_weights: np.ndarray,
+    actual: Parts,
+    drawn: Sequence[Parts],
+) -> tuple[Interaction, ...]:
+    found = [
+        Interaction(
+            names,
+            _part(interaction(table @ weights), actual),
+            _interval(
+                [
+                    _part(interaction(table @ row), parts)
+                    for row, parts in zip(drawn_weights, drawn, strict=True)
+                ]
+            ),
+        )
+        for names, table in tables.items()
+    ]
+    return tuple(sorted(found, key=lambda row: -row.part))
+
+
+def _part(variance: float, parts: Parts) -> float:
+    return min(variance / parts.variance, 1.0) if parts.variance > 0 else 0.0
+
+
+def _interval(values: Sequence[float] | np.ndarray) -> Interval:
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)

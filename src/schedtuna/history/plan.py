@@ -1,0 +1,179 @@
+"""What a study is asked to do: the plan that its folder holds before the first run. Only data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schedtuna.backend.place import Place
+from schedtuna.errors import StudyError, UsageError, naming
+from schedtuna.evidence.design import RUNS_PER_BLOCK, minimum_blocks, split_budget
+from schedtuna.experiment.triallog import LOG_NAME
+from schedtuna.files import make_folder, write_text
+from schedtuna.samplers.registry import DEFAULT_SAMPLER
+from schedtuna.scheduler.parse import BEST_NAME
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.space import ParameterValue
+from schedtuna.workload.spec import MetricSpec, Requirement, Workload
+
+PLAN_NAME = "study.json"
+DECIDING_FILES = (PLAN_NAME, LOG_NAME, BEST_NAME)  # what they say is run
+FORMAT_VERSION = 1
+BAKE_OFF = "all"
+_LEAST_BUDGET = minimum_blocks() * RUNS_PER_BLOCK + 1
+
+
+class PastRun(BaseModel):
+    """A run of an earlier study, on that study's scale of costs.
+
+    Attributes:
+        study: Name of its folder.
+        values: What differed from the default.
+        cost: What it cost there; None where it failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    study: str
+    values: dict[str, ParameterValue]
+    cost: float | None
+
+
+class StudyPlan(BaseModel):
+    """Everything that decides what a study runs; written to its folder before the first run.
+
+    Attributes:
+        scheduler: What is tuned; its `values` are the default.
+        workload: What is run.
+        place: Where, and what is tuned there.
+        metrics: What is optimised; the first one is primary.
+        requirements: Bounds that the winner must keep.
+        sampler: Name of the sampler; `all` for a bake-off of every one that is installed.
+        sampler_options: Its options (`learning_rate`, ...).
+        budget: Runs in all: baseline, search and confirmation.
+        episodes: Runs of the search alone, in place of a budget; the confirmation comes on top.
+        time_limit_s: Seconds in all; the budget follows from the baseline's durations.
+        baseline_runs: Runs of the default before the search, which set its scale.
+        save_frequency: Search runs between two checkpoints of a sampler that learns.
+        delta: Smallest gain that matters, as a fraction.
+        seed: Of every random choice.
+        confirmation_runs: Runs of the confirmation, where a time limit left room for fewer; known once
+            the search has ended.
+        name: What its folder is called; empty: by scheduler, sampler and runs.
+        warm_start: Runs of earlier studies, which steer the search and never enter the claim.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = FORMAT_VERSION
+    scheduler: SchedulerConfig
+    workload: Workload
+    place: Place = Place()
+    metrics: tuple[MetricSpec, ...] = Field(min_length=1)
+    requirements: tuple[Requirement, ...] = ()
+    sampler: str = DEFAULT_SAMPLER
+    sampler_options: dict[str, Any] = {}
+    budget: int = Field(default=100, gt=0)
+    episodes: int | None = Field(default=None, gt=0)
+    time_limit_s: float | None = Field(default=None, gt=0)
+    baseline_runs: int = Field(default=3, ge=1)
+    save_frequency: int = Field(default=25, ge=1)
+    delta: float = Field(default=0.03, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    confirmation_runs: int | None = Field(default=None, gt=0)
+    name: str = ""
+    warm_start: tuple[PastRun, ...] = ()
+
+    def identity(self) -> dict[str, str]:
+        """What the trials depend on beside workload, seed and machine; another one is refused."""
+        identity = {
+            "scheduler": self.scheduler.name,
+            "space": self.scheduler.space.stable_hash(),
+            "metrics": json.dumps([spec.model_dump(mode="json") for spec in self.metrics]),
+            "requirements": json.dumps([rule.model_dump(mode="json") for rule in self.requirements]),
+            "sampler": f"{self.sampler} {json.dumps(self.sampler_options, sort_keys=True)}",
+        }
+        if self.warm_start:
+            runs = json.dumps([run.model_dump(mode="json") for run in self.warm_start])
+            digest = hashlib.sha256(runs.encode()).hexdigest()[:16]
+            identity["warm start"] = f"{len(self.warm_start)} runs, {digest}"
+        return identity
+
+    @property
+    def folder_names(self) -> tuple[str, ...]:
+        """What the results folder's name is made of: its own, or scheduler, sampler, runs of the search."""
+        if self.name:
+            return (self.name,)
+        timed = self.time_limit_s is not None
+        runs = f"{self.time_limit_s:g}s" if timed else f"{self.split(0.0)[0]}ep"
+        return self.scheduler.name, self.sampler, runs
+
+    def split(self, run_s: float) -> tuple[int, int]:
+        """Return how many runs the search and the confirmation get, after the baseline.
+
+        Args:
+            run_s: How long one run takes, for a time limit.
+
+        Raises:
+            UsageError: Nothing is left to search with.
+        """
+        if self.episodes is not None:
+            needed = self.episodes + self.baseline_runs
+            total = next(n for n in count(_LEAST_BUDGET) if split_budget(n)[0] >= needed)
+            return self.episodes, split_budget(total)[1]
+        budget = self.budget if self.time_limit_s is None else int(self.time_limit_s / max(run_s, 1e-3))
+        what = f"a budget of {budget} runs" + (
+            "" if self.time_limit_s is None else f" (of {run_s:.2g} s each)"
+        )
+        if budget < _LEAST_BUDGET or split_budget(budget)[0] <= self.baseline_runs:
+            raise UsageError(
+                f"{what} leaves none to search with, after {self.baseline_runs} baseline runs and "
+                f"{minimum_blocks() * RUNS_PER_BLOCK} or more to confirm",
+                hint="give a larger --budget or --time, or use `schedtuna compare` for one candidate",
+            )
+        nr_search, nr_confirmation = split_budget(budget)
+        return nr_search - self.baseline_runs, nr_confirmation
+
+    def write(self, folder: Path) -> None:
+        """Write the plan to a study's folder, whole or not at all."""
+        with naming(folder):
+            make_folder(folder)
+            write_text(folder / PLAN_NAME, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> StudyPlan:
+        """Read the plan of an earlier study.
+
+        Raises:
+            StudyError: There is no plan, it is damaged, or another version wrote it.
+        """
+        path = folder / PLAN_NAME
+        if not path.is_file():
+            raise StudyError(
+                f"{folder} holds no study: there is no {path}",
+                hint="name a folder that `schedtuna tune` wrote",
+            )
+        try:
+            content = json.loads(path.read_text())
+            version = content.get("version")
+        except (OSError, ValueError, AttributeError) as error:
+            raise StudyError(
+                f"{folder} holds no study: {path.name}: {error}",
+                hint="name a folder that `schedtuna tune` wrote",
+            ) from None
+        if version != FORMAT_VERSION:
+            raise StudyError(
+                f"{path} has version {version!r}, and this program writes version {FORMAT_VERSION}",
+                hint="continue it with the program that started it, or start anew in another folder",
+            )
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise StudyError(f"{path} is damaged: {place}: {first['msg']}") from None

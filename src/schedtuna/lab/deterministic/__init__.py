@@ -1,0 +1,1 @@
+"""Guests whose every run is the same, bit for bit: orders, snapshots and trials."""

@@ -1,0 +1,1 @@
+"""Programs that run inside the guests: copied there by name, so each stands alone."""

@@ -1,0 +1,1 @@
+"""QEMU: which one, with which options, and how to talk to it and to the guest's programs."""

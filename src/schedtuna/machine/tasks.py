@@ -1,0 +1,160 @@
+"""Which threads and processes there are, and whether one is still the one that was meant.
+
+A number alone does not name a thread: numbers are reused. With the start time (field 22 of
+/proc/PID/stat, in clock ticks since boot) it does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from schedtuna.kernel.text import read_lines
+
+CAP_SYS_NICE = 23  # include/uapi/linux/capability.h
+_PF_KTHREAD = 0x00200000  # include/linux/sched.h
+
+
+class Task(NamedTuple):
+    """A thread."""
+
+    tid: int
+    tgid: int
+    start_ticks: int
+
+
+class TaskStat(NamedTuple):
+    """What /proc/PID/stat says of a thread that matters here."""
+
+    state: str
+    ppid: int
+    start_ticks: int
+    is_kernel_thread: bool
+
+
+def read_stat(folder: str) -> TaskStat | None:
+    """Parse the `stat` file of a folder such as ``/proc/1``; None where the thread is gone."""
+    try:  # without pathlib and text mode: this is called for every process of the machine
+        descriptor = os.open(f"{folder}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            text = os.read(descriptor, 4096).decode(errors="replace")
+        finally:
+            os.close(descriptor)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = text[text.rindex(")") + 2 :].split()  # the name in parentheses may contain anything
+    return TaskStat(
+        state=fields[0],
+        ppid=int(fields[1]),
+        start_ticks=int(fields[19]),
+        is_kernel_thread=bool(int(fields[6]) & _PF_KTHREAD),
+    )
+
+
+def boot_id() -> str:
+    """The kernel's name for the current boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def start_ticks(tid: int) -> int | None:
+    """When a thread started, in clock ticks since boot; None where there is none."""
+    found = read_stat(f"/proc/{tid}")
+    return None if found is None else found.start_ticks
+
+
+def is_alive(tid: int, started: int) -> bool:
+    """Whether the thread that started then still runs; a leader counts while its threads do."""
+    found = read_stat(f"/proc/{tid}")
+    if found is None or found.start_ticks != started:
+        return False
+    return found.state not in "ZX" or len(list(threads(tid))) > 1
+
+
+def threads(tgid: int) -> Iterator[Task]:
+    """The threads of a process, leader first where it is there; none where it is gone."""
+    try:
+        tids = sorted(
+            (int(entry.name) for entry in os.scandir(f"/proc/{tgid}/task")), key=lambda t: (t != tgid, t)
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    for tid in tids:
+        found = read_stat(f"/proc/{tgid}/task/{tid}")
+        if found is not None:
+            yield Task(tid, tgid, found.start_ticks)
+
+
+def process_tree(root: int) -> list[int]:
+    """The process and its descendants, parents before children, as of one scan of /proc."""
+    children: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal() and (found := read_stat(entry.path)) is not None:
+            children.setdefault(found.ppid, []).append(int(entry.name))
+    order, queue = [], deque([root])
+    while queue:
+        order.append(queue[0])
+        queue.extend(children.get(queue.popleft(), ()))
+    return order
+
+
+def descendants(pid: int) -> list[int]:
+    """Return a process and all its living descendants."""
+    found, todo = [], [pid]
+    while todo:
+        process = todo.pop()
+        found.append(process)
+        for children in Path(f"/proc/{process}/task").glob("*/children"):
+            try:
+                todo += [int(child) for child in children.read_text().split()]
+            except (OSError, ValueError):
+                continue  # the thread is gone
+    return found
+
+
+def group_tasks(directory: Path) -> Iterator[Task]:
+    """The threads in a control group and in those below it; the kernel's own are left out."""
+    for folder, _, files in os.walk(directory):
+        name = "cgroup.threads" if "cgroup.threads" in files else "tasks"
+        try:
+            tids = [int(line) for line in Path(folder, name).read_text().split()]
+        except (FileNotFoundError, OSError):  # removed meanwhile; ENOTSUP in a threaded v2 group's parent
+            continue
+        for tid in tids:
+            tgid = thread_group(tid)
+            found = None if tgid is None else read_stat(f"/proc/{tgid}/task/{tid}")
+            if tgid is not None and found is not None and not found.is_kernel_thread:
+                yield Task(tid, tgid, found.start_ticks)
+
+
+def thread_group(tid: int) -> int | None:
+    """The process of a thread; None where the thread is gone."""
+    value = _status_field(tid, "Tgid")
+    return int(value) if value else None
+
+
+def may_schedule(tid: int) -> bool:
+    """Whether the kernel lets this process set a thread's scheduling (check_same_owner() in the kernel)."""
+    if has_capability(CAP_SYS_NICE):
+        return True
+    uids = (_status_field(tid, "Uid") or "").split()
+    return str(os.geteuid()) in uids[:2]
+
+
+def has_capability(number: int) -> bool:
+    """Whether the calling process has an effective capability."""
+    return bool(int(_status_field(os.getpid(), "CapEff") or "0", 16) >> number & 1)
+
+
+def _status_field(tid: int, name: str) -> str | None:
+    try:
+        lines = read_lines(f"/proc/{tid}/status")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key == name:
+            return value.strip()
+    return None

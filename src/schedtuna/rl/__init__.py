@@ -1,0 +1,1 @@
+"""Learners: what of reinforcement learning needs torch, and how it is trained, saved and warmed up."""

@@ -1,0 +1,118 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from schedtuna.lab.build.packages import (
+    Candidate,
+    Mirror,
+    PackageError,
+    configuration,
+    find_keyring,
+    parse_madison,
+    parse_uris,
+    source_list,
+    unpack,
+)
+from schedtuna.lab.errors import LabError
+
+DEB822 = """Types: deb
+URIs: http://other.example/debian
+Suites: bookworm
+Signed-By: /keys/other.gpg
+
+Types: deb
+# a comment
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: /keys/debian.gpg
+"""
+
+
+def test_the_keyring_of_a_deb822_entry_is_its_own():
+    assert find_keyring(DEB822, "http://mirror.example/debian/") == "/keys/debian.gpg"
+
+
+def test_the_keyring_of_a_one_line_entry_is_found_among_its_options():
+    line = "deb [arch=amd64 signed-by=/keys/a.gpg] http://mirror.example/debian bookworm main\n"
+    assert find_keyring(line, "http://mirror.example/debian/") == "/keys/a.gpg"
+
+
+def test_an_entry_without_a_keyring_has_none():
+    line = "deb http://mirror.example/debian bookworm main\n"
+    assert find_keyring(line, "http://mirror.example/debian/") == ""
+
+
+def test_the_source_list_names_the_hosts_mirror_and_keyring():
+    text = source_list(Mirror("http://mirror.example/debian/", "bookworm", "/keys/a.gpg"), ["sid"])
+    assert "URIs: http://mirror.example/debian/" in text
+    assert "Signed-By: /keys/a.gpg" in text
+
+
+def test_the_configuration_keeps_proxies_and_drops_hooks(tmp_path):
+    host = (
+        'Acquire::http::Proxy "http://proxy:3142";\n'
+        'APT::Update::Post-Invoke:: "rm -rf /";\n'
+        'Dir::State::Lists "/var/lib/apt/lists";\n'
+    )
+    (tmp_path / "apt.conf").write_text(configuration(tmp_path, host))
+    read_back = subprocess.run(
+        ["apt-config", "dump"],
+        env={"APT_CONFIG": str(tmp_path / "apt.conf"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if read_back.returncode:
+        pytest.skip("no apt-config here")
+    assert 'Acquire::http::Proxy "http://proxy:3142";' in read_back.stdout
+    assert "Post-Invoke" not in read_back.stdout
+    assert f'dir::state::lists "{tmp_path}/lists";' in read_back.stdout.lower()
+
+
+def test_madison_lists_what_can_be_fetched_and_not_sources():
+    text = (
+        " linux-image-6.18.15 | 6.18.15-1~bpo13+1 | http://m/debian trixie-backports/main amd64 Packages\n"
+        " linux-signed | 1 | http://m/debian trixie-backports/main Sources\n"
+        "N: a note\n"
+    )
+    assert parse_madison(text) == [Candidate("linux-image-6.18.15", "6.18.15-1~bpo13+1")]
+
+
+def test_sizes_are_read_from_apts_plan():
+    text = "'http://m/a.deb' a_1%3a2_amd64.deb 164452 SHA256:00\nnothing else\n"
+    assert parse_uris(text) == [("a_1%3a2_amd64.deb", 164452)]
+
+
+def _package(folder: Path, file: str) -> Path:
+    tree = folder / "tree"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN/control").write_text(
+        "Package: some\nVersion: 1\nArchitecture: all\nMaintainer: a <a@b.c>\nDescription: d\n"
+    )
+    (tree / file).parent.mkdir(parents=True)
+    (tree / file).write_text("content")
+    try:
+        subprocess.run(
+            ["dpkg-deb", "--root-owner-group", "-b", tree, folder / "some.deb"],
+            check=True,
+            capture_output=True,
+        )
+    except FileNotFoundError:
+        pytest.skip("no dpkg-deb here")
+    return folder / "some.deb"
+
+
+def test_packages_unpack_into_a_merged_usr(tmp_path):
+    unpack([_package(tmp_path, "lib/some/file")], tmp_path / "root")
+    assert (tmp_path / "root/usr/lib/some/file").read_text() == "content"
+    assert (tmp_path / "root/lib").is_symlink()
+
+
+def test_a_damaged_package_is_an_error(tmp_path):
+    package = _package(tmp_path, "usr/file")
+    package.write_bytes(package.read_bytes()[:-40])
+    with pytest.raises(PackageError, match=r"some\.deb can't be unpacked"):
+        unpack([package], tmp_path / "root")
+    assert issubclass(PackageError, LabError)

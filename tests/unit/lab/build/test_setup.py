@@ -1,0 +1,42 @@
+import pytest
+from tests.unit.kernel.btf_bytes import RIGHT, WRONG, kernel_functions
+
+from schedtuna.errors import UnavailableError
+from schedtuna.lab.build.setup import AUTO, _Setup
+from schedtuna.lab.store import Kernel
+
+
+def kernel(folder, version, functions):
+    (folder / version).mkdir()
+    (folder / version / "vmlinux").write_bytes(kernel_functions(functions))
+    image = folder / version / "vmlinuz"
+    return Kernel(
+        version=version, image=image, unpacked=image.with_name("vmlinux"), config=image, sha256="", origin=""
+    )
+
+
+@pytest.fixture
+def setup(tmp_path, monkeypatch):
+    """A set-up that chooses among newer kernels with wrong BTF and one older one."""
+    offered = [kernel(tmp_path, "7.2.12", WRONG), kernel(tmp_path, "7.2.11", WRONG)]
+    offered.append(kernel(tmp_path, "6.18.15", RIGHT))
+    said = []
+    setup = _Setup(tmp_path, said.append)
+    monkeypatch.setattr(setup, "_candidates", lambda wanted, there: iter(offered))
+    return setup, offered, said
+
+
+def test_of_kernels_that_nobody_named_the_first_that_runs_schedulers_is_taken(setup, tmp_path):
+    chooser, offered, said = setup
+    assert chooser._kernel(AUTO, {}, tmp_path).version == "6.18.15"
+    assert [line.split(":")[0] for line in said] == ["kernel 7.2.12", "kernel 7.2.11"]
+    del offered[2]
+    with pytest.raises(UnavailableError, match="the mirror has no kernel"):
+        chooser._kernel(AUTO, {}, tmp_path)
+
+
+def test_a_kernel_that_was_named_is_taken_with_a_word_about_it(setup, tmp_path):
+    chooser, offered, said = setup
+    assert chooser._kernel("7.2.12", {}, tmp_path).version == "7.2.12"
+    assert chooser._kernel(AUTO, {"7.2.12": offered[0]}, tmp_path).version == "7.2.12"
+    assert len(said) == 2

@@ -303,11 +303,16 @@ def _fails(comparison: Comparison, fail_on: FailOn | None) -> bool:
 
 def _write(campaign: Campaign, workload: Workload, comparison: Comparison) -> None:
     """Write comparison.json and report.html into the results folder."""
+    from schedtuna.experiment.comparison import STORED
     from schedtuna.files import write_text
     from schedtuna.report import comparison as parts
     from schedtuna.report.page import Page, write
 
-    content = {**_summary(campaign, comparison), "evidence": comparison.result.to_dict()}
+    content = {
+        STORED.key: STORED.newest,
+        **_summary(campaign, comparison),
+        "evidence": comparison.result.to_dict(),
+    }
     write_text(campaign.folder / RESULT_NAME, json.dumps(content, indent=2, allow_nan=False) + "\n")
     page = Page(
         title=f"{comparison.candidate} against {comparison.default} · {shlex.join(workload.argv)}",

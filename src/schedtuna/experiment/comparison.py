@@ -8,15 +8,18 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from schedtuna.errors import StudyError
 from schedtuna.evidence.design import Arm
 from schedtuna.evidence.requirements import Judgement, Outcome
 from schedtuna.evidence.result import is_bounded
 from schedtuna.evidence.shares import FailureShare
 from schedtuna.evidence.verdict import Estimate, Result, Verdict
 from schedtuna.experiment.triallog import TrialRecord
+from schedtuna.files.versions import StoredFormat
 from schedtuna.workload.spec import Direction, MetricSpec
 
 COMPOSITE = "composite"
+STORED = StoredFormat(StudyError)  # of comparison.json
 
 
 class Ended(StrEnum):

@@ -2,7 +2,8 @@
 
 A log is a folder with `trials.jsonl`: one header line, then one line per trial, each on disk
 before the next trial starts. The header's identity says what the trials are trials of; a folder is
-never continued under another one. A line that a crash left unfinished is moved to `trials.torn`.
+never continued under another one. Its version is that of every line; a log of a former version is
+rewritten before it is continued. A line that a crash left unfinished is moved to `trials.torn`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,12 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schedtuna.backend.base import Trial
 from schedtuna.errors import StudyError
 from schedtuna.files import Folder, read_all
+from schedtuna.files.versions import StoredFormat
 
 LOG_NAME = "trials.jsonl"
 LOCK_NAME = "trials.lock"
 TORN_NAME = "trials.torn"
 FORMAT = "schedtuna-trials"
-VERSION = 1
+STORED = StoredFormat(StudyError)  # of each line: a header has `identity`, a trial has not
 
 Identity = Mapping[str, str]
 
@@ -64,7 +67,7 @@ class TrialLog:
         warnings: What was repaired on opening, for people.
 
     Raises:
-        StudyError: Another process has the folder, it belongs to another experiment or another
+        StudyError: Another process has the folder, it belongs to another experiment or a newer
             version, it is damaged before its last line, or it can't be written.
         UntrustedError: Somebody else owns the folder, can write it, or has put something into it.
     """
@@ -88,18 +91,33 @@ class TrialLog:
     def _load(self) -> None:
         path = self.folder / LOG_NAME
         content = read_all(self._fd)
-        header, records, intact = _parse(path, content)
-        if intact < len(content):
-            self._set_aside(content[intact:])
-        self._end = intact
-        for record in records:
+        log = _parse(path, content)
+        if log.intact < len(content):
+            self._set_aside(content[log.intact :])
+        self._end = log.intact
+        for record in log.records:
             self._records[record.phase, record.index] = record
-        if header is None:
-            self._write(json.dumps({"format": FORMAT, "version": VERSION, "identity": self.identity}))
+        if log.identity is None:
+            self._write(self._header())
             self._place.sync()
             _sync_folder(self.folder.parent)
         else:
-            _require_same(path, there=header, here=self.identity)
+            _require_same(path, there=log.identity, here=self.identity)
+            if log.version != STORED.newest:
+                self._rewrite()
+
+    def _header(self) -> str:
+        return json.dumps({"format": FORMAT, STORED.key: STORED.newest, "identity": self.identity})
+
+    def _rewrite(self) -> None:
+        """Replace a former version's log by one of this version, whole or not at all."""
+        lines = [self._header(), *(record.model_dump_json() for record in self._records.values())]
+        content = "".join(f"{line}\n" for line in lines).encode()
+        self._place.write(LOG_NAME, content)
+        fd = self._place.open(LOG_NAME, os.O_RDWR)
+        os.dup2(fd, self._fd, inheritable=False)
+        os.close(fd)
+        self._end = len(content)
 
     def _set_aside(self, torn: bytes) -> None:
         self._place.append(TORN_NAME, torn.rstrip(b"\n") + b"\n")
@@ -175,29 +193,44 @@ def read_trials(folder: Path) -> tuple[dict[str, str], list[TrialRecord]]:
             f"{folder} has no readable {LOG_NAME}: {error.strerror}",
             hint="name a results folder that `schedtuna tune` or `schedtuna compare` wrote",
         ) from None
-    header, records, _ = _parse(path, content)
-    if header is None:
+    log = _parse(path, content)
+    if log.identity is None:
         raise StudyError(f"{path} has no header: no trial was ever started there")
-    return header, records
+    return log.identity, log.records
 
 
-def _parse(path: Path, content: bytes) -> tuple[dict[str, str] | None, list[TrialRecord], int]:
-    """Return the identity (None: no header yet), the trials, and how many bytes of it are intact."""
+@dataclass
+class _Parsed:
+    """What a log's text says, in today's form.
+
+    Attributes:
+        intact: How many bytes of it are whole lines.
+        identity: None where there is no header yet.
+        version: Which the text is of.
+        records: The trials.
+    """
+
+    intact: int
+    identity: dict[str, str] | None = None
+    version: int = STORED.newest
+    records: list[TrialRecord] = field(default_factory=list)
+
+
+def _parse(path: Path, content: bytes) -> _Parsed:
     lines = content.split(b"\n")
     complete, rest = lines[:-1], lines[-1]
-    intact = len(content) - len(rest)
-    identity: dict[str, str] | None = None
-    records: list[TrialRecord] = []
+    log = _Parsed(len(content) - len(rest))
     seen: set[tuple[str, int]] = set()
     for number, line in enumerate(complete, start=1):
         try:
             if number == 1:
-                identity = _parse_header(path, line)
+                log.version, log.identity = _parse_header(path, line)
                 continue
-            record = TrialRecord.model_validate_json(line)
+            record = _parse_record(line, log.version)
         except ValueError as error:  # pydantic's ValidationError is one
             if number == len(complete) and not rest:
-                return identity, records, intact - len(line) - 1
+                log.intact -= len(line) + 1
+                return log
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise StudyError(
                 f"{path}, line {number} is damaged: {reason}",
@@ -208,23 +241,25 @@ def _parse(path: Path, content: bytes) -> tuple[dict[str, str] | None, list[Tria
                 f"{path}, line {number}: trial {record.index} of {record.phase!r} is there twice"
             )
         seen.add((record.phase, record.index))
-        records.append(record)
-    return identity, records, intact
+        log.records.append(record)
+    return log
 
 
-def _parse_header(path: Path, line: bytes) -> dict[str, str]:
+def _parse_record(line: bytes, version: int) -> TrialRecord:
+    if version != STORED.newest:
+        line = json.dumps(STORED.upgrade_line(json.loads(line), version)).encode()
+    return TrialRecord.model_validate_json(line)
+
+
+def _parse_header(path: Path, line: bytes) -> tuple[int, dict[str, str]]:
     header = json.loads(line)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise StudyError(f"{path} is no trial log: its first line lacks format {FORMAT!r}")
-    if header.get("version") != VERSION:
-        raise StudyError(
-            f"{path} has version {header.get('version')!r}, and this program writes version {VERSION}",
-            hint="continue it with the program that started it, or start anew in another folder",
-        )
-    identity = header.get("identity")
+    version = STORED.version_of(header, path)
+    identity = STORED.upgrade_line(header, version).get("identity")
     if not isinstance(identity, dict):
         raise ValueError("the header lacks an identity")  # noqa: TRY004 - the caller names the line
-    return {str(name): str(value) for name, value in identity.items()}
+    return version, {str(name): str(value) for name, value in identity.items()}
 
 
 def _require_same(path: Path, *, there: Identity, here: Identity) -> None:

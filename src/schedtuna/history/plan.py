@@ -15,6 +15,7 @@ from schedtuna.errors import StudyError, UsageError, naming
 from schedtuna.evidence.design import RUNS_PER_BLOCK, minimum_blocks, split_budget
 from schedtuna.experiment.triallog import LOG_NAME
 from schedtuna.files import make_folder, write_text
+from schedtuna.files.versions import StoredFormat
 from schedtuna.samplers.registry import DEFAULT_SAMPLER
 from schedtuna.scheduler.parse import BEST_NAME
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -23,7 +24,7 @@ from schedtuna.workload.spec import MetricSpec, Requirement, Workload
 
 PLAN_NAME = "study.json"
 DECIDING_FILES = (PLAN_NAME, LOG_NAME, BEST_NAME)  # what they say is run
-FORMAT_VERSION = 1
+STORED = StoredFormat(StudyError)
 BAKE_OFF = "all"
 _LEAST_BUDGET = minimum_blocks() * RUNS_PER_BLOCK + 1
 
@@ -70,7 +71,7 @@ class StudyPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: int = FORMAT_VERSION
+    version: int = STORED.newest
     scheduler: SchedulerConfig
     workload: Workload
     place: Place = Place()
@@ -150,7 +151,7 @@ class StudyPlan(BaseModel):
         """Read the plan of an earlier study.
 
         Raises:
-            StudyError: There is no plan, it is damaged, or another version wrote it.
+            StudyError: There is no plan, it is damaged, or a newer version wrote it.
         """
         path = folder / PLAN_NAME
         if not path.is_file():
@@ -160,19 +161,13 @@ class StudyPlan(BaseModel):
             )
         try:
             content = json.loads(path.read_text())
-            version = content.get("version")
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise StudyError(
                 f"{folder} holds no study: {path.name}: {error}",
                 hint="name a folder that `schedtuna tune` wrote",
             ) from None
-        if version != FORMAT_VERSION:
-            raise StudyError(
-                f"{path} has version {version!r}, and this program writes version {FORMAT_VERSION}",
-                hint="continue it with the program that started it, or start anew in another folder",
-            )
         try:
-            return cls.model_validate(content)
+            return cls.model_validate(STORED.upgrade(content, path))
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])

@@ -9,14 +9,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from schedtuna.errors import StudyError
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.files import write_text
+from schedtuna.files.versions import StoredFormat
 from schedtuna.history.outcome import SearchOutcome, StudyResult, cost_of
 from schedtuna.scheduler.parse import BEST_NAME
+from schedtuna.scheduler.parse import STORED as PARAMETERS
 
 REPORT_NAME = "report.html"
 PLOTS_NAME = "performance_plots.png"
 RESULT_NAME = "result.json"
+STORED = StoredFormat(StudyError)
 
 
 def summary(result: StudyResult) -> dict[str, Any]:
@@ -40,7 +44,7 @@ def summary(result: StudyResult) -> dict[str, Any]:
 def write_results(result: StudyResult) -> None:
     """Write every result file of a study but the report; each is replaced whole."""
     folder = result.folder
-    _write_json(folder / RESULT_NAME, summary(result))
+    _write_json(folder / RESULT_NAME, {STORED.key: STORED.newest, **summary(result)})
     _write_json(folder / BEST_NAME, best_parameters(result))
     _write_json(folder / "baseline_results.json", [_row(result, record) for record in result.baseline])
     episodes = [
@@ -58,6 +62,7 @@ def best_parameters(result: StudyResult) -> dict[str, Any]:
     Without a proven gain, `parameters` is empty: the default.
     """
     return {
+        PARAMETERS.key: PARAMETERS.newest,
         "scheduler": result.plan.scheduler.name,
         "parameters": result.best or {},
         "verdict": str(result.comparison.verdict),

@@ -15,7 +15,7 @@ from schedtuna.experiment.triallog import TrialRecord, read_trials
 from schedtuna.history.objective import Objective
 from schedtuna.history.outcome import BASELINE, SEARCH
 from schedtuna.history.plan import PLAN_NAME, StudyPlan
-from schedtuna.history.results import RESULT_NAME
+from schedtuna.history.results import RESULT_NAME, STORED
 from schedtuna.samplers.observation import Observation
 from schedtuna.space import ParameterSpace, ParameterValue
 from schedtuna.workload.metrics import parse_metric
@@ -45,8 +45,9 @@ class PastStudy:
     def verdict(self) -> str:
         """What its confirmation said; empty where it did not get there."""
         try:
-            return str(json.loads((self.folder / RESULT_NAME).read_text())["verdict"])
-        except (OSError, ValueError, KeyError, TypeError):
+            path = self.folder / RESULT_NAME
+            return str(STORED.upgrade(json.loads(path.read_text()), path)["verdict"])
+        except (OSError, ValueError, KeyError, StudyError):
             return ""
 
     def objective(self, metrics: Sequence[MetricSpec] = ()) -> Objective:
@@ -98,7 +99,7 @@ def read_study(folder: Path) -> PastStudy:
     """Read one study.
 
     Raises:
-        StudyError: It is none, it is damaged, or another version wrote it.
+        StudyError: It is none, it is damaged, or a newer version wrote it.
     """
     plan = StudyPlan.read(folder)
     _, records = read_trials(folder)

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from schedtuna.errors import JournalError
 from schedtuna.knobs.private_file import PrivateFolder
-from schedtuna.knobs.records import Change, Owner, Record
+from schedtuna.knobs.records import STORED, Change, Owner, Record
 from schedtuna.machine.tasks import boot_id, start_ticks
 
 STATE_VARIABLE = "SCHEDTUNA_STATE_DIR"
@@ -196,19 +196,18 @@ class Journal:
 
     def _read(self, folder: PrivateFolder) -> list[Record]:
         records: dict[str, Record] = {}
-        text = folder.read(JOURNAL_NAME).decode(errors="replace")
+        path, text = self.directory / JOURNAL_NAME, folder.read(JOURNAL_NAME).decode(errors="replace")
         for number, line in enumerate(text.splitlines(), start=1):
             try:
-                entry = json.loads(line)
+                entry = dict(json.loads(line))
                 if "done" in entry:
                     records.pop(entry["done"], None)
                 else:
-                    record = Record.model_validate(entry)
+                    record = Record.model_validate(STORED.upgrade(entry, f"{path}, line {number}"))
                     records[record.id] = record
             except (ValueError, TypeError, ValidationError) as error:
-                path = self.directory / JOURNAL_NAME
                 raise JournalError(
-                    f"{path}, line {number}: not a record of this version of Schedtuna: {line[:80]!r}",
+                    f"{path}, line {number}: not a record of a change: {line[:80]!r}",
                     hint="undo with the version that wrote it, or put things back by hand from its "
                     f"'old' values; then remove {path}",
                 ) from error

@@ -7,7 +7,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schedtuna.errors import JournalError
+from schedtuna.files.versions import StoredFormat
 from schedtuna.machine.tasks import is_alive
+
+STORED = StoredFormat(JournalError)
 
 
 class _Data(BaseModel):
@@ -124,7 +128,7 @@ class Record(_Data):
         new: What was set, in the knob's own form.
     """
 
-    version: Literal[1] = 1
+    version: int = STORED.newest
     id: str
     boot_id: str
     owner: Owner

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from schedtuna.errors import UnavailableError
 from schedtuna.files import (
@@ -20,8 +21,10 @@ from schedtuna.files import (
     require_trusted,
     write_text,
 )
+from schedtuna.files.versions import StoredFormat
 from schedtuna.machine.labfolder import LAB_VARIABLE, STATE_NAME, lab_directory
 
+STORED = StoredFormat(UnavailableError, key="format_version")
 SETUP_HINT = "schedtuna lab setup"
 _OWN_LAB = f"{LAB_VARIABLE} must name a folder that only root can write; unset it to use root's own lab"
 
@@ -62,6 +65,7 @@ class Lab(BaseModel):
     """What is installed.
 
     Attributes:
+        format_version: Version of this format.
         qemu: What runs guests.
         kernels: What they boot, by version.
         default_kernel: The version that is booted where none is asked for.
@@ -74,6 +78,7 @@ class Lab(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    format_version: int = STORED.newest
     qemu: Qemu
     kernels: dict[str, Kernel]
     default_kernel: str
@@ -115,10 +120,11 @@ def read_lab(directory: Path | None = None) -> Lab:
     if (folder / STATE_NAME).exists():
         require_trusted(folder / STATE_NAME, "as what the lab runs", hint=_OWN_LAB)
     try:
-        lab = Lab.model_validate_json((folder / STATE_NAME).read_bytes())
+        content = json.loads((folder / STATE_NAME).read_bytes())
+        lab = Lab.model_validate(STORED.upgrade(content, folder / STATE_NAME))
     except FileNotFoundError:
         raise UnavailableError(f"the lab is not set up: {folder} is empty", hint=SETUP_HINT) from None
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # pydantic's ValidationError is one
         raise UnavailableError(f"the lab in {folder} can't be read: {error}", hint=SETUP_HINT) from None
     require_trusted(Path(lab.qemu.argv[0]), "as the lab's QEMU", hint=_OWN_LAB)
     images = [path for kernel in lab.kernels.values() for path in (kernel.image, kernel.unpacked)]

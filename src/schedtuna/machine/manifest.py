@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna import __version__
 from schedtuna.errors import ConfigFileError, UsageError
+from schedtuna.files.versions import StoredFormat
 from schedtuna.machine import facts
 from schedtuna.machine.binaries import hash_programs
 from schedtuna.machine.daemons import running_daemons
@@ -22,7 +23,7 @@ from schedtuna.machine.facts import MachineFacts
 from schedtuna.machine.probe import Probe
 from schedtuna.machine.topology import read_topology
 
-FORMAT_VERSION = 1
+STORED = StoredFormat(ConfigFileError, key="format_version")
 FILE_NAME = "manifest.json"
 _MAX_FILE_BYTES = 8 << 20  # a machine of 8192 CPUs needs 2 MB
 
@@ -44,7 +45,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format_version: int = FORMAT_VERSION
+    format_version: int = STORED.newest
     schedtuna_version: str = __version__
     created_at: float
     machine: MachineFacts
@@ -94,7 +95,7 @@ def load_manifest(path: Path) -> Manifest:
 
     Raises:
         UsageError: There is no such file.
-        ConfigFileError: The file is no manifest, or one of another version.
+        ConfigFileError: The file is no manifest, or one of a newer version.
     """
     file = path / FILE_NAME if path.is_dir() else path
     try:
@@ -120,16 +121,10 @@ def _parse(file: Path, content: bytes) -> Manifest:
         raise ConfigFileError(f"{file}, line {error.lineno}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, a number of 5000 digits, 10^5 brackets
         raise ConfigFileError(f"{file}: not JSON: {error}") from error
-    version = value.get("format_version") if isinstance(value, dict) else None
-    if version is None:
-        raise ConfigFileError(f"{file}: not a manifest: it has no format_version")
-    if version != FORMAT_VERSION:
-        raise ConfigFileError(
-            f"{file}: manifest of format {version!r}, expected {FORMAT_VERSION}",
-            hint="use the version of schedtuna that wrote it",
-        )
+    if not isinstance(value, dict) or STORED.key not in value:
+        raise ConfigFileError(f"{file}: not a manifest: it has no {STORED.key}")
     try:
-        return Manifest.model_validate_json(content)
+        return Manifest.model_validate_json(json.dumps(STORED.upgrade(value, file)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

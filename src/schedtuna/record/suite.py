@@ -27,6 +27,7 @@ from schedtuna.files import (
     require_own,
     write_text,
 )
+from schedtuna.files.versions import StoredFormat
 from schedtuna.machine.manifest import machine_identity
 from schedtuna.record.filters import TaskFilter
 from schedtuna.record.recorder import Mode, Recorder, RecordOptions
@@ -36,6 +37,7 @@ from schedtuna.workload.metrics import read_metrics
 from schedtuna.workload.suite import SuiteWorkload, suite_workload
 
 SET_FILE, INDEX_FILE = "set.json", "traces.jsonl"
+STORED = StoredFormat(TraceError, key="schema_version")
 _PARTIAL = ".partial"
 
 
@@ -55,7 +57,7 @@ class SuiteSet(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["schedtuna-trace-set"] = "schedtuna-trace-set"
-    schema_version: Literal[1] = 1
+    schema_version: int = STORED.newest
     workloads: tuple[str, ...] = Field(min_length=1)
     repeat: int = Field(ge=1)
     seed: int = Field(ge=0)
@@ -99,16 +101,17 @@ def read_set(folder: Path) -> SuiteSet:
 
     Raises:
         UsageError: It is none, or of another machine.
-        TraceError: It is damaged.
+        TraceError: It is damaged, or a newer version wrote it.
     """
     try:
         text = (folder / SET_FILE).read_text()
     except OSError as error:
         raise UsageError(f"{folder} is no set of traces: it has no {SET_FILE}") from error
     try:
-        wanted = SuiteSet.model_validate_json(text)
-    except ValidationError as error:
-        raise TraceError(f"{folder / SET_FILE} is damaged: {error.errors()[0]['msg']}") from error
+        wanted = SuiteSet.model_validate(STORED.upgrade(json.loads(text), folder / SET_FILE))
+    except (ValueError, RecursionError) as error:  # pydantic's ValidationError is one
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise TraceError(f"{folder / SET_FILE} is damaged: {reason}") from error
     if wanted.machine != machine_identity():
         raise UsageError(
             f"{folder} was begun on another machine, kernel or number of CPUs; a set is of one",

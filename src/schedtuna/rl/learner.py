@@ -21,11 +21,12 @@ import torch
 from schedtuna.env.reward import RewardScale
 from schedtuna.errors import MissingExtraError, StudyError, UsageError
 from schedtuna.files import make_folder, write_output
+from schedtuna.files.versions import StoredFormat
 from schedtuna.samplers.observation import Observation
 from schedtuna.samplers.raced import RacedSampler
 from schedtuna.space import ParameterSpace, ParameterValue
 
-CHECKPOINT_VERSION = 1
+STORED = StoredFormat(StudyError)
 OFFLINE_BATCH = 16  # runs per gradient step of pre-training
 TEMPERATURE = 0.5  # of the weights of runs that are imitated, in standard deviations of their rewards
 MAX_WEIGHT = 20.0
@@ -165,7 +166,7 @@ class LearningSampler(RacedSampler):
         content = io.BytesIO()  # torch tells a full disk by a RuntimeError about positions
         torch.save(
             {
-                "version": CHECKPOINT_VERSION,
+                "version": STORED.newest,
                 "sampler": self.name,
                 "space": self.space.stable_hash(),
                 "nr_updates": self.nr_updates,
@@ -186,7 +187,7 @@ class LearningSampler(RacedSampler):
 
         Raises:
             UsageError: There is none, or it is of another sampler or another space.
-            StudyError: It is damaged, or another version wrote it.
+            StudyError: It is damaged, or a newer version wrote it.
         """
         try:
             content = torch.load(path, map_location=self.device, weights_only=True)
@@ -195,10 +196,7 @@ class LearningSampler(RacedSampler):
             raise UsageError(f"{path}: no such checkpoint") from None
         except Exception as error:  # noqa: BLE001 - torch raises whatever its unpickler meets
             raise StudyError(f"{path} is no checkpoint of a sampler: {str(error).splitlines()[0]}") from None
-        if found["version"] != CHECKPOINT_VERSION:
-            raise StudyError(
-                f"{path} has version {found['version']!r}, and this program reads {CHECKPOINT_VERSION}"
-            )
+        found = STORED.upgrade(found, path)
         if found["sampler"] != self.name:
             raise UsageError(f"{path} is a checkpoint of {found['sampler']}, not of {self.name}")
         if found["space"] != self.space.stable_hash():

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.configfile import SUFFIXES, load_config
-from schedtuna.errors import SpaceError, UsageError, nearest
+from schedtuna.errors import ConfigFileError, SpaceError, UsageError, nearest
+from schedtuna.files.versions import StoredFormat
 from schedtuna.kernel.sched_ext import SUFFIX, scheduler_name
 from schedtuna.scheduler.spec import SchedulerConfig
 
@@ -25,8 +26,9 @@ DEFAULT = "default"
 BEST_NAME = "best_parameters.json"
 Lookup = Callable[[str], SchedulerConfig]
 
+STORED = StoredFormat(ConfigFileError)  # of a file with parameters; people leave the version out
 # What a study adds to its best parameters is for people.
-_FILE_KEYS = ("scheduler", "parameters", "verdict", "command")
+_FILE_KEYS = ("scheduler", "parameters", "verdict", "command", STORED.key)
 _NEXT_PARAMETER = re.compile(r",(?=\s*[A-Za-z_][A-Za-z0-9_]*\s*=)")  # a list's value has commas of its own
 
 
@@ -73,7 +75,7 @@ def parse_scheduler(text: str, lookup: Lookup) -> SchedulerConfig:
 def _from_file(path: Path, lookup: Lookup) -> SchedulerConfig:
     if path.is_dir():
         path = path / BEST_NAME
-    content = load_config(path)
+    content = STORED.upgrade(load_config(path), path)
     for key in content:
         if key not in _FILE_KEYS:
             raise UsageError(f"{path}: unknown key {key!r}", hint=nearest(key, _FILE_KEYS[:2]))

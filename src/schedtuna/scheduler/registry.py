@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.errors import UsageError, nearest
+from schedtuna.files.versions import StoredFormat
 from schedtuna.resources import resource_path
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import Constraint, ParameterSpec, ParameterType, ParameterValue, spell_value
@@ -237,6 +238,7 @@ def entries() -> Mapping[str, Entry]:
     return {entry.name: entry for entry in map(Entry.read, sorted(folder.glob("*.toml")))}
 
 
+STORED = StoredFormat(UsageError)  # of a user's file
 _user_schedulers: dict[str, SchedulerConfig] = {}
 
 
@@ -267,14 +269,17 @@ def scheduler_from_mapping(content: Mapping[str, Any], *, place: str) -> Schedul
     """Return the scheduler that a user's file or dictionary defines.
 
     Args:
-        content: `name`, and optionally `binary_path`, `description`, `constraints`, and `parameters`:
-            a mapping of names to `type`, `default`, `min_value`, `max_value`, `choices`, ...
+        content: `name`, and optionally `binary_path`, `description`, `constraints`, `version` (of the
+            form of such files), and `parameters`: a mapping of names to `type`, `default`,
+            `min_value`, `max_value`, `choices`, ...
         place: What it was read from, for messages.
 
     Raises:
-        UsageError: It defines no scheduler; the message says where.
+        UsageError: It defines no scheduler, or for a newer version of Schedtuna; the message says where.
     """
     known = ("name", "binary_path", "description", "parameters", "constraints")
+    content = STORED.upgrade(content, place)
+    del content[STORED.key]
     for key in content:
         if key not in known:
             raise UsageError(f"{place}: unknown key {key!r}", hint=nearest(key, known))

@@ -12,7 +12,10 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-SCHEMA_VERSION = 1
+from schedtuna.errors import TraceError
+from schedtuna.files.versions import StoredFormat
+
+STORED = StoredFormat(TraceError, key="schema_version")  # of the manifest, and of the tables beside it
 
 EventArray = npt.NDArray[np.void]
 TaskArray = npt.NDArray[np.void]

@@ -23,7 +23,7 @@ from schedtuna import __version__, files
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.trace import parts
 from schedtuna.trace.append import AppendFile
-from schedtuna.trace.schema import EVENT_DTYPE, SCHEMA_VERSION, TASK_DTYPE, EventArray, TaskArray
+from schedtuna.trace.schema import EVENT_DTYPE, STORED, TASK_DTYPE, EventArray, TaskArray
 from schedtuna.trace.trace import Trace
 
 FORMAT = "schedtuna-trace"
@@ -57,7 +57,7 @@ class TraceWriter:
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.manifest: dict[str, Any] = {
             "format": FORMAT,
-            "schema_version": SCHEMA_VERSION,
+            STORED.key: STORED.newest,
             "schedtuna_version": __version__,
             "state": "recording",
             "clock": clock,
@@ -296,14 +296,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise TraceError(f"{path} is damaged: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise TraceError(f"{folder} is not a trace: its {parts.MANIFEST} is another program's")
-    version = manifest.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise TraceError(
-            f"{folder} has schema version {version!r}, this program reads {SCHEMA_VERSION}",
-            hint="open it with the version of schedtuna that wrote it: "
-            f"{str(manifest.get('schedtuna_version', 'unknown'))[:40]!r}",
-        )
-    return manifest
+    return STORED.upgrade(manifest, path)
 
 
 def prepare_folder(folder: Path, *, force: bool) -> None:

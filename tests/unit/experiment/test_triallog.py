@@ -10,7 +10,9 @@ import pytest
 
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.errors import StudyError
+from schedtuna.experiment import triallog
 from schedtuna.experiment.triallog import LOG_NAME, TORN_NAME, TrialLog, TrialRecord, read_trials
+from schedtuna.files.versions import StoredFormat
 
 IDENTITY = {"workload": "sha-w", "space": "sha-s", "machine": "sha-m"}
 
@@ -236,3 +238,64 @@ def test_the_log_is_json_lines(tmp_path):
     parsed = [json.loads(line) for line in path.read_text().splitlines()]
     assert parsed[0]["identity"] == IDENTITY
     assert [line["index"] for line in parsed[1:]] == [0, 1]
+
+
+def place_to_covariate(line):
+    """A made-up migration: the header's identity and every trial change."""
+    if "identity" in line:
+        line["identity"]["program"] = line["identity"].pop("workload")
+    else:
+        line["trial"]["covariates"] = {"former": line["index"]}
+    return line
+
+
+@pytest.fixture
+def second_version(monkeypatch):
+    monkeypatch.setattr(triallog, "STORED", StoredFormat(StudyError, {1: place_to_covariate}))
+    return {"program": "sha-w", "space": "sha-s", "machine": "sha-m"}
+
+
+def test_a_former_versions_log_is_read_and_left_as_it_is(tmp_path, request):
+    path = filled(tmp_path / "log", 3)
+    before = path.read_bytes()
+    identity = request.getfixturevalue("second_version")
+    assert read_trials(path.parent)[0] == identity
+    assert [r.trial.covariates for r in read_trials(path.parent)[1]] == [{"former": i} for i in range(3)]
+    assert path.read_bytes() == before
+
+
+def test_a_former_versions_log_is_rewritten_before_it_is_continued(tmp_path, request):
+    path = filled(tmp_path / "log", 3)
+    with path.open("ab") as raw:
+        raw.write(b'{"phase": "sea')
+    identity = request.getfixturevalue("second_version")
+    with TrialLog(path.parent, identity) as log:
+        assert len(log.warnings) == 1
+        log.append(record(3))
+        assert log.find("search", 2).trial.covariates == {"former": 2}
+    assert json.loads(path.read_text().splitlines()[0])["version"] == 2
+    assert [r.trial.covariates for r in read_trials(path.parent)[1]] == [
+        *({"former": i} for i in range(3)),
+        {},
+    ]
+    with TrialLog(path.parent, identity) as log:
+        assert len(log.records()) == 4
+
+
+def test_a_former_versions_log_of_another_experiment_is_left_alone(tmp_path, request):
+    path = filled(tmp_path / "log", 3)
+    before = path.read_bytes()
+    identity = request.getfixturevalue("second_version")
+    with pytest.raises(StudyError, match="another program"):
+        TrialLog(path.parent, identity | {"program": "other"})
+    assert path.read_bytes() == before
+
+
+def test_a_former_line_that_lacks_something_is_named(tmp_path, request):
+    path = filled(tmp_path / "log", 3)
+    lines = path.read_text().splitlines()
+    lines[2] = '{"phase": "search", "index": 1}'
+    path.write_text("\n".join(lines) + "\n")
+    request.getfixturevalue("second_version")
+    with pytest.raises(StudyError, match=r"line 3 is damaged: it is not of version 1: KeyError"):
+        read_trials(path.parent)

@@ -82,7 +82,7 @@ def test_a_last_line_that_was_cut_off_is_dropped(journal, file, torn):
 
 @pytest.mark.parametrize(
     "line",
-    ["nonsense", "[]", "5", '"done"', '{"done": []}', "{}", '{"version": 2}', '{"id": "x", "knob": 1}'],
+    ["nonsense", "[]", "5", '"done"', '{"done": []}', "{}", '{"version": 1}', '{"id": "x", "knob": 1}'],
 )
 def test_any_other_damage_is_an_error_that_says_where_and_what_to_do(journal, file, line):
     journal.begin([CHANGE])
@@ -92,6 +92,18 @@ def test_any_other_damage_is_an_error_that_says_where_and_what_to_do(journal, fi
         with pytest.raises(JournalError, match="line 2") as raised:
             use()
         assert str(file) in str(raised.value.hint)
+
+
+def test_a_record_of_a_newer_version_says_what_can_read_it(journal, file):
+    journal.begin([CHANGE])
+    with file.open("a") as raw:
+        raw.write('{"version": 99}\n')
+    for use in (journal.open_records, lambda: journal.begin([CHANGE])):
+        with pytest.raises(
+            JournalError, match=r"journal\.jsonl, line 2 has version 99, .* up to 1"
+        ) as raised:
+            use()
+        assert "update schedtuna" in raised.value.hint
 
 
 def test_a_folder_that_is_a_link_is_refused(tmp_path):

@@ -73,7 +73,7 @@ def test_a_missing_file_is_an_error(tmp_path):
         (b'{"format_version": ' + b"9" * 5000 + b"}", "not JSON"),
         (b"[]", "no format_version"),
         (b"{}", "no format_version"),
-        (b'{"format_version": 99}', "format 99, expected 1"),
+        (b'{"format_version": 99}', "has format version 99, and this program knows those up to 1"),
         (b'{"format_version": 1}', "created_at: Field required"),
         (b'{"format_version": 1, "created_at": "yesterday"}', "created_at"),
         (b" " * (9 << 20), "more than 8 MiB"),

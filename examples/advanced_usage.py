@@ -26,7 +26,7 @@ def main(episodes: int, *command: str) -> None:
         "episodes": episodes,
         "benchmark_cmd": command or None,
         "optimize_metric": "wall_time_s:min",
-        "requirements": ["max_rss_kib<=4000000"],  # kept with confidence, or it is no winner
+        "requirements": ["max_rss_kib<=4000000"],  # kept with confidence, or it is not the winner
         "learning_rate": 3e-3,
         "update_frequency": 5,
         "save_frequency": 10,

@@ -296,7 +296,7 @@ static const char *find_event(const char *start, const char *end, struct span *n
 
 #define HAS(start, size, word) (memmem(start, size, word, sizeof(word) - 1) != NULL)
 
-// Whether a line that is no event of the usual shape may be one of another, or tell of lost events, or of where a
+// Whether a line that is not an event of the usual shape may be one of another, or tell of lost events, or of where a
 // buffer begins (marks.py): a comment, or one of the words that tools use, whatever their case.
 static int may_tell(const char *start, size_t size) {
     return (size && *start == '#') || HAS(start, size, "sched_") || HAS(start, size, "LOST") ||

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# On a busy machine an example may take any time: that is no failure.
+# On a busy machine an example may take any time: that is not a failure.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 settings.register_profile("repeatable", PATIENT, derandomize=True)  # a change fails for what it changes

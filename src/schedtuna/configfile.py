@@ -18,7 +18,7 @@ def load_config(path: Path) -> dict[str, Any]:
 
     Raises:
         ConfigFileError: The file can't be read, is malformed (with the line), names a key twice,
-            or is no mapping from names to values.
+            or is not a mapping from names to values.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -95,7 +95,7 @@ def _parse_json(text: str) -> Any:
         return dict(pairs)
 
     def no_number(name: str) -> None:
-        raise _SyntaxProblem(_line_of(text, name), f"{name} is no number in JSON")
+        raise _SyntaxProblem(_line_of(text, name), f"{name} is not a number in JSON")
 
     try:
         return json.loads(text, object_pairs_hook=once, parse_constant=no_number)

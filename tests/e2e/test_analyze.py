@@ -73,7 +73,7 @@ def test_rewards_are_recomputed(results):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["nowhere"], 2, "nowhere is no folder"),
+        (["nowhere"], 2, "nowhere is not a folder"),
         (["."], 2, "different spaces"),
         (["narrow"], 1, "different settings ran"),
         (["one", "--metric", "p99_us:min"], 2, "no metric 'p99_us'"),

@@ -34,9 +34,9 @@ def test_without_a_lab_every_command_says_how_to_get_one(tmp_path):
     ("argv", "code", "message"),
     [
         (["run", "--cpus", "0", "--", "true"], 2, "--cpus"),
-        (["run", "--timeout", "never", "--", "true"], 2, "no duration"),
+        (["run", "--timeout", "never", "--", "true"], 2, "not a duration"),
         (["run", "--with", "no-such-program", "--", "true"], 2, "no such program"),
-        (["setup", "--kernel", "/dev/null"], 2, "no bootable Linux image"),
+        (["setup", "--kernel", "/dev/null"], 2, "not a bootable Linux image"),
         (["run", "--seed", "1", "--", "true"], 2, "need --deterministic"),
         (["run", "--deterministic", "--cpus", "5", "--", "true"], 2, "1 to 4 CPUs"),
         (["run", "--deterministic", "--", "./absent"], 2, "command not found"),

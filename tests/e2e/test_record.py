@@ -303,7 +303,7 @@ def test_the_exit_code_of_the_command_is_told(tmp_path):
         (["--aggregate", "--procfs"], "exclude each other"),
         (["--json-lines", "--for", "1s", "--", "true"], "it takes no command"),
         (["--json-lines", "--for", "1s", "--comm", "x"], "it takes no command, folder, filter"),
-        (["--for", "soon"], "no duration"),
+        (["--for", "soon"], "not a duration"),
         (["--interval", "0"], "more than 0"),
         (["--only-command"], "needs a command"),
         (["--procfs", "--comm", "x"], "can't be filtered"),

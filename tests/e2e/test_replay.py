@@ -109,7 +109,7 @@ def test_studies_that_cannot_be_used_are_named_and_passed_over(results, tmp_path
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--results-dir", "nowhere"], 2, "nowhere is no folder"),
+        (["--results-dir", "nowhere"], 2, "nowhere is not a folder"),
         (["--experiment-patterns", "x*"], 1, "is called x*"),
         (["--recalculate", "p99_us:min"], 2, "no metric 'p99_us'"),
         (["--recalculate", "wall_time_s:up"], 2, "min or max"),

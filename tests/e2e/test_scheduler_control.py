@@ -39,7 +39,7 @@ def test_without_sched_ext_each_says_so_and_where_it_can_be_had(tmp_path, comman
         (("scx_simple", "fifo=perhaps"), "fifo"),
         (("scx_simple", "no_such=1"), "no_such"),
         (("scx_simple:fifo=true", "fifo=true"), "twice"),
-        (("scx_simple", "--within", "never"), "no duration"),
+        (("scx_simple", "--within", "never"), "not a duration"),
     ],
 )
 def test_what_can_not_be_meant_is_refused_before_anything_runs(tmp_path, arguments, message):

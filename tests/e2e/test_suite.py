@@ -220,7 +220,7 @@ def test_a_killed_set_is_finished_by_resuming_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "is no set of traces"), ("{", "is damaged"), ('{"workloads": []}', "is damaged")],
+    [(None, "is not a set of traces"), ("{", "is damaged"), ('{"workloads": []}', "is damaged")],
 )
 def test_what_is_no_set_can_not_be_resumed(tmp_path, content, message):
     if content is not None:

@@ -90,7 +90,7 @@ def test_import_refuses_to_overwrite_and_leaves_nothing_behind(traces, tmp_path)
     assert "--force" in done.stderr
     (tmp_path / "prose.txt").write_text("It was a dark and stormy night.\n")
     done = run("import", "prose.txt", "-o", "t", cwd=tmp_path, code=1)
-    assert "of no format that can be imported" in done.stderr
+    assert "not in a format that can be imported" in done.stderr
     done = run("import", "prose.txt", "-o", "t", "--format", "ftrace", cwd=tmp_path, code=1)
     assert "no scheduler events" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["prose.txt"]

@@ -128,7 +128,7 @@ def test_what_a_sampler_lacks_is_told(tune):
         (["--benchmark-cmd", "true"], 2, "contradict each other"),
         (["--model-path", "m.gguf"], 2, "contradict each other"),
         (["--sampler", "gp", "--pretrained-model", "x.pt"], 2, "no network"),
-        (["--warm-start", "nowhere"], 2, "nowhere is no folder"),
+        (["--warm-start", "nowhere"], 2, "nowhere is not a folder"),
         (["-S", "scx_flashyspark"], 3, "--scheduler fair"),
     ],
 )

@@ -143,7 +143,7 @@ def test_knobs_of_a_process(schedtuna, sleeper):
     ("arguments", "message"),
     [
         (["--pid", "99999999"], "no process 99999999"),
-        (["--cgroup", "/tmp"], "is no control group"),
+        (["--cgroup", "/tmp"], "is not a control group"),
         (["--scope", "pid"], "needs a process"),
         (["--scope", "machine", "--pid", "1"], "does not go with"),
         (["--pid", "1", "--cgroup", "/"], "exclude each other"),

@@ -113,7 +113,7 @@ def test_ctrl_c_describes_what_there_is_and_resume_goes_on(tmp_path):
     [
         (["-n", "0", "--", "true"], 2, "-n"),
         ([], 2, "COMMAND"),
-        (["--against", "other.csv", "--", "true"], 2, "no table of a variability study"),
+        (["--against", "other.csv", "--", "true"], 2, "not a table of a variability study"),
         (["--against", "missing.csv", "--", "true"], 2, "No such file"),
         (["--", "no-such-tool"], 1, "command not found"),
         (["--plot", "spread.bmp", "--", "false"], 2, "--plot spread.bmp: expected .png, .svg, .pdf"),

@@ -289,5 +289,5 @@ def test_kernel_threads_and_strangers_are_no_targets(pid):
 
 
 def test_a_directory_that_is_no_group_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="is no control group"):
+    with pytest.raises(UsageError, match="is not a control group"):
         Target(Scope.CGROUP, cgroup=tmp_path)

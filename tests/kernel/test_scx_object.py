@@ -77,7 +77,7 @@ def test_what_is_no_scheduler_is_refused_before_anything_runs(build, tmp_path):
     with pytest.raises(UsageError, match="is named 'a b'"):
         scheduler_name(build("a b"))
     (tmp_path / "noise.bpf.o").write_bytes(bytes(range(256)) * 10)
-    with pytest.raises(UsageError, match="is no BPF object"):
+    with pytest.raises(UsageError, match="is not a BPF object"):
         scheduler_name(tmp_path / "noise.bpf.o")
     with pytest.raises(UsageError, match="can't be read"):
         scheduler_name(tmp_path / "absent.bpf.o")

@@ -24,7 +24,7 @@ TEXTS = {file: (OUTPUTS / file).read_text() for _, file in FILES}
 NUMBER = re.compile(r"(?<![\w.,/:-])\d+(?:\.\d+)?(?!\w|[./:-]|,\d)")
 UNITS = (1, 1e3, 1e6, 6e7, 3.6e9, 1e-3, 2.0**10, 2.0**20, 2.0**30)
 
-# Notations of one number that its first or last digits are no reading of.
+# Notations of one number of which its first or last digits are not a reading.
 CUTS = st.sampled_from(
     [
         "973,918,467", "973,918.4673", "973.918,4673", "973'918", "97391.8467k", "97391.8467e",

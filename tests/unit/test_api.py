@@ -240,7 +240,7 @@ def test_knobs_that_do_not_exist_like_this_are_refused(parameters, words):
 def test_a_metric_that_the_command_does_not_report_is_refused():
     with pytest.raises(UsageError, match="is less or more"):
         RLSchedulerOptimizer({**OPTIONS, "optimize_metric": "score"}).plan()
-    with pytest.raises(UsageError, match="is no requirement"):
+    with pytest.raises(UsageError, match="is not a requirement"):
         RLSchedulerOptimizer({**OPTIONS, "algorithm": "gp", "requirements": ["score"]}).plan()
 
 

@@ -98,7 +98,7 @@ class HostBackend:
         Raises:
             UnavailableError: A privilege or the kernel's support is missing.
             UsageError: A knob does not exist or does not work in this scope.
-            TargetBusyError: Another process turns one of the knobs, which is no fault of the scheduler's.
+            TargetBusyError: Another process turns one of the knobs, which is not the scheduler's fault.
             JournalError: Changes can't be written down, so none may be made.
             WorkloadError: The command can't be run at all, the tuned service is gone, or a
                 successful first run of the default lacks a metric.
@@ -154,7 +154,7 @@ class HostBackend:
         )
 
     def _covariates(self, raw: RawRun) -> dict[str, float]:
-        """What the machine did meanwhile; a tuned service's time is no disturbance."""
+        """What the machine did meanwhile; a tuned service's time is not a disturbance."""
         ours_too = {"other_fraction"} if self.target.scope is not Scope.TREE else set()
         return {name: value for name, value in raw.covariates.items() if name not in ours_too}
 

@@ -33,7 +33,7 @@ def parse_duration(text: str) -> float:
     """
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise UsageError(f"{text!r} is no duration", hint="write seconds, or 500ms, 90s, 5m, 1.5h, 1m30s")
+        raise UsageError(f"{text!r} is not a duration", hint="write seconds, or 500ms, 90s, 5m, 1.5h, 1m30s")
     seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
     if seconds > _LONGEST_S:
         raise UsageError(f"{text}: expected less than a year")
@@ -140,7 +140,7 @@ def ready_place(
 ) -> tuple[Target, GuestChoice | None]:
     """Return what the options name, once this machine's settings can be read as the default's.
 
-    A guest has a kernel and settings of its own, so what others do to this machine's is no matter there.
+    A guest has a kernel and settings of its own, so what others do to this machine's does not matter there.
 
     Raises:
         UsageError: They contradict each other, or there is no such process or control group.

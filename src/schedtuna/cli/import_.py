@@ -54,7 +54,7 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.trace.store import TraceWriter, open_trace, remove_trace
 
     if not file.is_file():
-        raise UsageError(f"{file} is no regular file" if file.exists() else f"there is no file {file}")
+        raise UsageError(f"{file} is not a regular file" if file.exists() else f"there is no file {file}")
     if format_ is not None and format_ not in READERS:
         raise UsageError(f"there is no format {format_!r}", hint=f"--format {', '.join(READERS)}")
     if (output is None) == (into is None):

@@ -42,7 +42,7 @@ def judge(
         look_number: Which of the study's looks it is, from 1.
 
     Raises:
-        EvidenceError: No block, or a delta that is no relative gain.
+        EvidenceError: No block, or a delta that is not a relative gain.
     """
     look = look or Look(len(blocks), ALPHA_PER_SIDE)
     return Analysis(blocks, direction, look, delta).result(look_number)
@@ -58,7 +58,7 @@ class Analysis:
         delta: The relative gain that matters.
 
     Raises:
-        EvidenceError: No block, or a delta that is no relative gain.
+        EvidenceError: No block, or a delta that is not a relative gain.
     """
 
     def __init__(self, blocks: Sequence[Block], direction: Direction, look: Look, delta: float) -> None:

@@ -93,7 +93,8 @@ def read_sample(path: Path) -> Sample:
         parse = _parse_summary
     else:
         raise ConfigFileError(
-            f"{path} is no table of a variability study: its columns are {', '.join(columns) or 'missing'}",
+            f"{path} is not a table of a variability study: "
+            f"its columns are {', '.join(columns) or 'missing'}",
             hint="name a runs.csv that `schedtuna variability` wrote",
         )
     if not rows:

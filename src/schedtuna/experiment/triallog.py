@@ -254,7 +254,7 @@ def _parse_record(line: bytes, version: int) -> TrialRecord:
 def _parse_header(path: Path, line: bytes) -> tuple[int, dict[str, str]]:
     header = json.loads(line)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise StudyError(f"{path} is no trial log: its first line lacks format {FORMAT!r}")
+        raise StudyError(f"{path} is not a trial log: its first line lacks format {FORMAT!r}")
     version = STORED.version_of(header, path)
     identity = STORED.upgrade_line(header, version).get("identity")
     if not isinstance(identity, dict):

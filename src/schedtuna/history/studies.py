@@ -125,13 +125,13 @@ def find_studies(
         The studies, by name, and why the other ones can't be used.
 
     Raises:
-        UsageError: A place is no folder.
+        UsageError: A place is not a folder.
         StudyError: None of them can be used.
     """
     folders: list[Path] = []
     for place in places:
         if not place.is_dir():
-            raise UsageError(f"{place} is no folder", hint="name a results folder of `schedtuna tune`")
+            raise UsageError(f"{place} is not a folder", hint="name a results folder of `schedtuna tune`")
         inside = [place] if (place / PLAN_NAME).exists() else _studies_in(place)
         folders += [path for path in inside if path not in folders]
     chosen = [path for path in folders if _matches(path.resolve().name, patterns)]

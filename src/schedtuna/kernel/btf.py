@@ -75,7 +75,7 @@ def parse_btf(data: bytes) -> Btf:
     """Read the layouts of a BPF object.
 
     Raises:
-        UnavailableError: The data is no BTF, or of a kind not known here.
+        UnavailableError: The data is not BTF, or of a kind not known here.
     """
     try:
         return _parse(data)

@@ -123,7 +123,7 @@ class KernelBtf:
         return sorted(found)
 
     def _last_parameter(self, prototype: int) -> str:
-        """Name of what the last parameter of a prototype points to; empty where it is no pointer."""
+        """Name of what the last parameter of a prototype points to; empty where it is not a pointer."""
         nr_parameters = self._type(prototype)[1] & 0xFFFF
         if not nr_parameters:
             return ""

@@ -33,7 +33,9 @@ def find_operations(bpf: BpfObject) -> tuple[str, str]:
     except KeyError:
         name = ""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"the scheduler of the BPF object {bpf.name} is named {name!r}, which is no name")
+        raise UsageError(
+            f"the scheduler of the BPF object {bpf.name} is named {name!r}, which is not a valid name"
+        )
     return found[0], name
 
 
@@ -41,7 +43,7 @@ def scheduler_name(path: Path) -> str:
     """Return the name that the scheduler of an object has in the kernel; it is only read, not loaded.
 
     Raises:
-        UsageError: It is no BPF object, or has not one scheduler.
+        UsageError: It is not a BPF object, or has not one scheduler.
     """
     try:
         content = path.read_bytes()
@@ -51,4 +53,4 @@ def scheduler_name(path: Path) -> str:
         with BpfObject(path.name, content=content) as bpf:
             return find_operations(bpf)[1]
     except UnavailableError as error:
-        raise UsageError(f"{path} is no BPF object: {error}") from None
+        raise UsageError(f"{path} is not a BPF object: {error}") from None

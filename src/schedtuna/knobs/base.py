@@ -58,7 +58,7 @@ class Target:
             raise UsageError(f"there is no process {self.pid}", hint="find it with pgrep")
         if self.scope is Scope.CGROUP and self.cgroup and not is_control_group(self.cgroup):
             raise UsageError(
-                f"{self.cgroup} is no control group",
+                f"{self.cgroup} is not a control group",
                 hint="name its directory, such as /sys/fs/cgroup/system.slice/NAME.service",
             )
 
@@ -165,8 +165,8 @@ def as_int(value: ParameterValue) -> int:
     """A value of an integer parameter as an int.
 
     Raises:
-        KnobError: It is no number.
+        KnobError: It is not a number.
     """
     if isinstance(value, (int, float)):
         return int(value)
-    raise KnobError(f"{value!r} is no number")
+    raise KnobError(f"{value!r} is not a number")

@@ -166,7 +166,7 @@ class CgroupKnob(Knob):
         group = self._group(hierarchy, target)
         if group is None or not group.is_dir():
             where = f"below {hierarchy.mount}"
-            return Availability(False, f"{target.cgroup} is no control group {where}", f"name one {where}")
+            return Availability(False, f"{target.cgroup} is not a control group {where}", f"name one {where}")
         path = group / self._name(hierarchy)
         if not path.exists():
             return Availability(

@@ -214,7 +214,7 @@ class Journal:
         return list(records.values())
 
     def _shorten(self, folder: PrivateFolder, remaining: Sequence[Record]) -> None:
-        """Drop closed records from a long journal; a failure leaves it long, which is no harm."""
+        """Drop closed records from a long journal; a failure leaves it long, which does no harm."""
         if len(folder.read(JOURNAL_NAME)) >= _REWRITE_BYTES:
             with contextlib.suppress(OSError, JournalError):
                 folder.replace(JOURNAL_NAME, _lines(record.model_dump(mode="json") for record in remaining))

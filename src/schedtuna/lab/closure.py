@@ -233,7 +233,7 @@ def _is_applet(entry: Entry) -> bool:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a text that is no path, such as one that is too long
+    except (OSError, ValueError):  # a text that is not a path, such as one that is too long
         return False
 
 

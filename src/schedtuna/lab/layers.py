@@ -51,7 +51,7 @@ def object_layer(path: Path, root: Path) -> Layer:
     """A program that puts the scheduler of a bare BPF object in charge, named as the scheduler is.
 
     Raises:
-        UsageError: It is no BPF object, or has no sched_ext scheduler.
+        UsageError: It is not a BPF object, or has no sched_ext scheduler.
     """
     place = f"{OWN}/objects/{path.name}"
     script = f'#!/bin/sh\nexec /usr/bin/python3 -I -S /{OWN}/{_LOADS_OBJECTS} "/{place}"\n'
@@ -67,7 +67,7 @@ def guest_program(program: Path) -> str:
     """Return where a program of the host, or of a BPF object, is in a guest.
 
     Raises:
-        UsageError: It is no BPF object, or has no sched_ext scheduler.
+        UsageError: It is not a BPF object, or has no sched_ext scheduler.
     """
     return f"/usr/local/bin/{scheduler_name(program) if program.name.endswith(SUFFIX) else program.name}"
 
@@ -100,7 +100,7 @@ def share_layer(folder: Path, root: Path) -> Layer:
     """The shared folder, and the libraries of the programs in it.
 
     Raises:
-        UsageError: It is no folder, or too large to be copied into a guest.
+        UsageError: It is not a folder, or too large to be copied into a guest.
     """
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}")

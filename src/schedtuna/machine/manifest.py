@@ -95,7 +95,7 @@ def load_manifest(path: Path) -> Manifest:
 
     Raises:
         UsageError: There is no such file.
-        ConfigFileError: The file is no manifest, or one of a newer version.
+        ConfigFileError: The file is not a manifest, or one of a newer version.
     """
     file = path / FILE_NAME if path.is_dir() else path
     try:

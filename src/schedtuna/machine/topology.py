@@ -120,17 +120,17 @@ def parse_cpu_list(text: str) -> tuple[int, ...]:
     """Read the kernel's list format: ``0-3,8`` is 0, 1, 2, 3, 8.
 
     Raises:
-        UsageError: The text is no such list.
+        UsageError: The text is not such a list.
     """
     cpus: set[int] = set()
     for part in filter(None, (part.strip() for part in text.split(","))):
         first, dash, last = part.partition("-")
         last = last if dash else first
         if not (first.isdecimal() and last.isdecimal()):
-            raise UsageError(f"{text!r} is no list of CPUs: expected something like 0-3,8")
+            raise UsageError(f"{text!r} is not a list of CPUs: expected something like 0-3,8")
         low, high = int(first), int(last)
         if not low <= high < _MAX_CPUS:
-            raise UsageError(f"{text!r} is no list of CPUs: {part} is no range below {_MAX_CPUS}")
+            raise UsageError(f"{text!r} is not a list of CPUs: {part} is not a range below {_MAX_CPUS}")
         cpus.update(range(low, high + 1))
     return tuple(sorted(cpus))
 

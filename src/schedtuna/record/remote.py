@@ -19,7 +19,7 @@ def metrics_of_dump(dump: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics of what `lab/guest/recorder.py` wrote.
 
     Raises:
-        MetricError: Tasks are missing, or it is no such dump: it comes from a guest.
+        MetricError: Tasks are missing, or it is not such a dump: it comes from a guest.
     """
     try:
         living, exits = (groups_of_tasks(_unpacked(dump[name], STATS_DTYPE)) for name in ("living", "exits"))

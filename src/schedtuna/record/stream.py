@@ -32,7 +32,7 @@ _DEFAULT_CPU_BYTES = 16 << 20  # with sched_waking, twice that
 _DEFAULT_TOTAL_BYTES = 512 << 20
 _DEFAULT_SHARE = 64  # one part in so many of the memory that is available
 
-# What a row of the task table says happened, by its reason; renames are no events.
+# What a row of the task table says happened, by its reason; renames are not events.
 _EVENT_OF_REASON = np.zeros(256, np.uint8)
 _EVENT_OF_REASON[TaskReason.FORK] = EventType.FORK
 _EVENT_OF_REASON[TaskReason.EXEC] = EventType.EXEC

@@ -106,7 +106,7 @@ def read_set(folder: Path) -> SuiteSet:
     try:
         text = (folder / SET_FILE).read_text()
     except OSError as error:
-        raise UsageError(f"{folder} is no set of traces: it has no {SET_FILE}") from error
+        raise UsageError(f"{folder} is not a set of traces: it has no {SET_FILE}") from error
     try:
         wanted = SuiteSet.model_validate(STORED.upgrade(json.loads(text), folder / SET_FILE))
     except (ValueError, RecursionError) as error:  # pydantic's ValidationError is one
@@ -209,7 +209,7 @@ def index_row(trace: Path) -> dict[str, Any]:
     """Return the line of the index for one trace, from its manifest.
 
     Raises:
-        TraceError: It is no trace of a set.
+        TraceError: It is not a trace of a set.
     """
     manifest = read_manifest(trace)
     workload = manifest.get("workload")

@@ -195,7 +195,9 @@ class LearningSampler(RacedSampler):
         except FileNotFoundError:
             raise UsageError(f"{path}: no such checkpoint") from None
         except Exception as error:  # noqa: BLE001 - torch raises whatever its unpickler meets
-            raise StudyError(f"{path} is no checkpoint of a sampler: {str(error).splitlines()[0]}") from None
+            raise StudyError(
+                f"{path} is not a checkpoint of a sampler: {str(error).splitlines()[0]}"
+            ) from None
         found = STORED.upgrade(found, path)
         if found["sampler"] != self.name:
             raise UsageError(f"{path} is a checkpoint of {found['sampler']}, not of {self.name}")

@@ -118,7 +118,7 @@ def find_program(scheduler: SchedulerConfig) -> Path:
         )
     if scheduler.name not in set(names()):
         raise UsageError(
-            f"{scheduler.name} is no registered sched_ext scheduler", hint=nearest(scheduler.name, names())
+            f"{scheduler.name} is not a registered sched_ext scheduler", hint=nearest(scheduler.name, names())
         )
     path = scheduler.binary_path or installed().get(scheduler.name)
     if path is None:

@@ -54,7 +54,7 @@ class StallProbe:
         self._nr_lines = 1
         try:
             self._last_lines()
-            self.longest_s()  # start-up is no stall
+            self.longest_s()  # start-up is not a stall
         except BaseException:
             self.close()
             raise

@@ -193,7 +193,7 @@ class ParameterSpec(BaseModel):
         """Return the value that a command line or a file spells as text; a list by commas or slashes.
 
         Raises:
-            SpaceError: The text is no value of this parameter.
+            SpaceError: The text is not a value of this parameter.
         """
         if self.type is ParameterType.LIST:
             parts = [part.strip() for part in text.replace("/", ",").split(",")] if text.strip() else []

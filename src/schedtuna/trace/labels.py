@@ -56,7 +56,7 @@ def read_labels(path: Path) -> list[LabelRule]:
     """Read a label file.
 
     Raises:
-        ConfigFileError: It is no such file; the message says where.
+        ConfigFileError: It is not such a file; the message says where.
     """
     try:
         return _LabelFile.model_validate(load_config(path)).labels

@@ -246,7 +246,7 @@ def sample_frame(rows: list[dict[str, Any]], where: str) -> Any:
         frame = pl.from_dicts(rows, infer_schema_length=None)
         return frame.select(pl.col("timestamp_ns").cast(pl.Int64), pl.exclude("timestamp_ns"))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, OverflowError) as error:
-        raise TraceError(f"{where}: the samples are no table: {_reason(error)}") from error
+        raise TraceError(f"{where}: the samples are not a table: {_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:

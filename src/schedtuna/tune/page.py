@@ -77,8 +77,8 @@ def _use(result: StudyResult) -> Section:
 def _of_guest(plan: StudyPlan, best: dict[str, ParameterValue], folder: str) -> tuple[str, list[Command]]:
     """A sched_ext scheduler is for a whole machine, and for one whose kernel can load it."""
     text = (
-        "They were proven in a guest of the lab, whose times are no real machine's: check them there, too. "
-        "They can be applied where the kernel has sched_ext and the scheduler is installed."
+        "They were proven in a guest of the lab, whose times are not those of a real machine: check them "
+        "there, too. They can be applied where the kernel has sched_ext and the scheduler is installed."
     )
     return text, [
         Command("run the command while the scheduler is in charge", apply_line(folder, plan.workload)),
@@ -115,7 +115,7 @@ def _search(result: StudyResult) -> Section:
         "How it was searched",
         text=[
             (
-                "Single runs are noisy, so the best of them is no result: the search only chose what the "
+                "Single runs are noisy, so the best of them is not a result: the search only chose what the "
                 "confirmation then ran afresh."
             )
         ],
@@ -145,7 +145,7 @@ def _bake_off(result: StudyResult) -> list[Section]:
     text = [
         (
             "Every sampler had the same number of runs. Its candidate then ran afresh beside the others', "
-            "three times; that decides who is confirmed, but three runs are no proof of the order below."
+            "three times; that decides who is confirmed, but three runs do not prove the order below."
         )
     ]
     if learners and learners[0] is not ranked[0]:

@@ -40,7 +40,7 @@ class SearchProgress:
         total: Runs before the confirmation in all.
         record: The run that ended.
         cost: What it cost; None where it failed.
-        best_cost: The lowest cost of a single run so far, which is no claim.
+        best_cost: The lowest cost of a single run so far, which is not a claim.
         noise_cv: Coefficient of variation of the default's runs.
     """
 

@@ -210,7 +210,7 @@ class Study:
     ) -> list[SearchOutcome]:
         """Run every finalist afresh, in turn, so that drift hits all alike; the best is confirmed.
 
-        A sampler of whose settings none worked is no finalist.
+        A sampler none of whose settings worked is not a finalist.
         """
         costs: list[list[float | None]] = [[] if outcome.candidate else [None] for outcome in outcomes]
         for turn in range(PLAYOFF_RUNS):

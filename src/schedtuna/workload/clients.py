@@ -62,7 +62,7 @@ class Handover:
 
 
 def _options(words: Sequence[str]) -> Sequence[str]:
-    """The words before the first that is no option, and so before the command that is passed on."""
+    """The words before the first that is not an option, and so before the command that is passed on."""
     found = []
     for word in words:
         if not word.startswith("-") or word == "--":

@@ -83,7 +83,7 @@ def parse_metric(text: str, workload: Workload | None = None) -> MetricSpec:
     """
     match = _METRIC.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is no metric", hint=_SYNTAX)
+        raise UsageError(f"{text!r} is not a metric", hint=_SYNTAX)
     name, direction, weight, source_text = match.group("name", "direction", "weight", "source")
     source = Source() if source_text is None else _parse_source(source_text)
     parser = find_parser(workload) if workload is not None else None
@@ -145,7 +145,7 @@ def _parse_source(text: str) -> Source:
     match = _SOURCE.fullmatch(text)
     if match is None:
         raise UsageError(
-            f"{text!r} is no source of a metric", hint="regex:PATTERN, json:PATH, csv:COLUMN or field:NAME"
+            f"{text!r} is not a source of a metric", hint="regex:PATTERN, json:PATH, csv:COLUMN or field:NAME"
         )
     kind, file, argument = match.group("kind", "file", "argument")
     if kind == "field" and file:
@@ -154,7 +154,7 @@ def _parse_source(text: str) -> Source:
         try:
             re.compile(argument)
         except re.error as error:
-            raise UsageError(f"{argument!r} is no regular expression: {error}") from error
+            raise UsageError(f"{argument!r} is not a regular expression: {error}") from error
     if kind == "json":
         json_steps(argument)
     return Source.model_validate({"kind": kind, "argument": argument, "file": file})
@@ -183,7 +183,7 @@ def parse_requirement(text: str) -> Requirement:
     except ValueError:
         bound = math.nan
     if match is None or not math.isfinite(bound):
-        raise UsageError(f"{text!r} is no requirement", hint="write NAME>=NUMBER or NAME<=NUMBER")
+        raise UsageError(f"{text!r} is not a requirement", hint="write NAME>=NUMBER or NAME<=NUMBER")
     return Requirement.model_validate({"metric": match[1], "operator": match[2], "bound": bound})
 
 
@@ -247,7 +247,7 @@ def measure(
         NothingMeasuredError: The run measured nothing, by a count that its parser, or the object or
             table of a metric, has; or a rate that is asked for is 0.
         UnclearNumberError: A pattern takes a part of a longer number.
-        MetricError: One that must be there is not, is no finite number, or is a negative time.
+        MetricError: One that must be there is not, is not a finite number, or is a negative time.
     """
     values = {**raw.usage, **raw.counters}
     if raw.wall_time_s > 0:

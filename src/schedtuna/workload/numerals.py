@@ -132,7 +132,7 @@ def number(text: str) -> float:
     except ValueError:
         shown = repr(text[:_LONGEST_WORD])
         if re.match(r"[-+]?\.?\d", text) is None:
-            raise MetricError(f"{shown} is no number") from None
+            raise MetricError(f"{shown} is not a number") from None
         raise UnclearNumberError(
             f"{shown} can't be read as one number", hint="LC_ALL=C keeps most commands from grouping digits"
         ) from None

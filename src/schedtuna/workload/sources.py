@@ -52,7 +52,7 @@ def read_file(path: Path, *, not_before: float, owner: int | None = None) -> str
             user what only we may read.
 
     Raises:
-        MetricError: The run did not write it, or it is no regular file, somebody else's, or huge.
+        MetricError: The run did not write it, or it is not a regular file, somebody else's, or huge.
     """
     try:
         # A FIFO that nobody writes to must not block, nor a device be read.
@@ -62,7 +62,7 @@ def read_file(path: Path, *, not_before: float, owner: int | None = None) -> str
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise MetricError(f"{path} is no regular file")
+            raise MetricError(f"{path} is not a regular file")
         if owner is not None and status.st_uid != owner:
             raise MetricError(
                 f"{path} belongs to user {status.st_uid}, not to the command's user {owner}",
@@ -100,7 +100,7 @@ def json_steps(path: str) -> list[str | int]:
     while position < len(path):
         match = _STEP.match(path, position)
         if match is None:
-            raise UsageError(f"{path!r} is no JSON path", hint='write a.b[0].c, or a["key with dots"]')
+            raise UsageError(f"{path!r} is not a JSON path", hint='write a.b[0].c, or a["key with dots"]')
         key, index, quoted = match.groups()
         steps.append(int(index) if index else key if key is not None else quoted)
         position = match.end()

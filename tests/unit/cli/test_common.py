@@ -43,7 +43,7 @@ def test_a_pid_or_a_cgroup_implies_its_scope():
 
 def test_a_folder_that_only_looks_like_a_control_group_is_refused(tmp_path):
     (tmp_path / "cgroup.procs").write_text("")
-    with pytest.raises(UsageError, match="is no control group"):
+    with pytest.raises(UsageError, match="is not a control group"):
         make_target(None, None, tmp_path)
 
 

@@ -45,8 +45,8 @@ def test_every_run_has_a_row_the_failed_ones_too(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no table of a variability study"),
-        ("a,b\n1,2\n", "no table of a variability study: its columns are a, b"),
+        ("", "not a table of a variability study"),
+        ("a,b\n1,2\n", "not a table of a variability study: its columns are a, b"),
         ("run,host,cpus,validity,m\n", "no rows"),
         ("run,host,cpus,validity,m\n1,h,2,ok,1\n2,h,2,ok,fast\n", "line 3: m is 'fast'"),
         ("run,host,cpus,validity,m\n1,h,2,ok,nan\n", "line 2: m is 'nan'"),

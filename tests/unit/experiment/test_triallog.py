@@ -142,7 +142,7 @@ def test_another_version_is_refused(tmp_path):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / LOG_NAME).write_text('{"some": "json"}\n')
-    with pytest.raises(StudyError, match="no trial log"):
+    with pytest.raises(StudyError, match="not a trial log"):
         TrialLog(tmp_path, IDENTITY)
 
 

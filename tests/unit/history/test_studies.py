@@ -82,7 +82,7 @@ def test_studies_are_found_in_folders_and_by_pattern(studies):
 @pytest.mark.parametrize(
     ("place", "patterns", "error", "words"),
     [
-        ("nope", (), UsageError, "is no folder"),
+        ("nope", (), UsageError, "is not a folder"),
         ("notes", (), StudyError, "there is no study"),
         (".", ("x*",), StudyError, "there are: fair_random_a, fair_random_b"),
     ],

@@ -83,7 +83,7 @@ def test_another_scheduler_or_metric_is_refused(earlier):
         past_runs([earlier], SCHEDULER.model_copy(update={"name": "scx_x"}), LOAD, [WALL])
     with pytest.raises(UsageError, match="no metric 'rps'"):
         past_runs([earlier], SCHEDULER, LOAD, [MetricSpec(name="rps", direction=Direction.MAX)])
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         past_runs([earlier / "nope"], SCHEDULER, LOAD, [WALL])
 
 

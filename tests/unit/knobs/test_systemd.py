@@ -105,7 +105,7 @@ def test_systemd_finds_no_fault_with_a_schedulers_unit(tmp_path):
 
 
 def encodable(text):
-    """Whether a program can be given it: an argument is bytes, of which any may be no UTF-8."""
+    """Whether a program can be given it: an argument is bytes, any of which may not be UTF-8."""
     try:
         return os.fsdecode(os.fsencode(text)) == text
     except UnicodeEncodeError:

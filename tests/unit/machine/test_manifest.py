@@ -96,7 +96,7 @@ def test_unknown_fields_are_refused(manifest, tmp_path):
 
 def test_a_named_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigFileError, match="no regular file"):
+    with pytest.raises(ConfigFileError, match="not a regular file"):
         load_manifest(tmp_path / "pipe")
 
 

@@ -123,17 +123,17 @@ def test_files_that_are_no_checkpoints_are_refused_and_run_no_code(tmp_path, cap
     with pytest.raises(UsageError, match="no such checkpoint"):
         ppo.load(path)
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(StudyError, match="no checkpoint of a sampler"):
+    with pytest.raises(StudyError, match="not a checkpoint of a sampler"):
         ppo.load(path)
     path.write_bytes(pickle.dumps(Exploit()))
-    with pytest.raises(StudyError, match="no checkpoint of a sampler"):
+    with pytest.raises(StudyError, match="not a checkpoint of a sampler"):
         ppo.load(path)
     torch.save({"version": 1, "state": Exploit()}, path)
-    with pytest.raises(StudyError, match="no checkpoint of a sampler"):
+    with pytest.raises(StudyError, match="not a checkpoint of a sampler"):
         ppo.load(path)
     assert "code ran" not in capsys.readouterr().out
     torch.save([1, 2], path)
-    with pytest.raises(StudyError, match="no checkpoint of a sampler"):
+    with pytest.raises(StudyError, match="not a checkpoint of a sampler"):
         ppo.load(path)
 
 

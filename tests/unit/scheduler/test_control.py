@@ -70,7 +70,7 @@ def test_one_that_is_gone_is_not_trusted(tmp_path):
 
 
 def test_only_registered_schedulers_are_run(program):
-    with pytest.raises(UsageError, match="no registered sched_ext scheduler"):
+    with pytest.raises(UsageError, match="not a registered sched_ext scheduler"):
         find_program(SchedulerConfig(name="scx_mine", binary_path=program))
 
 

@@ -319,10 +319,10 @@ class TestForeignAndDamagedFolders:
         with pytest.raises(TraceError, match="ids and paths"):
             _ = open_trace(folder).cgroups
         (folder / "samples.jsonl").write_text('{"timestamp_ns": "noon", "load": [1]}\n')
-        with pytest.raises(SchedtunaError, match="no table"):
+        with pytest.raises(SchedtunaError, match="not a table"):
             _ = open_trace(folder).sample_frames
         (folder / "samples.jsonl").write_text('{"timestamp_ns": 11795229771783000064}\n')
-        with pytest.raises(SchedtunaError, match=r"no table: .+\Z"):
+        with pytest.raises(SchedtunaError, match=r"not a table: .+\Z"):
             _ = open_trace(folder).sample_frames
 
 

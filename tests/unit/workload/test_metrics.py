@@ -84,9 +84,9 @@ def test_metrics_as_users_write_them(text, spec):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no metric"),
-        (":min", "no metric"),
-        ("a b:min", "no metric"),
+        ("", "not a metric"),
+        (":min", "not a metric"),
+        ("a b:min", "not a metric"),
         ("x:", "expected min or max"),
         ("x:minimum", "expected min or max"),
         ("x", "is less or more of x better"),
@@ -94,11 +94,11 @@ def test_metrics_as_users_write_them(text, spec):
         ("x:min*-1", "expected a weight"),
         ("x:min*nan", "expected a weight"),
         ("x:min*inf", "expected a weight"),
-        ("x:min=", "no source"),
-        ("x:min=xml:a", "no source"),
-        ("x:min=regex:", "no source"),
-        ("x:min=regex:(", "no regular expression"),
-        ("x:min=json:a[b", "no JSON path"),
+        ("x:min=", "not a source"),
+        ("x:min=xml:a", "not a source"),
+        ("x:min=regex:", "not a source"),
+        ("x:min=regex:(", "not a regular expression"),
+        ("x:min=json:a[b", "not a JSON path"),
         ("x:min=field@f:a", "has no file"),
     ],
 )
@@ -147,7 +147,7 @@ def test_requirements(text, metric, operator, bound):
     "text", ["", "rps", "rps=5", "rps==5", ">=5", "rps>=", "rps>=x", "rps>=nan", "rps>=inf", "a>=1 b"]
 )
 def test_malformed_requirements(text):
-    with pytest.raises(UsageError, match="no requirement"):
+    with pytest.raises(UsageError, match="not a requirement"):
         parse_requirement(text)
 
 
@@ -197,20 +197,20 @@ def test_a_regex_sees_standard_error_too():
     ("source", "stdout", "message"),
     [
         ("regex:score (\\d+)", "nothing\nlast line\n", "matches nothing.*last line"),
-        ("regex:score (\\S+)", "score high", "'high' is no number"),
+        ("regex:score (\\S+)", "score high", "'high' is not a number"),
         ("regex:score( \\d+)?", "score", "group 1"),
         ("json:a", "hello", "there is no JSON"),
         ("json:a.c", '{"a": {"count": 1}}', "no 'c' in a"),
         ("json:lateny", '{"latency": 1}', "did you mean latency"),
         ("json:a[3]", '{"a": [1]}', "no 3 in a"),
         ("json:a.b", '{"a": 5}', "no 'b' in a"),
-        ("json:a", '{"a": "5"}', "no number"),
-        ("json:a", '{"a": true}', "no number"),
+        ("json:a", '{"a": "5"}', "not a number"),
+        ("json:a", '{"a": true}', "not a number"),
         ("json:a", '{"a": NaN}', "finite"),
         ("json:a", f'{{"a": 1{"0" * 400}}}', "too large"),
         ("csv:tps", "a,b\n1,2", "no table has the column 'tps'"),
         ("csv:tps", "time,tps\n", "no rows"),
-        ("csv:tps", "time,tps\n1,fast\n", "'fast' is no number"),
+        ("csv:tps", "time,tps\n1,fast\n", "'fast' is not a number"),
         ("regex:(\\S+)", "nan", "finite"),
         ("regex:(\\S+)", "-inf", "finite"),
         ("regex:(\\d+)", "", "printed nothing"),
@@ -293,8 +293,8 @@ def test_files_that_the_workload_did_not_write(tmp_path):
     for name, message in [
         ("gone", "No such file"),
         ("stale", "older than the run"),
-        ("fifo", "no regular file"),
-        (".", "no regular file"),
+        ("fifo", "not a regular file"),
+        (".", "not a regular file"),
     ]:
         with pytest.raises(MetricError, match=message):
             in_file(tmp_path, "echo", f"regex@{name}:score (\\d+)")

@@ -77,13 +77,13 @@ def image_version(image: Path) -> str:
     """Return the version that a vmlinuz says it is (Documentation/arch/x86/boot.rst, kernel_version).
 
     Raises:
-        UsageError: It is no Linux image for x86.
+        UsageError: It is not a Linux image for x86.
     """
     try:
         with image.open("rb") as file:
             head = file.read(0x210)
             if head[0x202:0x206] != b"HdrS":
-                raise UsageError(f"{image} is no bootable Linux image for x86-64 (vmlinuz)")
+                raise UsageError(f"{image} is not a bootable Linux image for x86-64 (vmlinuz)")
             file.seek(struct.unpack_from("<H", head, 0x20E)[0] + 0x200)
             text = file.read(_LONGEST_VERSION).split(b"\0")[0].decode(errors="replace")
     except OSError as error:
@@ -108,7 +108,7 @@ def install_file(image: Path, kernels: Path, *, origin: str = "", config: Path |
     """Copy a kernel into the lab.
 
     Raises:
-        UsageError: It is no kernel, its configuration is not found, or lacks something.
+        UsageError: It is not a kernel, its configuration is not found, or lacks something.
     """
     version = image_version(image)
     beside = [config] if config else [image.with_name(f"config-{version}"), image.with_name("config")]

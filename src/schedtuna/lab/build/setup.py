@@ -65,7 +65,7 @@ def setup(kernel: str = AUTO, *, directory: Path | None = None, say: Say = lambd
 
     Raises:
         UnavailableError: No apt, no such kernel, no QEMU that is new enough.
-        UsageError: The file is no kernel, or lacks something.
+        UsageError: The file is not a kernel, or lacks something.
         LabError: A package can't be fetched or unpacked, or the guest does not boot.
     """
     folder = directory or lab_directory()

@@ -92,7 +92,7 @@ def detect(path: Path) -> str:
         if reader.is_it(head):
             return name
     raise TraceError(
-        f"{path} is of no format that can be imported",
+        f"{path} is not in a format that can be imported",
         hint=f"say which with --format: {', '.join(READERS)}",
     )
 

@@ -39,7 +39,7 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
     """Read JSON lines.
 
     Raises:
-        TraceError: A line is no such object; it is named.
+        TraceError: A line is not such an object; it is named.
     """
     events: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []

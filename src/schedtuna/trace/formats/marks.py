@@ -52,7 +52,7 @@ class Mark:
 
 
 def read_mark(line: bytes) -> Mark | None:
-    """Return what a line tells that is no event; None: nothing of the kind."""
+    """Return what a line tells that is not an event; None: nothing of the kind."""
     if len(line) > _LONGEST:
         return None
     entries, overrun = _ENTRIES.fullmatch(line), _OVERRUN.fullmatch(line)

@@ -138,7 +138,7 @@ def _read_header(file: BinaryIO) -> _Header:
     if magic == _MAGIC[::-1]:
         raise UnreadableError("it is of a big-endian machine")
     if magic != _MAGIC:
-        raise TraceError("it is no perf.data file")
+        raise TraceError("it is not a perf.data file")
     if head.number(8) == 16:
         raise UnreadableError("it was written to a pipe")
     attr_bytes = head.number(8)

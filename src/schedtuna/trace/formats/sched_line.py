@@ -166,7 +166,7 @@ def place_of(line: bytes) -> tuple[int, int | None]:
 
 
 def parse_line(line: bytes) -> Line | None:
-    """Return what a line says, None if it is no event that we keep."""
+    """Return what a line says, None if it is not an event that we keep."""
     header = _HEADER.search(line)
     if header is None or header["event"] not in TYPES:
         return None

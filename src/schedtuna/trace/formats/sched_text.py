@@ -100,7 +100,9 @@ def _chunks(stream: BufferedIOBase) -> Iterator[bytes]:
     while data := stream.read(CHUNK_BYTES - len(rest)):
         end = data.rfind(b"\n") + 1
         if not end and len(rest) + len(data) >= CHUNK_BYTES:
-            raise TraceError(f"a line is longer than {CHUNK_BYTES} bytes: this is no text of perf or ftrace")
+            raise TraceError(
+                f"a line is longer than {CHUNK_BYTES} bytes: this is not a text of perf or ftrace"
+            )
         if end:
             yield rest + data[:end]
             rest = b""
@@ -166,7 +168,7 @@ class _Reader:
         return _Found(found.events[: text.nr_events], found.missing)
 
     def _note(self, line: bytes, index: int, missing: list[Missing]) -> None:
-        """Note what a line that is no event that can be read says of events that are not there."""
+        """Note what a line that is not a readable event says of missing events."""
         if is_event(line):
             cpu, time_ns = place_of(line)
             missing.append(Missing(index, cpu=cpu, time_ns=time_ns, is_unread=True))

@@ -112,7 +112,7 @@ class OutputParser:
 
         Raises:
             NothingMeasuredError: The run rests on a count of 0.
-            MetricError: There is none, or one is no finite number, or a time is negative.
+            MetricError: There is none, or one is not a finite number, or a time is negative.
         """
         try:
             values = self.parse(text)

@@ -1,6 +1,6 @@
 """Schedtuna's own workload programs, and any command that ends its output with one JSON object.
 
-The last line of output that is a JSON object gives the fields; what is no number is left out.
+The last line of output that is a JSON object gives the fields; what is not a number is left out.
 """
 
 from __future__ import annotations

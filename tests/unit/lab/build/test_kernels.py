@@ -101,7 +101,7 @@ def test_a_kernel_file_without_its_config_says_where_it_is_expected(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no kernel", b"\x7fELF" + b"\0" * 0x300])
 def test_what_is_no_kernel_is_refused(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(UsageError, match="no bootable Linux image"):
+    with pytest.raises(UsageError, match="not a bootable Linux image"):
         image_version(tmp_path / "file")
     with pytest.raises(UsageError, match="can't be read"):
         image_version(tmp_path / "absent")

@@ -192,7 +192,7 @@ def test_compression_within_compression_is_refused(tmp_path):
     [
         (lambda file: file[: len(file) // 2], "cut"),
         (lambda file: b"PERFILE2" + bytes(200), "did not finish"),
-        (lambda file: b"hello" * 100, "no perf.data"),
+        (lambda file: b"hello" * 100, "not a perf.data"),
         (lambda file: file[:50], "cut"),
     ],
 )

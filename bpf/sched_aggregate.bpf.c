@@ -277,7 +277,7 @@ int on_switch(__u64 *ctx)
 	return 0;
 }
 
-/* Memory for a new task is taken before it runs: of many that are forked at once, none has to go without. */
+/* Memory for a new task is taken before it runs, so that none goes without where many are forked at once. */
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(on_wakeup_new, struct task_struct *task)
 {

@@ -51,7 +51,7 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise ConfigFileError(f"can't read {path}: {error.strerror}") from error
     if len(data) > _MAX_BYTES:
-        raise ConfigFileError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, which no configuration is")
+        raise ConfigFileError(f"{path}: larger than {_MAX_BYTES >> 20} MiB, too large for a configuration")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -300,7 +300,7 @@ def test_the_exit_code_of_the_command_is_told(tmp_path):
     ("arguments", "message"),
     [
         (["--", "no-such-command"], "no command 'no-such-command'"),
-        (["--aggregate", "--procfs"], "exclude each other"),
+        (["--aggregate", "--procfs"], "are mutually exclusive"),
         (["--json-lines", "--for", "1s", "--", "true"], "it takes no command"),
         (["--json-lines", "--for", "1s", "--comm", "x"], "it takes no command, folder, filter"),
         (["--for", "soon"], "not a duration"),

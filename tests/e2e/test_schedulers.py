@@ -20,7 +20,7 @@ def schedulers(*arguments):
 def test_a_program_without_settings_is_no_scheduler(options):
     done = schedulers("probe", "/bin/true", *options)  # its help names --help and --version
     assert done.returncode == 2
-    assert "prints no options" in done.stderr
+    assert "prints no scheduling options" in done.stderr
     assert done.stdout == ""
 
 

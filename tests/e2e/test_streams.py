@@ -54,7 +54,7 @@ def test_a_removed_working_folder_is_named(tmp_path):
     (tmp_path / "gone").mkdir()
     done = sh(f"cd {tmp_path}/gone && rmdir ../gone && {PROGRAM} record --procfs --for 1s")
     assert done.returncode == 1
-    assert "the folder that you are in was removed" in done.stderr
+    assert "the current folder was removed" in done.stderr
 
 
 def test_where_an_error_came_from_changes_neither_its_words_nor_its_code():

@@ -77,10 +77,10 @@ def test_import_says_what_it_could_not_read(tmp_path):
     bad = b"x 1 [003]  7.000001: sched:sched_waking: comm=y pid=many prio=120 target_cpu=001\n"
     (tmp_path / "text").write_bytes(PERF_SCRIPT + bad)
     done = run("import", "text", "-o", "t", cwd=tmp_path)
-    assert "1 event of the file can not be read: CPU 3" in done.stdout
+    assert "1 event of the file can't be read: CPU 3" in done.stdout
     assert "pid=many" in done.stdout
     refused = run("stats", "t", cwd=tmp_path, code=1)
-    assert "can not be read" in refused.stderr
+    assert "can't be read" in refused.stderr
     assert "pid=many" in refused.stderr
     assert "the figures are off" in run("stats", "t", "--allow-lost", cwd=tmp_path).stdout
 

@@ -146,7 +146,7 @@ def test_knobs_of_a_process(schedtuna, sleeper):
         (["--cgroup", "/tmp"], "is not a control group"),
         (["--scope", "pid"], "needs a process"),
         (["--scope", "machine", "--pid", "1"], "does not go with"),
-        (["--pid", "1", "--cgroup", "/"], "exclude each other"),
+        (["--pid", "1", "--cgroup", "/"], "are mutually exclusive"),
     ],
 )
 def test_knobs_of_nothing(schedtuna, arguments, message):

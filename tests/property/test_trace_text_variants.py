@@ -203,7 +203,7 @@ def test_an_event_that_can_not_be_read_counts_as_lost(how, place, damage, state)
     assert (loss.nr_lost, loss.cpu) == (1, STORY[place][1])
     assert loss.first_ns == 100 * 10**9 + STORY[place][0] * 1000
     assert trace.manifest["nr_unread"] == 1
-    with pytest.raises(IncompleteTraceError, match="can not be read"):
+    with pytest.raises(IncompleteTraceError, match="can't be read"):
         Analysis(trace)
 
 

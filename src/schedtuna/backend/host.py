@@ -168,7 +168,7 @@ class HostBackend:
         pid, started = self.target.pid, self._service_started
         if pid is not None and (started is None or not is_alive(pid, started)):
             raise WorkloadError(
-                f"the process to tune, {pid}, is not running", hint="start it, and name it anew"
+                f"the process to tune, {pid}, is not running", hint="start it again, and name its new process"
             )
         if self.target.cgroup is not None and not self.target.cgroup.is_dir():
             raise WorkloadError(f"the control group to tune is not there: {self.target.cgroup}")

@@ -224,7 +224,7 @@ def settled(found: Mapping[str, Finding], workload: Workload) -> dict[str, str]:
         by = setter(name, workload.argv, shell=workload.shell)
         # Beside other work it may be for a helper alone, unless it is for the shell itself.
         if finding.force is Force.NOT_CHECKED and by is not None and (by.alone or "$$" in by.own):
-            detail = f"`{by}` is in the command line, and too little of the run could be looked at"
+            detail = f"`{by}` is in the command line, and too little of the run could be observed"
             texts[name] = str(Finding(Force.UNDONE, detail=detail))
     return texts
 
@@ -242,7 +242,9 @@ def undone(in_force: Mapping[str, str], values: Mapping[str, ParameterValue], wo
         if Force.of(text) is Force.UNDONE:
             by = setter(name, workload.argv, shell=workload.shell)
             who = (
-                f"`{by}` sets its own {name}" if by else "the command sets its own, or leaves where it holds"
+                f"`{by}` sets its own {name}"
+                if by
+                else "the command sets its own, or leaves the setting's reach"
             )
             reasons.append(f"{name}={values.get(name)} was {text}; {who}: drop that, or the knob")
     return "; ".join(reasons)

@@ -35,16 +35,18 @@ def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
             "--metric",
             "-m",
             metavar="NAME[:min|max][*WEIGHT]",
-            help="Score the runs by this metric that they logged, in place of their own. Repeatable.",
+            help="Score the runs by this metric, which they logged, instead of their own. Repeatable.",
             show_default=False,
         ),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE.png", help="Draw it; .png, .svg or .pdf.", show_default=False),
+        typer.Option(
+            "--plot", metavar="FILE.png", help="Draw the result; .png, .svg or .pdf.", show_default=False
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn at random.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace the plot where it is there.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of what is drawn at random.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the plot if it exists.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Tell which parameters matter, alone and together, over the whole space that was searched.
@@ -99,7 +101,7 @@ def _print(analysis: Analysis) -> None:
         f"settings change the expected cost by {_percent(analysis.effect_sd)} (sd over the space), "
         f"noise of single runs: {_percent(analysis.noise_sd)}"
     )
-    print(f"the model predicts {max(analysis.explained, 0.0):.0%} of a new setting's mean\n")
+    print(f"the model predicts {max(analysis.explained, 0.0):.0%} of how unseen settings differ\n")
     rows: list[list[str]] = [
         [
             row.name,

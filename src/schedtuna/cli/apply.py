@@ -48,7 +48,10 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
         ),
     ] = False,
     root: Annotated[
-        Path, typer.Option("--root", metavar="DIR", help="With --system: of another system's files.")
+        Path,
+        typer.Option(
+            "--root", metavar="DIR", help="With --system: the root folder of another system's files."
+        ),
     ] = Path("/"),
     trust_folder: TrustOption = False,
 ) -> None:
@@ -112,7 +115,7 @@ def _install(scheduler: SchedulerConfig, root: Path) -> None:
     from schedtuna.scheduler.control import install
 
     path = install(scheduler, Journal(), root=root)
-    print(f"{path}: {scheduler.label()}, from every boot on; `schedtuna undo` removes it")
+    print(f"{path}: {scheduler.label()}, at every boot; `schedtuna undo` removes it")
     if root != Path("/"):
         print(f"enable it: systemctl --root={root} enable {UNIT}")
     elif not systemd_runs():

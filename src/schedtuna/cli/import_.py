@@ -40,13 +40,18 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     ] = None,
     format_: Annotated[
         str | None,
-        typer.Option("--format", metavar="NAME", help="What it is. Default: seen from how it begins."),
+        typer.Option("--format", metavar="NAME", help="Its format. Default: recognised by how it begins."),
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option("--label", metavar="NAME", help="What this is an example of.", show_default=False),
+        typer.Option(
+            "--label",
+            metavar="NAME",
+            help="What the trace is an example of, for learning.",
+            show_default=False,
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a trace that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing trace.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Read a file of another tool, and write it as a trace."""

@@ -58,7 +58,7 @@ def _target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Target
     from schedtuna.knobs.base import Scope, Target
 
     if pid is not None and cgroup is not None:
-        raise UsageError("--pid and --cgroup exclude each other")
+        raise UsageError("--pid and --cgroup are mutually exclusive")
     implied = Scope.PID if pid is not None else Scope.CGROUP if cgroup is not None else Scope.TREE
     if scope is not None and scope != implied and implied is not Scope.TREE:
         raise UsageError(f"--scope {scope} does not go with --{implied}")

@@ -128,12 +128,12 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     ] = None,
     programs: ProgramsOption = None,
     timeout: Annotated[
-        str, typer.Option("--timeout", metavar="5m", help="End COMMAND after this long.")
+        str, typer.Option("--timeout", metavar="5m", help="End COMMAND after this time.")
     ] = "5m",
     deterministic: Annotated[
         bool,
         typer.Option(
-            "--deterministic", help="The same bits every run; the guest has just what COMMAND names."
+            "--deterministic", help="Make every run bit-identical; the guest holds only what COMMAND names."
         ),
     ] = False,
     seed: Annotated[
@@ -141,7 +141,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--seed",
             min=0,
-            help="With --deterministic: what the run is perturbed by. Default: 0.",
+            help="With --deterministic: the seed of the run's perturbation. Default: 0.",
             show_default=False,
         ),
     ] = None,
@@ -150,14 +150,17 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--runs",
             min=1,
-            help="With --deterministic: run so many seeds, and print the spread.",
+            help="With --deterministic: run this many seeds, and print their spread.",
             show_default=False,
         ),
     ] = None,
     scheduler: Annotated[
         str,
         typer.Option(
-            "--scheduler", metavar="NAME", help="With --deterministic: load it first.", show_default=False
+            "--scheduler",
+            metavar="NAME",
+            help="With --deterministic: the scheduler to load first.",
+            show_default=False,
         ),
     ] = "",
     metric: MetricOption = None,

@@ -47,7 +47,7 @@ def boot(
     kernel: KernelOption = None,
     cpus: CpusOption = 2,
     memory: MemoryOption = 1024,
-    console: Annotated[bool, typer.Option("--console", help="Print what the kernel printed.")] = False,
+    console: Annotated[bool, typer.Option("--console", help="Print the kernel's messages.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Boot a guest, say how long it took, and power it off.
@@ -89,7 +89,9 @@ def boot(
 def shell(  # noqa: PLR0917 - typer's options are a function's parameters
     command: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[COMMAND]", help="Instead of bash, after `--`.", show_default=False),
+        typer.Argument(
+            metavar="[COMMAND]", help="What to run instead of bash, after `--`.", show_default=False
+        ),
     ] = None,
     kernel: KernelOption = None,
     cpus: CpusOption = 2,
@@ -173,7 +175,7 @@ def _talk(
         except KeyboardInterrupt:
             return 130
     for file in files:
-        typer.echo(f"lab: came back: {file}", err=True)
+        typer.echo(f"lab: copied back: {file}", err=True)
     return code
 
 

@@ -232,7 +232,9 @@ def _print_reproduction(runs: Sequence[DeterministicRun]) -> None:
 
 def _print_limits(shared: Mapping[str, Any]) -> None:
     cpus = f"{shared['cpus']} CPU" + "s" * (shared["cpus"] > 1)
-    _say(f"kernel {shared['kernel']}, QEMU {shared['qemu']}, {cpus}: compare hashes on these alone")
+    _say(
+        f"kernel {shared['kernel']}, QEMU {shared['qemu']}, {cpus}: compare hashes only between runs on these"
+    )
     for limit in shared["limits"]:
         _say(f"limit: {limit}")
 

@@ -31,7 +31,7 @@ COMMANDS: dict[str, str] = {
     "knobs": "What can be changed here, and why can't the rest be?",
     "undo": "Put back what killed runs have left changed.",
     "replay": "What do past studies say? Pre-train an agent on them.",
-    "analyze": "Which parameters matter, by past studies?",
+    "analyze": "Which parameters matter, according to past studies?",
     "record": "Record what the scheduler does.",
     "stats": "What did a trace's tasks do, and how long did they wait?",
     "plot": "Draw a trace: latencies, the CPUs' timeline, runqueues.",
@@ -39,7 +39,7 @@ COMMANDS: dict[str, str] = {
     "import": "Read perf, trace-cmd, ftrace, vmstat, pidstat or dstat.",
     "top": "Which tasks wait longest for a CPU right now, and why?",
     "lab": "Run commands on other kernels, with sched_ext, in a guest.",
-    "suite": "Which workloads come along? Run them.",
+    "suite": "Which workloads are bundled? Run them.",
     "doctor": "What is missing here? May two results be compared?",
 }
 
@@ -47,7 +47,7 @@ COMMANDS: dict[str, str] = {
 _DISK_HINTS = {
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some space and run again",
-    errno.EROFS: "choose a place that can be written",
+    errno.EROFS: "choose a place that you can write to",
 }
 
 
@@ -120,7 +120,7 @@ def _show_origin() -> None:
 
 def _hint(error: OSError) -> str | None:
     if error.errno == errno.ENOENT and not _stands_somewhere():
-        return "the folder that you are in was removed: go to another one"
+        return "the current folder was removed: change to another one"
     return _DISK_HINTS.get(error.errno or 0)
 
 

@@ -46,7 +46,7 @@ BudgetOption = Annotated[
 ]
 TimeOption = Annotated[
     str | None,
-    typer.Option("--time", metavar="5m", help="Start no new runs after this long.", show_default=False),
+    typer.Option("--time", metavar="5m", help="Start no new runs after this time.", show_default=False),
 ]
 SeedOption = Annotated[
     int | None,
@@ -71,7 +71,9 @@ ResumeOption = Annotated[
 ]
 TrustOption = Annotated[
     bool,
-    typer.Option("--trust-folder", help="Run what DIR says although somebody else owns it or can write it."),
+    typer.Option(
+        "--trust-folder", help="Run what DIR says although somebody else owns it or can write to it."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line of stdout.")]
 ScopeOption = Annotated[
@@ -102,10 +104,10 @@ AllowClientOption = Annotated[
 ]
 ShellOption = Annotated[bool, typer.Option("--shell", help="COMMAND is one string for /bin/sh -c.")]
 TimeoutOption = Annotated[
-    str, typer.Option("--timeout", metavar="5m", help="Kill a run, children and all, after this long.")
+    str, typer.Option("--timeout", metavar="5m", help="Kill a run, children and all, after this time.")
 ]
 WarmupOption = Annotated[
-    int, typer.Option("--warmup", min=0, help="Runs before each run whose result is thrown away.")
+    int, typer.Option("--warmup", min=0, help="Warm-up runs before each run; their results are thrown away.")
 ]
 WashoutOption = Annotated[str, typer.Option("--washout", metavar="0s", help="Rest before each run.")]
 MaxStealOption = Annotated[

@@ -67,7 +67,7 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     """
     if path.exists() and (not force or not path.is_file()):
         hint = "add --force to replace it" if path.is_file() else "choose another name"
-        raise UsageError(f"{path} is there already", hint=hint)
+        raise UsageError(f"{path} already exists", hint=hint)
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}")
     require_replaceable(path)

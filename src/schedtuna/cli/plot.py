@@ -32,15 +32,15 @@ def plot(  # noqa: PLR0917 - typer's options are a function's parameters
         ),
     ] = None,
     start: Annotated[
-        float, typer.Option("--from", metavar="SECONDS", min=0, help="From here on, in the trace.")
+        float, typer.Option("--from", metavar="SECONDS", min=0, help="Where to begin, in the trace's time.")
     ] = 0.0,
     end: Annotated[
-        float | None, typer.Option("--to", metavar="SECONDS", help="Up to here.", show_default=False)
+        float | None, typer.Option("--to", metavar="SECONDS", help="Where to end.", show_default=False)
     ] = None,
     allow_lost: Annotated[
-        bool, typer.Option("--allow-lost", help="Accept a trace that lost events: figures are off.")
+        bool, typer.Option("--allow-lost", help="Accept a trace that lost events: its figures are off.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
 ) -> None:  # fmt: skip
     """Draw latency distributions, the CPUs' timeline and the runqueues of a trace."""
     from schedtuna.report import figures, page, trace_figures

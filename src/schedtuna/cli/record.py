@@ -41,14 +41,19 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
     aggregate: AggregateOption = False,
     procfs: ProcfsOption = False,
     duration: Annotated[
-        str | None, typer.Option("--for", metavar="10s", help="Record this long.", show_default=False)
+        str | None, typer.Option("--for", metavar="10s", help="How long to record.", show_default=False)
     ] = None,
     interval: Annotated[
         str, typer.Option("--interval", metavar="1s", help="Time between two samples of the system.")
     ] = "1s",
     label: Annotated[
         str | None,
-        typer.Option("--label", metavar="NAME", help="What this is an example of.", show_default=False),
+        typer.Option(
+            "--label",
+            metavar="NAME",
+            help="What the trace is an example of, for learning.",
+            show_default=False,
+        ),
     ] = None,
     pid: Annotated[
         int | None, typer.Option("--pid", min=1, help="Only this process.", show_default=False)
@@ -88,7 +93,7 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
         ),
     ] = None,
     processes: Annotated[bool, typer.Option(help="Sample every process, too.")] = True,
-    force: Annotated[bool, typer.Option("--force", help="Replace a trace that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing trace.")] = False,
     json_lines: Annotated[
         bool, typer.Option("--json-lines", help="Print samples as JSON lines instead of writing a trace.")
     ] = False,
@@ -103,7 +108,7 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
     if only_command and not command:
         raise UsageError("--only-command needs a command", hint="put it after `--`")
     if aggregate and procfs:
-        raise UsageError("--aggregate and --procfs exclude each other")
+        raise UsageError("--aggregate and --procfs are mutually exclusive")
     interval_s = parse_positive_duration(interval, option="--interval")
     seconds = None if duration is None else parse_positive_duration(duration, option="--for")
     task_filter = TaskFilter(tgid=pid, tree=roots, cgroup=cgroup, comm=comm, sample_1_in=sample)
@@ -183,7 +188,7 @@ def _record(
             interrupted = bool(options.command) or seconds is not None
     result = recorder.result
     if result is None:  # interrupted a second time
-        raise SchedtunaError(f"the recording into {folder} was cut", hint=f"schedtuna stats {folder}")
+        raise SchedtunaError(f"the recording into {folder} was cut short", hint=f"schedtuna stats {folder}")
     _report(folder, options, result, exit_code, as_json=as_json)
     if interrupted:
         raise KeyboardInterrupt

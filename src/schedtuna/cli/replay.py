@@ -38,14 +38,17 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--experiment-patterns",
             metavar="PATTERN",
-            help="Only studies whose folder is called so: 'fair_ppo_*'. Repeatable.",
+            help="Only studies whose folder has such a name: 'fair_ppo_*'. Repeatable.",
             show_default=False,
         ),
     ] = None,
     max_episodes: Annotated[
         int | None,
         typer.Option(
-            "--max-episodes-per-exp", min=1, help="The first runs of each search.", show_default=False
+            "--max-episodes-per-exp",
+            min=1,
+            help="Use only the first runs of each search.",
+            show_default=False,
         ),
     ] = None,
     statistics: Annotated[
@@ -54,7 +57,7 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
     combinations: Annotated[
         int | None,
         typer.Option(
-            "--param-combinations", min=1, metavar="N", help="The N best settings.", show_default=False
+            "--param-combinations", min=1, metavar="N", help="Show the N best settings.", show_default=False
         ),
     ] = None,
     recalculate: Annotated[
@@ -62,7 +65,7 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--recalculate",
             metavar="NAME[:min|max][*WEIGHT]",
-            help="Score the runs by this metric that they logged, in place of their own. Repeatable.",
+            help="Score the runs by this metric, which they logged, instead of their own. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -76,14 +79,16 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
         ),
     ] = None,
     algorithm: Annotated[
-        str, typer.Option("--algorithm", "--sampler", metavar="NAME", help="The agent's.")
+        str, typer.Option("--algorithm", "--sampler", metavar="NAME", help="The agent's algorithm.")
     ] = "ppo",
-    epochs: Annotated[int, typer.Option("--pretrain-epochs", min=1, help="Passes over the runs.")] = 50,
+    epochs: Annotated[
+        int, typer.Option("--pretrain-epochs", min=1, help="How many times to train on all runs.")
+    ] = 50,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="The agent's.", show_default=False)
+        float | None, typer.Option("--learning-rate", help="The agent's learning rate.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the agent's start.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT.pt where it is there.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the agent's initial weights.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT.pt if it exists.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put the runs of past studies side by side: statistics, best settings, other rewards, pre-training.

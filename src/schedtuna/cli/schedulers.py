@@ -116,7 +116,7 @@ def probe(
     scheduler = configured(probed, entry)
     if entry is None and not scheduler.parameters:
         raise UsageError(
-            f"{probed.binary} prints no options that schedule anything",
+            f"{probed.binary} prints no scheduling options",
             hint="if it is a scheduler, describe it in a file: `schedtuna schedulers check FILE`",
         )
     if as_json:

@@ -66,10 +66,10 @@ def stats(  # noqa: PLR0917 - typer's options are a function's parameters
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A trace.", show_default=False)],
     by: Annotated[Grouping, typer.Option("--by", help="What the rows are.")] = Grouping.COMM,
     start: Annotated[
-        float, typer.Option("--from", metavar="SECONDS", min=0, help="From here on, in the trace.")
+        float, typer.Option("--from", metavar="SECONDS", min=0, help="Where to begin, in the trace's time.")
     ] = 0.0,
     end: Annotated[
-        float | None, typer.Option("--to", metavar="SECONDS", help="Up to here.", show_default=False)
+        float | None, typer.Option("--to", metavar="SECONDS", help="Where to end.", show_default=False)
     ] = None,
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows to show.")] = 20,
     labels: Annotated[
@@ -77,7 +77,7 @@ def stats(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option("--labels", metavar="FILE", help="Label tasks by this file.", show_default=False),
     ] = None,
     allow_lost: Annotated[
-        bool, typer.Option("--allow-lost", help="Accept a trace that lost events: figures are off.")
+        bool, typer.Option("--allow-lost", help="Accept a trace that lost events: its figures are off.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -145,7 +145,10 @@ def _print_summary(analysis: Analysis) -> None:
         f" {facts['nr_cpus']} CPUs"
     )
     if facts["state"] == "cut":
-        print("The trace was cut: its recorder was killed, or its disk was full. What came before is here.")
+        print(
+            "The trace was cut short: its recorder was killed, or its disk was full. "
+            "What came before is here."
+        )
     if facts["state"] == "recording":
         print("The trace is still being recorded; this is what is there so far.")
     for warning in facts["warnings"]:

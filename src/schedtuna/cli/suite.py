@@ -146,10 +146,12 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.record.recorder import Mode
 
     if aggregate and procfs:
-        raise UsageError("--aggregate and --procfs exclude each other")
+        raise UsageError("--aggregate and --procfs are mutually exclusive")
     if resume is not None:
         if names or output or repeat or seed is not None or aggregate or procfs or everything or interval:
-            raise UsageError("--resume goes on with what the set was begun with: it takes no other options")
+            raise UsageError(
+                "--resume continues a set with the options that it was begun with: it takes no others"
+            )
         folder, wanted = resume, sets.read_set(resume)
     else:
         wanted = _new_set(
@@ -168,7 +170,7 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
             nr_recorded = _record_missing(folder, wanted)
         except (SchedtunaError, KeyboardInterrupt) as error:
             if resume is not None or not isinstance(error, SchedtunaError) or not sets.discard_empty(folder):
-                print(f"note: schedtuna suite record --resume {folder} goes on from here", file=sys.stderr)
+                print(f"note: schedtuna suite record --resume {folder} continues from here", file=sys.stderr)
             raise
     rows = sets.read_index(folder)
     if as_json:

@@ -59,7 +59,8 @@ def top(  # noqa: PLR0917 - typer's options are a function's parameters
         ),
     ] = None,
     windows: Annotated[
-        int | None, typer.Option("-n", "--windows", min=1, help="End after so many.", show_default=False)
+        int | None,
+        typer.Option("-n", "--windows", min=1, help="End after this many screens.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per window.")] = False,
 ) -> None:

@@ -51,7 +51,7 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     allow_lost: Annotated[
         bool, typer.Option("--allow-lost", help="Accept intervals of a trace that lost events.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
 ) -> None:
     """Write a trace in another tool's format."""
     from schedtuna.trace.formats import json_lines, tables

@@ -79,7 +79,7 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
         str, typer.Option("--scheduler", "-S", metavar="NAME", help="What is tuned.")
     ] = "fair",
     sampler: Annotated[
-        str, typer.Option("--sampler", "--algorithm", metavar="NAME", help="What decides what to try next.")
+        str, typer.Option("--sampler", "--algorithm", metavar="NAME", help="How to decide what to try next.")
     ] = "gp",
     budget: BudgetOption = None,
     episodes: Annotated[
@@ -144,18 +144,23 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Of a sampler that learns.", show_default=False)
+        float | None,
+        typer.Option("--learning-rate", help="Learning rate of a sampler that learns.", show_default=False),
     ] = None,
     update_frequency: Annotated[
         int | None,
-        typer.Option("--update-frequency", help="Runs between two of its updates.", show_default=False),
+        typer.Option(
+            "--update-frequency", help="Runs between two updates of such a sampler.", show_default=False
+        ),
     ] = None,
     save_frequency: Annotated[
-        int, typer.Option("--save-frequency", min=1, help="Runs between two of its checkpoints.")
+        int, typer.Option("--save-frequency", min=1, help="Runs between two checkpoints of such a sampler.")
     ] = 25,
     reward_scaling: Annotated[
         float | None,
-        typer.Option("--reward-scaling", help="Multiplies the reward that it sees.", show_default=False),
+        typer.Option(
+            "--reward-scaling", help="Factor on the rewards that such a sampler sees.", show_default=False
+        ),
     ] = None,
     pretrained_model: Annotated[
         Path | None,
@@ -166,7 +171,12 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     no_gpu: Annotated[bool, typer.Option("--no-gpu", help="Train on the CPU.")] = False,
     tensorboard: Annotated[
         Path | None,
-        typer.Option("--tensorboard", metavar="DIR", help="Log its training there.", show_default=False),
+        typer.Option(
+            "--tensorboard",
+            metavar="DIR",
+            help="Log such a sampler's training there, for TensorBoard.",
+            show_default=False,
+        ),
     ] = None,
     warm_start: Annotated[
         list[Path] | None,
@@ -179,7 +189,9 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
     ] = None,
     experiment_name: Annotated[
         str,
-        typer.Option("--experiment-name", metavar="NAME", help="Name of the folder.", show_default=False),
+        typer.Option(
+            "--experiment-name", metavar="NAME", help="Name of the results folder.", show_default=False
+        ),
     ] = "",
     seed: SeedOption = None,
     results: ResultsOption = Path("results"),

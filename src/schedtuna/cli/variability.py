@@ -66,7 +66,10 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     command: CommandArgument,
     runs: Annotated[int, typer.Option("-n", "--runs", min=1, help="How many runs.")] = 50,
     scheduler: Annotated[
-        str, typer.Option("--scheduler", "-S", help="Under what: `default`, a file, or NAME:param=value,...")
+        str,
+        typer.Option(
+            "--scheduler", "-S", help="What to run under: `default`, a file, or NAME:param=value,..."
+        ),
     ] = "default",
     metric: MetricOption = None,
     time: TimeOption = None,

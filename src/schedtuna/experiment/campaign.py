@@ -194,7 +194,9 @@ def _forget_if_empty(log: TrialLog, *, fresh: bool) -> None:
 def _resumed_seed(folder: Path) -> int | None:
     text = read_trials(folder)[0].get("seed", "")
     if not text.isdecimal():
-        raise StudyError(f"{folder} does not say its seed", hint="give the --seed that it was started with")
+        raise StudyError(
+            f"{folder} does not record its seed", hint="give the --seed that it was started with"
+        )
     return int(text)
 
 

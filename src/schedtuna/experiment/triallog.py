@@ -238,7 +238,7 @@ def _parse(path: Path, content: bytes) -> _Parsed:
             ) from None
         if (record.phase, record.index) in seen:
             raise StudyError(
-                f"{path}, line {number}: trial {record.index} of {record.phase!r} is there twice"
+                f"{path}, line {number}: trial {record.index} of {record.phase!r} is listed twice"
             )
         seen.add((record.phase, record.index))
         log.records.append(record)

@@ -30,8 +30,8 @@ from schedtuna.files.walk import FOLDER_MODE, open_folder
 
 FILE_MODE = 0o644
 _ELSEWHERE = (
-    "choose a new folder or one of your own, or run as who owns this one; root that works for another user, "
-    "as in a container, says so as sudo does: SUDO_UID=<the user's number>"
+    "choose a new folder or one of your own, or run as this one's owner; where root works for another user, "
+    "as in a container, set SUDO_UID=<the user's number>, as sudo does"
 )
 _SCRATCH = re.compile(r"\..+\.[0-9a-f]{16}\.tmp", re.DOTALL)
 _ACCESS_LIST = "system.posix_acl_access"  # acl(5)

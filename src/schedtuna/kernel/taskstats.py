@@ -203,7 +203,7 @@ def parse_taskstats(records: list[bytes]) -> TaskStatsArray:
     for record in records[:1]:
         version = int.from_bytes(record[:2], "little")
         if version in _DISPLACED_VERSIONS and len(record) > _SOUND_BYTES:
-            raise _unavailable("this kernel's taskstats (Linux 6.14 and 6.15) are of a layout of their own")
+            raise _unavailable("this kernel's taskstats (Linux 6.14 and 6.15) have a layout of their own")
     size = TASKSTATS_DTYPE.itemsize
     return np.frombuffer(b"".join(record[:size].ljust(size, b"\0") for record in records), TASKSTATS_DTYPE)
 

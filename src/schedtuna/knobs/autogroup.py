@@ -126,7 +126,9 @@ def _write(pid: int, nice: int) -> None:
             write_kernel_file(Path(f"/proc/{pid}/autogroup"), str(nice))
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise KnobError(f"autogroup_nice: the kernel takes no change for process {pid} now") from None
+                raise KnobError(
+                    f"autogroup_nice: the kernel accepts no change for process {pid} now"
+                ) from None
             time.sleep(0.1)
         except OSError as error:
             raise KnobError(f"autogroup_nice: setting it for process {pid}: {error.strerror}") from error

@@ -134,7 +134,7 @@ def remove_group(group: Path, destination: Path) -> None:
             if error.errno != errno.EBUSY or time.monotonic() > deadline:
                 raise KnobError(
                     f"control group {group} can't be removed: {error.strerror}",
-                    hint=f"see who is in it: cat {group}/cgroup.procs",
+                    hint=f"see what is in it: cat {group}/cgroup.procs",
                 ) from error
             time.sleep(0.01)
         else:

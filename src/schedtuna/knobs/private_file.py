@@ -164,7 +164,7 @@ class PrivateFolder:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise self._error(
-                        f"is locked by another process for more than {LOCK_PATIENCE_S:.0f} s",
+                        f"has been locked by another process for more than {LOCK_PATIENCE_S:.0f} s",
                         f"see who holds it: fuser -v {self.path}",
                     ) from None
                 time.sleep(0.01)

@@ -34,7 +34,7 @@ class SchedulerProcess:
         """Stop the program, and wait until the kernel's own scheduler is back.
 
         Raises:
-            KnobError: It does not go.
+            KnobError: It did not stop.
         """
         subject = record.subject
         if not isinstance(subject, ProcessSubject):
@@ -56,7 +56,7 @@ class SchedulerProcess:
         finally:
             os.close(handle)
         raise KnobError(
-            f"{subject.program} does not go: process {subject.pid}",
+            f"{subject.program} did not stop: process {subject.pid}",
             hint="SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back",
         )
 

@@ -107,7 +107,7 @@ def _write(path: Path, text: str) -> None:
         make_folder(path.parent, by_path=True)
         write_text(path, text)
     except UntrustedError as error:  # what systemd starts as root must be nobody else's
-        raise KnobError(f"{path} is not written: {error}", hint=error.hint) from error
+        raise KnobError(f"{path} was not written: {error}", hint=error.hint) from error
     except OSError as error:
         raise KnobError(
             f"{path} can't be written: {error.strerror}", hint="it takes root, and room on the disk"

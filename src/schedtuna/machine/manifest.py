@@ -102,7 +102,9 @@ def load_manifest(path: Path) -> Manifest:
         # O_NONBLOCK: a named pipe must not hang the command.
         with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise ConfigFileError(f"{file}: expected a manifest, found no regular file")
+                raise ConfigFileError(
+                    f"{file}: expected a manifest, found something that is not a regular file"
+                )
             content = stream.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise UsageError(

@@ -108,7 +108,7 @@ class Recorder:
     Args:
         folder: Where the trace goes; must be new, or `force` be given.
         options: How to record.
-        force: Replace a trace that is there.
+        force: Replace an existing trace.
 
     Raises:
         UnavailableError: This kernel, machine or user can't record like this.

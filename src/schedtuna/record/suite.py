@@ -88,7 +88,7 @@ def create_set(folder: Path, wanted: SuiteSet) -> None:
     if any(folder.iterdir()):
         known = (folder / SET_FILE).exists()
         raise UsageError(
-            f"{folder} holds a set of traces already" if known else f"{folder} is not empty",
+            f"{folder} already holds a set of traces" if known else f"{folder} is not empty",
             hint=f"finish it with --resume {folder}, or choose another folder"
             if known
             else "choose another folder",

@@ -187,7 +187,7 @@ def draw_timeline(axes: Axes, shown: TracePicture) -> None:
     )
     _label_cpus(axes, nr_cpus)
     is_some_unknown = bool(shown.unknown.any())
-    unknown = "; striped: nobody knows" if is_some_unknown else ""
+    unknown = "; striped: unknown" if is_some_unknown else ""
     _place_title(axes, f"what ran on each CPU (white: idle{unknown})")
     labels = [*shown.names, *(["others"] if shown.shares[:, -1].any() else [])]
     patches = [Patch(color=color) for color in colors[: len(labels)]]

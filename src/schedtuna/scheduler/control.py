@@ -202,7 +202,7 @@ def stop(journal: Journal, *, loader: Loader | None = None) -> str:
 
     Raises:
         UnavailableError: The kernel has no sched_ext, or somebody else started the scheduler.
-        StuckSchedulerError: It does not go.
+        StuckSchedulerError: It did not stop.
         KnobError: scx_loader refuses.
     """
     running = find_running(journal)
@@ -308,7 +308,7 @@ def switch(scheduler: SchedulerConfig, journal: Journal, *, within_s: float = ST
     Raises:
         UnavailableError: As `start` and `stop`.
         SchedulerError: It does not start.
-        StuckSchedulerError: The one before does not go.
+        StuckSchedulerError: The one before did not stop.
     """
     read_state(HostMachine())
     service, before = Loader(), find_running(journal)

@@ -327,7 +327,7 @@ class ScxProcess:
                 return
         state = read_state(self.machine)
         raise StuckSchedulerError(
-            f"{self._name} does not go: sched_ext is {state.state} with {state.ops}",
+            f"{self._name} did not stop: sched_ext is {state.state} with {state.ops}",
             hint="SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back",
         )
 

@@ -93,7 +93,7 @@ class Ordering(_Rule):
     @model_validator(mode="after")
     def _distinct(self) -> Ordering:
         if len(set(self.parameters)) < len(self.parameters):
-            raise SpaceError(f"ordering of {', '.join(self.parameters)}: one is there twice")
+            raise SpaceError(f"ordering of {', '.join(self.parameters)}: one is listed twice")
         return self
 
     @property

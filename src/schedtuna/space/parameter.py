@@ -86,7 +86,7 @@ class ParameterSpec(BaseModel):
                 )
         texts = tuple(str(choice) for choice in choices)
         if len(set(texts)) < len(texts):
-            raise SpaceError(f"choices={list(texts)}: one is there twice")
+            raise SpaceError(f"choices={list(texts)}: one is listed twice")
         return texts
 
     @model_validator(mode="after")

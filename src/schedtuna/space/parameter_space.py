@@ -205,9 +205,7 @@ class ParameterSpace(BaseModel):
         complete = {spec.name: given.get(spec.name, spec.default) for spec in self.specs}
         for name in self.names:
             if not self.is_active(name, complete) and complete[name] != self[name].default:
-                raise SpaceError(
-                    f"{name}={complete[name]} has no effect: it needs that {self[name].condition}"
-                )
+                raise SpaceError(f"{name}={complete[name]} has no effect unless {self[name].condition}")
         broken = self.broken_rules(complete)
         if broken:
             raise SpaceError(f"the assignment breaks the constraint '{broken[0]}'")

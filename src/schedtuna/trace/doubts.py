@@ -13,7 +13,7 @@ from schedtuna.trace.trace import tell_losses
 WORTH_TELLING = 0.001  # share of the CPUs' time that is unknown
 _SINGLE_TASKS = (
     "This is a recording of single tasks, not of the machine. Of tasks with `-` for figures only some events"
-    " are there, and what the CPUs did besides is unknown. To record everybody: `perf sched record`, or"
+    " are there, and what else the CPUs did is unknown. To record everybody: `perf sched record`, or"
     " `perf record -a`; ftrace without set_event_pid, trace-cmd record without -P and -F."
 )
 _FILTERED = "Only some tasks were recorded: what the CPUs did meanwhile is unknown."

@@ -40,7 +40,7 @@ class TraceWriter:
         manifest: What a reader needs to know besides the tables: machine, command, clock offsets.
         clock: The clock of all timestamps: `monotonic`, `boottime`, `realtime`, `local` (perf's and
             ftrace's own, not comparable with another trace's), `simulated`.
-        force: Replace a trace that is there.
+        force: Replace an existing trace.
 
     Raises:
         UsageError: The folder holds something already.
@@ -243,7 +243,7 @@ def add_samples(folder: Path, other: Trace, kind: str) -> int:
     if trace.state == "recording":
         raise UsageError(f"{folder} is being recorded right now")
     if kind in trace.sample_frames:
-        raise UsageError(f"{folder} has samples of kind {kind!r} already")
+        raise UsageError(f"{folder} already has samples of kind {kind!r}")
     if other.has_events or len(other.sample_frames) != 1:
         raise TraceError(
             "only samples can be added to a trace", hint="import events into a trace of their own"
@@ -312,7 +312,7 @@ def prepare_folder(folder: Path, *, force: bool) -> None:
     if not (folder / parts.MANIFEST).exists():
         raise UsageError(f"{folder} is not empty and not a trace", hint="choose another folder")
     if not force:
-        raise UsageError(f"{folder} has a trace already", hint="choose another folder, or add --force")
+        raise UsageError(f"{folder} already has a trace", hint="choose another folder, or add --force")
     read_manifest(folder)
     if _is_being_written(folder):
         raise UsageError(f"{folder} is being recorded right now", hint="choose another folder")

@@ -273,7 +273,7 @@ def tell_losses(losses: Sequence[Loss]) -> str:
             number = f"{known:,}"
         events, were = ("event", "was") if number == "1" else ("events", "were")
         if is_unread and counts:
-            told.append(f"{number} {events} of the file can not be read")
+            told.append(f"{number} {events} of the file can't be read")
         elif counts:
             told.append(f"{number} {events} {were} lost while this was recorded")
     return ", ".join(told) or "no events were lost"

@@ -295,7 +295,7 @@ def _no_command(name: str, error: int, users_path: str | None = None) -> Workloa
 
 
 _SETUP_HINTS = {
-    Stage.USER: "--user gives every capability up, which takes CAP_SETUID, CAP_SETGID and CAP_SETPCAP: start "
+    Stage.USER: "--user gives up every capability, which takes CAP_SETUID, CAP_SETGID and CAP_SETPCAP: start "
     "the container with them (--cap-add SETPCAP), or as that user and without --user",
     Stage.FOLDER: "may the workload's user enter it, and every folder above?",
 }

@@ -126,7 +126,7 @@ def _read_json(path: str, text: str) -> Found:
             ) from None
         so_far += f"[{step}]" if isinstance(step, int) else f".{step}" if so_far else step
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise MetricError(f"{path} is {json.dumps(value)[:80]}, no number")
+        raise MetricError(f"{path} is {json.dumps(value)[:80]}, not a number")
     for depth, document in enumerate(reversed(around)):
         # Further out an empty list may be anything; a number is what it is called.
         if reason := empty_count(document, lists=depth == 0 and not of_failures):

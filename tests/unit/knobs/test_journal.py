@@ -174,7 +174,7 @@ def test_a_lock_that_is_never_released_is_an_error(journal, monkeypatch):
     holder = os.open(journal.directory, os.O_RDONLY)
     try:
         fcntl.flock(holder, fcntl.LOCK_EX)
-        with pytest.raises(JournalError, match="is locked by another process"):
+        with pytest.raises(JournalError, match="has been locked by another process"):
             journal.open_records()
     finally:
         os.close(holder)

@@ -76,7 +76,7 @@ def test_one_that_ignores_the_first_signal_is_killed_and_what_stays_is_said(
     )
     (record,) = Journal(tmp_path / "state").begin([change(process)])
     # The fake kernel goes on saying that it is in charge, as no kernel does after a SIGKILL.
-    with pytest.raises(KnobError, match=f"scx_test does not go: process {process.pid}"):
+    with pytest.raises(KnobError, match=f"scx_test did not stop: process {process.pid}"):
         SchedulerProcess(sysfs).revert(record)
     assert process.wait(1) == -signal.SIGUSR2
 

@@ -108,7 +108,7 @@ def test_nothing_is_installed_where_somebody_else_could_change_it(journal, path,
     else:
         etc.mkdir()
     os.lchown(etc, 65534, 65534)
-    with pytest.raises(KnobError, match="is not written"):
+    with pytest.raises(KnobError, match="was not written"):
         install(journal, path)
     assert journal.open_records() == []
     assert not path.exists()

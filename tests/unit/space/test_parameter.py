@@ -28,7 +28,7 @@ def a_list(**changes):
         ({"default": 101}, "out of bounds, expected 1 to 100"),
         ({"default": True}, "expected a number"),
         ({"type": "categorical"}, "needs choices"),
-        ({"type": "categorical", "choices": ["a", "a"], "default": "a"}, "one is there twice"),
+        ({"type": "categorical", "choices": ["a", "a"], "default": "a"}, "one is listed twice"),
         ({"type": "categorical", "choices": [True, False], "default": "a"}, "expected text, got True"),
         ({"type": "categorical", "choices": "ab", "default": "a"}, "expected a list"),
         ({"increasing": True}, "only a list can be increasing"),

@@ -121,7 +121,7 @@ def broken(**changes):
         (broken(constraints=[{"kind": "equal_count", "lists": ["slices"]}]), "two lists, or one list"),
         (broken(constraints=[{"kind": "equal_count", "lists": ["mode"], "count": "queues"}]), "a list"),
         (broken(constraints=[{"kind": "order", "parameters": ["a", "b"]}]), "constraints 0"),
-        (broken(constraints=[{"kind": "ordering", "parameters": ["queues", "queues"]}]), "there twice"),
+        (broken(constraints=[{"kind": "ordering", "parameters": ["queues", "queues"]}]), "listed twice"),
         (broken(power_share={"condition": {"parameter": "mod"}}), "did you mean mode"),
         (broken(power_share={"condition": {"parameter": "mode", "values": ["x"]}}), "mode='x'"),
         (broken(power_share={"condition": {"parameter": "power_share"}}), "circle"),

@@ -178,7 +178,7 @@ def test_the_hint_is_about_the_tool_that_lost_events(counts, told, format_, hint
 def test_what_an_older_version_could_not_read_counts_as_lost():
     manifest = {"imported_from": {"format": "ftrace"}, "nr_unread": 3}
     trace = Trace(manifest, MemorySource(events(switch(0, 0, 7), switch(9, 7, 0))))
-    with pytest.raises(IncompleteTraceError, match="3 events of the file can not be read"):
+    with pytest.raises(IncompleteTraceError, match="3 events of the file can't be read"):
         Analysis(trace)
 
 

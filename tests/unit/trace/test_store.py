@@ -151,7 +151,7 @@ def test_losses_are_counted_and_refused(tmp_path):
 
 def test_a_trace_is_replaced_only_on_demand(tmp_path, some):
     write(tmp_path / "t", some)
-    with pytest.raises(UsageError, match="has a trace already"):
+    with pytest.raises(UsageError, match="already has a trace"):
         TraceWriter(tmp_path / "t", {})
     assert len(write(tmp_path / "t", some[:10], force=True).events) == 10
 

@@ -109,7 +109,7 @@ def install_examples(
     root = directory or lab_directory()
     kernel = lab.kernel(version)
     if found := read_examples(kernel):
-        say(f"example schedulers for {kernel.version}: there already")
+        say(f"example schedulers for {kernel.version}: already there")
         return found
     _require_tools()
     with locked(root):

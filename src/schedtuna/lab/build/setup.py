@@ -144,7 +144,7 @@ class _Setup:
             self.say(f"QEMU {found.version}: {found.origin}")
             return found
         if self.before is not None and Path(self.before.qemu.argv[0]).exists():
-            self.say(f"QEMU {self.before.qemu.version}: there already")
+            self.say(f"QEMU {self.before.qemu.version}: already there")
             return self.before.qemu
         apt, backports = self._host_apt()
         self._announce("QEMU", apt.planned([PACKAGE], release=backports))
@@ -156,7 +156,7 @@ class _Setup:
     def _guest_root(self) -> Path:
         root = self.folder / "guest"
         if self.before is not None and root.is_dir():
-            self.say("guest programs: there already")
+            self.say("guest programs: already there")
             if not is_compiled(root):
                 compile_python(root)
             return root
@@ -247,7 +247,7 @@ class _Setup:
         guest, _ = boot(lab, GuestSpec())
         with guest:
             if guest.read("/sys/kernel/sched_ext/state") is None:
-                raise UnavailableError(f"kernel {lab.default_kernel} has no sched_ext when it runs")
+                raise UnavailableError(f"kernel {lab.default_kernel} has no sched_ext once it runs")
             self.say(f"a guest booted kernel {guest.kernel.version} in {guest.boot_s:.1f} s")
         return lab
 

@@ -291,7 +291,7 @@ def _json_codec() -> tuple[Callable[[str], Any], Callable[[Any], str]]:
 
 
 def _no_default(value: object) -> object:
-    raise TypeError(f"{value!r} is nothing to say in JSON")
+    raise TypeError(f"{value!r} can't be written as JSON")
 
 
 def _text(path: str) -> str:

@@ -147,7 +147,7 @@ class Relay:
 
     def _open(self, number: int) -> None:
         if not self._port or number in self._streams:
-            raise RelayError("asked for a connection that is not its to ask for")
+            raise RelayError("asked for a connection that it may not ask for")
         try:
             self._streams[number] = _Stream(socket.create_connection(("127.0.0.1", self._port)))
         except OSError:

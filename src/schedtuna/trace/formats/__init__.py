@@ -56,7 +56,7 @@ READERS: dict[str, Reader] = {
     "jsonl": Reader("JSON lines", _text(json_lines.parse), _has(rb"\A\s*\{")),
     "vmstat": Reader("vmstat's output", _text(vmstat.parse_vmstat), vmstat.is_vmstat),
     "vmstat-y": Reader(
-        "vmstat -y's output, which nothing tells from vmstat's",
+        "vmstat -y's output, which can't be told from vmstat's",
         _text(vmstat.parse_vmstat_without_boot),
         lambda _: False,
     ),

@@ -114,7 +114,7 @@ class _Calendar:
         day = _date(rest if separator else host, has_commas, self._notes)
         if day is None:
             raise TraceError(
-                "the first line does not name the day in a way that is known:"
+                "the first line does not name the day in a known way:"
                 f" {shown(self._banner) if self._banner else 'it is missing'}",
                 hint=_HINT,
             )

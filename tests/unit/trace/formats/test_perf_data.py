@@ -251,7 +251,7 @@ def test_samples_that_make_no_sense_are_counted(tmp_path):
     assert len(trace.events) == 5
     unread = [(loss.nr_lost, loss.cpu) for loss in trace.losses if loss.is_unread]
     assert sorted(unread) == [(1, -1), (3, 0)]
-    with pytest.raises(IncompleteTraceError, match="4 events of the file can not be read"):
+    with pytest.raises(IncompleteTraceError, match="4 events of the file can't be read"):
         trace.require_complete()
 
 

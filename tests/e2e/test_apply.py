@@ -89,7 +89,7 @@ def test_a_terminated_apply_ends_the_command_and_reports_its_end(tmp_path):
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     process.terminate()
-    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
     process.stdout.close()
 
 

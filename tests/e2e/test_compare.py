@@ -152,7 +152,7 @@ def test_ctrl_c_keeps_the_runs_and_resume_finishes_the_same_plan(tmp_path):
     process = start(tmp_path, *arguments)
     folder = wait_for_trials(tmp_path, 5)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert f"--resume results/{folder.name}" in stderr
     kept = read_trials(folder)[1]
@@ -191,12 +191,12 @@ def test_termination_restores_a_running_service(tmp_path):
             *held(tmp_path, 2),
         )
         wait_for_trials(tmp_path, 2)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while os.getpriority(os.PRIO_PROCESS, service.pid) == before and time.monotonic() < deadline:
             time.sleep(0.005)
         assert os.getpriority(os.PRIO_PROCESS, service.pid) in {before + 1, before + 2}
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert process.returncode == 130
         assert os.getpriority(os.PRIO_PROCESS, service.pid) == before
     finally:
@@ -213,7 +213,7 @@ def test_a_folder_in_use_and_a_folder_of_another_command_are_refused(tmp_path):
     busy = run(tmp_path, *resumed, *command)
     assert (busy.returncode, f"in use by process {process.pid}" in busy.stderr) == (1, True)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     other = run(tmp_path, *resumed, "--", "true")
     assert other.returncode == 1
     assert "another workload" in other.stderr
@@ -339,7 +339,7 @@ def test_a_full_disk_ends_with_the_earlier_runs_intact(tmp_path):
         process = start(tmp_path, *resumed)
         wait_for_trials(disk, len(kept))
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         assert read_trials(folder)[1][: len(kept)] == kept
     finally:
         subprocess.run(["umount", str(disk)], check=True)

@@ -15,7 +15,7 @@ from schedtuna.kernel.privilege import missing_capabilities
 from schedtuna.record import stored
 from schedtuna.record.procfs import SYSTEM_METRICS
 from schedtuna.record.summary import SCHED_METRICS
-from schedtuna.trace.schema import EventType
+from schedtuna.trace.schema import EVENT_DTYPE, EventType
 from schedtuna.trace.store import open_trace
 
 needs_bpf = pytest.mark.skipif(
@@ -236,8 +236,8 @@ def test_ctrl_c_interrupts_a_command_and_keeps_the_trace(tmp_path):
 @needs_bpf
 def test_a_killed_recorder_leaves_a_trace_that_says_it_is_cut(tmp_path):
     process = start("record", "-o", "t", cwd=tmp_path)
-    wait_for((tmp_path / "t/events-000000.spool").exists)
-    time.sleep(0.2)
+    spool = tmp_path / "t/events-000000.spool"
+    wait_for(lambda: spool.exists() and spool.stat().st_size >= EVENT_DTYPE.itemsize)
     process.kill()
     process.communicate()
     trace = open_trace(tmp_path / "t")
@@ -281,7 +281,7 @@ def test_lost_events_are_told_with_what_helps(tmp_path):
     process = start("record", "--ring-mb", "1", "-o", "t", "--", "sh", "-c", script, cwd=tmp_path)
     wait_for(lambda: (tmp_path / "t/events-000000.spool").exists() or process.poll() is not None)
     process.send_signal(signal.SIGSTOP)
-    time.sleep(0.5)
+    time.sleep(2)
     process.send_signal(signal.SIGCONT)
     output, errors = process.communicate(timeout=60)
     assert "warning: " in errors and "--ring-mb" in errors, output + errors

@@ -111,7 +111,7 @@ def test_ctrl_c_and_kill_leave_nothing_running(number, code):
     )
     assert wait_until(lambda: len(hogs()) >= 3)
     process.send_signal(number)
-    assert process.wait(30) == code
+    assert process.wait(60) == code
     assert wait_until(lambda: not hogs())
 
 
@@ -190,7 +190,7 @@ def test_an_interrupted_set_holds_whole_traces_only_and_says_how_to_go_on(tmp_pa
     assert busy.returncode == 2
     assert "is being recorded right now" in busy.stderr
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert f"suite record --resume {folder}" in errors
     assert wait_until(lambda: not hogs())

@@ -98,7 +98,7 @@ def test_ctrl_c_describes_what_there_is_and_resume_goes_on(tmp_path):
         time.sleep(0.02)
         logs = list(tmp_path.glob("results/*/trials.jsonl"))
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert "wall_time_s" in stdout
     assert "--resume" in stderr

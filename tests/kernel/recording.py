@@ -84,7 +84,7 @@ class Puppet:
 
 def until(condition):
     """Wait for what comes soon, such as a task's last switch: its parent may know of its end before."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
 

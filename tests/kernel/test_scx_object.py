@@ -59,6 +59,12 @@ def guest(fifo, strange):
         yield booted
 
 
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 def start(guest, file):
     scheduler = parse_scheduler(str(file), guest_scheduler)
     return ScxProcess(guest, scheduler, guest_program(file), cpu_s=guest.cpu_s)
@@ -89,16 +95,15 @@ def test_it_is_in_charge_with_the_kernels_constants_and_goes_again(guest, fifo):
         assert guest.run(["hackbench", "-g", "1", "-l", "30"], folder="/").exit_code == 0
         assert running.ejected() == ""  # with a DSQ and a slice of 0 the kernel throws it out
     assert read_state(guest).state == "disabled"
-    assert "EXIT: unregistered" in guest.log(running.pid)
+    wait_until(lambda: guest.status(running.pid) is not None)  # only then has it written its last line
     assert guest.status(running.pid) == 0
+    assert "EXIT: unregistered" in guest.log(running.pid)
 
 
 def test_an_ejection_is_told_with_the_kernels_reason(guest, fifo):
     with start(guest, fifo) as running:
         guest.run(["sh", "-c", "echo S > /proc/sysrq-trigger"], folder="/")
-        deadline = time.monotonic() + 60
-        while guest.status(running.pid) is None and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(lambda: guest.status(running.pid) is not None)
         assert "exited with code 1" in running.ejected()
         assert "disabled by sysrq-S" in exit_reason(running.log())
     assert read_state(guest).state == "disabled"
@@ -107,9 +112,7 @@ def test_an_ejection_is_told_with_the_kernels_reason(guest, fifo):
 def test_the_scheduler_goes_with_what_loaded_it(guest, fifo):
     with start(guest, fifo) as running:
         guest.signal(running.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 60
-        while read_state(guest).state != "disabled" and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(lambda: read_state(guest).state == "disabled" and guest.status(running.pid) is not None)
         assert running.ejected() == "sched_ext is disabled, its program was ended by SIGKILL"
 
 

@@ -108,15 +108,15 @@ def test_an_interruption_amid_a_change_waits_until_it_is_whole(tmp_path, service
 
 
 @pytest.mark.parametrize(
-    ("script", "validity", "reason"),
+    ("script", "timeout_s", "validity", "reason"),
     [
-        ("echo last words; exit 9", Validity.FAILED, "code 9"),
-        ("echo last words; kill -SEGV $$", Validity.FAILED, "SIGSEGV"),
-        ("echo last words; sleep 60", Validity.TIMEOUT, "timeout"),
+        ("echo last words; exit 9", 60, Validity.FAILED, "code 9"),
+        ("echo last words; kill -SEGV $$", 60, Validity.FAILED, "SIGSEGV"),
+        ("echo last words; sleep 600", 2, Validity.TIMEOUT, "timeout"),
     ],
 )
-def test_what_goes_wrong_in_a_run_is_a_trial_with_a_reason(journal, script, validity, reason):
-    trial = HostBackend(journal=journal).run(sh(script, timeout_s=0.5), DEFAULT, seed=1)
+def test_what_goes_wrong_in_a_run_is_a_trial_with_a_reason(journal, script, timeout_s, validity, reason):
+    trial = HostBackend(journal=journal).run(sh(script, timeout_s=timeout_s), DEFAULT, seed=1)
     assert trial.validity is validity
     assert reason in trial.reason
     assert "last words" in trial.output_tail

@@ -63,7 +63,8 @@ def test_a_folder_with_trials_stays_and_resumes_with_its_seed(tmp_path):
 def test_a_resume_as_something_else_is_refused(tmp_path):
     with campaign(tmp_path) as opened:
         run_once(opened)
-    with pytest.raises(StudyError, match="x"), campaign(tmp_path, resume=opened.folder, identity={"x": "2"}):
+    resumed = campaign(tmp_path, resume=opened.folder, identity={"x": "2"})
+    with pytest.raises(StudyError, match="trials of another x"), resumed:
         pass
 
 

@@ -128,7 +128,7 @@ def test_segments_pile_up_only_to_the_limit(tmp_path, some, monkeypatch):
     with TraceWriter(tmp_path / "t", {}) as writer:
         for batch in np.split(some, 30):
             writer.write_events(batch)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not any(path.suffix == ".parquet" for path in parts.segments(tmp_path / "t")):
             assert time.monotonic() < deadline, "nothing was compacted while recording"
             time.sleep(0.05)

@@ -122,7 +122,7 @@ def test_a_winner_that_never_works_again_gets_no_verdict(tmp_path):
 
 
 def test_a_budget_without_a_search_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"larger|too small|leaves none"):
+    with pytest.raises(UsageError, match="a budget of 14 runs leaves none to search with"):
         run(tmp_path, SurfaceBackend(no_gain), budget=14)
 
 

@@ -161,10 +161,17 @@ def test_histogram_text_and_json_agree():
     assert text["avg_us"] == pytest.approx(document["avg_us"], abs=1)  # the text's are rounded down
 
 
-@pytest.mark.parametrize("bad", ["-1.5", "nan", "inf", "-inf"])
-def test_what_no_run_can_have_measured_is_refused(bad):
-    value = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(bad, bad)
-    with pytest.raises(MetricError, match=r"can't be negative|expected a finite number"):
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("-1.5", "can't be negative"),
+        ("NaN", "expected a finite number"),
+        ("Infinity", "expected a finite number"),
+        ("-Infinity", "expected a finite number"),
+    ],
+)
+def test_what_no_run_can_have_measured_is_refused(value, why):
+    with pytest.raises(MetricError, match=why):
         PARSERS["json"].read(f'{{"p99_us": {value}}}')
 
 

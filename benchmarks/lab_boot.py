@@ -1,6 +1,6 @@
 """How long does a guest take to boot, and a command in it? Beside: the same command on this machine.
 
-Prints JSON: seconds from the order to the agent's first words, as this machine's clock sees it and as
+Prints JSON: seconds from the order to guestd's first words, as this machine's clock sees it and as
 CPU time of QEMU, which other load does not stretch.
 """
 

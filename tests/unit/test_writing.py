@@ -17,7 +17,7 @@ ALLOWED = {
     "cli/main.py": ({"open", "os.open"}, "standard streams"),
     "knobs/kernel_files.py": ({"os.open"}, KERNEL),
     "machine/probe.py": ({"os.open"}, "only asks whether it may be opened: writes nothing"),
-    "lab/guest/agent.py": ({"open", "os.open"}, IN_THE_GUEST),
+    "lab/guest/guestd.py": ({"open", "os.open"}, IN_THE_GUEST),
     "lab/guest/relay.py": ({"os.open"}, IN_THE_GUEST),
     "lab/vm.py": ({"*.open", "*.unlink"}, f"what QEMU says, a link in a share: {OWN_SCRATCH}"),
     "lab/image.py": (

@@ -38,7 +38,7 @@ LIBRARIES = ("libelf.so.1", "libseccomp.so.2", "libgcc_s.so.1", "libstdc++.so.6"
 SHARE = "share"  # the shared folder, below /
 OWN = "usr/lib/schedtuna"
 LAUNCHER = f"{OWN}/schedtuna-launch"
-GUEST_PROGRAMS = ("lab/guest/agent.py", "lab/guest/relay.py")
+GUEST_PROGRAMS = ("lab/guest/guestd.py", "lab/guest/relay.py")
 _PYTHON_LEFT_OUT = frozenset(
     {"test", "idlelib", "lib2to3", "pydoc_data", "ensurepip", "tkinter", "turtledemo", "unittest"}
 )

@@ -1,4 +1,4 @@
-"""A running guest: a QEMU process, and the line to the agent in it.
+"""A running guest: a QEMU process, and the line to guestd in it.
 
 A guest dies with its parent: the kernel kills QEMU when the process that started it is gone.
 """
@@ -36,7 +36,7 @@ from schedtuna.workload.launcher import Message
 
 BOOT_WITHIN_S = 60.0
 TERMINAL, TERMINAL_SIZE = "terminal", "size"
-_AGENT = "agent"
+_GUESTD = "agent"
 ANSWER_WITHIN_S = 60.0
 _POWEROFF_WITHIN_S = 5.0
 _GRACE_S = 60.0  # over a command's own timeout, which the launcher in the guest keeps
@@ -122,7 +122,7 @@ class Guest:
             ]
             self._process = start_bound(argv, errors.fileno(), pass_fds=fds)
         self._resources.callback(self._end)
-        self._socket = self._sockets[_AGENT]
+        self._socket = self._sockets[_GUESTD]
         self._lines = self._socket.makefile("rb")
         self._resources.callback(self._lines.close)
         try:
@@ -140,7 +140,7 @@ class Guest:
         options: list[str] = []
         fds: list[int] = []
         consoles, sizes = ([TERMINAL], [TERMINAL_SIZE]) if self.spec.terminal else ([], [])
-        for name in (*consoles, _AGENT, *sizes, *self.spec.lines):
+        for name in (*consoles, _GUESTD, *sizes, *self.spec.lines):
             ours, theirs = socket.socketpair()
             self._resources.callback(ours.close)
             passed.callback(theirs.close)
@@ -152,7 +152,7 @@ class Guest:
         return options, fds
 
     def _await_boot(self, within_s: float) -> None:
-        """Wait for the agent's first words.
+        """Wait for guestd's first words.
 
         What counts is the time that QEMU really ran: on a busy host a good boot takes long.
         """
@@ -180,7 +180,7 @@ class Guest:
     # ---- orders ---------------------------------------------------------------------------------
 
     def order(self, operation: str, *, within_s: float = ANSWER_WITHIN_S, **arguments: Any) -> Any:
-        """Let the agent do something, and return what it answers.
+        """Let guestd do something, and return what it answers.
 
         Raises:
             GuestError: It refused, or the guest died or hangs; then it is of no further use.

@@ -73,7 +73,7 @@ def last_level_cache(cpu: int) -> int:
 
 
 def say(line: str) -> None:
-    """Tell the agent."""
+    """Tell guestd."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""The agent, run here instead of in a guest: same orders, same launcher."""
+"""guestd, run here instead of in a guest: same orders, same launcher."""
 
 import base64
 import importlib.util
@@ -14,8 +14,8 @@ from schedtuna.resources import resource_path
 from schedtuna.workload.launcher import Kind, Message
 
 
-def load_agent():
-    spec = importlib.util.spec_from_file_location("guest_agent", resource_path("lab/guest/agent.py"))
+def load_guestd():
+    spec = importlib.util.spec_from_file_location("guestd", resource_path("lab/guest/guestd.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -31,10 +31,10 @@ def share(tmp_path):
 
 @pytest.fixture
 def ask(share):
-    module = load_agent()
+    module = load_guestd()
     ours, theirs = socket.socketpair()
-    agent = module.Agent(share, str(resource_path("native/schedtuna-launch")))
-    thread = threading.Thread(target=agent.serve, args=(theirs.makefile("rb"), theirs.makefile("wb")))
+    guestd = module.Guestd(share, str(resource_path("native/schedtuna-launch")))
+    thread = threading.Thread(target=guestd.serve, args=(theirs.makefile("rb"), theirs.makefile("wb")))
     thread.start()
     lines = ours.makefile("rb")
     assert "release" in json.loads(lines.readline())["ok"]

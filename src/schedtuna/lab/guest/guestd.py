@@ -1,7 +1,7 @@
 """The guest's side of the lab: carries out orders that come over a virtio-serial port.
 
 One JSON object per line each way, one answer per order: ``{"op": "read", "path": ...}`` is answered
-by ``{"ok": ...}`` or ``{"error": ...}``. Between an order and its answer the agent sleeps in the
+by ``{"ok": ...}`` or ``{"error": ...}``. Between an order and its answer guestd sleeps in the
 kernel, so that it does not disturb what is measured. Standard library only: this file is all that
 the guest has of schedtuna, besides the launcher. Its imports are paid at every boot, a second in an
 emulated guest for json, socket, subprocess and pathlib: so it uses the C modules below them.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import IO, Any
 
 LINES = "schedtuna."  # what names of lines to the host begin with
-PORT_NAME = f"{LINES}agent"
+PORT_NAME = f"{LINES}agent"  # as in images of labs that were set up earlier
 RELAY = "/usr/lib/schedtuna/relay"
 LAUNCHER = "/usr/lib/schedtuna/schedtuna-launch"
 SHARE = "/share"
@@ -34,7 +34,7 @@ TIOCSWINSZ = 0x5414  # asm-generic/ioctls.h
 PYTHON_IGNORES = (13, 25)  # SIGPIPE, SIGXFSZ: programs don't expect that
 
 
-class Agent:
+class Guestd:
     """Carries out orders; `processes` are those that it started: pid -> exit code once known, log."""
 
     def __init__(self, share: str = SHARE, launcher: str = LAUNCHER) -> None:
@@ -323,7 +323,7 @@ def main() -> None:
     """Serve the virtio-serial port."""
     port = os.open(_find_port(), os.O_RDWR)
     with os.fdopen(port, "rb", buffering=1 << 16) as reader, os.fdopen(os.dup(port), "wb") as writer:
-        Agent().serve(reader, writer)
+        Guestd().serve(reader, writer)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from schedtuna.space import ParameterValue
 
 
 @dataclass(frozen=True)
-class Migration:
+class Ported:
     """What became of an assignment.
 
     Attributes:
@@ -30,7 +30,7 @@ class Migration:
     refusals: tuple[str, ...]
 
 
-def migrate(entry: Entry, values: Mapping[str, Any], *, source: str, target: str) -> Migration:
+def port_settings(entry: Entry, values: Mapping[str, Any], *, source: str, target: str) -> Ported:
     """Carry an assignment from one release to another.
 
     Args:
@@ -42,7 +42,7 @@ def migrate(entry: Entry, values: Mapping[str, Any], *, source: str, target: str
     old, new = entry.config(source), entry.config(target)
     renames = {_name(row.old): _name(row.new) for row in entry.renames}
     complete = old.space.validate_assignment(entry.translate(values))
-    moved: dict[str, Any] = {}
+    ported: dict[str, Any] = {}
     notes: list[str] = []
     refusals: list[str] = []
     for name, value in complete.items():
@@ -60,13 +60,13 @@ def migrate(entry: Entry, values: Mapping[str, Any], *, source: str, target: str
         if not chosen:
             notes.append(f"{there}: the default was {value} and is {spec.default} now; the old one is kept")
         try:
-            moved[there] = spec.validate_value(value)
+            ported[there] = spec.validate_value(value)
         except SpaceError as error:
             refusals.append(f"{error} in {entry.name} {target}")
     if not refusals:
-        broken = new.space.broken_rules({**new.space.default(), **moved})
+        broken = new.space.broken_rules({**new.space.default(), **ported})
         refusals += [f"against a rule of {target}: {rule}" for rule in broken]
-    return Migration(moved, tuple(notes), tuple(refusals))
+    return Ported(ported, tuple(notes), tuple(refusals))
 
 
 def _name(flag: str) -> str:

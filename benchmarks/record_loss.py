@@ -18,7 +18,7 @@ from pathlib import Path
 from schedtuna.kernel.mapped import CpuRings
 from schedtuna.kernel.objects import BpfObject
 from schedtuna.record.loading import nr_cpu_ids
-from schedtuna.record.stream import hurry, ring_capacity
+from schedtuna.record.stream import raise_reader_priority, ring_capacity
 from schedtuna.trace.schema import EVENT_DTYPE
 from schedtuna.trace.store import TraceWriter
 
@@ -41,7 +41,7 @@ def run(events_per_s: float, seconds: float, ring_bytes: int, cpus: tuple[int, i
 
         def produce() -> None:
             os.sched_setaffinity(0, [cpus[1]])
-            hurry()
+            raise_reader_priority()
             before = time.monotonic()
             while not stop.is_set():
                 time.sleep(TICK_S)
@@ -66,7 +66,7 @@ def run(events_per_s: float, seconds: float, ring_bytes: int, cpus: tuple[int, i
             producer.start()
             nr_read, fullest, reader_s = 0, 0.0, time.thread_time()
             start = time.monotonic()
-            hurry()
+            raise_reader_priority()
             while time.monotonic() < start + seconds:
                 time.sleep(READ_S)
                 fullest = max(fullest, rings.nr_waiting / capacity)

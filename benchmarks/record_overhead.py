@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from schedtuna.record.aggregate import Aggregator
-from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, hurry, next_pause
+from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause, raise_reader_priority
 from schedtuna.trace.store import TraceWriter
 
 EXITS_PAUSE_S = 0.2
@@ -103,7 +103,7 @@ class Bench:
 
         def loop() -> None:
             nonlocal reader_s
-            hurry()
+            raise_reader_priority()
             before = time.thread_time()
             pause_s = SHORTEST_PAUSE_S
             while not stop.wait(pause_s):

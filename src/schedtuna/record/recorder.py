@@ -28,7 +28,13 @@ from schedtuna.record.loading import in_initial_pid_namespace, nr_cpu_ids
 from schedtuna.record.processes import ProcessSampler
 from schedtuna.record.procfs import SystemSampler
 from schedtuna.record.stored import KIND, rows_of_groups
-from schedtuna.record.stream import READER_NICE, SHORTEST_PAUSE_S, EventStream, hurry, next_pause
+from schedtuna.record.stream import (
+    READER_NICE,
+    SHORTEST_PAUSE_S,
+    EventStream,
+    next_pause,
+    raise_reader_priority,
+)
 from schedtuna.record.summary import sched_metrics
 from schedtuna.record.unlisted import CLOCK_TICK_NS, task_rows, unlisted_tasks
 from schedtuna.trace.store import TraceWriter, remove_trace
@@ -277,7 +283,7 @@ class Recorder:
 
     def _work(self) -> None:
         """The thread: read and sample until told to stop."""
-        hurry()
+        raise_reader_priority()
         if self._stream and self._names_everybody:
             own = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}")
             self._attempt(lambda: self._writer.write_tasks(task_rows([own])))

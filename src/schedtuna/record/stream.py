@@ -221,7 +221,7 @@ def rows_ring_bytes(ring_bytes: int) -> int:
     return max(_FEWEST_ROWS_BYTES, 1 << (ring_bytes // _ROWS_SHARE).bit_length() - 1)
 
 
-def hurry() -> bool:
+def raise_reader_priority() -> bool:
     """Have the calling thread run soon where many want to: a reader that waits loses events.
 
     Returns:

@@ -166,8 +166,8 @@ def open_campaign(
         if not (folder / FILE_NAME).exists():
             with naming(folder):
                 write_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
-        hints = () if guest else (*reach, *_fighting(), *_knob_hints(schedulers, target))
-        warnings = (*log.warnings, *backend.warnings, *hints)
+        found = () if guest else (*reach, *_daemon_warnings(), *_knob_warnings(schedulers, target))
+        warnings = (*log.warnings, *backend.warnings, *found)
         yield Campaign(folder, log, backend, manifest, seed, warnings)
 
 
@@ -200,9 +200,9 @@ def _resumed_seed(folder: Path) -> int | None:
     return int(text)
 
 
-def _fighting() -> Iterator[str]:
+def _daemon_warnings() -> Iterator[str]:
     for found in running_daemons(Probe.live()):
-        if found.daemon.fights:
+        if found.daemon.interferes:
             yield f"{found.daemon.name} is running and {found.daemon.does}; stop it: {found.daemon.stop}"
 
 
@@ -220,7 +220,7 @@ def _knobs_set(schedulers: Sequence[SchedulerConfig]) -> set[str]:
     return {name for one in schedulers if one.name in KERNELS_OWN for name in one.values}
 
 
-def _knob_hints(schedulers: Sequence[SchedulerConfig], target: Target) -> Iterator[str]:
+def _knob_warnings(schedulers: Sequence[SchedulerConfig], target: Target) -> Iterator[str]:
     for name in sorted(_knobs_set(schedulers)):
         hint = knob_named(name).probe(target).hint
         if hint:

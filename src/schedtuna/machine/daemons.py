@@ -1,4 +1,4 @@
-"""Which running programs change scheduling on their own, and would fight a measurement."""
+"""Which running programs change scheduling on their own, and would interfere with a measurement."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Daemon:
         name: Its executable's name.
         does: What it changes.
         stop: The command that silences it for a measurement.
-        fights: False where it is only worth knowing.
+        interferes: False where it is only worth knowing.
     """
 
     name: str
     does: str
     stop: str
-    fights: bool = True
+    interferes: bool = True
 
 
 DAEMONS = (
@@ -42,9 +42,12 @@ DAEMONS = (
     Daemon("uresourced", "sets CPU weights of the active user's cgroups", "systemctl stop uresourced"),
     Daemon("auto-cpufreq", "sets governor and turbo by load", "systemctl stop auto-cpufreq"),
     Daemon(
-        "power-profiles-daemon", "sets governor and turbo", "powerprofilesctl set performance", fights=False
+        "power-profiles-daemon",
+        "sets governor and turbo",
+        "powerprofilesctl set performance",
+        interferes=False,
     ),
-    Daemon("irqbalance", "moves interrupts between CPUs", "systemctl stop irqbalance", fights=False),
+    Daemon("irqbalance", "moves interrupts between CPUs", "systemctl stop irqbalance", interferes=False),
 )
 
 

@@ -167,15 +167,15 @@ def check_load(probe: Probe) -> Finding:
 def check_daemons(probe: Probe) -> Finding:
     """Whether somebody else changes scheduling."""
     running = running_daemons(probe)
-    fighting = sorted({found.daemon for found in running if found.daemon.fights}, key=lambda d: d.name)
-    harmless = sorted({found.daemon.name for found in running if not found.daemon.fights})
-    names = [daemon.name for daemon in fighting]
-    if not fighting:
+    interfering = sorted({found.daemon for found in running if found.daemon.interferes}, key=lambda d: d.name)
+    harmless = sorted({found.daemon.name for found in running if not found.daemon.interferes})
+    names = [daemon.name for daemon in interfering]
+    if not interfering:
         return ok(f"none ({', '.join(harmless)} runs)" if harmless else "none", running=harmless)
     return warning(
         ", ".join(names),
-        "; ".join(f"{daemon.name} {daemon.does}" for daemon in fighting),
-        " && ".join(daemon.stop for daemon in fighting) + ", while measuring",
+        "; ".join(f"{daemon.name} {daemon.does}" for daemon in interfering),
+        " && ".join(daemon.stop for daemon in interfering) + ", while measuring",
         running=names + harmless,
     )
 
@@ -194,5 +194,5 @@ NOISE_CHECKS = (
     Check("container", "container", check_container),
     Check("steal", "stolen time", check_steal),
     Check("load", "other load", check_load),
-    Check("daemons", "daemons that fight", check_daemons),
+    Check("daemons", "interfering daemons", check_daemons),
 )

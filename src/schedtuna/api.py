@@ -159,7 +159,7 @@ class RLSchedulerOptimizer:
         workload = config.workload()
         options, notes = sampler_options(config.algorithm, self._sampler_options())
         metrics = (parse_metric(config.optimize_metric, workload),)
-        past, remarks = past_runs(config.warm_start, scheduler, workload, metrics)
+        past, told = past_runs(config.warm_start, scheduler, workload, metrics)
         plan = StudyPlan(
             scheduler=scheduler,
             workload=workload,
@@ -176,7 +176,7 @@ class RLSchedulerOptimizer:
             name=config.experiment_name or "",
             warm_start=past,
         )
-        return plan, [*notes, *remarks]
+        return plan, [*notes, *told]
 
     def test(
         self, experiment_path: Path | str, test_runs: int = 10, *, trust_folder: bool = False

@@ -289,8 +289,8 @@ def tune(  # noqa: PLR0917 - typer's options are a function's parameters
         chosen = tunable_in_guest(scheduler) if guest else tunable(scheduler, target, listed(include))
         chosen = without(chosen, listed(exclude))
         metrics = _metrics(workload, listed(metric))
-        past, remarks = past_runs(warm_start or (), chosen, workload, metrics)
-        notes += remarks
+        past, told = past_runs(warm_start or (), chosen, workload, metrics)
+        notes += told
         plan = StudyPlan(
             scheduler=chosen,
             workload=workload,

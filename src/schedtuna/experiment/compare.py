@@ -31,7 +31,7 @@ from schedtuna.evidence.shares import FailureShare, compare_shares
 from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
 from schedtuna.experiment.comparison import Comparison, Ended
 from schedtuna.experiment.inforce import require_in_force, require_in_force_for
-from schedtuna.experiment.remarks import remarks
+from schedtuna.experiment.run_notes import run_notes
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.experiment.viability import require_viable, require_working_arms
@@ -158,7 +158,7 @@ def compare(
         requirements=study.judge(),
         records=tuple(study.records),
         ended=ended,
-        warnings=tuple(remarks(a, b, study.records)),
+        warnings=tuple(run_notes(a, b, study.records)),
         failing=study.failing(find_parser(workload)),
     )
 

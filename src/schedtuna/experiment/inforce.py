@@ -96,7 +96,7 @@ def require_in_force_for(
     )
 
 
-def in_force_remarks(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRecord]) -> Iterator[str]:
+def in_force_notes(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRecord]) -> Iterator[str]:
     """Yield what a reader should know: settings that were partly in force, undone, or not checked."""
     clients = sorted({name for record in records for name in record.trial.clients})
     if clients:
@@ -105,12 +105,10 @@ def in_force_remarks(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[T
     for side in (b, a) if a.values != b.values else (b,):
         trials = [record.trial for record in records if record.trial.values == side.values]
         for name, value in side.values.items():
-            yield from _remarks_on(
-                f"{name}={value}", [t.in_force[name] for t in trials if name in t.in_force]
-            )
+            yield from _notes_on(f"{name}={value}", [t.in_force[name] for t in trials if name in t.in_force])
 
 
-def _remarks_on(setting: str, texts: Sequence[str]) -> Iterator[str]:
+def _notes_on(setting: str, texts: Sequence[str]) -> Iterator[str]:
     counted = Counter(Force.of(text) for text in texts)
     if nr := counted[Force.UNDONE]:
         example = next(text for text in texts if Force.of(text) is Force.UNDONE)

@@ -42,7 +42,7 @@ class Section:
         text: Paragraphs.
         svg: A figure from `figures.to_svg`: the only text that is not escaped.
         commands: Command lines to copy.
-        notes: A list of remarks.
+        notes: Sentences, as a list.
         table: Numbers behind the figure.
     """
 

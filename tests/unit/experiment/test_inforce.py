@@ -15,7 +15,7 @@ from schedtuna.evidence.design import Arm
 from schedtuna.experiment.compare import Comparison, compare
 from schedtuna.experiment.inforce import (
     Undoing,
-    in_force_remarks,
+    in_force_notes,
     is_undone,
     require_in_force,
     require_some_in_force,
@@ -138,12 +138,12 @@ def test_a_run_that_failed_for_another_reason_is_not_undone():
 def test_readers_are_told_of_what_was_partly_in_force_undone_or_not_checked():
     partly = "partly in force: 12% of the CPU time had nice 0 (helper)"
     texts = ["in force", partly, UNDONE, "not checked"]
-    told = list(in_force_remarks(DEFAULT, NICED, blocks(*texts)))
+    told = list(in_force_notes(DEFAULT, NICED, blocks(*texts)))
     assert len(told) == 3
     assert "undone in 1 of 4 runs" in told[0] and "nice 8 (sh)" in told[0]
     assert "partly in force in 1 of 4" in told[1] and "helper" in told[1]
     assert "not checked in 1 of 4" in told[2]
-    assert list(in_force_remarks(DEFAULT, NICED, blocks("in force"))) == []
+    assert list(in_force_notes(DEFAULT, NICED, blocks("in force"))) == []
 
 
 def test_a_knob_that_the_command_always_undoes_is_told_once_and_early():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
-from schedtuna.experiment.inforce import in_force_remarks
+from schedtuna.experiment.inforce import in_force_notes
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.covariates import invalid_reason
@@ -13,7 +13,7 @@ from schedtuna.workload.covariates import invalid_reason
 _BUSY_FRACTION = 0.1  # of the CPUs' time: from here on it matters what other programs lose
 
 
-def remarks(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRecord]) -> Iterator[str]:
+def run_notes(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRecord]) -> Iterator[str]:
     """Yield one sentence each, most important first.
 
     Args:
@@ -23,7 +23,7 @@ def remarks(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRecor
     """
     if a.label() == b.label():
         yield "Both sides are the same: whatever differs between them is noise."
-    yield from in_force_remarks(a, b, records)
+    yield from in_force_notes(a, b, records)
     yield from _taken_from_others(a, b, records)
     leftovers = [record.trial.nr_leftovers for record in records if record.trial.nr_leftovers]
     if leftovers:

@@ -266,7 +266,7 @@ def sampler_options(sampler: str, asked: Mapping[str, Any]) -> tuple[dict[str, A
     return {name: value for name, value in given.items() if name in known}, notes
 
 
-def check_sampler(plan: StudyPlan) -> None:
+def require_sampler(plan: StudyPlan) -> None:
     """Make the plan's sampler once, so that what is wrong with it is known before the first run.
 
     Raises:

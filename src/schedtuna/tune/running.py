@@ -18,7 +18,7 @@ from schedtuna.history.plan import StudyPlan
 from schedtuna.history.results import PLOTS_NAME, REPORT_NAME, write_results
 from schedtuna.report.page import write
 from schedtuna.tune.experimentlog import ExperimentLog
-from schedtuna.tune.options import check_sampler
+from schedtuna.tune.options import require_sampler
 from schedtuna.tune.page import study_page, write_plots
 from schedtuna.tune.study import Study
 
@@ -113,7 +113,7 @@ def open_study(
         UsageError: A wrong option of the sampler.
         MissingExtraError: The sampler's packages are not installed.
     """
-    check_sampler(plan)
+    require_sampler(plan)
     with (
         open_campaign(
             "tune",

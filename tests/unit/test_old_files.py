@@ -34,6 +34,7 @@ from schedtuna.machine import manifest
 from schedtuna.machine.manifest import Manifest, load_manifest
 from schedtuna.machine.tasks import boot_id
 from schedtuna.samplers.registry import make_sampler, missing_extra
+from schedtuna.scheduler import parse, registry
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.trace.schema import STORED as TRACE
@@ -168,6 +169,31 @@ def test_a_lab_is_what_its_migration_makes(path, tmp_path):
     store.write_lab(read, tmp_path)
     assert json.loads((tmp_path / "lab.json").read_text())["format_version"] == store.STORED.newest
     assert read_lab(tmp_path) == read
+
+
+FORMATS = {
+    "study.json": plan.STORED,
+    "trials.jsonl": triallog.STORED,
+    "best_parameters.json": parse.STORED,
+    "result.json": results.STORED,
+    "a file that defines a scheduler": registry.STORED,
+    "manifest.json of results": manifest.STORED,
+    "manifest.json of a trace": TRACE,
+    "journal.jsonl": records.STORED,
+    "lab.json": store.STORED,
+}
+
+
+def test_the_documents_have_the_newest_versions():
+    text = (Path(__file__).parents[2] / "docs/history.md").read_text().partition("## Files of other")[2]
+    rows = [
+        [cell.strip().replace("`", "") for cell in line.split("|")[1:4]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+    for name, stored in FORMATS.items():
+        (row,) = [row for row in rows if row[0].startswith(name)]
+        assert (row[1].partition(",")[0], row[2]) == (stored.key, str(stored.newest)), name
 
 
 # Studies.

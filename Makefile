@@ -6,15 +6,17 @@ BIN := .venv/bin
 INPUTS := pyproject.toml constraints.txt tools/setup.sh CMakeLists.txt $(shell find native bpf third_party -type f 2>/dev/null)
 DEMO_BUDGET ?= 60
 LOAD := hackbench -s 512 -l 200
+C_FILES := $(shell find bpf native include tests -name "*.[ch]" 2>/dev/null)
 # Those that print something; the other modules belong to them.
 BENCHMARKS := $(shell grep -l '^def main' benchmarks/*.py)
 
-.PHONY: help setup demo test check bench long clean
+.PHONY: help setup demo test check format bench long clean
 
 help:
 	@echo "make demo   tune a real load on this machine and write a report (under 5 minutes)"
 	@echo "make test   run the tests"
 	@echo "make check  run the linters"
+	@echo "make format format Python and C"
 	@echo "make bench  run the benchmarks; each prints JSON"
 	@echo "make long   run what takes minutes to hours: campaigns, kernels"
 	@echo "make clean  remove what the above created"
@@ -42,6 +44,10 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	shellcheck tools/*.sh .ci/run
+
+format: .venv/.dev
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_FILES)
 
 bench: .venv/.dev
 	@for benchmark in $(BENCHMARKS); do echo "# $$benchmark" >&2; $(BIN)/python $$benchmark --quick || exit 1; done

@@ -213,7 +213,7 @@ def switch(
 ) -> None:
     """Put another scheduler in charge, and measure what the swap costs.
 
-    The way always leads over the kernel's own scheduler. Where the new one does not start, the old one
+    The kernel's own scheduler runs in between. Where the new one does not start, the old one
     is started again.
     """
     from dataclasses import asdict

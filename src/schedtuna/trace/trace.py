@@ -268,7 +268,7 @@ def tell_losses(losses: Sequence[Loss]) -> str:
         counts = [loss.nr_lost for loss in losses if loss.is_unread == is_unread and loss.nr_lost != 0]
         known = sum(count or 0 for count in counts)
         if None in counts:
-            number = f"at least {known + 1:,} (how many is not told)" if known else "an unknown number of"
+            number = f"at least {known + 1:,} (how many is not said)" if known else "an unknown number of"
         else:
             number = f"{known:,}"
         events, were = ("event", "was") if number == "1" else ("events", "were")

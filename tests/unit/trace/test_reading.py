@@ -161,7 +161,7 @@ def test_a_loss_after_the_last_event_is_at_the_end_of_the_trace():
         ([1], "1 event was lost"),
         ([3, 4], "7 events were lost"),
         ([None], "an unknown number of events were lost"),
-        ([3, None], "at least 4 (how many is not told) events were lost"),
+        ([3, None], "at least 4 (how many is not said) events were lost"),
     ],
 )
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ class _Run:
             self._before = time
             if self._zone not in {"UTC", "GMT"}:
                 self._notes.add(
-                    f"times are local (zone {self._zone[:12] or 'not told'}), taken for UTC; record with -T"
+                    f"times are local (zone {self._zone[:12] or 'not given'}), taken for UTC; record with -T"
                 )
             return int(time.timestamp()) * S
         raise TraceError(f"line {line}: expected a day and a time, got {shown(text)}", hint=_HINT)

@@ -183,7 +183,7 @@ def _split_time(words: list[str], header: list[str], notes: Notes) -> tuple[list
 def _zoned_ns(time: datetime, zone: str, notes: Notes) -> int:
     known = _offset(zone)
     if known is None:
-        notes.add(f"times are local (zone {zone[:12] or 'not told'}), and taken for UTC; record with TZ=UTC")
+        notes.add(f"times are local (zone {zone[:12] or 'not given'}), and taken for UTC; record with TZ=UTC")
     return int(time.replace(tzinfo=known or UTC).timestamp()) * S
 
 

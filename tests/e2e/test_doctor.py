@@ -52,7 +52,7 @@ def test_json_has_every_check_and_the_manifest(facts):
     assert sum(facts["counts"].values()) == len(facts["checks"])
 
 
-def test_missing_programs_are_no_failure_and_come_with_a_hint():
+def test_missing_programs_are_not_a_failure_and_come_with_a_hint():
     done = doctor("--json", PATH="/nowhere")
     checks = json.loads(done.stdout)["checks"]
     assert done.returncode == 0

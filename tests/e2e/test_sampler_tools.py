@@ -130,7 +130,7 @@ def test_pidstat_is_of_today_or_refused(tmp_path, request, name):
     assert row["pid"] == os.getpid()
 
 
-def test_pidstat_without_an_interval_is_no_sample(tmp_path):
+def test_pidstat_without_an_interval_is_not_a_sample(tmp_path):
     path = printed(tmp_path, ["pidstat"], "C")
     assert "averages since boot" in imported(path, code=1)
 

@@ -17,7 +17,7 @@ def schedulers(*arguments):
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_a_program_without_settings_is_no_scheduler(options):
+def test_a_program_without_settings_is_not_a_scheduler(options):
     done = schedulers("probe", "/bin/true", *options)  # its help names --help and --version
     assert done.returncode == 2
     assert "prints no scheduling options" in done.stderr

@@ -13,7 +13,7 @@ def sh(script):
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_standard_streams_are_no_error(closed):
+def test_closed_standard_streams_are_not_an_error(closed):
     done = sh(f"{PROGRAM} knobs {closed}")
     assert done.returncode == 0
     assert not done.stderr

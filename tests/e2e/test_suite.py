@@ -222,7 +222,7 @@ def test_a_killed_set_is_finished_by_resuming_it(tmp_path):
     ("content", "message"),
     [(None, "is not a set of traces"), ("{", "is damaged"), ('{"workloads": []}', "is damaged")],
 )
-def test_what_is_no_set_can_not_be_resumed(tmp_path, content, message):
+def test_what_is_not_a_set_can_not_be_resumed(tmp_path, content, message):
     if content is not None:
         (tmp_path / "set.json").write_text(content)
     done = schedtuna("suite", "record", "--resume", str(tmp_path))

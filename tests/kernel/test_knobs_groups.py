@@ -280,7 +280,7 @@ def test_the_session_of_a_command_can_be_weighed(journal):
 
 
 @pytest.mark.parametrize("pid", [2, 99_999_999])
-def test_kernel_threads_and_strangers_are_no_targets(pid):
+def test_kernel_threads_and_strangers_are_not_targets(pid):
     if pid == 2:
         assert "no threads of user space" in knob_named("nice").probe(Target(Scope.PID, pid=pid)).reason
     else:
@@ -288,6 +288,6 @@ def test_kernel_threads_and_strangers_are_no_targets(pid):
             Target(Scope.PID, pid=pid)
 
 
-def test_a_directory_that_is_no_group_is_refused(tmp_path):
+def test_a_directory_that_is_not_a_group_is_refused(tmp_path):
     with pytest.raises(UsageError, match="is not a control group"):
         Target(Scope.CGROUP, cgroup=tmp_path)

@@ -207,7 +207,7 @@ def test_a_process_that_ends_before_the_change(journal):
 
 
 @needs_two_cpus
-def test_an_affinity_that_is_no_strategy_reads_as_found_and_comes_back():
+def test_an_affinity_that_is_not_a_strategy_reads_as_found_and_comes_back():
     program = Program(threads=0, children=0)
     try:
         last = max(os.sched_getaffinity(0))

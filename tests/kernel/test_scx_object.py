@@ -77,7 +77,7 @@ def test_an_object_is_named_as_the_kernel_names_its_scheduler(fifo, tmp_path):
     assert parse_scheduler(str(renamed), guest_scheduler).label() == "own_fifo"
 
 
-def test_what_is_no_scheduler_is_refused_before_anything_runs(build, tmp_path):
+def test_what_is_not_a_scheduler_is_refused_before_anything_runs(build, tmp_path):
     with pytest.raises(UsageError, match="no sched_ext scheduler"):
         scheduler_name(build("none", "NO_SCHEDULER"))
     with pytest.raises(UsageError, match="is named 'a b'"):

@@ -58,7 +58,7 @@ def test_what_is_malformed_is_refused_with_its_line(tmp_path, name, text, line):
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.toml"])
-def test_bytes_that_are_no_text(tmp_path, name):
+def test_bytes_that_are_not_text(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"\n\n\xff\xfe")
     with pytest.raises(ConfigFileError, match="line 3: not UTF-8"):

@@ -134,7 +134,7 @@ def test_a_command_that_is_not_there_raises_at_once(journal):
         HostBackend(journal=journal).run(Workload(argv=("no-such-tool",)), DEFAULT, seed=1)
 
 
-def test_a_file_that_is_no_program_raises_at_once(journal, tmp_path):
+def test_a_file_that_is_not_a_program_raises_at_once(journal, tmp_path):
     program = tmp_path / "garbage"
     program.write_bytes(b"\x00\x01")
     program.chmod(0o755)

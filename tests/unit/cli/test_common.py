@@ -26,7 +26,7 @@ def test_durations(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["", "m", "-5", "5 m", "5min", "1e3", "nan", "inf", "5m!", "10000d"])
-def test_what_is_no_duration(text):
+def test_what_is_not_a_duration(text):
     with pytest.raises(UsageError):
         parse_duration(text)
 

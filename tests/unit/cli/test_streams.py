@@ -134,7 +134,7 @@ def test_a_commands_output_is_data_in_a_file_and_text_on_a_terminal(streams):
     assert seen == SHOWN
 
 
-def test_letters_that_a_terminal_lacks_are_no_error():
+def test_letters_that_a_terminal_lacks_are_not_an_error():
     done = subprocess.run(
         [sys.executable, "-m", "schedtuna", "apply", "\u03bb\x1b[2J", "--", "true"],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},

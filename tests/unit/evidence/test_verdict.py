@@ -218,7 +218,7 @@ def test_results_are_plain_data_and_reproducible():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_values_that_are_no_numbers_are_refused(value):
+def test_values_that_are_not_numbers_are_refused(value):
     with pytest.raises(EvidenceError, match="finite") as caught:
         Block(ORDER, {Arm.A: 1.0, Arm.A2: value, Arm.B: 1.0})
     assert "None" in str(caught.value.hint)

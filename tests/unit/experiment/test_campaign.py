@@ -74,7 +74,7 @@ def test_a_command_that_is_not_there_leaves_no_folder(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
-def test_flags_of_a_sched_ext_scheduler_are_no_knobs_and_it_takes_the_whole_machine(tmp_path):
+def test_flags_of_a_sched_ext_scheduler_are_not_knobs_and_it_takes_the_whole_machine(tmp_path):
     eager = ParameterSpec(name="eager", type=ParameterType.BOOLEAN, default=False)
     other = SchedulerConfig(name="scx_mine", parameters={"eager": eager}, values={"eager": True})
     with campaign(tmp_path, schedulers=[fair(), other], turned=["eager"]):

@@ -242,7 +242,7 @@ def test_an_interrupted_comparison_tells_that_the_candidate_never_worked(tmp_pat
     assert found.sentence().endswith("failed in each of its 2 runs so far: the command exited with code 7.")
 
 
-def test_a_default_that_mostly_fails_is_no_gain_of_a_hundred_percent(tmp_path):
+def test_a_default_that_mostly_fails_is_not_a_gain_of_a_hundred_percent(tmp_path):
     found = study(tmp_path, Simulated(fails=lambda index, values: not values and index > 2))
     assert found.verdict == "improved"
     assert "-100" not in found.sentence()
@@ -256,12 +256,12 @@ def test_nothing_that_works_ends_with_the_reason_and_the_output(tmp_path):
     assert len(backend.runs) == 3
 
 
-def test_a_default_that_never_works_is_no_baseline(tmp_path):
+def test_a_default_that_never_works_is_not_a_baseline(tmp_path):
     with pytest.raises(StudyError, match="the default failed in each of its 6 runs"):
         study(tmp_path, Simulated(fails=lambda _, values: not values))
 
 
-def test_a_gain_that_breaks_a_requirement_is_no_improvement(tmp_path):
+def test_a_gain_that_breaks_a_requirement_is_not_an_improvement(tmp_path):
     rule = Requirement(metric="rps", operator=">=", bound=1000)
     found = study(tmp_path, Simulated(0.8), requirements=[rule])
     assert found.result.verdict == "improved"

@@ -154,7 +154,7 @@ def test_a_knob_that_the_command_always_undoes_is_told_once_and_early():
     assert undoing.add(trial(UNDONE)) == []
 
 
-def test_a_knob_that_was_in_force_once_is_no_waste():
+def test_a_knob_that_was_in_force_once_is_not_a_waste():
     undoing = Undoing()
     texts = ["in force", *[UNDONE] * 10]
     assert [undoing.add(trial(text)) for text in texts] == [[]] * len(texts)

@@ -257,7 +257,7 @@ def test_who_is_in_an_access_list_is_others(folder, permissions, refused):
 
 
 @needs_root
-def test_the_user_who_called_sudo_is_no_stranger(folder, monkeypatch):
+def test_the_user_who_called_sudo_is_not_a_stranger(folder, monkeypatch):
     os.chown(folder.parent, NOBODY, NOBODY)
     monkeypatch.setenv("SUDO_UID", str(NOBODY))
     files.write_text(folder / "x", "ours")

@@ -51,13 +51,13 @@ def test_a_newer_version_is_named_with_the_newest_known_and_what_to_do():
 
 
 @pytest.mark.parametrize("version", [None, "1", 1.0, True, 0, -1, [], {}])
-def test_what_is_no_version_is_damage(version):
+def test_what_is_not_a_version_is_damage(version):
     with pytest.raises(StudyError, match=r"study\.json is damaged: its version is"):
         STORED.upgrade({"version": version, "where": "host"}, "study.json")
 
 
 @pytest.mark.parametrize("content", [None, 5, "text", ["version", 1]])
-def test_what_is_no_mapping_is_damage(content):
+def test_what_is_not_a_mapping_is_damage(content):
     with pytest.raises(StudyError, match="damaged: expected names and values"):
         STORED.upgrade(content, "study.json")
 

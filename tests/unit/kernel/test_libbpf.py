@@ -29,7 +29,7 @@ def test_its_messages_are_kept_and_not_printed(tmp_path, capfd):
 
 
 @pytest.mark.parametrize("path", ["/nonexistent.so", ctypes.util.find_library("z") or "libz.so.1"])
-def test_a_library_that_is_no_libbpf_is_refused(path):
+def test_a_library_that_is_not_a_libbpf_is_refused(path):
     with pytest.raises(UnavailableError, match="can't use") as caught:
         Libbpf(path)
     assert "SCHEDTUNA_LIBBPF" in caught.value.hint

@@ -45,7 +45,7 @@ def test_quotas_are_percent_of_one_cpu_for_the_period_that_is_set(tmp_path, perc
     assert knob.to_value(f"{2000 * percent} 200000", v2) == percent
 
 
-def test_all_cpus_are_no_limit(tmp_path):
+def test_all_cpus_mean_no_limit(tmp_path):
     knob = CpuQuota()
     v1 = group(tmp_path, cpu__cfs_period_us="100000")
     v2 = group(tmp_path / "two", cpu__max="5000 100000")

@@ -103,7 +103,7 @@ def left_behind(tmp_path, process):
     return Journal(tmp_path / "state")
 
 
-def test_what_was_started_to_stay_is_no_leftover_for_the_next_run(left_behind, process):
+def test_what_was_started_to_stay_is_not_a_leftover_for_the_next_run(left_behind, process):
     assert left_behind.stale() == []
     assert put_back_stale(left_behind) == []
     with Changes(Target(), left_behind) as changes:

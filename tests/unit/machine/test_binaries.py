@@ -83,7 +83,7 @@ def test_large_files_are_hashed_at_their_edges(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("argument", ["/dev/zero", "/", "a\0b", "x" * 5000, ""])
-def test_what_is_no_file_is_left_out(argument):
+def test_what_is_not_a_file_is_left_out(argument):
     assert len(hash_programs(["cat", argument])) == 1
 
 

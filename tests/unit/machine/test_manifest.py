@@ -79,7 +79,7 @@ def test_a_missing_file_is_an_error(tmp_path):
         (b" " * (9 << 20), "more than 8 MiB"),
     ],
 )
-def test_what_is_no_manifest_is_refused(tmp_path, content, message):
+def test_what_is_not_a_manifest_is_refused(tmp_path, content, message):
     file = tmp_path / "manifest.json"
     file.write_bytes(content)
     with pytest.raises(ConfigFileError, match=message):

@@ -185,6 +185,6 @@ def test_cpu_lists_as_the_kernel_writes_them():
 
 
 @pytest.mark.parametrize("text", ["a", "1-", "-1", "3-1", "0-4000000000", "0x1", "1;2", "²"])
-def test_what_is_no_cpu_list_is_refused(text):
+def test_what_is_not_a_cpu_list_is_refused(text):
     with pytest.raises(UsageError, match="not a list of CPUs"):
         parse_cpu_list(text)

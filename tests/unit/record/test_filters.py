@@ -23,7 +23,7 @@ def test_a_cgroup_is_found_by_folder_or_by_path_in_the_cpu_hierarchy(layout, tmp
 
 
 @pytest.mark.parametrize("name", ["/nope", "/other", "../unified/other", ""])
-def test_what_is_no_cgroup_of_that_hierarchy_is_refused(layout, name):
+def test_what_is_not_a_cgroup_of_that_hierarchy_is_refused(layout, name):
     if name:
         with pytest.raises(UsageError, match="no cgroup"):
             cgroup_path(name, layout)

@@ -71,7 +71,7 @@ def test_a_sample_covers_the_time_since_the_one_before(proc):
     assert sample["swap_in_bytes_per_s"] / rates[0] == pytest.approx(8 * os.sysconf("SC_PAGE_SIZE") / 1000)
 
 
-def test_counters_that_step_back_are_no_negative_rates(proc):
+def test_counters_that_step_back_give_no_negative_rates(proc):
     proc.set(user=5, n=10)
     sampler = SystemSampler(threads=False, proc=proc.path)
     proc.set(user=6, n=3)

@@ -51,6 +51,6 @@ def test_missing_tasks_are_an_error():
     [{}, [], dump(exits="?"), dump(living=base64.b64encode(b"not packed").decode()), dump(nr_cpus="many")],
     ids=["empty", "a list", "no base64", "not packed", "no number"],
 )
-def test_what_is_no_dump_is_an_error(content):
+def test_what_is_not_a_dump_is_an_error(content):
     with pytest.raises(MetricError, match="can't be read"):
         metrics_of_dump(content)

@@ -118,7 +118,7 @@ class Exploit:
         return (print, ("code ran",))
 
 
-def test_files_that_are_no_checkpoints_are_refused_and_run_no_code(tmp_path, capsys):
+def test_files_that_are_not_checkpoints_are_refused_and_run_no_code(tmp_path, capsys):
     ppo, path = make("ppo"), tmp_path / "checkpoint.pt"
     with pytest.raises(UsageError, match="no such checkpoint"):
         ppo.load(path)

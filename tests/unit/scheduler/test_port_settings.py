@@ -18,7 +18,7 @@ def test_a_flag_that_is_gone_refuses_the_optimum():
     assert "direct_dispatch" in ported.refusals[0]
 
 
-def test_a_flag_that_is_gone_but_was_not_used_is_no_obstacle():
+def test_a_flag_that_is_gone_but_was_not_used_is_not_an_obstacle():
     ported = port_settings(entries()["scx_flash"], {"rr_sched": True}, source="1.1.0", target="1.1.1")
     assert ported.refusals == ()
     assert ported.values["rr_sched"] is True

@@ -260,7 +260,7 @@ def test_an_upgrade_between_two_runs_is_seen():
     assert "rusty_1.1.5_x86_64 now" in version_change(seen, "scx_rusty", "rusty_1.1.5_x86_64")
 
 
-def test_the_kernels_counters_are_read_and_their_absence_is_no_error(machine, tmp_path):
+def test_the_kernels_counters_are_read_and_their_absence_is_not_an_error(machine, tmp_path):
     assert read_events(machine) == {}
     (tmp_path / "root/events").write_text("SCX_EV_BYPASS_ACTIVATE 2\nSCX_EV_REENQ_IMMED 0\n")
     assert read_events(machine) == {"bypass_activate": 2, "reenq_immed": 0}

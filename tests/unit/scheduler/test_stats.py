@@ -65,7 +65,7 @@ def test_a_scheduler_that_hangs_up_costs_the_statistics_only(machine, tmp_path):
 @pytest.mark.parametrize(
     "text", ["", "null", "[]", "{", '{"errno": 22, "args": {"resp": {"a": 1}}}', '{"errno": 0, "args": {}}']
 )
-def test_what_is_no_answer_says_nothing(text):
+def test_what_is_not_an_answer_says_nothing(text):
     assert parse_answer(text) == {}
 
 
@@ -74,7 +74,7 @@ def test_of_thousands_of_values_the_first_are_kept():
     assert len(parse_answer(json.dumps(told(**many)))) == 100
 
 
-def test_truth_values_are_no_counts():
+def test_truth_values_are_not_counts():
     assert parse_answer(json.dumps(told(on=True, nr=2))) == {"nr": 2.0}
 
 

@@ -40,7 +40,7 @@ def test_an_ejection_has_the_kernels_reason():
     assert watch.covariates == {}
 
 
-def test_another_version_than_in_earlier_runs_is_no_run_of_this_series():
+def test_another_version_than_in_earlier_runs_is_not_a_run_of_this_series():
     seen: dict[str, str] = {}
     assert watched(Scheduler(), seen).ejected() == ""
     assert "test_1.1 now" in watched(Scheduler("test_1.1"), seen).ejected()

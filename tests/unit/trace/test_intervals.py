@@ -151,7 +151,7 @@ def test_waits_begin_at_waking_where_there_are_no_wakeups():
     assert ("RUNNABLE_WOKEN", 2, 3) in of_tid(intervals(events(*rows), end_ns=3), 7)
 
 
-def test_the_idle_task_is_no_task():
+def test_the_idle_task_is_not_a_task():
     found = intervals(events(switch(1, 0, 7), switch(2, 7, 0), wakeup(3, 0)))
     assert set(found.tid.tolist()) == {7}
 

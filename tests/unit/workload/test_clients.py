@@ -55,7 +55,7 @@ WRAPPED = [
 
 
 @pytest.mark.parametrize("command", WORKS_HERE)
-def test_what_works_in_its_own_tree_is_no_client(command):
+def test_what_works_in_its_own_tree_is_not_a_client(command):
     assert handover(shlex.split(command)) is None
     assert handover([command], shell=True) is None
 

@@ -46,7 +46,7 @@ def test_the_newest_clang_of_a_mirror_is_taken_and_an_old_one_refused():
         newest(rows[:2])
 
 
-def test_what_is_no_compiler_has_no_version(tmp_path):
+def test_what_is_not_a_compiler_has_no_version(tmp_path):
     assert clang_version("/bin/true") == 0
     assert clang_version(tmp_path / "none") == 0
 

@@ -49,7 +49,7 @@ def test_later_image_packages_are_empty_and_need_their_parts():
     )
 
 
-def test_other_flavours_debug_symbols_and_unsigned_images_are_no_kernels():
+def test_other_flavours_debug_symbols_and_unsigned_images_are_not_kernels():
     assert rows("linux-image-6.18.15-amd64", "linux-image-6.18.1-cloud-amd64-dbg", "linux-image-amd64") == []
 
 
@@ -99,7 +99,7 @@ def test_a_kernel_file_without_its_config_says_where_it_is_expected(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no kernel", b"\x7fELF" + b"\0" * 0x300])
-def test_what_is_no_kernel_is_refused(tmp_path, content):
+def test_what_is_not_a_kernel_is_refused(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(UsageError, match="not a bootable Linux image"):
         image_version(tmp_path / "file")
@@ -107,7 +107,7 @@ def test_what_is_no_kernel_is_refused(tmp_path, content):
         image_version(tmp_path / "absent")
 
 
-def test_a_version_is_no_path(tmp_path):
+def test_a_version_is_not_a_path(tmp_path):
     with pytest.raises(UsageError, match="does not say its version"):
         image_version(image(tmp_path / "vmlinuz", version="../../etc"))
 

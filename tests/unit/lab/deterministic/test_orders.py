@@ -63,7 +63,7 @@ def test_a_report_is_read_as_far_as_it_goes():
 
 
 @pytest.mark.parametrize("data", [b"", b"rubbish", b"x -1\n", b"x y\nz", b"\n\n", b"\xff 1\nx"])
-def test_what_is_no_report_is_none(data):
+def test_what_is_not_a_report_is_none(data):
     report = Report.parse(data)
     assert not report.complete
     with pytest.raises(GuestError, match="clock"):

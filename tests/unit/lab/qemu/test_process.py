@@ -33,7 +33,7 @@ def _runs(pid):
         return False
 
 
-def test_this_process_is_no_parent_that_ended():
+def test_this_process_is_not_a_parent_that_ended():
     assert _runs(os.getpid())
 
 

@@ -121,7 +121,7 @@ def test_a_second_run_has_a_day_of_its_own():
     assert times(first + second) == ["2024-03-25T23:00:00", "2024-03-20T10:00:02"]
 
 
-def test_averages_since_boot_are_no_samples():
+def test_averages_since_boot_are_not_samples():
     """pidstat without an interval: its header has the same time as its rows."""
     data = text("2024-03-25", *at("10:00:01"))
     with pytest.raises(TraceError, match="but averages since boot"):

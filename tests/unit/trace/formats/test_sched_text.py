@@ -133,7 +133,7 @@ def test_text_says_how_the_cpus_buffers_begin(line, begin):
         b" [LOST 7 EVENTS]-7 [000] 1.500000: sched_stat_wait: comm=[LOST 7 EVENTS] pid=7 delay=3 [ns]",
     ],
 )
-def test_what_is_no_mark_of_lost_events_is_none(line):
+def test_what_is_not_a_mark_of_lost_events_is_none(line):
     assert not read(switch(0, 1) + line + b"\n" + switch(0, 2)).losses
 
 

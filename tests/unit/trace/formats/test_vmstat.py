@@ -68,7 +68,7 @@ def test_every_language_gives_the_same(language):
 @pytest.mark.parametrize(
     "words", ["inact active", "inact actif", "inakt aktiv", "nieakt akt", "비활 활성", "不活动 活动"]
 )
-def test_active_memory_is_no_cache_in_any_language(words):
+def test_active_memory_is_not_a_cache_in_any_language(words):
     (row,) = rows(text(ENGLISH.replace("buff cache", words), BOOT, ROW))
     assert (row["memory_inactive_bytes"], row["memory_active_bytes"]) == (20000 * 1024, 310000 * 1024)
     assert "cache_bytes" not in row

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # What decides whether the environment is up to date.
-INPUTS := pyproject.toml constraints.txt tools/setup.sh CMakeLists.txt $(shell find native bpf third_party -type f 2>/dev/null)
+INPUTS := pyproject.toml constraints.txt tools/setup.sh CMakeLists.txt $(shell find native bpf include third_party -type f 2>/dev/null)
 DEMO_BUDGET ?= 60
 LOAD := hackbench -s 512 -l 200
 C_FILES := $(shell find bpf native include tests -name "*.[ch]" 2>/dev/null)

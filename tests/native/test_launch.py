@@ -17,7 +17,7 @@ import pytest
 
 from schedtuna.workload.launcher import _MESSAGE, Flag, Kind, Message, Stage
 
-SOURCE = Path(__file__).parents[2] / "native/launch.c"
+SOURCE = Path(__file__).parents[2] / "native/launch/launch.c"
 COMPILER = shutil.which("gcc") or shutil.which("clang") or ""
 pytestmark = pytest.mark.skipif(not COMPILER, reason="no C compiler")
 

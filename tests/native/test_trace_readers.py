@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("perf_records", "raw_event", "sched_text", "task_states", "task_sums")
-SOURCES = [ROOT / f"native/{name}.c" for name in NAMES]
+SOURCES = [ROOT / f"native/trace/{name}.c" for name in NAMES]
 COMPILER = shutil.which("gcc") or ""
 pytestmark = pytest.mark.skipif(not COMPILER, reason="no gcc")
 WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion"]

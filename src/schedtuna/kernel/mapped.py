@@ -67,7 +67,7 @@ class RingBuffer:
 
 
 class CpuRings:
-    """The reading side of the rings of bpf/event_ring.bpf.h.
+    """The reading side of the rings of bpf/record/event_ring.bpf.h.
 
     Args:
         control: The mapped array of `struct event_ring`, one per CPU.

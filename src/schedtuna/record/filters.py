@@ -50,7 +50,7 @@ class TaskFilter:
         return self == TaskFilter()
 
     def constants(self, layout: CgroupLayout) -> dict[str, int | bytes]:
-        """The constants of bpf/filter.bpf.h.
+        """The constants of bpf/record/filter.bpf.h.
 
         Raises:
             UsageError: There is no such cgroup.

@@ -218,7 +218,7 @@ def _entitled(
 
 
 class _Sweep(ctypes.Structure):
-    """Struct sweep of native/task_sums.c."""
+    """Struct sweep of native/trace/task_sums.c."""
 
     _fields_ = (
         ("nr_spans", ctypes.c_int64),

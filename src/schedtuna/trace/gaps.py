@@ -17,7 +17,7 @@ from schedtuna.trace.schema import IntArray
 
 
 class Why(IntEnum):
-    """Why nobody knows; the first three are found by native/task_states.c."""
+    """Why nobody knows; the first three are found by native/trace/task_states.c."""
 
     NOT_BEGUN = 0
     UNCHAINED = 1

@@ -1,6 +1,6 @@
 """Events in, task states out: from when to when did each task run, wait, sleep?
 
-`states` has the rules. native/task_states.c applies them, event by event; this module has its tables
+`states` has the rules. native/trace/task_states.c applies them, event by event; this module has its tables
 and its memory. Pure: no clocks, files or processes (but the library's own).
 """
 
@@ -280,7 +280,7 @@ def _feeds(events: EventArray | Iterable[EventArray]) -> Iterator[EventArray]:
             yield part[at : at + FEED_EVENTS]
 
 
-# What follows is the other side of native/task_states.c.
+# What follows is the other side of native/trace/task_states.c.
 
 _TASK_DTYPE = np.dtype(
     [

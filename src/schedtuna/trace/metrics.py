@@ -138,7 +138,7 @@ def measure(pieces: Intervals | Iterable[Intervals]) -> Measured:
     return sums.finish()
 
 
-# What follows, up to `table()`, is the other side of schedtuna_add_up() in native/task_sums.c.
+# What follows, up to `table()`, is the other side of schedtuna_add_up() in native/trace/task_sums.c.
 
 _ROLES = np.zeros(NR_STATES, np.uint8)
 _WANTS = 1

@@ -1,4 +1,4 @@
-"""The native part of trace analysis (native/), through ctypes."""
+"""The native part of trace analysis (native/trace/), through ctypes."""
 
 from __future__ import annotations
 

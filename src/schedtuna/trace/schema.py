@@ -61,7 +61,7 @@ class TaskReason(IntEnum):
     EXIT = 4
 
 
-# Events, in time order. bpf/sched_event.h has the same layout; record/ asserts that.
+# Events, in time order. include/sched_event.h has the same layout; record/ asserts that.
 EVENT_DTYPE = np.dtype(
     [
         ("timestamp_ns", "<u8"),  # on the clock that the manifest names

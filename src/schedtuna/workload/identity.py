@@ -3,7 +3,7 @@
 As who runs schedtuna, in the same environment; or, with `--user`, as somebody whose programs are not
 to reach what the caller may do. Then nothing of the caller's environment goes along that is not in
 `KEPT`: tokens, agents' sockets, what steers the loader and interpreters. The launcher
-(native/launch.c) gives up the privileges.
+(native/launch/launch.c) gives up the privileges.
 """
 
 from __future__ import annotations

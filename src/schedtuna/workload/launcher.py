@@ -1,4 +1,4 @@
-"""What the native launcher says: the messages of native/launch.h, and the process that sends them."""
+"""What the native launcher says: the messages of native/launch/launch.h, and the process that sends them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ CAPACITY, NR_CPUS = 8, 2
 
 
 class Producer:
-    """Does in Python what bpf/event_ring.bpf.h does."""
+    """Does in Python what bpf/record/event_ring.bpf.h does."""
 
     def __init__(self):
         control, data = mmap.mmap(-1, mmap.PAGESIZE), mmap.mmap(-1, mmap.PAGESIZE)

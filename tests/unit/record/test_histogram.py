@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schedtuna.record.histogram import bucket_edges_ns, bucket_of, percentile_ns
 from schedtuna.record.layout import NR_BUCKETS
 
-SOURCE = Path(__file__).parents[3] / "bpf/sched_aggregate.bpf.c"
+SOURCE = Path(__file__).parents[3] / "bpf/record/sched_aggregate.bpf.c"
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def kernel_bucket(tmp_path_factory):
     source = folder / "bucket.c"
     source.write_text(
         "typedef unsigned int __u32; typedef unsigned long long __u64;\n"
-        f'#define __always_inline\n#include "{SOURCE.parent / "sched_event.h"}"\n' + function
+        f'#define __always_inline\n#include "{SOURCE.parents[2] / "include/sched_event.h"}"\n' + function
     )
     header = source.read_text()
     source.write_text(

@@ -1,6 +1,6 @@
 """What do the host and a deterministic guest tell each other? Pure: bytes in, bytes out.
 
-`native/lab_trial.c` is the other side. An order is NUL-terminated strings in a blob of fixed size; a
+`native/launch/lab_trial.c` is the other side. An order is NUL-terminated strings in a blob of fixed size; a
 report is sections, each a line ``NAME SIZE`` and that many bytes.
 """
 

@@ -53,7 +53,7 @@ _NUMBERS = ("tid", "other_tid", "prio", "other_prio", "target_cpu", "orig_cpu")
 
 
 class Layout(ctypes.Structure):
-    """Struct layout of native/raw_event.h."""
+    """Struct layout of native/trace/raw_event.h."""
 
     _fields_ = (
         ("size", ctypes.c_int32),

@@ -1,4 +1,4 @@
-"""Which names did tasks have? A table that readers in native/ fill while they read events."""
+"""Which names did tasks have? A table that readers in native/trace/ fill while they read events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME_DTYPE = np.dtype([("timestamp_ns", "<u8"), ("tgid", "<u4"), ("is_known", "
 
 
 class _Native(ctypes.Structure):
-    """Struct names of native/trace_event.h."""
+    """Struct names of native/trace/trace_event.h."""
 
     _fields_ = (("of_tid", ctypes.c_void_p), ("tids", ctypes.c_void_p), ("nr_tids", ctypes.c_int64))
 

@@ -1,8 +1,8 @@
 """Which scheduler events are in a perf.data file? Read without perf.
 
-The layout is that of tools/perf/Documentation/perf.data-file-format.txt. native/perf_records.c reads the
-records; what their header says of them is read here. What only perf can read raises `UnreadableError`, before
-anything is given to the sink.
+The layout is that of tools/perf/Documentation/perf.data-file-format.txt. native/trace/perf_records.c reads
+the records; what their header says of them is read here. What only perf can read raises `UnreadableError`,
+before anything is given to the sink.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def _facts(attrs: list[_Attr], parts: dict[int, bytes]) -> dict[str, Any]:
 
 
 class _Sampling(ctypes.Structure):
-    """Struct sampling of native/perf_records.c."""
+    """Struct sampling of native/trace/perf_records.c."""
 
     _fields_ = (
         ("layout", Layout),
@@ -246,7 +246,7 @@ class _Sampling(ctypes.Structure):
 
 
 class _Perf(ctypes.Structure):
-    """Struct perf of native/perf_records.c."""
+    """Struct perf of native/trace/perf_records.c."""
 
     _fields_ = (
         ("data", ctypes.c_void_p),

@@ -1,6 +1,6 @@
 """Scheduler text by the million lines: perf script, ftrace's `trace` file, trace-cmd report.
 
-Lines of the usual shape are read by native/sched_text.c; what has another shape, such as a comm with
+Lines of the usual shape are read by native/trace/sched_text.c; what has another shape, such as a comm with
 an `=` in it, goes line by line to `sched_line`.
 """
 
@@ -112,7 +112,7 @@ def _chunks(stream: BufferedIOBase) -> Iterator[bytes]:
 
 
 class _Text(ctypes.Structure):
-    """Struct text of native/sched_text.c."""
+    """Struct text of native/trace/sched_text.c."""
 
     _fields_ = (
         ("data", ctypes.c_char_p),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* What bpf/record/task_ends.bpf.c and record/ends.py tell each other. */
+/* What bpf/record/task_ends.bpf.c and src/schedtuna/record/ends.py tell each other. */
 #ifndef TASK_ENDS_H
 #define TASK_ENDS_H
 

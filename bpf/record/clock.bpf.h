@@ -11,7 +11,7 @@
 #define CLOCK_BPF_H
 
 #include "compat.bpf.h"
-#include "sched_event.h"
+#include "task_stats.h"
 
 /* A stale clock makes the offset seem larger, never smaller; and the clocks drift, but slowly. */
 static __always_inline void compare_clocks(struct clock_offset *offset, __u64 clock_ns, __u64 monotonic_ns)

@@ -11,7 +11,7 @@
 #define EVENT_RING_BPF_H
 
 #include "kernel_types.h"
-#include "sched_event.h"
+#include "event_ring.h"
 #include <bpf/bpf_helpers.h>
 
 const volatile __u32 ring_capacity = 1;	/* events per CPU, a power of two */

@@ -11,8 +11,8 @@
 #include "clock.bpf.h"
 #include "compat.bpf.h"
 #include "filter.bpf.h"
-#include "sched_event.h"
 #include "task.bpf.h"
+#include "task_stats.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);

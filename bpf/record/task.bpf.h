@@ -4,7 +4,7 @@
 #define TASK_BPF_H
 
 #include "compat.bpf.h"
-#include "sched_event.h"
+#include "task_stats.h"
 
 static __always_inline __u8 prev_state_class(bool preempt, struct task_struct *prev, __u32 state)
 {

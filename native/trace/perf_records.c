@@ -32,7 +32,7 @@ struct perf {
     int64_t nr_ids;    // 0: all samples are of the first attr
     int32_t id_at;     // where a sample has its id
     int32_t time_end;  // where other records have their time, from their end; 0: they have none
-    struct event *events;
+    struct sched_event *events;
     int64_t nr_events;
     int64_t room;
     struct names *names;

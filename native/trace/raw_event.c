@@ -25,7 +25,7 @@ static uint64_t load_state(const struct layout *layout, const uint8_t *raw) {
 
 // The state that the kernel's print format would print first.
 static uint8_t prev_state(const struct layout *layout, uint64_t state) {
-    if (state & layout->preempted_mask) return PREEMPTED;
+    if (state & layout->preempted_mask) return PREV_PREEMPTED;
     state &= layout->preempted_mask - 1;
     return layout->state_of_bit[state ? __builtin_ctzll(state) + 1 : 0];
 }
@@ -44,23 +44,23 @@ static void note_name_at(const uint8_t *raw, uint32_t size, int32_t offset, uint
 }
 
 int read_raw_event(const struct layout *layout, const uint8_t *raw, uint32_t size, const struct origin *origin,
-                   struct names *names, struct event *e) {
+                   struct names *names, struct sched_event *e) {
     if (size < (uint32_t)layout->size) return 0;
-    *e = (struct event){
+    *e = (struct sched_event){
         .timestamp_ns = origin->timestamp_ns,
         .type = layout->type,
         .cpu = origin->cpu,
         .target_cpu = origin->cpu,
         .orig_cpu = origin->cpu,
-        .other_tid = layout->type == EXIT ? 0 : origin->tid,
-        .aux = layout->type == EXIT || layout->type == EXEC ? origin->tgid : 0,
+        .other_tid = layout->type == EVENT_EXIT ? 0 : origin->tid,
+        .aux = layout->type == EVENT_EXIT || layout->type == EVENT_EXEC ? origin->tgid : 0,
         .prio = load_prio(raw, layout->prio),
         .other_prio = load_prio(raw, layout->other_prio),
     };
     if (!load_tid(raw, layout->tid, &e->tid) || !load_tid(raw, layout->other_tid, &e->other_tid) ||
         !load_cpu(raw, layout->target_cpu, &e->target_cpu) || !load_cpu(raw, layout->orig_cpu, &e->orig_cpu))
         return 0;
-    if (layout->type == SWITCH) {
+    if (layout->type == EVENT_SWITCH) {
         uint64_t state = load_state(layout, raw);
         e->aux = (uint32_t)state;
         e->prev_state = prev_state(layout, state);

@@ -7,7 +7,6 @@
 #include "trace_event.h"
 
 enum { FIXED_NAME, LOCATED_NAME, RELATIVELY_LOCATED_NAME };  // char[16], __data_loc, __rel_loc
-enum { NO_STATE = 255 };
 enum { NOT_THERE = -1 };
 
 // _Layout of formats/event_formats.py. Offsets are into the record; all but those of located names have
@@ -33,7 +32,7 @@ struct origin {
 
 // Turn a record into an event, and note the names in it; 0: it is none that any kernel writes.
 int read_raw_event(const struct layout *layout, const uint8_t *raw, uint32_t size, const struct origin *origin,
-                   struct names *names, struct event *event);
+                   struct names *names, struct sched_event *event);
 
 static inline uint32_t load_u32(const uint8_t *at) {
     uint32_t value;

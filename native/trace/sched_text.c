@@ -10,7 +10,6 @@
 
 #include "trace_event.h"
 
-enum { NO_STATE = 255 };
 enum { AT_END, AT_ODD_LINE };  // why schedtuna_read_text() returns
 
 // _Text of sched_text.py.
@@ -21,7 +20,7 @@ struct text {
     int64_t line_end;    // of an odd line; where to go on
     const uint8_t *state_of_letter;
     const uint8_t *state_of_bit;  // of a number's lowest bit, counted from 1; of 0
-    struct event *events;  // room for one per 32 bytes of text
+    struct sched_event *events;  // room for one per 32 bytes of text
     int64_t nr_events;
     struct names *names;
 };
@@ -106,7 +105,7 @@ static int read_state_number(struct text *t, struct span *s, uint8_t *prev_state
         return 0;
     }
     if (number > 0xff && number & 0xff) return 0;
-    *prev_state = number > 0xff ? PREEMPTED : t->state_of_bit[number ? __builtin_ctzll(number) + 1 : 0];
+    *prev_state = number > 0xff ? PREV_PREEMPTED : t->state_of_bit[number ? __builtin_ctzll(number) + 1 : 0];
     return *prev_state != NO_STATE;
 }
 
@@ -123,7 +122,7 @@ static int read_state(struct text *t, struct span *s, uint8_t *prev_state) {
         if (state == NO_STATE) return 0;
         if (first) *prev_state = state;
     }
-    if (SKIP(s, "+")) *prev_state = PREEMPTED;
+    if (SKIP(s, "+")) *prev_state = PREV_PREEMPTED;
     return 1;
 }
 
@@ -141,7 +140,7 @@ static int are_other_fields(struct span *s) {
     return s->at == s->end;
 }
 
-static int read_switch(struct text *t, struct span *s, struct event *e) {
+static int read_switch(struct text *t, struct span *s, struct sched_event *e) {
     struct span prev, next;
     if (!SKIP(s, "prev_comm=") || !NAME(s, " prev_pid=", &prev) || !read_tid(s, &e->tid) ||
         !SKIP(s, " prev_prio=") || !read_prio(s, &e->prio) || !SKIP(s, " prev_state=") ||
@@ -156,16 +155,16 @@ static int read_switch(struct text *t, struct span *s, struct event *e) {
     return 1;
 }
 
-static int read_of_one_task(struct text *t, struct span *s, struct event *e) {
+static int read_of_one_task(struct text *t, struct span *s, struct sched_event *e) {
     struct span name;
     if (!SKIP(s, "comm=") || !NAME(s, " pid=", &name) || !read_tid(s, &e->tid) || !SKIP(s, " prio=") ||
         !read_prio(s, &e->prio))
         return 0;
-    if (e->type == MIGRATE) {
+    if (e->type == EVENT_MIGRATE) {
         if (!SKIP(s, " orig_cpu=") || !read_cpu(s, &e->orig_cpu) || !SKIP(s, " dest_cpu=") ||
             !read_cpu(s, &e->target_cpu))
             return 0;
-    } else if (e->type == EXIT) {
+    } else if (e->type == EVENT_EXIT) {
         e->other_tid = 0;
     } else {
         if (SKIP(s, " success=") && (s->at == s->end || !is_digit(*s->at++))) return 0;
@@ -176,7 +175,7 @@ static int read_of_one_task(struct text *t, struct span *s, struct event *e) {
     return 1;
 }
 
-static int read_fork(struct text *t, struct span *s, struct event *e) {
+static int read_fork(struct text *t, struct span *s, struct sched_event *e) {
     struct span parent, child;
     if (!SKIP(s, "comm=") || !NAME(s, " pid=", &parent) || !read_tid(s, &e->other_tid) ||
         !SKIP(s, " child_comm=") || !NAME(s, " child_pid=", &child) || !read_tid(s, &e->tid) ||
@@ -187,7 +186,7 @@ static int read_fork(struct text *t, struct span *s, struct event *e) {
     return 1;
 }
 
-static int read_exec(struct span *s, struct event *e) {
+static int read_exec(struct span *s, struct sched_event *e) {
     struct span filename;
     return SKIP(s, "filename=") && NAME(s, " pid=", &filename) && read_tid(s, &e->tid) && SKIP(s, " old_pid=") &&
            read_tid(s, &e->other_tid) && are_other_fields(s);
@@ -196,14 +195,14 @@ static int read_exec(struct span *s, struct event *e) {
 // The event of which `sched_` and what is next are the name, with what follows the name; 0: none that we keep,
 // or one with another thing behind its name.
 static uint8_t event_type(struct span *s) {
-    if (SKIP(s, "switch: ")) return SWITCH;
-    if (SKIP(s, "waking: ")) return WAKING;
-    if (SKIP(s, "wakeup: ")) return WAKEUP;
-    if (SKIP(s, "wakeup_new: ")) return WAKEUP_NEW;
-    if (SKIP(s, "migrate_task: ")) return MIGRATE;
-    if (SKIP(s, "process_fork: ")) return FORK;
-    if (SKIP(s, "process_exec: ")) return EXEC;
-    if (SKIP(s, "process_exit: ")) return EXIT;
+    if (SKIP(s, "switch: ")) return EVENT_SWITCH;
+    if (SKIP(s, "waking: ")) return EVENT_WAKING;
+    if (SKIP(s, "wakeup: ")) return EVENT_WAKEUP;
+    if (SKIP(s, "wakeup_new: ")) return EVENT_WAKEUP_NEW;
+    if (SKIP(s, "migrate_task: ")) return EVENT_MIGRATE;
+    if (SKIP(s, "process_fork: ")) return EVENT_FORK;
+    if (SKIP(s, "process_exec: ")) return EVENT_EXEC;
+    if (SKIP(s, "process_exit: ")) return EVENT_EXIT;
     return 0;
 }
 
@@ -240,7 +239,7 @@ static int back_over(const char *start, const char **at, char c) {
 
 // Read `comm tid [cpu] flags seconds.fraction`, where tid may be tgid/tid, and flags be missing, from its
 // end to its beginning: only there is it clear where the name ends.
-static int read_header(struct text *t, const char *start, const char *colon, struct event *e) {
+static int read_header(struct text *t, const char *start, const char *colon, struct sched_event *e) {
     const char *at = colon;
     uint64_t fraction, seconds, cpu, tid, tgid = 0;
     int nr_digits = read_back(start, &at, 9, &fraction);
@@ -311,15 +310,15 @@ static int read_line(struct text *t, const char *start, const char *end) {
     struct span s;
     const char *colon = find_event(start, end, &s);
     if (!colon) return !may_tell(start, size);
-    struct event *e = &t->events[t->nr_events];
+    struct sched_event *e = &t->events[t->nr_events];
     memset(e, 0, sizeof(*e));
     if (!read_header(t, start, colon, e)) return 0;
     e->type = event_type(&s);
     if (!e->type) return is_other_event(s);
     skip_spaces(&s);
-    int fine = e->type == SWITCH ? read_switch(t, &s, e)
-               : e->type == FORK ? read_fork(t, &s, e)
-               : e->type == EXEC ? read_exec(&s, e)
+    int fine = e->type == EVENT_SWITCH ? read_switch(t, &s, e)
+               : e->type == EVENT_FORK ? read_fork(t, &s, e)
+               : e->type == EVENT_EXEC ? read_exec(&s, e)
                                  : read_of_one_task(t, &s, e);
     t->nr_events += fine;
     return fine;

@@ -148,13 +148,13 @@ static void take_step(struct machine *m, uint32_t tid, uint8_t step, int64_t now
 }
 
 // Whether a task leaves a CPU that it can't have been on since the CPU's recording began.
-static int came_unseen(const struct machine *m, const struct event *e) {
+static int came_unseen(const struct machine *m, const struct sched_event *e) {
     const struct task *task = &m->tasks[e->tid];
     uint8_t step = m->step_of_event[(uint8_t)(e->type << 4 | (e->prev_state & 15))];
     return e->tid && task->flags & KNOWN && step != IGNORED && m->effects[(unsigned)task->state << 5 | step] & BREAKS;
 }
 
-static void take_switch(struct machine *m, const struct event *e, int64_t now_ns) {
+static void take_switch(struct machine *m, const struct sched_event *e, int64_t now_ns) {
     struct cpu *cpu = &m->cpus[e->cpu];
     int64_t ran = cpu->current, since_ns = cpu->since_ns;
     cpu->current = e->other_tid;
@@ -185,19 +185,20 @@ static void begin_cpu(struct machine *m, uint16_t cpu, int64_t now_ns) {
 }
 
 // Take events in time order. Each ends up to 12 intervals: two tasks vanish, two step, each may be met, or die.
-PUBLIC void schedtuna_take_events(struct machine *m, const struct event *events, int64_t nr_events) {
+PUBLIC void schedtuna_take_events(struct machine *m, const struct sched_event *events, int64_t nr_events) {
     m->nr_intervals = m->gaps.nr = 0;
-    for (const struct event *e = events; e < events + nr_events; e++) {
+    for (const struct sched_event *e = events; e < events + nr_events; e++) {
         int64_t now_ns = (int64_t)e->timestamp_ns;
         struct cpu *here = &m->cpus[e->cpu];
         here->nr_events++;
         if (here->begin_ns == NO_EVENT_YET) begin_cpu(m, e->cpu, now_ns);
-        if (e->target_cpu != e->cpu && (e->type == WAKEUP || e->type == WAKEUP_NEW || e->type == MIGRATE) &&
+        if (e->target_cpu != e->cpu &&
+            (e->type == EVENT_WAKEUP || e->type == EVENT_WAKEUP_NEW || e->type == EVENT_MIGRATE) &&
             now_ns < m->cpus[e->target_cpu].first_target_ns)
             m->cpus[e->target_cpu].first_target_ns = now_ns;
-        if (e->type == SWITCH) take_switch(m, e, now_ns);
+        if (e->type == EVENT_SWITCH) take_switch(m, e, now_ns);
         uint8_t step = m->step_of_event[(uint8_t)(e->type << 4 | (e->prev_state & 15))];
         if (e->tid && step != IGNORED) take_step(m, e->tid, step, now_ns, e->target_cpu);
-        if (e->type == SWITCH && e->other_tid) take_step(m, e->other_tid, m->in, now_ns, e->target_cpu);
+        if (e->type == EVENT_SWITCH && e->other_tid) take_step(m, e->other_tid, m->in, now_ns, e->target_cpu);
     }
 }

@@ -1,32 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the parts of the trace library share with src/schedtuna/trace: events, and the names of tasks.
+// What the parts of the trace library share with each other and with src/schedtuna/trace besides
+// `struct sched_event`: the names of tasks.
 #pragma once
 
 #include <stdint.h>
 #include <string.h>
 
+#include "sched_event.h"
+
 #define PUBLIC __attribute__((visibility("default")))
 #define TID_LIMIT (1u << 22)  // the kernel's own (PID_MAX_LIMIT): tids are below
 
-// EventType of schema.py.
-enum { SWITCH = 1, WAKEUP, WAKEUP_NEW, WAKING, MIGRATE, FORK, EXEC, EXIT };
-enum { PREEMPTED = 0 };  // PrevState
-
-// EVENT_DTYPE of schema.py.
-struct event {
-    uint64_t timestamp_ns;
-    uint32_t tid;
-    uint32_t other_tid;
-    uint32_t aux;
-    uint16_t cpu;
-    uint16_t target_cpu;
-    uint16_t orig_cpu;
-    uint8_t type;
-    uint8_t prev_state;
-    int16_t prio;
-    int16_t other_prio;
-};
-_Static_assert(sizeof(struct event) == 32, "EVENT_DTYPE has 32 bytes");
+enum { NO_STATE = 255 };  // no enum sched_prev_state
 
 enum { COMM_BYTES = 16 };
 

@@ -30,6 +30,7 @@ def checked(tmp_path_factory) -> Path:
         "-fPIC",
         "-shared",
         "-fvisibility=hidden",
+        f"-I{ROOT / 'include'}",
         *SOURCES,
         "-o",
         library,

@@ -1,7 +1,7 @@
 """Durations counted in buckets: where the buckets end, and what percentiles follow.
 
 There are 4 buckets per factor of two, from 64 ns to 9 minutes (`struct task_stats` in
-include/sched_event.h), so a percentile is off by less than 13%.
+include/task_stats.h), so a percentile is off by less than 13%.
 """
 
 from __future__ import annotations

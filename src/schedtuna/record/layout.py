@@ -1,4 +1,4 @@
-"""How do the records of include/sched_event.h look to numpy?
+"""How do the records of include/task_stats.h look to numpy?
 
 Events and rows of the task table are declared in `trace.schema`. `check_layouts()` compares all of
 them with the BTF of a BPF object before it is used.

@@ -61,7 +61,7 @@ class TaskReason(IntEnum):
     EXIT = 4
 
 
-# Events, in time order. include/sched_event.h has the same layout; record/ asserts that.
+# Events, in time order: struct sched_event of include/sched_event.h; tests/native and record/ compare them.
 EVENT_DTYPE = np.dtype(
     [
         ("timestamp_ns", "<u8"),  # on the clock that the manifest names
@@ -78,7 +78,8 @@ EVENT_DTYPE = np.dtype(
     ]
 )
 
-# What is known of a task at one moment. (tid, start_time_ns) is a task's identity.
+# What is known of a task at one moment: struct task_row of include/task_stats.h. (tid, start_time_ns) is a
+# task's identity.
 TASK_DTYPE = np.dtype(
     [
         ("timestamp_ns", "<u8"),

@@ -21,14 +21,8 @@ def kernel_bucket(tmp_path_factory):
     function = re.search(r"static __always_inline (__u32 bucket\(.*?\n}\n)", text, re.DOTALL)[1]
     folder = tmp_path_factory.mktemp("bucket")
     source = folder / "bucket.c"
-    source.write_text(
-        "typedef unsigned int __u32; typedef unsigned long long __u64;\n"
-        f'#define __always_inline\n#include "{SOURCE.parents[2] / "include/sched_event.h"}"\n' + function
-    )
-    header = source.read_text()
-    source.write_text(
-        "typedef unsigned char __u8; typedef unsigned short __u16; typedef short __s16;\n" + header
-    )
+    header = SOURCE.parents[2] / "include/task_stats.h"
+    source.write_text(f'#define __always_inline\n#include "{header}"\n{function}')
     library = folder / "bucket.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
     bucket = ctypes.CDLL(str(library)).bucket

@@ -26,8 +26,8 @@ import numpy as np
 
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.filters import TaskFilter
-from schedtuna.record.layout import Delay
 from schedtuna.record.stream import EventStream
+from schedtuna.trace.aggregates.layout import Delay
 from schedtuna.trace.intervals import intervals
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, TaskArray, TaskReason
 from schedtuna.trace.states import RUNNABLE, TaskState

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from schedtuna.record.remote import metrics_of_dump
 from schedtuna.resources import resource_path
+from schedtuna.trace.aggregates.remote import metrics_of_dump
 
 pytestmark = pytest.mark.usefixtures("bpf")
 RECORDER = [sys.executable, str(resource_path("lab/guest/recorder.py"))]

@@ -5,7 +5,7 @@ from tests.kernel.lab_guest import lab_or_skip
 
 from schedtuna.lab.boot import boot
 from schedtuna.lab.vm import GuestSpec
-from schedtuna.record.remote import metrics_of_dump
+from schedtuna.trace.aggregates.remote import metrics_of_dump
 
 ONLINE = "/sys/devices/system/cpu/cpu1/online"
 # Four tasks that compute on four CPUs, one of which goes away and comes back below them.

@@ -14,9 +14,9 @@ from tests.kernel.recording import Puppet, set_quota, throttled, until
 from schedtuna.machine.tasks import descendants
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.filters import TaskFilter
-from schedtuna.record.groups import fold
-from schedtuna.record.layout import TIME_SLICES, Blocked, Delay, Migration
 from schedtuna.record.tree import record_tree
+from schedtuna.trace.aggregates.groups import fold
+from schedtuna.trace.aggregates.layout import TIME_SLICES, Blocked, Delay, Migration
 
 pytestmark = pytest.mark.usefixtures("bpf")
 

@@ -16,10 +16,10 @@ from tests.kernel.recording import Memory, set_quota, throttled, until
 
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.filters import TaskFilter
-from schedtuna.record.groups import fold
 from schedtuna.record.processes import ProcessSampler
 from schedtuna.record.stream import EventStream
-from schedtuna.record.summary import columns
+from schedtuna.trace.aggregates.groups import fold
+from schedtuna.trace.aggregates.summary import columns
 from schedtuna.trace.intervals import intervals
 from schedtuna.trace.states import RUNNABLE, TaskState
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from schedtuna.record import ends
-from schedtuna.record.layout import (
+from schedtuna.record.layout import REASON_WAKEUP, REASON_WAKING
+from schedtuna.trace.aggregates.layout import (
     CPU_STATS_DTYPE,
     NR_BUCKETS,
     NR_HISTOGRAMS,
-    REASON_WAKEUP,
-    REASON_WAKING,
     STATS_BORN,
     STATS_DEAD,
     STATS_DTYPE,

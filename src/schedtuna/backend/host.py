@@ -34,7 +34,7 @@ from schedtuna.workload.metrics import Measured, measure, needed_counters
 from schedtuna.workload.spec import MetricSpec, Workload
 
 KERNELS_OWN = ("fair", "default")  # schedulers that need no program of their own
-SCHED_PREFIX = "sched."  # metrics that eBPF counts: see record.summary.SCHED_METRICS
+SCHED_PREFIX = "sched."  # metrics that eBPF counts: see trace.aggregates.summary.SCHED_METRICS
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

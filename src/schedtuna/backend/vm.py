@@ -214,7 +214,7 @@ class VmBackend:
         folder, timeout_s = "/share" if workload.folder else "/root", workload.timeout_s
         if not record:
             return guest.run(argv, environment=environment, folder=folder, timeout_s=timeout_s)
-        from schedtuna.record.remote import metrics_of_dump
+        from schedtuna.trace.aggregates.remote import metrics_of_dump
 
         raw, dump = guest.run_recorded(argv, environment=environment, folder=folder, timeout_s=timeout_s)
         return replace(raw, counters=metrics_of_dump(dump))

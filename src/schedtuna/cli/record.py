@@ -278,9 +278,9 @@ def _bytes(count: float) -> str:
 def _print_statistics(folder: Path) -> None:
     """Show the names that waited longest."""
     from schedtuna.cli.table import number, table
-    from schedtuna.record import stored
-    from schedtuna.record.groups import fold
-    from schedtuna.record.summary import columns
+    from schedtuna.trace.aggregates import stored
+    from schedtuna.trace.aggregates.groups import fold
+    from schedtuna.trace.aggregates.summary import columns
     from schedtuna.trace.store import open_trace
     from schedtuna.trace.tasks import clean_name
 

@@ -215,7 +215,7 @@ def _show_counted(trace: Trace, by: Grouping, nr_rows: int, *, as_json: bool) ->
     """Show a trace that has no events but statistics that were counted in the kernel."""
     import numpy as np
 
-    from schedtuna.record import groups, stored, summary
+    from schedtuna.trace.aggregates import groups, stored, summary
     from schedtuna.trace.analysis import Rows
     from schedtuna.trace.tasks import clean_name
 

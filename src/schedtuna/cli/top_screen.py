@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.printable import printable
-from schedtuna.record.histogram import bucket_edges_ns, percentile_ns
-from schedtuna.record.layout import Delay
 from schedtuna.record.live import COLUMNS, By, LiveRow, LiveWindow, choose_rows
+from schedtuna.trace.aggregates.histogram import bucket_edges_ns, percentile_ns
+from schedtuna.trace.aggregates.layout import Delay
 
 KEYS = "s sort  g group  / filter  p pause  r record  +/- interval  q quit"
 _BARS = " ▁▂▃▄▅▆▇█"

@@ -262,7 +262,7 @@ class Guest:
         """Run a command as `run` does, in a guest that is `recording`.
 
         Returns:
-            The run, and what the kernel counted of it, for `record.remote`.
+            The run, and what the kernel counted of it, for `trace.aggregates.remote`.
 
         Raises:
             GuestError: Or the guest's kernel can't count.

@@ -18,7 +18,8 @@ from schedtuna.kernel.mapped import RingBuffer
 from schedtuna.machine.cgroups import CgroupLayout
 from schedtuna.machine.topology import Topology, read_topology
 from schedtuna.record.filters import TaskFilter, current_layout
-from schedtuna.record.groups import (
+from schedtuna.record.loading import nr_cpu_ids, open_object
+from schedtuna.trace.aggregates.groups import (
     GROUP_DTYPE,
     GroupArray,
     concatenate,
@@ -27,8 +28,7 @@ from schedtuna.record.groups import (
     identity,
     since,
 )
-from schedtuna.record.layout import CPU_STATS_DTYPE, STATS_DTYPE, StatsArray
-from schedtuna.record.loading import nr_cpu_ids, open_object
+from schedtuna.trace.aggregates.layout import CPU_STATS_DTYPE, STATS_DTYPE, StatsArray
 
 MAX_EXITED = 4096
 EXITS_BYTES = 1 << 24  # 6,800 exits

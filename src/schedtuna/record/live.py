@@ -15,11 +15,11 @@ import numpy.typing as npt
 from schedtuna.machine.cgroups import CgroupLayout
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.filters import cgroup_names
-from schedtuna.record.groups import GroupArray, fold
-from schedtuna.record.histogram import percentiles_ns
-from schedtuna.record.layout import Delay
 from schedtuna.record.procfs import SystemSampler
-from schedtuna.record.summary import fairness_cv
+from schedtuna.trace.aggregates.groups import GroupArray, fold
+from schedtuna.trace.aggregates.histogram import percentiles_ns
+from schedtuna.trace.aggregates.layout import Delay
+from schedtuna.trace.aggregates.summary import fairness_cv
 from schedtuna.trace.tasks import clean_name
 
 

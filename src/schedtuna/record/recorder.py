@@ -27,7 +27,6 @@ from schedtuna.record.filters import TaskFilter, cgroup_names, cpu_hierarchy, cu
 from schedtuna.record.loading import in_initial_pid_namespace, nr_cpu_ids
 from schedtuna.record.processes import ProcessSampler
 from schedtuna.record.procfs import SystemSampler
-from schedtuna.record.stored import KIND, rows_of_groups
 from schedtuna.record.stream import (
     READER_NICE,
     SHORTEST_PAUSE_S,
@@ -35,8 +34,9 @@ from schedtuna.record.stream import (
     next_pause,
     raise_reader_priority,
 )
-from schedtuna.record.summary import sched_metrics
 from schedtuna.record.unlisted import CLOCK_TICK_NS, task_rows, unlisted_tasks
+from schedtuna.trace.aggregates.stored import KIND, rows_of_groups
+from schedtuna.trace.aggregates.summary import sched_metrics
 from schedtuna.trace.store import TraceWriter, remove_trace
 
 _EXITS_S = 0.2  # between two readings of exited tasks' statistics

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from schedtuna.machine.tasks import descendants
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.filters import TaskFilter
-from schedtuna.record.summary import sched_metrics
+from schedtuna.trace.aggregates.summary import sched_metrics
 
 _DRAIN_INTERVAL_S = 0.1
 

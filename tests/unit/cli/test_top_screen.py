@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from schedtuna.cli.top_screen import ScreenState, bars, screen
-from schedtuna.record.histogram import bucket_of
-from schedtuna.record.layout import NR_BUCKETS, Delay
 from schedtuna.record.live import COLUMNS, By, LiveRow, LiveWindow
+from schedtuna.trace.aggregates.histogram import bucket_of
+from schedtuna.trace.aggregates.layout import NR_BUCKETS, Delay
 
 
 def window(nr_rows=3, **values):

@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from schedtuna.record.groups import GROUP_DTYPE
-from schedtuna.record.layout import Delay
 from schedtuna.record.live import LiveRow, choose_rows, table_columns
+from schedtuna.trace.aggregates.groups import GROUP_DTYPE
+from schedtuna.trace.aggregates.layout import Delay
 
 ROWS = [
     LiveRow(1, "nginx", "/web", 1, {"x": 5.0}),

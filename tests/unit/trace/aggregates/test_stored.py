@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from schedtuna.errors import TraceError
-from schedtuna.record.groups import GROUP_DTYPE
-from schedtuna.record.stored import groups_of_rows, rows_of_groups
+from schedtuna.trace.aggregates.groups import GROUP_DTYPE
+from schedtuna.trace.aggregates.stored import groups_of_rows, rows_of_groups
 
 
 def test_statistics_come_back_as_they_were():

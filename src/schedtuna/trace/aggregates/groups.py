@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schedtuna.record.histogram import bucket_edges_ns
-from schedtuna.record.layout import (
+from schedtuna.trace.aggregates.histogram import bucket_edges_ns
+from schedtuna.trace.aggregates.layout import (
     NR_BUCKETS,
     NR_HISTOGRAMS,
     STATS_BORN,

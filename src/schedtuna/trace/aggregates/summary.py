@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from schedtuna.record.groups import GroupArray, fold
-from schedtuna.record.histogram import percentile_ns
-from schedtuna.record.layout import TIME_SLICES, Blocked, Delay, Migration
+from schedtuna.trace.aggregates.groups import GroupArray, fold
+from schedtuna.trace.aggregates.histogram import percentile_ns
+from schedtuna.trace.aggregates.layout import TIME_SLICES, Blocked, Delay, Migration
 from schedtuna.trace.fairness import Fairness
 from schedtuna.trace.metrics import QUANTILES
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedtuna.record.histogram import bucket_edges_ns, bucket_of, percentile_ns
-from schedtuna.record.layout import NR_BUCKETS
+from schedtuna.trace.aggregates.histogram import bucket_edges_ns, bucket_of, percentile_ns
+from schedtuna.trace.aggregates.layout import NR_BUCKETS
 
-SOURCE = Path(__file__).parents[3] / "bpf/record/sched_aggregate.bpf.c"
+SOURCE = Path(__file__).parents[4] / "bpf/record/sched_aggregate.bpf.c"
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from schedtuna.errors import MetricError
-from schedtuna.record.groups import concatenate, groups_of_tasks, identity
-from schedtuna.record.layout import CPU_STATS_DTYPE, STATS_DTYPE, StatsArray
-from schedtuna.record.summary import sched_metrics
+from schedtuna.trace.aggregates.groups import concatenate, groups_of_tasks, identity
+from schedtuna.trace.aggregates.layout import CPU_STATS_DTYPE, STATS_DTYPE, StatsArray
+from schedtuna.trace.aggregates.summary import sched_metrics
 
 
 def metrics_of_dump(dump: Mapping[str, Any]) -> dict[str, float]:

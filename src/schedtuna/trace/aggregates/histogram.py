@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from schedtuna.record.layout import NR_BUCKETS
+from schedtuna.trace.aggregates.layout import NR_BUCKETS
 
 _SHIFT = 6
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.errors import TraceError
-from schedtuna.record.groups import GROUP_DTYPE, GroupArray
+from schedtuna.trace.aggregates.groups import GROUP_DTYPE, GroupArray
 from schedtuna.trace.schema import FORMER_COLUMNS
 
 KIND = "task_stats"

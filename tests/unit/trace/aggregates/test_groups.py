@@ -3,9 +3,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedtuna.record.groups import GROUP_DTYPE, MAXIMA, SUMS, concatenate, fold, groups_of_tasks, since
-from schedtuna.record.histogram import bucket_of
-from schedtuna.record.layout import STATS_BORN, STATS_DEAD, STATS_DTYPE, Delay
+from schedtuna.trace.aggregates.groups import (
+    GROUP_DTYPE,
+    MAXIMA,
+    SUMS,
+    concatenate,
+    fold,
+    groups_of_tasks,
+    since,
+)
+from schedtuna.trace.aggregates.histogram import bucket_of
+from schedtuna.trace.aggregates.layout import STATS_BORN, STATS_DEAD, STATS_DTYPE, Delay
 from schedtuna.trace.schema import PrevState
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from schedtuna.errors import MetricError
-from schedtuna.record.layout import CPU_STATS_DTYPE, STATS_BORN, STATS_DEAD, STATS_DTYPE
-from schedtuna.record.remote import metrics_of_dump
+from schedtuna.trace.aggregates.layout import CPU_STATS_DTYPE, STATS_BORN, STATS_DEAD, STATS_DTYPE
+from schedtuna.trace.aggregates.remote import metrics_of_dump
 
 
 def packed(array):

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedtuna.record.groups import GROUP_DTYPE
-from schedtuna.record.histogram import bucket_of
-from schedtuna.record.layout import Delay
-from schedtuna.record.summary import SCHED_METRICS, columns, entitled_ns, fairness_cv, sched_metrics
+from schedtuna.trace.aggregates.groups import GROUP_DTYPE
+from schedtuna.trace.aggregates.histogram import bucket_of
+from schedtuna.trace.aggregates.layout import Delay
+from schedtuna.trace.aggregates.summary import SCHED_METRICS, columns, entitled_ns, fairness_cv, sched_metrics
 from schedtuna.trace.metrics import DISTRIBUTIONS, TOTALS
 
 S = 10**9

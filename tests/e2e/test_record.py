@@ -14,7 +14,7 @@ from schedtuna.kernel.objects import VMLINUX_BTF
 from schedtuna.kernel.privilege import missing_capabilities
 from schedtuna.record.procfs import SYSTEM_METRICS
 from schedtuna.trace.aggregates import stored
-from schedtuna.trace.aggregates.summary import SCHED_METRICS
+from schedtuna.trace.aggregates.metrics import SCHED_METRICS
 from schedtuna.trace.schema import EVENT_DTYPE, EventType
 from schedtuna.trace.store import open_trace
 

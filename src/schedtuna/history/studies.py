@@ -173,7 +173,8 @@ def parse_metrics(texts: Sequence[str], study: PastStudy) -> tuple[MetricSpec, .
     Raises:
         UsageError: Malformed, or it would have to be read from output, which no log keeps.
     """
-    specs = tuple(parse_metric(text, study.plan.workload) for text in texts)
+    logged = {name for record in study.records for name in record.trial.metrics}
+    specs = tuple(parse_metric(text, study.plan.workload, known=logged) for text in texts)
     for text, spec in zip(texts, specs, strict=True):
         if spec.source.kind != "auto":
             raise UsageError(

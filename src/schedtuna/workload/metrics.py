@@ -8,14 +8,15 @@ A metric is written ``NAME[:min|max][*WEIGHT][=SOURCE]``. SOURCE is one of
     field:NAME      a field of the workload's parser under another name
 
 and reads a file that the workload writes when it is given: ``regex@FILE:PATTERN``. Without a source
-NAME is looked up among the parser's fields, rusage and perf's counters, which also know min or max.
+NAME is looked up among the parser's fields and `own_metrics` (rusage, perf's counters, `sched.*`), which also
+know min or max; what is given all the same is kept.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,32 +26,12 @@ from schedtuna.workload.counters import COUNTERS
 from schedtuna.workload.identity import find_identity
 from schedtuna.workload.measured import is_rate
 from schedtuna.workload.numerals import Numeral
+from schedtuna.workload.own_metrics import OWN_FIELDS, SCHED_FIELDS, refuse_misspelt
 from schedtuna.workload.parsers import OutputParser, find_parser, option_value
 from schedtuna.workload.parsers.base import MAX, MIN, Field, Reading, check_value, find_field, unit_of
 from schedtuna.workload.sources import READERS, Found, json_steps, read_file
 from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Source, Workload
 
-# What every run has, whatever it prints.
-RUN_FIELDS: tuple[Field, ...] = (
-    Field("wall_time_s", "s", MIN, "from the command's start to its exit"),
-    Field("runs_per_s", "1/s", MAX, "one over the wall time"),
-    Field("cpu_time_s", "s", MIN, "CPU time of the command and its children"),
-    Field("user_time_s", "s", MIN, "the part of it in user space"),
-    Field("system_time_s", "s", MIN, "the part of it in the kernel"),
-    Field("max_rss_kib", "KiB", MIN, "peak memory of the largest process"),
-    Field("nr_voluntary_switches", "", MIN, "context switches because a task waited"),
-    Field("nr_involuntary_switches", "", MIN, "context switches because a task was preempted"),
-)
-# What is counted only where a metric asks for it (see `counters`).
-COUNTER_FIELDS: tuple[Field, ...] = (
-    Field("cycles", "", MIN, "CPU cycles"),
-    Field("instructions", "", MIN, "instructions"),
-    Field("ipc", "", MAX, "instructions per cycle"),
-    Field("cache_misses", "", MIN, "misses of the last-level cache"),
-    Field("energy_j", "J", MIN, "energy that the CPU packages used, other programs included"),
-    Field("nr_migrations", "", MIN, "moves of a task to another CPU"),
-    Field("nr_page_faults", "", MIN, "page faults"),
-)
 # What ran took some of these: a counter that says 0 did not count, as under some hypervisors.
 _NEVER_ZERO = frozenset({"cycles", "instructions", "ipc", "energy_j"})
 # Names for whatever is a workload's main throughput and latency.
@@ -71,15 +52,16 @@ _SYNTAX = (
 # ---- what is asked ------------------------------------------------------------------------------
 
 
-def parse_metric(text: str, workload: Workload | None = None) -> MetricSpec:
+def parse_metric(text: str, workload: Workload | None = None, *, known: Container[str] = ()) -> MetricSpec:
     """Read a metric as users write it.
 
     Args:
         text: ``NAME[:min|max][*WEIGHT][=SOURCE]``.
         workload: Whose parser knows the direction of its fields, and what "throughput" and "latency" are.
+        known: Names that have values besides, such as those in a study's log.
 
     Raises:
-        UsageError: Malformed, or the direction is needed and not given.
+        UsageError: Malformed, the direction is needed and not given, or nothing can give it a value.
     """
     match = _METRIC.fullmatch(text.strip())
     if match is None:
@@ -87,8 +69,9 @@ def parse_metric(text: str, workload: Workload | None = None) -> MetricSpec:
     name, direction, weight, source_text = match.group("name", "direction", "weight", "source")
     source = Source() if source_text is None else _parse_source(source_text)
     parser = find_parser(workload) if workload is not None else None
-    if source.kind == "auto" and workload is not None:
-        name = _primary(name, parser)
+    if source.kind == "auto":
+        name = name if workload is None else _primary(name, parser)
+        refuse_misspelt(name, has_parser=workload is None or parser is not None, known=known)
     if source.kind == "field" and workload is not None and parser is None:
         raise UsageError(f"{text!r}: no parser reads this command's output", hint="name one with --parser")
     return MetricSpec(
@@ -119,12 +102,13 @@ def _direction(given: str | None, name: str, parser: OutputParser | None, text: 
         if given not in (MIN, MAX):
             raise UsageError(f"{text!r}: expected min or max after the colon, not {given!r}", hint=_SYNTAX)
         return Direction(given)
-    fields = (*(parser.fields if parser else ()), *RUN_FIELDS, *COUNTER_FIELDS)
+    fields = (*(parser.fields if parser else ()), *OWN_FIELDS)
     field = find_field(fields, name)
     if field is None or field.direction is None:
+        names = (row.name for row in fields if row not in SCHED_FIELDS)
         raise UsageError(
             f"is less or more of {name} better?",
-            hint=f"write {name}:min or {name}:max; {nearest(name, (row.name for row in fields))}",
+            hint=f"write {name}:min or {name}:max; {nearest(name, names)}",
         )
     return field.direction
 
@@ -175,7 +159,7 @@ def parse_requirement(text: str) -> Requirement:
     """Read a requirement such as ``rps>=1000``.
 
     Raises:
-        UsageError: Malformed.
+        UsageError: Malformed, or of a scheduler's metric that there is not.
     """
     match = _REQUIREMENT.fullmatch(text)
     try:
@@ -184,6 +168,7 @@ def parse_requirement(text: str) -> Requirement:
         bound = math.nan
     if match is None or not math.isfinite(bound):
         raise UsageError(f"{text!r} is not a requirement", hint="write NAME>=NUMBER or NAME<=NUMBER")
+    refuse_misspelt(match[1])
     return Requirement.model_validate({"metric": match[1], "operator": match[2], "bound": bound})
 
 
@@ -255,7 +240,7 @@ def measure(
     parser = find_parser(workload)
     parsed, problem = _parsed(workload, parser, raw)
     values = parsed.values | values  # what every run has means the same for every tool
-    fields = (*(parser.fields if parser else ()), *RUN_FIELDS, *COUNTER_FIELDS)
+    fields = (*(parser.fields if parser else ()), *OWN_FIELDS)
     found: dict[str, Found] = {}
     for spec in specs:
         try:

@@ -11,8 +11,6 @@ from schedtuna.errors import MetricError, UsageError
 from schedtuna.workload.command import RawRun, run
 from schedtuna.workload.counters import COUNTERS
 from schedtuna.workload.metrics import (
-    COUNTER_FIELDS,
-    RUN_FIELDS,
     default_metric,
     format_metric,
     needed_counters,
@@ -20,6 +18,7 @@ from schedtuna.workload.metrics import (
     parse_requirement,
     read_metrics,
 )
+from schedtuna.workload.own_metrics import COUNTER_FIELDS, RUN_FIELDS
 from schedtuna.workload.spec import MetricSpec, Source, Workload
 
 ECHO = Workload(argv=("echo",))
@@ -53,7 +52,9 @@ def read(text: str, stdout: str, workload: Workload = ECHO) -> float:
         ("ipc", MetricSpec(name="ipc", direction="max")),
         ("rps:max*2", MetricSpec(name="rps", direction="max", weight=2)),
         ("cpu_time_s*0.5", MetricSpec(name="cpu_time_s", direction="min", weight=0.5)),
-        ("sched.wakeup_latency_p99_ns:min", MetricSpec(name="sched.wakeup_latency_p99_ns", direction="min")),
+        ("sched.wakeup_latency_p99_us", MetricSpec(name="sched.wakeup_latency_p99_us", direction="min")),
+        ("sched.slice_mean_us", MetricSpec(name="sched.slice_mean_us", direction="max")),
+        ("sched.slice_mean_us:min", MetricSpec(name="sched.slice_mean_us", direction="min")),
         (
             "score:max=regex:score ([0-9.]+)",
             MetricSpec(
@@ -105,6 +106,35 @@ def test_metrics_as_users_write_them(text, spec):
 def test_malformed_metrics_say_what_is_wrong(text, message):
     with pytest.raises(UsageError, match=message):
         parse_metric(text)
+
+
+@pytest.mark.parametrize("workload", [None, ECHO, HACKBENCH])
+@pytest.mark.parametrize("text", ["sched.wakup_latency_p99_us", "sched.wakup_latency_p99_us:min"])
+def test_a_misspelt_metric_of_the_scheduler_is_refused_before_anything_runs(text, workload):
+    with pytest.raises(UsageError, match=r"no metric sched\.wakup_latency_p99_us") as caught:
+        parse_metric(text, workload)
+    assert caught.value.hint.startswith("did you mean sched.wakeup_latency_p99_us")
+    with pytest.raises(UsageError, match=r"no metric sched\.wakup_latency_p99_us"):
+        parse_requirement("sched.wakup_latency_p99_us<=100")
+
+
+def test_a_misspelt_metric_is_refused_where_no_parser_could_report_it():
+    with pytest.raises(UsageError, match="no metric wall_tim_s") as caught:
+        parse_metric("wall_tim_s:min", ECHO)
+    assert caught.value.hint.startswith("did you mean wall_time_s")
+    with pytest.raises(UsageError, match="steal_fraction is a covariate"):
+        parse_metric("steal_fraction:min", ECHO)
+    assert parse_metric("wall_tim_s:min", Workload(argv=("x",), parser="json")).name == "wall_tim_s"
+    assert parse_metric("wall_tim_s:min", ECHO, known={"wall_tim_s"}).name == "wall_tim_s"
+    assert parse_metric("wall_tim_s:min=json:a", ECHO).source.kind == "json"
+    assert parse_metric("score:min", ECHO).name == "score"
+
+
+def test_the_hint_for_an_unknown_name_does_not_list_the_schedulers_metrics():
+    with pytest.raises(UsageError) as caught:
+        parse_metric("x", ECHO)
+    assert "wall_time_s" in caught.value.hint
+    assert "sched." not in caught.value.hint
 
 
 def test_a_parsers_table_knows_which_way_is_better():
@@ -265,8 +295,8 @@ def test_a_field_needs_a_parser():
 
 
 def test_numbers_from_elsewhere_count():
-    spec = parse_metric("sched.x:min")
-    assert read_metrics(ECHO, [spec], raw_run(counters={"sched.x": 5.0}))["sched.x"] == 5.0
+    spec = parse_metric("sched.wakeups:min")
+    assert read_metrics(ECHO, [spec], raw_run(counters={"sched.wakeups": 5.0}))["sched.wakeups"] == 5.0
 
 
 def test_output_that_was_cut_is_mentioned():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schedtuna.errors import MetricError, UsageError
-from schedtuna.workload.metrics import COUNTER_FIELDS, RUN_FIELDS
+from schedtuna.workload.own_metrics import OWN_FIELDS
 from schedtuna.workload.parsers import PARSERS, find_parser, option_value
 from schedtuna.workload.parsers.base import percentile_name
 from schedtuna.workload.spec import Workload
@@ -116,7 +116,7 @@ def test_every_field_but_tool_specific_ones_is_in_the_table(name, file):
 def test_the_tables_are_consistent(parser):
     names = [row.name for row in parser.fields]
     assert len(names) == len(set(names))
-    assert not set(names) & {row.name for row in (*RUN_FIELDS, *COUNTER_FIELDS)}
+    assert not set(names) & {row.name for row in OWN_FIELDS}
     assert parser.field(parser.primary).direction is not None
     for name, direction in [(parser.throughput, "max"), (parser.latency, "min")]:
         assert not name or parser.field(name).direction == direction

@@ -6,8 +6,6 @@ Percentiles come from histograms, so they are off by up to 13%; counts, sums and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +13,7 @@ import numpy.typing as npt
 from schedtuna.trace.aggregates.groups import GroupArray, fold
 from schedtuna.trace.aggregates.histogram import percentile_ns
 from schedtuna.trace.aggregates.layout import TIME_SLICES, Blocked, Delay, Migration
+from schedtuna.trace.aggregates.metrics import SCHED_METRICS
 from schedtuna.trace.fairness import Fairness
 from schedtuna.trace.metrics import QUANTILES
 
@@ -111,72 +110,6 @@ def entitled_ns(
     return entitled
 
 
-@dataclass(frozen=True)
-class SchedMetric:
-    """A metric that is read from the scheduler while a workload runs.
-
-    Attributes:
-        direction: ``min`` or ``max``: which way is better for most.
-        help_text: What it is.
-        value: Computes it from `columns()`.
-    """
-
-    direction: str
-    help_text: str
-    value: Callable[[Mapping[str, float]], float]
-
-
-def _us(column: str) -> Callable[[Mapping[str, float]], float]:
-    return lambda figures: figures[column] / 1000
-
-
-def _same(column: str) -> Callable[[Mapping[str, float]], float]:
-    return lambda figures: figures[column]
-
-
-_STATISTICS = {
-    "mean": "mean",
-    "p50": "median",
-    "p90": "90th percentile",
-    "p99": "99th percentile",
-    "p999": "99.9th percentile",
-    "max": "largest",
-}
-_WHAT = {
-    "wakeup_latency": "time from a wakeup to running",
-    "preempt_delay": "time from being preempted to running again",
-    "first_run_delay": "time from fork to running",
-}
-
-SCHED_METRICS: dict[str, SchedMetric] = {
-    **{
-        f"sched.{name}_{statistic}_us": SchedMetric("min", f"{label} {what}", _us(f"{name}_{statistic}_ns"))
-        for name, what in _WHAT.items()
-        for statistic, label in _STATISTICS.items()
-    },
-    "sched.turnaround_mean_us": SchedMetric(
-        "min", "mean time from fork to exit, of tasks that did both", _us("turnaround_mean_ns")
-    ),
-    "sched.slice_mean_us": SchedMetric("max", "mean time on a CPU at a stretch", _us("slice_mean_ns")),
-    "sched.run_delay_total_us": SchedMetric(
-        "min", "all waiting on a runqueue, without what a quota held back", _us("run_delay_ns")
-    ),
-    "sched.throttled_total_us": SchedMetric("min", "held back by a CPU quota", _us("throttled_ns")),
-    "sched.cpu_time_total_us": SchedMetric("min", "CPU time", _us("cpu_time_ns")),
-    "sched.io_wait_total_us": SchedMetric("min", "blocked for IO", _us("io_ns")),
-    "sched.switches": SchedMetric("min", "times switched in", _same("nr_switches")),
-    "sched.wakeups": SchedMetric("min", "wakeups", _same("nr_wakeups")),
-    "sched.preemptions": SchedMetric("min", "switches out while runnable", _same("nr_involuntary")),
-    "sched.migrations": SchedMetric("min", "moves to another CPU", _same("nr_migrations")),
-    "sched.migrations_cross_llc": SchedMetric(
-        "min", "moves to another last-level cache", _same("nr_migrations_cross_llc")
-    ),
-    "sched.fairness_cv": SchedMetric(
-        "min", "unevenness of CPU time received over entitled", _same("fairness_cv")
-    ),
-}
-
-
 def sched_metrics(tasks: GroupArray, nr_cpus: int, window_ns: int) -> dict[str, float]:
     """Return the `sched.*` metrics of some tasks together; those that have no value are left out.
 
@@ -189,5 +122,5 @@ def sched_metrics(tasks: GroupArray, nr_cpus: int, window_ns: int) -> dict[str, 
         return {}
     figures = columns(fold(tasks, [])[0])
     figures["fairness_cv"] = fairness_cv(tasks, nr_cpus, window_ns)
-    values = {name: metric.value(figures) for name, metric in SCHED_METRICS.items()}
+    values = {name: row.value(figures) for name, row in SCHED_METRICS.items()}
     return {name: value for name, value in values.items() if not math.isnan(value)}

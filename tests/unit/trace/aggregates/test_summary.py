@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from schedtuna.trace.aggregates.groups import GROUP_DTYPE
 from schedtuna.trace.aggregates.histogram import bucket_of
 from schedtuna.trace.aggregates.layout import Delay
-from schedtuna.trace.aggregates.summary import SCHED_METRICS, columns, entitled_ns, fairness_cv, sched_metrics
+from schedtuna.trace.aggregates.metrics import SCHED_METRICS
+from schedtuna.trace.aggregates.summary import columns, entitled_ns, fairness_cv, sched_metrics
 from schedtuna.trace.metrics import DISTRIBUTIONS, TOTALS
 
 S = 10**9

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schedtuna.cli.output import writing
-from schedtuna.cli.stats import duration, spell, task_columns
+from schedtuna.cli.trace_table import cells, columns_of, duration
 from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,11 +77,7 @@ def _page(shown: TracePicture, folder: Path) -> Page:
 
     analysis = shown.analysis
     overall, grouped = analysis.overall(), analysis.by("comm")
-    columns, doubts = task_columns(analysis), warnings(analysis)
-    rows = [
-        [name, *(spell(grouped.columns[column][k], how) for column, how in columns.values())]
-        for k, name in enumerate(grouped.names[:40])
-    ]
+    columns, doubts = columns_of(analysis), warnings(analysis)
     facts = [
         ("length", f"{analysis.seconds:.3f} s"),
         ("events", f"{analysis.nr_events:,}"),
@@ -103,7 +99,7 @@ def _page(shown: TracePicture, folder: Path) -> Page:
             Section("Timeline", svg=figures.to_svg(trace_figures.timeline_figure(shown))),
             Section("Runqueues", svg=figures.to_svg(trace_figures.queue_figure(shown))),
             Section("Latencies", svg=figures.to_svg(trace_figures.latency_figure(shown))),
-            Section("By name", table=Table(["name", *columns], rows)),
+            Section("By name", table=Table(["name", *columns], cells(grouped, columns, 40))),
         ],
         footer=clean_name(str(folder.resolve())),
     )

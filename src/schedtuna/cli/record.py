@@ -277,31 +277,30 @@ def _bytes(count: float) -> str:
 
 def _print_statistics(folder: Path) -> None:
     """Show the names that waited longest."""
-    from schedtuna.cli.table import number, table
-    from schedtuna.trace.aggregates import stored
-    from schedtuna.trace.aggregates.groups import fold
-    from schedtuna.trace.aggregates.summary import columns
-    from schedtuna.trace.store import open_trace
-    from schedtuna.trace.tasks import clean_name
+    import numpy as np
 
-    samples = open_trace(folder).samples(stored.KIND)
-    groups = fold(stored.groups_of_rows(samples.iter_rows(named=True)), ["comm"])
-    figures = [(clean_name(group["comm"]), columns(group)) for group in groups]
-    figures.sort(key=lambda pair: -pair[1]["run_delay_ns"])
+    from schedtuna.cli.table import number, table
+    from schedtuna.trace.counted import Counted
+    from schedtuna.trace.store import open_trace
+
+    found = Counted(open_trace(folder), allow_lost=True).by("comm")
     headings = ["name", "tasks", "CPU ms", "wakeups", "wakeup p50 us", "p99 us", "preempt p99 us", "moves"]
-    rows = [
-        [
-            name,
-            str(int(row["nr_tasks"])),
-            number(row["cpu_time_ns"] / 1e6),
-            str(int(row["nr_wakeups"])),
-            number(row["wakeup_latency_p50_ns"] / 1e3),
-            number(row["wakeup_latency_p99_ns"] / 1e3),
-            number(row["preempt_delay_p99_ns"] / 1e3),
-            str(int(row["nr_migrations"])),
-        ]
-        for name, row in figures[:TOP_GROUPS]
-    ]
+    waited = found.columns.get("run_delay_ns", np.empty(0))
+    rows = []
+    for k in np.argsort(-waited, kind="stable")[:TOP_GROUPS].tolist():
+        row = {name: column[k] for name, column in found.columns.items()}
+        rows.append(
+            [
+                found.names[k],
+                str(int(row["nr_tasks"])),
+                number(row["cpu_time_ns"] / 1e6),
+                str(int(row["nr_wakeups"])),
+                number(row["wakeup_latency_p50_ns"] / 1e3),
+                number(row["wakeup_latency_p99_ns"] / 1e3),
+                number(row["preempt_delay_p99_ns"] / 1e3),
+                str(int(row["nr_migrations"])),
+            ]
+        )
     print(table(headings, rows))
 
 

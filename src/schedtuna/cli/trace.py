@@ -11,8 +11,8 @@ import typer
 
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark, writing
-from schedtuna.cli.stats import spell
 from schedtuna.cli.table import number, table
+from schedtuna.cli.trace_table import spell
 from schedtuna.errors import TraceError, UsageError
 
 if TYPE_CHECKING:

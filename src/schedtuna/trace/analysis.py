@@ -43,7 +43,7 @@ class Rows:
     def dicts(self) -> list[dict[str, Any]]:
         """Return one dict per group, for JSON: None where there is no figure."""
         return [
-            {"name": name, **{column: _plain(values[k]) for column, values in self.columns.items()}}
+            {"name": name, **{column: plain(values[k]) for column, values in self.columns.items()}}
             for k, name in enumerate(self.names)
         ]
 
@@ -209,7 +209,7 @@ class Analysis:
         columns["nr_migrations"] = np.array([self.nr_migrations.sum()])
         columns["fairness_cv"] = self._fairness_cv(group, 1)
         columns = self._proven(columns, group, 1)
-        return {name: _plain(column[0]) for name, column in columns.items()}
+        return {name: plain(column[0]) for name, column in columns.items()}
 
     def _measure(self, reading: Reading) -> Measured:
         self.nr_held_back = 0
@@ -349,7 +349,7 @@ def _rows_of(
     return np.where(all_tids[found] == tid, order[found], -1)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a number for JSON; None for NaN."""
     number = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(number, float) and not np.isfinite(number) else number

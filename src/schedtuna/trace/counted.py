@@ -1,0 +1,76 @@
+"""What was counted in the kernel, measured: the questions that `analysis.Analysis` answers for events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from schedtuna.errors import UsageError
+from schedtuna.trace.aggregates.groups import GroupArray, fold
+from schedtuna.trace.aggregates.stored import KIND, groups_of_rows
+from schedtuna.trace.aggregates.summary import columns
+from schedtuna.trace.analysis import Rows, plain
+from schedtuna.trace.tasks import clean_name
+from schedtuna.trace.trace import Trace
+
+_KEYS = {"comm": ["comm"], "task": ["tid", "comm"], "cgroup": ["cgroup_id"]}
+
+
+class Counted:
+    """The statistics of a trace that was recorded with ``--aggregate``.
+
+    Args:
+        trace: The trace.
+        allow_lost: Accept a trace in which first runs or exits of tasks are missing.
+
+    Attributes:
+        tasks: One group per task, and one per name and cgroup for old exits.
+
+    Raises:
+        IncompleteTraceError: Something is missing.
+        TraceError: The statistics are not there, or damaged.
+    """
+
+    def __init__(self, trace: Trace, *, allow_lost: bool = False) -> None:
+        if not allow_lost:
+            trace.require_complete()
+        self.trace = trace
+        self.tasks: GroupArray = groups_of_rows(trace.samples(KIND).iter_rows(named=True))
+
+    @property
+    def nr_tasks(self) -> int:
+        """How many tasks were counted."""
+        return int(self.tasks["nr_tasks"].sum())
+
+    def by(self, grouping: str) -> Rows:
+        """Return the figures per group, the one with most CPU time first.
+
+        Args:
+            grouping: ``comm``, ``task`` or ``cgroup``.
+
+        Raises:
+            UsageError: Another one: tasks were not counted so.
+        """
+        if grouping not in _KEYS:
+            raise UsageError(
+                f"this trace was counted (--aggregate), not streamed: it can't be shown by {grouping}",
+                hint=f"--by {', '.join(_KEYS)}",
+            )
+        folded = fold(self.tasks, _KEYS[grouping])
+        figures = [columns(group) for group in folded]
+        order = np.argsort([-row["cpu_time_ns"] for row in figures], kind="stable")
+        values = {name: np.array([row[name] for row in figures])[order] for name in next(iter(figures), ())}
+        return Rows([self._name(folded[k], grouping) for k in order], values)
+
+    def overall(self) -> dict[str, Any]:
+        """Return the figures of all tasks together; none of no tasks."""
+        return {
+            name: plain(value) for group in fold(self.tasks, []) for name, value in columns(group).items()
+        }
+
+    def _name(self, group: np.void, grouping: str) -> str:
+        if grouping == "cgroup":
+            return clean_name(self.trace.cgroups.get(int(group["cgroup_id"]), str(group["cgroup_id"])))
+        comm = clean_name(bytes(group["comm"]))
+        return f"{comm}:{group['tid']}" if grouping == "task" else comm

@@ -105,13 +105,17 @@ class Aggregator:
         self._window_exited: list[GroupArray] | None = None
 
     def __enter__(self) -> Self:
-        self._bpf.attach()
+        self.attach()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def attach(self) -> None:
+        """Begin to count."""
+        self._bpf.attach()
 
     def close(self) -> None:
         """Detach and unload; once is enough."""

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,33 +18,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from schedtuna.errors import TraceError, UnavailableError, UsageError
+from schedtuna.errors import TraceError, UsageError
 from schedtuna.machine.manifest import build_manifest
 from schedtuna.record.aggregate import Aggregator
-from schedtuna.record.exits import KIND as EXIT_KIND
-from schedtuna.record.exits import ExitSampler
 from schedtuna.record.filters import TaskFilter, cgroup_names, cpu_hierarchy, current_layout
 from schedtuna.record.loading import in_initial_pid_namespace, nr_cpu_ids
 from schedtuna.record.processes import ProcessSampler
 from schedtuna.record.procfs import SystemSampler
-from schedtuna.record.stream import (
-    READER_NICE,
-    SHORTEST_PAUSE_S,
-    EventStream,
-    next_pause,
-    raise_reader_priority,
-)
-from schedtuna.record.unlisted import CLOCK_TICK_NS, task_rows, unlisted_tasks
-from schedtuna.trace.aggregates.stored import KIND, rows_of_groups
-from schedtuna.trace.aggregates.summary import sched_metrics
+from schedtuna.record.sources import CountSource, ExitSource, Source, StreamSource
+from schedtuna.record.stream import READER_NICE, EventStream, raise_reader_priority
 from schedtuna.trace.store import TraceWriter, remove_trace
 
-_EXITS_S = 0.2  # between two readings of exited tasks' statistics
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-
-# What samples of /proc do not show; the last is made up for by taskstats, where they are to be had.
-BLIND_SPOTS = ("scheduling events", "latencies of single waits", "what a thread waited for")
-UNSEEN_LIVES = "tasks that come and go between two samples"
 
 
 class Mode(StrEnum):
@@ -128,11 +113,6 @@ class Recorder:
         self._force = force
         self._layout = current_layout()
         self._stack = ExitStack()
-        self._stream: EventStream | None = None
-        self._aggregator: Aggregator | None = None
-        self._exits: ExitSampler | None = None
-        self._blind_to: tuple[str, ...] = ()
-        self._nr_exits = self._nr_exits_lost = 0
         self._failure: BaseException | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -141,7 +121,8 @@ class Recorder:
         self.result: RecordResult | None = None
         with ExitStack() as stack:
             with _signals_held():
-                self._open_source(stack)
+                self._source = self._open_source()
+                stack.callback(self._source.close)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -159,7 +140,7 @@ class Recorder:
         with self._stack as stack:
             self._writer = TraceWriter(self.folder, self._manifest(), force=self._force)
             try:
-                self._start(stack)
+                self._start()
             except BaseException:
                 with suppress(OSError):
                     self._writer.close()
@@ -168,14 +149,9 @@ class Recorder:
                 raise
             self._stack = stack.pop_all()
 
-    def _start(self, stack: ExitStack) -> None:
-        self._start_ns = self._last_read_ns = time.monotonic_ns()
-        self._fill = 0.0
-        if self._stream:
-            stack.enter_context(self._stream)
-            self._write_first_tasks(self._stream)
-        if self._aggregator:
-            stack.enter_context(self._aggregator)
+    def _start(self) -> None:
+        self._start_ns = time.monotonic_ns()
+        self._source.begin(self._writer, self._start_ns)
         self._name_cgroups()
         self._system = SystemSampler()
         self._processes = ProcessSampler() if self.options.processes else None
@@ -210,39 +186,27 @@ class Recorder:
 
     def follow(self, tgid: int) -> None:
         """Add a process to the roots of the filter's process trees."""
-        source = self._stream or self._aggregator
-        if source:
-            source.follow(tgid)
+        self._source.follow(tgid)
 
-    def _open_source(self, stack: ExitStack) -> None:
+    def _open_source(self) -> Source:
         options = self.options
         if options.mode is Mode.STREAM:
-            self._stream = EventStream(
+            stream = EventStream(
                 options.task_filter,
                 ring_bytes=options.ring_bytes,
                 waking=options.waking,
                 layout=self._layout,
                 btf=options.btf,
             )
-            stack.callback(self._stream.close)
-        elif options.mode is Mode.AGGREGATE:
-            self._aggregator = Aggregator(options.task_filter, layout=self._layout, btf=options.btf)
-            stack.callback(self._aggregator.close)
-        else:
-            self._open_procfs(stack)
-
-    def _open_procfs(self, stack: ExitStack) -> None:
-        if not self.options.task_filter.everything:
+            return StreamSource(stream, everybody=options.task_filter.everything)
+        if options.mode is Mode.AGGREGATE:
+            return CountSource(Aggregator(options.task_filter, layout=self._layout, btf=options.btf))
+        if not options.task_filter.everything:
             raise UsageError(
                 "samples of /proc are of all processes: they can't be filtered",
                 hint="filter what was recorded, or record without --procfs, which needs privileges",
             )
-        self._blind_to = BLIND_SPOTS
-        try:
-            self._exits = ExitSampler()
-            stack.callback(self._exits.close)
-        except UnavailableError as error:
-            self._blind_to += (f"{UNSEEN_LIVES} ({error})",)
+        return ExitSource()
 
     def _manifest(self) -> dict[str, Any]:
         options = self.options
@@ -260,8 +224,8 @@ class Recorder:
                 "in_initial_pid_namespace": in_initial_pid_namespace(),
             },
             "waking": options.waking,
-            "ring_bytes": self._ring_bytes,
-            "blind_to": list(self._blind_to),
+            "ring_bytes": self._source.ring_bytes,
+            "blind_to": list(self._source.blind_to),
             "clock_offsets": {
                 "at_ns": now_ns,
                 "realtime_ns": time.time_ns() - now_ns,
@@ -272,36 +236,22 @@ class Recorder:
             "origin": build_manifest(options.command).model_dump(mode="json"),
         }
 
-    @property
-    def _ring_bytes(self) -> int:
-        return self._stream.ring_bytes if self._stream else 0
-
-    @property
-    def _names_everybody(self) -> bool:
-        """Whether all tasks are recorded, and /proc knows them by the same numbers as the kernel."""
-        return self.options.task_filter.everything and in_initial_pid_namespace()
-
     def _work(self) -> None:
         """The thread: read and sample until told to stop."""
         raise_reader_priority()
-        if self._stream and self._names_everybody:
-            own = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}")
-            self._attempt(lambda: self._writer.write_tasks(task_rows([own])))
+        self._attempt(lambda: self._source.greet(self._writer))
         before_s = time.thread_time()
         next_sample_s = time.monotonic() + self.options.interval_s
-        pause_s = SHORTEST_PAUSE_S if self._stream else _EXITS_S
-        while not self._stop.wait(min(pause_s, max(0.0, next_sample_s - time.monotonic()))):
-            if not self._attempt(self._read):
+        while not self._stop.wait(min(self._source.pause_s, max(0.0, next_sample_s - time.monotonic()))):
+            if not self._attempt(lambda: self._source.read(self._writer)):
                 break
-            if self._stream:
-                pause_s = next_pause(pause_s, self._fill)
             if time.monotonic() >= next_sample_s:
                 next_sample_s += self.options.interval_s
                 if not self._attempt(self._sample):
                     break
         self._own_cpu_s += time.thread_time() - before_s
 
-    def _attempt(self, step: Any) -> bool:
+    def _attempt(self, step: Callable[[], None]) -> bool:
         """Do one step; after a failure, remember it and stop."""
         try:
             step()
@@ -311,31 +261,6 @@ class Recorder:
             return False
         return True
 
-    def _read(self) -> None:
-        if self._aggregator:
-            self._aggregator.drain()
-        if self._exits:
-            self._read_exits(self._exits)
-        if self._stream:
-            started_ns = self._last_read_ns
-            self._fill = self._stream.fill
-            self._stream.drain(self._writer)
-            self._last_read_ns = time.monotonic_ns()
-            for loss in self._stream.new_losses():
-                self._writer.note_lost(
-                    loss.nr_lost, cpu=loss.cpu, first_ns=started_ns, last_ns=self._last_read_ns
-                )
-
-    def _read_exits(self, exits: ExitSampler) -> None:
-        started_ns, self._last_read_ns = self._last_read_ns, time.monotonic_ns()
-        for row in exits.rows():
-            self._writer.write_samples(self._last_read_ns, row, kind=EXIT_KIND)
-            self._nr_exits += 1
-        lost = exits.nr_lost - self._nr_exits_lost
-        if lost:
-            self._nr_exits_lost += lost
-            self._writer.note_lost(lost, cpu=-1, first_ns=started_ns, last_ns=self._last_read_ns)
-
     def _sample(self) -> None:
         timestamp_ns, metrics = self._system.sample()
         self._writer.write_samples(timestamp_ns, metrics, kind="system")
@@ -343,20 +268,8 @@ class Recorder:
             timestamp_ns, rows = self._processes.sample()
             for row in rows:
                 self._writer.write_samples(timestamp_ns, row, kind="process")
-        if self._aggregator:
-            window = self._aggregator.window()
-            nr_cpus = len(os.sched_getaffinity(0))
-            values = sched_metrics(window.tasks, nr_cpus, int(self.options.interval_s * 1e9))
-            self._writer.write_samples(window.timestamp_ns, values, kind="sched")
+        self._source.sample(self._writer, self.options.interval_s)
         self._name_cgroups()
-
-    def _write_first_tasks(self, stream: EventStream) -> None:
-        """Write down who lives when recording begins; of who comes later, the kernel tells."""
-        rows = stream.tasks()
-        self._writer.write_tasks(rows)
-        if self._names_everybody:
-            unlisted = unlisted_tasks(set(rows["tid"].tolist()))
-            self._writer.write_tasks(unlisted[unlisted["start_time_ns"] < self._start_ns - CLOCK_TICK_NS])
 
     def _name_cgroups(self) -> None:
         names = cgroup_names(self._layout)
@@ -368,33 +281,23 @@ class Recorder:
     def _finish(self) -> None:
         """Stop recording, and write what is left."""
         before_s = time.thread_time()
-        nr_events = nr_lost = nr_tasks = 0
-        if self._stream:
-            self._stream.detach()
-        if self._aggregator:
-            self._aggregator.detach()
+        self._source.detach()
         duration_s = (time.monotonic_ns() - self._start_ns) / 1e9
-        self._read()
+        self._source.read(self._writer)
         self._sample()
-        if self._stream:
-            self._writer.write_tasks(self._stream.tasks())
-            nr_events, nr_lost = self._stream.nr_events, self._stream.nr_lost
-        if self._aggregator:
-            snapshot = self._aggregator.snapshot()
-            for row in rows_of_groups(snapshot.tasks):
-                self._writer.write_samples(snapshot.timestamp_ns, row, kind=KIND)
-            nr_tasks = int(snapshot.tasks["nr_tasks"].sum())
-            nr_lost = snapshot.nr_exits_lost + snapshot.nr_unrecorded
-            if nr_lost:  # nobody counted when
-                self._writer.note_lost(nr_lost, first_ns=self._start_ns, last_ns=snapshot.timestamp_ns)
-        if self._exits:
-            nr_tasks, nr_lost = self._nr_exits, self._nr_exits_lost
+        tally = self._source.finish(self._writer)
         own_cpu_s = self._own_cpu_s + time.thread_time() - before_s
         self.result = RecordResult(
-            duration_s, nr_events, nr_lost, nr_tasks, own_cpu_s, self._ring_bytes, self._blind_to
+            duration_s=duration_s,
+            nr_events=tally.nr_events,
+            nr_lost=tally.nr_lost,
+            nr_tasks=tally.nr_tasks,
+            own_cpu_s=own_cpu_s,
+            ring_bytes=self._source.ring_bytes,
+            blind_to=self._source.blind_to,
         )
         self._writer.update_manifest(
-            {"duration_s": duration_s, "own_cpu_s": own_cpu_s, "nr_tasks": nr_tasks, **self._notes}
+            {"duration_s": duration_s, "own_cpu_s": own_cpu_s, "nr_tasks": tally.nr_tasks, **self._notes}
         )
 
     def _close(self) -> None:

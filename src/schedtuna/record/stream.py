@@ -115,14 +115,18 @@ class EventStream:
         self.nr_events = 0
 
     def __enter__(self) -> Self:
-        self._bpf.attach(["on_fork", "on_exec", "on_rename", "on_exit"])  # who has events has a name
-        self._bpf.attach()
+        self.attach()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def attach(self) -> None:
+        """Begin to record."""
+        self._bpf.attach(["on_fork", "on_exec", "on_rename", "on_exit"])  # who has events has a name
+        self._bpf.attach()
 
     def close(self) -> None:
         """Detach and unload; once is enough."""

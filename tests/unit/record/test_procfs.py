@@ -6,7 +6,6 @@ import pytest
 
 from schedtuna.errors import UnavailableError
 from schedtuna.record.procfs import SYSTEM_METRICS, SystemSampler, scan_threads
-from schedtuna.record.windows import window_features
 
 STAT = (
     "cpu  {user} 0 100 {idle} 10 5 5 0 0 0\ncpu0 {user} 0 100 {idle} 10 5 5 0 0 0\nintr {n} 0\nctxt {n}\n"
@@ -116,24 +115,3 @@ def test_the_scan_counts_states_and_switches(tmp_path):
     states, switches = scan_threads(tmp_path)
     assert states == {"nr_active_threads": 1, "nr_blocked_threads": 1}
     assert switches == {"voluntary_switches_per_s": 12, "involuntary_switches_per_s": 3}
-
-
-def test_windows_have_average_change_and_percent_change():
-    features = window_features([(0, {"x": 10.0}), (1000, {"x": 20.0}), (4000, {"x": 30.0})])
-    # The first sample counts as long as the second: (10 + 20 + 3 * 30) / 5.
-    assert features == {"x.average": 24.0, "x.change": 20.0, "x.percent_change": 200.0}
-
-
-def test_windows_of_one_or_no_sample_or_from_zero():
-    assert window_features([]) == {}
-    assert window_features([(5, {"x": 3.0})]) == {"x.average": 3.0, "x.change": 0.0, "x.percent_change": 0.0}
-    assert window_features([(0, {"x": 0.0}), (1, {"x": 0.0})])["x.percent_change"] == 0.0
-    assert str(window_features([(0, {"x": 0.0}), (1, {"x": 2.0})])["x.percent_change"]) == "nan"
-
-
-def test_a_metric_that_one_sample_lacks_is_left_out():
-    assert window_features([(0, {"x": 1.0, "y": 1.0}), (1, {"y": 1.0})]).keys() == {
-        "y.average",
-        "y.change",
-        "y.percent_change",
-    }

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from schedtuna.record import recorder as module
+from schedtuna.record import recorder, sources
 from schedtuna.record.recorder import Mode, Recorder, RecordOptions
 from schedtuna.trace.store import open_trace
 
@@ -14,6 +14,7 @@ OPTIONS = RecordOptions(mode=Mode.PROCFS, interval_s=60)
 
 
 def at_the_call_of(monkeypatch, name, action):
+    module = recorder if hasattr(recorder, name) else sources
     original = getattr(module, name)
 
     def first_act(*arguments, **options):

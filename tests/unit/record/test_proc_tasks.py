@@ -2,7 +2,7 @@ import os
 import time
 from pathlib import Path
 
-from schedtuna.record.unlisted import CLOCK_TICK_NS, unlisted_tasks
+from schedtuna.record.proc_tasks import CLOCK_TICK_NS, unlisted_tasks
 
 
 def test_this_process_is_told_from_proc():

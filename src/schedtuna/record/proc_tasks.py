@@ -1,4 +1,4 @@
-"""Who are the tasks that the kernel's task iterator leaves out? Their rows of the task table, from /proc.
+"""Rows of the task table as /proc tells them, for tasks that the kernel's task iterator leaves out.
 
 Some guests' kernels keep an agent's threads (those of process 1) out of the iterator and out of
 sched_switch when they leave a CPU, but the tasks before and after them name them.

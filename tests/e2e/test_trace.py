@@ -130,7 +130,7 @@ def test_hostile_names_stay_in_their_line(traces, by):
     assert all(line.isprintable() for line in out.splitlines())
     if by == "comm":
         assert r"\x1b[2J\x1b[31mred" in out
-        assert r"two\x0alines" in out
+        assert r"two\nlines" in out
 
 
 def test_a_window_is_shown_alone(traces):

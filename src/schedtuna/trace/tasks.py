@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from schedtuna.printable import printable
 from schedtuna.trace.schema import PF_KTHREAD, POLICIES, STATIC_PRIO_NICE_0, TaskArray, TaskReason
-
-# C0 and C1 controls, the bidirectional overrides, line separators: what changes more than its place.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 def clean_name(name: bytes | str) -> str:
     r"""Return a name that a task, cgroup or file chose for itself, fit to be shown on one line.
 
-    Control characters become \xNN (and a backslash \\, so that none can be forged). What a format
-    treats specially beyond that (HTML, CSV, rich's markup) is quoted by whoever writes it.
+    It is spelled as everywhere (see `printable`), and a backslash is doubled, so that no spelling can be
+    forged. What a format treats specially beyond that (HTML, CSV, rich's markup) is quoted by whoever
+    writes it.
 
     >>> clean_name(b"a\x1b[2Jb\n")
-    'a\\x1b[2Jb\\x0a'
+    'a\\x1b[2Jb\\n'
     """
     text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else name
-    text = text.replace("\\", "\\\\")
-    return _CONTROL.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
-        code -= 0xDC00
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return printable(text.replace("\\", "\\\\"))
 
 
 def task_table(rows: TaskArray, cgroups: Mapping[int, str], label: object = None) -> Any:

@@ -10,10 +10,10 @@ from schedtuna.trace.tasks import clean_name, task_table
     [
         (b"bash", "bash"),
         (b"a\x1b[2Jb", r"a\x1b[2Jb"),
-        (b"two\nlines\r", r"two\x0alines\x0d"),
-        (rb"c:\x0a", r"c:\\x0a"),
+        (b"two\nlines\r", r"two\nlines\r"),
+        (rb"c:\n", r"c:\\n"),
         ("Übung 日本".encode(), "Übung 日本"),
-        (b"\xff\xfe", r"\xff\xfe"),
+        (b"\xff\xfe", r"\udcff\udcfe"),
         ("right\u202eleft", "right\\u202eleft"),
         ("\x9bC1", r"\x9bC1"),
         ("", ""),
@@ -41,7 +41,7 @@ def test_the_last_row_of_a_task_counts():
     row = table.row(0, named=True)
     assert table.height == 1
     assert row["comm"] == "ls"
-    assert (row["nice"], row["policy"], row["cgroup"]) == (5, "BATCH", r"/a\x0ab")
+    assert (row["nice"], row["policy"], row["cgroup"]) == (5, "BATCH", r"/a\nb")
     assert (row["exit_ns"], row["first_cpu_time_ns"], row["cpu_time_ns"]) == (9, 0, 40)
 
 

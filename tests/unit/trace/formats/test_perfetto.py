@@ -64,8 +64,8 @@ def test_every_switch_is_there_with_its_name(written):
         names = [compact.intern_table[k] for k in compact.switch_next_comm_index]
         found += zip(times, compact.switch_next_pid, [bundle.cpu] * len(times), names, strict=True)
     switches = trace.events[trace.events["type"] == EventType.SWITCH]
-    name = {0: "swapper", **{tid: f"t{tid}\\x0a" for tid in range(1, 20)}}
-    name[0] = "t0\\x0a"
+    name = {0: "swapper", **{tid: f"t{tid}\\n" for tid in range(1, 20)}}
+    name[0] = "t0\\n"
     expected = [
         (int(e["timestamp_ns"]) + 1_000, int(e["other_tid"]), int(e["cpu"]), name[int(e["other_tid"])])
         for e in switches

@@ -23,7 +23,7 @@ def test_events_have_names_and_words(trace):
     frame = tables.table(trace, "events")
     assert frame["type"].to_list() == ["WAKEUP", "SWITCH", "SWITCH"]
     assert frame["prev_state"].to_list() == [None, "SLEEPING", "SLEEPING"]
-    assert frame["comm"].to_list() == ['=a,"b\\x0a', None, '=a,"b\\x0a']
+    assert frame["comm"].to_list() == ['=a,"b\\n', None, '=a,"b\\n']
 
 
 def test_intervals_are_a_table(trace):
@@ -34,7 +34,7 @@ def test_intervals_are_a_table(trace):
 def test_csv_keeps_hostile_names_in_their_cell(trace, tmp_path):
     tables.write_csv(tables.table(trace, "events"), tmp_path / "x.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
-    assert rows[0]["comm"] == "'=a,\"b\\x0a"  # no formula for a spreadsheet
+    assert rows[0]["comm"] == "'=a,\"b\\n"  # no formula for a spreadsheet
     assert [int(row["timestamp_ns"]) for row in rows] == [1, 3, 9]
 
 

@@ -9,7 +9,7 @@ enum { SKIPS, READS, STOPS, ENDS_ROUND };         // what is done with a type of
 enum { NEEDS_MORE, IS_FULL, AT_RECORD, IS_BAD, AT_UNREAD };  // why schedtuna_read_perf() returns
 enum { READ_GROUP = 1 };
 
-// Of one attr of the file: where a sample has what. _Sampling of perf_data.py; offsets count from the header
+// Of one attr of the file: where a sample has what. Sampling of perf_header.py; offsets count from the header
 // of the record.
 struct sampling {
     struct layout layout;

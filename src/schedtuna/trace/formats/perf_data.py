@@ -1,62 +1,52 @@
 """Which scheduler events are in a perf.data file? Read without perf.
 
 The layout is that of tools/perf/Documentation/perf.data-file-format.txt. native/trace/perf_records.c reads
-the records; what their header says of them is read here. What only perf can read raises `UnreadableError`,
-before anything is given to the sink.
+the records; `perf_header` reads what their header says of them. What only perf can read raises
+`UnreadableError`, before anything is given to the sink.
 """
 
 from __future__ import annotations
 
 import ctypes
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.formats import zstd
-from schedtuna.trace.formats.event_formats import Cursor, Layout, UnreadableError, read_tracing_data
+from schedtuna.trace.formats.event_formats import UnreadableError
 from schedtuna.trace.formats.names import Names
+from schedtuna.trace.formats.perf_header import (
+    AT_THE_END,
+    CPU,
+    ID,
+    IDENTIFIER,
+    SAMPLE_ID_ALL,
+    TIME,
+    Header,
+    Sampling,
+    read_header,
+    sampling_of,
+)
 from schedtuna.trace.formats.sink import Sink
 from schedtuna.trace.native import library
 from schedtuna.trace.parts import in_time_order
-from schedtuna.trace.reading import APART, EVERYBODY, SOME_TASKS
+from schedtuna.trace.reading import EVERYBODY, SOME_TASKS
 from schedtuna.trace.schema import EVENT_DTYPE
 
 CHUNK_BYTES = 1 << 20
 _RECORD_BYTES = 1 << 16  # no record is larger
 _EVENTS_AT_FIRST = 1 << 17
-_SECTION_BYTES = 1 << 26  # no part of a header is larger
 _NR_CPUS_LIMIT = 1 << 16
 _MOST_LOST = 1 << 48
-
-_MAGIC = b"PERFILE2"
-_HEADER_BYTES = 104
-_TRACING_DATA, _NR_CPUS, _COMMAND, _AUX_TRACE, _DIR_FORMAT = 1, 7, 11, 18, 24  # features
-_COMPRESSED, _CLOCK_DATA = 27, 29
-_NR_FEATURES = 256
-_CLOCKS = {0: "realtime", 1: "monotonic", 4: "monotonic_raw", 7: "boottime", 11: "tai"}
-
-# enum perf_event_sample_format, in the order in which a sample has them; then what has no fixed place.
-_IDENTIFIER, _IP, _TID, _TIME, _ADDR, _ID, _STREAM_ID, _CPU, _PERIOD = (
-    1 << 16, 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 6, 1 << 9, 1 << 7, 1 << 8,
-)  # fmt: skip
-_FIXED = (_IDENTIFIER, _IP, _TID, _TIME, _ADDR, _ID, _STREAM_ID, _CPU, _PERIOD)
-_READ, _CALL_CHAIN, _RAW = 1 << 4, 1 << 5, 1 << 10
-_AT_THE_END = (_TID, _TIME, _ID, _STREAM_ID, _CPU, _IDENTIFIER)  # of other records, with sample_id_all
-_READ_ENABLED, _READ_RUNNING, _READ_ID, _READ_GROUP, _READ_LOST = 1, 2, 4, 8, 16
-_SAMPLE_ID_ALL, _USE_CLOCKID, _WRITE_BACKWARD = 1 << 18, 1 << 25, 1 << 27
-_TRACEPOINT = 2
 
 # enum perf_event_type, and perf's own above 63.
 _COMM, _LOST, _FORK, _SAMPLE, _LOST_SAMPLES = 3, 2, 7, 9, 13
 _FINISHED_ROUND, _AUXTRACE, _THREAD_MAP, _COMPRESSED_RECORDS, _COMPRESSED2 = 68, 71, 73, 81, 83
 _ANYBODY = (1 << 64) - 1  # instead of a tid, in a THREAD_MAP
-# Options of perf record that leave out tasks or switches though all tasks are looked at (-a).
-_LEAVES_OUT = re.compile(rb"-[A-Za-z]*[Gu]|--(cg|filter|exclude-perf|uid|bpf)")
 _LOST_BY_FILTER = 1 << 15  # of a record's misc
 _READS, _STOPS, _ENDS_ROUND = 1, 2, 3
 _NEEDS_MORE, _IS_FULL, _AT_RECORD, _IS_BAD, _AT_UNREAD = range(5)
@@ -74,7 +64,7 @@ def parse(path: Path, sink: Sink) -> None:
         TraceError: It is damaged, or has no scheduler events.
     """
     with path.open("rb") as file:
-        header = _read_header(file)
+        header = read_header(file)
         records = _Records(header, sink)
         file.seek(header.data_at)
         records.read(file, header.data_bytes)
@@ -82,167 +72,6 @@ def parse(path: Path, sink: Sink) -> None:
     sink.update_manifest(header.facts)
     if records.has_all_tasks is not None and not (records.has_all_tasks and header.leaves_out):
         sink.update_manifest({"records": EVERYBODY if records.has_all_tasks else SOME_TASKS})
-
-
-@dataclass(frozen=True)
-class _Attr:
-    """What was asked of the kernel for one event."""
-
-    type: int
-    config: int
-    sample_type: int
-    read_format: int
-    flags: int
-    clockid: int
-    ids: tuple[int, ...]
-
-    def place(self, field: int) -> int | None:
-        """Return where a sample has a field, from the record's header; None: nowhere."""
-        if not self.sample_type & field:
-            return None
-        before = _FIXED[: _FIXED.index(field)]
-        return 8 + 8 * sum(bool(self.sample_type & one) for one in before)
-
-    def place_from_end(self, field: int) -> int:
-        """Return where other records have a field, from their end; 0: nowhere."""
-        if not (self.sample_type & field and self.flags & _SAMPLE_ID_ALL):
-            return 0
-        since = _AT_THE_END[_AT_THE_END.index(field) :]
-        return 8 * sum(bool(self.sample_type & one) for one in since)
-
-
-@dataclass(frozen=True)
-class _Header:
-    """What a file says of its records.
-
-    Attributes:
-        data_at, data_bytes: Where they are.
-        attrs: Its events.
-        layouts: By tracepoint, how its record is laid out.
-        leaves_out: perf record's options may have left out tasks, or are not known.
-        facts: For the manifest.
-    """
-
-    data_at: int
-    data_bytes: int
-    attrs: list[_Attr]
-    layouts: dict[int, Layout]
-    leaves_out: bool
-    facts: dict[str, Any]
-
-
-def _read_header(file: BinaryIO) -> _Header:
-    file_bytes = file.seek(0, 2)
-    head = Cursor(_part(file, 0, min(_HEADER_BYTES, file_bytes), file_bytes))
-    magic = head.take(len(_MAGIC))
-    if magic == _MAGIC[::-1]:
-        raise UnreadableError("it is of a big-endian machine")
-    if magic != _MAGIC:
-        raise TraceError("it is not a perf.data file")
-    if head.number(8) == 16:
-        raise UnreadableError("it was written to a pipe")
-    attr_bytes = head.number(8)
-    attrs_at, attrs_bytes, data_at, data_bytes, _, _ = (head.number(8) for _ in range(6))
-    features = head.number(32)
-    if not data_bytes:
-        raise TraceError(
-            "perf did not finish it: its header does not say how much data there is",
-            hint="end `perf record` with Ctrl-C, not with kill -9",
-        )
-    if data_at + data_bytes > file_bytes:
-        raise TraceError("the file is cut: it ends before its records do")
-    sections = _sections(file, data_at + data_bytes, features, file_bytes)
-    if sections.keys() & {_AUX_TRACE, _DIR_FORMAT}:
-        raise UnreadableError("it holds hardware traces, or is spread over several files")
-    if _COMPRESSED in sections and not zstd.is_available():
-        raise UnreadableError("it is compressed, and this system has no libzstd.so.1")
-    if _TRACING_DATA not in sections:
-        raise TraceError(
-            "it has no tracepoints", hint="record with `perf sched record`, or `perf record -e 'sched:*' -a`"
-        )
-    attrs = _attrs(file, attrs_at, attrs_bytes, attr_bytes, file_bytes)
-    layouts = read_tracing_data(_part(file, *sections[_TRACING_DATA], file_bytes))
-    facts = _facts(
-        attrs,
-        {
-            feature: _part(file, *sections[feature], file_bytes)
-            for feature in (_NR_CPUS, _CLOCK_DATA)
-            if feature in sections
-        },
-    )
-    command = _part(file, *sections[_COMMAND], file_bytes) if _COMMAND in sections else b""
-    leaves_out = not command or any(_LEAVES_OUT.match(word) for word in _words(command))
-    return _Header(data_at, data_bytes, attrs, layouts, leaves_out, facts)
-
-
-def _part(file: BinaryIO, at: int, size: int, file_bytes: int) -> bytes:
-    """Return a part of the file that is small, if it is a file of perf's."""
-    if size > _SECTION_BYTES or at + size > file_bytes:
-        raise TraceError(f"the file is cut or damaged: a part of its header has {size} bytes at {at}")
-    file.seek(at)
-    return file.read(size)
-
-
-def _sections(file: BinaryIO, at: int, features: int, file_bytes: int) -> dict[int, tuple[int, int]]:
-    """Return where the features are: their places follow the data, in the order of their bits."""
-    present = [bit for bit in range(_NR_FEATURES) if features >> bit & 1]
-    places = struct.iter_unpack("<QQ", _part(file, at, 16 * len(present), file_bytes))
-    return dict(zip(present, places, strict=True))
-
-
-def _attrs(file: BinaryIO, at: int, size: int, attr_bytes: int, file_bytes: int) -> list[_Attr]:
-    # The fields up to sample_type, read_format and flags came with the first version, of 64 bytes.
-    if attr_bytes < 64 + 16 or size % attr_bytes or not size:
-        raise TraceError(f"the file is damaged: {size} bytes of events of {attr_bytes} each")
-    attrs = []
-    for raw in struct.iter_unpack(f"{attr_bytes}s", _part(file, at, size, file_bytes)):
-        one = raw[0]
-        type_, _, config, _, sample_type, read_format, flags = struct.unpack_from("<IIQQQQQ", one)
-        clockid = struct.unpack_from("<i", one, 92)[0] if flags & _USE_CLOCKID and attr_bytes >= 112 else -1
-        ids_at, ids_bytes = struct.unpack_from("<QQ", one, attr_bytes - 16)
-        ids = _part(file, ids_at, ids_bytes - ids_bytes % 8, file_bytes)
-        attrs.append(
-            _Attr(
-                type_,
-                config,
-                sample_type,
-                read_format,
-                flags,
-                clockid,
-                struct.unpack(f"<{len(ids) // 8}Q", ids),
-            )
-        )
-    return attrs
-
-
-def _words(command: bytes) -> list[bytes]:
-    """Return the words of perf's own command: each is a length, and a string filled up with zeros."""
-    part = Cursor(command)
-    return [part.take(part.number(4)).rstrip(b"\0") for _ in range(part.number(4))]
-
-
-def _facts(attrs: list[_Attr], parts: dict[int, bytes]) -> dict[str, Any]:
-    """Return what goes into the manifest: the clock, how it goes with the time of day, the CPUs."""
-    clock = _CLOCKS.get(attrs[0].clockid, "local")
-    facts: dict[str, Any] = {"clock": clock}
-    if any(attr.flags & _WRITE_BACKWARD for attr in attrs):
-        facts["cpus_begin"] = APART  # perf record --overwrite: each buffer begins wherever it was overwritten
-    if len(parts.get(_NR_CPUS, b"")) >= 8:
-        facts["nr_cpus"] = struct.unpack_from("<II", parts[_NR_CPUS])[1]  # online
-    if len(parts.get(_CLOCK_DATA, b"")) >= 24 and clock == "monotonic":
-        _, _, realtime_ns, at_ns = struct.unpack_from("<IIQQ", parts[_CLOCK_DATA])
-        facts["clock_offsets"] = {"at_ns": at_ns, "realtime_ns": realtime_ns - at_ns}
-    return facts
-
-
-class _Sampling(ctypes.Structure):
-    """Struct sampling of native/trace/perf_records.c."""
-
-    _fields_ = (
-        ("layout", Layout),
-        *((name, ctypes.c_int32) for name in ("tid", "time", "cpu", "rest")),
-        *((name, ctypes.c_int32) for name in ("read_words", "read_group_words", "has_call_chain")),
-    )
 
 
 class _Perf(ctypes.Structure):
@@ -265,38 +94,6 @@ class _Perf(ctypes.Structure):
     )
 
 
-def _sampling(attr: _Attr, layouts: dict[int, Layout]) -> _Sampling:
-    layout = layouts.get(attr.config) if attr.type == _TRACEPOINT else None
-    if layout is None:
-        return _Sampling()
-    places = {name: attr.place(field) for name, field in (("tid", _TID), ("time", _TIME), ("cpu", _CPU))}
-    missing = [name for name, place in places.items() if place is None]
-    if not attr.sample_type & _RAW:
-        missing.append("raw records")
-    if missing:
-        raise TraceError(
-            f"its samples have no {', '.join(missing)}",
-            hint="record with `perf sched record`, or with -a -R -T",
-        )
-    asked = attr.read_format
-    read_words, group_words = 0, -1
-    if attr.sample_type & _READ:
-        times = bool(asked & _READ_ENABLED) + bool(asked & _READ_RUNNING)
-        read_words = 1 + bool(asked & _READ_ID) + bool(asked & _READ_LOST)
-        if asked & _READ_GROUP:
-            group_words = 1 + times
-        else:
-            read_words += times
-    return _Sampling(
-        layout=layout,
-        **places,
-        rest=8 + 8 * sum(bool(attr.sample_type & one) for one in _FIXED),
-        read_words=read_words,
-        read_group_words=group_words,
-        has_call_chain=bool(attr.sample_type & _CALL_CHAIN),
-    )
-
-
 class _Records:
     """Reads records, and gives the events in them to a sink in time order.
 
@@ -307,7 +104,7 @@ class _Records:
         has_all_tasks: Whether perf looked at all tasks, not at some; None: the file does not say.
     """
 
-    def __init__(self, header: _Header, sink: Sink) -> None:
+    def __init__(self, header: Header, sink: Sink) -> None:
         self.sink = sink
         self.nr_events = self.nr_lost = self.nr_lost_samples = self.nr_unread = 0
         self.has_all_tasks: bool | None = None
@@ -317,17 +114,17 @@ class _Records:
         self._is_decompressing = False
         self._decompressed = _Buffer()
         attrs = header.attrs
-        self._samplings = (_Sampling * len(attrs))(*(_sampling(attr, header.layouts) for attr in attrs))
+        self._samplings = (Sampling * len(attrs))(*(sampling_of(attr, header.layouts) for attr in attrs))
         if not any(sampling.layout.type for sampling in self._samplings):
             raise TraceError(
                 "it has no scheduler events",
                 hint="record with `perf sched record`, or `perf record -e 'sched:*' -a`",
             )
-        id_places = {attr.place(_IDENTIFIER) or attr.place(_ID) for attr in attrs}
+        id_places = {attr.place(IDENTIFIER) or attr.place(ID) for attr in attrs}
         if len(attrs) > 1 and (len(id_places) > 1 or None in id_places):
             raise UnreadableError("its samples don't all say in the same place which event they are of")
         by_id = {id_: k for k, attr in enumerate(attrs) for id_ in attr.ids} if len(attrs) > 1 else {}
-        tails = {(attr.sample_type & sum(_AT_THE_END), attr.flags & _SAMPLE_ID_ALL) for attr in attrs}
+        tails = {(attr.sample_type & sum(AT_THE_END), attr.flags & SAMPLE_ID_ALL) for attr in attrs}
         self._attr = attrs[0] if len(tails) == 1 else None  # whatever event another record is about
         self._sampling_of_id = by_id
         self.names = Names()
@@ -342,7 +139,7 @@ class _Records:
             sampling_of_id=self._of_id.ctypes.data,
             nr_ids=len(by_id),
             id_at=next(iter(id_places)) or 0,
-            time_end=self._attr.place_from_end(_TIME) if self._attr else 0,
+            time_end=self._attr.place_from_end(TIME) if self._attr else 0,
             events=self._events.ctypes.data,
             room=len(self._events),
             names=self.names.address,
@@ -411,7 +208,7 @@ class _Records:
         elif type_ == _LOST and len(record) >= 24:
             self._note_lost(record, struct.unpack_from("<Q", record, 16)[0])
         elif type_ == _LOST_SAMPLES and len(record) >= 16 and not misc & _LOST_BY_FILTER:
-            id_ = self._from_end(record, _IDENTIFIER) or self._from_end(record, _ID)
+            id_ = self._from_end(record, IDENTIFIER) or self._from_end(record, ID)
             sampling = self._samplings[self._sampling_of_id.get(id_ or 0, 0)]
             if sampling.layout.type:
                 self.nr_lost_samples += min(struct.unpack_from("<Q", record, 8)[0], _MOST_LOST)
@@ -420,7 +217,7 @@ class _Records:
         """Note a sample that can't be read: with its CPU and time, if it has as much."""
         self.nr_unread += 1
         attr = self._attr
-        places = (attr.place(_CPU), attr.place(_TIME)) if attr else (None, None)
+        places = (attr.place(CPU), attr.place(TIME)) if attr else (None, None)
         cpu, time = (None if place is None else _number_at(record, place) for place in places)
         cpu = -1 if cpu is None or time is None else cpu & 0xFFFFFFFF
         cpu = cpu if cpu < _NR_CPUS_LIMIT else -1
@@ -439,7 +236,7 @@ class _Records:
 
     def _note_lost(self, record: bytes, nr_lost: int) -> None:
         """Note a loss: after the CPU's last sample, before this record."""
-        cpu, time = self._from_end(record, _CPU), self._from_end(record, _TIME)
+        cpu, time = self._from_end(record, CPU), self._from_end(record, TIME)
         nr_lost = min(nr_lost, _MOST_LOST)
         self.nr_lost += nr_lost
         if cpu is None or time is None:

@@ -242,8 +242,8 @@ def test_studies_are_found_with_their_runs_and_verdicts():
     assert {one.folder.name: (len(one.records), len(one.episodes), one.verdict) for one in found} == {
         "all": (54, 15, "too_noisy"),
         "gp": (36, 12, "improved"),
-        "killed": (10, 7, ""),
-        "pid": (8, 5, ""),
+        "killed": (10, 7, None),
+        "pid": (8, 5, None),
         "ppo": (28, 10, "improved"),
         "random": (36, 12, "improved"),
         "vm": (29, 11, "too_noisy"),

@@ -295,9 +295,11 @@ def _on_kernels(
 
 
 def _fails(comparison: Comparison, fail_on: FailOn | None) -> bool:
+    from schedtuna.evidence.result import Verdict
+
     verdict = comparison.verdict
-    return (fail_on is FailOn.WORSE and verdict == "worse") or (
-        fail_on is FailOn.NOT_IMPROVED and verdict != "improved"
+    return (fail_on is FailOn.WORSE and verdict is Verdict.WORSE) or (
+        fail_on is FailOn.NOT_IMPROVED and verdict is not Verdict.IMPROVED
     )
 
 
@@ -316,7 +318,7 @@ def _write(campaign: Campaign, workload: Workload, comparison: Comparison) -> No
     write_text(campaign.folder / RESULT_NAME, json.dumps(content, indent=2, allow_nan=False) + "\n")
     page = Page(
         title=f"{comparison.candidate} against {comparison.default} · {shlex.join(workload.argv)}",
-        tone=str(comparison.verdict),
+        tone=comparison.verdict,
         verdict=comparison.sentence(),
         facts=parts.facts(comparison),
         sections=parts.sections(comparison),
@@ -356,6 +358,7 @@ def _print(campaign: Campaign, comparison: Comparison, *, written: bool) -> None
 
 def _arms(comparison: Comparison, metric: str) -> str:
     """One row per arm: what its runs measured."""
+    from schedtuna.backend.base import Validity
     from schedtuna.cli.table import number, table
     from schedtuna.evidence.design import Arm
 
@@ -363,7 +366,7 @@ def _arms(comparison: Comparison, metric: str) -> str:
     rows = []
     for arm, name in names.items():
         trials = [record.trial for record in comparison.records if record.arm == arm]
-        values = [trial.metrics[metric] for trial in trials if trial.validity == "ok"]
+        values = [trial.metrics[metric] for trial in trials if trial.validity is Validity.OK]
         numbers = (median(values), mean(values), min(values), max(values)) if values else (None,) * 4
         rows.append([name, str(len(trials)), str(len(trials) - len(values)), *map(number, numbers)])
     return table([metric, "runs", "failed", "median", "mean", "min", "max"], rows)

@@ -50,13 +50,14 @@ def doctor(
 
 def _examine(*, as_json: bool) -> None:
     from schedtuna.machine.checks import ABILITIES, GROUPS, judge_abilities, run_checks
+    from schedtuna.machine.checks.finding import Status
     from schedtuna.machine.manifest import build_manifest
     from schedtuna.machine.probe import Probe
 
     probe = Probe.live()
     findings = run_checks(probe)
     abilities = judge_abilities(findings)
-    counts = dict.fromkeys(("ok", "warning", "missing"), 0)
+    counts = dict.fromkeys(Status, 0)
     for finding in findings.values():
         counts[finding.status] += 1
     if as_json:
@@ -78,7 +79,7 @@ def _examine(*, as_json: bool) -> None:
     for group, checks in GROUPS.items():
         rows[group] = [(check.title, findings[check.name]) for check in checks]
     _print_findings(rows)
-    totals = f"{counts['ok']} ok, {counts['warning']} warnings, {counts['missing']} missing"
+    totals = f"{counts[Status.OK]} ok, {counts[Status.WARNING]} warnings, {counts[Status.MISSING]} missing"
     print(f"\n{totals}. `--json` gives every fact.")
 
 
@@ -116,11 +117,13 @@ def _compare(a: Path, b: Path, *, as_json: bool) -> None:
 
 
 def _verdict(differences: list[Difference]) -> str:
-    blocking = [_shown(d.field) for d in differences if d.severity == "blocks"]
+    from schedtuna.machine.compare import Severity
+
+    blocking = [_shown(d.field) for d in differences if d.severity is Severity.BLOCKS]
     if blocking:
         differ = "differs" if len(blocking) == 1 else "differ"
         return f"These results may not be compared: {', '.join(blocking)} {differ}."
-    if any(d.severity == "warns" for d in differences):
+    if any(d.severity is Severity.WARNS for d in differences):
         return "These results may be compared, with the reservations above."
     return "These results may be compared: the same machine, kernel, settings and programs."
 

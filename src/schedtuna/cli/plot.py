@@ -70,6 +70,7 @@ def plot(  # noqa: PLR0917 - typer's options are a function's parameters
 
 
 def _page(shown: TracePicture, folder: Path) -> Page:
+    from schedtuna.evidence.result import Verdict
     from schedtuna.report import figures, trace_figures
     from schedtuna.report.page import Page, Section, Table
     from schedtuna.trace.doubts import warnings
@@ -91,7 +92,7 @@ def _page(shown: TracePicture, folder: Path) -> Page:
     ]
     return Page(
         title=f"Trace {clean_name(str(folder))}",
-        tone="no_evidence",
+        tone=Verdict.NO_EVIDENCE,
         verdict=_sentence(overall),
         facts=facts,
         sections=[

@@ -243,7 +243,9 @@ def _write(
 
 
 def _print(trials: list[Trial], here: Sample, there: Sample | None, files: dict[str, str]) -> None:
-    failed = sum(trial.validity != "ok" for trial in trials)
+    from schedtuna.backend.base import Validity
+
+    failed = sum(trial.validity is not Validity.OK for trial in trials)
     print(f"{printable(here.host)}: {len(trials)} runs, {failed} failed, {here.nr_cpus} CPUs online\n")
     print(_table(here))
     if there is not None:
@@ -284,12 +286,14 @@ def _beside(here: Sample, there: Sample) -> str:
 def _summary(
     campaign: Campaign, trials: list[Trial], here: Sample, there: Sample | None, files: dict[str, str]
 ) -> dict[str, Any]:
+    from schedtuna.backend.base import Validity
+
     def described(sample: Sample) -> dict[str, Any]:
         rows = [spread.as_row() for spread in sample.spreads]
         metrics = {str(row.pop("metric")): row for row in rows}
         return {"host": sample.host, "cpus": sample.nr_cpus, "metrics": metrics}
 
-    failed = sum(trial.validity != "ok" for trial in trials)
+    failed = sum(trial.validity is not Validity.OK for trial in trials)
     return {
         "study": str(campaign.folder),
         "seed": campaign.seed,

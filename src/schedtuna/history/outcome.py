@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.backend.base import Validity
+from schedtuna.evidence.result import Verdict
 from schedtuna.experiment.comparison import Comparison
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.history.objective import Objective
@@ -69,7 +70,7 @@ class StudyResult:
     @property
     def best(self) -> dict[str, ParameterValue] | None:
         """The assignment to apply; None where no gain was proven."""
-        return self.candidate if self.comparison.verdict == "improved" else None
+        return self.candidate if self.comparison.verdict is Verdict.IMPROVED else None
 
     @property
     def nr_search_runs(self) -> int:

@@ -149,7 +149,7 @@ def statistics(scored: ScoredStudy) -> dict[str, Any]:
         "distinct": len({scored.space.key(run.values) for run in scored.search}),
         "reward": describe(rewards),
         "noise_sd": _noise(scored),
-        "verdict": scored.study.verdict or None,
+        "verdict": scored.study.verdict,
     }
 
 

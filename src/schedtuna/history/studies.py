@@ -11,6 +11,7 @@ from typing import Any
 
 from schedtuna.backend.base import Validity
 from schedtuna.errors import SchedtunaError, SpaceError, StudyError, UsageError, nearest
+from schedtuna.evidence.result import Verdict
 from schedtuna.experiment.triallog import TrialRecord, read_trials
 from schedtuna.history.objective import Objective
 from schedtuna.history.outcome import BASELINE, SEARCH
@@ -42,13 +43,13 @@ class PastStudy:
         return [record for record in self.records if record.phase.startswith(SEARCH)]
 
     @property
-    def verdict(self) -> str:
-        """What its confirmation said; empty where it did not get there."""
+    def verdict(self) -> Verdict | None:
+        """What its confirmation said; None where it did not get there."""
         try:
             path = self.folder / RESULT_NAME
-            return str(STORED.upgrade(json.loads(path.read_text()), path)["verdict"])
+            return Verdict(STORED.upgrade(json.loads(path.read_text()), path)["verdict"])
         except (OSError, ValueError, KeyError, StudyError):
-            return ""
+            return None
 
     def objective(self, metrics: Sequence[MetricSpec] = ()) -> Objective:
         """Return the scale of its costs: its own, or that of other metrics that it logged.

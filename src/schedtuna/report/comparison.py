@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from schedtuna.backend.base import Validity
 from schedtuna.evidence.design import Arm
 from schedtuna.evidence.result import Estimate
 from schedtuna.experiment.comparison import Comparison
@@ -92,7 +93,7 @@ def arm_values(comparison: Comparison) -> dict[str, list[float | None]]:
     names = {Arm.A: "default", Arm.A2: "default again", Arm.B: "candidate"}
     values: dict[str, list[float | None]] = {name: [] for name in names.values()}
     for record in comparison.records:
-        metrics = record.trial.metrics if record.trial.validity == "ok" else {}
+        metrics = record.trial.metrics if record.trial.validity is Validity.OK else {}
         values[names[Arm(str(record.arm))]].append(metrics.get(comparison.metrics[0].name))
     return values
 

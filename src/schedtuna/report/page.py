@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedtuna import __version__
+from schedtuna.evidence.result import Verdict
 from schedtuna.files import write_text
 from schedtuna.resources import resource_path
 
@@ -60,7 +61,7 @@ class Page:
 
     Attributes:
         title: What was measured.
-        tone: `improved`, `worse`, `no_evidence` or `too_noisy`: colours the verdict.
+        tone: Colours the verdict.
         verdict: The result in one sentence.
         facts: Short label and value pairs under the verdict.
         sections: The rest, in order.
@@ -68,7 +69,7 @@ class Page:
     """
 
     title: str
-    tone: str
+    tone: Verdict
     verdict: str
     facts: Sequence[tuple[str, str]] = ()
     sections: Sequence[Section] = field(default_factory=tuple)

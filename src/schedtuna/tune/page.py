@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from schedtuna.backend.base import Validity
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.files import write_bytes
 from schedtuna.history.outcome import StudyResult
@@ -39,7 +40,7 @@ def study_page(result: StudyResult, manifest: Mapping[str, Any]) -> Page:
     better = "lower is better" if comparison.direction is Direction.MIN else "higher is better"
     return Page(
         title=f"{shlex.join(plan.workload.argv)} · {plan.scheduler.name} · {comparison.metric} ({better})",
-        tone=str(comparison.verdict),
+        tone=comparison.verdict,
         verdict=comparison.sentence(),
         facts=[*compared.facts(comparison), ("search", f"{nr_search} runs, sampler {plan.sampler}")],
         sections=[
@@ -236,7 +237,7 @@ def write_plots(result: StudyResult, path: Path) -> None:
 def _values(result: StudyResult) -> list[float | None]:
     name = result.plan.metrics[0].name
     return [
-        record.trial.metrics.get(name) if record.trial.validity == "ok" else None
+        record.trial.metrics.get(name) if record.trial.validity is Validity.OK else None
         for record in _records(result)
     ]
 

@@ -130,7 +130,7 @@ def test_what_cannot_be_trusted_is_refused_and_named(studies, tmp_path, name, ch
 
 def test_a_study_that_did_not_finish_has_no_verdict(studies, tmp_path):
     folder = damaged(studies, tmp_path, "result.json", lambda text: "{")
-    assert read_study(folder).verdict == ""
+    assert read_study(folder).verdict is None
 
 
 def test_assignments_move_to_another_space_or_not_at_all():

@@ -2,6 +2,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from schedtuna.evidence.result import Verdict
 from schedtuna.report import page as pages
 
 HOSTILE = '<script>alert("x")</script>&\x1b[31m'
@@ -27,7 +28,7 @@ def hostile_page():
         commands=[pages.Command(HOSTILE, HOSTILE)],
         table=pages.Table([HOSTILE], [[HOSTILE]], folded=HOSTILE),
     )
-    return pages.Page(HOSTILE, "improved", HOSTILE, [(HOSTILE, HOSTILE)], [section], footer=HOSTILE)
+    return pages.Page(HOSTILE, Verdict.IMPROVED, HOSTILE, [(HOSTILE, HOSTILE)], [section], footer=HOSTILE)
 
 
 def test_hostile_text_stays_text(hostile_page):
@@ -50,7 +51,7 @@ def test_a_page_is_written_whole(hostile_page, tmp_path):
 
 
 def test_code_and_long_settings_are_set_for_reading():
-    page = pages.Page("x", "improved", "fair:a=1,b=<2> is `better`, really", [])
+    page = pages.Page("x", Verdict.IMPROVED, "fair:a=1,b=<2> is `better`, really", [])
     assert '<p class="verdict">fair:a=1,<wbr>b=&lt;2&gt; is <code>better</code>, really</p>' in pages.render(
         page
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -30,11 +30,11 @@ from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
 from schedtuna.tune.options import OptimizerConfig, sampler_options, tunable, tunable_in_guest, without
 from schedtuna.tune.running import open_study
+from schedtuna.tune.search import OnEvent
 from schedtuna.workload.metrics import parse_metric, parse_requirement
 
 __all__ = ["RLSchedulerOptimizer", "optimize_scheduler", "register_scheduler"]
 
-Progress = Callable[[Any], None]
 _DEFINING = "define_scheduler_params"
 
 
@@ -43,7 +43,7 @@ def optimize_scheduler(
     episodes: int = 50,
     algorithm: str = "ppo",
     *,
-    on_event: Progress = lambda _event: None,
+    on_event: OnEvent = lambda _event: None,
     **options: Any,
 ) -> dict[str, Any]:
     """Search a scheduler's parameters for a benchmark, then prove the best one on fresh runs.
@@ -124,11 +124,11 @@ class RLSchedulerOptimizer:
             self._defined = scheduler_from_mapping({"name": name, "parameters": parameters}, place=_DEFINING)
         return self._defined
 
-    def train(self, *, on_event: Progress = lambda _event: None) -> dict[str, Any]:
+    def train(self, *, on_event: OnEvent = lambda _event: None) -> dict[str, Any]:
         """Search, nominate, and confirm on fresh runs, into a new results folder.
 
         Args:
-            on_event: Told about every run: a `SearchProgress` or a `CompareProgress`.
+            on_event: Told about every run.
 
         Returns:
             `experiment_path`, `best_parameters` (what was proven better than the default; empty where

@@ -49,11 +49,10 @@ from schedtuna.cli.output import DEBUG_VARIABLE, print_json, print_remark
 
 if TYPE_CHECKING:
     from schedtuna.experiment.campaign import Campaign
-    from schedtuna.experiment.compare import CompareProgress
     from schedtuna.history.outcome import StudyResult
     from schedtuna.history.plan import StudyPlan
-    from schedtuna.tune.search import SearchProgress
-    from schedtuna.workload.spec import Workload
+    from schedtuna.tune.search import StudyEvent
+    from schedtuna.workload.spec import MetricSpec, Requirement, Workload
 
 app = typer.Typer(add_completion=False)
 
@@ -362,13 +361,13 @@ def _workload(command: list[str] | None, text: str | None, model: Path | None, *
     return asked.model_copy(update=kept)
 
 
-def _metrics(workload: Workload, texts: list[str]) -> Any:
+def _metrics(workload: Workload, texts: list[str]) -> tuple[MetricSpec, ...]:
     from schedtuna.workload.metrics import default_metric, parse_metric
 
     return tuple(parse_metric(text, workload) for text in texts) or (default_metric(workload),)
 
 
-def _requirements(texts: list[str]) -> Any:
+def _requirements(texts: list[str]) -> tuple[Requirement, ...]:
     from schedtuna.workload.metrics import parse_requirement
 
     return tuple(parse_requirement(text) for text in texts)
@@ -430,7 +429,7 @@ class _Progress(CampaignProgress):
     def __init__(self, campaign: Campaign) -> None:
         super().__init__(campaign, "search")
 
-    def show(self, event: CompareProgress | SearchProgress) -> None:
+    def show(self, event: StudyEvent) -> None:
         """Show where the search, then the confirmation stands."""
         from schedtuna.tune.search import SearchProgress
 

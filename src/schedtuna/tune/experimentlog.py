@@ -9,14 +9,14 @@ import os
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.errors import SchedtunaError
 from schedtuna.files import open_for_writing
 from schedtuna.history.outcome import BASELINE
 from schedtuna.space import spell_assignment
-from schedtuna.tune.search import SearchProgress
+from schedtuna.tune.search import SearchProgress, StudyEvent
 
 LOG_NAME = "experiment.log"
 LOGGER = logging.getLogger("schedtuna.tune")  # what programs attach their own handlers to
@@ -53,8 +53,8 @@ class ExperimentLog:
         if LOGGER.isEnabledFor(level):
             LOGGER.handle(record)
 
-    def show(self, event: Any) -> None:
-        """Write what one run of a study came to: a `SearchProgress` or a `CompareProgress`."""
+    def show(self, event: StudyEvent) -> None:
+        """Write what one run of a study came to."""
         record = event.record
         trial: Trial = record.trial
         if trial.started_at < self._opened_at:

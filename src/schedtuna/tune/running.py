@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from schedtuna import __version__
 from schedtuna.experiment.campaign import Campaign, UnwrittenError, open_campaign
@@ -20,6 +19,7 @@ from schedtuna.report.page import write
 from schedtuna.tune.experimentlog import ExperimentLog
 from schedtuna.tune.options import require_sampler
 from schedtuna.tune.page import study_page, write_plots
+from schedtuna.tune.search import OnEvent, StudyEvent
 from schedtuna.tune.study import Study
 
 
@@ -54,11 +54,11 @@ class OpenStudy:
         """What to do after an interruption."""
         return f"every finished run is kept; to continue: {_resume_line(self.campaign.folder)}"
 
-    def run(self, on_event: Callable[[Any], None] = lambda _event: None) -> StudyResult:
+    def run(self, on_event: OnEvent = lambda _event: None) -> StudyResult:
         """Search, nominate, confirm, and write every file of the results folder.
 
         Args:
-            on_event: Told about every run: a `SearchProgress` or a `CompareProgress`.
+            on_event: Told about every run.
 
         Raises:
             StudyError: The folder can't be used, the default never succeeds, or no candidate does.
@@ -68,7 +68,7 @@ class OpenStudy:
         """
         undoing = Undoing()
 
-        def tell(event: Any) -> None:
+        def tell(event: StudyEvent) -> None:
             self.log.show(event)
             for advice in undoing.add(event.record.trial):
                 self.log.say(advice, level=logging.WARNING)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median, stdev
 from time import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from schedtuna.backend.base import Backend, Trial, Validity
 from schedtuna.errors import UnavailableError
+from schedtuna.experiment.compare import CompareProgress
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.history.objective import Objective
@@ -51,6 +52,10 @@ class SearchProgress:
     cost: float | None
     best_cost: float | None
     noise_cv: float | None
+
+
+StudyEvent: TypeAlias = SearchProgress | CompareProgress  # a run before the confirmation, or one of it
+OnEvent: TypeAlias = Callable[[StudyEvent], None]
 
 
 class Trials:

@@ -30,7 +30,7 @@ from schedtuna.history.outcome import (
 )
 from schedtuna.history.plan import BAKE_OFF, StudyPlan
 from schedtuna.tune.bakeoff import PLAYOFF_RUNS, contestants, playoff_cost, share
-from schedtuna.tune.search import SearchProgress, Trials, search, spread
+from schedtuna.tune.search import OnEvent, SearchProgress, Trials, search, spread
 from schedtuna.tune.timing import TimeLimit
 
 _FIXED_BY_CONFIRMATION = ("budget", "episodes", "time_limit_s", "baseline_runs", "delta")
@@ -43,7 +43,7 @@ class Study:
         plan: What to do.
         backend: Where trials run.
         log: Where they are kept; its folder is the study's.
-        on_event: Told about every run: a `SearchProgress`, or an event of `experiment.compare`.
+        on_event: Told about every run.
         clock: What a time limit is measured by, in seconds.
     """
 
@@ -53,7 +53,7 @@ class Study:
         backend: Backend,
         log: TrialLog,
         *,
-        on_event: Callable[[Any], None] = lambda _event: None,
+        on_event: OnEvent = lambda _event: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.plan = plan

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Availability, Scope, Target
@@ -51,7 +50,7 @@ def strategies(topology: Topology, allowed: Iterable[int]) -> dict[str, tuple[in
     return distinct
 
 
-class Affinity(TaskKnob):
+class Affinity(TaskKnob[list[int]]):
     """Which CPUs the threads may use."""
 
     name = "affinity"
@@ -74,21 +73,20 @@ class Affinity(TaskKnob):
         """The CPUs a thread may use."""
         return sorted(os.sched_getaffinity(tid))
 
-    def write(self, tid: int, state: Any) -> None:
+    def write(self, tid: int, state: list[int]) -> None:
         """Set the CPUs a thread may use."""
         os.sched_setaffinity(tid, state)
 
     def to_state(self, value: ParameterValue, target: Target) -> list[int]:
         """The CPUs of a strategy."""
         if value == AS_FOUND:
-            found: list[int] = self.state_now(target)
-            return found
+            return self.state_now(target)
         try:
             return list(self.strategies(target)[str(value)])
         except KeyError:
             raise KnobError(f"{self.name}={value}: this machine has no such set of CPUs") from None
 
-    def to_value(self, state: Any, target: Target) -> str:
+    def to_value(self, state: list[int], target: Target) -> str:
         """The strategy that has exactly these CPUs."""
         for name, cpus in self.strategies(target).items():
             if set(cpus) == set(state):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-from typing import Any
+from typing import TypedDict
 
 from schedtuna.kernel.syscalls import SchedPolicy, sched_getattr
 from schedtuna.knobs.base import Availability, Target
@@ -23,7 +23,16 @@ REALTIME_LIMIT_US = 5_000_000
 REALTIME_PRIORITY = 1
 
 
-class Realtime(TaskKnob):
+class RealtimeState(TypedDict):
+    """Policy, priority, the limit on running without blocking, and the timer slack."""
+
+    policy: str
+    priority: int
+    limit_us: int
+    slack_ns: int
+
+
+class Realtime(TaskKnob[RealtimeState]):
     """Realtime policies, for those who ask for them."""
 
     name = "realtime"
@@ -36,12 +45,12 @@ class Realtime(TaskKnob):
             return Availability(ok=True)
         return Availability(False, "realtime policies need a privilege", "run as root, or grant CAP_SYS_NICE")
 
-    def may_change(self, state: Any) -> bool:
+    def may_change(self, state: RealtimeState | None) -> bool:
         """Threads that are realtime already stay as they are."""
         return state is not None and state["policy"] in FAIR
 
-    def read(self, tid: int) -> dict[str, Any] | None:
-        """Policy, priority, the limit on running without blocking, and the timer slack."""
+    def read(self, tid: int) -> RealtimeState | None:
+        """Its state; None under other policies than these."""
         attributes = sched_getattr(tid)
         name = _POLICY_NAMES.get(attributes.policy)
         if name is None:
@@ -54,23 +63,22 @@ class Realtime(TaskKnob):
             "slack_ns": read_slack_ns(tid),
         }
 
-    def write(self, tid: int, state: Any) -> None:
+    def write(self, tid: int, state: RealtimeState) -> None:
         """Set the limit first, so that no thread is realtime without one."""
         policy = {**FAIR, **_REALTIME}[state["policy"]]
         keep = os.sched_getscheduler(tid) & os.SCHED_RESET_ON_FORK
         if state["policy"] in _REALTIME:
-            _limit_realtime(tid, int(state["limit_us"]))
-        os.sched_setscheduler(tid, policy | keep, os.sched_param(int(state["priority"])))
+            _limit_realtime(tid, state["limit_us"])
+        os.sched_setscheduler(tid, policy | keep, os.sched_param(state["priority"]))
         if state["policy"] in FAIR:
-            _limit_realtime(tid, int(state["limit_us"]))
+            _limit_realtime(tid, state["limit_us"])
             if read_slack_ns(tid) == 0:  # a thread born realtime has none to come back to
-                write_slack_ns(tid, int(state["slack_ns"]))
+                write_slack_ns(tid, state["slack_ns"])
 
-    def to_state(self, value: ParameterValue, target: Target) -> dict[str, Any]:
+    def to_state(self, value: ParameterValue, target: Target) -> RealtimeState:
         """The policy with priority 1 and the limit."""
         if value == "none":
-            state: dict[str, Any] = self.state_now(target)
-            return state
+            return self.state_now(target)
         return {
             "policy": str(value),
             "priority": REALTIME_PRIORITY,
@@ -78,7 +86,7 @@ class Realtime(TaskKnob):
             "slack_ns": 0,
         }
 
-    def to_value(self, state: Any, target: Target) -> str:  # noqa: ARG002
+    def to_value(self, state: RealtimeState, target: Target) -> str:  # noqa: ARG002
         """The policy's name; `none` for the fair ones."""
         return state["policy"] if state["policy"] in _REALTIME else "none"
 

@@ -8,7 +8,7 @@ import resource
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from schedtuna.kernel.slices import read_back_slice
 from schedtuna.kernel.syscalls import (
@@ -45,7 +45,7 @@ def slice_support() -> SliceSupport:
         return SliceSupport(0, False, error.strerror or str(error))
 
 
-class Slice(TaskKnob):
+class Slice(TaskKnob[int]):
     """The time a thread runs before EEVDF looks for another one to run."""
 
     name = "slice_us"
@@ -68,17 +68,17 @@ class Slice(TaskKnob):
         default_ns = slice_support().default_ns
         return 0 if attributes.runtime_ns == default_ns else attributes.runtime_ns
 
-    def write(self, tid: int, state: Any) -> None:
+    def write(self, tid: int, state: int) -> None:
         """Set the slice, and nothing else, of a thread."""
-        sched_setattr(tid, replace(sched_getattr(tid), runtime_ns=int(state)))
+        sched_setattr(tid, replace(sched_getattr(tid), runtime_ns=state))
 
     def to_state(self, value: ParameterValue, target: Target) -> int:  # noqa: ARG002
         """Microseconds to nanoseconds."""
         return as_int(value) * 1000
 
-    def to_value(self, state: Any, target: Target) -> int:  # noqa: ARG002
+    def to_value(self, state: int, target: Target) -> int:  # noqa: ARG002
         """Nanoseconds to microseconds."""
-        return round((int(state) or slice_support().default_ns) / 1000)
+        return round((state or slice_support().default_ns) / 1000)
 
     def spec(self, target: Target) -> ParameterSpec:
         """0.1 to 100 ms, by ratio."""
@@ -94,7 +94,7 @@ class Slice(TaskKnob):
         )
 
 
-class Policy(TaskKnob):
+class Policy(TaskKnob[str]):
     """Which of the fair policies a thread runs under."""
 
     name = "policy"
@@ -104,18 +104,18 @@ class Policy(TaskKnob):
         """The policy's name; None for realtime, deadline and sched_ext threads."""
         return _FAIR_NAMES.get(sched_getattr(tid).policy)
 
-    def write(self, tid: int, state: Any) -> None:
+    def write(self, tid: int, state: str) -> None:
         """Set the policy; nice, slice and reset-on-fork stay."""
         keep = os.sched_getscheduler(tid) & os.SCHED_RESET_ON_FORK
-        os.sched_setscheduler(tid, FAIR[str(state)] | keep, os.sched_param(0))
+        os.sched_setscheduler(tid, FAIR[state] | keep, os.sched_param(0))
 
     def to_state(self, value: ParameterValue, target: Target) -> str:  # noqa: ARG002
         """A policy's name is its state."""
         return str(value)
 
-    def to_value(self, state: Any, target: Target) -> str:  # noqa: ARG002
+    def to_value(self, state: str, target: Target) -> str:  # noqa: ARG002
         """A policy's name is its value."""
-        return str(state)
+        return state
 
     def spec(self, target: Target) -> ParameterSpec:
         """The fair policies; without `idle` where this user could not leave it again."""
@@ -134,7 +134,7 @@ class Policy(TaskKnob):
         )
 
 
-class Nice(TaskKnob):
+class Nice(TaskKnob[int]):
     """The weight of a thread against the others of its group."""
 
     name = "nice"
@@ -162,17 +162,17 @@ class Nice(TaskKnob):
         """The nice value of a fair thread."""
         return None if _FAIR_NAMES.get(sched_getattr(tid).policy) is None else _nice(tid)
 
-    def write(self, tid: int, state: Any) -> None:
+    def write(self, tid: int, state: int) -> None:
         """Set the nice value; policy and slice stay."""
-        os.setpriority(os.PRIO_PROCESS, tid, int(state))
+        os.setpriority(os.PRIO_PROCESS, tid, state)
 
     def to_state(self, value: ParameterValue, target: Target) -> int:  # noqa: ARG002
         """A nice value is its own state."""
         return as_int(value)
 
-    def to_value(self, state: Any, target: Target) -> int:  # noqa: ARG002
+    def to_value(self, state: int, target: Target) -> int:  # noqa: ARG002
         """A nice value is its own value."""
-        return int(state)
+        return state
 
     def spec(self, target: Target) -> ParameterSpec:
         """-20 to 19; for unprivileged users from what RLIMIT_NICE allows, or else from what is set."""
@@ -187,7 +187,7 @@ class Nice(TaskKnob):
         )
 
 
-class TimerSlack(TaskKnob):
+class TimerSlack(TaskKnob[int]):
     """How much later than asked a thread's sleeps and timeouts may end."""
 
     name = "timer_slack_us"
@@ -206,17 +206,17 @@ class TimerSlack(TaskKnob):
         """The slack in nanoseconds; None for realtime threads, which have none."""
         return read_slack_ns(tid) or None
 
-    def write(self, tid: int, state: Any) -> None:
+    def write(self, tid: int, state: int) -> None:
         """Set the slack in nanoseconds."""
-        write_slack_ns(tid, int(state))
+        write_slack_ns(tid, state)
 
     def to_state(self, value: ParameterValue, target: Target) -> int:  # noqa: ARG002
         """Microseconds to nanoseconds."""
         return as_int(value) * 1000
 
-    def to_value(self, state: Any, target: Target) -> int:  # noqa: ARG002
+    def to_value(self, state: int, target: Target) -> int:  # noqa: ARG002
         """Nanoseconds to microseconds, at least 1."""
-        return max(1, round(int(state) / 1000))
+        return max(1, round(state / 1000))
 
     def spec(self, target: Target) -> ParameterSpec:
         """1 us to 10 ms, by ratio."""

@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Generic, TypeVar
 
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target
@@ -34,30 +34,32 @@ from schedtuna.space import ParameterValue
 
 _MAX_PASSES = 20  # every pass leaves at most the children of the last; more means a fork bomb
 
+State = TypeVar("State")  # plain JSON, as the journal keeps it
 
-class TaskKnob(Knob):
+
+class TaskKnob(Knob, Generic[State]):
     """A knob whose state is one small JSON value per thread."""
 
     scopes = frozenset({Scope.TREE, Scope.PID, Scope.CGROUP})
     offered_in = scopes
 
     @abstractmethod
-    def read(self, tid: int) -> Any:
+    def read(self, tid: int) -> State | None:
         """A thread's state; None where the knob does not concern it (another class of policy)."""
 
     @abstractmethod
-    def write(self, tid: int, state: Any) -> None:
+    def write(self, tid: int, state: State) -> None:
         """Set a thread's state."""
 
     @abstractmethod
-    def to_state(self, value: ParameterValue, target: Target) -> Any:
+    def to_state(self, value: ParameterValue, target: Target) -> State:
         """The state that a value of the parameter means."""
 
     @abstractmethod
-    def to_value(self, state: Any, target: Target) -> ParameterValue:
+    def to_value(self, state: State, target: Target) -> ParameterValue:
         """The value of the parameter that describes a state."""
 
-    def may_change(self, state: Any) -> bool:
+    def may_change(self, state: State | None) -> bool:
         """Whether a thread in this state is changed; if not it still gets a record."""
         return state is not None
 
@@ -91,7 +93,7 @@ class TaskKnob(Knob):
             )
         return supported
 
-    def state_now(self, target: Target) -> Any:
+    def state_now(self, target: Target) -> State:
         """The state of the target's first thread, which stands for all.
 
         Raises:
@@ -143,8 +145,8 @@ class TaskKnob(Knob):
             raise errors[0]
         return Reverted.RESTORED
 
-    def _read_all(self, target: Target) -> dict[Task, Any]:
-        found: dict[Task, Any] = {}
+    def _read_all(self, target: Target) -> dict[Task, State | None]:
+        found: dict[Task, State | None] = {}
         for task in members(target):
             try:
                 found[task] = self.read(task.tid)
@@ -154,7 +156,7 @@ class TaskKnob(Knob):
                 raise self._refused(task.tid, "read", error) from error
         return found
 
-    def _changes(self, target: Target, found: dict[Task, Any], new: Any) -> list[Change]:
+    def _changes(self, target: Target, found: Mapping[Task, State | None], new: State) -> list[Change]:
         leaders = {task.tgid: state for task, state in found.items() if task.tid == task.tgid}
         changes = []
         for task, state in found.items():
@@ -181,7 +183,7 @@ class TaskKnob(Knob):
     def _sweep(
         self,
         list_tasks: Callable[[], Iterable[Task]],
-        state: Any,
+        state: State,
         spared: set[Task],
         step: Callable[[str], None] = lambda _: None,
     ) -> list[KnobError]:
@@ -250,7 +252,7 @@ def _reached(subject: TaskSubject) -> Iterator[Task]:
         yield from threads(tgid)
 
 
-def _most_common(states: Iterable[Any]) -> Any:
+def _most_common(states: Iterable[State]) -> State:
     """The state that most have (states may be lists, which can't be counted as they are)."""
     counted = [(repr(state), state) for state in states]
     name = Counter(text for text, _ in counted).most_common(1)[0][0]

@@ -11,9 +11,9 @@ import os
 import stat
 from pathlib import Path
 
+from schedtuna.capabilities import Capability, effective_capabilities
 from schedtuna.errors import UnavailableError
 
-_CAP_DAC_OVERRIDE = 1  # include/uapi/linux/capability.h
 _SUDO_USER = "SUDO_UID"
 # Folders, by device and inode.
 _accepted: set[tuple[int, int]] = set()  # whose owner the user trusts
@@ -37,20 +37,12 @@ def is_ours(status: os.stat_result) -> bool:
 
 def privileged() -> bool:
     """Whether this process may do what its user may not: it is root, or has a capability."""
-    return os.geteuid() == 0 or _capabilities() != 0
+    return os.geteuid() == 0 or effective_capabilities() != 0
 
 
 def writes_anywhere() -> bool:
     """Whether this process may write the files of others."""
-    return os.geteuid() == 0 or bool(_capabilities() >> _CAP_DAC_OVERRIDE & 1)
-
-
-def _capabilities() -> int:
-    try:  # at newlines alone: our name, which is in it too, may hold what else ends a line
-        lines = Path("/proc/self/status").read_bytes().split(b"\n")
-    except OSError:
-        return 0
-    return next((int(line.split()[1], 16) for line in lines if line.startswith(b"CapEff:")), 0)
+    return os.geteuid() == 0 or Capability.DAC_OVERRIDE.within(effective_capabilities())
 
 
 def user_name(uid: int) -> str:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from schedtuna.capabilities import Capability, effective_capabilities
 from schedtuna.errors import UnavailableError
-from schedtuna.kernel.text import lines_of, read_lines
-
-# include/uapi/linux/capability.h
-_CAP_SYS_ADMIN = 21
-_NEEDED = {"CAP_BPF": 39, "CAP_PERFMON": 38}
 
 
 def missing_capabilities(status: str | None = None) -> list[str]:
@@ -19,14 +15,10 @@ def missing_capabilities(status: str | None = None) -> list[str]:
     Args:
         status: The text of /proc/self/status; None reads it.
     """
-    lines = read_lines("/proc/self/status") if status is None else lines_of(status)
-    effective = 0
-    for line in lines:
-        if line.startswith("CapEff:"):
-            effective = int(line.split()[1], 16)
-    if effective >> _CAP_SYS_ADMIN & 1:
+    effective = effective_capabilities(status)
+    if Capability.SYS_ADMIN.within(effective):
         return []
-    return [name for name, bit in _NEEDED.items() if not effective >> bit & 1]
+    return [f"CAP_{one.name}" for one in (Capability.BPF, Capability.PERFMON) if not one.within(effective)]
 
 
 def require_bpf(status: str | None = None) -> None:

@@ -10,7 +10,7 @@ from schedtuna.kernel.syscalls import SchedPolicy, sched_getattr
 from schedtuna.knobs.base import Availability, Target
 from schedtuna.knobs.task_attributes import FAIR, read_slack_ns, write_slack_ns
 from schedtuna.knobs.task_knob import TaskKnob
-from schedtuna.machine.tasks import CAP_SYS_NICE, has_capability
+from schedtuna.machine.tasks import may_schedule_all
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
 _REALTIME = {"fifo": SchedPolicy.FIFO, "rr": SchedPolicy.RR}
@@ -41,7 +41,7 @@ class Realtime(TaskKnob[RealtimeState]):
 
     def supported(self) -> Availability:
         """Whether this user may set a realtime policy, and put the timer slack back that it clears."""
-        if has_capability(CAP_SYS_NICE):
+        if may_schedule_all():
             return Availability(ok=True)
         return Availability(False, "realtime policies need a privilege", "run as root, or grant CAP_SYS_NICE")
 

@@ -21,7 +21,7 @@ from schedtuna.kernel.syscalls import (
 from schedtuna.knobs.base import Availability, Scope, Target, as_int
 from schedtuna.knobs.kernel_files import write_kernel_file
 from schedtuna.knobs.task_knob import TaskKnob, first_task
-from schedtuna.machine.tasks import CAP_SYS_NICE, has_capability
+from schedtuna.machine.tasks import may_schedule_all
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
 FAIR = {"other": SchedPolicy.OTHER, "batch": SchedPolicy.BATCH, "idle": SchedPolicy.IDLE}
@@ -198,7 +198,7 @@ class TimerSlack(TaskKnob[int]):
         """Whether the slack of other processes can be set."""
         if not Path("/proc/self/timerslack_ns").exists():
             return Availability(False, "this kernel has no /proc/PID/timerslack_ns", "it needs Linux 4.6+")
-        if not has_capability(CAP_SYS_NICE):
+        if not may_schedule_all():
             return Availability(False, "only root sets the timer slack of another process", "run as root")
         return Availability(ok=True)
 
@@ -252,7 +252,7 @@ def _lowest_nice(now: int) -> int:
 
 def may_have_nice(value: int) -> bool:
     """Whether this user may lower a nice value to this (can_nice() in the kernel)."""
-    if has_capability(CAP_SYS_NICE):
+    if may_schedule_all():
         return True
     limit = resource.getrlimit(resource.RLIMIT_NICE)[0]
     return limit == resource.RLIM_INFINITY or 20 - value <= limit

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from schedtuna.kernel.text import read_lines
+from schedtuna.capabilities import Capability, effective_capabilities, status_field
 
-CAP_SYS_NICE = 23  # include/uapi/linux/capability.h
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
 
@@ -137,24 +136,20 @@ def thread_group(tid: int) -> int | None:
 
 def may_schedule(tid: int) -> bool:
     """Whether the kernel lets this process set a thread's scheduling (check_same_owner() in the kernel)."""
-    if has_capability(CAP_SYS_NICE):
+    if may_schedule_all():
         return True
-    uids = (_status_field(tid, "Uid") or "").split()
+    uids = _status_field(tid, "Uid").split()
     return str(os.geteuid()) in uids[:2]
 
 
-def has_capability(number: int) -> bool:
-    """Whether the calling process has an effective capability."""
-    return bool(int(_status_field(os.getpid(), "CapEff") or "0", 16) >> number & 1)
+def may_schedule_all() -> bool:
+    """Whether this process may set the scheduling of any thread, in any way (CAP_SYS_NICE)."""
+    return Capability.SYS_NICE.within(effective_capabilities())
 
 
-def _status_field(tid: int, name: str) -> str | None:
+def _status_field(tid: int, name: str) -> str:
     try:
-        lines = read_lines(f"/proc/{tid}/status")
+        status = Path(f"/proc/{tid}/status").read_bytes().decode(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
-        return None
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key == name:
-            return value.strip()
-    return None
+        return ""
+    return status_field(status, name)

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from schedtuna.kernel.text import lines_of
+from schedtuna.capabilities import Capability, effective_capabilities, status_field
 from schedtuna.machine.checks.finding import Check, Finding, missing, ok
 from schedtuna.machine.probe import Probe
 
 AS_ROOT = "run as root (sudo)"
-_SYS_ADMIN = 21
-# Name -> bit (include/uapi/linux/capability.h), whether CAP_SYS_ADMIN stands in for it, and the cost of
-# its absence.
-_CAPABILITIES: dict[str, tuple[int, bool, str]] = {
-    "CAP_SYS_NICE": (23, False, "nice can only be raised; no fifo, rr, nor other users' tasks"),
-    "CAP_BPF": (39, True, "no recorder, no scx_* schedulers"),
-    "CAP_PERFMON": (38, True, "no recorder; counters as perf_event_paranoid allows"),
-    "CAP_SYS_ADMIN": (_SYS_ADMIN, False, "no sysctls, no scx_* schedulers, no mounts"),
-    "CAP_SYS_RESOURCE": (24, False, "limits can't be raised; PSI triggers need 2 s windows"),
+# Capability -> whether CAP_SYS_ADMIN stands in for it, and the cost of its absence.
+_CAPABILITIES: dict[Capability, tuple[bool, str]] = {
+    Capability.SYS_NICE: (False, "nice can only be raised; no fifo, rr, nor other users' tasks"),
+    Capability.BPF: (True, "no recorder, no scx_* schedulers"),
+    Capability.PERFMON: (True, "no recorder; counters as perf_event_paranoid allows"),
+    Capability.SYS_ADMIN: (False, "no sysctls, no scx_* schedulers, no mounts"),
+    Capability.SYS_RESOURCE: (False, "limits can't be raised; PSI triggers need 2 s windows"),
 }
 
 
-def has_capability(probe: Probe, name: str) -> bool:
+def has_capability(probe: Probe, capability: Capability) -> bool:
     """Whether this process holds a capability, in the machine's own user namespace."""
-    bit, implied, _ = _CAPABILITIES[name]
-    held = _effective(probe)
-    return not _in_user_namespace(probe) and bool(held >> bit & 1 or (implied and held >> _SYS_ADMIN & 1))
+    implied, _ = _CAPABILITIES[capability]
+    held = effective_capabilities(_status(probe))
+    enough = capability.within(held) or (implied and Capability.SYS_ADMIN.within(held))
+    return enough and not _in_user_namespace(probe)
 
 
-def _status(probe: Probe, field: str) -> str:
-    for line in lines_of(probe.read("proc/self/status") or ""):
-        name, _, value = line.partition(":")
-        if name == field:
-            return value.strip()
-    return ""
-
-
-def _effective(probe: Probe) -> int:
-    try:
-        return int(_status(probe, "CapEff"), 16)
-    except ValueError:
-        return 0
+def _status(probe: Probe) -> str:
+    return probe.read("proc/self/status") or ""
 
 
 def _in_user_namespace(probe: Probe) -> bool:
@@ -47,14 +35,14 @@ def _in_user_namespace(probe: Probe) -> bool:
     return bool(mapped) and mapped != ["0", "0", "4294967295"]
 
 
-def _check_capability(probe: Probe, name: str) -> Finding:
-    bit, _, cost = _CAPABILITIES[name]
-    if has_capability(probe, name):
-        by_itself = _effective(probe) >> bit & 1
+def _check_capability(probe: Probe, capability: Capability) -> Finding:
+    _, cost = _CAPABILITIES[capability]
+    by_itself = capability.within(effective_capabilities(_status(probe)))
+    if has_capability(probe, capability):
         return ok("held" if by_itself else "CAP_SYS_ADMIN stands in for it")
-    if _in_user_namespace(probe) and _effective(probe) >> bit & 1:
+    if _in_user_namespace(probe) and by_itself:
         return missing("held in a user namespace only", cost, "run outside the rootless container")
-    root = _status(probe, "Uid").split()[1:2] == ["0"]
+    root = status_field(_status(probe), "Uid").split()[1:2] == ["0"]
     return missing(
         "not held",
         cost,
@@ -62,8 +50,9 @@ def _check_capability(probe: Probe, name: str) -> Finding:
     )
 
 
-def _row(name: str) -> Check:
-    return Check(name.lower(), name, lambda probe: _check_capability(probe, name))
+def _row(capability: Capability) -> Check:
+    title = f"CAP_{capability.name}"
+    return Check(title.lower(), title, lambda probe: _check_capability(probe, capability))
 
 
-CHECKS = tuple(_row(name) for name in _CAPABILITIES)
+CHECKS = tuple(_row(capability) for capability in _CAPABILITIES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from schedtuna.capabilities import Capability
 from schedtuna.kernel.perf_events import describe_errno
 from schedtuna.machine import facts
 from schedtuna.machine.checks.finding import Check, Finding, missing, ok, warning
@@ -38,7 +39,8 @@ def check_tp_btf(probe: Probe) -> Finding:
         return missing("needs BTF", cost, "run a kernel with CONFIG_DEBUG_INFO_BTF=y")
     if facts.read_lockdown(probe) == "confidentiality":
         return missing("lockdown is `confidentiality`", cost, "boot without lockdown=confidentiality")
-    lacking = [name for name in ("CAP_BPF", "CAP_PERFMON") if not has_capability(probe, name)]
+    needed = (Capability.BPF, Capability.PERFMON)
+    lacking = [f"CAP_{one.name}" for one in needed if not has_capability(probe, one)]
     if lacking:
         return missing(f"needs {' and '.join(lacking)}", cost, AS_ROOT)
     return ok("BTF and capabilities are there")
@@ -63,7 +65,7 @@ def check_perf_paranoid(probe: Probe) -> Finding:
         return missing(
             "kernel without perf events", "no hardware counters", "run one with CONFIG_PERF_EVENTS=y"
         )
-    if has_capability(probe, "CAP_PERFMON"):
+    if has_capability(probe, Capability.PERFMON):
         return ok(f"{level}, without effect: CAP_PERFMON is held", level=level)
     lower = "sysctl kernel.perf_event_paranoid=1"
     if level >= 3:

@@ -39,6 +39,32 @@ class SpaceError(UsageError):
     """A parameter, a value or a whole parameter space is invalid."""
 
 
+class UnknownParameterError(SpaceError):
+    """A space has no parameter of this name.
+
+    Attributes:
+        name: What was asked for.
+    """
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"unknown parameter {name!r}: {nearest(name, known)}")
+        self.name = name
+
+
+class OutOfBoundsError(SpaceError):
+    """A number is not within its parameter's bounds.
+
+    Attributes:
+        name: The parameter.
+        value: What was asked for.
+        bounds: What would do, with its unit: ``1 to 10 ms``.
+    """
+
+    def __init__(self, name: str, value: float, bounds: str) -> None:
+        super().__init__(f"{name}={value}: out of bounds, expected {bounds}")
+        self.name, self.value, self.bounds = name, value, bounds
+
+
 class ConfigFileError(UsageError):
     """A YAML, JSON or TOML file can't be read; the message names the line."""
 

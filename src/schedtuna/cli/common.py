@@ -12,7 +12,13 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from schedtuna.cli.output import print_remark
-from schedtuna.errors import SpaceError, UnavailableError, UsageError
+from schedtuna.errors import (
+    OutOfBoundsError,
+    SpaceError,
+    UnavailableError,
+    UnknownParameterError,
+    UsageError,
+)
 from schedtuna.knobs.base import Scope, Target
 
 if TYPE_CHECKING:
@@ -212,18 +218,18 @@ def find_scheduler(text: str, target: Target) -> SchedulerConfig:
         return parse_scheduler(text, look_up)
     except SpaceError as error:
         if found and found[-1].name == NAME:
-            _explain(text, str(error), target)
+            _explain(text, error, target)
         raise
 
 
-def _explain(text: str, error: str, target: Target) -> None:
+def _explain(text: str, error: SpaceError, target: Target) -> None:
     """Raise a better error where the machine, not the text, is why a value was refused."""
     from schedtuna.knobs.registry import all_knobs
     from schedtuna.knobs.task_attributes import may_have_nice
     from schedtuna.scheduler.fair import unavailable
 
-    if unknown := re.search(r"unknown parameter '(\w+)'", error):
-        name = unknown[1]
+    if isinstance(error, UnknownParameterError):
+        name = error.name
         scopes = {knob.name: knob.scopes for knob in all_knobs()}.get(name, frozenset())
         if reason := unavailable(target).get(name):
             raise UnavailableError(
@@ -234,9 +240,10 @@ def _explain(text: str, error: str, target: Target) -> None:
                 f"{text}: {name} can't be set in scope {target.scope}",
                 hint=f"it is there in scope {', '.join(sorted(scopes))}",
             ) from None
-    low = re.search(r"nice=(-?\d+): out of bounds, (.*)", error)
-    if low and int(low[1]) >= -20 and not may_have_nice(int(low[1])):
+    if not isinstance(error, OutOfBoundsError) or error.name != "nice":
+        return
+    if error.value >= -20 and not may_have_nice(int(error.value)):
         raise UnavailableError(
-            f"{text}: only root may lower nice so far; without privilege: {low[2]}",
+            f"{text}: only root may lower nice so far; without privilege: expected {error.bounds}",
             hint="run as root, or raise RLIMIT_NICE",
         ) from None

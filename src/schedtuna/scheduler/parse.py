@@ -97,4 +97,5 @@ def _named(place: str) -> Iterator[None]:
     try:
         yield
     except SpaceError as error:
-        raise SpaceError(f"{place}: {error}", hint=error.hint) from error
+        error.args = (f"{place}: {error}",)  # its class and what it knows stay
+        raise

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from schedtuna.errors import SpaceError, nearest
+from schedtuna.errors import OutOfBoundsError, SpaceError, nearest
 from schedtuna.space.condition import Condition, ListElement, ParameterValue
 from schedtuna.space.scale import Scale, make_scale
 
@@ -183,10 +183,8 @@ class ParameterSpec(BaseModel):
             raise SpaceError(f"{self.name}={value!r}: expected a whole number")
         assert self.min_value is not None and self.max_value is not None  # _check_bounds
         if not self.min_value <= value <= self.max_value:
-            raise SpaceError(
-                f"{self.name}={value}: out of bounds, expected "
-                f"{self.min_value} to {self.max_value} {self.unit}".rstrip()
-            )
+            bounds = f"{self.min_value} to {self.max_value} {self.unit}".rstrip()
+            raise OutOfBoundsError(self.name, value, bounds)
         return int(value) if kind is ParameterType.INTEGER else float(value)
 
     def parse(self, text: str) -> ParameterValue:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from schedtuna.errors import SpaceError, nearest
+from schedtuna.errors import SpaceError, UnknownParameterError, nearest
 from schedtuna.space.condition import Assignment, ParameterValue
 from schedtuna.space.constraint import Constraint, EqualCount, Ordering, check
 from schedtuna.space.parameter import ParameterSpec, ParameterType
@@ -144,7 +144,7 @@ class ParameterSpace(BaseModel):
 
     def __getitem__(self, name: str) -> ParameterSpec:
         if name not in self._by_name:
-            raise SpaceError(f"unknown parameter {name!r}: {nearest(name, self.names)}")
+            raise UnknownParameterError(name, self.names)
         return self._by_name[name]
 
     def __len__(self) -> int:

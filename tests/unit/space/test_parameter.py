@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from schedtuna.errors import SpaceError
+from schedtuna.errors import OutOfBoundsError, SpaceError
 from schedtuna.space import ParameterSpec, ParameterType
 
 
@@ -147,3 +147,12 @@ def test_distance_between_lists_of_words_counts_differing_places():
     assert spec.distance(("a",), ("a",)) == 0
     assert spec.distance(("a", "b"), ("a",)) == pytest.approx(1 / 3)
     assert spec.distance(("a", "b", "b"), ("b", "a", "a")) == 1
+
+
+def test_an_error_says_what_is_out_of_bounds_without_its_text_being_read():
+    spec = ParameterSpec(
+        name="slice_us", type=ParameterType.INTEGER, default=3, min_value=1, max_value=9, unit="us"
+    )
+    with pytest.raises(OutOfBoundsError, match="slice_us=12: out of bounds, expected 1 to 9 us") as caught:
+        spec.parse("12")
+    assert (caught.value.name, caught.value.value, caught.value.bounds) == ("slice_us", 12, "1 to 9 us")

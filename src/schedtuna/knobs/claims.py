@@ -2,7 +2,38 @@
 
 Two runs on one target can't both be right: each would take the other's settings for the default.
 So whoever starts a series of runs claims its target, in a file beside the journal, and is refused
-what a living process has claimed. A claim ends with its process, however that ends.
+what a living process has claimed.
+
+**Why not a lock.** A lock is held by a file descriptor, which children inherit: a service that a run has
+started would go on holding it. And targets overlap: a control group contradicts those below and above it,
+a setting of the whole machine contradicts everything, and two commands' trees contradict nothing. So a
+claim is a line of the file that says what is claimed and by whom, and only reading and writing the file
+is locked, for as long as that takes.
+
+**States.** A claim is *written* (the line is on disk, its process lives), then *removed*, or *dead*: the
+line is there and its process is not. A dead claim binds nobody and needs no cleaning: whoever reads drops
+it, and whoever finds no living claim empties the file. What names a process is its number with its start
+time and the boot, as numbers are given out again.
+
+**What may go wrong, and when.**
+
+- Killed before the line is whole on disk: `PrivateFolder` shows no line without its end, and cuts it off
+  before the next one is added. Nothing was changed yet.
+- Killed at any time afterwards, or the machine reboots: the claim is dead. What the run had changed is
+  another matter, the journal's: `put_back_stale` reverts it before the next run reads a default.
+- Two runs begin at once: reading the others' claims and adding one's own is one step under the lock, so
+  the second one sees the first one's.
+- `require_free` looks without the lock and claims nothing. It is there to refuse early, before settings
+  are read as the default's; that the answer may be old by the time of `claimed` does no harm, as that
+  looks again.
+- The file can't be written (a full disk, a folder of somebody else): a run that would change things that
+  exist is refused. One that starts its own command goes on unclaimed: where the claim can't be written,
+  neither can the journal, so it can only measure.
+- The claim can't be removed at the end: it is dead as soon as the process has ended.
+
+**Limits.** Claims are one user's: root and another user, or two containers with folders of their own,
+don't see each other. Containers that share the folder but not the processes take each other's claims for
+dead.
 """
 
 from __future__ import annotations

@@ -1,7 +1,41 @@
 """Starts, stops and swaps sched_ext schedulers on this host, so that they stay until somebody ends them.
 
-Each is in the journal before it runs, so `schedtuna undo` ends it. Only registered schedulers are run,
-from files that nobody but their owner can write. Where the service scx_loader runs, it is asked instead.
+**What is in charge.** A sched_ext scheduler is in charge as long as its program holds it: when the program
+ends, however it ends, the kernel takes the scheduler out and goes back to its own. The kernel lets in one
+at a time. So there is always a scheduler, and what this module keeps track of is one program:
+
+    kernel disabled, no record      the kernel's own scheduler
+    kernel disabled, open record    a program that has not got in yet, or one that was thrown out
+    kernel enabled, open record     ours: `stop`, `switch` and `undo` end its program
+    kernel enabled, no record       somebody else's: it is left alone, and a start is refused
+
+The record is in the journal, on disk, before the program runs. It names the program by its number and
+start time, so that no other process that has got the number is ever stopped. Whether ours is in charge is
+read from the kernel each time, by the name and the count of those that were let in, and never remembered.
+
+**What may go wrong, and when.**
+
+- Killed before the record is on disk: the program waits before its exec for a word from us, reads the end
+  of the pipe instead, and leaves. Between the record and the word it is the same; the record then names a
+  process that has gone, which `undo` closes.
+- Killed while the verifier works, or later: the program goes on, as it is meant to; `undo` ends it.
+- The program exits, is refused, or is not let in within the time: it is stopped, and the record closed.
+  An interrupt during the start does the same.
+- Two start at once: the kernel lets one in. The other sees another name, or a count that is higher by two,
+  and takes its own program back.
+- The scheduler is thrown out later (a stall, an error): the kernel's own is back at once, without us.
+- The program ignores SIGINT: SIGKILL; the kernel cleans up. One that does not go even so is reported as
+  stuck, with the key that makes the kernel let go.
+- A swap goes over the kernel's own scheduler. Killed between the two, that one stays in charge. Where the
+  new one does not start, the old one is started again.
+- A reboot ends everything; the record is of another boot, and is closed. What is to outlast a reboot is a
+  systemd unit, whose record outlives the boot, too.
+
+**scx_loader.** Where that service runs, it would fight for what is in charge, so it is asked instead. Then
+the record says what it ran before, and `undo` asks it for that.
+
+**Privilege.** What runs here runs as root. Only registered schedulers do, from files that nobody but root
+and their owner, who is us, can write; not even the --help of others is asked for.
 """
 
 from __future__ import annotations

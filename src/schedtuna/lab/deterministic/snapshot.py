@@ -1,8 +1,34 @@
 """How is a guest saved once and restored for every trial? QEMU's migration, to a file.
 
-With -icount the guest's clock counts its instructions, and its idle time is skipped. The guest stops
-itself, at an instruction of its own choosing, so what is saved does not depend on the host's clock.
-Snapshots are kept in the lab's folder, by a hash over all that they were made of.
+**Why the bits are the same.** With -icount the guest's clock counts its instructions, and its idle time is
+skipped: nothing that the guest can see comes from the host's clock. It stops itself, at an instruction of
+its own choosing, by a write to a port at which QEMU pauses; so the moment of saving is the guest's, too.
+What differs from trial to trial comes in as an order, a blob of fixed size that the guest's program reads
+when it goes on.
+
+**States of a machine.** *Booting* from kernel and initramfs; *paused* at its own request; *saved* to a
+staged file; *kept* under its name, a hash over all that decides its bits; *restored* from there, any number
+of times at once; *ended*. Only a whole file ever has the name: it is renamed from the staged one once QEMU
+says that all is written. A QEMU process dies with ours, and its other files are in memory, so that what can
+be left behind is a staged file and nothing else.
+
+**What may go wrong, and when.**
+
+- Killed while saving: the staged file is named after a process that has ended. The next one that saves
+  removes it.
+- Two save the same machine at once: each has a staged file of its own; the later rename wins, and either
+  file is good.
+- QEMU's threads race as the guest stops: two outcomes, both consistent, with different hashes. See `_save`
+  for how one is made likely, recognised, and tried for again. If it can't be had, the other one is kept:
+  hashes are then comparable among trials from this file, which is all that is ever promised.
+- The disk is full: QEMU reports it, the staged file is removed, and nothing else has changed.
+- A kept file is removed while others restore from it (to make room, or by `lab clean`): those that have
+  opened it read on; one that has not yet is told that it is gone.
+- A kept file is damaged, or of a QEMU that can't read it: the restore fails, the file is removed, and the
+  next run boots and saves anew. A damage that QEMU does not notice would show as another hash.
+- QEMU, the kernel, a program or an option is replaced: that is another name.
+- The host is busy: time limits count the CPU time that QEMU got. The clock counts at a high multiple only,
+  which ends a QEMU that hangs without using any.
 """
 
 from __future__ import annotations

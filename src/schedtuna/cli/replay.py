@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import listed
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark, refuse_existing
@@ -23,16 +25,18 @@ app = typer.Typer(add_completion=False)
 DEFAULT_COMBINATIONS = 5
 
 
-@app.command()
-def replay(  # noqa: PLR0917 - typer's options are a function's parameters
+@dataclass(frozen=True)
+class StudiesOptions:
+    """Which runs are looked at, and what they are scored by."""
+
     patterns: Annotated[
         list[str] | None,
         typer.Argument(metavar="[PATTERN...]", help="As --experiment-patterns.", show_default=False),
-    ] = None,
+    ] = None
     results: Annotated[
         Path,
         typer.Option("--results", "--results-dir", metavar="DIR", help="One study, or a folder of studies."),
-    ] = Path("results"),
+    ] = Path("results")
     experiment_patterns: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,7 +45,7 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
             help="Only studies whose folder has such a name: 'fair_ppo_*'. Repeatable.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     max_episodes: Annotated[
         int | None,
         typer.Option(
@@ -50,16 +54,22 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
             help="Use only the first runs of each search.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class LookOptions:
+    """What is said of them."""
+
     statistics: Annotated[
         bool, typer.Option("--statistics", help="Describe each study's runs and rewards.")
-    ] = False,
+    ] = False
     combinations: Annotated[
         int | None,
         typer.Option(
             "--param-combinations", min=1, metavar="N", help="Show the N best settings.", show_default=False
         ),
-    ] = None,
+    ] = None
     recalculate: Annotated[
         list[str] | None,
         typer.Option(
@@ -68,7 +78,13 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
             help="Score the runs by this metric, which they logged, instead of their own. Repeatable.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """The agent that is trained on them."""
+
     pretrain_agent: Annotated[
         Path | None,
         typer.Option(
@@ -77,53 +93,46 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
             help="Train an agent on the runs, and write a checkpoint for `tune --pretrained-model`.",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     algorithm: Annotated[
         str, typer.Option("--algorithm", "--sampler", metavar="NAME", help="The agent's algorithm.")
-    ] = "ppo",
+    ] = "ppo"
     epochs: Annotated[
         int, typer.Option("--pretrain-epochs", min=1, help="How many times to train on all runs.")
-    ] = 50,
+    ] = 50
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", help="The agent's learning rate.", show_default=False)
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the agent's initial weights.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT.pt if it exists.")] = False,
-    as_json: JsonOption = False,
-) -> None:
+    ] = None
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the agent's initial weights.")] = 0
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT.pt if it exists.")] = False
+
+
+@app.command()
+@bundled
+def replay(runs: StudiesOptions, look: LookOptions, agent: AgentOptions, as_json: JsonOption = False) -> None:
     """Put the runs of past studies side by side: statistics, best settings, other rewards, pre-training.
 
     Rewards are minus the log ratio to each study's own default, so studies of different speed compare.
     They are a search's numbers, steered and noisy: no claim. Without options: statistics and the best
     settings.
     """
-    from schedtuna.history.replay import agreement, score
+    from schedtuna.history.replay import combinations, rescored_statistics, score, statistics
     from schedtuna.history.studies import find_studies
 
-    studies, unusable = find_studies([results], [*listed(experiment_patterns), *listed(patterns)])
-    scored, unscored = score(studies, metrics=listed(recalculate), max_episodes=max_episodes)
+    patterns = [*listed(runs.experiment_patterns), *listed(runs.patterns)]
+    studies, unusable = find_studies([runs.results], patterns)
+    scored, unscored = score(studies, metrics=listed(look.recalculate), max_episodes=runs.max_episodes)
     unusable |= unscored
-    if not (statistics or combinations or pretrain_agent):
-        statistics, combinations = True, DEFAULT_COMBINATIONS
+    by_default = not (look.statistics or look.combinations or agent.pretrain_agent)
     result: dict[str, Any] = {}
-    if statistics or recalculate:
-        result["studies"] = _statistics(scored)
-        if recalculate:
-            before, _ = score([one.study for one in scored], max_episodes=max_episodes)
-            for row, own, other in zip(result["studies"], before, scored, strict=True):
-                row["rank_correlation_with_own_reward"] = agreement(own, other)
-    if combinations:
-        result["combinations"] = _combinations(scored, combinations)
-    if pretrain_agent is not None:
-        result["pretrained"] = _pretrain(
-            scored,
-            pretrain_agent,
-            force=force,
-            algorithm=algorithm,
-            epochs=epochs,
-            seed=seed,
-            learning_rate=learning_rate,
-        )
+    if look.recalculate:
+        result["studies"] = rescored_statistics(scored, max_episodes=runs.max_episodes)
+    elif look.statistics or by_default:
+        result["studies"] = [statistics(one) for one in scored]
+    if nr_combinations := look.combinations or by_default * DEFAULT_COMBINATIONS:
+        result["combinations"] = combinations(scored, nr_combinations)
+    if agent.pretrain_agent is not None:
+        result["pretrained"] = _pretrain(scored, agent.pretrain_agent, agent)
     result["skipped"] = {str(folder): reason for folder, reason in unusable.items()}
     for reason in unusable.values():
         print_remark("skipped", reason, file=sys.stderr)
@@ -133,36 +142,15 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
         _print(result)
 
 
-def _statistics(scored: Sequence[ScoredStudy]) -> list[dict[str, Any]]:
-    from schedtuna.history.replay import statistics
-
-    return [statistics(one) for one in scored]
-
-
-def _combinations(scored: Sequence[ScoredStudy], number: int) -> list[dict[str, Any]]:
-    from schedtuna.history.replay import best_combinations, pooled
-
-    return [
-        {
-            "scheduler": group[0].study.plan.scheduler.name,
-            "command": list(group[0].study.plan.workload.argv),
-            "metrics": group[0].goal,
-            "studies": [str(one.study.folder) for one in group],
-            "best": best_combinations(group, number),
-        }
-        for group in pooled(scored)
-    ]
-
-
-def _pretrain(
-    scored: Sequence[ScoredStudy], path: Path, *, force: bool, learning_rate: float | None, **how: Any
-) -> dict[str, Any]:
+def _pretrain(scored: Sequence[ScoredStudy], path: Path, asked: AgentOptions) -> dict[str, Any]:
     from schedtuna.history.replay import pretrain_agent
     from schedtuna.tune.options import sampler_options
 
-    options, _ = sampler_options(how["algorithm"], {"learning_rate": learning_rate})
-    refuse_existing(path, force=force)
-    return pretrain_agent(scored, path, options=options, **how)
+    options, _ = sampler_options(asked.algorithm, {"learning_rate": asked.learning_rate})
+    refuse_existing(path, force=asked.force)
+    return pretrain_agent(
+        scored, path, algorithm=asked.algorithm, epochs=asked.epochs, seed=asked.seed, options=options
+    )
 
 
 # ---- for people ---------------------------------------------------------------------------------

@@ -153,6 +153,24 @@ def statistics(scored: ScoredStudy) -> dict[str, Any]:
     }
 
 
+def rescored_statistics(
+    studies: Sequence[ScoredStudy], *, max_episodes: int | None = None
+) -> list[dict[str, Any]]:
+    """Describe the searches of studies that are scored by other metrics than their own.
+
+    Beside `statistics`, each has its `agreement` with the study's own reward.
+
+    Args:
+        studies: As they are scored now.
+        max_episodes: As of `score`.
+    """
+    own, _ = score([one.study for one in studies], max_episodes=max_episodes)
+    return [
+        {**statistics(one), "rank_correlation_with_own_reward": agreement(before, one)}
+        for before, one in zip(own, studies, strict=True)
+    ]
+
+
 def describe(values: Sequence[float]) -> dict[str, float | None]:
     """Return mean, sd, minimum, median and maximum; None where there are too few values."""
     return {
@@ -190,6 +208,20 @@ def agreement(before: ScoredStudy, after: ScoredStudy) -> float | None:
 
 
 # ---- the best combinations ----------------------------------------------------------------------
+
+
+def combinations(studies: Sequence[ScoredStudy], nr_combinations: int) -> list[dict[str, Any]]:
+    """Return what looks best for each question that the studies asked: see `best_combinations`."""
+    return [
+        {
+            "scheduler": group[0].study.plan.scheduler.name,
+            "command": list(group[0].study.plan.workload.argv),
+            "metrics": group[0].goal,
+            "studies": [str(one.study.folder) for one in group],
+            "best": best_combinations(group, nr_combinations),
+        }
+        for group in pooled(studies)
+    ]
 
 
 def best_combinations(group: Sequence[ScoredStudy], nr_combinations: int) -> list[dict[str, Any]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import listed, parse_positive_duration, termination_interrupts
 from schedtuna.cli.lab_shell import KernelOption, MemoryOption, ProgramsOption, boot, forward, found, shell
 from schedtuna.cli.options import CommandArgument, JsonOption, MetricOption
@@ -101,10 +104,51 @@ def clean() -> None:
     print(f"{remove() / 1e6:.0f} MB freed in {lab_directory()}")
 
 
-@app.command()
-def run(  # noqa: PLR0917 - typer's options are a function's parameters
-    command: CommandArgument,
-    kernel: KernelOption = None,
+@dataclass(frozen=True)
+class TrialsOptions:
+    """Of runs that are the same bits every time."""
+
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic", help="Make every run bit-identical; the guest holds only what COMMAND names."
+        ),
+    ] = False
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            min=0,
+            help="With --deterministic: the seed of the run's perturbation. Default: 0.",
+            show_default=False,
+        ),
+    ] = None
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            "--runs",
+            min=1,
+            help="With --deterministic: run this many seeds, and print their spread.",
+            show_default=False,
+        ),
+    ] = None
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            "--scheduler",
+            metavar="NAME",
+            help="With --deterministic: the scheduler to load first.",
+            show_default=False,
+        ),
+    ] = ""
+    metric: MetricOption = None
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The guest, and how long COMMAND may take."""
+
+    kernel: KernelOption = None
     cpus: Annotated[
         int | None,
         typer.Option(
@@ -114,8 +158,8 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             help="Virtual CPUs. Default: 2; with --deterministic, which has up to 4: 1.",
             show_default=False,
         ),
-    ] = None,
-    memory: MemoryOption = 1024,
+    ] = None
+    memory: MemoryOption = 1024
     share: Annotated[
         Path | None,
         typer.Option(
@@ -125,46 +169,17 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             "(not with --deterministic).",
             show_default=False,
         ),
-    ] = None,
-    programs: ProgramsOption = None,
-    timeout: Annotated[
-        str, typer.Option("--timeout", metavar="5m", help="End COMMAND after this time.")
-    ] = "5m",
-    deterministic: Annotated[
-        bool,
-        typer.Option(
-            "--deterministic", help="Make every run bit-identical; the guest holds only what COMMAND names."
-        ),
-    ] = False,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            min=0,
-            help="With --deterministic: the seed of the run's perturbation. Default: 0.",
-            show_default=False,
-        ),
-    ] = None,
-    runs: Annotated[
-        int | None,
-        typer.Option(
-            "--runs",
-            min=1,
-            help="With --deterministic: run this many seeds, and print their spread.",
-            show_default=False,
-        ),
-    ] = None,
-    scheduler: Annotated[
-        str,
-        typer.Option(
-            "--scheduler",
-            metavar="NAME",
-            help="With --deterministic: the scheduler to load first.",
-            show_default=False,
-        ),
-    ] = "",
-    metric: MetricOption = None,
-    as_json: JsonOption = False,
+    ] = None
+    programs: ProgramsOption = None
+    timeout: Annotated[str, typer.Option("--timeout", metavar="5m", help="End COMMAND after this time.")] = (
+        "5m"
+    )
+
+
+@app.command()
+@bundled
+def run(
+    command: CommandArgument, where: RunOptions, trials: TrialsOptions, as_json: JsonOption = False
 ) -> None:
     """Run COMMAND in a guest; output, exit code and files come back.
 
@@ -174,70 +189,47 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     With --deterministic it sees what COMMAND names, too; its output, exit code, guest time and context
     switches are the same every run, and what is printed last is their hash.
     """
-    import sys
-
     from schedtuna.errors import UsageError
-    from schedtuna.lab.boot import boot
+    from schedtuna.lab.boot import run_in_guest
     from schedtuna.lab.store import read_lab
     from schedtuna.lab.vm import GuestSpec
 
-    limit_s = parse_positive_duration(timeout, option="--timeout")
-    programs_found = found(programs)
-    if deterministic:
+    limit_s = parse_positive_duration(where.timeout, option="--timeout")
+    programs = found(where.programs)
+    if trials.deterministic:
         from schedtuna.cli.lab_trial import TrialOptions, run_trials
 
         asked = TrialOptions(
             command,
-            kernel=kernel,
-            cpus=cpus or 1,
-            memory_mib=memory,
-            share=share,
-            programs=programs_found,
+            kernel=where.kernel,
+            cpus=where.cpus or 1,
+            memory_mib=where.memory,
+            share=where.share,
+            programs=programs,
             timeout_s=limit_s,
-            seed=seed or 0,
-            runs=runs or 1,
-            scheduler=scheduler,
-            metrics=listed(metric),
+            seed=trials.seed or 0,
+            runs=trials.runs or 1,
+            scheduler=trials.scheduler,
+            metrics=listed(trials.metric),
             as_json=as_json,
         )
         raise typer.Exit(run_trials(asked))
-    if seed is not None or runs is not None or scheduler or metric:
+    if trials.seed is not None or trials.runs is not None or trials.scheduler or trials.metric:
         raise UsageError("--seed, --runs, --scheduler and --metric need --deterministic")
-    cpus = cpus or 2
-    spec = GuestSpec(kernel, cpus, memory, programs_found, share)
+    spec = GuestSpec(where.kernel, where.cpus or 2, where.memory, programs, where.share)
     with termination_interrupts():
         try:
-            guest, nr_failed = boot(read_lab(), spec)
-            with guest:
-                raw = guest.run(command, timeout_s=limit_s)
-                files = guest.fetch_changes()
+            done = run_in_guest(read_lab(), spec, command, timeout_s=limit_s)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
-    code = raw.exit_code if raw.exit_code is not None else 128 + (raw.signal or 0)
     if as_json:
-        print_json(
-            {
-                "exit_code": raw.exit_code,
-                "signal": raw.signal,
-                "timed_out": raw.timed_out,
-                "stdout": raw.stdout,
-                "stderr": raw.stderr,
-                "usage": raw.usage,
-                "kernel": guest.kernel.version,
-                "cpus": cpus,
-                "boot_s": guest.boot_s,
-                "nr_failed_boots": nr_failed,
-                "files": [str(file) for file in files],
-            }
-        )
+        print_json(done.to_dict())
     else:
-        pass_on(raw.stdout, sys.stdout)
-        pass_on(raw.stderr, sys.stderr)
-        for note in (*raw.warnings, *([raw.failure] if raw.timed_out or raw.signal else [])):
-            typer.echo(f"lab: {note}", err=True)
-        if nr_failed:
-            typer.echo("lab: the first guest did not boot; this is the second", err=True)
-    raise typer.Exit(1 if raw.timed_out else code)
+        pass_on(done.raw.stdout, sys.stdout)
+        pass_on(done.raw.stderr, sys.stderr)
+        for remark in done.remarks:
+            typer.echo(f"lab: {remark}", err=True)
+    raise typer.Exit(done.exit_code)
 
 
 for _command in (shell, boot, forward):

@@ -41,7 +41,13 @@ def recording_layer(root: Path) -> Layer:
 
 def _libbpf_layer(root: Path) -> Layer:
     """What loads BPF objects in a guest."""
-    modules = ("__init__", "capabilities", "errors", "resources", *(f"kernel/{name}" for name in _KERNEL_MODULES))
+    modules = (
+        "__init__",
+        "capabilities",
+        "errors",
+        "resources",
+        *(f"kernel/{name}" for name in _KERNEL_MODULES),
+    )
     library = resource_path("native/libbpf.so")
     layer = {f"{_PACKAGE}/{name}.py": file_entry(resource_path(f"{name}.py")) for name in modules}
     return {**layer, f"{_PACKAGE}/native/libbpf.so": file_entry(library), **libraries(library, root)}

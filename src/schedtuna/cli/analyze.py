@@ -6,7 +6,7 @@ import math
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ from schedtuna.cli.output import print_json, print_remark, require_writable, wri
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
-    from schedtuna.history.importance import Analysis
+    from schedtuna.history.importance import Curve, ImportanceAnalysis
 
 app = typer.Typer(add_completion=False)
 
@@ -54,47 +54,38 @@ def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
     A functional ANOVA of a model of all runs (search, baseline and confirmation): intervals from runs
     drawn anew, and a permutation test per parameter. Where a search did not go, the model guesses.
     """
-    from schedtuna.history.importance import analyse
-    from schedtuna.history.replay import one_space, score
+    from schedtuna.history.importance import analyse_studies
+    from schedtuna.history.replay import score
     from schedtuna.history.studies import find_studies
 
     require_writable(plot, option="--plot", suffixes=SUFFIXES)
     studies, unusable = find_studies(folders)
     scored, unscored = score(studies, metrics=listed(metric))
-    for reason in {**unusable, **unscored}.values():
+    skipped = {str(folder): reason for folder, reason in {**unusable, **unscored}.items()}
+    for reason in skipped.values():
         print_remark("skipped", reason, file=sys.stderr)
-    space, runs, notes = one_space(scored)
-    analysis = analyse(space, runs, seed=seed)
+    analysis = analyse_studies(scored, seed=seed)
     if plot is not None:
         from schedtuna.report.figures import drawn
         from schedtuna.report.importance import importance_figure
 
         with writing(plot, force=force) as file:
-            file.write(drawn(importance_figure(analysis, space), plot.suffix))
+            file.write(drawn(importance_figure(analysis.found, analysis.space), plot.suffix))
     if as_json:
-        print_json(
-            {
-                **analysis.to_dict(),
-                "scheduler": scored[0].study.plan.scheduler.name,
-                "metrics": scored[0].goal,
-                "studies": [str(one.study.folder) for one in scored],
-                "skipped": {str(folder): reason for folder, reason in {**unusable, **unscored}.items()},
-                "notes": notes,
-                "plot": None if plot is None else str(plot),
-            }
-        )
+        drawn_to = None if plot is None else str(plot)
+        print_json({**analysis.to_dict(), "skipped": skipped, "plot": drawn_to})
         return
     names = ", ".join(one.study.folder.resolve().name for one in scored)
-    of = f"{analysis.nr_runs} runs of {analysis.nr_settings} settings"
+    of = f"{analysis.found.nr_runs} runs of {analysis.found.nr_settings} settings"
     print(printable(f"{of}, {scored[0].goal}: {names}"))
-    _print(analysis)
-    for note in notes:
+    _print(analysis.found)
+    for note in analysis.notes:
         print_remark("note", note)
     if plot is not None:
         print(f"plot: {shlex.quote(str(plot))}")
 
 
-def _print(analysis: Analysis) -> None:
+def _print(analysis: ImportanceAnalysis) -> None:
     from schedtuna.cli.table import table
 
     print(
@@ -129,7 +120,7 @@ def _share(part: float, interval: tuple[float, float]) -> list[str]:
     return [f"{part:.0%}", f"{interval[0]:.0%} to {interval[1]:.0%}"]
 
 
-def _best(curve: Any) -> list[str]:
+def _best(curve: Curve) -> list[str]:
     from schedtuna.space import spell_value
 
     place = min(range(len(curve.changes)), key=lambda at: curve.changes[at])

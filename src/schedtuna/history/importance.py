@@ -26,6 +26,7 @@ import numpy as np
 from schedtuna.errors import StudyError
 from schedtuna.history.anova import Data, Parts, Split, Surrogate, explained, interaction
 from schedtuna.history.relevance import relevance, shown_to_matter
+from schedtuna.history.replay import ScoredStudy, one_space
 from schedtuna.samplers.observation import Observation
 from schedtuna.space import ParameterSpace, ParameterValue
 
@@ -88,7 +89,7 @@ class Interaction:
 
 
 @dataclass(frozen=True)
-class Analysis:
+class ImportanceAnalysis:
     """What runs say about a space.
 
     Attributes:
@@ -117,7 +118,7 @@ class Analysis:
         return asdict(self)
 
 
-def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0) -> Analysis:
+def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0) -> ImportanceAnalysis:
     """Split what settings did over the parameters.
 
     Args:
@@ -147,7 +148,7 @@ def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0
     tested = {name: relevance(data, name, rng) for name in data.varied}
     matter = shown_to_matter(tested)
     ranked = sorted(data.varied, key=lambda name: -actual.total[name])
-    return Analysis(
+    return ImportanceAnalysis(
         nr_runs=len(data.costs),
         nr_settings=len(data.settings),
         explained=explained(fit),
@@ -159,6 +160,48 @@ def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0
         interactions=_interactions(split.pairs(ranked[:MOST_PAIRED]), surrogate.mean, weights, actual, drawn),
         unvaried=tuple(name for name in space.names if name not in data.varied),
     )
+
+
+@dataclass(frozen=True)
+class StudiesAnalysis:
+    """What past studies of one space say together.
+
+    Attributes:
+        studies: Those that were used.
+        space: What they searched.
+        found: What their runs say about it.
+        notes: What else differs between them.
+    """
+
+    studies: tuple[ScoredStudy, ...]
+    space: ParameterSpace
+    found: ImportanceAnalysis
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            **self.found.to_dict(),
+            "scheduler": self.studies[0].study.plan.scheduler.name,
+            "metrics": self.studies[0].goal,
+            "studies": [str(one.study.folder) for one in self.studies],
+            "notes": list(self.notes),
+        }
+
+
+def analyse_studies(studies: Sequence[ScoredStudy], *, seed: int = 0) -> StudiesAnalysis:
+    """Split what settings did over the parameters, by all runs of past studies.
+
+    Args:
+        studies: From `history.replay.score`.
+        seed: Of everything that is drawn.
+
+    Raises:
+        UsageError: They searched several spaces.
+        StudyError: Too few distinct settings ran, or all costs are equal.
+    """
+    space, runs, notes = one_space(studies)
+    return StudiesAnalysis(tuple(studies), space, analyse(space, runs, seed=seed), tuple(notes))
 
 
 def _importance(

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from schedtuna.history.importance import Analysis, Importance
+    from schedtuna.history.importance import Importance, ImportanceAnalysis
 
 NR_CURVES = 3
 NR_PAIRS = 6
 
 
-def importance_figure(analysis: Analysis, space: ParameterSpace) -> Figure:
+def importance_figure(analysis: ImportanceAnalysis, space: ParameterSpace) -> Figure:
     """Draw bars of the shares, the pairs, and curves of the parameters with the largest totals.
 
     Args:
@@ -45,7 +45,7 @@ def importance_figure(analysis: Analysis, space: ParameterSpace) -> Figure:
     return figure
 
 
-def _draw_shares(axes: Axes, analysis: Analysis) -> None:
+def _draw_shares(axes: Axes, analysis: ImportanceAnalysis) -> None:
     rows = analysis.parameters[::-1]
     places = np.arange(len(rows))
     axes.barh(places, [100 * row.total for row in rows], color=COLORS["muted"], label="with others")
@@ -58,7 +58,7 @@ def _draw_shares(axes: Axes, analysis: Analysis) -> None:
     axes.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0)
 
 
-def _draw_pairs(axes: Axes, analysis: Analysis) -> None:
+def _draw_pairs(axes: Axes, analysis: ImportanceAnalysis) -> None:
     rows = analysis.interactions[:NR_PAIRS][::-1]
     places = np.arange(len(rows))
     axes.barh(places, [100 * row.part for row in rows], color=COLORS["default"], height=0.5)

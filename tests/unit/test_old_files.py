@@ -27,7 +27,7 @@ from schedtuna.history.warmstart import past_runs
 from schedtuna.knobs import records
 from schedtuna.knobs.journal import JOURNAL_NAME, Journal
 from schedtuna.knobs.records import Record
-from schedtuna.knobs.undo import Result, undo
+from schedtuna.knobs.undo import UndoResult, undo
 from schedtuna.lab import store
 from schedtuna.lab.store import Lab, read_lab
 from schedtuna.machine import manifest
@@ -399,7 +399,7 @@ def test_a_boot_ended_what_an_earlier_one_had_changed(path, tmp_path):
     journal = journal_of(path, tmp_path)
     outcomes = undo(journal)
     assert outcomes
-    assert {outcome.result for outcome in outcomes} == {Result.OTHER_BOOT}
+    assert {outcome.result for outcome in outcomes} == {UndoResult.OTHER_BOOT}
     assert journal.open_records() == []
 
 
@@ -418,7 +418,7 @@ def test_what_is_gone_is_closed(date, name, knobs, tmp_path):
     journal = journal_of(f"{date}/journals/{name}.jsonl", tmp_path, **{BOOT: boot_id()})
     outcomes = undo(journal)
     assert [outcome.record.knob for outcome in outcomes] == knobs
-    assert {outcome.result for outcome in outcomes} <= {Result.GONE, Result.RESTORED}
+    assert {outcome.result for outcome in outcomes} <= {UndoResult.GONE, UndoResult.RESTORED}
     assert journal.open_records() == []
 
 
@@ -426,7 +426,7 @@ def test_what_is_gone_is_closed(date, name, knobs, tmp_path):
 def test_a_sysctl_would_be_put_back(date, tmp_path):
     journal = journal_of(f"{date}/journals/sysctl.jsonl", tmp_path, **{BOOT: boot_id()})
     (outcome,) = undo(journal, dry_run=True)
-    assert outcome.result is Result.WOULD_RESTORE
+    assert outcome.result is UndoResult.WOULD_RESTORE
     assert (outcome.record.old, outcome.record.new) == ("5000", "7000")
 
 
@@ -438,6 +438,6 @@ def test_a_unit_is_removed_after_any_number_of_boots(date, tmp_path):
     record.subject.path.parent.mkdir(parents=True)
     record.subject.path.write_text(record.new)
     (outcome,) = undo(journal)
-    assert outcome.result is Result.RESTORED
+    assert outcome.result is UndoResult.RESTORED
     assert not record.subject.path.exists()
     assert journal.open_records() == []

@@ -14,7 +14,7 @@ from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
     from schedtuna.knobs.base import Scope, Target
-    from schedtuna.scheduler.fair import Row
+    from schedtuna.scheduler.fair import SurveyedKnob
     from schedtuna.space import ParameterSpec
 
 app = typer.Typer(add_completion=False)
@@ -36,19 +36,7 @@ def knobs(
     target = _target(scope, pid, cgroup)
     rows = survey(target)
     if as_json:
-        entries = [
-            {
-                "name": row.knob.name,
-                "available": row.availability.ok,
-                "reason": row.availability.reason,
-                "hint": row.availability.hint,
-                "searched": target.scope in row.knob.offered_in,
-                "value": None if row.spec is None else row.spec.default,
-                "spec": None if row.spec is None else row.spec.model_dump(mode="json", exclude_defaults=True),
-                "description": row.knob.description,
-            }
-            for row in rows
-        ]
+        entries = [row.to_dict(target.scope) for row in rows]
         print_json({"scope": str(target.scope), "pid": pid, "cgroup": cgroup, "knobs": entries})
         return
     _print_rows(target, rows)
@@ -65,7 +53,7 @@ def _target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Target
     return Target(scope or implied, pid=pid, cgroup=cgroup)
 
 
-def _print_rows(target: Target, rows: Sequence[Row]) -> None:
+def _print_rows(target: Target, rows: Sequence[SurveyedKnob]) -> None:
     from schedtuna.cli.table import wrapped
     from schedtuna.space import spell_value
 

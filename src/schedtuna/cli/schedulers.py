@@ -34,34 +34,13 @@ WithinOption = Annotated[
 @app.command("list")
 def list_schedulers(as_json: JsonOption = False) -> None:
     """List what can be named, and what of it is installed."""
-    from schedtuna.scheduler.fair import fair
-    from schedtuna.scheduler.probe import installed
-    from schedtuna.scheduler.registry import entries
+    from schedtuna.scheduler.catalogue import catalogue
 
-    programs = installed()
-    rows = [
-        {
-            "name": entry.name,
-            "parameters": len(entry.config().parameters),
-            "releases": f"{entry.releases[0]} to {entry.release()}" if len(entry.releases) > 1 else "",
-            "installed": str(programs.get(entry.name, "")),
-            "summary": entry.summary,
-        }
-        for entry in entries().values()
-    ]
-    own = fair()
-    here = {
-        "name": own.name,
-        "parameters": len(own.parameters),
-        "releases": "",
-        "installed": "the kernel",
-        "summary": own.description,
-    }
-    rows.insert(0, here)
+    rows = catalogue()
     if as_json:
-        print_json({"schedulers": rows})
+        print_json({"schedulers": [row.to_dict() for row in rows]})
         return
-    shown = [[r["name"], str(r["parameters"]), "yes" if r["installed"] else "", r["summary"]] for r in rows]
+    shown = [[row.name, str(row.nr_parameters), "yes" if row.installed else "", row.summary] for row in rows]
     _print_table(["scheduler", "parameters", "installed", "what it is"], shown)
 
 
@@ -103,36 +82,14 @@ def probe(
 
     By its --help and --version, beside what the registry says.
     """
-    from dataclasses import asdict
+    from schedtuna.scheduler.catalogue import examine, find_binary
 
-    from schedtuna.errors import UsageError
-    from schedtuna.scheduler.probe import configured, join
-    from schedtuna.scheduler.probe import probe as ask
-    from schedtuna.scheduler.registry import entries
-
-    probed = ask(_find(binary))
-    entry = entries().get(probed.name)
-    joined = join(probed, entry)
-    scheduler = configured(probed, entry)
-    if entry is None and not scheduler.parameters:
-        raise UsageError(
-            f"{probed.binary} prints no scheduling options",
-            hint="if it is a scheduler, describe it in a file: `schedtuna schedulers check FILE`",
-        )
+    found = examine(find_binary(binary))
     if as_json:
-        print_json(
-            {
-                "binary": str(probed.binary),
-                "name": probed.name,
-                "version": probed.version,
-                "registered": entry is not None,
-                **asdict(joined),
-                "parameters": {k: v.model_dump(mode="json") for k, v in scheduler.parameters.items()},
-            }
-        )
+        print_json(found.to_dict())
         return
-    _print_probe(probed, joined)
-    _print_parameters(scheduler)
+    _print_probe(found.probed, found.joined)
+    _print_parameters(found.scheduler)
 
 
 @app.command()
@@ -262,25 +219,12 @@ def status(as_json: JsonOption = False) -> None:
 
 def _chosen(name: str, parameters: Sequence[str] | None) -> SchedulerConfig:
     """Return the scheduler of ``NAME:param=value,...``, or of a name and ``param=value`` words."""
-    from schedtuna.errors import UsageError
-    from schedtuna.scheduler.control import find_installed
-    from schedtuna.scheduler.parse import parse_scheduler
+    from schedtuna.scheduler.control import find_registered
 
     text = name
     if parameters:
         text += ("," if ":" in name else ":") + ",".join(parameters)
-    if name in ("fair", "default"):
-        raise UsageError(
-            "the kernel's own scheduler is in charge where no other is", hint="schedtuna schedulers stop"
-        )
-    return parse_scheduler(text, find_installed)
-
-
-def _find(binary: Path) -> Path:
-    """Return a binary by its path, or by its name among the installed ones."""
-    from schedtuna.scheduler.probe import installed
-
-    return binary if "/" in str(binary) else installed().get(binary.name, binary)
+    return find_registered(text)
 
 
 def _print_probe(probed: Probe, joined: Joined) -> None:

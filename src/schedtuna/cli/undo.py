@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from schedtuna.cli.output import print_json
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
-    from schedtuna.knobs.undo import Outcome
+    from schedtuna.knobs.undo import UndoOutcome
 
 app = typer.Typer(add_completion=False)
 
@@ -29,61 +29,34 @@ def undo(
     Exit code 1 where something could not be put back; it stays in the journal.
     """
     from schedtuna.knobs.journal import Journal
-    from schedtuna.knobs.undo import Result
+    from schedtuna.knobs.undo import UndoResult
     from schedtuna.knobs.undo import undo as undo_journal
 
     journal = Journal()
     outcomes = undo_journal(journal, force=force, dry_run=dry_run)
-    failed = any(outcome.result is Result.FAILED for outcome in outcomes)
+    failed = any(outcome.result is UndoResult.FAILED for outcome in outcomes)
     if as_json:
-        changes = [_as_dict(outcome) for outcome in outcomes]
+        changes = [outcome.to_dict() for outcome in outcomes]
         print_json({"journal": str(journal.directory), "changes": changes, "failed": failed})
     elif not outcomes:
         print("nothing to undo")
     else:
         for outcome in outcomes:
             print(printable(_line(outcome)))
-        if any(outcome.result is Result.RUNNING for outcome in outcomes):
+        if any(outcome.result is UndoResult.RUNNING for outcome in outcomes):
             print("what running processes have changed they put back themselves; --force does it now")
     if failed:
         raise typer.Exit(1)
 
 
-def _line(outcome: Outcome) -> str:
-    record = outcome.record
-    verb = {"would_restore": "would restore", "other_boot": "skipped", "running": "skipped"}.get(
-        outcome.result, str(outcome.result)
-    )
-    reason = f" ({outcome.reason})" if outcome.reason else ""
-    return f"{verb:13} {record.knob} of {_what(outcome)}{reason}"
+def _line(outcome: UndoOutcome) -> str:
+    from schedtuna.knobs.undo import UndoResult
 
-
-def _what(outcome: Outcome) -> str:
-    record, subject = outcome.record, outcome.record.subject
-    if subject.kind == "new_group":
-        return f"the control group {subject.path}: removed"
-    if subject.kind == "process":
-        return f"{record.new['scheduler']}, process {subject.pid}: stopped"
-    if subject.kind == "scx_loader":
-        return f"scx_loader: {record.new['scheduler']} -> {record.old['scheduler']}"
-    if subject.kind == "unit":
-        return f"{subject.path}: {'removed' if record.old is None else 'as it was'}"
-    change = f"{record.new} -> {record.old}"
-    if subject.kind == "task":
-        return f"{'thread' if subject.reach == 'thread' else 'process'} {subject.tid}: {change}"
-    return f"{subject.path}: {change}"
-
-
-def _as_dict(outcome: Outcome) -> dict[str, Any]:
-    record = outcome.record
-    return {
-        "result": str(outcome.result),
-        "reason": outcome.reason,
-        "knob": record.knob,
-        "subject": record.subject.model_dump(mode="json"),
-        "old": record.old,
-        "new": record.new,
-        "owner_pid": record.owner.pid,
-        "time": record.time,
-        "id": record.id,
+    verbs = {
+        UndoResult.WOULD_RESTORE: "would restore",
+        UndoResult.OTHER_BOOT: "skipped",
+        UndoResult.RUNNING: "skipped",
     }
+    verb = verbs.get(outcome.result, str(outcome.result))
+    reason = f" ({outcome.reason})" if outcome.reason else ""
+    return f"{verb:13} {outcome.record.knob} of {outcome.record.tell()}{reason}"

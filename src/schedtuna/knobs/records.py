@@ -147,3 +147,20 @@ class Record(_Data):
     def lasting(self) -> bool:
         """Whether the change was meant to outlive who made it: only an explicit undo reverts it."""
         return isinstance(self.subject, (ProcessSubject, LoaderSubject, UnitSubject))
+
+    def tell(self) -> str:
+        """What reverting it does, for people."""
+        match self.subject:
+            case NewGroupSubject(path=path):
+                return f"the control group {path}: removed"
+            case ProcessSubject(pid=pid):
+                return f"{self.new['scheduler']}, process {pid}: stopped"
+            case LoaderSubject():
+                return f"scx_loader: {self.new['scheduler']} -> {self.old['scheduler']}"
+            case UnitSubject(path=path):
+                return f"{path}: {'removed' if self.old is None else 'as it was'}"
+            case TaskSubject(tid=tid, reach=reach):
+                what = f"{'thread' if reach == 'thread' else 'process'} {tid}"
+            case GroupTasksSubject(path=path) | FileSubject(path=path):
+                what = str(path)
+        return f"{what}: {self.new} -> {self.old}"

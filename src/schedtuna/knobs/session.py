@@ -11,7 +11,7 @@ from schedtuna.knobs.base import Knob, Target
 from schedtuna.knobs.journal import Journal, StaleChangesError, TargetBusyError
 from schedtuna.knobs.records import Record
 from schedtuna.knobs.registry import all_knobs, knobs_for
-from schedtuna.knobs.undo import Outcome, close_pointless, revert_records
+from schedtuna.knobs.undo import UndoOutcome, close_pointless, revert_records
 from schedtuna.space import ParameterValue
 
 OnStale = Callable[[Sequence[Record]], None]
@@ -59,7 +59,7 @@ class Changes:
             self._revert_after(error)
             raise
 
-    def revert(self) -> list[Outcome]:
+    def revert(self) -> list[UndoOutcome]:
         """Put everything back, newest first. May be called again: what is closed stays closed.
 
         Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from schedtuna.errors import SchedtunaError
 from schedtuna.knobs.base import Reverted
@@ -14,7 +15,7 @@ from schedtuna.knobs.registry import reverter
 from schedtuna.machine.tasks import boot_id, is_alive
 
 
-class Result(StrEnum):
+class UndoResult(StrEnum):
     """What became of a record."""
 
     RESTORED = "restored"
@@ -25,15 +26,15 @@ class Result(StrEnum):
     WOULD_RESTORE = "would_restore"  # dry run
 
 
-_CLOSING = frozenset({Result.RESTORED, Result.GONE, Result.OTHER_BOOT})
+_CLOSING = frozenset({UndoResult.RESTORED, UndoResult.GONE, UndoResult.OTHER_BOOT})
 
 
 @dataclass(frozen=True)
-class Outcome:
+class UndoOutcome:
     """One record and what became of it; `reason` is for people."""
 
     record: Record
-    result: Result
+    result: UndoResult
     reason: str = ""
 
     @property
@@ -41,10 +42,25 @@ class Outcome:
         """Whether nothing remains to be done."""
         return self.result in _CLOSING
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, for programs."""
+        record = self.record
+        return {
+            "result": str(self.result),
+            "reason": self.reason,
+            "knob": record.knob,
+            "subject": record.subject.model_dump(mode="json"),
+            "old": record.old,
+            "new": record.new,
+            "owner_pid": record.owner.pid,
+            "time": record.time,
+            "id": record.id,
+        }
+
 
 def undo(
     journal: Journal, *, force: bool = False, dry_run: bool = False, lasting: bool = True
-) -> list[Outcome]:
+) -> list[UndoOutcome]:
     """Revert what dead processes left changed, newest first.
 
     Args:
@@ -63,16 +79,18 @@ def undo(
             if record.lasting and not lasting:
                 continue
             if record.boot_id != boot and not record.outlives_boot:
-                outcomes.append(Outcome(record, Result.OTHER_BOOT, "ended by a reboot"))
+                outcomes.append(UndoOutcome(record, UndoResult.OTHER_BOOT, "ended by a reboot"))
             elif record.owner.alive and not force:
-                outcomes.append(Outcome(record, Result.RUNNING, f"process {record.owner.pid} still runs"))
+                outcomes.append(
+                    UndoOutcome(record, UndoResult.RUNNING, f"process {record.owner.pid} still runs")
+                )
             elif dry_run:
                 outcomes.append(_foreseen(record))
             else:
                 to_revert.append(record)
         if not dry_run:
             outcomes += revert_records(to_revert[::-1], journal)
-            journal.finish({o.record.id: o.result for o in outcomes if o.result is Result.OTHER_BOOT})
+            journal.finish({o.record.id: o.result for o in outcomes if o.result is UndoResult.OTHER_BOOT})
         return outcomes
 
 
@@ -93,7 +111,7 @@ def put_back_stale(journal: Journal) -> list[str]:
     return [f"an earlier run was killed; what it had changed was put back first: {names}"]
 
 
-def revert_records(records: Sequence[Record], journal: Journal) -> list[Outcome]:
+def revert_records(records: Sequence[Record], journal: Journal) -> list[UndoOutcome]:
     """Revert records given oldest first, newest first, and close those that could be.
 
     Raises:
@@ -119,30 +137,30 @@ def close_pointless(journal: Journal) -> list[Record]:
         if record.outlives_boot:
             continue
         if record.boot_id != boot:
-            pointless[record.id] = Result.OTHER_BOOT
+            pointless[record.id] = UndoResult.OTHER_BOOT
         elif not record.owner.alive:
-            if _foreseen(record).result is Result.GONE:
-                pointless[record.id] = Result.GONE
+            if _foreseen(record).result is UndoResult.GONE:
+                pointless[record.id] = UndoResult.GONE
             elif not record.lasting:
                 stale.append(record)
     journal.finish(pointless)
     return stale
 
 
-def _revert(record: Record) -> Outcome:
+def _revert(record: Record) -> UndoOutcome:
     try:
         reverted = reverter(record.knob).revert(record)
     except (SchedtunaError, OSError) as error:
-        return Outcome(record, Result.FAILED, str(error))
+        return UndoOutcome(record, UndoResult.FAILED, str(error))
     if reverted is Reverted.GONE:
-        return Outcome(record, Result.GONE, "it no longer exists")
-    return Outcome(record, Result.RESTORED)
+        return UndoOutcome(record, UndoResult.GONE, "it no longer exists")
+    return UndoOutcome(record, UndoResult.RESTORED)
 
 
-def _foreseen(record: Record) -> Outcome:
+def _foreseen(record: Record) -> UndoOutcome:
     subject = record.subject
     if isinstance(subject, TaskSubject) and not is_alive(subject.tid, subject.start_ticks):
-        return Outcome(record, Result.GONE, f"thread {subject.tid} has ended")
+        return UndoOutcome(record, UndoResult.GONE, f"thread {subject.tid} has ended")
     if isinstance(subject, ProcessSubject) and not is_alive(subject.pid, subject.start_ticks):
-        return Outcome(record, Result.GONE, f"process {subject.pid} has ended")
-    return Outcome(record, Result.WOULD_RESTORE)
+        return UndoOutcome(record, UndoResult.GONE, f"process {subject.pid} has ended")
+    return UndoOutcome(record, UndoResult.WOULD_RESTORE)

@@ -56,8 +56,9 @@ from schedtuna.knobs.systemd import scheduler_unit
 from schedtuna.knobs.undo import revert_records
 from schedtuna.knobs.unit import SystemUnit
 from schedtuna.machine.tasks import is_alive
+from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.host import HostMachine, LastingMachine
-from schedtuna.scheduler.parse import parse_scheduler
+from schedtuna.scheduler.parse import DEFAULT, parse_scheduler
 from schedtuna.scheduler.probe import configured, installed, probe
 from schedtuna.scheduler.registry import command_line, entries, names, registered
 from schedtuna.scheduler.scx import (
@@ -136,6 +137,19 @@ def find_installed(name: str) -> SchedulerConfig:
         return configured(probe(path), entries()[name])
     except (UsageError, UnavailableError):  # it has no --help that can be read
         return known
+
+
+def find_registered(text: str) -> SchedulerConfig:
+    """Return the scheduler and values that a text means, where it may be put in charge of a machine.
+
+    Raises:
+        UsageError: It is the kernel's own; or there is none, no such parameter or value.
+    """
+    if text.partition(":")[0] in (FAIR, DEFAULT):
+        raise UsageError(
+            "the kernel's own scheduler is in charge where no other is", hint="schedtuna schedulers stop"
+        )
+    return parse_scheduler(text, find_installed)
 
 
 def find_program(scheduler: SchedulerConfig) -> Path:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, nearest
-from schedtuna.knobs.base import Availability, Knob, Target
+from schedtuna.knobs.base import Availability, Knob, Scope, Target
 from schedtuna.knobs.registry import knobs_for
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import Condition, ParameterSpec
@@ -57,22 +58,35 @@ def unavailable(target: Target | None = None) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Row:
+class SurveyedKnob:
     """A knob, whether it can be turned for a target, and if so its parameter."""
 
     knob: Knob
     availability: Availability
     spec: ParameterSpec | None
 
+    def to_dict(self, scope: Scope) -> dict[str, Any]:
+        """All of it, for programs; `searched` is whether a search in this scope varies it unasked."""
+        return {
+            "name": self.knob.name,
+            "available": self.availability.ok,
+            "reason": self.availability.reason,
+            "hint": self.availability.hint,
+            "searched": scope in self.knob.offered_in,
+            "value": None if self.spec is None else self.spec.default,
+            "spec": None if self.spec is None else self.spec.model_dump(mode="json", exclude_defaults=True),
+            "description": self.knob.description,
+        }
 
-def survey(target: Target) -> list[Row]:
+
+def survey(target: Target) -> list[SurveyedKnob]:
     """Probe every knob of the target's scope, in the order of application."""
     return [_examine(knob, target) for knob in knobs_for(target.scope)]
 
 
-def _examine(knob: Knob, target: Target) -> Row:
+def _examine(knob: Knob, target: Target) -> SurveyedKnob:
     try:
         found = knob.probe(target)
-        return Row(knob, found, knob.spec(target) if found.ok else None)
+        return SurveyedKnob(knob, found, knob.spec(target) if found.ok else None)
     except (SchedtunaError, OSError) as error:  # a process that ends while it is looked at
-        return Row(knob, Availability(False, str(error)), None)
+        return SurveyedKnob(knob, Availability(False, str(error)), None)

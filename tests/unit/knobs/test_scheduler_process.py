@@ -11,7 +11,7 @@ from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
 from schedtuna.knobs.scheduler_process import SchedulerProcess
 from schedtuna.knobs.session import Changes
-from schedtuna.knobs.undo import Result, put_back_stale, undo
+from schedtuna.knobs.undo import UndoResult, put_back_stale, undo
 from schedtuna.machine.tasks import start_ticks
 
 # Gives the machine back when it is asked to end, as a scheduler's program makes the kernel do.
@@ -114,9 +114,9 @@ def test_what_was_started_to_stay_is_not_a_leftover_for_the_next_run(left_behind
 
 def test_undo_ends_it_all_the_same(left_behind, process):
     (foreseen,) = undo(left_behind, dry_run=True)
-    assert foreseen.result is Result.WOULD_RESTORE
+    assert foreseen.result is UndoResult.WOULD_RESTORE
     (outcome,) = undo(left_behind)
-    assert outcome.result is Result.RESTORED
+    assert outcome.result is UndoResult.RESTORED
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -7,7 +7,7 @@ import pytest
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Reverted
 from schedtuna.knobs.journal import Journal
-from schedtuna.knobs.undo import Result, undo
+from schedtuna.knobs.undo import UndoResult, undo
 from schedtuna.knobs.unit import FOLDER, UNIT, SystemUnit
 
 TEXT = "[Service]\nExecStart=/bin/true\n"
@@ -31,7 +31,7 @@ def test_it_is_written_and_undo_removes_it(journal, path):
     assert install(journal, path) == path
     assert path.read_text() == TEXT
     (outcome,) = undo(journal, force=True)
-    assert outcome.result is Result.RESTORED
+    assert outcome.result is UndoResult.RESTORED
     assert not path.exists()
     assert list(path.parent.iterdir()) == []
 
@@ -40,7 +40,7 @@ def test_a_second_one_replaces_the_first_and_undo_removes_both(journal, path):
     install(journal, path)
     install(journal, path, TEXT.replace("true", "false"))
     assert "false" in path.read_text()
-    assert [o.result for o in undo(journal, force=True)] == [Result.RESTORED, Result.RESTORED]
+    assert [o.result for o in undo(journal, force=True)] == [UndoResult.RESTORED, UndoResult.RESTORED]
     assert not path.exists()
 
 
@@ -48,7 +48,7 @@ def test_what_somebody_edited_is_not_removed(journal, path):
     install(journal, path)
     path.write_text(TEXT + "# mine\n")
     (outcome,) = undo(journal, force=True)
-    assert outcome.result is Result.FAILED
+    assert outcome.result is UndoResult.FAILED
     assert "was edited" in outcome.reason
     assert path.exists()
 
@@ -56,14 +56,14 @@ def test_what_somebody_edited_is_not_removed(journal, path):
 def test_what_somebody_removed_is_gone(journal, path):
     install(journal, path)
     path.unlink()
-    assert undo(journal, force=True)[0].result is Result.GONE
+    assert undo(journal, force=True)[0].result is UndoResult.GONE
 
 
 def test_a_reboot_does_not_end_it(journal, path, monkeypatch):
     install(journal, path)
     monkeypatch.setattr("schedtuna.knobs.undo.boot_id", lambda: "another boot")
     (outcome,) = undo(journal, force=True, dry_run=True)
-    assert outcome.result is Result.WOULD_RESTORE
+    assert outcome.result is UndoResult.WOULD_RESTORE
     undo(journal, force=True)
     assert not path.exists()
 

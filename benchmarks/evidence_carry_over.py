@@ -26,7 +26,7 @@ from evidence_simulation import OUTLIER_RATE, Noise, upper_bound
 from schedtuna.evidence import carry_over
 from schedtuna.evidence.blocks import Block
 from schedtuna.evidence.design import ALPHA_PER_SIDE, Arm, Look
-from schedtuna.evidence.verdict import DELTA, Analysis, Verdict
+from schedtuna.evidence.verdict import DELTA, BlockAnalysis, Verdict
 from schedtuna.workload.spec import Direction
 
 HORIZONS = (4, 5, 6, 9, 13, 27)
@@ -163,7 +163,7 @@ def package_differs(batch: Batch, seen: Seen, effect: float) -> int:
             order = [Arm.A, Arm.A2]
             order.insert(position, Arm.B)
             blocks.append(Block(tuple(order), dict(zip(order, np.exp(row).tolist(), strict=True))))
-        typical = Analysis(blocks, Direction.MIN, Look(len(blocks), ALPHA_PER_SIDE), DELTA).typical
+        typical = BlockAnalysis(blocks, Direction.MIN, Look(len(blocks), ALPHA_PER_SIDE), DELTA).typical
         one = np.zeros(len(batch.costs), dtype=bool)
         one[k] = True
         here = claims(batch.some(one), seen.some(one), effect)["chosen"]

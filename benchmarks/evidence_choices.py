@@ -67,7 +67,7 @@ def main() -> None:
         for _ in range(studies):
             runs = draw_runs(rng, NOISE, effect, fault=fault, blocks=look.blocks)
             candidate = np.array([order.index(Arm.B) for order in runs.orders])
-            comparison = permutation.Comparison(np.log(runs.costs), candidate)
+            comparison = permutation.BlockCosts(np.log(runs.costs), candidate)
             for variant, values in VARIANTS.items():
                 with constants(values):
                     found[variant] += comparison.test().lower <= look.p_bound

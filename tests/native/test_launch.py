@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from schedtuna.workload.launcher import _MESSAGE, Flag, Kind, Message, Stage
+from schedtuna.workload.launcher import _MESSAGE, Message, MessageKind, RunFlag, Stage
 
 SOURCE = Path(__file__).parents[2] / "native/launch/launch.c"
 COMPILER = shutil.which("gcc") or shutil.which("clang") or ""
@@ -105,7 +105,7 @@ def start(launcher, tmp_path):
 
 
 def run_to_end(session: Session) -> Message:
-    assert session.receive().kind == Kind.HELD
+    assert session.receive().kind == MessageKind.HELD
     session.control.send(b"g")
     message = session.receive()
     session.finish()
@@ -115,7 +115,8 @@ def run_to_end(session: Session) -> Message:
 def test_a_run_from_start_to_end(start):
     session = start("/bin/sh", "-c", "echo hello; exit 5")
     message = run_to_end(session)
-    assert (message.kind, os.waitstatus_to_exitcode(message.status), message.flags) == (Kind.DONE, 5, 0)
+    assert (message.kind, message.flags) == (MessageKind.DONE, 0)
+    assert os.waitstatus_to_exitcode(message.status) == 5
     assert session.output.read_bytes() == b"hello\n"
     assert message.stdout_bytes == 6
     assert message.wall_ns > 0
@@ -158,7 +159,7 @@ def test_both_outputs_at_once_without_a_reader_blocking(start):
 
 def test_a_full_disk_costs_output_and_not_the_run(start):
     message = run_to_end(start("/bin/sh", "-c", "seq 100000; exit 3", output=Path("/dev/full")))
-    assert message.flags == Flag.OUTPUT_LOST
+    assert message.flags == RunFlag.OUTPUT_LOST
     assert os.waitstatus_to_exitcode(message.status) == 3
 
 
@@ -169,7 +170,7 @@ def test_a_limit_on_file_sizes_costs_output_and_not_the_run(start):
         session = start("/bin/sh", "-c", "seq 100000")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert run_to_end(session).flags == Flag.OUTPUT_LOST
+    assert run_to_end(session).flags == RunFlag.OUTPUT_LOST
     assert session.output.stat().st_size <= 1000
 
 
@@ -184,7 +185,7 @@ def test_a_limit_on_file_sizes_costs_output_and_not_the_run(start):
 )
 def test_what_fails_before_the_command_runs_is_reported(start, options, argv, stage, code):
     message = run_to_end(start(*argv, options=options))
-    assert (message.kind, message.stage) == (Kind.FAILED, stage)
+    assert (message.kind, message.stage) == (MessageKind.FAILED, stage)
     assert errno.errorcode[message.error] == code
 
 
@@ -223,15 +224,15 @@ def test_a_bare_name_is_looked_for_in_the_path_of_the_environment(start, tmp_pat
         option = f"--environment-fd={file.fileno()}"
         message = run_to_end(start(name, options=(option,), descriptors=(file.fileno(),)))
     if code is None:
-        assert (message.kind, message.status) == (Kind.DONE, 0)
+        assert (message.kind, message.status) == (MessageKind.DONE, 0)
     else:
-        assert (message.kind, message.stage, message.error) == (Kind.FAILED, Stage.EXEC, code)
+        assert (message.kind, message.stage, message.error) == (MessageKind.FAILED, Stage.EXEC, code)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may become anybody")
 def test_becoming_another_user_needs_privilege(start):
     message = run_to_end(start("/bin/true", options=("--uid=1", "--gid=1")))
-    assert (message.kind, message.stage) == (Kind.FAILED, Stage.USER)
+    assert (message.kind, message.stage) == (MessageKind.FAILED, Stage.USER)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
@@ -259,7 +260,7 @@ def test_another_users_command_has_no_privilege_left_to_use_or_gain(start):
 def test_the_timeout_and_a_tree_that_ignores_sigterm(start):
     script = "trap '' TERM; (trap '' TERM; setsid sleep 100 & sleep 100) & sleep 100"
     message = run_to_end(start("/bin/sh", "-c", script, options=("--timeout-ms=200",)))
-    assert message.flags == Flag.TIMED_OUT
+    assert message.flags == RunFlag.TIMED_OUT
     assert os.waitstatus_to_exitcode(message.status) == -signal.SIGKILL
     assert message.wall_ns >= 200e6
 
@@ -271,15 +272,15 @@ def test_without_children_files_a_name_hides_nothing(start, launcher_without_chi
     script = '"$0" 100 > /dev/null 2>&1 & while [ "$(cat /proc/$!/comm | head -c 1)" = s ]; do :; done'
     options = {"launcher": launcher_without_children_files}
     message = run_to_end(start("/bin/sh", "-c", script, str(program), **options))
-    assert (message.kind, message.flags, message.nr_leftovers) == (Kind.DONE, 0, 1)
+    assert (message.kind, message.flags, message.nr_leftovers) == (MessageKind.DONE, 0, 1)
 
 
 def test_stop_before_go(start):
     session = start("/bin/sh", "-c", "echo never")
-    assert session.receive().kind == Kind.HELD
+    assert session.receive().kind == MessageKind.HELD
     session.control.send(b"s")
     message = session.receive()
-    assert (message.kind, message.flags, message.stdout_bytes) == (Kind.DONE, Flag.STOPPED, 0)
+    assert (message.kind, message.flags, message.stdout_bytes) == (MessageKind.DONE, RunFlag.STOPPED, 0)
     session.finish()
 
 
@@ -292,7 +293,7 @@ def test_signals_to_the_launcher_end_the_tree(start, number):
         time.sleep(0.005)
     session.process.send_signal(number)
     message = session.receive()
-    assert (message.kind, message.flags) == (Kind.DONE, Flag.STOPPED)
+    assert (message.kind, message.flags) == (MessageKind.DONE, RunFlag.STOPPED)
     assert not Path(f"/proc/{pid}").exists()
 
 
@@ -300,7 +301,7 @@ def test_unknown_bytes_stop_the_run(start):
     session = start("/bin/sleep", "100")
     session.receive()
     session.control.send(b"?")
-    assert session.receive().flags == Flag.STOPPED
+    assert session.receive().flags == RunFlag.STOPPED
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from schedtuna.space import (
     Condition,
     Conflict,
     EqualCount,
+    Implication,
     Ordering,
     ParameterSpace,
     ParameterSpec,
     ParameterType,
-    Requirement,
 )
 
 words = st.lists(st.text("abcxyz019", min_size=1, max_size=4), min_size=1, max_size=5, unique=True)
@@ -115,6 +115,6 @@ def spaces(draw: st.DrawFn) -> ParameterSpace:
         ]
         rules.append(Conflict(at_most_one_of=(Condition(parameter="one"), Condition(parameter="two"))))
         rules.append(
-            Requirement(when=Condition(parameter="one"), any_of=(Condition(parameter=rows[0].name),))
+            Implication(when=Condition(parameter="one"), any_of=(Condition(parameter=rows[0].name),))
         )
     return ParameterSpace(specs=tuple(rows), constraints=tuple(rules))

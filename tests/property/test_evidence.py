@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedtuna.evidence.design import Arm, looks_for
-from schedtuna.evidence.permutation import Comparison, align, normal_scores, tails
+from schedtuna.evidence.permutation import BlockCosts, align, normal_scores, tails
 from schedtuna.evidence.sequential import Sequential
 from schedtuna.evidence.several import holm
 from schedtuna.evidence.verdict import Block, Verdict, judge
@@ -216,8 +216,8 @@ def test_an_effect_shifts_the_estimate_by_itself():
     candidate = rng.integers(0, 3, 9)
     moved = values.copy()
     moved[np.arange(9), candidate] -= 3.0
-    assert Comparison(moved, candidate).estimate() == pytest.approx(
-        Comparison(values, candidate).estimate() - 3.0, abs=0.01
+    assert BlockCosts(moved, candidate).estimate() == pytest.approx(
+        BlockCosts(values, candidate).estimate() - 3.0, abs=0.01
     )
 
 

@@ -22,9 +22,9 @@ from schedtuna.knobs.cgroup_knob import CgroupKnob
 from schedtuna.knobs.hierarchies import find_hierarchy
 from schedtuna.knobs.inforce import (
     Attributes,
-    Finding,
     Force,
     Seen,
+    SettingFinding,
     expectations,
     file_finding,
     findings,
@@ -59,7 +59,7 @@ class Watched:
     lost_ns: int = 0
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
-    def findings(self, work_ns: int = 0) -> dict[str, Finding]:
+    def findings(self, work_ns: int = 0) -> dict[str, SettingFinding]:
         """What became of each setting; `work_ns` is the CPU time that is known to have been used."""
         if self.complete:
             work_ns = sum(row.cpu_ns for row in self.seen) + self.lost_ns
@@ -78,7 +78,7 @@ class SettingsWatch:
     """
 
     def __init__(
-        self, *, ends: bool = True, early: Callable[[Mapping[str, Finding]], None] | None = None
+        self, *, ends: bool = True, early: Callable[[Mapping[str, SettingFinding]], None] | None = None
     ) -> None:
         self._early = early
         self._use_ends = ends
@@ -217,7 +217,7 @@ def _read(read: Callable[[], str]) -> str:
         return "nothing"
 
 
-def settled(found: Mapping[str, Finding], workload: Workload) -> dict[str, str]:
+def settled(found: Mapping[str, SettingFinding], workload: Workload) -> dict[str, str]:
     """Return findings' texts; what could not be checked is not in force where the command line undoes it."""
     texts = {name: str(finding) for name, finding in found.items()}
     for name, finding in found.items():
@@ -225,7 +225,7 @@ def settled(found: Mapping[str, Finding], workload: Workload) -> dict[str, str]:
         # Beside other work it may be for a helper alone, unless it is for the shell itself.
         if finding.force is Force.NOT_CHECKED and by is not None and (by.alone or "$$" in by.own):
             detail = f"`{by}` is in the command line, and too little of the run could be observed"
-            texts[name] = str(Finding(Force.UNDONE, detail=detail))
+            texts[name] = str(SettingFinding(Force.UNDONE, detail=detail))
     return texts
 
 

@@ -15,7 +15,7 @@ from schedtuna.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from schedtuna.machine.checks.finding import Finding
-    from schedtuna.machine.compare import Difference
+    from schedtuna.machine.compare import ManifestDifference
 
 app = typer.Typer(add_completion=False)
 
@@ -116,7 +116,7 @@ def _compare(a: Path, b: Path, *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _verdict(differences: list[Difference]) -> str:
+def _verdict(differences: list[ManifestDifference]) -> str:
     from schedtuna.machine.compare import Severity
 
     blocking = [_shown(d.field) for d in differences if d.severity is Severity.BLOCKS]
@@ -128,7 +128,7 @@ def _verdict(differences: list[Difference]) -> str:
     return "These results may be compared: the same machine, kernel, settings and programs."
 
 
-def _print_differences(differences: list[Difference]) -> None:
+def _print_differences(differences: list[ManifestDifference]) -> None:
     from rich.text import Text
 
     table = _table()

@@ -15,7 +15,7 @@ from schedtuna.cli.streams import console
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
-    from schedtuna.scheduler.probe import Joined, Probe
+    from schedtuna.scheduler.probe import Joined, ProbedProgram
     from schedtuna.scheduler.spec import SchedulerConfig
 
 app = typer.Typer(
@@ -227,7 +227,7 @@ def _chosen(name: str, parameters: Sequence[str] | None) -> SchedulerConfig:
     return find_registered(text)
 
 
-def _print_probe(probed: Probe, joined: Joined) -> None:
+def _print_probe(probed: ProbedProgram, joined: Joined) -> None:
     print(printable(f"{probed.name} {probed.version or '(version unknown)'} at {probed.binary}"))
     if not joined.release:
         print("not registered: its parameters are guessed from its --help")

@@ -52,7 +52,7 @@ def arrays_of(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
 
 
 @dataclass(frozen=True)
-class Scale:
+class CostScale:
     """How raw values become costs (lower is better), and shifts of costs become ratios.
 
     Attributes:
@@ -89,7 +89,7 @@ class Scale:
         return -delta
 
 
-def scale_of(values: FloatArray, slots: IntArray, direction: Direction) -> Scale:
+def scale_of(values: FloatArray, slots: IntArray, direction: Direction) -> CostScale:
     """Logarithms where all values are above zero, else differences over the typical default value.
 
     Args:
@@ -100,11 +100,11 @@ def scale_of(values: FloatArray, slots: IntArray, direction: Direction) -> Scale
     sign = 1 if direction is Direction.MIN else -1
     finite = values[np.isfinite(values)]
     if (finite > 0).all():
-        return Scale(sign, None)
+        return CostScale(sign, None)
     floor = 0.0 if (finite >= 0).all() else -math.inf
     defaults = np.abs(np.take_along_axis(values, slots[:, :2], axis=1))
     defaults = defaults[np.isfinite(defaults)]
     for typical in (np.median(defaults) if len(defaults) else 0.0, np.abs(finite).mean()):
         if typical > 0:
-            return Scale(sign, float(typical), floor)
-    return Scale(sign, 1.0, floor)
+            return CostScale(sign, float(typical), floor)
+    return CostScale(sign, 1.0, floor)

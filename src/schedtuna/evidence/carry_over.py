@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedtuna.evidence.permutation import Comparison, FloatArray, IntArray, align, normal_scores, pair_sigma
+from schedtuna.evidence.permutation import BlockCosts, FloatArray, IntArray, align, normal_scores, pair_sigma
 
 ALARM = 0.01
 # Where p is below DOUBT, a verdict has to hold with the estimated residue taken off; in studies of
@@ -93,10 +93,10 @@ class CarryOver:
     plausible: float
 
 
-def without(comparison: Comparison, residue: float) -> Comparison:
+def without(comparison: BlockCosts, residue: float) -> BlockCosts:
     """The comparison with a residue taken off every run that follows a candidate's."""
     candidate = comparison.candidate
-    return Comparison(comparison.values - residue * _after_candidate(candidate), candidate)
+    return BlockCosts(comparison.values - residue * _after_candidate(candidate), candidate)
 
 
 def plausible(effect: float) -> float:
@@ -115,7 +115,7 @@ def blocks_to_tell(sigma: float, residue: float) -> int:
     return max(math.ceil(least + factor * (sigma / residue) ** 2), FEWEST_TELLING)
 
 
-def measure(comparison: Comparison, effect: float) -> CarryOver:
+def measure(comparison: BlockCosts, effect: float) -> CarryOver:
     """Compare runs after a candidate's with runs after a default's.
 
     The p-value redraws the orders (2,000 times) with the estimated effect taken off.
@@ -140,7 +140,7 @@ def measure(comparison: Comparison, effect: float) -> CarryOver:
     return CarryOver(p, p < ALARM, suspected, binding, shift, effect, limit)
 
 
-def _estimate(comparison: Comparison, weights: FloatArray, effect: float) -> tuple[float, float]:
+def _estimate(comparison: BlockCosts, weights: FloatArray, effect: float) -> tuple[float, float]:
     """The residue, and the candidate's shift with it taken off."""
     reach = comparison.bracket[1] - comparison.bracket[0]
     tolerance = max(pair_sigma(comparison.shifted(effect)) / 200, 1e-9)

@@ -138,7 +138,7 @@ def tails(scores: FloatArray, candidate: IntArray) -> Tails:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BlockCosts:
     """Costs (lower is better) of n blocks, and where the candidate ran.
 
     Attributes:

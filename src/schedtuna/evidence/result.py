@@ -53,7 +53,7 @@ class SameArm(Estimate):
 
 
 @dataclass(frozen=True)
-class Check:
+class AssumptionCheck:
     """A check of the design's assumptions.
 
     Attributes:
@@ -68,7 +68,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class CarryOverCheck(Check):
+class CarryOverCheck(AssumptionCheck):
     """Whether the candidate leaves something behind for the next run.
 
     `ratio` is what runs after the candidate's measured, over runs after the default's: the estimate
@@ -153,7 +153,7 @@ class Result:
     runs_needed: int | None
     guard: Guard
     carry_over: CarryOverCheck
-    position: Check
+    position: AssumptionCheck
     failures: Mapping[Arm, int]
     notes: tuple[str, ...]
 

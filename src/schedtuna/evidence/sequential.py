@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schedtuna.errors import EvidenceError
 from schedtuna.evidence.design import ALPHA_PER_SIDE, MAX_BLOCKS, Look, looks_for
-from schedtuna.evidence.verdict import DELTA, Analysis, Block, Result
+from schedtuna.evidence.verdict import DELTA, Block, BlockAnalysis, Result
 from schedtuna.workload.spec import Direction
 
 
@@ -41,7 +41,7 @@ class Sequential:
         self.looks = looks_for(max_blocks, alpha)
         self.settle_worse = settle_worse
         self.blocks: list[Block] = []
-        self._analyses: list[Analysis] = []  # one per look taken
+        self._analyses: list[BlockAnalysis] = []  # one per look taken
 
     def add(self, block: Block) -> None:
         """Add a complete block, in the order they ran.
@@ -54,7 +54,7 @@ class Sequential:
         self.blocks.append(block)
         look = self.looks[len(self._analyses)]
         if len(self.blocks) == look.blocks:
-            self._analyses.append(Analysis(self.blocks, self.direction, look, self.delta))
+            self._analyses.append(BlockAnalysis(self.blocks, self.direction, look, self.delta))
 
     def should_stop(self) -> bool:
         """Whether the study has ended: a look decided, or the horizon is reached."""
@@ -77,4 +77,4 @@ class Sequential:
         if self._analyses:
             return self._analyses[-1].result(len(self._analyses))
         undecided = Look(len(self.blocks), 0.0)
-        return Analysis(self.blocks, self.direction, undecided, self.delta).result(0)
+        return BlockAnalysis(self.blocks, self.direction, undecided, self.delta).result(0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from schedtuna.evidence.blocks import Block, arrays_of
 from schedtuna.evidence.design import Arm
-from schedtuna.evidence.permutation import Comparison
+from schedtuna.evidence.permutation import BlockCosts
 
 SHARE_LEVEL = 0.05
 SHARE_MATTERS = 0.001  # of what was attempted: from here on a larger share is not an improvement
@@ -73,7 +73,7 @@ def compare_shares(
         return None
     values, slots = arrays_of(blocks)
     by_arm = np.take_along_axis(values, slots, axis=1)
-    p = Comparison(values, slots[:, 2]).test().upper
+    p = BlockCosts(values, slots[:, 2]).test().upper
     return FailureShare(field, what, float(by_arm[:, :2].mean()), float(by_arm[:, 2].mean()), p)
 
 

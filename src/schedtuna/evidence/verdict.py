@@ -14,11 +14,19 @@ from schedtuna.evidence import carry_over, checks
 from schedtuna.evidence.blocks import Block, Observation, arrays_of, scale_of
 from schedtuna.evidence.design import ALPHA_PER_SIDE, Arm, Look, plan_blocks
 from schedtuna.evidence.notes import notes_of
-from schedtuna.evidence.permutation import Comparison, Tails
-from schedtuna.evidence.result import CarryOverCheck, Check, Estimate, Guard, Result, SameArm, Verdict
+from schedtuna.evidence.permutation import BlockCosts, Tails
+from schedtuna.evidence.result import (
+    AssumptionCheck,
+    CarryOverCheck,
+    Estimate,
+    Guard,
+    Result,
+    SameArm,
+    Verdict,
+)
 from schedtuna.workload.spec import Direction
 
-__all__ = ["DELTA", "Analysis", "Block", "Estimate", "Observation", "Result", "Verdict", "judge"]
+__all__ = ["DELTA", "Block", "BlockAnalysis", "Estimate", "Observation", "Result", "Verdict", "judge"]
 
 DELTA = 0.03
 """The relative gain that matters, where nobody says otherwise."""
@@ -45,10 +53,10 @@ def judge(
         EvidenceError: No block, or a delta that is not a relative gain.
     """
     look = look or Look(len(blocks), ALPHA_PER_SIDE)
-    return Analysis(blocks, direction, look, delta).result(look_number)
+    return BlockAnalysis(blocks, direction, look, delta).result(look_number)
 
 
-class Analysis:
+class BlockAnalysis:
     """One look at the data; whatever is expensive is computed when it is asked for.
 
     Args:
@@ -71,7 +79,7 @@ class Analysis:
         self.scale = scale_of(self.values, self.slots, direction)
         self.costs = self.scale.costs(self.values)
         self.gain = self.scale.gain(delta)
-        self.comparison = Comparison(self.costs, self.slots[:, 2])
+        self.comparison = BlockCosts(self.costs, self.slots[:, 2])
 
     @cached_property
     def none(self) -> Tails:
@@ -218,7 +226,7 @@ class Analysis:
                 exposed=self.exposed,
                 blocks_needed=carry_over.blocks_to_tell(sigma, carry.plausible),
             ),
-            position=Check(scale.ratio(position.spread), position.p, position.alarm),
+            position=AssumptionCheck(scale.ratio(position.spread), position.p, position.alarm),
             failures={arm: int(checks.arm(failed, self.slots, k).sum()) for k, arm in enumerate(Arm)},
             notes=(),
         )

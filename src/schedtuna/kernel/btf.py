@@ -51,7 +51,7 @@ _TRAILING = {
 
 
 @dataclass(frozen=True)
-class Layout:
+class StructLayout:
     """Size of a structure, and where its members are, in bytes."""
 
     size: int
@@ -67,7 +67,7 @@ class Btf:
         sections: Section -> variable -> (offset, size) in bytes.
     """
 
-    structs: dict[str, Layout] = field(default_factory=dict)
+    structs: dict[str, StructLayout] = field(default_factory=dict)
     sections: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
 
 
@@ -106,7 +106,7 @@ def _parse(data: bytes) -> Btf:
         if kind == KIND_STRUCT:
             is_bitfield = info >> 31
             offsets = {name_at(n): (bits & 0xFFFFFF if is_bitfield else bits) // 8 for n, _, bits in triples}
-            result.structs[name] = Layout(size, offsets)
+            result.structs[name] = StructLayout(size, offsets)
         elif kind == _KIND_DATASEC:
             members.append((name, triples))
         position = body + fixed + each * count

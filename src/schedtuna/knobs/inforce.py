@@ -76,7 +76,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Finding:
+class SettingFinding:
     """What became of one setting in one run.
 
     Attributes:
@@ -170,14 +170,14 @@ def expectations(knobs: Sequence[str], found: Attributes) -> dict[str, Any]:
     return wanted
 
 
-def file_finding(before: str, after: str) -> Finding:
+def file_finding(before: str, after: str) -> SettingFinding:
     """Say whether a setting that is a file was in force, from its text before and after the run."""
     if before == after:
-        return Finding(Force.IN_FORCE)
-    return Finding(Force.UNDONE, 1.0, f"it was changed to {after!r} during the run")
+        return SettingFinding(Force.IN_FORCE)
+    return SettingFinding(Force.UNDONE, 1.0, f"it was changed to {after!r} during the run")
 
 
-def findings(wanted: Mapping[str, Any], seen: Sequence[Seen], work_ns: int = 0) -> dict[str, Finding]:
+def findings(wanted: Mapping[str, Any], seen: Sequence[Seen], work_ns: int = 0) -> dict[str, SettingFinding]:
     """Say of each setting whether it was in force.
 
     Args:
@@ -188,7 +188,7 @@ def findings(wanted: Mapping[str, Any], seen: Sequence[Seen], work_ns: int = 0) 
     return {knob: _finding(knob, value, seen, work_ns) for knob, value in wanted.items()}
 
 
-def _finding(knob: str, wanted: Any, seen: Sequence[Seen], work_ns: int) -> Finding:
+def _finding(knob: str, wanted: Any, seen: Sequence[Seen], work_ns: int) -> SettingFinding:
     rule, with_ns, without_ns = _RULES[knob], 0, 0
     worst = (0, "", "")
     for row in seen:
@@ -204,13 +204,13 @@ def _finding(knob: str, wanted: Any, seen: Sequence[Seen], work_ns: int) -> Find
             worst = max(worst, (row.cpu_ns, name, rule.show(had)))
     known_ns = with_ns + without_ns
     if known_ns <= 0 or known_ns < LEAST_SEEN * work_ns:
-        return Finding(Force.NOT_CHECKED)
+        return SettingFinding(Force.NOT_CHECKED)
     share = without_ns / known_ns
     if share < TOLD_FROM:
-        return Finding(Force.IN_FORCE, share)
+        return SettingFinding(Force.IN_FORCE, share)
     _, name, had_instead = worst
     detail = f"{share:.0%} of the CPU time had {had_instead} ({name})"
-    return Finding(Force.UNDONE if share >= UNDONE_FROM else Force.PARTLY, share, detail)
+    return SettingFinding(Force.UNDONE if share >= UNDONE_FROM else Force.PARTLY, share, detail)
 
 
 def _value(knob: str, task: Attributes) -> Any:

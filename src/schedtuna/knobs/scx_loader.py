@@ -44,7 +44,7 @@ class LoaderState:
         return self.scheduler not in ("", NONE)
 
 
-class Loader:
+class LoaderService:
     """The running service.
 
     Args:
@@ -135,8 +135,8 @@ class LoaderScheduler:
 
     name = "scx_loader"
 
-    def __init__(self, loader: Loader | None = None) -> None:
-        self._loader = loader or Loader()
+    def __init__(self, loader: LoaderService | None = None) -> None:
+        self._loader = loader or LoaderService()
 
     def apply(self, wanted: LoaderState, journal: Journal) -> LoaderState:
         """Let it run another scheduler; returns what it runs then.

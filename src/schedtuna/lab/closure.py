@@ -19,8 +19,8 @@ from schedtuna.lab.image import (
     LAUNCHER,
     OWN,
     SHARE,
-    Entry,
     Layer,
+    LayerFile,
     base_layer,
     file_entry,
     libraries,
@@ -217,7 +217,7 @@ class _Builder:
                 self._own_program(word)
 
 
-def _is_skeleton(name: str, entry: Entry) -> bool:
+def _is_skeleton(name: str, entry: LayerFile) -> bool:
     """Whether a file of the base is in every guest: folders, links, the launcher, small texts."""
     if name.startswith(_LIBRARIES) or (name.startswith("usr/lib/python") and not stat.S_ISDIR(entry.mode)):
         return False
@@ -226,7 +226,7 @@ def _is_skeleton(name: str, entry: Entry) -> bool:
     return not name.startswith(f"{OWN}/") or name == LAUNCHER
 
 
-def _is_applet(entry: Entry) -> bool:
+def _is_applet(entry: LayerFile) -> bool:
     return stat.S_ISLNK(entry.mode) and entry.content == b"busybox"
 
 

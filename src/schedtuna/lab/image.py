@@ -71,7 +71,7 @@ _LOADER = "lib64/ld-linux-x86-64.so.2"
 
 
 @dataclass(frozen=True)
-class Entry:
+class LayerFile:
     """One file of a layer.
 
     Attributes:
@@ -87,31 +87,31 @@ class Entry:
     device: tuple[int, int] = (0, 0)
 
 
-Layer = dict[str, Entry]  # by path below /, without a leading slash
+Layer = dict[str, LayerFile]  # by path below /, without a leading slash
 
 
-def file_entry(source: Path) -> Entry:
+def file_entry(source: Path) -> LayerFile:
     """An entry for a regular file of the host, readable by all."""
     executable = 0o111 if source.stat().st_mode & 0o100 else 0
-    return Entry(stat.S_IFREG | 0o644 | executable, source=source)
+    return LayerFile(stat.S_IFREG | 0o644 | executable, source=source)
 
 
-def text_entry(text: str, *, executable: bool = False) -> Entry:
+def text_entry(text: str, *, executable: bool = False) -> LayerFile:
     """An entry for a file with this text."""
-    return Entry(stat.S_IFREG | (0o755 if executable else 0o644), content=text.encode())
+    return LayerFile(stat.S_IFREG | (0o755 if executable else 0o644), content=text.encode())
 
 
-def link_entry(target: str) -> Entry:
+def link_entry(target: str) -> LayerFile:
     """An entry for a symbolic link."""
-    return Entry(stat.S_IFLNK | 0o777, content=target.encode())
+    return LayerFile(stat.S_IFLNK | 0o777, content=target.encode())
 
 
-def folder_entry() -> Entry:
+def folder_entry() -> LayerFile:
     """An entry for a folder."""
-    return Entry(stat.S_IFDIR | 0o755)
+    return LayerFile(stat.S_IFDIR | 0o755)
 
 
-def write_layer(layer: Mapping[str, Entry], file: IO[bytes]) -> None:
+def write_layer(layer: Mapping[str, LayerFile], file: IO[bytes]) -> None:
     """Write a layer as a cpio archive (newc; Documentation/driver-api/early-userspace/buffer-format.rst).
 
     Sorted, with times and owners of zero, so that equal layers are equal bytes; padded to 4 KiB, so
@@ -119,11 +119,11 @@ def write_layer(layer: Mapping[str, Entry], file: IO[bytes]) -> None:
     """
     for number, (name, entry) in enumerate(sorted(_with_parents(layer).items()), start=1):
         _write_entry(file, number, name, entry)
-    _write_entry(file, 0, "TRAILER!!!", Entry(0))
+    _write_entry(file, 0, "TRAILER!!!", LayerFile(0))
     file.write(b"\0" * (-file.tell() % 4096))
 
 
-def _write_entry(file: IO[bytes], number: int, name: str, entry: Entry) -> None:
+def _write_entry(file: IO[bytes], number: int, name: str, entry: LayerFile) -> None:
     content = entry.source.read_bytes() if entry.source else entry.content
     links = 2 if stat.S_ISDIR(entry.mode) else 1
     fields = (
@@ -147,7 +147,7 @@ def _write_entry(file: IO[bytes], number: int, name: str, entry: Entry) -> None:
     file.write(b"\0" * (-file.tell() % 4))
 
 
-def _with_parents(layer: Mapping[str, Entry]) -> Layer:
+def _with_parents(layer: Mapping[str, LayerFile]) -> Layer:
     parents = {str(parent) for name in layer for parent in PurePosixPath(name).parents if str(parent) != "."}
     return {**{name: folder_entry() for name in parents}, **layer}
 
@@ -164,7 +164,7 @@ def base_layer(root: Path) -> Layer:
     layer: Layer = {folder: folder_entry() for folder in _FOLDERS}
     layer |= {name: link_entry(target) for name, target in _LINKS.items()}
     layer |= {name: text_entry(text) for name, text in _TEXTS.items()}
-    layer["dev/console"] = Entry(stat.S_IFCHR | 0o600, device=(5, 1))
+    layer["dev/console"] = LayerFile(stat.S_IFCHR | 0o600, device=(5, 1))
     layer["init"] = text_entry(resource_path("lab/guest/init").read_text(), executable=True)
     layer |= _own(root)
     layer[LAUNCHER] = file_entry(resource_path("native/schedtuna-launch"))

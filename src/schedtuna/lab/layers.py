@@ -13,8 +13,8 @@ from schedtuna.kernel.sched_ext import SUFFIX, scheduler_name
 from schedtuna.lab.image import (
     OWN,
     SHARE,
-    Entry,
     Layer,
+    LayerFile,
     file_entry,
     folder_entry,
     is_dynamic,
@@ -97,7 +97,7 @@ def program_layer(programs: Iterable[Path], root: Path) -> Layer:
             layer |= object_layer(program, root)
             continue
         place = guest_program(program).removeprefix("/")
-        layer[place] = Entry(stat.S_IFREG | 0o755, source=program.resolve())
+        layer[place] = LayerFile(stat.S_IFREG | 0o755, source=program.resolve())
         layer |= libraries(program.resolve(), root)
     return layer
 

@@ -20,7 +20,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True)
-class Difference:
+class ManifestDifference:
     """One fact in which two manifests differ.
 
     Attributes:
@@ -111,7 +111,7 @@ RULES: dict[str, _Rule] = {
 _SILENT = ("created_at",)  # always differs, never matters
 
 
-def compare_manifests(a: Manifest, b: Manifest) -> list[Difference]:
+def compare_manifests(a: Manifest, b: Manifest) -> list[ManifestDifference]:
     """List what differs, the heaviest first.
 
     A fact that only one of the two could read is a warning: it may or may not differ.
@@ -127,7 +127,7 @@ def compare_manifests(a: Manifest, b: Manifest) -> list[Difference]:
     return sorted(found, key=lambda difference: order.index(difference.severity))
 
 
-def comparable(differences: list[Difference]) -> bool:
+def comparable(differences: list[ManifestDifference]) -> bool:
     """Whether results with these differences may be compared."""
     return all(difference.severity is not Severity.BLOCKS for difference in differences)
 
@@ -142,7 +142,7 @@ def _flatten(manifest: Manifest) -> dict[str, Any]:
     return value | machine | {f"cgroups.{name}": entry for name, entry in cgroups.items()}
 
 
-def _compare(name: str, rule: _Rule, a: Any, b: Any) -> list[Difference]:
+def _compare(name: str, rule: _Rule, a: Any, b: Any) -> list[ManifestDifference]:
     if isinstance(a, dict) and isinstance(b, dict):
         keys = sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
         return [_difference(f"{name}.{key}", rule, a.get(key), b.get(key)) for key in keys]
@@ -154,9 +154,9 @@ def _compare(name: str, rule: _Rule, a: Any, b: Any) -> list[Difference]:
     return [_difference(name, rule, a, b)]
 
 
-def _difference(name: str, rule: _Rule, a: Any, b: Any) -> Difference:
+def _difference(name: str, rule: _Rule, a: Any, b: Any) -> ManifestDifference:
     chosen = rule if rule.none_known or (a is not None and b is not None) else _UNKNOWN
-    return Difference(name, a, b, chosen.severity, chosen.why)
+    return ManifestDifference(name, a, b, chosen.severity, chosen.why)
 
 
 def _close(a: Any, b: Any, tolerance: float) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from schedtuna.errors import UnavailableError
-from schedtuna.kernel.btf import Btf, Layout
+from schedtuna.kernel.btf import Btf, StructLayout
 from schedtuna.trace.aggregates.layout import CPU_STATS_DTYPE, STATS_DTYPE
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE
 
@@ -36,8 +36,8 @@ def check_layouts(btf: Btf, structs: Iterable[str], known: Mapping[str, np.dtype
         renamed = _RENAMED.get(name, {})
         found = btf.structs.get(name)
         names = {} if found is None else {renamed.get(n, n): offset for n, offset in found.offsets.items()}
-        wanted = Layout(dtype.itemsize, {n: dtype.fields[n][1] for n in dtype.names or ()})  # type: ignore[index]  # structured
-        if found is None or Layout(found.size, names) != wanted:
+        wanted = StructLayout(dtype.itemsize, {n: dtype.fields[n][1] for n in dtype.names or ()})  # type: ignore[index]  # structured
+        if found is None or StructLayout(found.size, names) != wanted:
             raise UnavailableError(
                 f"the BPF object's {name} is not what this version of schedtuna reads",
                 hint="reinstall schedtuna: its native files are of another version",

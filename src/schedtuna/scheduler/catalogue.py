@@ -8,7 +8,7 @@ from typing import Any
 
 from schedtuna.errors import UsageError
 from schedtuna.scheduler.fair import fair
-from schedtuna.scheduler.probe import Joined, Probe, configured, installed, join, probe
+from schedtuna.scheduler.probe import Joined, ProbedProgram, configured, installed, join, probe
 from schedtuna.scheduler.registry import entries
 from schedtuna.scheduler.spec import SchedulerConfig
 
@@ -69,7 +69,7 @@ class Examined:
         registered: Whether it is known.
     """
 
-    probed: Probe
+    probed: ProbedProgram
     joined: Joined
     scheduler: SchedulerConfig
     registered: bool

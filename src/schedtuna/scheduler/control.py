@@ -51,7 +51,7 @@ from schedtuna.kernel.sched_ext import SUFFIX
 from schedtuna.knobs.journal import Journal, state_directory
 from schedtuna.knobs.records import ProcessSubject, Record
 from schedtuna.knobs.scheduler_process import is_named
-from schedtuna.knobs.scx_loader import Loader, LoaderScheduler, arguments_state
+from schedtuna.knobs.scx_loader import LoaderScheduler, LoaderService, arguments_state
 from schedtuna.knobs.systemd import scheduler_unit
 from schedtuna.knobs.undo import revert_records
 from schedtuna.knobs.unit import SystemUnit
@@ -186,7 +186,7 @@ def start(
     scheduler: SchedulerConfig,
     journal: Journal,
     *,
-    loader: Loader | None = None,
+    loader: LoaderService | None = None,
     within_s: float = START_WITHIN_S,
 ) -> ScxState:
     """Start a scheduler that stays in charge; returns the kernel's state.
@@ -200,7 +200,7 @@ def start(
     """
     machine = HostMachine()
     before = read_state(machine)
-    service = loader or Loader()
+    service = loader or LoaderService()
     if service.present():
         if before.state != DISABLED:
             _refuse(before)
@@ -229,7 +229,9 @@ def _refuse(state: ScxState) -> None:
     )
 
 
-def _ask_loader(service: Loader, scheduler: SchedulerConfig, journal: Journal, within_s: float) -> ScxState:
+def _ask_loader(
+    service: LoaderService, scheduler: SchedulerConfig, journal: Journal, within_s: float
+) -> ScxState:
     """Let scx_loader run a scheduler, in place of the one that it may run now, and wait for the kernel."""
     LoaderScheduler(service).apply(arguments_state(scheduler.name, command_line(scheduler)), journal)
     name, deadline = scheduler.name, time.monotonic() + within_s
@@ -245,7 +247,7 @@ def _ask_loader(service: Loader, scheduler: SchedulerConfig, journal: Journal, w
         time.sleep(0.05)
 
 
-def stop(journal: Journal, *, loader: Loader | None = None) -> str:
+def stop(journal: Journal, *, loader: LoaderService | None = None) -> str:
     """Stop the scheduler in charge, if it was started here or by scx_loader; returns its name.
 
     Raises:
@@ -262,7 +264,7 @@ def stop(journal: Journal, *, loader: Loader | None = None) -> str:
     state = read_state(HostMachine())
     if state.state == DISABLED:
         return ""
-    service = loader or Loader()
+    service = loader or LoaderService()
     if service.present() and (found := service.state()).running:
         LoaderScheduler(service).apply(arguments_state("unknown", ()), journal)
         return found.scheduler
@@ -285,7 +287,7 @@ def install(scheduler: SchedulerConfig, journal: Journal, *, root: Path = Path("
         JournalError: The journal refuses; nothing was written.
     """
     program = find_program(scheduler)
-    if root == Path("/") and Loader().present():
+    if root == Path("/") and LoaderService().present():
         raise UnavailableError(
             "scx_loader runs here, and would fight with another service",
             hint="name the scheduler in its configuration, /etc/scx_loader.toml; or disable it first",
@@ -295,7 +297,7 @@ def install(scheduler: SchedulerConfig, journal: Journal, *, root: Path = Path("
 
 
 @dataclass(frozen=True)
-class Status:
+class SchedulerStatus:
     """What is in charge of this machine.
 
     Attributes:
@@ -321,7 +323,7 @@ class Status:
     counters: dict[str, float]
 
 
-def status(journal: Journal) -> Status:
+def status(journal: Journal) -> SchedulerStatus:
     """Return what is in charge of this machine, and who started it.
 
     Raises:
@@ -332,10 +334,10 @@ def status(journal: Journal) -> Status:
     running, label, by, pid = find_running(journal), "", "", None
     if running is not None and is_named(state.ops, running.label.partition(":")[0]):
         label, by, pid = running.label, "schedtuna", running.pid
-    elif state.ops and (service := Loader()).present() and (found := service.state()).running:
+    elif state.ops and (service := LoaderService()).present() and (found := service.state()).running:
         label, by = " ".join([found.scheduler, *found.arguments]), "scx_loader"
     events = {f"{PREFIX}ev_{name}": float(number) for name, number in read_events(machine).items() if number}
-    return Status(
+    return SchedulerStatus(
         state=state.state,
         ops=state.ops,
         label=label,
@@ -359,7 +361,7 @@ def switch(scheduler: SchedulerConfig, journal: Journal, *, within_s: float = ST
         StuckSchedulerError: The one before did not stop.
     """
     read_state(HostMachine())
-    service, before = Loader(), find_running(journal)
+    service, before = LoaderService(), find_running(journal)
     asked = service.present() and before is None
     if not asked:
         find_program(scheduler)  # before anything is stopped

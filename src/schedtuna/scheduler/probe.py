@@ -17,7 +17,7 @@ from typing import Any
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.files import require_trusted
 from schedtuna.machine.checks.programs import scx_binaries
-from schedtuna.machine.probe import Probe as MachineProbe
+from schedtuna.machine.probe import Probe
 from schedtuna.scheduler.registry import Entry, FlagKind
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType
@@ -75,7 +75,7 @@ class HelpFlag:
 
 
 @dataclass(frozen=True)
-class Probe:
+class ProbedProgram:
     """What a binary says of itself."""
 
     binary: Path
@@ -154,7 +154,7 @@ def _flag(found: dict[str, str | None], body: Sequence[str]) -> HelpFlag:
     )
 
 
-def probe(binary: str | Path) -> Probe:
+def probe(binary: str | Path) -> ProbedProgram:
     """Ask a binary what it understands. It is run with `--help` and `--version` only.
 
     Raises:
@@ -175,7 +175,7 @@ def probe(binary: str | Path) -> Probe:
     except UsageError as error:
         raise UsageError(f"{path}: {error}", hint=error.hint) from None
     version = _VERSION.search(_ask(path, "--version")) if "--version" in flags else None
-    return Probe(path, path.name, version[1] if version else "", flags)
+    return ProbedProgram(path, path.name, version[1] if version else "", flags)
 
 
 def _ask(path: Path, argument: str) -> str:
@@ -194,7 +194,7 @@ def _ask(path: Path, argument: str) -> str:
     return (done.stdout + b"\n" + done.stderr).decode(errors="replace")
 
 
-def join(probed: Probe, entry: Entry | None) -> Joined:
+def join(probed: ProbedProgram, entry: Entry | None) -> Joined:
     """Compare a binary with what is registered for its release."""
     there = {name: flag for name, flag in probed.flags.items() if name not in COMMON_FLAGS}
     if entry is None:
@@ -225,7 +225,7 @@ def join(probed: Probe, entry: Entry | None) -> Joined:
     )
 
 
-def configured(probed: Probe, entry: Entry | None) -> SchedulerConfig:
+def configured(probed: ProbedProgram, entry: Entry | None) -> SchedulerConfig:
     """Return the scheduler with the parameters that this very binary has.
 
     Of a scheduler that nobody registered, its switches, and its numbers around their defaults.
@@ -274,4 +274,4 @@ def _same(registered: str, printed: str) -> bool:
 
 def installed() -> dict[str, Path]:
     """Return the scx_* programs of SCHEDTUNA_SCX_PATH and PATH, by name; earlier folders win."""
-    return {name: Path(path) for name, path in scx_binaries(MachineProbe()).items()}
+    return {name: Path(path) for name, path in scx_binaries(Probe()).items()}

@@ -5,8 +5,8 @@ from schedtuna.space.constraint import (
     Conflict,
     Constraint,
     EqualCount,
+    Implication,
     Ordering,
-    Requirement,
 )
 from schedtuna.space.parameter import ElementType, ParameterSpec, ParameterType
 from schedtuna.space.parameter_space import ParameterSpace
@@ -18,12 +18,12 @@ __all__ = [
     "Constraint",
     "ElementType",
     "EqualCount",
+    "Implication",
     "Ordering",
     "ParameterSpace",
     "ParameterSpec",
     "ParameterType",
     "ParameterValue",
-    "Requirement",
     "spell_assignment",
     "spell_value",
 ]

@@ -59,7 +59,7 @@ class Conflict(_Rule):
         return self.description or f"at most one of: {', '.join(map(str, self.at_most_one_of))}"
 
 
-class Requirement(_Rule):
+class Implication(_Rule):
     """Where one condition holds, at least one of others holds too."""
 
     kind: Literal["requirement"] = "requirement"
@@ -171,10 +171,10 @@ class EqualCount(_Rule):
         return self.description or (same if self.count is None else f"{same}, {self.count}")
 
 
-Constraint = Annotated[Conflict | Requirement | Ordering | EqualCount, Field(discriminator="kind")]
+Constraint = Annotated[Conflict | Implication | Ordering | EqualCount, Field(discriminator="kind")]
 
 
-def check(rule: Conflict | Requirement | Ordering | EqualCount, specs: Specs) -> None:
+def check(rule: Conflict | Implication | Ordering | EqualCount, specs: Specs) -> None:
     """Refuse a rule that speaks of parameters of the wrong kind.
 
     Raises:

@@ -21,7 +21,7 @@ from schedtuna.errors import UsageError
 from schedtuna.experiment.reach import find_handover, unreached, way_out
 from schedtuna.files import TRUST_OPTION, require_consent
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.inforce import Finding, Force
+from schedtuna.knobs.inforce import Force, SettingFinding
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.session import Changes
 from schedtuna.knobs.systemd import drop_in
@@ -150,10 +150,10 @@ def _warn_of_clients(values: Values, workload: Workload, warn: Warn) -> bool:
     return not handed.program.alone or len(missed) < len(values)
 
 
-def _early(values: Values, workload: Workload, warn: Warn) -> Callable[[Mapping[str, Finding]], None]:
+def _early(values: Values, workload: Workload, warn: Warn) -> Callable[[Mapping[str, SettingFinding]], None]:
     """What tells of a command that goes on for long, once it has undone a setting."""
 
-    def tell(found: Mapping[str, Finding]) -> None:
+    def tell(found: Mapping[str, SettingFinding]) -> None:
         if reason := undone({name: str(one) for name, one in found.items()}, values, workload):
             warn(f"so far, {reason}")
 

@@ -21,7 +21,7 @@ from schedtuna.printable import printable
 from schedtuna.workload.counters import Counters
 from schedtuna.workload.covariates import covariates
 from schedtuna.workload.identity import environment, find_identity
-from schedtuna.workload.launcher import Flag, Kind, Launcher, Message, Stage
+from schedtuna.workload.launcher import Launcher, Message, MessageKind, RunFlag, Stage
 from schedtuna.workload.spec import SEED_PLACEHOLDER, Workload
 
 SHELL = Path("/bin/sh")
@@ -162,11 +162,11 @@ def raw_run(
     Raises:
         WorkloadError: The command never ran: not found, not executable, no such folder.
     """
-    message = _expect(message, Kind.DONE, argv)
+    message = _expect(message, MessageKind.DONE, argv)
     return RawRun(
         exit_code=os.WEXITSTATUS(message.status) if os.WIFEXITED(message.status) else None,
         signal=os.WTERMSIG(message.status) if os.WIFSIGNALED(message.status) else None,
-        timed_out=bool(message.flags & Flag.TIMED_OUT),
+        timed_out=bool(message.flags & RunFlag.TIMED_OUT),
         started_at=started_at,
         usage=_usage(message),
         stdout=_kept(stdout, message.stdout_bytes),
@@ -206,7 +206,7 @@ def start(workload: Workload, seed: int, *, counters: Sequence[str] = ()) -> Hel
             identity=find_identity(workload.user) if workload.user else None,
         )
         stack.callback(launcher.close)
-        pid = _expect(launcher.receive(), Kind.HELD, argv).pid
+        pid = _expect(launcher.receive(), MessageKind.HELD, argv).pid
         opened = stack.enter_context(closing(Counters(pid, counters))) if counters else None
         return Held(pid, launcher, outputs=outputs, counters=opened, argv=argv, resources=stack.pop_all())
 
@@ -301,7 +301,7 @@ _SETUP_HINTS = {
 }
 
 
-def _expect(message: Message, kind: Kind, argv: Sequence[str]) -> Message:
+def _expect(message: Message, kind: MessageKind, argv: Sequence[str]) -> Message:
     if message.kind == kind:
         return message
     if message.stage == Stage.EXEC:
@@ -330,8 +330,8 @@ def _usage(message: Message) -> dict[str, float]:
 
 def _warnings(message: Message) -> tuple[str, ...]:
     texts = {
-        Flag.LEFT_BEHIND: "some processes of the command could not be ended; they still run",
-        Flag.OUTPUT_LOST: "some output could not be kept: is the disk of temporary files full?",
+        RunFlag.LEFT_BEHIND: "some processes of the command could not be ended; they still run",
+        RunFlag.OUTPUT_LOST: "some output could not be kept: is the disk of temporary files full?",
     }
     return tuple(text for flag, text in texts.items() if message.flags & flag)
 

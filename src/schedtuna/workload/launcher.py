@@ -23,7 +23,7 @@ _STOP = b"s"
 _LONGEST_S = 1e9
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     """What a message says."""
 
     HELD = 1
@@ -40,7 +40,7 @@ class Stage(IntEnum):
     EXEC = 4
 
 
-class Flag(IntFlag):
+class RunFlag(IntFlag):
     """What went wrong during a run."""
 
     TIMED_OUT = 1

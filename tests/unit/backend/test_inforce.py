@@ -11,7 +11,7 @@ from schedtuna.backend.host import HostBackend
 from schedtuna.backend.inforce import SettingsWatch, settled
 from schedtuna.kernel.privilege import missing_capabilities
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.inforce import Finding, Force
+from schedtuna.knobs.inforce import Force, SettingFinding
 from schedtuna.knobs.journal import Journal
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -156,7 +156,7 @@ def test_what_was_looked_at_too_little_is_not_checked(tmp_path):
 
 
 def test_what_could_not_be_checked_is_undone_where_the_command_line_undoes_it():
-    found = {"nice": Finding(Force.NOT_CHECKED), "policy": Finding(Force.NOT_CHECKED)}
+    found = {"nice": SettingFinding(Force.NOT_CHECKED), "policy": SettingFinding(Force.NOT_CHECKED)}
     texts = settled(found, Workload(argv=("nice", "-n", "3", "true")))
     assert {name: Force.of(text) for name, text in texts.items()} == {
         "nice": Force.UNDONE,
@@ -175,7 +175,7 @@ def test_what_could_not_be_checked_is_undone_where_the_command_line_undoes_it():
     ],
 )
 def test_a_helper_beside_the_work_undoes_nothing_that_could_not_be_checked(script, force):
-    texts = settled({"nice": Finding(Force.NOT_CHECKED)}, Workload(argv=("sh", "-c", script)))
+    texts = settled({"nice": SettingFinding(Force.NOT_CHECKED)}, Workload(argv=("sh", "-c", script)))
     assert Force.of(texts["nice"]) is force
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from schedtuna.evidence.carry_over import blocks_to_tell, measure, plausible
-from schedtuna.evidence.permutation import Comparison
+from schedtuna.evidence.permutation import BlockCosts
 
 
 def test_what_a_candidate_leaves_behind_is_found_and_taken_off():
@@ -11,7 +11,7 @@ def test_what_a_candidate_leaves_behind_is_found_and_taken_off():
     after = np.roll((candidate[:, None] == np.arange(3)).ravel(), 1)
     after[0] = False
     costs = 0.02 * rng.normal(size=(27, 3)) + 0.06 * after.reshape(27, 3)
-    comparison = Comparison(costs, candidate)
+    comparison = BlockCosts(costs, candidate)
     found = measure(comparison, comparison.estimate())
     assert found.alarm
     assert found.shift == pytest.approx(0.06, abs=0.02)
@@ -25,7 +25,7 @@ def test_carry_over_p_values_are_uniform_without_one():
     for _ in range(200):
         candidate = rng.integers(0, 3, 13)
         costs = 0.05 * rng.normal(size=(13, 3)) - 0.1 * (candidate[:, None] == np.arange(3))
-        comparison = Comparison(costs, candidate)
+        comparison = BlockCosts(costs, candidate)
         p_values.append(measure(comparison, comparison.estimate()).p)
     assert np.mean(np.array(p_values) < 0.1) < 0.17  # 99.9% of a binomial (200, 0.1)
     assert 0.38 < np.mean(np.array(p_values) < 0.5) < 0.62
@@ -35,7 +35,7 @@ def test_a_candidate_that_always_fails_leaves_nothing_to_measure():
     candidate = np.arange(9) % 3
     costs = 0.01 * np.random.default_rng(6).normal(size=(9, 3))
     costs[np.arange(9), candidate] = np.inf
-    comparison = Comparison(costs, candidate)
+    comparison = BlockCosts(costs, candidate)
     found = measure(comparison, comparison.bounded(comparison.estimate()))
     assert 0 < found.p <= 1
     assert np.isfinite(found.effect)
@@ -47,7 +47,7 @@ def test_few_blocks_take_off_no_more_than_is_plausible():
     for _ in range(60):
         candidate = rng.integers(0, 3, 4)
         costs = 0.1 * rng.normal(size=(4, 3)) - 0.3 * (candidate[:, None] == np.arange(3))
-        comparison = Comparison(costs, candidate)
+        comparison = BlockCosts(costs, candidate)
         effect = comparison.estimate()
         found = measure(comparison, effect)
         assert found.binding
@@ -67,7 +67,7 @@ def test_the_blocks_that_would_tell_do():
         after = np.roll((candidate[:, None] == np.arange(3)).ravel(), 1)
         after[0] = False
         costs = sigma * rng.normal(size=(blocks, 3)) + residue * after.reshape(blocks, 3)
-        comparison = Comparison(costs, candidate)
+        comparison = BlockCosts(costs, candidate)
         alarms += measure(comparison, comparison.estimate()).alarm
     assert alarms >= 21
     assert blocks_to_tell(2 * sigma, residue) == pytest.approx(4 * blocks, rel=0.2)

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import friedmanchisquare, norm, rankdata
 
 from schedtuna.evidence.permutation import (
-    Comparison,
+    BlockCosts,
     align,
     double_midranks,
     normal_scores,
@@ -79,9 +79,9 @@ def test_a_failure_never_settles_what_the_places_left_open(struck):
     candidate = np.array([2, 2, 1, 2, 2, 2, 2, 2, 2])  # by chance nearly always in the last place
     values[np.arange(9), candidate] -= 0.35
     bound = 0.011
-    assert Comparison(values, candidate).test().lower > bound
+    assert BlockCosts(values, candidate).test().lower > bound
     values[struck, candidate[struck]] = math.inf
-    assert Comparison(values, candidate).test().lower > bound
+    assert BlockCosts(values, candidate).test().lower > bound
 
 
 def test_position_statistic_ranks_places_like_friedman():
@@ -97,10 +97,10 @@ def test_the_estimate_and_the_interval_follow_a_shift():
     rng = np.random.default_rng(7)
     values = 0.05 * rng.normal(size=(20, 3))
     candidate = rng.integers(0, 3, 20)
-    plain = Comparison(values, candidate)
+    plain = BlockCosts(values, candidate)
     moved = values.copy()
     moved[np.arange(20), candidate] += 0.3
-    shifted = Comparison(moved, candidate)
+    shifted = BlockCosts(moved, candidate)
     assert shifted.estimate() == pytest.approx(plain.estimate() + 0.3, abs=1e-3)
     low, high = plain.interval(0.01, plain.estimate(), {})
     moved_low, moved_high = shifted.interval(0.01, shifted.estimate(), {})
@@ -109,14 +109,14 @@ def test_the_estimate_and_the_interval_follow_a_shift():
 
 def test_the_interval_ends_where_the_test_starts_to_reject():
     rng = np.random.default_rng(8)
-    comparison = Comparison(0.05 * rng.normal(size=(15, 3)), rng.integers(0, 3, 15))
+    comparison = BlockCosts(0.05 * rng.normal(size=(15, 3)), rng.integers(0, 3, 15))
     low, high = comparison.interval(0.01, comparison.estimate(), {})
     assert comparison.test(high).lower <= 0.01 < comparison.test(high - 0.002).lower
     assert comparison.test(low).upper <= 0.01 < comparison.test(low + 0.002).upper
 
 
 def test_identical_runs_are_all_ties():
-    comparison = Comparison(np.zeros((8, 3)), np.array([0, 1, 2, 0, 1, 2, 0, 1]))
+    comparison = BlockCosts(np.zeros((8, 3)), np.array([0, 1, 2, 0, 1, 2, 0, 1]))
     assert (comparison.test().lower, comparison.test().upper) == pytest.approx((1.0, 1.0))
     assert comparison.estimate() == pytest.approx(0.0, abs=1e-6)
     assert comparison.interval(0.02, 0.0, {}) == pytest.approx((0.0, 0.0), abs=1e-5)
@@ -125,7 +125,7 @@ def test_identical_runs_are_all_ties():
 def test_noise_free_effects_are_found_exactly():
     candidate = np.array([0, 1, 2, 2, 1, 0])
     values = np.where(candidate[:, None] == np.arange(3), -0.1, 0.0)
-    comparison = Comparison(values, candidate)
+    comparison = BlockCosts(values, candidate)
     assert comparison.test().lower == pytest.approx(3.0**-6)
     assert comparison.estimate() == pytest.approx(-0.1, abs=1e-5)
 
@@ -135,7 +135,7 @@ def test_nothing_bounds_the_effect_of_a_candidate_that_mostly_fails():
     values = 0.05 * rng.normal(size=(12, 3))
     candidate = np.arange(12) % 3
     values[np.arange(8), candidate[:8]] = np.inf
-    comparison = Comparison(values, candidate)
+    comparison = BlockCosts(values, candidate)
     assert comparison.test().upper < 0.001
     assert comparison.estimate() == math.inf
     assert comparison.interval(0.01, comparison.estimate(), {})[1] == math.inf

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedtuna.errors import UnavailableError
-from schedtuna.kernel.btf import Layout, parse_btf
+from schedtuna.kernel.btf import StructLayout, parse_btf
 
 STRINGS = b"\0point\0x\0y\0.rodata\0wanted\0int\0"
 INT, STRUCT, VAR, DATASEC = 1, 4, 14, 15
@@ -39,7 +39,7 @@ def btf(types=TYPES, strings=STRINGS, magic=0xEB9F):
 
 def test_structures_and_variables_are_found():
     read = parse_btf(btf())
-    assert read.structs == {"point": Layout(8, {"x": 0, "y": 4})}
+    assert read.structs == {"point": StructLayout(8, {"x": 0, "y": 4})}
     assert read.sections == {".rodata": {"wanted": (16, 4)}}
 
 

@@ -4,13 +4,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedtuna.knobs.inforce import Attributes, Finding, Force, Seen, expectations, file_finding, findings
+from schedtuna.knobs.inforce import (
+    Attributes,
+    Force,
+    Seen,
+    SettingFinding,
+    expectations,
+    file_finding,
+    findings,
+)
 
 PLAIN = Attributes(policy=0, nice=0, slice_ns=3_000_000, slack_ns=50_000, cpus=(0, 1, 2, 3), autogroup_nice=0)
 REALTIME = replace(PLAIN, policy=1, slack_ns=0)
 
 
-def judged(knob: str, wanted: Attributes, *had: tuple[Attributes, int], work_ns: int = 0) -> Finding:
+def judged(knob: str, wanted: Attributes, *had: tuple[Attributes, int], work_ns: int = 0) -> SettingFinding:
     rows = [Seen(f"task{n}", attributes, cpu_ns) for n, (attributes, cpu_ns) in enumerate(had)]
     return findings(expectations([knob], wanted), rows, work_ns)[knob]
 
@@ -82,7 +90,7 @@ def test_a_realtime_helper_is_told_of_and_undoes_nothing():
 
 def test_threads_bound_to_one_cpu_each_of_the_set_undo_nothing():
     each = [(replace(PLAIN, cpus=(cpu,)), 10) for cpu in (0, 1)]
-    assert judged("affinity", ON_TWO, *each) == Finding(Force.IN_FORCE)
+    assert judged("affinity", ON_TWO, *each) == SettingFinding(Force.IN_FORCE)
 
 
 def test_the_one_that_used_most_is_named():

@@ -11,7 +11,7 @@ from jeepney.io.blocking import open_dbus_connection
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Reverted
 from schedtuna.knobs.journal import Journal
-from schedtuna.knobs.scx_loader import NAME, Loader, LoaderScheduler, LoaderState
+from schedtuna.knobs.scx_loader import NAME, LoaderScheduler, LoaderService, LoaderState
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("dbus-daemon") and shutil.which("busctl")), reason="no dbus-daemon or no busctl"
@@ -96,12 +96,12 @@ def service(bus):
 
 
 def test_a_bus_without_the_service_is_told_apart(bus, tmp_path):
-    assert not Loader(bus).present()
-    assert not Loader(f"unix:path={tmp_path / 'none'}").present()
+    assert not LoaderService(bus).present()
+    assert not LoaderService(f"unix:path={tmp_path / 'none'}").present()
 
 
 def test_a_scheduler_is_started_with_flags_switched_and_stopped(bus, service):
-    loader = Loader(bus)
+    loader = LoaderService(bus)
     assert loader.present()
     assert loader.state() == LoaderState("unknown")
     assert loader.supported() == ("scx_rusty", "scx_bpfland")
@@ -119,31 +119,31 @@ def test_a_scheduler_is_started_with_flags_switched_and_stopped(bus, service):
 
 
 def test_nothing_is_stopped_where_nothing_runs(bus, service):
-    Loader(bus).run(LoaderState("unknown"))
+    LoaderService(bus).run(LoaderState("unknown"))
     assert service.calls == []
 
 
 def test_an_older_service_does_not_say_its_flags(bus):
     service = Service(bus, old=True)
-    Loader(bus).run(LoaderState("scx_rusty", arguments=("-k",)))
-    assert Loader(bus).state() == LoaderState("scx_rusty")
+    LoaderService(bus).run(LoaderState("scx_rusty", arguments=("-k",)))
+    assert LoaderService(bus).state() == LoaderState("scx_rusty")
     service.close()
 
 
 def test_a_refusal_is_an_error_with_its_words(bus, service):
     with pytest.raises(KnobError, match="no such scheduler"):
-        Loader(bus).run(LoaderState("scx_broken"))
+        LoaderService(bus).run(LoaderState("scx_broken"))
 
 
 def test_a_refused_change_leaves_nothing_to_undo(bus, service, tmp_path):
     journal = Journal(tmp_path / "state")
     with pytest.raises(KnobError, match="no such scheduler"):
-        LoaderScheduler(Loader(bus)).apply(LoaderState("scx_broken"), journal)
+        LoaderScheduler(LoaderService(bus)).apply(LoaderState("scx_broken"), journal)
     assert journal.open_records() == []
 
 
 def test_undo_makes_it_run_what_it_ran_before(bus, service, tmp_path):
-    loader = Loader(bus)
+    loader = LoaderService(bus)
     loader.run(LoaderState("scx_bpfland", mode=1))
     journal, change = Journal(tmp_path / "state"), LoaderScheduler(loader)
     assert change.apply(LoaderState("scx_rusty", arguments=("-k",)), journal).scheduler == "scx_rusty"
@@ -158,7 +158,7 @@ def test_undo_makes_it_run_what_it_ran_before(bus, service, tmp_path):
 
 def test_a_service_that_is_gone_has_nothing_to_undo(bus, tmp_path):
     service = Service(bus)
-    journal, change = Journal(tmp_path / "state"), LoaderScheduler(Loader(bus))
+    journal, change = Journal(tmp_path / "state"), LoaderScheduler(LoaderService(bus))
     change.apply(LoaderState("scx_rusty"), journal)
     service.close()
     assert change.revert(journal.open_records()[0]) is Reverted.GONE

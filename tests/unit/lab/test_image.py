@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from schedtuna.lab.image import (
-    Entry,
+    LayerFile,
     file_entry,
     is_dynamic,
     link_entry,
@@ -60,7 +60,7 @@ def test_the_same_layer_is_the_same_bytes_whatever_the_order_and_the_times(tmp_p
 
 
 def test_devices_keep_their_numbers():
-    data = archive({"console": Entry(stat.S_IFCHR | 0o600, device=(5, 1))})
+    data = archive({"console": LayerFile(stat.S_IFCHR | 0o600, device=(5, 1))})
     fields = data[6 : 6 + 13 * 8]
     assert [int(fields[at : at + 8], 16) for at in (8, 72, 80)] == [stat.S_IFCHR | 0o600, 5, 1]
 

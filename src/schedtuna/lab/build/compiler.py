@@ -11,7 +11,7 @@ from pathlib import Path
 
 from schedtuna.errors import UnavailableError
 from schedtuna.files import remove_folder, write_text
-from schedtuna.lab.build.packages import Candidate, PrivateApt, unpack
+from schedtuna.lab.build.packages import OfferedPackage, PrivateApt, unpack
 from schedtuna.lab.qemu.program import LIBRARY_FOLDERS
 
 OLDEST = 17  # older ones run out of BPF's stack where newer ones don't
@@ -44,7 +44,7 @@ def clang_version(clang: str | Path) -> int:
     return int(match[1]) if match else 0
 
 
-def newest(candidates: Iterable[Candidate]) -> int:
+def newest(candidates: Iterable[OfferedPackage]) -> int:
     """Return the newest clang that a mirror has and that is new enough.
 
     Raises:

@@ -22,7 +22,7 @@ from schedtuna.files import copy_file, make_folder, move, remove, remove_folder,
 from schedtuna.lab.boot import boot
 from schedtuna.lab.build.compiler import clang_version, host_clang, install_clang
 from schedtuna.lab.build.kernels import SUITES, version_key
-from schedtuna.lab.build.packages import Candidate, PackageError, PrivateApt, host_mirror
+from schedtuna.lab.build.packages import OfferedPackage, PackageError, PrivateApt, host_mirror
 from schedtuna.lab.errors import LabError
 from schedtuna.lab.store import Kernel, Lab, locked, sha256_of
 from schedtuna.lab.vm import GuestSpec
@@ -157,7 +157,7 @@ def _build(lab: Lab, kernel: Kernel, root: Path, say: Say) -> Examples:
     return built
 
 
-def choose_source(candidates: Iterable[Candidate], kernel: str) -> Candidate:
+def choose_source(candidates: Iterable[OfferedPackage], kernel: str) -> OfferedPackage:
     """Return the sources of a kernel's version; where they are gone, those of the nearest of its series.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from schedtuna.errors import UnavailableError, UntrustedError, UsageError
 from schedtuna.files import copy_file, make_folder, remove_folder
-from schedtuna.lab.build.packages import Candidate, PackageError, PrivateApt, unpack
+from schedtuna.lab.build.packages import OfferedPackage, PackageError, PrivateApt, unpack
 from schedtuna.lab.store import Kernel, same_version, sha256_of
 
 SUITES = ("trixie-backports", "sid")  # where Debian has kernels with sched_ext
@@ -40,7 +40,7 @@ class Available:
     packages: tuple[str, ...]
 
 
-def available(candidates: Iterable[Candidate]) -> list[Available]:
+def available(candidates: Iterable[OfferedPackage]) -> list[Available]:
     """Return the kernels of which every package that is needed can be fetched, newest first.
 
     Up to 6.18 ``linux-image-V`` holds image and configuration; from 6.19 on it is empty, and

@@ -45,7 +45,7 @@ class Mirror:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class OfferedPackage:
     """A package that a suite offers."""
 
     name: str
@@ -130,7 +130,7 @@ class PrivateApt:
         self._apt(["apt-get", "update", "-qq", "-o", "APT::Update::Error-Mode=any"])
         write_text(stamp, wanted)
 
-    def candidates(self, prefixes: Iterable[str]) -> list[Candidate]:
+    def candidates(self, prefixes: Iterable[str]) -> list[OfferedPackage]:
         """Return the packages that can really be fetched and whose names begin so."""
         names: set[str] = set()
         for prefix in prefixes:
@@ -195,10 +195,10 @@ def configuration(folder: Path, host: str) -> str:
     return "\n".join([*kept, *(f'{key} "{value}";' for key, value in own.items())]) + "\n"
 
 
-def parse_madison(text: str) -> list[Candidate]:
+def parse_madison(text: str) -> list[OfferedPackage]:
     """Read ``apt-cache madison``: ``name | version | source`` lines, newest first per name."""
     rows = [[part.strip() for part in line.split("|")] for line in text.splitlines() if line.count("|") == 2]
-    return list(dict.fromkeys(Candidate(row[0], row[1]) for row in rows if "Packages" in row[2]))
+    return list(dict.fromkeys(OfferedPackage(row[0], row[1]) for row in rows if "Packages" in row[2]))
 
 
 def parse_uris(text: str) -> list[tuple[str, int]]:

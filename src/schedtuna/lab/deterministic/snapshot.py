@@ -50,7 +50,7 @@ from schedtuna.errors import UsageError
 from schedtuna.files import make_folder, move, remove
 from schedtuna.lab.deterministic.orders import ORDER_BYTES, ORDER_NAME, Report
 from schedtuna.lab.errors import BootError, GuestError, LabError
-from schedtuna.lab.image import Entry, write_layer
+from schedtuna.lab.image import LayerFile, write_layer
 from schedtuna.lab.qemu.process import last_words, start_bound, used_cpu_s
 from schedtuna.lab.qemu.program import PROGRAM, bare_options
 from schedtuna.lab.qemu.qmp import Qmp
@@ -99,7 +99,7 @@ class MachineSpec:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class SavedMachine:
     """A machine that waits for its order.
 
     Attributes:
@@ -210,8 +210,8 @@ def _machine_options(spec: MachineSpec, report: int, console: int, order: int, l
 
 
 def snapshot(
-    lab: Lab, spec: MachineSpec, files: Mapping[str, Entry], *, cache: Path | None = None
-) -> Snapshot:
+    lab: Lab, spec: MachineSpec, files: Mapping[str, LayerFile], *, cache: Path | None = None
+) -> SavedMachine:
     """Return a machine with these files that waits for its order: the kept one, or boot one and save it.
 
     Args:
@@ -231,7 +231,7 @@ def snapshot(
         file = folder / f"{_key(lab, spec, initrd)}.mig"
         try:
             os.utime(file)  # the oldest ones go first
-            return Snapshot(file, spec, None)
+            return SavedMachine(file, spec, None)
         except FileNotFoundError:
             pass
         try:
@@ -248,7 +248,7 @@ def snapshot(
             move(staged, file)
         finally:
             remove(staged, missing_ok=True)
-        return Snapshot(file, spec, time.monotonic() - started)
+        return SavedMachine(file, spec, time.monotonic() - started)
 
 
 def _key(lab: Lab, spec: MachineSpec, initrd: BufferedRandom) -> str:
@@ -330,7 +330,7 @@ def _watch_migration(qmp: Qmp) -> None:
 # ---- restoring -----------------------------------------------------------------------------------
 
 
-def restore(lab: Lab, saved: Snapshot, order: bytes, *, within_cpu_s: float) -> Answer:
+def restore(lab: Lab, saved: SavedMachine, order: bytes, *, within_cpu_s: float) -> Answer:
     """Restore a machine, give it an order, and wait for its end.
 
     Args:

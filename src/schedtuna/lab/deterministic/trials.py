@@ -20,7 +20,7 @@ from pathlib import Path, PurePath
 from schedtuna.errors import UsageError
 from schedtuna.lab.closure import closure
 from schedtuna.lab.deterministic.orders import Order, Perturbation, Report, digest, perturbation
-from schedtuna.lab.deterministic.snapshot import Answer, MachineSpec, Snapshot, restore, snapshot
+from schedtuna.lab.deterministic.snapshot import Answer, MachineSpec, SavedMachine, restore, snapshot
 from schedtuna.lab.errors import GuestError
 from schedtuna.lab.layers import guest_program
 from schedtuna.lab.store import Lab
@@ -28,7 +28,7 @@ from schedtuna.scheduler.registry import command_line
 from schedtuna.scheduler.scx import DISABLED, SchedulerError, Startup, ejection, startup
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import KEEP_BYTES, RawRun, raw_run
-from schedtuna.workload.launcher import Kind, Message, Stage
+from schedtuna.workload.launcher import Message, MessageKind, Stage
 from schedtuna.workload.spec import SEED_PLACEHOLDER, SEED_VARIABLE
 
 HASHED = "console output, exit code, guest time and context switches"
@@ -136,7 +136,7 @@ class Deterministic:
         self._closure = closure(spec.argv, lab.guest_root, kernel, programs=programs, share=spec.share)
         self._lab = lab
         self.spec = spec
-        self.saved: Snapshot = snapshot(lab, machine, self._closure.layer, cache=cache)
+        self.saved: SavedMachine = snapshot(lab, machine, self._closure.layer, cache=cache)
 
     @property
     def qemu_version(self) -> str:
@@ -240,7 +240,7 @@ def _read(answer: Answer, argv: Sequence[str], started_at: float) -> Determinist
     if len(numbers) != 3:
         raise GuestError("the guest did not report its clock")
     message = Message.unpack(report.sections.get("message", b""))
-    if message.kind == Kind.FAILED and message.stage == Stage.EXEC:
+    if message.kind == MessageKind.FAILED and message.stage == Stage.EXEC:
         raise UsageError(
             f"the guest has no command {argv[0]}",
             hint="--with PROGRAM copies a program of this machine into it; --share DIR copies a folder",

@@ -14,12 +14,12 @@ from schedtuna.lab.build.examples import (
     read_examples,
     unpack_source,
 )
-from schedtuna.lab.build.packages import Candidate, PackageError
+from schedtuna.lab.build.packages import OfferedPackage, PackageError
 from schedtuna.lab.store import Kernel
 
 
 def sources(*rows):
-    return [Candidate(f"linux-source-{series}", version) for series, version in rows]
+    return [OfferedPackage(f"linux-source-{series}", version) for series, version in rows]
 
 
 def test_the_sources_are_those_of_the_kernels_own_version():
@@ -38,9 +38,7 @@ def test_another_series_never_does():
 
 
 def test_the_newest_clang_of_a_mirror_is_taken_and_an_old_one_refused():
-    rows = [
-        Candidate(name, "1") for name in ("clang-9", "clang-16", "clang-19", "clang-19-doc", "clang-tidy")
-    ]
+    rows = [OfferedPackage(f"clang-{end}", "1") for end in ("9", "16", "19", "19-doc", "tidy")]
     assert newest(rows) == 19
     with pytest.raises(UnavailableError, match="no clang 17"):
         newest(rows[:2])

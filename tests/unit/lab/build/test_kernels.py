@@ -13,13 +13,13 @@ from schedtuna.lab.build.kernels import (
     lacking,
     version_key,
 )
-from schedtuna.lab.build.packages import Candidate
+from schedtuna.lab.build.packages import OfferedPackage
 
 COMPLETE = "".join(f"CONFIG_{option}=y\n" for option in NEEDED)
 
 
 def rows(*names):
-    return available([Candidate(name, "1") for name in names])
+    return available([OfferedPackage(name, "1") for name in names])
 
 
 def image(path, version="6.18.15+test"):

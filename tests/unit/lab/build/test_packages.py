@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from schedtuna.lab.build.packages import (
-    Candidate,
     Mirror,
+    OfferedPackage,
     PackageError,
     configuration,
     find_keyring,
@@ -77,7 +77,7 @@ def test_madison_lists_what_can_be_fetched_and_not_sources():
         " linux-signed | 1 | http://m/debian trixie-backports/main Sources\n"
         "N: a note\n"
     )
-    assert parse_madison(text) == [Candidate("linux-image-6.18.15", "6.18.15-1~bpo13+1")]
+    assert parse_madison(text) == [OfferedPackage("linux-image-6.18.15", "6.18.15-1~bpo13+1")]
 
 
 def test_sizes_are_read_from_apts_plan():

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from schedtuna.resources import resource_path
-from schedtuna.workload.launcher import Kind, Message
+from schedtuna.workload.launcher import Message, MessageKind
 
 
 def load_guestd():
@@ -61,7 +61,7 @@ def run(ask, share, argv, timeout_ms=60_000):
 def test_a_command_runs_in_the_folder_with_its_environment(ask, share):
     answer = run(ask, share, ["sh", "-c", "pwd; echo $X >&2; exit 3"])
     message = Message.unpack(base64.b64decode(answer["message"]))
-    assert message.kind == Kind.DONE
+    assert message.kind == MessageKind.DONE
     assert message.status >> 8 == 3
     assert base64.b64decode(answer["stdout"]).decode().strip() == str(share)
     assert base64.b64decode(answer["stderr"]) == b"7\n"

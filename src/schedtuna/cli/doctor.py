@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from schedtuna.cli.streams import console
 from schedtuna.printable import printable, printable_lines
 
 if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
     from schedtuna.machine.checks.finding import Finding
     from schedtuna.machine.compare import ManifestDifference
 
@@ -140,13 +143,13 @@ def _print_differences(differences: list[ManifestDifference]) -> None:
         console().print(table)
 
 
-def _shown(value: Any, limit: int = 400) -> str:
+def _shown(value: object, limit: int = 400) -> str:
     text = "unknown or none" if value is None else str(value)
     text = printable(text)  # manifests come from anywhere
     return text if len(text) <= limit else f"{text[:limit]} ..."
 
 
-def _table() -> Any:
+def _table() -> Table:
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -156,7 +159,7 @@ def _table() -> Any:
     return table
 
 
-def _status(status: str) -> Any:
+def _status(status: str) -> Text:
     from rich.text import Text
 
     return Text(status, style=_COLOURS[status])

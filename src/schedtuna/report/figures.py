@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
-def styled() -> Any:
+def styled() -> AbstractContextManager[None]:
     """A context in which matplotlib draws in the reports' style."""
     import matplotlib as mpl
 

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.configfile import load_config
 from schedtuna.errors import ConfigFileError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class LabelRule(BaseModel):
@@ -69,7 +72,9 @@ def read_labels(path: Path) -> list[LabelRule]:
         ) from error
 
 
-def label_tasks(tasks: Any, rules: list[LabelRule], *, start_ns: int = 0, end_ns: int | None = None) -> Any:
+def label_tasks(
+    tasks: pl.DataFrame, rules: list[LabelRule], *, start_ns: int = 0, end_ns: int | None = None
+) -> pl.DataFrame:
     """Return the task table with the labels that rules give; tasks that none fits keep theirs.
 
     Args:

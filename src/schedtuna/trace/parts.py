@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ from schedtuna.trace.schema import (
     EventType,
     TaskArray,
 )
+
+if TYPE_CHECKING:
+    import polars as pl
 
 MANIFEST = "manifest.json"
 LOCK = "writer.lock"
@@ -157,7 +160,7 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield value
 
 
-def read_parquet(path: Path, names: list[str] | None) -> Any:
+def read_parquet(path: Path, names: list[str] | None) -> pl.DataFrame:
     """Return a polars frame with these columns (None: all).
 
     Raises:
@@ -178,7 +181,7 @@ def read_parquet(path: Path, names: list[str] | None) -> Any:
         ) from error
 
 
-def _column(frame: Any, name: str, type_: str, path: Path) -> npt.NDArray[Any]:
+def _column(frame: pl.DataFrame, name: str, type_: str, path: Path) -> npt.NDArray[Any]:
     column = frame[name]
     array: npt.NDArray[Any] | None = column.to_numpy() if column.null_count() == 0 else None
     if array is None or array.dtype != np.dtype(type_):
@@ -188,7 +191,7 @@ def _column(frame: Any, name: str, type_: str, path: Path) -> npt.NDArray[Any]:
     return array
 
 
-def write_frame(frame: Any, path: Path, level: int = ZSTD_LEVEL) -> None:
+def write_frame(frame: pl.DataFrame, path: Path, level: int = ZSTD_LEVEL) -> None:
     """Write a polars frame as Parquet, whole or not at all."""
     import polars as pl
 
@@ -230,7 +233,7 @@ def compact_tasks(folder: Path) -> None:
     files.remove(spool)
 
 
-def samples_frames(folder: Path) -> dict[str, Any]:
+def samples_frames(folder: Path) -> dict[str, pl.DataFrame]:
     """Return the samples that are still JSON lines, as one polars frame per kind."""
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in read_json_lines(folder / SAMPLES_JSONL):
@@ -238,7 +241,7 @@ def samples_frames(folder: Path) -> dict[str, Any]:
     return {kind: sample_frame(kind_rows, str(folder / SAMPLES_JSONL)) for kind, kind_rows in rows.items()}
 
 
-def sample_frame(rows: list[dict[str, Any]], where: str) -> Any:
+def sample_frame(rows: list[dict[str, Any]], where: str) -> pl.DataFrame:
     """Return samples as a polars frame: `timestamp_ns`, then one column per name."""
     import polars as pl
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.options import CommandArgument, JsonOption
 from schedtuna.cli.output import print_json
@@ -41,6 +43,30 @@ ProgramsOption = Annotated[
     ),
 ]
 _PROMPT = r"\u@\h:\w\$ "
+
+
+@dataclass(frozen=True)
+class GuestOptions:
+    """A guest that one talks to."""
+
+    kernel: KernelOption = None
+    cpus: CpusOption = 2
+    memory: MemoryOption = 1024
+    share: ShareOption = None
+    programs: ProgramsOption = None
+
+    def spec(self, *lines: str) -> GuestSpec:
+        """Return the guest, with a terminal and these lines beside.
+
+        Raises:
+            UsageError: A program is nowhere.
+        """
+        from schedtuna.lab.vm import GuestSpec
+
+        programs = found(self.programs)
+        return GuestSpec(
+            self.kernel, self.cpus, self.memory, programs, self.share, terminal=True, lines=lines
+        )
 
 
 def boot(
@@ -86,39 +112,30 @@ def boot(
         typer.echo("lab: the first guest did not boot; this was the second", err=True)
 
 
-def shell(  # noqa: PLR0917 - typer's options are a function's parameters
+@bundled
+def shell(
+    guest: GuestOptions,
     command: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[COMMAND]", help="What to run instead of bash, after `--`.", show_default=False
         ),
     ] = None,
-    kernel: KernelOption = None,
-    cpus: CpusOption = 2,
-    memory: MemoryOption = 1024,
-    share: ShareOption = None,
-    programs: ProgramsOption = None,
 ) -> None:
     """Open a shell in a guest; `exit` or Ctrl-D ends it.
 
     Ctrl-C goes inside. The exit code is the shell's.
     """
-    from schedtuna.lab.vm import GuestSpec
-
-    spec = GuestSpec(kernel, cpus, memory, found(programs), share, terminal=True)
-    raise typer.Exit(_talk(spec, command or ["bash"], stdin=0))
+    raise typer.Exit(_talk(guest.spec(), command or ["bash"], stdin=0))
 
 
-def forward(  # noqa: PLR0917 - typer's options are a function's parameters
+@bundled
+def forward(
     ports: Annotated[
         str, typer.Argument(metavar="HOST_PORT:GUEST_PORT", help="0 for any free port of this machine.")
     ],
     command: CommandArgument,
-    kernel: KernelOption = None,
-    cpus: CpusOption = 2,
-    memory: MemoryOption = 1024,
-    share: ShareOption = None,
-    programs: ProgramsOption = None,
+    guest: GuestOptions,
 ) -> None:
     """Run COMMAND, a server, in a guest, and reach a port of it here.
 
@@ -126,12 +143,9 @@ def forward(  # noqa: PLR0917 - typer's options are a function's parameters
     Ctrl-C. The guest can't connect to anything here.
     """
     from schedtuna.lab.qemu.forward import parse_ports
-    from schedtuna.lab.vm import GuestSpec
 
     host_port, guest_port = parse_ports(ports)
-    spec = GuestSpec(
-        kernel, cpus, memory, found(programs), share, terminal=True, lines=(_forward_line(guest_port),)
-    )
+    spec = guest.spec(_forward_line(guest_port))
     raise typer.Exit(_talk(spec, command, forwarded=(host_port, guest_port)))
 
 

@@ -16,6 +16,7 @@ from schedtuna.machine.tasks import is_alive
 SYSFS = Path("/sys/kernel/sched_ext")
 _PATIENCE_S = ((signal.SIGINT, 20.0), (signal.SIGKILL, 20.0))
 _POLL_S = 0.01
+WAY_OUT = "SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back"
 
 
 class SchedulerProcess:
@@ -57,7 +58,7 @@ class SchedulerProcess:
             os.close(handle)
         raise KnobError(
             f"{subject.program} did not stop: process {subject.pid}",
-            hint="SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back",
+            hint=WAY_OUT,
         )
 
     def _left(self, program: str, patience_s: float) -> bool:

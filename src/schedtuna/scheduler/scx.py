@@ -18,7 +18,7 @@ from typing import Protocol, Self
 
 from schedtuna.errors import SchedtunaError, UnavailableError
 from schedtuna.kernel.kfuncs import REMEDY, is_refusal
-from schedtuna.knobs.scheduler_process import is_named
+from schedtuna.knobs.scheduler_process import WAY_OUT, is_named
 from schedtuna.machine.patience import Patience
 from schedtuna.scheduler.registry import command_line
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -328,7 +328,7 @@ class ScxProcess:
         state = read_state(self.machine)
         raise StuckSchedulerError(
             f"{self._name} did not stop: sched_ext is {state.state} with {state.ops}",
-            hint="SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back",
+            hint=WAY_OUT,
         )
 
     def _await(self, before: ScxState, patience: Patience) -> ScxState:

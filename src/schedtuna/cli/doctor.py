@@ -52,36 +52,23 @@ def doctor(
 
 
 def _examine(*, as_json: bool) -> None:
-    from schedtuna.machine.checks import ABILITIES, GROUPS, judge_abilities, run_checks
+    from schedtuna.machine.checks import ABILITIES, GROUPS, examine
     from schedtuna.machine.checks.finding import Status
     from schedtuna.machine.manifest import build_manifest
     from schedtuna.machine.probe import Probe
 
     probe = Probe.live()
-    findings = run_checks(probe)
-    abilities = judge_abilities(findings)
-    counts = dict.fromkeys(Status, 0)
-    for finding in findings.values():
-        counts[finding.status] += 1
+    found = examine(probe)
     if as_json:
-        grouped = {check.name: group for group, checks in GROUPS.items() for check in checks}
-        print_json(
-            {
-                "abilities": {name: asdict(finding) for name, finding in abilities.items()},
-                "checks": {
-                    name: {"group": grouped[name]} | asdict(finding) for name, finding in findings.items()
-                },
-                "counts": counts,
-                "manifest": build_manifest(probe=probe).model_dump(mode="json"),
-            }
-        )
+        print_json({**found.to_dict(), "manifest": build_manifest(probe=probe).model_dump(mode="json")})
         return
     rows: dict[str, list[tuple[str, Finding]]] = {
-        "What works here": [(ability.title, abilities[ability.name]) for ability in ABILITIES]
+        "What works here": [(ability.title, found.abilities[ability.name]) for ability in ABILITIES]
     }
     for group, checks in GROUPS.items():
-        rows[group] = [(check.title, findings[check.name]) for check in checks]
+        rows[group] = [(check.title, found.findings[check.name]) for check in checks]
     _print_findings(rows)
+    counts = found.counts
     totals = f"{counts[Status.OK]} ok, {counts[Status.WARNING]} warnings, {counts[Status.MISSING]} missing"
     print(f"\n{totals}. `--json` gives every fact.")
 

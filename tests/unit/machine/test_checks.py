@@ -4,7 +4,7 @@ import re
 import pytest
 from tests.unit.kernel.btf_bytes import RIGHT, WRONG, kernel_functions
 
-from schedtuna.machine.checks import ABILITIES, GROUPS, judge_abilities, run_checks
+from schedtuna.machine.checks import ABILITIES, GROUPS, examine, judge_abilities, run_checks
 from schedtuna.machine.checks.finding import Status
 from schedtuna.machine.probe import Calls, Probe
 
@@ -29,6 +29,17 @@ def test_names_are_distinct_and_titles_fit_the_table():
     assert len(set(NAMES)) == len(NAMES)
     assert all(len(check.title) <= 22 for check in CHECKS.values())
     assert all(len(ability.title) <= 22 for ability in ABILITIES)
+
+
+def test_an_examination_counts_and_groups_what_it_found(machine):
+    found = examine(machine({})).to_dict()
+    assert list(found["checks"]) == NAMES
+    assert sum(found["counts"].values()) == len(NAMES)
+    assert found["counts"]["missing"] == sum(one["status"] == "missing" for one in found["checks"].values())
+    assert {name: one["group"] for name, one in found["checks"].items()} == {
+        check.name: group for group, checks in GROUPS.items() for check in checks
+    }
+    assert found["abilities"]["record"]["facts"]["lacks"]
 
 
 def test_abilities_rest_on_checks_that_exist():

@@ -7,7 +7,8 @@ of `ABILITIES`: what a user wants to do, and the checks that it rests on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from schedtuna.machine.checks import cgroup, cpu, kernel, privileges, programs, tracing
 from schedtuna.machine.checks.finding import Check, Finding, Status, warning
@@ -52,6 +53,39 @@ ABILITIES = (
     ),
     Ability("lab", "boot the VM lab", ("lab",), ("kvm",)),
 )
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What all checks came to.
+
+    Attributes:
+        findings: By the checks' names, in the order of `GROUPS`.
+        abilities: By the abilities' names.
+    """
+
+    findings: Mapping[str, Finding]
+    abilities: Mapping[str, Finding]
+
+    @property
+    def counts(self) -> dict[Status, int]:
+        """How many findings have each status."""
+        return {status: sum(one.status is status for one in self.findings.values()) for status in Status}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, for programs."""
+        groups = {check.name: group for group, checks in GROUPS.items() for check in checks}
+        return {
+            "abilities": {name: asdict(finding) for name, finding in self.abilities.items()},
+            "checks": {name: {"group": groups[name]} | asdict(one) for name, one in self.findings.items()},
+            "counts": self.counts,
+        }
+
+
+def examine(probe: Probe) -> Examination:
+    """Run every check, and judge what can be done here."""
+    findings = run_checks(probe)
+    return Examination(findings, judge_abilities(findings))
 
 
 def run_checks(probe: Probe) -> dict[str, Finding]:

@@ -49,6 +49,6 @@ if [ "$dev" = yes ]; then
     echo "setup: installing schedtuna with all extras and the test tools into .venv"
     .venv/bin/pip install -q -c constraints.txt -e '.[all]' --group dev
 else
-    echo "setup: installing schedtuna into .venv"
-    .venv/bin/pip install -q -c constraints.txt -e .
+    echo "setup: installing schedtuna into .venv, with what traces need"
+    .venv/bin/pip install -q -c constraints.txt -e '.[trace]'
 fi

@@ -7,6 +7,7 @@ renamed into place before the old one goes, so that a crash at any point leaves 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna import files
-from schedtuna.errors import TraceError
+from schedtuna.errors import MissingExtraError, TraceError
 from schedtuna.trace.columns import COLUMN_TYPES, decode, encode
 from schedtuna.trace.schema import (
     EVENT_DTYPE,
@@ -47,6 +48,16 @@ _SEGMENT = re.compile(r"events-(\d{6,})\.(spool|parquet)")
 _SAMPLES = re.compile(r"samples-([a-z][a-z0-9_]*)\.parquet")
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+def require_polars() -> None:
+    """Refuse to begin what would fail later, for want of polars: the functions below import it when called.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    if importlib.util.find_spec("polars") is None:
+        raise MissingExtraError("reading or writing a trace", "trace")
 
 
 def segment_path(folder: Path, index: int, suffix: str) -> Path:

@@ -43,6 +43,7 @@ class TraceWriter:
         force: Replace an existing trace.
 
     Raises:
+        MissingExtraError: polars is not installed.
         UsageError: The folder holds something already.
         UntrustedError: Somebody else owns the folder or can write it.
         OSError: It can't be written.
@@ -51,6 +52,7 @@ class TraceWriter:
     def __init__(
         self, folder: Path, manifest: Mapping[str, Any], *, clock: str = "monotonic", force: bool = False
     ) -> None:
+        parts.require_polars()
         self.folder = folder
         prepare_folder(folder, force=force)
         self._lock = os.fdopen(files.open_for_writing(folder / parts.LOCK), "wb")
@@ -219,6 +221,7 @@ def open_trace(folder: Path | str) -> Trace:
 
     Raises:
         TraceError: There is no trace, or one that this version can't read.
+        MissingExtraError: polars is not installed.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)

@@ -11,7 +11,7 @@ import numpy as np
 
 from schedtuna.errors import IncompleteTraceError, MissingExtraError, TraceError, nearest
 from schedtuna.trace.labels import LabelRule, label_tasks
-from schedtuna.trace.parts import in_time_order
+from schedtuna.trace.parts import in_time_order, require_polars
 from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
 from schedtuna.trace.tasks import clean_name, task_table
 
@@ -85,9 +85,13 @@ class Trace:
             imported trace: to be trusted as little.
         state: `complete`, `recording` (by a living writer), or `cut` (the writer died: what came
             before is all there).
+
+    Raises:
+        MissingExtraError: polars is not installed.
     """
 
     def __init__(self, manifest: Mapping[str, Any], source: Source, *, state: str = "complete") -> None:
+        require_polars()
         self.manifest = dict(manifest)
         self.state = state
         self._source = source

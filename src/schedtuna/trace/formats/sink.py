@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from schedtuna.trace.parts import sample_frame
+from schedtuna.trace.parts import require_polars, sample_frame
 from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
 from schedtuna.trace.trace import MemorySource, Trace
 
@@ -45,9 +45,14 @@ class Sink(Protocol):
 
 
 class Collector:
-    """A sink that keeps everything in memory; `trace()` returns it."""
+    """A sink that keeps everything in memory; `trace()` returns it.
+
+    Raises:
+        MissingExtraError: polars is not installed.
+    """
 
     def __init__(self, manifest: Mapping[str, Any] | None = None) -> None:
+        require_polars()
         self.manifest: dict[str, Any] = {"clock": "unknown", **(manifest or {})}
         self._events: list[EventArray] = []
         self._tasks: list[TaskArray] = []

@@ -10,7 +10,9 @@ C_FILES := $(shell find bpf native include tests -name "*.[ch]" 2>/dev/null)
 # Those that print something; the other modules belong to them.
 BENCHMARKS := $(shell grep -l '^def main' benchmarks/*.py)
 
-.PHONY: help setup demo test check format bench long clean
+LINTERS := lint-format lint-style lint-types lint-imports lint-shell
+
+.PHONY: help setup demo test check format bench long clean $(LINTERS)
 
 help:
 	@echo "make demo   tune a real load on this machine and write a report (under 5 minutes)"
@@ -36,13 +38,25 @@ demo: .venv/.base
 	$(BIN)/schedtuna tune --seed 1 --budget $(DEMO_BUDGET) -- $(LOAD)
 
 test: .venv/.dev
-	$(BIN)/pytest -m "not long"
+	tools/test.sh $(RETRY)
 
+# All of them, side by side, whatever one of them finds.
 check: .venv/.dev
+	@$(MAKE) --no-print-directory --keep-going --jobs=$$(nproc) --output-sync $(LINTERS)
+
+lint-format: .venv/.dev
 	$(BIN)/ruff format --check .
+
+lint-style: .venv/.dev
 	$(BIN)/ruff check .
+
+lint-types: .venv/.dev
 	$(BIN)/mypy
+
+lint-imports: .venv/.dev
 	$(BIN)/lint-imports --no-logo
+
+lint-shell: .venv/.dev
 	shellcheck tools/*.sh .ci/run
 
 format: .venv/.dev

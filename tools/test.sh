@@ -1,0 +1,24 @@
+#!/bin/sh
+# Run the tests, but for those that take minutes: the pure ones two at a time, then the others one by one, as
+# they change the machine's settings or measure it.
+# Usage: tools/test.sh [--retry], to try what failed once more, alone: others who use the machine may be to blame.
+set -eu
+cd "$(dirname "$0")/.."
+failed=no
+
+# run ARGUMENTS-OF-PYTEST: go on after tests that failed; stop where not all of them ran
+run() {
+    status=0
+    .venv/bin/pytest -m "not long" "$@" || status=$?
+    case $status in
+        0) ;;
+        1) failed=yes ;;
+        *) exit "$status" ;;
+    esac
+}
+
+run --numprocesses 2 --dist worksteal tests/unit tests/property
+run --ignore tests/unit --ignore tests/property
+[ "$failed" = yes ] || exit 0
+[ "${1:-}" = --retry ] || exit 1
+exec .venv/bin/pytest -m "not long" --last-failed --last-failed-no-failures none

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Availability, Scope, Target
 from schedtuna.knobs.task_knob import TaskKnob
-from schedtuna.machine.topology import Topology, read_topology
+from schedtuna.machine.topology import Topology, topology_now
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
 ALL = "all"
@@ -65,7 +65,7 @@ class Affinity(TaskKnob[list[int]]):
 
     def strategies(self, target: Target) -> Mapping[str, tuple[int, ...]]:
         """The strategies among the CPUs this process may use (a tree), or all that are online."""
-        topology = read_topology()
+        topology = topology_now()
         allowed = os.sched_getaffinity(0) if target.scope is Scope.TREE else topology.online
         return strategies(topology, allowed)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ def read_stat(folder: str) -> TaskStat | None:
     )
 
 
+@cache
 def boot_id() -> str:
     """The kernel's name for the current boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from schedtuna.errors import UsageError
 
+_ONLINE = Path("/sys/devices/system/cpu/online")
 _MAX_CPUS = 1 << 16  # the kernel's limit is 8192; a list beyond this is a mistake
 
 
@@ -192,6 +194,16 @@ def read_topology(sysfs: Path = Path("/sys")) -> Topology:
         offline=tuple(cpu for cpu in present if cpu not in known),
         caches_known=all(caches.values()),
     )
+
+
+def topology_now() -> Topology:
+    """Return this machine's topology; it is read anew only where other CPUs are online than the last time."""
+    return _topology_with(_text(_ONLINE))
+
+
+@lru_cache(maxsize=1)
+def _topology_with(_online: str | None) -> Topology:
+    return read_topology()
 
 
 def _present(cpu_dir: Path) -> tuple[int, ...]:

@@ -1,3 +1,4 @@
+import itertools
 import os
 import shutil
 import subprocess
@@ -8,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedtuna.errors import UsageError
-from schedtuna.machine.topology import format_cpu_list, parse_cpu_list, read_topology
+from schedtuna.machine.topology import (
+    _topology_with,
+    format_cpu_list,
+    parse_cpu_list,
+    read_topology,
+    topology_now,
+)
 
 
 class Sysfs:
@@ -188,3 +195,16 @@ def test_cpu_lists_as_the_kernel_writes_them():
 def test_what_is_not_a_cpu_list_is_refused(text):
     with pytest.raises(UsageError, match="not a list of CPUs"):
         parse_cpu_list(text)
+
+
+def test_it_is_read_anew_where_cpus_come_or_go(tmp_path, monkeypatch):
+    online, reading = tmp_path / "online", itertools.count()
+    monkeypatch.setattr("schedtuna.machine.topology._ONLINE", online)
+    monkeypatch.setattr("schedtuna.machine.topology.read_topology", lambda: next(reading))
+    _topology_with.cache_clear()
+    online.write_text("0-1\n")
+    first = topology_now()
+    assert topology_now() == first
+    online.write_text("0\n")
+    assert topology_now() != first
+    _topology_with.cache_clear()

@@ -25,6 +25,15 @@ def test_nothing_heavy_is_imported_before_it_is_used(statement):
     assert not set(HEAVY) & set(done.stdout.split())
 
 
+@pytest.mark.parametrize(
+    "module", ["tune.running", "samplers.gp", "history.importance", "experiment.compare"]
+)
+def test_scipy_is_imported_where_something_is_computed(module):
+    code = f"import sys, schedtuna.{module}; print('scipy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_public_names_are_what_they_say():
     import schedtuna
 

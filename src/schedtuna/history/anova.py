@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky
 
 from schedtuna.samplers.gp import (
     CONSTANT_VARIANCE,
@@ -160,6 +159,8 @@ class Surrogate:
 
         Either alone is too narrow, as the hyperparameters stay; both together cover as they should.
         """
+        from scipy.linalg import cho_solve, cholesky
+
         covariance, prior = self._covariance(self._known), self._prior(self._known)
         nr_runs = len(self.data.costs)
         for _ in range(nr_draws):
@@ -282,6 +283,8 @@ def explained(fit: Fit) -> float:
 
     Rasmussen & Williams (2006), eq. 5.12. At or below 0 it predicts no better than the mean.
     """
+    from scipy.linalg import cho_solve
+
     inverse = cho_solve((fit.chol, True), np.eye(len(fit.weights)))
     errors = fit.weights / np.diag(inverse)
     places = fit.places

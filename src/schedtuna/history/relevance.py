@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_solve, cholesky
 
 from schedtuna.evidence.several import holm
 from schedtuna.history.anova import FIT_ITERATIONS, Data
@@ -91,12 +90,14 @@ class _Test:
         return max(self._evidence(self._others + own / scale**2) for scale in LENGTH_SCALES) - self._without
 
     def _evidence(self, r2: np.ndarray) -> float:
+        from scipy.linalg import cho_solve, cholesky
+
         r = np.sqrt(r2)
         covariance = self._signal * (1 + SQRT5 * r + 5 / 3 * r2) * np.exp(-SQRT5 * r) + CONSTANT_VARIANCE
         covariance[np.diag_indices_from(covariance)] += self._noise
         try:
             factor = cholesky(covariance, lower=True)
-        except LinAlgError:
+        except np.linalg.LinAlgError:
             return -np.inf
         weights = cho_solve((factor, True), self._means)
         return float(-0.5 * self._means @ weights - np.log(np.diag(factor)).sum())

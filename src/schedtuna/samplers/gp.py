@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
-from scipy.optimize import minimize
 
 from schedtuna.samplers.base import Sampler
 from schedtuna.samplers.observation import Observation
@@ -64,6 +62,8 @@ class Fit:
 
     def predict(self, groups: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Posterior mean, shape (m,), and covariance, shape (m, m), of the noiseless cost."""
+        from scipy.linalg import solve_triangular
+
         scales = np.exp(self.theta[:-2])[groups]
         signal = float(np.exp(self.theta[-2]))
         cross = matern(features / scales, self.places.features / scales, signal) + CONSTANT_VARIANCE
@@ -103,6 +103,9 @@ class Posterior:
 
     def fit(self, places: Places, *, iterations: int) -> Fit:
         """Return the posterior; with 0 iterations at the hyperparameters of the last fit."""
+        from scipy.linalg import cho_solve, cholesky
+        from scipy.optimize import minimize  # with scipy.linalg 0.4 s to import
+
         if iterations:
             squares = np.stack(
                 [
@@ -134,6 +137,8 @@ class Posterior:
 
     def _loss(self, theta: np.ndarray, places: Places, squares: np.ndarray) -> tuple[float, np.ndarray]:
         """Negative log posterior density of theta and its gradient (Rasmussen & Williams, eq. 5.9)."""
+        from scipy.linalg import cho_factor, cho_solve
+
         inverse_squares = np.exp(-2 * theta[:-2])
         signal, noise = np.exp(theta[-2]), np.exp(theta[-1])
         r2 = np.tensordot(inverse_squares, squares, axes=1)
@@ -278,6 +283,8 @@ class GpSampler(Sampler):
 
 def _root(covariance: np.ndarray) -> np.ndarray:
     """Lower Cholesky factor; near-copies among the candidates make it singular but for a jitter."""
+    from scipy.linalg import cholesky
+
     for jitter in (1e-6, 1e-4, 1e-2):
         try:
             return np.asarray(cholesky(covariance + jitter * np.eye(len(covariance)), lower=True))

@@ -6,7 +6,7 @@ Property tests draw the same examples in every run, unless they are to explore.
 import shutil
 import signal
 import tempfile
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -34,10 +34,11 @@ def everybodys_folder():
 
 def pytest_terminal_summary(terminalreporter):
     """Say where the time went: tests that run side by side count each."""
-    spent = Counter()
+    spent: defaultdict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 spent[Path(report.nodeid.partition("::")[0]).parts[1]] += report.duration
     if spent:
-        terminalreporter.write_line("seconds: " + ", ".join(f"{k} {v:.0f}" for k, v in spent.most_common()))
+        parts = sorted(spent, key=lambda part: -spent[part])
+        terminalreporter.write_line("seconds: " + ", ".join(f"{part} {spent[part]:.0f}" for part in parts))

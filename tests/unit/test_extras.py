@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import install_size
-from schedtuna.trace.schema import SCHEMA_VERSION
+from schedtuna.trace.schema import STORED
 
 OF_EXTRAS = [
     *("cmaes", "greenlet", "gymnasium", "optuna", "pandas", "polars", "pyarrow", "stable_baselines3"),
@@ -63,7 +63,7 @@ def test_the_base_install_is_enough(command, tmp_path):
 @pytest.mark.parametrize("command", NAMING_THE_EXTRA)
 def test_a_command_that_needs_an_extra_names_it(command, tmp_path):
     (tmp_path / "trace").mkdir()
-    manifest = {"format": "schedtuna-trace", "schema_version": SCHEMA_VERSION, "state": "complete"}
+    manifest = {"format": "schedtuna-trace", STORED.key: STORED.newest, "state": "complete"}
     (tmp_path / "trace" / "manifest.json").write_text(json.dumps(manifest))
     (tmp_path / "vmstat.txt").write_text("procs -----------memory---------- ---swap--\n")
     done = in_base(command, tmp_path)

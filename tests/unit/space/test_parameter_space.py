@@ -61,7 +61,7 @@ def space():
         ({"first_queue": 2}, "first_queue < queues"),
         ({"slice_max_us": 1000}, "if slice_max_us <= 4999, then pinned is set"),
         ({"pinned": True, "greedy": True}, "at most one of: pinned is set, greedy is set"),
-        ({"power_share": 0.1}, "no effect: it needs that mode is power"),
+        ({"power_share": 0.1}, "power_share=0.1 has no effect unless mode is power"),
         ({"slice_maxus": 1000}, "did you mean slice_max_us"),
     ],
 )

@@ -10,7 +10,7 @@ C_FILES := $(shell find bpf native include tests -name "*.[ch]" 2>/dev/null)
 # Those that print something; the other modules belong to them.
 BENCHMARKS := $(shell grep -l '^def main' benchmarks/*.py)
 
-LINTERS := lint-format lint-style lint-types lint-imports lint-shell
+LINTERS := lint-format lint-style lint-types lint-imports lint-shell lint-c
 
 .PHONY: help setup demo test check format bench long clean $(LINTERS)
 
@@ -58,6 +58,9 @@ lint-imports: .venv/.dev
 
 lint-shell: .venv/.dev
 	shellcheck tools/*.sh .ci/run
+
+lint-c: .venv/.dev
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 
 format: .venv/.dev
 	$(BIN)/ruff format .

@@ -7,10 +7,10 @@
 
 /* Positions count events and never wrap. */
 struct event_ring {
-	__u64 head;		/* written by the kernel: events below are complete */
-	__u64 nr_lost;		/* written by the kernel: there was no room */
+	__u64 head;    /* written by the kernel: events below are complete */
+	__u64 nr_lost; /* written by the kernel: there was no room */
 	__u64 pad0[6];
-	__u64 tail;		/* written by user space: events below have been read */
+	__u64 tail; /* written by user space: events below have been read */
 	__u64 pad1[7];
 };
 _Static_assert(__builtin_offsetof(struct event_ring, tail) == 64 && sizeof(struct event_ring) == 128,

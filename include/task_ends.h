@@ -3,11 +3,11 @@
 #ifndef TASK_ENDS_H
 #define TASK_ENDS_H
 
-#define MASK_BYTES 128	/* 1,024 CPUs */
+#define MASK_BYTES 128 /* 1,024 CPUs */
 
 /* Whose tasks, and of which groups it is told whether they are inside (0: of none). */
 struct ends_wanted {
-	__u32 root_tgid;	/* the processes that descend from it; 0: none */
+	__u32 root_tgid; /* the processes that descend from it; 0: none */
 	__u32 pad;
 	__u64 cpu_group;
 	__u64 cpuset_group;

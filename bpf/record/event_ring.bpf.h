@@ -14,12 +14,12 @@
 #include "event_ring.h"
 #include <bpf/bpf_helpers.h>
 
-const volatile __u32 ring_capacity = 1;	/* events per CPU, a power of two */
+const volatile __u32 ring_capacity = 1; /* events per CPU, a power of two */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);		/* number of CPUs */
+	__uint(max_entries, 1); /* number of CPUs */
 	__type(key, __u32);
 	__type(value, struct event_ring);
 } rings SEC(".maps");
@@ -27,7 +27,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);		/* number of CPUs * ring_capacity */
+	__uint(max_entries, 1); /* number of CPUs * ring_capacity */
 	__type(key, __u32);
 	__type(value, struct sched_event);
 } events SEC(".maps");

@@ -5,14 +5,14 @@
 
 #include "compat.bpf.h"
 
-const volatile __u32 recorder_tgid = 0;		/* is never recorded */
-const volatile __u32 wanted_tgid = 0;		/* 0: any */
-const volatile __u64 wanted_cgroup_id = 0;	/* 0: any; descendants are wanted, too */
+const volatile __u32 recorder_tgid = 0;	   /* is never recorded */
+const volatile __u32 wanted_tgid = 0;	   /* 0: any */
+const volatile __u64 wanted_cgroup_id = 0; /* 0: any; descendants are wanted, too */
 const volatile __s32 wanted_cgroup_level = 0;
 const volatile bool filter_comm = false;
 const volatile char wanted_comm[16] = {};
 const volatile __u32 sample_1_in = 1;
-const volatile bool filter_tree = false;	/* the processes in tree_roots and their descendants */
+const volatile bool filter_tree = false; /* the processes in tree_roots and their descendants */
 
 /* tgid -> 1. Processes forked from these are added; a number that is used again leaves. */
 struct {

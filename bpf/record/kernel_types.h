@@ -41,7 +41,7 @@ enum {
 #define TASK_INTERRUPTIBLE 0x0001
 #define TASK_UNINTERRUPTIBLE 0x0002
 #define TASK_STOPPED_OR_TRACED 0x000c
-#define TASK_EXITED 0x0030	/* EXIT_DEAD, EXIT_ZOMBIE */
+#define TASK_EXITED 0x0030 /* EXIT_DEAD, EXIT_ZOMBIE */
 #define TASK_PARKED 0x0040
 #define TASK_DEAD 0x0080
 #define TASK_NOLOAD 0x0400
@@ -101,12 +101,12 @@ struct css_set {
 };
 
 enum cgroup_subsys_id {
-	cpuset_cgrp_id = 0,	/* the running kernel's numbers are looked up */
+	cpuset_cgrp_id = 0, /* the running kernel's numbers are looked up */
 	cpu_cgrp_id = 1,
 };
 
 struct cpumask {
-	unsigned long bits[1];	/* as many as NR_CPUS needs */
+	unsigned long bits[1]; /* as many as NR_CPUS needs */
 };
 
 struct autogroup {

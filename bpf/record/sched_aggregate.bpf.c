@@ -29,7 +29,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);		/* number of CPUs */
+	__uint(max_entries, 1); /* number of CPUs */
 	__type(key, __u32);
 	__type(value, struct cpu_stats);
 } cpus SEC(".maps");
@@ -37,7 +37,7 @@ struct {
 /* Of each CPU: its last-level cache << 16 | its memory node. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);		/* number of CPUs */
+	__uint(max_entries, 1); /* number of CPUs */
 	__type(key, __u32);
 	__type(value, __u32);
 } places SEC(".maps");
@@ -50,11 +50,26 @@ static __always_inline __u32 bucket(__u64 duration_ns)
 
 	if (units < 4)
 		return units;
-	if (rest >> 16) { rest >>= 16; octave += 16; }
-	if (rest >> 16) { rest >>= 16; octave += 16; }
-	if (rest >> 8) { rest >>= 8; octave += 8; }
-	if (rest >> 4) { rest >>= 4; octave += 4; }
-	if (rest >> 2) { rest >>= 2; octave += 2; }
+	if (rest >> 16) {
+		rest >>= 16;
+		octave += 16;
+	}
+	if (rest >> 16) {
+		rest >>= 16;
+		octave += 16;
+	}
+	if (rest >> 8) {
+		rest >>= 8;
+		octave += 8;
+	}
+	if (rest >> 4) {
+		rest >>= 4;
+		octave += 4;
+	}
+	if (rest >> 2) {
+		rest >>= 2;
+		octave += 2;
+	}
 	octave += rest >> 1;
 	index = (octave - 1) * 4 + ((units >> (octave - 2)) & 3);
 	return index < NR_BUCKETS ? index : NR_BUCKETS - 1;
@@ -142,7 +157,7 @@ static __always_inline void add_blocked(struct task_stats *stats, __u32 class, _
 	__s64 blocked_ns = now_ns - stats->off_cpu_ns - delay_ns;
 
 	stats->nr_blocked[class]++;
-	if (blocked_ns > 0)	/* clocks of two CPUs may differ a little */
+	if (blocked_ns > 0) /* clocks of two CPUs may differ a little */
 		stats->blocked_ns[class] += blocked_ns;
 }
 
@@ -193,16 +208,16 @@ static __always_inline void switch_in(struct task_stats *stats, struct task_stru
 	stats->cpu_time_seen_ns = next->se.sum_exec_runtime;
 	if (next->sched_info.pcount) {
 		/* It is older than the recording: when its wait began is not known. */
-		stats->schedstat_run_delay_seen_ns =
-			next->sched_info.run_delay + (queued_ns ? rq_clock(next) - queued_ns : 0);
+		stats->schedstat_run_delay_seen_ns = next->sched_info.run_delay
+						     + (queued_ns ? rq_clock(next) - queued_ns : 0);
 		return;
 	}
 	stats->flags |= STATS_BORN;
 	add_delay(stats, DELAY_FIRST_RUN, delay_ns);
 }
 
-static __always_inline void switch_out(struct task_stats *stats, struct task_struct *prev, __u64 now_ns,
-				       bool preempt, __u32 state)
+static __always_inline void switch_out(struct task_stats *stats, struct task_struct *prev, __u64 now_ns, bool preempt,
+				       __u32 state)
 {
 	__u64 arrival_ns = prev->sched_info.last_arrival;
 	__u64 cpu_time_ns = prev->se.sum_exec_runtime, run_delay_ns = prev->sched_info.run_delay;

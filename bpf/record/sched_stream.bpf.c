@@ -17,7 +17,7 @@ struct {
 } rows SEC(".maps");
 
 __u64 nr_rows_lost = 0;
-struct task_row *task_row_layout;	/* has BTF describe it, for user space to check */
+struct task_row *task_row_layout; /* has BTF describe it, for user space to check */
 
 static __always_inline void emit_row(struct task_struct *task, __u8 reason, __u32 other_tid, const char *comm)
 {
@@ -99,8 +99,7 @@ int BPF_PROG(on_wakeup_new, struct task_struct *task)
 	event = ring_slot(ring, cpu);
 	if (!event)
 		return 0;
-	fill_event(event, EVENT_WAKEUP_NEW, cpu, bpf_ktime_get_ns(), task,
-		   bpf_get_current_pid_tgid());
+	fill_event(event, EVENT_WAKEUP_NEW, cpu, bpf_ktime_get_ns(), task, bpf_get_current_pid_tgid());
 	event->target_cpu = task_cpu(task);
 	ring_publish(ring);
 	return 0;
@@ -118,8 +117,7 @@ int BPF_PROG(on_migrate, struct task_struct *task, int target_cpu)
 	event = ring_slot(ring, cpu);
 	if (!event)
 		return 0;
-	fill_event(event, EVENT_MIGRATE, cpu, bpf_ktime_get_ns(), task,
-		   bpf_get_current_pid_tgid());
+	fill_event(event, EVENT_MIGRATE, cpu, bpf_ktime_get_ns(), task, bpf_get_current_pid_tgid());
 	event->target_cpu = target_cpu;
 	event->orig_cpu = task_cpu(task);
 	ring_publish(ring);

@@ -34,7 +34,7 @@ static __always_inline void fill_task_row(struct task_row *row, struct task_stru
 	row->tid = task->pid;
 	row->tgid = task->tgid;
 	row->ppid = BPF_CORE_READ(task, real_parent, tgid);
-	row->weight = task->se.load.weight >> 10;	/* scale_load_down() */
+	row->weight = task->se.load.weight >> 10; /* scale_load_down() */
 	row->slice_ns = task_slice_ns(task);
 	row->prio = task->prio;
 	row->static_prio = task->static_prio;

@@ -8,8 +8,8 @@
 #include "compat.bpf.h"
 #include "task_ends.h"
 
-#define MAX_DEPTH 128		/* of a process below the root */
-#define MAX_LEVELS 32		/* of a control group */
+#define MAX_DEPTH 128 /* of a process below the root */
+#define MAX_LEVELS 32 /* of a control group */
 #define LONGEST_TICK_NS 10000000
 
 struct {
@@ -30,14 +30,14 @@ struct {
 /* Of each CPU: how far CLOCK_MONOTONIC is ahead of its runqueue's clock of tasks. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);		/* number of CPUs */
+	__uint(max_entries, 1); /* number of CPUs */
 	__type(key, __u32);
 	__type(value, __u64);
 } ahead SEC(".maps");
 
-const volatile __u32 mask_bytes = 8;	/* of a CPU mask: the kernel leaves bits of CPUs that can't be undefined */
+const volatile __u32 mask_bytes = 8; /* of a CPU mask: the kernel leaves bits of CPUs that can't be undefined */
 
-__u64 lost_ns = 0;	/* CPU time of tasks that found no room */
+__u64 lost_ns = 0; /* CPU time of tasks that found no room */
 
 static __always_inline bool descends(struct task_struct *task, __u32 root_tgid)
 {
@@ -116,10 +116,11 @@ int BPF_PROG(on_exit, struct task_struct *task)
 		end.autogroup_nice = BPF_CORE_READ(task, signal, autogroup, nice);
 	}
 	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, cpu_cgrp_id))
-		end.in_cpu_group = inside(task, bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id), want->cpu_group);
+		end.in_cpu_group = inside(task, bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id),
+					  want->cpu_group);
 	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, cpuset_cgrp_id))
-		end.in_cpuset_group =
-			inside(task, bpf_core_enum_value(enum cgroup_subsys_id, cpuset_cgrp_id), want->cpuset_group);
+		end.in_cpuset_group = inside(task, bpf_core_enum_value(enum cgroup_subsys_id, cpuset_cgrp_id),
+					     want->cpuset_group);
 	bpf_probe_read_kernel_str(end.comm, sizeof(end.comm), task->comm);
 	read_mask(&end, task);
 	fresh.cpu_time_ns = cpu_time_ns(task);
@@ -128,7 +129,7 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	if (!found && !bpf_map_update_elem(&ends, &end, &fresh, BPF_NOEXIST))
 		return 0;
 	if (!found)
-		found = bpf_map_lookup_elem(&ends, &end);	/* another CPU was first */
+		found = bpf_map_lookup_elem(&ends, &end); /* another CPU was first */
 	if (!found) {
 		__sync_fetch_and_add(&lost_ns, fresh.cpu_time_ns);
 		return 0;

@@ -31,7 +31,7 @@ read from the kernel each time, by the name and the count of those that were let
 - A reboot ends everything; the record is of another boot, and is closed. What is to outlast a reboot is a
   systemd unit, whose record outlives the boot, too.
 
-**scx_loader.** Where that service runs, it would fight for what is in charge, so it is asked instead. Then
+**scx_loader.** Where that service runs, it would compete for being in charge, so it is asked instead. Then
 the record says what it ran before, and `undo` asks it for that.
 
 **Privilege.** What runs here runs as root. Only registered schedulers do, from files that nobody but root
@@ -289,7 +289,7 @@ def install(scheduler: SchedulerConfig, journal: Journal, *, root: Path = Path("
     program = find_program(scheduler)
     if root == Path("/") and LoaderService().present():
         raise UnavailableError(
-            "scx_loader runs here, and would fight with another service",
+            "scx_loader runs here, and would compete with another service",
             hint="name the scheduler in its configuration, /etc/scx_loader.toml; or disable it first",
         )
     text = scheduler_unit([str(program), *command_line(scheduler)], scheduler.label())

@@ -16,7 +16,7 @@ from schedtuna.workload.command import RawRun
 from schedtuna.workload.metrics import format_metric, parse_metric, parse_requirement, read_metrics
 from schedtuna.workload.parsers import PARSERS
 from schedtuna.workload.sources import READERS
-from schedtuna.workload.spec import MetricSpec, Source, Workload
+from schedtuna.workload.spec import MetricSource, MetricSpec, Workload
 
 OUTPUTS = Path(__file__).parents[1] / "unit/workload/outputs"
 REAL = [path.read_text() for path in sorted(OUTPUTS.iterdir())]
@@ -92,15 +92,17 @@ def test_any_metric_and_requirement_parses_or_says_why(text):
 
 
 SOURCES = st.one_of(
-    st.just(Source()),
+    st.just(MetricSource()),
     st.builds(
-        Source,
+        MetricSource,
         kind=st.sampled_from(["json", "csv"]),
         argument=st.from_regex(r"[a-z_]+(\.[a-z]+|\[[0-9]\])*", fullmatch=True),
         file=st.none() | st.from_regex(r"[a-z./]+", fullmatch=True).map(Path),
     ),
     st.builds(
-        Source, kind=st.just("regex"), argument=st.from_regex(r"([a-z][=: ]?)+\(\[0-9\]\)", fullmatch=True)
+        MetricSource,
+        kind=st.just("regex"),
+        argument=st.from_regex(r"([a-z][=: ]?)+\(\[0-9\]\)", fullmatch=True),
     ),
 )
 

@@ -1,7 +1,9 @@
 """What `import schedtuna` and the layers of the tree must not pull in."""
 
+import ast
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,13 @@ def test_imports_go_one_way():
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-logo"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_each_public_class_has_a_name_of_its_own():
+    """So that a search finds the one that is meant, and an import of another one does not pass for it."""
+    found = defaultdict(list)
+    for path in sorted((ROOT / "src" / "schedtuna").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(str(path.relative_to(ROOT)))
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}

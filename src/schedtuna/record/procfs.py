@@ -88,7 +88,7 @@ _VMSTAT_COUNTERS = {
 
 
 @dataclass(frozen=True)
-class Reading:
+class ProcSnapshot:
     """The raw numbers of a moment.
 
     Attributes:
@@ -142,7 +142,7 @@ class SystemSampler:
             **_own_share(now, before, elapsed_s),
         }
 
-    def _read(self) -> Reading:
+    def _read(self) -> ProcSnapshot:
         stat = self._text("stat")
         lines = {name: rest.split() for name, _, rest in (line.partition(" ") for line in stat.splitlines())}
         gauges = {
@@ -163,7 +163,7 @@ class SystemSampler:
             states, switches = scan_threads(self._proc)
             gauges |= states
             counters |= switches
-        return Reading(
+        return ProcSnapshot(
             time.monotonic_ns(),
             parse_proc_stat(stat),
             gauges,
@@ -204,7 +204,7 @@ def _cpu_shares(now: ProcStat, before: ProcStat) -> dict[str, float]:
     return {name: 100 * spent.fraction(count) for name, count in ticks.items()}
 
 
-def _own_share(now: Reading, before: Reading, elapsed_s: float) -> dict[str, float]:
+def _own_share(now: ProcSnapshot, before: ProcSnapshot, elapsed_s: float) -> dict[str, float]:
     if now.thread != before.thread:
         return {}  # two threads' CPU times have no difference
     return {"sampler_cpu_percent": 100 * (now.own_cpu_s - before.own_cpu_s) / elapsed_s}

@@ -52,7 +52,7 @@ class EventSink(Protocol):
 
 
 @dataclass(frozen=True)
-class Loss:
+class RingLoss:
     """Events that found no room: how many, on which CPU (-1: any)."""
 
     cpu: int
@@ -178,11 +178,11 @@ class EventStream:
         """How full the fullest ring is, 0 to 1."""
         return self._rings.nr_waiting / self.capacity
 
-    def new_losses(self) -> list[Loss]:
+    def new_losses(self) -> list[RingLoss]:
         """Return what was lost since the last call."""
         now = self._nr_lost()
         losses = [
-            Loss(cpu, count - before)
+            RingLoss(cpu, count - before)
             for (cpu, count), before in zip(now.items(), self._lost.values(), strict=True)
             if count > before
         ]

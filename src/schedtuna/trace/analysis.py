@@ -18,7 +18,7 @@ from schedtuna.trace import metrics
 from schedtuna.trace.fairness import Fairness, TaskClass, measured_fairness, nice_weight
 from schedtuna.trace.gaps import Gaps, Why
 from schedtuna.trace.intervals import wakeup_event
-from schedtuna.trace.metrics import Measured, clip
+from schedtuna.trace.metrics import TaskMeasures, clip
 from schedtuna.trace.quota import nr_held_back
 from schedtuna.trace.reading import Reading, read_states
 from schedtuna.trace.schema import STATIC_PRIO_NICE_0, EventArray, EventType
@@ -211,7 +211,7 @@ class Analysis:
         columns = self._proven(columns, group, 1)
         return {name: plain(column[0]) for name, column in columns.items()}
 
-    def _measure(self, reading: Reading) -> Measured:
+    def _measure(self, reading: Reading) -> TaskMeasures:
         self.nr_held_back = 0
         manifest = self.trace.manifest  # of some tasks alone, CPUs only seem to go idle
         self._tells_throttled = (
@@ -324,7 +324,7 @@ def _window(begin: int, end: int, window_s: tuple[float, float]) -> tuple[int, i
     return start, stop
 
 
-def _tasks_at(measured: Measured, tid: npt.NDArray[Any], time: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+def _tasks_at(measured: TaskMeasures, tid: npt.NDArray[Any], time: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     """Return the task number that had a tid at a time; -1 if there is none."""
     numbers = np.flatnonzero(measured.exists)
     row = _rows_of(measured.tid[numbers], measured.begin_ns[numbers], tid, time)

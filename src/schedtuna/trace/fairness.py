@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.intervals import Intervals
-from schedtuna.trace.metrics import Measured, Spans, measure
+from schedtuna.trace.metrics import Spans, TaskMeasures, measure
 from schedtuna.trace.native import library
 from schedtuna.trace.schema import IntArray
 from schedtuna.trace.states import TaskState
@@ -150,7 +150,7 @@ def fairness(
 
 
 def measured_fairness(
-    measured: Measured,
+    measured: TaskMeasures,
     classes: Mapping[int, TaskClass],
     nr_cpus: int,
     *,

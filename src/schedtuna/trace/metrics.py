@@ -95,7 +95,7 @@ class Spans:
 
 
 @dataclass(frozen=True)
-class Measured:
+class TaskMeasures:
     """A trace's figures per task (arrays indexed by task number), and its durations one by one.
 
     Attributes:
@@ -126,7 +126,7 @@ class Measured:
     spans: Spans | None
 
 
-def measure(pieces: Intervals | Iterable[Intervals]) -> Measured:
+def measure(pieces: Intervals | Iterable[Intervals]) -> TaskMeasures:
     """Add intervals up: those of a trace, in pieces (`iter_intervals()`) or as one.
 
     The intervals of each task must come in time order.
@@ -261,7 +261,7 @@ class _Sums:
             self.per_task[name] = new
             setattr(self.native, name, new.ctypes.data)
 
-    def finish(self) -> Measured:
+    def finish(self) -> TaskMeasures:
         per = {name: array for name, array in self.per_task.items() if name != "span_of"}
         per["first_run_ns"][per["count"][:, TaskState.RUNNING] == 0] = UNKNOWN_TIME
         born = per["born_ns"]
@@ -269,7 +269,7 @@ class _Sums:
         for name, until in (("first_run_delay", per["first_run_ns"]), ("turnaround", per["dead_ns"])):
             task = np.flatnonzero((born != UNKNOWN_TIME) & (until != UNKNOWN_TIME)).astype(np.int32)
             values[name] = Values(task, np.zeros(len(task), np.uint16), until[task] - born[task])
-        return Measured(
+        return TaskMeasures(
             exists=per["begin_ns"] != UNKNOWN_TIME,
             cpu_time_ns=self.cpu_time_ns,
             values={name: values[name] for name in DISTRIBUTIONS},
@@ -279,7 +279,7 @@ class _Sums:
 
 
 def table(
-    measured: Measured, group: npt.NDArray[np.integer[Any]], nr_groups: int
+    measured: TaskMeasures, group: npt.NDArray[np.integer[Any]], nr_groups: int
 ) -> dict[str, npt.NDArray[Any]]:
     """Fold tasks into groups.
 

@@ -27,7 +27,7 @@ class Loss:
     is_unread: bool = False  # they are in the file that was imported, and can't be read
 
 
-class Source(Protocol):
+class TraceTables(Protocol):
     """Where a trace's tables come from."""
 
     def segments(self) -> Iterator[EventArray]:
@@ -90,7 +90,7 @@ class Trace:
         MissingExtraError: polars is not installed.
     """
 
-    def __init__(self, manifest: Mapping[str, Any], source: Source, *, state: str = "complete") -> None:
+    def __init__(self, manifest: Mapping[str, Any], source: TraceTables, *, state: str = "complete") -> None:
         require_polars()
         self.manifest = dict(manifest)
         self.state = state

@@ -28,9 +28,9 @@ from schedtuna.workload.measured import is_rate
 from schedtuna.workload.numerals import Numeral
 from schedtuna.workload.own_metrics import OWN_FIELDS, SCHED_FIELDS, refuse_misspelt
 from schedtuna.workload.parsers import OutputParser, find_parser, option_value
-from schedtuna.workload.parsers.base import MAX, MIN, Field, Reading, check_value, find_field, unit_of
+from schedtuna.workload.parsers.base import MAX, MIN, Field, ParsedOutput, check_value, find_field, unit_of
 from schedtuna.workload.sources import READERS, Found, json_steps, read_file
-from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Source, Workload
+from schedtuna.workload.spec import Direction, MetricSource, MetricSpec, Requirement, Workload
 
 # What ran took some of these: a counter that says 0 did not count, as under some hypervisors.
 _NEVER_ZERO = frozenset({"cycles", "instructions", "ipc", "energy_j"})
@@ -67,7 +67,7 @@ def parse_metric(text: str, workload: Workload | None = None, *, known: Containe
     if match is None:
         raise UsageError(f"{text!r} is not a metric", hint=_SYNTAX)
     name, direction, weight, source_text = match.group("name", "direction", "weight", "source")
-    source = Source() if source_text is None else _parse_source(source_text)
+    source = MetricSource() if source_text is None else _parse_source(source_text)
     parser = find_parser(workload) if workload is not None else None
     if source.kind == "auto":
         name = name if workload is None else _primary(name, parser)
@@ -125,7 +125,7 @@ def _weight(text: str | None, metric: str) -> float:
     return weight
 
 
-def _parse_source(text: str) -> Source:
+def _parse_source(text: str) -> MetricSource:
     match = _SOURCE.fullmatch(text)
     if match is None:
         raise UsageError(
@@ -141,7 +141,7 @@ def _parse_source(text: str) -> Source:
             raise UsageError(f"{argument!r} is not a regular expression: {error}") from error
     if kind == "json":
         json_steps(argument)
-    return Source.model_validate({"kind": kind, "argument": argument, "file": file})
+    return MetricSource.model_validate({"kind": kind, "argument": argument, "file": file})
 
 
 def format_metric(spec: MetricSpec) -> str:
@@ -261,9 +261,9 @@ def measure(
 
 def _parsed(
     workload: Workload, parser: OutputParser | None, raw: RawRun
-) -> tuple[Reading, MetricError | None]:
+) -> tuple[ParsedOutput, MetricError | None]:
     """What the parser reads, and why it can't where that may be beside the point."""
-    nothing = Reading({}, {}, ())
+    nothing = ParsedOutput({}, {}, ())
     if parser is None:
         return nothing, None
     try:
@@ -282,7 +282,7 @@ def _check(spec: MetricSpec, value: float, row: Field | None) -> None:
         raise NothingMeasuredError(f"{spec.name} is {value:g}: nothing was measured")
 
 
-def _missing(name: str, known: Iterable[str], parsed: Reading) -> MetricError:
+def _missing(name: str, known: Iterable[str], parsed: ParsedOutput) -> MetricError:
     if name in parsed.unmeasured:
         return NothingMeasuredError(parsed.unmeasured[name])
     return MetricError(
@@ -314,7 +314,7 @@ def _read_one(
     spec: MetricSpec,
     raw: RawRun,
     values: Mapping[str, float],
-    parsed: Reading,
+    parsed: ParsedOutput,
 ) -> Found:
     source = spec.source
     if source.kind in ("auto", "field"):

@@ -19,7 +19,7 @@ class Direction(StrEnum):
     MAX = "max"
 
 
-class Source(BaseModel):
+class MetricSource(BaseModel):
     """Where a metric's value comes from.
 
     Attributes:
@@ -45,7 +45,7 @@ class MetricSpec(BaseModel):
     name: str
     direction: Direction
     weight: float = Field(default=1.0, gt=0)
-    source: Source = Source()
+    source: MetricSource = MetricSource()
 
 
 class Requirement(BaseModel):

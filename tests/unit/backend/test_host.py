@@ -14,11 +14,11 @@ from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.spec import Direction, MetricSpec, Source, Workload
+from schedtuna.workload.spec import Direction, MetricSource, MetricSpec, Workload
 
 DEFAULT = SchedulerConfig(name="default")
 PRINTED_NICE = MetricSpec(
-    name="printed_nice", direction=Direction.MIN, source=Source(kind="regex", argument="nice ([0-9-]+)")
+    name="printed_nice", direction=Direction.MIN, source=MetricSource(kind="regex", argument="nice ([0-9-]+)")
 )
 TELL_NICE = 'echo "nice $(nice)"'
 NICE_NOW = os.getpriority(os.PRIO_PROCESS, 0)
@@ -172,7 +172,7 @@ def test_a_metric_that_one_run_lacks_fails_that_trial(journal):
 @pytest.mark.parametrize("printed", ["nan", "inf", "-inf"])
 def test_numbers_that_are_none_fail_the_trial(journal, printed):
     spec = MetricSpec(
-        name="t_s", direction=Direction.MIN, source=Source(kind="regex", argument="t ([a-z0-9.-]+)")
+        name="t_s", direction=Direction.MIN, source=MetricSource(kind="regex", argument="t ([a-z0-9.-]+)")
     )
     backend = HostBackend(metrics=[spec], journal=journal)
     backend.run(sh("echo t 1.5"), DEFAULT, seed=1)
@@ -235,7 +235,7 @@ def test_another_user_runs_the_command(journal, tmp_path):
         pytest.skip("running as another user needs root")
     Path(tmp_path).chmod(0o777)
     spec = MetricSpec(
-        name="uid", direction=Direction.MIN, source=Source(kind="regex", argument="uid ([0-9]+)")
+        name="uid", direction=Direction.MIN, source=MetricSource(kind="regex", argument="uid ([0-9]+)")
     )
     backend = HostBackend(metrics=[spec], journal=journal)
     trial = backend.run(sh('echo "uid $(id -u)"', user="nobody"), niced(nice=3), seed=1)

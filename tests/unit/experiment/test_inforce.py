@@ -27,13 +27,13 @@ from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.spec import Direction, MetricSpec, Source, Workload
+from schedtuna.workload.spec import Direction, MetricSource, MetricSpec, Workload
 
 DEFAULT = SchedulerConfig(name="default")
 NICED = SchedulerConfig(name="fair", values={"nice": 5})
 LABELS = {Arm.A: "default", Arm.A2: "default", Arm.B: "fair:nice=5"}
 SCORE = MetricSpec(
-    name="score", direction=Direction.MAX, source=Source(kind="regex", argument="score ([0-9]+)")
+    name="score", direction=Direction.MAX, source=MetricSource(kind="regex", argument="score ([0-9]+)")
 )
 UNDONE = "not in force: 97% of the CPU time had nice 8 (sh)"
 sees_all = pytest.mark.skipif(bool(missing_capabilities()), reason="needs CAP_BPF and CAP_PERFMON")

@@ -19,7 +19,7 @@ from schedtuna.workload.metrics import (
     read_metrics,
 )
 from schedtuna.workload.own_metrics import COUNTER_FIELDS, RUN_FIELDS
-from schedtuna.workload.spec import MetricSpec, Source, Workload
+from schedtuna.workload.spec import MetricSource, MetricSpec, Workload
 
 ECHO = Workload(argv=("echo",))
 HACKBENCH = Workload(argv=("hackbench",))
@@ -58,7 +58,7 @@ def read(text: str, stdout: str, workload: Workload = ECHO) -> float:
         (
             "score:max=regex:score ([0-9.]+)",
             MetricSpec(
-                name="score", direction="max", source=Source(kind="regex", argument="score ([0-9.]+)")
+                name="score", direction="max", source=MetricSource(kind="regex", argument="score ([0-9.]+)")
             ),
         ),
         (
@@ -67,14 +67,17 @@ def read(text: str, stdout: str, workload: Workload = ECHO) -> float:
                 name="x",
                 direction="min",
                 weight=3,
-                source=Source(kind="regex", argument="a=b: (\\d+)", file=Path("log/out.txt")),
+                source=MetricSource(kind="regex", argument="a=b: (\\d+)", file=Path("log/out.txt")),
             ),
         ),
         (
             "x:max=json:a.b[0]",
-            MetricSpec(name="x", direction="max", source=Source(kind="json", argument="a.b[0]")),
+            MetricSpec(name="x", direction="max", source=MetricSource(kind="json", argument="a.b[0]")),
         ),
-        ("x:max=csv:tps", MetricSpec(name="x", direction="max", source=Source(kind="csv", argument="tps"))),
+        (
+            "x:max=csv:tps",
+            MetricSpec(name="x", direction="max", source=MetricSource(kind="csv", argument="tps")),
+        ),
     ],
 )
 def test_metrics_as_users_write_them(text, spec):

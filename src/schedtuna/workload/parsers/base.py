@@ -21,7 +21,7 @@ __all__ = [
     "Failures",
     "Field",
     "OutputParser",
-    "Reading",
+    "ParsedOutput",
     "check_value",
     "find_field",
     "geometric_mean",
@@ -55,7 +55,7 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ParsedOutput:
     """What a parser found in an output.
 
     Attributes:
@@ -107,7 +107,7 @@ class OutputParser:
         """Return the fields in a text, those that rest on nothing left out; raises as `reading`."""
         return self.reading(text).values
 
-    def reading(self, text: str) -> Reading:
+    def reading(self, text: str) -> ParsedOutput:
         """Return the fields in a text, and of what they are.
 
         Raises:
@@ -124,7 +124,7 @@ class OutputParser:
             check_value(name, value, self.field(name))
         nothing = unmeasured(self.name, self.bases, values)
         parts = sorted({name.rpartition(".")[0] for name in values if "." in name})
-        return Reading(
+        return ParsedOutput(
             {name: value for name, value in values.items() if name not in nothing}, nothing, tuple(parts)
         )
 

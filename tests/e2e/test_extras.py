@@ -46,7 +46,7 @@ def in_base(command, folder):
     return subprocess.run(
         [sys.executable, "-c", RUN, *command.split()],
         cwd=folder,
-        env={**os.environ, "XDG_STATE_HOME": str(folder / "state")},
+        env={**os.environ, "SCHEDTUNA_STATE_DIR": str(folder / "state")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

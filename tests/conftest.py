@@ -3,6 +3,7 @@
 Property tests draw the same examples in every run, unless they are to explore.
 """
 
+import os
 import shutil
 import signal
 import tempfile
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Matrices are small here: OpenBLAS's threads would take three times the CPU time, and more side by side.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported
 
 # On a busy machine an example may take any time: that is not a failure.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -72,7 +72,7 @@ def refuse_misspelt(name: str, *, has_parser: bool = True, known: Container[str]
     if name in _OWN_NAMES or name in known:
         return
     if name.startswith(SCHED_PREFIX):
-        raise UsageError(f"there is no metric {name}", hint=nearest(name, SCHED_METRICS))
+        raise UsageError(f"there is no metric {name}: {nearest(name, SCHED_METRICS)}")
     if has_parser:
         return
     if name in COVARIATES:
@@ -80,4 +80,4 @@ def refuse_misspelt(name: str, *, has_parser: bool = True, known: Container[str]
             f"{name} is a covariate, not a metric", hint="it is written down with every run as it is"
         )
     if difflib.get_close_matches(name, _OWN_NAMES, n=1, cutoff=_LOOKS_ALIKE):
-        raise UsageError(f"there is no metric {name}", hint=nearest(name, _OWN_NAMES))
+        raise UsageError(f"there is no metric {name}: {nearest(name, _OWN_NAMES)}")

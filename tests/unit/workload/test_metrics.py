@@ -116,7 +116,7 @@ def test_malformed_metrics_say_what_is_wrong(text, message):
 def test_a_misspelt_metric_of_the_scheduler_is_refused_before_anything_runs(text, workload):
     with pytest.raises(UsageError, match=r"no metric sched\.wakup_latency_p99_us") as caught:
         parse_metric(text, workload)
-    assert caught.value.hint.startswith("did you mean sched.wakeup_latency_p99_us")
+    assert "did you mean sched.wakeup_latency_p99_us" in str(caught.value)
     with pytest.raises(UsageError, match=r"no metric sched\.wakup_latency_p99_us"):
         parse_requirement("sched.wakup_latency_p99_us<=100")
 
@@ -124,7 +124,7 @@ def test_a_misspelt_metric_of_the_scheduler_is_refused_before_anything_runs(text
 def test_a_misspelt_metric_is_refused_where_no_parser_could_report_it():
     with pytest.raises(UsageError, match="no metric wall_tim_s") as caught:
         parse_metric("wall_tim_s:min", ECHO)
-    assert caught.value.hint.startswith("did you mean wall_time_s")
+    assert "did you mean wall_time_s" in str(caught.value)
     with pytest.raises(UsageError, match="steal_fraction is a covariate"):
         parse_metric("steal_fraction:min", ECHO)
     assert parse_metric("wall_tim_s:min", Workload(argv=("x",), parser="json")).name == "wall_tim_s"

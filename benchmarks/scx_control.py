@@ -21,7 +21,7 @@ from schedtuna.errors import UnavailableError
 from schedtuna.lab.boot import boot
 from schedtuna.lab.build.examples import BPFTOOL, find_examples
 from schedtuna.lab.store import Lab, read_lab
-from schedtuna.lab.vm import Guest, GuestSpec
+from schedtuna.lab.vm import BootedGuest, GuestSpec
 from schedtuna.scheduler.scx import ScxProcess, read_state
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.scheduler.stall import StallProbe
@@ -64,14 +64,14 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def guest_of(lab: Lab) -> Guest:
+def guest_of(lab: Lab) -> BootedGuest:
     """Boot a guest that has the schedulers, and bpftool to count what they leave."""
     programs = [find_examples(lab.kernel())[name] for name in (A, B, STALLING)]
     guest, _ = boot(lab, GuestSpec(cpus=2, programs=(*programs, programs[0].with_name(BPFTOOL))))
     return guest
 
 
-def started(guest: Guest, name: str) -> ScxProcess:
+def started(guest: BootedGuest, name: str) -> ScxProcess:
     """Put a scheduler in charge."""
     program = f"/usr/local/bin/{name}"
     return ScxProcess(guest, SchedulerConfig(name=name), program, cpu_s=guest.cpu_s)
@@ -122,7 +122,7 @@ def swaps(lab: Lab, number: int) -> dict[str, object]:
     }
 
 
-def leavings(guest: Guest) -> dict[str, int]:
+def leavings(guest: BootedGuest) -> dict[str, int]:
     """What a scheduler could leave: BPF programs, maps and links, pinned files, processes."""
     counts = {}
     for kind in ("prog", "map", "link"):
@@ -138,7 +138,7 @@ def leavings(guest: Guest) -> dict[str, int]:
 
 def ejections(lab: Lab, number: int) -> dict[str, object]:
     """Provoke ejections of every kind, with a quiet run before each, and count what is noticed."""
-    causes: dict[str, tuple[str, Callable[[Guest, ScxProcess], object]]] = {
+    causes: dict[str, tuple[str, Callable[[BootedGuest, ScxProcess], object]]] = {
         "killed": (A, _kill),
         "sysrq": (B, lambda guest, _: _shell(guest, "echo S > /proc/sysrq-trigger")),
         "cpu offline": (A, lambda guest, _: _shell(guest, f"echo 0 > {ONLINE}; sleep 1; echo 1 > {ONLINE}")),
@@ -179,11 +179,11 @@ def ejections(lab: Lab, number: int) -> dict[str, object]:
     }
 
 
-def _kill(guest: Guest, running: ScxProcess) -> None:
+def _kill(guest: BootedGuest, running: ScxProcess) -> None:
     guest.signal(running.pid, signal.SIGKILL)
 
 
-def _replace(guest: Guest, running: ScxProcess) -> int:
+def _replace(guest: BootedGuest, running: ScxProcess) -> int:
     guest.signal(running.pid, signal.SIGKILL)
     while read_state(guest).state != "disabled":
         time.sleep(0.1)
@@ -193,12 +193,12 @@ def _replace(guest: Guest, running: ScxProcess) -> int:
     return other
 
 
-def _stall(guest: Guest, running: ScxProcess) -> None:
+def _stall(guest: BootedGuest, running: ScxProcess) -> None:
     guest.signal(running.pid, signal.SIGSTOP)
     guest.run(["sh", "-c", "hackbench -g 1 -l 20 & sleep 5"], folder="/", timeout_s=_SEEN_WITHIN_S)
 
 
-def _shell(guest: Guest, script: str) -> None:
+def _shell(guest: BootedGuest, script: str) -> None:
     guest.run(["sh", "-c", script], folder="/")
 
 
@@ -209,7 +209,7 @@ def _noticed(running: ScxProcess) -> str:
     return reason
 
 
-def _disabled(guest: Guest) -> bool:
+def _disabled(guest: BootedGuest) -> bool:
     deadline = time.monotonic() + _SEEN_WITHIN_S
     while read_state(guest).state != "disabled" and time.monotonic() < deadline:
         time.sleep(0.1)

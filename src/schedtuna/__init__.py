@@ -19,8 +19,10 @@ _PUBLIC = {
     "RLSchedulerOptimizer": "schedtuna.api",
     "RecordOptions": "schedtuna.record.recorder",
     "Recorder": "schedtuna.record.recorder",
+    "RunSpec": "schedtuna.workload.spec",
     "SchedtunaError": "schedtuna.errors",
     "SchedulerConfig": "schedtuna.scheduler.spec",
+    "Side": "schedtuna.backend.base",
     "Trace": "schedtuna.trace.trace",
     "Trial": "schedtuna.backend.base",
     "TrialLog": "schedtuna.experiment.triallog",
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from schedtuna.api import RLSchedulerOptimizer as RLSchedulerOptimizer
     from schedtuna.api import optimize_scheduler as optimize_scheduler
     from schedtuna.api import register_scheduler as register_scheduler
+    from schedtuna.backend.base import Side as Side
     from schedtuna.backend.base import Trial as Trial
     from schedtuna.backend.host import HostBackend as HostBackend
     from schedtuna.errors import SchedtunaError as SchedtunaError
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from schedtuna.trace.trace import Trace as Trace
     from schedtuna.tune.options import OptimizerConfig as OptimizerConfig
     from schedtuna.workload.spec import MetricSpec as MetricSpec
+    from schedtuna.workload.spec import RunSpec as RunSpec
     from schedtuna.workload.spec import Workload as Workload
 
 __all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604 - the table holds strings

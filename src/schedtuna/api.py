@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from schedtuna.backend.base import Validity
-from schedtuna.backend.place import Place
-from schedtuna.backend.vm import GuestChoice, guest_scheduler
-from schedtuna.errors import SpaceError, UnavailableError, UsageError
-from schedtuna.experiment.campaign import choose_seed, open_campaign
+from schedtuna.errors import SpaceError, UsageError
+from schedtuna.experiment.campaign import Question, choose_seed, open_campaign
 from schedtuna.experiment.variability import run_variability
 from schedtuna.files import require_consent
 from schedtuna.history.outcome import StudyResult
 from schedtuna.history.plan import DECIDING_FILES, StudyPlan
 from schedtuna.history.results import summary
-from schedtuna.history.warmstart import past_runs
-from schedtuna.knobs.base import Target
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.lookup import lookup
-from schedtuna.scheduler.parse import BEST_NAME, parse_scheduler
+from schedtuna.scheduler.parse import BEST_NAME
 from schedtuna.scheduler.registry import register as register_scheduler
 from schedtuna.scheduler.registry import scheduler_from_mapping
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
-from schedtuna.tune.options import OptimizerConfig, sampler_options, tunable, tunable_in_guest, without
+from schedtuna.tune.options import OptimizerConfig, make_plan, sampler_options
 from schedtuna.tune.running import open_study
 from schedtuna.tune.search import OnEvent
-from schedtuna.workload.metrics import parse_metric, parse_requirement
+from schedtuna.workload.spec import RunSpec
 
 __all__ = ["RLSchedulerOptimizer", "optimize_scheduler", "register_scheduler"]
 
@@ -118,7 +113,7 @@ class RLSchedulerOptimizer:
             UsageError: A specification that contradicts itself, the scheduler's knobs, or this machine.
         """
         name = self.config.scheduler_name
-        if name == FAIR and self._guest is None:
+        if name == FAIR and self.config.place().turns_knobs:
             self._defined = _narrowed(fair(include=[*parameters]), parameters)
         else:
             self._defined = scheduler_from_mapping({"name": name, "parameters": parameters}, place=_DEFINING)
@@ -155,28 +150,24 @@ class RLSchedulerOptimizer:
             UnavailableError: The scheduler can't run on this machine.
         """
         config = self.config
-        scheduler = without(self._runnable(), config.exclude)
-        workload = config.workload()
-        options, notes = sampler_options(config.algorithm, self._sampler_options())
-        metrics = (parse_metric(config.optimize_metric, workload),)
-        past, told = past_runs(config.warm_start, scheduler, workload, metrics)
-        plan = StudyPlan(
-            scheduler=scheduler,
-            workload=workload,
-            place=Place.of(Target(), self._guest),
-            metrics=metrics,
-            requirements=tuple(parse_requirement(text) for text in config.requirements),
+        return make_plan(
+            config.workload(),
+            config.place(),
+            config.scheduler_name,
+            metrics=(config.optimize_metric,),
+            requirements=config.requirements,
+            exclude=config.exclude,
+            defined=self._defined,
             sampler=config.algorithm,
-            sampler_options=options,
+            options=self._sampler_options(),
+            warm_start=config.warm_start,
             episodes=config.episodes,
             baseline_runs=config.baseline_runs,
             save_frequency=config.save_frequency,
             delta=config.delta,
             seed=choose_seed(config.seed),
             name=config.experiment_name or "",
-            warm_start=past,
         )
-        return plan, [*notes, *told]
 
     def test(
         self, experiment_path: Path | str, test_runs: int = 10, *, trust_folder: bool = False
@@ -208,30 +199,13 @@ class RLSchedulerOptimizer:
             trusted=trust_folder,
             hint="look at it; if you trust who owns it, give trust_folder=True",
         )
-        target, guest = plan.place.target(), plan.place.guest()
-        find = guest_scheduler if guest else partial(lookup, target=target)
-        scheduler = parse_scheduler(str(folder / BEST_NAME), find)
+        scheduler = plan.place.scheduler(str(folder / BEST_NAME))
         metric = plan.metrics[0]
-        with open_campaign(
-            "test",
-            plan.workload,
-            target,
-            [scheduler],
-            plan.metrics,
-            seed=plan.seed + 1,  # other inputs than those that were tuned on
-            results=folder,
-            resume=None,
-            identity={"scheduler": scheduler.label()},
-            guest=guest,
-        ) as campaign:
-            trials = run_variability(
-                campaign.backend,
-                plan.workload,
-                scheduler,
-                runs=test_runs,
-                seed=campaign.seed,
-                log=campaign.log,
-            )
+        asked = Question("test", [(plan.place, scheduler)], {"scheduler": scheduler.label()})
+        # Other inputs than those that were tuned on.
+        spec = RunSpec(workload=plan.workload, metrics=plan.metrics, seed=plan.seed + 1)
+        with open_campaign(asked, spec, results=folder) as campaign:
+            trials = run_variability(spec, campaign.sides[0], runs=test_runs, log=campaign.log)
         values = [trial.metrics[metric.name] for trial in trials if trial.validity is Validity.OK]
         return {
             "mean": fmean(values) if values else None,
@@ -243,30 +217,10 @@ class RLSchedulerOptimizer:
             "test_path": str(campaign.folder),
         }
 
-    @property
-    def _guest(self) -> GuestChoice | None:
-        return GuestChoice(self.config.kernel) if self.config.backend == "vm" else None
-
     def _known(self) -> SchedulerConfig:
         """What is known of the scheduler, whether or not it can run here."""
         name = self.config.scheduler_name
         return fair() if name == FAIR else lookup(name)
-
-    def _runnable(self) -> SchedulerConfig:
-        if self._guest is not None:
-            mine = self._defined
-            if mine is None:
-                return tunable_in_guest(self.config.scheduler_name)
-            found = guest_scheduler(self.config.scheduler_name)
-            return found.model_copy(update={"parameters": mine.parameters, "constraints": mine.constraints})
-        if self._defined is None:
-            return tunable(self.config.scheduler_name)
-        if self._defined.name != FAIR:
-            raise UnavailableError(
-                f"{self._defined.name} is defined, but can't be started on this machine",
-                hint=f"set backend to 'vm', or scheduler_name to {FAIR!r} and name the knobs to turn",
-            )
-        return self._defined
 
     def _sampler_options(self) -> dict[str, Any]:
         """The configuration's share that is the sampler's; of other samplers only what was set."""

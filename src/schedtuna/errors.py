@@ -117,6 +117,10 @@ class StudyError(SchedtunaError):
     """A study's folder or log can't be used."""
 
 
+class ConformanceError(SchedtunaError):
+    """A sampler, a place, a knob or a machine breaks the contract of its kind."""
+
+
 class UntrustedError(SchedtunaError):
     """Somebody else could have put a file or folder here, or could put another one in its place."""
 

@@ -359,14 +359,12 @@ def test_the_same_from_python(tmp_path):
     backend = schedtuna.HostBackend(metrics=[score := parse_metric("score:max=regex:score ([0-9]+)")])
     a = schedtuna.fair()
     with backend, schedtuna.TrialLog(tmp_path / "log", {"made by": "a test"}) as log:
+        workload = schedtuna.Workload(argv=(TELL,), shell=True)
         found = schedtuna.compare(
-            backend,
-            schedtuna.Workload(argv=(TELL,), shell=True),
-            a,
-            a.with_values({"nice": HERE + 5}),
-            metrics=[score],
+            schedtuna.RunSpec(workload=workload, metrics=(score,), seed=1),
+            schedtuna.Side(backend, a),
+            schedtuna.Side(backend, a.with_values({"nice": HERE + 5})),
             log=log,
-            seed=1,
         )
     assert found.verdict == "improved"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from schedtuna.lab.store import Lab
-from schedtuna.lab.vm import Guest
+from schedtuna.lab.vm import BootedGuest
 from schedtuna.resources import resource_path
 
 IMPORTS = (
@@ -90,7 +90,7 @@ def shared_package(lab: Lab, folder: Path) -> Path:
     return folder
 
 
-def run_in(guest: Guest, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
+def run_in(guest: BootedGuest, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
     """Run schedtuna's commands in a guest that shares such a folder; returns exit codes and outputs.
 
     A first word ``killed at STEP`` ends the command by SIGKILL at that step of its journal.
@@ -98,7 +98,7 @@ def run_in(guest: Guest, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
     return [(code, output) for code, output in run_script(guest, "runner.py", json.dumps(commands))]
 
 
-def run_script(guest: Guest, name: str, *arguments: str) -> Any:
+def run_script(guest: BootedGuest, name: str, *arguments: str) -> Any:
     """Run a Python script of the shared library; returns the JSON that it printed."""
     raw = guest.run(
         ["python3", f"/share/lib/{name}", *arguments],

@@ -19,7 +19,7 @@ from schedtuna.lab.build.examples import find_examples, install_examples
 from schedtuna.lab.build.setup import mirror_kernels, setup
 from schedtuna.lab.errors import GuestError, LabError
 from schedtuna.lab.store import Kernel, Lab
-from schedtuna.lab.vm import Guest, GuestSpec
+from schedtuna.lab.vm import BootedGuest, GuestSpec
 from schedtuna.scheduler.probe import installed
 from schedtuna.scheduler.scx import SchedulerError, ScxProcess, exit_reason, read_state
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -79,7 +79,7 @@ def try_schedulers(lab: Lab, kernel: Kernel, cpus: int = 2) -> list[Row]:
     return rows
 
 
-def try_scheduler(guest: Guest, name: str, program: str) -> Row:
+def try_scheduler(guest: BootedGuest, name: str, program: str) -> Row:
     row = Row(name)
     try:
         with ScxProcess(

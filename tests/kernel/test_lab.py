@@ -12,7 +12,7 @@ from schedtuna.errors import UsageError
 from schedtuna.lab.boot import boot
 from schedtuna.lab.errors import BootError, GuestError
 from schedtuna.lab.layers import share_layer
-from schedtuna.lab.vm import Guest, GuestSpec
+from schedtuna.lab.vm import BootedGuest, GuestSpec
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_kernel_that_finds_no_init_is_a_failed_boot_with_its_console(lab, tmp_
 
 
 def test_a_guest_that_dies_is_told_apart_and_leaves_nothing(lab):
-    booted = Guest(lab, GuestSpec(cpus=1))
+    booted = BootedGuest(lab, GuestSpec(cpus=1))
     pid = booted._process.pid
     with booted, pytest.raises(GuestError, match="died"):
         booted.run(["sh", "-c", "echo b > /proc/sysrq-trigger; sleep 100"])

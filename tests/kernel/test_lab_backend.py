@@ -24,7 +24,7 @@ def scheduler():
 
 @pytest.fixture(scope="module")
 def backend(scheduler):
-    with VmBackend(lab_or_skip(), metrics=[parse_metric("time_s:min=field:time_s", LOAD)]) as vm:
+    with VmBackend(lab=lab_or_skip(), metrics=[parse_metric("time_s:min=field:time_s", LOAD)]) as vm:
         vm.run(LOAD, scheduler, seed=0)  # so that one guest has all that the tests need
         yield vm
 
@@ -59,7 +59,7 @@ def test_failures_and_timeouts_are_trials(backend):
 
 def test_the_scheduler_is_recorded_in_the_guest_as_its_kernel_accounts(scheduler):
     read = [parse_metric("sched.wakeup_latency_p99_us:min", LOAD)]
-    with VmBackend(lab_or_skip(), metrics=read, required=["sched.switches"]) as vm:
+    with VmBackend(lab=lab_or_skip(), metrics=read, required=["sched.switches"]) as vm:
         for each in (FAIR, scheduler):
             trial = vm.run(LOAD, each, seed=1)
             assert trial.validity is Validity.OK, trial.reason

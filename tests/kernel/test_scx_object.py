@@ -10,14 +10,14 @@ import pytest
 from tests.kernel.lab_guest import lab_or_skip
 
 from schedtuna.backend.base import Validity
-from schedtuna.backend.vm import VmBackend, guest_scheduler
+from schedtuna.backend.places.guest import Guest
+from schedtuna.backend.vm import VmBackend
 from schedtuna.errors import UsageError
 from schedtuna.kernel.sched_ext import scheduler_name
 from schedtuna.lab.boot import boot
 from schedtuna.lab.deterministic.trials import Deterministic, DeterministicSpec
 from schedtuna.lab.layers import guest_program
 from schedtuna.lab.vm import GuestSpec
-from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.scx import SchedulerError, ScxProcess, exit_reason, read_state
 from schedtuna.workload.spec import Workload
 
@@ -66,7 +66,7 @@ def wait_until(condition):
 
 
 def start(guest, file):
-    scheduler = parse_scheduler(str(file), guest_scheduler)
+    scheduler = Guest().scheduler(str(file))
     return ScxProcess(guest, scheduler, guest_program(file), cpu_s=guest.cpu_s)
 
 
@@ -74,7 +74,7 @@ def test_an_object_is_named_as_the_kernel_names_its_scheduler(fifo, tmp_path):
     renamed = tmp_path / "anything.bpf.o"
     shutil.copy(fifo, renamed)
     assert scheduler_name(renamed) == "own_fifo"
-    assert parse_scheduler(str(renamed), guest_scheduler).label() == "own_fifo"
+    assert Guest().scheduler(str(renamed)).label() == "own_fifo"
 
 
 def test_what_is_not_a_scheduler_is_refused_before_anything_runs(build, tmp_path):
@@ -123,15 +123,15 @@ def test_an_object_for_another_kernel_says_what_is_missing(guest, strange):
 
 
 def test_trials_run_under_it(fifo):
-    scheduler = parse_scheduler(str(fifo), guest_scheduler)
-    with VmBackend(lab_or_skip()) as backend:
+    scheduler = Guest().scheduler(str(fifo))
+    with VmBackend(lab=lab_or_skip()) as backend:
         trial = backend.run(Workload(argv=("hackbench", "-g", "1", "-l", "20")), scheduler, seed=1)
     assert (trial.validity, trial.scheduler) == (Validity.OK, "own_fifo"), trial.reason
 
 
 @pytest.mark.long
 def test_deterministic_runs_are_under_it(fifo, tmp_path):
-    scheduler = parse_scheduler(str(fifo), guest_scheduler)
+    scheduler = Guest().scheduler(str(fifo))
     argv = ("cat", "/sys/kernel/sched_ext/root/ops")
     spec = DeterministicSpec(argv, scheduler=scheduler, scheduler_program=fifo)
     machine = Deterministic(lab_or_skip(), spec, cache=tmp_path)

@@ -17,7 +17,8 @@ from schedtuna import (
     optimize_scheduler,
     register_scheduler,
 )
-from schedtuna.backend.place import Place
+from schedtuna.backend.places.guest import Guest
+from schedtuna.backend.places.host import Host
 from schedtuna.errors import StudyError, UnavailableError, UsageError
 from schedtuna.knobs.base import Scope
 from schedtuna.samplers.registry import missing_extra
@@ -109,8 +110,8 @@ def test_what_was_proven_can_be_tested_again(trained):
 @pytest.mark.parametrize(
     ("place", "error", "says"),
     [
-        (Place(backend="vm"), UnavailableError, "lab"),
-        (Place(scope=Scope.PID, pid=1, pid_is="of another boot"), StudyError, "process 1, .* has ended"),
+        (Guest(), UnavailableError, "lab"),
+        (Host(scope=Scope.PID, pid=1, pid_is="of another boot"), StudyError, "process 1, .* has ended"),
     ],
 )
 def test_it_is_tested_where_it_was_proven(tmp_path, monkeypatch, place, error, says):

@@ -6,13 +6,14 @@ Every file below `tests/data/old` is read by the test of its kind; see the READM
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.old_files import EARLIER, LATER, OLD, copied, every
 
-from schedtuna.backend.base import Trial
+from schedtuna.backend.base import Side, Trial
 from schedtuna.errors import UnavailableError
 from schedtuna.evidence.verdict import Verdict
 from schedtuna.experiment import triallog
@@ -41,17 +42,20 @@ from schedtuna.trace.schema import STORED as TRACE
 from schedtuna.trace.store import open_trace, read_manifest
 from schedtuna.tune import bakeoff
 from schedtuna.tune.study import Study
-from schedtuna.workload.spec import MetricSpec, Workload
+from schedtuna.workload.spec import MetricSpec, RunSpec, Workload
 
 LOAD = Workload(argv=("hackbench", "-s", "512", "-l", "20"))
 TIME = MetricSpec(name="time_s", direction="min")
 DEFAULT = SchedulerConfig(name="default")
+AGAIN = RunSpec(workload=LOAD, seed=6)
 
 
 class NothingRuns:
     """A backend for what has ended: there is nothing to run."""
 
     name = "nothing"
+    identity: Mapping[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
     def run(self, workload, scheduler, *, seed):
         raise AssertionError("a run was made again")
@@ -61,6 +65,8 @@ class SameAgain:
     """A backend that answers with metrics as the log's own trials have them."""
 
     name = "same"
+    identity: Mapping[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, trial):
         self.trial = trial
@@ -310,13 +316,18 @@ def test_a_checkpoint_starts_an_agent():
 # Comparisons and variability.
 
 
+def compared(backend, a, b, log, *, seed):
+    spec = RunSpec(workload=LOAD, metrics=(TIME,), seed=seed)
+    return compare(spec, Side(backend, a), Side(backend, b), log=log, budget=27)
+
+
 @pytest.mark.parametrize("date", [EARLIER, LATER])
 def test_a_comparison_that_has_ended_says_the_same_without_a_run(date, tmp_path):
     said = loaded(f"{date}/comparisons/finished/comparison.json")
     folder = copied(f"{date}/comparisons/finished", tmp_path)
     candidate = fair("fair").with_values({"slice_us": 3000})
     with continued(folder) as log:
-        found = compare(NothingRuns(), LOAD, DEFAULT, candidate, metrics=[TIME], log=log, seed=5, budget=27)
+        found = compared(NothingRuns(), DEFAULT, candidate, log, seed=5)
     for name in ("metric", "default", "candidate", "verdict", "effect", "aa", "noise_cv", "ended"):
         assert rounded(found.summary()[name]) == rounded(said[name]), name
     assert found.nr_runs == said["trials"]
@@ -337,7 +348,7 @@ def test_a_comparison_that_was_killed_goes_on_with_its_next_run(name, nr_before,
     backend = SameAgain(read_trials(folder)[1][0].trial)
     with continued(folder) as log:
         before = log.records()
-        found = compare(backend, LOAD, a, b, metrics=[TIME], log=log, seed=seed, budget=27)
+        found = compared(backend, a, b, log, seed=seed)
     assert len(before) == nr_before
     assert backend.runs == found.nr_runs - nr_before > 0
     assert list(found.records[:nr_before]) == before
@@ -347,7 +358,7 @@ def test_a_comparison_that_was_killed_goes_on_with_its_next_run(name, nr_before,
 def test_a_variability_study_is_read_again(date, tmp_path):
     folder = copied(f"{date}/variability/finished", tmp_path)
     with continued(folder) as log:
-        trials = run_variability(NothingRuns(), LOAD, DEFAULT, runs=6, seed=6, log=log)
+        trials = run_variability(AGAIN, Side(NothingRuns(), DEFAULT), runs=6, log=log)
     by_runs, by_summary = read_sample(folder / "runs.csv"), read_sample(folder / "summary.csv")
     described = describe_trials(trials, nr_cpus=2)
     assert by_runs.host == by_summary.host == "bench1"
@@ -362,7 +373,7 @@ def test_a_variability_study_that_was_killed_goes_on(tmp_path):
     folder = copied(f"{LATER}/variability/killed", tmp_path)
     backend = SameAgain(Trial(scheduler="default", metrics={"time_s": 1.0}))
     with continued(folder) as log:
-        trials = run_variability(backend, LOAD, DEFAULT, runs=6, seed=6, log=log)
+        trials = run_variability(AGAIN, Side(backend, DEFAULT), runs=6, log=log)
     assert (backend.runs, len(trials)) == (3, 6)
 
 

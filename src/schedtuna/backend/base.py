@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from schedtuna.errors import MetricError, NothingMeasuredError, UnclearNumberError
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue
 from schedtuna.workload.spec import Workload
+
+KERNELS_OWN = ("fair", "default")  # schedulers that need no program of their own
 
 
 class Validity(StrEnum):
@@ -68,28 +71,56 @@ class Trial(BaseModel):
     clients: tuple[str, ...] = ()
 
 
-def is_runs_fault(error: MetricError, *, measured: bool, changed: bool) -> bool:
-    """Whether a metric that can't be read fails the run, or is a mistake in what was asked.
-
-    Args:
-        error: Why it can't be read.
-        measured: Whether any run ever gave all its metrics.
-        changed: Whether the run was under settings other than the default's.
-    """
-    if isinstance(error, NothingMeasuredError):
-        return True
-    return not isinstance(error, UnclearNumberError) and (measured or changed)
-
-
 class Backend(Protocol):
     """Where a workload runs.
 
     A backend raises only where no further trial could work (a privilege vanished, the machine is
     gone, somebody else turns its knobs); whatever goes wrong inside one run is a Trial that is not `ok`.
+
+    Attributes:
+        name: Of the kind of place that it is of.
     """
 
     name: str
 
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What the runs' numbers depend on, besides command, scheduler and this machine, by name."""
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What to know before the first run."""
+        ...
+
     def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
         """Run the workload once under the scheduler."""
         ...
+
+
+@dataclass(frozen=True)
+class Side:
+    """A side of a comparison: a scheduler, and the backend that it is tried on.
+
+    Attributes:
+        backend: Where its runs are made.
+        scheduler: What they are under.
+        where: What people call that place, where the other side's is another; else empty.
+    """
+
+    backend: Backend
+    scheduler: SchedulerConfig
+    where: str = ""
+
+    def label(self) -> str:
+        """The scheduler as `compare` reads it, and where it runs if that makes a difference."""
+        return label(self.scheduler, self.where)
+
+    def run(self, workload: Workload, *, seed: int) -> Trial:
+        """Run the workload once."""
+        return self.backend.run(workload, self.scheduler, seed=seed)
+
+
+def label(scheduler: SchedulerConfig, where: str) -> str:
+    """What a scheduler is called beside one at another place; `where` is empty at the same place."""
+    return f"{scheduler.label()} on {where}" if where else scheduler.label()

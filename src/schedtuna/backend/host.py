@@ -12,8 +12,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from schedtuna.backend.base import Trial, Validity, is_runs_fault
-from schedtuna.backend.inforce import SettingsWatch, settled, undone
+from schedtuna.backend.base import KERNELS_OWN, Trial
+from schedtuna.backend.inforce import SettingsWatch, settled
+from schedtuna.backend.reading import Ran, RunError, TrialReader
 from schedtuna.errors import JournalError, KnobError, MetricError, WorkloadError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
@@ -29,12 +30,9 @@ from schedtuna.scheduler.watch import Watch
 from schedtuna.space import ParameterValue
 from schedtuna.workload.clients import handed_by
 from schedtuna.workload.command import Held, RawRun, check, start
-from schedtuna.workload.covariates import invalid_reason
-from schedtuna.workload.metrics import Measured, measure, needed_counters
+from schedtuna.workload.metrics import needed_counters
 from schedtuna.workload.spec import MetricSpec, Workload
 
-KERNELS_OWN = ("fair", "default")  # schedulers that need no program of their own
-SCHED_PREFIX = "sched."  # metrics that eBPF counts: see trace.aggregates.summary.SCHED_METRICS
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -51,13 +49,14 @@ class HostBackend:
         journal: Where changes are written down before they are made; default: this user's.
         limits: Covariates above which a run counts as failed; default: none does. See
             `workload.covariates`.
-        manifest_hash: Goes into every trial.
 
     Attributes:
+        reading: What is read from every run.
         warnings: What was found on entering, for people.
     """
 
     name = "host"
+    identity: Mapping[str, str] = {}
 
     def __init__(
         self,
@@ -67,20 +66,15 @@ class HostBackend:
         required: Sequence[str] = (),
         journal: Journal | None = None,
         limits: Mapping[str, float] | None = None,
-        manifest_hash: str = "",
     ) -> None:
         self.target = target or Target()
-        self.metrics = tuple(metrics)
-        self.required = tuple(required)
+        self.reading = TrialReader(metrics, required, limits)
         self.journal = journal or Journal()
-        self.limits = dict(limits or {})
-        self.manifest_hash = manifest_hash
         self.warnings: list[str] = []
         self._service_started = None if self.target.pid is None else start_ticks(self.target.pid)
         self._ops: dict[str, str] = {}  # which version of each sched_ext scheduler the runs were under
         self._settings = SettingsWatch()
         self._ran = False  # whether any command ever ran
-        self._measured = False  # whether any run ever gave all its metrics
 
     def __enter__(self) -> Self:
         self.warnings += put_back_stale(self.journal)
@@ -104,53 +98,27 @@ class HostBackend:
                 successful first run of the default lacks a metric.
         """
         self._require_runnable(workload, scheduler)
-        started_at, clock = time.time(), time.monotonic()
-        raw: RawRun | None = None
-        found = Measured()
-        counted: dict[str, float] = {}
-        log = ""
+        return self.reading.trial_of(
+            lambda: self._ran_under(workload, scheduler, seed), workload, scheduler, seed=seed
+        )
+
+    def _ran_under(self, workload: Workload, scheduler: SchedulerConfig, seed: int) -> Ran:
         try:
             raw, watch = self._under(workload, scheduler, seed)
-            ejected = watch.ejected() if watch else ""
-            log = watch.log() if watch and ejected else ""
-            counted = watch.covariates if watch else {}
-            validity, reason = judge(raw, ejected)
-            if validity is Validity.OK:
-                found = measure(workload, self.metrics, raw, required=self.required)
-                self._measured = True
-                reason = undone(raw.in_force, scheduler.values, workload)
-                reason = reason or invalid_reason(self._covariates(raw), self.limits)
-                validity = Validity.FAILED if reason else Validity.OK
-        except MetricError as error:
-            if not is_runs_fault(error, measured=self._measured, changed=bool(scheduler.values)):
-                raise
-            validity, reason = Validity.FAILED, str(error.__cause__ or error)  # without the output
         except (WorkloadError, KnobError) as error:
             if not self._ran:
                 raise
-            validity, reason = Validity.FAILED, str(error)
+            raise RunError(str(error)) from error
         except StuckSchedulerError:
             raise  # later runs would not start from what was found
         except SchedulerError as error:
-            validity, reason, log = Validity.FAILED, error.reason, error.log
-        return Trial(
-            scheduler=scheduler.name,
-            values=scheduler.values,
-            seed=seed,
-            validity=validity,
-            reason=reason,
-            metrics=found.metrics,
-            parts=found.parts,
-            units=found.units,
-            covariates=(self._covariates(raw) if raw else {}) | counted,
-            started_at=started_at,
-            duration_s=time.monotonic() - clock,
-            exit_code=raw.exit_code if raw else None,
-            nr_leftovers=raw.nr_leftovers if raw else 0,
-            output_tail=log or (raw.tail() if raw and validity is not Validity.OK else ""),
-            manifest_hash=self.manifest_hash,
-            in_force=raw.in_force if raw else {},
-            clients=raw.clients if raw else (),
+            raise RunError(error.reason, error.log) from error
+        ejected = watch.ejected() if watch else ""
+        return Ran(
+            raw,
+            ejected,
+            log=watch.log() if watch and ejected else "",
+            covariates=self._covariates(raw) | (watch.covariates if watch else {}),
         )
 
     def _covariates(self, raw: RawRun) -> dict[str, float]:
@@ -206,7 +174,7 @@ class HostBackend:
             raw = self._run_once(workload, values, seed)
             if raw.failure:
                 return raw
-        counters = needed_counters(self.metrics, self.required)
+        counters = needed_counters(self.reading.metrics, self.reading.required)
         return self._run_once(workload, values, seed, counters, in_force)
 
     def _run_once(
@@ -223,7 +191,7 @@ class HostBackend:
             of_tree = self.target.scope is Scope.TREE
             watched_target = Target(pid=held.pid) if of_tree else self.target
             with self._settings.watching(watched_target, in_force or values) as watched:
-                if not reads_sched(self.metrics, self.required):
+                if not self.reading.reads_sched:
                     held.go()
                     raw = held.wait()
                 else:
@@ -265,26 +233,11 @@ class HostBackend:
                 _revert(changes)
 
 
-def reads_sched(metrics: Sequence[MetricSpec], required: Sequence[str]) -> bool:
-    """Whether a metric comes from the scheduler itself."""
-    names = {spec.name for spec in metrics if spec.source.kind == "auto"} | set(required)
-    return any(name.startswith(SCHED_PREFIX) for name in names)
-
-
 def _revert(changes: Changes) -> None:
     try:
         changes.revert()
     except KnobError as error:  # later runs would not start from what was found
         raise JournalError(str(error), hint=error.hint) from error
-
-
-def judge(raw: RawRun, ejected: str) -> tuple[Validity, str]:
-    """Say whether a run counts: one whose scheduler was ejected never does, however it ended."""
-    if ejected:
-        return Validity.EJECTED, f"the scheduler was ejected: {ejected}"
-    if raw.timed_out:
-        return Validity.TIMEOUT, raw.failure
-    return (Validity.FAILED if raw.failure else Validity.OK), raw.failure
 
 
 @contextmanager

@@ -13,49 +13,31 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from schedtuna.backend.base import Trial, Validity, is_runs_fault
-from schedtuna.backend.host import KERNELS_OWN, judge, reads_sched
-from schedtuna.errors import MetricError, UnavailableError, UsageError, WorkloadError
-from schedtuna.files import distrusted, privileged
+from schedtuna.backend.base import KERNELS_OWN, Trial
+from schedtuna.backend.reading import Ran, RunError, TrialReader
+from schedtuna.errors import UnavailableError, UsageError, WorkloadError
 from schedtuna.lab.boot import boot
 from schedtuna.lab.build.examples import find_examples
 from schedtuna.lab.errors import GuestError
 from schedtuna.lab.image import PROGRAMS
 from schedtuna.lab.layers import guest_program
 from schedtuna.lab.store import Lab, read_lab
-from schedtuna.lab.vm import Guest, GuestSpec
+from schedtuna.lab.vm import BootedGuest, GuestSpec
 from schedtuna.machine.procstat import read_proc_stat
-from schedtuna.scheduler.probe import configured, installed, probe
-from schedtuna.scheduler.registry import entries, registered
+from schedtuna.scheduler.probe import installed
 from schedtuna.scheduler.scx import SchedulerError, ScxProcess, StuckSchedulerError
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.scheduler.watch import Watch
 from schedtuna.workload.command import RawRun, command_line
 from schedtuna.workload.covariates import covariates
-from schedtuna.workload.metrics import Measured, measure
 from schedtuna.workload.spec import SEED_VARIABLE, MetricSpec, Workload
 
 _SHELL = "sh"
-
-
-@dataclass(frozen=True)
-class GuestChoice:
-    """Which guest is asked for.
-
-    Attributes:
-        kernel: Version; None for the lab's default.
-        cpus: Virtual CPUs.
-        kernels: Several versions, of which each scheduler names one: see `backend.kernels`.
-    """
-
-    kernel: str | None = None
-    cpus: int = 2
-    kernels: tuple[str, ...] = ()
 
 
 class VmBackend:
@@ -64,14 +46,14 @@ class VmBackend:
     A context manager: leaving it powers the guest off.
 
     Args:
+        machine: Kernel, CPUs, memory and programs of the guest.
         lab: What is installed; default: this user's lab.
-        choice: Which kernel, and how many CPUs.
-        memory_mib: Memory of the guest in MiB.
         metrics: What is read from every run, besides what is always read.
         required: Names of more metrics that every run must have.
-        manifest_hash: Goes into every trial.
+        limits: Covariates above which a run counts as failed; default: none does.
 
     Attributes:
+        reading: What is read from every run.
         identity: What the runs' numbers depend on, besides command and scheduler.
         warnings: What to know before the first run.
         nr_failed_boots: How many guests did not come up at once.
@@ -84,36 +66,24 @@ class VmBackend:
 
     def __init__(
         self,
-        lab: Lab | None = None,
+        machine: GuestSpec | None = None,
         *,
-        choice: GuestChoice | None = None,
-        memory_mib: int = 1024,
+        lab: Lab | None = None,
         metrics: Sequence[MetricSpec] = (),
         required: Sequence[str] = (),
-        manifest_hash: str = "",
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         self.lab = lab or read_lab()
-        choice = choice or GuestChoice()
-        self.metrics = tuple(metrics)
-        self.required = tuple(required)
-        self.manifest_hash = manifest_hash
+        machine = machine or GuestSpec()
+        self.reading = TrialReader(metrics, required, limits)
         self.nr_failed_boots = 0
-        self._spec = GuestSpec(
-            kernel=choice.kernel,
-            cpus=choice.cpus,
-            memory_mib=memory_mib,
-            recording=reads_sched(self.metrics, self.required),
-        )
-        self._guest: Guest | None = None
+        self._spec = replace(machine, recording=self.reading.reads_sched)
+        self._guest: BootedGuest | None = None
         self._ops: dict[str, str] = {}  # which version of each scheduler the runs were under
-        self._measured = False  # whether any run ever gave all its metrics
-        self.identity = (
-            f"{self.lab.kernel(choice.kernel).version}, {choice.cpus} CPUs, {self.lab.accelerator}"
-        )
+        guest = f"{self.lab.kernel(machine.kernel).version}, {machine.cpus} CPUs, {self.lab.accelerator}"
+        self.identity = {"guest": guest}
         turns = ", and its CPUs take turns" if self.lab.accelerator == "tcg" else ""
-        self.warnings = [
-            f"runs are made in a guest ({self.identity}): its times are not this machine's{turns}"
-        ]
+        self.warnings = [f"runs are made in a guest ({guest}): its times are not this machine's{turns}"]
 
     def __enter__(self) -> Self:
         return self
@@ -134,11 +104,13 @@ class VmBackend:
             MetricError: A successful first run of the default lacks a metric.
         """
         program = scheduler_program(scheduler, find_examples(self.lab.kernel(self._spec.kernel)))
-        started_at, clock = time.time(), time.monotonic()
-        raw: RawRun | None = None
-        validity, reason, tail = Validity.FAILED, "", ""
-        found = Measured()
-        machine: dict[str, float] = {}
+        return self.reading.trial_of(
+            lambda: self._ran_under(workload, scheduler, program, seed), workload, scheduler, seed=seed
+        )
+
+    def _ran_under(
+        self, workload: Workload, scheduler: SchedulerConfig, program: Path | None, seed: int
+    ) -> Ran:
         try:
             guest = self._prepare(workload, program)
             before, cpu_s = read_proc_stat(), guest.cpu_s()
@@ -155,44 +127,22 @@ class VmBackend:
             machine = covariates(read_proc_stat() - before, guest.cpu_s() - cpu_s)
             if watch:
                 watch.conclude()
-            ejected = watch.ejected() if watch else ""
-            validity, reason = judge(raw, ejected)
-            tail = raw.tail()
-            if watch:
-                machine |= watch.covariates
-                tail = watch.log() if ejected else tail
-            if validity is Validity.OK:
-                found = measure(workload, self.metrics, raw, required=self.required)
-                self._measured = True
-        except MetricError as error:
-            if not is_runs_fault(error, measured=self._measured, changed=bool(scheduler.values)):
-                raise
-            validity, reason = Validity.FAILED, str(error.__cause__ or error)
         except (GuestError, StuckSchedulerError) as error:
             self._drop_guest()  # the next run gets a fresh one
-            reason = str(error)
+            raise RunError(str(error)) from error
         except SchedulerError as error:
-            reason, tail = error.reason, error.log
+            raise RunError(error.reason, error.log) from error
         except WorkloadError as error:
-            reason = str(error)
-        return Trial(
-            scheduler=scheduler.name,
-            values=scheduler.values,
-            seed=seed,
-            validity=validity,
-            reason=reason,
-            metrics=found.metrics,
-            parts=found.parts,
-            units=found.units,
-            covariates=machine,
-            started_at=started_at,
-            duration_s=time.monotonic() - clock,
-            exit_code=raw.exit_code if raw else None,
-            output_tail="" if validity is Validity.OK else tail,
-            manifest_hash=self.manifest_hash,
+            raise RunError(str(error)) from error
+        ejected = watch.ejected() if watch else ""
+        return Ran(
+            raw,
+            ejected,
+            log=watch.log() if watch and ejected else "",
+            covariates=machine | (watch.covariates if watch else {}),
         )
 
-    def _run_all(self, guest: Guest, workload: Workload, seed: int) -> RawRun:
+    def _run_all(self, guest: BootedGuest, workload: Workload, seed: int) -> RawRun:
         """Return the measured run, or the warm-up run that failed."""
         command = None if workload.shell else host_command(workload)
         argv = command_line(workload, seed)
@@ -208,7 +158,7 @@ class VmBackend:
         return raw
 
     def _run_once(
-        self, guest: Guest, argv: Sequence[str], workload: Workload, seed: int, *, record: bool
+        self, guest: BootedGuest, argv: Sequence[str], workload: Workload, seed: int, *, record: bool
     ) -> RawRun:
         environment = workload.environment | {SEED_VARIABLE: str(seed)}
         folder, timeout_s = "/share" if workload.folder else "/root", workload.timeout_s
@@ -219,7 +169,7 @@ class VmBackend:
         raw, dump = guest.run_recorded(argv, environment=environment, folder=folder, timeout_s=timeout_s)
         return replace(raw, counters=metrics_of_dump(dump))
 
-    def _prepare(self, workload: Workload, program: Path | None) -> Guest:
+    def _prepare(self, workload: Workload, program: Path | None) -> BootedGuest:
         """Return a guest that has all that the run needs: the one that is up, if it does."""
         if workload.user is not None:
             raise UnavailableError("a guest has no other users", hint="leave --user out")
@@ -266,25 +216,6 @@ def scheduler_program(scheduler: SchedulerConfig, examples: Mapping[str, Path] |
             "`schedtuna lab setup --schedulers` builds the kernel's examples",
         )
     return Path(path).resolve() if Path(path).is_symlink() else Path(path)
-
-
-def guest_scheduler(name: str) -> SchedulerConfig:
-    """Return a scheduler for guests: with the parameters that the installed program really has.
-
-    Raises:
-        UsageError: No scheduler has this name.
-        UnavailableError: It is not installed.
-    """
-    if name in KERNELS_OWN:
-        return SchedulerConfig(name=name, description="the guest kernel's own scheduler")
-    path = installed().get(name)
-    # Here it is only asked; one that others can change is run in the guest, without having been asked.
-    if path is not None and not (privileged() and distrusted(path.resolve())):
-        return configured(probe(path), entries().get(name))
-    scheduler = registered(name)
-    if any(name in find_examples(kernel) for kernel in read_lab().kernels.values()):
-        return scheduler  # built for the kernel that the run will name; it has no --help on others
-    return scheduler.model_copy(update={"binary_path": scheduler_program(scheduler)})
 
 
 def host_command(workload: Workload) -> Path | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schedtuna.cli.common import find_scheduler, termination_interrupts
+from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.options import OptionalCommandArgument, TrustOption
 from schedtuna.cli.output import print_remark
 
@@ -52,8 +52,8 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
     The settings hold for COMMAND and what it starts. Exits as COMMAND does. With --system there is no
     command: the scheduler becomes a systemd unit, which `schedtuna undo` removes.
     """
+    from schedtuna.backend.places.host import Host
     from schedtuna.errors import UsageError
-    from schedtuna.knobs.base import Target
     from schedtuna.tune.apply import (
         is_for_the_machine,
         require_trusted_settings,
@@ -61,7 +61,7 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
         service_drop_in,
     )
 
-    chosen = find_scheduler(settings, Target())
+    chosen = Host().scheduler(settings)
     words = command or []
     require_trusted_settings(settings, chosen, words, trusted=trust_folder)
     if root != Path("/") and not system:

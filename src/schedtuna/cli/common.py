@@ -1,29 +1,44 @@
-"""What becomes of the options that several commands take: durations, workloads, targets, schedulers."""
+"""What becomes of the options that several commands take: durations, lists, processes."""
 
 from __future__ import annotations
 
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from schedtuna.cli.output import print_remark
-from schedtuna.errors import (
-    OutOfBoundsError,
-    SpaceError,
-    UnavailableError,
-    UnknownParameterError,
-    UsageError,
+from schedtuna.backend.places.registry import HOST, PLACES, make_place
+from schedtuna.cli.options import (
+    AllowClientOption,
+    BackendOption,
+    CgroupOption,
+    CpusOption,
+    KernelOption,
+    KernelsOption,
+    ParserOption,
+    PidOption,
+    PlacesOption,
+    ResultsOption,
+    ResumeOption,
+    ScopeOption,
+    SeedOption,
+    ShellOption,
+    TimeoutOption,
+    TrustOption,
+    UserOption,
+    WarmupOption,
+    WashoutOption,
 )
-from schedtuna.knobs.base import Scope, Target
+from schedtuna.cli.output import print_remark
+from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
-    from schedtuna.backend.vm import GuestChoice
-    from schedtuna.scheduler.spec import SchedulerConfig
+    from schedtuna.backend.places.base import Place
     from schedtuna.workload.spec import Workload
 
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -78,40 +93,6 @@ def listed(option: Sequence[str] | None) -> list[str]:
     return list(option or ())
 
 
-def make_workload(
-    command: Sequence[str],
-    *,
-    shell: bool = False,
-    user: str | None = None,
-    timeout: str = "5m",
-    warmup: int = 0,
-    washout: str = "0s",
-    parser: str = "",
-    works_here: bool = False,
-) -> Workload:
-    """Return the workload that the options describe.
-
-    Raises:
-        UsageError: There is no command, or a duration is none.
-    """
-    from schedtuna.workload.spec import Workload
-
-    if not command:
-        raise UsageError(
-            "no command to run", hint="put it after `--`: schedtuna ... -- stress-ng --cpu 1 -t 2"
-        )
-    return Workload(
-        argv=tuple(command),
-        shell=shell,
-        user=user,
-        timeout_s=parse_positive_duration(timeout, option="--timeout"),
-        warmup_runs=warmup,
-        washout_s=parse_duration(washout),
-        parser=parser,
-        works_here=works_here,
-    )
-
-
 def require_process(pid: int | None) -> None:
     """Refuse a process that is not there; None names none.
 
@@ -122,128 +103,155 @@ def require_process(pid: int | None) -> None:
         raise UsageError(f"there is no process {pid}", hint="find it with pgrep")
 
 
-def make_target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Target:
-    """Return what the scope options name; `--pid` and `--cgroup` imply their scope.
+@dataclass(frozen=True)
+class WorkloadOptions:
+    """How a command is run."""
 
-    Raises:
-        UsageError: They contradict each other, or there is no such process or control group.
-    """
-    implied = [Scope.PID] * (pid is not None) + [Scope.CGROUP] * (cgroup is not None)
-    if len(implied) == 2 or (scope is not None and implied not in ([], [scope])):
-        raise UsageError("--scope, --pid and --cgroup contradict each other", hint="give one of them")
-    chosen = scope or (implied[0] if implied else Scope.TREE)
-    return Target(chosen, pid=pid, cgroup=cgroup)
+    user: UserOption = None
+    shell: ShellOption = False
+    allow_client: AllowClientOption = False
+    timeout: TimeoutOption = "5m"
+    warmup: WarmupOption = 0
+    washout: WashoutOption = "0s"
+    parser: ParserOption = ""
+
+    def workload(self, command: Sequence[str]) -> Workload:
+        """Return a command as a workload.
+
+        Raises:
+            UsageError: There is no command, or a duration is none.
+        """
+        from schedtuna.workload.spec import Workload
+
+        if not command:
+            raise UsageError(
+                "no command to run", hint="put it after `--`: schedtuna ... -- stress-ng --cpu 1 -t 2"
+            )
+        return Workload(
+            argv=tuple(command),
+            shell=self.shell,
+            user=self.user,
+            timeout_s=parse_positive_duration(self.timeout, option="--timeout"),
+            warmup_runs=self.warmup,
+            washout_s=parse_duration(self.washout),
+            parser=self.parser,
+            works_here=self.allow_client,
+        )
 
 
-def ready_place(
-    scope: Scope | None,
-    pid: int | None,
-    cgroup: Path | None,
-    *,
-    backend: str,
-    kernel: str | None,
-    cpus: int | None,
-) -> tuple[Target, GuestChoice | None]:
-    """Return what the options name, once this machine's settings can be read as the default's.
+@dataclass(frozen=True)
+class WhereOptions:
+    """Where a command is run, for commands that tune nothing."""
 
-    A guest has a kernel and settings of its own, so what others do to this machine's does not matter there.
+    backend: BackendOption = HOST
+    kernel: KernelOption = None
+    cpus: CpusOption = None
 
-    Raises:
-        UsageError: They contradict each other, or there is no such process or control group.
-        TargetBusyError: Another run is turning its knobs.
-        StaleChangesError: What a killed run has left can't be put back.
-    """
-    from schedtuna.knobs.claims import require_free
+    def place(self) -> Place:
+        """Return where runs are made.
+
+        Raises:
+            UsageError: The options contradict each other.
+        """
+        said = asdict(self)
+        return make_place(said.pop("backend"), said)
+
+
+@dataclass(frozen=True)
+class PlaceOptions(WhereOptions):
+    """Where a command is run, and what is tuned there."""
+
+    scope: ScopeOption = None
+    pid: PidOption = None
+    cgroup: CgroupOption = None
+
+    def ready_place(self) -> Place:
+        """Return where runs are made, once this machine's settings can be read as the default's.
+
+        Raises:
+            UsageError: The options contradict each other, or there is no such process or control group.
+            TargetBusyError: Another run is turning its knobs.
+            StaleChangesError: What a killed run has left can't be put back.
+        """
+        return made_ready(self.place())
+
+
+@dataclass(frozen=True)
+class SidesOptions:
+    """Where each side of a comparison is run; given once, both are run there."""
+
+    backend: PlacesOption = None
+    kernel: KernelsOption = None
+    cpus: CpusOption = None
+    scope: ScopeOption = None
+    pid: PidOption = None
+    cgroup: CgroupOption = None
+
+    def ready_places(self) -> list[Place]:
+        """Return the default's place and the candidate's; see `PlaceOptions.ready_place`.
+
+        Raises:
+            UsageError: They are three or more, or two that are the same.
+        """
+        kinds = list(self.backend or (HOST,))
+        kernels: list[str | None] = list(self.kernel or ()) or [None]
+        nr_places = max(len(kinds), len(kernels))
+        if nr_places > 2 or (len(kinds), len(kernels)) == (2, 2):
+            raise UsageError("a comparison has two sides", hint="give --backend or --kernel twice at most")
+        pairs = zip(kinds * nr_places, kernels * nr_places, strict=False)
+        said = {name: value for name, value in asdict(self).items() if name not in ("backend", "kernel")}
+        places = [
+            make_place(kind, _of_kind(kind, kinds, said | {"kernel": kernel}))
+            for kind, kernel in list(pairs)[:nr_places]
+        ]
+        if nr_places == 1:
+            return [made_ready(places[0])] * 2
+        exact = [made_ready(place).exact() for place in places]
+        if exact[0] == exact[1]:
+            what = "kernels" if len(kernels) == 2 else "places"
+            raise UsageError(
+                f"expected two different {what}, not {', '.join(place.label for place in exact)}"
+            )
+        return exact
+
+
+def _of_kind(kind: str, kinds: Sequence[str], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said of one kind of place, and what is said of none, which it refuses."""
+    others = {name for other in kinds if other != kind for name in PLACES[other].options}
+    own = PLACES[kind].options
+    return {name: value for name, value in said.items() if name in own or name not in others}
+
+
+def made_ready(place: Place) -> Place:
+    """Return a place whose settings can be read as the default's."""
     from schedtuna.knobs.journal import Journal
     from schedtuna.knobs.undo import put_back_stale
 
-    target = make_target(scope, pid, cgroup)
-    guest = make_guest(backend, kernel, cpus, target)
-    if guest is None:
-        require_free(target)
+    place.require_free()
     for remark in put_back_stale(Journal()):
         print_remark("note", remark, file=sys.stderr)
-    return target, guest
+    return place
 
 
-def make_guest(backend: str, kernel: str | None, cpus: int | None, target: Target) -> GuestChoice | None:
-    """Return which guest the options name; None for this machine.
+@dataclass(frozen=True)
+class FolderOptions:
+    """Which results folder is used, and the seed that it has."""
 
-    Raises:
-        UsageError: They contradict each other.
-    """
-    from schedtuna.backend.vm import GuestChoice
+    seed: SeedOption = None
+    results: ResultsOption = Path("results")
+    resume: ResumeOption = None
+    trust_folder: TrustOption = False
 
-    if backend == "host":
-        for option, value in (("--kernel", kernel), ("--cpus", cpus)):
-            if value is not None:
-                raise UsageError(f"{option} needs --backend vm")
-        return None
-    if target.scope is not Scope.TREE:
-        raise UsageError(f"--backend vm runs the command alone, not scope {target.scope}")
-    return GuestChoice(kernel) if cpus is None else GuestChoice(kernel, cpus)
+    def require_consent(self, command: Sequence[str]) -> None:
+        """Refuse to continue somebody else's runs unasked."""
+        from schedtuna.experiment.triallog import LOG_NAME
+        from schedtuna.files import require_consent
 
+        if self.resume is not None:
+            require_consent(self.resume, [LOG_NAME], command, trusted=self.trust_folder)
 
-def find_guest_scheduler(text: str) -> SchedulerConfig:
-    """Return the scheduler that a text means in a guest.
+    def fixed_seed(self) -> int:
+        """Return the seed that was asked for, or the resumed folder's, or a fresh one."""
+        from schedtuna.experiment.campaign import choose_seed
 
-    Raises:
-        UsageError: There is none, or no such parameter or value.
-        UnavailableError: It is not installed.
-    """
-    from schedtuna.backend.vm import guest_scheduler
-    from schedtuna.scheduler.parse import parse_scheduler
-
-    return parse_scheduler(text, guest_scheduler)
-
-
-def find_scheduler(text: str, target: Target) -> SchedulerConfig:
-    """Return the scheduler that a text means, with the knobs that the target has.
-
-    Raises:
-        UsageError: There is none, no such parameter or value, or none in the target's scope.
-        UnavailableError: It sets a knob that can't be turned here, or as only root may.
-    """
-    from schedtuna.scheduler.fair import NAME
-    from schedtuna.scheduler.lookup import lookup
-    from schedtuna.scheduler.parse import parse_scheduler
-
-    found = []
-
-    def look_up(name: str) -> SchedulerConfig:
-        found.append(lookup(name, target))
-        return found[-1]
-
-    try:
-        return parse_scheduler(text, look_up)
-    except SpaceError as error:
-        if found and found[-1].name == NAME:
-            _explain(text, error, target)
-        raise
-
-
-def _explain(text: str, error: SpaceError, target: Target) -> None:
-    """Raise a better error where the machine, not the text, is why a value was refused."""
-    from schedtuna.knobs.registry import all_knobs
-    from schedtuna.knobs.task_attributes import may_have_nice
-    from schedtuna.scheduler.fair import unavailable
-
-    if isinstance(error, UnknownParameterError):
-        name = error.name
-        scopes = {knob.name: knob.scopes for knob in all_knobs()}.get(name, frozenset())
-        if reason := unavailable(target).get(name):
-            raise UnavailableError(
-                f"{text}: {name} can't be changed here: {reason}", hint="`schedtuna knobs` lists what can"
-            ) from None
-        if scopes and target.scope not in scopes:
-            raise UsageError(
-                f"{text}: {name} can't be set in scope {target.scope}",
-                hint=f"it is there in scope {', '.join(sorted(scopes))}",
-            ) from None
-    if not isinstance(error, OutOfBoundsError) or error.name != "nice":
-        return
-    if error.value >= -20 and not may_have_nice(int(error.value)):
-        raise UnavailableError(
-            f"{text}: only root may lower nice so far; without privilege: expected {error.bounds}",
-            hint="run as root, or raise RLIMIT_NICE",
-        ) from None
+        return choose_seed(self.seed, self.resume)

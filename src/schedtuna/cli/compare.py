@@ -2,64 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import shlex
+from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from statistics import mean, median
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import (
-    find_guest_scheduler,
-    find_scheduler,
+    FolderOptions,
+    SidesOptions,
+    WorkloadOptions,
     listed,
-    make_workload,
     parse_positive_duration,
-    ready_place,
     termination_interrupts,
 )
 from schedtuna.cli.options import (
-    AllowClientOption,
-    BackendOption,
     BudgetOption,
-    CgroupOption,
     CommandArgument,
-    CpusOption,
     DeltaOption,
     JsonOption,
     MaxStealOption,
     MetricOption,
-    ParserOption,
-    PidOption,
     RequireOption,
-    ResultsOption,
-    ResumeOption,
-    ScopeOption,
-    SeedOption,
-    ShellOption,
     TimeOption,
-    TimeoutOption,
-    TrustOption,
-    UserOption,
-    WarmupOption,
-    WashoutOption,
 )
 from schedtuna.cli.output import print_json, print_remark
+from schedtuna.errors import UsageError
+from schedtuna.evidence import DELTA
 
 if TYPE_CHECKING:
-    from schedtuna.backend.vm import GuestChoice
+    from schedtuna.backend.places.base import Place
     from schedtuna.experiment.campaign import Campaign
-    from schedtuna.experiment.compare import CompareProgress, Comparison
+    from schedtuna.experiment.comparison import Comparison
     from schedtuna.scheduler.spec import SchedulerConfig
-    from schedtuna.workload.spec import Workload
+    from schedtuna.workload.spec import RunSpec, Workload
 
 app = typer.Typer(add_completion=False)
 
 REPORT_NAME = "report.html"
-RESULT_NAME = "comparison.json"
+DEFAULT = "default"
 
 
 class FailOn(StrEnum):
@@ -69,62 +54,91 @@ class FailOn(StrEnum):
     NOT_IMPROVED = "not-improved"
 
 
-class _KernelsCommand(TyperCommand):
-    """Where two kernels are compared, at most one scheduler is named: both sides have the same."""
+class _SidesCommand(TyperCommand):
+    """A side that is not named before ``--`` is an empty text: it goes without saying at another place."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put in what is not said: `--kernel A --kernel B [SCHEDULER] -- COMMAND`."""
+        """Put in what is not said: ``--kernel A --kernel B [SCHEDULER] -- COMMAND``."""
         if "--" in args:
             at = args.index("--")
             given, _, _ = self.make_parser(ctx).parse_args(args[:at])
-            if len(given.get("kernel") or ()) == 2 and not given.get("b"):
-                args = [*args[:at], *(["default"] * 2 if not given.get("a") else [given["a"]]), *args[at:]]
+            args = [*args[:at], *[""] * sum(not given.get(side) for side in ("a", "b")), *args[at:]]
         return super().parse_args(ctx, args)
 
 
-@app.command(cls=_KernelsCommand)
-def compare(  # noqa: PLR0917 - typer's options are a function's parameters
+@dataclass(frozen=True)
+class QuestionOptions:
+    """What is asked, and how long it may take."""
+
+    budget: BudgetOption = None
+    time: TimeOption = None
+    metric: MetricOption = None
+    require: RequireOption = None
+    delta: DeltaOption = DELTA
+    max_steal: MaxStealOption = 1.0
+
+    def spec(self, workload: Workload, seed: int) -> RunSpec:
+        """Return what the runs have in common.
+
+        Raises:
+            UsageError: A metric or a requirement that is wrong.
+        """
+        from schedtuna.workload.metrics import default_metric, parse_metric, parse_requirement
+        from schedtuna.workload.spec import RunSpec
+
+        metrics = [parse_metric(text, workload) for text in listed(self.metric)] or [default_metric(workload)]
+        return RunSpec(
+            workload=workload,
+            metrics=tuple(metrics),
+            requirements=tuple(map(parse_requirement, listed(self.require))),
+            limits={"steal_fraction": self.max_steal},
+            seed=seed,
+        )
+
+    def identity(self, spec: RunSpec) -> dict[str, str]:
+        """What the verdict depends on, as it was said."""
+        from schedtuna.workload.metrics import format_metric
+
+        return {
+            "metrics": " ".join(map(format_metric, spec.metrics)),
+            "requirements": " ".join(listed(self.require)),
+            "budget": f"{self.budget} runs, {self.time or 'no time limit'}",
+            "delta": str(self.delta),
+        }
+
+    def length(self) -> dict[str, Any]:
+        """Return when the comparison ends.
+
+        Raises:
+            UsageError: Nothing could be decided by then.
+        """
+        from schedtuna.experiment.compare import blocks_within
+
+        if not 0 < self.delta < 1:
+            raise UsageError(f"--delta {self.delta}: expected a fraction between 0 and 1, such as {DELTA}")
+        blocks_within(self.budget)
+        limit_s = None if self.time is None else parse_positive_duration(self.time, option="--time")
+        return {"budget": self.budget, "time_limit_s": limit_s, "delta": self.delta}
+
+
+@app.command(cls=_SidesCommand)
+@bundled
+def compare(
     a: Annotated[
         str,
         typer.Argument(metavar="A", help="`default`, a file, or NAME:param=value,...", show_default=False),
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The candidate, likewise.", show_default=False)],
     command: CommandArgument,
-    budget: BudgetOption = None,
-    time: TimeOption = None,
-    metric: MetricOption = None,
-    require: RequireOption = None,
-    delta: DeltaOption = 0.03,
+    *,
+    question: QuestionOptions,
+    folder: FolderOptions,
+    run: WorkloadOptions,
+    where: SidesOptions,
     fail_on: Annotated[
         FailOn | None,
         typer.Option("--fail-on", help="Exit with code 1 on this verdict, for CI.", show_default=False),
     ] = None,
-    seed: SeedOption = None,
-    results: ResultsOption = Path("results"),
-    resume: ResumeOption = None,
-    trust_folder: TrustOption = False,
-    scope: ScopeOption = None,
-    pid: PidOption = None,
-    cgroup: CgroupOption = None,
-    user: UserOption = None,
-    shell: ShellOption = False,
-    allow_client: AllowClientOption = False,
-    timeout: TimeoutOption = "5m",
-    warmup: WarmupOption = 0,
-    washout: WashoutOption = "0s",
-    parser: ParserOption = "",
-    max_steal: MaxStealOption = 1.0,
-    backend: BackendOption = "host",
-    kernel: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--kernel",
-            metavar="VERSION",
-            help="With `vm`: an installed kernel. Twice: compare two kernels, under one scheduler.",
-            show_default=False,
-        ),
-    ] = None,
-    cpus: CpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run COMMAND under A, A again and B, interleaved in random order, and say what is proven.
@@ -132,87 +146,24 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     Verdicts: improved, no_evidence (a gain of --delta is excluded), worse, too_noisy. At most 81 runs
     unless --budget or --time says otherwise; fewer where the answer is clear.
     """
-    from schedtuna.errors import UsageError
-    from schedtuna.experiment.campaign import open_campaign
-    from schedtuna.experiment.compare import blocks_within
-    from schedtuna.experiment.compare import compare as run_comparison
-    from schedtuna.experiment.triallog import LOG_NAME
-    from schedtuna.files import require_consent
-    from schedtuna.workload.metrics import default_metric, format_metric, parse_metric, parse_requirement
+    from schedtuna.experiment.campaign import Question, open_campaign
 
-    if not 0 < delta < 1:
-        raise UsageError(f"--delta {delta}: expected a fraction between 0 and 1, such as 0.03")
-    blocks_within(budget)
-    time_limit_s = None if time is None else parse_positive_duration(time, option="--time")
-    workload = make_workload(
-        command,
-        shell=shell,
-        user=user,
-        timeout=timeout,
-        warmup=warmup,
-        washout=washout,
-        parser=parser,
-        works_here=allow_client,
-    )
-    kernels = listed(kernel)
-    first = kernels[0] if kernels else None
-    if resume is not None:
-        require_consent(resume, [LOG_NAME], command, trusted=trust_folder)
-    target, guest = ready_place(scope, pid, cgroup, backend=backend, kernel=first, cpus=cpus)
-    sides = [find_guest_scheduler(text) if guest else find_scheduler(text, target) for text in (a, b)]
-    if guest and len(kernels) > 1:
-        guest, sides = _on_kernels(kernels, sides, guest.cpus)
-    metrics = [parse_metric(text, workload) for text in listed(metric)] or [default_metric(workload)]
-    requirements = [parse_requirement(text) for text in listed(require)]
+    length = question.length()
+    workload = run.workload(command)
+    folder.require_consent(command)
+    sides = _sides(a, b, where.ready_places())
+    spec = question.spec(workload, folder.fixed_seed())
+    asked = Question("compare", sides)
+    names = dict(zip("AB", asked.labels(), strict=True))
+    asked = Question("compare", sides, names | question.identity(spec))
     with (
         termination_interrupts(),
-        open_campaign(
-            "compare",
-            workload,
-            target,
-            sides,
-            metrics,
-            required=[rule.metric for rule in requirements],
-            seed=seed,
-            results=results,
-            resume=resume,
-            limits={"steal_fraction": max_steal},
-            identity={
-                "A": sides[0].label(),
-                "B": sides[1].label(),
-                "metrics": " ".join(map(format_metric, metrics)),
-                "requirements": " ".join(listed(require)),
-                "budget": f"{budget} runs, {time or 'no time limit'}",
-                "delta": str(delta),
-            },
-            guest=guest,
-        ) as campaign,
+        open_campaign(asked, spec, results=folder.results, resume=folder.resume) as campaign,
     ):
-        with CampaignProgress(campaign) as progress:
-            try:
-                comparison = run_comparison(
-                    campaign.backend,
-                    workload,
-                    *sides,
-                    metrics=metrics,
-                    requirements=requirements,
-                    budget=budget,
-                    time_limit_s=time_limit_s,
-                    delta=delta,
-                    settle_worse=fail_on is FailOn.WORSE,
-                    seed=campaign.seed,
-                    log=campaign.log,
-                    on_event=progress.show,
-                )
-            except KeyboardInterrupt:
-                progress.say(f"interrupted after {progress.done} runs; {campaign.how_to_continue}")
-                raise typer.Exit(130) from None
-            if comparison.interrupted:
-                progress.say(f"interrupted after {progress.done} runs; {campaign.how_to_continue}")
-        comparison = comparison.with_warnings(campaign.warnings)
+        comparison = _run(campaign, length, settle_worse=fail_on is FailOn.WORSE)
         unwritten = None
         try:
-            _write(campaign, workload, comparison)
+            _write(campaign, comparison)
         except OSError as error:
             unwritten = campaign.unwritten(error)
         if as_json:
@@ -227,71 +178,46 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
         raise typer.Exit(1)
 
 
-class CampaignProgress:
-    """A bar while runs are made, and a line for every look."""
-
-    def __init__(self, campaign: Campaign, title: str = "compare") -> None:
-        from schedtuna.cli.progress import RunProgress
-
-        self.done = 0
-        self._campaign = campaign
-        self._bar = RunProgress(title, None)
-
-    def __enter__(self) -> Self:
-        self._bar.__enter__()
-        self._campaign.introduce(self._bar.say)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.__exit__(None, None, None)
-
-    def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._bar.say(text)
-
-    def show(self, event: CompareProgress) -> None:
-        """Show where the comparison stands."""
-        from schedtuna.cli.progress import format_duration
-        from schedtuna.evidence.design import RUNS_PER_BLOCK
-
-        self.done = event.done
-        noise = "" if event.noise_cv is None else f"noise {event.noise_cv:.1%}"
-        trial = event.record.trial
-        self._bar.update(event.done, event.total, note=trial.reason or noise)
-        if event.done == RUNS_PER_BLOCK:
-            left = format_duration((event.total - event.done) * trial.duration_s)
-            self.say(f"at most {event.total} runs, about {left} more; fewer where the answer is clear")
-        if event.result is not None:
-            ratio, (low, high) = event.result.effect.ratio, event.result.effect.ci95
-            self.say(
-                f"look after {event.done} runs: {event.result.verdict}, "
-                f"{100 * (ratio - 1):+.1f}% ({100 * (low - 1):+.1f}% to {100 * (high - 1):+.1f}%), {noise}"
-            )
-
-
-def _on_kernels(
-    kernels: list[str], sides: list[SchedulerConfig], cpus: int
-) -> tuple[GuestChoice, list[SchedulerConfig]]:
-    """The same scheduler on two kernels, each with its full version.
+def _sides(a: str, b: str, places: list[Place]) -> list[tuple[Place, SchedulerConfig]]:
+    """What is compared: two schedulers at one place, or one at two.
 
     Raises:
-        UsageError: They are not two, or the schedulers differ, too.
+        UsageError: The candidate is not named, or schedulers and places differ both.
     """
-    from schedtuna.backend.vm import GuestChoice
-    from schedtuna.errors import UsageError
-    from schedtuna.lab.store import read_lab
-
-    lab = read_lab()
-    versions = [lab.kernel(kernel).version for kernel in kernels]
-    if len(set(versions)) != 2:
-        raise UsageError(f"expected two different kernels, not {', '.join(versions)}")
-    if sides[0] != sides[1]:
+    elsewhere = places[0] != places[1]
+    if not b and not elsewhere:
+        raise UsageError("no candidate to compare with", hint="name it before `--`: compare A B -- COMMAND")
+    texts = (a or DEFAULT, b or a or DEFAULT)
+    sides = [(place, place.scheduler(text)) for place, text in zip(places, texts, strict=True)]
+    labels = [scheduler.label() for _, scheduler in sides]
+    if elsewhere and labels[0] != labels[1]:
         raise UsageError(
-            f"{sides[0].label()} and {sides[1].label()} on two kernels: what differs would have two causes",
-            hint="name one scheduler, or one kernel",
+            f"{labels[0]} and {labels[1]} at two places: what differs would have two causes",
+            hint="name one scheduler, or one place",
         )
-    on = [side.model_copy(update={"kernel": version}) for side, version in zip(sides, versions, strict=True)]
-    return GuestChoice(cpus=cpus, kernels=tuple(versions)), on
+    return sides
+
+
+def _run(campaign: Campaign, length: dict[str, Any], *, settle_worse: bool) -> Comparison:
+    from schedtuna.cli.progress import CampaignProgress
+    from schedtuna.experiment.compare import compare as run_comparison
+
+    with CampaignProgress(campaign, "compare") as progress:
+        try:
+            comparison = run_comparison(
+                campaign.spec,
+                *campaign.sides,
+                log=campaign.log,
+                settle_worse=settle_worse,
+                on_event=progress.show,
+                **length,
+            )
+        except KeyboardInterrupt:
+            progress.say(f"interrupted after {progress.done} runs; {campaign.how_to_continue}")
+            raise typer.Exit(130) from None
+        if comparison.interrupted:
+            progress.say(f"interrupted after {progress.done} runs; {campaign.how_to_continue}")
+    return comparison.with_warnings(campaign.warnings)
 
 
 def _fails(comparison: Comparison, fail_on: FailOn | None) -> bool:
@@ -303,21 +229,16 @@ def _fails(comparison: Comparison, fail_on: FailOn | None) -> bool:
     )
 
 
-def _write(campaign: Campaign, workload: Workload, comparison: Comparison) -> None:
+def _write(campaign: Campaign, comparison: Comparison) -> None:
     """Write comparison.json and report.html into the results folder."""
-    from schedtuna.experiment.comparison import STORED
-    from schedtuna.files import write_text
+    from schedtuna.experiment.comparison import RESULT_NAME, write_comparison
     from schedtuna.report import comparison as parts
     from schedtuna.report.page import Page, write
 
-    content = {
-        STORED.key: STORED.newest,
-        **_summary(campaign, comparison),
-        "evidence": comparison.result.to_dict(),
-    }
-    write_text(campaign.folder / RESULT_NAME, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_comparison(campaign.folder, comparison, _summary(campaign, comparison))
+    argv = campaign.spec.workload.argv
     page = Page(
-        title=f"{comparison.candidate} against {comparison.default} · {shlex.join(workload.argv)}",
+        title=f"{comparison.candidate} against {comparison.default} · {shlex.join(argv)}",
         tone=comparison.verdict,
         verdict=comparison.sentence(),
         facts=parts.facts(comparison),
@@ -331,9 +252,10 @@ def _summary(campaign: Campaign, comparison: Comparison, *, written: bool = True
     return {
         "study": str(campaign.folder),
         "scheduler": comparison.candidate.partition(":")[0],
+        "places": [place.model_dump(mode="json") for place, _ in campaign.asked.sides],
         **comparison.summary(),
         "sentence": comparison.sentence(),
-        "seed": campaign.seed,
+        "seed": campaign.spec.seed,
         "trials": comparison.nr_runs,
         "runs": {"search": 0, "confirmation": comparison.nr_runs},
         "report": str(campaign.folder / REPORT_NAME) if written else None,

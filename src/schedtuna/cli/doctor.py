@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,11 +59,15 @@ def _examine(*, as_json: bool) -> None:
 
     probe = Probe.live()
     found = examine(probe)
+    places = _places(found.abilities)
     if as_json:
-        print_json({**found.to_dict(), "manifest": build_manifest(probe=probe).model_dump(mode="json")})
+        told = {name: asdict(finding) for name, finding in places.items()}
+        manifest = build_manifest(probe=probe).model_dump(mode="json")
+        print_json({**found.to_dict(), "places": told, "manifest": manifest})
         return
     rows: dict[str, list[tuple[str, Finding]]] = {
-        "What works here": [(ability.title, found.abilities[ability.name]) for ability in ABILITIES]
+        "What works here": [(ability.title, found.abilities[ability.name]) for ability in ABILITIES],
+        "Where runs can be made": [(f"--backend {name}", finding) for name, finding in places.items()],
     }
     for group, checks in GROUPS.items():
         rows[group] = [(check.title, found.findings[check.name]) for check in checks]
@@ -71,6 +75,16 @@ def _examine(*, as_json: bool) -> None:
     counts = found.counts
     totals = f"{counts[Status.OK]} ok, {counts[Status.WARNING]} warnings, {counts[Status.MISSING]} missing"
     print(f"\n{totals}. `--json` gives every fact.")
+
+
+def _places(abilities: Mapping[str, Finding]) -> dict[str, Finding]:
+    """Whether runs can be made at each kind of place."""
+    from schedtuna.backend.places.registry import PLACES
+
+    found = {name: (row, abilities[row.ability]) for name, row in PLACES.items()}
+    return {
+        name: replace(judged, seen=f"{judged.seen}: {row.summary}") for name, (row, judged) in found.items()
+    }
 
 
 def _print_findings(groups: Mapping[str, list[tuple[str, Finding]]]) -> None:

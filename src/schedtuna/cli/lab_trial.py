@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from schedtuna.cli.common import find_guest_scheduler, make_workload, termination_interrupts
+from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.output import print_json
 from schedtuna.cli.streams import pass_on
+from schedtuna.errors import WorkloadError
 
 if TYPE_CHECKING:
     from schedtuna.lab.deterministic.trials import Deterministic, DeterministicRun
-    from schedtuna.lab.store import Kernel
-    from schedtuna.scheduler.spec import SchedulerConfig
 
 _MAIN = {"guest_time_s": "guest time", "nr_context_switches": "context switches"}
 
@@ -42,40 +41,43 @@ class TrialOptions:
 
 def run_trials(options: TrialOptions) -> int:
     """Run the command once per seed, and print what came of it; returns the exit code."""
-    from schedtuna.lab.deterministic.trials import Deterministic, DeterministicSpec
-    from schedtuna.lab.store import read_lab
-    from schedtuna.workload.metrics import parse_metric, read_metrics
+    from schedtuna.backend.deterministic import DeterministicBackend, numbers_of
+    from schedtuna.backend.places.guest import Guest
+    from schedtuna.scheduler.spec import SchedulerConfig
+    from schedtuna.workload.metrics import parse_metric
+    from schedtuna.workload.spec import RunSpec, Workload
 
-    lab = read_lab()
-    workload = make_workload(options.command)
-    specs = [parse_metric(text, workload) for text in options.metrics]
-    scheduler, program = _scheduler(options.scheduler, lab.kernel(options.kernel))
-    spec = DeterministicSpec(
-        argv=tuple(options.command),
+    place = Guest(
         kernel=options.kernel,
         cpus=options.cpus,
         memory_mib=options.memory_mib,
         programs=options.programs,
-        share=options.share,
-        scheduler=scheduler if program else None,
-        scheduler_program=program,
+        deterministic=True,
     )
+    workload = Workload(argv=tuple(options.command), folder=options.share, timeout_s=options.timeout_s)
+    specs = tuple(parse_metric(text, workload) for text in options.metrics)
+    scheduler = place.scheduler(options.scheduler) if options.scheduler else SchedulerConfig(name="fair")
     rows: list[tuple[DeterministicRun, dict[str, float]]] = []
-    with termination_interrupts():
+    shared: dict[str, Any] = {}
+    with termination_interrupts(), place.open(RunSpec(workload=workload, metrics=specs)) as backend:
+        assert isinstance(backend, DeterministicBackend)
         try:
-            trials = Deterministic(lab, spec)
-            if trials.saved.boot_s is not None:
-                _say(f"booted and saved a guest in {trials.saved.boot_s:.1f} s; it is kept for further runs")
             for seed in range(options.seed, options.seed + options.runs):
-                run = trials.run(seed, timeout_s=options.timeout_s)
-                asked = read_metrics(workload, specs, run.raw) if specs and not run.raw.failure else {}
-                numbers = {"guest_time_s": run.guest_ns / 1e9, "nr_context_switches": float(run.nr_switches)}
-                rows.append((run, numbers | {each.name: asked[each.name] for each in specs if asked}))
+                trial = backend.run(workload, scheduler, seed=seed)
+                run, machine = backend.last, backend.machine
+                if run is None or machine is None:
+                    said = f"; it printed:\n{trial.output_tail}" if trial.output_tail else ""
+                    raise WorkloadError(f"{trial.reason}{said}")
+                if not rows and machine.saved.boot_s is not None:
+                    boot_s = machine.saved.boot_s
+                    _say(f"booted and saved a guest in {boot_s:.1f} s; it is kept for further runs")
+                shared = shared or _shared(machine)
+                asked = {each.name: trial.metrics[each.name] for each in specs if trial.metrics}
+                rows.append((run, numbers_of(run) | asked))
                 if options.runs > 1:
                     _say(f"seed {seed}: hash {run.hash}, {run.wall_s:.1f} s")
         except KeyboardInterrupt:
             return 130
-    shared = _shared(trials)
     if options.as_json and options.runs == 1:
         print_json(shared | _fields(*rows[0]))
     elif options.as_json:
@@ -85,16 +87,6 @@ def run_trials(options: TrialOptions) -> int:
     else:
         _print_distribution(shared, rows)
     return next((code for code in (_exit_code(run) for run, _ in rows) if code), 0)
-
-
-def _scheduler(text: str, kernel: Kernel) -> tuple[SchedulerConfig | None, Path | None]:
-    from schedtuna.backend.vm import scheduler_program
-    from schedtuna.lab.build.examples import find_examples
-
-    if not text:
-        return None, None
-    scheduler = find_guest_scheduler(text)
-    return scheduler, scheduler_program(scheduler, find_examples(kernel))
 
 
 def _exit_code(run: DeterministicRun) -> int:

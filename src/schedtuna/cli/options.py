@@ -5,11 +5,13 @@ What becomes of them is in `cli.common`.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schedtuna.backend.places.registry import HOST, PLACES
 from schedtuna.knobs.base import Scope
 
 CommandArgument = Annotated[
@@ -120,13 +122,32 @@ MaxStealOption = Annotated[
         help="A run during which the hypervisor took more of the CPUs' time than this fails.",
     ),
 ]
-BackendOption = Annotated[
-    Literal["host", "vm"],
-    typer.Option("--backend", help="Run on this machine, or in guests of the lab (`schedtuna lab setup`)."),
+_BACKENDS = f"Where runs are made: {'; '.join(f'`{name}`, {row.summary}' for name, row in PLACES.items())}."
+if TYPE_CHECKING:
+    _Backend = str
+else:
+    _Backend = StrEnum("_Backend", {name: name for name in PLACES})
+_KERNEL = "With `vm`: an installed kernel."
+BackendOption = Annotated[_Backend, typer.Option("--backend", help=_BACKENDS)]
+PlacesOption = Annotated[
+    list[_Backend] | None,
+    typer.Option(
+        "--backend",
+        help=f"{_BACKENDS} Twice: compare two places, under one scheduler. Default: {HOST}.",
+        show_default=False,
+    ),
 ]
 KernelOption = Annotated[
-    str | None,
-    typer.Option("--kernel", metavar="VERSION", help="With `vm`: an installed kernel.", show_default=False),
+    str | None, typer.Option("--kernel", metavar="VERSION", help=_KERNEL, show_default=False)
+]
+KernelsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kernel",
+        metavar="VERSION",
+        help=f"{_KERNEL} Twice: compare two kernels, under one scheduler.",
+        show_default=False,
+    ),
 ]
 CpusOption = Annotated[
     int | None,

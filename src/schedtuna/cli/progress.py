@@ -5,10 +5,11 @@ Nothing is drawn while a run is being measured: the bar moves between runs, and 
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.progress import (
     BarColumn,
@@ -21,6 +22,10 @@ from rich.progress import (
 
 from schedtuna.cli.streams import console, guard_streams
 from schedtuna.printable import printable
+
+if TYPE_CHECKING:
+    from schedtuna.experiment.campaign import Campaign
+    from schedtuna.tune.search import StudyEvent
 
 LINE_EVERY_S = 15.0  # where stderr is a file or a pipe
 
@@ -80,6 +85,56 @@ class RunProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+class CampaignProgress(RunProgress):
+    """The bar of a study or a comparison, and a line for every look.
+
+    Args:
+        campaign: What is made; it introduces itself.
+        title: What is being done, in a word or two.
+
+    Attributes:
+        done: Runs that have ended.
+    """
+
+    def __init__(self, campaign: Campaign, title: str) -> None:
+        super().__init__(title, None)
+        self.done = 0
+        self._campaign = campaign
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._campaign.introduce(self.say)
+        return self
+
+    def show(self, event: StudyEvent) -> None:
+        """Show where the search, or the comparison stands."""
+        from schedtuna.evidence.design import RUNS_PER_BLOCK
+        from schedtuna.tune.search import SearchProgress
+
+        self.done = event.done
+        trial = event.record.trial
+        noise = "" if event.noise_cv is None else f"noise {event.noise_cv:.1%}"
+        if isinstance(event, SearchProgress):
+            best = (
+                ""
+                if event.best_cost is None
+                else f"best single run {100 * math.expm1(event.best_cost):+.1f}%"
+            )
+            note = trial.reason or ", ".join(filter(None, (best, noise)))
+            self.update(event.done, event.total, note=note, title=event.sampler or "baseline")
+            return
+        self.update(event.done, event.total, note=trial.reason or noise)
+        if event.done == RUNS_PER_BLOCK:
+            left = format_duration((event.total - event.done) * trial.duration_s)
+            self.say(f"at most {event.total} runs, about {left} more; fewer where the answer is clear")
+        if event.result is not None:
+            ratio, (low, high) = event.result.effect.ratio, event.result.effect.ci95
+            self.say(
+                f"look after {event.done} runs: {event.result.verdict}, "
+                f"{100 * (ratio - 1):+.1f}% ({100 * (low - 1):+.1f}% to {100 * (high - 1):+.1f}%), {noise}"
+            )
 
 
 def format_duration(seconds: float) -> str:

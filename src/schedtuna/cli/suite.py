@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schedtuna.cli.common import make_guest, parse_positive_duration, termination_interrupts
-from schedtuna.cli.options import (
-    AggregateOption,
-    BackendOption,
-    CpusOption,
-    JsonOption,
-    KernelOption,
-    ProcfsOption,
-    SeedOption,
-)
+from schedtuna.cli.bundles import bundled
+from schedtuna.cli.common import WhereOptions, parse_positive_duration, termination_interrupts
+from schedtuna.cli.options import AggregateOption, JsonOption, ProcfsOption, SeedOption
 from schedtuna.cli.output import print_json
 from schedtuna.errors import SchedtunaError, UsageError, WorkloadError, naming
 
 if TYPE_CHECKING:
-    from schedtuna.backend.vm import VmBackend
+    from schedtuna.backend.base import Backend
+    from schedtuna.backend.places.base import Place
     from schedtuna.record.suite import SuiteSet
     from schedtuna.workload.suite import SuiteWorkload
 
@@ -73,24 +66,23 @@ def list_workloads(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def run(  # noqa: PLR0917 - typer's options are a function's parameters
+@bundled
+def run(
     names: NamesArgument = None,
+    *,
+    where: WhereOptions,
     repeat: Annotated[int, typer.Option("--repeat", "--repeats", min=1, help="Runs of each.")] = 1,
     seed: SeedOption = None,
-    backend: BackendOption = "host",
-    kernel: KernelOption = None,
-    cpus: CpusOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run workloads as the machine is, and show what each measured. Run N has the seed SEED + N."""
-    from schedtuna.backend.vm import VmBackend
     from schedtuna.cli.progress import RunProgress
     from schedtuna.experiment.campaign import choose_seed
-    from schedtuna.knobs.base import Target
+    from schedtuna.workload.spec import RunSpec
     from schedtuna.workload.suite import suite, suite_workload
 
-    choice = make_guest(backend, kernel, cpus, Target())
-    nr_cpus = None if choice is None else choice.cpus
+    place = where.place()
+    nr_cpus = place.nr_cpus()
     entries = [suite_workload(name, nr_cpus) for name in names] if names else list(suite(nr_cpus).values())
     for entry in entries:
         entry.require_tools()
@@ -99,13 +91,13 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     total = repeat * len(entries)
     with (
         termination_interrupts(),
-        nullcontext() if choice is None else VmBackend(choice=choice) as guest,
+        place.open(RunSpec(workload=entries[0].workload)) as backend,
         RunProgress("suite", total) as progress,
     ):
         for number in range(repeat):  # one after the other, so that a slow minute hits all alike
             for entry in entries:
                 progress.update(len(runs), total, note=entry.name)
-                runs.append(_run_once(entry, first_seed + number, guest))
+                runs.append(_run_once(entry, first_seed + number, place, backend))
     if as_json:
         print_json({"seed": first_seed, "repeat": repeat, "runs": runs})
         return
@@ -225,39 +217,21 @@ def _print_traces(folder: Path, rows: list[dict[str, Any]]) -> None:
     print("metrics were measured while recording: compare settings with `schedtuna compare`", file=sys.stderr)
 
 
-def _run_once(entry: SuiteWorkload, seed: int, guest: VmBackend | None) -> dict[str, Any]:
-    metrics, covariates = _measured_here(entry, seed) if guest is None else _measured_in(guest, entry, seed)
+def _run_once(entry: SuiteWorkload, seed: int, place: Place, backend: Backend) -> dict[str, Any]:
+    from schedtuna.scheduler.spec import SchedulerConfig
+
+    trial = backend.run(place.adapted(entry.workload), SchedulerConfig(name="default"), seed=seed)
+    if trial.reason or entry.metric.name not in trial.metrics:
+        reason = trial.reason or f"it printed no {entry.metric.name}"
+        raise WorkloadError(f"{entry.name}: {reason}; its last lines of output:\n{trial.output_tail}")
     return {
         "workload": entry.name,
         "seed": seed,
         "metric": entry.metric.name,
         "direction": entry.metric.direction,
-        "metrics": metrics,
-        "covariates": covariates,
+        "metrics": trial.metrics,
+        "covariates": trial.covariates,
     }
-
-
-def _measured_here(entry: SuiteWorkload, seed: int) -> tuple[dict[str, float], dict[str, float]]:
-    from schedtuna.workload.command import run as run_command
-    from schedtuna.workload.metrics import read_metrics
-
-    raw = run_command(entry.workload, seed)
-    if raw.failure:
-        raise WorkloadError(f"{entry.name}: {raw.failure}; its last lines of output:\n{raw.tail()}")
-    return read_metrics(entry.workload, [entry.metric], raw), dict(raw.covariates)
-
-
-def _measured_in(
-    guest: VmBackend, entry: SuiteWorkload, seed: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    from schedtuna.backend.vm import guest_scheduler
-    from schedtuna.workload.suite import in_guest
-
-    guest.metrics = (entry.metric,)
-    trial = guest.run(in_guest(entry.workload), guest_scheduler("fair"), seed=seed)
-    if trial.reason:
-        raise WorkloadError(f"{entry.name}: {trial.reason}; its last lines of output:\n{trial.output_tail}")
-    return dict(trial.metrics), dict(trial.covariates)
 
 
 def _print_results(entry: SuiteWorkload, metrics: list[dict[str, float]]) -> None:

@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import (
-    find_guest_scheduler,
-    find_scheduler,
+    FolderOptions,
+    PlaceOptions,
+    WorkloadOptions,
     listed,
-    make_workload,
     parse_positive_duration,
-    ready_place,
     termination_interrupts,
 )
-from schedtuna.cli.options import (
-    AllowClientOption,
-    BackendOption,
-    CgroupOption,
-    CommandArgument,
-    CpusOption,
-    JsonOption,
-    KernelOption,
-    MaxStealOption,
-    MetricOption,
-    ParserOption,
-    PidOption,
-    ResultsOption,
-    ResumeOption,
-    ScopeOption,
-    SeedOption,
-    ShellOption,
-    TimeOption,
-    TimeoutOption,
-    TrustOption,
-    UserOption,
-    WarmupOption,
-    WashoutOption,
-)
+from schedtuna.cli.options import CommandArgument, JsonOption, MaxStealOption, MetricOption, TimeOption
 from schedtuna.cli.output import print_json, require_writable
 from schedtuna.errors import naming
 from schedtuna.printable import printable
@@ -49,8 +27,6 @@ if TYPE_CHECKING:
     from schedtuna.backend.base import Trial
     from schedtuna.experiment.campaign import Campaign
     from schedtuna.experiment.runtable import Sample
-    from schedtuna.scheduler.spec import SchedulerConfig
-    from schedtuna.workload.spec import Workload
 
 app = typer.Typer(add_completion=False)
 
@@ -61,9 +37,41 @@ DESCRIPTIVE = (
 )
 
 
+@dataclass(frozen=True)
+class TableOptions:
+    """What is written, and shown beside."""
+
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE", help="Write the table there, too.", show_default=False),
+    ] = None
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", metavar="FILE.png", help="Draw every run and the quartiles.", show_default=False
+        ),
+    ] = None
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="OTHER.csv",
+            help="Show another machine's runs.csv (or table) beside this one's.",
+            show_default=False,
+        ),
+    ] = None
+    as_json: JsonOption = False
+
+
 @app.command()
-def variability(  # noqa: PLR0917 - typer's options are a function's parameters
+@bundled
+def variability(
     command: CommandArgument,
+    *,
+    folder: FolderOptions,
+    output: TableOptions,
+    run: WorkloadOptions,
+    where: PlaceOptions,
     runs: Annotated[int, typer.Option("-n", "--runs", min=1, help="How many runs.")] = 50,
     scheduler: Annotated[
         str,
@@ -73,101 +81,45 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
     ] = "default",
     metric: MetricOption = None,
     time: TimeOption = None,
-    seed: SeedOption = None,
-    results: ResultsOption = Path("results"),
-    resume: ResumeOption = None,
-    trust_folder: TrustOption = False,
-    csv: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write the table there, too.", show_default=False),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot", metavar="FILE.png", help="Draw every run and the quartiles.", show_default=False
-        ),
-    ] = None,
-    against: Annotated[
-        Path | None,
-        typer.Option(
-            "--against",
-            metavar="OTHER.csv",
-            help="Show another machine's runs.csv (or table) beside this one's.",
-            show_default=False,
-        ),
-    ] = None,
-    scope: ScopeOption = None,
-    pid: PidOption = None,
-    cgroup: CgroupOption = None,
-    user: UserOption = None,
-    shell: ShellOption = False,
-    allow_client: AllowClientOption = False,
-    timeout: TimeoutOption = "5m",
-    warmup: WarmupOption = 0,
-    washout: WashoutOption = "0s",
-    parser: ParserOption = "",
     max_steal: MaxStealOption = 1.0,
-    backend: BackendOption = "host",
-    kernel: KernelOption = None,
-    cpus: CpusOption = None,
-    as_json: JsonOption = False,
 ) -> None:
     """Run COMMAND again and again and describe how every metric varies.
 
     The results folder gets runs.csv (one row per run, for another machine's --against) and summary.csv.
     """
-    from schedtuna.experiment.campaign import open_campaign
+    from schedtuna.experiment.campaign import Question, open_campaign
     from schedtuna.experiment.runtable import Sample, read_sample
-    from schedtuna.experiment.triallog import LOG_NAME
-    from schedtuna.files import require_consent
     from schedtuna.workload.metrics import format_metric, parse_metric
+    from schedtuna.workload.spec import RunSpec
 
-    require_writable(csv, option="--csv")
-    require_writable(plot, option="--plot", suffixes=SUFFIXES)
+    require_writable(output.csv, option="--csv")
+    require_writable(output.plot, option="--plot", suffixes=SUFFIXES)
     time_limit_s = None if time is None else parse_positive_duration(time, option="--time")
-    workload = make_workload(
-        command,
-        shell=shell,
-        user=user,
-        timeout=timeout,
-        warmup=warmup,
-        washout=washout,
-        parser=parser,
-        works_here=allow_client,
+    workload = run.workload(command)
+    folder.require_consent(command)
+    place = where.ready_place()
+    chosen = place.scheduler(scheduler)
+    spec = RunSpec(
+        workload=workload,
+        metrics=tuple(parse_metric(text, workload) for text in listed(metric)),
+        limits={"steal_fraction": max_steal},
+        seed=folder.fixed_seed(),
     )
-    if resume is not None:
-        require_consent(resume, [LOG_NAME], command, trusted=trust_folder)
-    target, guest = ready_place(scope, pid, cgroup, backend=backend, kernel=kernel, cpus=cpus)
-    chosen = find_guest_scheduler(scheduler) if guest else find_scheduler(scheduler, target)
-    read = [parse_metric(text, workload) for text in listed(metric)]
-    there = None if against is None else read_sample(against)
+    there = None if output.against is None else read_sample(output.against)
+    identity = {"scheduler": chosen.label(), "metrics": " ".join(map(format_metric, spec.metrics))}
+    asked = Question("variability", [(place, chosen)], identity)
     with (
         termination_interrupts(),
-        open_campaign(
-            "variability",
-            workload,
-            target,
-            [chosen],
-            read,
-            seed=seed,
-            results=results,
-            resume=resume,
-            limits={"steal_fraction": max_steal},
-            identity={"scheduler": chosen.label(), "metrics": " ".join(map(format_metric, read))},
-            guest=guest,
-        ) as campaign,
+        open_campaign(asked, spec, results=folder.results, resume=folder.resume) as campaign,
     ):
-        trials, interrupted = _run(campaign, workload, chosen, runs, time_limit_s)
-        host, nr_cpus = platform.node(), len(campaign.manifest.machine.topology.online)
-        if guest:
-            host, nr_cpus = f"a guest on {host}", guest.cpus
-        here = Sample.of(trials, host=host, nr_cpus=nr_cpus)
+        trials, interrupted = _run(campaign, runs, time_limit_s)
+        here = Sample.of(trials, host=place.named(platform.node()), nr_cpus=place.online_cpus())
         unwritten, files = None, {}
         try:
-            files = _write(campaign, trials, here, there, csv=csv, plot=plot)
+            files = _write(campaign, trials, here, there, output)
         except OSError as error:
             unwritten = campaign.unwritten(error)
-        if as_json:
+        if output.as_json:
             print_json(_summary(campaign, trials, here, there, files))
         else:
             _print(trials, here, there, files)
@@ -177,9 +129,7 @@ def variability(  # noqa: PLR0917 - typer's options are a function's parameters
         raise typer.Exit(130)
 
 
-def _run(
-    campaign: Campaign, workload: Workload, scheduler: SchedulerConfig, runs: int, time_limit_s: float | None
-) -> tuple[list[Trial], bool]:
+def _run(campaign: Campaign, runs: int, time_limit_s: float | None) -> tuple[list[Trial], bool]:
     """Return the trials, and whether Ctrl-C ended them early."""
     from schedtuna.cli.progress import RunProgress
     from schedtuna.experiment.triallog import TrialRecord
@@ -194,11 +144,9 @@ def _run(
 
         try:
             trials = run_variability(
-                campaign.backend,
-                workload,
-                scheduler,
+                campaign.spec,
+                campaign.sides[0],
                 runs=runs,
-                seed=campaign.seed,
                 log=campaign.log,
                 time_limit_s=time_limit_s,
                 on_event=show,
@@ -217,9 +165,7 @@ def _write(
     trials: list[Trial],
     here: Sample,
     there: Sample | None,
-    *,
-    csv: Path | None,
-    plot: Path | None,
+    output: TableOptions,
 ) -> dict[str, str]:
     """Write the files of the results folder, and those that were asked for; return their paths."""
     from schedtuna.experiment.runtable import write_runs, write_summary
@@ -227,10 +173,11 @@ def _write(
     runs_csv, summary_csv = campaign.folder / "runs.csv", campaign.folder / "summary.csv"
     write_runs(runs_csv, trials, host=here.host, nr_cpus=here.nr_cpus)
     files = {"runs": str(runs_csv), "summary": str(summary_csv)}
-    for path in (summary_csv, csv):
+    for path in (summary_csv, output.csv):
         if path is not None:
             with naming(path):
                 write_summary(path, here)
+    plot = output.plot
     if plot is not None:
         from schedtuna.files import write_output
         from schedtuna.report.figures import drawn
@@ -296,7 +243,7 @@ def _summary(
     failed = sum(trial.validity is not Validity.OK for trial in trials)
     return {
         "study": str(campaign.folder),
-        "seed": campaign.seed,
+        "seed": campaign.spec.seed,
         "runs": {"ok": len(trials) - failed, "failed": failed},
         **described(here),
         "against": None if there is None else {**described(there), "note": DESCRIPTIVE},

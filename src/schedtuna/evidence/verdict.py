@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from schedtuna.errors import EvidenceError
-from schedtuna.evidence import carry_over, checks
+from schedtuna.evidence import DELTA, carry_over, checks
 from schedtuna.evidence.blocks import Block, Observation, arrays_of, scale_of
 from schedtuna.evidence.design import ALPHA_PER_SIDE, Arm, Look, plan_blocks
 from schedtuna.evidence.notes import notes_of
@@ -27,9 +27,6 @@ from schedtuna.evidence.result import (
 from schedtuna.workload.spec import Direction
 
 __all__ = ["DELTA", "Block", "BlockAnalysis", "Estimate", "Observation", "Result", "Verdict", "judge"]
-
-DELTA = 0.03
-"""The relative gain that matters, where nobody says otherwise."""
 
 
 def judge(

@@ -1,35 +1,25 @@
-"""What everything that makes trials needs: a folder with a log, a manifest, and this machine."""
+"""What everything that makes trials needs: a folder with a log, a manifest, and the places of the runs."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from schedtuna.backend.base import Validity
-from schedtuna.backend.host import KERNELS_OWN, HostBackend
-from schedtuna.backend.kernels import KernelsBackend, guests
-from schedtuna.backend.vm import GuestChoice, VmBackend, host_command
+from schedtuna.backend.base import Side, Validity, label
+from schedtuna.backend.places.base import Place
 from schedtuna.errors import StudyError, UntrustedError, naming
-from schedtuna.experiment.reach import require_reach
 from schedtuna.experiment.triallog import TrialLog, read_trials
 from schedtuna.files import remove_folder, write_text
-from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.claims import claimed
-from schedtuna.knobs.registry import knob_named
-from schedtuna.machine.daemons import running_daemons
 from schedtuna.machine.manifest import FILE_NAME, Manifest, build_manifest, machine_identity
-from schedtuna.machine.probe import Probe
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.command import check
 from schedtuna.workload.identity import environment
-from schedtuna.workload.spec import MetricSpec, Workload
+from schedtuna.workload.spec import RunSpec
 
 
 class UnwrittenError(StudyError):
@@ -50,28 +40,65 @@ class UnwrittenError(StudyError):
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a campaign's runs are made for.
+
+    Attributes:
+        kind: The command that asks it; the folder's name begins with it.
+        sides: The schedulers that are tried, each with its place.
+        identity: What the answer depends on, besides the runs; places, workload, seed and machine are added.
+        names: What the folder's name is made of; empty: the kind and the command.
+        turned: Names of what a search will vary, besides what the schedulers set.
+    """
+
+    kind: str
+    sides: Sequence[tuple[Place, SchedulerConfig]]
+    identity: Mapping[str, str] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    turned: Iterable[str] = ()
+
+    @property
+    def places(self) -> dict[Place, list[SchedulerConfig]]:
+        """The places, each with what is tried there."""
+        found: dict[Place, list[SchedulerConfig]] = {}
+        for place, scheduler in self.sides:
+            found.setdefault(place, []).append(scheduler)
+        return found
+
+    def where(self, place: Place) -> str:
+        """What a place is called beside the others; empty where there is but one."""
+        return place.label if len(self.places) > 1 else ""
+
+    def labels(self) -> list[str]:
+        """What the sides are called."""
+        return [label(scheduler, self.where(place)) for place, scheduler in self.sides]
+
+
+@dataclass(frozen=True)
 class Campaign:
     """An open results folder, and where its trials run.
 
     Attributes:
         folder: The results folder.
         log: Its trials.
-        backend: This machine, or guests of the lab.
+        asked: What its runs are made for.
+        spec: What its runs have in common.
+        sides: What is tried, each on its backend.
         manifest: What the machine and the command are.
-        seed: Of every random choice.
         warnings: What to know before the first run.
     """
 
     folder: Path
     log: TrialLog
-    backend: HostBackend | VmBackend | KernelsBackend
+    asked: Question
+    spec: RunSpec
+    sides: tuple[Side, ...]
     manifest: Manifest
-    seed: int
     warnings: tuple[str, ...]
 
     def introduce(self, say: Callable[[str], None]) -> None:
         """Tell where results go, the seed, and what to know before the first run."""
-        say(f"results: {self.folder}  seed: {self.seed}")
+        say(f"results: {self.folder}  seed: {self.spec.seed}")
         for warning in self.warnings:
             say(f"warning: {warning}")
 
@@ -87,93 +114,77 @@ class Campaign:
 
 @contextmanager
 def open_campaign(
-    kind: str,
-    workload: Workload,
-    target: Target,
-    schedulers: Sequence[SchedulerConfig],
-    read: Sequence[MetricSpec],
-    *,
-    required: Sequence[str] = (),
-    limits: Mapping[str, float] | None = None,
-    seed: int | None,
-    results: Path,
-    resume: Path | None,
-    identity: Mapping[str, str],
-    names: Sequence[str] = (),
-    turned: Iterable[str] = (),
-    guest: GuestChoice | None = None,
+    asked: Question, spec: RunSpec, *, results: Path, resume: Path | None = None
 ) -> Iterator[Campaign]:
-    """Open a fresh results folder, or the one to resume, and this machine or the lab as its backend.
+    """Open a fresh results folder, or the one to resume, and the places of what is tried.
 
     Args:
-        kind: The command; the folder's name begins with it.
-        workload: What runs.
-        target: What is tuned.
-        schedulers: What it runs under.
-        read: The metrics to read from every run.
-        required: Names of more metrics that every run must have.
-        limits: Covariates above which a run counts as failed.
-        seed: As asked; None for a fresh one, or the resumed folder's.
+        asked: What is tried, and what for.
+        spec: What the runs have in common.
         results: Where folders are created.
         resume: A folder to continue.
-        identity: What else the trials depend on; the kind, the workload and
-            its program, the target, the seed and the machine are added.
-        names: What the folder's name is made of; default: the kind and the command.
-        turned: Names of what a search will vary, besides what the schedulers set.
-        guest: Run in guests of the lab, on this kernel; None for this machine.
 
     Raises:
         WorkloadError: The command can't be run.
         StudyError: The folder can't be used, or the settings can't reach the command's work.
         TargetBusyError: Another run is turning the target's knobs.
     """
-    of_guest = guest is not None and not workload.shell and host_command(workload) is None
-    program = f"the guest's {workload.argv[0]}" if of_guest else os.path.realpath(check(workload))
-    turned = list(turned)
-    reach = [] if guest else require_reach(workload, target, schedulers, turned)
-    seed = choose_seed(_resumed_seed(resume) if seed is None and resume is not None else seed)
+    workload = spec.workload
+    there = _joined(place.identity(workload) for place in asked.places)
     name = workload.name or Path(workload.argv[0].split()[0] if workload.shell else workload.argv[0]).name
-    folder = resume or new_results_folder(results, *(names or (kind, name)))
+    folder = resume or new_results_folder(results, *(asked.names or (asked.kind, name)))
     manifest = build_manifest(
         ["/bin/sh", "-c", " ".join(workload.argv)] if workload.shell else workload.argv,
-        seed,
+        spec.seed,
         folder=workload.folder,
         search_path=environment(workload).get("PATH"),
     )
+    program = there.pop("program", "")
     whole = {
-        "experiment": kind,
-        **identity,
+        "experiment": asked.kind,
+        **asked.identity,
         "workload": workload.model_dump_json(exclude_defaults=True),
-        "limits": json.dumps(limits or {}),
+        "limits": json.dumps(spec.limits),
         "program": f"{program} {manifest.binary_hashes.get(program, '')[:16]}",
-        "target": f"{target.scope} {target.pid or target.cgroup or ''}".rstrip(),
-        "seed": str(seed),
+        **there,
+        "seed": str(spec.seed),
         **{f"machine.{key}": json.dumps(value) for key, value in machine_identity().items()},
     }
-    described = manifest.stable_hash()
-    backend: HostBackend | VmBackend | KernelsBackend
-    if guest is None:
-        backend = HostBackend(target, metrics=read, required=required, limits=limits, manifest_hash=described)
-    else:
-        backend = guests(
-            guest,
-            lambda one: VmBackend(choice=one, metrics=read, required=required, manifest_hash=described),
-        )
-        whole["guest"] = backend.identity
-    held = _claimed(target, schedulers, turned) if guest is None else nullcontext()
-    with held, ExitStack() as cleanup, backend, TrialLog(folder, whole) as log:
+    with ExitStack() as cleanup, ExitStack() as opened:
+        backends = {
+            place: opened.enter_context(place.open(spec, schedulers, asked.turned))
+            for place, schedulers in asked.places.items()
+        }
+        whole |= _joined(backend.identity for backend in backends.values())
+        log = opened.enter_context(TrialLog(folder, whole, manifest.stable_hash()))
         cleanup.callback(_forget_if_empty, log, fresh=resume is None)
         if not (folder / FILE_NAME).exists():
             with naming(folder):
                 write_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
-        found = () if guest else (*reach, *_daemon_warnings(), *_knob_warnings(schedulers, target))
-        warnings = (*log.warnings, *backend.warnings, *found)
-        yield Campaign(folder, log, backend, manifest, seed, warnings)
+        warnings = [text for backend in backends.values() for text in backend.warnings]
+        sides = [Side(backends[place], scheduler, asked.where(place)) for place, scheduler in asked.sides]
+        told = (*log.warnings, *dict.fromkeys(warnings))
+        yield Campaign(folder, log, asked, spec, tuple(sides), manifest, told)
 
 
-def choose_seed(seed: int | None) -> int:
-    """Return the seed that was asked for, or a fresh one short enough to type."""
-    return secrets.randbelow(10**6) if seed is None else seed
+def choose_seed(seed: int | None, resume: Path | None = None) -> int:
+    """Return the seed that was asked for, or the resumed folder's, or a fresh one short enough to type.
+
+    Raises:
+        StudyError: The folder to resume does not say its seed.
+    """
+    if seed is not None:
+        return seed
+    return secrets.randbelow(10**6) if resume is None else _resumed_seed(resume)
+
+
+def _joined(identities: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """What several places' runs depend on, each fact once."""
+    found: dict[str, list[str]] = {}
+    for identity in identities:
+        for name, text in identity.items():
+            found.setdefault(name, []).append(text)
+    return {name: "; ".join(dict.fromkeys(texts)) for name, texts in found.items()}
 
 
 def new_results_folder(results: Path, *names: str) -> Path:
@@ -191,37 +202,10 @@ def _forget_if_empty(log: TrialLog, *, fresh: bool) -> None:
             remove_folder(log.folder)
 
 
-def _resumed_seed(folder: Path) -> int | None:
+def _resumed_seed(folder: Path) -> int:
     text = read_trials(folder)[0].get("seed", "")
     if not text.isdecimal():
         raise StudyError(
             f"{folder} does not record its seed", hint="give the --seed that it was started with"
         )
     return int(text)
-
-
-def _daemon_warnings() -> Iterator[str]:
-    for found in running_daemons(Probe.live()):
-        if found.daemon.interferes:
-            yield f"{found.daemon.name} is running and {found.daemon.does}; stop it: {found.daemon.stop}"
-
-
-def _claimed(
-    target: Target, schedulers: Sequence[SchedulerConfig], turned: Iterable[str]
-) -> AbstractContextManager[None]:
-    """Claim the target; the whole machine where another scheduler is to be in charge of it."""
-    if all(scheduler.name in KERNELS_OWN for scheduler in schedulers):
-        return claimed(target, turned={*turned, *_knobs_set(schedulers)})
-    return claimed(Target(Scope.MACHINE))
-
-
-def _knobs_set(schedulers: Sequence[SchedulerConfig]) -> set[str]:
-    """Knobs that differ from the default under one of the schedulers; the others' values are flags."""
-    return {name for one in schedulers if one.name in KERNELS_OWN for name in one.values}
-
-
-def _knob_warnings(schedulers: Sequence[SchedulerConfig], target: Target) -> Iterator[str]:
-    for name in sorted(_knobs_set(schedulers)):
-        hint = knob_named(name).probe(target).hint
-        if hint:
-            yield f"{name}: {hint}"

@@ -14,7 +14,7 @@ from time import monotonic
 
 import numpy as np
 
-from schedtuna.backend.base import Backend, Trial, Validity
+from schedtuna.backend.base import Side, Trial, Validity
 from schedtuna.errors import MetricError, StudyError, UsageError, nearest
 from schedtuna.evidence.design import (
     MAX_BLOCKS,
@@ -35,9 +35,8 @@ from schedtuna.experiment.run_notes import run_notes
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.experiment.viability import require_viable, require_working_arms
-from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.parsers import OutputParser, find_parser
-from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Workload
+from schedtuna.workload.spec import Direction, RunSpec, Workload
 
 __all__ = ["CompareProgress", "Comparison", "Ended", "blocks_within", "compare"]
 
@@ -68,15 +67,11 @@ class CompareProgress:
 
 
 def compare(
-    backend: Backend,
-    workload: Workload,
-    a: SchedulerConfig,
-    b: SchedulerConfig,
+    spec: RunSpec,
+    a: Side,
+    b: Side,
     *,
-    metrics: Sequence[MetricSpec],
     log: TrialLog,
-    seed: int,
-    requirements: Sequence[Requirement] = (),
     budget: int | None = None,
     time_limit_s: float | None = None,
     delta: float = DELTA,
@@ -87,14 +82,11 @@ def compare(
     """Compare B with A, or continue where the log ends.
 
     Args:
-        backend: Where runs are made; its trials must have the metrics.
-        workload: What runs.
-        a: The default.
-        b: The candidate.
-        metrics: What is optimised; several are decided as one composite.
+        spec: What runs, what is optimised (several metrics are decided as one composite), the bounds that
+            B must keep to count as improved, and the seed of the orders and of the workload's seeds.
+        a: The default, on its backend, whose trials must have the metrics.
+        b: The candidate, on the same backend or another one.
         log: Where runs are kept; those that it has are not repeated.
-        seed: Of the orders and of the workload's seeds.
-        requirements: Bounds that B must keep to count as improved.
         budget: The most runs; default 81, or what the time limit has room for.
         time_limit_s: Start no block after this many seconds. Without a budget the horizon follows
             from the first block's duration, which is the same whichever arm ran when.
@@ -110,57 +102,58 @@ def compare(
         EvidenceError: Several metrics are combined and one is zero or negative.
         KeyboardInterrupt: Before the first block was complete; later the last look is reported.
     """
-    if not metrics:
+    if not spec.metrics:
         raise UsageError("no metric to compare by", hint="name one with --metric")
     horizon = blocks_within(budget)
     reference = Reference()
-    blocks = _Blocks(
-        backend, workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase=phase, reference=reference
-    )
+    blocks = _Blocks(spec.workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase=phase, reference=reference)
     study = _Study(
         {Arm.A: a.label(), Arm.A2: a.label(), Arm.B: b.label()},
         reference,
-        tuple(metrics),
-        requirements,
+        spec,
         horizon=horizon,
         time_limit_s=time_limit_s,
         delta=delta,
         settle_worse=settle_worse,
         on_event=on_event,
     )
-    plans = plan_campaign(np.random.default_rng([seed, _STREAM]), horizon or _MOST_BLOCKS)
-    clock, ended = monotonic(), Ended.BUDGET
-    try:
-        for number, plan in enumerate(plans):
-            out_of_time = time_limit_s is not None and monotonic() - clock >= time_limit_s
-            if number and out_of_time and not blocks.is_begun(number):
-                ended = Ended.TIME
-                break
-            for record in blocks.run(number, plan):
-                study.add(record, plan)
-            if study.should_stop():
-                ended = Ended.BUDGET if study.is_complete() else Ended.DECIDED
-                break
-    except KeyboardInterrupt:
-        if not study.blocks:
-            raise
-        ended = Ended.INTERRUPTED
-    else:
+    plans = plan_campaign(np.random.default_rng([spec.seed, _STREAM]), horizon or _MOST_BLOCKS)
+    ended = _run(blocks, plans, study, time_limit_s)
+    if ended is not Ended.INTERRUPTED:
         require_working_arms(study.trials, b.label(), at_end=True)
     result = study.result()
     study.require_in_force(result)
     return Comparison(
         default=a.label(),
         candidate=b.label(),
-        metrics=tuple(metrics),
+        metrics=spec.metrics,
         result=result,
         each=study.each(result.blocks),
         requirements=study.judge(),
         records=tuple(study.records),
         ended=ended,
         warnings=tuple(run_notes(a, b, study.records)),
-        failing=study.failing(find_parser(workload)),
+        failing=study.failing(find_parser(spec.workload)),
     )
+
+
+def _run(blocks: _Blocks, plans: Sequence[BlockPlan], study: _Study, time_limit_s: float | None) -> Ended:
+    """Run block after block until the study is decided, or its runs or its time are used up."""
+    clock = monotonic()
+    try:
+        for number, plan in enumerate(plans):
+            out_of_time = time_limit_s is not None and monotonic() - clock >= time_limit_s
+            if number and out_of_time and not blocks.is_begun(number):
+                return Ended.TIME
+            for record in blocks.run(number, plan):
+                study.add(record, plan)
+            if study.should_stop():
+                return Ended.BUDGET if study.is_complete() else Ended.DECIDED
+    except KeyboardInterrupt:
+        if not study.blocks:
+            raise
+        return Ended.INTERRUPTED
+    return Ended.BUDGET
 
 
 class _Blocks:
@@ -168,18 +161,16 @@ class _Blocks:
 
     def __init__(
         self,
-        backend: Backend,
         workload: Workload,
-        schedulers: Mapping[Arm, SchedulerConfig],
+        sides: Mapping[Arm, Side],
         log: TrialLog,
         *,
         phase: str,
         reference: Reference,
     ) -> None:
-        self._backend = backend
         self._reference = reference
         self._workload = workload
-        self._schedulers = schedulers
+        self._sides = sides
         self._log = log
         self._phase = phase
 
@@ -196,7 +187,7 @@ class _Blocks:
         for index, arm in enumerate(plan.order, start=RUNS_PER_BLOCK * number):
             record = self._log.find(self._phase, index)
             if record is None:
-                trial = self._backend.run(self._workload, self._schedulers[arm], seed=plan.seed)
+                trial = self._sides[arm].run(self._workload, seed=plan.seed)
                 trial = self._reference.judged(trial)
                 record = TrialRecord(phase=self._phase, index=index, block=number, arm=arm, trial=trial)
                 self._log.append(record)
@@ -205,10 +196,10 @@ class _Blocks:
                     f"{self._log.folder}: run {index} of {self._phase} was planned with another seed",
                     hint="continue with the --seed that it was started with",
                 )
-            elif record.trial.values != self._schedulers[arm].values:
+            elif record.trial.values != self._sides[arm].scheduler.values:
                 raise StudyError(
                     f"{self._log.folder}: run {index} of {self._phase} is of other settings, "
-                    f"{record.trial.values}, than {self._schedulers[arm].label()}",
+                    f"{record.trial.values}, than {self._sides[arm].label()}",
                     hint="continue as it was started, or start anew in another folder",
                 )
             if arm is not Arm.B:
@@ -223,8 +214,7 @@ class _Study:
         self,
         labels: Mapping[Arm, str],
         reference: Reference,
-        metrics: tuple[MetricSpec, ...],
-        requirements: Sequence[Requirement],
+        spec: RunSpec,
         *,
         horizon: int | None,
         time_limit_s: float | None,
@@ -237,15 +227,15 @@ class _Study:
         self.trials: list[dict[Arm, Trial]] = []
         self._labels = labels
         self._reference = reference
-        self._metrics = metrics
-        self._requirements = requirements
-        self._confidence = 1 - (1 - CONFIDENCE) / (_JUDGEMENTS * max(1, len(requirements)))
+        self._metrics = spec.metrics
+        self._requirements = spec.requirements
+        self._confidence = 1 - (1 - CONFIDENCE) / (_JUDGEMENTS * max(1, len(spec.requirements)))
         self._horizon = horizon
         self._time_limit_s = time_limit_s
         self._delta = delta
         self._settle_worse = settle_worse
         self._on_event = on_event
-        self._direction = metrics[0].direction if len(metrics) == 1 else Direction.MIN
+        self._direction = spec.metrics[0].direction if len(spec.metrics) == 1 else Direction.MIN
         self._sequential: Sequential | None = None
 
     def add(self, record: TrialRecord, plan: BlockPlan) -> None:

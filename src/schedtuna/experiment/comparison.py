@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import StudyError
@@ -15,10 +17,12 @@ from schedtuna.evidence.result import is_bounded
 from schedtuna.evidence.shares import FailureShare
 from schedtuna.evidence.verdict import Estimate, Result, Verdict
 from schedtuna.experiment.triallog import TrialRecord
+from schedtuna.files import write_text
 from schedtuna.files.versions import StoredFormat
 from schedtuna.workload.spec import Direction, MetricSpec
 
 COMPOSITE = "composite"
+RESULT_NAME = "comparison.json"
 STORED = StoredFormat(StudyError)  # of comparison.json
 
 
@@ -210,6 +214,12 @@ class Comparison:
             record.trial.reason for record in self.records if record.arm == arm and record.trial.reason
         ]
         return reasons[-1].splitlines()[0].rstrip(".") if reasons else "none said why"
+
+
+def write_comparison(folder: Path, comparison: Comparison, summary: Mapping[str, Any]) -> None:
+    """Write what programs are told, and the evidence behind it, into a results folder."""
+    content = {STORED.key: STORED.newest, **summary, "evidence": comparison.result.to_dict()}
+    write_text(folder / RESULT_NAME, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _percent(ratio: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
+from schedtuna.backend.base import Side
 from schedtuna.experiment.inforce import in_force_notes
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -13,7 +14,7 @@ from schedtuna.workload.covariates import invalid_reason
 _BUSY_FRACTION = 0.1  # of the CPUs' time: from here on it matters what other programs lose
 
 
-def run_notes(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRecord]) -> Iterator[str]:
+def run_notes(a: Side, b: Side, records: Sequence[TrialRecord]) -> Iterator[str]:
     """Yield one sentence each, most important first.
 
     Args:
@@ -23,8 +24,8 @@ def run_notes(a: SchedulerConfig, b: SchedulerConfig, records: Sequence[TrialRec
     """
     if a.label() == b.label():
         yield "Both sides are the same: whatever differs between them is noise."
-    yield from in_force_notes(a, b, records)
-    yield from _taken_from_others(a, b, records)
+    yield from in_force_notes(a.scheduler, b.scheduler, records)
+    yield from _taken_from_others(a.scheduler, b.scheduler, records)
     leftovers = [record.trial.nr_leftovers for record in records if record.trial.nr_leftovers]
     if leftovers:
         yield (

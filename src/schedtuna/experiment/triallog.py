@@ -62,6 +62,7 @@ class TrialLog:
     Args:
         folder: Created where it is missing.
         identity: What the trials are trials of (`space`, `workload`, `machine`, ...), by name.
+        manifest_hash: Which manifest describes the machine that they run on; goes into every trial.
 
     Attributes:
         warnings: What was repaired on opening, for people.
@@ -72,8 +73,9 @@ class TrialLog:
         UntrustedError: Somebody else owns the folder, can write it, or has put something into it.
     """
 
-    def __init__(self, folder: Path, identity: Identity) -> None:
+    def __init__(self, folder: Path, identity: Identity, manifest_hash: str = "") -> None:
         self.folder = folder
+        self._stamp = {"manifest_hash": manifest_hash} if manifest_hash else {}
         self.identity = dict(identity)
         self.warnings: list[str] = []
         self._records: dict[tuple[str, int], TrialRecord] = {}
@@ -150,6 +152,7 @@ class TrialLog:
         key = (record.phase, record.index)
         if key in self._records:
             raise StudyError(f"trial {record.index} of phase {record.phase!r} is in {self.folder} already")
+        record = record.model_copy(update={"trial": record.trial.model_copy(update=self._stamp)})
         with _disk_errors(self.folder):
             self._write(record.model_dump_json())
         self._records[key] = record

@@ -9,12 +9,11 @@ from time import monotonic
 
 import numpy as np
 
-from schedtuna.backend.base import Backend, Trial, Validity
+from schedtuna.backend.base import Side, Trial, Validity
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.experiment.viability import require_viable
-from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.spec import Workload
+from schedtuna.workload.spec import RunSpec
 
 PHASE = "variability"
 
@@ -91,12 +90,10 @@ def describe_trials(trials: Iterable[Trial], *, nr_cpus: int) -> list[Spread]:
 
 
 def run_variability(
-    backend: Backend,
-    workload: Workload,
-    scheduler: SchedulerConfig,
+    spec: RunSpec,
+    side: Side,
     *,
     runs: int,
-    seed: int,
     log: TrialLog,
     time_limit_s: float | None = None,
     on_event: Callable[[TrialRecord], None] = lambda _record: None,
@@ -104,11 +101,9 @@ def run_variability(
     """Run a command again and again; each run has its own workload seed.
 
     Args:
-        backend: Where it runs.
-        workload: What runs.
-        scheduler: Under what.
+        spec: What runs, and the seed of the workload's seeds.
+        side: Where, and under what.
         runs: How often.
-        seed: Of the workload's seeds.
         log: Where runs are kept; those that it has are not repeated.
         time_limit_s: Start no run after this many seconds.
         on_event: Told about every run.
@@ -124,8 +119,8 @@ def run_variability(
         if record is None:
             if trials and monotonic() >= deadline:
                 break
-            run_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
-            trial = reference.judged(backend.run(workload, scheduler, seed=run_seed))
+            run_seed = int(np.random.SeedSequence([spec.seed, index]).generate_state(1)[0])
+            trial = reference.judged(side.run(spec.workload, seed=run_seed))
             record = TrialRecord(phase=PHASE, index=index, trial=trial)
             log.append(record)
         reference.learn(record.trial)

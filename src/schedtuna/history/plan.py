@@ -10,23 +10,40 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schedtuna.backend.place import Place
+from schedtuna.backend.places.base import AnyPlace
+from schedtuna.backend.places.registry import HOST, make_place
 from schedtuna.errors import StudyError, UsageError, naming
+from schedtuna.evidence import DELTA
 from schedtuna.evidence.design import RUNS_PER_BLOCK, minimum_blocks, split_budget
 from schedtuna.experiment.triallog import LOG_NAME
 from schedtuna.files import make_folder, write_text
 from schedtuna.files.versions import StoredFormat
+from schedtuna.history.defaults import BASELINE_RUNS, BUDGET, SAVE_FREQUENCY
 from schedtuna.samplers.registry import DEFAULT_SAMPLER
 from schedtuna.scheduler.parse import BEST_NAME
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue
-from schedtuna.workload.spec import MetricSpec, Requirement, Workload
+from schedtuna.workload.spec import MetricSpec, RunSpec
 
 PLAN_NAME = "study.json"
 DECIDING_FILES = (PLAN_NAME, LOG_NAME, BEST_NAME)  # what they say is run
-STORED = StoredFormat(StudyError)
 BAKE_OFF = "all"
 _LEAST_BUDGET = minimum_blocks() * RUNS_PER_BLOCK + 1
+
+
+def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    """A place was this machine's and a guest's fields in one, and a scheduler named a guest's kernel."""
+    changed = dict(content)
+    if isinstance(place := content.get("place"), dict):
+        kind = place.get("backend", "host")
+        fields = ("kernel", "cpus") if kind == "vm" else ("scope", "pid", "pid_is", "cgroup")
+        changed["place"] = {"kind": kind, **{name: place[name] for name in fields if name in place}}
+    if isinstance(scheduler := content.get("scheduler"), dict):
+        changed["scheduler"] = {name: value for name, value in scheduler.items() if name != "kernel"}
+    return changed
+
+
+STORED = StoredFormat(StudyError, {1: _from_version_1})
 
 
 class PastRun(BaseModel):
@@ -45,15 +62,13 @@ class PastRun(BaseModel):
     cost: float | None
 
 
-class StudyPlan(BaseModel):
+class StudyPlan(RunSpec):
     """Everything that decides what a study runs; written to its folder before the first run.
 
     Attributes:
         scheduler: What is tuned; its `values` are the default.
-        workload: What is run.
         place: Where, and what is tuned there.
         metrics: What is optimised; the first one is primary.
-        requirements: Bounds that the winner must keep.
         sampler: Name of the sampler; `all` for a bake-off of every one that is installed.
         sampler_options: Its options (`learning_rate`, ...).
         budget: Runs in all: baseline, search and confirmation.
@@ -62,30 +77,24 @@ class StudyPlan(BaseModel):
         baseline_runs: Runs of the default before the search, which set its scale.
         save_frequency: Search runs between two checkpoints of a sampler that learns.
         delta: Smallest gain that matters, as a fraction.
-        seed: Of every random choice.
         confirmation_runs: Runs of the confirmation, where a time limit left room for fewer; known once
             the search has ended.
         name: What its folder is called; empty: by scheduler, sampler and runs.
         warm_start: Runs of earlier studies, which steer the search and never enter the claim.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     version: int = STORED.newest
     scheduler: SchedulerConfig
-    workload: Workload
-    place: Place = Place()
+    place: AnyPlace = Field(default_factory=lambda: make_place(HOST, {}))
     metrics: tuple[MetricSpec, ...] = Field(min_length=1)
-    requirements: tuple[Requirement, ...] = ()
     sampler: str = DEFAULT_SAMPLER
-    sampler_options: dict[str, Any] = {}
-    budget: int = Field(default=100, gt=0)
+    sampler_options: dict[str, Any] = Field(default={})
+    budget: int = Field(default=BUDGET, gt=0)
     episodes: int | None = Field(default=None, gt=0)
     time_limit_s: float | None = Field(default=None, gt=0)
-    baseline_runs: int = Field(default=3, ge=1)
-    save_frequency: int = Field(default=25, ge=1)
-    delta: float = Field(default=0.03, gt=0, lt=1)
-    seed: int = Field(default=0, ge=0)
+    baseline_runs: int = Field(default=BASELINE_RUNS, ge=1)
+    save_frequency: int = Field(default=SAVE_FREQUENCY, ge=1)
+    delta: float = Field(default=DELTA, gt=0, lt=1)
     confirmation_runs: int | None = Field(default=None, gt=0)
     name: str = ""
     warm_start: tuple[PastRun, ...] = ()

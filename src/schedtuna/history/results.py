@@ -31,6 +31,7 @@ def summary(result: StudyResult) -> dict[str, Any]:
         "study": str(result.folder),
         "scheduler": result.plan.scheduler.name,
         "sampler": result.plan.sampler,
+        "place": result.plan.place.model_dump(mode="json"),
         **comparison.summary(),
         "trials": nr_search + comparison.nr_runs,
         "best": result.best,

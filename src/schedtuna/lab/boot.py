@@ -9,7 +9,7 @@ from typing import Any
 
 from schedtuna.lab.errors import BootError
 from schedtuna.lab.store import Lab
-from schedtuna.lab.vm import Guest, GuestSpec
+from schedtuna.lab.vm import BootedGuest, GuestSpec
 from schedtuna.workload.command import RawRun
 
 
@@ -65,7 +65,7 @@ class GuestRun:
         }
 
 
-def boot(lab: Lab, spec: GuestSpec) -> tuple[Guest, int]:
+def boot(lab: Lab, spec: GuestSpec) -> tuple[BootedGuest, int]:
     """Boot a guest, trying a second time where the first does not come up.
 
     Returns:
@@ -76,9 +76,9 @@ def boot(lab: Lab, spec: GuestSpec) -> tuple[Guest, int]:
         UsageError: A program or the shared folder can't be had.
     """
     try:
-        return Guest(lab, spec), 0
+        return BootedGuest(lab, spec), 0
     except BootError:
-        return Guest(lab, spec), 1
+        return BootedGuest(lab, spec), 1
 
 
 def run_in_guest(lab: Lab, spec: GuestSpec, command: Sequence[str], *, timeout_s: float) -> GuestRun:

@@ -72,7 +72,7 @@ class GuestSpec:
     lines: tuple[str, ...] = ()
 
 
-class Guest:
+class BootedGuest:
     """A guest that has booted; close it, or use it as a context manager.
 
     It is a `scheduler.scx.Machine`.

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from schedtuna.errors import SchedtunaError, UsageError
+from schedtuna.errors import ConformanceError, SchedtunaError, UsageError
 from schedtuna.samplers.base import Sampler
 from schedtuna.samplers.observation import Observation
 from schedtuna.space import (
@@ -31,10 +31,6 @@ from schedtuna.space import (
 
 BUDGET = 24
 NOISE_SD = 0.05
-
-
-class ConformanceError(SchedtunaError):
-    """A sampler breaks the contract."""
 
 
 class SamplerFactory(Protocol):

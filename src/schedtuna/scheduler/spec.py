@@ -20,7 +20,6 @@ class SchedulerConfig(BaseModel):
         description: One sentence.
         constraints: The rules between its parameters.
         values: The values that differ from the defaults; empty means the default scheduler as found.
-        kernel: Version of the lab's kernel that it runs on; None for whatever runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,7 +30,6 @@ class SchedulerConfig(BaseModel):
     description: str = ""
     constraints: tuple[Constraint, ...] = ()
     values: dict[str, ParameterValue] = {}
-    kernel: str | None = None
 
     @property
     def space(self) -> ParameterSpace:
@@ -48,9 +46,5 @@ class SchedulerConfig(BaseModel):
         return self.model_copy(update={"values": self.space.changed(complete)})
 
     def label(self) -> str:
-        """``name`` or ``name:param=value,...``: what `compare` reads back. With the kernel, if it has one."""
-        kernel = f" on {self.kernel}" if self.kernel else ""
-        if not self.values:
-            return f"{self.name}{kernel}"
-        pairs = spell_assignment(self.values, ",")
-        return f"{self.name}:{pairs}{kernel}"
+        """``name`` or ``name:param=value,...``: what `compare` reads back."""
+        return f"{self.name}:{spell_assignment(self.values, ',')}" if self.values else self.name

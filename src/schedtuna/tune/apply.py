@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from schedtuna.backend.host import KERNELS_OWN
+from schedtuna.backend.base import KERNELS_OWN
 from schedtuna.backend.inforce import SettingsWatch, settled, undone
+from schedtuna.backend.reach import find_handover, unreached, way_out
 from schedtuna.errors import UsageError
-from schedtuna.experiment.reach import find_handover, unreached, way_out
 from schedtuna.files import TRUST_OPTION, require_consent
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.inforce import Force, SettingFinding

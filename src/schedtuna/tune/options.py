@@ -5,33 +5,35 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from schedtuna.backend.vm import guest_scheduler
+from schedtuna.backend.places.base import Place
+from schedtuna.backend.places.registry import HOST, PLACES, make_place
 from schedtuna.configfile import load_config
 from schedtuna.errors import UnavailableError, UsageError, nearest
+from schedtuna.evidence import DELTA
+from schedtuna.history.defaults import BASELINE_RUNS, SAVE_FREQUENCY
 from schedtuna.history.plan import BAKE_OFF, StudyPlan
-from schedtuna.knobs.base import Target
-from schedtuna.samplers.registry import SAMPLERS, learners, make_sampler, sampler_class
-from schedtuna.scheduler.control import find_installed, find_program
-from schedtuna.scheduler.fair import NAME as FAIR
-from schedtuna.scheduler.fair import fair
-from schedtuna.scheduler.host import HostMachine
-from schedtuna.scheduler.parse import parse_scheduler
-from schedtuna.scheduler.probe import installed
-from schedtuna.scheduler.scx import read_state
+from schedtuna.history.warmstart import past_runs
+from schedtuna.samplers.registry import SAMPLERS, make_sampler, sampler_class
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.tune.bakeoff import share
+from schedtuna.workload.metrics import default_metric, parse_metric, parse_requirement
 from schedtuna.workload.spec import Workload
 
 LLAMA_BENCH = "llama-bench"
 CHECKED_BUDGET = 50  # any would do
 REPETITIONS = 1  # of llama-bench itself: repeats are the study's, so that they are interleaved
+
+
+def _known_place(kind: str) -> str:
+    if kind not in PLACES:
+        raise ValueError(nearest(kind, PLACES))
+    return kind
 
 
 class OptimizerConfig(BaseModel):
@@ -70,10 +72,10 @@ class OptimizerConfig(BaseModel):
     scheduler_name: str = "scx_flashyspark"
     algorithm: str = "ppo"
     episodes: int = Field(default=50, ge=1)
-    baseline_runs: int = Field(default=3, ge=1)
+    baseline_runs: int = Field(default=BASELINE_RUNS, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0, lt=1)
     update_frequency: int = Field(default=5, ge=1)
-    save_frequency: int = Field(default=25, ge=1)
+    save_frequency: int = Field(default=SAVE_FREQUENCY, ge=1)
     benchmark_cmd: str | tuple[str, ...] | None = None
     model_path: Path | None = None
     timeout: float = Field(default=300, gt=0)
@@ -84,10 +86,10 @@ class OptimizerConfig(BaseModel):
     pretrained_model_path: Path | None = None
     results_dir: Path = Path("results")
     seed: int | None = Field(default=None, ge=0)
-    delta: float = Field(default=0.03, gt=0, lt=1)
+    delta: float = Field(default=DELTA, gt=0, lt=1)
     requirements: tuple[str, ...] = ()
     warm_start: tuple[Path, ...] = ()
-    backend: Literal["host", "vm"] = "host"
+    backend: Annotated[str, AfterValidator(_known_place)] = HOST
     kernel: str | None = None
     exclude: tuple[str, ...] = ()
     allow_client: bool = False
@@ -113,6 +115,14 @@ class OptimizerConfig(BaseModel):
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"][:1])
             raise UsageError(f"{place}{key}={first['input']!r}: {first['msg']}") from None
+
+    def place(self) -> Place:
+        """Return where it runs.
+
+        Raises:
+            UsageError: There is no such place, or it has no kernels to choose from.
+        """
+        return make_place(self.backend, {"kernel": self.kernel})
 
     def workload(self) -> Workload:
         """Return what runs.
@@ -166,56 +176,6 @@ def _llama_bench(model: Path, timeout_s: float) -> Workload:
     return Workload(argv=argv, timeout_s=timeout_s)
 
 
-def tunable(name: str, target: Target | None = None, include: Sequence[str] = ()) -> SchedulerConfig:
-    """Return a scheduler with what can be tuned of it on this machine.
-
-    Raises:
-        UsageError: No scheduler has this name.
-        UnavailableError: It can't run here, or nothing of it can be changed.
-    """
-    if name == FAIR:
-        found = fair(target, include=include)
-        if not found.parameters:
-            raise UnavailableError(
-                "nothing can be tuned here in this scope",
-                hint="`schedtuna knobs`, with the same --scope, --pid or --cgroup, gives the reasons; "
-                "root may change more",
-            )
-        return found
-    found = find_installed(name)  # an unknown name is told apart from one that can't run here
-    try:
-        with closing(HostMachine()) as machine:
-            read_state(machine)
-        find_program(found)
-    except UnavailableError as error:
-        problem = str(error)
-    else:
-        return found
-    raise UnavailableError(
-        f"{name} can't run on this machine: {problem}",
-        hint=f"tune the kernel's own (--scheduler {FAIR}; scheduler_name='{FAIR}' in Python), or run {name} "
-        "in the lab's guests (--backend vm; backend='vm'); `schedtuna doctor` says what is missing here",
-    )
-
-
-def tunable_in_guest(text: str) -> SchedulerConfig:
-    """Return a scheduler with what can be tuned of it in a guest of the lab.
-
-    Raises:
-        UsageError: No scheduler has this name, or it lacks a parameter or value that the text gives.
-        UnavailableError: It is not installed, or nothing of it can be changed.
-    """
-    found = parse_scheduler(text, guest_scheduler)
-    if not found.parameters:
-        names = ", ".join(sorted(installed()))
-        raise UnavailableError(
-            f"nothing of {found.name} can be tuned in a guest: it runs there as it is",
-            hint=f"tune a sched_ext scheduler (--scheduler; installed: {names or 'none'}), "
-            f"or {FAIR} on this machine (--backend host)",
-        )
-    return found
-
-
 def without(scheduler: SchedulerConfig, excluded: Sequence[str]) -> SchedulerConfig:
     """Return a scheduler of which some parameters are not tuned.
 
@@ -239,6 +199,59 @@ def without(scheduler: SchedulerConfig, excluded: Sequence[str]) -> SchedulerCon
     if excluded and not kept:
         raise UsageError(f"without {', '.join(excluded)} nothing of {scheduler.name} is left to tune")
     return scheduler.model_copy(update={"parameters": kept})
+
+
+def make_plan(
+    workload: Workload,
+    place: Place,
+    scheduler: str,
+    *,
+    metrics: Sequence[str],
+    requirements: Sequence[str] = (),
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    defined: SchedulerConfig | None = None,
+    sampler: str,
+    options: Mapping[str, Any],
+    warm_start: Sequence[Path] = (),
+    **others: Any,
+) -> tuple[StudyPlan, list[str]]:
+    """Return the plan that names and texts mean, and what of them has no effect.
+
+    Args:
+        workload: What runs.
+        place: Where.
+        scheduler: Name of what is tuned.
+        metrics: What is optimised, as `--metric` takes it; default: the workload's main metric.
+        requirements: Bounds that the winner must keep.
+        include: Knobs on request, beside the usual ones.
+        exclude: Parameters that are not tried.
+        defined: What the user says of the scheduler, in place of what is known.
+        sampler: Name of the sampler.
+        options: Its options by name; None for those that were not asked for.
+        warm_start: Folders of earlier studies.
+        others: More fields of the plan, as they are.
+
+    Raises:
+        UsageError: A metric, requirement, sampler or checkpoint that is wrong.
+        UnavailableError: The scheduler can't run at that place.
+    """
+    known, notes = sampler_options(sampler, options)
+    chosen = without(place.tunable(scheduler, include, defined=defined), exclude)
+    read = tuple(parse_metric(text, workload) for text in metrics) or (default_metric(workload),)
+    past, remarks = past_runs(warm_start, chosen, workload, read)
+    plan = StudyPlan(
+        scheduler=chosen,
+        workload=workload,
+        place=place,
+        metrics=read,
+        requirements=tuple(map(parse_requirement, requirements)),
+        sampler=sampler,
+        sampler_options=known,
+        warm_start=past,
+        **others,
+    )
+    return plan, [*notes, *remarks]
 
 
 def sampler_options(sampler: str, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -287,3 +300,8 @@ def require_sampler(plan: StudyPlan) -> None:
     options = {name: value for name, value in plan.sampler_options.items() if name != "tensorboard"}
     rng = np.random.default_rng(0)
     make_sampler(plan.sampler, plan.scheduler.space, budget=CHECKED_BUDGET, rng=rng, **options).close()
+
+
+def learners() -> list[str]:
+    """Names of the samplers that train a network."""
+    return [name for name, entry in SAMPLERS.items() if entry.extra == "rl"]

@@ -70,16 +70,16 @@ def _use(result: StudyResult) -> Section:
             ],
             commands=[again],
         )
-    text, commands = _of_guest(plan, best, folder) if plan.place.backend == "vm" else _of_host(plan, folder)
+    text, commands = _of_elsewhere(plan, best, folder) if plan.place.caveat else _of_host(plan, folder)
     settings = f"Settings: {spell_assignment(best)}."
     return Section("Use it", text=[settings, text], commands=[*commands, again])
 
 
-def _of_guest(plan: StudyPlan, best: dict[str, ParameterValue], folder: str) -> tuple[str, list[Command]]:
+def _of_elsewhere(plan: StudyPlan, best: dict[str, ParameterValue], folder: str) -> tuple[str, list[Command]]:
     """A sched_ext scheduler is for a whole machine, and for one whose kernel can load it."""
     text = (
-        "They were proven in a guest of the lab, whose times are not those of a real machine: check them "
-        "there, too. They can be applied where the kernel has sched_ext and the scheduler is installed."
+        f"They were proven {plan.place.caveat}: check them there, too. "
+        "They can be applied where the kernel has sched_ext and the scheduler is installed."
     )
     return text, [
         Command("run the command while the scheduler is in charge", apply_line(folder, plan.workload)),

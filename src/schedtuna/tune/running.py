@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schedtuna import __version__
-from schedtuna.experiment.campaign import Campaign, UnwrittenError, open_campaign
+from schedtuna.experiment.campaign import Campaign, Question, UnwrittenError, open_campaign
 from schedtuna.experiment.inforce import Undoing
 from schedtuna.history.outcome import StudyResult
 from schedtuna.history.plan import StudyPlan
@@ -74,7 +74,7 @@ class OpenStudy:
                 self.log.say(advice, level=logging.WARNING)
             on_event(event)
 
-        study = Study(self.plan, self.campaign.backend, self.campaign.log, on_event=tell)
+        study = Study(self.plan, self.campaign.sides[0].backend, self.campaign.log, on_event=tell)
         try:
             result = study.run()
         except KeyboardInterrupt:
@@ -114,22 +114,15 @@ def open_study(
         MissingExtraError: The sampler's packages are not installed.
     """
     require_sampler(plan)
+    asked = Question(
+        "tune",
+        [(plan.place, plan.scheduler)],
+        plan.identity(),
+        names=plan.folder_names,
+        turned=plan.scheduler.parameters,
+    )
     with (
-        open_campaign(
-            "tune",
-            plan.workload,
-            plan.place.target(),
-            [plan.scheduler],
-            plan.metrics,
-            required=[rule.metric for rule in plan.requirements],
-            seed=plan.seed,
-            results=results,
-            resume=resume,
-            identity=plan.identity(),
-            names=plan.folder_names,
-            turned=plan.scheduler.parameters,
-            guest=plan.place.guest(),
-        ) as campaign,
+        open_campaign(asked, plan, results=results, resume=resume) as campaign,
         ExperimentLog(campaign.folder, debug=debug) as log,
     ):
         log.say(f"schedtuna {__version__}, {plan.scheduler.name} with {plan.sampler}, seed {plan.seed}")

@@ -169,9 +169,7 @@ def search(
 
     for record in baseline:
         tell(record)
-    checkpoint = (
-        "checkpoint_episode" if plan.sampler == sampler_name else f"checkpoint_{sampler_name}_episode"
-    )
+    checkpoint = f"checkpoint_{'' if plan.sampler == sampler_name else f'{sampler_name}_'}episode"
     records: list[TrialRecord] = []
     training: list[dict[str, float]] = []
     runs_expected = runs

@@ -13,7 +13,7 @@ from statistics import median
 from time import monotonic
 from typing import Any
 
-from schedtuna.backend.base import Backend, Validity
+from schedtuna.backend.base import Backend, Side, Validity
 from schedtuna.errors import StudyError, UsageError
 from schedtuna.experiment.compare import compare
 from schedtuna.experiment.inforce import require_some_in_force
@@ -90,15 +90,11 @@ class Study:
         if limit is not None:
             nr_confirmation = self._settle_confirmation(limit, baseline, winner, nr_confirmation)
         comparison = compare(
-            self._trials.backend,
-            self.plan.workload,
-            self.plan.scheduler,
-            self.plan.scheduler.with_values(winner.candidate),
-            metrics=self.plan.metrics,
-            requirements=self.plan.requirements,
+            self.plan,
+            Side(self._trials.backend, self.plan.scheduler),
+            Side(self._trials.backend, self.plan.scheduler.with_values(winner.candidate)),
             budget=nr_confirmation,
             delta=self.plan.delta,
-            seed=self.plan.seed,
             log=self.log,
             phase=CONFIRMATION,
             time_limit_s=None if limit is None else max(1.0, limit.limit_s - limit.elapsed_s()),

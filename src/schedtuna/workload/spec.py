@@ -90,3 +90,28 @@ class Workload(BaseModel):
     parser: str = ""
     name: str = ""
     works_here: bool = False
+
+
+class RunSpec(BaseModel):
+    """What every run of an experiment has in common, wherever it is made and whatever it is under.
+
+    Attributes:
+        workload: What is run.
+        metrics: What is read from every run, besides what is always read; the first one is primary.
+        requirements: Bounds that a winner must keep; their metrics are read, too.
+        limits: Covariates above which a run counts as failed, by name: see `workload.covariates`.
+        seed: Of every random choice: those of the runs follow from it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workload: Workload
+    metrics: tuple[MetricSpec, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    limits: dict[str, float] = {}
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the requirements' metrics, which every run must have."""
+        return tuple(rule.metric for rule in self.requirements)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from schedtuna.backend.base import Validity
-from schedtuna.backend.host import judge
+from schedtuna.backend.reading import judge
 from schedtuna.backend.vm import host_command, scheduler_program
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.scheduler.fair import fair

@@ -1,7 +1,8 @@
 import pytest
 
+from schedtuna.backend.places.host import Host
 from schedtuna.errors import StudyError, WorkloadError
-from schedtuna.experiment.campaign import choose_seed, new_results_folder, open_campaign
+from schedtuna.experiment.campaign import Question, choose_seed, new_results_folder, open_campaign
 from schedtuna.experiment.triallog import TrialRecord, read_trials
 from schedtuna.knobs.base import Target
 from schedtuna.knobs.claims import require_free
@@ -9,7 +10,7 @@ from schedtuna.knobs.journal import TargetBusyError
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType
-from schedtuna.workload.spec import Direction, MetricSpec, Workload
+from schedtuna.workload.spec import Direction, MetricSpec, RunSpec, Workload
 
 WALL = MetricSpec(name="wall_time_s", direction=Direction.MIN)
 TRUE = Workload(argv=("true",))
@@ -20,13 +21,15 @@ def state(tmp_path, monkeypatch):
     monkeypatch.setenv("SCHEDTUNA_STATE_DIR", str(tmp_path / "state"))
 
 
-def campaign(tmp_path, workload=TRUE, schedulers=(), **changes):
-    options = {"seed": 4, "results": tmp_path / "results", "resume": None, "identity": {"x": "1"}}
-    return open_campaign("test", workload, Target(), schedulers, [WALL], **options | changes)
+def campaign(tmp_path, workload=TRUE, schedulers=None, *, resume=None, seed=4, identity="1", turned=()):
+    sides = [(Host(), scheduler) for scheduler in schedulers or [fair()]]
+    asked = Question("test", sides, {"x": identity}, turned=turned)
+    spec = RunSpec(workload=workload, metrics=(WALL,), seed=choose_seed(seed, resume))
+    return open_campaign(asked, spec, results=tmp_path / "results", resume=resume)
 
 
 def run_once(opened):
-    trial = opened.backend.run(TRUE, fair(), seed=1)
+    trial = opened.sides[0].run(TRUE, seed=1)
     opened.log.append(TrialRecord(phase="p", index=len(opened.log.records()), trial=trial))
 
 
@@ -52,7 +55,7 @@ def test_a_folder_with_trials_stays_and_resumes_with_its_seed(tmp_path):
     with campaign(tmp_path) as opened:
         run_once(opened)
     with campaign(tmp_path, resume=opened.folder, seed=None) as again:
-        assert again.seed == 4
+        assert again.spec.seed == 4
         run_once(again)
     identity, records = read_trials(opened.folder)
     assert len(records) == 2
@@ -63,7 +66,7 @@ def test_a_folder_with_trials_stays_and_resumes_with_its_seed(tmp_path):
 def test_a_resume_as_something_else_is_refused(tmp_path):
     with campaign(tmp_path) as opened:
         run_once(opened)
-    resumed = campaign(tmp_path, resume=opened.folder, identity={"x": "2"})
+    resumed = campaign(tmp_path, resume=opened.folder, identity="2")
     with pytest.raises(StudyError, match="trials of another x"), resumed:
         pass
 

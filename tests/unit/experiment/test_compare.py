@@ -1,15 +1,16 @@
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from schedtuna.backend.base import Trial, Validity
+from schedtuna.backend.base import Side, Trial, Validity
 from schedtuna.errors import EvidenceError, MetricError, StudyError, UsageError
 from schedtuna.experiment.compare import CompareProgress, Comparison, Ended, compare
 from schedtuna.experiment.triallog import LOG_NAME, TrialLog, read_trials
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.spec import Direction, MetricSpec, Requirement, Workload
+from schedtuna.workload.spec import Direction, MetricSpec, Requirement, RunSpec, Workload
 
 WORKLOAD = Workload(argv=("true",))
 DEFAULT = SchedulerConfig(name="default")
@@ -22,6 +23,8 @@ class Simulated:
     """Runs whose wall time is lognormal, and `factor` times as long under the candidate."""
 
     name = "simulated"
+    identity: Mapping[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, factor=1.0, *, cv=0.05, seed=1, interrupt_at=None, fails=lambda number, values: False):
         self.factor = factor
@@ -59,16 +62,14 @@ class Simulated:
 
 def study(folder: Path, backend: Simulated, **options) -> Comparison:
     with TrialLog(folder, {"workload": "w"}) as log:
-        return compare(
-            backend,
-            WORKLOAD,
-            options.pop("a", DEFAULT),
-            options.pop("b", CANDIDATE),
-            metrics=options.pop("metrics", [TIME]),
+        spec = RunSpec(
+            workload=WORKLOAD,
+            metrics=tuple(options.pop("metrics", [TIME])),
+            requirements=tuple(options.pop("requirements", ())),
             seed=options.pop("seed", 7),
-            log=log,
-            **options,
         )
+        a, b = options.pop("a", DEFAULT), options.pop("b", CANDIDATE)
+        return compare(spec, Side(backend, a), Side(backend, b), log=log, **options)
 
 
 @pytest.mark.parametrize(("metric", "direction"), [(TIME, "min"), (RPS, "max")])

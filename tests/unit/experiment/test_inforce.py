@@ -3,13 +3,15 @@
 import json
 import math
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from schedtuna.backend.base import Trial, Validity
+from schedtuna.backend.base import Side, Trial, Validity
 from schedtuna.backend.host import HostBackend
+from schedtuna.backend.reach import require_reach
 from schedtuna.errors import StudyError
 from schedtuna.evidence.design import Arm
 from schedtuna.experiment.compare import Comparison, compare
@@ -20,14 +22,13 @@ from schedtuna.experiment.inforce import (
     require_in_force,
     require_some_in_force,
 )
-from schedtuna.experiment.reach import require_reach
 from schedtuna.experiment.triallog import LOG_NAME, TrialLog, TrialRecord
 from schedtuna.kernel.privilege import missing_capabilities
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.spec import Direction, MetricSource, MetricSpec, Workload
+from schedtuna.workload.spec import Direction, MetricSource, MetricSpec, RunSpec, Workload
 
 DEFAULT = SchedulerConfig(name="default")
 NICED = SchedulerConfig(name="fair", values={"nice": 5})
@@ -71,6 +72,8 @@ class NowAndThen:
     """Runs of a candidate that is faster by a factor; a share of one side's runs is without its settings."""
 
     name = "now and then"
+    identity: Mapping[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, *, gain: float, share: float, undoes: int, seed: int) -> None:
         self.gain, self.share, self.undoes = gain, share, undoes
@@ -93,14 +96,16 @@ def test_runs_without_their_settings_never_turn_a_verdict(tmp_path, undoes, gain
     for seed in range(2):
         with TrialLog(tmp_path / str(seed), {"workload": "w"}) as log:
             try:
+                backend = NowAndThen(gain=gain, share=share, undoes=undoes, seed=seed)
                 found = compare(
-                    NowAndThen(gain=gain, share=share, undoes=undoes, seed=seed),
-                    Workload(argv=("x",)),
-                    SchedulerConfig(name="fair", values={"nice": 3}),
-                    NICED,
-                    metrics=[MetricSpec(name="x", direction=Direction.MAX)],
+                    RunSpec(
+                        workload=Workload(argv=("x",)),
+                        metrics=(MetricSpec(name="x", direction=Direction.MAX),),
+                        seed=seed,
+                    ),
+                    Side(backend, SchedulerConfig(name="fair", values={"nice": 3})),
+                    Side(backend, NICED),
                     log=log,
-                    seed=seed,
                     budget=60,
                 )
             except StudyError as error:
@@ -176,12 +181,9 @@ def run_comparison(folder: Path, script: str, backend: HostBackend) -> Compariso
     workload = Workload(argv=(script,), shell=True)
     with TrialLog(folder, {"workload": "w"}) as log:
         return compare(
-            backend,
-            workload,
-            DEFAULT,
-            fair().with_values({"nice": 5}),
-            metrics=[SCORE],
-            seed=3,
+            RunSpec(workload=workload, metrics=(SCORE,), seed=3),
+            Side(backend, DEFAULT),
+            Side(backend, fair().with_values({"nice": 5})),
             budget=12,
             log=log,
         )

@@ -1,18 +1,19 @@
 """Runs that measured other parts, or in another unit, are not compared."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
-from schedtuna.backend.base import Trial, Validity
+from schedtuna.backend.base import Side, Trial, Validity
 from schedtuna.errors import StudyError
 from schedtuna.experiment.compare import compare
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog
 from schedtuna.experiment.variability import run_variability
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.spec import Direction, MetricSpec, Workload
+from schedtuna.workload.spec import Direction, MetricSpec, RunSpec, Workload
 
 DEFAULT = SchedulerConfig(name="default")
 CANDIDATE = SchedulerConfig(name="fair", values={"nice": 5})
@@ -24,6 +25,8 @@ class Parted:
     """Runs whose parts and unit follow from the side and the number of the run; fewer parts look faster."""
 
     name = "parted"
+    identity: Mapping[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, parts=lambda candidate, number: BOTH, unit=lambda candidate, number: "") -> None:
         self.parts = parts
@@ -50,7 +53,8 @@ class Parted:
 
 def study(folder, backend, seed=7):
     with TrialLog(folder, {"workload": "w"}) as log:
-        return compare(backend, Workload(argv=("x",)), DEFAULT, CANDIDATE, metrics=[RATE], seed=seed, log=log)
+        spec = RunSpec(workload=Workload(argv=("x",)), metrics=(RATE,), seed=seed)
+        return compare(spec, Side(backend, DEFAULT), Side(backend, CANDIDATE), log=log)
 
 
 def trial(**changes) -> Trial:
@@ -134,6 +138,8 @@ def test_another_unit_ends_without_a_verdict(tmp_path, seed):
 def test_variability_holds_runs_against_the_first(tmp_path):
     with TrialLog(tmp_path, {}) as log:
         backend = Parted(lambda _, number: ("cpu",) if number == 3 else BOTH)
-        trials = run_variability(backend, Workload(argv=("x",)), DEFAULT, runs=5, seed=1, log=log)
+        trials = run_variability(
+            RunSpec(workload=Workload(argv=("x",)), seed=1), Side(backend, DEFAULT), runs=5, log=log
+        )
         assert [t.validity for t in trials] == ["ok", "ok", "ok", "failed", "ok"]
         assert log.records()[3].trial.validity is Validity.FAILED

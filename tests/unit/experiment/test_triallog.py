@@ -299,3 +299,10 @@ def test_a_former_line_that_lacks_something_is_named(tmp_path, request):
     request.getfixturevalue("second_version")
     with pytest.raises(StudyError, match=r"line 3 is damaged: it is not of version 1: KeyError"):
         read_trials(path.parent)
+
+
+def test_every_trial_says_which_manifest_describes_its_machine(tmp_path):
+    with TrialLog(tmp_path / "a", IDENTITY, "hash") as log:
+        log.append(record(0))
+        assert log.find("search", 0).trial.manifest_hash == "hash"
+    assert read_trials(tmp_path / "a")[1][0].trial.manifest_hash == "hash"

@@ -1,16 +1,16 @@
 import math
 import statistics
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
 
-from schedtuna.backend.base import Trial, Validity
+from schedtuna.backend.base import Side, Trial, Validity
 from schedtuna.errors import StudyError
 from schedtuna.experiment.triallog import TrialLog
 from schedtuna.experiment.variability import describe, describe_trials, run_variability
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.spec import Workload
+from schedtuna.workload.spec import RunSpec, Workload
 
 WORKLOAD = Workload(argv=("true",))
 FAIR = SchedulerConfig(name="fair")
@@ -20,6 +20,8 @@ class Counting:
     """A backend whose n-th run takes n seconds; the runs listed in `failing` fail."""
 
     name = "counting"
+    identity: Mapping[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, failing: Collection[int] = ()) -> None:
         self.failing = failing
@@ -41,7 +43,8 @@ class Counting:
 
 def study(folder: Path, backend, runs, **options):
     with TrialLog(folder, {"workload": "w"}) as log:
-        return run_variability(backend, WORKLOAD, FAIR, runs=runs, seed=5, log=log, **options)
+        spec = RunSpec(workload=WORKLOAD, seed=5)
+        return run_variability(spec, Side(backend, FAIR), runs=runs, log=log, **options)
 
 
 def test_statistics_agree_with_the_standard_library():

@@ -7,9 +7,9 @@ from functools import partial
 import numpy as np
 import pytest
 
+from schedtuna.errors import ConformanceError
 from schedtuna.samplers.conformance import (
     CHECKS,
-    ConformanceError,
     an_obvious_gain_is_found,
     check_sampler,
 )

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from schedtuna.backend.vm import guest_scheduler
+from schedtuna.backend.places.guest import Guest
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.files import distrusted
 from schedtuna.knobs.journal import Journal
@@ -55,7 +55,7 @@ def test_somebody_elses_program_is_not_run_wherever_a_study_names_it(program, tm
         find_program(named)
     with pytest.raises(UnavailableError, match="used for its --help with privilege, but"):
         probe(program)
-    assert guest_scheduler("scx_simple").binary_path == program  # it is for the guest's root to run
+    assert Guest().scheduler("scx_simple").binary_path == program  # it is for the guest's root to run
     assert not (tmp_path / "ran").exists()
 
 

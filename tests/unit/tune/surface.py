@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class SurfaceBackend:
     """Answers with exp(truth + noise); remembers every run; can be told to fail or to die."""
 
     name = "surface"
+    identity: Mapping[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from tests.unit.tune.surface import SCHEDULER
 
-from schedtuna.backend.place import Place
+from schedtuna.backend.places.guest import Guest
+from schedtuna.backend.places.host import Host
 from schedtuna.history.plan import StudyPlan
 from schedtuna.knobs.base import Scope
 from schedtuna.scheduler.registry import scheduler_from_mapping
@@ -50,13 +51,13 @@ def test_a_check_asks_the_same_question():
 @pytest.mark.parametrize(
     ("place", "options"),
     [
-        (Place(), ()),
-        (Place(scope=Scope.PID, pid=4711), ("--pid", "4711")),
-        (Place(scope=Scope.CGROUP, cgroup=Path("/sys/fs/cgroup/a b")), ("--cgroup", "/sys/fs/cgroup/a b")),
-        (Place(scope=Scope.MACHINE), ("--scope", "machine")),
-        (Place(backend="vm"), ("--backend", "vm")),
+        (Host(), ()),
+        (Host(scope=Scope.PID, pid=4711), ("--pid", "4711")),
+        (Host(scope=Scope.CGROUP, cgroup=Path("/sys/fs/cgroup/a b")), ("--cgroup", "/sys/fs/cgroup/a b")),
+        (Host(scope=Scope.MACHINE), ("--scope", "machine")),
+        (Guest(), ("--backend", "vm")),
         (
-            Place(backend="vm", kernel="6.12", cpus=4),
+            Guest(kernel="6.12", cpus=4),
             ("--backend", "vm", "--kernel", "6.12", "--cpus", "4"),
         ),
     ],

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from schedtuna.backend.places.host import Host
 from schedtuna.errors import ConfigFileError, UnavailableError, UsageError
 from schedtuna.samplers.registry import missing_extra
-from schedtuna.tune.options import OptimizerConfig, find_workload, sampler_options, tunable
+from schedtuna.tune.options import OptimizerConfig, find_workload, sampler_options
 from schedtuna.workload.metrics import parse_metric
 
 # The documented defaults, word for word.
@@ -124,10 +125,10 @@ def test_without_any_command_the_suite_runs(tmp_path, monkeypatch):
 
 def test_a_scheduler_that_cannot_run_here_says_what_can():
     with pytest.raises(UnavailableError, match="scx_flashyspark") as caught:
-        tunable("scx_flashyspark")
+        Host().tunable("scx_flashyspark")
     assert "fair" in (caught.value.hint or "")
     with pytest.raises(UsageError, match="unknown scheduler 'scx_flashyspork'") as wrong:
-        tunable("scx_flashyspork")
+        Host().tunable("scx_flashyspork")
     assert "scx_flashyspark" in (wrong.value.hint or "")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from tests.unit.tune.surface import SCHEDULER, SurfaceBackend, no_gain, smooth_gain
 
-from schedtuna.backend.place import Place
+from schedtuna.backend.places.guest import Guest
+from schedtuna.backend.places.host import Host
 from schedtuna.experiment.triallog import TrialLog
 from schedtuna.history.plan import StudyPlan
 from schedtuna.knobs.base import Scope
@@ -34,7 +35,7 @@ def results(tmp_path_factory):
     return found
 
 
-def commands(result, place=Place()):  # noqa: B008 - it is frozen
+def commands(result, place=Host()):  # noqa: B008 - it is frozen
     page = study_page(replace(result, plan=result.plan.model_copy(update={"place": place})), {})
     return [command.line for section in page.sections for command in section.commands]
 
@@ -47,14 +48,14 @@ def test_a_gain_of_a_command_is_applied_to_the_command(results):
 
 
 def test_a_gain_of_a_service_is_not_applied_to_the_load(results):
-    found = commands(results[smooth_gain], Place(scope=Scope.CGROUP, cgroup=Path("/sys/fs/cgroup/a")))
+    found = commands(results[smooth_gain], Host(scope=Scope.CGROUP, cgroup=Path("/sys/fs/cgroup/a")))
     assert not any(line.endswith("-- load -x") for line in found[:-1])
     assert "schedtuna compare --cgroup /sys/fs/cgroup/a " in found[-1]
 
 
 def test_a_gain_in_a_guest_needs_a_kernel_that_can_load_the_scheduler(results):
     study = results[smooth_gain].folder
-    found = commands(results[smooth_gain], Place(backend="vm", kernel="6.12.1"))
+    found = commands(results[smooth_gain], Guest(kernel="6.12.1"))
     assert found[:2] == [f"schedtuna apply {study} -- load -x", f"schedtuna apply {study} --system"]
     assert found[2].startswith("scx_mine")
     assert "schedtuna compare --backend vm --kernel 6.12.1 " in found[-1]

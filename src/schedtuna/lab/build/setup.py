@@ -43,7 +43,7 @@ from schedtuna.lab.store import (
     size_of,
     write_lab,
 )
-from schedtuna.lab.vm import Guest, GuestSpec
+from schedtuna.lab.vm import BootedGuest, GuestSpec
 from schedtuna.machine.labfolder import lab_directory
 from schedtuna.resources import resource_path
 
@@ -172,7 +172,7 @@ class _Setup:
     def _image(self, root: Path) -> tuple[Path, str]:
         own = [sha256_of(resource_path(name)) for name in _OWN_FILES]
         parts = [*own, *PROGRAMS, *(f"{name} {sha}" for name, sha in sorted(self.packages.items()))]
-        image_module = Path(__file__).with_name("image.py")
+        image_module = Path(__file__).parents[1] / "image.py"
         key = hashlib.sha256("\n".join([sha256_of(image_module), *parts]).encode()).hexdigest()
         image = self.folder / "images" / f"{key[:16]}.cpio"
         if not image.exists():
@@ -239,7 +239,7 @@ class _Setup:
         """Boot a guest; with KVM where that really works."""
         if probe_kvm and os.access("/dev/kvm", os.R_OK | os.W_OK):
             try:
-                with Guest(lab, GuestSpec(), accelerator="kvm", within_s=_KVM_WITHIN_S) as guest:
+                with BootedGuest(lab, GuestSpec(), accelerator="kvm", within_s=_KVM_WITHIN_S) as guest:
                     self.say(f"a guest booted with KVM in {guest.boot_s:.1f} s")
                 return lab.model_copy(update={"accelerator": "kvm"})
             except BootError:

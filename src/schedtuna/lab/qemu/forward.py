@@ -10,7 +10,7 @@ from typing import Self
 from schedtuna.errors import UsageError
 from schedtuna.lab.errors import GuestError
 from schedtuna.lab.guest.relay import Relay, RelayError
-from schedtuna.lab.vm import Guest
+from schedtuna.lab.vm import BootedGuest
 
 _ENDS_WITHIN_S = 10.0
 
@@ -32,7 +32,7 @@ class Forward:
         UsageError: The port is taken, or not to be had.
     """
 
-    def __init__(self, guest: Guest, line: str, *, host_port: int, guest_port: int) -> None:
+    def __init__(self, guest: BootedGuest, line: str, *, host_port: int, guest_port: int) -> None:
         try:
             self._listener = socket.create_server(("127.0.0.1", host_port))
         except OSError as error:

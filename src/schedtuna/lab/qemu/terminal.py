@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from schedtuna.lab.errors import GuestError
-from schedtuna.lab.vm import TERMINAL, TERMINAL_SIZE, Guest
+from schedtuna.lab.vm import TERMINAL, TERMINAL_SIZE, BootedGuest
 
 _CHUNK = 1 << 16
 _SIZE = os.terminal_size((80, 24))  # where there is no terminal
@@ -34,7 +34,7 @@ done < "/dev/${port##*/}"
 
 
 def run_on_terminal(
-    guest: Guest,
+    guest: BootedGuest,
     argv: Sequence[str],
     *,
     folder: str = "/root",
@@ -72,7 +72,7 @@ def run_on_terminal(
     return 128 - code if code < 0 else code
 
 
-def _converse(guest: Guest, pid: int, stdin: int | None, stdout: int) -> int:
+def _converse(guest: BootedGuest, pid: int, stdin: int | None, stdout: int) -> int:
     line = guest.line(TERMINAL)
     guest.ask("wait", pid=pid)
     sources: list[int] = [line.fileno(), guest.fileno(), *([stdin] if stdin is not None else [])]
@@ -116,7 +116,7 @@ def _raw(terminal: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _resizes(guest: Guest, terminal: int | None) -> Iterator[None]:
+def _resizes(guest: BootedGuest, terminal: int | None) -> Iterator[None]:
     """Give the guest's console the size of our terminal whenever that changes."""
     if terminal is None or threading.current_thread() is not threading.main_thread():
         yield

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from schedtuna.backend.host import KERNELS_OWN
-from schedtuna.experiment.viability import end_without_verdict
+from schedtuna.backend.base import KERNELS_OWN
+from schedtuna.errors import StudyError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.kernel_files import FileKnob
 from schedtuna.knobs.registry import all_knobs
@@ -81,9 +81,9 @@ def way_out(handed: Handover) -> str:
 
 
 def _refuse(handed: Handover, settings: Sequence[str]) -> None:
-    end_without_verdict(
-        f"{_listed(settings)} would be in force nowhere",
-        f"{handed}, out of reach of settings of the command's own processes",
+    raise StudyError(
+        f"no verdict: {_listed(settings)} would be in force nowhere: {handed}, out of reach of settings of "
+        "the command's own processes",
         hint=f"{way_out(handed)}; {ALLOW} if this {handed.name} does the work itself",
     )
 

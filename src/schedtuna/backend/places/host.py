@@ -1,0 +1,241 @@
+"""This machine as a place: a command, a running service or all of it, under its own kernel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NoReturn, Self
+
+from schedtuna.backend.base import KERNELS_OWN
+from schedtuna.backend.host import HostBackend
+from schedtuna.backend.places.base import Place
+from schedtuna.backend.reach import require_reach
+from schedtuna.errors import (
+    OutOfBoundsError,
+    SpaceError,
+    StudyError,
+    UnavailableError,
+    UnknownParameterError,
+    UsageError,
+)
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.claims import claimed, require_free
+from schedtuna.knobs.registry import all_knobs, knob_named
+from schedtuna.knobs.task_attributes import may_have_nice
+from schedtuna.machine.daemons import running_daemons
+from schedtuna.machine.probe import Probe
+from schedtuna.machine.tasks import boot_id, start_ticks
+from schedtuna.scheduler.control import find_installed, find_program
+from schedtuna.scheduler.fair import NAME as FAIR
+from schedtuna.scheduler.fair import fair, unavailable
+from schedtuna.scheduler.host import HostMachine
+from schedtuna.scheduler.lookup import lookup
+from schedtuna.scheduler.parse import parse_scheduler
+from schedtuna.scheduler.scx import read_state
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.workload.command import check
+from schedtuna.workload.spec import RunSpec, Workload
+
+
+class Host(Place):
+    """This machine, and what of it is tuned.
+
+    Attributes:
+        scope: How far changes reach.
+        pid: The process (scope pid).
+        pid_is: Which process that was: its boot and its start, since numbers are used again.
+        cgroup: The control group's directory (scope cgroup).
+    """
+
+    kind: Literal["host"] = "host"
+    scope: Scope = Scope.TREE
+    pid: int | None = None
+    pid_is: str = ""
+    cgroup: Path | None = None
+    turns_knobs: ClassVar[bool] = True
+
+    @classmethod
+    def of(
+        cls, scope: Scope | None = None, pid: int | None = None, cgroup: Path | None = None, **_none: Any
+    ) -> Self:
+        """Return what the scope options name; a process or a control group implies its scope.
+
+        Raises:
+            UsageError: They contradict each other, or there is no such process or control group.
+        """
+        implied = [Scope.PID] * (pid is not None) + [Scope.CGROUP] * (cgroup is not None)
+        if len(implied) == 2 or (scope is not None and implied not in ([], [scope])):
+            raise UsageError("--scope, --pid and --cgroup contradict each other", hint="give one of them")
+        return cls.on(Target(scope or (implied[0] if implied else Scope.TREE), pid=pid, cgroup=cgroup))
+
+    @classmethod
+    def on(cls, target: Target) -> Self:
+        """Return the place where a target is tuned."""
+        who = "" if target.pid is None else _identity(target.pid)
+        return cls(scope=target.scope, pid=target.pid, pid_is=who, cgroup=target.cgroup)
+
+    def target(self) -> Target:
+        """Return what the knobs turn.
+
+        Raises:
+            StudyError: The process has ended.
+            UsageError: The control group is gone.
+        """
+        if self.pid is not None and _identity(self.pid) != self.pid_is:
+            raise StudyError(
+                f"process {self.pid}, which is tuned, has ended",
+                hint="start anew; --cgroup names a service for longer than one process lives",
+            )
+        return Target(self.scope, pid=self.pid, cgroup=self.cgroup)
+
+    @property
+    def label(self) -> str:
+        """``this machine``, and what of it where that is more than a command."""
+        return " ".join(["this machine", *(() if self.scope is Scope.TREE else self._named)])
+
+    @property
+    def _named(self) -> list[str]:
+        return [part for part in (str(self.scope), str(self.pid or self.cgroup or "")) if part]
+
+    @property
+    def is_service(self) -> bool:
+        """Whether a process or a control group is tuned that runs already."""
+        return self.scope in (Scope.PID, Scope.CGROUP)
+
+    def nr_cpus(self) -> int:
+        """Return how many CPUs this process may use."""
+        return len(os.sched_getaffinity(0))
+
+    def online_cpus(self) -> int:
+        """Return how many CPUs are online."""
+        return os.cpu_count() or 1
+
+    def named(self, host: str) -> str:
+        """It is that machine."""
+        return host
+
+    def options(self) -> tuple[str, ...]:
+        """Return the command-line options that name it; none for a command on this machine."""
+        if self.is_service:
+            return (f"--{self.scope}", str(self.pid or self.cgroup))
+        return () if self.scope is Scope.TREE else ("--scope", str(self.scope))
+
+    def identity(self, workload: Workload) -> dict[str, str]:
+        """The program that runs, and what is tuned."""
+        return {"program": os.path.realpath(check(workload)), "target": " ".join(self._named)}
+
+    def require_free(self) -> None:
+        """Refuse a target whose knobs another run is turning."""
+        require_free(self.target())
+
+    def scheduler(self, text: str) -> SchedulerConfig:
+        """Return the scheduler that a text means, with the knobs that the target has."""
+        found = []
+
+        def look_up(name: str) -> SchedulerConfig:
+            found.append(lookup(name, self.target()))
+            return found[-1]
+
+        try:
+            return parse_scheduler(text, look_up)
+        except SpaceError as error:
+            if found and found[-1].name == FAIR:
+                _explain(text, error, self.target())
+            raise
+
+    def tunable(
+        self, text: str, include: Sequence[str] = (), *, defined: SchedulerConfig | None = None
+    ) -> SchedulerConfig:
+        """Return a scheduler with what can be tuned of it on this machine."""
+        if text == FAIR:
+            found = defined or fair(self.target(), include=include)
+            if not found.parameters:
+                raise UnavailableError(
+                    "nothing can be tuned here in this scope",
+                    hint="`schedtuna knobs`, with the same --scope, --pid or --cgroup, gives the reasons; "
+                    "root may change more",
+                )
+            return found
+        if defined is not None:
+            raise UnavailableError(
+                f"{text} is defined, but can't be started on this machine",
+                hint=f"set backend to 'vm', or scheduler_name to {FAIR!r} and name the knobs to turn",
+            )
+        found = find_installed(text)  # an unknown name is told apart from one that can't run here
+        try:
+            with closing(HostMachine()) as machine:
+                read_state(machine)
+            find_program(found)
+        except UnavailableError as error:
+            _refuse(text, error)
+        return found
+
+    @contextmanager
+    def open(
+        self, spec: RunSpec, schedulers: Sequence[SchedulerConfig] = (), turned: Iterable[str] = ()
+    ) -> Iterator[HostBackend]:
+        """Claim the target, put back what a killed run has left, and turn knobs run by run."""
+        target, turned = self.target(), list(turned)
+        reach = require_reach(spec.workload, target, schedulers, turned)
+        knobs = {name for one in schedulers if one.name in KERNELS_OWN for name in one.values}
+        backend = HostBackend(target, metrics=spec.metrics, required=spec.required, limits=spec.limits)
+        with _claimed(target, schedulers, knobs | set(turned)), backend:
+            hints = ((name, knob_named(name).probe(target).hint) for name in sorted(knobs))
+            backend.warnings += [
+                *reach,
+                *_daemon_warnings(),
+                *(f"{name}: {hint}" for name, hint in hints if hint),
+            ]
+            yield backend
+
+
+def _identity(pid: int) -> str:
+    return f"{boot_id()} {start_ticks(pid)}"
+
+
+def _claimed(
+    target: Target, schedulers: Sequence[SchedulerConfig], turned: Iterable[str]
+) -> AbstractContextManager[None]:
+    """Claim the target; the whole machine where another scheduler is to be in charge of it."""
+    if all(scheduler.name in KERNELS_OWN for scheduler in schedulers):
+        return claimed(target, turned=turned)
+    return claimed(Target(Scope.MACHINE))
+
+
+def _daemon_warnings() -> Iterator[str]:
+    for found in running_daemons(Probe.live()):
+        if found.daemon.interferes:
+            yield f"{found.daemon.name} is running and {found.daemon.does}; stop it: {found.daemon.stop}"
+
+
+def _refuse(name: str, problem: UnavailableError) -> NoReturn:
+    raise UnavailableError(
+        f"{name} can't run on this machine: {problem}",
+        hint=f"tune the kernel's own (--scheduler {FAIR}; scheduler_name='{FAIR}' in Python), or run {name} "
+        "in the lab's guests (--backend vm; backend='vm'); `schedtuna doctor` says what is missing here",
+    ) from problem
+
+
+def _explain(text: str, error: SpaceError, target: Target) -> None:
+    """Raise a better error where the machine, not the text, is why a value was refused."""
+    if isinstance(error, UnknownParameterError):
+        name = error.name
+        scopes = {knob.name: knob.scopes for knob in all_knobs()}.get(name, frozenset())
+        if reason := unavailable(target).get(name):
+            raise UnavailableError(
+                f"{text}: {name} can't be changed here: {reason}", hint="`schedtuna knobs` lists what can"
+            ) from None
+        if scopes and target.scope not in scopes:
+            raise UsageError(
+                f"{text}: {name} can't be set in scope {target.scope}",
+                hint=f"it is there in scope {', '.join(sorted(scopes))}",
+            ) from None
+    if not isinstance(error, OutOfBoundsError) or error.name != "nice":
+        return
+    if error.value >= -20 and not may_have_nice(int(error.value)):
+        raise UnavailableError(
+            f"{text}: only root may lower nice so far; without privilege: expected {error.bounds}",
+            hint="run as root, or raise RLIMIT_NICE",
+        ) from None

@@ -1,0 +1,92 @@
+"""Which places are there, what does each need, and how does a command line name one?
+
+One row per place; nothing of a place is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from schedtuna.errors import MissingExtraError, UsageError, nearest
+
+if TYPE_CHECKING:  # the command line takes its choices from here, and should start fast
+    from schedtuna.backend.places.base import Place
+
+
+@dataclass(frozen=True)
+class PlaceEntry:
+    """One kind of place that can be named.
+
+    Attributes:
+        path: ``module:Class`` of its `Place`.
+        summary: What it is, for tables and help texts.
+        ability: What the doctor calls it if this machine can have it: see `machine.checks.ABILITIES`.
+        options: What a command line may say of it: names of options, and of `Place.of`'s arguments.
+        extra: The optional dependency group that it needs; None for the base install.
+        modules: The packages that this group must have brought.
+    """
+
+    path: str
+    summary: str
+    ability: str
+    options: tuple[str, ...] = ()
+    extra: str | None = None
+    modules: tuple[str, ...] = ()
+
+
+HOST = "host"
+PLACES: dict[str, PlaceEntry] = {
+    HOST: PlaceEntry(
+        "schedtuna.backend.places.host:Host",
+        "this machine, under its own kernel",
+        ability="tune",
+        options=("scope", "pid", "cgroup"),
+    ),
+    "vm": PlaceEntry(
+        "schedtuna.backend.places.guest:Guest",
+        "guests of the lab, whose kernels can run sched_ext schedulers (`schedtuna lab setup`)",
+        ability="lab",
+        options=("scope", "kernel", "cpus"),
+    ),
+}
+
+
+def place_class(kind: str) -> type[Place]:
+    """Return the class of a kind of place.
+
+    Raises:
+        UsageError: There is no such kind.
+        MissingExtraError: Its packages are not installed.
+    """
+    if kind not in PLACES:
+        raise UsageError(f"unknown place {kind!r}: {nearest(kind, PLACES)}")
+    entry = PLACES[kind]
+    if entry.extra and not all(importlib.util.find_spec(name) for name in entry.modules):
+        raise MissingExtraError(f"place {kind}", entry.extra)
+    module, _, name = entry.path.partition(":")
+    found: type[Place] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def make_place(kind: str, options: Mapping[str, Any]) -> Place:
+    """Return the place that a command line names.
+
+    Args:
+        kind: Its kind.
+        options: What was said of it, by option; None for what was not said.
+
+    Raises:
+        UsageError: There is no such kind, an option is another kind's, or the options contradict each other.
+        MissingExtraError: Its packages are not installed.
+    """
+    found = place_class(kind)
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in PLACES[kind].options:
+            others = " or ".join(other for other, entry in PLACES.items() if name in entry.options)
+            raise UsageError(f"--{name} needs --backend {others}")
+    return found.of(**given)

@@ -4,7 +4,11 @@ import pytest
 from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
 
 from schedtuna.backend.base import Validity
+from schedtuna.backend.conformance import Example, check_place
+from schedtuna.backend.places.guest import Guest
 from schedtuna.backend.vm import VmBackend
+from schedtuna.lab.vm import BootedGuest, GuestSpec
+from schedtuna.scheduler.conformance import check_machine
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.scheduler.stats import offered
 from schedtuna.space import ParameterSpec, ParameterType
@@ -83,3 +87,17 @@ def test_a_scheduler_that_refuses_to_start_is_a_failed_trial_with_its_words(back
     assert trial.validity is Validity.FAILED
     assert "did not start" in trial.reason
     assert "exited with code" in trial.reason
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_guest_is_a_place_like_any_other(deterministic):
+    lab_or_skip()
+    place = Guest(cpus=1, deterministic=deterministic)
+    check_place(place, Example(works=Workload(argv=("true",)), fails=Workload(argv=("false",))))
+
+
+@pytest.mark.long
+def test_a_guest_is_a_machine_like_any_other():
+    with BootedGuest(lab_or_skip(), GuestSpec(cpus=1)) as guest:
+        check_machine(guest)

@@ -23,7 +23,7 @@ from schedtuna.scheduler.registry import register as register_scheduler
 from schedtuna.scheduler.registry import scheduler_from_mapping
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
-from schedtuna.tune.options import OptimizerConfig, make_plan, sampler_options
+from schedtuna.tune.options import OptimizerConfig, make_plan, require_sampler, sampler_options
 from schedtuna.tune.running import open_study
 from schedtuna.tune.search import OnEvent
 from schedtuna.workload.spec import RunSpec
@@ -137,6 +137,7 @@ class RLSchedulerOptimizer:
                 ``schedtuna tune --resume`` continues it.
         """
         plan, notes = self.plan()
+        require_sampler(plan)
         with open_study(plan, results=self.config.results_dir) as study:
             for note in notes:
                 study.log.say(f"note: {note}")

@@ -289,7 +289,7 @@ def tune(
     until its confirmation begins.
     """
     from schedtuna.experiment.campaign import choose_seed
-    from schedtuna.tune.options import make_plan
+    from schedtuna.tune.options import make_plan, require_sampler
     from schedtuna.tune.running import UnwrittenStudyError
 
     if output.debug:
@@ -316,6 +316,7 @@ def tune(
             name=asked.experiment_name,
         )
     plan = plan.model_copy(update=limits if before is None else _changed(limits, context, before))
+    require_sampler(plan)
     try:
         result = _run(plan, folder, output, notes)
     except UnwrittenStudyError as error:

@@ -19,7 +19,7 @@ from schedtuna.evidence import DELTA
 from schedtuna.history.defaults import BASELINE_RUNS, SAVE_FREQUENCY
 from schedtuna.history.plan import BAKE_OFF, StudyPlan
 from schedtuna.history.warmstart import past_runs
-from schedtuna.samplers.registry import SAMPLERS, make_sampler, sampler_class
+from schedtuna.samplers.registry import SAMPLERS, learners, make_sampler, sampler_class
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.tune.bakeoff import share
 from schedtuna.workload.metrics import default_metric, parse_metric, parse_requirement
@@ -300,8 +300,3 @@ def require_sampler(plan: StudyPlan) -> None:
     options = {name: value for name, value in plan.sampler_options.items() if name != "tensorboard"}
     rng = np.random.default_rng(0)
     make_sampler(plan.sampler, plan.scheduler.space, budget=CHECKED_BUDGET, rng=rng, **options).close()
-
-
-def learners() -> list[str]:
-    """Names of the samplers that train a network."""
-    return [name for name, entry in SAMPLERS.items() if entry.extra == "rl"]

@@ -17,7 +17,6 @@ from schedtuna.history.plan import StudyPlan
 from schedtuna.history.results import PLOTS_NAME, REPORT_NAME, write_results
 from schedtuna.report.page import write
 from schedtuna.tune.experimentlog import ExperimentLog
-from schedtuna.tune.options import require_sampler
 from schedtuna.tune.page import study_page, write_plots
 from schedtuna.tune.search import OnEvent, StudyEvent
 from schedtuna.tune.study import Study
@@ -102,18 +101,15 @@ def open_study(
     """Open a fresh results folder for a plan, or the one to resume.
 
     Args:
-        plan: What to do.
+        plan: What to do, with a sampler that `tune.options.require_sampler` has found right.
         results: Where folders are created.
         resume: A folder to continue.
         debug: Whether `experiment.log` gets every number of every run.
 
     Raises:
         WorkloadError: The command can't be run.
-        StudyError: The folder or a checkpoint can't be used, or the process that is tuned has ended.
-        UsageError: A wrong option of the sampler.
-        MissingExtraError: The sampler's packages are not installed.
+        StudyError: The folder can't be used, or the process that is tuned has ended.
     """
-    require_sampler(plan)
     asked = Question(
         "tune",
         [(plan.place, plan.scheduler)],

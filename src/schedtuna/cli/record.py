@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import parse_positive_duration, require_process, termination_interrupts
 from schedtuna.cli.options import AggregateOption, JsonOption, ProcfsOption
 from schedtuna.cli.output import print_json, print_remark
@@ -26,26 +29,60 @@ _MB = 1 << 20
 TOP_GROUPS = 12
 
 
-@app.command()
-def record(  # noqa: PLR0917 - typer's options are a function's parameters
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[COMMAND...]", help="Record while this runs; after `--`.", show_default=False
+@dataclass(frozen=True)
+class TaskOptions:
+    """Which tasks are recorded."""
+
+    pid: Annotated[
+        int | None, typer.Option("--pid", min=1, help="Only this process.", show_default=False)
+    ] = None
+    tree: Annotated[
+        int | None,
+        typer.Option("--tree", metavar="PID", min=1, help="Only this process and its descendants."),
+    ] = None
+    only_command: Annotated[
+        bool, typer.Option("--only-command", help="Only COMMAND and its descendants.")
+    ] = False
+    cgroup: Annotated[
+        str | None,
+        typer.Option(
+            "--cgroup", metavar="PATH", help="Only this cgroup and those below.", show_default=False
         ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Where the trace goes. Default: trace_<time>."),
-    ] = None,
-    aggregate: AggregateOption = False,
-    procfs: ProcfsOption = False,
-    duration: Annotated[
-        str | None, typer.Option("--for", metavar="10s", help="How long to record.", show_default=False)
-    ] = None,
+    ] = None
+    comm: Annotated[
+        str | None,
+        typer.Option("--comm", metavar="NAME", help="Only tasks of this name.", show_default=False),
+    ] = None
+    sample: Annotated[
+        int, typer.Option("--sample", metavar="N", min=1, help="Only one in N tasks, chosen by tid.")
+    ] = 1
+
+    def filter(self) -> TaskFilter:
+        """Return the filter that they say.
+
+        Raises:
+            UsageError: There is no such process, or what is asked contradicts itself.
+        """
+        from schedtuna.record.filters import TaskFilter
+
+        for process in (self.pid, self.tree):
+            require_process(process)
+        # The command is this process's child; the recorder itself is never recorded.
+        roots = (*((self.tree,) if self.tree else ()), *((os.getpid(),) if self.only_command else ()))
+        return TaskFilter(
+            tgid=self.pid, tree=roots, cgroup=self.cgroup, comm=self.comm, sample_1_in=self.sample
+        )
+
+
+@dataclass(frozen=True)
+class DetailOptions:
+    """How, and how much of it, is recorded."""
+
+    aggregate: AggregateOption = False
+    procfs: ProcfsOption = False
     interval: Annotated[
         str, typer.Option("--interval", metavar="1s", help="Time between two samples of the system.")
-    ] = "1s",
+    ] = "1s"
     label: Annotated[
         str | None,
         typer.Option(
@@ -54,33 +91,10 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
             help="What the trace is an example of, for learning.",
             show_default=False,
         ),
-    ] = None,
-    pid: Annotated[
-        int | None, typer.Option("--pid", min=1, help="Only this process.", show_default=False)
-    ] = None,
-    tree: Annotated[
-        int | None,
-        typer.Option("--tree", metavar="PID", min=1, help="Only this process and its descendants."),
-    ] = None,
-    only_command: Annotated[
-        bool, typer.Option("--only-command", help="Only COMMAND and its descendants.")
-    ] = False,
-    cgroup: Annotated[
-        str | None,
-        typer.Option(
-            "--cgroup", metavar="PATH", help="Only this cgroup and those below.", show_default=False
-        ),
-    ] = None,
-    comm: Annotated[
-        str | None,
-        typer.Option("--comm", metavar="NAME", help="Only tasks of this name.", show_default=False),
-    ] = None,
-    sample: Annotated[
-        int, typer.Option("--sample", metavar="N", min=1, help="Only one in N tasks, chosen by tid.")
-    ] = 1,
+    ] = None
     waking: Annotated[
         bool, typer.Option("--waking", help="Record sched_waking, too: who woke a task on another CPU.")
-    ] = False,
+    ] = False
     ring_mb: Annotated[
         int | None,
         typer.Option(
@@ -91,8 +105,44 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
             "at most 512, and a 64th of what is available.",
             show_default=False,
         ),
+    ] = None
+    processes: Annotated[bool, typer.Option(help="Sample every process, too.")] = True
+
+    def options(self, tasks: TaskFilter, interval_s: float, command: list[str]) -> RecordOptions:
+        """Return what the recorder takes."""
+        from schedtuna.record.recorder import Mode, RecordOptions
+
+        return RecordOptions(
+            mode=Mode("aggregate" if self.aggregate else "procfs" if self.procfs else "stream"),
+            task_filter=tasks,
+            interval_s=interval_s,
+            processes=self.processes,
+            ring_bytes=None if self.ring_mb is None else self.ring_mb * _MB,
+            waking=self.waking,
+            label=self.label,
+            command=tuple(command),
+        )
+
+
+@app.command()
+@bundled
+def record(
+    *,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COMMAND...]", help="Record while this runs; after `--`.", show_default=False
+        ),
     ] = None,
-    processes: Annotated[bool, typer.Option(help="Sample every process, too.")] = True,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where the trace goes. Default: trace_<time>."),
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option("--for", metavar="10s", help="How long to record.", show_default=False)
+    ] = None,
+    detail: DetailOptions,
+    tasks: TaskOptions,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing trace.")] = False,
     json_lines: Annotated[
         bool, typer.Option("--json-lines", help="Print samples as JSON lines instead of writing a trace.")
@@ -100,73 +150,26 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
     as_json: JsonOption = False,
 ) -> None:
     """Record what the scheduler does: every event, or statistics (--aggregate), or samples (--procfs)."""
-    from schedtuna.record.filters import TaskFilter
-
-    for process in (pid, tree):
-        require_process(process)
-    roots = (tree,) if tree else ()
-    if only_command and not command:
+    if tasks.only_command and not command:
         raise UsageError("--only-command needs a command", hint="put it after `--`")
-    if aggregate and procfs:
+    if detail.aggregate and detail.procfs:
         raise UsageError("--aggregate and --procfs are mutually exclusive")
-    interval_s = parse_positive_duration(interval, option="--interval")
+    interval_s = parse_positive_duration(detail.interval, option="--interval")
     seconds = None if duration is None else parse_positive_duration(duration, option="--for")
-    task_filter = TaskFilter(tgid=pid, tree=roots, cgroup=cgroup, comm=comm, sample_1_in=sample)
+    wanted = tasks.filter()
     if json_lines:
-        if command or output or aggregate or not task_filter.everything:
+        if command or output or detail.aggregate or not wanted.everything:
             raise UsageError(
                 "--json-lines samples all of /proc: it takes no command, folder, filter or --aggregate",
                 hint="record a trace, then: schedtuna trace export --jsonl DIR -o FILE",
             )
-        _print_lines(interval_s, seconds, processes=processes)
+        _print_lines(interval_s, seconds, processes=detail.processes)
         return
-    options = _options(
-        task_filter,
-        mode="aggregate" if aggregate else "procfs" if procfs else "stream",
-        interval_s=interval_s,
-        processes=processes,
-        ring_mb=ring_mb,
-        waking=waking,
-        label=label,
-        command=command or [],
-        only_command=only_command,
-    )
+    options = detail.options(wanted, interval_s, command or [])
     if command and not shutil.which(command[0]):
         raise UsageError(f"there is no command {command[0]!r}")
     folder = output or Path(time.strftime("trace_%Y%m%d-%H%M%S"))
     _record(folder, options, seconds, force=force, as_json=as_json)
-
-
-def _options(
-    task_filter: TaskFilter,
-    *,
-    mode: str,
-    interval_s: float,
-    processes: bool,
-    ring_mb: int | None,
-    waking: bool,
-    label: str | None,
-    command: list[str],
-    only_command: bool,
-) -> RecordOptions:
-    import os
-    from dataclasses import replace
-
-    from schedtuna.record.recorder import Mode, RecordOptions
-
-    if only_command:
-        # The command is this process's child; the recorder itself is never recorded.
-        task_filter = replace(task_filter, tree=(*task_filter.tree, os.getpid()))
-    return RecordOptions(
-        mode=Mode(mode),
-        task_filter=task_filter,
-        interval_s=interval_s,
-        processes=processes,
-        ring_bytes=None if ring_mb is None else ring_mb * _MB,
-        waking=waking,
-        label=label,
-        command=tuple(command),
-    )
 
 
 def _record(

@@ -168,15 +168,12 @@ def _write(
     output: TableOptions,
 ) -> dict[str, str]:
     """Write the files of the results folder, and those that were asked for; return their paths."""
-    from schedtuna.experiment.runtable import write_runs, write_summary
+    from schedtuna.experiment.runtable import write_summary, write_tables
 
-    runs_csv, summary_csv = campaign.folder / "runs.csv", campaign.folder / "summary.csv"
-    write_runs(runs_csv, trials, host=here.host, nr_cpus=here.nr_cpus)
-    files = {"runs": str(runs_csv), "summary": str(summary_csv)}
-    for path in (summary_csv, output.csv):
-        if path is not None:
-            with naming(path):
-                write_summary(path, here)
+    files = {what: str(path) for what, path in write_tables(campaign.folder, trials, here).items()}
+    if output.csv is not None:
+        with naming(output.csv):
+            write_summary(output.csv, here)
     plot = output.plot
     if plot is not None:
         from schedtuna.files import write_output

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.backend.base import Trial, Validity
-from schedtuna.errors import ConfigFileError
+from schedtuna.errors import ConfigFileError, naming
 from schedtuna.experiment.variability import Spread, describe, describe_trials
 from schedtuna.files import write_output
 
+RUNS_NAME = "runs.csv"
+SUMMARY_NAME = "summary.csv"
 RUN_COLUMNS = ("run", "host", "cpus", "seed", "started_at", "validity")
 Line = tuple[int, dict[str, str]]  # its number in the file, and its cells by column
 _SPREAD_COLUMNS = tuple(field.name for field in fields(Spread))
@@ -38,6 +40,15 @@ class Sample:
     def of(cls, trials: Iterable[Trial], *, host: str, nr_cpus: int) -> Sample:
         """Describe trials."""
         return cls(host, nr_cpus, tuple(describe_trials(trials, nr_cpus=nr_cpus)))
+
+
+def write_tables(folder: Path, trials: Sequence[Trial], sample: Sample) -> dict[str, Path]:
+    """Write the tables of a results folder, and return where: runs, and their summary."""
+    files = {"runs": folder / RUNS_NAME, "summary": folder / SUMMARY_NAME}
+    write_runs(files["runs"], trials, host=sample.host, nr_cpus=sample.nr_cpus)
+    with naming(files["summary"]):
+        write_summary(files["summary"], sample)
+    return files
 
 
 def write_runs(path: Path, trials: Sequence[Trial], *, host: str, nr_cpus: int) -> None:

@@ -1,9 +1,10 @@
 """What was changed on this machine, by whom, and what was there before.
 
-The journal is a file of JSON lines in a folder that only its owner can open. A record is on disk
+The journal is a file of JSON lines in a folder that only its owner can open. A record is in that file
 before its change is made; a second line closes it once the change is reverted. So whatever dies
 whenever, the open records name every change that may still be in force, and `schedtuna undo`
-reverts them.
+reverts them. Changes that a reboot leaves in force are on disk before they are made; the others are
+gone with the kernel whose failure could lose their records, so no run waits for a disk.
 
     begin(changes) -> records      what is about to change, with the old values
     finish({id: outcome})          it is as it was
@@ -96,7 +97,7 @@ class Journal:
             self._on_step(name)
 
     def begin(self, changes: Sequence[Change]) -> list[Record]:
-        """Write what is about to change to disk, and return the records.
+        """Write down what is about to change, and return the records.
 
         Raises:
             TargetBusyError: Another process that is alive has changed the same subject.
@@ -115,11 +116,12 @@ class Journal:
             for other in self._read(folder):
                 _refuse_conflict(other, records, boot)
             self.step("journal: before begin")
-            # Before they are on disk: an interrupt in between must not lose them. Reverting what
+            # Before they are written: an interrupt in between must not lose them. Reverting what
             # was not changed does no harm.
             self._begun |= {record.id: record for record in records}
             try:
-                folder.append(JOURNAL_NAME, _lines(record.model_dump(mode="json") for record in records))
+                lines = _lines(record.model_dump(mode="json") for record in records)
+                folder.append(JOURNAL_NAME, lines, durable=_outlive_boot(records))
             except JournalError:
                 for record in records:
                     del self._begun[record.id]
@@ -137,15 +139,17 @@ class Journal:
             if folder is None or not outcomes:
                 return
             folder.lock()
-            remaining = [record for record in self._read(folder) if record.id not in outcomes]
+            found = self._read(folder)
+            remaining = [record for record in found if record.id not in outcomes]
+            durable = _outlive_boot(record for record in found if record.id in outcomes)
             self.step("journal: before finish")
             if remaining:
                 now = time.time()
                 closing = ({"done": id_, "outcome": text, "time": now} for id_, text in outcomes.items())
-                folder.append(JOURNAL_NAME, _lines(closing))
+                folder.append(JOURNAL_NAME, _lines(closing), durable=durable)
                 self._shorten(folder, remaining)
             else:
-                folder.empty(JOURNAL_NAME)
+                folder.empty(JOURNAL_NAME, durable=durable)
             for id_ in outcomes:
                 self._begun.pop(id_, None)
             self.step("journal: after finish")
@@ -218,6 +222,10 @@ class Journal:
         if len(folder.read(JOURNAL_NAME)) >= _REWRITE_BYTES:
             with contextlib.suppress(OSError, JournalError):
                 folder.replace(JOURNAL_NAME, _lines(record.model_dump(mode="json") for record in remaining))
+
+
+def _outlive_boot(records: Iterable[Record]) -> bool:
+    return any(record.outlives_boot for record in records)
 
 
 def _lines(entries: Iterable[dict[str, Any]]) -> bytes:

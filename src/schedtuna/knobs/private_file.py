@@ -1,8 +1,9 @@
 """A file of lines that only its owner can have written, that survives crashes and full disks.
 
 It lies in a folder of mode 0700. Nothing that somebody else could have put there is followed: no
-links, no other owner, no other kind of file. A line is on disk when `append` returns; what a crash
-left of a last line is not seen by `read` and is cut off by the next `append`.
+links, no other owner, no other kind of file. A line survives its process when `append` returns, and a power
+failure where it is to be durable; what a crash left of a last line is not seen by `read` and is cut off by
+the next `append`.
 """
 
 from __future__ import annotations
@@ -97,8 +98,13 @@ class PrivateFolder:
         except FileNotFoundError:
             return b""
 
-    def append(self, name: str, lines: bytes) -> None:
-        """Add lines to a file, and wait until they are on disk: all of them or none.
+    def append(self, name: str, lines: bytes, *, durable: bool = True) -> None:
+        """Add lines to a file: all of them or none.
+
+        Args:
+            name: The file.
+            lines: What is added.
+            durable: Whether to wait until they are on disk, and would survive a power failure.
 
         Raises:
             JournalError: They can't be written.
@@ -108,16 +114,21 @@ class PrivateFolder:
             os.ftruncate(file, len(whole))
             try:
                 write_all(file, lines)
-                os.fsync(file)
-                if not whole:
-                    os.fsync(self._descriptor)
+                if durable:
+                    os.fsync(file)
+                    if not whole:
+                        os.fsync(self._descriptor)
             except OSError as error:
                 with contextlib.suppress(OSError):
                     os.ftruncate(file, len(whole))
                 raise self._refused("can't be written", error) from error
 
-    def empty(self, name: str) -> None:
+    def empty(self, name: str, *, durable: bool = True) -> None:
         """Make a file empty, for which a full disk has room.
+
+        Args:
+            name: The file.
+            durable: Whether to wait until it is empty on disk, too.
 
         Raises:
             JournalError: It can't be emptied.
@@ -125,7 +136,8 @@ class PrivateFolder:
         with self._opened(name) as file:
             try:
                 os.ftruncate(file, 0)
-                os.fsync(file)
+                if durable:
+                    os.fsync(file)
             except OSError as error:
                 raise self._refused("can't be emptied", error) from error
 

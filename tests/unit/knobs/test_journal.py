@@ -11,10 +11,11 @@ from schedtuna.errors import JournalError
 from schedtuna.knobs import journal as journal_module
 from schedtuna.knobs import private_file
 from schedtuna.knobs.journal import JOURNAL_NAME, Journal, state_directory
-from schedtuna.knobs.records import Change, FileSubject, TaskSubject
+from schedtuna.knobs.records import Change, FileSubject, TaskSubject, UnitSubject
 
 SUBJECT = TaskSubject(tid=1, tgid=1, start_ticks=0, reach="thread")
 CHANGE = Change("nice", SUBJECT, 0, 5)
+UNIT = Change("unit", UnitSubject(path=Path("/etc/systemd/system/a.service")), None, "text")
 
 
 @pytest.fixture
@@ -37,9 +38,23 @@ def test_an_open_record_says_all_that_undo_needs(journal):
     assert found.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def test_records_are_on_disk_before_begin_returns(journal, file):
+def test_records_are_in_the_file_before_begin_returns(journal, file):
     journal.begin([CHANGE, CHANGE])
     assert len(file.read_text().splitlines()) == 2
+
+
+def test_only_what_a_reboot_leaves_in_force_waits_for_the_disk(journal, monkeypatch):
+    waits = []
+    monkeypatch.setattr(os, "fsync", waits.append)
+    (nice,) = journal.begin([CHANGE])
+    journal.finish({nice.id: "restored"})
+    assert waits == []
+    nice, unit = journal.begin([CHANGE, UNIT])
+    assert len(waits) == 2  # the file, and the folder that has it
+    journal.finish({nice.id: "restored"})
+    assert len(waits) == 2
+    journal.finish({unit.id: "restored"})
+    assert len(waits) == 3
 
 
 def test_closed_records_are_not_open_and_an_idle_journal_is_empty(journal, file):

@@ -43,7 +43,7 @@ def test_a_boot_that_fails_is_tried_once_more(monkeypatch):
             raise outcome
         return outcome
 
-    monkeypatch.setattr(module, "Guest", make)
+    monkeypatch.setattr(module, "BootedGuest", make)
     lab: Any = None  # they are only handed on
     spec: Any = None
     assert boot(lab, spec)[1] == 1

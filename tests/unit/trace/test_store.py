@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -120,22 +119,6 @@ def test_a_crash_between_compacting_and_removing_doubles_nothing(tmp_path, some)
     trace = open_trace(tmp_path / "t")
     assert len(trace.events) == len(some)
     assert trace.tasks["tid"].to_list() == [7]
-
-
-def test_segments_pile_up_only_to_the_limit(tmp_path, some, monkeypatch):
-    monkeypatch.setattr(store, "SEGMENT_EVENTS", 100)
-    monkeypatch.setattr(store, "BACKLOG_SEGMENTS", 3)
-    with TraceWriter(tmp_path / "t", {}) as writer:
-        for batch in np.split(some, 30):
-            writer.write_events(batch)
-        deadline = time.monotonic() + 60
-        while not any(path.suffix == ".parquet" for path in parts.segments(tmp_path / "t")):
-            assert time.monotonic() < deadline, "nothing was compacted while recording"
-            time.sleep(0.05)
-        assert len(open_trace(tmp_path / "t").events) == len(some)
-    trace = open_trace(tmp_path / "t")
-    assert np.array_equal(in_one_order(trace.events), in_one_order(some))
-    assert all(path.suffix == ".parquet" for path in parts.segments(tmp_path / "t"))
 
 
 def test_losses_are_counted_and_refused(tmp_path):

@@ -3,6 +3,7 @@ from tests.unit.kernel.btf_bytes import RIGHT, WRONG, kernel_functions
 
 from schedtuna.errors import UnavailableError
 from schedtuna.lab.build.setup import AUTO, _Setup
+from schedtuna.lab.image import text_entry
 from schedtuna.lab.store import Kernel
 
 
@@ -39,4 +40,16 @@ def test_a_kernel_that_was_named_is_taken_with_a_word_about_it(setup, tmp_path):
     chooser, offered, said = setup
     assert chooser._kernel("7.2.12", {}, tmp_path).version == "7.2.12"
     assert chooser._kernel(AUTO, {"7.2.12": offered[0]}, tmp_path).version == "7.2.12"
+    assert len(said) == 2
+
+
+def test_the_image_is_made_once_and_anew_where_the_guests_packages_differ(tmp_path, monkeypatch):
+    monkeypatch.setattr("schedtuna.lab.build.setup.base_layer", lambda root: {"init": text_entry(str(root))})
+    said = []
+    setup = _Setup(tmp_path, said.append)
+    first, _ = setup._image(tmp_path)
+    assert b"070701" in first.read_bytes()
+    assert setup._image(tmp_path)[0] == first
+    setup.packages["bash_5.deb"] = "0" * 64
+    assert setup._image(tmp_path)[0] != first
     assert len(said) == 2

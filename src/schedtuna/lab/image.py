@@ -204,9 +204,9 @@ def _applets(root: Path) -> list[str]:
 
 
 def _own(root: Path) -> Layer:
-    """Schedtuna's programs in the guest, compiled where `compile_python` was there."""
-    sources = [resource_path(name) for name in GUEST_PROGRAMS]
-    files = [path if (path := root / OWN / f"{source.stem}.pyc").exists() else source for source in sources]
+    """Schedtuna's programs in the guest, compiled where `compile_python` was there with these very ones."""
+    copies = _copies(root)
+    files = [copy.with_suffix(".pyc") if _same(source, copy) else source for source, copy in copies.items()]
     return {f"{OWN}/{file.name}": file_entry(file) for file in files}
 
 
@@ -231,9 +231,17 @@ def _python(root: Path) -> Layer:
 def is_compiled(root: Path) -> bool:
     """Whether `compile_python` has been there, with these programs of ours."""
     folder = root / "usr/lib" / _in_root(root, "usr/bin/python3").resolve().name
-    copies = {resource_path(name): root / OWN / Path(name).name for name in GUEST_PROGRAMS}
-    ours = (copy.exists() and copy.read_bytes() == source.read_bytes() for source, copy in copies.items())
-    return (folder / "os.pyc").exists() and all(ours)
+    return (folder / "os.pyc").exists() and all(_same(source, copy) for source, copy in _copies(root).items())
+
+
+def _copies(root: Path) -> dict[Path, Path]:
+    """Schedtuna's programs, and where `compile_python` puts a copy of each."""
+    return {resource_path(name): root / OWN / Path(name).name for name in GUEST_PROGRAMS}
+
+
+def _same(source: Path, copy: Path) -> bool:
+    """Whether a copy is compiled, and of this version."""
+    return copy.with_suffix(".pyc").exists() and copy.exists() and copy.read_bytes() == source.read_bytes()
 
 
 def compile_python(root: Path) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from schedtuna.lab.image import (
+    GUEST_PROGRAMS,
+    OWN,
     LayerFile,
+    _own,
     file_entry,
     is_dynamic,
     link_entry,
@@ -17,6 +20,7 @@ from schedtuna.lab.image import (
     text_entry,
     write_layer,
 )
+from schedtuna.resources import resource_path
 
 
 def archive(layer):
@@ -79,3 +83,14 @@ def test_the_loaders_list_is_read():
         "\t/lib64/ld-linux-x86-64.so.2 => /root/lib64/ld-linux-x86-64.so.2 (0x00007f)\n"
     )
     assert parse_loader(text) == {"libm.so.6": Path("/lib/libm.so.6")}
+
+
+def test_programs_that_an_earlier_version_compiled_are_not_taken(tmp_path):
+    folder = tmp_path / OWN
+    folder.mkdir(parents=True)
+    for source in map(resource_path, GUEST_PROGRAMS):
+        shutil.copy(source, folder)
+        (folder / f"{source.stem}.pyc").write_bytes(b"compiled")
+    assert {name.rpartition(".")[2] for name in _own(tmp_path)} == {"pyc"}
+    (folder / "relay.py").write_text("# of an earlier version")
+    assert [*_own(tmp_path)] == [f"{OWN}/guestd.pyc", f"{OWN}/relay.py"]

@@ -36,6 +36,15 @@ def everybodys_folder():
     shutil.rmtree(folder)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session):
+    """Say, side by side as one by one, that tests which could not be imported did not run, nor failed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    errors = reporter.stats.get("error", []) if reporter else []
+    if any(isinstance(report, pytest.CollectReport) for report in errors):
+        session.exitstatus = pytest.ExitCode.INTERRUPTED
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say where the time went: tests that run side by side count each."""
     spent: defaultdict[str, float] = defaultdict(float)

@@ -230,7 +230,7 @@ def _parse(path: Path, content: bytes) -> _Parsed:
                 log.version, log.identity = _parse_header(path, line)
                 continue
             record = _parse_record(line, log.version)
-        except ValueError as error:  # pydantic's ValidationError is one
+        except (ValueError, RecursionError) as error:  # pydantic's ValidationError is one
             if number == len(complete) and not rest:
                 log.intact -= len(line) + 1
                 return log

@@ -48,7 +48,7 @@ class PastStudy:
         try:
             path = self.folder / RESULT_NAME
             return Verdict(STORED.upgrade(json.loads(path.read_text()), path)["verdict"])
-        except (OSError, ValueError, KeyError, StudyError):
+        except (OSError, ValueError, KeyError, RecursionError, StudyError):
             return None
 
     def objective(self, metrics: Sequence[MetricSpec] = ()) -> Objective:

@@ -24,8 +24,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from schedtuna.errors import JournalError
 from schedtuna.knobs.private_file import PrivateFolder
 from schedtuna.knobs.records import STORED, Change, Owner, Record
@@ -209,7 +207,9 @@ class Journal:
                 else:
                     record = Record.model_validate(STORED.upgrade(entry, f"{path}, line {number}"))
                     records[record.id] = record
-            except (ValueError, TypeError, ValidationError) as error:
+            except (ValueError, TypeError, RecursionError, JournalError) as error:  # a ValidationError, too
+                if isinstance(error, JournalError) and error.hint:  # of a newer version
+                    raise
                 raise JournalError(
                     f"{path}, line {number}: not a record of a change: {line[:80]!r}",
                     hint="undo with the version that wrote it, or put things back by hand from its "

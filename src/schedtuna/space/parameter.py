@@ -177,7 +177,7 @@ class ParameterSpec(BaseModel):
             raise SpaceError(f"{self.name}={value!r}: {nearest(str(value), self.choices)}")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise SpaceError(f"{self.name}={value!r}: expected a number")
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise SpaceError(f"{self.name}={value!r}: expected a finite number")
         if kind is ParameterType.INTEGER and value != int(value):
             raise SpaceError(f"{self.name}={value!r}: expected a whole number")

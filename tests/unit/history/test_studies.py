@@ -114,6 +114,7 @@ def other_space(text):
         ("trials.jsonl", newer_log, "version 99"),
         ("trials.jsonl", lambda text: "", "no header"),
         ("trials.jsonl", lambda text: text.replace('"phase"', '"stage"', 3), "damaged"),
+        ("trials.jsonl", lambda text: "[" * 100_000 + "\n" + text, "line 1 is damaged"),
         ("study.json", other_space, "contradicts itself"),
     ],
 )
@@ -128,8 +129,9 @@ def test_what_cannot_be_trusted_is_refused_and_named(studies, tmp_path, name, ch
     assert words in unusable[folder]
 
 
-def test_a_study_that_did_not_finish_has_no_verdict(studies, tmp_path):
-    folder = damaged(studies, tmp_path, "result.json", lambda text: "{")
+@pytest.mark.parametrize("result", ["{", "[" * 100_000, "{}", "[]"])
+def test_a_study_that_did_not_finish_has_no_verdict(studies, tmp_path, result):
+    folder = damaged(studies, tmp_path, "result.json", lambda text: result)
     assert read_study(folder).verdict is None
 
 

@@ -97,7 +97,18 @@ def test_a_last_line_that_was_cut_off_is_dropped(journal, file, torn):
 
 @pytest.mark.parametrize(
     "line",
-    ["nonsense", "[]", "5", '"done"', '{"done": []}', "{}", '{"version": 1}', '{"id": "x", "knob": 1}'],
+    [
+        "nonsense",
+        "[]",
+        "5",
+        '"done"',
+        '{"done": []}',
+        "{}",
+        '{"version": 1}',
+        '{"version": "x"}',
+        '{"id": "x", "knob": 1}',
+        pytest.param("[" * 100_000, id="deep"),
+    ],
 )
 def test_any_other_damage_is_an_error_that_says_where_and_what_to_do(journal, file, line):
     journal.begin([CHANGE])

@@ -26,6 +26,7 @@ def a_list(**changes):
         ({"max_value": float("inf")}, "expected a whole number"),
         ({"type": "float", "max_value": float("nan")}, "expected a finite number"),
         ({"default": 101}, "out of bounds, expected 1 to 100"),
+        ({"default": 10**400}, "out of bounds, expected 1 to 100"),
         ({"default": True}, "expected a number"),
         ({"type": "categorical"}, "needs choices"),
         ({"type": "categorical", "choices": ["a", "a"], "default": "a"}, "one is listed twice"),

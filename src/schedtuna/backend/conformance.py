@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter
 
 from schedtuna.backend.base import Trial, Validity
-from schedtuna.backend.places.base import AnyPlace, Place
+from schedtuna.backend.places.base import Place
+from schedtuna.backend.places.field import AnyPlace
 from schedtuna.backend.places.registry import PLACES, place_class
 from schedtuna.errors import ConformanceError, UsageError
 from schedtuna.workload.spec import RunSpec, Workload

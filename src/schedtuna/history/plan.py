@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schedtuna.backend.places.base import AnyPlace
+from schedtuna.backend.places.field import AnyPlace
 from schedtuna.backend.places.registry import HOST, make_place
 from schedtuna.errors import StudyError, UsageError, naming
 from schedtuna.evidence import DELTA

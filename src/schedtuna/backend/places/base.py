@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
+from pydantic import BaseModel, ConfigDict
 
 from schedtuna.backend.base import Backend
-from schedtuna.backend.places.registry import place_class
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.spec import RunSpec, Workload
 
@@ -140,13 +139,3 @@ class Place(BaseModel, ABC):
             TargetBusyError: Another run is turning its knobs.
             UnavailableError: The place can't be had.
         """
-
-
-def _typed(value: object) -> object:
-    if isinstance(value, Mapping) and "kind" in value:
-        return place_class(str(value["kind"])).model_validate(value)
-    return value
-
-
-# A field of this type takes and gives the data of any kind in the table, each by its own class.
-AnyPlace = Annotated[SerializeAsAny[Place], BeforeValidator(_typed)]

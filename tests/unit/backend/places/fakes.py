@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from schedtuna.backend.base import Backend, Trial, Validity
-from schedtuna.backend.places.base import AnyPlace, Place
+from schedtuna.backend.places.base import Place
+from schedtuna.backend.places.field import AnyPlace
 from schedtuna.backend.places.host import Host
 from schedtuna.backend.places.registry import PlaceEntry
 from schedtuna.errors import UnavailableError, UsageError

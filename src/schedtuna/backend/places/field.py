@@ -1,0 +1,20 @@
+"""A place as a field of what is stored: of any kind in the table, each by its own class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BeforeValidator, SerializeAsAny
+
+from schedtuna.backend.places.base import Place
+from schedtuna.backend.places.registry import place_class
+
+
+def _typed(value: object) -> object:
+    if isinstance(value, Mapping) and "kind" in value:
+        return place_class(str(value["kind"])).model_validate(value)
+    return value
+
+
+AnyPlace = Annotated[SerializeAsAny[Place], BeforeValidator(_typed)]

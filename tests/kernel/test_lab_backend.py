@@ -1,5 +1,8 @@
 """Trials in guests: what ran, under what, and whether it counts."""
 
+import signal
+import threading
+
 import pytest
 from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
 
@@ -101,3 +104,18 @@ def test_a_guest_is_a_place_like_any_other(deterministic):
 def test_a_guest_is_a_machine_like_any_other():
     with BootedGuest(lab_or_skip(), GuestSpec(cpus=1)) as guest:
         check_machine(guest)
+
+
+def test_ctrl_c_amid_a_run_is_neither_a_result_nor_lost(backend):
+    """What ends the scheduler afterwards must not take the run's answer for its own."""
+    assert backend.run(LOAD, FAIR, seed=0).validity is Validity.OK  # a guest is up
+    interruption = threading.Timer(1.0, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+    interruption.start()
+    with pytest.raises(KeyboardInterrupt):
+        backend.run(Workload(argv=("hackbench", "-g", "1", "-l", "10000000")), FAIR, seed=0)
+    guest = backend._guest
+    assert guest is not None
+    with pytest.raises(KeyboardInterrupt):
+        guest.read("/proc/version")
+    backend._drop_guest()
+    assert backend.run(LOAD, FAIR, seed=0).validity is Validity.OK

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
@@ -105,6 +105,7 @@ class BootedGuest:
         self._errors = folder / "qemu"
         assemble(lab.image, guest_layers(lab, self.kernel, self.spec), folder / "initrd")
         self._sockets: dict[str, socket.socket] = {}
+        self._broken: BaseException | None = None
         with ExitStack() as passed, self._errors.open("wb") as errors:
             lines, fds = self._open_lines(passed)
             argv = [
@@ -194,11 +195,14 @@ class BootedGuest:
         Raises:
             GuestError: The guest died.
         """
-        try:
-            self._socket.settimeout(ANSWER_WITHIN_S)
-            self._socket.sendall(json.dumps({"op": operation, **arguments}).encode() + b"\n")
-        except OSError:
-            raise GuestError(f"the guest died{self._last_words()}") from None
+        if self._broken is not None:
+            raise self._broken
+        with self._exchange():
+            try:
+                self._socket.settimeout(ANSWER_WITHIN_S)
+                self._socket.sendall(json.dumps({"op": operation, **arguments}).encode() + b"\n")
+            except OSError:
+                raise GuestError(f"the guest died{self._last_words()}") from None
 
     def answer(self) -> Any:
         """What the guest answers to `ask`: at once where `fileno` is readable."""
@@ -334,19 +338,32 @@ class BootedGuest:
         return self._console.read_text(errors="replace") if self._console.exists() else ""
 
     def _answer(self, within_s: float) -> Any:
-        self._socket.settimeout(max(0.001, within_s))
-        try:
-            line = self._lines.readline()
-        except TimeoutError:
-            raise GuestError(f"no answer within {within_s:.0f} s{self._last_words()}") from None
-        except OSError:
-            line = b""
-        if not line.endswith(b"\n"):
-            raise GuestError(f"the guest died{self._last_words()}")
+        with self._exchange():
+            self._socket.settimeout(max(0.001, within_s))
+            try:
+                line = self._lines.readline()
+            except TimeoutError:
+                raise GuestError(f"no answer within {within_s:.0f} s{self._last_words()}") from None
+            except OSError:
+                line = b""
+            if not line.endswith(b"\n"):
+                raise GuestError(f"the guest died{self._last_words()}")
         answer = json.loads(line)
         if "error" in answer:
             raise GuestError(f"the guest refused: {answer['error']}")
         return answer["ok"]
+
+    @contextlib.contextmanager
+    def _exchange(self) -> Iterator[None]:
+        """Remember what broke an exchange off: the next answer would be the one to this order.
+
+        Whoever goes on, such as what ends a program in the guest after Ctrl-C, gets the same again.
+        """
+        try:
+            yield
+        except BaseException as error:
+            self._broken = error
+            raise
 
     def _last_words(self) -> str:
         return last_words(f"{self._errors.read_text(errors='replace')}\n{self.console()}")

@@ -90,7 +90,7 @@ class QuestionOptions:
         return RunSpec(
             workload=workload,
             metrics=tuple(metrics),
-            requirements=tuple(map(parse_requirement, listed(self.require))),
+            requirements=tuple(parse_requirement(text, metrics) for text in listed(self.require)),
             limits={"steal_fraction": self.max_steal},
             seed=seed,
         )

@@ -245,7 +245,7 @@ def make_plan(
         workload=workload,
         place=place,
         metrics=read,
-        requirements=tuple(map(parse_requirement, requirements)),
+        requirements=tuple(parse_requirement(text, read) for text in requirements),
         sampler=sampler,
         sampler_options=known,
         warm_start=past,

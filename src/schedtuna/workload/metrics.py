@@ -155,8 +155,12 @@ def format_metric(spec: MetricSpec) -> str:
     return text
 
 
-def parse_requirement(text: str) -> Requirement:
+def parse_requirement(text: str, metrics: Iterable[MetricSpec] = ()) -> Requirement:
     """Read a requirement such as ``rps>=1000``.
+
+    Args:
+        text: ``NAME>=NUMBER`` or ``NAME<=NUMBER``.
+        metrics: What is measured: their names have values, wherever these are read.
 
     Raises:
         UsageError: Malformed, or of a scheduler's metric that there is not.
@@ -168,7 +172,7 @@ def parse_requirement(text: str) -> Requirement:
         bound = math.nan
     if match is None or not math.isfinite(bound):
         raise UsageError(f"{text!r} is not a requirement", hint="write NAME>=NUMBER or NAME<=NUMBER")
-    refuse_misspelt(match[1])
+    refuse_misspelt(match[1], known={spec.name for spec in metrics})
     return Requirement.model_validate({"metric": match[1], "operator": match[2], "bound": bound})
 
 

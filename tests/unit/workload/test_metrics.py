@@ -121,6 +121,11 @@ def test_a_misspelt_metric_of_the_scheduler_is_refused_before_anything_runs(text
         parse_requirement("sched.wakup_latency_p99_us<=100")
 
 
+def test_a_requirement_may_be_of_whatever_is_measured():
+    spec = parse_metric("sched.mine:min=regex:mine ([0-9]+)", ECHO)
+    assert parse_requirement("sched.mine<=5", [spec]).metric == "sched.mine"
+
+
 def test_a_misspelt_metric_is_refused_where_no_parser_could_report_it():
     with pytest.raises(UsageError, match="no metric wall_tim_s") as caught:
         parse_metric("wall_tim_s:min", ECHO)

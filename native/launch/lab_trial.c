@@ -211,12 +211,13 @@ static void bring_cpus_up(int64_t nr_cpus)
 // All that is random in the guest, such as where programs are mapped, follows from these bytes.
 static void seed_kernel(const char *hex)
 {
-	struct {
+	enum { NR_BYTES = 32 };
+	union {
 		struct rand_pool_info info;
-		unsigned char bytes[32];  // info.buf
-	} pool = {.info = {.entropy_count = 256, .buf_size = 32}};
-	for (size_t i = 0; i < sizeof(pool.bytes); i++)
-		if (sscanf(hex + 2 * i, "%2hhx", &pool.bytes[i]) != 1)
+		unsigned char room[sizeof(struct rand_pool_info) + NR_BYTES];  // info.buf is the end of it
+	} pool = {.info = {.entropy_count = 8 * NR_BYTES, .buf_size = NR_BYTES}};
+	for (size_t i = 0; i < NR_BYTES; i++)
+		if (sscanf(hex + 2 * i, "%2hhx", &pool.room[sizeof(pool.info) + i]) != 1)
 			fail("the order's entropy");
 	int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
 	if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool.info) || ioctl(fd, RNDRESEEDCRNG, 0))

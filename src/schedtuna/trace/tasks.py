@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schedtuna.printable import printable
 from schedtuna.trace.schema import PF_KTHREAD, POLICIES, STATIC_PRIO_NICE_0, TaskArray, TaskReason
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def clean_name(name: bytes | str) -> str:
@@ -25,7 +28,7 @@ def clean_name(name: bytes | str) -> str:
     return printable(text.replace("\\", "\\\\"))
 
 
-def task_table(rows: TaskArray, cgroups: Mapping[int, str], label: object = None) -> Any:
+def task_table(rows: TaskArray, cgroups: Mapping[int, str], label: object = None) -> pl.DataFrame:
     """Fold the rows of the task table to one per task (tid, start_time_ns): the last that is known.
 
     Returns:

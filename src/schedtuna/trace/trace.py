@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from schedtuna.trace.labels import LabelRule, label_tasks
 from schedtuna.trace.parts import in_time_order, require_polars
 from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
 from schedtuna.trace.tasks import clean_name, task_table
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class Trace:
         return self._source.tasks()
 
     @cached_property
-    def tasks(self) -> Any:
+    def tasks(self) -> pl.DataFrame:
         """One row per task, as a polars frame; see `tasks.task_table()`."""
         return task_table(self.task_rows, self.cgroups, self.manifest.get("label"))
 
@@ -140,11 +143,11 @@ class Trace:
         return self._source.cgroups()
 
     @cached_property
-    def sample_frames(self) -> dict[str, Any]:
+    def sample_frames(self) -> dict[str, pl.DataFrame]:
         """All samples: kind to polars frame."""
         return self._source.samples()
 
-    def samples(self, kind: str = "system") -> Any:
+    def samples(self, kind: str = "system") -> pl.DataFrame:
         """Return the samples of a kind, as a polars frame with `timestamp_ns` and one column per name.
 
         Raises:
@@ -213,7 +216,7 @@ class Trace:
         """
         refuse_losses(self.losses, self.manifest)
 
-    def to_polars(self, table: str = "events") -> Any:
+    def to_polars(self, table: str = "events") -> pl.DataFrame:
         """Return a table (`events`, `tasks`, or a kind of samples) as a polars frame."""
         import polars as pl
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+from enum import IntEnum
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -14,10 +15,13 @@ from schedtuna.trace.schema import EventType, PrevState
 from schedtuna.trace.states import TaskState
 from schedtuna.trace.trace import Trace
 
+if TYPE_CHECKING:
+    import polars as pl
+
 _FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begins so
 
 
-def table(trace: Trace, name: str) -> Any:
+def table(trace: Trace, name: str) -> pl.DataFrame:
     """Return a table as a polars frame: `events` and `intervals` with names, `unknown`, `tasks`, or samples.
 
     Raises:
@@ -37,7 +41,7 @@ def table(trace: Trace, name: str) -> Any:
     return trace.to_polars(name)
 
 
-def write_csv(frame: Any, file: BinaryIO) -> None:
+def write_csv(frame: pl.DataFrame, file: BinaryIO) -> None:
     """Write a frame as CSV; text that a spreadsheet would take for a formula gets a `'` before it."""
     import polars as pl
 
@@ -52,12 +56,12 @@ def write_csv(frame: Any, file: BinaryIO) -> None:
     frame.with_columns(guarded).write_csv(file)
 
 
-def write_arrow(frame: Any, file: BinaryIO) -> None:
+def write_arrow(frame: pl.DataFrame, file: BinaryIO) -> None:
     """Write a frame as an Arrow IPC file (Feather)."""
     frame.write_ipc(file, compression="zstd")
 
 
-def _events(trace: Trace) -> Any:
+def _events(trace: Trace) -> pl.DataFrame:
     import polars as pl
 
     frame = trace.to_polars("events")
@@ -80,7 +84,7 @@ def _events(trace: Trace) -> Any:
     )
 
 
-def _intervals(trace: Trace) -> Any:
+def _intervals(trace: Trace) -> pl.DataFrame:
     import polars as pl
 
     found, _ = read_states(trace, lambda reading: Intervals.concatenate(list(reading.pieces())))
@@ -92,7 +96,7 @@ def _intervals(trace: Trace) -> Any:
     )
 
 
-def _unknown(trace: Trace) -> Any:
+def _unknown(trace: Trace) -> pl.DataFrame:
     """Return of which time nobody knows what a CPU did, and why."""
     import polars as pl
 
@@ -110,7 +114,7 @@ def _highest_cpu(reading: Reading) -> int:
     return max(highest)
 
 
-def _spelled(column: str, enum: Any) -> Any:
+def _spelled(column: str, enum: type[IntEnum]) -> pl.Expr:
     import polars as pl
 
     return pl.col(column).replace_strict(

@@ -106,7 +106,7 @@ class HostBackend:
         try:
             raw, watch = self._under(workload, scheduler, seed)
         except (WorkloadError, KnobError) as error:
-            if not self._ran:
+            if isinstance(error, MetricError) or not self._ran:
                 raise
             raise RunError(str(error)) from error
         except StuckSchedulerError:

@@ -20,7 +20,7 @@ from typing import Self
 
 from schedtuna.backend.base import KERNELS_OWN, Trial
 from schedtuna.backend.reading import Ran, RunError, TrialReader
-from schedtuna.errors import UnavailableError, UsageError, WorkloadError
+from schedtuna.errors import MetricError, UnavailableError, UsageError, WorkloadError
 from schedtuna.lab.boot import boot
 from schedtuna.lab.build.examples import find_examples
 from schedtuna.lab.errors import GuestError
@@ -133,6 +133,8 @@ class VmBackend:
         except SchedulerError as error:
             raise RunError(error.reason, error.log) from error
         except WorkloadError as error:
+            if isinstance(error, MetricError):
+                raise
             raise RunError(str(error)) from error
         ejected = watch.ejected() if watch else ""
         return Ran(

@@ -240,3 +240,24 @@ def test_another_user_runs_the_command(journal, tmp_path):
     backend = HostBackend(metrics=[spec], journal=journal)
     trial = backend.run(sh('echo "uid $(id -u)"', user="nobody"), niced(nice=3), seed=1)
     assert trial.metrics["uid"] == 65534
+
+
+def test_a_first_run_whose_scheduling_was_not_counted_whole_ends_it(journal, monkeypatch):
+    """What can't be read is not the default's fault; `_ran` is set, since the command did run."""
+    backend = HostBackend(metrics=[PRINTED_NICE], journal=journal)
+    monkeypatch.setattr(type(backend.reading), "reads_sched", property(lambda _reading: True))
+
+    def lost(held):
+        held.go()
+        held.wait()
+        raise MetricError("3 tasks were not recorded, so sched.* would be wrong")
+
+    monkeypatch.setattr(backend, "_recorded", lost)
+    backend._ran = True  # as after a warm-up run
+    with pytest.raises(MetricError, match="3 tasks were not recorded"):
+        backend.run(sh(TELL_NICE), DEFAULT, seed=1)
+    trial = backend.run(sh(TELL_NICE), niced(), seed=1)
+    assert (trial.validity, trial.reason) == (
+        Validity.FAILED,
+        "3 tasks were not recorded, so sched.* would be wrong",
+    )

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from schedtuna.backend.base import Validity
-from schedtuna.backend.reading import judge
-from schedtuna.backend.vm import host_command, scheduler_program
-from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.backend.reading import TrialReader, judge
+from schedtuna.backend.vm import VmBackend, host_command, scheduler_program
+from schedtuna.errors import MetricError, UnavailableError, UsageError
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import RawRun
@@ -52,3 +52,17 @@ def test_commands_come_from_the_guest_the_shared_folder_or_this_machine(tmp_path
     assert host_command(Workload(argv=("env",))) == Path("/usr/bin/env")
     with pytest.raises(UsageError, match="command not found: no-such-program"):
         host_command(Workload(argv=("no-such-program",)))
+
+
+def test_what_a_guest_did_not_count_whole_ends_a_first_run_of_the_default(monkeypatch):
+    def lost(*_run):
+        raise MetricError("3 tasks were not recorded, so sched.* would be wrong")
+
+    backend = VmBackend.__new__(VmBackend)  # a lab is not needed for that
+    backend.reading = TrialReader()
+    monkeypatch.setattr(backend, "_prepare", lost)
+    workload, default = Workload(argv=("true",)), SchedulerConfig(name="default")
+    with pytest.raises(MetricError, match="3 tasks were not recorded"):
+        backend.reading.trial_of(
+            lambda: backend._ran_under(workload, default, None, 1), workload, default, seed=1
+        )

@@ -131,7 +131,7 @@ class Place(BaseModel, ABC):
 
         Args:
             spec: What the runs have in common.
-            schedulers: What they are under.
+            schedulers: What they are under; none: everything stays as it is found.
             turned: Names of what a search will vary, besides what the schedulers set.
 
         Raises:

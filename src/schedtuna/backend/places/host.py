@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
@@ -176,11 +176,19 @@ class Host(Place):
     def open(
         self, spec: RunSpec, schedulers: Sequence[SchedulerConfig] = (), turned: Iterable[str] = ()
     ) -> Iterator[HostBackend]:
-        """Claim the target, put back what a killed run has left, and turn knobs run by run."""
+        """Claim the target, put back what a killed run has left, and turn knobs run by run.
+
+        Without schedulers runs are made as the machine is: they may be the load of another run that turns it.
+        """
         target, turned = self.target(), list(turned)
+        backend = HostBackend(target, metrics=spec.metrics, required=spec.required, limits=spec.limits)
+        if not schedulers and not turned:
+            with ExitStack() as stack:
+                stack.push(backend)  # left, and not entered: nothing is put back
+                yield backend
+            return
         reach = require_reach(spec.workload, target, schedulers, turned)
         knobs = {name for one in schedulers if one.name in KERNELS_OWN for name in one.values}
-        backend = HostBackend(target, metrics=spec.metrics, required=spec.required, limits=spec.limits)
         with _claimed(target, schedulers, knobs | set(turned)), backend:
             hints = ((name, knob_named(name).probe(target).hint) for name in sorted(knobs))
             backend.warnings += [

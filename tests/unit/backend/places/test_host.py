@@ -2,13 +2,17 @@ from pathlib import Path
 
 import pytest
 
+from schedtuna.backend.base import Validity
 from schedtuna.backend.places import host as place
 from schedtuna.backend.places.host import Host
 from schedtuna.errors import OutOfBoundsError, UnavailableError, UnknownParameterError, UsageError
-from schedtuna.knobs.base import Scope
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.claims import claimed
 from schedtuna.knobs.hierarchies import find_hierarchy
+from schedtuna.knobs.journal import TargetBusyError
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType
+from schedtuna.workload.spec import RunSpec, Workload
 
 
 def test_a_pid_or_a_cgroup_implies_its_scope():
@@ -63,3 +67,13 @@ def test_only_a_nice_that_root_could_set_takes_root(monkeypatch):
     ) as caught:
         Host().scheduler("fair:nise=1")
     assert caught.value.name == "nise"
+
+
+def test_what_is_run_as_the_machine_is_may_be_the_load_of_a_run_that_turns_it():
+    spec = RunSpec(workload=Workload(argv=("true",)))
+    default = SchedulerConfig(name="default")
+    with claimed(Target(Scope.MACHINE)):
+        with Host().open(spec) as backend:
+            assert backend.run(spec.workload, default, seed=1).validity is Validity.OK
+        with pytest.raises(TargetBusyError), Host().open(spec, [default]):
+            pass

@@ -5,6 +5,7 @@ from tests.unit.tune.surface import SCHEDULER
 
 from schedtuna.backend.places.guest import Guest
 from schedtuna.backend.places.host import Host
+from schedtuna.errors import StudyError
 from schedtuna.history.plan import PLAN_NAME, StudyPlan
 from schedtuna.knobs.base import Scope
 from schedtuna.workload.metrics import parse_metric
@@ -46,3 +47,11 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
     plan = PLAN.model_copy(update={"place": Guest(kernel="6.12", deterministic=True)})
     plan.write(tmp_path)
     assert StudyPlan.read(tmp_path) == plan
+
+
+def test_a_plan_of_an_unknown_place_is_a_damaged_one_that_is_named(tmp_path):
+    PLAN.write(tmp_path)
+    path = tmp_path / PLAN_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"place": {"kind": "docker"}}))
+    with pytest.raises(StudyError, match=r"study.json is damaged: place: .*unknown place 'docker'"):
+        StudyPlan.read(tmp_path)

@@ -9,11 +9,16 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from schedtuna.backend.places.base import Place
 from schedtuna.backend.places.registry import place_class
+from schedtuna.errors import UsageError
 
 
 def _typed(value: object) -> object:
     if isinstance(value, Mapping) and "kind" in value:
-        return place_class(str(value["kind"])).model_validate(value)
+        try:
+            found = place_class(str(value["kind"]))
+        except UsageError as error:
+            raise ValueError(str(error)) from None  # the model that the place is a field of names it
+        return found.model_validate(value)
     return value
 
 

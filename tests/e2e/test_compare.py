@@ -381,3 +381,13 @@ def test_a_result_that_can_not_be_written_is_said_all_the_same(tmp_path):
     assert "report:" not in done.stdout
     assert f"can't write {folder / 'report.html'}" in done.stderr
     assert f"--resume {folder}" in done.stderr
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_side_that_is_named_with_an_empty_text_is_refused(command, side):
+    """As a script's variable that is not set is."""
+    sides = ["default", "default"]
+    sides[side] = ""
+    done = command("compare", *sides, "--", "true")
+    assert done.returncode == 2
+    assert "unknown scheduler ''" in done.stderr

@@ -45,6 +45,7 @@ app = typer.Typer(add_completion=False)
 
 REPORT_NAME = "report.html"
 DEFAULT = "default"
+UNSAID = "\0"  # which nobody can type
 
 
 class FailOn(StrEnum):
@@ -55,14 +56,15 @@ class FailOn(StrEnum):
 
 
 class _SidesCommand(TyperCommand):
-    """A side that is not named before ``--`` is an empty text: it goes without saying at another place."""
+    """A side that is not named before ``--`` is `UNSAID`: it goes without saying at another place."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put in what is not said: ``--kernel A --kernel B [SCHEDULER] -- COMMAND``."""
         if "--" in args:
             at = args.index("--")
             given, _, _ = self.make_parser(ctx).parse_args(args[:at])
-            args = [*args[:at], *[""] * sum(not given.get(side) for side in ("a", "b")), *args[at:]]
+            nr_unsaid = sum(given.get(side) is None for side in ("a", "b"))
+            args = [*args[:at], *[UNSAID] * nr_unsaid, *args[at:]]
         return super().parse_args(ctx, args)
 
 
@@ -185,9 +187,10 @@ def _sides(a: str, b: str, places: list[Place]) -> list[tuple[Place, SchedulerCo
         UsageError: The candidate is not named, or schedulers and places differ both.
     """
     elsewhere = places[0] != places[1]
-    if not b and not elsewhere:
+    if b == UNSAID and not elsewhere:
         raise UsageError("no candidate to compare with", hint="name it before `--`: compare A B -- COMMAND")
-    texts = (a or DEFAULT, b or a or DEFAULT)
+    default = DEFAULT if a == UNSAID else a
+    texts = (default, default if b == UNSAID else b)
     sides = [(place, place.scheduler(text)) for place, text in zip(places, texts, strict=True)]
     labels = [scheduler.label() for _, scheduler in sides]
     if elsewhere and labels[0] != labels[1]:

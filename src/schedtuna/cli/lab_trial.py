@@ -13,7 +13,7 @@ import typer
 from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.output import print_json
 from schedtuna.cli.streams import pass_on
-from schedtuna.errors import WorkloadError
+from schedtuna.errors import MetricError, WorkloadError
 
 if TYPE_CHECKING:
     from schedtuna.lab.deterministic.trials import Deterministic, DeterministicRun
@@ -41,6 +41,7 @@ class TrialOptions:
 
 def run_trials(options: TrialOptions) -> int:
     """Run the command once per seed, and print what came of it; returns the exit code."""
+    from schedtuna.backend.base import Validity
     from schedtuna.backend.deterministic import DeterministicBackend, numbers_of
     from schedtuna.backend.places.guest import Guest
     from schedtuna.scheduler.spec import SchedulerConfig
@@ -65,9 +66,11 @@ def run_trials(options: TrialOptions) -> int:
             for seed in range(options.seed, options.seed + options.runs):
                 trial = backend.run(workload, scheduler, seed=seed)
                 run, machine = backend.last, backend.machine
+                said = f"; it printed:\n{trial.output_tail}" if trial.output_tail else ""
                 if run is None or machine is None:
-                    said = f"; it printed:\n{trial.output_tail}" if trial.output_tail else ""
                     raise WorkloadError(f"{trial.reason}{said}")
+                if specs and trial.validity is Validity.FAILED and not run.raw.failure:
+                    raise MetricError(f"seed {seed}: {trial.reason}{said}")
                 if not rows and machine.saved.boot_s is not None:
                     boot_s = machine.saved.boot_s
                     _say(f"booted and saved a guest in {boot_s:.1f} s; it is kept for further runs")

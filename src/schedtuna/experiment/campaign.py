@@ -130,7 +130,8 @@ def open_campaign(
         TargetBusyError: Another run is turning the target's knobs.
     """
     workload = spec.workload
-    there = _joined(place.identity(workload) for place in asked.places)
+    there = [place.identity(workload) for place in asked.places]
+    programs = dict.fromkeys(identity.pop("program", "") for identity in there)
     name = workload.name or Path(workload.argv[0].split()[0] if workload.shell else workload.argv[0]).name
     folder = resume or new_results_folder(results, *(asked.names or (asked.kind, name)))
     manifest = build_manifest(
@@ -139,14 +140,13 @@ def open_campaign(
         folder=workload.folder,
         search_path=environment(workload).get("PATH"),
     )
-    program = there.pop("program", "")
     whole = {
         "experiment": asked.kind,
         **asked.identity,
         "workload": workload.model_dump_json(exclude_defaults=True),
         "limits": json.dumps(spec.limits),
-        "program": f"{program} {manifest.binary_hashes.get(program, '')[:16]}",
-        **there,
+        "program": "; ".join(f"{path} {manifest.binary_hashes.get(path, '')[:16]}" for path in programs),
+        **_joined(there),
         "seed": str(spec.seed),
         **{f"machine.{key}": json.dumps(value) for key, value in machine_identity().items()},
     }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Run the tests, but for those that take minutes: the pure ones two at a time, then the others one by one, as
-# they change the machine's settings or measure it.
+# Run the tests, but for those that take minutes: the pure ones two at a time; then those that change the
+# machine's settings or measure it, one by one, and beside them those that use guests alone, one by one.
 # Usage: tools/test.sh [--retry], to try what failed once more, alone: others who use the machine may be to blame.
 set -eu
 cd "$(dirname "$0")/.."
@@ -18,7 +18,7 @@ run() {
 }
 
 run --numprocesses 2 --dist worksteal tests/unit tests/property
-run --ignore tests/unit --ignore tests/property
+run --numprocesses 2 --dist loadscope --ignore tests/unit --ignore tests/property
 [ "$failed" = yes ] || exit 0
 [ "${1:-}" = --retry ] || exit 1
 exec .venv/bin/pytest -m "not long" --last-failed --last-failed-no-failures none

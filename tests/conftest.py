@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-OF_GUESTS = ("test_lab", "test_scx_")  # how files begin whose tests leave this machine alone
+# How files begin whose tests leave this machine's settings alone, and measure nothing of it.
+OF_GUESTS = ("test_lab", "test_scx_")
+OF_FILES = (
+    *("test_analyze", "test_compilers", "test_doctor", "test_replay", "test_sampler_tools"),
+    *("test_schedulers", "test_shared_records", "test_streams", "test_trace.py", "test_trace_readers"),
+)
 
 # Matrices are small here: OpenBLAS's threads would take three times the CPU time, and more side by side.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported
@@ -40,12 +45,14 @@ def everybodys_folder():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With `--dist loadscope`, run one by one what changes or measures this machine, and guests beside it."""
+    """With `--dist loadscope`, run what changes or measures this machine one by one, the rest beside it."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Lanes(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0].rpartition("/")[2]
+            if file.startswith(OF_FILES):
+                return file
             return "guests" if file.startswith(OF_GUESTS) else "machine"
 
     return Lanes(config, log) if config.getvalue("dist") == "loadscope" else None

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run the tests, but for those that take minutes: the pure ones two at a time; then those that change the
-# machine's settings or measure it, one by one, and beside them those that use guests alone, one by one.
+# machine's settings or measure it, one by one, and beside them those that only use guests or files.
 # Usage: tools/test.sh [--retry], to try what failed once more, alone: others who use the machine may be to blame.
 set -eu
 cd "$(dirname "$0")/.."

@@ -46,7 +46,7 @@ class Trial(BaseModel):
         output_tail: The last lines of output, kept where the trial is not ok.
         manifest_hash: Which manifest describes the machine it ran on.
         in_force: Of each setting, whether the tasks that did the work had it: the texts of
-            `knobs.inforce.Finding`. Empty where nothing was set, or in an old log.
+            `knobs.inforce.SettingFinding`. Empty where nothing was set, or in an old log.
         clients: Tasks of the command that hand their work to others, by name: see `workload.clients`.
     """
 

@@ -10,12 +10,11 @@ from schedtuna.backend.base import Trial, Validity
 from schedtuna.backend.inforce import undone
 from schedtuna.errors import MetricError, NothingMeasuredError, SchedtunaError, UnclearNumberError
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.trace.aggregates.metrics import SCHED_PREFIX
 from schedtuna.workload.command import RawRun
 from schedtuna.workload.covariates import invalid_reason
 from schedtuna.workload.metrics import Measured, measure
 from schedtuna.workload.spec import MetricSpec, Workload
-
-SCHED_PREFIX = "sched."  # metrics that eBPF counts: see trace.aggregates.summary.SCHED_METRICS
 
 
 class RunError(SchedtunaError):

@@ -89,7 +89,10 @@ def threads(tgid: int) -> Iterator[Task]:
 
 
 def process_tree(root: int) -> list[int]:
-    """The process and its descendants, parents before children, as of one scan of /proc."""
+    """The process and its descendants, parents before children, as of one scan of /proc.
+
+    It costs a look at every process of the machine, and needs no option of the kernel.
+    """
     children: dict[int, list[int]] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal() and (found := read_stat(entry.path)) is not None:
@@ -102,7 +105,11 @@ def process_tree(root: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return a process and all its living descendants."""
+    """Return a process and all its living descendants, by the lists of children that the kernel keeps.
+
+    What it costs depends on the tree, not on how many processes there are, as with `process_tree`. What
+    is forked meanwhile may be missed, and all are where the kernel lacks CONFIG_PROC_CHILDREN.
+    """
     found, todo = [], [pid]
     while todo:
         process = todo.pop()

@@ -68,6 +68,7 @@ def test_a_tree_gets_a_group_that_goes_with_it(program, journal):
         assert cpu_file(inside, "cpu.cfs_quota_us", "cpu.max")[0] == quota
         assert knob_named("cpu_weight").show(changes.target) == 400
         assert knob_named("cpu_quota").show(changes.target) == 50
+        assert [record.subject.path for record in journal.open_records()] == [inside]  # it is removed once
         assert CPU.group_of(program.order("child")) == inside
     assert observe(program.pid)["groups"] == before
     assert made_groups() == []

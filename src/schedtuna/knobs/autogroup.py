@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 from schedtuna.errors import KnobError
-from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, as_int
-from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, Turn, as_int
 from schedtuna.knobs.kernel_files import write_kernel_file
 from schedtuna.knobs.records import Change, Record, TaskSubject
 from schedtuna.knobs.task_attributes import autogroup_enabled, may_have_nice
@@ -70,17 +69,15 @@ class AutogroupNice(Knob):
         """The session's nice; 0 for one that is to be made."""
         return 0 if target.pid is None else _read(target.pid)
 
-    def apply(self, target: Target, value: ParameterValue, journal: Journal) -> None:
+    def plan(self, target: Target, value: ParameterValue) -> Turn:
         """Weigh the session that the target leads."""
         pid = target.pid
         started = None if pid is None else start_ticks(pid)
         if pid is None or started is None:
             raise KnobError(f"{self.name}: there is no process to change")
         subject = TaskSubject(tid=pid, tgid=pid, start_ticks=started, reach="process")
-        journal.begin([Change(self.name, subject, _read(pid), as_int(value))])
-        journal.step(f"{self.name}: before the change")
-        _write(pid, as_int(value))
-        journal.step(f"{self.name}: after the change")
+        change = Change(self.name, subject, _read(pid), as_int(value))
+        return Turn(self.name, [change], lambda _step: _write(pid, as_int(value)))
 
     def revert(self, record: Record) -> Reverted:
         """Weigh it as before; a session whose leader is gone has no handle any more."""

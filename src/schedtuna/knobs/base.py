@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +14,8 @@ from schedtuna.errors import KnobError, UsageError
 from schedtuna.kernel.text import read_lines
 
 if TYPE_CHECKING:  # the command line takes its scopes from here, and should start fast
-    from schedtuna.knobs.journal import Journal
-    from schedtuna.knobs.records import Record
+    from schedtuna.knobs.journal import Journal, Step
+    from schedtuna.knobs.records import Change, Record
     from schedtuna.space import ParameterSpec, ParameterValue
 
 
@@ -106,6 +107,27 @@ class Reverted(StrEnum):
     GONE = "gone"  # what was changed no longer exists
 
 
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A turn of a knob that is planned; `Journal.carry_out` writes it down, and then makes it.
+
+    Attributes:
+        knob: Name of the knob.
+        changes: What may be changed, for the journal; what goes with another knob's change is not in it.
+        make: Makes it, and tells its steps. Raises KnobError where the kernel refuses.
+        cancel: Gives back what planning took, where it is not to be made.
+    """
+
+    knob: str
+    changes: Sequence[Change]
+    make: Callable[[Step], None]
+    cancel: Callable[[], None] = _nothing
+
+
 class Knob(ABC):
     """One thing that can be probed, shown, applied and reverted.
 
@@ -144,6 +166,14 @@ class Knob(ABC):
         """
 
     @abstractmethod
+    def plan(self, target: Target, value: ParameterValue) -> Turn:
+        """Note the old state, and say what is to be changed; changes nothing.
+
+        Raises:
+            KnobError: There is nothing to change, or what is found now can't be read.
+            TargetBusyError: Another process turns it now.
+        """
+
     def apply(self, target: Target, value: ParameterValue, journal: Journal) -> None:
         """Write the old state to the journal, then change it.
 
@@ -151,6 +181,7 @@ class Knob(ABC):
             KnobError: The kernel refused; what was changed by then is in the journal.
             JournalError: The journal refused, or another process turns it now; nothing was changed.
         """
+        journal.carry_out([self.plan(target, value)])
 
     @abstractmethod
     def revert(self, record: Record) -> Reverted:

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from pathlib import Path
 
 from schedtuna.errors import KnobError
-from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target
+from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, Turn
 from schedtuna.knobs.hierarchies import (
     PREFIX,
     Hierarchy,
@@ -22,7 +22,7 @@ from schedtuna.knobs.hierarchies import (
     remove_group,
     transient_name,
 )
-from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.journal import Step
 from schedtuna.knobs.kernel_files import write_kernel_file
 from schedtuna.knobs.records import Change, FileSubject, NewGroupSubject, Record
 from schedtuna.machine.tasks import start_ticks
@@ -73,19 +73,26 @@ class CgroupKnob(Knob):
         path = self.file(target)
         return self.untouched() if path is None else self.to_value(self.text(path), path.parent)
 
-    def apply(self, target: Target, value: ParameterValue, journal: Journal) -> None:
+    def plan(self, target: Target, value: ParameterValue) -> Turn:
         """Make the tree's group, or note the existing group's text; then write the value."""
         hierarchy = self._hierarchy()
-        path = self.file(target)
-        if path is None:
-            path = self._make(hierarchy, target, journal) / self._name(hierarchy)
+        group = self._group(hierarchy, target)
+        changes: list[Change] = []
+        if group is None:
+            changes = [self._new_group(hierarchy, target)]
         elif target.scope is Scope.CGROUP:  # what is set in a tree's own group goes with the group
-            subject = FileSubject(path=path, inode=path.parent.stat().st_ino)
-            new = self.to_text(value, path.parent, hierarchy.version)
-            journal.begin([Change(self.name, subject, self.text(path), new)])
-        journal.step(f"{self.name}: before the change")
-        self._write(path, self.to_text(value, path.parent, hierarchy.version))
-        journal.step(f"{self.name}: after the change")
+            path = group / self._name(hierarchy)
+            subject = FileSubject(path=path, inode=group.stat().st_ino)
+            new = self.to_text(value, group, hierarchy.version)
+            changes = [Change(self.name, subject, self.text(path), new)]
+
+        def make(step: Step) -> None:
+            inside = group or self._group(hierarchy, target)
+            if inside is None:  # no other knob has made it meanwhile
+                inside = self._make(hierarchy, target, Path(changes[0].new), step)
+            self._write(inside / self._name(hierarchy), self.to_text(value, inside, hierarchy.version))
+
+        return Turn(self.name, changes, make)
 
     def revert(self, record: Record) -> Reverted:
         """Remove the group that was made, or write the old text back."""
@@ -145,7 +152,7 @@ class CgroupKnob(Knob):
         group = self._group(hierarchy, target)
         return None if group is None else group / self._name(hierarchy)
 
-    def _make(self, hierarchy: Hierarchy, target: Target, journal: Journal) -> Path:
+    def _new_group(self, hierarchy: Hierarchy, target: Target) -> Change:
         pid = target.pid
         started = None if pid is None else start_ticks(pid)
         parent = None if pid is None else parent_for(hierarchy, pid)
@@ -153,13 +160,18 @@ class CgroupKnob(Knob):
         if pid is None or started is None or parent is None or origin is None:
             raise KnobError(f"{self.name}: there is no process, or no place, to make a group for")
         group = parent / transient_name(pid, started)
-        journal.begin([Change(self.name, NewGroupSubject(path=group), str(origin), str(group))])
-        journal.step(f"{self.name}: before making the group")
+        return Change(self.name, NewGroupSubject(path=group), str(origin), str(group))
+
+    def _make(self, hierarchy: Hierarchy, target: Target, group: Path, step: Step) -> Path:
+        assert target.pid is not None  # _new_group
+        step(f"{self.name}: before making the group")
         try:
-            make_group(hierarchy, group, pid)
+            make_group(hierarchy, group, target.pid)
         except OSError as error:
-            raise KnobError(f"{self.name}: making {group} for process {pid}: {error.strerror}") from error
-        journal.step(f"{self.name}: after making the group")
+            raise KnobError(
+                f"{self.name}: making {group} for process {target.pid}: {error.strerror}"
+            ) from error
+        step(f"{self.name}: after making the group")
         return group
 
     def _probe_file(self, hierarchy: Hierarchy, target: Target) -> Availability:

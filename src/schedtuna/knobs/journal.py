@@ -6,7 +6,8 @@ whenever, the open records name every change that may still be in force, and `sc
 reverts them. Changes that a reboot leaves in force are on disk before they are made; the others are
 gone with the kernel whose failure could lose their records, so no run waits for a disk.
 
-    begin(changes) -> records      what is about to change, with the old values
+    carry_out(turns)               what is about to change, with the old values; then it is changed
+    begin(changes) -> records      the first half of that
     finish({id: outcome})          it is as it was
     open_records(), stale()        what may still be changed; what nobody alive will revert
 
@@ -25,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import JournalError
+from schedtuna.knobs.base import Turn
 from schedtuna.knobs.private_file import PrivateFolder
-from schedtuna.knobs.records import STORED, Change, Owner, Record
+from schedtuna.knobs.records import STORED, Change, NewGroupSubject, Owner, Record
 from schedtuna.machine.tasks import boot_id, start_ticks
 
 STATE_VARIABLE = "SCHEDTUNA_STATE_DIR"
@@ -93,6 +95,28 @@ class Journal:
         """Tell the observer what happens next."""
         if self._on_step is not None:
             self._on_step(name)
+
+    def carry_out(self, turns: Iterable[Turn]) -> None:
+        """Write down all that some turns are about to change, and then make them, in their order.
+
+        Args:
+            turns: Planned one by one; each may fail, and then none is made.
+
+        Raises:
+            KnobError: One can't be planned, and nothing was changed; or the kernel refused.
+            JournalError: As `begin`, or another process turns a knob now; nothing was changed.
+        """
+        planned: list[Turn] = []
+        with contextlib.ExitStack() as cancelling:
+            for turn in turns:
+                cancelling.callback(turn.cancel)
+                planned.append(turn)
+            self.begin(_once_per_group([change for turn in planned for change in turn.changes]))
+            cancelling.pop_all()
+        for turn in planned:
+            self.step(f"{turn.knob}: before the change")
+            turn.make(self.step)
+            self.step(f"{turn.knob}: after the change")
 
     def begin(self, changes: Sequence[Change]) -> list[Record]:
         """Write down what is about to change, and return the records.
@@ -222,6 +246,19 @@ class Journal:
         if len(folder.read(JOURNAL_NAME)) >= _REWRITE_BYTES:
             with contextlib.suppress(OSError, JournalError):
                 folder.replace(JOURNAL_NAME, _lines(record.model_dump(mode="json") for record in remaining))
+
+
+def _once_per_group(changes: Sequence[Change]) -> list[Change]:
+    """Changes without those that make a group that another one makes already."""
+    made: set[Path] = set()
+    kept = []
+    for change in changes:
+        if isinstance(change.subject, NewGroupSubject):
+            if change.subject.path in made:
+                continue
+            made.add(change.subject.path)
+        kept.append(change)
+    return kept
 
 
 def _outlive_boot(records: Iterable[Record]) -> bool:

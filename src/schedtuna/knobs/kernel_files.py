@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from schedtuna.errors import KnobError
-from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target
+from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, Turn
 from schedtuna.knobs.file_formats import Format
-from schedtuna.knobs.journal import Journal, TargetBusyError
+from schedtuna.knobs.journal import TargetBusyError
 from schedtuna.knobs.records import Change, FileSubject, Record
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
@@ -104,8 +104,8 @@ class FileKnob(Knob):
         """What the file says."""
         return self._value(self._text())
 
-    def apply(self, target: Target, value: ParameterValue, journal: Journal) -> None:  # noqa: ARG002
-        """Write the value to the file."""
+    def plan(self, target: Target, value: ParameterValue) -> Turn:  # noqa: ARG002
+        """Lock the file, so that what it says now is what will be put back."""
         path = self.path
         if path is None:
             raise KnobError(f"{self.name}: {self._absent().reason}")
@@ -113,13 +113,11 @@ class FileKnob(Knob):
         self._hold(path)
         try:
             old = self._writable(self._read(path))
-            journal.begin([Change(self.name, FileSubject(path=path), old, new)])
         except BaseException:
             _release(path)
             raise
-        journal.step(f"{self.name}: before the change")
-        self._write(path, new)
-        journal.step(f"{self.name}: after the change")
+        change = Change(self.name, FileSubject(path=path), old, new)
+        return Turn(self.name, [change], lambda _step: self._write(path, new), lambda: _release(path))
 
     def revert(self, record: Record) -> Reverted:
         """Write the old text back, to a path that this knob knows, unless it is there already."""

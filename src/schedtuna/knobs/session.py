@@ -50,11 +50,11 @@ class Changes:
             JournalError: The journal refused to take it down.
         """
         self._report_stale()
-        planned = [(knob, self._checked(knob, values[knob.name])) for knob in self._known(values)]
+        checked = [(knob, *self._checked(knob, values[knob.name])) for knob in self._known(values)]
         try:
-            for knob, value in planned:
-                if value != knob.show(self.target):
-                    knob.apply(self.target, value, self.journal)
+            self.journal.carry_out(
+                knob.plan(self.target, value) for knob, value, found in checked if value != found
+            )
         except BaseException as error:
             self._revert_after(error)
             raise
@@ -108,10 +108,12 @@ class Changes:
                 raise UsageError(f"unknown knob {name!r}", hint=nearest(name, names))
         return [knob for knob in usable if knob.name in values]
 
-    def _checked(self, knob: Knob, value: ParameterValue) -> ParameterValue:
+    def _checked(self, knob: Knob, value: ParameterValue) -> tuple[ParameterValue, ParameterValue]:
+        """The value in its parameter's type, and what is found now."""
         found = knob.probe(self.target)
         if found.busy:
             raise TargetBusyError(found.reason, hint=found.hint)
         if not found.ok:
             raise UnavailableError(f"{knob.name} can't be changed: {found.reason}", hint=found.hint or None)
-        return knob.spec(self.target).validate_value(value)
+        spec = knob.spec(self.target)
+        return spec.validate_value(value), spec.default

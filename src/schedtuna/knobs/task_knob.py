@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from schedtuna.errors import KnobError
-from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target
-from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, Turn
+from schedtuna.knobs.journal import Step
 from schedtuna.knobs.records import Change, GroupTasksSubject, Record, TaskSubject
 from schedtuna.machine.tasks import (
     Task,
@@ -112,7 +112,7 @@ class TaskKnob(Knob, Generic[State]):
         """The value of the target's first thread."""
         return self.to_value(self.state_now(target), target)
 
-    def apply(self, target: Target, value: ParameterValue, journal: Journal) -> None:
+    def plan(self, target: Target, value: ParameterValue) -> Turn:
         """Change every thread of the target."""
         if target.scope is Scope.TREE and target.pid is None:
             raise KnobError(f"{self.name}: there is no process to change yet")
@@ -120,13 +120,14 @@ class TaskKnob(Knob, Generic[State]):
         found = self._read_all(target)
         if not found:
             raise KnobError(f"{self.name}: {describe(target)} has no threads left")
-        journal.begin(self._changes(target, found, state))
-        journal.step(f"{self.name}: before the change")
         spared = {task for task, old in found.items() if not self.may_change(old)}
-        errors = self._sweep(lambda: members(target), state, spared, journal.step)
-        if errors:
-            raise errors[0]
-        journal.step(f"{self.name}: after the change")
+
+        def make(step: Step) -> None:
+            errors = self._sweep(lambda: members(target), state, spared, step)
+            if errors:
+                raise errors[0]
+
+        return Turn(self.name, self._changes(target, found, state), make)
 
     def revert(self, record: Record) -> Reverted:
         """Put a thread's, a process's or a whole target's threads back."""
@@ -185,7 +186,7 @@ class TaskKnob(Knob, Generic[State]):
         list_tasks: Callable[[], Iterable[Task]],
         state: State,
         spared: set[Task],
-        step: Callable[[str], None] = lambda _: None,
+        step: Step = lambda _: None,
     ) -> list[KnobError]:
         """Write the state to every thread, until a pass meets no new one; collect what is refused."""
         seen, errors = set(spared), []

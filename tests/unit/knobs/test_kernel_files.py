@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schedtuna.errors import KnobError
+from schedtuna.errors import JournalError, KnobError
 from schedtuna.knobs import kernel_files
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.file_formats import BRACKETED, SCALING, SWITCH, feature, number
@@ -110,6 +110,45 @@ def test_knobs_that_share_a_file_can_be_turned_together(tmp_path):
     for record, setting in zip(reversed(journal.open_records()), (second, first), strict=True):
         setting.revert(record)
     assert kernel_files._held[path] == []
+
+
+def three_knobs(tmp_path):
+    for name in "abc":
+        (tmp_path / name).write_text("1")
+    return [FileKnob(name, (tmp_path / name,), SWITCH, "a switch") for name in "abc"]
+
+
+def texts(tmp_path):
+    return [(tmp_path / name).read_text().strip() for name in "abc"]
+
+
+def test_everything_is_written_down_before_the_first_knob_is_turned(tmp_path):
+    seen = []
+
+    def look(step):
+        if not step.startswith("journal"):
+            records = [record.knob for record in Journal(tmp_path / "state").open_records()]
+            seen.append((step, records, texts(tmp_path)))
+
+    journal = Journal(tmp_path / "state", on_step=look)
+    journal.carry_out(setting.plan(MACHINE, False) for setting in three_knobs(tmp_path))
+    assert seen[0] == ("a: before the change", ["a", "b", "c"], ["1", "1", "1"])
+    assert seen[-1] == ("c: after the change", ["a", "b", "c"], ["0", "0", "0"])
+    for record, setting in zip(journal.begun, three_knobs(tmp_path), strict=True):
+        setting.revert(record)
+
+
+@pytest.mark.parametrize("refuses", ["planning", "journal"])
+def test_where_one_knob_can_not_be_turned_none_is_and_none_is_held(tmp_path, refuses):
+    knobs = three_knobs(tmp_path)
+    if refuses == "planning":
+        (tmp_path / "c").write_text("what?")
+    else:
+        (tmp_path / "state").write_text("not a folder")
+    with pytest.raises(KnobError if refuses == "planning" else JournalError):
+        Journal(tmp_path / "state").carry_out(setting.plan(MACHINE, False) for setting in knobs)
+    assert texts(tmp_path)[:2] == ["1", "1"]
+    assert [kernel_files._held.get(tmp_path / name) for name in "ab"] == [[], []]
 
 
 def test_what_another_process_holds_is_busy_and_is_not_changed(tmp_path):

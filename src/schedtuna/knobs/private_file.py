@@ -94,7 +94,7 @@ class PrivateFolder:
         """
         try:
             with self._opened(name) as file:
-                return _whole_lines(file)
+                return _whole_lines(read_all(file))
         except FileNotFoundError:
             return b""
 
@@ -110,8 +110,10 @@ class PrivateFolder:
             JournalError: They can't be written.
         """
         with self._opened(name, os.O_CREAT) as file:
-            whole = _whole_lines(file)
-            os.ftruncate(file, len(whole))
+            data = read_all(file)
+            whole = _whole_lines(data)
+            if len(whole) < len(data):  # else ext4 would wait for the disk at the next cut
+                os.ftruncate(file, len(whole))
             try:
                 write_all(file, lines)
                 if durable:
@@ -204,7 +206,6 @@ def _distrust(status: os.stat_result, *, mode_mask: int) -> str:
     return ""
 
 
-def _whole_lines(file: int) -> bytes:
+def _whole_lines(data: bytes) -> bytes:
     """A file's content without a last line that lacks its end: its writer died while writing it."""
-    data = read_all(file)
     return data[: data.rfind(b"\n") + 1]

@@ -57,6 +57,23 @@ def test_only_what_a_reboot_leaves_in_force_waits_for_the_disk(journal, monkeypa
     assert len(waits) == 3
 
 
+def test_a_journal_is_cut_only_where_there_is_something_to_cut(journal, file, monkeypatch):
+    """ext4 writes a file that was cut to disk when it is closed, and the next cut waits for that."""
+    cuts, cut = [], os.ftruncate
+
+    def note(fd, length):
+        cuts.append((os.fstat(fd).st_size, length))
+        cut(fd, length)
+
+    monkeypatch.setattr(os, "ftruncate", note)
+    for _ in range(3):
+        (record,) = journal.begin([CHANGE])
+        size = file.stat().st_size
+        journal.finish({record.id: "restored"})
+        assert cuts == [(size, 0)]
+        cuts.clear()
+
+
 def test_closed_records_are_not_open_and_an_idle_journal_is_empty(journal, file):
     first, second = journal.begin([CHANGE, CHANGE])
     journal.finish({first.id: "restored"})

@@ -221,9 +221,11 @@ def settled(found: Mapping[str, SettingFinding], workload: Workload) -> dict[str
     """Return findings' texts; what could not be checked is not in force where the command line undoes it."""
     texts = {name: str(finding) for name, finding in found.items()}
     for name, finding in found.items():
+        if finding.force is not Force.NOT_CHECKED:
+            continue
         by = setter(name, workload.argv, shell=workload.shell)
         # Beside other work it may be for a helper alone, unless it is for the shell itself.
-        if finding.force is Force.NOT_CHECKED and by is not None and (by.alone or "$$" in by.own):
+        if by is not None and (by.alone or "$$" in by.own):
             detail = f"`{by}` is in the command line, and too little of the run could be observed"
             texts[name] = str(SettingFinding(Force.UNDONE, detail=detail))
     return texts

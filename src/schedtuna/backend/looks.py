@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+from schedtuna.capabilities import read_kernel_file
 from schedtuna.kernel.syscalls import sched_getattr
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import Hierarchy
@@ -87,7 +88,7 @@ class Looks:
 
     def _look_at(self, tid: int) -> None:
         used_ns = _cpu_ns(tid)
-        name = _text(f"/proc/{tid}/comm").strip()
+        name = read_kernel_file(f"/proc/{tid}/comm").strip()
         row = (name, attributes_of(tid, self._groups))
         before_ns = self._used_ns.get(tid, 0)
         self._used_ns[tid] = used_ns
@@ -133,7 +134,7 @@ def tree_below(root: int) -> Iterator[int]:
             if process != root:
                 yield tid
             with contextlib.suppress(OSError):  # it ended meanwhile
-                todo += map(int, _text(f"/proc/{process}/task/{tid}/children").split())
+                todo += map(int, read_kernel_file(f"/proc/{process}/task/{tid}/children").split())
 
 
 @cache
@@ -156,12 +157,12 @@ def _tids(process: int) -> list[int]:
 
 
 def _cpu_ns(tid: int) -> int:
-    return int(_text(f"/proc/{tid}/schedstat").split()[0])
+    return int(read_kernel_file(f"/proc/{tid}/schedstat").split()[0])
 
 
 def _autogroup_nice(tid: int) -> int | None:
     try:
-        words = _text(f"/proc/{tid}/autogroup").split()  # "/autogroup-14 nice 0"
+        words = read_kernel_file(f"/proc/{tid}/autogroup").split()  # "/autogroup-14 nice 0"
     except FileNotFoundError:
         return None
     return int(words[-1]) if words else 0
@@ -177,14 +178,3 @@ def _slack_ns(tid: int) -> int | None:
 def _is_inside(tid: int, hierarchy: Hierarchy, group: Path) -> bool:
     found = hierarchy.group_of(tid)
     return found is not None and found.is_relative_to(group)
-
-
-def _text(path: str) -> str:
-    chunks = []
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        while chunk := os.read(descriptor, 1 << 16):  # the kernel gives a page at a time
-            chunks.append(chunk)
-    finally:
-        os.close(descriptor)
-    return b"".join(chunks).decode(errors="replace")

@@ -79,6 +79,7 @@ class BpfObject:
         self.name = name
         self._libbpf = libbpf()
         self._links: dict[str, int] = {}
+        self._variables: dict[str, int] = {}  # where sections are once they are loaded
         self._object: int | None = None
         options = _OpenOptions(
             sz=ctypes.sizeof(_OpenOptions),
@@ -149,6 +150,7 @@ class BpfObject:
             UnavailableError: The kernel refuses; the message has the reason as far as known.
         """
         self._libbpf.log.clear()
+        self._variables.clear()
         code = self._libbpf.bpf_object__load(self._object)
         if code:
             raise self._error("the kernel refuses to load", -code)
@@ -279,7 +281,9 @@ class BpfObject:
     def variable_bytes(self, section: str, name: str) -> bytes:
         """A global variable, now."""
         offset, size = self.btf.sections[section][name]
-        return ctypes.string_at(self._section(section) + offset, size)
+        if section not in self._variables:
+            self._variables[section] = self._section(section)
+        return ctypes.string_at(self._variables[section] + offset, size)
 
     def _own_btf_bytes(self) -> bytes:
         size = ctypes.c_uint32()

@@ -12,6 +12,7 @@ import re
 import time
 from pathlib import Path
 
+from schedtuna.capabilities import read_kernel_file
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, Turn, as_int
 from schedtuna.knobs.kernel_files import write_kernel_file
@@ -109,7 +110,7 @@ def _leads_session(target: Target) -> bool:
 
 def _read(pid: int) -> int:
     try:
-        text = Path(f"/proc/{pid}/autogroup").read_text()  # "/autogroup-14 nice 0"
+        text = read_kernel_file(f"/proc/{pid}/autogroup")  # "/autogroup-14 nice 0"
     except OSError as error:
         raise KnobError(f"autogroup_nice: reading it from process {pid}: {error.strerror}") from error
     found = re.search(r"nice (-?\d+)", text)

@@ -35,6 +35,8 @@ STATE_VARIABLE = "SCHEDTUNA_STATE_DIR"
 JOURNAL_NAME = "journal.jsonl"
 _REWRITE_BYTES = 1 << 20  # a journal this long with open records is rewritten without the closed ones
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+
 Step = Callable[[str], None]
 
 
@@ -81,6 +83,7 @@ class Journal:
         self.directory = directory or state_directory()
         self._on_step = on_step
         self._begun: dict[str, Record] = {}
+        self._written: dict[str, Record] = {}  # those by their lines, to be known again without a parse
 
     def fresh(self) -> Journal:
         """The same journal, for somebody who will revert only what they begin."""
@@ -141,8 +144,9 @@ class Journal:
             # Before they are written: an interrupt in between must not lose them. Reverting what
             # was not changed does no harm.
             self._begun |= {record.id: record for record in records}
+            self._written = {_line(record.model_dump(mode="json")): record for record in records}
             try:
-                lines = _lines(record.model_dump(mode="json") for record in records)
+                lines = "".join(self._written).encode()
                 folder.append(JOURNAL_NAME, lines, durable=_outlive_boot(records))
             except JournalError:
                 for record in records:
@@ -157,8 +161,10 @@ class Journal:
         Raises:
             JournalError: The journal can't be written or trusted; the records stay open.
         """
+        if not outcomes:
+            return
         with self._existing_folder() as folder:
-            if folder is None or not outcomes:
+            if folder is None:
                 return
             folder.lock()
             found = self._read(folder)
@@ -224,6 +230,9 @@ class Journal:
         records: dict[str, Record] = {}
         path, text = self.directory / JOURNAL_NAME, folder.read(JOURNAL_NAME).decode(errors="replace")
         for number, line in enumerate(text.splitlines(), start=1):
+            if own := self._written.get(f"{line}\n"):
+                records[own.id] = own
+                continue
             try:
                 entry = dict(json.loads(line))
                 if "done" in entry:
@@ -265,8 +274,12 @@ def _outlive_boot(records: Iterable[Record]) -> bool:
     return any(record.outlives_boot for record in records)
 
 
+def _line(entry: dict[str, Any]) -> str:
+    return _encode(entry) + "\n"
+
+
 def _lines(entries: Iterable[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in entries).encode()
+    return "".join(map(_line, entries)).encode()
 
 
 def _refuse_conflict(other: Record, records: Sequence[Record], boot: str) -> None:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from schedtuna.capabilities import read_kernel_file
 from schedtuna.kernel.slices import read_back_slice
 from schedtuna.kernel.syscalls import (
     SLICE_MAX_NS,
@@ -196,7 +197,7 @@ class TimerSlack(TaskKnob[int]):
 
     def supported(self) -> Availability:
         """Whether the slack of other processes can be set."""
-        if not Path("/proc/self/timerslack_ns").exists():
+        if not os.path.exists("/proc/self/timerslack_ns"):  # noqa: PTH110 - it is hot
             return Availability(False, "this kernel has no /proc/PID/timerslack_ns", "it needs Linux 4.6+")
         if not may_schedule_all():
             return Availability(False, "only root sets the timer slack of another process", "run as root")
@@ -236,7 +237,7 @@ class TimerSlack(TaskKnob[int]):
 def autogroup_enabled() -> bool:
     """Whether each session is a scheduling group of its own."""
     try:
-        return Path("/proc/sys/kernel/sched_autogroup_enabled").read_text().strip() == "1"
+        return read_kernel_file("/proc/sys/kernel/sched_autogroup_enabled").strip() == "1"
     except OSError:
         return False
 
@@ -261,7 +262,7 @@ def may_have_nice(value: int) -> bool:
 def read_slack_ns(tid: int) -> int:
     """A thread's timer slack; one that is gone raises ESRCH, as from a system call."""
     try:
-        return int(Path(f"/proc/{tid}/timerslack_ns").read_text())
+        return int(read_kernel_file(f"/proc/{tid}/timerslack_ns"))
     except FileNotFoundError as error:
         raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH)) from error
 

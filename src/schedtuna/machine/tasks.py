@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from schedtuna.capabilities import Capability, effective_capabilities, status_field
+from schedtuna.capabilities import Capability, effective_capabilities, read_kernel_file, status_field
 
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
@@ -37,12 +37,8 @@ class TaskStat(NamedTuple):
 
 def read_stat(folder: str) -> TaskStat | None:
     """Parse the `stat` file of a folder such as ``/proc/1``; None where the thread is gone."""
-    try:  # without pathlib and text mode: this is called for every process of the machine
-        descriptor = os.open(f"{folder}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            text = os.read(descriptor, 4096).decode(errors="replace")
-        finally:
-            os.close(descriptor)
+    try:
+        text = read_kernel_file(f"{folder}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text[text.rindex(")") + 2 :].split()  # the name in parentheses may contain anything
@@ -158,7 +154,7 @@ def may_schedule_all() -> bool:
 
 def _status_field(tid: int, name: str) -> str:
     try:
-        status = Path(f"/proc/{tid}/status").read_bytes().decode(errors="replace")
+        status = read_kernel_file(f"/proc/{tid}/status")
     except (FileNotFoundError, ProcessLookupError):
         return ""
     return status_field(status, name)

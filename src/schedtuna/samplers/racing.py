@@ -126,12 +126,12 @@ def race(
     candidates = [c for c in rank(space, history) if c.eligible]
     if not candidates:
         return space.sample(rng)
-    drawn = [rng.normal(c.mean, c.sd) for c in candidates]
-    best = int(np.argmin(drawn))
+    means, sds = np.array([(c.mean, c.sd) for c in candidates]).T
+    best = int(np.argmin(rng.normal(means, sds)))
     if len(candidates) > 1 and rng.random() < 0.5:
         for _ in range(100):
-            drawn = [rng.normal(c.mean, c.sd) for c in candidates]
-            if int(np.argmin(drawn)) != best:
-                return dict(candidates[int(np.argmin(drawn))].values)
+            drawn = int(np.argmin(rng.normal(means, sds)))
+            if drawn != best:
+                return dict(candidates[drawn].values)
         best = 1 if best == 0 else 0
     return dict(candidates[best].values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,17 @@ class SchedulerConfig(BaseModel):
     constraints: tuple[Constraint, ...] = ()
     values: dict[str, ParameterValue] = {}
 
-    @property
+    @cached_property
     def space(self) -> ParameterSpace:
         """The space that its parameters span."""
         return ParameterSpace(specs=tuple(self.parameters.values()), constraints=self.constraints)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> SchedulerConfig:
+        """Return a copy; its space is derived anew where its parameters may be others."""
+        copied = super().model_copy(update=update, deep=deep)
+        if {*(update or ())} & {"parameters", "constraints"}:
+            copied.__dict__.pop("space", None)
+        return copied
 
     def with_values(self, values: dict[str, Any]) -> SchedulerConfig:
         """Return this scheduler with another assignment.

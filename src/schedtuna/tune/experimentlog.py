@@ -47,6 +47,8 @@ class ExperimentLog:
 
     def say(self, message: str, *, level: int = logging.INFO) -> None:
         """Write one line."""
+        if level < self._least and not LOGGER.isEnabledFor(level):
+            return
         record = LOGGER.makeRecord(LOGGER.name, level, "", 0, message, (), None)
         if level >= self._least:
             self._file.handle(record)

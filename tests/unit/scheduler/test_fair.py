@@ -81,3 +81,12 @@ def test_autogroup_nice_is_searched_only_where_there_are_autogroups():
     for _ in range(50):
         drawn = scheduler.space.sample(rng)
         assert drawn["autogroup"] or drawn["autogroup_nice"] == scheduler.space.default()["autogroup_nice"]
+
+
+def test_a_copy_with_other_parameters_has_another_space():
+    scheduler = fair()
+    whole = scheduler.space
+    name = next(iter(scheduler.parameters))
+    fewer = scheduler.model_copy(update={"parameters": {name: scheduler.parameters[name]}})
+    assert fewer.space.names == (name,)
+    assert scheduler.with_values({}).space == whole

@@ -6,6 +6,9 @@ set -eu
 cd "$(dirname "$0")/.."
 failed=no
 
+# Tests start hundreds of commands: compile what they import once.
+unset PYTHONDONTWRITEBYTECODE
+
 # run ARGUMENTS-OF-PYTEST: go on after tests that failed; stop where not all of them ran
 run() {
     status=0

@@ -9,7 +9,7 @@ import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,6 +42,8 @@ STYLE: Any = {
     "ytick.color": COLORS["text"],
     "svg.hashsalt": "schedtuna",  # element ids, and so the bytes, depend on the content only
 }
+
+PIXELS_PER_INCH = 144  # of pictures; other formats have sizes of their own
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
@@ -83,8 +85,7 @@ def _characters() -> frozenset[int]:
 def to_svg(figure: Figure) -> str:
     """Return the figure as an `<svg>` element, to put into HTML."""
     buffer = io.StringIO()
-    with styled():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    _save(figure, buffer, "svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
@@ -92,9 +93,21 @@ def to_svg(figure: Figure) -> str:
 def drawn(figure: Figure, suffix: str) -> bytes:
     """Return the figure as a file's content, in the format that a suffix such as `.png` names."""
     buffer = io.BytesIO()
-    with styled():
-        figure.savefig(buffer, format=suffix.lstrip(".").lower(), dpi=144)
+    _save(figure, buffer, suffix.lstrip(".").lower())
     return buffer.getvalue()
+
+
+def _save(figure: Figure, file: IO[Any], form: str, **options: Any) -> None:
+    """Lay the figure out and draw it once; for the layout alone, `savefig` would draw it whole."""
+    from matplotlib.backend_bases import get_registered_canvas_class
+
+    canvas = get_registered_canvas_class(form)(figure)
+    figure.dpi = canvas.fixed_dpi or PIXELS_PER_INCH
+    with styled():
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
+        figure.set_layout_engine(None)
+        figure.savefig(file, format=form, dpi=figure.dpi, **options)
 
 
 def draw_effect(

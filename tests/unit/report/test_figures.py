@@ -1,7 +1,9 @@
+import io
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.experiment.runtable import Sample
@@ -101,3 +103,26 @@ def test_one_endless_run_does_not_flatten_the_rest():
     _, axes = draw(figures.draw_search, [1.0, 1.1, 180.0, 0.9, 1.05, 0.95], 1.0, unit="s", lower=True)
     assert axes.get_ylim()[1] < 5
     assert sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "^") == 1
+
+
+@pytest.mark.parametrize("form", ["svg", "png"])
+def test_a_figure_is_drawn_once_and_as_matplotlib_would_save_it(form):
+    nr_draws = []
+
+    class Counted(Text):
+        def draw(self, renderer):
+            nr_draws.append(1)
+            super().draw(renderer)
+
+    def example():
+        figure, axes = draw(figures.draw_blocks, {"default": [1.0, 2.0], "candidate": [3.0]}, unit="seconds")
+        axes.add_artist(Counted(2, 2, "wide"))
+        return figure
+
+    metadata = {"Date": None, "Creator": None} if form == "svg" else None
+    with figures.styled():
+        example().savefig(expected := io.BytesIO(), format=form, dpi=144, metadata=metadata)
+    nr_draws.clear()
+    saved = figures.drawn(example(), ".png") if form == "png" else figures.to_svg(example()).encode()
+    assert nr_draws == [1]
+    assert expected.getvalue().endswith(saved)

@@ -6,14 +6,16 @@ import math
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from schedtuna.errors import OutOfBoundsError, SpaceError, nearest
 from schedtuna.space.condition import Condition, ListElement, ParameterValue
 from schedtuna.space.scale import Scale, make_scale
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TRUE_WORDS = ("true", "1", "yes", "on")
 FALSE_WORDS = ("false", "0", "no", "off")
@@ -273,11 +275,12 @@ class ParameterSpec(BaseModel):
         if self.type is ParameterType.INTEGER and self.nr_values <= nr_levels:
             assert self.min_value is not None and self.max_value is not None  # _check_bounds
             return list(range(int(self.min_value), int(self.max_value) + 1))
-        places = np.linspace(0.0, 1.0, max(nr_levels, 2))
+        step = 1.0 / (max(nr_levels, 2) - 1)
+        places = [*(i * step for i in range(max(nr_levels, 2) - 1)), 1.0]
         found = [self.from_unit([u] * max(self.unit_size, 1)) for u in places]
         own = self.to_unit(self.default)
-        apart = [float(np.abs(np.array(self.to_unit(v)) - own).sum()) for v in found]
-        found[int(np.argmin(apart))] = self.default
+        apart = [sum(abs(x - y) for x, y in zip(self.to_unit(v), own, strict=True)) for v in found]
+        found[apart.index(min(apart))] = self.default
         return list(dict.fromkeys(found))
 
     def neighbours(self, value: ParameterValue, step: float) -> list[ParameterValue]:
@@ -313,7 +316,8 @@ class ParameterSpec(BaseModel):
         if self.value_type in NUMERIC:
             if self.type is ParameterType.LIST and not self.unit_size:
                 return 0.0
-            return float(np.abs(np.subtract(self.to_unit(a), self.to_unit(b))).mean())
+            apart = [abs(x - y) for x, y in zip(self.to_unit(a), self.to_unit(b), strict=True)]
+            return sum(apart) / len(apart)
         if not isinstance(a, tuple) or not isinstance(b, tuple):
             return float(a != b)
         longest = max(len(a), len(b))

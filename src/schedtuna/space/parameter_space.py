@@ -7,16 +7,18 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
-from typing import Any
+from itertools import pairwise, product
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schedtuna.errors import SpaceError, UnknownParameterError, nearest
 from schedtuna.space.condition import Assignment, ParameterValue
 from schedtuna.space.constraint import Constraint, EqualCount, Ordering, check
 from schedtuna.space.parameter import ParameterSpec, ParameterType
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SAMPLE_TRIES = 50  # uniform draws that may break a rule before one is repaired instead
 SEARCHLESS = ("unit", "description", "command_arg")  # fields that change nothing in a search
@@ -303,6 +305,8 @@ class ParameterSpace(BaseModel):
 
     def to_unit(self, values: Assignment) -> np.ndarray:
         """A complete assignment as a point of the unit cube, shape (unit_size,)."""
+        import numpy as np
+
         return np.array([u for spec in self.specs for u in spec.to_unit(values[spec.name])])
 
     def from_unit(self, point: np.ndarray) -> dict[str, ParameterValue]:
@@ -311,8 +315,8 @@ class ParameterSpace(BaseModel):
         Raises:
             SpaceError: Another number of coordinates.
         """
-        if np.shape(point) != (self.unit_size,):
-            raise SpaceError(f"a point of shape {np.shape(point)}: expected ({self.unit_size},)")
+        if point.shape != (self.unit_size,):
+            raise SpaceError(f"a point of shape {point.shape}: expected ({self.unit_size},)")
         values: dict[str, ParameterValue] = {}
         start = 0
         for spec in self.specs:
@@ -327,6 +331,8 @@ class ParameterSpace(BaseModel):
 
     def to_one_hot(self, values: Assignment) -> np.ndarray:
         """A complete assignment as numbers in [0, 1], shape (one_hot_size,): one per choice."""
+        import numpy as np
+
         parts: list[float] = []
         for spec in self.specs:
             value = values[spec.name]
@@ -344,15 +350,15 @@ class ParameterSpace(BaseModel):
         Raises:
             SpaceError: Another number of coordinates.
         """
-        if np.shape(point) != (self.one_hot_size,):
-            raise SpaceError(f"a point of shape {np.shape(point)}: expected ({self.one_hot_size},)")
+        if point.shape != (self.one_hot_size,):
+            raise SpaceError(f"a point of shape {point.shape}: expected ({self.one_hot_size},)")
         values: dict[str, ParameterValue] = {}
         start = 0
         for spec in self.specs:
             part = point[start : start + _one_hot_size(spec)]
             start += len(part)
             if spec.type is ParameterType.CATEGORICAL:
-                values[spec.name] = spec.choices[int(np.argmax(part))]
+                values[spec.name] = spec.choices[int(part.argmax())]
             else:
                 values[spec.name] = spec.from_unit(part)
         return self.repair(values)
@@ -364,7 +370,7 @@ class ParameterSpace(BaseModel):
     def to_levels(self, values: Assignment, nr_levels: int = 5) -> tuple[int, ...]:
         """Index of the nearest level of each parameter."""
         return tuple(
-            int(np.argmin([spec.distance(level, values[spec.name]) for level in row]))
+            min(range(len(row)), key=lambda i: spec.distance(row[i], values[spec.name]))
             for spec, row in zip(self.specs, self.levels(nr_levels), strict=True)
         )
 
@@ -396,10 +402,8 @@ class ParameterSpace(BaseModel):
         listless = all(spec.type is not ParameterType.LIST for spec in self.specs)
         if listless and self.nr_assignments <= nr_candidates:
             table = [spec.levels(nr_candidates) for spec in self.specs]
-            for flat in range(math.prod(len(row) for row in table)):
-                indices = np.unravel_index(flat, [len(row) for row in table])
-                values = {n: row[i] for n, row, i in zip(self.names, table, indices, strict=True)}
-                add(self.repair(values))
+            for row in product(*table):
+                add(self.repair(dict(zip(self.names, row, strict=True))))
             return list(found.values())
         single = [
             self.repair({**self.default(), spec.name: value})

@@ -1,10 +1,9 @@
 """`schedtuna analyze` as a user types it, over studies of a surface whose truth is known."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+from tests.commands import run_schedtuna
 from tests.unit.tune.studies import make_study
 from tests.unit.tune.surface import SCHEDULER
 
@@ -25,13 +24,7 @@ def results(tmp_path_factory):
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "schedtuna", "analyze", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_schedtuna("analyze", *arguments, timeout=120)
 
 
 def test_the_parameter_that_matters_is_named_for_people(results):

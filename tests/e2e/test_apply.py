@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 
 from schedtuna.scheduler.fair import unavailable
 
@@ -19,13 +20,10 @@ SHOW = "import os; print(os.getpriority(0, 0), os.sched_getscheduler(0) == os.SC
 @pytest.fixture
 def schedtuna(tmp_path):
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "schedtuna", *map(str, arguments)],
+        return run_schedtuna(
+            *arguments,
             env={**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state"), **environment},
-            capture_output=True,
-            text=True,
             timeout=60,
-            check=False,
         )
 
     environment: dict[str, str] = {}

@@ -3,11 +3,10 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 from tests.unit.trace.formats.texts import VMSTAT_T
 
 NOBODY = 65534
@@ -31,18 +30,15 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def schedtuna(place):
     def run(*arguments, **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "schedtuna", *map(str, arguments)],
+        return run_schedtuna(
+            *arguments,
             cwd=place,
             env={
                 **{name: value for name, value in os.environ.items() if name != "SUDO_UID"},
                 "SCHEDTUNA_STATE_DIR": str(place / "state"),
                 **environment,
             },
-            capture_output=True,
-            text=True,
             timeout=240,
-            check=False,
         )
 
     return run

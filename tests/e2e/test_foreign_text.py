@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 from tests.unit.tune.studies import make_study
 
 EVIL = "\x1b]0;t\x07\x1b[2J\u202e"
@@ -21,18 +22,15 @@ STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u20
 @pytest.fixture
 def run(tmp_path):
     def schedtuna(*argv: str | Path, codes: tuple[int, ...] = (0,)) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "schedtuna", *map(str, argv)],
+        done = run_schedtuna(
+            *argv,
             env={**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state"), "LINES": "2000"},
             cwd=tmp_path,
-            capture_output=True,
-            check=False,
             timeout=120,
         )
-        out, error = done.stdout.decode(), done.stderr.decode()
-        assert done.returncode in codes, error
-        assert not STEERS.search(out + error), ascii(out + error)
-        return subprocess.CompletedProcess(argv, done.returncode, out, error)
+        assert done.returncode in codes, done.stderr
+        assert not STEERS.search(done.stdout + done.stderr), ascii(done.stdout + done.stderr)
+        return done
 
     return schedtuna
 

@@ -4,9 +4,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
+from tests.commands import run_schedtuna
 from tests.unit.trace.formats.texts import VMSTAT_T
 
 
@@ -24,14 +24,8 @@ def disk(tmp_path):
 
 def schedtuna(folder, *arguments):
     """Run a command in the folder that the disk is mounted in; a lab would be on it, too."""
-    return subprocess.run(
-        [sys.executable, "-m", "schedtuna", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd=folder,
-        env=os.environ | {"SCHEDTUNA_LAB_DIR": str(folder / "disk/lab")},
+    return run_schedtuna(
+        *arguments, timeout=120, cwd=folder, env=os.environ | {"SCHEDTUNA_LAB_DIR": str(folder / "disk/lab")}
     )
 
 

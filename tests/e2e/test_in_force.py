@@ -3,10 +3,9 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
+from tests.commands import run_schedtuna
 
 from schedtuna.kernel.privilege import missing_capabilities
 
@@ -19,8 +18,8 @@ needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs t
 @pytest.fixture
 def schedtuna(tmp_path):
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "schedtuna", *map(str, arguments)],
+        return run_schedtuna(
+            *arguments,
             env={
                 **os.environ,
                 "SCHEDTUNA_STATE_DIR": str(tmp_path / "state"),
@@ -28,10 +27,7 @@ def schedtuna(tmp_path):
                 "PATH": f"{tmp_path}:{os.environ['PATH']}",
             },
             cwd=tmp_path,
-            capture_output=True,
-            text=True,
             timeout=300,
-            check=False,
         )
 
     return run

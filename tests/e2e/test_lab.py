@@ -1,10 +1,9 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
+from tests.commands import run_schedtuna
 from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
 
 from schedtuna.lab.build.examples import find_examples
@@ -12,14 +11,7 @@ from schedtuna.machine.labfolder import STATE_NAME, lab_directory
 
 
 def schedtuna(*argv, environment=None):
-    return subprocess.run(
-        [sys.executable, "-m", "schedtuna", *argv],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=500,
-        env={**os.environ, **(environment or {})},
-    )
+    return run_schedtuna(*argv, timeout=500, env={**os.environ, **(environment or {})})
 
 
 def test_without_a_lab_every_command_says_how_to_get_one(tmp_path):

@@ -5,10 +5,10 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 
 OUTPUTS = Path(__file__).parents[1] / "unit/workload/outputs"
 HERE = os.getpriority(os.PRIO_PROCESS, 0)
@@ -30,8 +30,8 @@ def tool(folder: Path, name: str, default: str, candidate: str) -> None:
 
 
 def schedtuna(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "schedtuna", *arguments],
+    return run_schedtuna(
+        *arguments,
         cwd=folder,
         env={
             **os.environ,
@@ -39,10 +39,7 @@ def schedtuna(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
             "SCHEDTUNA_STATE_DIR": str(folder / "state"),
             "COLUMNS": "200",
         },
-        capture_output=True,
-        text=True,
         timeout=300,
-        check=False,
     )
 
 

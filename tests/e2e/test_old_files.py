@@ -3,11 +3,10 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 from tests.old_files import EARLIER, LATER, OLD, as_run_here, copied
 
 from schedtuna.experiment.triallog import read_trials
@@ -19,14 +18,11 @@ LOAD = ("hackbench", "-s", "512", "-l", "20")
 @pytest.fixture
 def run(tmp_path):
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "schedtuna", *map(str, arguments)],
+        return run_schedtuna(
+            *arguments,
             cwd=tmp_path,
             env={**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")},
-            capture_output=True,
-            text=True,
             timeout=240,
-            check=False,
         )
 
     return run

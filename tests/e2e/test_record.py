@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 
 from schedtuna.kernel.objects import VMLINUX_BTF
 from schedtuna.kernel.privilege import missing_capabilities
@@ -25,6 +26,8 @@ NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
 def schedtuna(*arguments, wrapper=(), cwd, **environment):
+    if not wrapper:
+        return run_schedtuna(*arguments, cwd=cwd, env=os.environ | environment)
     return subprocess.run(
         [*wrapper, sys.executable, "-m", "schedtuna", *map(str, arguments)],
         capture_output=True,

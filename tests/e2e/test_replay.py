@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.commands import run_schedtuna
 from tests.unit.tune.studies import make_study
 from tests.unit.tune.surface import SCHEDULER, no_gain
 
@@ -22,13 +23,7 @@ def results(tmp_path_factory):
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "schedtuna", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_schedtuna(*arguments, timeout=120)
 
 
 def answer(done):

@@ -4,10 +4,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 
 NR_BEFORE = 7  # runs of a study that was cut: three of the default, four of the search
 
@@ -20,14 +20,12 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tune(place):
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "schedtuna", "tune", *map(str, arguments)],
+        return run_schedtuna(
+            "tune",
+            *arguments,
             cwd=place,
             env={**os.environ, "SCHEDTUNA_STATE_DIR": str(place / "state")},
-            capture_output=True,
-            text=True,
             timeout=240,
-            check=False,
         )
 
     return run

@@ -1,21 +1,15 @@
 """`schedtuna schedulers start, switch, stop, status` where nothing of that can be: a clear error each."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 
 
 def schedtuna(tmp_path, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "schedtuna", *arguments],
-        env={**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    return run_schedtuna(
+        *arguments, env={**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")}, timeout=120
     )
 
 

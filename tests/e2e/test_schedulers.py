@@ -1,19 +1,11 @@
 """`schedtuna schedulers` as a user types it."""
 
-import subprocess
-import sys
-
 import pytest
+from tests.commands import run_schedtuna
 
 
 def schedulers(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "schedtuna", "schedulers", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_schedtuna("schedulers", *arguments, timeout=60)
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 
 from schedtuna.kernel.objects import VMLINUX_BTF
 from schedtuna.kernel.privilege import missing_capabilities
@@ -19,8 +20,7 @@ from schedtuna.trace.store import open_trace
 
 
 def schedtuna(*argv: str, **options) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "schedtuna", *argv]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, **options)
+    return run_schedtuna(*argv, **options)
 
 
 def test_list_shows_names_metrics_and_what_each_favours():

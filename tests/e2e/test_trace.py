@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from tests.commands import run_schedtuna
 from tests.unit.trace.formats.perf_files import PerfFile, lost
 from tests.unit.trace.formats.test_perf_data import RECORDS
 from tests.unit.trace.formats.texts import FTRACE, PERF_SCRIPT, VMSTAT_T
@@ -28,15 +27,7 @@ HOSTILE += ["日本🎉".encode(), b"\xff\xfe", b"=1+1"]
 
 
 def run(*arguments, cwd=None, code=0, **environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "schedtuna", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd=cwd,
-        env=os.environ | environment,
-    )
+    done = run_schedtuna(*arguments, timeout=120, cwd=cwd, env=os.environ | environment)
     assert done.returncode == code, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     return done

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 
 # What it prints depends on the policy and slack that it runs under: 20% less under batch.
 LIKES_BATCH = """
@@ -39,12 +40,10 @@ def environment(tmp_path):
 @pytest.fixture
 def tune(tmp_path, environment):
     def run(*options, program=LIKES_BATCH, metric=METRIC, command=None):
-        arguments = [sys.executable, "-m", "schedtuna", "tune", "--results", str(tmp_path / "results")]
+        arguments = ["tune", "--results", tmp_path / "results"]
         arguments += ["--metric", metric] if metric else []
-        arguments += [*map(str, options), "--", *(command or [sys.executable, "-I", "-c", program])]
-        return subprocess.run(
-            arguments, env=environment, capture_output=True, text=True, timeout=240, check=False
-        )
+        arguments += [*options, "--", *(command or [sys.executable, "-I", "-c", program])]
+        return run_schedtuna(*arguments, env=environment, timeout=240)
 
     return run
 
@@ -118,14 +117,7 @@ def test_an_interrupted_study_is_resumed_without_losing_or_repeating_a_trial(
     study = folder(tmp_path)
     before = trials(study)
     (tmp_path / "released").touch()
-    resumed = subprocess.run(
-        [sys.executable, "-m", "schedtuna", "tune", "--resume", str(study), "--json"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    resumed = run_schedtuna("tune", "--resume", str(study), "--json", env=environment, timeout=240)
     assert resumed.returncode == 0, resumed.stderr
     after = trials(study)
     assert after[: len(before)] == before

@@ -2,11 +2,11 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 
 from schedtuna.samplers.registry import missing_extra
 
@@ -28,14 +28,11 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tune(place):
     def run(*options, command=(sys.executable, "-I", "-c", LIKES_BATCH), path=None):
-        arguments = [sys.executable, "-m", "schedtuna", "tune", "--results", str(place / "results")]
-        arguments += [*map(str, options), *(["--", *command] if command else [])]
+        arguments = ["tune", "--results", place / "results", *options, *(["--", *command] if command else [])]
         environment = {**os.environ, "SCHEDTUNA_STATE_DIR": str(place / "state")}
         if path is not None:
             environment["PATH"] = f"{path}:{environment['PATH']}"
-        return subprocess.run(
-            arguments, env=environment, capture_output=True, text=True, timeout=240, check=False
-        )
+        return run_schedtuna(*arguments, env=environment, timeout=240)
 
     return run
 

@@ -4,9 +4,9 @@ import json
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
+from tests.commands import run_schedtuna
 
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import JOURNAL_NAME, Journal
@@ -21,14 +21,7 @@ def state(tmp_path):
 @pytest.fixture
 def schedtuna(state):
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "schedtuna", *map(str, arguments)],
-            env={**os.environ, "SCHEDTUNA_STATE_DIR": str(state)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_schedtuna(*arguments, env={**os.environ, "SCHEDTUNA_STATE_DIR": str(state)}, timeout=60)
 
     return run
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 
 from schedtuna.cli.main import main
 from schedtuna.machine.topology import read_topology
@@ -22,13 +23,11 @@ SCORE = ["--metric", "score:max=regex:score ([0-9.]+)"]
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "schedtuna", "variability", *arguments],
+    return run_schedtuna(
+        "variability",
+        *arguments,
         cwd=folder,
         env={**os.environ, "SCHEDTUNA_STATE_DIR": str(folder / "state")},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=120,
     )
 

@@ -87,6 +87,9 @@ struct task_stats {
 	__u64 now_ns;			   /* filled in when the record leaves the kernel */
 	__u64 queued_ns;		   /* since when it waits to run, likewise; 0: it does not */
 	__u64 turnaround_ns;		   /* fork to exit; 0 while it lives */
+	__u64 found_ns;			   /* when a snapshot found it running or waiting, not met yet; 0: none did */
+	__u64 found_cpu_time_ns;	   /* the kernel's sum_exec_runtime then */
+	__u64 found_run_delay_ns;	   /* the kernel's run_delay then, and how long it had waited */
 	__u64 run_ns;			   /* as the kernel counts it: without what the hypervisor stole */
 	__u64 nr_runs;
 	__u64 schedstat_run_delay_ns; /* as the kernel counts it: all delays below, which are more exact */

@@ -42,6 +42,12 @@ static __always_inline __u16 task_cpu(struct task_struct *task)
 	return BPF_CORE_READ((struct task_struct___before_5_16 *)(void *)task, cpu);
 }
 
+/* Without CONFIG_SMP there was no field, and while this runs no other task did. */
+static __always_inline bool task_on_cpu(struct task_struct *task)
+{
+	return bpf_core_field_exists(task->on_cpu) && task->on_cpu;
+}
+
 /*
  * e1fad12dcb66 ("sched/fair: Switch to task based throttle model", 6.18): the task itself is marked.
  * Before, all tasks of the throttled hierarchy stay queued where they do not run.

@@ -190,15 +190,29 @@ static __always_inline void end_wait(struct task_stats *stats, __u64 now_ns, __u
 	stats->on_cpu_ns = now_ns;
 }
 
+/* A task that a snapshot found before its first switch was met there; only its switches write the rest. */
+static __always_inline bool met_when_found(struct task_stats *stats)
+{
+	if (!stats->found_ns)
+		return false;
+	stats->met_ns = stats->found_ns;
+	stats->cpu_time_seen_ns = stats->found_cpu_time_ns;
+	stats->schedstat_run_delay_seen_ns = stats->found_run_delay_ns;
+	return true;
+}
+
 static __always_inline void switch_in(struct task_stats *stats, struct task_struct *next, __u64 now_ns)
 {
-	/* What sched_info_arrive() is about to add to run_delay, with what migrations while waiting added. */
-	__u64 queued_ns = next->sched_info.last_queued;
-	__u64 delay_ns = queued_ns ? now_ns - queued_ns : 0;
+	__u64 queued_ns = next->sched_info.last_queued, delay_ns;
 
+	if (!stats->met_ns && met_when_found(stats))
+		stats->waiting_for = 1 + PREV_PREEMPTED; /* it waits since before counting began, who knows why */
+	/* What sched_info_arrive() is about to add to run_delay, with what migrations while waiting added. */
+	delay_ns = next->sched_info.run_delay - stats->schedstat_run_delay_seen_ns;
+	if (queued_ns)
+		delay_ns += now_ns - queued_ns;
 	if ((__s64)delay_ns < 0)
 		delay_ns = 0;
-	delay_ns += next->sched_info.run_delay - stats->schedstat_run_delay_seen_ns;
 	if (stats->met_ns) {
 		end_wait(stats, now_ns, delay_ns);
 		return;
@@ -228,9 +242,11 @@ static __always_inline void switch_out(struct task_stats *stats, struct task_str
 		stats->on_cpu_ns = arrival_ns;
 		add_delay(stats, DELAY_FIRST_RUN, run_delay_ns);
 	} else if (!stats->met_ns) {
-		stats->met_ns = now_ns;
-		stats->cpu_time_seen_ns = cpu_time_ns;
-		stats->schedstat_run_delay_seen_ns = run_delay_ns;
+		if (!met_when_found(stats)) {
+			stats->met_ns = now_ns;
+			stats->cpu_time_seen_ns = cpu_time_ns;
+			stats->schedstat_run_delay_seen_ns = run_delay_ns;
+		}
 	} else if (!stats->on_cpu_ns && (__s64)(arrival_ns - stats->off_cpu_ns) >= 0) {
 		/* Its switch-in was not seen (some guests' kernels hide switches), but it was accounted. */
 		end_wait(stats, arrival_ns, run_delay_ns - stats->schedstat_run_delay_seen_ns);
@@ -332,6 +348,28 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
+/*
+ * A task that runs, or waits to run, since before counting began has no switch by which it is met, and
+ * may never have one. Both its CPU time and its runqueue's clock are those of the last tick.
+ */
+static __always_inline struct task_stats *find_task(struct task_struct *task)
+{
+	__u64 queued_ns = task->sched_info.last_queued, clock_ns;
+	struct task_stats *stats;
+
+	if (!task_on_cpu(task) && (!queued_ns || task_throttled(task)))
+		return bpf_task_storage_get(&tasks, task, 0, 0);
+	stats = stats_of(task, NULL);
+	if (!stats || stats->met_ns || stats->found_ns || !task->sched_info.pcount)
+		return stats;
+	clock_ns = rq_clock(task);
+	stats->found_cpu_time_ns = task->se.sum_exec_runtime;
+	stats->found_run_delay_ns = task->sched_info.run_delay + (queued_ns ? clock_ns - queued_ns : 0);
+	barrier();
+	stats->found_ns = clock_ns;
+	return stats;
+}
+
 SEC("iter/task")
 int snapshot(struct bpf_iter__task *ctx)
 {
@@ -341,7 +379,7 @@ int snapshot(struct bpf_iter__task *ctx)
 
 	if (!task || !cpu)
 		return 0;
-	stats = bpf_task_storage_get(&tasks, task, 0, 0);
+	stats = find_task(task);
 	if (!stats || stats->flags & STATS_DEAD)
 		return 0;
 	leave_kernel(stats, task, bpf_ktime_get_ns() - cpu->clock.offset_ns);

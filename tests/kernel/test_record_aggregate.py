@@ -13,7 +13,8 @@ from tests.kernel.recording import Puppet, set_quota, throttled, until
 
 from schedtuna.machine.tasks import descendants
 from schedtuna.record.aggregate import Aggregator
-from schedtuna.record.filters import TaskFilter
+from schedtuna.record.filters import TaskFilter, current_layout
+from schedtuna.record.live import LiveView
 from schedtuna.record.tree import record_tree
 from schedtuna.trace.aggregates.groups import fold
 from schedtuna.trace.aggregates.layout import TIME_SLICES, Blocked, Delay, Migration
@@ -65,6 +66,57 @@ def test_cpu_time_and_run_delay_agree_with_schedstat(puppet):
     assert int(task["run_ns"]) == pytest.approx(int(run_ns), rel=0.01, abs=MS)
     assert int(task["delay_ns"].sum()) == pytest.approx(int(delay_ns), rel=0.01, abs=MS)
     assert task["nr_delays"][Delay.PREEMPT] > 0
+
+
+@pytest.fixture
+def monopolist():
+    """A real-time task that keeps a CPU, and a task beside it that waits; this process goes elsewhere."""
+    cpus = os.sched_getaffinity(0)
+    if len(cpus) < 2 or os.geteuid() != 0:
+        pytest.skip("needs two CPUs, and root")
+    busy = ["taskset", "-c", str(max(cpus)), sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    started = []
+    os.sched_setaffinity(0, cpus - {max(cpus)})
+    try:
+        for wrapper in ([], ["chrt", "-f", "1"]):
+            started.append(subprocess.Popen([*wrapper, *busy], stdout=subprocess.PIPE))
+            assert started[-1].stdout.readline() == b"\n"
+        yield started[1].pid, started[0].pid
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+        os.sched_setaffinity(0, cpus)
+
+
+def cpu_time_ns(tid):
+    """As the kernel counts it."""
+    return int(Path(f"/proc/{tid}/schedstat").read_text().split()[0])
+
+
+def test_a_task_that_never_leaves_its_cpu_counts_and_so_does_the_one_that_waits_for_it(monopolist):
+    hog, waiter = monopolist
+
+    def counted(read):
+        before_ns = cpu_time_ns(hog)
+        return before_ns, read(), cpu_time_ns(hog)
+
+    aggregator = Aggregator()
+    first_ns, _, begun_ns = counted(aggregator.__enter__)
+    with aggregator:
+        time.sleep(0.7)
+        last_ns, snapshot, end_ns = counted(aggregator.snapshot)
+        view = LiveView(aggregator, current_layout())
+        time.sleep(0.2)
+        shown = {row.tid: row.values for row in view.window().rows}
+    task, beside = one(snapshot.tasks, hog), one(snapshot.tasks, waiter)
+    assert 0.98 * (last_ns - begun_ns) <= task["run_ns"] <= 1.02 * (end_ns - first_ns)
+    assert 0.98 * (last_ns - begun_ns) <= task["observed_ns"]
+    # The other one may run for the fair class's guaranteed 5%.
+    assert beside["run_ns"] + beside["delay_ns"].sum() + beside["waiting_ns"] >= 0.98 * beside["observed_ns"]
+    assert beside["observed_ns"] > 6e8
+    assert shown[hog]["cpu_percent"] > 50
+    assert shown[waiter]["delay_percent"] > 50
 
 
 def test_counts_agree_with_one_another_and_with_the_kernel(puppet):

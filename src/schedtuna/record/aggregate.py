@@ -114,8 +114,9 @@ class Aggregator:
         self.close()
 
     def attach(self) -> None:
-        """Begin to count."""
+        """Begin to count, with the tasks that run or wait by now, and may never be switched."""
         self._bpf.attach()
+        self._bpf.iterate("snapshot")
 
     def close(self) -> None:
         """Detach and unload; once is enough."""

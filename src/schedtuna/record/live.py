@@ -107,7 +107,8 @@ class LiveView:
         seconds, self._time_s = max(now_s - self._time_s, 1e-9), now_s
         snapshot = self._aggregator.window()
         switches = int(snapshot.cpus["nr_switches"].sum())
-        tasks = snapshot.tasks[(snapshot.tasks["nr_runs"] > 0) | (snapshot.tasks["waiting_ns"] > 0)]
+        did = [snapshot.tasks[name] > 0 for name in ("nr_runs", "run_ns", "waiting_ns")]
+        tasks = snapshot.tasks[np.logical_or.reduce(did)]
         everything = fold(tasks, [])
         delays = (Delay.WAKEUP, Delay.PREEMPT, Delay.FIRST_RUN)
         moves = everything["nr_migrations"].sum(axis=0) / seconds

@@ -79,14 +79,18 @@ def groups_of_tasks(stats: StatsArray) -> GroupArray:
     groups["turnaround_ns"] = np.where(dead & born, stats["turnaround_ns"], 0)
     groups["delay_max_ns"] = stats["delay_max_ns"]
     now = stats["now_ns"].astype(np.int64)
-    living = ~dead & (stats["met_ns"] > 0)
-    groups["run_ns"] += np.where(living, _difference(task["cpu_time_ns"], stats["cpu_time_seen_ns"]), 0)
+    met = stats["met_ns"] > 0
+    met_ns = np.where(met, stats["met_ns"], stats["found_ns"])
+    living = ~dead & (met_ns > 0)
+    cpu_time_ns = np.where(met, stats["cpu_time_seen_ns"], stats["found_cpu_time_ns"])
+    run_delay_ns = np.where(met, stats["schedstat_run_delay_seen_ns"], stats["found_run_delay_ns"])
+    groups["run_ns"] += np.where(living, _difference(task["cpu_time_ns"], cpu_time_ns), 0)
     groups["schedstat_run_delay_ns"] += np.where(
-        living, _difference(task["schedstat_run_delay_ns"], stats["schedstat_run_delay_seen_ns"]), 0
+        living, _difference(task["schedstat_run_delay_ns"], run_delay_ns), 0
     )
     waits = (stats["on_cpu_ns"] == 0) & (stats["waiting_for"] != 1 + PrevState.THROTTLED)
     groups["waiting_ns"] = np.where(waits, _elapsed(stats["queued_ns"], now), 0)
-    groups["observed_ns"] = _elapsed(stats["met_ns"], now)
+    groups["observed_ns"] = _elapsed(met_ns, now)
     groups["weighted_ns"] = groups["observed_ns"] * (task["weight"] / 1024)
     return groups
 

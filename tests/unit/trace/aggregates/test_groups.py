@@ -47,6 +47,13 @@ def test_a_task_on_a_cpu_has_run_up_to_the_last_tick():
     assert (running["run_ns"], running["observed_ns"], running["waiting_ns"]) == (650, 900, 0)
 
 
+def test_a_task_that_was_found_running_counts_since_then():
+    one = stats(found_ns=100, found_cpu_time_ns=7000, found_run_delay_ns=50, now_ns=1000)
+    one["task"]["cpu_time_ns"], one["task"]["schedstat_run_delay_ns"] = 7600, 50
+    [running] = groups_of_tasks(one)
+    assert (running["run_ns"], running["observed_ns"], running["schedstat_run_delay_ns"]) == (600, 900, 0)
+
+
 def test_a_task_that_waits_shows_since_when():
     [waiting] = groups_of_tasks(stats(met_ns=100, now_ns=1000, queued_ns=300))
     assert (waiting["run_ns"], waiting["waiting_ns"]) == (0, 700)

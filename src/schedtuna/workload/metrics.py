@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from schedtuna.errors import MetricError, NothingMeasuredError, UsageError, nearest
@@ -27,10 +27,11 @@ from schedtuna.workload.identity import find_identity
 from schedtuna.workload.measured import is_rate
 from schedtuna.workload.numerals import Numeral
 from schedtuna.workload.own_metrics import OWN_FIELDS, SCHED_FIELDS, refuse_misspelt
-from schedtuna.workload.parsers import OutputParser, find_parser, option_value
+from schedtuna.workload.parsers import OutputParser, find_parser, written_files
 from schedtuna.workload.parsers.base import MAX, MIN, Field, ParsedOutput, check_value, find_field, unit_of
 from schedtuna.workload.sources import READERS, Found, json_steps, read_file
 from schedtuna.workload.spec import Direction, MetricSource, MetricSpec, Requirement, Workload
+from schedtuna.workload.terminal import plain_lines
 
 # What ran took some of these: a counter that says 0 did not count, as under some hypervisors.
 _NEVER_ZERO = frozenset({"cycles", "instructions", "ipc", "energy_j"})
@@ -238,6 +239,7 @@ def measure(
         UnclearNumberError: A pattern takes a part of a longer number.
         MetricError: One that must be there is not, is not a finite number, or is a negative time.
     """
+    raw = replace(raw, stdout=plain_lines(raw.stdout), stderr=plain_lines(raw.stderr))
     values = {**raw.usage, **raw.counters}
     if raw.wall_time_s > 0:
         values["runs_per_s"] = 1 / raw.wall_time_s
@@ -255,7 +257,7 @@ def measure(
     values |= {name: one.value for name, one in found.items()}
     for name in required:
         if name not in values:
-            raise _with_output(_missing(name, values, parsed), raw)
+            raise _with_output(_missing(name, values, parsed, workload), raw)
     return Measured(
         values,
         (*parsed.parts, *(f"{name}: {part}" for name, one in found.items() for part in one.parts)),
@@ -271,7 +273,7 @@ def _parsed(
     if parser is None:
         return nothing, None
     try:
-        return parser.reading(_parsed_text(workload, parser, raw)), None
+        return parser.reading(_parsed_text(workload, raw)), None
     except MetricError as error:
         if workload.parser or isinstance(error, NothingMeasuredError):
             raise _with_output(error, raw) from error
@@ -286,12 +288,22 @@ def _check(spec: MetricSpec, value: float, row: Field | None) -> None:
         raise NothingMeasuredError(f"{spec.name} is {value:g}: nothing was measured")
 
 
-def _missing(name: str, known: Iterable[str], parsed: ParsedOutput) -> MetricError:
+def _missing(
+    name: str,
+    known: Iterable[str],
+    parsed: ParsedOutput,
+    workload: Workload,
+    direction: Direction = MIN,
+) -> MetricError:
     if name in parsed.unmeasured:
         return NothingMeasuredError(parsed.unmeasured[name])
+    parser = find_parser(workload)
+    if parser is not None and parser.field(name) and parser.hint:
+        return MetricError(f"{parser.name} reported no {name}: {nearest(name, known)}", hint=parser.hint)
     return MetricError(
         f"there is no metric {name}: {nearest(name, known)}",
-        hint=f"say where it is printed, such as {name}:min=regex:PATTERN or =json:PATH, or name a --parser",
+        hint=f"say where it is printed, such as {name}:{direction}=regex:PATTERN or =json:PATH, or name a "
+        "--parser",
     )
 
 
@@ -301,10 +313,9 @@ def _cause(error: MetricError, spec: MetricSpec, problem: MetricError | None) ->
     return problem if problem and is_missing and spec.source.kind in ("auto", "field") else error
 
 
-def _parsed_text(workload: Workload, parser: OutputParser, raw: RawRun) -> str:
-    text = f"{raw.stdout}\n{raw.stderr}"
-    name = option_value(workload, parser.file_options)
-    return f"{text}\n{_written(workload, Path(name), raw)}" if name else text
+def _parsed_text(workload: Workload, raw: RawRun) -> str:
+    files = (_written(workload, Path(name), raw) for name in written_files(workload))
+    return "\n".join((raw.stdout, raw.stderr, *files))
 
 
 def _written(workload: Workload, file: Path, raw: RawRun) -> str:
@@ -324,7 +335,7 @@ def _read_one(
     if source.kind in ("auto", "field"):
         name, known = (spec.name, values) if source.kind == "auto" else (source.argument, parsed.values)
         if name not in known:
-            raise _missing(name, known, parsed)
+            raise _missing(name, known, parsed, workload, spec.direction)
         return Found(known[name])
     if source.file is not None:
         text = _written(workload, source.file, raw)

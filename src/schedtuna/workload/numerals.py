@@ -27,6 +27,13 @@ _NOTHING_BEFORE = r"(?<![\d.,])"
 NUMBER = rf"{_NOTHING_BEFORE}(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?){_NO_MORE}"
 COUNT = rf"{_NOTHING_BEFORE}(\d+){_NO_MORE}"
 
+# For those of tools that print in the user's language: what C's `%f` prints, whose digits are never
+# grouped, and `%'d`, which has no decimals.
+DECIMAL = rf"{_NOTHING_BEFORE}(\d+(?:[.,]\d+)?){_NO_MORE}"
+GROUPED_COUNT = (
+    rf"{_NOTHING_BEFORE}(\d{{1,3}}(?:[.{_GROUPING}]\d{{2,3}})*[.{_GROUPING}]\d{{3}}|\d+){_NO_MORE}"
+)
+
 # SI's prefixes, and IEC's. A capital K is of neither: 1000 with some tools, 1024 with others.
 _SCALES = {
     "": 1.0,
@@ -115,6 +122,16 @@ def _canonical(unit: str) -> tuple[object, str]:
 
 def _singular(word: str) -> str:
     return word[:-1] if len(word) > 2 and word.endswith("s") else {"sec": "s", "second": "s"}.get(word, word)
+
+
+def decimal(text: str) -> float:
+    """Return the number that `NUMBER`, `COUNT` or `DECIMAL` matched."""
+    return float(text.replace(",", "."))
+
+
+def grouped_count(text: str) -> float:
+    """Return the number that `GROUPED_COUNT` matched."""
+    return float(re.sub(r"\D", "", text))
 
 
 def number(text: str) -> float:

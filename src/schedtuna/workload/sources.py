@@ -17,6 +17,7 @@ from typing import Any
 from schedtuna.errors import MetricError, NothingMeasuredError, UsageError, nearest
 from schedtuna.workload.measured import empty_count, is_count, is_rate, tells_failures
 from schedtuna.workload.numerals import number, whole
+from schedtuna.workload.terminal import plain_lines
 
 _MAX_FILE_BYTES = 64 << 20
 _CLOCK_TICK_S = 0.02  # file times come from a coarse clock
@@ -73,7 +74,7 @@ def read_file(path: Path, *, not_before: float, owner: int | None = None) -> str
         if status.st_size > _MAX_FILE_BYTES:
             raise MetricError(f"{path} is larger than {_MAX_FILE_BYTES >> 20} MiB")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(_MAX_FILE_BYTES).decode(errors="replace")
+            return plain_lines(file.read(_MAX_FILE_BYTES).decode(errors="replace"))
     finally:
         os.close(descriptor)
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from schedtuna.workload.options import Options
+
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash", "busybox"})
 _OPERATORS = re.compile(r"[;&|()<>\n]+")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
@@ -73,7 +75,7 @@ WRAPPERS: dict[str, Wrapper] = {
     "exec": _wrapper("-a"),
     "faketime": _wrapper("", 1),
     "firejail": _wrapper(),
-    "flock": _wrapper("-w --wait --timeout -E --conflict-exit-code", 1),
+    "flock": _wrapper("-w --wait --timeout -E --conflict-exit-code -c --command", 1),
     "gosu": _wrapper("", 1),
     "ionice": _wrapper("-c --class -n --classdata", 0, "-p --pid -P --pgid -u --uid"),
     "ip": _wrapper("-n -netns --netns", 3),  # netns exec NAME
@@ -94,7 +96,7 @@ WRAPPERS: dict[str, Wrapper] = {
         "-p --pid -t --tid",
     ),
     "prlimit": _wrapper("", 0, "-p --pid"),
-    "runuser": _wrapper("-u --user -g --group -G --supp-group"),
+    "runuser": _wrapper("-u --user -g --group -G --supp-group -c --command -s --shell"),
     "schedtool": _wrapper("-p -s -n -a -S"),
     "setarch": _wrapper(),
     "setpriv": _wrapper("--reuid --regid --groups --inh-caps --bounding-set --ambient-caps"),
@@ -113,6 +115,28 @@ WRAPPERS: dict[str, Wrapper] = {
     "winpty": _wrapper(),
     "xargs": _wrapper("-n -P -I -L -s -d -a -E --max-args --max-procs --replace --delimiter --arg-file"),
 }
+# Programs that give a shell the text in one of these options.
+_GIVES_TEXT = {
+    "flock": ("-c", "--command"),
+    "nix-shell": ("--run", "--command"),
+    "runuser": ("-c", "--command", "--session-command"),
+    "script": ("-c", "--command"),
+    "su": ("-c", "--command", "--session-command"),
+}
+_TEXT_OPTIONS = Options(
+    short="c:g:G:s:u:w:E:",
+    long="command: session-command: run: group: supp-group: shell: user: wait: timeout:",
+)
+# hyperfine: each word that is no option is a shell's text; what some options take is none.
+_HYPERFINE = (
+    "-P::: --parameter-scan::: -L:: --parameter-list:: -w: --warmup: -m: --min-runs: -M: --max-runs: "
+    "-r: --runs: -s: --setup: -p: --prepare: -C: --conclude: -c: --cleanup: -D: --parameter-step-size: "
+    "-S: --shell: --style: --sort: -u: --time-unit: --export-asciidoc: --export-csv: --export-json: "
+    "--export-markdown: "
+    "--export-orgmode: --output: --input: -n: --command-name: --reference:"
+)
+_HYPERFINE_TAKES = {word.rstrip(":"): word.count(":") for word in _HYPERFINE.split()}
+_SPLIT_STRING = re.compile(r"(?:-[iv0]*S|--split-string=?)(.*)", re.DOTALL)
 # What scripts do beside their work.
 _TRIVIAL_WORDS = """
 : [ alias awk case cat cd date declare done echo esac exit export false fi for grep hash head local mkdir
@@ -140,12 +164,15 @@ def _of_words(words: tuple[str, ...], depth: int, *, alone: bool = True) -> Iter
         return
     name, arguments = PurePath(words[0]).name, words[1:]
     is_relative = "/" in words[0] and not words[0].startswith("/")
-    script = _script(name, arguments)
-    if script is not None:
-        yield Started(name, arguments, arguments, alone, is_relative)
-        yield from _of_script(script, depth - 1)
-        return
+    if name == "env":
+        arguments = _with_split_string(arguments)
     nr_own = _own(WRAPPERS[name], arguments) if name in WRAPPERS else len(arguments)
+    texts = _texts(name, arguments, arguments[:nr_own])
+    if texts:
+        yield Started(name, arguments, arguments, alone, is_relative)
+        for text in texts:
+            yield from _of_script(text, depth - 1)
+        return
     yield Started(name, arguments, arguments[:nr_own], alone, is_relative)
     yield from _of_words(arguments[nr_own:], depth - 1, alone=alone)
 
@@ -168,7 +195,7 @@ def _own(wrapper: Wrapper, arguments: Sequence[str]) -> int:
         if (word.startswith("-") and len(word) > 1) or _ASSIGNMENT.match(word):
             if word.partition("=")[0] in wrapper.runs_nothing_with or _clustered(word, wrapper):
                 return len(arguments)
-            at += 2 if word in wrapper.takes else 1
+            at += 2 if _takes_next(word, wrapper) else 1
         elif positionals:
             positionals -= 1
             at += 1
@@ -177,23 +204,69 @@ def _own(wrapper: Wrapper, arguments: Sequence[str]) -> int:
     return min(at, len(arguments))
 
 
+def _takes_next(word: str, wrapper: Wrapper) -> bool:
+    """Whether the next word is an option's argument: -u, -iu, --user, or --us, which stands for it."""
+    if word.startswith("--"):
+        return any(option.startswith(word) for option in wrapper.takes)
+    if word in wrapper.takes:  # -netns, too
+        return True
+    for at, letter in enumerate(word[1:], 2):
+        if f"-{letter}" in wrapper.takes:
+            return at == len(word)  # what follows in the same word is its argument
+    return False
+
+
 def _clustered(word: str, wrapper: Wrapper) -> bool:
     """Whether one of several short options in one word, such as -cp, says that no command is run."""
     letters = word[1:] if not word.startswith("--") and word[1:].isalpha() else ""
     return any(f"-{letter}" in wrapper.runs_nothing_with for letter in letters)
 
 
-def _script(name: str, arguments: Sequence[str]) -> str | None:
-    """The text that a shell is given with -c; None where it is given none."""
-    if name not in _SHELLS:
-        return None
+def _texts(name: str, arguments: Sequence[str], own: Sequence[str]) -> list[str]:
+    """The texts that a program gives to a shell; none where it runs words, or nothing."""
+    if name in _SHELLS:
+        return _shell_text(arguments)
+    if name == "eval":
+        return [" ".join(arguments)]
+    if name == "hyperfine":
+        return list(_hyperfine_commands(arguments))
+    as_su = name == "runuser" and not _TEXT_OPTIONS.values(own, ("-u", "--user"))
+    return _TEXT_OPTIONS.values(arguments if as_su else own, _GIVES_TEXT.get(name, ()))[-1:]
+
+
+def _shell_text(arguments: Sequence[str]) -> list[str]:
     for at, word in enumerate(arguments):
         if word.startswith("-") and not word.startswith("--") and "c" in word:
-            rest = [text for text in arguments[at + 1 :] if not text.startswith("-")]
-            return rest[0] if rest else None
+            return [text for text in arguments[at + 1 :] if not text.startswith("-")][:1]
         if not word.startswith(("-", "+")) and word not in _SHELLS:
-            return None
-    return None
+            return []
+    return []
+
+
+def _hyperfine_commands(arguments: Sequence[str]) -> Iterator[str]:
+    rest = iter(arguments)
+    for word in rest:
+        if word == "--":
+            yield from rest
+        elif not word.startswith("-"):
+            yield word
+        else:
+            for _ in range(_HYPERFINE_TAKES.get(word, 0)):
+                next(rest, None)
+
+
+def _with_split_string(arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The arguments of env after it has split what -S has: ``-S 'nice ./bench' x`` runs nice."""
+    for at, word in enumerate(arguments):
+        if match := _SPLIT_STRING.fullmatch(word):
+            text, rest = (match[1], at + 1) if match[1] else (" ".join(arguments[at + 1 : at + 2]), at + 2)
+            try:
+                return (*arguments[:at], *shlex.split(text), *arguments[rest:])
+            except ValueError:  # a quote that is not closed: env will tell
+                return arguments
+        if not word.startswith("-") and not _ASSIGNMENT.match(word):
+            break
+    return arguments
 
 
 def _without_assignments(words: tuple[str, ...]) -> tuple[str, ...]:

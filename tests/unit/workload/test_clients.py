@@ -26,6 +26,13 @@ WORKS_HERE = [
     "perf bench sched pipe",
     "perf stat -e cycles -- ./bench ssh",
     "ip addr show ssh",
+    "sudo -iu docker ./bench",
+    "hyperfine -n docker -p 'sync; ssh' ./bench",
+    "hyperfine -L tool docker,ssh './bench {tool}'",
+    "su docker -c ./bench",
+    "env -u docker -S './bench ssh'",
+    "script -c ./bench docker",
+    "timeout --sig KILL 5 ./bench",
 ]
 HANDS_OVER = [
     "docker run --rm img bench",
@@ -51,6 +58,19 @@ WRAPPED = [
     "flock -w 5 lock docker run img",
     "ip netns exec net ssh host bench",
     "nsenter -t 1 -m docker run img",
+    "hyperfine -w 1 --export-json out.json 'docker run img'",
+    "hyperfine -N ./bench 'ssh host bench'",
+    "su -c 'docker run img'",
+    "su - bench --command='docker run img'",
+    "runuser -u bench -- docker run img",
+    "runuser -l bench -c 'docker run img'",
+    "env -S 'docker run img'",
+    "env -i A=1 -S'nice -n 5 docker' run img",
+    "env --split-string='docker run img'",
+    "flock lock -c 'docker run img'",
+    "script -qec 'docker run img' /dev/null",
+    "sh -c 'eval \"docker run img\"'",
+    "nix-shell -p x --run 'docker run img'",
 ]
 
 

@@ -46,6 +46,18 @@ def test_every_parser_and_field_is_listed(parser):
     assert all(f"`{row.field}`" in failures for row in parser.failures)
 
 
+@pytest.mark.parametrize("parser", PARSERS.values(), ids=lambda parser: parser.name)
+def test_the_versions_that_are_read_are_listed(parser):
+    section = re.search(rf"^### {parser.name}\n(.*?)(?=^##|\Z)", DOCUMENT, re.MULTILINE | re.DOTALL)
+    assert section
+    listed = re.findall(
+        r"^(Seen with the real tool|From its documentation): (.*)\.$", section[1], re.MULTILINE
+    )
+    versions = {"Seen with the real tool": parser.seen, "From its documentation": parser.documented}
+    assert dict(listed) == {title: text for title, text in versions.items() if text}
+    assert versions.keys() & dict(listed).keys() or parser.name == "json"  # which is no tool's
+
+
 def _code(name: str) -> str:
     return f"`{name}`" if name else "none"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from schedtuna.errors import MetricError, UsageError
 from schedtuna.workload.own_metrics import OWN_FIELDS
-from schedtuna.workload.parsers import PARSERS, find_parser, option_value
+from schedtuna.workload.parsers import PARSERS, find_parser, written_files
 from schedtuna.workload.parsers.base import percentile_name
 from schedtuna.workload.spec import Workload
 
@@ -96,6 +97,126 @@ CASES = [
     ("llama-bench", "llama-bench.csv", {"pp_tokens_per_sec": 40448.651946, "tg_tokens_per_sec": 100.94515}),
     ("llama-bench", "llama-bench.md", {"pp_tokens_per_sec": 82481.68, "pg_tokens_per_sec": 15617.52}),
     ("json", "json.txt", {"p99_us": 12.5, "ops_per_s": 3}),
+    (
+        "stress-ng",
+        "stress-ng-timestamp.txt",
+        {"cpu.bogo_ops_per_s": 565.63, "switch.rss_max_kib": 2544, "p99_us": 16.354, "samples": 8813},
+    ),
+    ("stress-ng", "stress-ng-log-brief.txt", {"cpu.bogo_ops": 421, "max_us": 789.007, "samples": 8841}),
+    (
+        "stress-ng",
+        "stress-ng-sn.txt",
+        {"cpu.bogo_ops_per_s": 305.567, "switch.nanosecs_per_context_switch_pipe_method": 14200},
+    ),
+    (
+        "stress-ng",
+        "stress-ng-means.txt",
+        {"pipe.mb_per_sec_pipe_write_rate": 2510.25, "pipe.nanosecs_per_message": 96.5},
+    ),
+    (
+        "sysbench",
+        "sysbench-1.1.txt",
+        {"events_per_s": 5820.75, "total_time_s": 10.0021, "fsyncs_per_s": 803.25, "read_mib_per_s": 47.04},
+    ),
+    ("sysbench", "sysbench-0.4-oltp.txt", {"transactions_per_s": 1666.67, "tail_ms": 4.02, "max_ms": 40.55}),
+    (
+        "sysbench",
+        "sysbench-0.4-memory.txt",
+        {"mib_per_s": 2047.95, "operations_per_s": 2097100.25, "p95_ms": 0.01, "events_per_s": 2097152},
+    ),
+    ("hackbench", "hackbench-old.txt", {"time_s": 0.405, "messages": None}),
+    (
+        "cyclictest",
+        "cyclictest-histofall.txt",  # 92 of 100 in 20 buckets
+        {"p50_us": 61, "p90_us": 72, "p99_us": None, "max_us": 4605, "T1.nr_cycles": 50},
+    ),
+    (
+        "perf-bench",
+        "perf-bench-german.txt",
+        {"total_time_s": 0.028, "us_per_op": 0.28012, "ops_per_s": 3569898},
+    ),
+    ("perf-bench", "perf-bench-french.txt", {"us_per_op": 0.30538, "ops_per_s": 3274608}),
+    (
+        "perf-bench",
+        "perf-bench-mem-simple.txt",
+        {"gb_per_s": 84087890.938252 / 2**30, "total_time_s": None},
+    ),
+    ("pgbench", "pgbench-connect.txt", {"tps": 157.877175, "avg_ms": 12.668, "connection_ms": 5.354}),
+    ("pgbench", "pgbench-skipped.txt", {"skipped_transactions": 2, "late_transactions": 3}),
+    ("pgbench", "pgbench-9.5.txt", {"tps": 812.630121, "avg_ms": 4.921, "stddev_ms": 1.305}),
+    ("pgbench", "pgbench-11-german.txt", {"tps": 812.630121, "avg_ms": 4.921, "late_transactions": 41}),
+    (
+        "wrk",
+        "wrk2-uncorrected.txt",
+        {"p50_us": 4610, "p99_us": 21500, "p100_us": 44830, "uncorrected_p99_us": 1520, "avg_us": 5020},
+    ),
+    (
+        "schbench",
+        "schbench.json",
+        {"wakeup_p99_us": 57, "wakeup_p99_9_us": 402, "request_max_us": 20103, "rps_p50": 1298},
+    ),
+    (
+        "fio",
+        "fio.txt",
+        {
+            "read_iops": 1992 / 0.189,
+            "write_iops": 2104 / 0.189,
+            "iops": 4096 / 0.189,
+            "read_bytes_per_s": 41.2 * 2**20,
+            "read_p99_us": 1582,
+            "write_p99_us": 11.072,
+            "read_avg_us": 89.95,
+            "rand.read_max_us": 5892,
+        },
+    ),
+    (
+        "fio",
+        "fio.json",
+        {
+            "read_iops": 21890.10989,
+            "write_iops": 23120.879121,
+            "bytes_per_s": 89661890 + 94703120,
+            "read_p99_us": 61.696,
+            "write_p99_9_us": 13.76,
+            "write_max_us": 21.184,
+        },
+    ),
+    (
+        "fio",
+        "fio-jobs.txt",
+        {
+            "a.read_iops": 256 / 0.014,
+            "iops": 256 / 0.014 + 2048 / 0.008,
+            "write_p99_us": None,  # of several jobs there are only each one's
+            "b.write_p99_us": 6,
+            "write_avg_us": 3.34,
+        },
+    ),
+    (
+        "redis-benchmark",
+        "redis-benchmark.txt",
+        {
+            "SET.requests_per_s": 54945.05,
+            "GET.p99_ms": 0.831,
+            "GET.requests": 5000,
+            "requests_per_s": (54945.05 * 64935.07) ** 0.5,
+            "p99_ms": None,
+        },
+    ),
+    ("redis-benchmark", "redis-benchmark.csv", {"SET.p95_ms": 0.703, "GET.max_ms": 4.767}),
+    ("redis-benchmark", "redis-benchmark-5.csv", {"PING_INLINE.requests_per_s": 71942.45}),
+    ("redis-benchmark", "redis-benchmark-quiet.txt", {"SET.p50_ms": 0.511, "GET.requests_per_s": 45454.55}),
+    (
+        "hyperfine",
+        "hyperfine.txt",
+        {"sleep_0.01.mean_s": 0.0108, "sleep_0.02.max_s": 0.0211, "mean_s": (0.0108 * 0.0209) ** 0.5},
+    ),
+    (
+        "hyperfine",
+        "hyperfine.json",
+        {"sleep_0.02.median_s": 0.020832903, "sleep_0.01.stddev_s": 0.000041620154718597497},
+    ),
+    ("hyperfine", "hyperfine-one-run.txt", {"mean_s": 0.3011, "user_s": 0.001, "stddev_s": None}),
 ]
 
 
@@ -187,6 +308,14 @@ def test_what_no_run_can_have_measured_is_refused(value, why):
         (("echo", "stress-ng"), None),
         (("./my-benchmark",), None),
         (("build/bin/llama-bench", "-m", "x.gguf"), "llama-bench"),
+        (("sh", "-c", "cd /tmp && nice -n 5 hackbench -g 1"), "hackbench"),
+        (("env", "-S", "nice -n 5 hackbench"), "hackbench"),
+        (("script", "-qec", "hackbench -g 1", "/dev/null"), "hackbench"),
+        (("chrt", "-b", "0", "taskset", "-c", "0-1", "timeout", "9", "sudo", "-u", "x", "wrk"), "wrk"),
+        (("taskset", "-c", "0", "./run.sh", "hackbench"), None),
+        (("timeout", "5", "grep", "hackbench", "log"), None),
+        (("valkey-benchmark", "-t", "get"), "redis-benchmark"),
+        (("hyperfine", "hackbench -g 1"), "hyperfine"),
     ],
 )
 def test_the_parser_is_chosen_by_the_commands_name(argv, parser):
@@ -206,9 +335,40 @@ def test_a_workload_may_name_its_parser():
         find_parser(Workload(argv=("./wrapper.sh",), parser="wrkk"))
 
 
-def test_nanoseconds_under_names_of_microseconds_are_refused():
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cyclictest -q -N",
+        "cyclictest -qN -t1 -l 50",
+        "cyclictest -qmNt2",
+        "cyclictest --nsecs -q",
+        "cyclictest --ns -q",
+        "taskset -c 0 cyclictest -l 5 -NqD 1",
+        "sh -c 'numactl -N 0 cyclictest -q -N'",
+    ],
+)
+def test_nanoseconds_under_names_of_microseconds_are_refused(command):
     with pytest.raises(UsageError, match="nanoseconds"):
-        find_parser(Workload(argv=("cyclictest", "-q", "-N")))
+        find_parser(Workload(argv=tuple(shlex.split(command))))
+    with pytest.raises(UsageError, match="nanoseconds"):
+        find_parser(Workload(argv=(command,), shell=True))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "numactl -N 0 -m 0 cyclictest -q -t1",
+        "sudo -iu N cyclictest -q",
+        "cyclictest -q --json -N",  # a file of that name
+        "cyclictest -q -D -N",
+        "cyclictest -q -- -N",
+        "env N=-N timeout -k 5 9 cyclictest -q",
+        "perf stat -N cyclictest -q",
+    ],
+)
+def test_words_that_are_no_options_of_the_tool_are_none(command):
+    find_parser(Workload(argv=tuple(shlex.split(command))))
+    find_parser(Workload(argv=(command,), shell=True))
 
 
 @pytest.mark.parametrize(
@@ -219,10 +379,18 @@ def test_nanoseconds_under_names_of_microseconds_are_refused():
         (("stress-ng", "-Y", "out.yaml"), "out.yaml"),
         (("stress-ng", "--metrics"), None),
         (("stress-ng", "--yaml"), None),
+        (("stress-ng", "-vYout.yaml"), "out.yaml"),
+        (("stress-ng", "--yam", "out.yaml"), "out.yaml"),
+        (("env", "-Y", "x", "stress-ng", "-c", "1"), None),
+        (("schbench", "-m", "2", "-j", "-"), None),
+        (("schbench", "-m2", "-jout.json"), "out.json"),
+        (("fio", "-output=x.json", "job.fio"), "x.json"),
+        (("hyperfine", "-w", "1", "--export-json", "x.json", "ls -Y"), "x.json"),
+        (("cyclictest", "--histfile=h.txt", "-h100"), "h.txt"),
     ],
 )
 def test_the_file_that_a_tool_writes_is_found(argv, value):
-    assert option_value(Workload(argv=argv), PARSERS["stress-ng"].file_options) == value
+    assert written_files(Workload(argv=argv)) == ([value] if value else [])
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import PurePath
-
 from schedtuna.errors import UsageError, nearest
 from schedtuna.workload.parsers import (
     cyclictest,
+    fio,
     hackbench,
+    hyperfine,
     json_line,
     llama_bench,
     perf_bench,
     pgbench,
+    redis_benchmark,
     schbench,
     stress_ng,
     sysbench,
@@ -20,8 +20,9 @@ from schedtuna.workload.parsers import (
 )
 from schedtuna.workload.parsers.base import Field, OutputParser
 from schedtuna.workload.spec import Workload
+from schedtuna.workload.wrappers import started
 
-__all__ = ["PARSERS", "Field", "OutputParser", "find_parser", "option_value"]
+__all__ = ["PARSERS", "Field", "OutputParser", "find_parser", "written_files"]
 
 PARSERS: dict[str, OutputParser] = {
     module.PARSER.name: module.PARSER
@@ -35,17 +36,15 @@ PARSERS: dict[str, OutputParser] = {
         llama_bench,
         pgbench,
         wrk,
+        fio,
+        redis_benchmark,
+        hyperfine,
         json_line,
     )
 }
 
-# Commands that run another command, whose output it then is.
-_WRAPPERS = frozenset(
-    {
-        "chrt", "env", "exec", "ionice", "nice", "nohup", "numactl", "prlimit", "runuser", "setarch",
-        "setpriv", "setsid", "stdbuf", "sudo", "taskset", "time", "timeout",
-    }
-)  # fmt: skip
+# Programs that are looked through, but print beside the command that they run.
+_PRINTING = frozenset({"perf", "strace", "ltrace", "watch", "valgrind", "xargs"})
 
 
 def find_parser(workload: Workload) -> OutputParser | None:
@@ -56,48 +55,33 @@ def find_parser(workload: Workload) -> OutputParser | None:
     Raises:
         UsageError: The workload names a parser that is not there, or an option that it can't follow.
     """
-    words = _words(workload)
-    if workload.parser:
-        if workload.parser not in PARSERS:
-            raise UsageError(f"unknown parser {workload.parser!r}: {nearest(workload.parser, PARSERS)}")
-        parser: OutputParser | None = PARSERS[workload.parser]
-    else:
-        parser = _by_command(words, anywhere=workload.shell)
+    if workload.parser and workload.parser not in PARSERS:
+        raise UsageError(f"unknown parser {workload.parser!r}: {nearest(workload.parser, PARSERS)}")
+    parser, words = _chosen(workload)
     if parser is not None:
-        for option, reason in parser.refused_options.items():
-            if option in words:
+        for option, _ in parser.options.given(words):
+            if reason := parser.refused_options.get(option):
                 raise UsageError(f"{parser.name} {option}: {reason}", hint=f"leave {option} out")
     return parser
 
 
-def option_value(workload: Workload, options: tuple[str, ...]) -> str | None:
-    """Return the value that the command gives an option: ``--yaml FILE``, ``--yaml=FILE``, ``-YFILE``."""
-    words = _words(workload)
-    for position, word in enumerate(words):
-        for option in options:
-            if word == option and position + 1 < len(words):
-                return words[position + 1]
-            if option.startswith("--") and word.startswith(f"{option}="):
-                return word.removeprefix(f"{option}=")
-            if not option.startswith("--") and word.startswith(option) and word != option:
-                return word.removeprefix(option)
-    return None
+def written_files(workload: Workload) -> list[str]:
+    """Return the files that the command's options have the tool write, and that its parser reads, too."""
+    parser, words = _chosen(workload)
+    names = parser.options.values(words, parser.file_options) if parser else []
+    return [name for name in names if name not in ("-", "/dev/stdout", "/dev/stderr")]
 
 
-def _words(workload: Workload) -> list[str]:
-    if not workload.shell:
-        return list(workload.argv)
-    try:
-        return shlex.split(" ".join(workload.argv))
-    except ValueError:  # a quote that is not closed: the shell will say so
-        return []
-
-
-def _by_command(words: list[str], *, anywhere: bool) -> OutputParser | None:
-    names = tuple(PurePath(word).name for word in words)
-    through = anywhere or (bool(names) and names[0] in _WRAPPERS)
-    for position in range(len(names) if through else 1):
-        for parser in PARSERS.values():
-            if any(names[position : position + len(command)] == command for command in parser.commands):
-                return parser
-    return None
+def _chosen(workload: Workload) -> tuple[OutputParser | None, tuple[str, ...]]:
+    """The parser, and the words of the command that are the tool's own."""
+    programs = started(workload.argv, shell=workload.shell)
+    named = PARSERS.get(workload.parser)
+    for program in programs:
+        words = (program.name, *program.arguments)
+        for parser in (named,) if named else PARSERS.values():
+            for command in parser.commands:
+                if words[: len(command)] == command:
+                    return parser, words[len(command) :]
+        if program.name in _PRINTING and not named:
+            return None, ()
+    return named, programs[-1].own if programs else ()

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from schedtuna.errors import MetricError
 from schedtuna.workload.measured import Basis, Failures, general_name, unmeasured
-from schedtuna.workload.numerals import COUNT, NUMBER
+from schedtuna.workload.numerals import COUNT, DECIMAL, GROUPED_COUNT, NUMBER, decimal, grouped_count
+from schedtuna.workload.options import Options
 from schedtuna.workload.spec import Direction
 
 __all__ = [
     "COUNT",
+    "DECIMAL",
+    "GROUPED_COUNT",
     "MAX",
     "MIN",
     "NUMBER",
     "Basis",
     "Failures",
     "Field",
+    "Options",
     "OutputParser",
     "ParsedOutput",
+    "blocks",
     "check_value",
+    "decimal",
     "find_field",
     "geometric_mean",
+    "grouped_count",
     "last_numbers",
     "numbers",
+    "part_names",
     "percentile_name",
     "unit_of",
+    "with_parts",
 ]
 
 MIN, MAX = Direction.MIN, Direction.MAX
@@ -85,7 +95,10 @@ class OutputParser:
         parse: Output to fields; pure. A field of one part of the run begins with its name.
         bases: The counts without which there is no measurement.
         failures: The counts of what a run attempted in vain.
+        seen: The versions of the real tool whose output was read.
+        documented: Versions that are read as others document them.
         hint: What to pass to the tool so that it reports its numbers.
+        options: How the tool takes its options, where some of them matter here.
         file_options: Options that name a file which the tool writes and `parse` reads, too.
         refused_options: Options under which the output would be misread, and why.
     """
@@ -97,9 +110,12 @@ class OutputParser:
     parse: Callable[[str], dict[str, float]]
     throughput: str = ""
     latency: str = ""
+    seen: str = ""
+    documented: str = ""
     hint: str = ""
     bases: tuple[Basis, ...] = ()
     failures: tuple[Failures, ...] = ()
+    options: Options = field(default_factory=Options)
     file_options: tuple[str, ...] = ()
     refused_options: Mapping[str, str] = field(default_factory=dict)
 
@@ -170,13 +186,42 @@ def percentile_name(percentile: str, unit: str = "us") -> str:
 
 def numbers(pattern: str, text: str) -> list[float]:
     """Return group 1 of every match, as numbers."""
-    return [float(value) for value in re.findall(pattern, text, re.MULTILINE)]
+    return [decimal(value) for value in re.findall(pattern, text, re.MULTILINE)]
 
 
 def last_numbers(patterns: Mapping[str, str], text: str) -> dict[str, float]:
     """Return, for each name whose pattern matches, group 1 of the last match."""
     found = {name: numbers(pattern, text) for name, pattern in patterns.items()}
     return {name: values[-1] for name, values in found.items() if values}
+
+
+def blocks(heading: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
+    """Iterate over the parts of a text that begin with a heading: its group 1, and what follows it."""
+    found = list(heading.finditer(text))
+    ends = [*(match.start() for match in found[1:]), len(text)]
+    for match, end in zip(found, ends, strict=False):
+        yield match[1], text[match.end() : end]
+
+
+def part_names(titles: Iterable[str]) -> list[str]:
+    """Return what the parts of a run are called in names of metrics, each of them once.
+
+    >>> part_names(["LPUSH (10 keys)", "GET", "GET"])
+    ['LPUSH_10_keys', 'GET', 'GET-2']
+    """
+    seen: Counter[str] = Counter()
+    names = []
+    for title in titles:
+        name = re.sub(r"[^A-Za-z0-9_.%/-]+", "_", title).strip("_.") or "unnamed"
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return names
+
+
+def with_parts(parts: Mapping[str, Mapping[str, float]], together: Mapping[str, float]) -> dict[str, float]:
+    """Return the fields of every part under its name, and those of all together; of one part, its own."""
+    values = {f"{name}.{field}": value for name, fields in parts.items() for field, value in fields.items()}
+    return {**values, **(next(iter(parts.values())) if len(parts) == 1 else together)}
 
 
 def geometric_mean(values: Iterable[float]) -> float:

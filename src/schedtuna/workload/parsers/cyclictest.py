@@ -8,7 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from schedtuna.workload.parsers.base import COUNT, MAX, MIN, Basis, Field, OutputParser, percentile_name
+from schedtuna.workload.parsers.base import (
+    COUNT,
+    MAX,
+    MIN,
+    Basis,
+    Field,
+    Options,
+    OutputParser,
+    percentile_name,
+)
 
 _SUMMARY = re.compile(
     r"\bT: *(\d+) \( *\d+\) P: *\d+ I: *\d+ "
@@ -63,9 +72,13 @@ def _histogram(text: str) -> dict[str, float]:
     found = {name: match[-1].split() for name, p in _COMMENTS.items() if (match := p.findall(text))}
     if not {"min", "avg", "max"} <= found.keys():
         return {}
+    nr_threads = len(found["avg"])
+    if len(found["max"]) == nr_threads + 1:  # -H adds a column over all threads, but for two of the lines
+        for name in found.keys() - {"min", "avg"}:
+            found[name] = found[name][:-1]
     buckets: Counter[int] = Counter()
     for latency, counts in _BUCKET.findall(text):
-        buckets[int(latency)] += sum(map(int, counts.split()))
+        buckets[int(latency)] += sum(map(int, counts.split()[:nr_threads]))
     overflows = [int(count) for count in found.get("overflows", [])]
     inside = [int(count) for count in found.get("total", [])]
     if inside and sum(inside) != buckets.total():
@@ -133,7 +146,13 @@ PARSER = OutputParser(
     primary="avg_us",
     latency="avg_us",
     parse=parse,
-    hint="run cyclictest with -q and -D SECONDS or -l LOOPS; percentiles need -h BUCKETS",
-    file_options=("--json",),
+    seen="rt-tests 2.4: -q, -h, -H, --histfile and --json",
+    hint="run cyclictest with -q and -D SECONDS or -l LOOPS; percentiles need -h US, more than they are",
+    options=Options(
+        short="a::A:b:c:d:D:F:h:H:i:l:o:p:t::",
+        long="json: histfile: nsecs aligned breaktrace: clock: distance: duration: fifo: histogram: "
+        "histofall: interval: latency: loops: mainaffinity: oscope: priority: policy: spike: spike-nodes:",
+    ),
+    file_options=("--json", "--histfile"),
     refused_options={"-N": _NSECS, "--nsecs": _NSECS},
 )

@@ -44,4 +44,6 @@ PARSER = OutputParser(
     throughput="messages_per_s",
     latency="time_s",
     parse=parse,
+    seen="rt-tests 2.4",
+    documented="perf's first version, without messages_per_s",
 )

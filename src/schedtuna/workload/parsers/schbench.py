@@ -1,7 +1,8 @@
-"""schbench: wakeup and request latencies, requests per second; the older single table, too."""
+"""schbench: wakeup and request latencies, requests per second; the older single table and JSON, too."""
 
 from __future__ import annotations
 
+import json
 import re
 
 from schedtuna.workload.parsers.base import (
@@ -11,6 +12,7 @@ from schedtuna.workload.parsers.base import (
     NUMBER,
     Basis,
     Field,
+    Options,
     OutputParser,
     last_numbers,
     percentile_name,
@@ -24,6 +26,7 @@ _PREFIXES = {"wakeup": "wakeup", "latency": "wakeup", "request": "request", "rps
 _PERCENTILE = re.compile(rf"^\s*\*?\s*{NUMBER}th: +{COUNT}")
 _RANGE = re.compile(rf"^\s*min={COUNT}, max={COUNT}")
 
+_JSON_KEY = re.compile(r"(wakeup|request)_latency_(?:pct([\d.]+)|min|max)|rps_pct([\d.]+)")
 _LATENCIES = ("pNN_us", "min_us", "max_us")
 
 
@@ -52,6 +55,23 @@ def parse(text: str) -> dict[str, float]:
             if prefix != "rps":
                 values |= {f"{prefix}_min_us": float(bounds[1]), f"{prefix}_max_us": float(bounds[2])}
             prefix = ""
+    return _json(text) | values
+
+
+def _json(text: str) -> dict[str, float]:
+    """The fields of the document of --json, which has no counts."""
+    values: dict[str, float] = {}
+    for start in re.finditer(r"^\{", text, re.MULTILINE):
+        try:
+            document, _ = json.JSONDecoder().raw_decode(text, start.start())
+            numbers = {str(key): float(value) for key, value in document["int"].items()}
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+        for key, value in numbers.items():
+            if match := _JSON_KEY.fullmatch(key):
+                kind, percentile, rps = match.groups()
+                name = percentile_name(percentile) if percentile else f"{key.rpartition('_')[2]}_us"
+                values[f"rps_{percentile_name(rps).removesuffix('_us')}" if rps else f"{kind}_{name}"] = value
     return values
 
 
@@ -86,4 +106,7 @@ PARSER = OutputParser(
     throughput="rps",
     latency="wakeup_p99_us",
     parse=parse,
+    documented="1.0 with its tables and --json, and the older single table",
+    options=Options(short="m:t:F:n:A:r:i:w:z:R:p:j:J:", long="json: jobname:"),
+    file_options=("--json", "-j"),
 )

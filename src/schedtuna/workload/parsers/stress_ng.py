@@ -13,6 +13,7 @@ from schedtuna.workload.parsers.base import (
     Basis,
     Failures,
     Field,
+    Options,
     OutputParser,
     geometric_mean,
     last_numbers,
@@ -20,13 +21,13 @@ from schedtuna.workload.parsers.base import (
     percentile_name,
 )
 
-# "stress-ng: metrc: [123] " and "stress-ng: info:  [123] "
-_PREFIX = r"^stress-ng: \w+: +\[\d+\] "
-_ROW = re.compile(
-    _PREFIX + rf"([\w-]+) +{COUNT}" + rf" +{NUMBER}" * 5 + rf"(?: +{NUMBER} +{COUNT})? *$", re.MULTILINE
-)
+# "stress-ng: metrc: [123] ", and with --timestamp a time in it
+_PREFIX = r"^stress-ng: (?:[\d:.]+ )?\w+: +\[\d+\] "
+_BRIEF_HEADING = re.compile(r"^stressor +bogo ops ", re.MULTILINE)  # --log-brief leaves the prefix out
+_ROW = re.compile(_PREFIX + r"([\w-]+)" + rf" +{NUMBER}" * 6 + rf"(?: +{NUMBER} +{NUMBER})? *$", re.MULTILINE)
+# A metric's name is the same for every number of instances.
 _EXTRA = re.compile(
-    _PREFIX + rf"([\w-]+) +{NUMBER} ([a-zA-Z].*?)(?: \(geomet\w+ mean of \d+ instances?\))?$", re.MULTILINE
+    _PREFIX + rf"([\w-]+) +{NUMBER} ([a-zA-Z].*?)(?: \([\w ]+ of \d+ instances?\))?$", re.MULTILINE
 )
 # A row that says something else than numbers: its stressor ran, and what it did is not known.
 _ODD_ROW = re.compile(_PREFIX + r"([\w-]+)(?: +[-+\d.,naife]+){6,8} *$", re.MULTILINE)
@@ -72,13 +73,15 @@ def parse(text: str) -> dict[str, float]:
     A single stressor's fields are also there without its name.
     """
     stressors: dict[str, dict[str, float]] = {}
+    _add_yaml(stressors, text)
+    if _BRIEF_HEADING.search(text):
+        text = re.sub("^", "stress-ng: metrc: [0] ", text, flags=re.MULTILINE)
     for name, *columns in _ROW.findall(text):
         row = zip(_COLUMNS, columns, strict=True)
         stressors.setdefault(name, {}).update({column: float(value) for column, value in row if value})
     for name, value, title in _EXTRA.findall(text):
         if name in stressors:
             stressors[name][_slug(title)] = float(value)
-    _add_yaml(stressors, text)
     for name in _ODD_ROW.findall(text):
         stressors.setdefault(name, {})
     values = last_numbers(_COUNTS, text) | _cyclic(text)
@@ -139,6 +142,11 @@ PARSER = OutputParser(
     throughput="bogo_ops_per_s",
     latency="p99_us",
     parse=parse,
-    hint="add --metrics to stress-ng; latencies come from its stressor --cyclic",
+    seen="0.15.06: tables with --metrics, --metrics-brief, --timestamp, --log-brief and --sn, and --yaml",
+    documented="0.17 to 0.19: other names of means",
+    hint="add --metrics to stress-ng, and leave out --quiet; latencies come from its stressor --cyclic",
+    options=Options(
+        short="a:b:B:c:C:d:D:f:F:i:j:l:m:o:p:P:r:R:s:S:t:T:u:x:y:Y:", long="yaml: job: log-file: temp-path:"
+    ),
     file_options=("--yaml", "-Y"),
 )

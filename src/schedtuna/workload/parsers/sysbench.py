@@ -1,4 +1,4 @@
-"""sysbench 1.0: cpu, memory, threads, mutex, fileio and the database tests."""
+"""sysbench 0.4 to 1.1: cpu, memory, threads, mutex, fileio and the database tests."""
 
 from __future__ import annotations
 
@@ -18,25 +18,29 @@ from schedtuna.workload.parsers.base import (
 )
 
 _PATTERNS = {
-    "events_per_s": rf"^ +events per second: +{NUMBER}",
-    "total_time_s": rf"^ +total time: +{NUMBER}s",
+    "events_per_s": rf"^ +(?:events per second|events/s \(eps\)): +{NUMBER}",
+    "total_time_s": rf"^ +(?:total time|time elapsed): +{NUMBER}s",
     "events": rf"^ +total number of events: +{COUNT}",
-    "operations_per_s": rf"^Total operations: \d+ \( *{NUMBER} per second\)",
-    "mib_per_s": rf"MiB transferred \({NUMBER} MiB/sec\)",
+    # memory, and before 1.0 fileio, too, which counts requests
+    "operations_per_s": rf"^(?:(?:Total operations|Operations performed): \d+ \()? *{NUMBER} "
+    r"(?:per second\)|ops/sec\)|Requests/sec executed)",
+    "mib_per_s": rf"(?:MiB|MB) transferred \({NUMBER} (?:MiB|MB)/sec\)",
     "transactions_per_s": rf"^ +transactions: +\d+ +\({NUMBER} per sec\.\)",
     "queries_per_s": rf"^ +queries: +\d+ +\({NUMBER} per sec\.\)",
-    "reads_per_s": rf"^ +reads/s: +{NUMBER}",
-    "writes_per_s": rf"^ +writes/s: +{NUMBER}",
-    "fsyncs_per_s": rf"^ +fsyncs/s: +{NUMBER}",
-    "read_mib_per_s": rf"^ +read, MiB/s: +{NUMBER}",
-    "written_mib_per_s": rf"^ +written, MiB/s: +{NUMBER}",
-    "ignored_errors": rf"^ +ignored errors: +{COUNT} +\(",
-    "min_ms": rf"^ +min: +{NUMBER}$",
-    "avg_ms": rf"^ +avg: +{NUMBER}$",
-    "max_ms": rf"^ +max: +{NUMBER}$",
+    "reads_per_s": rf"^ +(?:reads/s: +|read: +IOPS=){NUMBER}",
+    "writes_per_s": rf"^ +(?:writes/s: +|write: +IOPS=){NUMBER}",
+    "fsyncs_per_s": rf"^ +(?:fsyncs/s: +|fsync: +IOPS=){NUMBER}",
+    "read_mib_per_s": rf"^ +read(?:, MiB/s:|: +IOPS=[\d.]+) +{NUMBER}",
+    "written_mib_per_s": rf"^ +writ(?:ten, MiB/s:|e: +IOPS=[\d.]+) +{NUMBER}",
+    "ignored_errors": rf"^ +(?:ignored errors|deadlocks): +{COUNT} +\(",
+    "min_ms": rf"^ +min: +{NUMBER}(?:ms)?$",
+    "avg_ms": rf"^ +avg: +{NUMBER}(?:ms)?$",
+    "max_ms": rf"^ +max: +{NUMBER}(?:ms)?$",
     "thread_events_stddev": rf"^ +events \(avg/stddev\): +[\d.]+/{NUMBER}",
 }
-_PERCENTILE = re.compile(rf"^ +(\d+)(?:st|nd|rd|th) percentile: +{NUMBER}$", re.MULTILINE)
+_PERCENTILE = re.compile(
+    rf"^ +(?:approx\. +)?(\d+)(?:st|nd|rd|th)? percentile: +{NUMBER}(?:ms)?$", re.MULTILINE
+)
 
 
 def parse(text: str) -> dict[str, float]:
@@ -79,5 +83,7 @@ PARSER = OutputParser(
     throughput="events_per_s",
     latency="tail_ms",
     parse=parse,
+    seen="1.0.20: cpu, memory, threads, mutex, fileio",
+    documented="0.4, 0.5, 1.1, and the database tests",
     hint="sysbench reports at the end of `run`",
 )

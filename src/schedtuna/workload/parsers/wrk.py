@@ -1,4 +1,4 @@
-"""wrk (and wrk2): requests per second, and latencies with --latency."""
+"""wrk and wrk2: requests per second, and latencies with --latency."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ _PATTERNS = {
 _TIME = rf"{NUMBER}(us|ms|s|m|h)"
 _LATENCY = re.compile(rf"^ +Latency +{_TIME} +{_TIME} +{_TIME} ", re.MULTILINE)
 _PERCENTILE = re.compile(rf"^ *{NUMBER}% +{_TIME}$", re.MULTILINE)
+# wrk2 -U prints a second table: from when a request was sent, not from when it was due.
+_UNCORRECTED = re.compile(r"^ *Latency Distribution \(.*Uncorrected Latency", re.MULTILINE)
 _TRANSFER = re.compile(rf"^Transfer/sec: +{NUMBER}([KMGT]?)B$", re.MULTILINE)
 _SOCKET_ERRORS = re.compile(rf"Socket errors: connect {COUNT}, read {COUNT}, write {COUNT}, timeout {COUNT}")
 
@@ -40,8 +42,11 @@ def parse(text: str) -> dict[str, float]:
         values["avg_us"] = float(mean) * _US[mean_unit]
         values["stddev_us"] = float(spread) * _US[spread_unit]
         values["max_us"] = float(most) * _US[most_unit]
-    for percentile, value, unit in _PERCENTILE.findall(text):
-        values[percentile_name(percentile)] = float(value) * _US[unit]
+    second = _UNCORRECTED.search(text)
+    at = second.start() if second else len(text)
+    for prefix, table in (("", text[:at]), ("uncorrected_", text[at:])):
+        for percentile, value, unit in _PERCENTILE.findall(table):
+            values[prefix + percentile_name(percentile)] = float(value) * _US[unit]
     for value, unit in _TRANSFER.findall(text):
         values["bytes_per_s"] = float(value) * _BYTES[unit]
     for counts in _SOCKET_ERRORS.findall(text):
@@ -60,6 +65,7 @@ PARSER = OutputParser(
         Field("stddev_us", "us", MIN, "standard deviation of latency"),
         Field("max_us", "us", MIN, "longest latency"),
         Field("pNN_us", "us", MIN, "percentiles of latency (--latency)"),
+        Field("uncorrected_pNN_us", "us", MIN, "the same without the time that requests were late (wrk2 -U)"),
         Field("bad_responses", "", MIN, "responses other than 2xx and 3xx"),
         Field("socket_errors", "", MIN, "socket errors"),
     ),
@@ -72,5 +78,7 @@ PARSER = OutputParser(
     throughput="requests_per_s",
     latency="p99_us",
     parse=parse,
+    seen="wrk 4.1",
+    documented="wrk2 4.0",
     hint="percentiles of latency need --latency",
 )

@@ -29,7 +29,7 @@ from schedtuna.workload.numerals import Numeral
 from schedtuna.workload.own_metrics import OWN_FIELDS, SCHED_FIELDS, refuse_misspelt
 from schedtuna.workload.parsers import OutputParser, find_parser, written_files
 from schedtuna.workload.parsers.base import MAX, MIN, Field, ParsedOutput, check_value, find_field, unit_of
-from schedtuna.workload.sources import READERS, Found, json_steps, read_file
+from schedtuna.workload.sources import READERS, Found, json_steps, read_file, written_file
 from schedtuna.workload.spec import Direction, MetricSource, MetricSpec, Requirement, Workload
 from schedtuna.workload.terminal import plain_lines
 
@@ -321,7 +321,8 @@ def _parsed_text(workload: Workload, raw: RawRun) -> str:
 def _written(workload: Workload, file: Path, raw: RawRun) -> str:
     user = find_identity(workload.user) if workload.user else None
     owner = None if user is None else user.uid
-    return read_file(Path(workload.folder or ".", file), not_before=raw.started_at, owner=owner)
+    path = written_file(Path(workload.folder or ".", file), not_before=raw.started_at)
+    return read_file(path, not_before=raw.started_at, owner=owner)
 
 
 def _read_one(

@@ -21,6 +21,7 @@ from schedtuna.workload.terminal import plain_lines
 
 _MAX_FILE_BYTES = 64 << 20
 _CLOCK_TICK_S = 0.02  # file times come from a coarse clock
+_WILDCARD = re.compile(r"[*?\[]")
 _MOST_LABELS = 64
 # What has more digits in a row is drawn at random, or a time, as what has a colon between digits is.
 _LABEL = re.compile(r"[A-Za-z](?!.*(?:\d{5}|\d:\d))")
@@ -41,6 +42,42 @@ class Found:
     value: float
     unit: str = ""
     parts: tuple[str, ...] = ()
+
+
+def written_file(path: Path, *, not_before: float) -> Path:
+    """Return the file that a run wrote, of those that a pattern such as ``log_*.csv`` matches.
+
+    Args:
+        path: Its path, which is returned as it is without ``*``, ``?`` or ``[``, or where it exists.
+        not_before: Unix time in seconds at which the run began.
+
+    Raises:
+        MetricError: The run wrote none of them, or several.
+    """
+    nr_plain = next((at for at, part in enumerate(path.parts) if _WILDCARD.search(part)), None)
+    if nr_plain is None or path.exists():
+        return path
+    matching = Path(*path.parts[:nr_plain]).glob(str(Path(*path.parts[nr_plain:])))
+    times = {file: _modified(file) for file in matching}
+    fresh = sorted(file for file, time in times.items() if time >= not_before - _CLOCK_TICK_S)
+    if len(fresh) == 1:
+        return fresh[0]
+    if fresh:
+        names = ", ".join(str(file) for file in fresh[:3]) + (", ..." if len(fresh) > 3 else "")
+        raise MetricError(
+            f"the run wrote {len(fresh)} files that match {path}: {names}",
+            hint="narrow the pattern to the one to read, such as log_*[0-9].csv",
+        )
+    newest = max(times, key=lambda file: times[file], default=None)
+    older = f"are only older ones, of which {newest} is the newest" if newest else "is none"
+    raise MetricError(f"the run wrote no file that matches {path}: there {older}")
+
+
+def _modified(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:  # gone meanwhile
+        return 0.0
 
 
 def read_file(path: Path, *, not_before: float, owner: int | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -336,3 +337,33 @@ def test_files_that_the_workload_did_not_write(tmp_path):
     ]:
         with pytest.raises(MetricError, match=message):
             in_file(tmp_path, "echo", f"regex@{name}:score (\\d+)")
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        ("echo 8 > log/new_2.txt", 8),
+        ("echo 9 > log/old_1.txt", 9),  # written anew
+        ("mkdir -p log/sub; echo 7 > log/sub/new_1.txt; echo 8 > log/new.txt", 8),
+        ("echo 6 > log/a[1].txt; echo 8 > log/new.txt", "wrote 2 files"),
+        ("echo 8 > log/new_1.txt; echo 8 > log/new_1_summary.txt", "new_1.txt, .*new_1_summary.txt"),
+        ("true", "only older ones, of which .*log/old_2.txt is the newest"),
+        ("rm log/*", "there is none"),
+    ],
+)
+def test_a_pattern_stands_for_the_file_that_the_run_wrote(script, found, tmp_path):
+    (tmp_path / "log").mkdir()
+    for hours in (2, 1):
+        file = tmp_path / f"log/old_{3 - hours}.txt"
+        file.write_text("1")
+        os.utime(file, (time.time() - 3600 * hours,) * 2)
+    source = "regex@log/*.txt:([0-9]+)"
+    if isinstance(found, str):
+        with pytest.raises(MetricError, match=found):
+            in_file(tmp_path, script, source)
+    else:
+        assert in_file(tmp_path, script, source) == found
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path):
+    assert in_file(tmp_path, "echo 5 > 'a[1].txt'; echo 6 > a1.txt", "regex@a[1].txt:([0-9]+)") == 5

@@ -130,7 +130,7 @@ def _thread(thread: dict[str, Any]) -> tuple[Row, dict[int, int]]:
     return (cycles, low, mean, high), histogram
 
 
-_NSECS = "its fields would be nanoseconds under names that say microseconds; --json FILE tells them apart"
+_NSECS = "its fields would be nanoseconds under names that say microseconds"
 
 PARSER = OutputParser(
     name="cyclictest",

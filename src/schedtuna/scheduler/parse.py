@@ -2,7 +2,7 @@
 
 default                          the machine's scheduling as it is
 NAME                             a scheduler with its defaults
-NAME:param=value,param=value     with values
+NAME:param=value,param=value     with values; NAME:policy=FILE where it needs a policy file
 FILE.yaml, .json or .toml        {scheduler: NAME, parameters: {param: value}}
 FILE.bpf.o                       a bare BPF object with a sched_ext scheduler, for guests
 FOLDER                           a study's results folder: its best_parameters.json
@@ -14,12 +14,12 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from schedtuna.configfile import SUFFIXES, load_config
 from schedtuna.errors import ConfigFileError, SpaceError, UsageError, nearest
 from schedtuna.files.versions import StoredFormat
 from schedtuna.kernel.sched_ext import SUFFIX, scheduler_name
+from schedtuna.scheduler.settable import require_policy, settable
 from schedtuna.scheduler.spec import SchedulerConfig
 
 DEFAULT = "default"
@@ -52,24 +52,27 @@ def parse_scheduler(text: str, lookup: Lookup) -> SchedulerConfig:
             name=scheduler_name(path), binary_path=path, description=f"the BPF object {text}"
         )
     name, colon, assignments = text.partition(":")
-    if "/" in name or text.lower().endswith(SUFFIXES) or (text and Path(text, BEST_NAME).is_file()):
+    is_file = text.lower().endswith(SUFFIXES) and "=" not in assignments  # NAME:policy=FILE.json is none
+    if "/" in name or is_file or (text and Path(text, BEST_NAME).is_file()):
         return _from_file(Path(text), lookup)
     scheduler = lookup(name)
     if not colon:
+        require_policy(scheduler)
         return scheduler
-    values: dict[str, Any] = {}
+    texts: dict[str, str] = {}
     for assignment in _NEXT_PARAMETER.split(assignments):
         key, equals, value = (part.strip() for part in assignment.partition("="))
         if not (key and equals):
             raise UsageError(
                 f"{text!r}: {assignment!r} sets nothing", hint="write NAME:param=value,param=value"
             )
-        if key in values:
+        if key in texts:
             raise UsageError(f"{text!r} sets {key} twice")
-        with _named(text):
-            values[key] = scheduler.space[key].parse(value)
+        texts[key] = value
+    scheduler, texts = settable(scheduler, texts)
+    require_policy(scheduler)
     with _named(text):
-        return scheduler.with_values(values)
+        return scheduler.with_values({key: scheduler.space[key].parse(value) for key, value in texts.items()})
 
 
 def _from_file(path: Path, lookup: Lookup) -> SchedulerConfig:
@@ -86,7 +89,8 @@ def _from_file(path: Path, lookup: Lookup) -> SchedulerConfig:
         raise UsageError(f"{path}: 'parameters' must map names to values")
     if name == DEFAULT and not values:
         return parse_scheduler(DEFAULT, lookup)
-    scheduler = lookup(name)
+    scheduler, values = settable(lookup(name), values)
+    require_policy(scheduler)
     with _named(str(path)):
         return scheduler.with_values(values)
 

@@ -200,7 +200,9 @@ def join(probed: ProbedProgram, entry: Entry | None) -> Joined:
     if entry is None:
         return Joined("", (), tuple(there), (), (), ())
     release = entry.release(probed.version or None)
-    here = {name: flag for name, flag in entry.flags_of(release).items() if name not in COMMON_FLAGS}
+    # A build from a repository has flags of the release after the one that it is called.
+    here = {flag.flag: flag for flag in entry.flags if flag.flag in there} | entry.flags_of(release)
+    here = {name: flag for name, flag in here.items() if name not in COMMON_FLAGS}
     missing = [name for name in here if name not in there]
     unknown = [name for name in there if name not in here]
     renames = {row.old: row.new for row in entry.renames}
@@ -235,11 +237,8 @@ def configured(probed: ProbedProgram, entry: Entry | None) -> SchedulerConfig:
         return SchedulerConfig(
             name=probed.name, binary_path=probed.binary, parameters={spec.name: spec for spec in specs}
         )
-    known = entry.config(probed.version or None, binary=probed.binary)
-    flags = {flag.name: flag.flag for flag in entry.flags}
-    parameters = {name: spec for name, spec in known.parameters.items() if flags[name] in probed.flags}
-    rules = tuple(rule for rule in known.constraints if set(rule.names) <= set(parameters))
-    return known.model_copy(update={"parameters": parameters, "constraints": rules})
+    printed = {name: flag.default for name, flag in probed.flags.items()}
+    return entry.config(probed.version or None, binary=probed.binary, printed=printed)
 
 
 def _guessed(flag: HelpFlag) -> ParameterSpec | None:

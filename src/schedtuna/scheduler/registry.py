@@ -131,6 +131,7 @@ class Entry(BaseModel):
         traps: What to know before using it.
         renames: Flags that changed their name.
         older_names: Names that older tools used.
+        policy: The argument that names its policy file, where it does not start without one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -143,6 +144,7 @@ class Entry(BaseModel):
     traps: tuple[str, ...] = ()
     renames: tuple[Rename, ...] = ()
     older_names: tuple[OlderName, ...] = ()
+    policy: str = ""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -181,11 +183,29 @@ class Entry(BaseModel):
         known = [dated.value for dated in flag.defaults if self.releases.index(dated.since) <= at]
         return known[-1] if known else None
 
-    def config(self, version: str | None = None, *, binary: Path | None = None) -> SchedulerConfig:
-        """Return the scheduler with the parameters of a release; default: the newest tagged one."""
+    def config(
+        self,
+        version: str | None = None,
+        *,
+        binary: Path | None = None,
+        printed: Mapping[str, str | None] | None = None,
+    ) -> SchedulerConfig:
+        """Return the scheduler with the parameters of a release; default: the newest tagged one.
+
+        Args:
+            version: Of the program.
+            binary: Its path.
+            printed: The flags that it really has, with the defaults that it prints. A build from a
+                repository has the version of the release before, and flags of the next one.
+        """
         release = self.release(version)
-        flags = [flag for flag in self.flags_of(release).values() if flag.parameter and not flag.deprecated]
-        parameters = {flag.name: self._spec(flag, release) for flag in flags}
+        known = self.flags_of(release) if printed is None else {flag.flag: flag for flag in self.flags}
+        flags = [flag for flag in known.values() if flag.parameter and not flag.deprecated]
+        if printed is not None:
+            flags = [flag for flag in flags if flag.flag in printed]
+        defaults = {flag.flag: self.default_of(flag, release) for flag in flags}
+        told = {name: default for name, default in (printed or {}).items() if default is not None}
+        parameters = {flag.name: self._spec(flag, (defaults | told).get(flag.flag)) for flag in flags}
         return SchedulerConfig(
             name=self.name,
             binary_path=binary,
@@ -194,17 +214,17 @@ class Entry(BaseModel):
             description=self.summary,
         )
 
-    def _spec(self, flag: Flag, release: str) -> ParameterSpec:
+    def _spec(self, flag: Flag, default: str | None) -> ParameterSpec:
         content = {"name": flag.name, "command_arg": flag.command_arg, **(flag.parameter or {})}
-        default = self.default_of(flag, release)
         kind = content.get("type")
         if default is not None and kind != ParameterType.LIST:
             if kind in (ParameterType.INTEGER, ParameterType.FLOAT):
-                number = float(default)
+                number = float(int(default, 0)) if default.startswith("0x") else float(default)
                 content["default"] = int(number) if kind == ParameterType.INTEGER else number
-                # An older release's default may lie outside the bounds that suit the newest.
+                # Another release's default may lie outside the bounds that suit the newest.
                 content["min_value"] = min(content["min_value"], content["default"])
                 content["max_value"] = max(content["max_value"], content["default"])
+                content["log"] = content.get("log", False) and content["min_value"] > 0
             else:
                 content["default"] = default == "true" if kind == ParameterType.BOOLEAN else default
         return ParameterSpec.model_validate(content)
@@ -307,7 +327,8 @@ def command_line(scheduler: SchedulerConfig) -> list[str]:
     A parameter's `command_arg` is a flag; with `{value}` in it, a template.
     """
     arguments: list[str] = []
-    for name, value in scheduler.values.items():
+    constants = {name: s.default for name, s in scheduler.parameters.items() if len(s.choices) == 1}
+    for name, value in (constants | scheduler.values).items():
         spec = scheduler.parameters[name]
         if not spec.command_arg:
             continue

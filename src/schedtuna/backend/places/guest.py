@@ -24,6 +24,7 @@ from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import configured, installed, probe
 from schedtuna.scheduler.registry import entries, registered
+from schedtuna.scheduler.settable import POLICY, for_search
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import check
 from schedtuna.workload.spec import RunSpec, Workload
@@ -101,7 +102,12 @@ class Guest(Place):
 
     def scheduler(self, text: str) -> SchedulerConfig:
         """Return the scheduler that a text means, with the parameters that the installed program has."""
-        return parse_scheduler(text, _named)
+        found = parse_scheduler(text, _named)
+        if POLICY in found.values:
+            raise UnavailableError(
+                f"the policy file of {found.name} is not taken into a guest", hint="run it on this machine"
+            )
+        return found
 
     def tunable(
         self, text: str, include: Sequence[str] = (), *, defined: SchedulerConfig | None = None
@@ -109,7 +115,7 @@ class Guest(Place):
         """Return a scheduler with what can be tuned of it in a guest."""
         if include:
             raise UsageError("--include names knobs of this machine: it needs --backend host")
-        found = self.scheduler(text)
+        found = for_search(self.scheduler(text))
         if defined is not None:
             mine = {"parameters": defined.parameters, "constraints": defined.constraints}
             return found.model_copy(update=mine)

@@ -34,6 +34,7 @@ from schedtuna.scheduler.host import HostMachine
 from schedtuna.scheduler.lookup import lookup
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.scx import read_state
+from schedtuna.scheduler.settable import for_search
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import check
 from schedtuna.workload.spec import RunSpec, Workload
@@ -135,7 +136,7 @@ class Host(Place):
         found = []
 
         def look_up(name: str) -> SchedulerConfig:
-            found.append(lookup(name, self.target()))
+            found.append(lookup(name, self.target()) if name == FAIR else find_installed(name))
             return found[-1]
 
         try:
@@ -163,7 +164,8 @@ class Host(Place):
                 f"{text} is defined, but can't be started on this machine",
                 hint=f"set backend to 'vm', or scheduler_name to {FAIR!r} and name the knobs to turn",
             )
-        found = find_installed(text)  # an unknown name is told apart from one that can't run here
+        # An unknown name is told apart from one that can't run here.
+        found = for_search(parse_scheduler(text, find_installed))
         try:
             with closing(HostMachine()) as machine:
                 read_state(machine)

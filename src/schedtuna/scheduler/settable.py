@@ -1,0 +1,146 @@
+"""What may be set of a sched_ext scheduler, beyond what a search tries?
+
+What its program's `--help` lists: the registry's bounds say where a search makes sense (masks and texts
+are none, 0 often means infinite), not what a user may ask for. And the policy file of a scheduler that
+does not start without one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.resources import resource_path
+from schedtuna.scheduler.probe import COMMON_FLAGS, HelpFlag, probe
+from schedtuna.scheduler.registry import entries
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.space import ParameterSpec, ParameterType, spell_value
+
+POLICY = "policy"
+EXAMPLE = "example"
+# What prints instead of scheduling.
+_REPORTS = frozenset({"--monitor", "--stats", "--help-stats", "--print-and-exit", "--example"})
+
+
+def settable(scheduler: SchedulerConfig, values: Mapping[str, Any]) -> tuple[SchedulerConfig, dict[str, Any]]:
+    """Return a registered scheduler that takes these values, as far as its program does, and the values.
+
+    Args:
+        scheduler: As a search knows it.
+        values: What is to be set, by name; texts, or values as files have them.
+
+    Raises:
+        UsageError: There is no such policy file.
+    """
+    entry = entries().get(scheduler.name)
+    if entry is None:
+        return scheduler, dict(values)
+    specs, found = dict(scheduler.parameters), dict(values)
+    for name, value in values.items():
+        if name == POLICY and entry.policy:
+            found[name] = _policy_file(scheduler.name, str(value))
+            specs[name] = _text(name, ("", found[name]), entry.policy, f"policy file, or {EXAMPLE}")
+        elif name in specs:
+            specs[name] = _widened(specs[name], value)
+        elif flag := _flag(scheduler, name):
+            specs[name] = _of_flag(name, flag, spell_value(value))
+    return scheduler.model_copy(update={"parameters": specs}), found
+
+
+def require_policy(scheduler: SchedulerConfig) -> None:
+    """Refuse a scheduler that does not start without a policy file, and has none.
+
+    Raises:
+        UsageError: It has none.
+    """
+    entry = entries().get(scheduler.name)
+    if entry is not None and entry.policy and POLICY not in scheduler.parameters:
+        raise UsageError(
+            f"{scheduler.name} does not start without a policy file",
+            hint=f"{scheduler.name}:{POLICY}=FILE names one; {POLICY}={EXAMPLE} is one for a first try",
+        )
+
+
+def for_search(scheduler: SchedulerConfig) -> SchedulerConfig:
+    """Return a scheduler whose policy file, if it has one, is no choice of a search's: every run has it.
+
+    Raises:
+        UsageError: It has another value, which a search would not keep.
+    """
+    values = dict(scheduler.values)
+    path = values.pop(POLICY, None)
+    if values:
+        raise UsageError(
+            f"a search tries values of {', '.join(values)}: they can't be given",
+            hint="--exclude NAME leaves a parameter at its default; `schedtuna compare` tests given values",
+        )
+    if path is None:
+        return scheduler
+    spec = scheduler.parameters[POLICY].model_copy(update={"choices": (path,), "default": path})
+    return scheduler.model_copy(
+        update={"parameters": scheduler.parameters | {POLICY: spec}, "values": values}
+    )
+
+
+def _policy_file(scheduler: str, text: str) -> str:
+    path = resource_path(f"scheduler/data/{scheduler}.json") if text == EXAMPLE else Path(text)
+    if not path.is_file():
+        raise UsageError(f"no such policy file: {text}", hint=f"{POLICY}={EXAMPLE} is one for a first try")
+    return str(path.absolute())
+
+
+def _widened(spec: ParameterSpec, value: Any) -> ParameterSpec:
+    """A number's bounds, so that the value lies within; itself where the value is none."""
+    if spec.type not in (ParameterType.INTEGER, ParameterType.FLOAT) or isinstance(value, bool):
+        return spec
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return spec
+    assert spec.min_value is not None and spec.max_value is not None  # as numbers have them
+    if not math.isfinite(number) or spec.min_value <= number <= spec.max_value:
+        return spec
+    low, high = min(spec.min_value, number), max(spec.max_value, number)
+    bounds = {"min_value": low, "max_value": high, "log": spec.log and low > 0}
+    return ParameterSpec.model_validate(spec.model_dump() | bounds)
+
+
+def _flag(scheduler: SchedulerConfig, name: str) -> HelpFlag | None:
+    """The flag of the scheduler's program that a name stands for."""
+    if scheduler.binary_path is None:
+        return None
+    try:
+        flags = probe(scheduler.binary_path).flags
+    except (UsageError, UnavailableError):  # it has no --help that can be read
+        return None
+    wanted = "--" + name.replace("_", "-")
+    return None if wanted in COMMON_FLAGS | _REPORTS else flags.get(wanted)
+
+
+def _of_flag(name: str, flag: HelpFlag, text: str) -> ParameterSpec:
+    if flag.kind in ("switch", "boolean"):
+        return ParameterSpec(
+            name=name,
+            type=ParameterType.BOOLEAN,
+            default=flag.default == "true",
+            command_arg=flag.flag if flag.kind == "switch" else f"{flag.flag}={{value}}",
+            description=flag.text[:200],
+        )
+    default = (flag.default or "").strip('"')
+    choices = dict.fromkeys((default, *(flag.choices or (text,))))
+    return _text(name, tuple(choices), f"{flag.flag}={{value}}", flag.text[:200])
+
+
+def _text(name: str, choices: tuple[str, ...], command_arg: str, description: str) -> ParameterSpec:
+    """A parameter of text, whose first choice is the default."""
+    return ParameterSpec(
+        name=name,
+        type=ParameterType.CATEGORICAL,
+        default=choices[0],
+        choices=choices,
+        command_arg=command_arg,
+        description=description,
+    )

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,68 @@ def test_perf_bench(format_):
 def test_perf_bench_pipe():
     metrics = measure("perf", "bench", "sched", "pipe", "-l", "1000", metrics=("us_per_op", "throughput"))
     assert metrics["us_per_op"] * metrics["ops_per_s"] == pytest.approx(1e6, rel=0.01)
+
+
+@needs("perf")
+def test_perf_bench_in_another_language(tmp_path):
+    subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", tmp_path / "de_DE.UTF-8"], check=False)
+    if not (tmp_path / "de_DE.UTF-8").exists():
+        pytest.skip("localedef has no de_DE here")
+    metrics = measure(
+        "perf", "bench", "syscall", "basic", "-l", "100000", metrics=("us_per_op", "throughput"),
+        environment={"LC_ALL": "de_DE.UTF-8", "LOCPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert metrics["us_per_op"] * metrics["ops_per_s"] == pytest.approx(1e6, rel=0.01)
+
+
+@needs("fio")
+@pytest.mark.parametrize("form", ["normal", "json"])
+def test_fio(form, tmp_path):
+    metrics = measure(
+        "fio", "--name=job", "--rw=randread", "--bs=4k", "--size=1M", f"--output-format={form}",
+        "--output=out.txt", metrics=("throughput", "read_p99_us"), folder=tmp_path,
+    )  # fmt: skip
+    assert metrics["ios"] == 256
+    assert metrics["read_iops"] * 4096 == pytest.approx(metrics["bytes_per_s"], rel=0.02)
+    assert metrics["read_min_us"] <= metrics["read_avg_us"] <= metrics["read_max_us"]
+
+
+@needs("hyperfine")
+@pytest.mark.parametrize("options", [(), ("--export-json", "out.json")])
+def test_hyperfine(options, tmp_path):
+    metrics = measure("hyperfine", "-N", "--runs", "3", "sleep 0.05", *options, folder=tmp_path)
+    assert metrics["runs"] == 3
+    assert 0.05 <= metrics["min_s"] <= metrics["mean_s"] <= metrics["max_s"] < metrics["wall_time_s"]
+
+
+@needs("redis-server")
+@needs("redis-benchmark")
+def test_redis_benchmark(tmp_path):
+    socket = tmp_path / "redis.sock"
+    server = [
+        "redis-server",
+        "--port",
+        "0",
+        "--unixsocket",
+        str(socket),
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+    ]
+    with subprocess.Popen(server, stdout=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while not socket.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            command = ("redis-benchmark", "-s", str(socket), "-n", "2000", "-t", "get")
+            for options in ((), ("--csv",)):
+                metrics = measure(*command, *options, metrics=("throughput", "latency"))
+                assert metrics["GET.requests_per_s"] == metrics["requests_per_s"]
+                assert metrics["min_ms"] <= metrics["p50_ms"] <= metrics["p99_ms"] <= metrics["max_ms"]
+            measure(*command, "-q", metrics=("throughput", "p50_ms"))
+        finally:
+            process.terminate()
 
 
 @pytest.fixture

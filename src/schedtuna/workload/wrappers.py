@@ -166,7 +166,11 @@ def _of_words(words: tuple[str, ...], depth: int, *, alone: bool = True) -> Iter
     is_relative = "/" in words[0] and not words[0].startswith("/")
     if name == "env":
         arguments = _with_split_string(arguments)
-    nr_own = _own(WRAPPERS[name], arguments) if name in WRAPPERS else len(arguments)
+    # An architecture may come first, and needs not.
+    nr_first = int(name == "setarch" and bool(arguments) and not arguments[0].startswith("-"))
+    nr_own = len(arguments)
+    if name in WRAPPERS:
+        nr_own = nr_first + _own(WRAPPERS[name], arguments[nr_first:])
     texts = _texts(name, arguments, arguments[:nr_own])
     if texts:
         yield Started(name, arguments, arguments, alone, is_relative)

@@ -314,6 +314,9 @@ def test_what_no_run_can_have_measured_is_refused(value, why):
         (("chrt", "-b", "0", "taskset", "-c", "0-1", "timeout", "9", "sudo", "-u", "x", "wrk"), "wrk"),
         (("taskset", "-c", "0", "./run.sh", "hackbench"), None),
         (("timeout", "5", "grep", "hackbench", "log"), None),
+        (("setarch", "x86_64", "-R", "hackbench"), "hackbench"),
+        (("setarch", "-R", "hackbench"), "hackbench"),
+        (("ionice", "-c2", "-n0", "stdbuf", "-oL", "prlimit", "--nofile=9", "hackbench"), "hackbench"),
         (("valkey-benchmark", "-t", "get"), "redis-benchmark"),
         (("hyperfine", "hackbench -g 1"), "hyperfine"),
     ],
@@ -327,6 +330,23 @@ def test_a_shells_command_line_is_looked_through():
     found = find_parser(Workload(argv=("sleep 1 & exec /usr/bin/wrk -d1s http://x/; wait",), shell=True))
     assert found is PARSERS["wrk"]
     assert find_parser(Workload(argv=("echo 'unclosed",), shell=True)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "perf stat -e cycles hackbench -g 1",
+        "for i in 1 2; do LC_ALL=C hackbench; done",
+        "(cd /tmp; { time hackbench; }) | tee log",
+        "if true; then x=$(hackbench -g 1); fi",
+        "echo sysbench; ! exec hackbench > log 2>&1",
+    ],
+)
+def test_the_first_tool_of_a_script_is_found(text):
+    assert find_parser(Workload(argv=(text,), shell=True)) is PARSERS["hackbench"]
+    assert find_parser(Workload(argv=("sh", "-c", text))) is (
+        None if text.startswith("perf") else PARSERS["hackbench"]
+    )
 
 
 def test_a_workload_may_name_its_parser():

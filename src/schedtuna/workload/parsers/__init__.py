@@ -44,7 +44,7 @@ PARSERS: dict[str, OutputParser] = {
 }
 
 # Programs that are looked through, but print beside the command that they run.
-_PRINTING = frozenset({"perf", "strace", "ltrace", "watch", "valgrind", "xargs"})
+_PRINTING = frozenset({"perf", "strace", "ltrace", "watch", "valgrind"})
 
 
 def find_parser(workload: Workload) -> OutputParser | None:
@@ -82,6 +82,6 @@ def _chosen(workload: Workload) -> tuple[OutputParser | None, tuple[str, ...]]:
             for command in parser.commands:
                 if words[: len(command)] == command:
                     return parser, words[len(command) :]
-        if program.name in _PRINTING and not named:
+        if program.name in _PRINTING and not named and not workload.shell:
             return None, ()
     return named, programs[-1].own if programs else ()

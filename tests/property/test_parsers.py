@@ -57,7 +57,7 @@ def test_any_text_gives_finite_numbers_or_an_error(parser, text):
 @pytest.mark.parametrize("parser", PARSERS.values(), ids=lambda parser: parser.name)
 def test_long_lines_take_no_forever(parser):
     # A pattern that backtracks exponentially would never end; every number becomes a long one.
-    for line in [line for text in REAL for line in text.splitlines()[-3:]]:
+    for line in {re.sub(r"\d+", "0", line) for text in REAL for line in text.splitlines()[-3:]}:
         for unit in ("1", "1 ", " ", "pp1", "{", "["):
             with suppress(MetricError):
                 parser.read(re.sub(r"\d+", unit * 5000, line) + "x")

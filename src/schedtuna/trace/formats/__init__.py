@@ -9,15 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
 
 from schedtuna.errors import TraceError, UsageError, nearest
 from schedtuna.trace.formats import dstat, json_lines, pidstat, sched_text, tools, vmstat
+from schedtuna.trace.formats.sched_head import TYPES, what_lacks
 from schedtuna.trace.formats.sink import Collector, Sink
+from schedtuna.trace.formats.textfile import HEAD_BYTES, blocks, open_text
 from schedtuna.trace.trace import Trace
 
-_HEAD_BYTES = 1 << 16
+_EVENTS = b"|".join(TYPES)
+# The time above a report, in any language; USER with -U, no UID in old versions.
+_PIDSTAT = rb"^(?:# Time|[^A-Za-z\n]{4,40}(?:[AP]M)?)\s+(?:(?:UID|USER)\s+)?(?:PID|TGID)\s.*\bCommand\s*$"
+_NAMELESS = re.compile(rb"\bprev_prio=\S+ prev_state=\S+ ==> next_comm=")
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Reader:
 
 def _text(parse: Callable[[BufferedIOBase, Sink], object]) -> Callable[[Path, Sink], None]:
     def read(path: Path, sink: Sink) -> None:
-        with path.open("rb") as file:
+        with open_text(path) as file:
             parse(file, sink)
 
     return read
@@ -61,20 +67,27 @@ READERS: dict[str, Reader] = {
         lambda _: False,
     ),
     "pidstat": Reader(
-        "pidstat's output", _text(pidstat.parse_pidstat), _has(rb"\bUID\s+(?:PID|TGID)\s.*\bCommand")
+        "pidstat's output",
+        _text(pidstat.parse_pidstat),
+        _has(_PIDSTAT),
     ),
     "dstat": Reader(
-        "dstat's or dool's CSV",
+        "CSV of dstat, dool or pcp-dstat",
         _text(dstat.parse_dstat),
         _has(rb'\A"(?:pcp-)?[Dd](?:stat|ool) [^"]*CSV'),
     ),
     "perf-script": Reader(
-        "perf script's text", _text(sched_text.parse), _has(rb"\]\s+\d+\.\d+:\s+(?:\d+\s+)?sched:sched_\w+:")
+        "perf script's text", _text(sched_text.parse), _has(rb"(?<!\S)sched:(?:%b):(?!\S)" % _EVENTS)
     ),
     "ftrace": Reader(
         "/sys/kernel/tracing/trace, or trace-cmd report's text",
         _text(sched_text.parse),
-        _has(rb"\]\s+(?:\S+\s+)?\d+\.\d+:\s+sched_\w+:"),
+        _has(rb"\A# tracer: |(?<!\S)(?:%b):(?!\S)" % _EVENTS),
+    ),
+    "ftrace-ns": Reader(
+        "the same, with times that are whole nanoseconds, which can't be told from other clocks'",
+        _text(partial(sched_text.parse, in_ns=True)),
+        lambda _: False,
     ),
 }
 
@@ -87,10 +100,19 @@ def detect(path: Path) -> str:
         OSError: It can't be read.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    for name, reader in READERS.items():
-        if reader.is_it(head):
+        head = file.read(HEAD_BYTES)
+    for name in ("perf-data", "trace-dat"):
+        if READERS[name].is_it(head):
             return name
+    with open_text(path) as file:
+        for block in blocks(file):
+            for name, reader in READERS.items():
+                if reader.is_it(block):
+                    return name
+            nameless = _NAMELESS.search(block)
+            lack = nameless and what_lacks(block[nameless.start() - 1 : nameless.end()])
+            if lack:
+                raise TraceError(f"{path} has {lack.reason}", hint=lack.hint)
     raise TraceError(
         f"{path} is not in a format that can be imported",
         hint=f"say which with --format: {', '.join(READERS)}",

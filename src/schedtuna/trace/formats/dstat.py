@@ -1,4 +1,4 @@
-"""What dstat and dool wrote with `--output`, as system samples: which column is which, and when was it?
+"""What dstat, dool and pcp-dstat wrote with `--output`, as system samples: what is it, and when was it?
 
 The CSV has a line that names the command, which tells the interval, and when it began; with -T or -t it
 has a column of times, too.
@@ -15,6 +15,7 @@ from io import BufferedIOBase
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.formats.sampled import (
+    KIB,
     LONGEST_LINE,
     Column,
     Notes,
@@ -53,6 +54,20 @@ DSTAT = {
     "procs:new": ("forks_per_s", 1.0),
     "load avg:1m": ("load_1min", 1.0),
 }
+# The same of pcp-dstat, which writes disks and memory in KiB, as the metrics of PCP are.
+PCP_DSTAT = {
+    key.replace("total cpu usage:", "total usage:"): value
+    for key, value in DSTAT.items()
+    if not key.startswith(("paging:", "swap:"))
+} | {
+    "dsk/total:read": ("io_read_bytes_per_s", KIB),
+    "dsk/total:writ": ("io_written_bytes_per_s", KIB),
+    "memory usage:used": ("memory_used_bytes", KIB),
+    "memory usage:free": ("memory_free_bytes", KIB),
+    "memory usage:buf": ("buffers_bytes", KIB),
+    "memory usage:cach": ("cache_bytes", KIB),
+    "total:used": ("swap_used_bytes", KIB),
+}
 _SHARES = tuple(name for key, (name, _) in DSTAT.items() if key.startswith("total cpu usage:"))
 _EPOCH, _CLOCK = "epoch:epoch", "system:time"
 _CLOCKS = ("%d-%m %H:%M:%S", "%b-%d %H:%M:%S")  # dstat's, dool's: without the year
@@ -63,8 +78,9 @@ _HINT = "LC_ALL=C dool -T --output FILE 1 (dstat likewise)"
 class _Run:
     """One run of the tool: its header, its columns, and when its rows were."""
 
-    def __init__(self, notes: Notes) -> None:
+    def __init__(self, notes: Notes, *, is_pcp: bool = False) -> None:
         self._notes = notes
+        self.is_pcp = is_pcp
         self.groups: list[str] = []
         self.words: list[str] = []
         self.columns: list[Column] = []
@@ -93,8 +109,11 @@ class _Run:
             return
         if len(cells) != len(self.groups):
             raise TraceError(f"the header has {len(self.groups)} groups and {len(cells)} columns", hint=_HINT)
-        self.words = [f"{group}:{cell}" for group, cell in zip(self.words, cells, strict=True)]
-        self.columns = named(DSTAT, self.words, "dstat")
+        self.words = [
+            cell if cell.startswith(f"{group}:") else f"{group}:{cell}"
+            for group, cell in zip(self.words, cells, strict=True)
+        ]
+        self.columns = named(PCP_DSTAT if self.is_pcp else DSTAT, self.words, "dstat")
 
     def time_ns(self, cells: list[str], line: int) -> tuple[int, Times]:
         """Return when a row was, and where that is known from."""
@@ -150,7 +169,7 @@ class _Run:
 
 
 def parse_dstat(stream: BufferedIOBase, sink: Sink) -> None:
-    """Read what `dstat --output FILE` or `dool --output FILE` wrote (CSV), best with `-T`.
+    """Read what dstat, dool or pcp-dstat wrote with `--output FILE` (CSV), best with `-T`.
 
     The first row of each run, which covers the time since boot, is left out.
 
@@ -162,15 +181,15 @@ def parse_dstat(stream: BufferedIOBase, sink: Sink) -> None:
     nr_runs, before_ns, kinds = 0, 0, set[Times]()
     for number, cells in _table(stream):
         if "csv output" in cells[0].lower():
-            if cells[0].startswith("pcp"):
-                raise TraceError("pcp-dstat's CSV is not read", hint=f"record with {_HINT}")
-            run, nr_runs = _Run(notes), nr_runs + 1
+            run, nr_runs = _Run(notes, is_pcp=cells[0].startswith("pcp")), nr_runs + 1
         elif cells[0].endswith(":"):
             run.describe(cells)
         elif not run.columns or cells == run.groups:
             if run.columns:  # the header again
                 run.groups, run.columns = [], []
             run.take_header(cells)
+        elif run.is_pcp and not run.nr_rows and not cells[0]:
+            run.nr_rows = 1  # only what needs no second look is there, and a cell less for each other group
         elif len(cells) != len(run.columns):
             raise TraceError(
                 f"line {number}: expected {len(run.columns)} cells, got {len(cells)}",
@@ -192,7 +211,11 @@ def parse_dstat(stream: BufferedIOBase, sink: Sink) -> None:
     if not kinds:
         raise TraceError("no rows of dstat but the first, which covers the time since boot", hint=_HINT)
     what = "the first row" if nr_runs < 2 else f"the first row of each of {nr_runs} runs"
-    notes.add(f"left out as averages since boot: {what}")
+    notes.add(
+        f"left out: {what}, which may be a sample (dstat's covers the time since boot, pcp-dstat's does not)"
+        if run.is_pcp
+        else f"left out as averages since boot: {what}"
+    )
     notes.write(sink, max(kinds, key=list(Times).index), remedy="record with -T")
 
 

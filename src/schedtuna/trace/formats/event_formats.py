@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from schedtuna.errors import TraceError
-from schedtuna.trace.formats.sched_line import STATES, TYPES
+from schedtuna.trace.formats.sched_head import TYPES
+from schedtuna.trace.formats.sched_line import STATES
 from schedtuna.trace.schema import EventType, PrevState
 
 MAGIC = b"\x17\x08\x44tracing"

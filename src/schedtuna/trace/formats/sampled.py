@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.formats.sink import Sink
+from schedtuna.trace.formats.textfile import plain
 from schedtuna.trace.tasks import clean_name
 
 KIB = 1024.0
@@ -26,6 +27,7 @@ DAY_NS = 86_400 * S
 Value = float | str | None
 
 _NUMBER = re.compile(r"(-?)[0-9]{1,20}(?:[.,][0-9]{1,20})?(?:e[+-]?[0-9]{1,2})?")
+_WITH_UNIT = re.compile(r"([0-9]{1,9}(?:[.,][0-9]{1,3})?)([BkKMGTPE%])")
 _PERCENT_SLACK = 6.0  # six numbers, each rounded by itself, or cut
 
 
@@ -80,7 +82,7 @@ def lines(stream: BufferedIOBase) -> Iterator[tuple[int, str]]:
         number += 1
         if len(line) == LONGEST_LINE:
             raise TraceError(f"line {number} is longer than {LONGEST_LINE} bytes")
-        yield number, line.decode("utf-8", "backslashreplace").rstrip("\r\n")
+        yield number, plain(line.decode("utf-8", "backslashreplace")).rstrip("\r\n")
 
 
 class Column(NamedTuple):
@@ -108,27 +110,55 @@ def named(names: Mapping[str, tuple[str, float]], words: Iterable[str], tool: st
     return result
 
 
-def row(columns: Iterable[Column], words: Iterable[str], line: int, hint: str) -> dict[str, Value]:
+def row(
+    columns: Iterable[Column], words: Iterable[str], line: int, hint: str, notes: Notes | None = None
+) -> dict[str, Value]:
     """Return the values of a line by our names; `-` stands for none.
+
+    Args:
+        columns: What the words are.
+        words: The line's.
+        line: For errors.
+        hint: For errors.
+        notes: Where the tool may write sizes with a unit, and percents with a `%` (sysstat's --human): where
+            to tell that such numbers are rounded.
 
     Raises:
         TraceError: A word is not a number, or a negative one where there is none.
     """
     values: dict[str, Value] = {}
-    for (column, name, factor), word in zip(columns, words, strict=True):
-        if name in TEXTS:
-            values[name] = word
+    for column, word in zip(columns, words, strict=True):
+        if column.name in TEXTS:
+            values[column.name] = word
         elif word != "-":
-            match = _NUMBER.fullmatch(word)
-            if match is None or (
-                match[1] and not name.startswith("dstat_")
-            ):  # a plug-in's may be a temperature
-                raise TraceError(
-                    f"line {line}: expected a number for {clean_name(column[:40])}, got {shown(word)}",
-                    hint=hint,
-                )
-            values[name] = float(word.replace(",", ".")) * factor
+            value = None if notes is None else _rounded(column, word, notes)
+            values[column.name] = _value(column, word, line, hint) if value is None else value
     return values
+
+
+def _rounded(column: Column, word: str, notes: Notes) -> float | None:
+    """Return the value of `1.5M` or `0.2%`; None: it has no unit."""
+    match = _WITH_UNIT.fullmatch(word)
+    if (
+        match is None
+        or (match[2] == "%") != column.word.startswith("%")
+        or (match[2] != "%" and column.factor != KIB)
+    ):
+        return None
+    notes.add("values with units are rounded to one decimal; record without --human")
+    scale = 1.0 if match[2] == "%" else KIB ** "BkMGTPE".index(match[2].replace("K", "k"))
+    return float(match[1].replace(",", ".")) * scale
+
+
+def _value(column: Column, word: str, line: int, hint: str) -> float:
+    match = _NUMBER.fullmatch(word)
+    if match is None or (
+        match[1] and not column.name.startswith("dstat_")
+    ):  # a plug-in's may be a temperature
+        raise TraceError(
+            f"line {line}: expected a number for {clean_name(column.word[:40])}, got {shown(word)}", hint=hint
+        )
+    return float(word.replace(",", ".")) * column.factor
 
 
 def check_shares(values: Mapping[str, Value], names: Iterable[str], line: int, hint: str) -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from schedtuna.trace.formats.sched_head import TYPES
 from schedtuna.trace.schema import EVENT_DTYPE, EventArray, EventType, PrevState
 
 _HEADER = re.compile(
@@ -28,7 +29,7 @@ _ANY_HEADER = re.compile(
     rb"(?:\d+\s+)?(?:[\w-]+:)?(?P<event>[\w.-]{1,64}):",
 )
 _CURRENT = re.compile(
-    rb".*[-\s](?:(?P<tgid>\d{1,10})/)?(?P<tid>\d{1,10})\s+(?:\(\s*(?:\d+|-+)\)\s+)?", re.DOTALL
+    rb"(?:.*[-\s])?(?:(?P<tgid>\d{1,10})/)?(?P<tid>\d{1,10})\s+(?:\(\s*(?:\d+|-+)\)\s+)?", re.DOTALL
 )
 # perf's -1 for a task that was gone when it was looked at.
 _NOBODY = re.compile(rb"(?:.*[\s/])?-1\s+", re.DOTALL)
@@ -73,16 +74,6 @@ _FIELDS: dict[bytes, list[bytes]] = {
     b"sched_process_exec": [_EXEC],
     b"sched_process_exit": [_EXIT],
 }
-TYPES = {
-    b"sched_switch": EventType.SWITCH,
-    b"sched_wakeup": EventType.WAKEUP,
-    b"sched_wakeup_new": EventType.WAKEUP_NEW,
-    b"sched_waking": EventType.WAKING,
-    b"sched_migrate_task": EventType.MIGRATE,
-    b"sched_process_fork": EventType.FORK,
-    b"sched_process_exec": EventType.EXEC,
-    b"sched_process_exit": EventType.EXIT,
-}
 EVENT_NAMES = frozenset(name.decode() for name in TYPES)
 _IS_EVENT = re.compile(rb"(?<![\w=])(?:%b)\s*:" % b"|".join(TYPES))
 # By event: our fields, and what they are called. Without those in `_MAY_LACK` a line is not read.
@@ -102,6 +93,7 @@ _NAMES = {
 _NAMES[EventType.WAKEUP_NEW] = _NAMES[EventType.WAKING] = _NAMES[EventType.WAKEUP]
 _MAY_LACK = {"comm", "other_comm", "prio", "other_prio"}
 _FIELD = re.compile(rb"(?:^|(?<=[\s,]))([a-z_][a-z0-9_]*)=")
+_ADDRESS = re.compile(rb"\s+[0-9a-f]{8,16} [^\s=]+(?: \([^()=]*\))?\s*\Z")  # perf script -F ip,sym,dso
 _NUMBER = re.compile(rb"-?\d{1,10}|0x[0-9a-f]{1,8}")
 _LETTERS = re.compile(rb"[A-Za-z](?:\|(?:[A-Za-z]|0x[0-9a-f]+))*\+?")
 _PATTERNS = {
@@ -179,7 +171,7 @@ def parse_line(line: bytes) -> Line | None:
         match = pattern.fullmatch(header["fields"])
         if match is not None:
             return _line(kind, 0 if gone else int(current["tid"]), header, match.groupdict())
-    found = _by_name(kind, header["fields"])
+    found = _by_name(kind, _ADDRESS.sub(b"", header["fields"]))
     return None if found is None else _line(kind, 0 if gone else int(current["tid"]), header, found)
 
 

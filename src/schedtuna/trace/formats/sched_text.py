@@ -18,6 +18,7 @@ from schedtuna.errors import TraceError
 from schedtuna.trace.formats.holes import Holes, Missing
 from schedtuna.trace.formats.marks import read_mark
 from schedtuna.trace.formats.names import Names
+from schedtuna.trace.formats.sched_head import Lack, usual_head, what_lacks
 from schedtuna.trace.formats.sched_line import (
     STATE_OF_BIT,
     STATES,
@@ -40,29 +41,37 @@ for _letter, _state in STATES.items():
     _STATE_OF_LETTER[ord(_letter)] = _state
 _STATE_OF_BIT = np.array(STATE_OF_BIT, np.uint8)
 _EXAMPLE_CHARS = 160
+# Texts are in time order, but for a few that were joined; of differences every second one is a step back.
+_FEWEST_BACK, _MOST_BACK = 8, 1 / 3
 
 
-def parse(stream: BufferedIOBase, sink: Sink) -> int:
+def parse(stream: BufferedIOBase, sink: Sink, *, in_ns: bool = False) -> int:
     """Read scheduler text; return how many events it says were lost, as far as it says so.
 
+    Args:
+        stream: The text.
+        sink: Where events go.
+        in_ns: Times that are whole numbers are nanoseconds.
+
     Raises:
-        TraceError: There are no scheduler events in it.
+        TraceError: There are no scheduler events in it, or its times are differences.
     """
-    reader = _Reader()
+    reader = _Reader(in_ns=in_ns)
     holes = Holes(sink)
-    nr_events = nr_lost = 0
+    nr_events = nr_lost = nr_back = 0
     for found in _read_ahead(reader, _chunks(stream)):
         if len(found.events):
             sink.write_events(found.events)
         holes.take(found.events, found.missing)
         nr_events += len(found.events)
+        nr_back += int(np.count_nonzero(np.diff(found.events["timestamp_ns"].astype(np.int64)) < 0))
         nr_lost += sum(one.count or 0 for one in found.missing if not one.is_unread)
-    if not nr_events:
+    if not nr_events or (reader.lack and reader.nr_unread > nr_events):
+        raise reader.nothing()
+    if nr_back >= _FEWEST_BACK and nr_back > nr_events * _MOST_BACK:
         raise TraceError(
-            "no scheduler events in it"
-            + (f" that can be read; one that can't is {reader.unread!r}" if reader.nr_unread else ""),
-            hint="expected the text of `perf script`, `trace-cmd report` or /sys/kernel/tracing/trace"
-            " with sched_switch and sched_wakeup or sched_waking",
+            f"times go back {nr_back:,} times in {nr_events:,} events: they are differences between events",
+            hint="print times: perf script without --deltatime",
         )
     holes.finish()
     sink.write_tasks(reader.names.rows())
@@ -134,13 +143,16 @@ class _Reader:
         names: What tasks are called.
         nr_unread: How many lines look like events and can't be read.
         unread: The first of these, for people.
+        lack: What it lacks, if that is known.
         cpus_begin: How the recording of the CPUs began (`reading`), where the text says so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_ns: bool) -> None:
+        self._in_ns = in_ns
         self.names = Names()
         self.nr_unread = 0
         self.unread = ""
+        self.lack: Lack | None = None
         self.cpus_begin: str | None = None
 
     def read(self, data: bytes) -> _Found:
@@ -157,6 +169,8 @@ class _Reader:
         )
         while library().schedtuna_read_text(ctypes.byref(text)):
             line = data[text.line_start : text.line_end].rstrip(b"\r\n")
+            if b"sched_" in line and not has_header(line):
+                line = usual_head(line, in_ns=self._in_ns)
             parsed = parse_line(line) if b"sched_" in line else None
             if parsed is None:
                 self._note(line, text.nr_events, found.missing)
@@ -167,13 +181,26 @@ class _Reader:
                 self.names.note(tid, int(parsed.event["timestamp_ns"][0]), comm)
         return _Found(found.events[: text.nr_events], found.missing)
 
+    def nothing(self) -> TraceError:
+        """Return why a text has no events, or next to none."""
+        if self.lack is not None:
+            return TraceError(f"it has {self.lack.reason}; for example {self.unread!r}", hint=self.lack.hint)
+        return TraceError(
+            "no scheduler events in it"
+            + (f" that can be read; one that can't is {self.unread!r}" if self.nr_unread else ""),
+            hint="expected the text of `perf script`, `trace-cmd report` or /sys/kernel/tracing/trace"
+            " with sched_switch and sched_wakeup or sched_waking",
+        )
+
     def _note(self, line: bytes, index: int, missing: list[Missing]) -> None:
         """Note what a line that is not a readable event says of missing events."""
         if is_event(line):
             cpu, time_ns = place_of(line)
             missing.append(Missing(index, cpu=cpu, time_ns=time_ns, is_unread=True))
             self.nr_unread += 1
-            self.unread = self.unread or clean_name(line[:_EXAMPLE_CHARS].strip())
+            if not self.unread:
+                self.unread = clean_name(line[:_EXAMPLE_CHARS].strip())
+                self.lack = what_lacks(line)
             return
         mark = None if has_header(line) else read_mark(line)
         if mark is None:

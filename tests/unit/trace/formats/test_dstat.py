@@ -23,6 +23,20 @@ DOOL = """\
 """
 
 
+# What pcp-dstat 6.0.3 wrote: a first row of what needs no second look, and disks in KiB.
+PCP = """\
+"pcp-dstat 6.0.3 CSV Output"
+"Author:","PCP team <pcp@groups.io> and Dag Wieers <dag@wieers.com>",,,,"URL:","https://pcp.io/ and http://dag.wieers.com/home-made/dstat/"
+"Host:","vm",,,,"User:","root"
+"Cmdline:","pcp-dstat -c -d -y -t --output p1.csv 1 4",,,,"Date:","29 Nov 2026 20:57:23 UTC"
+"total usage",,,,,"dsk/total",,"system",,"system"
+"total usage:usr","total usage:sys","total usage:idl","total usage:wai","total usage:stl","dsk/total:read","dsk/total:writ","int","csw","time"
+,,,,29-11 20:57:23
+95.980,4.499,0,0,0,11.998,235.951,1208,2951,29-11 20:57:24
+96.349,3.477,0,0,0,0,0,1146,2218,29-11 20:57:25
+"""  # noqa: E501 - the tool's lines are as long as they are
+
+
 def csv(command, column, *cells, date="31 Dec 2023 23:59:50 UTC", host="h"):
     """A run of which each row has one of the cells; the first is since boot."""
     lines = [
@@ -59,6 +73,23 @@ def test_dool_is_read():
     )  # fmt: skip
     assert trace.sample_times == "column"
     assert not [name for name in first if "time" in name and name != "timestamp_ns"]
+
+
+def test_pcp_dstat_is_read():
+    trace = read(PCP)
+    first, second = trace.samples().rows(named=True)
+    assert (first["user_percent"], first["system_percent"], first["idle_percent"]) == (95.98, 4.499, 0)
+    assert (first["io_read_bytes_per_s"], first["io_written_bytes_per_s"]) == (11.998 * 1024, 235.951 * 1024)
+    assert (second["interrupts_per_s"], second["switches_per_s"]) == (1146, 2218)
+    assert times(PCP) == ["2026-11-29 20:57:24", "2026-11-29 20:57:25"]
+
+
+def test_of_pcp_dstat_the_first_row_that_is_left_out_is_not_called_an_average():
+    """Without a column that needs no second look, its first row is a sample that can't be told."""
+    rows = [line.rsplit(",", 1)[0] for line in PCP.splitlines() if not line.startswith(",")]
+    trace = read("\n".join(rows[:4] + [row.replace(',"time"', "") for row in rows[4:]] + [""]))
+    assert trace.samples()["user_percent"].to_list() == [96.349]
+    assert "which may be a sample" in str(trace.sample_notes)
 
 
 def test_dools_column_of_times_is_read():
@@ -145,7 +176,6 @@ def test_the_header_again_is_neither_a_row_nor_a_run():
         ("1,5,93,1,0,", "1,5,nan,1,0,", "line 7: expected a number for total cpu usage:idl"),
         ("1709632801", "77", "line 7: expected seconds since 1970"),
         ('"stl","epoch"', '"stl"', "6 groups and 5 columns"),
-        ("Dstat 0.8.0", "pcp-dstat 6.0.3", "pcp-dstat's CSV is not read"),
     ],
 )
 def test_what_does_not_fit_is_refused(before, after, match):

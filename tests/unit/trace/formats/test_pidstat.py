@@ -135,7 +135,7 @@ def test_one_report_without_a_time_in_its_header_may_be_an_average():
     assert "one report alone" in str(trace.sample_notes)
 
 
-@pytest.mark.parametrize("value", ["-3.00", "1.0G", "nan", "inf", "1_0", "3.00%"])
+@pytest.mark.parametrize("value", ["-3.00", "1.0G", "nan", "inf", "1_0", "3.00k", "%", "3%%"])
 def test_what_is_not_a_number_is_refused(value):
     with pytest.raises(TraceError, match="expected a number for %system"):
         read(text("2024-03-25", ROW.replace(" 3.00", f" {value}")))
@@ -161,3 +161,80 @@ def test_whose_switches_are_counted_is_told(ids, told):
 
 def test_that_a_wait_may_be_a_quotas_is_told():
     assert "quota" in str(read(text("2024-03-25", ROW)).sample_notes)
+
+
+# What pidstat 12.6.1 printed, the names of host and tasks replaced.
+LOCALES = {
+    "de_DE": ("29.11.2026", "20:54:07   ", "20:54:08   ", "Durchschn.:", ","),
+    "fr_FR": ("29/11/2026", "20:54:09   ", "20:54:10   ", "Moyenne\u202f: ", ","),
+    "zh_CN": ("2026年11月29日", "20时54分11秒", "20时54分12秒", "平均时间:", "."),
+    "zh_TW": ("2026年11月29日", "20時54分11秒", "20時54分12秒", "平均時間\uff1a", "."),
+    "ja_JP": ("2026年11月29日", "20時54分13秒", "20時54分14秒", "平均値:  ", "."),
+    "ko_KR": ("2026년 11월 29일", "20시 54분 19초", "20시 54분 20초", "평균값:  ", "."),
+    "en_US": ("11/29/2026", "08:54:15 PM", "08:54:16 PM", "Average:   ", "."),
+    "ru_RU": ("29.11.2026", "20:54:17   ", "20:54:18   ", "Среднее:   ", ","),
+    "pt_BR": ("29/11/2026", "20:54:23   ", "20:54:24   ", "Média:     ", ","),
+    "vi_VN": ("29/11/2026", "20:54:23   ", "20:54:24   ", "Trung bình:", ","),
+    "id_ID": ("29/11/26", "20.54.23   ", "20.54.24   ", "Rata-rata: ", ","),
+}
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_locale_is_read(locale):
+    date, began, time, average, point = LOCALES[locale]
+    columns = "  UID       PID    %usr %system  %guest   %wait    %CPU   CPU  Command"
+    values = "    0         1   12.00    3.00    0.00    1.00   15.00     {}  my prog".replace(".", point)
+    data = (
+        f"Linux 6.18.44 (vm) \t{date} \t_x86_64_\t(2 CPU)\n\n{began} {columns}\n{time} {values.format(1)}\n\n"
+    )
+    data += f"{average} {columns}\n{average} {values.format('-')}\n"
+    (found,) = read(data).samples("process").rows(named=True)
+    assert datetime.fromtimestamp(found["timestamp_ns"] / 1e9, UTC).strftime("%F %H:%M") == "2026-11-29 20:54"
+    assert (found["user_percent"], found["cpu_percent"], found["comm"]) == (12, 15, "my prog")
+
+
+def test_a_clock_that_is_not_known_is_refused_with_what_helps():
+    with pytest.raises(TraceError, match="expected a time, got '20h54m12'") as caught:
+        read(text("2026-11-29", ROW.replace("10:00:02", "20h54m12")))
+    assert "LC_ALL=C" in caught.value.hint
+    assert "S_TIME_FORMAT=ISO" in caught.value.hint
+
+
+def test_users_may_stand_for_their_numbers():
+    header, row = HEADER.replace(" UID", "USER"), ROW.replace("    0  ", "alice  ", 1)
+    (found,) = read(text("2024-03-25", row, header=header)).samples("process").rows(named=True)
+    assert (found["user"], found["pid"], found["cpu_percent"]) == ("alice", 101, 15)
+
+
+def test_old_versions_have_no_users():
+    header, row = HEADER.replace("UID", "   ").replace(" %wait  ", ""), ROW.replace(" 0  ", "    ", 1)
+    data = text("2024-03-25", row.replace(" 1.00", ""), header=header)
+    (found,) = read(data).samples("process").rows(named=True)
+    assert "uid" not in found
+    assert (found["pid"], found["cpu_percent"], found["comm"]) == (101, 15, "app")
+
+
+def test_units_of_human_are_read_and_told_to_be_rounded():
+    """pidstat --human -h -r -s."""
+    header = "# Time        UID       PID  minflt/s  majflt/s     VSZ     RSS   %MEM StkSize  StkRef  Command"
+    row = "20:58:30        0     14953      0.00      0.00    2.5M    1,7G   0.3%  132.0k    512B  pidstat"
+    trace = read(text("2024-03-25", row, header=header))
+    (found,) = trace.samples("process").rows(named=True)
+    assert found["virtual_memory_bytes"] == 2.5 * 1024**2
+    assert found["memory_bytes"] == 1.7 * 1024**3
+    assert (found["memory_percent"], found["stack_reserved_bytes"]) == (0.3, 132 * 1024)
+    assert found["stack_used_bytes"] == 512
+    assert "rounded" in str(trace.sample_notes)
+
+
+def test_threads_have_their_own_names():
+    header = "20:58:27      UID      TGID       TID    %usr %system  %guest   %wait    %CPU   CPU  Command"
+    rows = [
+        "20:58:28        0         7         -    1.00    0.00    0.00    0.00    1.00     1  app",
+        "20:58:28        0         -         7    1.00    0.00    0.00    0.00    1.00     1  |__app",
+        "20:58:28        0         -         8    0.00    0.00    0.00    0.00    0.00     1  |__worker",
+    ]
+    found = read(text("2024-03-25", *rows, header=header)).samples("process").rows(named=True)
+    assert [(row["pid"], row["tid"], row["comm"]) for row in found] == [
+        (7, None, "app"), (None, 7, "app"), (None, 8, "worker"),
+    ]  # fmt: skip

@@ -1,0 +1,91 @@
+"""Is a file known by what it holds, however late that comes and whatever ends its lines?"""
+
+import pytest
+from tests.unit.trace.formats.texts import FTRACE, PERF_SCRIPT, PIDSTAT, TRACE_CMD, VMSTAT_T
+
+from schedtuna.errors import TraceError
+from schedtuna.trace.formats import READERS, detect, load
+
+IDLE = b"".join(
+    b"          <idle>-0       [000] d..2.   99.%06d: cpu_idle: state=%d cpu_id=0\n" % (n, n % 2)
+    for n in range(2000)
+)
+TEXTS = {
+    "ftrace": FTRACE,
+    "trace-cmd": TRACE_CMD,
+    "perf-script": PERF_SCRIPT,
+    "vmstat": VMSTAT_T,
+    "pidstat": PIDSTAT,
+}
+FORMATS = {name: name if name in READERS else "ftrace" for name in TEXTS}
+
+
+def loaded(tmp_path, data):
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    name = detect(path)
+    return name, load(path, name)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("end", [b"\r\n", b"\r\r\n", b"\r"])
+def test_terminals_line_ends_change_nothing(tmp_path, name, end):
+    expected = loaded(tmp_path, TEXTS[name])
+    found = loaded(tmp_path, TEXTS[name].replace(b"\n", end))
+    assert found[0] == expected[0] == FORMATS[name]
+    assert (found[1].events == expected[1].events).all()
+    for kind, frame in expected[1].sample_frames.items():
+        assert found[1].samples(kind).equals(frame)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_byte_order_mark_changes_nothing(tmp_path, name):
+    assert loaded(tmp_path, b"\xef\xbb\xbf" + TEXTS[name])[0] == FORMATS[name]
+
+
+def test_what_a_terminal_colours_is_read(tmp_path):
+    plain = loaded(tmp_path, PIDSTAT)[1].samples("process")
+    coloured = PIDSTAT.replace(b"  0.95", b"\x1b[34;22m  0.95\x1b[0m").replace(
+        b"python", b"\x1b[34;1mpython\x1b[0m"
+    )
+    assert coloured != PIDSTAT
+    assert loaded(tmp_path, coloured)[1].samples("process").equals(plain)
+
+
+@pytest.mark.parametrize("name", ["ftrace", "trace-cmd", "perf-script"])
+@pytest.mark.parametrize("times", [1, 20])
+def test_a_first_event_may_come_late(tmp_path, name, times):
+    """After 140 kB and 2.8 MB of other events, and without the header of ftrace."""
+    events = b"".join(line for line in TEXTS[name].splitlines(keepends=True) if not line.startswith(b"#"))
+    found, trace = loaded(tmp_path, IDLE * times + events)
+    assert found == FORMATS[name]
+    assert (trace.events == loaded(tmp_path, events)[1].events).all()
+
+
+@pytest.mark.parametrize(
+    ("data", "what", "command"),
+    [
+        (b"\x1f\x8b\x08\x00" + bytes(20), "compressed by gzip", "gunzip"),
+        (b"\xfd7zXZ\x00" + bytes(20), "compressed by xz", "unxz"),
+        (b"\x28\xb5\x2f\xfd" + bytes(20), "compressed by zstd", "unzstd"),
+        ("vmstat".encode("utf-16"), "UTF-16", "iconv"),
+        (b"\x96\xd5\x75\x21" + bytes(20), "binary file of sar", "sar -u"),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_named(tmp_path, data, what, command):
+    with pytest.raises(TraceError, match=what) as caught:
+        loaded(tmp_path, data)
+    assert command in caught.value.hint
+
+
+def test_events_without_a_name_are_named(tmp_path):
+    nameless = PERF_SCRIPT.replace(b"sched:sched_switch: ", b"").replace(b"sched:sched_", b"x:")
+    with pytest.raises(TraceError, match="events without a name") as caught:
+        loaded(tmp_path, nameless)
+    assert "event,trace" in caught.value.hint
+
+
+@pytest.mark.parametrize("data", [b"", b"hello\n", b"\0" * 3_000_000, b"a" * 3_000_000])
+def test_anything_else_is_refused(tmp_path, data):
+    with pytest.raises(TraceError, match="not in a format"):
+        loaded(tmp_path, data)

@@ -26,7 +26,7 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
         Path,
         typer.Argument(
             help="perf.data, trace.dat, or the text of perf script, trace-cmd report, ftrace, vmstat,"
-            " pidstat, dstat, or JSON lines.",
+            " pidstat, sar, mpstat, dstat, or JSON lines.",
             show_default=False,
         ),
     ],

@@ -14,7 +14,7 @@ from io import BufferedIOBase
 from pathlib import Path
 
 from schedtuna.errors import TraceError, UsageError, nearest
-from schedtuna.trace.formats import dstat, json_lines, pidstat, sched_text, tools, vmstat
+from schedtuna.trace.formats import dstat, json_lines, pidstat, sar, sched_text, tools, vmstat
 from schedtuna.trace.formats.sched_head import TYPES, what_lacks
 from schedtuna.trace.formats.sink import Collector, Sink
 from schedtuna.trace.formats.textfile import HEAD_BYTES, blocks, open_text
@@ -71,6 +71,8 @@ READERS: dict[str, Reader] = {
         _text(pidstat.parse_pidstat),
         _has(_PIDSTAT),
     ),
+    "sadf": Reader("sadf -d's output", _text(sar.parse_sadf), _has(rb"\A# hostname;interval;timestamp;")),
+    "sar": Reader("sar's or mpstat's output", _text(sar.parse_sar), _has(rb"\ALinux \S+ \([^\n]*\)\s")),
     "dstat": Reader(
         "CSV of dstat, dool or pcp-dstat",
         _text(dstat.parse_dstat),
@@ -92,6 +94,12 @@ READERS: dict[str, Reader] = {
 }
 
 
+_NOT_READ = (
+    (_has(rb"^avg-cpu:  "), "iostat's output", "what it says is read of LC_ALL=C sar -u ALL -b 1"),
+    (_has(rb'\A\s*\{\s*"sysstat"'), "JSON of sysstat", "its text is read: sar, mpstat, pidstat, or sadf -d"),
+)
+
+
 def detect(path: Path) -> str:
     """Return the name of a file's format, by how it begins.
 
@@ -106,6 +114,9 @@ def detect(path: Path) -> str:
             return name
     with open_text(path) as file:
         for block in blocks(file):
+            for is_it, what, hint in _NOT_READ:
+                if is_it(block):
+                    raise TraceError(f"{path} is {what}", hint=hint)
             for name, reader in READERS.items():
                 if reader.is_it(block):
                     return name

@@ -151,3 +151,25 @@ def test_no_cpu_is_busier_than_it_can_be(trace):
     rows = Analysis(trace, allow_lost=True).by("cpu")
     busy = rows.columns["busy_percent"]  # nan where too much of a CPU's time is unknown
     assert np.all(busy[~np.isnan(busy)] <= 100.001)
+
+
+def test_the_text_of_timehist_gives_the_figures_of_its_perf_data(trace, recorded, tmp_path):
+    """Times on the CPUs to 2 us per run; as many waits, with the first ones of new tasks."""
+    if trace.is_incomplete:
+        pytest.skip("perf lost events")
+    path = tmp_path / "timehist"
+    path.write_text(perf("sched", "timehist", "--state", "-n", "-i", recorded).stdout)
+    text = load(path)
+    ran_ns = [_ran_ns(intervals(one.events)) for one in (text, trace)]
+    nr_runs = np.count_nonzero(trace.events["type"] == EventType.SWITCH)
+    assert abs(ran_ns[0] - ran_ns[1]) <= 2_000 * nr_runs
+    found, expected = Analysis(text), Analysis(trace)
+    waits, waits_here = (one.measured.values["wakeup_latency"].value_ns for one in (expected, found))
+    nr_new = len(expected.measured.values["first_run_delay"].value_ns)
+    assert np.count_nonzero(waits > 3_000) - 5 <= np.count_nonzero(waits_here > 1_000)
+    assert np.count_nonzero(waits_here > 3_000) <= np.count_nonzero(waits > 1_000) + nr_new + 5
+
+
+def _ran_ns(found):
+    is_run = (found.state == TaskState.RUNNING) & (found.tid > 0)
+    return int((found.end_ns - found.start_ns)[is_run].sum())

@@ -14,7 +14,7 @@ from io import BufferedIOBase
 from pathlib import Path
 
 from schedtuna.errors import TraceError, UsageError, nearest
-from schedtuna.trace.formats import dstat, json_lines, pidstat, sar, sched_text, tools, vmstat
+from schedtuna.trace.formats import dstat, json_lines, pidstat, sar, sched_text, timehist, tools, vmstat
 from schedtuna.trace.formats.sched_head import TYPES, what_lacks
 from schedtuna.trace.formats.sink import Collector, Sink
 from schedtuna.trace.formats.textfile import HEAD_BYTES, blocks, open_text
@@ -77,6 +77,11 @@ READERS: dict[str, Reader] = {
         "CSV of dstat, dool or pcp-dstat",
         _text(dstat.parse_dstat),
         _has(rb'\A"(?:pcp-)?[Dd](?:stat|ool) [^"]*CSV'),
+    ),
+    "perf-timehist": Reader(
+        "perf sched timehist's text",
+        _text(timehist.parse_timehist),
+        _has(rb"^\s+time    cpu  (?:[0-9a-f]+  )?task name\s.*\bsch delay\s"),
     ),
     "perf-script": Reader(
         "perf script's text", _text(sched_text.parse), _has(rb"(?<!\S)sched:(?:%b):(?!\S)" % _EVENTS)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from schedtuna.cli.main import COMMANDS, load
+from schedtuna.trace.formats import READERS
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 120
@@ -104,3 +105,9 @@ def test_every_command_line_has_a_command_and_options_that_exist(document):
         }
         used = {word.strip("[]").partition("=")[0] for word in words if re.match(r"\[?--?[a-z]", word)}
         assert used - {"--help"} <= known, line
+
+
+def test_reading_has_every_format_that_is_read():
+    rows = [line for line in (ROOT / "docs/reading.md").read_text().splitlines() if line.startswith("| `")]
+    expected = [f"| `{name}` | {reader.summary} | {reader.seen} |" for name, reader in READERS.items()]
+    assert [row for row in rows if row.split("`")[1] in READERS] == expected

@@ -32,11 +32,13 @@ class Reader:
 
     Attributes:
         summary: What it is, for people.
+        seen: Which versions' own output it was tried with; docs/reading.md has both.
         read: Reads a file.
         is_it: Whether a file that begins with these bytes is one.
     """
 
     summary: str
+    seen: str
     read: Callable[[Path, Sink], None]
     is_it: Callable[[bytes], bool]
 
@@ -55,50 +57,70 @@ def _has(pattern: bytes) -> Callable[[bytes], bool]:
 
 
 READERS: dict[str, Reader] = {
-    "perf-data": Reader("perf record's perf.data", tools.parse_perf_data, _has(rb"\APERFILE2")),
-    "trace-dat": Reader(
-        "trace-cmd's trace.dat (needs trace-cmd)", tools.parse_trace_dat, _has(rb"\A\x17\x08\x44tracing")
+    "perf-data": Reader(
+        "perf record's or perf sched record's perf.data",
+        "perf 6.1",
+        tools.parse_perf_data,
+        _has(rb"\APERFILE2"),
     ),
-    "jsonl": Reader("JSON lines", _text(json_lines.parse), _has(rb"\A\s*\{")),
-    "vmstat": Reader("vmstat's output", _text(vmstat.parse_vmstat), vmstat.is_vmstat),
+    "trace-dat": Reader(
+        "trace-cmd record's trace.dat (needs trace-cmd)",
+        "trace-cmd 3.1.6",
+        tools.parse_trace_dat,
+        _has(rb"\A\x17\x08\x44tracing"),
+    ),
+    "jsonl": Reader("JSON lines", "Schedtuna", _text(json_lines.parse), _has(rb"\A\s*\{")),
+    "vmstat": Reader("vmstat's output", "procps-ng 4.0.2", _text(vmstat.parse_vmstat), vmstat.is_vmstat),
     "vmstat-y": Reader(
         "vmstat -y's output, which can't be told from vmstat's",
+        "procps-ng 4.0.2",
         _text(vmstat.parse_vmstat_without_boot),
         lambda _: False,
     ),
-    "pidstat": Reader(
-        "pidstat's output",
-        _text(pidstat.parse_pidstat),
-        _has(_PIDSTAT),
+    "pidstat": Reader("pidstat's output", "sysstat 12.6.1", _text(pidstat.parse_pidstat), _has(_PIDSTAT)),
+    "sadf": Reader(
+        "sadf -d's output",
+        "sysstat 12.6.1",
+        _text(sar.parse_sadf),
+        _has(rb"\A# hostname;interval;timestamp;"),
     ),
-    "sadf": Reader("sadf -d's output", _text(sar.parse_sadf), _has(rb"\A# hostname;interval;timestamp;")),
-    "sar": Reader("sar's or mpstat's output", _text(sar.parse_sar), _has(rb"\ALinux \S+ \([^\n]*\)\s")),
+    "sar": Reader(
+        "sar's or mpstat's output",
+        "sysstat 12.6.1",
+        _text(sar.parse_sar),
+        _has(rb"\ALinux \S+ \([^\n]*\)\s"),
+    ),
     "dstat": Reader(
         "CSV of dstat, dool or pcp-dstat",
+        "dool 1.3.8, pcp 6.0.3",
         _text(dstat.parse_dstat),
         _has(rb'\A"(?:pcp-)?[Dd](?:stat|ool) [^"]*CSV'),
     ),
     "perf-timehist": Reader(
         "perf sched timehist's text",
+        "perf 6.1",
         _text(timehist.parse_timehist),
         _has(rb"^\s+time    cpu  (?:[0-9a-f]+  )?task name\s.*\bsch delay\s"),
     ),
     "perf-script": Reader(
-        "perf script's text", _text(sched_text.parse), _has(rb"(?<!\S)sched:(?:%b):(?!\S)" % _EVENTS)
+        "perf script's or perf sched script's text",
+        "perf 6.1",
+        _text(sched_text.parse),
+        _has(rb"(?<!\S)sched:(?:%b):(?!\S)" % _EVENTS),
     ),
     "ftrace": Reader(
         "/sys/kernel/tracing/trace, or trace-cmd report's text",
+        "Linux 6.18, trace-cmd 3.1.6",
         _text(sched_text.parse),
         _has(rb"\A# tracer: |(?<!\S)(?:%b):(?!\S)" % _EVENTS),
     ),
     "ftrace-ns": Reader(
         "the same, with times that are whole nanoseconds, which can't be told from other clocks'",
+        "none: from trace-cmd's documentation",
         _text(partial(sched_text.parse, in_ns=True)),
         lambda _: False,
     ),
 }
-
-
 _NOT_READ = (
     (_has(rb"^avg-cpu:  "), "iostat's output", "what it says is read of LC_ALL=C sar -u ALL -b 1"),
     (_has(rb'\A\s*\{\s*"sysstat"'), "JSON of sysstat", "its text is read: sar, mpstat, pidstat, or sadf -d"),

@@ -169,6 +169,14 @@ def split_budget(total_runs: int) -> tuple[int, int]:
     return total_runs - blocks * RUNS_PER_BLOCK, blocks * RUNS_PER_BLOCK
 
 
+def least_budget(search_runs: int) -> int:
+    """Return the smallest budget that leaves so many runs to the search."""
+    total = max(search_runs, minimum_blocks() * RUNS_PER_BLOCK + 1)
+    while (lacking := search_runs - split_budget(total)[0]) > 0:  # no budget in between has enough
+        total += lacking
+    return total
+
+
 def plan_blocks(noise_cv: float, effect: float, power: float = 0.9) -> int:
     """Blocks that it takes to find an effect, or to exclude it, with the given power.
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import count
 from statistics import median
 
 from schedtuna.errors import UsageError
-from schedtuna.evidence.design import split_budget
+from schedtuna.evidence.design import least_budget
 from schedtuna.samplers.registry import ALL_SAMPLERS, missing_extra
 
 PLAYOFF_RUNS = 3  # fresh runs per finalist
@@ -34,7 +33,7 @@ def share(runs: int, baseline_runs: int) -> int:
     each = runs // len(names) - PLAYOFF_RUNS
     if each < LEAST_SEARCH:
         needed = len(names) * (LEAST_SEARCH + PLAYOFF_RUNS)
-        budget = next(n for n in count(needed) if split_budget(n)[0] >= needed + baseline_runs)
+        budget = least_budget(needed + baseline_runs)
         raise UsageError(
             f"{runs} search runs are too few for a bake-off of {len(names)} samplers",
             hint=f"allow {needed}: --episodes {needed}, or --budget {budget}; or name one sampler",

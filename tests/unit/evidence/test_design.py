@@ -1,5 +1,6 @@
 import itertools
 import math
+import time
 from collections import Counter
 
 import numpy as np
@@ -10,6 +11,7 @@ from schedtuna.errors import EvidenceError
 from schedtuna.evidence.design import (
     LOOKS,
     Arm,
+    least_budget,
     looks_for,
     minimum_blocks,
     plan_block,
@@ -76,6 +78,20 @@ def test_too_few_blocks_say_how_many_are_needed():
 @pytest.mark.parametrize(("total", "split"), [(40, (16, 24)), (150, (90, 60)), (200, (119, 81))])
 def test_budgets_are_split_as_planned(total, split):
     assert split_budget(total) == split
+
+
+def test_the_least_budget_of_a_search_is_the_first_that_has_enough():
+    searches = {total: split_budget(total)[0] for total in range(13, 3000)}
+    for wanted in range(1, 2000):
+        assert least_budget(wanted) == next(total for total, runs in searches.items() if runs >= wanted)
+
+
+@pytest.mark.parametrize("wanted", [20_000_000, 10**15])
+def test_the_least_budget_of_a_huge_search_is_soon_found(wanted):
+    started = time.process_time()
+    total = least_budget(wanted)
+    assert time.process_time() - started < 20
+    assert split_budget(total)[0] >= wanted > split_budget(total - 1)[0]
 
 
 def test_a_split_spends_the_budget_in_whole_blocks_and_grows_with_it():

@@ -1,10 +1,12 @@
 """Configuration files: three formats, and what is wrong with a malformed one."""
 
+import json
 import os
+import time
 
 import pytest
 
-from schedtuna.configfile import load_config
+from schedtuna.configfile import load_config, parse_json
 from schedtuna.errors import ConfigFileError, StudyError
 from schedtuna.experiment.triallog import LOG_NAME, read_trials
 from schedtuna.history.plan import PLAN_NAME, StudyPlan
@@ -41,6 +43,13 @@ def test_the_formats_say_the_same(tmp_path, name, text):
         ("a.yaml", "a: 1\nb: \x07\n", 2),
         ("a.yaml", "a: !!python/object/apply:os.system ['true']\n", 1),
         ("a.yaml", "a: 1\n---\nb: 1\n", 2),
+        ("a.yaml", "a: 1\nb: !!bool 7\n", 2),
+        ("a.yaml", "a: 1\nb: !!timestamp x\n", 2),
+        ("a.yaml", "a: 1\nb:\n- !!int \u00b2\n", 3),
+        ("a.yaml", "a: 1\nb: 2026-99-99\n", 2),
+        ("a.yaml", "a: 1\nb: " + "1:" * 5000 + "1.5\n", 2),
+        ("a.yaml", "a: 1\nb: &b [*b]\n", 2),
+        ("a.yaml", "a: 1\nb: &b {<<: *b}\n", 2),
         ("a.json", '{"a": 1,\n "b": }', 2),
         ("a.json", '{"a": 1,\n "a": 2}', 2),
         ("a.json", '{"a": 1}\n\nx', 3),
@@ -73,6 +82,92 @@ def test_only_a_mapping_of_names_is_a_configuration(tmp_path, text):
         load_config(path)
 
 
+REPEATED = "a: &a0 [0]\n" + "".join(f"b{n}: &a{n + 1} [{', '.join([f'*a{n}'] * 9)}]\n" for n in range(9))
+MERGED = "a: &a0 {k: 0}\n" + "".join(
+    f"b{n}: &a{n + 1} {{<<: [{', '.join([f'*a{n}'] * 9)}]}}\n" for n in range(9)
+)
+
+
+@pytest.mark.parametrize("text", [REPEATED, MERGED])
+def test_aliases_that_grow_are_refused_before_they_do(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(
+        ConfigFileError, match=r"line 7: written out, its aliases are more than 500,000 values"
+    ):
+        load_config(tmp_path / "a.yaml")
+
+
+def test_aliases_that_stay_small_are_read(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: &a {x: 1}\nb: {<<: *a, y: [*a, *a]}\n")
+    assert load_config(tmp_path / "a.yaml") == {"a": {"x": 1}, "b": {"x": 1, "y": [{"x": 1}] * 2}}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", json.dumps({f"key_{n}": n for n in range(60_000)})),
+        ("a.yaml", "".join(f"key_{n}: 1\n" for n in range(8_000))),
+        ("a.toml", "".join(f"key_{n} = 1\n" for n in range(8_000))),
+    ],
+)
+def test_many_names_take_no_forever(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    began = time.process_time()
+    assert len(load_config(tmp_path / name)) >= 8_000
+    assert time.process_time() - began < 20
+
+
+def test_a_key_of_thousands_of_parts_is_refused(tmp_path):
+    (tmp_path / "a.toml").write_text("b = 1\na" + ".a" * 501 + " = 1\n")
+    with pytest.raises(ConfigFileError, match="line 2: more than 500 dots"):
+        load_config(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"a": "\\u0000"}'),
+        ("a.json", '{"a": [{"\\ud800": 1}]}'),
+        ("a.yaml", 'a: "\\0"'),
+        ("a.yaml", 'a: ["\\uD800"]'),
+        ("a.toml", 'a = "\\u0000"'),
+        ("a.yaml", "a: [0x" + "f" * 5000 + "]"),
+        ("a.json", '{"a": ' + "9" * 400 + "}"),
+        ("a.toml", "a = 0x" + "f" * 5000),
+    ],
+)
+def test_what_no_text_or_number_can_be_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigFileError, match=r"a character that no text can have|more than 300 digits"):
+        load_config(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 10**5,
+        '{"a":' * 10**5,
+        '"\\u0000"',
+        '["\\ud800"]',
+        b'{"\\udfff": 1}',
+        b"\xff",
+        "9" * 301,
+        "9" * 5000,
+        "",
+        "{",
+    ],
+)
+def test_json_that_can_not_be_used_is_a_value_error(text):
+    with pytest.raises(ValueError, match=r".."):
+        parse_json(text)
+
+
+@pytest.mark.parametrize("text", ["caf\u00e9", "\U0001f600", "not UTF-8: \udcff", "a spelled \\u0000"])
+def test_texts_of_files_and_commands_are_read_back(text):
+    assert parse_json(json.dumps([text])) == [text]
+    assert parse_json(json.dumps({text: text}).encode()) == {text: text}
+
+
 @pytest.mark.parametrize("text", ["[" * 5000, '{"a":' * 5000, '{"a": ' + "9" * 5000 + "}"])
 @pytest.mark.parametrize("name", ["a.yaml", "a.json"])
 def test_hostile_files_are_refused_quickly(tmp_path, name, text):
@@ -94,9 +189,10 @@ def test_other_suffixes_missing_files_folders_and_huge_files(tmp_path):
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(ConfigFileError, match="Is a directory"):
         load_config(tmp_path / "folder.json")
-    (tmp_path / "huge.json").write_text(" " * (5 << 20))
-    with pytest.raises(ConfigFileError, match="larger than 4 MiB"):
-        load_config(tmp_path / "huge.json")
+    for suffix, limit in {"json": "4 MiB", "yaml": "512 KiB", "toml": "512 KiB"}.items():
+        (tmp_path / f"huge.{suffix}").write_text(" " * (5 << 20))
+        with pytest.raises(ConfigFileError, match=f"larger than {limit}"):
+            load_config(tmp_path / f"huge.{suffix}")
 
 
 @pytest.mark.parametrize("suffix", ["yaml", "json", "toml"])

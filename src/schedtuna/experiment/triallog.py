@@ -21,6 +21,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.backend.base import Trial
+from schedtuna.configfile import parse_json
 from schedtuna.errors import StudyError
 from schedtuna.files import Folder, read_all
 from schedtuna.files.versions import StoredFormat
@@ -230,7 +231,7 @@ def _parse(path: Path, content: bytes) -> _Parsed:
                 log.version, log.identity = _parse_header(path, line)
                 continue
             record = _parse_record(line, log.version)
-        except (ValueError, RecursionError) as error:  # pydantic's ValidationError is one
+        except ValueError as error:  # pydantic's ValidationError is one
             if number == len(complete) and not rest:
                 log.intact -= len(line) + 1
                 return log
@@ -250,12 +251,12 @@ def _parse(path: Path, content: bytes) -> _Parsed:
 
 def _parse_record(line: bytes, version: int) -> TrialRecord:
     if version != STORED.newest:
-        line = json.dumps(STORED.upgrade_line(json.loads(line), version)).encode()
+        line = json.dumps(STORED.upgrade_line(parse_json(line), version)).encode()
     return TrialRecord.model_validate_json(line)
 
 
 def _parse_header(path: Path, line: bytes) -> tuple[int, dict[str, str]]:
-    header = json.loads(line)
+    header = parse_json(line)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise StudyError(f"{path} is not a trial log: its first line lacks format {FORMAT!r}")
     version = STORED.version_of(header, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.backend.places.field import AnyPlace
 from schedtuna.backend.places.registry import HOST, make_place
+from schedtuna.configfile import parse_json
 from schedtuna.errors import StudyError, UsageError, naming
 from schedtuna.evidence import DELTA
-from schedtuna.evidence.design import RUNS_PER_BLOCK, minimum_blocks, split_budget
+from schedtuna.evidence.design import RUNS_PER_BLOCK, least_budget, minimum_blocks, split_budget
 from schedtuna.experiment.triallog import LOG_NAME
 from schedtuna.files import make_folder, write_text
 from schedtuna.files.versions import StoredFormat
@@ -133,9 +133,7 @@ class StudyPlan(RunSpec):
             UsageError: Nothing is left to search with.
         """
         if self.episodes is not None:
-            needed = self.episodes + self.baseline_runs
-            total = next(n for n in count(_LEAST_BUDGET) if split_budget(n)[0] >= needed)
-            return self.episodes, split_budget(total)[1]
+            return self.episodes, split_budget(least_budget(self.episodes + self.baseline_runs))[1]
         budget = self.budget if self.time_limit_s is None else int(self.time_limit_s / max(run_s, 1e-3))
         what = f"a budget of {budget} runs" + (
             "" if self.time_limit_s is None else f" (of {run_s:.2g} s each)"
@@ -169,8 +167,8 @@ class StudyPlan(RunSpec):
                 hint="name a folder that `schedtuna tune` wrote",
             )
         try:
-            content = json.loads(path.read_text())
-        except (OSError, ValueError, RecursionError) as error:
+            content = parse_json(path.read_bytes())
+        except (OSError, ValueError) as error:
             raise StudyError(
                 f"{folder} holds no study: {path.name}: {error}",
                 hint="name a folder that `schedtuna tune` wrote",

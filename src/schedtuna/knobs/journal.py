@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from schedtuna.configfile import parse_json
 from schedtuna.errors import JournalError
 from schedtuna.knobs.base import Turn
 from schedtuna.knobs.private_file import PrivateFolder
@@ -234,13 +235,13 @@ class Journal:
                 records[own.id] = own
                 continue
             try:
-                entry = dict(json.loads(line))
+                entry = dict(parse_json(line))
                 if "done" in entry:
                     records.pop(entry["done"], None)
                 else:
                     record = Record.model_validate(STORED.upgrade(entry, f"{path}, line {number}"))
                     records[record.id] = record
-            except (ValueError, TypeError, RecursionError, JournalError) as error:  # a ValidationError, too
+            except (ValueError, TypeError, JournalError) as error:  # a ValidationError, too
                 if isinstance(error, JournalError) and error.hint:  # of a newer version
                     raise
                 raise JournalError(

@@ -6,13 +6,13 @@ org.scx.Loader, as the service documents it; busctl, which comes with systemd, c
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from schedtuna.configfile import parse_json
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Reverted
 from schedtuna.knobs.journal import Journal
@@ -122,8 +122,10 @@ class LoaderService:
             raise KnobError(f"scx_loader can't be asked: {error}") from None
         if done.returncode:
             raise KnobError(f"scx_loader refused: {done.stderr.strip()[-300:]}")
-        answer: dict[str, Any] = json.loads(done.stdout) if done.stdout.strip() else {}
-        return answer
+        try:
+            return dict(parse_json(done.stdout, any_text=True)) if done.stdout.strip() else {}
+        except (TypeError, ValueError) as error:
+            raise KnobError(f"scx_loader's answer can't be read: {error}") from None
 
 
 class LoaderScheduler:

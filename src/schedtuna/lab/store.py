@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from schedtuna.configfile import parse_json
 from schedtuna.errors import UnavailableError
 from schedtuna.files import (
     make_folder,
@@ -120,11 +120,11 @@ def read_lab(directory: Path | None = None) -> Lab:
     if (folder / STATE_NAME).exists():
         require_trusted(folder / STATE_NAME, "as what the lab runs", hint=_OWN_LAB)
     try:
-        content = json.loads((folder / STATE_NAME).read_bytes())
+        content = parse_json((folder / STATE_NAME).read_bytes())
         lab = Lab.model_validate(STORED.upgrade(content, folder / STATE_NAME))
     except FileNotFoundError:
         raise UnavailableError(f"the lab is not set up: {folder} is empty", hint=SETUP_HINT) from None
-    except (OSError, ValueError, RecursionError) as error:  # pydantic's ValidationError is one
+    except (OSError, ValueError) as error:  # pydantic's ValidationError is one
         raise UnavailableError(f"the lab in {folder} can't be read: {error}", hint=SETUP_HINT) from None
     require_trusted(Path(lab.qemu.argv[0]), "as the lab's QEMU", hint=_OWN_LAB)
     images = [path for kernel in lab.kernels.values() for path in (kernel.image, kernel.unpacked)]

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from schedtuna.configfile import parse_json
 from schedtuna.errors import UntrustedError, UsageError
 from schedtuna.files import Folder, require_own
 from schedtuna.lab.errors import BootError, GuestError
@@ -223,7 +224,8 @@ class BootedGuest:
 
     def spawn(self, argv: Sequence[str]) -> int:
         """Start a program in the background; returns its pid."""
-        return int(self.order("spawn", argv=list(argv)))
+        with _understood():
+            return int(self.order("spawn", argv=list(argv)))
 
     def status(self, pid: int) -> int | None:
         """Exit code of a program of `spawn`, minus a signal's number, or None while it runs."""
@@ -275,7 +277,7 @@ class BootedGuest:
             argv, environment=environment, folder=folder, timeout_s=timeout_s, record=True
         )
         try:
-            return raw, json.loads(answer["recorded"])
+            return raw, parse_json(answer["recorded"])
         except (KeyError, TypeError, ValueError):
             raise GuestError("the guest's recorder did not say what it counted") from None
 
@@ -304,7 +306,8 @@ class BootedGuest:
                 f"the guest has no command {answer['missing']}",
                 hint="--with PROGRAM copies a program of this machine into it; --share DIR copies a folder",
             )
-        message, out, err = (base64.b64decode(answer[key]) for key in ("message", "stdout", "stderr"))
+        with _understood():
+            message, out, err = (base64.b64decode(answer[key]) for key in ("message", "stdout", "stderr"))
         raw = raw_run(Message.unpack(message), BytesIO(out), BytesIO(err), argv=argv, started_at=started_at)
         return raw, answer
 
@@ -317,7 +320,9 @@ class BootedGuest:
         if self.spec.share is None:
             return []
         fetched = []
-        for name, size, mode in self.order("changed"):
+        with _understood():
+            changed = [(str(name), int(size), int(mode)) for name, size, mode in self.order("changed")]
+        for name, size, mode in changed:
             path = inside(self.spec.share, name)
             # What is there is replaced, never followed: the folder may be anybody's.
             with (
@@ -325,7 +330,8 @@ class BootedGuest:
                 folder.writing(path.name, mode=0o600) as file,
             ):
                 while file.tell() < size:
-                    piece = base64.b64decode(self.order("get", path=name, offset=file.tell()))
+                    with _understood():
+                        piece = base64.b64decode(self.order("get", path=name, offset=file.tell()))
                     if not piece:
                         break
                     file.write(piece)
@@ -348,9 +354,11 @@ class BootedGuest:
                 line = b""
             if not line.endswith(b"\n"):
                 raise GuestError(f"the guest died{self._last_words()}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise GuestError(f"the guest refused: {answer['error']}")
+            with _understood():
+                answer = dict(parse_json(line, any_text=True))
+                refused = None if "ok" in answer else answer["error"]
+        if refused is not None:
+            raise GuestError(f"the guest refused: {refused}")
         return answer["ok"]
 
     @contextlib.contextmanager
@@ -399,6 +407,15 @@ def _require_own_scratch() -> None:
             f"temporary files would lie where others can exchange them: {error}",
             hint="set TMPDIR to a folder of your own, or unset it",
         ) from None
+
+
+@contextlib.contextmanager
+def _understood() -> Iterator[None]:
+    """Have an answer that is not as it should be be the guest's fault."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise GuestError(f"the guest's answer can't be read: {error}") from None
 
 
 def inside(folder: Path, name: str) -> Path:

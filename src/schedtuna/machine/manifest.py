@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna import __version__
+from schedtuna.configfile import parse_json
 from schedtuna.errors import ConfigFileError, UsageError
 from schedtuna.files.versions import StoredFormat
 from schedtuna.machine import facts
@@ -118,10 +119,10 @@ def load_manifest(path: Path) -> Manifest:
 
 def _parse(file: Path, content: bytes) -> Manifest:
     try:
-        value = json.loads(content)
+        value = parse_json(content)
     except json.JSONDecodeError as error:
         raise ConfigFileError(f"{file}, line {error.lineno}: not JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:  # not UTF-8, a number of 5000 digits, 10^5 brackets
+    except ValueError as error:  # not UTF-8, a number of 5000 digits, 10^5 brackets
         raise ConfigFileError(f"{file}: not JSON: {error}") from error
     if not isinstance(value, dict) or STORED.key not in value:
         raise ConfigFileError(f"{file}: not a manifest: it has no {STORED.key}")

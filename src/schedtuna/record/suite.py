@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from schedtuna.configfile import parse_json
 from schedtuna.errors import TraceError, UntrustedError, UsageError, WorkloadError
 from schedtuna.files import (
     make_folder,
@@ -104,12 +105,12 @@ def read_set(folder: Path) -> SuiteSet:
         TraceError: It is damaged, or a newer version wrote it.
     """
     try:
-        text = (folder / SET_FILE).read_text()
+        text = (folder / SET_FILE).read_bytes()
     except OSError as error:
         raise UsageError(f"{folder} is not a set of traces: it has no {SET_FILE}") from error
     try:
-        wanted = SuiteSet.model_validate(STORED.upgrade(json.loads(text), folder / SET_FILE))
-    except (ValueError, RecursionError) as error:  # pydantic's ValidationError is one
+        wanted = SuiteSet.model_validate(STORED.upgrade(parse_json(text), folder / SET_FILE))
+    except ValueError as error:  # pydantic's ValidationError is one
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise TraceError(f"{folder / SET_FILE} is damaged: {reason}") from error
     if wanted.machine != machine_identity():

@@ -7,9 +7,11 @@ question is put twice by one process on the scheduler's machine, before a run an
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from schedtuna.configfile import parse_json
 from schedtuna.scheduler.helper import Helper
 from schedtuna.scheduler.registry import entries
 
@@ -91,7 +93,7 @@ def parse_answer(text: str) -> dict[str, float]:
     Numbers keep their names, nested ones with dots; lists and points in time are left out.
     """
     try:
-        answer = json.loads(text)
+        answer = parse_json(text, any_text=True)
         found = answer["args"]["resp"] if answer.get("errno") == 0 else {}
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
@@ -102,5 +104,7 @@ def _numbers(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
     for name, value in content.items():
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{prefix}{name}.")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and not name.endswith(_CLOCKS):
+        elif not isinstance(value, (int, float)) or isinstance(value, bool) or name.endswith(_CLOCKS):
+            continue
+        elif abs(value) <= sys.float_info.max:
             yield f"{prefix}{name}", float(value)

@@ -8,7 +8,6 @@ renamed into place before the old one goes, so that a crash at any point leaves 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna import files
+from schedtuna.configfile import parse_json
 from schedtuna.errors import MissingExtraError, TraceError
 from schedtuna.trace.columns import COLUMN_TYPES, decode, encode
 from schedtuna.trace.schema import (
@@ -122,6 +122,8 @@ def read_records(path: Path, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
 
 def read_tasks(folder: Path) -> TaskArray:
     """Return the rows of the task table, in the order in which they were written."""
+    import polars as pl
+
     parquet, spool = folder / TASKS_PARQUET, folder / TASKS_SPOOL
     if not parquet.exists():
         return read_records(spool, TASK_DTYPE) if spool.exists() else np.empty(0, TASK_DTYPE)
@@ -137,6 +139,10 @@ def read_tasks(folder: Path) -> TaskArray:
     rows = np.zeros(frame.height, TASK_DTYPE)
     for name in names:
         if name == "comm":
+            if frame[name].dtype != pl.Binary or frame[name].null_count():
+                raise TraceError(
+                    f"{parquet}: column {name} is {frame[name].dtype}, expected bytes without nulls"
+                )
             rows[name] = np.array(frame[name].to_list(), dtype="S16")
         else:
             rows[name] = _column(frame, name, TASK_DTYPE[name].str[1:], parquet)
@@ -163,12 +169,30 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except ValueError as error:
             raise TraceError(f"{path}, line {number}: not JSON ({error})") from error
         if not isinstance(value, dict):
             raise TraceError(f"{path}, line {number}: expected an object")
         yield value
+
+
+def read_samples(path: Path) -> pl.DataFrame:
+    """Return a file of samples as a polars frame.
+
+    Raises:
+        TraceError: It can't be read, lacks the times, or has a column that is neither numbers nor text.
+    """
+    import polars as pl
+
+    frame = read_parquet(path, None)
+    if "timestamp_ns" not in frame.columns:
+        raise TraceError(f"{path} is not part of a trace: it lacks a column (timestamp_ns)", hint=_NOT_OURS)
+    _column(frame, "timestamp_ns", "i8", path)
+    for name, dtype in frame.schema.items():
+        if not (dtype.is_integer() or dtype.is_float() or dtype in {pl.String, pl.Boolean, pl.Null}):
+            raise TraceError(f"{path}: column {name} is {dtype}, expected numbers or text", hint=_NOT_OURS)
+    return frame
 
 
 def read_parquet(path: Path, names: list[str] | None) -> pl.DataFrame:
@@ -259,7 +283,13 @@ def sample_frame(rows: list[dict[str, Any]], where: str) -> pl.DataFrame:
     try:
         frame = pl.from_dicts(rows, infer_schema_length=None)
         return frame.select(pl.col("timestamp_ns").cast(pl.Int64), pl.exclude("timestamp_ns"))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, OverflowError) as error:
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        TypeError,
+        ValueError,
+        OverflowError,
+    ) as error:
         raise TraceError(f"{where}: the samples are not a table: {_reason(error)}") from error
 
 

@@ -20,6 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from schedtuna import __version__, files
+from schedtuna.configfile import parse_json
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.trace import parts
 from schedtuna.trace.append import AppendFile
@@ -294,8 +295,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             hint="a trace is a folder made by `schedtuna record -o` or `schedtuna import -o`",
         )
     try:
-        manifest = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        manifest = parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise TraceError(f"{path} is damaged: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise TraceError(f"{folder} is not a trace: its {parts.MANIFEST} is another program's")
@@ -375,15 +376,13 @@ class _FolderSource:
         found: dict[int, str] = {}
         for row in parts.read_json_lines(self.folder / parts.CGROUPS):
             paths = row.get("cgroups")
-            if not isinstance(paths, dict) or not all(key.isdigit() for key in paths):
+            if not isinstance(paths, dict) or not all(key.isascii() and key.isdecimal() for key in paths):
                 raise TraceError(f"{self.folder / parts.CGROUPS}: expected an object of ids and paths")
             found.update((int(key), str(path)) for key, path in paths.items())
         return found
 
     def samples(self) -> dict[str, Any]:
-        frames = {
-            kind: parts.read_parquet(path, None) for kind, path in parts.sample_kinds(self.folder).items()
-        }
+        frames = {kind: parts.read_samples(path) for kind, path in parts.sample_kinds(self.folder).items()}
         return {**parts.samples_frames(self.folder), **frames}
 
     def losses(self) -> list[dict[str, Any]]:

@@ -82,3 +82,8 @@ def test_schedulers_with_the_flag_are_asked():
     assert offered("scx_rusty")
     assert not offered("scx_simple")
     assert not offered("scx_nobody_knows")
+
+
+def test_numbers_that_are_none_are_left_out():
+    assert parse_answer('{"errno": 0, "args": {"resp": {"a": NaN, "b": 1e999, "c": 2}}}') == {"c": 2.0}
+    assert parse_answer("[" * 10**5) == {}

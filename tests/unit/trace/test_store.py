@@ -387,3 +387,50 @@ def test_what_is_to_be_told_of_samples_goes_with_them(tmp_path):
         pass
     store.add_samples(tmp_path / "t", samples, "vmstat")
     assert open_trace(tmp_path / "t").sample_notes == ["vmstat: taken for UTC"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"cgroups": {"\u00b2": "/a"}}',
+        '{"cgroups": {"\u0663": "/a"}}',
+        "[" * 10**5,
+        '{"cgroups": {"1": "\\u0000"}}',
+    ],
+)
+def test_cgroups_that_are_none_are_refused_with_their_file(tmp_path, some, line):
+    write(tmp_path / "t", some)
+    (tmp_path / "t" / parts.CGROUPS).write_text(line + "\n")
+    with pytest.raises(TraceError, match=parts.CGROUPS):
+        _ = open_trace(tmp_path / "t").cgroups
+
+
+@pytest.mark.parametrize(
+    "comm", [["\u00b2", "x"], [1, 2], [b"a", None], [["a"], ["b"]], [float("nan"), 1.0], [True, False]]
+)
+def test_names_of_another_type_are_refused_with_their_file(tmp_path, comm):
+    with TraceWriter(tmp_path / "t", {}) as writer:
+        writer.write_tasks(tasks({"tid": 7, "comm": b"a"}, {"tid": 8, "comm": b"b"}))
+    path = tmp_path / "t" / parts.TASKS_PARQUET
+    parts.write_frame(pl.read_parquet(path).with_columns(pl.Series("comm", comm)), path)
+    with pytest.raises(TraceError, match=r"tasks\.parquet: column comm is .*, expected bytes"):
+        _ = open_trace(tmp_path / "t").tasks
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"a": [1, 2]}, "lacks a column .timestamp_ns"),
+        ({"timestamp_ns": [1.5, float("nan")]}, "timestamp_ns is Float64"),
+        ({"timestamp_ns": ["1", "2"]}, "timestamp_ns is String"),
+        ({"timestamp_ns": [1, None]}, "timestamp_ns is Int64, expected int64 without nulls"),
+        ({"timestamp_ns": [1, 2], "a": [[1], [2]]}, "column a is List"),
+        ({"timestamp_ns": [1, 2], "a": [b"x", b"y"]}, "column a is Binary"),
+        ({"timestamp_ns": [1, 2], "a": [{"b": 1}, {"b": 2}]}, "column a is Struct"),
+    ],
+)
+def test_samples_that_are_none_are_refused_with_their_file_and_column(tmp_path, some, columns, problem):
+    write(tmp_path / "t", some)
+    parts.write_frame(pl.DataFrame(columns), tmp_path / "t" / "samples-system.parquet")
+    with pytest.raises(TraceError, match=rf"samples-system\.parquet.*{problem}"):
+        _ = open_trace(tmp_path / "t").sample_frames

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from schedtuna.configfile import parse_json
 from schedtuna.lab.errors import GuestError
 
 _ANSWER_WITHIN_S = 120.0
@@ -127,5 +128,7 @@ class Qmp:
                 raise QemuGoneError("QEMU has ended")
             self._rest += piece
         line, _, self._rest = self._rest.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
-        return message
+        try:
+            return dict(parse_json(line, any_text=True))
+        except (TypeError, ValueError) as error:
+            raise GuestError(f"QEMU's answer can't be read: {error}") from None

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna.configfile import parse_json
 from schedtuna.errors import TraceError
 from schedtuna.trace.formats.sink import Sink
 from schedtuna.trace.parts import check_kind
@@ -143,8 +144,8 @@ def _facts(row: dict[str, Any]) -> dict[str, Any]:
 
 def _object(line: bytes, number: int) -> dict[str, Any]:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = parse_json(line)
+    except ValueError as error:
         hint = "expected an object per line, as `trace export --jsonl` writes; of perf, import the perf.data"
         raise TraceError(f"line {number}: not JSON: {error}", hint=hint) from error
     if not isinstance(row, dict):

@@ -5,8 +5,7 @@ The last line of output that is a JSON object gives the fields; what is not a nu
 
 from __future__ import annotations
 
-import json
-
+from schedtuna.configfile import parse_json
 from schedtuna.errors import NothingMeasuredError
 from schedtuna.workload.measured import empty_count
 from schedtuna.workload.parsers.base import MAX, MIN, Field, OutputParser
@@ -17,7 +16,7 @@ def parse(text: str) -> dict[str, float]:
     for line in reversed(text.splitlines()):
         if line.startswith("{"):
             try:
-                document = json.loads(line)
+                document = parse_json(line, any_text=True)
                 if reason := empty_count(document, lists=True):
                     raise NothingMeasuredError(f"nothing was measured: {reason}")
                 return {
@@ -25,7 +24,7 @@ def parse(text: str) -> dict[str, float]:
                     for name, value in document.items()
                     if isinstance(value, (int, float)) and not isinstance(value, bool)
                 }
-            except (ValueError, OverflowError, RecursionError):
+            except (ValueError, OverflowError):
                 continue
     return {}
 

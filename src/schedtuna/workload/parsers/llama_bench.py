@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from schedtuna.configfile import parse_json
 from schedtuna.workload.parsers.base import MAX, MIN, Basis, Failures, Field, OutputParser, geometric_mean
 
 # | llama 7B Q4_0 | 3.56 GiB | 6.74 B | CPU | 2 | pp 512 | 6.17 ± 0.07 |
@@ -77,8 +78,8 @@ def _json_lines(text: str) -> Sequence[Mapping[str, Any]]:
     for line in text.splitlines():
         if line.startswith("{"):
             try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
+                record = parse_json(line, any_text=True)
+            except ValueError:
                 continue
             records.append(record)
     return records

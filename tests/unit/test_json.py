@@ -1,0 +1,26 @@
+"""JSON of files and programs is read by `parse_json` alone: whatever is wrong with it is a ValueError."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+SOURCES = Path(__file__).parents[2] / "src/schedtuna"
+READING = re.compile(r"\bjson\.loads?\(|JSONDecoder\(")
+# File -> why it reads JSON by itself.
+EXCEPT = {
+    "configfile.py": "defines it",
+    "workload/parsers/cyclictest.py": "looks for an object among other text",
+    "workload/parsers/llama_bench.py": "looks for an array among other text",
+    "workload/sources.py": "looks for a document among other text",
+    "workload/programs/mix.py": "a program by itself",
+}
+
+
+def test_json_is_read_in_one_place():
+    found = {
+        str(path.relative_to(SOURCES))
+        for path in SOURCES.rglob("*.py")
+        if any(READING.search(line) for line in path.read_text().splitlines())
+    }
+    assert found == EXCEPT.keys()

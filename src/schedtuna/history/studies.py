@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.backend.base import Validity
+from schedtuna.configfile import parse_json
 from schedtuna.errors import SchedtunaError, SpaceError, StudyError, UsageError, nearest
 from schedtuna.evidence.result import Verdict
 from schedtuna.experiment.triallog import TrialRecord, read_trials
@@ -47,8 +48,8 @@ class PastStudy:
         """What its confirmation said; None where it did not get there."""
         try:
             path = self.folder / RESULT_NAME
-            return Verdict(STORED.upgrade(json.loads(path.read_text()), path)["verdict"])
-        except (OSError, ValueError, KeyError, RecursionError, StudyError):
+            return Verdict(STORED.upgrade(parse_json(path.read_bytes()), path)["verdict"])
+        except (OSError, ValueError, KeyError, StudyError):
             return None
 
     def objective(self, metrics: Sequence[MetricSpec] = ()) -> Objective:
@@ -108,6 +109,9 @@ def read_study(folder: Path) -> PastStudy:
     try:
         for record in records:
             plan.scheduler.space.validate_assignment(record.trial.values)
+            wrong = {name: value for name, value in record.trial.metrics.items() if not math.isfinite(value)}
+            if wrong and record.trial.validity is Validity.OK:
+                raise StudyError(f"{folder} contradicts itself: a run that worked has {wrong}")
     except SpaceError as error:
         raise StudyError(f"{folder} contradicts itself: a run lies outside of its space: {error}") from None
     return study

@@ -148,3 +148,15 @@ def test_assignments_move_to_another_space_or_not_at_all():
         "slice_us": 9000
     }
     assert adapt(values, source, ParameterSpace(specs=(narrow, policy))) is None
+
+
+@pytest.mark.parametrize("value", ["Infinity", "-Infinity", "NaN"])
+def test_a_run_that_worked_has_numbers(studies, tmp_path, value):
+    def change(text):
+        header, first, *rest = text.splitlines()
+        row = json.loads(first)
+        row["trial"]["metrics"][WALL.name] = "@"
+        return "\n".join([header, json.dumps(row).replace('"@"', value), *rest, ""])
+
+    with pytest.raises(StudyError, match="a run that worked has"):
+        read_study(damaged(studies, tmp_path, "trials.jsonl", change))

@@ -111,7 +111,7 @@ class Report:
         at = 0
         while (end := data.find(b"\n", at)) >= 0:
             name, _, size = data[at:end].partition(b" ")
-            if not size.isdigit() or end + 1 + int(size) > len(data):
+            if not size.isdigit() or len(size) > 9 or end + 1 + int(size) > len(data):
                 break
             at = end + 1 + int(size)
             sections[name.decode(errors="replace")] = data[end + 1 : at]
@@ -141,8 +141,11 @@ class Report:
         lines = self.text(name).split("\n")
         if len(lines) < 5 or not lines[0]:
             raise GuestError("the guest's kernel has no sched_ext")
-        state = ScxState(lines[0], lines[1], int(lines[2] or 0), int(lines[3] or 0))
-        return state, os.waitstatus_to_exitcode(int(lines[4])) if lines[4] else None
+        try:
+            state = ScxState(lines[0], lines[1], int(lines[2] or 0), int(lines[3] or 0))
+            return state, os.waitstatus_to_exitcode(int(lines[4])) if lines[4] else None
+        except (ValueError, OverflowError):
+            raise GuestError(f"the guest did not report its {name}") from None
 
 
 def digest(parts: Mapping[str, bytes]) -> str:

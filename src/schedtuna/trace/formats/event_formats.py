@@ -160,7 +160,8 @@ def _place(layout: Layout, name: str, field: _Field, where: str) -> None:
 
 def _read_states(layout: Layout, text: str) -> None:
     """Read how prev_state is printed: a letter per bit, and the bit above for `+` (preempted)."""
-    flags = {int(value, 0): letter for value, letter in _FLAG.findall(text.partition("print fmt:")[2])}
+    printed = _FLAG.findall(text.partition("print fmt:")[2])
+    flags = {int(value, 16 if value.startswith("0x") else 10): letter for value, letter in printed}
     flags = {value: letter for value, letter in flags.items() if value.bit_count() == 1} or _FLAGS
     highest = max(flags)
     if highest >= 1 << 62:

@@ -96,3 +96,10 @@ def test_a_hash_sees_every_byte_and_which_part_it_is_in():
     different = [base, {"stdout": b"a", "stderr": b"b"}, {"stdout": b"", "stderr": b"ab"}, {"stdout": b"ab"}]
     assert len({digest(parts) for parts in different}) == len(different)
     assert digest({"stderr": b"", "stdout": b"ab"}) == digest(base)
+
+
+@pytest.mark.parametrize("last", ["x\n0\n256", "0\n\u00b2\n256", "0\n0\n" + "9" * 400, "0\n0\n-1"])
+def test_a_state_of_other_than_numbers_is_refused(last):
+    text = f"enabled\nbpfland\n{last}".encode()
+    with pytest.raises(GuestError, match="did not report its scx"):
+        Report.parse(b"scx %d\n%s" % (len(text), text)).scx("scx")

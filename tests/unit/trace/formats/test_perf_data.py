@@ -307,3 +307,9 @@ def test_what_perf_recorded_of_a_command_is_of_single_tasks_however_well_it_fits
     assert analysis.reading.is_of_single_tasks
     assert analysis.nr_events == 2
     assert analysis.overall()["cpu_time_ns"] is None
+
+
+def test_a_flag_with_zeros_before_it_is_read():
+    (usual,) = read_format(pf.SWITCH_FORMAT).values()
+    (layout,) = read_format(pf.SWITCH_FORMAT.replace("0x00000001", "000001")).values()
+    assert bytes(layout) == bytes(usual)

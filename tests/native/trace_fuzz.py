@@ -1,4 +1,4 @@
-"""Give the readers damaged files, with the library that argv[1] names; test_trace_readers.py runs this.
+"""Give the readers damaged files, as many as argv[1] says; test_trace_readers.py runs this.
 
 The buffers that the library reads are as long as what is in them, so that AddressSanitizer sees every
 byte that is read too many.
@@ -6,13 +6,13 @@ byte that is read too many.
 
 from __future__ import annotations
 
-import ctypes
 import io
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from tests.native.checked_library import CHECKED
 from tests.unit.trace.formats import perf_files as pf
 from tests.unit.trace.formats.perf_files import PerfFile
 from tests.unit.trace.formats.test_perf_data import RECORDS
@@ -37,18 +37,6 @@ FILES = [
         [pf.Attr(372, (1,), sample_type=WITH_ALL, read_format=1 | 4 | 8)],
     ),
 ]
-
-
-def load_checked(path: str) -> None:
-    """Have everything use the library with checks."""
-    known = native.library()
-    checked = ctypes.CDLL(path)
-    for name in native.FUNCTIONS:
-        getattr(checked, name).argtypes = getattr(known, name).argtypes
-        getattr(checked, name).restype = getattr(known, name).restype
-    for module in list(sys.modules.values()):
-        if getattr(module, "library", None) is native.library and module is not native:
-            module.library = lambda: checked  # type: ignore[attr-defined]
 
 
 def damage(rng: np.random.Generator, data: bytes, low: int, high: int) -> bytes:
@@ -81,12 +69,12 @@ def read_text(data: bytes) -> None:
 
 
 def main() -> None:
-    """Read as many damaged files as argv[2] says."""
-    load_checked(sys.argv[1])
+    """Read as many damaged files of each format as argv[1] says."""
+    assert native.library()._name == str(CHECKED)
     rng = np.random.default_rng(0)
     nr_read = nr_refused = 0
     with tempfile.TemporaryDirectory() as scratch:
-        for k in range(int(sys.argv[2])):
+        for k in range(int(sys.argv[1])):
             file = FILES[k % 2].build()
             records_at = int.from_bytes(file[40:48], "little")
             low = 0 if k % 4 == 0 else records_at  # the header, or only the records

@@ -1,0 +1,11 @@
+"""A plugin of pytest: everything uses the library of the trace package that CHECKED_LIBRARY names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from schedtuna.trace import native
+
+CHECKED = Path(os.environ["CHECKED_LIBRARY"])
+native.resource_path = lambda _: CHECKED

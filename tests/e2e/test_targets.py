@@ -91,3 +91,22 @@ def test_what_a_killed_run_has_left_is_not_the_default(schedtuna, service, tmp_p
     assert "an earlier run was killed; what it had changed was put back first: nice" in said
     (plan,) = (tmp_path / "results").glob("fair_random_3ep_*/study.json")
     assert json.loads(plan.read_text())["scheduler"]["parameters"]["nice"]["default"] == 0
+
+
+@pytest.mark.parametrize("command", [["tune"], ["variability"], ["compare", "default", "fair:nice=5"]])
+def test_what_a_run_is_part_of_is_tuned_on_purpose_only(schedtuna, tmp_path, command):
+    for pid, reason in ((1, "process 1 is init"), (os.getpid(), "this run descends from")):
+        refused = schedtuna(command[0], "--pid", pid, *command[1:], "--", "true")
+        said = refused.communicate(timeout=60)[1]
+        assert (refused.returncode, reason in said, "--force" in said) == (2, True, True)
+    assert not (tmp_path / "results").exists()
+
+
+def test_force_tunes_even_that(schedtuna):
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    forced = schedtuna(
+        "variability", "--pid", os.getpid(), "--force", "-S", f"fair:nice={before + 1}", "-n", 1, "--",
+        "sh", "-c", f"nice | grep -x {before + 1}",
+    )  # fmt: skip
+    assert forced.communicate(timeout=60)[1] is not None and forced.returncode == 0
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -159,6 +159,26 @@ def test_a_namesake_of_a_removed_group_is_not_touched(journal):
 
 
 @needs_cpu
+def test_a_group_with_this_process_below_it_is_tuned_on_purpose_only(group, program, journal):
+    (group / "cgroup.procs").write_text(str(program.pid))
+    Changes(Target(Scope.CGROUP, cgroup=group), journal)
+    below = group / "below"
+    below.mkdir()
+    child = os.fork()
+    if child == 0:
+        (below / "cgroup.procs").write_text(str(os.getpid()))
+        try:
+            Changes(Target(Scope.CGROUP, cgroup=group), journal)
+        except UsageError as error:
+            os._exit(0 if "holds this very run" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    below.rmdir()
+    Changes(Target(Scope.CGROUP, cgroup=group), journal)
+    (own_parent() / "cgroup.procs").write_text(str(program.pid))
+
+
+@needs_cpu
 @pytest.mark.skipif(
     CPU is None or not (CPU.mount / "cpu.rt_runtime_us").exists(), reason="no RT group scheduling"
 )

@@ -18,6 +18,7 @@ from schedtuna.cli.options import (
     BackendOption,
     CgroupOption,
     CpusOption,
+    ForceOption,
     KernelOption,
     KernelsOption,
     ParserOption,
@@ -164,6 +165,7 @@ class PlaceOptions(WhereOptions):
     scope: ScopeOption = None
     pid: PidOption = None
     cgroup: CgroupOption = None
+    force: ForceOption = None
 
     def ready_place(self) -> Place:
         """Return where runs are made, once this machine's settings can be read as the default's.
@@ -186,6 +188,7 @@ class SidesOptions:
     scope: ScopeOption = None
     pid: PidOption = None
     cgroup: CgroupOption = None
+    force: ForceOption = None
 
     def ready_places(self) -> list[Place]:
         """Return the default's place and the candidate's; see `PlaceOptions.ready_place`.

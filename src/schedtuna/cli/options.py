@@ -93,6 +93,14 @@ PidOption = Annotated[
 CgroupOption = Annotated[
     Path | None, typer.Option("--cgroup", metavar="DIR", help="Tune this running cgroup.", show_default=False)
 ]
+ForceOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--force",
+        help="With --pid or --cgroup: tune it although init, or this command itself, is tuned with it.",
+        show_default=False,
+    ),
+]
 UserOption = Annotated[
     str | None,
     typer.Option("--user", metavar="NAME", help="Run COMMAND as this user; needs root.", show_default=False),

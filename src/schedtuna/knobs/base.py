@@ -41,6 +41,7 @@ class Target:
         pid: The process (scopes tree and pid). In scope tree it is a child that waits before its
             exec; None stands for a child that this process has yet to start.
         cgroup: The control group's directory (scope cgroup).
+        force: Whether it may be what `vital.refuse_vital` refuses: init, or what this process is part of.
 
     Raises:
         UsageError: The scope needs a process or a control group that is not named or not there.
@@ -49,6 +50,7 @@ class Target:
     scope: Scope = Scope.TREE
     pid: int | None = None
     cgroup: Path | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
         if self.scope is Scope.PID and self.pid is None:

@@ -12,6 +12,7 @@ from schedtuna.knobs.journal import Journal, StaleChangesError, TargetBusyError
 from schedtuna.knobs.records import Record
 from schedtuna.knobs.registry import all_knobs, knobs_for
 from schedtuna.knobs.undo import UndoOutcome, close_pointless, revert_records
+from schedtuna.knobs.vital import refuse_vital
 from schedtuna.space import ParameterValue
 
 OnStale = Callable[[Sequence[Record]], None]
@@ -27,9 +28,13 @@ class Changes:
         target: What is changed.
         journal: Where changes are written down first.
         on_stale: Called with what a killed run left in force; without it that is an error.
+
+    Raises:
+        UsageError: Init, the kernel or this process would be changed, and the target does not force it.
     """
 
     def __init__(self, target: Target, journal: Journal, *, on_stale: OnStale | None = None) -> None:
+        refuse_vital(target)
         self.target = target
         self.journal = journal.fresh()
         self._on_stale = on_stale

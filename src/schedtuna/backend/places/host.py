@@ -24,6 +24,7 @@ from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.claims import claimed, require_free
 from schedtuna.knobs.registry import all_knobs, knob_named
 from schedtuna.knobs.task_attributes import may_have_nice
+from schedtuna.knobs.vital import refuse_vital
 from schedtuna.machine.daemons import running_daemons
 from schedtuna.machine.probe import Probe
 from schedtuna.machine.tasks import boot_id, start_ticks
@@ -48,6 +49,7 @@ class Host(Place):
         pid: The process (scope pid).
         pid_is: Which process that was: its boot and its start, since numbers are used again.
         cgroup: The control group's directory (scope cgroup).
+        force: Whether init, or what this process is part of, may be tuned.
     """
 
     kind: Literal["host"] = "host"
@@ -55,11 +57,18 @@ class Host(Place):
     pid: int | None = None
     pid_is: str = ""
     cgroup: Path | None = None
+    force: bool = False
     turns_knobs: ClassVar[bool] = True
 
     @classmethod
     def of(
-        cls, scope: Scope | None = None, pid: int | None = None, cgroup: Path | None = None, **_none: Any
+        cls,
+        scope: Scope | None = None,
+        pid: int | None = None,
+        cgroup: Path | None = None,
+        *,
+        force: bool = False,
+        **_none: Any,
     ) -> Self:
         """Return what the scope options name; a process or a control group implies its scope.
 
@@ -69,27 +78,30 @@ class Host(Place):
         implied = [Scope.PID] * (pid is not None) + [Scope.CGROUP] * (cgroup is not None)
         if len(implied) == 2 or (scope is not None and implied not in ([], [scope])):
             raise UsageError("--scope, --pid and --cgroup contradict each other", hint="give one of them")
-        return cls.on(Target(scope or (implied[0] if implied else Scope.TREE), pid=pid, cgroup=cgroup))
+        scope = scope or (implied[0] if implied else Scope.TREE)
+        return cls.on(Target(scope, pid=pid, cgroup=cgroup, force=force))
 
     @classmethod
     def on(cls, target: Target) -> Self:
         """Return the place where a target is tuned."""
         who = "" if target.pid is None else _identity(target.pid)
-        return cls(scope=target.scope, pid=target.pid, pid_is=who, cgroup=target.cgroup)
+        return cls(scope=target.scope, pid=target.pid, pid_is=who, cgroup=target.cgroup, force=target.force)
 
     def target(self) -> Target:
         """Return what the knobs turn.
 
         Raises:
             StudyError: The process has ended.
-            UsageError: The control group is gone.
+            UsageError: The control group is gone, or init, the kernel or this process would be tuned.
         """
         if self.pid is not None and _identity(self.pid) != self.pid_is:
             raise StudyError(
                 f"process {self.pid}, which is tuned, has ended",
                 hint="start anew; --cgroup names a service for longer than one process lives",
             )
-        return Target(self.scope, pid=self.pid, cgroup=self.cgroup)
+        target = Target(self.scope, pid=self.pid, cgroup=self.cgroup, force=self.force)
+        refuse_vital(target)
+        return target
 
     @property
     def label(self) -> str:
@@ -120,7 +132,7 @@ class Host(Place):
     def options(self) -> tuple[str, ...]:
         """Return the command-line options that name it; none for a command on this machine."""
         if self.is_service:
-            return (f"--{self.scope}", str(self.pid or self.cgroup))
+            return (f"--{self.scope}", str(self.pid or self.cgroup), *(["--force"] if self.force else []))
         return () if self.scope is Scope.TREE else ("--scope", str(self.scope))
 
     def identity(self, workload: Workload) -> dict[str, str]:

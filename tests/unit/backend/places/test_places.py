@@ -98,8 +98,8 @@ def test_the_glossary_has_every_place_with_its_options():
 
 
 def test_a_process_that_has_ended_is_not_another_one_of_its_number():
-    mine = Host.on(Target(Scope.PID, pid=os.getpid()))
-    assert mine.target() == Target(Scope.PID, pid=os.getpid())
+    mine = Host.on(Target(Scope.PID, pid=os.getpid(), force=True))
+    assert mine.target() == Target(Scope.PID, pid=os.getpid(), force=True)
     with pytest.raises(StudyError, match="has ended"):
         mine.model_copy(update={"pid_is": "another boot"}).target()
 

@@ -16,9 +16,9 @@ from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 _REALTIME = {"fifo": SchedPolicy.FIFO, "rr": SchedPolicy.RR}
 _POLICY_NAMES = {int(number): name for name, number in {**FAIR, **_REALTIME}.items()}
 
-# A realtime thread that runs this long without blocking gets SIGXCPU: it would otherwise keep its
-# CPU from everything else for as long as RT throttling lets it. Only the soft limit is set, because
-# putting a hard limit back takes CAP_SYS_RESOURCE.
+# A realtime thread that runs this long without blocking gets SIGXCPU: nothing else ends it, and what the
+# kernel keeps for others meanwhile (the fair server's 5%; before Linux 6.12, RT throttling) may be switched
+# off. Only the soft limit is set, because putting a hard limit back takes CAP_SYS_RESOURCE.
 REALTIME_LIMIT_US = 5_000_000
 REALTIME_PRIORITY = 1
 

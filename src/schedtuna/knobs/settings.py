@@ -19,7 +19,8 @@ def _debug(name: str) -> Path:
     return DEBUGFS / name
 
 
-# sched_rt_runtime_us is not here on purpose: it is what saves a machine from a realtime hog.
+# sched_rt_runtime_us is not here on purpose: before Linux 6.12 it is what saves a machine from a realtime
+# hog, and since then it bounds no task that is not SCHED_DEADLINE.
 FILE_KNOBS: tuple[FileKnob, ...] = (
     FileKnob(
         "autogroup",

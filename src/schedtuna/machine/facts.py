@@ -18,7 +18,7 @@ from schedtuna.errors import UsageError
 from schedtuna.kernel.text import lines_of
 from schedtuna.machine.cgroups import CgroupLayout, read_cgroups
 from schedtuna.machine.probe import Probe
-from schedtuna.machine.topology import Topology, parse_cpu_list, read_topology
+from schedtuna.machine.topology import Topology, format_cpu_list, parse_cpu_list, read_topology
 from schedtuna.machine.virtualization import read_container, read_virtualization
 
 # Parameters that name disks, networks and images: they tell machines apart, not their speed.
@@ -294,7 +294,24 @@ def read_scheduler_settings(probe: Probe) -> dict[str, str]:
     for name in probe.names(_DEBUGFS_SCHEDULER):
         if name not in ("debug", "verbose"):  # a dump of all runqueues, and a switch for messages
             found[f"debugfs.sched.{name}"] = selected(probe.read(f"{_DEBUGFS_SCHEDULER}/{name}"))
+    for name in probe.names(f"{_DEBUGFS_SCHEDULER}/llc_balancing"):
+        found[f"debugfs.sched.llc_balancing.{name}"] = probe.read(
+            f"{_DEBUGFS_SCHEDULER}/llc_balancing/{name}"
+        )
+    for server in ("fair_server", "ext_server"):
+        for name in ("runtime", "period"):
+            found[f"debugfs.sched.{server}.{name}"] = _read_per_cpu(probe, server, name)
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _read_per_cpu(probe: Probe, server: str, name: str) -> str | None:
+    """``VALUE on CPUS`` for each value that the CPUs' files of one name have; None where none can be read."""
+    cpus: dict[str, list[int]] = {}
+    for folder in probe.names(f"{_DEBUGFS_SCHEDULER}/{server}", "cpu*"):
+        value = probe.read(f"{_DEBUGFS_SCHEDULER}/{server}/{folder}/{name}")
+        if value is not None:
+            cpus.setdefault(value, []).append(int(folder.removeprefix("cpu")))
+    return "; ".join(f"{value} on {format_cpu_list(on)}" for value, on in cpus.items()) or None
 
 
 def _read_folder(probe: Probe, folder: str) -> dict[str, str]:

@@ -189,31 +189,6 @@ def test_perf_event_paranoid(machine, level, status):
             "ok",
             "without effect",
         ),
-        (
-            "rt_throttling",
-            {
-                "proc/sys/kernel/sched_rt_runtime_us": "950000",
-                "proc/sys/kernel/sched_rt_period_us": "1000000",
-            },
-            "ok",
-            "95%",
-        ),
-        (
-            "rt_throttling",
-            {"proc/sys/kernel/sched_rt_runtime_us": "-1", "proc/sys/kernel/sched_rt_period_us": "1000000"},
-            "warning",
-            "off",
-        ),
-        (
-            "rt_throttling",
-            {
-                "proc/self/mounts": "c /sys/fs/cgroup/cpu cgroup rw,cpu 0 0",
-                "proc/self/cgroup": "1:cpu:/a",
-                "sys/fs/cgroup/cpu/a/cpu.rt_runtime_us": "0",
-            },
-            "missing",
-            "no real-time budget",
-        ),
         ("clock", {"sys/devices/system/clocksource/clocksource0/current_clocksource": "tsc"}, "ok", "tsc"),
         (
             "clock",

@@ -108,12 +108,21 @@ def test_scheduler_settings_come_from_sysctls_and_debugfs(machine):
             "sys/kernel/debug/sched/tunable_scaling": "none [logarithmic] linear",
             "sys/kernel/debug/sched/debug": "a dump of all runqueues",
             "sys/kernel/debug/sched/features": "PLACE_LAG NO_HRTICK",
+            "sys/kernel/debug/sched/llc_balancing/imb_pct": "20",
+            **{f"sys/kernel/debug/sched/fair_server/cpu{cpu}/period": "1000000000" for cpu in range(3)},
+            **{
+                f"sys/kernel/debug/sched/fair_server/cpu{cpu}/runtime": str(runtime)
+                for cpu, runtime in enumerate((50000000, 0, 50000000))
+            },
         }
     )
     assert facts.read_scheduler_settings(probe) == {
         "kernel.sched_rt_runtime_us": "950000",
         "debugfs.sched.tunable_scaling": "logarithmic",
         "debugfs.sched.features": "PLACE_LAG NO_HRTICK",
+        "debugfs.sched.llc_balancing.imb_pct": "20",
+        "debugfs.sched.fair_server.runtime": "50000000 on 0,2; 0 on 1",
+        "debugfs.sched.fair_server.period": "1000000000 on 0-2",
     }
 
 

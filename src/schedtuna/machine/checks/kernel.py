@@ -7,6 +7,7 @@ from schedtuna.kernel.perf_events import describe_errno
 from schedtuna.machine import facts
 from schedtuna.machine.cgroups import in_root_task_group, read_cgroups
 from schedtuna.machine.checks.finding import Check, Finding, missing, ok, warning
+from schedtuna.machine.checks.realtime import check_rt_throttling
 from schedtuna.machine.probe import Probe
 
 # Clocks that take a system call, or microseconds, to read (drivers/clocksource).
@@ -135,29 +136,6 @@ def check_autogroup(probe: Probe) -> Finding:
         "sysctl kernel.sched_autogroup_enabled=0, or boot with noautogroup",
         enabled=True,
     )
-
-
-def check_rt_throttling(probe: Probe) -> Finding:
-    """Whether real-time tasks leave time to others."""
-    runtime_us = probe.read_int("proc/sys/kernel/sched_rt_runtime_us")
-    period_us = probe.read_int("proc/sys/kernel/sched_rt_period_us")
-    layout = read_cgroups(probe)
-    if "cpu" in layout.v1_mounts and probe.read_int(f"{layout.cpu_folder}/cpu.rt_runtime_us") == 0:
-        return missing(
-            "this process's cgroup has no real-time budget",
-            "fifo and rr are refused here (CONFIG_RT_GROUP_SCHED)",
-            "run in the root cgroup, or write cpu.rt_runtime_us",
-        )
-    if runtime_us is None or not period_us:
-        return warning("unknown", "a fifo or rr task may starve the machine")
-    if runtime_us < 0 or runtime_us >= period_us:
-        return warning(
-            "off",
-            "a fifo or rr task that never sleeps hangs its CPU",
-            "sysctl kernel.sched_rt_runtime_us=950000",
-            runtime_us=runtime_us,
-        )
-    return ok(f"real-time tasks get at most {runtime_us / period_us:.0%}", runtime_us=runtime_us)
 
 
 def check_clock(probe: Probe) -> Finding:

@@ -62,9 +62,11 @@ def refuse_existing(path: Path, *, force: bool) -> None:
     """Refuse to write a file where something is that it would not replace.
 
     Raises:
-        UsageError: `path` is there already and `force` is not, or its folder is missing.
+        UsageError: `path` is there already and `force` is not, its folder is missing, or it is a stream.
         UntrustedError: A file or a link of somebody else is there.
     """
+    if is_stream(path):
+        raise UsageError(f"{path} is not a file, and this is not written to a stream", hint="name a file")
     if path.exists() and (not force or not path.is_file()):
         hint = "add --force to replace it" if path.is_file() else "choose another name"
         raise UsageError(f"{path} already exists", hint=hint)
@@ -78,7 +80,7 @@ def writing(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     """Give a file to write, which becomes `path` once it is whole.
 
     Raises:
-        UsageError: `path` is there already and `force` is not, or its folder is missing.
+        UsageError: `path` is there already and `force` is not, its folder is missing, or it is a stream.
         UntrustedError: A file or a link of somebody else is there.
     """
     refuse_existing(path, force=force)

@@ -20,7 +20,7 @@ from schedtuna.files.folder import Folder
 from schedtuna.files.trust import is_accepted, is_ours, user_name
 
 # What this process has open already: it is written to, not opened again.
-_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
+_STANDARD = {"-": 1, "/dev/stdout": 1, "/dev/stderr": 2}
 _ANOTHER = "choose another name"
 
 

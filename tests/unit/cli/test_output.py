@@ -41,6 +41,15 @@ def test_a_file_that_can_not_be_written_is_refused_before_the_work(tmp_path, nam
     require_writable(None, option="--plot")
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/null"])
+def test_a_stream_is_not_taken_for_the_name_of_a_file(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"{name} is not a file"), writing(Path(name), force=True):
+        pass
+    require_writable(Path(name), option="--csv")  # a table goes there
+    assert not list(tmp_path.iterdir())
+
+
 def test_only_force_replaces_a_file_and_a_failure_leaves_the_old_one(tmp_path):
     path = tmp_path / "result"
     path.write_text("old")

@@ -303,7 +303,10 @@ def test_an_output_replaces_nothing_of_a_stranger(folder, tmp_path, link):
     assert canary.read_text() == "keep me"
 
 
-def test_outputs_go_into_pipes_and_devices(tmp_path):
+def test_outputs_go_into_pipes_and_devices(tmp_path, monkeypatch, capfdbinary):
+    monkeypatch.chdir(tmp_path)
+    files.write_output(Path("-"), b"ours")
+    assert (capfdbinary.readouterr().out, list(tmp_path.iterdir())) == (b"ours", [])
     files.write_output(Path("/dev/null"), b"ours")
     assert Path("/dev/null").is_char_device()
     os.mkfifo(tmp_path / "pipe")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from schedtuna.samplers.registry import missing_extra
+from schedtuna.samplers.conformance import check_sampler
+from schedtuna.samplers.registry import missing_extra, sampler_class
 from schedtuna.tune.options import OptimizerConfig
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -76,6 +77,24 @@ def test_custom_scheduler_params(example, tmp_path):
     assert "verdict:" in done.stdout
 
 
+def test_own_sampler(example, tmp_path):
+    done = example("own_sampler.py", 8, "true")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].removeprefix("verdict: ") in VERDICTS
+    assert len(list(tmp_path.glob("results/fair_own-sampler-HillClimb_8ep_*"))) == 1
+
+
+def test_the_own_sampler_keeps_the_contract(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    check_sampler(sampler_class("own_sampler:HillClimb"))
+
+
 def test_every_example_is_tested():
-    tested = {"basic_usage.py", "advanced_usage.py", "config_file_usage.py", "custom_scheduler_params.py"}
+    tested = {
+        "basic_usage.py",
+        "advanced_usage.py",
+        "config_file_usage.py",
+        "custom_scheduler_params.py",
+        "own_sampler.py",
+    }
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested

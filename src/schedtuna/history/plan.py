@@ -69,7 +69,7 @@ class StudyPlan(RunSpec):
         scheduler: What is tuned; its `values` are the default.
         place: Where, and what is tuned there.
         metrics: What is optimised; the first one is primary.
-        sampler: Name of the sampler; `all` for a bake-off of every one that is installed.
+        sampler: Name of the sampler, or ``module:Class``; `all` for a bake-off of all that are installed.
         sampler_options: Its options (`learning_rate`, ...).
         budget: Runs in all: baseline, search and confirmation.
         episodes: Runs of the search alone, in place of a budget; the confirmation comes on top.

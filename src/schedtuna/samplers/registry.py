@@ -1,12 +1,14 @@
 """Which samplers are there, what does each need, and how is one made?
 
-One row per sampler; nothing of a sampler is imported before it is made.
+One row per sampler; nothing of a sampler is imported before it is made. Those of other packages are named
+by their class, ``module:Class``, or by an entry point of the group `ENTRY_POINTS`.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,7 @@ class SamplerEntry:
     """One sampler that can be named.
 
     Attributes:
-        path: ``module:Class``, inside this package.
+        path: ``module:Class``.
         summary: What it does, for tables and help texts.
         extra: The optional dependency group that it needs; None for the base install.
         modules: The packages that this group must have brought.
@@ -38,37 +40,68 @@ _RL = ("torch", "stable_baselines3", "gymnasium")
 
 # In the order of a bake-off: the default, plain ones, models, bandits, reinforcement learning.
 SAMPLERS: dict[str, SamplerEntry] = {
-    "gp": SamplerEntry("samplers.gp:GpSampler", "Gaussian process with a noise model, Thompson sampling"),
-    "random": SamplerEntry("samplers.random:RandomSampler", "random draws, then a race of the best"),
-    "quasi-random": SamplerEntry("samplers.quasi_random:QuasiRandomSampler", "Sobol points, then a race"),
-    "one-at-a-time": SamplerEntry(
-        "samplers.one_at_a_time:OneAtATimeSampler", "each parameter alone, then what helped together"
+    "gp": SamplerEntry(
+        "schedtuna.samplers.gp:GpSampler", "Gaussian process with a noise model, Thompson sampling"
     ),
-    "halving": SamplerEntry("samplers.halving:HalvingSampler", "successive halving over repetitions"),
+    "random": SamplerEntry(
+        "schedtuna.samplers.random:RandomSampler", "random draws, then a race of the best"
+    ),
+    "quasi-random": SamplerEntry(
+        "schedtuna.samplers.quasi_random:QuasiRandomSampler", "Sobol points, then a race"
+    ),
+    "one-at-a-time": SamplerEntry(
+        "schedtuna.samplers.one_at_a_time:OneAtATimeSampler",
+        "each parameter alone, then what helped together",
+    ),
+    "halving": SamplerEntry(
+        "schedtuna.samplers.halving:HalvingSampler", "successive halving over repetitions"
+    ),
     "tpe": SamplerEntry(
-        "samplers.optuna_based:TpeSampler", "Optuna's TPE, then a race", "search", ("optuna",)
+        "schedtuna.samplers.optuna_based:TpeSampler", "Optuna's TPE, then a race", "search", ("optuna",)
     ),
     "optuna-gp": SamplerEntry(
-        "samplers.optuna_based:OptunaGpSampler", "Optuna's GP, then a race", "search,rl", ("optuna", "torch")
+        "schedtuna.samplers.optuna_based:OptunaGpSampler",
+        "Optuna's GP, then a race",
+        "search,rl",
+        ("optuna", "torch"),
     ),
     "cmaes": SamplerEntry(
-        "samplers.optuna_based:CmaesSampler", "Optuna's CMA-ES, then a race", "search", ("optuna", "cmaes")
+        "schedtuna.samplers.optuna_based:CmaesSampler",
+        "Optuna's CMA-ES, then a race",
+        "search",
+        ("optuna", "cmaes"),
     ),
-    "epsilon-greedy": SamplerEntry("samplers.bandits:EpsilonGreedySampler", "bandit: explore with 1/sqrt(n)"),
-    "ucb": SamplerEntry("samplers.bandits:UcbSampler", "bandit: upper confidence bounds (UCB1)"),
-    "thompson": SamplerEntry("samplers.bandits:ThompsonSampler", "bandit: Thompson sampling"),
-    "linucb": SamplerEntry("samplers.bandits:LinUcbSampler", "bandit: linear in parameters and context"),
+    "epsilon-greedy": SamplerEntry(
+        "schedtuna.samplers.bandits:EpsilonGreedySampler", "bandit: explore with 1/sqrt(n)"
+    ),
+    "ucb": SamplerEntry("schedtuna.samplers.bandits:UcbSampler", "bandit: upper confidence bounds (UCB1)"),
+    "thompson": SamplerEntry("schedtuna.samplers.bandits:ThompsonSampler", "bandit: Thompson sampling"),
+    "linucb": SamplerEntry(
+        "schedtuna.samplers.bandits:LinUcbSampler", "bandit: linear in parameters and context"
+    ),
     "reinforce": SamplerEntry(
-        "rl.reinforce:ReinforceSampler", "policy gradient with a baseline", "rl", ("torch",)
+        "schedtuna.rl.reinforce:ReinforceSampler", "policy gradient with a baseline", "rl", ("torch",)
     ),
-    "ppo": SamplerEntry("rl.sb3:PpoSampler", "stable-baselines3 PPO", "rl", _RL),
-    "a2c": SamplerEntry("rl.sb3:A2cSampler", "stable-baselines3 A2C", "rl", _RL),
-    "sac": SamplerEntry("rl.sb3:SacSampler", "stable-baselines3 SAC", "rl", _RL),
-    "dqn": SamplerEntry("rl.sb3:DqnSampler", "stable-baselines3 DQN over a finite set", "rl", _RL),
+    "ppo": SamplerEntry("schedtuna.rl.sb3:PpoSampler", "stable-baselines3 PPO", "rl", _RL),
+    "a2c": SamplerEntry("schedtuna.rl.sb3:A2cSampler", "stable-baselines3 A2C", "rl", _RL),
+    "sac": SamplerEntry("schedtuna.rl.sb3:SacSampler", "stable-baselines3 SAC", "rl", _RL),
+    "dqn": SamplerEntry("schedtuna.rl.sb3:DqnSampler", "stable-baselines3 DQN over a finite set", "rl", _RL),
 }
 
 DEFAULT_SAMPLER = "gp"
-ALL_SAMPLERS: tuple[str, ...] = tuple(SAMPLERS)
+ENTRY_POINTS = "schedtuna.samplers"  # the group in which other packages name theirs
+_OWN_HINT = "docs/tuning.md, section Your own sampler, has an example"
+
+
+def installed_samplers() -> dict[str, SamplerEntry]:
+    """Return every sampler that has a name: those of this package, then those that other ones bring."""
+    from importlib.metadata import entry_points
+
+    brought = {
+        point.name: SamplerEntry(point.value, f"of {point.dist.name if point.dist else point.module}")
+        for point in entry_points(group=ENTRY_POINTS)
+    }
+    return SAMPLERS | {name: entry for name, entry in brought.items() if name not in SAMPLERS}
 
 
 def missing_extra(name: str) -> str | None:
@@ -88,14 +121,14 @@ def make_sampler(
     """Make a sampler by name.
 
     Args:
-        name: A key of `SAMPLERS`.
+        name: A key of `installed_samplers`, or ``module:Class``.
         space: What can be varied; at least one parameter.
         budget: Runs that the search may take, repeats included; at least 1.
         rng: The only source of randomness.
         options: What this sampler's class takes beyond that.
 
     Raises:
-        UsageError: Unknown name, unknown option, or a budget below 1.
+        UsageError: Unknown name, not a sampler, unknown option, or a budget below 1.
         SpaceError: The space has no parameter.
         MissingExtraError: Its packages are not installed.
     """
@@ -116,15 +149,29 @@ def sampler_class(name: str) -> type[Sampler]:
     """Return a sampler's class, for its `options()`.
 
     Raises:
-        UsageError: No sampler has this name.
+        UsageError: No sampler has this name, or what is named is not a sampler.
         MissingExtraError: Its packages are not installed.
     """
     extra = missing_extra(name)
     if extra:
         raise MissingExtraError(f"sampler {name}", extra)
     module, _, class_name = _entry(name).path.partition(":")
-    found: type[Sampler] = getattr(importlib.import_module(f"schedtuna.{module}"), class_name)
-    return found
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # whatever the module of somebody else raises
+        if module.startswith("schedtuna."):
+            raise
+        raise UsageError(
+            f"sampler {name}: {module} can't be imported: {type(error).__name__}: {error}",
+            hint="install its package, or name the folder of the module in PYTHONPATH",
+        ) from error
+    kind = getattr(found, class_name, None)
+    if not (inspect.isclass(kind) and issubclass(kind, Sampler)):
+        raise UsageError(f"sampler {name}: {module} has no subclass of Sampler of that name", hint=_OWN_HINT)
+    if inspect.isabstract(kind):
+        lacking = ", ".join(sorted(kind.__abstractmethods__))
+        raise UsageError(f"sampler {name}: {class_name} lacks {lacking}", hint=_OWN_HINT)
+    return kind
 
 
 def learners() -> list[str]:
@@ -133,6 +180,14 @@ def learners() -> list[str]:
 
 
 def _entry(name: str) -> SamplerEntry:
-    if name not in SAMPLERS:
-        raise UsageError(f"unknown sampler {name!r}: {nearest(name, SAMPLERS)}")
-    return SAMPLERS[name]
+    if name in SAMPLERS:
+        return SAMPLERS[name]
+    if ":" in name:
+        return SamplerEntry(name, "a class")
+    known = installed_samplers()
+    if name not in known:
+        raise UsageError(
+            f"unknown sampler {name!r}: {nearest(name, known)}",
+            hint="one of your own is named by its class, module:Class",
+        )
+    return known[name]

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Any
 
 from schedtuna.errors import UsageError
 from schedtuna.evidence.design import least_budget
-from schedtuna.samplers.registry import ALL_SAMPLERS, missing_extra
+from schedtuna.samplers.registry import installed_samplers, missing_extra
 
 PLAYOFF_RUNS = 3  # fresh runs per finalist
+CONTESTANTS = "samplers"  # what a plan's options of a bake-off call those that take part
 LEAST_SEARCH = 5  # runs below which a sampler's search means nothing
 
 
-def contestants() -> list[str]:
-    """Names of the samplers that are installed."""
-    return [name for name in ALL_SAMPLERS if missing_extra(name) is None]
+def contestants(options: Mapping[str, Any] | None = None) -> list[str]:
+    """Names of the samplers that take part: those that are installed when a study is planned.
+
+    Args:
+        options: The study's, which keep them for whoever resumes it; studies of earlier versions do not.
+    """
+    planned = (options or {}).get(CONTESTANTS)
+    return planned or [name for name in installed_samplers() if missing_extra(name) is None]
 
 
-def share(runs: int, baseline_runs: int) -> int:
+def share(runs: int, baseline_runs: int, names: Sequence[str]) -> int:
     """Return how many search runs each sampler gets, all but its runs in the playoff.
 
     Args:
         runs: Runs of the search in all.
         baseline_runs: Runs of the default before it, which count towards a budget.
+        names: Of those that take part.
 
     Raises:
         UsageError: Too few to mean anything.
     """
-    names = contestants()
     each = runs // len(names) - PLAYOFF_RUNS
     if each < LEAST_SEARCH:
         needed = len(names) * (LEAST_SEARCH + PLAYOFF_RUNS)

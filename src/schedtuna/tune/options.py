@@ -21,7 +21,7 @@ from schedtuna.history.plan import BAKE_OFF, StudyPlan
 from schedtuna.history.warmstart import past_runs
 from schedtuna.samplers.registry import SAMPLERS, learners, make_sampler, sampler_class
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.tune.bakeoff import share
+from schedtuna.tune.bakeoff import CONTESTANTS, contestants, share
 from schedtuna.workload.metrics import default_metric, parse_metric, parse_requirement
 from schedtuna.workload.spec import Workload
 
@@ -41,7 +41,7 @@ class OptimizerConfig(BaseModel):
 
     Attributes:
         scheduler_name: What is tuned.
-        algorithm: The sampler: ppo, sac, a2c, dqn, reinforce, gp, random, tpe, ...
+        algorithm: The sampler: ppo, sac, a2c, dqn, reinforce, gp, random, tpe, ..., or ``module:Class``.
         episodes: Runs of the search; each is one benchmark run of one candidate. The confirmation
             comes on top.
         baseline_runs: Runs of the default before the search.
@@ -257,18 +257,21 @@ def make_plan(
 def sampler_options(sampler: str, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return those of the asked options that a sampler has, and a note on each that it lacks.
 
+    Those of a bake-off are who takes part.
+
     Args:
         sampler: Its name.
         asked: Options by their names in the samplers; None for those that were not asked for.
 
     Raises:
-        UsageError: No sampler has this name, or a checkpoint is given to one that has no network.
+        UsageError: No sampler has this name, what is named is not one, or a checkpoint is given to one
+            that has no network.
         MissingExtraError: The sampler's packages are not installed.
     """
-    if sampler not in (*SAMPLERS, BAKE_OFF):
-        raise UsageError(f"unknown sampler {sampler!r}: {nearest(sampler, [*SAMPLERS, BAKE_OFF])}")
     given = {name: value for name, value in asked.items() if value is not None}
-    known = () if sampler == BAKE_OFF else sampler_class(sampler).options()
+    if sampler == BAKE_OFF:
+        given[CONTESTANTS] = contestants()
+    known = (CONTESTANTS,) if sampler == BAKE_OFF else sampler_class(sampler).options()
     lacking = [name for name in given if name not in known]
     if "pretrained" in lacking:
         raise UsageError(
@@ -295,7 +298,11 @@ def require_sampler(plan: StudyPlan) -> None:
                 "a bake-off gives every sampler the same number of runs, which a time limit does not",
                 hint="give --budget or --episodes",
             )
-        share(plan.split(0.0)[0], plan.baseline_runs)
+        names = contestants(plan.sampler_options)
+        share(plan.split(0.0)[0], plan.baseline_runs, names)
+        for name in names:
+            if name not in SAMPLERS:
+                sampler_class(name)
         return
     options = {name: value for name, value in plan.sampler_options.items() if name != "tensorboard"}
     rng = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from schedtuna.history.plan import StudyPlan
 from schedtuna.report import comparison as compared
 from schedtuna.report import figures
 from schedtuna.report.page import Command, Page, Section, Table
-from schedtuna.samplers.registry import SAMPLERS
+from schedtuna.samplers.registry import learners
 from schedtuna.space import ParameterValue, spell_assignment
 from schedtuna.tune.bakeoff import playoff_cost
 from schedtuna.tune.commands import apply_line, check_line, scheduler_line
@@ -142,17 +142,17 @@ def _bake_off(result: StudyResult) -> list[Section]:
         ]
         for outcome in ranked
     ]
-    learners = [outcome for outcome in ranked if SAMPLERS[outcome.sampler].extra == "rl"]
+    learned = [outcome for outcome in ranked if outcome.sampler in learners()]
     text = [
         (
             "Every sampler had the same number of runs. Its candidate then ran afresh beside the others', "
             "three times; that decides who is confirmed, but three runs do not prove the order below."
         )
     ]
-    if learners and learners[0] is not ranked[0]:
+    if learned and learned[0] is not ranked[0]:
         text.append(
-            f"Reinforcement learning did not help here: its best, {learners[0].sampler}, came in "
-            f"{ranked.index(learners[0]) + 1} of {len(ranked)}; {ranked[0].sampler} was first."
+            f"Reinforcement learning did not help here: its best, {learned[0].sampler}, came in "
+            f"{ranked.index(learned[0]) + 1} of {len(ranked)}; {ranked[0].sampler} was first."
         )
     headings = [
         "sampler",

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from schedtuna.backend.base import Backend, Trial, Validity
-from schedtuna.errors import UnavailableError
+from schedtuna.errors import SpaceError, StudyError, UnavailableError
 from schedtuna.experiment.compare import CompareProgress
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
@@ -151,6 +151,7 @@ def search(
 
     Raises:
         UsageError: Unknown sampler or option.
+        StudyError: The sampler asked for what is not in the space.
         MissingExtraError: The sampler's packages are not installed.
     """
     plan = trials.plan
@@ -180,7 +181,7 @@ def search(
                 break
             runs_expected = min(runs, limit.expected_runs(index, len(baseline)))
             sampler.budget = len(baseline) + runs_expected
-        values = space.validate_assignment(earlier.trial.values) if earlier else sampler.ask()
+        values = space.validate_assignment(earlier.trial.values) if earlier else _asked(sampler, sampler_name)
         record = trials.run(phase, index, values)
         on_run(record, tell(record), runs_expected)
         records.append(record)
@@ -201,6 +202,22 @@ def search(
         found_after=tried.index(complete) + 1 if complete in tried else len(records),
         recommends_default=recommends_default,
     )
+
+
+def _asked(sampler: Sampler, name: str) -> dict[str, ParameterValue]:
+    """Ask a sampler, which may be somebody else's.
+
+    Raises:
+        StudyError: It asked for what is not in the space.
+    """
+    asked = sampler.ask()
+    try:
+        return sampler.space.validate_assignment(asked)
+    except SpaceError as error:
+        raise StudyError(
+            f"sampler {name} asked for {asked}: {error}",
+            hint="schedtuna.samplers.conformance.check_sampler tells what is expected of one",
+        ) from error
 
 
 def nominate(sampler: Sampler) -> tuple[Values, bool]:

@@ -197,8 +197,9 @@ class Study:
 
         if self.plan.sampler != BAKE_OFF:
             return [one(self.plan.sampler, SEARCH, runs, self.plan.sampler_options)]
-        each = share(runs, len(baseline))
-        outcomes = [one(name, f"{SEARCH}-{name}", each, {}) for name in contestants()]
+        names = contestants(self.plan.sampler_options)
+        each = share(runs, len(baseline), names)
+        outcomes = [one(name, f"{SEARCH}-{name}", each, {}) for name in names]
         return self._playoff(outcomes, objective, total, noise_cv)
 
     def _playoff(

@@ -16,14 +16,14 @@ from schedtuna.samplers.conformance import (
 from schedtuna.samplers.observation import Observation
 from schedtuna.samplers.racing import recommend
 from schedtuna.samplers.random import RandomSampler
-from schedtuna.samplers.registry import ALL_SAMPLERS, make_sampler, missing_extra
+from schedtuna.samplers.registry import SAMPLERS, make_sampler, missing_extra
 from schedtuna.space import ParameterValue
 
 SLOW = {"optuna-gp": (an_obvious_gain_is_found,)}  # Optuna's own GP: a second per check
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", [name for name in ALL_SAMPLERS if name not in SLOW])
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in SLOW])
 def test_sampler_keeps_the_contract(name, check):
     if missing_extra(name):
         pytest.skip(f"needs the extra '{missing_extra(name)}'")

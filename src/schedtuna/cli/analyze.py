@@ -79,6 +79,12 @@ def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
     of = f"{analysis.found.nr_runs} runs of {analysis.found.nr_settings} settings"
     print(printable(f"{of}, {scored[0].goal}: {names}"))
     _print(analysis.found)
+    if analysis.found.nr_clipped:
+        print_remark(
+            "note",
+            f"{analysis.found.nr_clipped} of {analysis.found.nr_runs} runs cost far more than the rest, "
+            f"and count as {_percent(analysis.found.clipped_at)} over the default",
+        )
     for note in analysis.notes:
         print_remark("note", note)
     if plot is not None:
@@ -104,7 +110,17 @@ def _print(analysis: ImportanceAnalysis) -> None:
         ]
         for row in analysis.parameters
     ]
-    headings = ["parameter", "matters", "p", "total", "95%", "alone", "95%", "best alone", "cost there"]
+    headings = [
+        "parameter",
+        "matters",
+        "p (Holm)",
+        "total",
+        "95%",
+        "alone",
+        "95%",
+        "best alone",
+        "cost there",
+    ]
     print(table(headings, rows))
     together = [row for row in analysis.interactions if row.part >= 0.05]
     if together:

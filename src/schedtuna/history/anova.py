@@ -47,6 +47,8 @@ class Data:
         place: Which of them each run was, shape (nr_runs,).
         costs: Standardised, shape (nr_runs,).
         scale: One standardised unit, as a log ratio.
+        worst: The highest cost that is told from others, a log ratio.
+        nr_clipped: Runs that cost more, which count as that.
     """
 
     space: ParameterSpace
@@ -55,6 +57,8 @@ class Data:
     place: np.ndarray
     costs: np.ndarray
     scale: float
+    worst: float
+    nr_clipped: int
 
     @classmethod
     def of(
@@ -76,7 +80,8 @@ class Data:
             runs = [run for run in runs if index[space.key(run.values)] in kept]
             return cls.of(space, runs, most=most, rng=rng)
         settings = tuple(dict(zip(space.names, key, strict=True)) for key in index)
-        costs = _clipped(runs)
+        worst = _worst(runs)
+        costs = np.array([worst if run.cost is None else min(run.cost, worst) for run in runs])
         scale = float(costs.std())
         return cls(
             space=space,
@@ -85,6 +90,8 @@ class Data:
             place=np.array([index[space.key(run.values)] for run in runs]),
             costs=(costs - costs.mean()) / (scale or 1.0),
             scale=scale,
+            worst=worst,
+            nr_clipped=sum(run.cost is not None and run.cost > worst for run in runs),
         )
 
     @property
@@ -113,15 +120,14 @@ class Data:
         return Posterior(feature_groups(self.space)).fit(places, iterations=FIT_ITERATIONS)
 
 
-def _clipped(runs: Sequence[Observation]) -> np.ndarray:
-    """Costs, the worst cut to a common level: that a setting is hopeless needs no more precision."""
+def _worst(runs: Sequence[Observation]) -> float:
+    """The level to which the worst costs are cut: that a setting is hopeless needs no more precision."""
     worked = np.array([run.cost for run in runs if run.cost is not None])
     if not worked.size:
-        return np.zeros(len(runs))
+        return 0.0
     middle = float(np.median(worked))
     spread = MAD_TO_SD * float(np.median(np.abs(worked - middle)))
-    worst = min(float(worked.max()), middle + CLIP_SD * spread) if spread else float(worked.max())
-    return np.array([worst if run.cost is None else min(run.cost, worst) for run in runs])
+    return min(float(worked.max()), middle + CLIP_SD * spread) if spread else float(worked.max())
 
 
 class Surrogate:

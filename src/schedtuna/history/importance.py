@@ -1,7 +1,7 @@
 """Which parameters matter, and which of them only together? Functional ANOVA over a surrogate.
 
 The surrogate is the default sampler's Gaussian process: it pools repeats, knows the noise, and has
-one length scale per parameter. Its posterior mean f is split over the whole space into what each
+one length scale per parameter. A function f of its posterior is split over the whole space into what each
 parameter does alone, what pairs do beyond that, and the rest (Sobol' 2001; Hutter, Hoos &
 Leyton-Brown 2014). With x uniform over the space,
 
@@ -9,9 +9,10 @@ Leyton-Brown 2014). With x uniform over the space,
     pair     V_jk = Var(E[f | x_j, x_k]) - V_j - V_k
     total    T_j  = E[Var(f | x_-j)]        everything that x_j has a part in
 
-and all of them are given as parts of Var(f). Intervals come from functions drawn from the posterior
-of runs that were drawn anew with replacement; whether a parameter matters at all is a permutation
-test (see `relevance`).
+and all of them are given as parts of Var(f). Figures are medians and percentiles over functions drawn from
+the posterior of runs that were drawn anew with replacement: so an estimate lies within its interval, and
+what is uncertain does not vanish from it, as it would from the split of the smooth posterior mean
+(Oakley & O'Hagan 2004). Whether a parameter matters at all is a permutation test (see `relevance`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 
 from schedtuna.errors import StudyError
 from schedtuna.history.anova import Data, Parts, Split, Surrogate, explained, interaction
-from schedtuna.history.relevance import relevance, shown_to_matter
+from schedtuna.history.relevance import ALPHA, corrected, relevance
 from schedtuna.history.replay import ScoredStudy, one_space
 from schedtuna.samplers.observation import Observation
 from schedtuna.space import ParameterSpace, ParameterValue
@@ -64,8 +65,9 @@ class Importance:
         main_95: Interval.
         total: Part of the variance that it has a part in.
         total_95: Interval.
-        p: Chance of so much evidence for the parameter if it had no effect.
-        matters: Whether that is small enough, given how many parameters were tested.
+        p: Chance of so much evidence for the parameter if it had no effect, corrected for the number of
+            parameters that were tested (Holm 1979).
+        matters: Whether that is at most 5%.
         curve: What its settings do.
     """
 
@@ -95,6 +97,8 @@ class ImportanceAnalysis:
     Attributes:
         nr_runs: Runs used.
         nr_settings: Distinct assignments among them.
+        nr_clipped: Runs that cost far more than the rest.
+        clipped_at: What these, and failures, count as: a log ratio.
         explained: Part of the settings' variance that the surrogate predicts for a setting that it
             has not seen; at or below 0 it predicts nothing.
         effect_sd: Standard deviation of the expected cost over the space: a log ratio.
@@ -106,6 +110,8 @@ class ImportanceAnalysis:
 
     nr_runs: int
     nr_settings: int
+    nr_clipped: int
+    clipped_at: float
     explained: float
     effect_sd: float
     noise_sd: float
@@ -142,22 +148,21 @@ def analyse(space: ParameterSpace, runs: Sequence[Observation], *, seed: int = 0
     fit = data.fit()
     surrogate = Surrogate(data, fit, rng)
     split = Split(surrogate, rng)
-    actual = split.parts(surrogate.mean)
     weights = np.array(list(surrogate.draws(NR_DRAWS, rng)))
     drawn = [split.parts(row) for row in weights]
-    tested = {name: relevance(data, name, rng) for name in data.varied}
-    matter = shown_to_matter(tested)
-    ranked = sorted(data.varied, key=lambda name: -actual.total[name])
+    p_values = corrected({name: relevance(data, name, rng) for name in data.varied})
+    found = [_importance(name, split, drawn, p=p) for name, p in p_values.items()]
+    found.sort(key=lambda row: -row.total)
     return ImportanceAnalysis(
         nr_runs=len(data.costs),
         nr_settings=len(data.settings),
+        nr_clipped=data.nr_clipped,
+        clipped_at=data.worst,
         explained=explained(fit),
-        effect_sd=data.scale * math.sqrt(actual.variance),
+        effect_sd=data.scale * math.sqrt(float(np.median([parts.variance for parts in drawn]))),
         noise_sd=data.scale * math.sqrt(surrogate.noise),
-        parameters=tuple(
-            _importance(name, split, actual, drawn, p=tested[name], matters=name in matter) for name in ranked
-        ),
-        interactions=_interactions(split.pairs(ranked[:MOST_PAIRED]), surrogate.mean, weights, actual, drawn),
+        parameters=tuple(found),
+        interactions=_interactions(split.pairs([row.name for row in found[:MOST_PAIRED]]), weights, drawn),
         unvaried=tuple(name for name in space.names if name not in data.varied),
     )
 
@@ -204,48 +209,28 @@ def analyse_studies(studies: Sequence[ScoredStudy], *, seed: int = 0) -> Studies
     return StudiesAnalysis(tuple(studies), space, analyse(space, runs, seed=seed), tuple(notes))
 
 
-def _importance(
-    name: str, split: Split, actual: Parts, drawn: Sequence[Parts], *, p: float, matters: bool
-) -> Importance:
-    return Importance(
-        name=name,
-        main=_part(actual.main[name], actual),
-        main_95=_interval([_part(parts.main[name], parts) for parts in drawn]),
-        total=_part(actual.total[name], actual),
-        total_95=_interval([_part(parts.total[name], parts) for parts in drawn]),
-        p=p,
-        matters=matters,
-        curve=_curve(name, split, actual, drawn),
-    )
+def _importance(name: str, split: Split, drawn: Sequence[Parts], *, p: float) -> Importance:
+    main, main_95 = _estimate([_part(parts.main[name], parts) for parts in drawn])
+    total, total_95 = _estimate([_part(parts.total[name], parts) for parts in drawn])
+    curve = _curve(name, split, drawn)
+    return Importance(name, main, main_95, total, total_95, p, matters=p <= ALPHA, curve=curve)
 
 
-def _curve(name: str, split: Split, actual: Parts, drawn: Sequence[Parts]) -> Curve:
+def _curve(name: str, split: Split, drawn: Sequence[Parts]) -> Curve:
     scale = split.surrogate.data.scale
     curves = np.array([parts.curves[name][1:] - parts.curves[name][0] for parts in drawn])
-    changes = actual.curves[name][1:] - actual.curves[name][0]
-    return Curve(
-        settings=split.settings[name],
-        changes=tuple((scale * changes).tolist()),
-        changes_95=tuple(_interval(scale * column) for column in curves.T),
-    )
+    changes, changes_95 = zip(*map(_estimate, scale * curves.T), strict=True)
+    return Curve(split.settings[name], changes, changes_95)
 
 
 def _interactions(
-    tables: Mapping[tuple[str, str], np.ndarray],
-    weights: np.ndarray,
-    drawn_weights: np.ndarray,
-    actual: Parts,
-    drawn: Sequence[Parts],
+    tables: Mapping[tuple[str, str], np.ndarray], weights: np.ndarray, drawn: Sequence[Parts]
 ) -> tuple[Interaction, ...]:
     found = [
         Interaction(
             names,
-            _part(interaction(table @ weights), actual),
-            _interval(
-                [
-                    _part(interaction(table @ row), parts)
-                    for row, parts in zip(drawn_weights, drawn, strict=True)
-                ]
+            *_estimate(
+                [_part(interaction(table @ row), parts) for row, parts in zip(weights, drawn, strict=True)]
             ),
         )
         for names, table in tables.items()
@@ -257,6 +242,7 @@ def _part(variance: float, parts: Parts) -> float:
     return min(variance / parts.variance, 1.0) if parts.variance > 0 else 0.0
 
 
-def _interval(values: Sequence[float] | np.ndarray) -> Interval:
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)
+def _estimate(values: Sequence[float] | np.ndarray) -> tuple[float, Interval]:
+    """Median and 95% interval of what the drawn functions say."""
+    low, middle, high = np.percentile(values, (2.5, 50, 97.5))
+    return float(middle), (float(low), float(high))

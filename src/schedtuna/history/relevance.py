@@ -52,10 +52,9 @@ def relevance(data: Data, name: str, rng: np.random.Generator) -> float:
     return (reached + 1) / (nr_permutations + 1)
 
 
-def shown_to_matter(p_values: Mapping[str, float]) -> set[str]:
-    """Return the names whose null is rejected, with a chance of at most 5% for any error."""
-    adjusted = holm([*p_values.values()])
-    return {name for name, p in zip(p_values, adjusted, strict=True) if p <= ALPHA}
+def corrected(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Return the p-values for a chance of at most `ALPHA` that any of those below it is wrong."""
+    return dict(zip(p_values, holm([*p_values.values()]), strict=True))
 
 
 class _Test:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NR_CURVES = 3
 NR_PAIRS = 6
+STEEP = 100  # percent: beyond it, the axis of costs is logarithmic, so that smaller changes are seen beside
+LINEAR = 20  # percent on both sides of the default that are linear even then
 
 
 def importance_figure(analysis: ImportanceAnalysis, space: ParameterSpace) -> Figure:
@@ -41,6 +43,10 @@ def importance_figure(analysis: ImportanceAnalysis, space: ParameterSpace) -> Fi
             _draw_curve(axes, found, space[found.name])
             first = first or axes
         if first is not None:
+            reach = max(abs(end) for end in first.get_ylim())
+            if reach > STEEP:
+                first.set_yscale("symlog", linthresh=LINEAR)
+                first.yaxis.set_major_formatter("{x:+,.0f}")
             first.set_ylabel("cost over the default's, %")
     return figure
 

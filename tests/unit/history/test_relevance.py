@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from schedtuna.history.anova import Data
-from schedtuna.history.relevance import relevance, shown_to_matter
+from schedtuna.history.relevance import ALPHA, corrected, relevance
 from schedtuna.samplers.observation import Observation
 from schedtuna.space import ParameterSpace, ParameterSpec
 
@@ -44,6 +44,8 @@ def test_a_space_of_one_parameter_is_tested_too():
 
 def test_holm_rejects_step_by_step():
     """Holm 1979: 0.01 <= 0.05/4, 0.013 <= 0.05/3, 0.03 > 0.05/2; nothing after that."""
-    assert shown_to_matter({"a": 0.01, "b": 0.03, "c": 0.013, "d": 0.04}) == {"a", "c"}
-    assert shown_to_matter({"a": 0.04}) == {"a"}
-    assert shown_to_matter({}) == set()
+    p_values = corrected({"a": 0.01, "b": 0.03, "c": 0.013, "d": 0.04})
+    assert {name for name, p in p_values.items() if p <= ALPHA} == {"a", "c"}
+    assert p_values["a"] == pytest.approx(0.04)
+    assert corrected({"a": 0.04}) == {"a": 0.04}
+    assert corrected({}) == {}

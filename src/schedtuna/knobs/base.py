@@ -167,6 +167,10 @@ class Knob(ABC):
             KnobError: It can't be read.
         """
 
+    def is_uniform(self, target: Target) -> bool:  # noqa: ARG002
+        """Whether what it shows is so everywhere; where not, even the value that it shows has to be set."""
+        return True
+
     @abstractmethod
     def plan(self, target: Target, value: ParameterValue) -> Turn:
         """Note the old state, and say what is to be changed; changes nothing.

@@ -10,12 +10,15 @@ import errno
 import fcntl
 import os
 import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, Turn
 from schedtuna.knobs.file_formats import Format
-from schedtuna.knobs.journal import TargetBusyError
+from schedtuna.knobs.journal import Step, TargetBusyError
 from schedtuna.knobs.records import Change, FileSubject, Record
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
@@ -40,6 +43,7 @@ class FileKnob(Knob):
         scopes: Where it may be asked for; it always changes the whole machine.
         offered_in: Where a search varies it unasked.
         token: A word that the file's text must have, for features that not every kernel has.
+        acts: Asks whether it does anything on this machine; None where it does on any.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class FileKnob(Knob):
         scopes: frozenset[Scope] = EVERYWHERE,
         offered_in: frozenset[Scope] = MACHINE,
         token: str = "",
+        acts: Callable[[], Availability] | None = None,
     ) -> None:
         self.name = name
         self.unit = form.unit
@@ -61,16 +66,21 @@ class FileKnob(Knob):
         self._paths = paths
         self._form = form
         self._token = token
+        self._acts = acts
 
     def probe(self, target: Target) -> Availability:  # noqa: ARG002
-        """Say whether the file is there, readable, understood and writable."""
-        path = self.path
-        if path is None:
+        """Say whether its files are there, readable, understood and writable, and whether it acts."""
+        files = self.files()
+        if not files:
             return self._absent()
+        refused = next((found for found in map(self._probe_file, files) if not found.ok), None)
+        return refused or (self._acts() if self._acts else Availability(ok=True))
+
+    def _probe_file(self, path: Path) -> Availability:
         try:
             text = path.read_text()
             os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC))  # what the kernel checks; writes nothing
-            self._value(text)
+            self._value(text, path)
             if not _held.get(path):
                 os.close(self._lock(path, fcntl.LOCK_SH))
         except OSError as error:
@@ -102,32 +112,48 @@ class FileKnob(Knob):
 
     def show(self, target: Target) -> ParameterValue:  # noqa: ARG002
         """What the file says."""
-        return self._value(self._text())
+        return self._value(self._text(), self.path)
 
     def plan(self, target: Target, value: ParameterValue) -> Turn:  # noqa: ARG002
-        """Lock the file, so that what it says now is what will be put back."""
-        path = self.path
-        if path is None:
+        """Lock its files, so that what they say now is what will be put back."""
+        files = self.files()
+        if not files:
             raise KnobError(f"{self.name}: {self._absent().reason}")
-        new = self._form.write(value)
-        self._hold(path)
-        try:
-            old = self._writable(self._read(path))
-        except BaseException:
-            _release(path)
-            raise
-        change = Change(self.name, FileSubject(path=path), old, new)
-        return Turn(self.name, [change], lambda _step: self._write(path, new), lambda: _release(path))
+        new, changes = self._form.write(value), []
+        with ExitStack() as held:
+            for path in files:
+                self._hold(path)
+                held.callback(_release, path)
+                old = self._writable(self._read(path), path)
+                changes.append(Change(self.name, FileSubject(path=path), old, new))
+            return Turn(self.name, changes, partial(self._make, files, value), held.pop_all().close)
+
+    def _make(self, files: Sequence[Path], value: ParameterValue, step: Step) -> None:
+        for place, path in enumerate(files):
+            if place:
+                step(f"{self.name}: between two files")
+            new = self._form.write(value)
+            self._write(path, new)
+            if self._token and self._value(self._read(path), path) != value:
+                raise KnobError(f"{self.name}: the kernel took {new!r}, and {path} does not show it")
 
     def revert(self, record: Record) -> Reverted:
         """Write the old text back, to a path that this knob knows, unless it is there already."""
         path = record.subject.path if isinstance(record.subject, FileSubject) else None
-        if path is None or path not in self._paths:
+        if path is None or not self.owns(path):
             raise KnobError(f"{self.name}: the journal's record {record.id} names no file of this knob")
-        if self._writable(self._read(path)) != record.old:
+        if self._writable(self._read(path), path) != record.old:
             self._write(path, str(record.old))
         _release(path)
         return Reverted.RESTORED
+
+    def files(self) -> list[Path]:
+        """The files that it writes; none where this kernel has none, or hides them."""
+        return [] if self.path is None else [self.path]
+
+    def owns(self, path: Path) -> bool:
+        """Whether a path may be one of its files."""
+        return path in self._paths
 
     @property
     def path(self) -> Path | None:
@@ -182,19 +208,19 @@ class FileKnob(Knob):
         except OSError as error:
             raise KnobError(f"{self.name}: reading {path}: {error.strerror}") from error
 
-    def _value(self, text: str) -> ParameterValue:
+    def _value(self, text: str, path: Path | None) -> ParameterValue:
         if self._token and not {self._token, f"NO_{self._token}"} & set(text.split()):
             raise KnobError(f"this kernel's {self._paths[0].name} has no {self._token}")
         try:
             return self._form.read(text)
         except (ValueError, LookupError):
-            raise KnobError(f"{self.name}: {self.path} says {text.strip()[:60]!r}") from None
+            raise KnobError(f"{self.name}: {path} says {text.strip()[:60]!r}") from None
 
-    def _writable(self, text: str) -> str:
+    def _writable(self, text: str, path: Path) -> str:
         """What the file shows, in the form that it takes; a number to the last digit."""
         if self._form.type is ParameterType.INTEGER:
             return text.strip()
-        return self._form.write(self._value(text))
+        return self._form.write(self._value(text, path))
 
     def _write(self, path: Path, text: str) -> None:
         try:
@@ -210,7 +236,9 @@ class FileKnob(Knob):
                 return Availability(
                     False, "debugfs is not mounted", "mount -t debugfs none /sys/kernel/debug"
                 )
-        return Availability(False, f"this kernel has no {self._paths[0].name}")
+        path = self._paths[0]
+        name = path.relative_to(DEBUGFS) if DEBUGFS in path.parents else path.name
+        return Availability(False, f"this kernel has no {name}")
 
 
 def write_kernel_file(path: Path, text: str) -> None:

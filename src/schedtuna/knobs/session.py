@@ -58,7 +58,9 @@ class Changes:
         checked = [(knob, *self._checked(knob, values[knob.name])) for knob in self._known(values)]
         try:
             self.journal.carry_out(
-                knob.plan(self.target, value) for knob, value, found in checked if value != found
+                knob.plan(self.target, value)
+                for knob, value, found in checked
+                if value != found or not knob.is_uniform(self.target)
             )
         except BaseException as error:
             self._revert_after(error)

@@ -8,7 +8,7 @@ import pytest
 
 from schedtuna.errors import JournalError, KnobError
 from schedtuna.knobs import kernel_files
-from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.base import Availability, Scope, Target
 from schedtuna.knobs.file_formats import BRACKETED, SCALING, SWITCH, feature, number
 from schedtuna.knobs.journal import Journal, TargetBusyError
 from schedtuna.knobs.kernel_files import FileKnob
@@ -80,6 +80,21 @@ def test_a_form_that_is_not_known_makes_the_knob_unavailable(tmp_path, form, tex
 def test_a_feature_that_the_kernel_has_not_is_not_offered(tmp_path):
     setting = knob(tmp_path, feature("PREEMPT_SHORT"), FEATURES, token="PREEMPT_SHORT")
     assert "no PREEMPT_SHORT" in setting.probe(MACHINE).reason
+
+
+def test_a_setting_that_does_nothing_here_says_so(tmp_path):
+    idle = Availability(False, "one cache only", "buy another")
+    setting = knob(tmp_path, SWITCH, "1", acts=lambda: idle)
+    assert setting.probe(MACHINE) == idle
+    (tmp_path / "setting").unlink()
+    assert "this kernel has no older" in setting.probe(MACHINE).reason
+
+
+def test_a_feature_that_the_kernel_took_and_does_not_show_is_an_error(tmp_path, monkeypatch):
+    setting = knob(tmp_path, feature("PLACE_LAG"), FEATURES, token="PLACE_LAG")
+    monkeypatch.setattr(kernel_files, "write_kernel_file", lambda _path, _text: None)
+    with pytest.raises(KnobError, match="does not show it"):
+        setting.apply(MACHINE, False, Journal(tmp_path / "state"))
 
 
 def test_what_is_as_it_was_is_not_written_again(tmp_path):

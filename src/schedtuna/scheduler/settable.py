@@ -101,7 +101,8 @@ def _widened(spec: ParameterSpec, value: Any) -> ParameterSpec:
     except (TypeError, ValueError):
         return spec
     assert spec.min_value is not None and spec.max_value is not None  # as numbers have them
-    if not math.isfinite(number) or spec.min_value <= number <= spec.max_value:
+    no_whole = spec.type is ParameterType.INTEGER and not number.is_integer()
+    if not math.isfinite(number) or no_whole or spec.min_value <= number <= spec.max_value:
         return spec
     low, high = min(spec.min_value, number), max(spec.max_value, number)
     bounds = {"min_value": low, "max_value": high, "log": spec.log and low > 0}
@@ -121,12 +122,13 @@ def _flag(scheduler: SchedulerConfig, name: str) -> HelpFlag | None:
 
 
 def _of_flag(name: str, flag: HelpFlag, text: str) -> ParameterSpec:
-    if flag.kind in ("switch", "boolean"):
+    # Of true and false without a default, neither is what the program does when it is not told.
+    if flag.kind in ("switch", "count") or (flag.kind == "boolean" and flag.default):
         return ParameterSpec(
             name=name,
             type=ParameterType.BOOLEAN,
             default=flag.default == "true",
-            command_arg=flag.flag if flag.kind == "switch" else f"{flag.flag}={{value}}",
+            command_arg=f"{flag.flag}={{value}}" if flag.kind == "boolean" else flag.flag,
             description=flag.text[:200],
         )
     default = (flag.default or "").strip('"')

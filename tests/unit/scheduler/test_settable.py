@@ -38,9 +38,13 @@ Options:
       --mode <MODE>
           [default: fast]
           [possible values: fast, slow]
+      --turbo <TURBO>
+          [possible values: true, false]
       --tracking <TRACKING>
           [default: false]
           [possible values: true, false]
+  -v, --verbose...
+          More words
       --monitor <MONITOR>
           Print statistics
   -h, --help
@@ -72,7 +76,7 @@ def test_flags_of_a_later_release_are_parameters_where_the_program_has_them(lavd
     assert scheduler.parameters["slice_max_us"].default == 4000  # as it prints
     joined = join(probe(lavd), entries()["scx_lavd"])
     assert "--enable-cpu-bw" in joined.known
-    assert set(joined.unknown) == {"--cpu-mask", "--mode", "--tracking"}
+    assert set(joined.unknown) == {"--cpu-mask", "--mode", "--turbo", "--tracking"}
 
 
 @pytest.mark.parametrize(
@@ -85,6 +89,8 @@ def test_flags_of_a_later_release_are_parameters_where_the_program_has_them(lavd
         ("scx_lavd:mig_delta_pct=-1", ["--mig-delta-pct=-1"]),
         ("scx_lavd:cpu_mask=0xff,autopilot=true", ["--cpu-mask=0xff", "--autopilot"]),
         ("scx_lavd:cpu_mask=0x0", ["--cpu-mask=0x0"]),
+        ("scx_lavd:verbose=true", ["--verbose"]),
+        ("scx_lavd:turbo=false,tracking=false", ["--turbo=false"]),
         ("scx_lavd:mode=slow,tracking=true", ["--mode=slow", "--tracking=true"]),
     ],
 )
@@ -101,7 +107,7 @@ def test_what_the_program_lists_may_be_set(lavd, text, expected):
         ("scx_lavd:monitor=1", "unknown parameter"),
         ("scx_lavd:mode=medium", "mode"),
         ("scx_lavd:slice_max_us=fast", "expected a whole number"),
-        ("scx_lavd:slice_max_us=0.5", "expected a whole number"),
+        ("scx_lavd:slice_max_us=0.5", "slice_max_us=0.5: expected a whole number"),
         ("scx_lavd:autopilot=2", "expected true or false"),
     ],
 )

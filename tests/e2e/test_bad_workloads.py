@@ -10,26 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 
 
 @pytest.fixture
 def measure(tmp_path):
     def run(*argv: str) -> subprocess.CompletedProcess[str]:
-        command = [
-            sys.executable,
-            "-m",
-            "schedtuna",
-            "variability",
-            "-n",
-            "1",
-            "--results",
-            str(tmp_path),
-            *argv,
-        ]
         environment = {**os.environ, "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")}
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
+        command = ["variability", "-n", "1", "--results", tmp_path, *argv]
+        return run_schedtuna(*command, env=environment, timeout=60)
 
     return run
 

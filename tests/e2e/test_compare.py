@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.commands import run_schedtuna
 
 from schedtuna.cli.main import main
 from schedtuna.experiment.triallog import LOG_NAME, read_trials
@@ -45,6 +46,8 @@ def start(folder: Path, *arguments: str, wrapper=()) -> subprocess.Popen[str]:
 
 
 def run(folder: Path, *arguments: str, wrapper=()) -> subprocess.CompletedProcess[str]:
+    if not wrapper:
+        return run_schedtuna(*arguments, cwd=folder, env=environment(folder))
     process = start(folder, *arguments, wrapper=wrapper)
     stdout, stderr = process.communicate(timeout=120)
     return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)

@@ -4,10 +4,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from datetime import UTC, datetime
 
 import pytest
+from tests.commands import run_schedtuna
 
 LANGUAGES = ("fr_FR", "pl_PL", "de_DE", "ko_KR", "en_GB", "en_US")
 
@@ -39,8 +39,7 @@ def in_language(command, name, locales=None):
 def imported(path, *options, code=0):
     """What import says, and the stored samples."""
     folder = path.with_name(path.name + ".trace")
-    command = [sys.executable, "-m", "schedtuna", "import", str(path), "-o", str(folder), "--json", *options]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = run_schedtuna("import", path, "-o", folder, "--json", *options)
     assert done.returncode == code, done.stderr
     if code:
         return done.stderr
@@ -102,11 +101,9 @@ def test_vmstat_without_times_says_that_they_are_made_up(tmp_path, options):
     assert trace.sample_times == "made up"
     assert "made up" in said["notes"][0]
     path = tmp_path / "text.trace"
-    stats = [sys.executable, "-m", "schedtuna", "stats", str(path)]
-    assert "made up" in subprocess.run(stats, check=True, capture_output=True, text=True).stdout
-    assert subprocess.run([*stats, "--from", "1"], check=False, capture_output=True).returncode == 2
-    export = [sys.executable, "-m", "schedtuna", "trace", "export", str(path), "--perfetto", "-o"]
-    assert subprocess.run([*export, str(tmp_path / "x")], check=False, capture_output=True).returncode == 1
+    assert "made up" in run_schedtuna("stats", path).stdout
+    assert run_schedtuna("stats", path, "--from", "1").returncode == 2
+    assert run_schedtuna("trace", "export", path, "--perfetto", "-o", tmp_path / "x").returncode == 1
 
 
 @pytest.mark.parametrize("name", ["C", "en_US", "en_GB", "fr_FR", "de_DE", "ko_KR"])

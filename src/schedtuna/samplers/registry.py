@@ -90,6 +90,7 @@ SAMPLERS: dict[str, SamplerEntry] = {
 
 DEFAULT_SAMPLER = "gp"
 ENTRY_POINTS = "schedtuna.samplers"  # the group in which other packages name theirs
+OWN_SAMPLER_HINT = "one of your own is named by its class, module:Class"
 _OWN_HINT = "docs/tuning.md, section Your own sampler, has an example"
 
 
@@ -186,8 +187,5 @@ def _entry(name: str) -> SamplerEntry:
         return SamplerEntry(name, "a class")
     known = installed_samplers()
     if name not in known:
-        raise UsageError(
-            f"unknown sampler {name!r}: {nearest(name, known)}",
-            hint="one of your own is named by its class, module:Class",
-        )
+        raise UsageError(f"unknown sampler {name!r}: {nearest(name, known)}", hint=OWN_SAMPLER_HINT)
     return known[name]

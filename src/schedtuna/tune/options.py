@@ -19,7 +19,14 @@ from schedtuna.evidence import DELTA
 from schedtuna.history.defaults import BASELINE_RUNS, SAVE_FREQUENCY
 from schedtuna.history.plan import BAKE_OFF, StudyPlan
 from schedtuna.history.warmstart import past_runs
-from schedtuna.samplers.registry import SAMPLERS, learners, make_sampler, sampler_class
+from schedtuna.samplers.registry import (
+    OWN_SAMPLER_HINT,
+    SAMPLERS,
+    installed_samplers,
+    learners,
+    make_sampler,
+    sampler_class,
+)
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.tune.bakeoff import CONTESTANTS, contestants, share
 from schedtuna.workload.metrics import default_metric, parse_metric, parse_requirement
@@ -268,6 +275,10 @@ def sampler_options(sampler: str, asked: Mapping[str, Any]) -> tuple[dict[str, A
             that has no network.
         MissingExtraError: The sampler's packages are not installed.
     """
+    if sampler != BAKE_OFF and ":" not in sampler and sampler not in (names := installed_samplers()):
+        raise UsageError(
+            f"unknown sampler {sampler!r}: {nearest(sampler, [*names, BAKE_OFF])}", hint=OWN_SAMPLER_HINT
+        )
     given = {name: value for name, value in asked.items() if value is not None}
     if sampler == BAKE_OFF:
         given[CONTESTANTS] = contestants()

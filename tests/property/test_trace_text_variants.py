@@ -60,7 +60,7 @@ NO_STATES = (b"?", b"0x1001", b"2049", b"u", b"Sleeping", b"", b"-1")
 class Telling:
     """How a tool, of a version, prints events."""
 
-    tool: str  # ftrace, perf, raw (trace-cmd report -R), plugin (trace-cmd's own fields)
+    tool: str  # ftrace, perf, raw (trace-cmd report -R), plugin (trace-cmd's own fields), or of `ODD`
     flags: bytes
     spaces: bytes
     states: dict[str, str]
@@ -71,11 +71,11 @@ class Telling:
 
 @st.composite
 def tellings(draw) -> Telling:
-    tool = draw(st.sampled_from(["ftrace", "perf", "raw", "plugin"]))
+    tool = draw(st.sampled_from(["ftrace", "perf", "raw", "plugin", *ODD]))
     plain = tool == "plugin"
     return Telling(
         tool,
-        b"" if tool == "perf" else draw(st.sampled_from(FLAGS)),
+        b"" if tool == "perf" else draw(st.sampled_from(FLAGS[1:] if tool == "latency" else FLAGS)),
         draw(st.sampled_from([b" ", b"  ", b"          "])),
         {state: draw(st.sampled_from(spellings)) for state, spellings in STATES.items()},
         () if plain else tuple(draw(st.lists(st.sampled_from(EXTRA), max_size=3, unique=True))),
@@ -121,10 +121,41 @@ def fields_of(row, how: Telling) -> bytes:
     return b" ".join(words)
 
 
+# What options print: trace-cmd report -l and --ts-diff, ftrace's record-tgid and verbose latency format, perf
+# script with other fields.
+ODD = ("latency", "ts-diff", "tgid", "verbose", "perf -F +period,misc", "perf -F -comm", "perf -F +ip,sym")
+
+
+def head_of(row, how: Telling, name: bytes, at: bytes) -> bytes:
+    time, cpu, current, *_ = row
+    task = b"%16b-%-7d" % (name, current)
+    if how.tool == "latency":
+        return b"%b %5d%b%b:" % (task, cpu, how.flags, at)
+    if how.tool == "verbose":
+        us = 100 * 10**6 + time
+        return b"%16b %7d %3d 1 00000002 00000003 [%08x] %d.%03dms (+0.006ms):" % (
+            name, current, cpu, us, time // 1000, time % 1000,
+        )  # fmt: skip
+    if how.tool == "perf -F +period,misc":
+        return b"%16b %d [%03d] K     %b:          1" % (name, current, cpu, at)
+    if how.tool == "perf -F -comm":
+        return b"%5d/%-5d [%03d] %b:" % (current, current, cpu, at)
+    if how.tool == "perf -F +ip,sym":
+        return b"%16b %d [%03d] %b:" % (name, current, cpu, at)
+    tgid = b"(%7d) " % current if how.tool == "tgid" else b""
+    difference = b" (+%d)" % (time % 977) if how.tool == "ts-diff" else b""
+    return b"%b %b[%03d] %b%b:%b" % (task, tgid, cpu, how.flags, at, difference)
+
+
 def tell(row, how: Telling) -> bytes:
     time, cpu, current, event, *_ = row
     name = comm(current, cpu) if current else b"<idle>"
     at = b"%d.%06d" % (100 + time // 10**6, time % 10**6)
+    if how.tool in ODD:
+        prefix = b"sched:" if how.tool.startswith("perf") else b""
+        address = b" ffffffff813a89c4 try_to_wake_up" if how.tool == "perf -F +ip,sym" else b""
+        head = b"%b %bsched_%b:" % (head_of(row, how, name, at), prefix, event.encode())
+        return head + how.spaces + fields_of(row, how) + address + how.tail
     if how.tool == "perf":
         head = b"%16b %d/%d [%03d] %b: sched:sched_%b:" % (name, current, current, cpu, at, event.encode())
     else:

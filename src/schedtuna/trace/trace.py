@@ -291,6 +291,7 @@ _RINGS = {
     "perf-script": "record again with a larger buffer (perf record -m 16M)",
     "trace-dat": "record again with a larger buffer (trace-cmd record -b 65536)",
     "ftrace": "record again with a larger buffer (tracefs's buffer_size_kb, or trace-cmd record -b 65536)",
+    "ftrace-ns": "record again with a larger buffer (tracefs's buffer_size_kb, or trace-cmd record -b 65536)",
     "jsonl": "record again with larger buffers",
 }
 

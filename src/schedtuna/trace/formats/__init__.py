@@ -22,8 +22,11 @@ from schedtuna.trace.trace import Trace
 
 _EVENTS = b"|".join(TYPES)
 # The time above a report, in any language; USER with -U, no UID in old versions.
-_PIDSTAT = rb"^(?:# Time|[^A-Za-z\n]{4,40}(?:[AP]M)?)\s+(?:(?:UID|USER)\s+)?(?:PID|TGID)\s.*\bCommand\s*$"
-_NAMELESS = re.compile(rb"\bprev_prio=\S+ prev_state=\S+ ==> next_comm=")
+_PIDSTAT = (
+    rb"^(?:# Time|[^A-Za-z\n]{4,40}(?:[AP]M)?)[ \t]+(?:(?:UID|USER)[ \t]+)?(?:PID|TGID)[ \t]"
+    rb".*\bCommand[ \t\r]*$"
+)
+_NAMELESS = re.compile(rb"\bprev_prio=\S{1,20} prev_state=\S{1,20} ==> next_comm=")
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ READERS: dict[str, Reader] = {
         "perf sched timehist's text",
         "perf 6.1",
         _text(timehist.parse_timehist),
-        _has(rb"^\s+time    cpu  (?:[0-9a-f]+  )?task name\s.*\bsch delay\s"),
+        _has(rb"^ {1,40}time    cpu  (?:[0-9a-f]+  )?task name\s.*\bsch delay\s"),
     ),
     "perf-script": Reader(
         "perf script's or perf sched script's text",

@@ -78,7 +78,10 @@ _LACKS = [
             rb"(?!.*?[-\s]\d{1,10}\s+(?:\([\s\d-]+\)\s+)?\[).*?%b%b:\s+%b" % (_CPU, _TIME, _EVENT),
             Lack("lines without a thread id", _PRINT),
         ),
-        (rb".*\sprev_prio=\S+ prev_state=\S+ ==> next_comm=", Lack("events without a name", _PRINT)),
+        (
+            rb".*\sprev_prio=\S{1,20} prev_state=\S{1,20} ==> next_comm=",
+            Lack("events without a name", _PRINT),
+        ),
     )
 ]
 

@@ -35,7 +35,7 @@ _TASK = re.compile(
     r"(?P<comm>.+?)\[(?P<tid>-1|[0-9]{1,8})(?:/(?:-1|[0-9]{1,8}))?\]\s+"
     r"(?P<rest>(?:[0-9]+\.[0-9]{3}\s|-?[0-9]+\s|awakened: |migrated: ).*)"
 )
-_NEXT = re.compile(r"next: .*\[([0-9]{1,8})(?:/[0-9]{1,8})?\]")
+_NEXT = re.compile(r"next: .{0,20}\[([0-9]{1,8})(?:/[0-9]{1,8})?\]")
 # Up to perf 6.8 these are letters of old kernels for the bits of new ones (TASK_STATE_TO_CHAR_STR of
 # tools/perf/builtin-sched.c): 128, idle, is K, and 256, preempted, is W.
 _STATES = {"K": PrevState.IDLE, "W": PrevState.PREEMPTED, "x": PrevState.IDLE}

@@ -125,6 +125,11 @@ READERS: dict[str, Reader] = {
     ),
 }
 _NOT_READ = (
+    (
+        _has(rb"^disk- -+reads-|^ {1,20}[0-9]+ (?:K total memory|disks)|^Cache {5,40}Num  Total"),
+        "the output of vmstat -d, -D, -m or -s, which has totals since boot",
+        "LC_ALL=C vmstat -t 1 > FILE",
+    ),
     (_has(rb"^avg-cpu:  "), "iostat's output", "what it says is read of LC_ALL=C sar -u ALL -b 1"),
     (_has(rb'\A\s*\{\s*"sysstat"'), "JSON of sysstat", "its text is read: sar, mpstat, pidstat, or sadf -d"),
 )

@@ -70,12 +70,12 @@ def open_text(path: Path) -> io.BufferedReader:
 
 
 def blocks(stream: io.BufferedReader) -> Iterator[bytes]:
-    """Yield a text in pieces that overlap by more than a pattern is long; nothing of what is no text."""
+    """Yield a text in pieces that overlap by more than a pattern is long, up to where it is no text."""
     rest = b""
     while data := stream.read(_BLOCK_BYTES):
+        yield rest + data
         if b"\0" in data:
             return
-        yield rest + data
         rest = data[-_LONGEST_MATCH:]
 
 

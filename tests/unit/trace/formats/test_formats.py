@@ -78,6 +78,28 @@ def test_what_is_no_text_is_named(tmp_path, data, what, command):
     assert command in caught.value.hint
 
 
+# What procps-ng 4.0.2 and sysstat 12.6.1 printed.
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"disk- ------------reads------------ ------------writes----------- -----IO------\n", "vmstat -d"),
+        (b"     24740044 K total memory\n       971504 K used memory\n", "vmstat -d, -D, -m or -s"),
+        (b"Linux 6.18.44 (vm) \t11/29/26 \t_x86_64_\t(2 CPU)\n\navg-cpu:  %user   %nice %system\n", "iostat"),
+        (b'{"sysstat": {\n\t"hosts": [\n', "JSON of sysstat"),
+    ],
+)
+def test_what_is_known_and_not_read_is_named(tmp_path, data, what):
+    with pytest.raises(TraceError, match=what) as caught:
+        loaded(tmp_path, data)
+    assert "LC_ALL=C" in caught.value.hint or "text is read" in caught.value.hint
+
+
+def test_a_text_with_a_tail_of_zeros_is_known(tmp_path):
+    """What a crash leaves."""
+    name, trace = loaded(tmp_path, FTRACE + bytes(4096))
+    assert (name, len(trace.events)) == ("ftrace", 9)
+
+
 def test_events_without_a_name_are_named(tmp_path):
     nameless = PERF_SCRIPT.replace(b"sched:sched_switch: ", b"").replace(b"sched:sched_", b"x:")
     with pytest.raises(TraceError, match="events without a name") as caught:

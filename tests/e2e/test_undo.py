@@ -55,7 +55,7 @@ def test_undo_puts_back_what_a_killed_run_left(schedtuna, sleeper, state):
     assert (done.returncode, done.stderr) == (0, "")
     assert "restored" in done.stdout
     assert os.sched_getscheduler(sleeper) == os.SCHED_OTHER
-    assert schedtuna("undo").stdout == "nothing to undo\n"
+    assert schedtuna("undo").stdout == f"nothing to undo in {state}\n"
 
 
 def test_json_is_one_object_with_every_change(schedtuna, sleeper, state):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from schedtuna.kernel.syscalls import sched_getattr
+from schedtuna.machine.namespaces import in_initial_pid_namespace
 from schedtuna.record.ends import TaskEnds
-from schedtuna.record.loading import in_initial_pid_namespace
 
 pytestmark = pytest.mark.usefixtures("bpf")
 

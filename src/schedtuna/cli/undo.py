@@ -34,17 +34,20 @@ def undo(
 
     journal = Journal()
     outcomes = undo_journal(journal, force=force, dry_run=dry_run)
-    failed = any(outcome.result is UndoResult.FAILED for outcome in outcomes)
+    failed = any(outcome.failed for outcome in outcomes)
+    unwritten = next((outcome.unwritten for outcome in outcomes if outcome.unwritten), "")
     if as_json:
         changes = [outcome.to_dict() for outcome in outcomes]
         print_json({"journal": str(journal.directory), "changes": changes, "failed": failed})
     elif not outcomes:
-        print("nothing to undo")
+        print(printable(f"nothing to undo in {journal.directory}"))
     else:
         for outcome in outcomes:
             print(printable(_line(outcome)))
         if any(outcome.result is UndoResult.RUNNING for outcome in outcomes):
             print("what running processes have changed they put back themselves; --force does it now")
+        if unwritten:
+            print(printable(f"the records stay open, and will be undone again: {unwritten}"))
     if failed:
         raise typer.Exit(1)
 
@@ -56,6 +59,7 @@ def _line(outcome: UndoOutcome) -> str:
         UndoResult.WOULD_RESTORE: "would restore",
         UndoResult.OTHER_BOOT: "skipped",
         UndoResult.RUNNING: "skipped",
+        UndoResult.ELSEWHERE: "kept",
     }
     verb = verbs.get(outcome.result, str(outcome.result))
     reason = f" ({outcome.reason})" if outcome.reason else ""

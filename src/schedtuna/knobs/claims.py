@@ -40,7 +40,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -51,9 +50,9 @@ from schedtuna.errors import JournalError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import TargetBusyError, state_directory
 from schedtuna.knobs.private_file import PrivateFolder
-from schedtuna.knobs.records import Owner
+from schedtuna.knobs.records import Owner, this_process
 from schedtuna.knobs.registry import knob_named
-from schedtuna.machine.tasks import boot_id, start_ticks
+from schedtuna.machine.tasks import boot_id
 
 CLAIMS_NAME = "claims.jsonl"
 
@@ -129,7 +128,6 @@ def require_free(target: Target, directory: Path | None = None) -> None:
 
 
 def _claim_of(target: Target, turned: Iterable[str] = ()) -> _Claim:
-    owner = Owner(pid=os.getpid(), start_ticks=start_ticks(os.getpid()) or 0)
     wide = target.scope is Scope.MACHINE or any(Scope.MACHINE in knob_named(name).scopes for name in turned)
     subject = ""
     if target.scope is Scope.PID:
@@ -139,7 +137,7 @@ def _claim_of(target: Target, turned: Iterable[str] = ()) -> _Claim:
     return _Claim(
         id=secrets.token_hex(8),
         boot_id=boot_id(),
-        owner=owner,
+        owner=this_process(),
         scope=target.scope,
         subject=subject,
         wide=wide,

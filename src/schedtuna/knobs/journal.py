@@ -29,8 +29,8 @@ from schedtuna.configfile import parse_json
 from schedtuna.errors import JournalError
 from schedtuna.knobs.base import Turn
 from schedtuna.knobs.private_file import PrivateFolder
-from schedtuna.knobs.records import STORED, Change, NewGroupSubject, Owner, Record
-from schedtuna.machine.tasks import boot_id, start_ticks
+from schedtuna.knobs.records import STORED, Change, NewGroupSubject, Record, this_process
+from schedtuna.machine.tasks import boot_id
 
 STATE_VARIABLE = "SCHEDTUNA_STATE_DIR"
 JOURNAL_NAME = "journal.jsonl"
@@ -131,7 +131,7 @@ class Journal:
         """
         if not changes:
             return []
-        owner = Owner(pid=os.getpid(), start_ticks=start_ticks(os.getpid()) or 0)
+        owner = this_process()
         boot, now = boot_id(), time.time()
         records = [
             Record(id=secrets.token_hex(8), boot_id=boot, owner=owner, time=now, **change._asdict())
@@ -196,12 +196,12 @@ class Journal:
             return self._read(folder)
 
     def stale(self) -> list[Record]:
-        """The open records of this boot whose owner is dead and would have reverted them, oldest first."""
+        """The open records of this boot that a dead process would have reverted, oldest first."""
         boot = boot_id()
         return [
             record
             for record in self.open_records()
-            if record.boot_id == boot and not record.owner.alive and not record.lasting
+            if record.boot_id == boot and record.owner.is_dead and not record.lasting
         ]
 
     @contextlib.contextmanager
@@ -287,8 +287,9 @@ def _refuse_conflict(other: Record, records: Sequence[Record], boot: str) -> Non
     """Two living owners of one subject could not both put back what they found."""
     for record in records:
         same = (other.knob, other.subject) == (record.knob, record.subject)
-        if same and other.boot_id == boot and other.owner != record.owner and other.owner.alive:
+        if same and other.boot_id == boot and other.owner != record.owner and not other.owner.is_dead:
             raise TargetBusyError(
-                f"{record.knob} is already changed by process {other.owner.pid}, which is still running",
-                hint="wait for it to end, or stop it",
+                f"{record.knob} is already changed by process {other.owner.pid}, which is still running"
+                + (", or may be: it is of another namespace" if other.owner.is_stranger else ""),
+                hint="wait for it to end, or stop it; `schedtuna undo` tells more",
             )

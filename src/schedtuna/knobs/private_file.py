@@ -82,7 +82,7 @@ class PrivateFolder:
             FileNotFoundError: It is missing.
             JournalError: It can't be trusted, or another process keeps it locked.
         """
-        with self._opened(name) as file:
+        with self._opened(name, to_read=True) as file:
             self._lock(file)
             yield
 
@@ -93,7 +93,7 @@ class PrivateFolder:
             JournalError: It can't be opened or trusted.
         """
         try:
-            with self._opened(name) as file:
+            with self._opened(name, to_read=True) as file:
                 return _whole_lines(read_all(file))
         except FileNotFoundError:
             return b""
@@ -153,10 +153,13 @@ class PrivateFolder:
         self._folder.write(name, lines, mode=0o600)
 
     @contextlib.contextmanager
-    def _opened(self, name: str, extra_flags: int = 0) -> Iterator[int]:
+    def _opened(self, name: str, extra_flags: int = 0, *, to_read: bool = False) -> Iterator[int]:
         look = f"look at {self.path / name}: something replaced it"
+        # Some file systems (NFS) lock only what is open for writing.
+        read_only = to_read and bool(os.fstatvfs(self._descriptor).f_flag & os.ST_RDONLY)
+        flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_APPEND | extra_flags
         try:
-            file = self._folder.open(name, os.O_RDWR | os.O_APPEND | extra_flags, mode=0o600)
+            file = self._folder.open(name, flags, mode=0o600)
         except FileNotFoundError:
             raise
         except OSError as error:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from schedtuna.errors import JournalError
-from schedtuna.files.versions import StoredFormat
-from schedtuna.machine.tasks import is_alive
+from schedtuna.files.versions import Content, StoredFormat
+from schedtuna.machine.namespaces import own_namespaces, proc_is_own, process_in
+from schedtuna.machine.tasks import is_alive, start_ticks
 
-STORED = StoredFormat(JournalError)
+
+def _with_namespaces(content: Content) -> Content:
+    """Version 1 did not say in which namespaces a change was made; they count as those of its reader."""
+    return {**content, "owner": {**content["owner"], "namespaces": {}}}
+
+
+STORED = StoredFormat(JournalError, {1: _with_namespaces})
 
 
 class _Data(BaseModel):
@@ -102,15 +110,65 @@ class Change(NamedTuple):
 
 
 class Owner(_Data):
-    """The process that made a change."""
+    """The process that made a change.
+
+    Attributes:
+        pid: Its number, in its own PID namespace.
+        start_ticks: When it started, in its own time namespace.
+        namespaces: The inodes of its namespaces, by kind.
+    """
 
     pid: int
     start_ticks: int
+    namespaces: dict[str, int] = Field(default_factory=dict)
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs (a zombie does not)."""
+        """Whether it is seen to run (a zombie does not)."""
         return is_alive(self.pid, self.start_ticks)
+
+    def differs(self, *kinds: str) -> list[str]:
+        """Those of some kinds of namespaces that this process does not share with it."""
+        own = own_namespaces()
+        return [kind for kind in kinds if self.namespaces.get(kind, own.get(kind)) != own.get(kind)]
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether its number means nothing here, and it may run unseen."""
+        differing = self.differs("pid", "time")
+        if differing == ["pid"]:  # with its last process a namespace ends
+            found, everybody = process_in("pid", self.namespaces["pid"])
+            return found is not None or not everybody
+        return bool(differing)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is sure that it does not run any more."""
+        return not self.alive and not self.is_stranger
+
+
+def this_process() -> Owner:
+    """The process that asks.
+
+    Raises:
+        JournalError: /proc shows the processes of another PID namespace.
+    """
+    require_own_proc()
+    pid = os.getpid()
+    return Owner(pid=pid, start_ticks=start_ticks(pid) or 0, namespaces=own_namespaces())
+
+
+def require_own_proc() -> None:
+    """Raise where the numbers in /proc are not those that system calls take.
+
+    Raises:
+        JournalError: /proc shows the processes of another PID namespace.
+    """
+    if not proc_is_own():
+        raise JournalError(
+            "/proc shows the processes of another PID namespace: who is alive can't be told",
+            hint="mount one of this namespace: mount -t proc proc /proc (unshare --mount-proc does it)",
+        )
 
 
 class Record(_Data):
@@ -154,9 +212,9 @@ class Record(_Data):
             case NewGroupSubject(path=path):
                 return f"the control group {path}: removed"
             case ProcessSubject(pid=pid):
-                return f"{self.new['scheduler']}, process {pid}: stopped"
+                return f"{scheduler_of(self.new)}, process {pid}: stopped"
             case LoaderSubject():
-                return f"scx_loader: {self.new['scheduler']} -> {self.old['scheduler']}"
+                return f"scx_loader: {scheduler_of(self.new)} -> {scheduler_of(self.old)}"
             case UnitSubject(path=path):
                 return f"{path}: {'removed' if self.old is None else 'as it was'}"
             case TaskSubject(tid=tid, reach=reach):
@@ -164,3 +222,8 @@ class Record(_Data):
             case GroupTasksSubject(path=path) | FileSubject(path=path):
                 what = str(path)
         return f"{what}: {self.new} -> {self.old}"
+
+
+def scheduler_of(state: Any) -> str:
+    """The scheduler's name in what a record has of one; of a damaged one, all of it."""
+    return str(state.get("scheduler", state) if isinstance(state, dict) else state)

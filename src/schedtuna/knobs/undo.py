@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from schedtuna.errors import SchedtunaError
+from schedtuna.errors import JournalError, SchedtunaError
 from schedtuna.knobs.base import Reverted
 from schedtuna.knobs.journal import Journal, StaleChangesError
-from schedtuna.knobs.records import ProcessSubject, Record, TaskSubject
+from schedtuna.knobs.records import ProcessSubject, Record, TaskSubject, require_own_proc
 from schedtuna.knobs.registry import reverter
+from schedtuna.machine.namespaces import KINDS, process_in
 from schedtuna.machine.tasks import boot_id, is_alive
 
 
@@ -22,25 +23,40 @@ class UndoResult(StrEnum):
     GONE = "gone"  # what was changed no longer exists
     OTHER_BOOT = "other_boot"  # a boot ended the change
     RUNNING = "running"  # its owner runs and will revert it
+    ELSEWHERE = "elsewhere"  # it was made in a namespace that can't be seen into from here
     FAILED = "failed"
     WOULD_RESTORE = "would_restore"  # dry run
 
 
 _CLOSING = frozenset({UndoResult.RESTORED, UndoResult.GONE, UndoResult.OTHER_BOOT})
+_FAILURES = frozenset({UndoResult.FAILED, UndoResult.ELSEWHERE})
 
 
 @dataclass(frozen=True)
 class UndoOutcome:
-    """One record and what became of it; `reason` is for people."""
+    """One record and what became of it.
+
+    Attributes:
+        record: Of the journal.
+        result: What became of the change.
+        reason: Why, for people.
+        unwritten: Why the journal could not be told, so that the record stays open; empty where it could.
+    """
 
     record: Record
     result: UndoResult
     reason: str = ""
+    unwritten: str = ""
 
     @property
     def closed(self) -> bool:
         """Whether nothing remains to be done."""
-        return self.result in _CLOSING
+        return self.result in _CLOSING and not self.unwritten
+
+    @property
+    def failed(self) -> bool:
+        """Whether the record stays open though nobody who runs will see to it."""
+        return self.result in _FAILURES or bool(self.unwritten)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, for programs."""
@@ -48,6 +64,7 @@ class UndoOutcome:
         return {
             "result": str(self.result),
             "reason": self.reason,
+            "closed": self.closed,
             "knob": record.knob,
             "subject": record.subject.model_dump(mode="json"),
             "old": record.old,
@@ -65,13 +82,16 @@ def undo(
 
     Args:
         journal: Whose open records are looked at.
-        force: Also revert what processes that still run have changed.
+        force: Also revert what processes that still run, or may run in other namespaces, have changed;
+            what is not there from here is taken to be gone.
         dry_run: Only say what would be done.
         lasting: Also revert what was meant to outlive who made it.
 
     Raises:
-        JournalError: The journal can't be read, written or trusted.
+        JournalError: The journal can't be read or trusted, or /proc is another PID namespace's. Where it
+            can't be written, the outcomes say so.
     """
+    require_own_proc()
     with journal.undoing():
         boot = boot_id()
         outcomes, to_revert = [], []
@@ -80,7 +100,9 @@ def undo(
                 continue
             if record.boot_id != boot and not record.outlives_boot:
                 outcomes.append(UndoOutcome(record, UndoResult.OTHER_BOOT, "ended by a reboot"))
-            elif record.owner.alive and not force:
+            elif not force and record.owner.is_stranger:
+                outcomes.append(_elsewhere(record, "pid", "time"))
+            elif not force and record.owner.alive:
                 outcomes.append(
                     UndoOutcome(record, UndoResult.RUNNING, f"process {record.owner.pid} still runs")
                 )
@@ -89,8 +111,11 @@ def undo(
             else:
                 to_revert.append(record)
         if not dry_run:
-            outcomes += revert_records(to_revert[::-1], journal)
-            journal.finish({o.record.id: o.result for o in outcomes if o.result is UndoResult.OTHER_BOOT})
+            outcomes += _revert_all(to_revert, journal, force=force)
+            try:
+                journal.finish({o.record.id: o.result for o in outcomes if o.closed})
+            except JournalError as error:
+                outcomes = [replace(o, unwritten=str(error)) if o.closed else o for o in outcomes]
         return outcomes
 
 
@@ -117,12 +142,21 @@ def revert_records(records: Sequence[Record], journal: Journal) -> list[UndoOutc
     Raises:
         JournalError: They were reverted, but can't be closed.
     """
-    outcomes = []
-    for record in reversed(records):
-        journal.step(f"{record.knob}: before the revert")
-        outcomes.append(_revert(record))
-        journal.step(f"{record.knob}: after the revert")
+    outcomes = _revert_all(records[::-1], journal)
     journal.finish({outcome.record.id: outcome.result for outcome in outcomes if outcome.closed})
+    return outcomes
+
+
+def _revert_all(records: Sequence[Record], journal: Journal, *, force: bool = False) -> list[UndoOutcome]:
+    """Revert records given newest first."""
+    outcomes = []
+    for record in records:
+        journal.step(f"{record.knob}: before the revert")
+        outcome = _revert(record)
+        if outcome.result is UndoResult.GONE and not force and _may_be_elsewhere(record):
+            outcome = _elsewhere(record, "mnt", "cgroup")
+        outcomes.append(outcome)
+        journal.step(f"{record.knob}: after the revert")
     return outcomes
 
 
@@ -138,7 +172,7 @@ def close_pointless(journal: Journal) -> list[Record]:
             continue
         if record.boot_id != boot:
             pointless[record.id] = UndoResult.OTHER_BOOT
-        elif not record.owner.alive:
+        elif record.owner.is_dead:
             if _foreseen(record).result is UndoResult.GONE:
                 pointless[record.id] = UndoResult.GONE
             elif not record.lasting:
@@ -152,9 +186,35 @@ def _revert(record: Record) -> UndoOutcome:
         reverted = reverter(record.knob).revert(record)
     except (SchedtunaError, OSError) as error:
         return UndoOutcome(record, UndoResult.FAILED, str(error))
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        return UndoOutcome(record, UndoResult.FAILED, f"its record is damaged: {error!r}")
     if reverted is Reverted.GONE:
         return UndoOutcome(record, UndoResult.GONE, "it no longer exists")
     return UndoOutcome(record, UndoResult.RESTORED)
+
+
+def _may_be_elsewhere(record: Record) -> bool:
+    """Whether what is missing here may be there where the record was made."""
+    return not isinstance(record.subject, (TaskSubject, ProcessSubject)) and bool(
+        record.owner.differs("mnt", "cgroup")
+    )
+
+
+def _elsewhere(record: Record, *kinds: str) -> UndoOutcome:
+    """Say that a record was made in another namespace of some kinds, and where `undo` can see to it."""
+    kind = record.owner.differs(*kinds)[0]
+    inode = record.owner.namespaces[kind]
+    inside, _ = process_in(kind, inode)
+    enter = "in it"
+    if inside is not None:
+        options = " ".join(KINDS[other][1] for other in record.owner.differs(*KINDS))
+        enter = f"there: nsenter --target {inside} {options} schedtuna undo"
+    return UndoOutcome(
+        record,
+        UndoResult.ELSEWHERE,
+        f"made in another {KINDS[kind][0]} namespace ({inode}); run `schedtuna undo` {enter}; "
+        "where that has ended, --force takes what is not here to be gone",
+    )
 
 
 def _foreseen(record: Record) -> UndoOutcome:

@@ -15,8 +15,9 @@ import numpy as np
 from schedtuna.errors import UnavailableError
 from schedtuna.kernel.objects import BpfObject
 from schedtuna.kernel.privilege import require_bpf
+from schedtuna.machine.namespaces import in_initial_pid_namespace
 from schedtuna.record.layout import check_layouts
-from schedtuna.record.loading import in_initial_pid_namespace, nr_cpu_ids
+from schedtuna.record.loading import nr_cpu_ids
 
 MASK_BYTES = 128
 WANTED_DTYPE = np.dtype([("root_tgid", "<u4"), ("pad", "<u4"), ("cpu_group", "<u8"), ("cpuset_group", "<u8")])

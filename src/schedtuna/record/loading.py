@@ -11,11 +11,10 @@ from schedtuna.kernel.mapped import require_ordered_stores
 from schedtuna.kernel.objects import BpfObject
 from schedtuna.kernel.privilege import require_bpf
 from schedtuna.machine.cgroups import CgroupLayout
+from schedtuna.machine.namespaces import in_initial_pid_namespace
 from schedtuna.machine.probe import Probe
 from schedtuna.record.filters import TaskFilter
 from schedtuna.record.layout import check_layouts
-
-_INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
 
 def open_object(
@@ -78,11 +77,3 @@ def nr_cpu_ids() -> int:
     """Return how many numbers of CPUs there may be: the highest possible one, and one more."""
     possible = Probe.live().read("sys/devices/system/cpu/possible") or str((os.cpu_count() or 1) - 1)
     return int(possible.replace(",", "-").split("-")[-1]) + 1
-
-
-def in_initial_pid_namespace() -> bool:
-    """Whether the kernel's process numbers are this process's, too."""
-    try:
-        return Path("/proc/self/ns/pid").stat().st_ino == _INITIAL_PID_NAMESPACE
-    except OSError:
-        return True

@@ -20,9 +20,10 @@ from typing import Any, Self
 
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.machine.manifest import build_manifest
+from schedtuna.machine.namespaces import in_initial_pid_namespace
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.filters import TaskFilter, cgroup_names, cpu_hierarchy, current_layout
-from schedtuna.record.loading import in_initial_pid_namespace, nr_cpu_ids
+from schedtuna.record.loading import nr_cpu_ids
 from schedtuna.record.processes import ProcessSampler
 from schedtuna.record.procfs import SystemSampler
 from schedtuna.record.sources import CountSource, ExitSource, Source, StreamSource

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
+from schedtuna.machine.namespaces import in_initial_pid_namespace
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.exits import KIND as EXIT_KIND
 from schedtuna.record.exits import ExitSampler
-from schedtuna.record.loading import in_initial_pid_namespace
 from schedtuna.record.proc_tasks import CLOCK_TICK_NS, task_rows, unlisted_tasks
 from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause
 from schedtuna.trace.aggregates.stored import KIND, rows_of_groups

@@ -49,7 +49,7 @@ from schedtuna.errors import UnavailableError, UsageError, nearest
 from schedtuna.files import distrusted
 from schedtuna.kernel.sched_ext import SUFFIX
 from schedtuna.knobs.journal import Journal, state_directory
-from schedtuna.knobs.records import ProcessSubject, Record
+from schedtuna.knobs.records import ProcessSubject, Record, scheduler_of
 from schedtuna.knobs.scheduler_process import is_named
 from schedtuna.knobs.scx_loader import LoaderScheduler, LoaderService, arguments_state
 from schedtuna.knobs.systemd import scheduler_unit
@@ -117,7 +117,7 @@ def find_running(journal: Journal) -> Running | None:
     for record in reversed(journal.open_records()):
         subject = record.subject
         if isinstance(subject, ProcessSubject) and is_alive(subject.pid, subject.start_ticks):
-            return Running(record, subject.pid, str(record.new["scheduler"]))
+            return Running(record, subject.pid, scheduler_of(record.new))
     return None
 
 

@@ -11,7 +11,7 @@ from schedtuna.errors import JournalError
 from schedtuna.knobs import journal as journal_module
 from schedtuna.knobs import private_file
 from schedtuna.knobs.journal import JOURNAL_NAME, Journal, state_directory
-from schedtuna.knobs.records import Change, FileSubject, TaskSubject, UnitSubject
+from schedtuna.knobs.records import STORED, Change, FileSubject, TaskSubject, UnitSubject
 
 SUBJECT = TaskSubject(tid=1, tgid=1, start_ticks=0, reach="thread")
 CHANGE = Change("nice", SUBJECT, 0, 5)
@@ -143,7 +143,7 @@ def test_a_record_of_a_newer_version_says_what_can_read_it(journal, file):
         raw.write('{"version": 99}\n')
     for use in (journal.open_records, lambda: journal.begin([CHANGE])):
         with pytest.raises(
-            JournalError, match=r"journal\.jsonl, line 2 has version 99, .* up to 1"
+            JournalError, match=rf"journal\.jsonl, line 2 has version 99, .* up to {STORED.newest}"
         ) as raised:
             use()
         assert "update schedtuna" in raised.value.hint
@@ -244,7 +244,7 @@ def test_records_hold_whatever_a_path_may_contain(journal):
 def test_lines_are_plain_json(journal, file):
     journal.begin([CHANGE])
     entry = json.loads(file.read_text())
-    assert entry["version"] == 1
+    assert entry["version"] == STORED.newest
     assert {"id", "boot_id", "owner", "time", "knob", "subject", "old", "new"} < set(entry)
 
 

@@ -60,6 +60,7 @@ def test_what_became_of_a_record_is_plain_data_for_programs():
     assert outcome.to_dict() == {
         "result": "failed",
         "reason": "it is read-only",
+        "closed": False,
         "knob": "k",
         "subject": {"kind": "file", "path": "/f", "inode": None},
         "old": 0,

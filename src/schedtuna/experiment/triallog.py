@@ -3,7 +3,7 @@
 A log is a folder with `trials.jsonl`: one header line, then one line per trial, each on disk
 before the next trial starts. The header's identity says what the trials are trials of; a folder is
 never continued under another one. Its version is that of every line; a log of a former version is
-rewritten before it is continued. A line that a crash left unfinished is moved to `trials.torn`.
+rewritten before it is continued. What a crash left after the last whole trial is moved to `trials.torn`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TrialLog:
 
     Raises:
         StudyError: Another process has the folder, it belongs to another experiment or a newer
-            version, it is damaged before its last line, or it can't be written.
+            version, it is damaged before its last trial, or it can't be written.
         UntrustedError: Somebody else owns the folder, can write it, or has put something into it.
     """
 
@@ -98,6 +98,8 @@ class TrialLog:
         if log.intact < len(content):
             self._set_aside(content[log.intact :])
         self._end = log.intact
+        if content[: log.intact] and content[log.intact - 1 : log.intact] != b"\n":
+            self._write("")
         for record in log.records:
             self._records[record.phase, record.index] = record
         if log.identity is None:
@@ -125,8 +127,8 @@ class TrialLog:
     def _set_aside(self, torn: bytes) -> None:
         self._place.append(TORN_NAME, torn.rstrip(b"\n") + b"\n")
         self.warnings.append(
-            f"the last line of {self.folder / LOG_NAME} was unfinished (a crash or a full disk); "
-            f"it was moved to {TORN_NAME}, and its trial will be run again"
+            f"the end of {self.folder / LOG_NAME} was unfinished or damaged (a crash or a full disk); "
+            f"it was moved to {TORN_NAME}, and what is missing will be run again"
         )
 
     def _write(self, line: str) -> None:
@@ -208,7 +210,7 @@ class _Parsed:
     """What a log's text says, in today's form.
 
     Attributes:
-        intact: How many bytes of it are whole lines.
+        intact: How many bytes of it are whole lines; the last one's newline may be missing.
         identity: None where there is no header yet.
         version: Which the text is of.
         records: The trials.
@@ -221,19 +223,21 @@ class _Parsed:
 
 
 def _parse(path: Path, content: bytes) -> _Parsed:
-    lines = content.split(b"\n")
-    complete, rest = lines[:-1], lines[-1]
-    log = _Parsed(len(content) - len(rest))
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
+    log = _Parsed(0)
     seen: set[tuple[str, int]] = set()
-    for number, line in enumerate(complete, start=1):
+    for number, line in enumerate(lines, start=1):
+        end = min(log.intact + len(line) + 1, len(content))
         try:
             if number == 1:
                 log.version, log.identity = _parse_header(path, line)
+                log.intact = end
                 continue
             record = _parse_record(line, log.version)
         except ValueError as error:  # pydantic's ValidationError is one
-            if number == len(complete) and not rest:
-                log.intact -= len(line) + 1
+            if len(lines) == 1 or (
+                number > 1 and not any(_is_record(later, log) for later in lines[number:])
+            ):
                 return log
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise StudyError(
@@ -246,7 +250,16 @@ def _parse(path: Path, content: bytes) -> _Parsed:
             )
         seen.add((record.phase, record.index))
         log.records.append(record)
+        log.intact = end
     return log
+
+
+def _is_record(line: bytes, log: _Parsed) -> bool:
+    try:
+        _parse_record(line, log.version)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse_record(line: bytes, version: int) -> TrialRecord:

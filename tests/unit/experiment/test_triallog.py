@@ -79,7 +79,7 @@ def test_a_copied_line_is_refused(tmp_path):
         TrialLog(tmp_path, IDENTITY)
 
 
-@pytest.mark.parametrize("cut", range(1, 60, 7))
+@pytest.mark.parametrize("cut", range(2, 60, 7))
 def test_a_torn_last_line_is_set_aside_and_its_trial_runs_again(tmp_path, cut):
     path = filled(tmp_path, 3)
     whole = path.read_bytes()
@@ -91,6 +91,20 @@ def test_a_torn_last_line_is_set_aside_and_its_trial_runs_again(tmp_path, cut):
         log.append(record(2))
     assert path.read_bytes() == whole
     assert (tmp_path / TORN_NAME).read_bytes().strip() == whole[:-cut].splitlines()[-1]
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_a_last_line_that_lacks_only_its_newline_counts(tmp_path, n):
+    path = filled(tmp_path, n)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert len(read_trials(tmp_path)[1]) == n
+    with TrialLog(tmp_path, IDENTITY) as log:
+        assert log.warnings == []
+        assert path.read_bytes() == whole
+        log.append(record(n))
+    assert len(read_trials(tmp_path)[1]) == n + 1
+    assert not (tmp_path / TORN_NAME).exists()
 
 
 def test_zeros_that_a_power_loss_left_are_set_aside(tmp_path):

@@ -231,6 +231,9 @@ class HostBackend:
         finally:
             with _uninterrupted():
                 _revert(changes)
+        if changes.undone:
+            names = ", ".join(sorted(changes.undone))
+            raise RunError(f"`schedtuna undo --force` put {names} back during the run")
 
 
 def _revert(changes: Changes) -> None:

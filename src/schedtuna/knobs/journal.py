@@ -85,6 +85,7 @@ class Journal:
         self._on_step = on_step
         self._begun: dict[str, Record] = {}
         self._written: dict[str, Record] = {}  # those by their lines, to be known again without a parse
+        self._undoing = False
 
     def fresh(self) -> Journal:
         """The same journal, for somebody who will revert only what they begin."""
@@ -156,19 +157,23 @@ class Journal:
             self.step("journal: after begin")
         return records
 
-    def finish(self, outcomes: Mapping[str, str]) -> None:
+    def finish(self, outcomes: Mapping[str, str]) -> set[str]:
         """Close records: id -> what became of the change.
+
+        Returns:
+            Those that an `undo` had closed before, and so had put back.
 
         Raises:
             JournalError: The journal can't be written or trusted; the records stay open.
         """
         if not outcomes:
-            return
-        with self._existing_folder() as folder:
+            return set()
+        with self.undoing(), self._existing_folder() as folder:
             if folder is None:
-                return
+                return set()
             folder.lock()
             found = self._read(folder)
+            closed_before = set(outcomes) - {record.id for record in found}
             remaining = [record for record in found if record.id not in outcomes]
             durable = _outlive_boot(record for record in found if record.id in outcomes)
             self.step("journal: before finish")
@@ -182,6 +187,7 @@ class Journal:
             for id_ in outcomes:
                 self._begun.pop(id_, None)
             self.step("journal: after finish")
+            return closed_before
 
     def open_records(self) -> list[Record]:
         """The records that are not closed, oldest first.
@@ -206,16 +212,23 @@ class Journal:
 
     @contextlib.contextmanager
     def undoing(self) -> Iterator[None]:
-        """Keep other undos out.
+        """Keep other undos out; within it is entered again at once.
 
         Raises:
             JournalError: Another undo does not end.
         """
+        if self._undoing:
+            yield
+            return
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(FileNotFoundError):
                 folder = stack.enter_context(PrivateFolder(self.directory, create=False))
                 stack.enter_context(folder.locked_file(JOURNAL_NAME))
-            yield
+            self._undoing = True
+            try:
+                yield
+            finally:
+                self._undoing = False
 
     @contextlib.contextmanager
     def _existing_folder(self) -> Iterator[PrivateFolder | None]:

@@ -29,6 +29,9 @@ class Changes:
         journal: Where changes are written down first.
         on_stale: Called with what a killed run left in force; without it that is an error.
 
+    Attributes:
+        undone: Names of knobs that an `undo` had put back before they were reverted here.
+
     Raises:
         UsageError: Init, the kernel or this process would be changed, and the target does not force it.
     """
@@ -38,6 +41,7 @@ class Changes:
         self.target = target
         self.journal = journal.fresh()
         self._on_stale = on_stale
+        self.undone: set[str] = set()
 
     def apply(self, values: Mapping[str, ParameterValue]) -> None:
         """Turn the named knobs; those that already show their value are left alone.
@@ -73,6 +77,7 @@ class Changes:
             KnobError: Something could not be put back; the rest was. It stays in the journal.
         """
         outcomes = revert_records(self.journal.begun, self.journal)
+        self.undone |= {outcome.record.knob for outcome in outcomes if outcome.before}
         failed = [outcome for outcome in outcomes if not outcome.closed]
         if failed:
             what = "; ".join(f"{outcome.record.knob}: {outcome.reason}" for outcome in failed)

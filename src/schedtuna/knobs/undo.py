@@ -41,12 +41,14 @@ class UndoOutcome:
         result: What became of the change.
         reason: Why, for people.
         unwritten: Why the journal could not be told, so that the record stays open; empty where it could.
+        before: Whether another undo had put it back before.
     """
 
     record: Record
     result: UndoResult
     reason: str = ""
     unwritten: str = ""
+    before: bool = False
 
     @property
     def closed(self) -> bool:
@@ -143,8 +145,8 @@ def revert_records(records: Sequence[Record], journal: Journal) -> list[UndoOutc
         JournalError: They were reverted, but can't be closed.
     """
     outcomes = _revert_all(records[::-1], journal)
-    journal.finish({outcome.record.id: outcome.result for outcome in outcomes if outcome.closed})
-    return outcomes
+    before = journal.finish({outcome.record.id: outcome.result for outcome in outcomes if outcome.closed})
+    return [replace(outcome, before=outcome.record.id in before) for outcome in outcomes]
 
 
 def _revert_all(records: Sequence[Record], journal: Journal, *, force: bool = False) -> list[UndoOutcome]:

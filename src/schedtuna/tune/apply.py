@@ -133,6 +133,8 @@ def _run(values: Values, command: Sequence[str], warn: Warn) -> int:
             os.close(gate)  # a command that was not let go ends here
     code = os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
     in_force = settled(watched.findings(), workload)
+    if changes.undone:
+        warn(f"`schedtuna undo --force` put {', '.join(sorted(changes.undone))} back while it ran")
     if told := what_held(in_force, values, workload):
         warn(told)
     if reached and values and (clients := handed_by(row.name for row in watched.seen)):

@@ -2,6 +2,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from schedtuna.cli.common import termination_interrupts
 from schedtuna.errors import MetricError, UnavailableError, UsageError, WorkloadError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.undo import undo
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.spec import Direction, MetricSource, MetricSpec, Workload
@@ -261,3 +264,27 @@ def test_a_first_run_whose_scheduling_was_not_counted_whole_ends_it(journal, mon
         Validity.FAILED,
         "3 tasks were not recorded, so sched.* would be wrong",
     )
+
+
+@pytest.mark.parametrize("of_service", [False, True])
+def test_a_run_whose_settings_were_undone_meanwhile_fails(journal, service, tmp_path, of_service):
+    """Most of its work is done by then, by a task that has ended with the setting."""
+    target = Target(Scope.PID, pid=service.pid) if of_service else Target()
+    work = "(i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done)"
+    wait = f"touch {tmp_path}/done; while [ ! -e {tmp_path}/undone ]; do sleep 0.01; done"
+
+    def undo_meanwhile():
+        while not (tmp_path / "done").exists():
+            time.sleep(0.01)
+        undo(Journal(journal.directory), force=True)
+        (tmp_path / "undone").touch()
+
+    thread = threading.Thread(target=undo_meanwhile)
+    thread.start()
+    backend = HostBackend(target, journal=journal)
+    trial = backend.run(sh(f"{work}; {wait}"), niced(target), seed=1)
+    thread.join()
+    assert trial.validity is Validity.FAILED
+    assert "`schedtuna undo --force` put nice back during the run" in trial.reason
+    assert backend.run(sh("true"), niced(target), seed=1).validity is Validity.OK
+    assert journal.open_records() == []

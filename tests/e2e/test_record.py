@@ -246,6 +246,7 @@ def test_a_killed_recorder_leaves_a_trace_that_says_it_is_cut(tmp_path):
     trace = open_trace(tmp_path / "t")
     assert trace.state == "cut"
     assert len(trace.events) > 0
+    assert not (tmp_path / "t/reserve").exists()
 
 
 @needs_bpf
@@ -297,6 +298,17 @@ def test_the_exit_code_of_the_command_is_told(tmp_path):
     done = schedtuna("record", "-o", "t", "--", "sh", "-c", "exit 7", cwd=tmp_path)
     assert done.returncode == 1
     assert "the command exited with code 7; the trace is complete" in done.stderr
+
+
+def test_what_the_command_leaves_running_is_told(tmp_path):
+    script = (
+        "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=-3, stderr=-3).pid, flush=True)"
+    )
+    done = schedtuna("record", "--procfs", "-o", "t", "--", sys.executable, "-c", script, cwd=tmp_path)
+    pid = int(done.stdout.splitlines()[0])
+    os.kill(pid, signal.SIGKILL)  # it outlives the recorder, too
+    assert done.returncode == 0
+    assert f"note: of the command, this still runs, unrecorded: sleep ({pid})" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, naming
 
 if TYPE_CHECKING:
+    from schedtuna.record.command import Ended
     from schedtuna.record.filters import TaskFilter
     from schedtuna.record.recorder import Recorder, RecordOptions, RecordResult
 
@@ -27,6 +28,7 @@ app = typer.Typer(add_completion=False)
 
 _MB = 1 << 20
 TOP_GROUPS = 12
+_MOST_NAMES = 8
 
 
 @dataclass(frozen=True)
@@ -177,14 +179,15 @@ def _record(
 ) -> None:
     from schedtuna.record.recorder import Recorder
 
-    exit_code = 0
+    ended = None
     interrupted = False
     with termination_interrupts(), naming(folder):
         recorder = Recorder(folder, options, force=force)
         try:
             with recorder:
-                exit_code = _wait(recorder, options, seconds)
-            interrupted = exit_code == 128 + signal.SIGINT  # Ctrl-C went to the command, too
+                ended = _wait(recorder, options, seconds)
+            # Ctrl-C went to the command, too
+            interrupted = ended is not None and ended.code == 128 + signal.SIGINT
         except KeyboardInterrupt:
             if not recorder.has_begun:
                 raise
@@ -192,28 +195,30 @@ def _record(
     result = recorder.result
     if result is None:  # interrupted a second time
         raise SchedtunaError(f"the recording into {folder} was cut short", hint=f"schedtuna stats {folder}")
-    _report(folder, options, result, exit_code, as_json=as_json)
+    _report(folder, options, result, ended, as_json=as_json)
     if interrupted:
         raise KeyboardInterrupt
-    if exit_code:
-        print(f"the command exited with code {exit_code}; the trace is complete", file=sys.stderr)
+    if ended and ended.code:
+        print(f"the command exited with code {ended.code}; the trace is complete", file=sys.stderr)
         raise typer.Exit(1)
 
 
-def _wait(recorder: Recorder, options: RecordOptions, seconds: float | None) -> int:
-    """Wait for the command, the time, Ctrl-C or a failure; return the command's exit code."""
+def _wait(recorder: Recorder, options: RecordOptions, seconds: float | None) -> Ended | None:
+    """Wait for the command, the time, Ctrl-C or a failure; return what came of the command."""
     from schedtuna.record.command import run_foreground
 
     if options.command:
-        return run_foreground(options.command, recorder.wait, timeout_s=seconds)
+        return run_foreground(
+            options.command, recorder.wait, timeout_s=seconds, ours=lambda: recorder.helper_pids
+        )
     if seconds is None:
         print("recording; Ctrl-C ends it", file=sys.stderr)
     recorder.wait(seconds)
-    return 0
+    return None
 
 
 def _report(
-    folder: Path, options: RecordOptions, result: RecordResult, exit_code: int, *, as_json: bool
+    folder: Path, options: RecordOptions, result: RecordResult, ended: Ended | None, *, as_json: bool
 ) -> None:
     from dataclasses import asdict
 
@@ -227,7 +232,8 @@ def _report(
                 **asdict(result),
                 "bytes": size,
                 "own_cpu_percent": own_percent,
-                "command_exit_code": exit_code if options.command else None,
+                "command_exit_code": ended.code if ended else None,
+                "still_running": ended.left if ended else {},
             }
         )
     else:
@@ -241,6 +247,11 @@ def _report(
             print(f"not seen this way: {'; '.join(result.blind_to)}")
         if options.mode.value != "aggregate":
             print(f"next: schedtuna stats {folder}", file=sys.stderr)
+    if ended and ended.left:
+        names = [f"{name} ({pid})" for pid, name in ended.left.items()]
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        told = ", ".join(names[:_MOST_NAMES]) + more
+        print_remark("note", f"of the command, this still runs, unrecorded: {told}", file=sys.stderr)
     if result.nr_lost:
         _warn_of_losses(result, options.mode.value)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from schedtuna.capabilities import Capability, effective_capabilities, read_kernel_file, status_field
 
+_CHILDREN_LISTS = Path("/proc/thread-self/children")
 _PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
 
@@ -103,19 +104,31 @@ def process_tree(root: int) -> list[int]:
 def descendants(pid: int) -> list[int]:
     """Return a process and all its living descendants, by the lists of children that the kernel keeps.
 
-    What it costs depends on the tree, not on how many processes there are, as with `process_tree`. What
-    is forked meanwhile may be missed, and all are where the kernel lacks CONFIG_PROC_CHILDREN.
+    What it costs depends on the tree, not on how many processes there are, as with `process_tree`, which
+    is used where the kernel lacks the lists (CONFIG_PROC_CHILDREN). What is forked meanwhile may be missed.
     """
+    if not _CHILDREN_LISTS.exists():
+        return process_tree(pid)
     found, todo = [], [pid]
     while todo:
         process = todo.pop()
         found.append(process)
-        for children in Path(f"/proc/{process}/task").glob("*/children"):
-            try:
-                todo += [int(child) for child in children.read_text().split()]
-            except (OSError, ValueError):
-                continue  # the thread is gone
+        todo += direct_children(process)
     return found
+
+
+def direct_children(pid: int) -> list[int]:
+    """The children of a process: of each of its threads."""
+    if not _CHILDREN_LISTS.exists():
+        parents = {process: read_stat(f"/proc/{process}") for process in process_tree(pid)}
+        return [process for process, found in parents.items() if found is not None and found.ppid == pid]
+    children: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children += [int(child) for child in path.read_text().split()]
+        except (OSError, ValueError):
+            continue  # the thread is gone
+    return children
 
 
 def group_tasks(directory: Path) -> Iterator[Task]:

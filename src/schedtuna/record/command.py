@@ -6,47 +6,87 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from schedtuna.errors import UsageError
-from schedtuna.machine.tasks import descendants
+from schedtuna.machine.children import adopting_orphans
+from schedtuna.machine.tasks import descendants, direct_children, read_stat
 
 _POLL_S = 0.05
 _GRACE_S = 5.0
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What came of a command.
+
+    Attributes:
+        code: Its exit code; 128 + the signal's number where one ended it.
+        left: Processes that it started and that still run: their numbers and names.
+    """
+
+    code: int
+    left: dict[int, str]
+
+
 def run_foreground(
-    argv: Sequence[str], wait: Callable[[float], bool], *, timeout_s: float | None = None
-) -> int:
-    """Run a command until it ends, `wait` says so, or its time is up; return its exit code.
+    argv: Sequence[str],
+    wait: Callable[[float], bool],
+    *,
+    timeout_s: float | None = None,
+    ours: Callable[[], Iterable[int]] = tuple,
+) -> Ended:
+    """Run a command until it ends, `wait` says so, or its time is up.
 
     Ctrl-C reaches the command, as it is in the terminal's foreground, too; this process goes on until
     the command has ended. A command that has to be stopped gets SIGTERM, and SIGKILL after 5 s, and
-    so do its children; the code of one that a signal ended is 128 + the signal's number.
+    so do its children.
 
     Args:
         argv: The command.
         wait: Sleeps that many seconds; true ends the command.
         timeout_s: Ends the command after this long.
+        ours: Children of this process that are none of the command's, at its end.
 
     Raises:
         UsageError: It can't be started.
     """
     interrupted = signal.signal(signal.SIGINT, _ignore)
     try:
-        try:
-            process = subprocess.Popen(argv)
-        except OSError as error:
-            raise UsageError(f"can't run {argv[0]}: {os.strerror(error.errno or 0)}") from error
-        left_s = float("inf") if timeout_s is None else timeout_s
-        try:
-            while process.poll() is None and left_s > 0 and not wait(min(_POLL_S, left_s)):
-                left_s -= _POLL_S
-        finally:
-            code = _stop(process)
+        before = frozenset(direct_children(os.getpid()))
+        with adopting_orphans():
+            try:
+                process = subprocess.Popen(argv)
+            except OSError as error:
+                raise UsageError(f"can't run {argv[0]}: {os.strerror(error.errno or 0)}") from error
+            # Not by how long each wait was to be: where the CPUs are busy, it takes longer.
+            end_s = time.monotonic() + (float("inf") if timeout_s is None else timeout_s)
+            try:
+                while process.poll() is None and (left_s := end_s - time.monotonic()) > 0:
+                    if wait(min(_POLL_S, left_s)):
+                        break
+            finally:
+                code = _stop(process)
+            left = _left_behind(before.union(ours()))
     finally:
         signal.signal(signal.SIGINT, interrupted)
-    return 128 - code if code < 0 else code
+    return Ended(128 - code if code < 0 else code, left)
+
+
+def _left_behind(others: frozenset[int]) -> dict[int, str]:
+    """What lives of this process's children but for some, and of theirs; those that have ended are reaped."""
+    left = {}
+    for child in sorted(set(direct_children(os.getpid())) - others):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
+        for pid in descendants(child):
+            if (found := read_stat(f"/proc/{pid}")) is not None and found.state not in "ZX":
+                with contextlib.suppress(OSError):
+                    left[pid] = Path(f"/proc/{pid}/comm").read_bytes().decode(errors="replace").rstrip("\n")
+    return left
 
 
 def _stop(process: subprocess.Popen[bytes]) -> int:

@@ -27,7 +27,7 @@ from schedtuna.record.loading import nr_cpu_ids
 from schedtuna.record.processes import ProcessSampler
 from schedtuna.record.procfs import SystemSampler
 from schedtuna.record.sources import CountSource, ExitSource, Source, StreamSource
-from schedtuna.record.stream import READER_NICE, EventStream, raise_reader_priority
+from schedtuna.record.stream import READER_NICE, EventStream, raise_reader_priority, soon
 from schedtuna.trace.store import TraceWriter, remove_trace
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -128,7 +128,7 @@ class Recorder:
 
     def __enter__(self) -> Self:
         try:
-            with _signals_held():
+            with _signals_held(), soon():
                 self._begin()
         except BaseException:
             if self.has_begun:  # Ctrl-C came meanwhile
@@ -169,7 +169,8 @@ class Recorder:
             if self._thread:
                 self._thread.join()
             if self._failure is None:
-                self._attempt(self._finish)
+                with soon():
+                    self._attempt(self._finish)
             self._close()
 
     @property
@@ -180,6 +181,11 @@ class Recorder:
     def wait(self, seconds: float | None = None) -> bool:
         """Sleep while recording; True at once if the recording failed meanwhile."""
         return self._stop.wait(seconds)
+
+    @property
+    def helper_pids(self) -> list[int]:
+        """The processes that work for this recorder."""
+        return self._writer.helper_pids
 
     def annotate(self, values: Mapping[str, Any]) -> None:
         """Add to the manifest, once the recording has ended."""

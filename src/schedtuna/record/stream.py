@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -236,6 +238,19 @@ def raise_reader_priority() -> bool:
     except PermissionError:
         return False
     return True
+
+
+@contextmanager
+def soon() -> Iterator[None]:
+    """Have the calling thread run soon where many want to, for as long as this lasts."""
+    thread = threading.get_native_id()
+    before = os.getpriority(os.PRIO_PROCESS, thread)
+    raised = raise_reader_priority()
+    try:
+        yield
+    finally:
+        if raised:
+            os.setpriority(os.PRIO_PROCESS, thread, before)
 
 
 def next_pause(pause_s: float, fill: float) -> float:

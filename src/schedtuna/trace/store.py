@@ -76,8 +76,10 @@ class TraceWriter:
         self._compactor: subprocess.Popen[bytes] | None = None
         try:
             self._write_manifest()
-            with os.fdopen(files.open_for_writing(folder / parts.RESERVE), "wb") as file:
-                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            # Without a name it goes with this process, whatever ends it.
+            self._reserve = os.fdopen(files.open_for_writing(folder / parts.RESERVE), "wb")
+            files.remove(folder / parts.RESERVE)
+            os.posix_fallocate(self._reserve.fileno(), 0, RESERVE_BYTES)
         except OSError:
             self._lock.close()
             _discard(folder)
@@ -144,6 +146,11 @@ class TraceWriter:
         row = {"nr_lost": nr_lost, "cpu": int(cpu), "first_ns": int(first_ns), "last_ns": last_ns}
         self._append_json(parts.LOSSES, row | ({"is_unread": True} if is_unread else {}))
 
+    @property
+    def helper_pids(self) -> list[int]:
+        """The processes that work for this writer."""
+        return [] if self._compactor is None else [self._compactor.pid]
+
     def update_manifest(self, values: Mapping[str, Any]) -> None:
         """Add to the manifest, or replace in it."""
         self.manifest.update(values)
@@ -152,11 +159,7 @@ class TraceWriter:
     @property
     def nr_bytes(self) -> int:
         """How many bytes the trace takes on disk now."""
-        return sum(
-            path.stat().st_size
-            for path in self.folder.iterdir()
-            if path.name not in {parts.RESERVE, parts.LOCK}
-        )
+        return sum(path.stat().st_size for path in self.folder.iterdir() if path.name != parts.LOCK)
 
     def close(self) -> None:
         """Compact everything, and mark the trace complete.
@@ -167,7 +170,7 @@ class TraceWriter:
         if self._lock.closed:
             return
         try:
-            files.remove(self.folder / parts.RESERVE, missing_ok=True)
+            self._reserve.close()
             for file in self._files.values():
                 file.close()
             if self._compactor is not None:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from schedtuna.errors import UsageError
-from schedtuna.files import copy_file
+from schedtuna.files import copy_file, remove, write_text
 from schedtuna.lab.errors import LabError
 from schedtuna.lab.qemu.program import LIBRARY_FOLDERS
 from schedtuna.resources import resource_path
@@ -68,6 +68,7 @@ _TEXTS = {
     "etc/hosts": "127.0.0.1 localhost\n",
 }
 _LOADER = "lib64/ld-linux-x86-64.so.2"
+_COMPILED = ".compiled"  # in the unpacked packages: all bytecode is made
 
 
 @dataclass(frozen=True)
@@ -229,9 +230,8 @@ def _python(root: Path) -> Layer:
 
 
 def is_compiled(root: Path) -> bool:
-    """Whether `compile_python` has been there, with these programs of ours."""
-    folder = root / "usr/lib" / _in_root(root, "usr/bin/python3").resolve().name
-    return (folder / "os.pyc").exists() and all(_same(source, copy) for source, copy in _copies(root).items())
+    """Whether `compile_python` came to its end there, with these programs of ours."""
+    return (root / _COMPILED).exists() and all(_same(source, copy) for source, copy in _copies(root).items())
 
 
 def _copies(root: Path) -> dict[Path, Path]:
@@ -257,6 +257,7 @@ def compile_python(root: Path) -> None:
     folder = root / "usr/lib" / python.name
     own = root / OWN
     own.mkdir(parents=True, exist_ok=True)
+    remove(root / _COMPILED, missing_ok=True)  # bytecode is not checked against its source later
     for name in GUEST_PROGRAMS:
         copy_file(resource_path(name), own / Path(name).name)
     # The guest's files have no times, so bytecode can't be checked against them. -b: beside its source.
@@ -285,6 +286,7 @@ def compile_python(root: Path) -> None:
     )
     if done.returncode:
         raise LabError(f"the guest's Python does not run: {(done.stdout + done.stderr).strip()[-300:]}")
+    write_text(root / _COMPILED, "")
 
 
 def libraries(binary: Path, root: Path) -> Layer:

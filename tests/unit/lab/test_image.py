@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from schedtuna.lab.errors import LabError
 from schedtuna.lab.image import (
     GUEST_PROGRAMS,
     OWN,
     LayerFile,
     _own,
+    compile_python,
     file_entry,
+    is_compiled,
     is_dynamic,
     link_entry,
     parse_loader,
@@ -94,3 +97,21 @@ def test_programs_that_an_earlier_version_compiled_are_not_taken(tmp_path):
     assert {name.rpartition(".")[2] for name in _own(tmp_path)} == {"pyc"}
     (folder / "relay.py").write_text("# of an earlier version")
     assert [*_own(tmp_path)] == [f"{OWN}/guestd.pyc", f"{OWN}/relay.py"]
+
+
+def test_a_compilation_that_did_not_end_is_done_again(tmp_path):
+    """Its bytecode is not checked later: what is missing or old in it would show in guests alone."""
+    python = tmp_path / "usr/bin/python3"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    (tmp_path / "lib64").mkdir()
+    loader = tmp_path / "lib64/ld-linux-x86-64.so.2"
+    # In the place of the guest's own Python: compiles what is in the folder that is named last.
+    loader.write_text("#!/bin/sh\nfor last; do :; done\nfor f in $last/*.py; do touch ${f%py}pyc; done\n")
+    loader.chmod(0o755)
+    compile_python(tmp_path)
+    assert is_compiled(tmp_path)
+    loader.write_text(f"{loader.read_text()}exit 1\n")
+    with pytest.raises(LabError):
+        compile_python(tmp_path)
+    assert not is_compiled(tmp_path)

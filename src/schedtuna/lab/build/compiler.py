@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
-from schedtuna.files import remove_folder, write_text
-from schedtuna.lab.build.packages import OfferedPackage, PrivateApt, unpack
+from schedtuna.files import write_text
+from schedtuna.lab.build.packages import OfferedPackage, PrivateApt, unpack_anew
 from schedtuna.lab.qemu.program import LIBRARY_FOLDERS
 
 OLDEST = 17  # older ones run out of BPF's stack where newer ones don't
@@ -71,8 +71,7 @@ def install_clang(apt: PrivateApt, root: Path) -> tuple[Path, list[Path]]:
     # The compiler's own package would bring a C++ library and a linker along, which BPF does without.
     packages = apt.download_closure([f"libclang-cpp{version}", f"libclang-common-{version}-dev"])
     packages += apt.download([f"clang-{version}"], root.parent / "packages")
-    remove_folder(root, missing_ok=True)
-    unpack(packages, root)
+    unpack_anew(packages, root)
     home = root / f"usr/lib/llvm-{version}"
     argv = [
         str(root / "lib64/ld-linux-x86-64.so.2"),

@@ -162,6 +162,7 @@ def install_package(
     fetched = apt.download(row.packages, packages)
     scratch = kernels / f".{row.version}"
     try:
+        remove_folder(scratch, missing_ok=True)
         unpack(fetched, scratch)
         folder = scratch / "usr/lib/modules" / row.version
         places = [(folder / "vmlinuz", folder / "config")]

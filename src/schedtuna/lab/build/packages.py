@@ -7,6 +7,7 @@ every package against the signed lists.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
-from schedtuna.files import make_folder, remove, write_text
+from schedtuna.files import copy_file, make_folder, move, remove, remove_folder, write_text
 from schedtuna.lab.errors import LabError
 
 FRESH_S = 24 * 3600.0  # lists younger than this are not fetched again
@@ -105,10 +106,14 @@ class PrivateApt:
         folder: Where its lists and caches are.
         mirror: What to read.
         suites: Such as ``trixie-backports``; later ones are no better than earlier ones.
+        kept: Where packages are that were fetched before, and need not be again.
     """
 
-    def __init__(self, folder: Path, mirror: Mirror, suites: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, mirror: Mirror, suites: Sequence[str], *, kept: Path | None = None
+    ) -> None:
         self.folder = folder
+        self._kept = kept
         self._environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf"), "LC_ALL": "C"}
         for name in ("lists/partial", "cache/archives/partial"):
             make_folder(folder / name)
@@ -138,13 +143,15 @@ class PrivateApt:
         return parse_madison(self._apt(["apt-cache", "madison", *sorted(names)])) if names else []
 
     def download(self, packages: Sequence[str], into: Path) -> list[Path]:
-        """Fetch packages, each a name or ``NAME=VERSION``, without what they depend on."""
+        """Fetch packages, each a name or ``NAME=VERSION``, but not what they depend on, nor what is there."""
         make_folder(into)
-        for line in self._apt(["apt-get", "download", "--print-uris", "-qq", *packages]).splitlines():
-            remove(into / line.split()[1], missing_ok=True)
-        before = set(into.iterdir())
-        self._apt(["apt-get", "download", "-qq", *packages], folder=into)
-        return sorted(set(into.iterdir()) - before)
+        found = parse_hashes(self._apt(["apt-get", "download", "--print-uris", "-qq", *packages]))
+        missing = [name for name, digest in found.items() if not is_whole(into / name, digest)]
+        for name in missing:
+            remove(into / name, missing_ok=True)
+        if missing:
+            self._apt(["apt-get", "download", "-qq", *packages], folder=into)
+        return sorted(into / name for name in found)
 
     def planned(self, packages: Sequence[str], *, release: str = "") -> list[tuple[str, int]]:
         """Return the file names and sizes of packages and all that they depend on."""
@@ -152,9 +159,14 @@ class PrivateApt:
 
     def download_closure(self, packages: Sequence[str], *, release: str = "") -> list[Path]:
         """Fetch packages with all that they depend on; returns the files, in the view's cache."""
-        plan = self.planned(packages, release=release)
-        self._apt([*self._install(release), "--download-only", *packages])
-        return [self.folder / "cache/archives" / name for name, _ in plan]
+        arguments = self._install(release)
+        cache = self.folder / "cache/archives"
+        plan = parse_hashes(self._apt([*arguments, "--print-uris", *packages]))
+        for name, digest in plan.items():
+            if self._kept is not None and is_whole(self._kept / name, digest):
+                copy_file(self._kept / name, cache / name)
+        self._apt([*arguments, "--download-only", *packages])
+        return [cache / name for name in plan]
 
     @staticmethod
     def _install(release: str) -> list[str]:
@@ -205,6 +217,34 @@ def parse_uris(text: str) -> list[tuple[str, int]]:
     """Read ``--print-uris``: ``'URI' FILE SIZE HASH`` lines."""
     rows = [line.split() for line in text.splitlines() if line.startswith("'")]
     return [(row[1], int(row[2])) for row in rows]
+
+
+def parse_hashes(text: str) -> dict[str, str]:
+    """Read ``--print-uris`` likewise: file name -> ``SHA256:...``; apt leaves out what it knows none of."""
+    rows = [line.split() for line in text.splitlines() if line.startswith("'")]
+    return {row[1]: row[3] if len(row) > 3 else "" for row in rows}
+
+
+def is_whole(file: Path, digest: str) -> bool:
+    """Whether a file is there and is what the mirror's signed lists say it is."""
+    algorithm, _, wanted = digest.lower().partition(":")
+    if not file.is_file() or algorithm not in hashlib.algorithms_guaranteed:
+        return False
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, algorithm).hexdigest() == wanted
+
+
+def unpack_anew(packages: Iterable[Path], root: Path) -> None:
+    """Unpack packages into a folder that is there only once all of them are.
+
+    Raises:
+        PackageError: One is damaged, or the disk is full.
+    """
+    staged = root.with_name(f".{root.name}")
+    remove_folder(staged, missing_ok=True)
+    unpack(packages, staged)
+    remove_folder(root, missing_ok=True)
+    move(staged, root)
 
 
 def unpack(packages: Iterable[Path], root: Path) -> None:

@@ -11,6 +11,7 @@ from schedtuna.errors import UnavailableError
 from schedtuna.files import make_folder, move, remove, remove_folder, writing
 from schedtuna.kernel.kfuncs import uncallable_kfuncs
 from schedtuna.lab.boot import boot
+from schedtuna.lab.build.examples import FOLDER as SCHEDULERS
 from schedtuna.lab.build.kernels import (
     PREFIXES,
     SUITES,
@@ -20,7 +21,7 @@ from schedtuna.lab.build.kernels import (
     install_file,
     install_package,
 )
-from schedtuna.lab.build.packages import Mirror, PrivateApt, host_mirror, unpack
+from schedtuna.lab.build.packages import Mirror, PrivateApt, host_mirror, unpack_anew
 from schedtuna.lab.build.vmlinux import unpacked
 from schedtuna.lab.errors import BootError
 from schedtuna.lab.image import (
@@ -99,6 +100,7 @@ class _Setup:
         self._mirror: Mirror | None = None
 
     def install(self, wanted: str) -> Lab:
+        self._remove_leftovers()
         qemu = self._qemu()
         root = self._guest_root()
         image, key = self._image(root)
@@ -124,7 +126,8 @@ class _Setup:
         return lab
 
     def _apt(self, name: str, suites: Sequence[str]) -> PrivateApt:
-        apt = PrivateApt(self.folder / "apt" / name, self._host_mirror(), suites)
+        kept = self.folder / "packages"
+        apt = PrivateApt(self.folder / "apt" / name, self._host_mirror(), suites, kept=kept)
         self.say(f"reading the package lists of {', '.join(suites)}")
         apt.refresh()
         return apt
@@ -163,8 +166,7 @@ class _Setup:
         apt, _ = self._host_apt()
         self._announce("guest programs", apt.planned(PACKAGES))
         packages = apt.download_closure(PACKAGES)
-        remove_folder(root, missing_ok=True)
-        unpack(packages, root)
+        unpack_anew(packages, root)
         compile_python(root)
         self._keep_hashes(packages)
         return root
@@ -250,6 +252,12 @@ class _Setup:
                 raise UnavailableError(f"kernel {lab.default_kernel} has no sched_ext once it runs")
             self.say(f"a guest booted kernel {guest.kernel.version} in {guest.boot_s:.1f} s")
         return lab
+
+    def _remove_leftovers(self) -> None:
+        """What an interrupted run was unpacking or building."""
+        for pattern in (".build-*", ".guest", ".qemu", ".clang", "kernels/.*", f"{SCHEDULERS}/.*"):
+            for left in self.folder.glob(pattern):
+                remove_folder(left)
 
     def _remove_old_images(self, image: Path) -> None:
         for old in image.parent.iterdir():

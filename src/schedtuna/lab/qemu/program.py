@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError
-from schedtuna.files import remove_folder
-from schedtuna.lab.build.packages import PrivateApt, unpack
+from schedtuna.lab.build.packages import PrivateApt, unpack_anew
 from schedtuna.lab.errors import LabError
 from schedtuna.lab.store import Qemu
 
@@ -48,8 +47,7 @@ def install_qemu(apt: PrivateApt, root: Path, release: str) -> tuple[Qemu, list[
         PackageError: It can't be fetched.
     """
     packages = apt.download_closure([PACKAGE], release=release)
-    remove_folder(root, missing_ok=True)
-    unpack(packages, root)
+    unpack_anew(packages, root)
     shares = [folder for name in ("qemu", "seabios") if (folder := root / "usr/share" / name).is_dir()]
     argv = (
         str(root / "lib64/ld-linux-x86-64.so.2"),

@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -9,10 +10,13 @@ from schedtuna.lab.build.packages import (
     PackageError,
     configuration,
     find_keyring,
+    is_whole,
+    parse_hashes,
     parse_madison,
     parse_uris,
     source_list,
     unpack,
+    unpack_anew,
 )
 from schedtuna.lab.errors import LabError
 
@@ -108,6 +112,30 @@ def test_packages_unpack_into_a_merged_usr(tmp_path):
     unpack([_package(tmp_path, "lib/some/file")], tmp_path / "root")
     assert (tmp_path / "root/usr/lib/some/file").read_text() == "content"
     assert (tmp_path / "root/lib").is_symlink()
+
+
+def test_a_folder_is_there_only_once_all_is_unpacked(tmp_path):
+    package, root = _package(tmp_path, "usr/file"), tmp_path / "root"
+    damaged = tmp_path / "damaged.deb"
+    damaged.write_bytes(package.read_bytes()[:-40])
+    with pytest.raises(PackageError):
+        unpack_anew([package, damaged], root)
+    assert not root.exists()
+    unpack_anew([package], root)  # what the first left is in nobody's way
+    assert (root / "usr/file").read_text() == "content"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_what_was_fetched_is_known_by_its_hash(tmp_path):
+    line = "'http://m/a.deb' a_1%3a2_amd64.deb 3 SHA256:"
+    hashes = parse_hashes(f"{line}{hashlib.sha256(b'abc').hexdigest()}\n'http://m/b.deb' b.deb 3\nnoise\n")
+    assert list(hashes) == ["a_1%3a2_amd64.deb", "b.deb"]
+    (whole, unknown), file = hashes.values(), tmp_path / "a.deb"
+    assert not is_whole(file, whole)
+    for content, expected in ((b"ab", False), (b"abd", False), (b"abc", True)):
+        file.write_bytes(content)
+        assert is_whole(file, whole) is expected
+    assert not is_whole(file, unknown)
 
 
 def test_a_damaged_package_is_an_error(tmp_path):

@@ -53,3 +53,22 @@ def test_the_image_is_made_once_and_anew_where_the_guests_packages_differ(tmp_pa
     setup.packages["bash_5.deb"] = "0" * 64
     assert setup._image(tmp_path)[0] != first
     assert len(said) == 2
+
+
+def test_what_an_interrupted_run_was_at_is_removed_and_nothing_else(setup, tmp_path, monkeypatch):
+    chooser, _, _ = setup
+    left = [".qemu", ".guest", ".build-x1", "kernels/.7.2.12", "schedulers/.6.18.15"]
+    kept = ["qemu", "guest", "packages", "kernels/6.18.15", "schedulers/6.18.15"]
+    for name in (*left, *kept):
+        (tmp_path / name / "usr").mkdir(parents=True)
+    (tmp_path / ".lock").touch()
+
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chooser, "_qemu", stop)
+    with pytest.raises(KeyboardInterrupt):
+        chooser.install(AUTO)
+    assert [name for name in left if (tmp_path / name).exists()] == []
+    assert all((tmp_path / name / "usr").is_dir() for name in kept)
+    assert (tmp_path / ".lock").exists()

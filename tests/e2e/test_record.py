@@ -250,6 +250,19 @@ def test_a_killed_recorder_leaves_a_trace_that_says_it_is_cut(tmp_path):
 
 
 @needs_bpf
+def test_statistics_of_a_killed_recorder_are_told_to_be_missing(tmp_path):
+    process = start("record", "--aggregate", "--interval", "0.1s", "-o", "t", cwd=tmp_path)
+    wait_for((tmp_path / "t/samples.jsonl").exists)
+    early = schedtuna("stats", "t", cwd=tmp_path)
+    process.kill()
+    process.communicate()
+    late = schedtuna("stats", "t", cwd=tmp_path)
+    assert (early.returncode, late.returncode) == (1, 1)
+    assert "they are written when the recording ends" in early.stderr
+    assert "cut before its statistics were written" in late.stderr
+
+
+@needs_bpf
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
 def test_a_full_disk_ends_the_recording_and_the_trace_is_readable(tmp_path):
     disk = tmp_path / "disk"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from schedtuna.errors import UsageError
+from schedtuna.errors import TraceError, UsageError
 from schedtuna.trace.aggregates.groups import GroupArray, fold
 from schedtuna.trace.aggregates.stored import KIND, groups_of_rows
 from schedtuna.trace.aggregates.summary import columns
@@ -35,6 +35,14 @@ class Counted:
     def __init__(self, trace: Trace, *, allow_lost: bool = False) -> None:
         if not allow_lost:
             trace.require_complete()
+        if trace.state != "complete" and KIND not in trace.sample_frames:
+            raise TraceError(
+                "the recording was cut before its statistics were written: the kernel counts to the end"
+                if trace.state == "cut"
+                else "the statistics are not there yet: they are written when the recording ends",
+                hint="its samples of the system and of processes can be read: `schedtuna plot`, "
+                "`schedtuna trace export --jsonl`",
+            )
         self.trace = trace
         self.tasks: GroupArray = groups_of_rows(trace.samples(KIND).iter_rows(named=True))
 

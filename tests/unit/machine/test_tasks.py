@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from schedtuna.machine.tasks import is_alive, may_schedule, process_tree, read_stat, start_ticks, threads
+from schedtuna.machine import tasks
+from schedtuna.machine.tasks import (
+    descendants,
+    direct_children,
+    is_alive,
+    may_schedule,
+    process_tree,
+    read_stat,
+    start_ticks,
+    threads,
+)
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "a) R 1 (b", "new\nline", "\udcff"])
@@ -109,6 +119,23 @@ def test_a_tree_has_parents_before_children_and_no_strangers():
         assert os.getpid() not in tree
     finally:
         os.killpg(process.pid, 9)
+        process.communicate()
+
+
+@pytest.mark.parametrize("lists", [tasks._CHILDREN_LISTS, Path("/nonexistent")])
+def test_children_are_found_with_and_without_the_kernels_lists(monkeypatch, lists):
+    monkeypatch.setattr(tasks, "_CHILDREN_LISTS", lists)
+    process = subprocess.Popen(
+        ["sh", "-c", "sh -c 'sleep 60 & echo $$ $!; wait' & wait"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    inner, innermost = map(int, process.stdout.readline().split())
+    try:
+        assert descendants(process.pid) == [process.pid, inner, innermost]
+        assert direct_children(process.pid) == [inner]
+    finally:
+        for pid in (innermost, inner, process.pid):
+            os.kill(pid, 9)
         process.communicate()
 
 

@@ -154,19 +154,34 @@ class PrivateApt:
         return sorted(into / name for name in found)
 
     def planned(self, packages: Sequence[str], *, release: str = "") -> list[tuple[str, int]]:
-        """Return the file names and sizes of packages and all that they depend on."""
-        return parse_uris(self._apt([*self._install(release), "--print-uris", *packages]))
+        """Return the file names and sizes of packages and all that they depend on, but for what is there."""
+        text = self._plan(packages, release)
+        there = {name for name, digest in parse_hashes(text).items() if self._found(name, digest)}
+        return [row for row in parse_uris(text) if row[0] not in there]
 
     def download_closure(self, packages: Sequence[str], *, release: str = "") -> list[Path]:
         """Fetch packages with all that they depend on; returns the files, in the view's cache."""
-        arguments = self._install(release)
         cache = self.folder / "cache/archives"
-        plan = parse_hashes(self._apt([*arguments, "--print-uris", *packages]))
+        plan = parse_hashes(self._plan(packages, release))
         for name, digest in plan.items():
-            if self._kept is not None and is_whole(self._kept / name, digest):
-                copy_file(self._kept / name, cache / name)
-        self._apt([*arguments, "--download-only", *packages])
+            found = self._found(name, digest)
+            if found is not None and found.parent != cache:
+                copy_file(found, cache / name)
+        self._apt([*self._install(release), "--download-only", *packages])
         return [cache / name for name in plan]
+
+    def _plan(self, packages: Sequence[str], release: str) -> str:
+        """What apt would fetch if it had nothing yet: it leaves out what is in its cache."""
+        empty = self.folder / "cache/none"
+        make_folder(empty / "partial")
+        return self._apt(
+            [*self._install(release), "--print-uris", "-o", f"Dir::Cache::archives={empty}", *packages]
+        )
+
+    def _found(self, name: str, digest: str) -> Path | None:
+        """Where a package is that need not be fetched."""
+        folders = [self.folder / "cache/archives", *([self._kept] if self._kept else [])]
+        return next((folder / name for folder in folders if is_whole(folder / name, digest)), None)
 
     @staticmethod
     def _install(release: str) -> list[str]:

@@ -17,6 +17,7 @@ from schedtuna.machine.tasks import descendants, direct_children, read_stat
 
 _POLL_S = 0.05
 _GRACE_S = 5.0
+_ENDING_S = 0.2  # what ends along with the command takes a moment
 
 
 @dataclass(frozen=True)
@@ -69,23 +70,32 @@ def run_foreground(
                     if wait(min(_POLL_S, left_s)):
                         break
             finally:
+                ended_itself = process.poll() is not None
                 code = _stop(process)
-            left = _left_behind(before.union(ours()))
+            left = _left_behind(before.union(ours()), _ENDING_S if ended_itself else _GRACE_S)
     finally:
         signal.signal(signal.SIGINT, interrupted)
     return Ended(128 - code if code < 0 else code, left)
 
 
-def _left_behind(others: frozenset[int]) -> dict[int, str]:
-    """What lives of this process's children but for some, and of theirs; those that have ended are reaped."""
+def _left_behind(others: frozenset[int], patience_s: float) -> dict[int, str]:
+    """What lives of this process's children but for some, and of theirs, after a while."""
+    deadline = time.monotonic() + patience_s
+    while (left := _living(others)) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return left
+
+
+def _living(others: frozenset[int]) -> dict[int, str]:
+    """Numbers and names; what has ended is reaped."""
     left = {}
     for child in sorted(set(direct_children(os.getpid())) - others):
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(child, os.WNOHANG)
         for pid in descendants(child):
             if (found := read_stat(f"/proc/{pid}")) is not None and found.state not in "ZX":
                 with contextlib.suppress(OSError):
                     left[pid] = Path(f"/proc/{pid}/comm").read_bytes().decode(errors="replace").rstrip("\n")
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
     return left
 
 

@@ -6,6 +6,7 @@ something else. What goes wrong there (a full disk) ends the recording and is ra
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -157,6 +158,7 @@ class Recorder:
         self._system = SystemSampler()
         self._processes = ProcessSampler() if self.options.processes else None
         self._own_cpu_s = 0.0
+        self._sampled_s = -math.inf
         thread = threading.Thread(target=self._work, name="schedtuna-record", daemon=True)
         thread.start()
         self._thread = thread
@@ -269,6 +271,7 @@ class Recorder:
         return True
 
     def _sample(self) -> None:
+        self._sampled_s = time.monotonic()
         timestamp_ns, metrics = self._system.sample()
         self._writer.write_samples(timestamp_ns, metrics, kind="system")
         if self._processes:
@@ -291,7 +294,9 @@ class Recorder:
         self._source.detach()
         duration_s = (time.monotonic_ns() - self._start_ns) / 1e9
         self._source.read(self._writer)
-        self._sample()
+        # Of thousands of processes a sample takes long, and just after another it tells little.
+        if time.monotonic() - self._sampled_s >= self.options.interval_s / 2:
+            self._sample()
         tally = self._source.finish(self._writer)
         own_cpu_s = self._own_cpu_s + time.thread_time() - before_s
         self.result = RecordResult(

@@ -53,3 +53,14 @@ def test_what_fails_to_begin_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"), Recorder(tmp_path / "t", OPTIONS):
         pytest.fail("began")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("since_s", "nr_samples"), [(0.0, 1), (0.6, 2)])
+def test_the_last_sample_is_not_taken_just_after_another(tmp_path, since_s, nr_samples):
+    options = RecordOptions(mode=Mode.PROCFS, interval_s=1, processes=False)
+    with Recorder(tmp_path / "t", options) as recording:
+        recording._stop.set()
+        recording._thread.join()
+        recording._sample()
+        recording._sampled_s -= since_s
+    assert len(open_trace(tmp_path / "t").samples("system")) == nr_samples

@@ -216,6 +216,7 @@ def configuration(folder: Path, host: str) -> str:
         "Dir::State::extended_states": folder / "extended_states",
         "Dir::Cache": folder / "cache",
         "Acquire::Languages": "none",
+        "Acquire::ForceHash": "SHA256",  # else `install --print-uris` tells MD5
         "APT::Sandbox::User": "root",
         "Debug::NoLocking": "1",  # the lab has a lock of its own
     }

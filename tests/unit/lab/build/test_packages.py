@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from schedtuna.lab.build.packages import (
     Mirror,
     OfferedPackage,
     PackageError,
+    PrivateApt,
     configuration,
     find_keyring,
     is_whole,
@@ -144,3 +146,41 @@ def test_a_damaged_package_is_an_error(tmp_path):
     with pytest.raises(PackageError, match=r"some\.deb can't be unpacked"):
         unpack([package], tmp_path / "root")
     assert issubclass(PackageError, LabError)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """A mirror in a folder, which apt trusts, and the package that it has."""
+    if shutil.which("apt-get") is None:
+        pytest.skip("no apt here")
+    (tmp_path / "shop").mkdir()
+    package = _package(tmp_path, "usr/file").rename(tmp_path / "shop/some_1_all.deb")
+    fields = {"Package": "some", "Version": "1", "Architecture": "all", "Filename": f"./{package.name}"}
+    fields |= {
+        "Size": str(package.stat().st_size),
+        "SHA256": hashlib.sha256(package.read_bytes()).hexdigest(),
+    }
+    (tmp_path / "shop/Packages").write_text("".join(f"{k}: {v}\n" for k, v in fields.items()))
+    try:
+        apt = PrivateApt(tmp_path / "apt", Mirror("", "x"), ["x"], kept=tmp_path / "kept")
+    except PackageError as error:
+        pytest.skip(f"apt does not work here: {error}")
+    (tmp_path / "apt/lab.sources").write_text(
+        f"Types: deb\nURIs: copy:{tmp_path}/shop\nSuites: ./\nTrusted: yes\n"
+    )
+    apt.refresh()
+    return apt, package
+
+
+def test_what_was_fetched_is_not_fetched_again_and_counts_as_needed(shop, tmp_path):
+    apt, package = shop
+    assert apt.planned(["some"]) == [(package.name, package.stat().st_size)]
+    (fetched,) = apt.download_closure(["some"])
+    content = fetched.read_bytes()
+    package.unlink()
+    assert apt.planned(["some"]) == []
+    assert apt.download_closure(["some"]) == [fetched]  # an interrupted run had not unpacked it
+    (tmp_path / "kept").mkdir()
+    fetched.rename(tmp_path / "kept" / package.name)  # or had, and was not completed
+    assert apt.download_closure(["some"]) == [fetched]
+    assert fetched.read_bytes() == content

@@ -227,7 +227,10 @@ class _Setup:
             return None
 
     def _announce(self, what: str, plan: Sequence[tuple[str, int]]) -> None:
-        self.say(f"{what}: fetching {sum(size for _, size in plan) / 1e6:.0f} MB in {len(plan)} packages")
+        size = sum(size for _, size in plan) / 1e6
+        self.say(
+            f"{what}: fetching {size:.0f} MB in {len(plan)} packages" if plan else f"{what}: fetched before"
+        )
 
     def _keep_hashes(self, packages: Sequence[Path]) -> None:
         """Move packages to where they are kept, for they vanish from mirrors, and remember their hashes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from schedtuna.trace.schema import PF_KTHREAD, POLICIES
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LARGEST_FILE = 1 << 16
+_NO_SCHEDSTAT = b"0 0 0\n"  # it never ran, or the kernel does not tell
 _REAL_TIME = {"FIFO", "RR", "DEADLINE"}
 _BACKGROUND = {"BATCH", "IDLE"}
 
@@ -34,6 +36,8 @@ class ProcessReading:
         nr_voluntary_switches: How often its threads gave up their CPU so far; None likewise.
         nr_involuntary_switches: How often it was taken from them so far; None likewise.
         facts: What is so at the moment.
+        unchanged: What was read, if that being the same again means that all of it is: of a single thread
+            that sleeps, where the kernel keeps schedstat, which counts every time that it runs.
     """
 
     start_ticks: int
@@ -45,6 +49,7 @@ class ProcessReading:
     nr_voluntary_switches: int | None
     nr_involuntary_switches: int | None
     facts: Row
+    unchanged: tuple[bytes, bytes, bytes] | None = None
 
 
 class ProcessSampler:
@@ -59,6 +64,7 @@ class ProcessSampler:
         self._proc = proc
         self._only = only
         self._time_ns = time.monotonic_ns()
+        self._before: dict[int, ProcessReading] = {}
         self._before = self._read_all()
 
     def sample(self) -> tuple[int, list[Row]]:
@@ -76,23 +82,35 @@ class ProcessSampler:
         readings: dict[int, ProcessReading] = {}
         for name in os.listdir(self._proc):  # noqa: PTH208  # 5 times as fast as Path
             if name.isdecimal() and (self._only is None or int(name) in self._only):
-                reading = read_process(f"{self._proc}/{name}")
+                reading = read_process(f"{self._proc}/{name}", self._before.get(int(name)))
                 if reading:
                     readings[int(name)] = reading
         return readings
 
 
-def read_process(folder: str | Path) -> ProcessReading | None:
-    """Read one process; None where it is gone, or not what /proc/<pid> should be."""
+def read_process(folder: str | Path, before: ProcessReading | None = None) -> ProcessReading | None:
+    """Read one process; None where it is gone, or not what /proc/<pid> should be.
+
+    Args:
+        folder: Its folder in /proc.
+        before: What was read of it before: of one that did not run since, little is read.
+    """
     folder = str(folder)
     try:
-        stat = _read(f"{folder}/stat")
-        cgroup = _cgroup(_read(f"{folder}/cgroup").decode(errors="replace"))
+        stat, groups = _read(f"{folder}/stat"), _read(f"{folder}/cgroup")
     except OSError:
         return None
     name, fields = split_stat(stat)
     if len(fields) < 41:
         return None
+    unchanged = None
+    if int(fields[19]) == 1 and fields[2] != b"R":
+        with contextlib.suppress(OSError):
+            schedstat = _read(f"{folder}/schedstat")
+            unchanged = None if schedstat == _NO_SCHEDSTAT else (stat, groups, schedstat)
+        if before is not None and unchanged is not None and unchanged == before.unchanged:
+            return before
+    cgroup = _cgroup(groups.decode(errors="replace"))
     flags, policy, tty, nice = int(fields[8]), int(fields[40]), int(fields[6]), int(fields[18])
     policy_name = POLICIES[policy] if policy < len(POLICIES) else str(policy)
     read_bytes, written_bytes = _io(folder)
@@ -122,6 +140,7 @@ def read_process(folder: str | Path) -> ProcessReading | None:
                 kernel=bool(flags & PF_KTHREAD), policy=policy_name, nice=nice, tty=tty, cgroup=cgroup
             ),
         },
+        unchanged=unchanged,
     )
 
 

@@ -152,11 +152,12 @@ class Recorder:
             self._stack = stack.pop_all()
 
     def _start(self) -> None:
+        # First, as thousands of processes take long to read.
+        self._processes = ProcessSampler() if self.options.processes else None
+        self._system = SystemSampler()
         self._start_ns = time.monotonic_ns()
         self._source.begin(self._writer, self._start_ns)
         self._name_cgroups()
-        self._system = SystemSampler()
-        self._processes = ProcessSampler() if self.options.processes else None
         self._own_cpu_s = 0.0
         self._sampled_s = -math.inf
         thread = threading.Thread(target=self._work, name="schedtuna-record", daemon=True)

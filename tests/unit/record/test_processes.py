@@ -54,6 +54,28 @@ def test_waiting_for_a_cpu_is_summed_over_threads(write, tmp_path):
     assert sampler.sample()[1][0]["schedstat_run_delay_percent"] > 100  # of one CPU: a second in no time
 
 
+@pytest.mark.parametrize(
+    ("state", "schedstat", "later", "read_again"),
+    [
+        ("S", "5 0 7\n", "5 0 7\n", False),
+        ("S", "5 0 7\n", "6 0 8\n", True),
+        ("R", "5 0 7\n", "5 0 7\n", True),
+        ("S", "0 0 0\n", "0 0 0\n", True),
+    ],
+)
+def test_of_what_did_not_run_little_is_read(write, tmp_path, state, schedstat, later, read_again):
+    folder = write(state=state)
+    (folder / "schedstat").write_text(schedstat)
+    status = "voluntary_ctxt_switches:\t{0}\nnonvoluntary_ctxt_switches:\t{0}\n"
+    (folder / "status").write_text(status.format(5))
+    sampler = ProcessSampler(proc=tmp_path)
+    (folder / "schedstat").write_text(later)
+    (folder / "status").write_text(status.format(6))
+    assert (sampler.sample()[1][0]["voluntary_switches_per_s"] > 0) is read_again
+    write(state=state, cgroup="0::/b\n")
+    assert sampler.sample()[1][0]["cgroup"] == "/b"
+
+
 def test_switches_are_summed_over_threads(write):
     folder = write(threads=2)
     for tid, (voluntary, involuntary) in ((10, (7, 2)), (11, (30, 4))):

@@ -204,7 +204,7 @@ def _forget_if_empty(log: TrialLog, *, fresh: bool) -> None:
 
 def _resumed_seed(folder: Path) -> int:
     text = read_trials(folder)[0].get("seed", "")
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 100:
         raise StudyError(
             f"{folder} does not record its seed", hint="give the --seed that it was started with"
         )

@@ -79,7 +79,7 @@ class BpfObject:
         self.name = name
         self._libbpf = libbpf()
         self._links: dict[str, int] = {}
-        self._variables: dict[str, int] = {}  # where sections are once they are loaded
+        self._variables: dict[str, tuple[int, int]] = {}  # where sections are once they are loaded
         self._object: int | None = None
         options = _OpenOptions(
             sz=ctypes.sizeof(_OpenOptions),
@@ -117,9 +117,8 @@ class BpfObject:
             KeyError: The object has no such variable.
             OverflowError: A value does not fit.
         """
-        base = self._section(".rodata")
         for name, value in values.items():
-            offset, size = self.btf.sections[".rodata"][name]
+            address, size = self._variable(".rodata", name)
             data = (
                 value.ljust(size, b"\0")
                 if isinstance(value, bytes)
@@ -127,7 +126,7 @@ class BpfObject:
             )
             if len(data) > size:
                 raise OverflowError(f"{name} has {size} bytes")
-            ctypes.memmove(base + offset, data, size)
+            ctypes.memmove(address, data, size)
 
     def set_max_entries(self, name: str, entries: int) -> None:
         """Set how many entries (bytes, for a ring buffer) a map has, before loading."""
@@ -191,8 +190,8 @@ class BpfObject:
         """
         structure = self.btf.structs[self.operations()[operations]]
         offset = structure.offsets[member]
-        start = self._libbpf.bpf_map__initial_value(self._map(operations), ctypes.byref(ctypes.c_size_t()))
-        nr_bytes = min(size, structure.size - offset)
+        start, length = self._memory(self._map(operations))
+        nr_bytes = max(0, min(size, structure.size - offset, length - offset))
         return memoryview((ctypes.c_char * nr_bytes).from_address(start + offset)).cast("B")
 
     def attach_operations(self, name: str) -> None:
@@ -280,14 +279,15 @@ class BpfObject:
 
     def variable_bytes(self, section: str, name: str) -> bytes:
         """A global variable, now."""
-        offset, size = self.btf.sections[section][name]
         if section not in self._variables:
             self._variables[section] = self._section(section)
-        return ctypes.string_at(self._variables[section] + offset, size)
+        return ctypes.string_at(*self._variable(section, name, self._variables[section]))
 
     def _own_btf_bytes(self) -> bytes:
         size = ctypes.c_uint32()
         own = self._libbpf.bpf_object__btf(self._object)
+        if not own:
+            raise UnavailableError(f"the BPF object {self.name} has no BTF", hint="compile it with -g")
         data = self._libbpf.btf__raw_data(own, ctypes.byref(size))
         return ctypes.string_at(data, size.value)
 
@@ -308,12 +308,29 @@ class BpfObject:
         while program := self._libbpf.bpf_object__next_program(self._object, program):
             yield self._libbpf.bpf_program__name(program).decode(), program
 
-    def _section(self, name: str) -> int:
+    def _variable(self, section: str, name: str, memory: tuple[int, int] | None = None) -> tuple[int, int]:
+        """Address and size of a global variable; BTF and section are not from one compiler's run by force."""
+        if section not in self.btf.sections or name not in self.btf.sections[section]:
+            raise KeyError(f"{self.name} has no {name} in its section {section}")
+        offset, size = self.btf.sections[section][name]
+        start, length = memory or self._section(section)
+        if offset + size > length:
+            raise UnavailableError(
+                f"the BPF object {self.name} is damaged: {name} is not inside of {section}"
+            )
+        return start + offset, size
+
+    def _memory(self, map_: int) -> tuple[int, int]:
+        """Address and size of what a map holds at first."""
+        size = ctypes.c_size_t()
+        return int(self._libbpf.bpf_map__initial_value(map_, ctypes.byref(size)) or 0), size.value
+
+    def _section(self, name: str) -> tuple[int, int]:
         """Where the variables of a section are in memory; libbpf prefixes the object's name."""
         map_ = None
         while map_ := self._libbpf.bpf_object__next_map(self._object, map_):
             if self._libbpf.bpf_map__name(map_).decode().endswith(name):
-                return int(self._libbpf.bpf_map__initial_value(map_, ctypes.byref(ctypes.c_size_t())))
+                return self._memory(map_)
         raise KeyError(f"{self.name} has no section {name}")
 
     def _error(self, what: str, code: int) -> UnavailableError:

@@ -31,8 +31,11 @@ _CLAP_FLAG = re.compile(
 )
 # "  -s SLICE_US   Override slice duration", "  -f            Use FIFO scheduling"
 _GETOPT_FLAG = re.compile(r"^ {2,4}(?P<short>-\w)(?: (?P<value>[A-Z][A-Z0-9_]*))?(?:\s{2,}(?P<text>\S.*))?$")
-_DEFAULT = re.compile(r"\[default: (.*?)\]")
-_CHOICES = re.compile(r"\[possible values: (.*?)\]")
+_DEFAULT = re.compile(r"\[default: ([^\]]{0,200})\]")
+_CHOICES = re.compile(r"\[possible values: ([^\]]{0,2000})\]")
+# What can be a parameter: the first of a default's digits is no 0.
+_LONG_FLAG = re.compile(r"--[A-Za-z_][A-Za-z0-9_-]*")
+_COUNT = re.compile(r"[1-9][0-9]{0,17}")
 _CHOICE_LINE = re.compile(r"^\s+- ([\w-]+):")
 _VERSION = re.compile(r"\b(\d+\.\d+(?:\.\d+)*)\b")
 # No settings: what every program has, and options of libbpf's loader that come with its bindings.
@@ -243,7 +246,7 @@ def configured(probed: ProbedProgram, entry: Entry | None) -> SchedulerConfig:
 
 def _guessed(flag: HelpFlag) -> ParameterSpec | None:
     name = flag.flag.lstrip("-").replace("-", "_")
-    if flag.flag in COMMON_FLAGS | NO_SETTINGS or not flag.flag.startswith("--"):
+    if flag.flag in COMMON_FLAGS | NO_SETTINGS or not _LONG_FLAG.fullmatch(flag.flag):
         return None
     common: dict[str, Any] = {"name": name, "description": flag.text[:200], "command_arg": flag.flag}
     if flag.kind == "switch":
@@ -252,7 +255,7 @@ def _guessed(flag: HelpFlag) -> ParameterSpec | None:
         return ParameterSpec(
             type=ParameterType.CATEGORICAL, default=flag.default, choices=flag.choices, **common
         )
-    if flag.default is not None and flag.default.isdigit() and int(flag.default) > 0:
+    if flag.default is not None and _COUNT.fullmatch(flag.default):
         default = int(flag.default)
         low, high = max(1, default // 10), default * 10
         return ParameterSpec(

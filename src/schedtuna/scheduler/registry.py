@@ -248,7 +248,7 @@ class Entry(BaseModel):
 
 def version_key(version: str) -> tuple[int, ...]:
     """Return what orders versions: ``1.0.9`` before ``1.0.10``."""
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in version.split(".") if part.isdecimal() and len(part) < 20)
 
 
 @cache

@@ -1,6 +1,7 @@
 import os
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.machine.checks.programs import SCX_PATH_VARIABLE
-from schedtuna.scheduler.probe import configured, installed, join, parse_help, probe
+from schedtuna.scheduler.probe import ProbedProgram, configured, installed, join, parse_help, probe
 from schedtuna.scheduler.registry import command_line, entries
 
 CLAP = """\
@@ -140,3 +141,22 @@ def test_a_real_binary_agrees_with_what_is_made_of_it(binary):
         arguments = [str(binary), *command_line(drawn), "--version"]
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=20, check=False)
         assert done.returncode == 0, (arguments, done.stderr)
+
+
+@pytest.mark.parametrize("flag", ["--7up", "--caf\u00e9", "--a.b", "--"])
+def test_a_flag_that_can_name_no_parameter_is_none(flag, tmp_path):
+    text = CLAP.replace("--slice-us", flag)
+    probed = ProbedProgram(tmp_path, "scx_toy", "", parse_help(text))
+    assert "slice_us" not in configured(probed, None).parameters
+
+
+@pytest.mark.parametrize("default", ["\u00b2", "9" * 5000, "0", "-1", "1_0"])
+def test_a_default_that_is_no_count_guides_no_search(default, tmp_path):
+    probed = ProbedProgram(tmp_path, "scx_toy", "", parse_help(CLAP.replace("20000", default)))
+    assert "slice_us" not in configured(probed, None).parameters
+
+
+def test_a_help_of_brackets_that_do_not_close_is_read_soon():
+    began = time.process_time()
+    parse_help(CLAP + "          [default: [possible values: " * 20_000)
+    assert time.process_time() - began < 20

@@ -28,6 +28,7 @@ TOLD_WITHIN_S = 30.0  # from the kernel's decision to its call of the scheduler'
 
 def fill_in(bpf: BpfObject, operations: str) -> None:
     """Set what the object expects of its loader (tools/sched_ext/include/scx/compat.h, enums.h)."""
+    # It may have none, and so no section of them.
     constants = [name for name in bpf.btf.sections.get(".rodata", {}) if name.startswith(KERNELS_CONSTANT)]
     with KernelBtf() as kernel:
         # Those that this kernel lacks are 0: the object is to find out by itself.
@@ -104,6 +105,9 @@ def main() -> int:
         for note in getattr(error, "__notes__", []):
             say(note)
         say(str(error))
+        return 1
+    except (LookupError, OverflowError) as error:  # a structure or constant that is not what it is called
+        say(f"the object is laid out as no scheduler is: {error}")
         return 1
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from schedtuna.errors import TraceError
 from schedtuna.trace.schema import FORMER_COLUMNS
 from schedtuna.trace.tasks import clean_name
 
@@ -39,11 +40,16 @@ def exits_by_name(frame: pl.DataFrame, columns: tuple[str, ...]) -> list[dict[st
     """
     import polars as pl
 
+    times = frame.schema.get("cpu_time_ns")
+    if frame.schema.get("comm") != pl.String or times is None or not times.is_numeric():
+        raise TraceError(
+            "the samples of exits lack names or CPU times", hint="the file is damaged, or not ours"
+        )
     frame = frame.rename({old: new for new, old in FORMER_COLUMNS.items() if old in frame.columns})
-    known = [name for name in columns if name in frame.columns]
+    known = [name for name in columns if name in frame.columns and frame[name].dtype.is_numeric()]
     sums = [pl.col(name).mean() if name == "life_ns" else pl.col(name).sum() for name in known]
     groups = frame.group_by("comm").agg(pl.len().alias("count"), *sums).sort("cpu_time_ns", descending=True)
-    return [row | {"comm": clean_name(row["comm"])} for row in groups.iter_rows(named=True)]
+    return [row | {"comm": clean_name(row["comm"] or "")} for row in groups.iter_rows(named=True)]
 
 
 def window_features(

@@ -1,5 +1,7 @@
 import polars as pl
+import pytest
 
+from schedtuna.errors import TraceError
 from schedtuna.trace.samples import exits_by_name, extremes, window_features
 
 
@@ -48,3 +50,25 @@ def test_a_metric_that_one_sample_lacks_is_left_out():
         "y.change",
         "y.percent_change",
     }
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"cpu_time_ns": [1]},
+        {"comm": ["a"]},
+        {"comm": [1], "cpu_time_ns": [1]},
+        {"comm": ["a"], "cpu_time_ns": ["1"]},
+    ],
+)
+def test_exits_without_names_or_times_are_refused(columns):
+    with pytest.raises(TraceError, match="lack names or CPU times"):
+        exits_by_name(pl.DataFrame(columns), ("cpu_time_ns",))
+
+
+def test_exits_of_no_name_and_columns_of_text_are_shown_without_them():
+    frame = pl.DataFrame({"comm": ["a", None], "cpu_time_ns": [2, 1], "life_ns": ["x", "y"]})
+    assert exits_by_name(frame, ("cpu_time_ns", "life_ns")) == [
+        {"comm": "a", "count": 1, "cpu_time_ns": 2},
+        {"comm": "", "count": 1, "cpu_time_ns": 1},
+    ]

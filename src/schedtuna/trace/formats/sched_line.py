@@ -18,6 +18,9 @@ import numpy as np
 from schedtuna.trace.formats.sched_head import TYPES
 from schedtuna.trace.schema import EVENT_DTYPE, EventArray, EventType, PrevState
 
+# The longest that an event's line can be has a path of 4,096 bytes; in longer ones names could end anywhere,
+# and trying each place takes the square of their length.
+LONGEST = 8192
 _HEADER = re.compile(
     rb"\[(?P<cpu>\d{1,5})\]\s+(?:[^\s\d]\S{0,11}\s+)?(?P<seconds>\d{1,10})\.(?P<fraction>\d{1,9}):\s+"
     rb"(?:\d+\s+)?(?:sched:)?(?P<event>sched_[a-z_]{1,32}):\s*(?P<fields>.*)",
@@ -159,6 +162,8 @@ def place_of(line: bytes) -> tuple[int, int | None]:
 
 def parse_line(line: bytes) -> Line | None:
     """Return what a line says, None if it is not an event that we keep."""
+    if len(line) > LONGEST:
+        return None
     header = _HEADER.search(line)
     if header is None or header["event"] not in TYPES:
         return None

@@ -1,4 +1,5 @@
 import io
+import time
 
 import numpy as np
 import pytest
@@ -241,3 +242,20 @@ def test_an_endless_line_is_refused(monkeypatch):
     monkeypatch.setattr(sched_text, "CHUNK_BYTES", 1_000)
     with pytest.raises(TraceError, match="longer than 1000 bytes"):
         read(b"x" * 5_000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"sched_switch: " + b"prev_comm=a prev_pid=1 prev_prio=1 prev_state=S ==> next_comm=b " * 6_000,
+        b"sched_process_fork: " + b"comm=a pid=1 child_comm=b " * 15_000,
+        b"sched_switch: " + b"a:1 [1] S ==> b " * 25_000,
+    ],
+    ids=["switch", "fork", "plugin"],
+)
+def test_a_line_of_repeated_fields_takes_no_forever_and_counts_as_unread(text):
+    began = time.process_time()
+    trace = read(PERF_SCRIPT + b"perf 1/1 [000]  1853.6: sched:" + text + b"\n")
+    assert time.process_time() - began < 20
+    assert [loss.is_unread for loss in trace.losses] == [True]
+    assert np.array_equal(trace.events, read(PERF_SCRIPT).events)

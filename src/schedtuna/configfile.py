@@ -21,15 +21,18 @@ _MOST_DOTS = 500  # on a line of TOML: tomllib takes the square of a key's parts
 _MOST_DIGITS = 300  # of a whole number: a floating-point one can have 308
 # No text of ours has them, and neither has a path or an argument: NUL, and halves of a character, but for
 # those that stand for bytes which are not UTF-8.
-_UNUSABLE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+_HALVES = "\ud800-\udc7f\udd00-\udfff"
+_UNUSABLE = re.compile(f"[\0{_HALVES}]")
+_UNUSABLE_NAME = re.compile(f"[{_HALVES}]")
 
 
-def parse_json(text: str | bytes, *, any_text: bool = False) -> Any:
+def parse_json(text: str | bytes, *, any_text: bool = False, any_name: bool = False) -> Any:
     """Return what a JSON text of a file or program says.
 
     Args:
         text: The text.
         any_text: Whether the texts in it may hold anything, as those that a program prints may.
+        any_name: Whether NUL is allowed, which names in traces may have.
 
     Raises:
         ValueError: It is malformed, not UTF-8 or nested too deeply, or has NUL or half a character in a text.
@@ -39,7 +42,8 @@ def parse_json(text: str | bytes, *, any_text: bool = False) -> Any:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     escaped = b"\\u" in text if isinstance(text, bytes) else "\\u" in text
-    if escaped and not any_text and (found := _unusable(value)) is not None:
+    refused = _UNUSABLE_NAME if any_name else _UNUSABLE
+    if escaped and not any_text and (found := _unusable(value, refused)) is not None:
         raise ValueError(found)
     return value
 
@@ -50,12 +54,12 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
-def _unusable(value: Any) -> str | None:
+def _unusable(value: Any, refused: re.Pattern[str] = _UNUSABLE) -> str | None:
     """Say which text or number in a document no text or number of ours can be; None where all can."""
     todo = [value]
     while todo:
         one = todo.pop()
-        if isinstance(one, str) and _UNUSABLE.search(one):
+        if isinstance(one, str) and refused.search(one):
             return f"{one[:40]!r} has a character that no text can have"
         if isinstance(one, int) and abs(one) >= 10**_MOST_DIGITS:
             return f"a number of more than {_MOST_DIGITS} digits"

@@ -144,7 +144,7 @@ def _facts(row: dict[str, Any]) -> dict[str, Any]:
 
 def _object(line: bytes, number: int) -> dict[str, Any]:
     try:
-        row = parse_json(line)
+        row = parse_json(line, any_name=True)
     except ValueError as error:
         hint = "expected an object per line, as `trace export --jsonl` writes; of perf, import the perf.data"
         raise TraceError(f"line {number}: not JSON: {error}", hint=hint) from error

@@ -260,7 +260,7 @@ def _narrowed(scheduler: SchedulerConfig, parameters: Mapping[str, Mapping[str, 
     defined = scheduler_from_mapping({"name": FAIR, "parameters": contents}, place=_DEFINING)
     for name, spec in defined.parameters.items():
         _require_within(scheduler.parameters[name], spec)
-    return scheduler.model_copy(update={"parameters": defined.parameters})
+    return scheduler.with_parameters(defined.parameters)
 
 
 def _require_within(knob: ParameterSpec, spec: ParameterSpec) -> None:

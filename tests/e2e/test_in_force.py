@@ -108,7 +108,8 @@ def test_a_client_that_a_script_starts_is_told_of(schedtuna, tmp_path):
 def test_tune_says_early_what_the_command_undoes_and_claims_nothing(schedtuna, tmp_path):
     bench = script(tmp_path, "own_nice", f"renice -n {HERE} -p $$ > /dev/null; exec sh -c 'echo score 10'")
     left_out = [word for knob in others("nice") for word in ("--exclude", knob)]
-    done = schedtuna("tune", "--sampler", "random", "--budget", 40, *left_out, *SCORE, "--", bench)
+    options = ["--include", "nice", *left_out, *SCORE]
+    done = schedtuna("tune", "--sampler", "random", "--budget", 40, *options, "--", bench)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("start anew with --exclude nice") == 1
     assert "candidates had its settings in force: nice=" in done.stderr
@@ -137,7 +138,7 @@ def test_apply_says_what_the_command_undid_and_fails_where_nothing_is_in_force(s
     done = schedtuna("apply", f"fair:affinity=cpus_1,nice={HERE + 5}", "--", *pinned)
     assert done.returncode == 0
     assert f"in force: nice={HERE + 5}" in done.stderr
-    done = schedtuna("apply", f"fair:nice={HERE + 5}", "--", "sh", "-c", "exit 3")
+    done = schedtuna("apply", "fair:policy=batch", "--", "sh", "-c", "exit 3")
     assert (done.returncode, done.stderr) == (3, "")
 
 

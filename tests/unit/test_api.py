@@ -248,8 +248,8 @@ def test_a_metric_that_the_command_does_not_report_is_refused():
 def test_what_is_left_out_and_who_works_here_go_into_the_plan():
     options = {**OPTIONS, "algorithm": "gp"}
     everything, _ = RLSchedulerOptimizer(options).plan()
-    plan, _ = RLSchedulerOptimizer({**options, "exclude": ["nice"], "allow_client": True}).plan()
-    assert set(everything.scheduler.parameters) - set(plan.scheduler.parameters) == {"nice"}
+    plan, _ = RLSchedulerOptimizer({**options, "exclude": ["policy"], "allow_client": True}).plan()
+    assert set(everything.scheduler.parameters) - set(plan.scheduler.parameters) == {"policy"}
     assert (everything.workload.works_here, plan.workload.works_here) == (False, True)
     with pytest.raises(UsageError, match="nicer"):
         RLSchedulerOptimizer({**options, "exclude": ["nicer"]}).plan()

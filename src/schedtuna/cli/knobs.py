@@ -64,7 +64,7 @@ def _print_rows(target: Target, rows: Sequence[SurveyedKnob]) -> None:
             key = (row.availability.reason, row.availability.hint)
             reasons.setdefault(key, []).append(row.knob.name)
             continue
-        asked = "" if target.scope in row.knob.offered_in else ", searched only on request"
+        asked = "" if row.searched(target.scope) else ", searched only on request"
         print(f"{row.knob.name:23} {spell_value(row.spec.default):>9}  {_values(row.spec)}{asked}")
         print(wrapped(row.knob.description, indent=4))
         if row.availability.hint:

@@ -20,6 +20,7 @@ from schedtuna.knobs.hierarchies import (
     make_group,
     parent_for,
     remove_group,
+    same_group,
     transient_name,
 )
 from schedtuna.knobs.journal import Step
@@ -133,7 +134,7 @@ class CgroupKnob(Knob):
         """The target's group; for a tree only one that was made for it."""
         if target.scope is Scope.CGROUP:
             assert target.cgroup is not None
-            return _same_group(hierarchy, target.cgroup)
+            return same_group(hierarchy, target.cgroup)
         own = hierarchy.group_of(target.model_pid)
         started = start_ticks(target.model_pid)
         if own is None or started is None or own.name != transient_name(target.model_pid, started):
@@ -206,15 +207,3 @@ class CgroupKnob(Knob):
             write_kernel_file(path, text)
         except OSError as error:
             raise KnobError(f"{self.name}: writing {text!r} to {path}: {error.strerror}") from error
-
-
-def _same_group(hierarchy: Hierarchy, named: Path) -> Path | None:
-    """The named group, or its namesake in another v1 hierarchy."""
-    named = named.resolve()
-    if hierarchy.mount == named or hierarchy.mount in named.parents:
-        return named
-    for other in ("cpu", "cpuset", "memory"):
-        elsewhere = find_hierarchy(other)
-        if elsewhere is not None and elsewhere.mount in named.parents:
-            return hierarchy.mount / named.relative_to(elsewhere.mount)
-    return None

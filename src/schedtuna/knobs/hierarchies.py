@@ -99,6 +99,18 @@ def parent_for(hierarchy: Hierarchy, pid: int) -> Path | None:
     return None
 
 
+def same_group(hierarchy: Hierarchy, named: Path) -> Path | None:
+    """The named group, or its namesake in another v1 hierarchy."""
+    named = named.resolve()
+    if hierarchy.mount == named or hierarchy.mount in named.parents:
+        return named
+    for other in ("cpu", "cpuset", "memory"):
+        elsewhere = find_hierarchy(other)
+        if elsewhere is not None and elsewhere.mount in named.parents:
+            return hierarchy.mount / named.relative_to(elsewhere.mount)
+    return None
+
+
 def transient_name(pid: int, started_ticks: int) -> str:
     """The name of the group made for one process; no other process ever has the same."""
     return f"{PREFIX}{pid}-{started_ticks}"

@@ -142,7 +142,7 @@ class Nice(TaskKnob[int]):
     description = "each step is about 1.25 times less CPU time against others of the same group"
 
     def probe(self, target: Target) -> Availability:
-        """Say what else has to be known: autogroups, and that an unprivileged user can't go back."""
+        """Say, too, that an unprivileged user can't go back."""
         found = super().probe(target)
         if not found.ok:
             return found
@@ -152,10 +152,6 @@ class Nice(TaskKnob[int]):
         if _lowest_nice(now) >= 19:
             return Availability(
                 False, "nice is 19 already, and without privilege it only rises", "run as root"
-            )
-        if autogroup_enabled():
-            return Availability(
-                True, "", "autogroup is on: nice counts only among the threads of one session"
             )
         return found
 

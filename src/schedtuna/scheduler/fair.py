@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, nearest
 from schedtuna.knobs.base import Availability, Knob, Scope, Target
+from schedtuna.knobs.effects import Effect, conflicts, effect_of
+from schedtuna.knobs.position import Position, position_of
 from schedtuna.knobs.registry import knobs_for
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import Condition, ParameterSpec
@@ -40,15 +42,16 @@ def fair(target: Target | None = None, *, include: Sequence[str] | None = None) 
         knob, found = row.knob, row.availability
         if row.spec is None and knob.name in asked:
             raise UnavailableError(f"{knob.name} can't be changed: {found.reason}", hint=found.hint or None)
-        if row.spec is not None and (
-            target.scope in knob.offered_in or knob.name in asked or EVERYTHING in asked
-        ):
+        if row.spec is not None and (row.searched(target.scope) or knob.name in asked or EVERYTHING in asked):
             parameters[knob.name] = row.spec
     if {"autogroup", "autogroup_nice"} <= parameters.keys():  # without autogroups there is no such nice
         on = Condition(parameter="autogroup", values=(True,))
         parameters["autogroup_nice"] = parameters["autogroup_nice"].model_copy(update={"condition": on})
     return SchedulerConfig(
-        name=NAME, parameters=parameters, description="the kernel's own fair scheduler with its knobs"
+        name=NAME,
+        parameters=parameters,
+        description="the kernel's own fair scheduler with its knobs",
+        constraints=conflicts(parameters, target.scope),
     )
 
 
@@ -57,13 +60,38 @@ def unavailable(target: Target | None = None) -> dict[str, str]:
     return {row.knob.name: row.availability.reason for row in survey(target or Target()) if row.spec is None}
 
 
+def left_out(target: Target) -> list[str]:
+    """Say which knobs a search would vary in the target's scope, but for what they do where it is."""
+    names: dict[str, list[str]] = {}
+    for row in survey(target):
+        void = row.effect in (Effect.INSIDE, Effect.NOTHING) and not row.searched(target.scope)
+        if void and target.scope in row.knob.offered_in:
+            names.setdefault(row.why, []).append(row.knob.name)
+    return [f"not searched: {', '.join(knobs)}: {why}" for why, knobs in names.items()]
+
+
 @dataclass(frozen=True)
 class SurveyedKnob:
-    """A knob, whether it can be turned for a target, and if so its parameter."""
+    """A knob, whether it can be turned for a target, and if so its parameter.
+
+    Attributes:
+        knob: The knob.
+        availability: Whether it can be turned, and does something.
+        spec: Its parameter; None where not.
+        effect: What it does where the target is.
+        why: Why it does no more than that, and what does.
+    """
 
     knob: Knob
     availability: Availability
     spec: ParameterSpec | None
+    effect: Effect = Effect.WORKS
+    why: str = ""
+
+    def searched(self, scope: Scope) -> bool:
+        """Whether a search varies it unasked: not what only shares out among threads that all have it."""
+        whole = self.effect is Effect.INSIDE and scope in (Scope.TREE, Scope.CGROUP)
+        return self.spec is not None and scope in self.knob.offered_in and not whole
 
     def to_dict(self, scope: Scope) -> dict[str, Any]:
         """All of it, for programs; `searched` is whether a search in this scope varies it unasked."""
@@ -72,7 +100,8 @@ class SurveyedKnob:
             "available": self.availability.ok,
             "reason": self.availability.reason,
             "hint": self.availability.hint,
-            "searched": scope in self.knob.offered_in,
+            "effect": str(self.effect),
+            "searched": self.searched(scope),
             "value": None if self.spec is None else self.spec.default,
             "spec": None if self.spec is None else self.spec.model_dump(mode="json", exclude_defaults=True),
             "description": self.knob.description,
@@ -81,12 +110,27 @@ class SurveyedKnob:
 
 def survey(target: Target) -> list[SurveyedKnob]:
     """Probe every knob of the target's scope, in the order of application."""
-    return [_examine(knob, target) for knob in knobs_for(target.scope)]
+    position = position_of(target)
+    return [examine(knob, target, position) for knob in knobs_for(target.scope)]
 
 
-def _examine(knob: Knob, target: Target) -> SurveyedKnob:
+def examine(knob: Knob, target: Target, position: Position | None) -> SurveyedKnob:
+    """Probe a knob for a target that is at a position."""
+    effect, reason, hint = effect_of(knob.name, position)
+    why = f"{reason}; {hint}" if hint else reason
     try:
         found = knob.probe(target)
-        return SurveyedKnob(knob, found, knob.spec(target) if found.ok else None)
+        if found.ok and effect is Effect.NOTHING:
+            found = Availability(False, reason, hint)
+        elif found.ok and why:
+            found = replace(found, hint=why)
+        return SurveyedKnob(knob, found, knob.spec(target) if found.ok else None, effect, why)
     except (SchedtunaError, OSError) as error:  # a process that ends while it is looked at
         return SurveyedKnob(knob, Availability(False, str(error)), None)
+
+
+def notes(target: Target, names: Iterable[str]) -> list[str]:
+    """Say what is to be known of knobs before they are turned for a target."""
+    position = position_of(target)
+    rows = [examine(knob, target, position) for knob in knobs_for(target.scope) if knob.name in set(names)]
+    return [f"{row.knob.name}: {row.availability.hint}" for row in rows if row.spec and row.availability.hint]

@@ -45,6 +45,11 @@ class SchedulerConfig(BaseModel):
             copied.__dict__.pop("space", None)
         return copied
 
+    def with_parameters(self, parameters: dict[str, ParameterSpec]) -> SchedulerConfig:
+        """Return this scheduler with other parameters, and the rules that speak of these alone."""
+        rules = tuple(rule for rule in self.constraints if set(rule.names) <= parameters.keys())
+        return self.model_copy(update={"parameters": parameters, "constraints": rules})
+
     def with_values(self, values: dict[str, Any]) -> SchedulerConfig:
         """Return this scheduler with another assignment.
 

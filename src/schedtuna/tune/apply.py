@@ -26,6 +26,7 @@ from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.session import Changes
 from schedtuna.knobs.systemd import drop_in
 from schedtuna.scheduler.control import find_program
+from schedtuna.scheduler.fair import notes
 from schedtuna.scheduler.host import HostMachine
 from schedtuna.scheduler.parse import BEST_NAME
 from schedtuna.scheduler.scx import ScxProcess, read_state
@@ -120,6 +121,8 @@ def _run(values: Values, command: Sequence[str], warn: Warn) -> int:
     workload = Workload(argv=tuple(command))
     check(workload)
     reached = _warn_of_clients(values, workload, warn)
+    for note in notes(Target(), values):
+        warn(note)
     own_session = "autogroup_nice" in values  # the group of a session is weighed as a whole
     with _own_handlers(), closing(SettingsWatch(early=_early(values, workload, warn))) as watch:
         pid, gate = _hold(command, own_session=own_session)

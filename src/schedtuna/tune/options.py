@@ -19,6 +19,7 @@ from schedtuna.evidence import DELTA
 from schedtuna.history.defaults import BASELINE_RUNS, SAVE_FREQUENCY
 from schedtuna.history.plan import BAKE_OFF, StudyPlan
 from schedtuna.history.warmstart import past_runs
+from schedtuna.knobs.registry import all_knobs
 from schedtuna.samplers.registry import (
     OWN_SAMPLER_HINT,
     SAMPLERS,
@@ -27,6 +28,7 @@ from schedtuna.samplers.registry import (
     make_sampler,
     sampler_class,
 )
+from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.tune.bakeoff import CONTESTANTS, contestants, share
 from schedtuna.workload.metrics import default_metric, parse_metric, parse_requirement
@@ -189,11 +191,12 @@ def without(scheduler: SchedulerConfig, excluded: Sequence[str]) -> SchedulerCon
     Raises:
         UsageError: It has no such parameter, or nothing is left to tune.
     """
+    known = [*scheduler.parameters, *(knob.name for knob in all_knobs() if scheduler.name == FAIR)]
     for name in excluded:
-        if name not in scheduler.parameters:
+        if name not in known:
             raise UsageError(
                 f"{scheduler.name} has no parameter {name!r} to leave out",
-                hint=nearest(name, scheduler.parameters),
+                hint=nearest(name, known),
             )
     defaults = {name: spec.default for name, spec in scheduler.parameters.items()}
     kept = {}
@@ -205,7 +208,7 @@ def without(scheduler: SchedulerConfig, excluded: Sequence[str]) -> SchedulerCon
         kept[name] = spec.model_copy(update={"condition": None}) if settled else spec
     if excluded and not kept:
         raise UsageError(f"without {', '.join(excluded)} nothing of {scheduler.name} is left to tune")
-    return scheduler.model_copy(update={"parameters": kept})
+    return scheduler.with_parameters(kept)
 
 
 def make_plan(
@@ -258,7 +261,7 @@ def make_plan(
         warm_start=past,
         **others,
     )
-    return plan, [*notes, *remarks]
+    return plan, [*notes, *remarks, *([] if defined else place.left_out(scheduler))]
 
 
 def sampler_options(sampler: str, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -183,7 +183,7 @@ def run_comparison(folder: Path, script: str, backend: HostBackend) -> Compariso
         return compare(
             RunSpec(workload=workload, metrics=(SCORE,), seed=3),
             Side(backend, DEFAULT),
-            Side(backend, fair().with_values({"nice": 5})),
+            Side(backend, fair(include=["nice"]).with_values({"nice": 5})),
             budget=12,
             log=log,
         )

@@ -21,7 +21,7 @@ def test_every_knob_of_the_scope_is_offered_or_refused_with_a_reason():
 
 
 def test_the_default_values_are_what_is_found_so_they_change_nothing():
-    scheduler = fair()
+    scheduler = fair(include=["nice"])
     assert scheduler.values == {}
     assert scheduler.parameters["nice"].default == os.getpriority(os.PRIO_PROCESS, 0)
     assert scheduler.parameters["policy"].default == "other"

@@ -33,7 +33,7 @@ def warnings():
 
 def nicer(by=1):
     """A value of nice that any user may set, and that differs from ours."""
-    return fair().with_values({"nice": os.getpriority(os.PRIO_PROCESS, 0) + by})
+    return fair(include=["nice"]).with_values({"nice": os.getpriority(os.PRIO_PROCESS, 0) + by})
 
 
 def run(scheduler, code, warnings):
@@ -94,7 +94,7 @@ def test_trust_is_for_a_folder_that_is_there(tmp_path):
 
 
 def test_a_service_is_started_through_us_only_where_systemd_has_no_directive(tmp_path):
-    text = service_drop_in("fair:nice=3", fair().with_values({"nice": 3}), [], trusted=False)
+    text = service_drop_in("fair:nice=3", fair(include=["nice"]).with_values({"nice": 3}), [], trusted=False)
     assert text == "[Service]\nNice=3\n"
     with pytest.raises(UsageError, match="sets nothing"):
         service_drop_in(str(tmp_path), NO_VALUES, ["true"], trusted=False)

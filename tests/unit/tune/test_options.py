@@ -6,7 +6,8 @@ import pytest
 from schedtuna.backend.places.host import Host
 from schedtuna.errors import ConfigFileError, UnavailableError, UsageError
 from schedtuna.samplers.registry import missing_extra
-from schedtuna.tune.options import OptimizerConfig, find_workload, sampler_options
+from schedtuna.scheduler.fair import fair
+from schedtuna.tune.options import OptimizerConfig, find_workload, sampler_options, without
 from schedtuna.workload.metrics import parse_metric
 
 # The documented defaults, word for word.
@@ -151,3 +152,15 @@ def test_a_checkpoint_for_a_sampler_without_a_network_is_refused():
     with pytest.raises(UsageError, match="no network") as caught:
         sampler_options("gp", {"pretrained": "x.pt"})
     assert "ppo" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("excluded", ["nice", "policy", "realtime", "autogroup_nice"])
+def test_what_is_left_out_takes_the_rules_that_name_it_along(excluded):
+    """And it may be left out where it is not there."""
+    scheduler = fair(include=["all"])
+    kept = without(scheduler, [excluded])
+    assert excluded not in kept.space.names
+    assert len(kept.constraints) < len(scheduler.constraints)
+    assert without(kept, [excluded]) == kept
+    with pytest.raises(UsageError, match="no parameter 'nicer'"):
+        without(scheduler, ["nicer"])

@@ -123,6 +123,14 @@ class Place(BaseModel, ABC):
             UnavailableError: It can't run there, or nothing of it can be changed.
         """
 
+    def left_out(self, text: str) -> list[str]:  # noqa: ARG002 - there, all that a scheduler has acts
+        """Say what a search leaves out of a scheduler there, because it would do nothing: a line each.
+
+        Args:
+            text: The scheduler's name.
+        """
+        return []
+
     @abstractmethod
     def open(
         self, spec: RunSpec, schedulers: Sequence[SchedulerConfig] = (), turned: Iterable[str] = ()

@@ -22,7 +22,7 @@ from schedtuna.errors import (
 )
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.claims import claimed, require_free
-from schedtuna.knobs.registry import all_knobs, knob_named
+from schedtuna.knobs.registry import all_knobs
 from schedtuna.knobs.task_attributes import may_have_nice
 from schedtuna.knobs.vital import refuse_vital
 from schedtuna.machine.daemons import running_daemons
@@ -30,7 +30,7 @@ from schedtuna.machine.probe import Probe
 from schedtuna.machine.tasks import boot_id, start_ticks
 from schedtuna.scheduler.control import find_installed, find_program
 from schedtuna.scheduler.fair import NAME as FAIR
-from schedtuna.scheduler.fair import fair, unavailable
+from schedtuna.scheduler.fair import fair, left_out, notes, unavailable
 from schedtuna.scheduler.host import HostMachine
 from schedtuna.scheduler.lookup import lookup
 from schedtuna.scheduler.parse import parse_scheduler
@@ -186,6 +186,10 @@ class Host(Place):
             _refuse(text, error)
         return found
 
+    def left_out(self, text: str) -> list[str]:
+        """Say which knobs do nothing where the target is."""
+        return left_out(self.target()) if text == FAIR else []
+
     @contextmanager
     def open(
         self, spec: RunSpec, schedulers: Sequence[SchedulerConfig] = (), turned: Iterable[str] = ()
@@ -204,12 +208,7 @@ class Host(Place):
         reach = require_reach(spec.workload, target, schedulers, turned)
         knobs = {name for one in schedulers if one.name in KERNELS_OWN for name in one.values}
         with _claimed(target, schedulers, knobs | set(turned)), backend:
-            hints = ((name, knob_named(name).probe(target).hint) for name in sorted(knobs))
-            backend.warnings += [
-                *reach,
-                *_daemon_warnings(),
-                *(f"{name}: {hint}" for name, hint in hints if hint),
-            ]
+            backend.warnings += [*reach, *_daemon_warnings(), *notes(target, knobs)]
             yield backend
 
 

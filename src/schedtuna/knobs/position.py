@@ -1,0 +1,79 @@
+"""Where is a target in the scheduler's hierarchy? What a knob does there depends on it (`effects.py`)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.hierarchies import find_hierarchy, same_group
+from schedtuna.knobs.task_attributes import autogroup_enabled
+
+_EXT = Path("/sys/kernel/sched_ext")
+# Of the machine's first cgroup namespace: PROC_CGROUP_INIT_INO in include/linux/proc_ns.h.
+_FIRST_NAMESPACE = 0xEFFFFFFB
+
+
+class Position(StrEnum):
+    """Where a target is; the value is its name in documents.
+
+    `root`: in the root group of the cpu controller, autogroup off. `session`: there, autogroup on.
+    `child`: in another group, as systemd's services and containers are. `container`: the same from
+    inside of a cgroup namespace, where no group may be written. `group`: the target is a whole
+    group. `sched_ext`: a sched_ext scheduler is in charge of all tasks.
+    """
+
+    ROOT = "root group"
+    SESSION = "session"
+    CHILD = "child group"
+    CONTAINER = "container"
+    GROUP = "whole group"
+    EXT = "sched_ext"
+
+
+def position_of(target: Target) -> Position | None:
+    """Return where a target is; None where that makes no difference: the machine, under its own scheduler."""
+    if _text(_EXT / "state") == "enabled" and _text(_EXT / "switch_all") == "1":
+        return Position.EXT
+    if target.scope is Scope.MACHINE:
+        return None
+    hierarchy = find_hierarchy("cpu")
+    if hierarchy is not None:
+        named, pid = target.cgroup, target.model_pid
+        group = hierarchy.group_of(pid) if named is None else same_group(hierarchy, named)
+        if named is not None and group is not None and has_own_share(group):
+            return Position.GROUP
+        if not _in_root_group(group, hierarchy.mount):
+            return Position.CHILD if _in_first_namespace() else Position.CONTAINER
+    return Position.SESSION if autogroup_enabled() else Position.ROOT
+
+
+def has_own_share(group: Path) -> bool:
+    """Whether the scheduler weighs a group as a whole: not the root, nor without the cpu controller."""
+    if (group / "cpu.weight").exists():  # version 2, handed down by the parent
+        return True
+    return (group / "cpu.shares").exists() and not (group / "release_agent").exists()
+
+
+def _in_root_group(group: Path | None, mount: Path) -> bool:
+    """Whether the scheduler has the processes of a group in its root group.
+
+    A group without the controller counts as the nearest one above that has it. What is out of sight
+    is not the root.
+    """
+    if group is None:
+        return False
+    return not any(has_own_share(above) for above in (group, *group.parents) if above.is_relative_to(mount))
+
+
+def _in_first_namespace() -> bool:
+    with suppress(OSError):
+        return Path("/proc/self/ns/cgroup").stat().st_ino == _FIRST_NAMESPACE
+    return True
+
+
+def _text(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text().strip()
+    return ""

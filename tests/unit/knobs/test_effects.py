@@ -1,0 +1,148 @@
+"""The table of what acts where: it speaks of knobs that exist, and spaces, notes and documents follow it."""
+
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.kernel.knob_effects import cancels_table, effects_table
+
+from schedtuna.errors import SpaceError
+from schedtuna.knobs.base import Availability, Scope, Target
+from schedtuna.knobs.effects import CANCELS, EFFECTS, Effect, conflicts, effect_of
+from schedtuna.knobs.position import Position, has_own_share, position_of
+from schedtuna.knobs.registry import all_knobs, knob_named
+from schedtuna.scheduler import fair as module
+from schedtuna.scheduler.fair import examine, fair, left_out, notes, survey
+
+DOCUMENT = Path(__file__).parents[3] / "docs/knobs.md"
+KNOBS = [knob.name for knob in all_knobs()]
+ROWS = [row for row in CANCELS if row.holds(Scope.TREE)]
+CELLS = list(itertools.product(KNOBS, Position))
+
+
+def is_at(monkeypatch, position):
+    monkeypatch.setattr(module, "position_of", lambda _target: position)
+
+
+def test_the_table_speaks_of_knobs_and_values_that_exist():
+    settings = [*EFFECTS, *(name for row in CANCELS for name in (row.setting, *row.cancelled))]
+    for knob, _, value in (name.partition("=") for name in settings):
+        spec = knob_named(knob).spec(Target()) if value else None
+        assert knob in KNOBS
+        assert spec is None or value in spec.choices
+    assert {len(cells) for cells in EFFECTS.values()} == {len(Position)}
+
+
+@pytest.mark.parametrize(("knob", "position"), CELLS)
+def test_what_does_less_than_it_seems_says_why(knob, position):
+    effect, reason, _ = effect_of(knob, position)
+    assert bool(reason) == (effect in (Effect.NOTHING, Effect.INSIDE, Effect.SCHEDULERS))
+
+
+@pytest.mark.parametrize("position", Position)
+def test_what_does_nothing_is_refused_and_what_counts_inside_alone_is_not_searched(monkeypatch, position):
+    is_at(monkeypatch, position)
+    searched, possible = fair().parameters, fair(include=["all"]).parameters
+    told = {name: line for line in left_out(Target()) for name in line.split(": ")[1].split(", ")}
+    for row in survey(Target()):
+        name = row.knob.name
+        effect, reason, hint = effect_of(name, position)
+        offered = Scope.TREE in row.knob.offered_in
+        if effect is Effect.NOTHING:
+            assert name not in possible
+            assert not row.availability.ok
+        if effect is Effect.INSIDE and row.spec is not None:
+            assert name in possible
+            assert notes(Target(), [name]) == [f"{name}: {reason}; {hint}"]
+        left = effect in (Effect.NOTHING, Effect.INSIDE) and offered
+        assert (name in told) == left
+        assert not left or reason in told[name]
+        assert (name in searched) == (offered and not left and row.spec is not None)
+
+
+def test_a_process_is_one_of_its_session_so_its_nice_stays_in_the_search(monkeypatch):
+    is_at(monkeypatch, Position.SESSION)
+    target = Target(Scope.PID, pid=os.getpid())
+    row = examine(knob_named("nice"), target, Position.SESSION)
+    assert row.effect is Effect.INSIDE
+    assert row.searched(Scope.PID) == row.availability.ok
+    assert not row.searched(Scope.TREE)
+
+
+def test_why_a_knob_can_not_be_turned_comes_before_what_it_does(monkeypatch):
+    knob = knob_named("autogroup_nice")
+    monkeypatch.setattr(type(knob), "probe", lambda *_: Availability(False, "no privilege"))
+    assert examine(knob, Target(), Position.CHILD).availability.reason == "no privilege"
+
+
+def test_no_assignment_sets_what_would_undo_another():
+    scheduler = fair(include=["all"])
+    rng = np.random.default_rng(1)
+    default = scheduler.space.default()
+    for _ in range(300):
+        drawn = scheduler.space.sample(rng)
+        changed = {name for name in drawn if drawn[name] != default[name]}
+        changed |= {f"{name}={drawn[name]}" for name in ("policy",)}
+        for row in ROWS:
+            assert row.setting not in changed or not changed & set(row.cancelled), (drawn, row)
+
+
+@pytest.mark.parametrize(
+    ("setting", "other"), [(row.setting, other) for row in ROWS for other in row.cancelled]
+)
+def test_each_of_two_is_allowed_alone_and_both_are_refused_with_the_reason(setting, other):
+    scheduler = fair(include=["all"])
+    values = {}
+    for name in (setting, other):
+        knob, _, value = name.partition("=")
+        if knob not in scheduler.parameters:
+            pytest.skip(f"{knob} can't be turned here")
+        spec = scheduler.parameters[knob]
+        values[knob] = value or next(
+            v
+            for v in (*(spec.choices or ()), spec.min_value, spec.max_value)
+            if v not in (spec.default, None)
+        )
+        scheduler.with_values({knob: values[knob]})
+    with pytest.raises(SpaceError, match="at most one of"):
+        scheduler.with_values(values)
+
+
+def test_rules_name_only_knobs_that_are_there():
+    assert conflicts(["nice", "slice_us"], Scope.TREE) == ()
+    found = conflicts(["nice", "cpu_weight"], Scope.TREE)
+    assert {rule.names for rule in found} == {("cpu_weight", "nice")}
+
+
+def test_a_group_that_is_there_already_is_not_moved_anywhere():
+    assert conflicts(["nice", "cpu_weight"], Scope.CGROUP) == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "own"),
+    [
+        ((), False),
+        (("cpu.weight",), True),
+        (("cpu.max",), False),
+        (("cpu.shares",), True),
+        (("cpu.shares", "release_agent"), False),  # the root of version 1
+    ],
+)
+def test_a_group_is_weighed_where_the_controller_was_handed_to_it(tmp_path, files, own):
+    for name in files:
+        (tmp_path / name).touch()
+    assert has_own_share(tmp_path) is own
+
+
+def test_the_machine_has_no_position():
+    if position_of(Target()) is not Position.EXT:
+        assert position_of(Target(Scope.MACHINE)) is None
+    assert effect_of("autogroup", None) == (Effect.WORKS, "", "")
+
+
+def test_the_document_has_both_tables():
+    text = DOCUMENT.read_text()
+    assert "\n\n" + "\n".join(effects_table()) + "\n\n" in text
+    assert "\n\n" + "\n".join(cancels_table()) + "\n\n" in text

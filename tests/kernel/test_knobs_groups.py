@@ -143,6 +143,45 @@ def test_an_existing_group_keeps_its_processes(group, journal):
 
 
 @needs_cpu
+def test_a_group_that_is_idle_has_no_weight_to_set(group):
+    (group / "cpu.idle").write_text("1")
+    found = knob_named("cpu_weight").probe(Target(Scope.CGROUP, cgroup=group))
+    assert (found.ok, "cpu.idle" in found.reason, "0" in found.hint) == (False, True, True)
+    (group / "cpu.idle").write_text("0")
+    assert knob_named("cpu_weight").probe(Target(Scope.CGROUP, cgroup=group)).ok
+
+
+@needs_cpu
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_weight_that_idleness_made_the_kernel_forget_is_put_back(group, journal, killed):
+    """Writing cpu.idle sets the weight: to the least, and then to the default, not to what it was."""
+    before = Changes(Target(Scope.CGROUP, cgroup=group), Journal(journal.directory / "own"))
+    before.apply({"cpu_weight": 400})
+    own = cpu_file(group, "cpu.shares", "cpu.weight")
+    if (child := os.fork()) == 0:
+        with contextlib.suppress(BaseException):
+            changes = Changes(Target(Scope.CGROUP, cgroup=group), journal)
+            changes.apply({"cpu_weight": 300})
+            (group / "cpu.idle").write_text("1")
+            if killed:
+                os.kill(os.getpid(), 9)
+            with pytest.raises(KnobError, match="not everything could be put back"):
+                changes.revert()
+            (group / "cpu.idle").write_text("0")
+            changes.revert()
+            os._exit(7)
+        os._exit(8)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (-9 if killed else 7)
+    if killed:
+        assert [outcome.result for outcome in undo(journal)] == ["failed"]
+        (group / "cpu.idle").write_text("0")
+        assert [outcome.result for outcome in undo(journal)] == ["restored"]
+    assert cpu_file(group, "cpu.shares", "cpu.weight") == own
+    assert journal.open_records() == []
+    before.revert()
+
+
+@needs_cpu
 def test_a_namesake_of_a_removed_group_is_not_touched(journal):
     path = own_parent() / "test-knobs"
     path.mkdir()

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from schedtuna.knobs.affinity import ALL, AS_FOUND, strategies
-from schedtuna.knobs.base import Scope, Target, as_int
+from schedtuna.knobs.base import Availability, Scope, Target, as_int
 from schedtuna.knobs.cgroup_knob import CgroupKnob
 from schedtuna.machine.topology import format_cpu_list, parse_cpu_list, read_topology
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
@@ -20,6 +20,21 @@ class CpuWeight(CgroupKnob):
     controller = "cpu"
     file_names = ("cpu.shares", "cpu.weight")
     offered_in = frozenset({Scope.CGROUP})
+
+    def probe(self, target: Target) -> Availability:
+        """Say, too, whether the group is idle: the kernel refuses every weight then."""
+        found = super().probe(target)
+        path = self.file(target) if found.ok else None
+        if path is None:
+            return found
+        idle = path.with_name("cpu.idle")  # since Linux 5.15
+        if not idle.exists() or self.text(idle) != "1":
+            return found
+        return Availability(
+            False,
+            f"{idle} is 1, and an idle group has no weight of its own",
+            f"echo 0 > {idle}, then write {path.name} again: the kernel has forgotten what it was",
+        )
 
     def untouched(self) -> int:
         """The kernel's default weight."""

@@ -78,7 +78,6 @@ CANCELLING = (
     Case("share", {"realtime": "fifo"}, {"autogroup_nice": 10}),
     Case("share", {"realtime": "fifo"}, {"cpu_weight": 10}),
     Case("share", {"policy": "idle"}, {"nice": -10}),
-    Case("wait", {"cpu_weight": 101}, {"slice_us": 100}),
 )
 
 
@@ -217,18 +216,17 @@ def position(name: str) -> Iterator[Place]:
     assert hierarchy is not None
     before = AUTOGROUP.read_text()
     AUTOGROUP.write_text("0" if name == "root" else "1")
-    groups: tuple[Path, ...] = ()
+    made: list[Path] = []
     try:
-        if hierarchy.version == 2:
-            (hierarchy.mount / "cgroup.subtree_control").write_text("+cpu +cpuset")
         if name in ("child", "container", "group"):
             sides = range(2 if name == "group" else 1)
-            groups = tuple(hierarchy.mount / f"cells-{os.getpid()}-{side}" for side in sides)
-            for group in groups:
+            made = [hierarchy.mount / f"cells-{os.getpid()}-{side}" for side in sides]
+            for group in made:
                 group.mkdir()
+        groups = tuple(made) or (hierarchy.mount,)
         yield Place(groups, Scope.CGROUP if name == "group" else Scope.TREE)
     finally:
-        for group in groups:
+        for group in made:
             _remove(group)
         AUTOGROUP.write_text(before)
 
@@ -273,7 +271,7 @@ def enter_container(group: Path) -> None:
 
 def figure(place: Place, measure: Measure, values: Mapping[str, Any], seconds: float) -> float:
     """Return the measure's figure where our side has these values."""
-    cpu = max(os.sched_getaffinity(0)) if measure.pinned else None
+    cpu = min(os.sched_getaffinity(0)) if measure.pinned else None  # that of cpus_1, too
     with tempfile.TemporaryDirectory() as state, contextlib.ExitStack() as stack:
         sides = [Side(measure.ours, cpu)]
         stack.callback(sides[0].close)
@@ -322,7 +320,7 @@ def measure_all(name: str, seconds: float, *, emulated: bool = False) -> Iterato
     """Measure every case in a position; in an emulated guest the waits tell of the emulation alone."""
     cases = CASES + (CANCELLING if name in ("root", "session") else ())
     cases = tuple(case for case in cases if not (emulated and case.measure == "wait"))
-    with position("session" if name == "scx" else name) as place:
+    with position("session" if name == "ext" else name) as place:
         if name != "container":
             yield from ({"position": name, **measured(case, place, seconds)} for case in cases)
             return
@@ -346,5 +344,7 @@ def measure_all(name: str, seconds: float, *, emulated: bool = False) -> Iterato
 
 
 if __name__ == "__main__":
+    if (handed := Path("/sys/fs/cgroup/cgroup.subtree_control")).exists():
+        handed.write_text("+cpu +cpuset")
     for line in measure_all(sys.argv[2], float(sys.argv[1]), emulated=True):
         sys.stdout.write(f"{json.dumps(line)}\n")

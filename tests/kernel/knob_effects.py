@@ -50,7 +50,7 @@ def in_guest(lab: Lab, kernel: str, seconds: float) -> Iterator[dict[str, Any]]:
                 within_s=START_WITHIN_S,
                 cpu_s=guest.cpu_s,
             ):
-                yield from cells(guest, "scx", seconds)
+                yield from cells(guest, "ext", seconds)
 
 
 def cells(guest: BootedGuest, position: str, seconds: float) -> Iterator[dict[str, Any]]:
@@ -80,6 +80,15 @@ def cancels_table() -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (["setting", "undoes", "because"], ["---"] * 3, *rows)]
 
 
+def as_text(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Return what is stored: a line per measurement."""
+    parts = ",\n".join(
+        f"{json.dumps(kernel)}: [\n" + ",\n".join(map(json.dumps, rows)) + "\n]"
+        for kernel, rows in found.items()
+    )
+    return f"{{\n{parts}\n}}\n"
+
+
 def main() -> None:
     """Measure, and write what was found, kernel by kernel."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -100,7 +109,7 @@ def main() -> None:
         for row in rows:
             sys.stderr.write(f"{kernel}: {json.dumps(row)}\n")
             found[kernel].append(row)
-    options.output.write_text(json.dumps(found, indent=1) + "\n")
+        options.output.write_text(as_text(found))
 
 
 if __name__ == "__main__":

@@ -63,13 +63,14 @@ def own_program():
     program.close()
 
 
-def survey(target):
-    space = {name: spec.model_dump(mode="json") for name, spec in fair(target).parameters.items()}
+def survey(target, *include):
+    found = fair(target, include=include).parameters
+    space = {name: spec.model_dump(mode="json") for name, spec in found.items()}
     return space, unavailable(target)
 
 
 def test_bounds_are_what_the_user_may_set(as_nobody):
-    space, reasons = as_nobody(lambda: survey(Target()))
+    space, reasons = as_nobody(lambda: survey(Target(), "nice"))
     now = os.getpriority(os.PRIO_PROCESS, 0)
     assert space["nice"]["min_value"] == space["nice"]["default"] == now
     assert space["policy"]["choices"] == ["other", "batch", "idle"]

@@ -18,23 +18,23 @@ from schedtuna.space import Condition, Conflict
 
 
 class Effect(StrEnum):
-    """What a knob does; the value is its word in documents."""
+    """What a knob does, the most first; the value is its word in documents."""
 
     WORKS = "works"
     INSIDE = "inside"  # it only shares out what all of the target gets together
-    NOTHING = "nothing"
     SCHEDULERS = "its choice"  # the sched_ext scheduler may look at it or not
+    NOTHING = "nothing"
     REFUSED = "refused"
     NONE = "-"  # not a knob of this scope
 
 
-_W, _I, _N, _S, _R, _0 = Effect
+_W, _I, _S, _N, _R, _0 = Effect
 
 # By a knob, or by one of its values, in the order of `Position`.
 EFFECTS: dict[str, tuple[Effect, ...]] = {
     # root group, session, child group, container, whole group, sched_ext
     "slice_us": (_W, _W, _W, _W, _W, _N),
-    "policy=batch": (_W, _W, _W, _W, _W, _N),
+    "policy=batch": (_W, _W, _W, _W, _W, _S),
     "policy=idle": (_W, _I, _W, _W, _I, _S),
     "nice": (_W, _I, _W, _W, _I, _S),
     "affinity": (_W, _W, _W, _W, _W, _W),
@@ -42,7 +42,7 @@ EFFECTS: dict[str, tuple[Effect, ...]] = {
     "autogroup_nice": (_R, _W, _N, _N, _0, _N),
     "autogroup": (_W, _W, _N, _R, _N, _N),
     "cpu_weight": (_W, _W, _W, _R, _W, _S),
-    "cpu_quota": (_W, _W, _W, _R, _W, _N),
+    "cpu_quota": (_W, _W, _W, _R, _W, _S),
     "cpuset": (_W, _W, _W, _R, _W, _W),
     "realtime": (_W, _W, _W, _W, _W, _W),
     "base_slice_us": (_W, _W, _W, _W, _W, _N),

@@ -43,7 +43,7 @@ FILE_KNOBS: tuple[FileKnob, ...] = (
         "autogroup",
         (_sysctl("sched_autogroup_enabled"),),
         SWITCH,
-        "each session is a group with an equal share; nice then counts only within a session",
+        "each session that starts is a group with an equal share; nice then counts only within a session",
         offered_in=frozenset({Scope.TREE, Scope.MACHINE}),
     ),
     FileKnob(

@@ -1,6 +1,7 @@
 """The table of what acts where: it speaks of knobs that exist, and spaces, notes and documents follow it."""
 
 import itertools
+import json
 import os
 from pathlib import Path
 
@@ -16,7 +17,11 @@ from schedtuna.knobs.registry import all_knobs, knob_named
 from schedtuna.scheduler import fair as module
 from schedtuna.scheduler.fair import examine, fair, left_out, notes, survey
 
-DOCUMENT = Path(__file__).parents[3] / "docs/knobs.md"
+ROOT = Path(__file__).parents[3]
+DOCUMENT = ROOT / "docs/knobs.md"
+SEEN = json.loads((ROOT / "benchmarks/data/knob_effects.json").read_text())
+MOVED, STILL = 1.45, 1.3  # how a figure changes, as a ratio, where a knob acts and where not
+NOT_MEASURED = [("policy=batch", Position.EXT), ("realtime", "slice_us"), ("realtime", "policy")]
 KNOBS = [knob.name for knob in all_knobs()]
 ROWS = [row for row in CANCELS if row.holds(Scope.TREE)]
 CELLS = list(itertools.product(KNOBS, Position))
@@ -146,3 +151,65 @@ def test_the_document_has_both_tables():
     text = DOCUMENT.read_text()
     assert "\n\n" + "\n".join(effects_table()) + "\n\n" in text
     assert "\n\n" + "\n".join(cancels_table()) + "\n\n" in text
+
+
+def measured(setting, position, beside=""):
+    """What was measured of a setting in all kernels, beside another; a slice alone shows its effect."""
+    (knob, _, value), (other, _, other_value) = setting.partition("="), beside.partition("=")
+    for row in (row for rows in SEEN.values() for row in rows):
+        here = row["position"] == position.name.lower() and row["knob"] == knob
+        near = {name: text for name, text in row["beside"].items() if name != "slice_us" or beside}
+        wanted = {other: other_value or near.get(other)} if beside else {}
+        if here and near == wanted and value in ("", row["set"][knob]):
+            yield row
+
+
+def moved(row):
+    low, high = sorted((row["with"], row["without"]))
+    return high / max(low, 0.05)
+
+
+@pytest.mark.parametrize(("setting", "position"), list(itertools.product(EFFECTS, Position)))
+def test_each_cell_is_what_was_measured(setting, position):
+    if (setting, position) in NOT_MEASURED:
+        pytest.skip("not measured: waits tell nothing in an emulated guest")
+    effect = EFFECTS[setting][list(Position).index(position)]
+    rows = list(measured(setting, position))
+    seen = [moved(row) for row in rows if "with" in row]
+    assert rows
+    if effect is Effect.WORKS:
+        assert max(seen) >= MOVED
+    elif effect in (Effect.REFUSED, Effect.NONE):
+        assert not seen
+    elif effect in (Effect.NOTHING, Effect.INSIDE):
+        assert seen
+        assert max(seen) <= STILL
+    else:
+        assert seen
+
+
+@pytest.mark.parametrize(
+    ("row", "other"),
+    [
+        pytest.param(row, other, id=f"{row.setting} {other}")
+        for row in CANCELS
+        for other in row.cancelled
+        if (row.setting, other) not in NOT_MEASURED
+    ],
+)
+def test_each_setting_was_seen_to_undo_what_it_undoes(row, other):
+    """Beside it there is an equal share again, or what is usual for it."""
+    seen = [
+        found
+        for position in (Position.ROOT, Position.SESSION)
+        for found in measured(row.setting, position, other)
+        if "with" in found and not 40 < found["without"] < 60
+    ]
+    usual = {"policy=idle": (0, 12), "realtime": (80, 100)}.get(row.setting, (45, 55))
+    assert any(usual[0] <= found["with"] <= usual[1] for found in seen)
+    assert max(map(moved, seen)) >= MOVED
+
+
+def test_the_document_names_the_kernels():
+    for kernel in SEEN:
+        assert f"`{kernel}`" in DOCUMENT.read_text()

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from schedtuna.errors import UsageError, WorkloadError
+from schedtuna.knobs.position import Position
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.parse import DEFAULT
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -58,6 +59,12 @@ def test_settings_hold_from_the_commands_first_instruction(warnings):
     chosen = nicer()
     code = f"import os; raise SystemExit(os.getpriority(0, 0) != {chosen.values['nice']})"
     assert run(chosen, code, warnings) == 0
+
+
+def test_what_a_setting_does_only_inside_is_said(warnings, monkeypatch):
+    monkeypatch.setattr("schedtuna.scheduler.fair.position_of", lambda _target: Position.SESSION)
+    assert run(nicer(), "", warnings) == 0
+    assert "nice: autogroup is on: it counts only among the threads of one session" in warnings[0]
 
 
 def test_a_command_that_undoes_all_its_settings_is_no_success(warnings):

@@ -4,11 +4,13 @@ from pathlib import Path
 import pytest
 
 from schedtuna.backend.places.host import Host
-from schedtuna.errors import ConfigFileError, UnavailableError, UsageError
+from schedtuna.errors import ConfigFileError, SpaceError, UnavailableError, UsageError
+from schedtuna.knobs.position import Position
 from schedtuna.samplers.registry import missing_extra
 from schedtuna.scheduler.fair import fair
-from schedtuna.tune.options import OptimizerConfig, find_workload, sampler_options, without
+from schedtuna.tune.options import OptimizerConfig, find_workload, make_plan, sampler_options, without
 from schedtuna.workload.metrics import parse_metric
+from schedtuna.workload.spec import Workload
 
 # The documented defaults, word for word.
 DEFAULTS = {
@@ -164,3 +166,28 @@ def test_what_is_left_out_takes_the_rules_that_name_it_along(excluded):
     assert without(kept, [excluded]) == kept
     with pytest.raises(UsageError, match="no parameter 'nicer'"):
         without(scheduler, ["nicer"])
+
+
+@pytest.mark.parametrize(
+    ("position", "told"),
+    [
+        (Position.SESSION, "not searched: nice: autogroup is on"),
+        (Position.CHILD, "not searched: autogroup, autogroup_nice: autogroups count only in the root"),
+        (Position.EXT, "slice_us"),
+    ],
+)
+def test_a_plan_says_what_is_not_searched_because_it_does_nothing(monkeypatch, position, told):
+    monkeypatch.setattr("schedtuna.scheduler.fair.position_of", lambda _target: position)
+    workload = Workload(argv=("true",))
+    plan, notes = make_plan(workload, Host(), "fair", metrics=[], sampler="random", options={}, seed=1)
+    line = next(note for note in notes if told in note)
+    named = line.split(": ")[1].split(", ")
+    assert not set(named) & plan.scheduler.parameters.keys()
+
+
+def test_what_does_nothing_where_it_would_be_turned_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr("schedtuna.scheduler.fair.position_of", lambda _target: Position.CHILD)
+    with pytest.raises(UnavailableError, match="autogroup_nice can't be changed here: autogroups count only"):
+        Host().scheduler("fair:autogroup_nice=5")
+    with pytest.raises(SpaceError, match="at most one of: policy is idle, nice is set"):
+        Host().scheduler("fair:policy=idle,nice=5")

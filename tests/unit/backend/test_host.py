@@ -32,7 +32,7 @@ def sh(script: str, **options) -> Workload:
 
 
 def niced(target: Target | None = None, nice: int = 7) -> SchedulerConfig:
-    return fair(target).with_values({"nice": nice})
+    return fair(target, include=["nice"]).with_values({"nice": nice})
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ def seeing(tmp_path):
 
 
 def run(backend: HostBackend, script: str, **values) -> Trial:
-    chosen = fair(include=["realtime", "cpuset"] if os.geteuid() == 0 else []).with_values(values)
+    chosen = fair(include=list(values)).with_values(values)
     return backend.run(Workload(argv=(script,), shell=True), chosen, seed=1)
 
 
@@ -192,7 +192,7 @@ def test_a_service_is_looked_at_while_its_load_runs(backend, service):
     target = Target(Scope.PID, pid=service.pid)
     backend.target, values = target, {"nice": 5}
     backend._service_started = HostBackend(target)._service_started
-    chosen = fair(target).with_values(values)
+    chosen = fair(target, include=list(values)).with_values(values)
     kept = backend.run(Workload(argv=("sleep", "0.3")), chosen, seed=1)
     assert forces(kept) == {"nice": Force.IN_FORCE}
     undo = f"renice -n 1 -p {service.pid} > /dev/null; sleep 0.5"

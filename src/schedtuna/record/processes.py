@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,22 +66,27 @@ class ProcessSampler:
         self._only = only
         self._time_ns = time.monotonic_ns()
         self._before: dict[int, ProcessReading] = {}
-        self._before = self._read_all()
+        self._before = self._read_all(lambda: None)
 
-    def sample(self) -> tuple[int, list[Row]]:
-        """Return the time (CLOCK_MONOTONIC, ns) and one row per process."""
-        elapsed_s = max((time.monotonic_ns() - self._time_ns) / 1e9, 1e-9)
-        self._time_ns = time.monotonic_ns()
-        before, now = self._before, self._read_all()
-        self._before = now
+    def sample(self, check: Callable[[], None] = lambda: None) -> tuple[int, list[Row]]:
+        """Return the time (CLOCK_MONOTONIC, ns) and one row per process.
+
+        Args:
+            check: Called before each process: what it raises ends the sample, as if none had been asked for.
+        """
+        time_ns = time.monotonic_ns()
+        elapsed_s = max((time_ns - self._time_ns) / 1e9, 1e-9)
+        before, now = self._before, self._read_all(check)
+        self._before, self._time_ns = now, time_ns
         return self._time_ns, [
             {"pid": pid, **reading.facts, **_rates(reading, before.get(pid), elapsed_s)}
             for pid, reading in now.items()
         ]
 
-    def _read_all(self) -> dict[int, ProcessReading]:
+    def _read_all(self, check: Callable[[], None]) -> dict[int, ProcessReading]:
         readings: dict[int, ProcessReading] = {}
         for name in os.listdir(self._proc):  # noqa: PTH208  # 5 times as fast as Path
+            check()
             if name.isdecimal() and (self._only is None or int(name) in self._only):
                 reading = read_process(f"{self._proc}/{name}", self._before.get(int(name)))
                 if reading:

@@ -69,6 +69,10 @@ class RecordOptions:
     btf: Path | None = None
 
 
+class _EndedError(Exception):
+    """The recording is to end before a sample is taken; it never leaves this module."""
+
+
 @dataclass(frozen=True)
 class RecordResult:
     """What came of a recording.
@@ -171,10 +175,10 @@ class Recorder:
             self._stop.set()
             if self._thread:
                 self._thread.join()
-            if self._failure is None:
-                with soon():
+            with soon():
+                if self._failure is None:
                     self._attempt(self._finish)
-            self._close()
+                self._close()
 
     @property
     def has_begun(self) -> bool:
@@ -257,7 +261,7 @@ class Recorder:
                 break
             if time.monotonic() >= next_sample_s:
                 next_sample_s += self.options.interval_s
-                if not self._attempt(self._sample):
+                if not self._attempt(self._sample_meanwhile):
                     break
         self._own_cpu_s += time.thread_time() - before_s
 
@@ -271,12 +275,23 @@ class Recorder:
             return False
         return True
 
-    def _sample(self) -> None:
-        self._sampled_s = time.monotonic()
+    def _sample_meanwhile(self) -> None:
+        """Sample, unless the end comes first, which has a sample of its own."""
+
+        def check() -> None:
+            if self._stop.is_set():
+                raise _EndedError
+
+        with suppress(_EndedError):
+            self._sample(check)
+            self._sampled_s = time.monotonic()
+
+    def _sample(self, check: Callable[[], None] = lambda: None) -> None:
+        """Write down how things are."""
         timestamp_ns, metrics = self._system.sample()
         self._writer.write_samples(timestamp_ns, metrics, kind="system")
         if self._processes:
-            timestamp_ns, rows = self._processes.sample()
+            timestamp_ns, rows = self._processes.sample(check)
             for row in rows:
                 self._writer.write_samples(timestamp_ns, row, kind="process")
         self._source.sample(self._writer, self.options.interval_s)

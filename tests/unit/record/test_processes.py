@@ -54,6 +54,20 @@ def test_waiting_for_a_cpu_is_summed_over_threads(write, tmp_path):
     assert sampler.sample()[1][0]["schedstat_run_delay_percent"] > 100  # of one CPU: a second in no time
 
 
+def test_a_sample_that_is_given_up_changes_nothing(write, tmp_path):
+    write(cpu=0)
+    sampler = ProcessSampler(proc=tmp_path)
+    time.sleep(0.05)
+    write(cpu=10)
+
+    def give_up():
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        sampler.sample(give_up)
+    assert 0 < sampler.sample()[1][0]["cpu_percent"] <= 100 * (10 / TICKS) / 0.05
+
+
 @pytest.mark.parametrize(
     ("state", "schedstat", "later", "read_again"),
     [

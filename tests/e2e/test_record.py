@@ -293,10 +293,11 @@ def which(command):
 def test_lost_events_are_told_with_what_helps(tmp_path):
     if not which("perf"):
         pytest.skip("needs perf")
-    script = "perf bench sched pipe -l 200000 >/dev/null & perf bench sched pipe -l 200000 >/dev/null; wait"
+    bench = "perf bench sched pipe -l 200000 >/dev/null"
+    script = f"touch begun; {bench} & {bench}; wait"
     # The recorder is held up: a reader that can't read loses events.
     process = start("record", "--ring-mb", "1", "-o", "t", "--", "sh", "-c", script, cwd=tmp_path)
-    wait_for(lambda: (tmp_path / "t/events-000000.spool").exists() or process.poll() is not None)
+    wait_for(lambda: (tmp_path / "begun").exists() or process.poll() is not None)
     process.send_signal(signal.SIGSTOP)
     time.sleep(2)
     process.send_signal(signal.SIGCONT)

@@ -216,6 +216,8 @@ def parse_dstat(stream: BufferedIOBase, sink: Sink) -> None:
         if run.is_pcp
         else f"left out as averages since boot: {what}"
     )
+    if run.is_pcp:
+        notes.add("disks and memory were taken for KiB, which pcp-dstat writes where dstat has bytes")
     notes.write(sink, max(kinds, key=list(Times).index), remedy="record with -T")
 
 

@@ -82,6 +82,7 @@ def test_pcp_dstat_is_read():
     assert (first["io_read_bytes_per_s"], first["io_written_bytes_per_s"]) == (11.998 * 1024, 235.951 * 1024)
     assert (second["interrupts_per_s"], second["switches_per_s"]) == (1146, 2218)
     assert times(PCP) == ["2026-11-29 20:57:24", "2026-11-29 20:57:25"]
+    assert "taken for KiB" in str(trace.sample_notes)
 
 
 def test_of_pcp_dstat_the_first_row_that_is_left_out_is_not_called_an_average():

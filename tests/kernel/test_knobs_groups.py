@@ -11,7 +11,7 @@ from tests.kernel.knob_target import Program, observe, wait_until
 from schedtuna.backend.host import HostBackend
 from schedtuna.errors import JournalError, KnobError, UnavailableError, UsageError
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.hierarchies import find_hierarchy, parent_for
+from schedtuna.knobs.hierarchies import find_hierarchy, make_group, parent_for
 from schedtuna.knobs.journal import Journal, TargetBusyError
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.session import Changes
@@ -179,6 +179,61 @@ def test_a_weight_that_idleness_made_the_kernel_forget_is_put_back(group, journa
     assert cpu_file(group, "cpu.shares", "cpu.weight") == own
     assert journal.open_records() == []
     before.revert()
+
+
+@pytest.fixture
+def confined():
+    """A program of two threads in a group of the cpuset controller, and the group."""
+    program, path = Program(threads=1, children=0), parent_for(CPUSET, os.getpid()) / "test-knobs"
+    try:
+        make_group(CPUSET, path, program.pid)
+        yield program, path
+    finally:
+        program.close()
+        wait_until(lambda: not (path / "cgroup.procs").read_text())
+        path.rmdir()
+
+
+@needs_cpuset
+@pytest.mark.parametrize("pinned", [0, 1])
+@pytest.mark.parametrize("killed", [False, True])
+def test_threads_pinned_outside_of_the_cpuset_that_is_tried_come_back(confined, journal, pinned, killed):
+    """They can't before the group has its CPUs back, which it was given first, and so gets last."""
+    program, path = confined
+    first, last = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+    os.sched_setaffinity(program.tids[pinned], {last})
+    before = {tid: observe(tid) for tid in program.tids}
+    if (child := os.fork()) == 0:
+        with contextlib.suppress(BaseException):
+            with Changes(Target(Scope.CGROUP, cgroup=path), journal) as changes:
+                changes.apply({"cpuset": "cpus_1", "affinity": "cpus_1"})
+                assert [observe(tid)["cpus"] for tid in program.tids] == [str(first)] * 2
+                if killed:
+                    os.kill(os.getpid(), 9)
+            os._exit(7)
+        os._exit(8)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (-9 if killed else 7)
+    assert {outcome.result for outcome in undo(journal)} == ({"restored"} if killed else set())
+    assert {tid: observe(tid) for tid in program.tids} == before
+    assert journal.open_records() == []
+
+
+@needs_cpuset
+def test_a_thread_gets_its_own_back_though_its_process_could_not_at_first(confined, journal):
+    program, path = confined
+    first, last = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+    os.sched_setaffinity(program.pid, {last})
+    before = {tid: observe(tid) for tid in program.tids}
+    changes = Changes(Target(Scope.PID, pid=program.pid), journal)
+    changes.apply({"affinity": "cpus_1"})
+    cpus = (path / "cpuset.cpus").read_text()
+    (path / "cpuset.cpus").write_text(str(first))
+    with pytest.raises(KnobError, match="not everything could be put back"):
+        changes.revert()
+    (path / "cpuset.cpus").write_text(cpus)
+    changes.revert()
+    assert {tid: observe(tid) for tid in program.tids} == before
+    assert journal.open_records() == []
 
 
 @needs_cpu

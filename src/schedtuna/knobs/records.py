@@ -206,6 +206,14 @@ class Record(_Data):
         """Whether the change was meant to outlive who made it: only an explicit undo reverts it."""
         return isinstance(self.subject, (ProcessSubject, LoaderSubject, UnitSubject))
 
+    @property
+    def is_of_many_threads(self) -> bool:
+        """Whether reverting it sets threads that have records of their own, which are reverted after it."""
+        subject = self.subject
+        return isinstance(subject, GroupTasksSubject) or (
+            isinstance(subject, TaskSubject) and subject.reach != "thread"
+        )
+
     def tell(self) -> str:
         """What reverting it does, for people."""
         match self.subject:

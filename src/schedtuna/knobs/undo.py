@@ -150,16 +150,35 @@ def revert_records(records: Sequence[Record], journal: Journal) -> list[UndoOutc
 
 
 def _revert_all(records: Sequence[Record], journal: Journal, *, force: bool = False) -> list[UndoOutcome]:
-    """Revert records given newest first."""
-    outcomes = []
+    """Revert records given newest first.
+
+    What refuses a value may be a change that is older and so put back later: no thread goes to a CPU that its
+    cpuset lacks. So a knob that failed is put back once more after the others: all of it, as the record of a
+    process or a target overrides those of single threads. For the same reason these stay open where it fails.
+    """
+    outcomes = {record.id: _revert_one(record, journal, force=force) for record in records}
+    failed = {record.knob for record in records if outcomes[record.id].result is UndoResult.FAILED}
+    if any(record.knob not in failed for record in records):
+        again = [record for record in records if record.knob in failed]
+        outcomes |= {record.id: _revert_one(record, journal, force=force) for record in again}
+    overriding: dict[str, str] = {}
     for record in records:
-        journal.step(f"{record.knob}: before the revert")
-        outcome = _revert(record)
-        if outcome.result is UndoResult.GONE and not force and _may_be_elsewhere(record):
-            outcome = _elsewhere(record, "mnt", "cgroup")
-        outcomes.append(outcome)
-        journal.step(f"{record.knob}: after the revert")
-    return outcomes
+        outcome = outcomes[record.id]
+        if outcome.result is UndoResult.FAILED and record.is_of_many_threads:
+            overriding[record.knob] = outcome.reason
+        elif outcome.result is UndoResult.RESTORED and record.knob in overriding:
+            reason = f"to be put back after what failed: {overriding[record.knob]}"
+            outcomes[record.id] = UndoOutcome(record, UndoResult.FAILED, reason)
+    return [outcomes[record.id] for record in records]
+
+
+def _revert_one(record: Record, journal: Journal, *, force: bool) -> UndoOutcome:
+    journal.step(f"{record.knob}: before the revert")
+    outcome = _revert(record)
+    if outcome.result is UndoResult.GONE and not force and _may_be_elsewhere(record):
+        outcome = _elsewhere(record, "mnt", "cgroup")
+    journal.step(f"{record.knob}: after the revert")
+    return outcome
 
 
 def close_pointless(journal: Journal) -> list[Record]:

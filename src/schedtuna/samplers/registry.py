@@ -143,6 +143,10 @@ def make_sampler(
     for option in options:
         if option not in known:
             raise UsageError(f"sampler {name} has no option {option!r}: {nearest(option, known)}")
+    try:
+        inspect.signature(found).bind(space, budget=budget, rng=rng, **options)
+    except TypeError as error:
+        raise UsageError(f"sampler {name} can't be made: {error}", hint=OWN_SAMPLER_HINT) from None
     return found(space, budget=budget, rng=rng, **options)
 
 

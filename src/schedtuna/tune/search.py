@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, stdev
 from time import time
@@ -19,10 +19,9 @@ from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.history.objective import Objective
 from schedtuna.history.outcome import SearchOutcome, cost_of
 from schedtuna.history.plan import StudyPlan
-from schedtuna.samplers.base import Sampler
 from schedtuna.samplers.observation import Observation
 from schedtuna.samplers.registry import make_sampler
-from schedtuna.space import ParameterValue
+from schedtuna.space import ParameterSpace, ParameterValue
 from schedtuna.tune.timing import TimeLimit
 
 Values = dict[str, ParameterValue]
@@ -151,7 +150,7 @@ def search(
 
     Raises:
         UsageError: Unknown sampler or option.
-        StudyError: The sampler asked for what is not in the space.
+        StudyError: The sampler asked for what is not in the space, or recommended it.
         MissingExtraError: The sampler's packages are not installed.
     """
     plan = trials.plan
@@ -161,12 +160,17 @@ def search(
     if plan.warm_start:
         past = [Observation(space.validate_assignment(run.values), run.cost) for run in plan.warm_start]
         sampler.pretrain(past, epochs=WARM_START_EPOCHS)
+    history: list[Observation] = []
 
     def tell(record: TrialRecord) -> float | None:
         cost = cost_of(record, objective)
         values = space.validate_assignment(record.trial.values)
-        sampler.tell(Observation(values, cost, record.trial.duration_s))
+        history.append(Observation(values, cost, record.trial.duration_s))
+        sampler.tell(history[-1])
         return cost
+
+    def valid(values: object, did: str) -> dict[str, ParameterValue]:
+        return _valid(space, values, f"sampler {sampler_name} {did}")
 
     for record in baseline:
         tell(record)
@@ -181,7 +185,9 @@ def search(
                 break
             runs_expected = min(runs, limit.expected_runs(index, len(baseline)))
             sampler.budget = len(baseline) + runs_expected
-        values = space.validate_assignment(earlier.trial.values) if earlier else _asked(sampler, sampler_name)
+        values = (
+            space.validate_assignment(earlier.trial.values) if earlier else valid(sampler.ask(), "asked for")
+        )
         record = trials.run(phase, index, values)
         on_run(record, tell(record), runs_expected)
         records.append(record)
@@ -190,7 +196,7 @@ def search(
             sampler.save(trials.log.folder / f"{checkpoint}_{index + 1}.pt")
     if len(records) % plan.save_frequency:
         sampler.save(trials.log.folder / f"{checkpoint}_{len(records)}.pt")
-    candidate, recommends_default = nominate(sampler)
+    candidate, recommends_default = nominate(space, valid(sampler.recommend(), "recommended"), history)
     sampler.close()
     tried = [space.validate_assignment(record.trial.values) for record in records]
     complete = space.validate_assignment(candidate)
@@ -204,33 +210,34 @@ def search(
     )
 
 
-def _asked(sampler: Sampler, name: str) -> dict[str, ParameterValue]:
-    """Ask a sampler, which may be somebody else's.
+def _valid(space: ParameterSpace, values: object, whose: str) -> dict[str, ParameterValue]:
+    """Return the complete assignment that a sampler gave, which may be somebody else's.
 
     Raises:
-        StudyError: It asked for what is not in the space.
+        StudyError: It is none, or not in the space.
     """
-    asked = sampler.ask()
     try:
-        return sampler.space.validate_assignment(asked)
+        if not isinstance(values, Mapping):
+            raise SpaceError("expected values by the names of parameters")  # noqa: TRY301
+        return space.validate_assignment(values)
     except SpaceError as error:
         raise StudyError(
-            f"sampler {name} asked for {asked}: {error}",
+            f"{whose} {values}: {error}",
             hint="schedtuna.samplers.conformance.check_sampler tells what is expected of one",
         ) from error
 
 
-def nominate(sampler: Sampler) -> tuple[Values, bool]:
+def nominate(
+    space: ParameterSpace, recommended: dict[str, ParameterValue], history: Sequence[Observation]
+) -> tuple[Values, bool]:
     """Return what to confirm, and whether the sampler would rather keep the default.
 
     "There is nothing to gain" is a claim too, and needs fresh runs: where the sampler prefers the
     default, the best of the other settings is confirmed all the same. Nothing where all of them failed.
     """
-    space = sampler.space
-    chosen = space.changed(sampler.recommend())
-    if chosen:
+    if chosen := space.changed(recommended):
         return chosen, False
-    return space.changed(best_alternative(sampler.history, space.default())), True
+    return space.changed(best_alternative(history, space.default())), True
 
 
 def best_alternative(

@@ -67,6 +67,10 @@ class Whole(RandomSampler):
         super().__init__(*args, **kwargs)
         self.width = width
 
+class Odd(RandomSampler):
+    def __init__(self, space):
+        super().__init__(space, budget=1, rng=None)
+
 class Half(Sampler):
     def ask(self):
         return self.space.default()
@@ -112,6 +116,7 @@ def test_another_package_can_not_take_a_name_of_ours(package):
         ("own_samplers:Wole", "own_samplers has no subclass of Sampler of that name"),
         ("json:JSONDecoder", "no subclass of Sampler"),
         ("own_samplers:Half", "Half lacks recommend"),
+        ("own_samplers:Odd", "can't be made: got an unexpected keyword argument 'budget'"),
         ("own_broken:Any", "own_broken can't be imported: ZeroDivisionError: division by zero"),
         ("no_such_module:Any", "can't be imported: ModuleNotFoundError"),
         (":Any", "can't be imported"),

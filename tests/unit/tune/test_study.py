@@ -8,6 +8,7 @@ from schedtuna.experiment.triallog import TrialLog
 from schedtuna.history.plan import PLAN_NAME, StudyPlan
 from schedtuna.history.results import summary
 from schedtuna.samplers.observation import Observation
+from schedtuna.samplers.random import RandomSampler
 from schedtuna.tune.page import study_page
 from schedtuna.tune.search import best_alternative
 from schedtuna.tune.study import Study
@@ -31,6 +32,44 @@ def run(folder, backend, machine="one", **changes):
     identity = {**chosen.identity(), "machine": machine, "workload": chosen.workload.model_dump_json()}
     with TrialLog(folder, identity) as log:
         return Study(chosen, backend, log).run()
+
+
+class Forgetful(RandomSampler):
+    """Keeps no history, and prefers the default."""
+
+    def ask(self):
+        return self.space.sample(self.rng)
+
+    def tell(self, observation):
+        pass
+
+    def recommend(self):
+        return self.space.default()
+
+
+class Silent(RandomSampler):
+    def ask(self):
+        return None
+
+
+class Wild(RandomSampler):
+    def recommend(self):
+        return {"no_such_parameter": 1}
+
+
+def test_the_best_other_setting_is_confirmed_though_the_sampler_keeps_no_history(tmp_path):
+    result = run(tmp_path, SurfaceBackend(smooth_gain), sampler=f"{__name__}:Forgetful", episodes=12)
+    assert result.candidate
+    assert result.comparison.nr_runs >= 12
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("Silent", "Silent asked for None"), ("Wild", "Wild recommended .*no_such_parameter")]
+)
+def test_a_sampler_that_breaks_its_contract_is_named(tmp_path, name, says):
+    with pytest.raises(StudyError, match=says) as raised:
+        run(tmp_path, SurfaceBackend(no_gain), sampler=f"{__name__}:{name}", episodes=2)
+    assert "check_sampler" in str(raised.value.hint)
 
 
 def test_a_real_gain_is_found_and_confirmed(tmp_path):

@@ -33,12 +33,12 @@ def run_schedtuna(*arguments, env=None, cwd=None, timeout=120) -> subprocess.Com
     """Run a command to its end and return it, with what it printed, as `subprocess.run` would."""
     argv = list(map(str, arguments))
     environment = dict(os.environ if env is None else env)
-    if _of_start(environment) != _of_start(os.environ):
+    link, its_environment = _server()
+    if _of_start(environment) != its_environment:
         argv = [sys.executable, "-m", "schedtuna", *argv]
         return subprocess.run(
             argv, env=environment, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
         )
-    link = _server()
     out, out_end = os.pipe()
     error, error_end = os.pipe()
     with open(os.devnull) as nothing:  # noqa: PTH123 - a stream
@@ -81,14 +81,18 @@ def _read_to_the_end(pipes, deadline):
 
 @cache
 def _server():
-    """Start the server of this process; it ends when its link is closed, at the latest with this process."""
+    """Start the server of this process; it ends when its link is closed, at the latest with this process.
+
+    Returns:
+        The link, and what of its environment was read at its start, which a test may have changed since.
+    """
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         argv = [sys.executable, __file__, str(its.fileno())]
         server = subprocess.Popen(argv, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL)
     atexit.register(server.wait)
     atexit.register(ours.close)  # first
-    return ours
+    return ours, _of_start(os.environ)
 
 
 def _serve(link):

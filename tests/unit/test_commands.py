@@ -29,6 +29,13 @@ def test_what_python_reads_when_it_starts_is_obeyed(tmp_path):
     assert done.stdout.startswith("customized\n")
 
 
+def test_what_a_test_changes_of_its_own_environment_is_obeyed(tmp_path, monkeypatch):
+    assert run_schedtuna("--version").returncode == 0
+    (tmp_path / "sitecustomize.py").write_text("print('customized')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert run_schedtuna("--version").stdout.startswith("customized\n")
+
+
 def test_a_command_that_takes_too_long_is_ended():
     with pytest.raises(subprocess.TimeoutExpired):
         run_schedtuna("variability", "--results", "/dev/null/none", timeout=0)

@@ -73,10 +73,13 @@ def in_root_task_group(probe: Probe, layout: CgroupLayout) -> bool:
     """Whether this process is scheduled beside all sessions, and not inside a CPU group.
 
     Only there autogroups apply (kernel/sched/autogroup.c, `task_wants_autogroup`). A v2 group with
-    the cpu controller has a cpu.weight file, which the true root lacks.
+    the cpu controller has a cpu.weight file, which the true root lacks; the root of a version 1
+    hierarchy has a release_agent, which the group that a container sees as its root lacks.
     """
     if "cpu" in layout.v1_mounts:
-        return layout.own_v1_cpu in (None, "/")
+        mount = layout.v1_mounts["cpu"]
+        inside = probe.exists(f"{mount}/cpu.shares") and not probe.exists(f"{mount}/release_agent")
+        return layout.own_v1_cpu in (None, "/") and not inside
     if layout.v2_mount is None or layout.own_v2 is None:
         return True
     return not any(

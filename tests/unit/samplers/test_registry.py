@@ -82,6 +82,7 @@ def package(tmp_path, monkeypatch):
     """An installed package that brings a sampler, which none of this one's is called."""
     (tmp_path / "own_samplers.py").write_text(OWN)
     (tmp_path / "own_broken.py").write_text("1 / 0\n")
+    (tmp_path / "own_script.py").write_text("raise SystemExit(0)\n")
     info = tmp_path / "own_samplers-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-samplers\nVersion: 1\n")
@@ -91,7 +92,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
     yield
-    for name in ("own_samplers", "own_broken"):
+    for name in ("own_samplers", "own_broken", "own_script"):
         sys.modules.pop(name, None)
 
 
@@ -118,6 +119,7 @@ def test_another_package_can_not_take_a_name_of_ours(package):
         ("own_samplers:Half", "Half lacks recommend"),
         ("own_samplers:Odd", "can't be made: got an unexpected keyword argument 'budget'"),
         ("own_broken:Any", "own_broken can't be imported: ZeroDivisionError: division by zero"),
+        ("own_script:Any", "own_script can't be imported: SystemExit: 0"),
         ("no_such_module:Any", "can't be imported: ModuleNotFoundError"),
         (":Any", "can't be imported"),
         ("own_samplers:", "no subclass"),

@@ -7,14 +7,15 @@ everywhere, or its effect does not show between two such sides.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from schedtuna.knobs.base import Scope
-from schedtuna.knobs.hierarchies import find_hierarchy
+from schedtuna.knobs.hierarchies import find_hierarchy, handed_down, parent_for
 from schedtuna.knobs.position import Position
-from schedtuna.space import Condition, Conflict
+from schedtuna.space import Condition, Conflict, ParameterSpec
 
 
 class Effect(StrEnum):
@@ -99,17 +100,21 @@ class Cancels:
 
     def holds(self, scope: Scope) -> bool:
         """Whether it is so in a scope, on this machine: a group of its own may have no weight."""
-        if not self.moves:
-            return True
+        if not self.moves or scope is not Scope.TREE:
+            return not self.moves
         hierarchy = find_hierarchy(self.moves)
-        weighed = self.moves == "cpu" or (hierarchy is not None and hierarchy.version == 2)
-        return scope is Scope.TREE and weighed
+        if self.moves == "cpu" or hierarchy is None or hierarchy.version == 1:
+            return self.moves == "cpu"
+        above = parent_for(hierarchy, os.getpid())
+        return above is not None and "cpu" in handed_down(above)
 
-    def conflicts(self, names: Collection[str]) -> list[Conflict]:
-        """The rules that it makes among these parameters."""
+    def conflicts(self, parameters: Mapping[str, ParameterSpec]) -> list[Conflict]:
+        """The rules that it makes among these parameters; a value that is there anyhow loses nothing."""
         setting, rules = _condition(self.setting), []
         for other in map(_condition, self.cancelled):
-            if {setting.parameter, other.parameter} <= set(names):
+            if not {setting.parameter, other.parameter} <= parameters.keys():
+                continue
+            if parameters[other.parameter].default not in other.values:
                 text = f"at most one of: {setting}, {other} ({self.reason})"
                 rules.append(Conflict(at_most_one_of=(setting, other), description=text))
         return rules
@@ -140,9 +145,9 @@ def effect_of(knob: str, position: Position | None) -> tuple[Effect, str, str]:
     return effect, *_REASONS.get((effect, position), ("", ""))
 
 
-def conflicts(names: Collection[str], scope: Scope) -> tuple[Conflict, ...]:
+def conflicts(parameters: Mapping[str, ParameterSpec], scope: Scope) -> tuple[Conflict, ...]:
     """Return the rules among these knobs: what would do nothing beside another is not set beside it."""
-    return tuple(rule for row in CANCELS if row.holds(scope) for rule in row.conflicts(names))
+    return tuple(rule for row in CANCELS if row.holds(scope) for rule in row.conflicts(parameters))
 
 
 def _condition(setting: str) -> Condition:

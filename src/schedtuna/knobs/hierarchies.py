@@ -91,12 +91,17 @@ def parent_for(hierarchy: Hierarchy, pid: int) -> Path | None:
     if hierarchy.version == 1:
         return own if _may_add(own) else None
     for group in (own, *own.parents):
-        if hierarchy.controller in _words(group / "cgroup.subtree_control"):
+        if hierarchy.controller in handed_down(group):
             # Moving needs write access to the common ancestor's cgroup.procs, too.
             return group if _may_add(group) else None
         if group == hierarchy.mount:
             break
     return None
+
+
+def handed_down(group: Path) -> list[str]:
+    """The controllers that a group of version 2 hands down to those below it."""
+    return _words(group / "cgroup.subtree_control")
 
 
 def same_group(hierarchy: Hierarchy, named: Path) -> Path | None:

@@ -10,12 +10,15 @@ import pytest
 from tests.kernel.knob_effects import cancels_table, effects_table
 
 from schedtuna.errors import SpaceError
+from schedtuna.knobs import effects
 from schedtuna.knobs.base import Availability, Scope, Target
 from schedtuna.knobs.effects import CANCELS, EFFECTS, Effect, conflicts, effect_of
+from schedtuna.knobs.hierarchies import Hierarchy
 from schedtuna.knobs.position import Position, has_own_share, position_of
 from schedtuna.knobs.registry import all_knobs, knob_named
 from schedtuna.scheduler import fair as module
 from schedtuna.scheduler.fair import examine, fair, left_out, notes, survey
+from schedtuna.space import ParameterSpec, ParameterType
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs/knobs.md"
@@ -25,6 +28,14 @@ NOT_MEASURED = [("policy=batch", Position.EXT), ("realtime", "slice_us"), ("real
 KNOBS = [knob.name for knob in all_knobs()]
 ROWS = [row for row in CANCELS if row.holds(Scope.TREE)]
 CELLS = list(itertools.product(KNOBS, Position))
+
+
+def parameters(*names, **defaults):
+    text = ParameterType.CATEGORICAL
+    return {
+        name: ParameterSpec(name=name, type=text, default=defaults.get(name, "a"), choices=("a", "idle"))
+        for name in names
+    }
 
 
 def is_at(monkeypatch, position):
@@ -116,13 +127,31 @@ def test_each_of_two_is_allowed_alone_and_both_are_refused_with_the_reason(setti
 
 
 def test_rules_name_only_knobs_that_are_there():
-    assert conflicts(["nice", "slice_us"], Scope.TREE) == ()
-    found = conflicts(["nice", "cpu_weight"], Scope.TREE)
+    assert conflicts(parameters("nice", "slice_us"), Scope.TREE) == ()
+    found = conflicts(parameters("nice", "cpu_weight"), Scope.TREE)
     assert {rule.names for rule in found} == {("cpu_weight", "nice")}
 
 
 def test_a_group_that_is_there_already_is_not_moved_anywhere():
-    assert conflicts(["nice", "cpu_weight"], Scope.CGROUP) == ()
+    assert conflicts(parameters("nice", "cpu_weight"), Scope.CGROUP) == ()
+
+
+def test_a_policy_that_is_there_anyhow_hinders_no_weight():
+    """A command of an idle shell: its group's weight acts, and no policy was set that would be lost."""
+    found = conflicts(parameters("cpu_weight", "policy", "nice", policy="idle"), Scope.TREE)
+    assert {rule.names for rule in found} == {("cpu_weight", "nice"), ("policy", "nice")}
+
+
+@pytest.mark.parametrize(("handed", "lost"), [("cpuset", False), ("cpuset cpu", True)])
+def test_a_group_for_cpus_alone_weighs_only_where_the_weight_is_handed_down_too(
+    monkeypatch, tmp_path, handed, lost
+):
+    (tmp_path / "cgroup.subtree_control").write_text(handed)
+    (tmp_path / "cgroup.procs").touch()
+    hierarchy = Hierarchy(2, "cpuset", tmp_path, tmp_path)
+    monkeypatch.setattr(effects, "find_hierarchy", lambda _name: hierarchy)
+    monkeypatch.setattr(Hierarchy, "group_of", lambda *_: tmp_path)
+    assert bool(conflicts(parameters("cpuset", "nice"), Scope.TREE)) is lost
 
 
 @pytest.mark.parametrize(

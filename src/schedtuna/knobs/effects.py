@@ -115,7 +115,7 @@ class Cancels:
             if not {setting.parameter, other.parameter} <= parameters.keys():
                 continue
             if parameters[other.parameter].default not in other.values:
-                text = f"at most one of: {setting}, {other} ({self.reason})"
+                text = f"at most one of: {setting}, {other} ({self.reason}; leave {other.parameter} out)"
                 rules.append(Conflict(at_most_one_of=(setting, other), description=text))
         return rules
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,6 +44,8 @@ def fair(target: Target | None = None, *, include: Sequence[str] | None = None) 
             raise UnavailableError(f"{knob.name} can't be changed: {found.reason}", hint=found.hint or None)
         if row.spec is not None and (row.searched(target.scope) or knob.name in asked or EVERYTHING in asked):
             parameters[knob.name] = row.spec
+            if row.condition is not None and not {knob.name, EVERYTHING} & set(asked):
+                parameters[knob.name] = row.spec.model_copy(update={"condition": row.condition})
     if {"autogroup", "autogroup_nice"} <= parameters.keys():  # without autogroups there is no such nice
         on = Condition(parameter="autogroup", values=(True,))
         parameters["autogroup_nice"] = parameters["autogroup_nice"].model_copy(update={"condition": on})
@@ -80,6 +82,7 @@ class SurveyedKnob:
         spec: Its parameter; None where not.
         effect: What it does where the target is.
         why: Why it does no more than that, and what does.
+        condition: Beside which setting of the search it does more; None where none changes that.
     """
 
     knob: Knob
@@ -87,11 +90,13 @@ class SurveyedKnob:
     spec: ParameterSpec | None
     effect: Effect = Effect.WORKS
     why: str = ""
+    condition: Condition | None = None
 
     def searched(self, scope: Scope) -> bool:
         """Whether a search varies it unasked: not what only shares out among threads that all have it."""
         whole = self.effect is Effect.INSIDE and scope in (Scope.TREE, Scope.CGROUP)
-        return self.spec is not None and scope in self.knob.offered_in and not whole
+        acts = not whole or self.condition is not None
+        return self.spec is not None and scope in self.knob.offered_in and acts
 
     def to_dict(self, scope: Scope) -> dict[str, Any]:
         """All of it, for programs; `searched` is whether a search in this scope varies it unasked."""
@@ -111,7 +116,13 @@ class SurveyedKnob:
 def survey(target: Target) -> list[SurveyedKnob]:
     """Probe every knob of the target's scope, in the order of application."""
     position = position_of(target)
-    return [examine(knob, target, position) for knob in knobs_for(target.scope)]
+    rows = [examine(knob, target, position) for knob in knobs_for(target.scope)]
+    off = Condition(parameter="autogroup", values=(False,))  # what starts then is in no session's group
+    if position is Position.SESSION and any(
+        row.knob.name == off.parameter and row.searched(target.scope) for row in rows
+    ):
+        return [replace(row, condition=off) if row.effect is Effect.INSIDE else row for row in rows]
+    return rows
 
 
 def examine(knob: Knob, target: Target, position: Position | None) -> SurveyedKnob:
@@ -129,8 +140,10 @@ def examine(knob: Knob, target: Target, position: Position | None) -> SurveyedKn
         return SurveyedKnob(knob, Availability(False, str(error)), None)
 
 
-def notes(target: Target, names: Iterable[str]) -> list[str]:
-    """Say what is to be known of knobs before they are turned for a target."""
+def notes(target: Target, values: Mapping[str, Any]) -> list[str]:
+    """Say what is to be known of knobs before they are set to these values for a target."""
     position = position_of(target)
-    rows = [examine(knob, target, position) for knob in knobs_for(target.scope) if knob.name in set(names)]
+    if position is Position.SESSION and target.scope is Scope.TREE and values.get("autogroup") is False:
+        position = Position.ROOT
+    rows = [examine(knob, target, position) for knob in knobs_for(target.scope) if knob.name in values]
     return [f"{row.knob.name}: {row.availability.hint}" for row in rows if row.spec and row.availability.hint]

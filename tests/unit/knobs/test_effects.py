@@ -71,8 +71,8 @@ def test_what_does_nothing_is_refused_and_what_counts_inside_alone_is_not_search
             assert not row.availability.ok
         if effect is Effect.INSIDE and row.spec is not None:
             assert name in possible
-            assert notes(Target(), [name]) == [f"{name}: {reason}; {hint}"]
-        left = effect in (Effect.NOTHING, Effect.INSIDE) and offered
+            assert notes(Target(), {name: 5}) == [f"{name}: {reason}; {hint}"]
+        left = effect in (Effect.NOTHING, Effect.INSIDE) and offered and row.condition is None
         assert (name in told) == left
         assert not left or reason in told[name]
         assert (name in searched) == (offered and not left and row.spec is not None)
@@ -85,6 +85,21 @@ def test_a_process_is_one_of_its_session_so_its_nice_stays_in_the_search(monkeyp
     assert row.effect is Effect.INSIDE
     assert row.searched(Scope.PID) == row.availability.ok
     assert not row.searched(Scope.TREE)
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_a_command_is_niced_in_a_search_where_that_turns_autogroup_off_too(monkeypatch, may):
+    is_at(monkeypatch, Position.SESSION)
+    autogroup = type(knob_named("autogroup"))
+    monkeypatch.setattr(autogroup, "probe", lambda *_: Availability(may))
+    monkeypatch.setattr(autogroup, "show", lambda *_: True)
+    searched = fair().parameters
+    assert ("nice" in searched) is may
+    assert any("nice" in line for line in left_out(Target())) is not may
+    if may:
+        assert str(searched["nice"].condition) == "autogroup is false"
+    assert fair(include=["nice"]).parameters["nice"].condition is None
+    assert notes(Target(), {"autogroup": False, "nice": 5}) == []
 
 
 def test_why_a_knob_can_not_be_turned_comes_before_what_it_does(monkeypatch):

@@ -5,7 +5,10 @@ import pytest
 
 from schedtuna.backend.places.host import Host
 from schedtuna.errors import ConfigFileError, SpaceError, UnavailableError, UsageError
+from schedtuna.knobs.autogroup import AutogroupNice
+from schedtuna.knobs.base import Availability
 from schedtuna.knobs.position import Position
+from schedtuna.knobs.registry import knob_named
 from schedtuna.samplers.registry import missing_extra
 from schedtuna.scheduler.fair import fair
 from schedtuna.tune.options import OptimizerConfig, find_workload, make_plan, sampler_options, without
@@ -156,7 +159,7 @@ def test_a_checkpoint_for_a_sampler_without_a_network_is_refused():
     assert "ppo" in (caught.value.hint or "")
 
 
-@pytest.mark.parametrize("excluded", ["nice", "policy", "realtime", "autogroup_nice"])
+@pytest.mark.parametrize("excluded", ["nice", "policy", "realtime"])
 def test_what_is_left_out_takes_the_rules_that_name_it_along(excluded):
     """And it may be left out where it is not there."""
     scheduler = fair(include=["all"])
@@ -178,6 +181,8 @@ def test_what_is_left_out_takes_the_rules_that_name_it_along(excluded):
 )
 def test_a_plan_says_what_is_not_searched_because_it_does_nothing(monkeypatch, position, told):
     monkeypatch.setattr("schedtuna.scheduler.fair.position_of", lambda _target: position)
+    if position is Position.SESSION:
+        monkeypatch.setattr(type(knob_named("autogroup")), "probe", lambda *_: Availability(False, "no"))
     workload = Workload(argv=("true",))
     plan, notes = make_plan(workload, Host(), "fair", metrics=[], sampler="random", options={}, seed=1)
     line = next(note for note in notes if told in note)
@@ -187,6 +192,7 @@ def test_a_plan_says_what_is_not_searched_because_it_does_nothing(monkeypatch, p
 
 def test_what_does_nothing_where_it_would_be_turned_is_refused_by_name(monkeypatch):
     monkeypatch.setattr("schedtuna.scheduler.fair.position_of", lambda _target: Position.CHILD)
+    monkeypatch.setattr(AutogroupNice, "probe", lambda *_: Availability(True))
     with pytest.raises(UnavailableError, match="autogroup_nice can't be changed here: autogroups count only"):
         Host().scheduler("fair:autogroup_nice=5")
     with pytest.raises(SpaceError, match="at most one of: policy is idle, nice is set"):

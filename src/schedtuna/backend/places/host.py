@@ -206,9 +206,11 @@ class Host(Place):
                 yield backend
             return
         reach = require_reach(spec.workload, target, schedulers, turned)
-        knobs = {name for one in schedulers if one.name in KERNELS_OWN for name in one.values}
+        settings = [one.values for one in schedulers if one.name in KERNELS_OWN]
+        knobs = {name for values in settings for name in values}
         with _claimed(target, schedulers, knobs | set(turned)), backend:
-            backend.warnings += [*reach, *_daemon_warnings(), *notes(target, knobs)]
+            told = dict.fromkeys(note for values in settings for note in notes(target, values))
+            backend.warnings += [*reach, *_daemon_warnings(), *told]
             yield backend
 
 

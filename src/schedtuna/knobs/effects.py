@@ -1,8 +1,8 @@
 """Which knob acts where, and which one undoes another: what runs showed, as a table.
 
 Each cell was measured by `tests/kernel/knob_effects.py`, with two sides that contend for one CPU, on the
-kernels of benchmarks/data/knob_effects.json; a test compares the two. A knob without a row acts alike
-everywhere, or its effect does not show between two such sides.
+kernels of benchmarks/data/knob_effects.json; a test compares the two. A knob without a row was not
+measured so, and is taken to work.
 """
 
 from __future__ import annotations

@@ -87,6 +87,6 @@ def test_a_copy_with_other_parameters_has_another_space():
     scheduler = fair()
     whole = scheduler.space
     name = next(iter(scheduler.parameters))
-    fewer = scheduler.model_copy(update={"parameters": {name: scheduler.parameters[name]}})
+    fewer = scheduler.with_parameters({name: scheduler.parameters[name]})
     assert fewer.space.names == (name,)
     assert scheduler.with_values({}).space == whole

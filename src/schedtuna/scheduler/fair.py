@@ -12,7 +12,7 @@ from schedtuna.knobs.effects import Effect, conflicts, effect_of
 from schedtuna.knobs.position import Position, position_of
 from schedtuna.knobs.registry import knobs_for
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.space import Condition, ParameterSpec
+from schedtuna.space import Condition, ParameterSpec, spell_value
 
 NAME = "fair"
 EVERYTHING = "all"
@@ -147,3 +147,14 @@ def notes(target: Target, values: Mapping[str, Any]) -> list[str]:
         position = Position.ROOT
     rows = [examine(knob, target, position) for knob in knobs_for(target.scope) if knob.name in values]
     return [f"{row.knob.name}: {row.availability.hint}" for row in rows if row.spec and row.availability.hint]
+
+
+def moved_defaults(target: Target, scheduler: SchedulerConfig) -> list[str]:
+    """Say which knobs are set otherwise now than when a scheduler was planned: its default is another."""
+    now = {row.knob.name: row.spec.default for row in survey(target) if row.spec}
+    return [
+        f"{name} is {spell_value(now[name])} now, and was {spell_value(spec.default)} when this was planned: "
+        "runs of the default have what is set now"
+        for name, spec in scheduler.parameters.items()
+        if now.get(name, spec.default) != spec.default
+    ]

@@ -8,7 +8,7 @@ import pytest
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.registry import all_knobs, knobs_for
-from schedtuna.scheduler.fair import fair, survey, unavailable
+from schedtuna.scheduler.fair import fair, moved_defaults, survey, unavailable
 
 
 def test_every_knob_of_the_scope_is_offered_or_refused_with_a_reason():
@@ -90,3 +90,13 @@ def test_a_copy_with_other_parameters_has_another_space():
     fewer = scheduler.with_parameters({name: scheduler.parameters[name]})
     assert fewer.space.names == (name,)
     assert scheduler.with_values({}).space == whole
+
+
+def test_a_default_that_is_another_by_now_is_told():
+    scheduler = fair(include=["nice"])
+    assert moved_defaults(Target(), scheduler) == []
+    spec = scheduler.parameters["nice"]
+    was = spec.default - 1
+    planned = scheduler.with_parameters({"nice": spec.model_copy(update={"default": was, "min_value": -40})})
+    (told,) = moved_defaults(Target(), planned)
+    assert told.startswith(f"nice is {spec.default} now, and was {was} when this was planned")

@@ -30,7 +30,7 @@ from schedtuna.machine.probe import Probe
 from schedtuna.machine.tasks import boot_id, start_ticks
 from schedtuna.scheduler.control import find_installed, find_program
 from schedtuna.scheduler.fair import NAME as FAIR
-from schedtuna.scheduler.fair import fair, left_out, notes, unavailable
+from schedtuna.scheduler.fair import fair, left_out, moved_defaults, notes, unavailable
 from schedtuna.scheduler.host import HostMachine
 from schedtuna.scheduler.lookup import lookup
 from schedtuna.scheduler.parse import parse_scheduler
@@ -206,10 +206,12 @@ class Host(Place):
                 yield backend
             return
         reach = require_reach(spec.workload, target, schedulers, turned)
-        settings = [one.values for one in schedulers if one.name in KERNELS_OWN]
-        knobs = {name for values in settings for name in values}
+        own = [one for one in schedulers if one.name in KERNELS_OWN]
+        knobs = {name for one in own for name in one.values}
         with _claimed(target, schedulers, knobs | set(turned)), backend:
-            told = dict.fromkeys(note for values in settings for note in notes(target, values))
+            told = dict.fromkeys(
+                note for one in own for note in (*moved_defaults(target, one), *notes(target, one.values))
+            )
             backend.warnings += [*reach, *_daemon_warnings(), *told]
             yield backend
 

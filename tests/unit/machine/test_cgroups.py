@@ -76,6 +76,19 @@ def test_autogroups_apply_only_in_the_root_task_group(machine):
     assert not in_root_task_group(probe, read_cgroups(probe))
 
 
+@pytest.mark.parametrize("file", ["release_agent", "cpu.rt_runtime_us"])
+def test_what_a_container_sees_as_the_root_of_version_1_is_none(machine, file):
+    probe = machine(
+        {
+            "proc/self/mounts": "cgroup /sys/fs/cgroup/cpu cgroup ro,cpu 0 0\n",
+            "proc/self/cgroup": "1:cpu:/\n",
+            "sys/fs/cgroup/cpu/cpu.shares": "1024",
+            f"sys/fs/cgroup/cpu/{file}": "",
+        }
+    )
+    assert in_root_task_group(probe, read_cgroups(probe)) is (file == "release_agent")
+
+
 def test_this_process_is_in_a_group_that_exists():
     probe = Probe.live()
     layout = read_cgroups(probe)

@@ -20,7 +20,7 @@ from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, naming
 
 if TYPE_CHECKING:
-    from schedtuna.record.command import Ended
+    from schedtuna.record.command import CommandEnd
     from schedtuna.record.filters import TaskFilter
     from schedtuna.record.recorder import Recorder, RecordOptions, RecordResult
 
@@ -203,7 +203,7 @@ def _record(
         raise typer.Exit(1)
 
 
-def _wait(recorder: Recorder, options: RecordOptions, seconds: float | None) -> Ended | None:
+def _wait(recorder: Recorder, options: RecordOptions, seconds: float | None) -> CommandEnd | None:
     """Wait for the command, the time, Ctrl-C or a failure; return what came of the command."""
     from schedtuna.record.command import run_foreground
 
@@ -218,7 +218,7 @@ def _wait(recorder: Recorder, options: RecordOptions, seconds: float | None) -> 
 
 
 def _report(
-    folder: Path, options: RecordOptions, result: RecordResult, ended: Ended | None, *, as_json: bool
+    folder: Path, options: RecordOptions, result: RecordResult, ended: CommandEnd | None, *, as_json: bool
 ) -> None:
     from dataclasses import asdict
 

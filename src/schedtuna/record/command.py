@@ -21,7 +21,7 @@ _ENDING_S = 0.2  # what ends along with the command takes a moment
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandEnd:
     """What came of a command.
 
     Attributes:
@@ -39,7 +39,7 @@ def run_foreground(
     *,
     timeout_s: float | None = None,
     ours: Callable[[], Iterable[int]] = tuple,
-) -> Ended:
+) -> CommandEnd:
     """Run a command until it ends, `wait` says so, or its time is up.
 
     Ctrl-C reaches the command, as it is in the terminal's foreground, too; this process goes on until
@@ -75,7 +75,7 @@ def run_foreground(
             left = _left_behind(before.union(ours()), _ENDING_S if ended_itself else _GRACE_S)
     finally:
         signal.signal(signal.SIGINT, interrupted)
-    return Ended(128 - code if code < 0 else code, left)
+    return CommandEnd(128 - code if code < 0 else code, left)
 
 
 def _left_behind(others: frozenset[int], patience_s: float) -> dict[int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -419,3 +420,11 @@ def test_the_file_that_a_tool_writes_is_found(argv, value):
 )
 def test_percentiles_have_one_name(percentile, name):
     assert percentile_name(percentile) == name
+
+
+@pytest.mark.parametrize("output", ["fio-jobs.txt", "fio.json"])
+def test_of_several_reports_of_fio_the_last_counts(output):
+    text = (OUTPUTS / output).read_text()
+    earlier = re.sub(r'total=\d+|"total_ios" : \d+', lambda found: re.sub(r"\d+$", "1", found[0]), text)
+    assert earlier != text
+    assert PARSERS["fio"].read(earlier + text) == PARSERS["fio"].read(text)

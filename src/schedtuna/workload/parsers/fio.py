@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,7 @@ _LATENCY = re.compile(
 _PERCENTILES = re.compile(r"^ +(\w+) percentiles \((nsec|usec|msec|sec)\):")
 _PERCENTILE = re.compile(r"(\d+\.\d+)th=\[ *(\d+)\]")
 _ISSUED = re.compile(r"^ +issued rwts: total=(\d+),(\d+),(\d+),")
+_BEHIND_JOBS = "\nRun status group "
 _ERRORS = re.compile(r"^ +errors +: total=(\d+),")
 
 
@@ -92,9 +93,10 @@ class Job:
 def parse(text: str) -> dict[str, float]:
     """Return the fields of each job (``JOB.read_iops``) and of all of them together.
 
-    Together: rates are summed, and means weighted by operations; percentiles can't be merged.
+    Together: rates are summed, and means weighted by operations; percentiles can't be merged. Of several
+    reports (--status-interval) the last counts: it has what the earlier ones have.
     """
-    jobs = list(_json(text)) or list(_text(text))
+    jobs = _json(text) or _text(text)
     fields = [job.fields() for job in jobs]
     return with_parts(dict(zip(part_names(job.name for job in jobs), fields, strict=True)), _together(fields))
 
@@ -114,15 +116,15 @@ def _together(jobs: list[dict[str, float]]) -> dict[str, float]:
     return values
 
 
-def _json(text: str) -> Iterator[Job]:
+def _json(text: str) -> list[Job]:
+    jobs: list[Job] = []
     for start in re.finditer(r"^\{", text, re.MULTILINE):
         try:
             document, _ = json.JSONDecoder().raw_decode(text, start.start())
             jobs = [_of_json(job) for job in document["jobs"]]
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
             continue
-        yield from jobs
-        return
+    return jobs
 
 
 def _of_json(job: Mapping[str, Any]) -> Job:
@@ -147,9 +149,15 @@ def _of_json(job: Mapping[str, Any]) -> Job:
     return Job(str(job["jobname"]), done, float(job["total_err"]) if "total_err" in job else None)
 
 
-def _text(text: str) -> Iterator[Job]:
+def _text(text: str) -> list[Job]:
+    jobs: list[Job] = []
+    is_complete = False
     for name, block in blocks(_JOB, text):
-        yield _of_block(name, block)
+        if is_complete:
+            jobs = []
+        jobs.append(_of_block(name, block))
+        is_complete = _BEHIND_JOBS in block
+    return jobs
 
 
 def _of_block(name: str, block: str) -> Job:

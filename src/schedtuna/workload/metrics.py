@@ -321,7 +321,7 @@ def _parsed_text(workload: Workload, raw: RawRun) -> str:
 def _written(workload: Workload, file: Path, raw: RawRun) -> str:
     user = find_identity(workload.user) if workload.user else None
     owner = None if user is None else user.uid
-    path = written_file(Path(workload.folder or ".", file), not_before=raw.started_at)
+    path = written_file(file, folder=Path(workload.folder or "."), not_before=raw.started_at)
     return read_file(path, not_before=raw.started_at, owner=owner)
 
 

@@ -44,20 +44,22 @@ class Found:
     parts: tuple[str, ...] = ()
 
 
-def written_file(path: Path, *, not_before: float) -> Path:
+def written_file(pattern: Path, *, folder: Path, not_before: float) -> Path:
     """Return the file that a run wrote, of those that a pattern such as ``log_*.csv`` matches.
 
     Args:
-        path: Its path, which is returned as it is without ``*``, ``?`` or ``[``, or where it exists.
+        pattern: Its path, which is taken as it is without ``*``, ``?`` or ``[``, or where it exists.
+        folder: From where that is; its own name is no pattern, whatever is in it.
         not_before: Unix time in seconds at which the run began.
 
     Raises:
         MetricError: The run wrote none of them, or several.
     """
-    nr_plain = next((at for at, part in enumerate(path.parts) if _WILDCARD.search(part)), None)
+    path, parts = folder / pattern, pattern.parts
+    nr_plain = next((at for at, part in enumerate(parts) if _WILDCARD.search(part)), None)
     if nr_plain is None or path.exists():
         return path
-    matching = Path(*path.parts[:nr_plain]).glob(str(Path(*path.parts[nr_plain:])))
+    matching = Path(folder, *parts[:nr_plain]).glob(str(Path(*parts[nr_plain:])))
     times = {file: _modified(file) for file in matching}
     fresh = sorted(file for file, time in times.items() if time >= not_before - _CLOCK_TICK_S)
     if len(fresh) == 1:

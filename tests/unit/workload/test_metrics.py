@@ -367,3 +367,10 @@ def test_a_pattern_stands_for_the_file_that_the_run_wrote(script, found, tmp_pat
 
 def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path):
     assert in_file(tmp_path, "echo 5 > 'a[1].txt'; echo 6 > a1.txt", "regex@a[1].txt:([0-9]+)") == 5
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_itself(tmp_path):
+    folder = tmp_path / "run[1]"
+    for each in (folder, tmp_path / "run1"):
+        each.mkdir()
+    assert in_file(folder, "echo 5 > a_1.txt; echo 6 > ../run1/a_2.txt", "regex@a_*.txt:([0-9]+)") == 5

@@ -28,6 +28,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 TID_LIMIT = 1 << 22  # the kernel's own (PID_MAX_LIMIT): tids are below
 NR_CPUS_LIMIT = 1 << 16
+_TIME_LIMIT_NS = 1 << 62  # of any clock: 146 years; sums and differences of times fit 64 bits
 FEED_EVENTS = 1 << 14  # 512 kB of events: they and their intervals fit the processor's caches
 _FEEDS_AHEAD = 2
 _INTERVALS_PER_EVENT = 12  # at most
@@ -152,7 +153,7 @@ class IntervalBuilder:
         """Take the next events, in time order, and return the intervals that ended.
 
         Raises:
-            TraceError: There is a tid that no kernel gives.
+            TraceError: There is a tid that no kernel gives, or a time that no clock has come to.
         """
         pieces = [
             self._feed(events[at : at + FEED_EVENTS]) for at in range(0, max(len(events), 1), FEED_EVENTS)
@@ -177,7 +178,12 @@ class IntervalBuilder:
         return np.flatnonzero((self._cpus["nr_events"] == 0) & (self._cpus["first_target_ns"] < before_ns))
 
     def finish(self, end_ns: int) -> Intervals:
-        """Return the intervals that nothing ended, cut at `end_ns`; the builder is then used up."""
+        """Return the intervals that nothing ended, cut at `end_ns`; the builder is then used up.
+
+        Raises:
+            TraceError: The end is a time that no clock has come to.
+        """
+        _refuse_late(end_ns)
         tids = self._tids[: self._machine.nr_tids]
         tasks = self._tasks[tids]
         alive = tasks["state"] != TaskState.DEAD
@@ -202,6 +208,7 @@ class IntervalBuilder:
             highest = max(int(events["tid"].max()), int(events["other_tid"].max()))
             if highest >= TID_LIMIT:
                 raise TraceError(f"there is a tid {highest}; no kernel gives one above {TID_LIMIT - 1}")
+            _refuse_late(int(events["timestamp_ns"][-1]))
             if self.start_ns is None:
                 self.start_ns = int(events["timestamp_ns"][0])
             if not self._has_begun:
@@ -223,6 +230,11 @@ class IntervalBuilder:
         return Intervals(**found, ends_after=np.zeros(nr_intervals, np.bool_))
 
 
+def _refuse_late(time_ns: int) -> None:
+    if time_ns >= _TIME_LIMIT_NS:
+        raise TraceError(f"there is a time of {time_ns} ns; no clock has come to {_TIME_LIMIT_NS}")
+
+
 def intervals(
     events: EventArray | Iterable[EventArray], *, start_ns: int | None = None, end_ns: int | None = None
 ) -> Intervals:
@@ -234,7 +246,7 @@ def intervals(
         end_ns: When it ended (None: at the last event).
 
     Raises:
-        TraceError: There is a tid that no kernel gives.
+        TraceError: There is a tid that no kernel gives, or a time that no clock has come to.
     """
     return Intervals.concatenate(list(iter_intervals(events, start_ns=start_ns, end_ns=end_ns)))
 

@@ -169,6 +169,15 @@ def test_a_tid_that_no_kernel_gives_is_refused(event):
     assert len(intervals(events(switch(1, 0, (1 << 22) - 1)))) == 2
 
 
+@pytest.mark.parametrize("time_ns", [1 << 62, 1 << 63, (1 << 64) - 1])
+def test_a_time_that_no_clock_has_come_to_is_refused(time_ns):
+    with pytest.raises(TraceError, match=f"a time of {time_ns} ns"):
+        intervals(events(switch(1, 0, 7), switch(time_ns, 7, 0)))
+    with pytest.raises(TraceError, match=f"a time of {time_ns} ns"):
+        intervals(events(switch(1, 0, 7)), end_ns=time_ns)
+    assert len(intervals(events(switch(1, 0, 7)), end_ns=(1 << 62) - 1)) == 2
+
+
 def test_a_long_run_of_wakeups_is_resolved():
     rows = [switch(1, 0, 7), switch(2, 7, 0)]
     rows += [wakeup(3 + k, 7) if k % 2 else migrate(3 + k, 7, 0, 1) for k in range(5_000)]

@@ -8,6 +8,7 @@ does not start without one.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from schedtuna.space import ParameterSpec, ParameterType, spell_value
 
 POLICY = "policy"
 EXAMPLE = "example"
+_MASK = re.compile(r"0[xX][0-9a-fA-F]+")
 # What prints instead of scheduling.
 _REPORTS = frozenset({"--monitor", "--stats", "--help-stats", "--print-and-exit", "--example"})
 
@@ -43,6 +45,8 @@ def settable(scheduler: SchedulerConfig, values: Mapping[str, Any]) -> tuple[Sch
         if name == POLICY and entry.policy:
             found[name] = _policy_file(scheduler.name, str(value))
             specs[name] = _text(name, ("", found[name]), entry.policy, f"policy file, or {EXAMPLE}")
+        elif name in specs and specs[name].type is ParameterType.CATEGORICAL:
+            specs[name] = _with_mask(specs[name], value, _flag(scheduler, name))
         elif name in specs:
             specs[name] = _widened(specs[name], value)
         elif flag := _flag(scheduler, name):
@@ -107,6 +111,13 @@ def _widened(spec: ParameterSpec, value: Any) -> ParameterSpec:
     low, high = min(spec.min_value, number), max(spec.max_value, number)
     bounds = {"min_value": low, "max_value": high, "log": spec.log and low > 0}
     return ParameterSpec.model_validate(spec.model_dump() | bounds)
+
+
+def _with_mask(spec: ParameterSpec, value: Any, flag: HelpFlag | None) -> ParameterSpec:
+    """A choice of names, with a mask of CPUs where the program does not list what it takes."""
+    if flag is None or flag.choices or value in spec.choices or not _MASK.fullmatch(str(value)):
+        return spec
+    return spec.model_copy(update={"choices": (*spec.choices, value)})
 
 
 def _flag(scheduler: SchedulerConfig, name: str) -> HelpFlag | None:

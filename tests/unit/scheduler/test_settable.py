@@ -116,6 +116,25 @@ def test_what_it_would_refuse_is_refused(lavd, text, why):
         arguments(text)
 
 
+@pytest.fixture
+def bpfland(tmp_path, monkeypatch):
+    """Its --help explains the values of a flag, and does not list them."""
+    program = tmp_path / "scx_bpfland"
+    text = "Usage: NAME [OPTIONS]\n\nOptions:\n  -m, --primary-domain <MASK>\n          A mask of CPUs\n"
+    program.write_text(
+        f"#!/bin/sh\nif [ $1 = --version ]; then echo 'scx_bpfland 1.0.18'; else cat <<'E'\n{text}E\nfi\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv(SCX_PATH_VARIABLE, str(tmp_path))
+
+
+def test_a_mask_may_be_set_where_the_registry_has_names_alone(bpfland):
+    assert arguments("scx_bpfland:primary_domain=0x3") == ["--primary-domain=0x3"]
+    assert arguments("scx_bpfland:primary_domain=performance") == ["--primary-domain=performance"]
+    with pytest.raises(SpaceError, match="did you mean performance"):
+        arguments("scx_bpfland:primary_domain=performanze")
+
+
 def test_a_file_may_set_the_same(lavd, tmp_path):
     file = tmp_path / "own.json"
     file.write_text('{"scheduler": "scx_lavd", "parameters": {"cpu_mask": "0xf", "slice_max_us": 0}}')

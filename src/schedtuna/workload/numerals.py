@@ -62,6 +62,8 @@ _CLOCK_BEFORE = re.compile(r"(?:^|[^\w.,:])((?:\d{1,3}:)+)\Z")
 _CLOCK_REST = re.compile(r"[0-5]\d(?![\d:])")
 _GROUPS_BEFORE = re.compile(r"(?:^|[^\w.,:])\d{1,3}(?: \d{3})* \Z")
 _GROUP_REST = re.compile(r"0\d\d(?!\d)")
+_FIRST_GROUP = re.compile(r"\d{1,3}")
+_GROUPS_BEHIND = re.compile(r"(?: \d{3})* 0\d\d(?!\d)")
 _SIGN_BEFORE = re.compile(r"(?:^|[^\w.)\]-])[-\u2212]\Z")
 _UNIT = re.compile(
     r" ?((?:(?:[KMGTkmg]i?)?(?:[Bb]|[Bb]ytes?|bits?|bps|Bps)|ns|us|µs|μs|ms|s|secs?|seconds?|m|mins?|minutes?"
@@ -236,6 +238,8 @@ def _goes_on(match: re.Match[str], end: int) -> bool:
         return _is_free(match, end, end + 1)
     if text.startswith(",", end) and not _may_be_one(match):
         return False
+    if _FIRST_GROUP.fullmatch(match[_group(match)]) and _GROUPS_BEHIND.match(text, end):
+        return match.end() <= end + 1 or _is_free(match, end, end + 1)
     # `score (\d+),` knows of no second number: it would take 1 of 1,234.
     return bool(_DIVIDER.match(text, end)) and (match.end() <= end + 1 or _is_free(match, end, end + 1))
 
@@ -282,7 +286,7 @@ def _finds_same(match: re.Match[str], start: int, end: int, other: str, window: 
 def _unclear(match: re.Match[str], what: str) -> UnclearNumberError:
     start, end = match.span(_group(match))
     before = _WORD_BEFORE.search(match.string[max(0, start - _LONGEST_WORD) : start])
-    behind = _WORD.match(match.string, end)
+    behind = _GROUPS_BEHIND.match(match.string, end) or _WORD.match(match.string, end)
     word = (before[0] if before else "") + match.string[start:end] + (behind[0] if behind else "")
     word = word.rstrip(".,:")
     return UnclearNumberError(

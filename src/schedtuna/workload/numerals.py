@@ -67,7 +67,7 @@ _GROUPS_BEHIND = re.compile(r"(?: \d{3})* 0\d\d(?!\d)")
 _SIGN_BEFORE = re.compile(r"(?:^|[^\w.)\]-])[-\u2212]\Z")
 _UNIT = re.compile(
     r" ?((?:(?:[KMGTkmg]i?)?(?:[Bb]|[Bb]ytes?|bits?|bps|Bps)|ns|us|µs|μs|ms|s|secs?|seconds?|m|mins?|minutes?"
-    r"|h|hours?)(?:/[A-Za-z]+)?|[kKMGT](?:i?(?:[Oo]ps?|IOPS|[Rr]eqs?|[Ff]lops|FLOPS|Hz|[tTqQrRpP]ps)(?:/[A-Za-z]+)?)?)"
+    r"|h|hours?)(?:/[A-Za-z]+)?|[kKMGT](?:i?(?:[Oo]ps?|IOPS|[Rr]eqs?|[Ff]lops|FLOPS|Hz|[tTqQrRpP]ps))?(?:/[A-Za-z]+)?)"
     r"(?![A-Za-z0-9_/])"
     r"|([A-Za-zµμ%]{1,8}(?:/[A-Za-z]{1,8})?)(?![A-Za-z0-9_/])"  # any other word that no space parts from it
 )

@@ -115,6 +115,7 @@ def test_what_is_not_certain_is_refused_and_shown_whole(pattern, text, shown):
         ("rate ([0-9.]+)", "rate 1.5 Mops/s", "Mops/s"),
         ("rate ([0-9.]+)", "rate 1.5kops", "kops"),
         ("rate ([0-9.]+)", "rate 1.5 k", "k"),
+        ("rate ([0-9.]+)", "rate 1.5 M/s", "M/s"),
         ("clock ([0-9.]+)", "clock 1.5GHz", "GHz"),
         ("load ([0-9.]+)", "load 5%", "%"),
         ("rate ([0-9.]+)kops", "rate 1.5kops", ""),

@@ -130,7 +130,11 @@ _NOT_READ = (
         "the output of vmstat -d, -D, -m or -s, which has totals since boot",
         "LC_ALL=C vmstat -t 1 > FILE",
     ),
-    (_has(rb"^avg-cpu:  "), "iostat's output", "what it says is read of LC_ALL=C sar -u ALL -b 1"),
+    (
+        _has(rb"^avg-cpu:  |^(?:Device:?)?[ \t]+(?:tps +[kMB]\S*_read/s|r/s +[rkM]\S*B/s)\s"),
+        "iostat's output",
+        "what it says is read of LC_ALL=C sar -u ALL -b 1",
+    ),
     (_has(rb'\A\s*\{\s*"sysstat"'), "JSON of sysstat", "its text is read: sar, mpstat, pidstat, or sadf -d"),
 )
 

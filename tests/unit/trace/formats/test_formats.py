@@ -85,6 +85,8 @@ def test_what_is_no_text_is_named(tmp_path, data, what, command):
         (b"disk- ------------reads------------ ------------writes----------- -----IO------\n", "vmstat -d"),
         (b"     24740044 K total memory\n       971504 K used memory\n", "vmstat -d, -D, -m or -s"),
         (b"Linux 6.18.44 (vm) \t11/29/26 \t_x86_64_\t(2 CPU)\n\navg-cpu:  %user   %nice %system\n", "iostat"),
+        (b"Linux 6.18.44 (vm) \t11/29/26\n\nDevice             tps    kB_read/s    kB_wrtn/s\n", "iostat"),
+        (b"Linux 6.18.44 (vm) \t11/29/26\n\n     r/s     rkB/s   rrqm/s  %rrqm r_await Device\n", "iostat"),
         (b'{"sysstat": {\n\t"hosts": [\n', "JSON of sysstat"),
     ],
 )

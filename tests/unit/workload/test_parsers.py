@@ -428,3 +428,13 @@ def test_of_several_reports_of_fio_the_last_counts(output):
     earlier = re.sub(r'total=\d+|"total_ios" : \d+', lambda found: re.sub(r"\d+$", "1", found[0]), text)
     assert earlier != text
     assert PARSERS["fio"].read(earlier + text) == PARSERS["fio"].read(text)
+
+
+def test_runs_that_hyperfine_ignored_are_counted_or_refused():
+    text = (OUTPUTS / "hyperfine-ignored.txt").read_text()
+    with pytest.raises(MetricError, match="runs failed") as told:
+        PARSERS["hyperfine"].read(text)
+    assert "--export-json" in told.value.hint
+    times = dict.fromkeys(("mean", "stddev", "median", "user", "system", "min", "max"), 0.1)
+    file = json.dumps({"results": [times | {"command": "false", "exit_codes": [1, 0, 1]}]})
+    assert PARSERS["hyperfine"].read(f"{text}\n{file}")["failed_runs"] == 2

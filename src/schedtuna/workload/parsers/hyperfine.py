@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from schedtuna.errors import MetricError
 from schedtuna.workload.parsers.base import (
     COUNT,
     MIN,
@@ -31,12 +32,17 @@ _LINES = {
     ("min_s", "max_s"): re.compile(rf"^ +Range \(min … max\): +{_TIME} … +{_TIME}", re.MULTILINE),
 }
 _RUNS = re.compile(rf" {COUNT} runs$", re.MULTILINE)
+_SOME_FAILED = "Warning: Ignoring non-zero exit code."  # with -i
 _JSON_FIELDS = ("mean", "stddev", "median", "user", "system", "min", "max")
 Benchmark = tuple[str, dict[str, float]]
 
 
 def parse(text: str) -> dict[str, float]:
-    """Return the fields of each command under its name, and the geometric mean of their mean times."""
+    """Return the fields of each command under its name, and the geometric mean of their mean times.
+
+    Raises:
+        MetricError: Runs failed, and it is not said how many.
+    """
     benchmarks = list(_json(text)) or list(_text(text))
     parts = dict(
         zip(part_names(name for name, _ in benchmarks), (fields for _, fields in benchmarks), strict=True)
@@ -71,6 +77,11 @@ def _of_result(result: dict[str, object]) -> dict[str, float]:
 
 
 def _text(text: str) -> Iterator[Benchmark]:
+    if _SOME_FAILED in text:  # on another output than what it is of
+        raise MetricError(
+            "runs failed, and hyperfine's text does not say how many",
+            hint="name a file with --export-json: it has the exit codes",
+        )
     for command, block in blocks(_HEADING, text):
         fields: dict[str, float] = {}
         for names, pattern in _LINES.items():

@@ -85,6 +85,9 @@ def parse_pidstat(stream: BufferedIOBase, sink: Sink) -> None:
         if not columns:
             raise TraceError(f"line {number}: expected the header of pidstat, got {shown(line)}", hint=_HINT)
         time, rest = split_time(text)
+        if not time and times:
+            notes.add("lines without a time are taken for parts of command lines (pidstat -l)")
+            continue
         fields = rest.split(None, len(columns) - 1)
         time_ns = calendar.time_ns(time or words[0], "".join(fields[:-1]), number)
         if len(fields) != len(columns):

@@ -238,3 +238,22 @@ def test_threads_have_their_own_names():
     assert [(row["pid"], row["tid"], row["comm"]) for row in found] == [
         (7, None, "app"), (None, 7, "app"), (None, 8, "worker"),
     ]  # fmt: skip
+
+
+def test_command_lines_may_have_lines_of_their_own():
+    """pidstat -wl, of `python -c` with a script of several lines."""
+    header = "10:00:01      UID       PID   cswch/s nvcswch/s  Command"
+    rows = (
+        "10:00:02        0       101     12.00      3.00  python -c",
+        "import time",
+        "print: 10",
+        "",
+        "10:00:02        0       102      1.00      0.00  app",
+    )
+    trace = read(text("2026-11-29", *rows, header=header))
+    found = trace.samples("process").rows(named=True)
+    assert [row["comm"] for row in found] == ["python -c", "app"]
+    assert (found[0]["voluntary_switches_per_s"], found[0]["involuntary_switches_per_s"]) == (12, 3)
+    assert any("without a time" in note for note in trace.manifest["sample_notes"])
+    with pytest.raises(TraceError, match="expected a time, got 'import'"):
+        read(text("2026-11-29", *rows[1:], header=header))

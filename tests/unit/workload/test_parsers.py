@@ -438,3 +438,17 @@ def test_runs_that_hyperfine_ignored_are_counted_or_refused():
     times = dict.fromkeys(("mean", "stddev", "median", "user", "system", "min", "max"), 0.1)
     file = json.dumps({"results": [times | {"command": "false", "exit_codes": [1, 0, 1]}]})
     assert PARSERS["hyperfine"].read(f"{text}\n{file}")["failed_runs"] == 2
+
+
+@pytest.mark.parametrize(
+    ("bandwidth", "bytes_per_s"),
+    [
+        ("BW=1232kB/s (1203KiB/s)(1233kB/1001msec)", 1_232_000),
+        ("BW=9622Kibit/s (9853kbit/s)(1204KiB/1001msec)", 9622 * 1024 / 8),
+        ("BW=85.0B/s (85.0B/s)(4096B/48000msec)", 85),
+    ],
+)
+def test_fio_has_bandwidths_in_other_units(bandwidth, bytes_per_s):
+    text = "a: (groupid=0, jobs=1): err= 0: pid=1: Sun Nov 29 20:47:21 2026\n"
+    text += f"  read: IOPS=300, {bandwidth}\n     issued rwts: total=301,0,0,0 short=0,0,0,0\n"
+    assert PARSERS["fio"].read(text)["read_bytes_per_s"] == bytes_per_s

@@ -27,9 +27,10 @@ _JOB = re.compile(r"^(.+): \(groupid=\d+, jobs=\d+\): err= *\d+", re.MULTILINE)
 _SCALE = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
 _US = {"nsec": 1e-3, "usec": 1.0, "msec": 1e3, "sec": 1e6}
 _SCALED = r"(\d+(?:\.\d+)?)([kMG]?)"
+# In powers of 1024, or of 1000 with kb_base=1000; in bits with unit_base=1.
 _DIRECTION = re.compile(
-    r"^ +(read|write|trim): IOPS=[\d.]+[kMG]?, BW=(\d+(?:\.\d+)?)([KMGT]i)?B/s "
-    r".*\([\d.]+[KMGTi]*B/(\d+)msec\)"
+    r"^ +(read|write|trim): IOPS=[\d.]+[kMG]?, BW=(\d+(?:\.\d+)?)([kMGT]|[KMGT]i)?(B|bit)/s "
+    r".*\([\d.]+[kKMGTi]*B/(\d+)msec\)"
 )
 _LATENCY = re.compile(
     rf"^ +(slat|clat|lat) \((nsec|usec|msec|sec)\): min= *{_SCALED}, max= *{_SCALED}, avg= *(\d+\.\d+)"
@@ -165,10 +166,9 @@ def _of_block(name: str, block: str) -> Job:
     job, now, kind, unit = Job(name), Done(), "", 1.0
     for line in block.splitlines():
         if match := _DIRECTION.match(line):
-            direction, bandwidth, scale, runtime = match.groups()
-            now = job.done[direction] = Done(
-                runtime_s=float(runtime) / 1e3, bytes_per_s=float(bandwidth) * _SCALE[scale or ""]
-            )
+            direction, bandwidth, scale, unit_name, runtime = match.groups()
+            bytes_per_s = float(bandwidth) * _SCALE[scale or ""] / (8 if unit_name == "bit" else 1)
+            now = job.done[direction] = Done(runtime_s=float(runtime) / 1e3, bytes_per_s=bytes_per_s)
         elif match := _LATENCY.match(line):
             if match[1] == "lat":
                 now.latency = _of_latency(match)

@@ -123,7 +123,11 @@ def fields_of(row, how: Telling) -> bytes:
 
 # What options print: trace-cmd report -l and --ts-diff, ftrace's record-tgid and verbose latency format, perf
 # script with other fields.
-ODD = ("latency", "ts-diff", "tgid", "verbose", "perf -F +period,misc", "perf -F -comm", "perf -F +ip,sym")
+ODD = (
+    "latency", "ts-diff", "tgid", "verbose", "perf -F +period,misc", "perf -F -comm", "perf -F +ip",
+    "perf -F +ip,sym",
+)  # fmt: skip
+ADDRESS = b" ffffffff813a89c4"
 
 
 def head_of(row, how: Telling, name: bytes, at: bytes) -> bytes:
@@ -140,7 +144,7 @@ def head_of(row, how: Telling, name: bytes, at: bytes) -> bytes:
         return b"%16b %d [%03d] K     %b:          1" % (name, current, cpu, at)
     if how.tool == "perf -F -comm":
         return b"%5d/%-5d [%03d] %b:" % (current, current, cpu, at)
-    if how.tool == "perf -F +ip,sym":
+    if how.tool.startswith("perf -F +ip"):
         return b"%16b %d [%03d] %b:" % (name, current, cpu, at)
     tgid = b"(%7d) " % current if how.tool == "tgid" else b""
     difference = b" (+%d)" % (time % 977) if how.tool == "ts-diff" else b""
@@ -153,7 +157,7 @@ def tell(row, how: Telling) -> bytes:
     at = b"%d.%06d" % (100 + time // 10**6, time % 10**6)
     if how.tool in ODD:
         prefix = b"sched:" if how.tool.startswith("perf") else b""
-        address = b" ffffffff813a89c4 try_to_wake_up" if how.tool == "perf -F +ip,sym" else b""
+        address = {"perf -F +ip": ADDRESS, "perf -F +ip,sym": ADDRESS + b" try_to_wake_up"}.get(how.tool, b"")
         head = b"%b %bsched_%b:" % (head_of(row, how, name, at), prefix, event.encode())
         return head + how.spaces + fields_of(row, how) + address + how.tail
     if how.tool == "perf":

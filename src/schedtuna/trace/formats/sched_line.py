@@ -96,7 +96,8 @@ _NAMES = {
 _NAMES[EventType.WAKEUP_NEW] = _NAMES[EventType.WAKING] = _NAMES[EventType.WAKEUP]
 _MAY_LACK = {"comm", "other_comm", "prio", "other_prio"}
 _FIELD = re.compile(rb"(?:^|(?<=[\s,]))([a-z_][a-z0-9_]*)=")
-_ADDRESS = re.compile(rb"(?<!\s)\s+[0-9a-f]{8,16} [^\s=]+(?: \([^()=]*\))?\s*\Z")  # perf script -F ip,sym,dso
+# perf script -F ip,sym,dso, or ip alone: longer than what may be a part of a name
+_ADDRESS = re.compile(rb"(?<!\s)\s+(?:[0-9a-f]{16}|[0-9a-f]{8,16} [^\s=]+(?: \([^()=]*\))?)\s*\Z")
 _NUMBER = re.compile(rb"-?\d{1,10}|0x[0-9a-f]{1,8}")
 _LETTERS = re.compile(rb"[A-Za-z](?:\|(?:[A-Za-z]|0x[0-9a-f]+))*\+?")
 _PATTERNS = {

@@ -169,7 +169,7 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            value = parse_json(line, any_name=True)
+            value = parse_json(line)
         except ValueError as error:
             raise TraceError(f"{path}, line {number}: not JSON ({error})") from error
         if not isinstance(value, dict):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -74,16 +75,16 @@ class TraceWriter:
         self._segment_events = 0
         self._files: dict[str, AppendFile] = {}
         self._compactor: subprocess.Popen[bytes] | None = None
-        try:
+        with ExitStack() as undo:
+            undo.callback(_discard, folder)
+            undo.enter_context(self._lock)
             self._write_manifest()
             # Without a name it goes with this process, whatever ends it.
-            self._reserve = os.fdopen(files.open_for_writing(folder / parts.RESERVE), "wb")
+            reserve = os.fdopen(files.open_for_writing(folder / parts.RESERVE), "wb")
+            self._reserve = undo.enter_context(reserve)
             files.remove(folder / parts.RESERVE)
             os.posix_fallocate(self._reserve.fileno(), 0, RESERVE_BYTES)
-        except OSError:
-            self._lock.close()
-            _discard(folder)
-            raise
+            undo.pop_all()
 
     def __enter__(self) -> Self:
         return self

@@ -150,7 +150,7 @@ def hostile(rng: random.Random, document: Any, raw: tuple[str, ...]) -> tuple[An
         if how < 0.1:
             del inside[key]
             continue
-        value: Any = rng.choice(VALUES)
+        value: Any = copy.deepcopy(rng.choice(VALUES))  # it may be changed next
         if how < 0.3:
             value = _RAW.format(number)
             written[value] = rng.choice(raw)
@@ -162,9 +162,15 @@ def hostile(rng: random.Random, document: Any, raw: tuple[str, ...]) -> tuple[An
         elif how < 0.5 and isinstance(inside[key], str):
             value = inside[key] + rng.choice(("\0", "\u00b2", "\ud800", "\n"))
         elif how < 0.55 and isinstance(inside[key], (int, float)):
-            value = rng.choice((-inside[key], str(inside[key]), inside[key] * 10**20, inside[key] + 0.5))
+            value = rng.choice(
+                (-inside[key], str(inside[key]), inside[key] * 10**20, _and_a_half(inside[key]))
+            )
         inside[key] = value
     return document, written
+
+
+def _and_a_half(value: float) -> float:
+    return value + 0.5 if abs(value) < 1e300 else value
 
 
 def _places(value: Any) -> list[tuple[Any, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,23 @@ def parse_json(text: str | bytes, *, any_text: bool = False, any_name: bool = Fa
     if escaped and not any_text and (found := _unusable(value, refused)) is not None:
         raise ValueError(found)
     return value
+
+
+def json_values(text: str, begin: str = r"^[\[{]") -> Iterator[Any]:
+    """Yield what is JSON among other text, one after the other.
+
+    Args:
+        text: What a program printed.
+        begin: Pattern of how a value begins, with ``^`` at lines.
+    """
+    beginning, position = re.compile(begin, re.MULTILINE), 0
+    while match := beginning.search(text, position):
+        try:
+            value, position = json.JSONDecoder().raw_decode(text, match.start())
+        except (ValueError, RecursionError):
+            position = match.end()
+            continue
+        yield value
 
 
 def _whole_number(digits: str) -> int:

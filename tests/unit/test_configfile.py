@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from schedtuna.configfile import load_config, parse_json
+from schedtuna.configfile import json_values, load_config, parse_json
 from schedtuna.errors import ConfigFileError, StudyError
 from schedtuna.experiment.triallog import LOG_NAME, read_trials
 from schedtuna.history.plan import PLAN_NAME, StudyPlan
@@ -209,3 +209,15 @@ def test_a_study_of_pipes_is_not_waited_for(tmp_path):
         StudyPlan.read(tmp_path)
     with pytest.raises(StudyError, match="is a pipe"):
         read_trials(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "broken", ["", "{\n", "[1,", "{'a': 1}", "[" * 100_000, "9" * 5000, "[" + "9" * 5000 + "]"]
+)
+@pytest.mark.parametrize(
+    ("begin", "expected"),
+    [(r"^[\[{]", [{"a": {"b": 1}}, [2], {"c": 3}]), (r"^\[", [[2]]), (r'\{"[bc]"', [{"b": 1}, {"c": 3}])],
+)
+def test_json_among_other_text_is_found_once_whatever_is_broken_before_it(broken, begin, expected):
+    text = f'note: [1]\n{broken}\n{{"a":\n{{"b": 1}}}} end\n[2]\n5\n{broken}\n{{"c": 3}}'
+    assert [*json_values(text, begin)] == expected

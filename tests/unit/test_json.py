@@ -1,4 +1,4 @@
-"""JSON of files and programs is read by `parse_json` alone: whatever is wrong with it is a ValueError."""
+"""JSON of others is read by `parse_json` and `json_values` alone, which raise nothing but ValueError."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 SOURCES = Path(__file__).parents[2] / "src/schedtuna"
-# Those that look for a document among other text (`raw_decode`) are not meant: any text may be there.
-READING = re.compile(r"\bjson\.loads?\(")
+READING = re.compile(r"\bjson\.loads?\(|\braw_decode\(")
 # File -> why it reads JSON by itself.
 EXCEPT = {
     "configfile.py": "defines it",

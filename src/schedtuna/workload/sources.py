@@ -9,11 +9,13 @@ import math
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from schedtuna.configfile import json_values, parse_json
 from schedtuna.errors import MetricError, NothingMeasuredError, UsageError, nearest
 from schedtuna.workload.measured import empty_count, is_count, is_rate, tells_failures
 from schedtuna.workload.numerals import number, whole
@@ -178,22 +180,15 @@ def _read_json(path: str, text: str) -> Found:
 
 
 def _last_json(text: str) -> Any:
-    """The whole text as JSON, else the last value that begins a line and ends with one."""
-    decoder = json.JSONDecoder()
+    """The whole text as JSON, else the last value that begins a line."""
     try:
-        return decoder.decode(text)
-    except (ValueError, RecursionError):
+        return parse_json(text, any_text=True)
+    except ValueError:
         pass
-    found: Any = None
-    position = 0
-    while match := re.compile(r"^[\[{]", re.MULTILINE).search(text, position):
-        try:
-            found, position = decoder.raw_decode(text, match.start())
-        except (ValueError, RecursionError):
-            position = match.end()
-    if found is None:
+    found = deque(json_values(text), maxlen=1)
+    if not found:
         raise MetricError("there is no JSON")
-    return found
+    return found[0]
 
 
 def _read_csv(column: str, text: str) -> Found:

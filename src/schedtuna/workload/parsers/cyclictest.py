@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from schedtuna.configfile import json_values
 from schedtuna.workload.parsers.base import (
     COUNT,
     MAX,
@@ -106,14 +106,11 @@ def _percentiles(buckets: Mapping[int, int], nr_beyond: int) -> dict[str, float]
 
 
 def _json(text: str) -> dict[str, float]:
-    start = text.find('{\n  "file_version"')
-    if start < 0:
-        return {}
+    document: dict[str, Any] = next(json_values(text, r'\{\n  "file_version"'), {})
     try:
-        document, _ = json.JSONDecoder().raw_decode(text[start:])
         unit = 1e-3 if document.get("resolution_in_ns") else 1.0
         threads = {name: _thread(thread) for name, thread in document["thread"].items()}
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return {}
     buckets: Counter[int] = Counter()
     for _, histogram in threads.values():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from schedtuna.configfile import json_values
 from schedtuna.workload.parsers.base import (
     MAX,
     MIN,
@@ -119,11 +119,10 @@ def _together(jobs: list[dict[str, float]]) -> dict[str, float]:
 
 def _json(text: str) -> list[Job]:
     jobs: list[Job] = []
-    for start in re.finditer(r"^\{", text, re.MULTILINE):
+    for document in json_values(text, r"^\{"):
         try:
-            document, _ = json.JSONDecoder().raw_decode(text, start.start())
             jobs = [_of_json(job) for job in document["jobs"]]
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
             continue
     return jobs
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 
+from schedtuna.configfile import json_values
 from schedtuna.errors import MetricError
 from schedtuna.workload.parsers.base import (
     COUNT,
@@ -55,11 +55,10 @@ def parse(text: str) -> dict[str, float]:
 
 
 def _json(text: str) -> Iterator[Benchmark]:
-    for start in re.finditer(r"^\{", text, re.MULTILINE):
+    for document in json_values(text, r"^\{"):
         try:
-            document, _ = json.JSONDecoder().raw_decode(text, start.start())
             results = [(str(result["command"]), _of_result(result)) for result in document["results"]]
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             continue
         yield from results
         return

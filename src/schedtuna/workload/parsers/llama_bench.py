@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from schedtuna.configfile import parse_json
+from schedtuna.configfile import json_values, parse_json
 from schedtuna.workload.parsers.base import MAX, MIN, Basis, Failures, Field, OutputParser, geometric_mean
 
 # | llama 7B Q4_0 | 3.56 GiB | 6.74 B | CPU | 2 | pp 512 | 6.17 ± 0.07 |
@@ -63,11 +62,7 @@ def _rows(records: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
 
 def _json(text: str) -> Sequence[Mapping[str, Any]]:
     """The array of the output: backends may print before it."""
-    for start in re.finditer(r"^\[", text, re.MULTILINE):
-        try:
-            document, _ = json.JSONDecoder().raw_decode(text[start.start() :])
-        except (ValueError, RecursionError):
-            continue
+    for document in json_values(text, r"^\["):
         if records := [item for item in document if isinstance(item, dict)]:
             return records
     return []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 
+from schedtuna.configfile import json_values
 from schedtuna.workload.parsers.base import (
     COUNT,
     MAX,
@@ -61,11 +61,10 @@ def parse(text: str) -> dict[str, float]:
 def _json(text: str) -> dict[str, float]:
     """The fields of the document of --json, which has no counts."""
     values: dict[str, float] = {}
-    for start in re.finditer(r"^\{", text, re.MULTILINE):
+    for document in json_values(text, r"^\{"):
         try:
-            document, _ = json.JSONDecoder().raw_decode(text, start.start())
             numbers = {str(key): float(value) for key, value in document["int"].items()}
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             continue
         for key, value in numbers.items():
             if match := _JSON_KEY.fullmatch(key):

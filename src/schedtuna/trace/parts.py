@@ -107,11 +107,17 @@ def own_files(folder: Path) -> list[Path]:
 
 
 def in_time_order(events: EventArray) -> EventArray:
-    """Return events by time; those of one moment keep their order."""
+    """Return events by time; those of one moment keep their order.
+
+    Raises:
+        TraceError: One is later than any clock tells.
+    """
     time = events["timestamp_ns"]
-    if np.all(time[1:] >= time[:-1]):
-        return events
-    return events[np.argsort(time, kind="stable")]
+    if not np.all(time[1:] >= time[:-1]):
+        events = events[np.argsort(time, kind="stable")]
+    if len(events) and (last_ns := int(events["timestamp_ns"][-1])) >= 1 << 63:
+        raise TraceError(f"an event is damaged: its time is {last_ns} ns, beyond 2^63")
+    return events
 
 
 def read_records(path: Path, dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:

@@ -313,3 +313,11 @@ def test_a_flag_with_zeros_before_it_is_read():
     (usual,) = read_format(pf.SWITCH_FORMAT).values()
     (layout,) = read_format(pf.SWITCH_FORMAT.replace("0x00000001", "000001")).values()
     assert bytes(layout) == bytes(usual)
+
+
+@pytest.mark.parametrize("time_ns", [1 << 63, (1 << 64) - 2])
+def test_a_time_that_no_clock_tells_is_refused(time_ns, tmp_path):
+    with pytest.raises(TraceError, match=f"its time is {time_ns} ns"):
+        Analysis(
+            load(tmp_path, PerfFile([*RECORDS, sample(time_ns, switch_raw(1, 2), id_=1)])), allow_lost=True
+        ).by("task")

@@ -158,6 +158,7 @@ def require_trusted(path: Path, what: str, *, hint: str) -> Path:
         UnavailableError: This process has privilege, and somebody else could change the file.
     """
     resolved = path.resolve()
-    if privileged() and resolved.exists() and (problem := distrusted(resolved)):
+    there = os.path.exists(resolved)  # noqa: PTH110 - False for what no file can be called, too
+    if privileged() and there and (problem := distrusted(resolved)):
         raise UnavailableError(f"{path} would be used {what} with privilege, but {problem}", hint=hint)
     return resolved

@@ -129,7 +129,7 @@ def read_lab(directory: Path | None = None) -> Lab:
     require_trusted(Path(lab.qemu.argv[0]), "as the lab's QEMU", hint=_OWN_LAB)
     images = [path for kernel in lab.kernels.values() for path in (kernel.image, kernel.unpacked)]
     for file in (lab.image, *(path for path in images if path is not None)):
-        if not file.exists():
+        if not os.path.exists(file):  # noqa: PTH110 - False for what no file can be called, too
             raise UnavailableError(f"the lab is incomplete: {file} is gone", hint=SETUP_HINT)
     return lab
 

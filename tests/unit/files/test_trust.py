@@ -72,3 +72,9 @@ def test_only_privilege_makes_a_writable_file_dangerous(tmp_path, monkeypatch):
         require_trusted(program, "as libbpf", hint="install it elsewhere")
     monkeypatch.setattr(trust, "privileged", lambda: False)
     assert require_trusted(program, "as libbpf", hint="install it elsewhere") == program.resolve()
+
+
+def test_what_no_file_can_be_called_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(trust, "privileged", lambda: True)
+    name = tmp_path / ("x" * 300)
+    assert require_trusted(name, "as libbpf", hint="") == name

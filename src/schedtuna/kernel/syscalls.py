@@ -100,9 +100,13 @@ def sched_setattr(tid: int, attributes: SchedAttributes) -> None:
 
     Raises:
         OSError: ESRCH (gone), EPERM (not allowed), EINVAL, EBUSY (DEADLINE admission).
+        ValueError: An attribute is not a whole number of its size.
     """
     a = attributes
-    data = _SCHED_ATTR.pack(
-        _SCHED_ATTR.size, a.policy, a.flags, a.nice, a.priority, a.runtime_ns, a.deadline_ns, a.period_ns
-    )
+    try:
+        data = _SCHED_ATTR.pack(
+            _SCHED_ATTR.size, a.policy, a.flags, a.nice, a.priority, a.runtime_ns, a.deadline_ns, a.period_ns
+        )
+    except struct.error as error:
+        raise ValueError(f"{attributes}: {error}") from None
     _syscall(0, ctypes.c_int(tid), ctypes.c_char_p(data), ctypes.c_uint(0))

@@ -163,7 +163,7 @@ def sampler_class(name: str) -> type[Sampler]:
     module, _, class_name = _entry(name).path.partition(":")
     try:
         found = importlib.import_module(module)
-    except Exception as error:  # whatever the module of somebody else raises
+    except (Exception, SystemExit) as error:  # whatever the module of somebody else raises
         if module.startswith("schedtuna."):
             raise
         raise UsageError(

@@ -125,7 +125,7 @@ struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state;
 	unsigned int flags;
-	int on_cpu;
+	unsigned int on_cpu; /* a byte in newer kernels: only of unsigned numbers libbpf adjusts the size */
 	int prio;
 	int static_prio;
 	unsigned int policy;

@@ -465,7 +465,10 @@ FORMATS: dict[str, Format] = {
     "trial log": Format("trials.jsonl", _seeds("*/*/trials.jsonl"), LINES, _log),
     "best_parameters.json": Format(
         # The winner of `random` sets a slice of realtime threads, which is refused now.
-        "best_parameters.json", _seeds("studies/[!r]*/best_parameters.json"), JSON, _settings
+        "best_parameters.json",
+        _seeds("studies/[!r]*/best_parameters.json"),
+        JSON,
+        _settings,
     ),
     "manifest": Format("manifest.json", _seeds("*/*/manifest.json")[:3], JSON, _manifest),
     "runs.csv": Format("runs.csv", _seeds("variability/*/*.csv"), TEXT, read_sample),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy, same_group
+from schedtuna.knobs.scheduler_process import SYSFS, read_sysfs
 from schedtuna.knobs.task_attributes import autogroup_enabled
-
-_EXT = Path("/sys/kernel/sched_ext")
-# Of the machine's first cgroup namespace: PROC_CGROUP_INIT_INO in include/linux/proc_ns.h.
-_FIRST_NAMESPACE = 0xEFFFFFFB
+from schedtuna.machine.namespaces import in_initial
 
 
 class Position(StrEnum):
@@ -34,7 +31,7 @@ class Position(StrEnum):
 
 def position_of(target: Target) -> Position | None:
     """Return where a target is; None where that makes no difference: the machine, under its own scheduler."""
-    if _text(_EXT / "state") == "enabled" and _text(_EXT / "switch_all") == "1":
+    if read_sysfs(SYSFS / "state") == "enabled" and read_sysfs(SYSFS / "switch_all") == "1":
         return Position.EXT
     if target.scope is Scope.MACHINE:
         return None
@@ -45,7 +42,7 @@ def position_of(target: Target) -> Position | None:
         if named is not None and group is not None and has_own_share(group):
             return Position.GROUP
         if not _in_root_group(group, hierarchy.mount):
-            return Position.CHILD if _in_first_namespace() else Position.CONTAINER
+            return Position.CHILD if in_initial("cgroup") else Position.CONTAINER
     return Position.SESSION if autogroup_enabled() else Position.ROOT
 
 
@@ -65,15 +62,3 @@ def _in_root_group(group: Path | None, mount: Path) -> bool:
     if group is None:
         return False
     return not any(has_own_share(above) for above in (group, *group.parents) if above.is_relative_to(mount))
-
-
-def _in_first_namespace() -> bool:
-    with suppress(OSError):
-        return Path("/proc/self/ns/cgroup").stat().st_ino == _FIRST_NAMESPACE
-    return True
-
-
-def _text(path: Path) -> str:
-    with suppress(OSError):
-        return path.read_text().strip()
-    return ""

@@ -64,8 +64,8 @@ class SchedulerProcess:
     def _left(self, program: str, patience_s: float) -> bool:
         """Wait until a program's scheduler is not in charge any more."""
         deadline = time.monotonic() + patience_s
-        while _text(self._sysfs / "state") not in ("", "disabled"):
-            if not is_named(_text(self._sysfs / "root/ops"), program):
+        while read_sysfs(self._sysfs / "state") not in ("", "disabled"):
+            if not is_named(read_sysfs(self._sysfs / "root/ops"), program):
                 return True
             if time.monotonic() > deadline:
                 return False
@@ -79,7 +79,8 @@ def is_named(ops: str, program: str) -> bool:
     return ops == stem or ops.startswith(f"{stem}_")
 
 
-def _text(path: Path) -> str:
+def read_sysfs(path: Path) -> str:
+    """Return the text of a file; empty where it can't be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:

@@ -18,7 +18,8 @@ KINDS = {
     "mnt": ("mount", "--mount"),
     "cgroup": ("cgroup", "--cgroup"),
 }
-_INITIAL_PID = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
+# The inodes of the namespaces that the kernel itself starts with: include/linux/proc_ns.h.
+INITIAL = {"cgroup": 0xEFFFFFFB, "ipc": 0xEFFFFFFF, "pid": 0xEFFFFFFC, "uts": 0xEFFFFFFE}
 
 
 @cache
@@ -28,9 +29,14 @@ def own_namespaces() -> dict[str, int]:
     return {kind: inode for kind, inode in found.items() if inode is not None}
 
 
+def in_initial(kind: str) -> bool:
+    """Whether this process is in the kernel's first namespace of a kind, or the kernel has none of it."""
+    return own_namespaces().get(kind, INITIAL[kind]) == INITIAL[kind]
+
+
 def in_initial_pid_namespace() -> bool:
     """Whether the kernel's process numbers are this process's, too."""
-    return own_namespaces().get("pid", _INITIAL_PID) == _INITIAL_PID
+    return in_initial("pid")
 
 
 def proc_is_own() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from schedtuna.machine.namespaces import INITIAL
 from schedtuna.machine.probe import Probe
 
 # What DMI says -> the hypervisor, in the words of systemd-detect-virt(1).
@@ -14,13 +15,6 @@ _DMI = {
 }  # fmt: skip
 # Clocks that only guests have.
 _CLOCKS = {"kvm-clock": "kvm", "hyperv_clocksource": "microsoft", "xen": "xen"}
-# The namespaces that the kernel itself starts with have fixed numbers (include/linux/proc_ns.h).
-_INITIAL_NAMESPACES = {
-    "cgroup": "cgroup:[4026531835]",
-    "ipc": "ipc:[4026531839]",
-    "pid": "pid:[4026531836]",
-    "uts": "uts:[4026531838]",
-}
 
 
 def read_virtualization(probe: Probe) -> str:
@@ -52,7 +46,7 @@ def read_virtualization(probe: Probe) -> str:
 
 def read_container(probe: Probe) -> str:
     """The kind of container: docker, podman, lxc, systemd-nspawn, ..., or `none`."""
-    if all(probe.link(f"proc/self/ns/{name}") == link for name, link in _INITIAL_NAMESPACES.items()):
+    if all(probe.link(f"proc/self/ns/{kind}") == f"{kind}:[{inode}]" for kind, inode in INITIAL.items()):
         return "none"  # the marks below outlive the container in images that boot as VMs
     told = probe.read("run/systemd/container")
     if told:

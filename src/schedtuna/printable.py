@@ -12,7 +12,11 @@ pass here twice: a shown `\x1b` is the character or its spelling. JSON output te
 
 from __future__ import annotations
 
+import re
+
 _LAYOUT = frozenset("\n\t")
+# Control sequences of ECMA-48 (5.4): colours, and where the cursor goes; and what takes ASCII for letters.
+_CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\(B")
 
 
 def printable(text: str) -> str:
@@ -29,6 +33,15 @@ def printable_lines(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character in _LAYOUT else _spelled(character) for character in text)
+
+
+def without_sequences(text: str) -> str:
+    r"""Return a text without what moves and colours a terminal. For what is to be read, not shown.
+
+    >>> without_sequences("\x1b[1mTime: 0.023\x1b(B\x1b[m")
+    'Time: 0.023'
+    """
+    return _CONTROL_SEQUENCE.sub("", text) if "\x1b" in text else text
 
 
 def _spelled(character: str) -> str:

@@ -16,6 +16,7 @@ from schedtuna.workload.terminal import plain_lines
         ("a\r\nb\r\n", "a\nb\n"),
         ("10%\r100%\rdone", "10%\n100%\ndone"),
         ("\x1b[1;32m12.5\x1b[0m ms \x1b[?25l\x1b[4A\x1b[K", "12.5 ms "),
+        ("Time: 1\x1b(B\x1b[m\n", "Time: 1\n"),  # as `tput sgr0` ends colours
         ("no escape [1m", "no escape [1m"),
     ],
 )

@@ -14,8 +14,8 @@ from io import BufferedIOBase
 from typing import NamedTuple
 
 from schedtuna.errors import TraceError
+from schedtuna.printable import without_sequences
 from schedtuna.trace.formats.sink import Sink
-from schedtuna.trace.formats.textfile import plain
 from schedtuna.trace.tasks import clean_name
 
 KIB = 1024.0
@@ -82,7 +82,7 @@ def lines(stream: BufferedIOBase) -> Iterator[tuple[int, str]]:
         number += 1
         if len(line) == LONGEST_LINE:
             raise TraceError(f"line {number} is longer than {LONGEST_LINE} bytes")
-        yield number, plain(line.decode("utf-8", "backslashreplace")).rstrip("\r\n")
+        yield number, without_sequences(line.decode("utf-8", "backslashreplace")).rstrip("\r\n")
 
 
 class Column(NamedTuple):

@@ -1,13 +1,12 @@
 """How do texts of other programs end their lines, and which files are no texts that can be read?
 
 Where a file has no newline, a carriage return ends its lines; terminals add one before each newline
-(readers strip that), and colours (`plain()` takes them out).
+(readers strip that), and colours (`printable.without_sequences()` takes them out).
 """
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 20
 _LONGEST_MATCH = 1 << 12
 _BOM = b"\xef\xbb\xbf"
-_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|\x1b\(B")
 # How a file begins that holds something else: what it is, and what makes a text of it.
 _NO_TEXTS = {
     b"\x1f\x8b": ("compressed by gzip", "gunzip -k FILE"),
@@ -77,8 +75,3 @@ def blocks(stream: io.BufferedReader) -> Iterator[bytes]:
         if b"\0" in data:
             return
         rest = data[-_LONGEST_MATCH:]
-
-
-def plain(text: str) -> str:
-    """Return a line without what colours a terminal."""
-    return _COLOURS.sub("", text) if "\x1b" in text else text

@@ -120,9 +120,9 @@ def test_a_running_task_is_spelled_by_top(run, by):
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout.readline()
         try:
-            shown = run("top", "--windows", "1", "--by", by).stdout
+            shown = run("top", "--screens", "1", "--by", by).stdout
             assert "\\x1b[2J" in shown
-            names = [row["name"] for row in json.loads(run("top", "--windows", "1", "--json").stdout)["rows"]]
+            names = [row["name"] for row in json.loads(run("top", "--screens", "1", "--json").stdout)["rows"]]
             assert any("x1b[2J" in name or "\x1b[2J" in name for name in names)
         finally:
             process.kill()

@@ -44,7 +44,7 @@ def test_list_names_the_packages_of_missing_tools():
 
 @pytest.mark.skipif(shutil.which("hackbench") is None, reason="hackbench (rt-tests) is not installed")
 def test_run_repeats_with_seeds_and_prints_one_json_object():
-    done = schedtuna("suite", "run", "pipes", "--repeats", "2", "--seed", "7", "--json")
+    done = schedtuna("suite", "run", "pipes", "--runs", "2", "--seed", "7", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [run["seed"] for run in result["runs"]] == [7, 8]
@@ -100,7 +100,7 @@ def test_ctrl_c_and_kill_leave_nothing_running(number, code):
             "suite",
             "run",
             "short-bursts",
-            "--repeat",
+            "--runs",
             "9",
             "--seed",
             "987654",
@@ -127,7 +127,7 @@ needs_hackbench = pytest.mark.skipif(
 @needs_hackbench
 def test_record_makes_a_labelled_set_and_goes_on_where_it_ended(tmp_path):
     folder = tmp_path / "set"
-    arguments = ("suite", "record", "pipes", "-o", str(folder), "--repeats", "2", "--seed", "7")
+    arguments = ("suite", "record", "pipes", "-o", str(folder), "--runs", "2", "--seed", "7")
     done = schedtuna(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -173,7 +173,7 @@ def test_record_makes_a_labelled_set_and_goes_on_where_it_ended(tmp_path):
 def start_recording(folder, repeats):
     command = [sys.executable, "-m", "schedtuna", "suite", "record", "short-bursts", "-o", str(folder)]
     process = subprocess.Popen(
-        [*command, "--procfs", "--seed", "987654", "--repeats", str(repeats)],
+        [*command, "--procfs", "--seed", "987654", "--runs", str(repeats)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -110,10 +110,11 @@ def test_ctrl_c_describes_what_there_is_and_resume_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["-n", "0", "--", "true"], 2, "-n"),
+        (["-n", "0", "--", "true"], 2, "--runs: expected 1 or more"),
         ([], 2, "COMMAND"),
         (["--against", "other.csv", "--", "true"], 2, "not a table of a variability study"),
         (["--against", "missing.csv", "--", "true"], 2, "No such file"),
+        (["--against", "/dev/zero", "--", "true"], 2, "expected a file of at most 64 MiB"),
         (["--", "no-such-tool"], 1, "command not found"),
         (["--plot", "spread.bmp", "--", "false"], 2, "--plot spread.bmp: expected .png, .svg, .pdf"),
         (["--plot", "missing/spread.png", "--", "false"], 2, "there is no folder missing"),

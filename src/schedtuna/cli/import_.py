@@ -25,6 +25,7 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     file: Annotated[
         Path,
         typer.Argument(
+            metavar="FILE",
             help="perf.data, trace.dat, or the text of perf script, perf sched timehist, trace-cmd report,"
             " ftrace, vmstat, pidstat, sar, mpstat, dstat, or JSON lines.",
             show_default=False,

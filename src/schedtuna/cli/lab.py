@@ -126,6 +126,7 @@ class TrialsOptions:
     runs: Annotated[
         int | None,
         typer.Option(
+            "-n",
             "--runs",
             min=1,
             help="With --deterministic: run this many seeds, and print their spread.",

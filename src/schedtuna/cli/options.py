@@ -14,6 +14,8 @@ import typer
 from schedtuna.backend.places.registry import HOST, PLACES
 from schedtuna.knobs.base import Scope
 
+MOST_RUNS = 1_000_000  # what a study's files and its statistics are made for
+
 CommandArgument = Annotated[
     list[str],
     typer.Argument(metavar="COMMAND", help="The command to run, after `--`.", show_default=False),
@@ -44,7 +46,15 @@ RequireOption = Annotated[
 ]
 BudgetOption = Annotated[
     int | None,
-    typer.Option("--budget", "-n", metavar="RUNS", help="How many runs in all.", show_default=False),
+    typer.Option(
+        "--budget",
+        "-n",
+        metavar="RUNS",
+        min=1,
+        max=MOST_RUNS,
+        help="How many runs in all.",
+        show_default=False,
+    ),
 ]
 TimeOption = Annotated[
     str | None,

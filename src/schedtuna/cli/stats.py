@@ -42,7 +42,7 @@ def stats(  # noqa: PLR0917 - typer's options are a function's parameters
     end: Annotated[
         float | None, typer.Option("--to", metavar="SECONDS", help="Where to end.", show_default=False)
     ] = None,
-    rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="How many rows to show.")] = 20,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=1, help="How many rows to show.")] = 20,
     labels: Annotated[
         Path | None,
         typer.Option("--labels", metavar="FILE", help="Label tasks by this file.", show_default=False),

@@ -71,7 +71,9 @@ def run(
     names: NamesArgument = None,
     *,
     where: WhereOptions,
-    repeat: Annotated[int, typer.Option("--repeat", "--repeats", min=1, help="Runs of each.")] = 1,
+    repeat: Annotated[
+        int, typer.Option("-n", "--runs", "--repeat", metavar="N", min=1, help="Runs of each.")
+    ] = 1,
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -113,7 +115,8 @@ def record(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option("--output", "-o", metavar="DIR", help="Where the set goes. Default: traces_<time>."),
     ] = None,
     repeat: Annotated[
-        int | None, typer.Option("--repeat", "--repeats", min=1, help="Traces of each. Default: 1.")
+        int | None,
+        typer.Option("-n", "--runs", "--repeat", metavar="N", min=1, help="Traces of each. Default: 1."),
     ] = None,
     seed: SeedOption = None,
     aggregate: AggregateOption = False,

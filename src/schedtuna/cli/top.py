@@ -58,9 +58,11 @@ def top(  # noqa: PLR0917 - typer's options are a function's parameters
             "--tree", metavar="PID", min=1, help="Only this process and its descendants.", show_default=False
         ),
     ] = None,
-    windows: Annotated[
+    screens: Annotated[
         int | None,
-        typer.Option("-n", "--windows", min=1, help="End after this many screens.", show_default=False),
+        typer.Option(
+            "--screens", metavar="N", min=1, help="End after this many screens.", show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per window.")] = False,
 ) -> None:
@@ -87,9 +89,9 @@ def top(  # noqa: PLR0917 - typer's options are a function's parameters
     ):
         view = LiveView(aggregator, layout)
         if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            _print_windows(view, state, 1 if windows is None and not as_json else windows, as_json=as_json)
+            _print_windows(view, state, 1 if screens is None and not as_json else screens, as_json=as_json)
         else:
-            _Terminal(view, state, aggregator.drain).run(windows)
+            _Terminal(view, state, aggregator.drain).run(screens)
 
 
 def _print_windows(view: LiveView, state: ScreenState, windows: int | None, *, as_json: bool) -> None:

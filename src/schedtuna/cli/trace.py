@@ -90,7 +90,7 @@ def diff(  # noqa: PLR0917 - typer's options are a function's parameters
     figure: Annotated[
         str, typer.Option("--figure", metavar="NAME", help="The figure to compare per name.")
     ] = "wakeup_latency_p99_ns",
-    rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="How many names to show.")] = 10,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="How many names to show.")] = 10,
     allow_lost: Annotated[bool, typer.Option("--allow-lost", help="Accept traces that lost events.")] = False,
     as_json: JsonOption = False,
 ) -> None:

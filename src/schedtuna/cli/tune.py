@@ -22,6 +22,7 @@ from schedtuna.cli.common import (
     termination_interrupts,
 )
 from schedtuna.cli.options import (
+    MOST_RUNS,
     BudgetOption,
     DeltaOption,
     JsonOption,
@@ -105,6 +106,7 @@ class LengthOptions:
         typer.Option(
             "--episodes",
             min=1,
+            max=MOST_RUNS,
             help="Runs of the search alone, in place of --budget; the confirmation comes on top.",
             show_default=False,
         ),
@@ -129,8 +131,6 @@ class LengthOptions:
         """
         if sum(limit is not None for limit in (self.budget, self.episodes, self.time)) > 1:
             raise UsageError("--budget, --episodes and --time contradict each other", hint="give one of them")
-        if self.budget is not None and self.budget <= 0:
-            raise UsageError(f"--budget {self.budget}: expected at least one run")
         if not 0 < self.delta < 1:
             raise UsageError(f"--delta {self.delta}: expected a fraction between 0 and 1, such as {DELTA}")
         return {
@@ -376,6 +376,7 @@ def _run(plan: StudyPlan, folder: FolderOptions, output: VerbosityOptions, notes
         CampaignProgress(study.campaign, "search") as progress,
         _logging_to(progress.say, enabled=output.verbose or output.debug, debug=output.debug),
     ):
+        progress.say(plan.told_budget)
         for note in notes:
             progress.say(f"note: {note}")
         try:

@@ -18,7 +18,14 @@ from schedtuna.cli.common import (
     parse_positive_duration,
     termination_interrupts,
 )
-from schedtuna.cli.options import CommandArgument, JsonOption, MaxStealOption, MetricOption, TimeOption
+from schedtuna.cli.options import (
+    MOST_RUNS,
+    CommandArgument,
+    JsonOption,
+    MaxStealOption,
+    MetricOption,
+    TimeOption,
+)
 from schedtuna.cli.output import print_json, require_writable
 from schedtuna.errors import naming
 from schedtuna.printable import printable
@@ -72,7 +79,7 @@ def variability(
     output: TableOptions,
     run: WorkloadOptions,
     where: PlaceOptions,
-    runs: Annotated[int, typer.Option("-n", "--runs", min=1, help="How many runs.")] = 50,
+    runs: Annotated[int, typer.Option("-n", "--runs", min=1, max=MOST_RUNS, help="How many runs.")] = 50,
     scheduler: Annotated[
         str,
         typer.Option(

@@ -189,7 +189,7 @@ def _joined(identities: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 def new_results_folder(results: Path, *names: str) -> Path:
     """Return a path for a results folder that is not there yet: ``results/a_b_20250131-235959``."""
-    stem = "_".join([re.sub(r"[^A-Za-z0-9.-]+", "-", name) for name in names])
+    stem = "_".join([re.sub(r"[^A-Za-z0-9._-]+", "-", name) for name in names])
     base = results / f"{stem}_{time.strftime('%Y%m%d-%H%M%S')}"
     taken = [base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000))]
     return next(path for path in taken if not path.exists())

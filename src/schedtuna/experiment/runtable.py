@@ -17,6 +17,7 @@ from schedtuna.files import write_output
 
 RUNS_NAME = "runs.csv"
 SUMMARY_NAME = "summary.csv"
+MOST_BYTES = 64 << 20
 RUN_COLUMNS = ("run", "host", "cpus", "seed", "started_at", "validity")
 Line = tuple[int, dict[str, str]]  # its number in the file, and its cells by column
 _SPREAD_COLUMNS = tuple(field.name for field in fields(Spread))
@@ -91,6 +92,12 @@ def read_sample(path: Path) -> Sample:
         ConfigFileError: The file can't be read, or is neither; the message names the line.
     """
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > MOST_BYTES):
+            limit = f"{MOST_BYTES >> 20} MiB"
+            raise ConfigFileError(
+                f"{path} is no table of runs: expected a file of at most {limit}",
+                hint="name a runs.csv that `schedtuna variability` wrote",
+            )
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or ())

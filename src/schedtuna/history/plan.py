@@ -123,6 +123,18 @@ class StudyPlan(RunSpec):
         runs = f"{self.time_limit_s:g}s" if timed else f"{self.split(0.0)[0]}ep"
         return self.scheduler.name, self.sampler, runs
 
+    @property
+    def told_budget(self) -> str:
+        """What the runs are for; the folder's name counts those of the search, which are its episodes."""
+        if self.time_limit_s is not None:
+            return f"runs: as many as fit into {self.time_limit_s:g} s, search and confirmation"
+        nr_search, nr_confirmation = self.split(0.0)
+        total = self.baseline_runs + nr_search + nr_confirmation
+        return (
+            f"runs: {total} at most: {self.baseline_runs} of the default first, {nr_search} to search "
+            f"(episodes), {nr_confirmation} to confirm"
+        )
+
     def split(self, run_s: float) -> tuple[int, int]:
         """Return how many runs the search and the confirmation get, after the baseline.
 

@@ -157,7 +157,13 @@ def _studies_in(place: Path) -> list[Path]:
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    """Does a folder's name fit? Folders of earlier versions have `-` where their name had `_`."""
+    old = [pattern.replace("_", "-") for pattern in patterns]
+    return (
+        not patterns
+        or any(fnmatchcase(name, pattern) for pattern in patterns)
+        or any(fnmatchcase(name.replace("_", "-"), pattern) for pattern in old)
+    )
 
 
 def _nothing(

@@ -124,6 +124,7 @@ def open_study(
         log.say(f"schedtuna {__version__}, {plan.scheduler.name} with {plan.sampler}, seed {plan.seed}")
         log.say("command: " + shlex.join(plan.workload.argv).replace("\n", "\\n"))
         campaign.introduce(log.say)
+        log.say(plan.told_budget)
         yield OpenStudy(plan, campaign, log)
 
 

@@ -40,6 +40,11 @@ def test_a_folder_is_never_taken_twice(tmp_path):
     assert new_results_folder(tmp_path, "compare", "a/b c;rm") != first
 
 
+def test_a_folder_keeps_its_name(tmp_path):
+    assert new_results_folder(tmp_path, "exp_ppo").name.startswith("exp_ppo_")
+    assert new_results_folder(tmp_path, "scx_rusty", "gp", "9ep").name.startswith("scx_rusty_gp_9ep_")
+
+
 def test_a_seed_that_was_asked_for_is_kept():
     assert choose_seed(0) == 0
     assert choose_seed(None) != choose_seed(None) or choose_seed(None) != choose_seed(None)

@@ -55,3 +55,11 @@ def test_a_plan_of_an_unknown_place_is_a_damaged_one_that_is_named(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"place": {"kind": "docker"}}))
     with pytest.raises(StudyError, match=r"study.json is damaged: place: .*unknown place 'docker'"):
         StudyPlan.read(tmp_path)
+
+
+def test_the_budget_is_told_run_by_run():
+    plan = PLAN.model_copy(update={"budget": 24})
+    nr_search, nr_confirmation = plan.split(0.0)
+    told = f"3 of the default first, {nr_search} to search (episodes), {nr_confirmation} to confirm"
+    assert plan.told_budget == f"runs: 24 at most: {told}"
+    assert plan.folder_names[-1] == f"{nr_search}ep"

@@ -1,4 +1,5 @@
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -77,6 +78,12 @@ def test_studies_are_found_in_folders_and_by_pattern(studies):
     assert [study.folder.name for study in found] == ["fair_random_b"]
     found, _ = find_studies([studies / "fair_random_b", studies])
     assert [study.folder.name for study in found] == ["fair_random_b", "fair_random_a"]
+
+
+def test_folders_of_earlier_versions_are_found_by_the_name_that_was_asked_for(studies, tmp_path):
+    shutil.copytree(studies / "fair_random_b", tmp_path / "exp-ppo_20250131-235959")
+    found, _ = find_studies([tmp_path], ["exp_ppo*"])
+    assert [study.folder.name for study in found] == ["exp-ppo_20250131-235959"]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 from tests.commands import run_schedtuna
 
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.journal import JOURNAL_NAME, Journal
+from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.session import Changes
+from schedtuna.knobs.state import JOURNAL_NAME
 
 
 @pytest.fixture
@@ -146,3 +147,22 @@ def test_knobs_of_nothing(schedtuna, arguments, message):
     done = schedtuna("knobs", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_every_other_command_offers_the_undo(schedtuna, sleeper, state):
+    before = schedtuna("schedulers", "list", "--json")
+    assert before.stderr == ""
+    change_and_die(sleeper, state)
+    offered = schedtuna("schedulers", "list", "--json")
+    assert offered.stderr == (
+        "note: a run that was killed has left this changed: policy; `schedtuna undo` puts it back\n"
+    )
+    assert offered.stdout == before.stdout
+    schedtuna("undo")
+    assert schedtuna("schedulers", "list").stderr == ""
+
+
+def test_a_journal_that_is_damaged_stops_no_other_command(schedtuna, state):
+    state.mkdir(mode=0o700)
+    (state / JOURNAL_NAME).write_text("damaged\n")
+    assert schedtuna("schedulers", "list").returncode == 0

@@ -11,10 +11,11 @@ from tests.kernel.knob_target import Program, observe
 from schedtuna.errors import JournalError, KnobError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy, parent_for
-from schedtuna.knobs.journal import JOURNAL_NAME, Journal
+from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, Record, TaskSubject
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.session import Changes
+from schedtuna.knobs.state import JOURNAL_NAME
 from schedtuna.knobs.undo import undo
 from schedtuna.machine.tasks import start_ticks
 

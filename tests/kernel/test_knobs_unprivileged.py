@@ -12,8 +12,9 @@ import pytest
 from tests.kernel.knob_target import Program, observe
 
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.journal import Journal, state_directory
+from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.session import Changes
+from schedtuna.knobs.state import state_directory
 from schedtuna.knobs.task_attributes import slice_support
 from schedtuna.scheduler.fair import fair, unavailable
 

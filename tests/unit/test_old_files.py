@@ -26,8 +26,9 @@ from schedtuna.history.plan import StudyPlan
 from schedtuna.history.studies import find_studies, read_study
 from schedtuna.history.warmstart import past_runs
 from schedtuna.knobs import records
-from schedtuna.knobs.journal import JOURNAL_NAME, Journal
+from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Record
+from schedtuna.knobs.state import JOURNAL_NAME
 from schedtuna.knobs.undo import UndoResult, undo
 from schedtuna.lab import store
 from schedtuna.lab.store import Lab, read_lab

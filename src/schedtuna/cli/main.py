@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 the kernel or a privilege is missing, 1
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import keyword
@@ -14,11 +15,13 @@ from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
 from schedtuna import __version__
-from schedtuna.cli.output import DEBUG_VARIABLE, print_error
+from schedtuna.cli.output import DEBUG_VARIABLE, print_error, print_remark
 from schedtuna.cli.streams import guard_streams
-from schedtuna.errors import SchedtunaError, UsageError, nearest
+from schedtuna.errors import JournalError, SchedtunaError, UsageError, nearest
+from schedtuna.knobs.state import may_have_left_something
 
 # Command -> the question it answers, as `--help` shows it. A command lives in the module of its
 # name (`-` becomes `_`, `import` is import_), which is imported only when it runs and defines `app`.
@@ -43,6 +46,8 @@ COMMANDS: dict[str, str] = {
     "doctor": "What is missing here? May two results be compared?",
 }
 
+# These put back what a killed run has left, and say so, before they do anything else.
+PUT_BACK_THEMSELVES = {"tune", "compare", "variability", "undo"}
 
 _DISK_HINTS = {
     errno.ENOSPC: "free some space and run again",
@@ -65,7 +70,19 @@ class LazyGroup(TyperGroup):
         name, placeholder, rest = super().resolve_command(ctx, args)
         if name is None or placeholder is None:
             return name, placeholder, rest
+        if name not in PUT_BACK_THEMSELVES and "--help" not in rest and may_have_left_something():
+            _offer_undo()
         return name, load(name), rest
+
+
+def _offer_undo() -> None:
+    """Say which changes of killed runs are still in force, and what puts them back."""
+    from schedtuna.knobs.journal import Journal
+
+    with contextlib.suppress(JournalError, OSError):  # `undo` says what is wrong with the journal
+        if names := sorted({record.knob for record in Journal().stale()}):
+            left = f"a run that was killed has left this changed: {', '.join(names)}"
+            print_remark("note", f"{left}; `schedtuna undo` puts it back", file=sys.stderr)
 
 
 def load(name: str) -> Any:
@@ -148,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
     _keep_standard_streams()
     guard_streams()
     try:
-        build()(args=argv, prog_name="schedtuna")
+        code = _run(argv)
     except SchedtunaError as error:
         _show_origin()
         print_error(str(error), hint=error.hint)
@@ -159,3 +176,17 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:  # before a command has begun, which says itself what it leaves
         sys.exit(130)
+    sys.exit(code)
+
+
+def _run(argv: list[str] | None) -> int:
+    """Run a command and return its exit code; a mistake in the command line becomes an error of ours."""
+    try:
+        return build().main(args=argv, prog_name="schedtuna", standalone_mode=False) or 0
+    except TyperException as mistake:
+        if type(mistake).__name__ == "NoArgsIsHelpError":  # a group alone: its help, as a usage error
+            print(mistake.message, file=sys.stderr)
+            return UsageError.exit_code
+        from schedtuna.cli.mistakes import usage_error
+
+        raise usage_error(mistake) from mistake

@@ -48,10 +48,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna.errors import JournalError
 from schedtuna.knobs.base import Scope, Target
-from schedtuna.knobs.journal import TargetBusyError, state_directory
+from schedtuna.knobs.journal import TargetBusyError
 from schedtuna.knobs.private_file import PrivateFolder
 from schedtuna.knobs.records import Owner, this_process
 from schedtuna.knobs.registry import knob_named
+from schedtuna.knobs.state import state_directory
 from schedtuna.machine.tasks import boot_id
 
 CLAIMS_NAME = "claims.jsonl"

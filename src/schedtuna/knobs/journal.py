@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,10 +29,9 @@ from schedtuna.errors import JournalError
 from schedtuna.knobs.base import Turn
 from schedtuna.knobs.private_file import PrivateFolder
 from schedtuna.knobs.records import STORED, Change, NewGroupSubject, Record, this_process
+from schedtuna.knobs.state import JOURNAL_NAME, state_directory
 from schedtuna.machine.tasks import boot_id
 
-STATE_VARIABLE = "SCHEDTUNA_STATE_DIR"
-JOURNAL_NAME = "journal.jsonl"
 _REWRITE_BYTES = 1 << 20  # a journal this long with open records is rewritten without the closed ones
 
 _encode = json.JSONEncoder(allow_nan=False).encode
@@ -60,16 +58,6 @@ class StaleChangesError(JournalError):
 
 class TargetBusyError(JournalError):
     """Another process that is alive is changing the same thing: nobody's value would be the default."""
-
-
-def state_directory() -> Path:
-    """Where this user's journal lives; SCHEDTUNA_STATE_DIR overrides."""
-    if override := os.environ.get(STATE_VARIABLE):
-        return Path(override)
-    if os.geteuid() == 0:
-        return Path("/var/lib/schedtuna")
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local/state") / "schedtuna"
 
 
 class Journal:

@@ -48,10 +48,11 @@ from pathlib import Path
 from schedtuna.errors import UnavailableError, UsageError, nearest
 from schedtuna.files import distrusted
 from schedtuna.kernel.sched_ext import SUFFIX
-from schedtuna.knobs.journal import Journal, state_directory
+from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import ProcessSubject, Record, scheduler_of
 from schedtuna.knobs.scheduler_process import is_named
 from schedtuna.knobs.scx_loader import LoaderScheduler, LoaderService, arguments_state
+from schedtuna.knobs.state import state_directory
 from schedtuna.knobs.systemd import scheduler_unit
 from schedtuna.knobs.undo import revert_records
 from schedtuna.knobs.unit import SystemUnit

@@ -10,8 +10,9 @@ import pytest
 from schedtuna.errors import JournalError
 from schedtuna.knobs import journal as journal_module
 from schedtuna.knobs import private_file
-from schedtuna.knobs.journal import JOURNAL_NAME, Journal, state_directory
+from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import STORED, Change, FileSubject, TaskSubject, UnitSubject
+from schedtuna.knobs.state import JOURNAL_NAME, state_directory
 
 SUBJECT = TaskSubject(tid=1, tgid=1, start_ticks=0, reach="thread")
 CHANGE = Change("nice", SUBJECT, 0, 5)

@@ -92,22 +92,26 @@ ScopeOption = Annotated[
     Scope | None,
     typer.Option(
         "--scope",
-        help="What is tuned: the command's process tree, a running service (its process or cgroup, with "
-        "COMMAND as the load generator), or the machine. Default: tree, or what --pid or --cgroup says.",
+        help="What the settings are for: the command's process tree, a running service (its process or "
+        "cgroup, with COMMAND as the load generator), or the machine. Default: tree, or what --pid or --cgroup says.",
         show_default=False,
     ),
 ]
 PidOption = Annotated[
-    int | None, typer.Option("--pid", min=1, help="Tune this running process.", show_default=False)
+    int | None,
+    typer.Option("--pid", min=1, help="The settings are for this running process.", show_default=False),
 ]
 CgroupOption = Annotated[
-    Path | None, typer.Option("--cgroup", metavar="DIR", help="Tune this running cgroup.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--cgroup", metavar="DIR", help="The settings are for this running cgroup.", show_default=False
+    ),
 ]
 ForceOption = Annotated[
     bool | None,
     typer.Option(
         "--force",
-        help="With --pid or --cgroup: tune it although init, or this command itself, is tuned with it.",
+        help="With --pid or --cgroup: go on although init, or this command itself, is in it.",
         show_default=False,
     ),
 ]

@@ -23,7 +23,6 @@ from schedtuna.cli.options import (
     CommandArgument,
     JsonOption,
     MaxStealOption,
-    MetricOption,
     TimeOption,
 )
 from schedtuna.cli.output import print_json, require_writable
@@ -86,7 +85,17 @@ def variability(
             "--scheduler", "-S", help="What to run under: `default`, a file, or NAME:param=value,..."
         ),
     ] = "default",
-    metric: MetricOption = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            "-m",
+            metavar="NAME[:min|max][=SOURCE]",
+            help="A metric to describe beside those of every run; SOURCE is regex:PATTERN, json:PATH, "
+            "csv:COLUMN or field:NAME. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     time: TimeOption = None,
     max_steal: MaxStealOption = 1.0,
 ) -> None:

@@ -30,20 +30,19 @@ def draw_spread(trials: Sequence[Trial], here: Sample, there: Sample | None = No
         figure = new_figure(4.6 * columns, 2.9 * rows + 0.4)
         title = f"{drawable(here.host)}: {len(trials)} runs"
         if there is not None:
-            title += f", beside {drawable(there.host)} (descriptive: the runs were not interleaved)"
+            title += (
+                f" (here), beside {drawable(there.host)} (there); descriptive: the runs were not interleaved"
+            )
         figure.suptitle(title, x=0.01, ha="left", color=COLORS["text"])
         if not shown:
             figure.text(0.5, 0.45, "no metric varied", ha="center", color=COLORS["default"])
         for place, spread in enumerate(shown, start=1):
             other = next((s for s in there.spreads if s.metric == spread.metric), None) if there else None
-            hosts = (here.host, there.host if there else "")
-            _panel(figure.add_subplot(rows, columns, place), trials, (spread, other), hosts)
+            _panel(figure.add_subplot(rows, columns, place), trials, (spread, other))
     return figure
 
 
-def _panel(
-    axes: Axes, trials: Sequence[Trial], spreads: tuple[Spread, Spread | None], hosts: tuple[str, str]
-) -> None:
+def _panel(axes: Axes, trials: Sequence[Trial], spreads: tuple[Spread, Spread | None]) -> None:
     metric = spreads[0].metric
     points = [
         (number, values[metric])
@@ -55,11 +54,12 @@ def _panel(
     ticks = [number for number in axes.get_xticks() if 0 < number <= len(trials)]
     labels = [f"{tick:g}" for tick in ticks]
     at = len(trials) + 1.3 * width
-    for spread, color, label in zip(spreads, (COLORS["candidate"], COLORS["default"]), hosts, strict=True):
+    names = ("here", "there")
+    for spread, color, name in zip(spreads, (COLORS["candidate"], COLORS["default"]), names, strict=True):
         if spread is not None:
             _box(axes, at, width, spread, color)
             ticks.append(at)
-            labels.append(drawable(label) if spreads[1] else "all")
+            labels.append(name if spreads[1] else "all")
             at += 2.2 * width
     axes.set_xlim(0, at - width)
     axes.set_xticks(ticks, labels)

@@ -93,7 +93,8 @@ ScopeOption = Annotated[
     typer.Option(
         "--scope",
         help="What the settings are for: the command's process tree, a running service (its process or "
-        "cgroup, with COMMAND as the load generator), or the machine. Default: tree, or what --pid or --cgroup says.",
+        "cgroup, with COMMAND as the load generator), or the machine. Default: tree, or what --pid or "
+        "--cgroup says.",
         show_default=False,
     ),
 ]

@@ -51,7 +51,7 @@ def _panel(axes: Axes, trials: Sequence[Trial], spreads: tuple[Spread, Spread | 
     ]
     axes.plot(*zip(*points, strict=True), "o", color=COLORS["candidate"], ms=3.5, alpha=0.7)
     width = max(2.0, 0.07 * len(trials))
-    ticks = [number for number in axes.get_xticks() if 0 < number <= len(trials)]
+    ticks = sorted({1.0, float(len(trials))})  # the first and the last: more would touch
     labels = [f"{tick:g}" for tick in ticks]
     at = len(trials) + 1.3 * width
     names = ("here", "there")

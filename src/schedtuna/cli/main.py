@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "knobs": "What can be changed here, and why can't the rest be?",
     "undo": "Put back what killed runs have left changed.",
     "replay": "What do past studies say? Pre-train an agent on them.",
+    "report": "What did all studies say, over time, in one page?",
     "analyze": "Which parameters matter, according to past studies?",
     "record": "Record what the scheduler does.",
     "stats": "What did a trace's tasks do, and how long did they wait?",

@@ -14,6 +14,7 @@ from schedtuna.files import write_text
 from schedtuna.resources import resource_path
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from markupsafe import Markup
 
 
@@ -76,8 +77,8 @@ class Page:
     footer: str = ""
 
 
-def render(page: Page) -> str:
-    """Return the page as one HTML document."""
+def environment() -> Environment:
+    """What templates are rendered with: all text is escaped, and a misspelt name is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -87,8 +88,13 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["prose"] = _prose
-    return environment.get_template("page.html").render(page=page, version=__version__)
+    environment.filters |= {"prose": _prose, "breakable": _breakable}
+    return environment
+
+
+def render(page: Page) -> str:
+    """Return the page as one HTML document."""
+    return environment().get_template("page.html").render(page=page, version=__version__)
 
 
 def write(page: Page, path: Path) -> None:
@@ -101,4 +107,11 @@ def _prose(text: str) -> Markup:
     from markupsafe import Markup, escape
 
     marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
-    return Markup(re.sub(r",(?=\S)", ",<wbr>", marked))  # noqa: S704 - it is escaped above
+    return _breakable(Markup(marked))  # noqa: S704 - it is escaped above
+
+
+def _breakable(text: str) -> Markup:
+    """Settings that may break after a comma."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r",(?=\S)", ",<wbr>", str(escape(text))))  # noqa: S704 - it is escaped above

@@ -217,6 +217,25 @@ class SidesOptions:
             )
         return exact
 
+    def ready_list(self) -> list[Place]:
+        """Return one place, or one for each of several kernels, in the order given.
+
+        Raises:
+            UsageError: Several kinds of places, or a kernel twice.
+        """
+        kinds = list(self.backend or (HOST,))
+        if len(kinds) > 1:
+            raise UsageError("expected one --backend", hint="name the releases, or give --kernel repeatedly")
+        said = {name: value for name, value in asdict(self).items() if name != "backend"}
+        if not self.kernel or len(self.kernel) == 1:
+            kernel = self.kernel[0] if self.kernel else None
+            return [made_ready(make_place(kinds[0], said | {"kernel": kernel}))]
+        places = [make_place(kinds[0], said | {"kernel": kernel}) for kernel in self.kernel]
+        exact = [made_ready(place).exact() for place in places]
+        if len(set(exact)) < len(exact):
+            raise UsageError(f"expected different kernels, not {', '.join(p.label for p in exact)}")
+        return exact
+
 
 def _of_kind(kind: str, kinds: Sequence[str], said: Mapping[str, Any]) -> dict[str, Any]:
     """What was said of one kind of place, and what is said of none, which it refuses."""

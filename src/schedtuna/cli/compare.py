@@ -36,7 +36,7 @@ from schedtuna.evidence import DELTA
 
 if TYPE_CHECKING:
     from schedtuna.backend.places.base import Place
-    from schedtuna.experiment.campaign import Campaign
+    from schedtuna.experiment.campaign import Campaign, Question
     from schedtuna.experiment.comparison import Comparison
     from schedtuna.scheduler.spec import SchedulerConfig
     from schedtuna.workload.spec import RunSpec, Workload
@@ -148,24 +148,20 @@ def compare(
     Verdicts: improved, no_evidence (a gain of --delta is excluded), worse, too_noisy. At most 81 runs
     unless --budget or --time says otherwise; fewer where the answer is clear.
     """
-    from schedtuna.experiment.campaign import Question, open_campaign
+    from schedtuna.experiment.campaign import open_campaign
 
     length = question.length()
     workload = run.workload(command)
     folder.require_consent(command)
-    sides = _sides(a, b, where.ready_places())
-    spec = question.spec(workload, folder.fixed_seed())
-    asked = Question("compare", sides)
-    names = dict(zip("AB", asked.labels(), strict=True))
-    asked = Question("compare", sides, names | question.identity(spec))
+    asked, spec = posed(question, _sides(a, b, where.ready_places()), workload, folder.fixed_seed())
     with (
         termination_interrupts(),
         open_campaign(asked, spec, results=folder.results, resume=folder.resume) as campaign,
     ):
-        comparison = _run(campaign, length, settle_worse=fail_on is FailOn.WORSE)
+        comparison = carry_out(campaign, length, settle_worse=fail_on is FailOn.WORSE)
         unwritten = None
         try:
-            _write(campaign, comparison)
+            write_files(campaign, comparison)
         except OSError as error:
             unwritten = campaign.unwritten(error)
         if as_json:
@@ -178,6 +174,20 @@ def compare(
         raise typer.Exit(130)
     if _fails(comparison, fail_on):
         raise typer.Exit(1)
+
+
+def posed(
+    question: QuestionOptions,
+    sides: list[tuple[Place, SchedulerConfig]],
+    workload: Workload,
+    seed: int,
+) -> tuple[Question, RunSpec]:
+    """Return what is asked of a default and a candidate, and what the runs for it have in common."""
+    from schedtuna.experiment.campaign import Question
+
+    spec = question.spec(workload, seed)
+    names = dict(zip("AB", Question("compare", sides).labels(), strict=True))
+    return Question("compare", sides, names | question.identity(spec)), spec
 
 
 def _sides(a: str, b: str, places: list[Place]) -> list[tuple[Place, SchedulerConfig]]:
@@ -201,7 +211,8 @@ def _sides(a: str, b: str, places: list[Place]) -> list[tuple[Place, SchedulerCo
     return sides
 
 
-def _run(campaign: Campaign, length: dict[str, Any], *, settle_worse: bool) -> Comparison:
+def carry_out(campaign: Campaign, length: dict[str, Any], *, settle_worse: bool) -> Comparison:
+    """Make the runs of an open campaign, and show how far they are."""
     from schedtuna.cli.progress import CampaignProgress
     from schedtuna.experiment.compare import compare as run_comparison
 
@@ -232,7 +243,7 @@ def _fails(comparison: Comparison, fail_on: FailOn | None) -> bool:
     )
 
 
-def _write(campaign: Campaign, comparison: Comparison) -> None:
+def write_files(campaign: Campaign, comparison: Comparison) -> None:
     """Write comparison.json and report.html into the results folder."""
     from schedtuna.experiment.comparison import RESULT_NAME, write_comparison
     from schedtuna.report import comparison as parts

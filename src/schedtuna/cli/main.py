@@ -28,6 +28,7 @@ from schedtuna.knobs.state import may_have_left_something
 COMMANDS: dict[str, str] = {
     "tune": "Find better settings for a command, and prove the best one.",
     "compare": "Is scheduler B better than A on this command? Is it real?",
+    "bisect": "Which release or kernel made this command worse?",
     "variability": "How much do a command's runs vary, here and elsewhere?",
     "apply": "Run a command under what a study proved.",
     "schedulers": "Which schedulers are known? What does a binary understand?",

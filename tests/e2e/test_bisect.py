@@ -1,0 +1,65 @@
+"""`schedtuna bisect` as a user types it."""
+
+import json
+import re
+
+import pytest
+from tests.commands import run_schedtuna
+
+from schedtuna.history.verdicts import find_verdicts
+
+# What it prints depends on how nice it is, as of which "release"; its noise is 1%.
+BENCH = 'echo "score $(($(nice) >= 2 ? 8000 : 10000 + $(od -An -N1 -tu1 /dev/urandom)))"'
+METRIC = ("-m", "score:max=regex:score ([0-9]+)", "-n", "12", "--seed", "3")
+
+
+@pytest.fixture
+def here(tmp_path):
+    def run(*arguments):
+        return run_schedtuna(*arguments, cwd=tmp_path, timeout=300)
+
+    return run
+
+
+def test_the_release_that_made_it_worse_is_found_and_what_is_done_is_not_done_again(here, tmp_path):
+    releases = ["fair", "fair:nice=1", "fair:nice=2"]
+    done = here("bisect", *releases, *METRIC, "--json", "--", "sh", "-c", BENCH)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["ended"], found["before"], found["first"]) == ("found", "fair:nice=1", "fair:nice=2")
+    assert found["newer_is_worse"] is True
+    assert [made["verdict"] for made in found["comparisons"]] == ["improved", "no_evidence", "improved"]
+    assert found["sentence"].startswith(
+        "fair:nice=2 is the first that is worse: fair:nice=1 still is as fair."
+    )
+    folder = tmp_path / found["study"]
+    verdicts, _ = find_verdicts([folder])
+    assert len(verdicts) == 3
+    assert "is the first that is worse" in (folder / "report.html").read_text()
+    again = here("bisect", *releases, *METRIC, "--resume", folder, "--", "sh", "-c", BENCH)
+    assert again.returncode == 0, again.stderr
+    assert "look after" not in again.stderr
+    assert again.stdout.startswith(found["sentence"])
+    other = here("bisect", "fair", "fair:nice=2", *METRIC, "--resume", folder, "--", "sh", "-c", BENCH)
+    assert other.returncode == 1
+    assert re.search("bisects fair, fair:nice=1, fair:nice=2, not fair, fair:nice=2", other.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fair", "--", "true"], "expected 2 or more releases"),
+        (["fair", "fair:nice=1"], "no command to run"),
+        (["fair", "fair", "--", "true"], "expected different releases"),
+        (["fair", "fare", "--", "true"], "did you mean fair"),
+        (["fair", "fair:nice=1", "--require", "x>=1", "--", "true"], "--require is for one candidate"),
+        (["fair", "fair:nice=1", "--resume", "nope", "--", "true"], "can't be read"),
+        (["a", "b", "--backend", "vm", "--kernel", "1", "--kernel", "1", "--", "true"], None),
+    ],
+)
+def test_bad_input_is_a_clear_error(here, arguments, message):
+    done = here("bisect", *arguments)
+    assert done.returncode in {1, 2, 3}
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert message is None or message in done.stderr

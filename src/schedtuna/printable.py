@@ -1,4 +1,4 @@
-r"""How is text shown that others chose? So that it can't steer a terminal, and that one sees what is in it.
+r"""How are numbers shown, and text that others chose? So that it steers no terminal, and one sees it all.
 
 Names of tasks, control groups, files and hosts, commands, what schedulers and tools print: whoever
 chooses them could otherwise clear a screen, set its title, fill its clipboard or turn a line round.
@@ -12,6 +12,7 @@ pass here twice: a shown `\x1b` is the character or its spelling. JSON output te
 
 from __future__ import annotations
 
+import math
 import re
 
 _LAYOUT = frozenset("\n\t")
@@ -42,6 +43,31 @@ def without_sequences(text: str) -> str:
     'Time: 0.023'
     """
     return _CONTROL_SEQUENCE.sub("", text) if "\x1b" in text else text
+
+
+_WHOLE = ("_bytes", "_bytes_per_s", "_kib")  # what ends so has no fractions
+
+
+def number(value: float | None, name: str = "", *, digits: int = 4) -> str:
+    """Spell a number in some digits, one of bytes and the like whole; a dash for what is not known.
+
+    Args:
+        value: The number.
+        name: What it is called, which ends in its unit or begins with `nr_`.
+        digits: How many, where it has more.
+
+    >>> number(34892311.55, "memory_bytes"), number(1234567.0, "nr_switches"), number(2.5, "nr_threads")
+    ('34,892,312', '1,234,567', '2.5')
+    """
+    if value is None or math.isnan(value):
+        return "-"
+    counts = name.rpartition(".")[2].startswith("nr_") and abs(value) >= 1000
+    if math.isfinite(value) and (name.endswith(_WHOLE) or counts):
+        return f"{value:,.0f}"
+    if value and (abs(value) >= 1e6 or abs(value) < 1e-3):
+        return f"{value:.{digits - 1}e}"
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e" in text else text
 
 
 def _spelled(character: str) -> str:

@@ -170,6 +170,8 @@ def _distribution(rows: Sequence[tuple[DeterministicRun, dict[str, float]]]) -> 
 
 
 def _print_run(shared: Mapping[str, Any], run: DeterministicRun, metrics: Mapping[str, float]) -> None:
+    from schedtuna.cli.table import number
+
     pass_on(run.raw.stdout, sys.stdout)
     pass_on(run.raw.stderr, sys.stderr)
     for note in run.raw.warnings:
@@ -178,7 +180,7 @@ def _print_run(shared: Mapping[str, Any], run: DeterministicRun, metrics: Mappin
         _say(run.raw.failure)
     if run.ejected:
         _say(f"the scheduler was ejected, so this run does not count: {run.ejected}")
-    numbers = [f"{_MAIN.get(name, name)} {value:.9g}" for name, value in metrics.items()]
+    numbers = [f"{_MAIN.get(name, name)} {number(value, name, digits=9)}" for name, value in metrics.items()]
     changed = run.perturbation
     _say(f"hash {run.hash} over {shared['hash_covers']}")
     _say(
@@ -196,18 +198,27 @@ def _print_distribution(
 
     names = [*rows[0][1]]
     lines = [
-        [str(run.seed), run.hash[:12], str(_exit_code(run)), *(number(metrics.get(name)) for name in names)]
+        [
+            str(run.seed),
+            run.hash[:12],
+            str(_exit_code(run)),
+            *(number(metrics.get(name), name) for name in names),
+        ]
         for run, metrics in rows
     ]
     print(table(["seed", "hash", "exit", *(_MAIN.get(name, name) for name in names)], lines))
     spread = _distribution(rows)
     if spread:
-        columns = ("min", "median", "max", "cv")
+        columns = ("min", "median", "max")
         print(f"\nover {len(rows)} seeds")
         print(
             table(
-                ["", *columns],
-                [[_MAIN.get(n, n), *(number(spread[n][c]) for c in columns)] for n in names if n in spread],
+                ["", *columns, "cv"],
+                [
+                    [_MAIN.get(n, n), *(number(spread[n][c], n) for c in columns), number(spread[n]["cv"])]
+                    for n in names
+                    if n in spread
+                ],
             )
         )
     _print_reproduction([run for run, _ in rows])

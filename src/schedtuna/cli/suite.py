@@ -202,13 +202,13 @@ def _record_missing(folder: Path, wanted: SuiteSet) -> int:
 
 
 def _print_traces(folder: Path, rows: list[dict[str, Any]]) -> None:
-    from schedtuna.cli.table import table
+    from schedtuna.cli.table import number, table
 
     lines = [
         [
             row["trace"],
             row["metric"],
-            f"{row['value']:.6g}",
+            number(row["value"], row["metric"], digits=6),
             f"{row['nr_events'] or 0:,}",
             f"{row['nr_lost'] or 0:,}",
             f"{row['bytes'] / 1e6:.2f}",
@@ -240,10 +240,15 @@ def _run_once(entry: SuiteWorkload, seed: int, place: Place, backend: Backend) -
 def _print_results(entry: SuiteWorkload, metrics: list[dict[str, float]]) -> None:
     import statistics
 
+    from schedtuna.cli.table import number
+
     print(f"{entry.name}: {entry.description}")
     shared = [name for name in metrics[0] if "." not in name and all(name in of for of in metrics)]
     for name in dict.fromkeys([entry.metric.name, *shared]):
         values = [of[name] for of in metrics]
         mark = "*" if name == entry.metric.name else " "
-        spread = f"  {min(values):.6g} to {max(values):.6g}" if len(values) > 1 else ""
-        print(f"  {mark} {name:24} {statistics.median(values):12.6g}{spread}")
+        low, typical, high = (
+            number(one, name, digits=6) for one in (min(values), statistics.median(values), max(values))
+        )
+        spread = f"  {low} to {high}" if len(values) > 1 else ""
+        print(f"  {mark} {name:24} {typical:>12}{spread}")

@@ -8,20 +8,12 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from schedtuna.printable import printable
+from schedtuna.printable import number, printable
+
+__all__ = ["number", "table", "terminal_width", "wrapped"]
 
 _GAP = 2
 _NARROWEST = 24  # a first column that would be narrower is kept whole, and the others follow in parts
-
-
-def number(value: float | None) -> str:
-    """Spell a number in four digits; a dash for what does not exist."""
-    if value is None or math.isnan(value):
-        return "-"
-    if value and (abs(value) >= 1e6 or abs(value) < 1e-3):
-        return f"{value:.3e}"
-    text = f"{value:.4g}"
-    return f"{value:.0f}" if "e" in text else text
 
 
 def terminal_width() -> int | None:

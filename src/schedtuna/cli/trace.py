@@ -178,7 +178,7 @@ def _notes(ours: Analysis, theirs: Analysis) -> list[str]:
 def _spell(figure: str, value: float | None) -> str:
     if "_ns" in figure:
         return spell(value, "time")
-    return number(value)
+    return number(value, figure)
 
 
 def _ratio(value: float | None) -> str:

@@ -221,8 +221,9 @@ def _table(sample: Sample) -> str:
     headings = ["metric", "runs", "mean", "per core", "sd", "CV %", "min", "q1", "median", "q3", "max"]
     rows = []
     for s in sample.spreads:
-        numbers = (s.mean, s.per_core_mean, s.sd, 100 * s.cv, s.minimum, s.q1, s.median, s.q3, s.maximum)
-        rows.append([s.metric, str(s.runs), *map(number, numbers)])
+        means, places = (s.mean, s.per_core_mean, s.sd), (s.minimum, s.q1, s.median, s.q3, s.maximum)
+        cells = [number(value, s.metric) for value in (*means, *places)]
+        rows.append([s.metric, str(s.runs), *cells[:3], number(100 * s.cv), *cells[3:]])
     return table(headings, rows)
 
 
@@ -237,8 +238,8 @@ def _beside(here: Sample, there: Sample) -> str:
             continue
         ratio = s.median / other.median if other.median else None
         per_core = s.per_core_mean / other.per_core_mean if other.per_core_mean else None
-        numbers = (s.median, other.median, ratio, per_core, 100 * s.cv, 100 * other.cv)
-        rows.append([s.metric, *map(number, numbers)])
+        medians = [number(value, s.metric) for value in (s.median, other.median)]
+        rows.append([s.metric, *medians, *map(number, (ratio, per_core, 100 * s.cv, 100 * other.cv))])
     headings = ["metric", "median here", "there", "here/there", "per core", "CV % here", "there"]
     return table(headings, rows) if rows else "the two have no metric in common"
 

@@ -19,6 +19,7 @@ from schedtuna.evidence.verdict import Estimate, Result, Verdict
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.files import write_text
 from schedtuna.files.versions import StoredFormat
+from schedtuna.printable import number
 from schedtuna.workload.spec import Direction, MetricSpec
 
 COMPOSITE = "composite"
@@ -241,8 +242,8 @@ _TOLD = {Outcome.MET: "is kept", Outcome.NOT_MET: "is missed", Outcome.UNDECIDED
 def tell_rule(judged: Judgement) -> str:
     """Say whether a requirement is kept: ``rps>=1000 is kept (median 1204 of 9 runs)``."""
     rule, state = judged.requirement, _TOLD[judged.outcome]
-    seen = f"(median {judged.estimate:.4g} of {judged.runs} runs)"
-    return f"{rule.metric}{rule.operator}{rule.bound:g} {state} {seen}"
+    seen = f"(median {number(judged.estimate, rule.metric)} of {judged.runs} runs)"
+    return f"{rule.metric}{rule.operator}{rule.bound:.15g} {state} {seen}"
 
 
 def _judged(judged: Judgement) -> dict[str, Any]:
@@ -251,7 +252,7 @@ def _judged(judged: Judgement) -> dict[str, Any]:
 
     rule = judged.requirement
     return {
-        "requirement": f"{rule.metric}{rule.operator}{rule.bound:g}",
+        "requirement": f"{rule.metric}{rule.operator}{rule.bound:.15g}",
         "outcome": str(judged.outcome),
         "estimate": finite(judged.estimate),
         "interval": [finite(end) for end in judged.interval],

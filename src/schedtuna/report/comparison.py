@@ -9,6 +9,7 @@ from schedtuna.evidence.design import Arm
 from schedtuna.evidence.result import Estimate
 from schedtuna.experiment.comparison import Comparison
 from schedtuna.experiment.triallog import TrialRecord
+from schedtuna.printable import number
 from schedtuna.report import figures
 from schedtuna.report.page import Section, Table
 from schedtuna.space import spell_assignment
@@ -105,31 +106,34 @@ def runs_table(records: Sequence[TrialRecord], metrics: Sequence[str]) -> Table:
             str(record.index + 1),
             record.arm or "",
             spell_assignment(record.trial.values) or "default",
-            *(_number(record.trial.metrics.get(name)) for name in metrics),
-            _number(record.trial.covariates.get("steal_fraction"), "{:.1%}"),
+            *(_cell(record.trial.metrics.get(name), name) for name in metrics),
+            "" if steal is None else f"{steal:.1%}",
             str(record.trial.validity),
             record.trial.reason,
         ]
         for record in records
+        for steal in [record.trial.covariates.get("steal_fraction")]
     ]
     headings = ["run", "arm", "settings", *metrics, "steal", "validity", "reason"]
     return Table(headings, rows, folded=f"all {len(rows)} runs")
 
 
-def _number(value: float | None, form: str = "{:.6g}") -> str:
-    return "" if value is None else form.format(value)
+def _cell(value: float | None, name: str) -> str:
+    return "" if value is None else number(value, name, digits=6)
 
 
 def _requirements(comparison: Comparison) -> Table:
     rows = []
     for judged in comparison.requirements:
         rule = judged.requirement
-        low, high = judged.interval
+        typical, low, high = (
+            number(value, rule.metric, digits=6) for value in (judged.estimate, *judged.interval)
+        )
         rows.append(
             [
-                f"{rule.metric} {rule.operator} {rule.bound:g}",
+                f"{rule.metric} {rule.operator} {rule.bound:.15g}",
                 str(judged.outcome).replace("_", " "),
-                f"{judged.estimate:.6g} [{low:.6g}, {high:.6g}]",
+                f"{typical} [{low}, {high}]",
             ]
         )
     return Table(["requirement", "judged by its interval", "typical run of the candidate"], rows)

@@ -25,6 +25,28 @@ def test_numbers_have_four_digits(value, text):
     assert number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("memory_bytes", 34892311.55, "34,892,312"),
+        ("io_read_bytes_per_s", 0.4, "0"),
+        ("max_rss_kib", 5123.5, "5,124"),
+        ("cpu.rss_max_kib", 34892311.0, "34,892,311"),
+        ("nr_switches", 34892311.5, "34,892,312"),
+        ("nr_active_threads", 2.4, "2.4"),
+        ("memory_bytes", math.nan, "-"),
+        ("memory_bytes", None, "-"),
+        ("ops_per_s", 34892311.55, "3.489e+07"),
+    ],
+)
+def test_what_has_no_fractions_is_whole(name, value, text):
+    assert number(value, name) == text
+
+
+def test_more_digits_are_told_where_they_are_asked_for():
+    assert number(1234.5678, digits=6) == "1234.57"
+
+
 def test_columns_are_aligned():
     assert table(["a", "bb"], [["long", "1"], ["x", "22"]]) == "a     bb\nlong   1\nx     22"
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schedtuna.cli.common import parse_duration
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
-from schedtuna.cli.table import table
+from schedtuna.cli.table import number, table
 from schedtuna.cli.trace_table import columns_of, duration, figures_table, spell
 from schedtuna.errors import UsageError
 
@@ -34,7 +35,14 @@ class Grouping(StrEnum):
 
 @app.command()
 def stats(  # noqa: PLR0917 - typer's options are a function's parameters
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A trace.", show_default=False)],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]",
+            help="A trace. With --windows: default is this machine, live.",
+            show_default=False,
+        ),
+    ] = None,
     by: Annotated[Grouping, typer.Option("--by", help="What the rows are.")] = Grouping.COMM,
     start: Annotated[
         float, typer.Option("--from", metavar="SECONDS", min=0, help="Where to begin, in the trace's time.")
@@ -50,9 +58,47 @@ def stats(  # noqa: PLR0917 - typer's options are a function's parameters
     allow_lost: Annotated[
         bool, typer.Option("--allow-lost", help="Accept a trace that lost events: its figures are off.")
     ] = False,
+    windows: Annotated[
+        str | None,
+        typer.Option(
+            "--windows",
+            metavar="5s",
+            help="Instead: each sampled metric's average, change, percent change and total per window.",
+            show_default=False,
+        ),
+    ] = None,
+    discard: Annotated[
+        str, typer.Option("--discard", metavar="2s", help="Leave out the beginning of each window.")
+    ] = "0s",
+    interval: Annotated[
+        str | None,
+        typer.Option(
+            "--interval",
+            metavar="1s",
+            help="Live: time between two samples. Default: a fifth of a window, at most 1s.",
+            show_default=False,
+        ),
+    ] = None,
+    duration: Annotated[
+        str | None,
+        typer.Option("--for", metavar="30s", help="Live: end after this time.", show_default=False),
+    ] = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="With --windows: print CSV, a row per window and metric.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show CPU time, waiting and latencies per name, task, cgroup, label or CPU."""
+    """Show CPU time, waiting and latencies per name, task, cgroup, label or CPU; or metrics per window."""
+    if windows is not None:
+        from schedtuna.cli.stats_windows import Asked, Form, show_windows
+
+        if start or end is not None or labels is not None:
+            raise UsageError("--from, --to and --labels do not go with --windows", hint="use --discard")
+        form = Form.CSV if as_csv else Form.JSON if as_json else Form.TEXT
+        show_windows(folder, Asked.read(windows, discard, interval, duration), form)
+        return
+    if folder is None or as_csv or interval is not None or duration is not None or parse_duration(discard):
+        raise UsageError("name a trace, or say --windows", hint="schedtuna stats --windows 5s --for 30s")
     from schedtuna.trace import overview
     from schedtuna.trace.labels import read_labels
     from schedtuna.trace.store import open_trace
@@ -114,7 +160,7 @@ def _show_samples(trace: Trace, *, as_json: bool) -> None:
             _print_exits(trace.sample_frames[kind])
             continue
         print(f"{kind}: {trace.sample_frames[kind].height:,} samples")
-        lines = [[name, *(spell(value, "number") for value in row.values())] for name, row in figures.items()]
+        lines = [[name, *(number(value, name) for value in row.values())] for name, row in figures.items()]
         print(table(["", "mean", "min", "max"], lines), end="\n\n")
 
 

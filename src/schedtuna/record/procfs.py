@@ -18,6 +18,7 @@ from schedtuna.machine.procstat import ProcStat, parse_proc_stat
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _KIB = 1024
+ThreadSwitches = dict[int, tuple[int, int]]
 
 
 class Kind(StrEnum):
@@ -96,6 +97,7 @@ class ProcSnapshot:
         cpu: CPU times since boot.
         gauges: By metric.
         counters: By metric, since boot.
+        thread_switches: Voluntary and involuntary ones so far, by tid; None where nobody looked.
         stalled_us: PSI totals since boot, by metric.
         thread: Who read them.
         own_cpu_s: That thread's CPU time.
@@ -105,6 +107,7 @@ class ProcSnapshot:
     cpu: ProcStat
     gauges: dict[str, float]
     counters: dict[str, float]
+    thread_switches: ThreadSwitches | None
     stalled_us: dict[str, float]
     thread: int
     own_cpu_s: float
@@ -126,6 +129,11 @@ class SystemSampler:
         self._threads = threads
         self._before = self._read()
 
+    @property
+    def since_ns(self) -> int:
+        """When the time begins that the next sample covers (CLOCK_MONOTONIC)."""
+        return self._before.timestamp_ns
+
     def sample(self) -> tuple[int, dict[str, float]]:
         """Return the time (CLOCK_MONOTONIC, ns) and the metrics by name, as far as this kernel has them."""
         before, now = self._before, self._read()
@@ -135,6 +143,7 @@ class SystemSampler:
             **_cpu_shares(now.cpu, before.cpu),
             **now.gauges,
             **_rates(now.counters, before.counters, elapsed_s),
+            **_switch_rates(now.thread_switches, before.thread_switches, elapsed_s),
             **{
                 name: min(100.0, 100 * rate / 1e6)
                 for name, rate in _rates(now.stalled_us, before.stalled_us, elapsed_s).items()
@@ -159,15 +168,16 @@ class SystemSampler:
         counters = _first_numbers(lines, _STAT_COUNTERS)
         for metric, (name, unit) in _VMSTAT_COUNTERS.items():
             counters |= {key: value * unit for key, value in _first_numbers(vmstat, {metric: name}).items()}
+        thread_switches = None
         if self._threads:
-            states, switches = scan_threads(self._proc)
+            states, thread_switches = scan_threads(self._proc)
             gauges |= states
-            counters |= switches
         return ProcSnapshot(
             time.monotonic_ns(),
             parse_proc_stat(stat),
             gauges,
             counters,
+            thread_switches,
             self._pressure(),
             threading.get_ident(),
             time.thread_time(),
@@ -192,6 +202,8 @@ class SystemSampler:
 
 def _cpu_shares(now: ProcStat, before: ProcStat) -> dict[str, float]:
     spent = (now - before).total
+    if not spent.total:
+        return {}  # less than a clock tick has passed: unknown
     ticks = {
         "cpu_percent": spent.total - spent.idle - spent.iowait,
         "user_percent": spent.user + spent.nice,
@@ -247,14 +259,32 @@ def memory_gauges(text: str) -> dict[str, float]:
     return result
 
 
-def scan_threads(proc: Path = Path("/proc")) -> tuple[dict[str, float], dict[str, float]]:
-    """Look at every thread: how many are in state R and D, and how often they were switched.
+def _switch_rates(
+    now: ThreadSwitches | None, before: ThreadSwitches | None, elapsed_s: float
+) -> dict[str, float]:
+    """Switches per second of the threads that are there now; a tid whose counts step back is a new one's."""
+    if now is None or before is None:
+        return {}
+    sums = [0, 0]
+    for tid, counts in now.items():
+        earlier = before.get(tid, (0, 0))
+        if earlier[0] > counts[0] or earlier[1] > counts[1]:
+            earlier = (0, 0)
+        for kind in (0, 1):
+            sums[kind] += counts[kind] - earlier[kind]
+    return {
+        "voluntary_switches_per_s": sums[0] / elapsed_s,
+        "involuntary_switches_per_s": sums[1] / elapsed_s,
+    }
 
-    Threads that came and went since the last look are not seen; those that went take their
-    switches with them.
+
+def scan_threads(proc: Path = Path("/proc")) -> tuple[dict[str, float], ThreadSwitches]:
+    """Look at every thread: how many are in state R and D, and how often each was switched.
+
+    Threads that came and went since the last look are not seen, nor what those that went did since.
     """
     states = {"R": 0, "D": 0}
-    voluntary = involuntary = 0
+    switches: ThreadSwitches = {}
     for process in os.scandir(proc):
         if not process.name.isdecimal():
             continue
@@ -272,12 +302,11 @@ def scan_threads(proc: Path = Path("/proc")) -> tuple[dict[str, float], dict[str
             state = chr(text[at + 8]) if at >= 0 else ""
             if state in states:
                 states[state] += 1
-            voluntary += _number_after(text, b"\nvoluntary_ctxt_switches:\t")
-            involuntary += _number_after(text, b"\nnonvoluntary_ctxt_switches:\t")
-    return (
-        {"nr_active_threads": states["R"], "nr_blocked_threads": states["D"]},
-        {"voluntary_switches_per_s": voluntary, "involuntary_switches_per_s": involuntary},
-    )
+            switches[int(thread)] = (
+                _number_after(text, b"\nvoluntary_ctxt_switches:\t"),
+                _number_after(text, b"\nnonvoluntary_ctxt_switches:\t"),
+            )
+    return {"nr_active_threads": states["R"], "nr_blocked_threads": states["D"]}, switches
 
 
 def _number_after(text: bytes, label: bytes) -> int:

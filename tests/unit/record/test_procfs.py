@@ -114,4 +114,36 @@ def test_the_scan_counts_states_and_switches(tmp_path):
     (tmp_path / "11").mkdir()  # gone before its threads were listed
     states, switches = scan_threads(tmp_path)
     assert states == {"nr_active_threads": 1, "nr_blocked_threads": 1}
-    assert switches == {"voluntary_switches_per_s": 12, "involuntary_switches_per_s": 3}
+    assert switches == {10: (3, 1), 11: (4, 1), 12: (5, 1)}
+
+
+def test_a_thread_that_ends_does_not_hide_the_switches_of_others(proc):
+    def threads(**switches):
+        for tid in ("10", "11", "12"):
+            (proc.path / f"10/task/{tid}/status").unlink(missing_ok=True)
+        for tid, (voluntary, involuntary) in switches.items():
+            folder = proc.path / f"10/task/{tid.removeprefix('t')}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "status").write_text(
+                f"State:\tS (sleeping)\nvoluntary_ctxt_switches:\t{voluntary}\n"
+                f"nonvoluntary_ctxt_switches:\t{involuntary}\n"
+            )
+
+    proc.set()
+    threads(t10=(10**6, 10**6), t11=(5, 5), t12=(900, 900))
+    sampler = SystemSampler(proc=proc.path)
+    proc.set(n=100)
+    threads(t11=(65, 25), t12=(40, 20))  # 10 ended; 12 did, too, and a new thread has its number
+    sample = sampler.sample()[1]
+    assert sample["voluntary_switches_per_s"] / sample["switches_per_s"] == pytest.approx(1.0)
+    assert sample["involuntary_switches_per_s"] / sample["switches_per_s"] == pytest.approx(0.4)
+
+
+def test_shares_of_less_than_a_clock_tick_are_unknown_not_0(proc):
+    proc.set(user=5)
+    sampler = SystemSampler(threads=False, proc=proc.path)
+    assert not {name for name in sampler.sample()[1] if name.endswith("_percent")} & {
+        "cpu_percent",
+        "iowait_percent",
+        "softirq_percent",
+    }

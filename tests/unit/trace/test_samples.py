@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from schedtuna.errors import TraceError
-from schedtuna.trace.samples import exits_by_name, extremes, window_features
+from schedtuna.trace.samples import exits_by_name, extremes
 
 
 def test_only_quantities_have_means():
@@ -28,27 +28,6 @@ def test_exits_are_folded_by_name_and_lives_are_averaged():
         "cpu_time_ns": 3,
         "schedstat_run_delay_ns": 12,
         "life_ns": 20.0,
-    }
-
-
-def test_windows_have_average_change_and_percent_change():
-    features = window_features([(0, {"x": 10.0}), (1000, {"x": 20.0}), (4000, {"x": 30.0})])
-    # The first sample counts as long as the second: (10 + 20 + 3 * 30) / 5.
-    assert features == {"x.average": 24.0, "x.change": 20.0, "x.percent_change": 200.0}
-
-
-def test_windows_of_one_or_no_sample_or_from_zero():
-    assert window_features([]) == {}
-    assert window_features([(5, {"x": 3.0})]) == {"x.average": 3.0, "x.change": 0.0, "x.percent_change": 0.0}
-    assert window_features([(0, {"x": 0.0}), (1, {"x": 0.0})])["x.percent_change"] == 0.0
-    assert str(window_features([(0, {"x": 0.0}), (1, {"x": 2.0})])["x.percent_change"]) == "nan"
-
-
-def test_a_metric_that_one_sample_lacks_is_left_out():
-    assert window_features([(0, {"x": 1.0, "y": 1.0}), (1, {"y": 1.0})]).keys() == {
-        "y.average",
-        "y.change",
-        "y.percent_change",
     }
 
 

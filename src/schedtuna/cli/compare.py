@@ -92,7 +92,7 @@ class QuestionOptions:
         return RunSpec(
             workload=workload,
             metrics=tuple(metrics),
-            requirements=tuple(parse_requirement(text, metrics) for text in listed(self.require)),
+            requirements=tuple(parse_requirement(text, metrics, workload) for text in listed(self.require)),
             limits={"steal_fraction": self.max_steal},
             seed=seed,
         )
@@ -304,5 +304,12 @@ def _arms(comparison: Comparison, metric: str) -> str:
         trials = [record.trial for record in comparison.records if record.arm == arm]
         values = [trial.metrics[metric] for trial in trials if trial.validity is Validity.OK]
         numbers = (median(values), mean(values), min(values), max(values)) if values else (None,) * 4
-        rows.append([name, str(len(trials)), str(len(trials) - len(values)), *map(number, numbers)])
+        rows.append(
+            [
+                name,
+                str(len(trials)),
+                str(len(trials) - len(values)),
+                *(number(value, metric) for value in numbers),
+            ]
+        )
     return table([metric, "runs", "failed", "median", "mean", "min", "max"], rows)

@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "apply": "Run a command under what a study proved.",
     "schedulers": "Which schedulers are known? What does a binary understand?",
     "knobs": "What can be changed here, and why can't the rest be?",
+    "metrics": "Which numbers can be asked for, and what is missing here?",
     "undo": "Put back what killed runs have left changed.",
     "replay": "What do past studies say? Pre-train an agent on them.",
     "report": "What did all studies say, over time, in one page?",

@@ -255,7 +255,7 @@ def make_plan(
         workload=workload,
         place=place,
         metrics=read,
-        requirements=tuple(parse_requirement(text, read) for text in requirements),
+        requirements=tuple(parse_requirement(text, read, workload) for text in requirements),
         sampler=sampler,
         sampler_options=known,
         warm_start=past,

@@ -72,7 +72,7 @@ def parse_metric(text: str, workload: Workload | None = None, *, known: Containe
     parser = find_parser(workload) if workload is not None else None
     if source.kind == "auto":
         name = name if workload is None else _primary(name, parser)
-        refuse_misspelt(name, has_parser=workload is None or parser is not None, known=known)
+        _refuse_misspelt(name, workload, known)
     if source.kind == "field" and workload is not None and parser is None:
         raise UsageError(f"{text!r}: no parser reads this command's output", hint="name one with --parser")
     return MetricSpec(
@@ -81,6 +81,16 @@ def parse_metric(text: str, workload: Workload | None = None, *, known: Containe
         weight=_weight(weight, text),
         source=source,
     )
+
+
+def _refuse_misspelt(name: str, workload: Workload | None, known: Container[str]) -> None:
+    """Refuse a name that a run of the workload can't have (`own_metrics.refuse_misspelt`)."""
+    parser = find_parser(workload) if workload is not None else None
+    if workload is None or (parser is not None and parser.reports_more):
+        refuse_misspelt(name, known=known)
+    else:
+        fields, tool = (parser.fields, parser.name) if parser is not None else ((), "")
+        refuse_misspelt(name, fields=fields, tool=tool, known=known)
 
 
 def _primary(name: str, parser: OutputParser | None) -> str:
@@ -156,15 +166,18 @@ def format_metric(spec: MetricSpec) -> str:
     return text
 
 
-def parse_requirement(text: str, metrics: Iterable[MetricSpec] = ()) -> Requirement:
+def parse_requirement(
+    text: str, metrics: Iterable[MetricSpec] = (), workload: Workload | None = None
+) -> Requirement:
     """Read a requirement such as ``rps>=1000``.
 
     Args:
         text: ``NAME>=NUMBER`` or ``NAME<=NUMBER``.
         metrics: What is measured: their names have values, wherever these are read.
+        workload: Whose parser knows what its output reports.
 
     Raises:
-        UsageError: Malformed, or of a scheduler's metric that there is not.
+        UsageError: Malformed, or of a metric that no run can have.
     """
     match = _REQUIREMENT.fullmatch(text)
     try:
@@ -173,7 +186,7 @@ def parse_requirement(text: str, metrics: Iterable[MetricSpec] = ()) -> Requirem
         bound = math.nan
     if match is None or not math.isfinite(bound):
         raise UsageError(f"{text!r} is not a requirement", hint="write NAME>=NUMBER or NAME<=NUMBER")
-    refuse_misspelt(match[1], known={spec.name for spec in metrics})
+    _refuse_misspelt(match[1], workload, {spec.name for spec in metrics})
     return Requirement.model_validate({"metric": match[1], "operator": match[2], "bound": bound})
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from schedtuna.errors import UsageError, nearest
 from schedtuna.trace.aggregates.metrics import NEEDS, SCHED_METRICS, SCHED_PREFIX
 from schedtuna.workload.covariates import COVARIATES
-from schedtuna.workload.parsers.base import MAX, MIN, Field
+from schedtuna.workload.parsers.base import MAX, MIN, Field, find_field
 from schedtuna.workload.spec import Direction
 
 
@@ -54,30 +54,38 @@ SCHED_FIELDS: tuple[OwnField, ...] = tuple(
 )
 OWN_FIELDS = (*RUN_FIELDS, *COUNTER_FIELDS, *SCHED_FIELDS)
 _OWN_NAMES = frozenset(row.name for row in OWN_FIELDS)
+_LIST = "`schedtuna metrics` lists them"
+_SOURCE = "a number that is printed otherwise is named with its place, such as NAME:min=regex:PATTERN"
 _LOOKS_ALIKE = 0.8  # as difflib measures it: one letter wrong in five
 
 
-def refuse_misspelt(name: str, *, has_parser: bool = True, known: Container[str] = ()) -> None:
-    """Refuse a name that only schedtuna could give a value, and that it does not know.
+def refuse_misspelt(
+    name: str, *, fields: Sequence[Field] | None = None, tool: str = "", known: Container[str] = ()
+) -> None:
+    """Refuse a name that nothing can give a value.
 
     Args:
         name: Of a metric that is read from no named source.
-        has_parser: Whether a parser may report a field of that name, too.
+        fields: All that the command's output can report; None: nobody knows that.
+        tool: Whose output it is; empty: the command has no parser.
         known: More names that have values.
 
     Raises:
-        UsageError: It begins as the scheduler's metrics do; or there is no parser, and it looks like one
-            of ours or is a covariate.
+        UsageError: It begins as the scheduler's metrics do; or it is a covariate, or the tool does not
+            report it; or there is no parser, and it looks like one of ours.
     """
     if name in _OWN_NAMES or name in known:
         return
     if name.startswith(SCHED_PREFIX):
-        raise UsageError(f"there is no metric {name}: {nearest(name, SCHED_METRICS)}")
-    if has_parser:
+        raise UsageError(f"there is no metric {name}: {nearest(name, SCHED_METRICS)}", hint=_LIST)
+    if fields is None or find_field(fields, name):
         return
     if name in COVARIATES:
         raise UsageError(
             f"{name} is a covariate, not a metric", hint="it is written down with every run as it is"
         )
+    if tool:
+        names = {row.name for row in fields} | _OWN_NAMES
+        raise UsageError(f"{tool} reports no {name}: {nearest(name, names)}", hint=f"{_LIST}; {_SOURCE}")
     if difflib.get_close_matches(name, _OWN_NAMES, n=1, cutoff=_LOOKS_ALIKE):
-        raise UsageError(f"there is no metric {name}: {nearest(name, _OWN_NAMES)}")
+        raise UsageError(f"there is no metric {name}: {nearest(name, _OWN_NAMES)}", hint=_LIST)

@@ -122,6 +122,46 @@ def test_a_misspelt_metric_of_the_scheduler_is_refused_before_anything_runs(text
         parse_requirement("sched.wakup_latency_p99_us<=100")
 
 
+@pytest.mark.parametrize(
+    ("name", "command", "meant"),
+    [
+        ("times_s", "hackbench", "time_s"),
+        ("p99_us", "pgbench", "avg_ms"),
+        ("wall_tim_s", "wrk", "wall_time_s"),
+        ("read_p99us", "fio", "read_pNN_us"),
+    ],
+)
+def test_a_name_that_a_tool_never_reports_is_refused_before_anything_runs(name, command, meant):
+    workload = Workload(argv=(command,))
+    for refused in (
+        lambda: parse_metric(f"{name}:min", workload),
+        lambda: parse_requirement(f"{name}<=5", workload=workload),
+    ):
+        with pytest.raises(UsageError, match=f"{command} reports no {name}: .*{meant}"):
+            refused()
+    assert parse_metric(f"{name}:min=regex:(.*)", workload).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("switch.nanosecs_per_context_switch_pipe_method", "stress-ng"),
+        ("cpu.bogo_ops_per_s", "stress-ng"),
+        ("p99_9_us", "cyclictest"),
+        ("JOB.read_p99_us", "fio"),
+        ("sleep_0.1.mean_s", "hyperfine"),
+        ("GET.p99_ms", "redis-benchmark"),
+        ("uncorrected_p50_us", "wrk"),
+        ("sched.switches", "hackbench"),
+        ("ipc", "hackbench"),
+    ],
+)
+def test_a_name_that_a_tool_may_report_is_taken(name, command):
+    workload = Workload(argv=(command,))
+    assert parse_metric(f"{name}:min", workload).name == name
+    assert parse_requirement(f"{name}<=5", workload=workload).metric == name
+
+
 def test_a_requirement_may_be_of_whatever_is_measured():
     spec = parse_metric("sched.mine:min=regex:mine ([0-9]+)", ECHO)
     assert parse_requirement("sched.mine<=5", [spec]).metric == "sched.mine"
@@ -131,8 +171,9 @@ def test_a_misspelt_metric_is_refused_where_no_parser_could_report_it():
     with pytest.raises(UsageError, match="no metric wall_tim_s") as caught:
         parse_metric("wall_tim_s:min", ECHO)
     assert "did you mean wall_time_s" in str(caught.value)
-    with pytest.raises(UsageError, match="steal_fraction is a covariate"):
-        parse_metric("steal_fraction:min", ECHO)
+    for workload in (ECHO, HACKBENCH):
+        with pytest.raises(UsageError, match="steal_fraction is a covariate"):
+            parse_metric("steal_fraction:min", workload)
     assert parse_metric("wall_tim_s:min", Workload(argv=("x",), parser="json")).name == "wall_tim_s"
     assert parse_metric("wall_tim_s:min", ECHO, known={"wall_tim_s"}).name == "wall_tim_s"
     assert parse_metric("wall_tim_s:min=json:a", ECHO).source.kind == "json"
@@ -267,9 +308,12 @@ def test_negative_times_are_refused_and_other_negative_numbers_are_not():
 
 
 def test_a_missing_metric_names_what_there_is():
+    output = (
+        "Time: 2.0\nwith 1 groups using 40 file descriptors each (== 40 tasks)\n"
+        "Each sender will pass 10 messages of 100 bytes"
+    )
     with pytest.raises(MetricError, match="did you mean messages_per_s"):
-        read("message_per_s:max", "Time: 2.0\nwith 1 groups using 40 file descriptors each (== 40 tasks)\n"
-             "Each sender will pass 10 messages of 100 bytes", HACKBENCH)  # fmt: skip
+        read_metrics(HACKBENCH, [MetricSpec(name="message_per_s", direction="max")], raw_run(output))
 
 
 def test_a_parser_that_finds_nothing_fails_loudly_when_it_is_needed():

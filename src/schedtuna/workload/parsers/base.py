@@ -101,6 +101,7 @@ class OutputParser:
         options: How the tool takes its options, where some of them matter here.
         file_options: Options that name a file which the tool writes and `parse` reads, too.
         refused_options: Options under which the output would be misread, and why.
+        reports_more: Whether there may be fields that `fields` does not have.
     """
 
     name: str
@@ -118,6 +119,7 @@ class OutputParser:
     options: Options = field(default_factory=Options)
     file_options: tuple[str, ...] = ()
     refused_options: Mapping[str, str] = field(default_factory=dict)
+    reports_more: bool = False
 
     def read(self, text: str) -> dict[str, float]:
         """Return the fields in a text, those that rest on nothing left out; raises as `reading`."""

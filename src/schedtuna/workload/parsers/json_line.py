@@ -31,6 +31,7 @@ def parse(text: str) -> dict[str, float]:
 
 PARSER = OutputParser(
     name="json",
+    reports_more=True,
     commands=(),
     fields=(
         Field("p50_us", "us", MIN, "median latency"),

@@ -118,6 +118,7 @@ def _cyclic(text: str) -> dict[str, float]:
 
 PARSER = OutputParser(
     name="stress-ng",
+    reports_more=True,
     commands=(("stress-ng",),),
     fields=(
         Field("bogo_ops_per_s", "1/s", MAX, "operations per second of real time"),

@@ -142,7 +142,7 @@ class CountSource(Source):
 
     def begin(self, writer: TraceWriter, start_ns: int) -> None:  # noqa: ARG002  # as of every source
         """Attach."""
-        self._start_ns = start_ns
+        self._start_ns = self._counted_ns = start_ns
         self._aggregator.attach()
 
     def follow(self, tgid: int) -> None:
@@ -153,11 +153,13 @@ class CountSource(Source):
         """Take the statistics of exited tasks out of the kernel."""
         self._aggregator.drain()
 
-    def sample(self, writer: TraceWriter, interval_s: float) -> None:
+    def sample(self, writer: TraceWriter, interval_s: float) -> None:  # noqa: ARG002  # as of every source
         """Write down the `sched.*` metrics since the last sample."""
         window = self._aggregator.window()
-        values = sched_metrics(window.tasks, len(os.sched_getaffinity(0)), int(interval_s * 1e9))
-        writer.write_samples(window.timestamp_ns, values, kind="sched")
+        now_ns = time.monotonic_ns()
+        values = sched_metrics(window.tasks, len(os.sched_getaffinity(0)), now_ns - self._counted_ns)
+        self._counted_ns = now_ns
+        writer.write_samples(now_ns, values, kind="sched")
 
     def detach(self) -> None:
         """Count no more."""

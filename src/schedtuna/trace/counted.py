@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.trace.aggregates.groups import GroupArray, fold
 from schedtuna.trace.aggregates.stored import KIND, groups_of_rows
-from schedtuna.trace.aggregates.summary import columns
+from schedtuna.trace.aggregates.summary import columns, fairness_cv
 from schedtuna.trace.analysis import Rows, plain
 from schedtuna.trace.tasks import clean_name
 from schedtuna.trace.trace import Trace
 
+_LONGEST_S = 1e9
 _KEYS = {"comm": ["comm"], "task": ["tid", "comm"], "cgroup": ["cgroup_id"]}
 
 
@@ -72,10 +74,23 @@ class Counted:
         return Rows([self._name(folded[k], grouping) for k in order], values)
 
     def overall(self) -> dict[str, Any]:
-        """Return the figures of all tasks together; none of no tasks."""
-        return {
-            name: plain(value) for group in fold(self.tasks, []) for name, value in columns(group).items()
-        }
+        """Return the figures of all tasks together; none of no tasks. `fairness_cv` is None where unknown."""
+        if not len(self.tasks):
+            return {}
+        figures = columns(fold(self.tasks, [])[0]) | {"fairness_cv": self._fairness_cv()}
+        return {name: plain(value) for name, value in figures.items()}
+
+    def _fairness_cv(self) -> float:
+        seconds, nr_cpus = self.trace.manifest.get("duration_s"), self._nr_cpus_online()
+        if not nr_cpus or not isinstance(seconds, int | float) or not 0 < seconds < _LONGEST_S:
+            return math.nan  # older recordings do not tell
+        return fairness_cv(self.tasks, nr_cpus, int(seconds * 1e9))
+
+    def _nr_cpus_online(self) -> int:
+        found: Any = self.trace.manifest
+        for key in ("origin", "machine", "topology", "cpus"):
+            found = found.get(key) if isinstance(found, dict) else None
+        return len(found) if isinstance(found, list) else self.trace.nr_cpus(0)
 
     def _name(self, group: np.void, grouping: str) -> str:
         if grouping == "cgroup":

@@ -17,8 +17,9 @@ from schedtuna.trace.trace import MemorySource, Trace
 MS = 10**6
 
 
-def counted_trace(*, losses=()):
+def counted_trace(*, losses=(), manifest=None, waits_ns=(0, 0, 0)):
     groups = np.zeros(3, GROUP_DTYPE)
+    groups["delay_ns"][:, Delay.PREEMPT] = waits_ns
     groups["nr_tasks"] = 1
     groups["tid"] = [1, 2, 3]
     groups["comm"] = [b"b", b"a\x1b", b"b"]
@@ -32,7 +33,7 @@ def counted_trace(*, losses=()):
         cgroup_paths={7: "/one"},
         loss_rows=list(losses),
     )
-    return Trace({"mode": "aggregate"}, source)
+    return Trace({"mode": "aggregate", **(manifest or {})}, source)
 
 
 def test_what_was_counted_is_folded_by_name_task_and_cgroup():
@@ -48,6 +49,26 @@ def test_what_was_counted_is_folded_by_name_task_and_cgroup():
         assert rows.columns["cpu_time_ns"].tolist() == times
     overall = source.overall()
     assert (overall["nr_tasks"], overall["nr_wakeups"], overall["first_run_delay_p99_ns"]) == (3, 6, None)
+
+
+ONE_CPU = {"nr_cpus": 64, "origin": {"machine": {"topology": {"cpus": [{"cpu": 0}]}}}}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "cv"),
+    [
+        # On one CPU each is entitled to 4 of 12 ms and got 1, 9 and 2: ratios 1/4, 9/4 and 1/2, of mean 1.
+        ({"duration_s": 0.012, **ONE_CPU}, np.std([0.25, 2.25, 0.5])),
+        # On two CPUs to all 9 ms that each wanted: the ratios are 1/9, 1 and 2/9.
+        ({"duration_s": 0.027, "nr_cpus": 1}, np.std([1 / 9, 1, 2 / 9]) / np.mean([1 / 9, 1, 2 / 9])),
+        ({"duration_s": 0.027}, None),
+        ({"nr_cpus": 2}, None),
+        ({"duration_s": "x", **ONE_CPU}, None),
+    ],
+)
+def test_how_fair_what_was_counted_was(manifest, cv):
+    overall = Counted(counted_trace(manifest=manifest, waits_ns=[8 * MS, 0, 7 * MS])).overall()
+    assert overall["fairness_cv"] == (None if cv is None else pytest.approx(cv))
 
 
 @pytest.mark.parametrize("grouping", ["cpu", "label"])

@@ -82,17 +82,19 @@ def fairness_cv(tasks: GroupArray, nr_cpus: int, window_ns: int) -> float:
     the window is one moment, so short overloads within it do not show.)
 
     Args:
-        tasks: One group per task.
+        tasks: One group per task; one of several stands for as many that are alike.
         nr_cpus: CPUs that they share.
         window_ns: How long these statistics were counted.
     """
+    count = np.maximum(tasks["nr_tasks"].astype(np.int64), 1)
     received = tasks["run_ns"].astype(np.float64)
     asked = received + tasks["delay_ns"][:, : Delay.THROTTLED].sum(axis=1) + tasks["waiting_ns"]
     weight = np.divide(
         tasks["weighted_ns"], tasks["observed_ns"], out=np.ones(len(tasks)), where=tasks["observed_ns"] > 0
     )
-    entitled = entitled_ns(asked, weight, float(nr_cpus) * window_ns)
-    return Fairness(np.arange(len(tasks), dtype=np.int32), entitled, received).cv()
+    entitled = entitled_ns(asked, weight * count, float(nr_cpus) * window_ns)
+    group = np.repeat(np.arange(len(tasks), dtype=np.int32), count)
+    return Fairness(group, (entitled / count)[group], (received / count)[group]).cv()
 
 
 def entitled_ns(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedtuna.trace.aggregates.groups import GROUP_DTYPE
+from schedtuna.trace.aggregates.groups import GROUP_DTYPE, fold
 from schedtuna.trace.aggregates.histogram import bucket_of
 from schedtuna.trace.aggregates.layout import Delay
 from schedtuna.trace.aggregates.metrics import SCHED_METRICS
@@ -60,6 +60,24 @@ def test_fair_shares_have_no_variation_and_unfair_ones_do():
     # 1.5 and 0.5 of the 1 s that each is entitled to: mean 1, standard deviation 0.5.
     assert fairness_cv(tasks((1.5, 0.5, 1), (0.5, 1.5, 1)), 1, 2 * S) == pytest.approx(0.5)
     assert math.isnan(fairness_cv(tasks((1, 1, 1)), 1, 2 * S))
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 5), st.floats(0, 5), st.floats(0.1, 9), st.integers(1, 6)),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(1, 4),
+)
+def test_tasks_that_are_alike_are_as_fair_one_by_one_as_folded(kinds, nr_cpus):
+    one_by_one = tasks(*(row[:3] for row in kinds for _ in range(row[3])))
+    of_kind = np.repeat(np.arange(len(kinds)), [row[3] for row in kinds])
+    one_by_one["comm"] = [f"{kind}".encode() for kind in of_kind]
+    apart, together = (
+        fairness_cv(each, nr_cpus, 10 * S) for each in (one_by_one, fold(one_by_one, ["comm"]))
+    )
+    assert together == pytest.approx(apart, rel=1e-6, abs=1e-6, nan_ok=True)
 
 
 def test_columns_have_the_names_of_a_traces_metrics():

@@ -59,6 +59,8 @@ enum delay_class {
 	NR_DELAY_CLASSES = 4,
 };
 
+#define TURNAROUND_SHIFT 6 /* turnarounds are counted in buckets that are 64 times as long: up to 9 hours */
+
 #define TIME_SLICES 3 /* the histogram after those of the three delays */
 #define NR_HISTOGRAMS 4
 
@@ -122,7 +124,12 @@ struct cpu_stats {
 	__u64 nr_unrecorded; /* first or last runs of tasks for which there was no memory */
 	__u64 nr_exits_lost; /* no room for an exiting task's statistics */
 	struct clock_offset clock;
-	__u64 pad;
+	__u64 turnaround_ns; /* of tasks that were forked and exited while recording, whether or not their exit was lost
+			      */
+	__u64 nr_turnarounds;
+	__u64 turnaround_max_ns;
+	__u64 pad[6];
+	__u32 turnarounds[NR_BUCKETS];
 };
 
 #endif

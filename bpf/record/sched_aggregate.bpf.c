@@ -132,12 +132,23 @@ static __always_inline void leave_kernel(struct task_stats *stats, struct task_s
 	stats->queued_ns = task->sched_info.last_queued;
 }
 
+static __always_inline void count_turnaround(struct cpu_stats *cpu, __u64 turnaround_ns)
+{
+	cpu->turnaround_ns += turnaround_ns;
+	cpu->nr_turnarounds++;
+	if (turnaround_ns > cpu->turnaround_max_ns)
+		cpu->turnaround_max_ns = turnaround_ns;
+	cpu->turnarounds[bucket(turnaround_ns >> TURNAROUND_SHIFT) & (NR_BUCKETS - 1)]++;
+}
+
 static __always_inline void emit_exit(struct task_stats *stats, struct task_struct *task, __u64 now_ns,
 				      struct cpu_stats *cpu)
 {
 	stats->flags |= STATS_DEAD;
 	leave_kernel(stats, task, now_ns);
 	stats->turnaround_ns = stats->task.timestamp_ns - task->start_time;
+	if (stats->flags & STATS_BORN)
+		count_turnaround(cpu, stats->turnaround_ns);
 	if (bpf_ringbuf_output(&exits, stats, sizeof(*stats), BPF_RB_NO_WAKEUP))
 		cpu->nr_exits_lost++;
 }

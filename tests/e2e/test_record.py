@@ -133,6 +133,8 @@ def test_statistics_are_counted_instead_of_events(tmp_path):
     assert set(trace.samples("sched").columns) <= {"timestamp_ns", *SCHED_METRICS}
     shown = schedtuna("stats", "t", cwd=tmp_path)
     assert "hackbench" in shown.stdout
+    fairness = json.loads(schedtuna("stats", "t", "--json", cwd=tmp_path).stdout)["overall"]["fairness_cv"]
+    assert f"fairness_cv: {fairness:.3f}\n" in shown.stdout
 
 
 def test_procfs_needs_no_privileges_and_says_what_it_does_not_see(everybodys_folder):
@@ -370,6 +372,25 @@ def test_top_prints_one_window_where_there_is_no_terminal(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("schedtuna top: every 0.3 s, by task")
     assert "wakeup latency" in done.stdout
+
+
+@needs_bpf
+def test_top_tells_turnarounds_and_first_run_delays(tmp_path):
+    shell = subprocess.Popen(["sh", "-c", "while :; do sleep 0.1; done"])
+    try:
+        done = schedtuna(
+            "top", "--json", "-n", "1", "--interval", "1s", "--tree", shell.pid, "--by", "comm", cwd=tmp_path
+        )
+    finally:
+        shell.kill()
+        shell.wait()
+    window = json.loads(done.stdout)
+    turnaround, first_run = (window["distributions"][name] for name in ("turnaround", "first_run_delay"))
+    assert turnaround["count"] >= 1 and first_run["count"] >= 1
+    assert turnaround["mean_us"] >= 100_000 and turnaround["max_us"] >= turnaround["p50_us"] >= 0.87 * 100_000
+    assert 0 < first_run["p50_us"] <= first_run["max_us"] < turnaround["max_us"]
+    [row] = [row for row in window["rows"] if row["name"] == "sleep"]
+    assert row["values"]["turnaround_mean_us"] == pytest.approx(turnaround["mean_us"])
 
 
 @needs_bpf

@@ -196,6 +196,38 @@ def test_sleep_and_turnaround_last_as_long_as_they_do():
     assert int(task["turnaround_ns"]) == pytest.approx(int(parts_ns), rel=0.02)
 
 
+def test_turnarounds_are_counted_in_the_kernel_by_how_long_tasks_lived():
+    """Oracle: lives of a known length, and the statistics of each task that exited."""
+    with Aggregator(TaskFilter(tree=(os.getpid(),))) as aggregator:
+        view = LiveView(aggregator, current_layout())
+        lives = [subprocess.Popen(["sleep", seconds]) for seconds in ("0.2", "0.2", "0.2", "0.8")]
+        for process in lives[:3]:
+            process.wait()
+        until(lambda: aggregator.snapshot().cpus["nr_turnarounds"].sum() == 3)
+        first = view.window().distributions["turnaround"]
+        lives[3].wait()
+        tasks = once_exited(aggregator, 4, b"sleep").tasks
+        second = view.window().distributions["turnaround"]
+    assert (first.counts.sum(), second.counts.sum()) == (3, 1)
+    exited = np.sort(tasks["turnaround_ns"][tasks["nr_turnarounds"] == 1])
+    assert first.total_ns + second.total_ns == exited.sum()
+    assert second.figures()["mean_us"] == exited[-1] / 1e3 >= 800_000
+    assert first.figures()["p50_us"] == pytest.approx(exited[1] / 1e3, rel=0.13)
+    assert second.figures()["p50_us"] == pytest.approx(exited[-1] / 1e3, rel=0.13)
+    assert first.figures()["max_us"] <= exited[2] * 1.25 / 1e3
+
+
+def test_turnarounds_of_lost_exits_are_still_told(monkeypatch):
+    monkeypatch.setattr("schedtuna.record.aggregate.EXITS_BYTES", 4096)  # room for one
+    with Aggregator(TaskFilter(tree=(os.getpid(),))) as aggregator:
+        for _ in range(8):
+            subprocess.run(["true"], check=True)
+        until(lambda: aggregator.snapshot().cpus["nr_turnarounds"].sum() == 8)
+        cpus = aggregator.snapshot().cpus
+    assert cpus["turnarounds"].sum() == 8
+    assert cpus["turnaround_ns"].sum() <= 8 * cpus["turnaround_max_ns"].max()
+
+
 def test_moves_within_a_cache_are_counted(puppet):
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:

@@ -125,6 +125,7 @@ def _as_json(window: LiveWindow, rows: list[dict[str, object]]) -> dict[str, obj
         "switches_per_s": window.switches_per_s,
         "migrations_per_s": window.migrations_per_s,
         "fairness_cv": known(window.fairness_cv),
+        "distributions": {name: known(one.figures()) for name, one in window.distributions.items()},
         "rows": [{name: known(value) for name, value in row.items()} for row in rows],
     }
 

@@ -9,19 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.printable import printable
-from schedtuna.record.live import COLUMNS, By, LiveRow, LiveWindow, choose_rows
-from schedtuna.trace.aggregates.histogram import bucket_edges_ns, percentile_ns
-from schedtuna.trace.aggregates.layout import Delay
+from schedtuna.record.live import COLUMNS, By, Distribution, LiveRow, LiveWindow, choose_rows
+from schedtuna.trace.aggregates.histogram import bucket_edges_ns
 
 KEYS = "s sort  g group  / filter  p pause  r record  +/- interval  q quit"
 _BARS = " ▁▂▃▄▅▆▇█"
 _FIRST_BUCKET, _LAST_BUCKET = 8, 108  # 256 ns to 8 s, two buckets a character
+_BUCKETS_PER_DOUBLING = 4
 _NAME_WIDTH, _COLUMN_WIDTH = 8 + 1 + 15 + 1, 11  # of a row; the cgroup gets what is left
-_LABELS = {
-    Delay.WAKEUP: "wakeup latency",
-    Delay.PREEMPT: "preempt delay",
-    Delay.FIRST_RUN: "first-run delay",
-}
 
 
 @dataclass
@@ -42,7 +37,7 @@ def screen(window: LiveWindow, state: ScreenState, width: int, height: int) -> l
     """Return the lines of the screen, none of them wider or more than there is room for, none raw."""
     head = [_title(window, state), _system(window), _pressure(window), ""]
     head += [f"{'':15}  {'p50 us':>8} {'p99 us':>8} {'max us':>8}  {_axis()}"]
-    head += [_distribution(window, delay, label) for delay, label in _LABELS.items()]
+    head += [_distribution(name, one) for name, one in window.distributions.items()]
     foot = [_prompt(state)]
     room = max(height - len(head) - len(foot) - 2, 0)
     rows = choose_rows(window.rows, state.sort, state.text)
@@ -75,12 +70,16 @@ def _title(window: LiveWindow, state: ScreenState) -> str:
 
 def _system(window: LiveWindow) -> str:
     same, cross_llc, cross_node = window.migrations_per_s
-    system = window.system
+    busy, queued = (window.system.get(name, math.nan) for name in ("cpu_percent", "run_queue_length"))
     return (
-        f"CPU {system.get('cpu_percent', 0):.0f}%  run queue {system.get('run_queue_length', 0):.0f}  "
+        f"CPU {_whole(busy, '%')}  run queue {_whole(queued)}  "
         f"switches {_number(window.switches_per_s)}/s  moves {_number(same)}/s in a cache, "
         f"{_number(cross_llc + cross_node)}/s across"
     )
+
+
+def _whole(value: float, unit: str = "") -> str:
+    return "-" if math.isnan(value) else f"{value:.0f}{unit}"
 
 
 def _pressure(window: LiveWindow) -> str:
@@ -94,11 +93,14 @@ def _pressure(window: LiveWindow) -> str:
     return f"pressure: {pressure}  fairness cv {cv}"
 
 
-def _distribution(window: LiveWindow, delay: Delay, label: str) -> str:
-    counts, most_us = window.histograms[delay], window.maxima_us[delay]
-    values = [percentile_ns(counts, percent, max_ns=most_us * 1e3) / 1e3 for percent in (50, 99)]
-    numbers = [*values, most_us if counts.any() else math.nan]
-    return f"{label:15}  " + " ".join(f"{_number(value):>8}" for value in numbers) + f"  {bars(counts)}"
+def _distribution(name: str, one: Distribution) -> str:
+    figures = one.figures()
+    numbers = [figures[column] for column in ("p50_us", "p99_us", "max_us")]
+    beyond = int(math.log2(one.scale)) * _BUCKETS_PER_DOUBLING
+    counts = np.pad(one.counts, (beyond, 0))
+    return (
+        f"{name.replace('_', ' '):15}  " + " ".join(f"{_number(n):>8}" for n in numbers) + f"  {bars(counts)}"
+    )
 
 
 def bars(counts: npt.NDArray[np.integer]) -> str:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from schedtuna.cli.top_screen import ScreenState, bars, screen
-from schedtuna.record.live import COLUMNS, By, LiveRow, LiveWindow
+from schedtuna.record.live import COLUMNS, By, Distribution, LiveRow, LiveWindow
 from schedtuna.trace.aggregates.histogram import bucket_of
-from schedtuna.trace.aggregates.layout import NR_BUCKETS, Delay
+from schedtuna.trace.aggregates.layout import NR_BUCKETS, TURNAROUND_SCALE
 
 
 def window(nr_rows=3, **values):
@@ -14,6 +14,8 @@ def window(nr_rows=3, **values):
     counts[bucket_of(5_000)] = 98
     counts[bucket_of(2_000_000)] = 2
     nothing = np.zeros(NR_BUCKETS, np.uint64)
+    lives = nothing.copy()
+    lives[bucket_of(60e9 / TURNAROUND_SCALE)] = 1
     rows = [
         LiveRow(
             n, f"task{n}", f"/group{n}", 1, dict.fromkeys(COLUMNS, float(n)) | {"wakeup_p99_us": math.nan}
@@ -24,8 +26,12 @@ def window(nr_rows=3, **values):
         **{
             "seconds": 1.0,
             "rows": rows,
-            "histograms": {Delay.WAKEUP: counts, Delay.PREEMPT: nothing, Delay.FIRST_RUN: nothing},
-            "maxima_us": {Delay.WAKEUP: 2100.0, Delay.PREEMPT: 0.0, Delay.FIRST_RUN: 0.0},
+            "distributions": {
+                "wakeup_latency": Distribution(counts, 4_490_000.0, 2_100_000.0),
+                "preempt_delay": Distribution(nothing, 0.0, 0.0),
+                "first_run_delay": Distribution(nothing, 0.0, 0.0),
+                "turnaround": Distribution(lives, 60e9, 60e9, TURNAROUND_SCALE),
+            },
             "switches_per_s": 12345.0,
             "migrations_per_s": (1.0, 2.0, 3.0),
             "fairness_cv": math.nan,
@@ -48,10 +54,16 @@ def test_the_numbers_are_there():
     lines = screen(window(), ScreenState(), 150, 30)
     assert any(line.startswith("wakeup latency") and "2100" in line for line in lines)
     assert any(line.startswith("preempt delay") and line.split()[2:] == ["-", "-", "-"] for line in lines)
+    [turnaround] = [line for line in lines if line.startswith("turnaround")]
+    assert turnaround.split()[3] == "60M" and turnaround.endswith("█")  # beyond the axis, which ends at 8 s
     assert "switches 12345/s" in lines[1] and "CPU 42%" in lines[1]
     assert lines[2] == "pressure: cpu 12.5%  fairness cv -"
     rows = [line for line in lines if "task" in line and "/group" in line]
     assert [row.split()[0] for row in rows] == ["2", "1", "0"]  # worst first
+
+
+def test_what_is_not_known_of_the_system_is_no_0():
+    assert screen(window(system={}), ScreenState(), 150, 30)[1].startswith("CPU -  run queue -  switches")
 
 
 def test_what_the_keys_chose_is_shown():

@@ -41,6 +41,7 @@ class Migration(IntEnum):
 TIME_SLICES = 3
 NR_HISTOGRAMS = 4
 NR_BUCKETS = 128
+TURNAROUND_SCALE = 64  # the buckets of `turnarounds` are so many times as long as the others
 
 STATS_BORN = 1
 STATS_DEAD = 2
@@ -84,6 +85,10 @@ CPU_STATS_DTYPE = np.dtype(
         ("nr_unrecorded", "<u8"),
         ("nr_exits_lost", "<u8"),
         ("clock", [("offset_ns", "<u8"), ("at_ns", "<u8")]),
-        ("pad", "<u8"),
+        ("turnaround_ns", "<u8"),
+        ("nr_turnarounds", "<u8"),
+        ("turnaround_max_ns", "<u8"),
+        ("pad", "<u8", 6),
+        ("turnarounds", "<u4", NR_BUCKETS),
     ]
 )

@@ -29,7 +29,7 @@ def metrics(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="A metric, a tool, or run, perf, sched, system.", show_default=False
+            metavar="NAME", help="A metric, a tool, or run, perf, sched, system.", show_default=False
         ),
     ] = None,
     as_json: JsonOption = False,

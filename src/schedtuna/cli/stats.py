@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.common import parse_duration
-from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.cli.table import number, table
 from schedtuna.cli.trace_table import columns_of, duration, figures_table, spell
@@ -38,7 +37,7 @@ def stats(  # noqa: PLR0917 - typer's options are a function's parameters
     folder: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]",
+            metavar="DIR",
             help="A trace. With --windows: default is this machine, live.",
             show_default=False,
         ),
@@ -86,25 +85,49 @@ def stats(  # noqa: PLR0917 - typer's options are a function's parameters
     as_csv: Annotated[
         bool, typer.Option("--csv", help="With --windows: print CSV, a row per window and metric.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; with --windows, one per window.")
+    ] = False,
 ) -> None:
     """Show CPU time, waiting and latencies per name, task, cgroup, label or CPU; or metrics per window."""
-    if windows is not None:
-        from schedtuna.cli.stats_windows import Asked, Form, show_windows
-
-        if start or end is not None or labels is not None:
-            raise UsageError("--from, --to and --labels do not go with --windows", hint="use --discard")
-        form = Form.CSV if as_csv else Form.JSON if as_json else Form.TEXT
-        show_windows(folder, Asked.read(windows, discard, interval, duration), form)
+    if windows is None:
+        if (
+            folder is None
+            or as_csv
+            or interval is not None
+            or duration is not None
+            or parse_duration(discard)
+        ):
+            raise UsageError("name a trace, or say --windows", hint="schedtuna stats --windows 5s --for 30s")
+        window = None if start == 0 and end is None else (start, end if end is not None else float("inf"))
+        _show(folder, by, window, rows, labels, allow_lost=allow_lost, as_json=as_json)
         return
-    if folder is None or as_csv or interval is not None or duration is not None or parse_duration(discard):
-        raise UsageError("name a trace, or say --windows", hint="schedtuna stats --windows 5s --for 30s")
+    from schedtuna.cli.stats_windows import Asked, Form, show_windows
+
+    if start or end is not None or labels is not None or by is not Grouping.COMM:
+        raise UsageError("--by, --from, --to and --labels do not go with --windows")
+    if as_csv and as_json:
+        raise UsageError("--csv and --json are mutually exclusive")
+    form = Form.CSV if as_csv else Form.JSON if as_json else Form.TEXT
+    show_windows(folder, Asked.read(windows, discard, interval, duration), form)
+
+
+def _show(
+    folder: Path,
+    by: Grouping,
+    window: tuple[float, float] | None,
+    rows: int,
+    labels: Path | None,
+    *,
+    allow_lost: bool,
+    as_json: bool,
+) -> None:
+    """Show the figures of a trace, of all tasks together and per group."""
     from schedtuna.trace import overview
     from schedtuna.trace.labels import read_labels
     from schedtuna.trace.store import open_trace
 
     trace = open_trace(folder)
-    window = None if start == 0 and end is None else (start, end if end is not None else float("inf"))
     is_counted = trace.manifest.get("mode") == "aggregate"
     if not is_counted and not trace.has_events and trace.sample_frames:
         if window:
@@ -133,8 +156,8 @@ def _print_overall(figures: dict[str, Any]) -> None:
         ("first-run delay", "first_run_delay"),
         ("turnaround", "turnaround"),
     ):
-        known = [q for q in ("p50", "p99", "p999", "max") if f"{name}_{q}_ns" in figures]
-        if figures.get(f"{name}_count") and known:
+        known = [q for q in ("p50", "p99", "p999", "max") if f"{name}_{q}_ns" in figures] or ["mean"]
+        if figures.get(f"{name}_count"):
             spelled = [f"{q} {duration(figures[f'{name}_{q}_ns'])}" for q in known]
             print(f"{heading}: {', '.join(spelled)}  ({figures[f'{name}_count']:,})")
     if figures.get("fairness_cv") is not None:

@@ -6,7 +6,6 @@ by their class, ``module:Class``, or by an entry point of the group `ENTRY_POINT
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import inspect
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from schedtuna import plugins
 from schedtuna.errors import MissingExtraError, SpaceError, UsageError, nearest
 from schedtuna.samplers.base import Sampler
 from schedtuna.space import ParameterSpace
@@ -96,11 +96,9 @@ _OWN_HINT = "docs/tuning.md, section Your own sampler, has an example"
 
 def installed_samplers() -> dict[str, SamplerEntry]:
     """Return every sampler that has a name: those of this package, then those that other ones bring."""
-    from importlib.metadata import entry_points
-
     brought = {
-        point.name: SamplerEntry(point.value, f"of {point.dist.name if point.dist else point.module}")
-        for point in entry_points(group=ENTRY_POINTS)
+        name: SamplerEntry(plugin.path, f"of {plugin.package}")
+        for name, plugin in plugins.installed(ENTRY_POINTS).items()
     }
     return SAMPLERS | {name: entry for name, entry in brought.items() if name not in SAMPLERS}
 
@@ -160,23 +158,7 @@ def sampler_class(name: str) -> type[Sampler]:
     extra = missing_extra(name)
     if extra:
         raise MissingExtraError(f"sampler {name}", extra)
-    module, _, class_name = _entry(name).path.partition(":")
-    try:
-        found = importlib.import_module(module)
-    except (Exception, SystemExit) as error:  # whatever the module of somebody else raises
-        if module.startswith("schedtuna."):
-            raise
-        raise UsageError(
-            f"sampler {name}: {module} can't be imported: {type(error).__name__}: {error}",
-            hint="install its package, or name the folder of the module in PYTHONPATH",
-        ) from error
-    kind = getattr(found, class_name, None)
-    if not (inspect.isclass(kind) and issubclass(kind, Sampler)):
-        raise UsageError(f"sampler {name}: {module} has no subclass of Sampler of that name", hint=_OWN_HINT)
-    if inspect.isabstract(kind):
-        lacking = ", ".join(sorted(kind.__abstractmethods__))
-        raise UsageError(f"sampler {name}: {class_name} lacks {lacking}", hint=_OWN_HINT)
-    return kind
+    return plugins.load_class(_entry(name).path, Sampler, what=f"sampler {name}", hint=_OWN_HINT)
 
 
 def learners() -> list[str]:

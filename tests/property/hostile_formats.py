@@ -26,7 +26,17 @@ from tests.unit.kernel.btf_bytes import RIGHT, kernel_functions
 from tests.unit.scheduler.test_probe import CLAP, GETOPT
 from tests.unit.trace.formats.perf_files import PerfFile
 from tests.unit.trace.formats.test_perf_data import RECORDS
-from tests.unit.trace.formats.texts import DSTAT, FTRACE, PERF_SCRIPT, PIDSTAT, PIDSTAT_H, TRACE_CMD, VMSTAT_T
+from tests.unit.trace.formats.test_sched_stats import ONE_CPU
+from tests.unit.trace.formats.texts import (
+    DSTAT,
+    FTRACE,
+    PERF_SCRIPT,
+    PIDSTAT,
+    PIDSTAT_H,
+    SIMPLEPERF,
+    TRACE_CMD,
+    VMSTAT_T,
+)
 
 from schedtuna.cli.main import build
 from schedtuna.configfile import load_config
@@ -384,7 +394,7 @@ WRITTEN = {
 }
 IMPORTED = {
     "vmstat": [VMSTAT_T], "pidstat": [PIDSTAT, PIDSTAT_H], "dstat": [DSTAT], "perf-script": [PERF_SCRIPT],
-    "ftrace": [FTRACE, TRACE_CMD],
+    "ftrace": [FTRACE, TRACE_CMD], "simpleperf": [SIMPLEPERF], "perf-sched-stats": [ONE_CPU.encode()],
 }  # fmt: skip
 
 FORMATS: dict[str, Format] = {

@@ -10,12 +10,33 @@ from hypothesis import strategies as st
 from tests.unit.trace.formats.perf_files import PerfFile
 from tests.unit.trace.formats.test_perf_data import RECORDS
 from tests.unit.trace.formats.test_sar import FILE, MPSTAT_T, SADF
+from tests.unit.trace.formats.test_sched_stats import ONE_CPU
 from tests.unit.trace.formats.test_timehist import TEXT
-from tests.unit.trace.formats.texts import DSTAT, FTRACE, PERF_SCRIPT, PIDSTAT, PIDSTAT_H, TRACE_CMD, VMSTAT_T
+from tests.unit.trace.formats.texts import (
+    DSTAT,
+    FTRACE,
+    PERF_SCRIPT,
+    PIDSTAT,
+    PIDSTAT_H,
+    SIMPLEPERF,
+    TRACE_CMD,
+    VMSTAT_T,
+)
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.analysis import Analysis
-from schedtuna.trace.formats import dstat, json_lines, perf_data, pidstat, sar, sched_text, timehist, vmstat
+from schedtuna.trace.formats import (
+    dstat,
+    json_lines,
+    perf_data,
+    pidstat,
+    sar,
+    sched_stats,
+    sched_text,
+    simpleperf,
+    timehist,
+    vmstat,
+)
 from schedtuna.trace.formats.sched_line import parse_line
 from schedtuna.trace.formats.sink import Collector
 
@@ -36,6 +57,8 @@ READERS = {
     "dstat": (dstat.parse_dstat, [DSTAT]),
     "sar": (sar.parse_sar, [FILE.encode(), MPSTAT_T.encode()]),
     "sadf": (sar.parse_sadf, [SADF.encode()]),
+    "sched_stats": (sched_stats.parse_sched_stats, [ONE_CPU.encode()]),
+    "simpleperf": (simpleperf.parse_simpleperf, [SIMPLEPERF]),
     "timehist": (timehist.parse_timehist, [TEXT.encode()]),
     "jsonl": (json_lines.parse, [JSONL]),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from schedtuna.errors import IncompleteTraceError
 from schedtuna.trace.analysis import Analysis
-from schedtuna.trace.formats import sched_text
+from schedtuna.trace.formats import sched_text, simpleperf
 from schedtuna.trace.formats.sink import Collector
 
 # (microseconds, CPU, current tid, event, tid, its state or target CPU, who comes). `app` (101) runs for 2 ms
@@ -185,6 +185,36 @@ def check_story(analysis: Analysis) -> None:
 @given(how=tellings())
 def test_every_telling_gives_the_same_figures(how) -> None:
     trace = read([tell(row, how) for row in STORY])
+    assert not trace.is_incomplete
+    check_story(Analysis(trace))
+
+
+@settings(max_examples=200, deadline=None)
+@given(how=tellings(), data=st.data())
+def test_simpleperf_tells_an_event_in_several_lines(how, data) -> None:
+    """report_sample.py of now (PID/TID) and of Python 2, with call chains, other events and common fields."""
+    raw = replace(how, tool="raw", tail=b"")
+    pid, gap = data.draw(st.sampled_from([(b"%d/", b" "), (b"", b"\t\t")]))
+    end = data.draw(st.sampled_from([b"", b"\r"]))
+    lines = [b"# ========", b"# cmdline : simpleperf record -a", b"# ========"]
+    for row in STORY:
+        time, cpu, current, event, *_ = row
+        who = comm(current, cpu) + b"\t" + (pid % current if pid else b"") + b"%d" % current
+        head = b"%b [%03d] %d.%06d:%b1 %%b:" % (who, cpu, 100 + time // 10**6, time % 10**6, gap)
+        if data.draw(st.booleans()):
+            lines += [
+                head % b"cpu-cycles:u",
+                b"\t      1f main (/bin/app)",
+                b"",
+            ]
+        lines.append(head % (b"sched:sched_" + event.encode()))
+        lines += [b"\tffffffc010203040 __schedule ([kernel.kallsyms])"] * data.draw(st.integers(0, 3))
+        lines += [b"\ttracing data:", b"\t\tcommon_pid : %d" % current, b"\t\tcommon_flags : 1"]
+        lines += [b"\t\t" + word.replace(b"=", b" : ", 1) for word in fields_of(row, raw).split(b" ")]
+        lines.append(b"")
+    collector = Collector()
+    simpleperf.parse_simpleperf(io.BytesIO(b"".join(line + end + b"\n" for line in lines)), collector)
+    trace = collector.trace()
     assert not trace.is_incomplete
     check_story(Analysis(trace))
 

@@ -14,7 +14,18 @@ from io import BufferedIOBase
 from pathlib import Path
 
 from schedtuna.errors import TraceError, UsageError, nearest
-from schedtuna.trace.formats import dstat, json_lines, pidstat, sar, sched_text, timehist, tools, vmstat
+from schedtuna.trace.formats import (
+    dstat,
+    json_lines,
+    pidstat,
+    sar,
+    sched_stats,
+    sched_text,
+    simpleperf,
+    timehist,
+    tools,
+    vmstat,
+)
 from schedtuna.trace.formats.sched_head import TYPES, what_lacks
 from schedtuna.trace.formats.sink import Collector, Sink
 from schedtuna.trace.formats.textfile import HEAD_BYTES, blocks, open_text
@@ -105,6 +116,18 @@ READERS: dict[str, Reader] = {
         _text(timehist.parse_timehist),
         _has(rb"^ {1,40}time    cpu  (?:[0-9a-f]+  )?task name\s.*\bsch delay\s"),
     ),
+    "perf-sched-stats": Reader(
+        "perf sched stats report's text",
+        "perf 7.2.13, Linux 7.3.4",
+        _text(sched_stats.parse_sched_stats),
+        _has(rb"^Time elapsed \(in jiffies\) {1,60}:"),
+    ),
+    "simpleperf": Reader(
+        "report_sample.py's text with --show_tracing_data, of simpleperf's scheduler events",
+        "none: from its documentation",
+        _text(simpleperf.parse_simpleperf),
+        _has(simpleperf.HEAD),
+    ),
     "perf-script": Reader(
         "perf script's or perf sched script's text",
         "perf 6.1",
@@ -134,6 +157,14 @@ _NOT_READ = (
         _has(rb"^avg-cpu:  |^(?:Device:?)?[ \t]+(?:tps +[kMB]\S*_read/s|r/s +[rkM]\S*B/s)\s"),
         "iostat's output",
         "what it says is read of LC_ALL=C sar -u ALL -b 1",
+    ),
+    (
+        _has(
+            rb"^sample:\r?\n  event_type: |^context_switch:\r?\n  switch_on: "
+            rb"|^Total Runtime: [0-9.]{1,20} ms\r?$"
+        ),
+        "text of simpleperf report-sample or trace-sched, which has no CPUs",
+        simpleperf.HINT,
     ),
     (_has(rb'\A\s*\{\s*"sysstat"'), "JSON of sysstat", "its text is read: sar, mpstat, pidstat, or sadf -d"),
 )

@@ -1,7 +1,7 @@
 """Is a file known by what it holds, however late that comes and whatever ends its lines?"""
 
 import pytest
-from tests.unit.trace.formats.texts import FTRACE, PERF_SCRIPT, PIDSTAT, TRACE_CMD, VMSTAT_T
+from tests.unit.trace.formats.texts import FTRACE, PERF_SCRIPT, PIDSTAT, SIMPLEPERF, TRACE_CMD, VMSTAT_T
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.formats import READERS, detect, load
@@ -14,6 +14,7 @@ TEXTS = {
     "ftrace": FTRACE,
     "trace-cmd": TRACE_CMD,
     "perf-script": PERF_SCRIPT,
+    "simpleperf": SIMPLEPERF,
     "vmstat": VMSTAT_T,
     "pidstat": PIDSTAT,
 }
@@ -94,6 +95,33 @@ def test_what_is_known_and_not_read_is_named(tmp_path, data, what):
     with pytest.raises(TraceError, match=what) as caught:
         loaded(tmp_path, data)
     assert "LC_ALL=C" in caught.value.hint or "text is read" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sample:\n  event_type: sched:sched_switch\n  time: 10000123456\n  thread_id: 101\n",
+        "context_switch:\n  switch_on: true\n  time: 10000123456\n  thread_id: 101\n",
+        "Total Runtime: 152.123 ms\nRuntime      Percentage  Pid  Name\n100.000 ms  65.74%  101  app\n",
+    ],
+)
+def test_text_of_simpleperf_without_cpus_names_what_has_them(tmp_path, text):
+    with pytest.raises(TraceError, match="which has no CPUs") as caught:
+        loaded(tmp_path, text.encode())
+    assert "report_sample.py --show_tracing_data" in caught.value.hint
+
+
+def test_simpleperf_without_tracing_data_names_the_option(tmp_path):
+    bare = b"".join(line for line in SIMPLEPERF.splitlines(True) if not line.startswith(b"\t"))
+    with pytest.raises(TraceError, match="events without fields") as caught:
+        loaded(tmp_path, bare)
+    assert "--show_tracing_data" in caught.value.hint
+
+
+def test_an_event_of_simpleperf_that_was_cut_counts_as_lost(tmp_path):
+    cut = SIMPLEPERF + b"app\t101/101 [001] 100.000300: 1 sched:sched_switch:\n\tffffffc009c8f9f4 __sch"
+    _, trace = loaded(tmp_path, cut)
+    assert (len(trace.events), trace.manifest["nr_unread"], trace.is_incomplete) == (2, 1, True)
 
 
 def test_a_text_with_a_tail_of_zeros_is_known(tmp_path):

@@ -51,6 +51,35 @@ cpus=2
        hackbench-19442 [001]  3586.811804: sched_switch:         a:b:19442 [120] S ==> bash:19440 [120]
 """
 
+# As report_sample.py of Android's simpleperf prints (made after its source, not cut from an output).
+SIMPLEPERF = b"""\
+# ========
+# cmdline : simpleperf record -a -e sched:sched_switch,sched:sched_waking --duration 5
+# ========
+#
+app\t101/101 [001] 100.000123: 1 sched:sched_waking:
+\tffffffc0080f1a2c ttwu_do_wakeup ([kernel.kallsyms])
+\ttracing data:
+\t\tcommon_type : 63
+\t\tcommon_pid : 101
+\t\tcomm : my worker
+\t\tpid : 202
+\t\tprio : 120
+\t\ttarget_cpu : 0
+
+swapper\t0/0 [000] 100.000173: 1 sched:sched_switch:
+\tffffffc009c8f9f4 __schedule ([kernel.kallsyms])
+\ttracing data:
+\t\tprev_comm : swapper/0
+\t\tprev_pid : 0
+\t\tprev_prio : 120
+\t\tprev_state : 0
+\t\tnext_comm : my worker
+\t\tnext_pid : 202
+\t\tnext_prio : 120
+
+"""
+
 VMSTAT_T = b"""\
 procs -----------memory---------- ---swap-- -----io---- -system-- ------cpu----- -----timestamp-----
  r  b   swpd   free   buff  cache   si   so    bi    bo   in   cs us sy id wa st                 UTC

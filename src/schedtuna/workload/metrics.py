@@ -29,6 +29,7 @@ from schedtuna.workload.numerals import Numeral
 from schedtuna.workload.own_metrics import OWN_FIELDS, SCHED_FIELDS, refuse_misspelt
 from schedtuna.workload.parsers import OutputParser, find_parser, written_files
 from schedtuna.workload.parsers.base import MAX, MIN, Field, ParsedOutput, check_value, find_field, unit_of
+from schedtuna.workload.patterns import compile_pattern
 from schedtuna.workload.sources import READERS, Found, json_steps, read_file, written_file
 from schedtuna.workload.spec import Direction, MetricSource, MetricSpec, Requirement, Workload
 from schedtuna.workload.terminal import plain_lines
@@ -146,10 +147,7 @@ def _parse_source(text: str) -> MetricSource:
     if kind == "field" and file:
         raise UsageError(f"{text!r}: a parser's field has no file of its own", hint="write field:NAME")
     if kind == "regex":
-        try:
-            re.compile(argument)
-        except re.error as error:
-            raise UsageError(f"{argument!r} is not a regular expression: {error}") from error
+        compile_pattern(argument)
     if kind == "json":
         json_steps(argument)
     return MetricSource.model_validate({"kind": kind, "argument": argument, "file": file})

@@ -16,8 +16,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from schedtuna.errors import MetricError, UnclearNumberError
+from schedtuna.workload.patterns import LIMIT_S
+
+if TYPE_CHECKING:
+    import regex
 
 _GROUPING = ",'\u2019_\u00a0\u202f\u2009"  # what stands between digits of one number in some language
 _NO_MORE = rf"(?!\d|[.:{_GROUPING}]\d|[eE](?:[+-]?\d|\b)|[kKMGTP]i?(?![A-Za-z]))"
@@ -173,7 +178,7 @@ def _ungrouped(text: str) -> str | None:
     return first + rest.replace(mark, "") + (fraction or "").replace(",", ".")
 
 
-def whole(match: re.Match[str]) -> Numeral:
+def whole(match: regex.Match[str]) -> Numeral:
     """Return the number that group 1 of a match (or all of it) is, or is a part of.
 
     Raises:
@@ -202,11 +207,11 @@ def whole(match: re.Match[str]) -> Numeral:
     return Numeral(number(found))
 
 
-def _group(match: re.Match[str]) -> int:
+def _group(match: regex.Match[str]) -> int:
     return 1 if match.re.groups else 0
 
 
-def _begins_before(match: re.Match[str], start: int) -> bool:
+def _begins_before(match: regex.Match[str], start: int) -> bool:
     before = match.string[max(0, start - _LONGEST_WORD) : start]
     if match.string[start] not in ".0123456789" or _NOTHING_YET.search(before):  # with its sign
         return False
@@ -220,7 +225,7 @@ def _begins_before(match: re.Match[str], start: int) -> bool:
     return bool(_INSIDE.search(before) or (divided and _is_free(match, start - 1, start)))
 
 
-def _cuts_a_clock(match: re.Match[str], before: str) -> bool:
+def _cuts_a_clock(match: regex.Match[str], before: str) -> bool:
     """Whether minutes stand before the seconds that are found, and the pattern asks for no digits there."""
     start = match.start(_group(match))
     clock = _CLOCK_BEFORE.search(before)
@@ -230,7 +235,7 @@ def _cuts_a_clock(match: re.Match[str], before: str) -> bool:
     return _is_free(match, start - len(clock[1]), start, others)
 
 
-def _goes_on(match: re.Match[str], end: int) -> bool:
+def _goes_on(match: regex.Match[str], end: int) -> bool:
     text = match.string
     if _MORE_DIGITS.match(text, end):
         return True
@@ -244,7 +249,7 @@ def _goes_on(match: re.Match[str], end: int) -> bool:
     return bool(_DIVIDER.match(text, end)) and (match.end() <= end + 1 or _is_free(match, end, end + 1))
 
 
-def _may_be_one(match: re.Match[str]) -> bool:
+def _may_be_one(match: regex.Match[str]) -> bool:
     """Whether the digits, dots and commas around the group are one number in any language."""
     start, end = match.span(_group(match))
     before = _RUN_BEFORE.search(match.string[max(0, start - _LONGEST_WORD) : start])
@@ -253,7 +258,7 @@ def _may_be_one(match: re.Match[str]) -> bool:
     return _LOCAL.fullmatch(run.strip(",.")) is not None
 
 
-def _is_free(match: re.Match[str], start: int, end: int, others: tuple[str, ...] = _ELSE) -> bool:
+def _is_free(match: regex.Match[str], start: int, end: int, others: tuple[str, ...] = _ELSE) -> bool:
     """Whether the pattern would have found the same, had something else stood in a place.
 
     If not, it spells out what stands there, and so says that the number does not include it.
@@ -269,7 +274,7 @@ def _is_free(match: re.Match[str], start: int, end: int, others: tuple[str, ...]
     return any(_finds_same(match, start, end, other, window) for other in others if other != there)
 
 
-def _finds_same(match: re.Match[str], start: int, end: int, other: str, window: tuple[int, int]) -> bool:
+def _finds_same(match: regex.Match[str], start: int, end: int, other: str, window: tuple[int, int]) -> bool:
     group = _group(match)
     first, last = window
     text = match.string[first:start] + other + match.string[end:last]
@@ -279,11 +284,11 @@ def _finds_same(match: re.Match[str], start: int, end: int, other: str, window: 
         begin += grown
     if start < match.start(group):
         wanted += grown
-    again = match.re.match(text, begin)
+    again = match.re.match(text, begin, timeout=LIMIT_S)
     return again is not None and again.span(group) == (wanted, wanted + len(match[group]))
 
 
-def _unclear(match: re.Match[str], what: str) -> UnclearNumberError:
+def _unclear(match: regex.Match[str], what: str) -> UnclearNumberError:
     start, end = match.span(_group(match))
     before = _WORD_BEFORE.search(match.string[max(0, start - _LONGEST_WORD) : start])
     behind = _GROUPS_BEHIND.match(match.string, end) or _WORD.match(match.string, end)

@@ -19,6 +19,7 @@ from schedtuna.configfile import json_values, parse_json
 from schedtuna.errors import MetricError, NothingMeasuredError, UsageError, nearest
 from schedtuna.workload.measured import empty_count, is_count, is_rate, tells_failures
 from schedtuna.workload.numerals import number, whole
+from schedtuna.workload.patterns import in_time, last_match
 from schedtuna.workload.terminal import plain_lines
 
 _MAX_FILE_BYTES = 64 << 20
@@ -121,13 +122,13 @@ def read_file(path: Path, *, not_before: float, owner: int | None = None) -> str
 
 
 def _read_regex(pattern: str, text: str) -> Found:
-    matches = list(re.finditer(pattern, text, re.MULTILINE))
-    if not matches:
+    last = last_match(pattern, text)
+    if last is None:
         raise MetricError(f"the pattern {pattern!r} matches nothing")
-    last = matches[-1]
     if (last[1] if last.re.groups else last[0]) is None:
         raise MetricError(f"group 1 of the pattern {pattern!r} matches nothing")
-    found = whole(last)
+    with in_time(pattern):
+        found = whole(last)
     return Found(found.value, found.unit)
 
 

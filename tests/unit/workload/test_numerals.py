@@ -8,10 +8,11 @@ import pytest
 
 from schedtuna.errors import MetricError, UnclearNumberError
 from schedtuna.workload.numerals import COUNT, NUMBER, Numeral, is_same_unit, number, whole
+from schedtuna.workload.patterns import last_match
 
 
 def read(pattern: str, text: str) -> Numeral:
-    return whole(list(re.finditer(pattern, text, re.MULTILINE))[-1])
+    return whole(last_match(pattern, text))
 
 
 @pytest.mark.parametrize(

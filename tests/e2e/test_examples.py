@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from schedtuna.errors import MetricError
 from schedtuna.samplers.conformance import check_sampler
 from schedtuna.samplers.registry import missing_extra, sampler_class
 from schedtuna.tune.options import OptimizerConfig
+from schedtuna.workload.parsers import named_parser
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VERDICTS = ("improved", "no_evidence", "worse", "too_noisy")
@@ -89,12 +91,32 @@ def test_the_own_sampler_keeps_the_contract(monkeypatch):
     check_sampler(sampler_class("own_sampler:HillClimb"))
 
 
+def test_own_parser(example):
+    done = example("own_parser.py", 16)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{16 << 16} bytes, ")
+
+
+def test_the_own_parser_tells_what_was_not_measured(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    parser = named_parser("own_parser:DD")
+    assert parser.read("1+0 records out\n4096 bytes (4.1 kB, 4.0 KiB) copied, 5.2e-05 s, 78.8 MB/s\n") == {
+        "bytes": 4096, "time_s": 5.2e-05, "bytes_per_s": 4096 / 5.2e-05,
+    }  # fmt: skip
+    assert parser.reading("0 bytes copied, 1.6e-05 s, 0.0 kB/s\n").unmeasured.keys() == {
+        "bytes", "time_s", "bytes_per_s"
+    }  # fmt: skip
+    with pytest.raises(MetricError, match="no result of dd"):
+        parser.read("dd: failed to open 'x': No such file or directory\n")
+
+
 def test_every_example_is_tested():
     tested = {
         "basic_usage.py",
         "advanced_usage.py",
         "config_file_usage.py",
         "custom_scheduler_params.py",
+        "own_parser.py",
         "own_sampler.py",
     }
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested

@@ -179,7 +179,9 @@ CpusOption = Annotated[
 ParserOption = Annotated[
     str,
     typer.Option(
-        "--parser", help="Parser of the output. Default: chosen by COMMAND's name.", show_default=False
+        "--parser",
+        help="Parser of the output, or module:NAME of your own. Default: chosen by COMMAND's name.",
+        show_default=False,
     ),
 ]
 AggregateOption = Annotated[

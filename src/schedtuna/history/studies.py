@@ -21,6 +21,7 @@ from schedtuna.history.results import RESULT_NAME, STORED
 from schedtuna.samplers.observation import Observation
 from schedtuna.space import ParameterSpace, ParameterValue
 from schedtuna.workload.metrics import parse_metric
+from schedtuna.workload.parsers import PARSERS
 from schedtuna.workload.spec import MetricSpec
 
 
@@ -185,7 +186,10 @@ def parse_metrics(texts: Sequence[str], study: PastStudy) -> tuple[MetricSpec, .
         UsageError: Malformed, or it would have to be read from output, which no log keeps.
     """
     logged = {name for record in study.records for name in record.trial.metrics}
-    specs = tuple(parse_metric(text, study.plan.workload, known=logged) for text in texts)
+    workload = study.plan.workload
+    if workload.parser not in PARSERS:  # what a study of others names is not imported to read it
+        workload = workload.model_copy(update={"parser": ""})
+    specs = tuple(parse_metric(text, workload, known=logged) for text in texts)
     for text, spec in zip(texts, specs, strict=True):
         if spec.source.kind != "auto":
             raise UsageError(

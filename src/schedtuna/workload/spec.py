@@ -71,7 +71,7 @@ class Workload(BaseModel):
         warmup_runs: Runs before each measured run whose result is thrown away.
         washout_s: Seconds of rest before each run.
         timeout_s: Seconds after which the whole process tree is killed.
-        parser: Name of the parser for the output; empty: chosen by the command's name.
+        parser: Name of the parser for the output, or ``module:NAME``; empty: chosen by the command's name.
         name: For people; default: the command's base name.
         works_here: Whether it does its work itself although its name is that of a client, such as
             docker, whose work others do: see `workload.clients`.

@@ -1,7 +1,13 @@
-"""Which parser reads a command's output."""
+"""Which parser reads a command's output: one of ours, by the command's name, or somebody else's, by its own.
+
+Those of other packages are named as ``module:NAME``, or by an entry point of the group `ENTRY_POINTS`.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+
+from schedtuna import plugins
 from schedtuna.errors import UsageError, nearest
 from schedtuna.workload.parsers import (
     cyclictest,
@@ -22,7 +28,7 @@ from schedtuna.workload.parsers.base import Field, OutputParser
 from schedtuna.workload.spec import Workload
 from schedtuna.workload.wrappers import started
 
-__all__ = ["PARSERS", "Field", "OutputParser", "find_parser", "written_files"]
+__all__ = ["ENTRY_POINTS", "PARSERS", "Field", "OutputParser", "find_parser", "named_parser", "written_files"]
 
 PARSERS: dict[str, OutputParser] = {
     module.PARSER.name: module.PARSER
@@ -43,8 +49,38 @@ PARSERS: dict[str, OutputParser] = {
     )
 }
 
+ENTRY_POINTS = "schedtuna.parsers"  # the group in which other packages name theirs
+_OWN_HINT = "docs/workloads.md, section A parser of your own, has an example"
+
 # Programs that are looked through, but print beside the command that they run.
 _PRINTING = frozenset({"perf", "strace", "ltrace", "watch", "valgrind"})
+
+
+@cache
+def named_parser(name: str) -> OutputParser:
+    """Return a parser by its name, ``module:NAME`` or the name of an entry point.
+
+    Raises:
+        UsageError: There is none of this name, or what is named is not a parser.
+    """
+    if name in PARSERS:
+        return PARSERS[name]
+    path = name
+    if ":" not in name:
+        brought = plugins.installed(ENTRY_POINTS)
+        if name not in brought:
+            raise UsageError(
+                f"unknown parser {name!r}: {nearest(name, [*PARSERS, *brought])}",
+                hint="one of your own is named as module:NAME",
+            )
+        path = brought[name].path
+    parser = plugins.load(path, OutputParser, what=f"parser {name}", hint=_OWN_HINT)
+    for row in filter(None, (parser.primary, parser.throughput, parser.latency)):
+        if parser.field(row) is None:
+            raise UsageError(
+                f"parser {name}: it names the field {row!r}, which its fields lack", hint=_OWN_HINT
+            )
+    return parser
 
 
 def find_parser(workload: Workload) -> OutputParser | None:
@@ -55,8 +91,6 @@ def find_parser(workload: Workload) -> OutputParser | None:
     Raises:
         UsageError: The workload names a parser that is not there, or an option that it can't follow.
     """
-    if workload.parser and workload.parser not in PARSERS:
-        raise UsageError(f"unknown parser {workload.parser!r}: {nearest(workload.parser, PARSERS)}")
     parser, words = _chosen(workload)
     if parser is not None:
         for option, _ in parser.options.given(words):
@@ -75,7 +109,7 @@ def written_files(workload: Workload) -> list[str]:
 def _chosen(workload: Workload) -> tuple[OutputParser | None, tuple[str, ...]]:
     """The parser, and the words of the command that are the tool's own."""
     programs = started(workload.argv, shell=workload.shell)
-    named = PARSERS.get(workload.parser)
+    named = named_parser(workload.parser) if workload.parser else None
     for program in programs:
         words = (program.name, *program.arguments)
         for parser in (named,) if named else PARSERS.values():

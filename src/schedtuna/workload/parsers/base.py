@@ -133,9 +133,12 @@ class OutputParser:
             MetricError: There is none, or one is not a finite number, or a time is negative.
         """
         try:
-            values = self.parse(text)
-        except (ValueError, OverflowError) as error:  # numbers of thousands of digits
-            raise MetricError(f"the output of {self.name} can't be read: {error}") from error
+            values = {name: float(value) for name, value in self.parse(text).items()}
+        except MetricError:
+            raise
+        except Exception as error:  # numbers of thousands of digits, and whatever a parser of others raises
+            why = str(error) if isinstance(error, ValueError | OverflowError) else repr(error)
+            raise MetricError(f"the output of {self.name} can't be read: {why}") from error
         if not values:
             raise MetricError(f"no result of {self.name} in the output", hint=self.hint or None)
         for name, value in values.items():

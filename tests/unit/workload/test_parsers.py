@@ -96,6 +96,21 @@ CASES = [
         {"pp_tokens_per_sec": 2113.351181, "tg_tokens_per_sec": 8132.583728},
     ),
     ("llama-bench", "llama-bench.csv", {"pp_tokens_per_sec": 40448.651946, "tg_tokens_per_sec": 100.94515}),
+    (
+        "llama-bench",
+        "llama-bench-0.7.json",
+        {
+            "pp_tokens_per_sec": 41426.736816,
+            "tg_tokens_per_sec": 17701.660637,
+            "pg_tokens_per_sec": 1621.731746,
+            "success_rate": 1,
+        },
+    ),
+    (
+        "llama-bench",
+        "llama-bench-0.7.md",
+        {"pp16+tg8.pg_tokens_per_sec": 32590.76, "tg_tokens_per_sec": 24708.14},
+    ),
     ("llama-bench", "llama-bench.md", {"pp_tokens_per_sec": 82481.68, "pg_tokens_per_sec": 15617.52}),
     ("json", "json.txt", {"p99_us": 12.5, "ops_per_s": 3}),
     (

@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.unit.workload.tiny_gguf import write_model
 
+from schedtuna import optimize_scheduler
 from schedtuna.workload.command import run
 from schedtuna.workload.metrics import default_metric, parse_metric, read_metrics
 from schedtuna.workload.spec import Workload
@@ -217,16 +219,26 @@ def test_pgbench():
 
 
 @needs("llama-bench")
-@pytest.mark.skipif(
-    "SCHEDTUNA_TEST_MODEL" not in os.environ, reason="SCHEDTUNA_TEST_MODEL names no GGUF model"
-)
-def test_llama_bench():
-    model = os.environ["SCHEDTUNA_TEST_MODEL"]
+def test_llama_bench(tmp_path):
+    model = str(write_model(tmp_path / "tiny.gguf"))
     metrics = measure("llama-bench", "-m", model, "-p", "64", "-n", "8", "-r", "1", "-o", "json",
                       metrics=("pp_tokens_per_sec", "throughput", "latency", "success_rate"))  # fmt: skip
     assert metrics["success_rate"] == 1
     assert metrics["tg_tokens_per_sec"] * metrics["tg_ms_per_token"] == pytest.approx(1000)
     assert 64 / metrics["pp_tokens_per_sec"] < metrics["wall_time_s"]
+
+
+@needs("llama-bench")
+def test_a_model_is_tuned_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCHEDTUNA_STATE_DIR", str(tmp_path / "state"))
+    result = optimize_scheduler(
+        "fair",
+        algorithm="gp",
+        model_path=write_model(tmp_path / "tiny.gguf"),
+        episodes=4,
+        results_dir=tmp_path / "results",
+    )
+    assert result["verdict"] in ("improved", "no_evidence", "worse", "too_noisy")
 
 
 def test_the_json_line_of_a_users_own_program():

@@ -121,6 +121,6 @@ PARSER = OutputParser(
     throughput="tg_tokens_per_sec",
     latency="tg_ms_per_token",
     parse=parse,
-    seen="llama.cpp as llama-cpp-python 0.3.36 has it, with a tiny random model",
+    seen="0.7.0 as Debian has it, and as llama-cpp-python 0.3.36 has it, with a tiny random model",
     hint="add -o json to llama-bench",
 )

@@ -77,7 +77,10 @@ def tellings(draw) -> Telling:
         tool,
         b"" if tool == "perf" else draw(st.sampled_from(FLAGS[1:] if tool == "latency" else FLAGS)),
         draw(st.sampled_from([b" ", b"  ", b"          "])),
-        {state: draw(st.sampled_from(spellings)) for state, spellings in STATES.items()},
+        {
+            state: state if tool == "fields" else draw(st.sampled_from(spellings))
+            for state, spellings in STATES.items()
+        },
         () if plain else tuple(draw(st.lists(st.sampled_from(EXTRA), max_size=3, unique=True))),
         0 if plain else draw(st.integers(0, 3)),
         draw(st.sampled_from([b"", b" ", b"\r"])),
@@ -86,6 +89,14 @@ def tellings(draw) -> Telling:
 
 def comm(tid: int, cpu: int) -> bytes:
     return COMMS.get(tid, f"swapper/{cpu}").encode()
+
+
+COMM_FIELDS = (b"comm", b"prev_comm", b"next_comm")
+
+
+def both(value: bytes) -> bytes:
+    number = {b"R": 0, b"S": 1, b"R+": 256, b"I": 128}.get(value)
+    return b"0x%x (%d)" % ((int(value), int(value)) if number is None else (number, number))
 
 
 def fields_of(row, how: Telling) -> bytes:
@@ -106,6 +117,9 @@ def fields_of(row, how: Telling) -> bytes:
         pairs.append((b"prev_state", how.states[what].encode()))
         arrow = len(pairs)
         pairs += [(b"next_comm", comm(who, cpu)), (b"next_pid", b"%d" % who), (b"next_prio", b"120")]
+    if how.tool == "fields":  # the option of ftrace: numbers of all kinds in both bases, and no arrow
+        arrow = None
+        pairs = [(name, both(value) if name not in COMM_FIELDS else value) for name, value in pairs]
     words = [b"%b=%b" % pair for pair in pairs]
     extra = [word for word in how.extra if not (event == "switch" and word.startswith(b"prev_"))]
     if how.shuffled == 1:
@@ -125,7 +139,7 @@ def fields_of(row, how: Telling) -> bytes:
 # script with other fields.
 ODD = (
     "latency", "ts-diff", "tgid", "verbose", "perf -F +period,misc", "perf -F -comm", "perf -F +ip",
-    "perf -F +ip,sym",
+    "perf -F +ip,sym", "fields",
 )  # fmt: skip
 ADDRESS = b" ffffffff813a89c4"
 

@@ -111,6 +111,11 @@ CASES = [
         "llama-bench-0.7.md",
         {"pp16+tg8.pg_tokens_per_sec": 32590.76, "tg_tokens_per_sec": 24708.14},
     ),
+    (
+        "fio",
+        "fio-both.txt",
+        {"write_avg_us": 3.34465, "write_max_us": 21.489, "read_avg_us": 123.74, "ios": 256},
+    ),
     ("llama-bench", "llama-bench.md", {"pp_tokens_per_sec": 82481.68, "pg_tokens_per_sec": 15617.52}),
     ("json", "json.txt", {"p99_us": 12.5, "ops_per_s": 3}),
     (
@@ -467,3 +472,16 @@ def test_fio_has_bandwidths_in_other_units(bandwidth, bytes_per_s):
     text = "a: (groupid=0, jobs=1): err= 0: pid=1: Sun Nov 29 20:47:21 2026\n"
     text += f"  read: IOPS=300, {bandwidth}\n     issued rwts: total=301,0,0,0 short=0,0,0,0\n"
     assert PARSERS["fio"].read(text)["read_bytes_per_s"] == bytes_per_s
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: (groupid=0, jobs=1): err= 0: pid=1:\n  mixed: IOPS=15.1k, BW=58.8MiB/s (61.7MB/s)(1MiB/17msec)\n",
+        '{\n  "jobs" : [\n    {\n      "jobname" : "a",\n      "mixed" : {\n}\n    }\n  ]\n}\n',
+    ],
+)
+def test_fio_that_tells_no_directions_apart_is_refused_with_the_option(text):
+    with pytest.raises(MetricError, match="as one") as caught:
+        PARSERS["fio"].read(text)
+    assert "unified_rw_reporting" in caught.value.hint

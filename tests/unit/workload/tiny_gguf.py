@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,9 +33,15 @@ def write_model(path: Path) -> Path:
         "tokenizer.ggml.scores": (ARRAY, (FLOAT32, [0.0] * len(TOKENS))),
         "tokenizer.ggml.token_type": (ARRAY, (INT32, KINDS)),
     }
-    shapes = {"token_embd": (EMBED, len(TOKENS)), "output_norm": (EMBED,), "output": (EMBED, len(TOKENS))}
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd": (EMBED, len(TOKENS)),
+        "output_norm": (EMBED,),
+        "output": (EMBED, len(TOKENS)),
+    }
     for layer in range(LAYERS):
-        parts = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (EMBED, EMBED))
+        parts: dict[str, tuple[int, ...]] = dict.fromkeys(
+            ("attn_q", "attn_k", "attn_v", "attn_output"), (EMBED, EMBED)
+        )
         parts |= {"attn_norm": (EMBED,), "ffn_norm": (EMBED,), "ffn_down": (FEED, EMBED)}
         parts |= {"ffn_gate": (EMBED, FEED), "ffn_up": (EMBED, FEED)}
         shapes |= {f"blk.{layer}.{name}": shape for name, shape in parts.items()}
@@ -58,13 +64,11 @@ def _text(text: str) -> bytes:
     return struct.pack("<Q", len(text.encode())) + text.encode()
 
 
-def _value(kind: int, value: object) -> bytes:
+def _value(kind: int, value: Any) -> bytes:
     if kind == STRING:
         return _text(str(value))
     if kind == ARRAY:
-        assert isinstance(value, tuple)
         of, items = value
-        assert isinstance(items, Iterable)
         return struct.pack("<IQ", of, len(items)) + b"".join(_value(of, item) for item in items)
     return struct.pack({UINT32: "<I", INT32: "<i", FLOAT32: "<f"}[kind], value)
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BufferedIOBase
+from typing import NamedTuple
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.formats.sampled import (
@@ -178,19 +179,69 @@ def parse_sadf(stream: BufferedIOBase, sink: Sink) -> None:
     """
     notes = Notes()
     samples = _Samples(notes)
-    table: _Table | None = None
+    header: _SadfHeader | None = None
     for number, cells in _cells(stream):
         if cells[0] == "# hostname":
-            table = _table([cell.removesuffix("[...]") for cell in cells[3:]], Calendar(notes, _HINT))
-        elif table is None or len(cells) < 4:
+            header = _sadf_header(cells[3:], number, notes)
+        elif header is None or len(cells) < 4:
             raise TraceError(f"line {number}: expected sadf -d's header, got {shown(cells[0])}", hint=_HINT)
         elif cells[3].startswith("LINUX-RESTART") or cells[1] == "-1":
             notes.add(f"line {number}: {cells[3][:60]}")
         else:
-            item = cells[3] if table.item else ""
-            values = _values(table, item, cells[3:], number, notes)
-            samples.take(_sadf_time_ns(cells[2], number, notes), table, item, values)
+            time_ns = _sadf_time_ns(cells[2], number, notes)
+            for table, words in header.split(cells[3:], number):
+                item = words[0] if table.item else ""
+                samples.take(time_ns, table, item, _values(table, item, words, number, notes))
     samples.write(sink)
+
+
+class _SadfHeader(NamedTuple):
+    """A header of sadf -d: with -h, the columns of each CPU may be followed (`[...]`) by those of the next.
+
+    Attributes:
+        table: What a row has, or what comes again in it.
+        others: What stands before and behind that; None: nothing comes again.
+        nr_before: How much of it stands before.
+    """
+
+    table: _Table
+    others: _Table | None = None
+    nr_before: int = 0
+
+    def split(self, words: list[str], line: int) -> Iterator[tuple[_Table, list[str]]]:
+        """Yield the parts of a row, each with its table."""
+        if self.others is None:
+            yield self.table, words
+            return
+        size = len(self.table.columns) + 1
+        end = len(words) - len(self.others.columns) + self.nr_before
+        if end <= self.nr_before or (end - self.nr_before) % size:
+            raise TraceError(
+                f"line {line}: expected {size} values per {self.table.item}, got {shown(';'.join(words))}",
+                hint="run sadf -d without -h",
+            )
+        for at in range(self.nr_before, end, size):
+            yield self.table, words[at : at + size]
+        if self.others.columns:
+            yield self.others, [*words[: self.nr_before], *words[end:]]
+
+
+def _sadf_header(words: list[str], line: int, notes: Notes) -> _SadfHeader:
+    plain = [word.removesuffix("[...]") for word in words]
+    ends = [at for at, word in enumerate(words) if word.endswith("[...]")]
+    calendar = Calendar(notes, _HINT)
+    begin = next((at for at, word in enumerate(plain) if word.isupper()), 0)
+    if not ends:
+        return _SadfHeader(_table(plain, calendar))
+    if len(ends) > 1:
+        raise TraceError(
+            f"line {line}: columns of several things come again in one row", hint="run sadf -d without -h"
+        )
+    end = ends[0] + 1
+    others = [*plain[:begin], *plain[end:]]
+    return _SadfHeader(
+        _table(plain[begin:end], calendar), _Table("", named(SAR, others, "sar"), calendar), begin
+    )
 
 
 def _cells(stream: BufferedIOBase) -> Iterator[tuple[int, list[str]]]:

@@ -7,6 +7,7 @@ an `=` in it, goes line by line to `sched_line`.
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ for _letter, _state in STATES.items():
     _STATE_OF_LETTER[ord(_letter)] = _state
 _STATE_OF_BIT = np.array(STATE_OF_BIT, np.uint8)
 _EXAMPLE_CHARS = 160
+_BOTH = re.compile(rb"=0x[0-9a-f]{1,16} \((-?\d{1,20})\)")
 # Texts are in time order, but for a few that were joined; of differences every second one is a step back, if
 # it is not the same again: of microseconds most are 0 or 1 where events are close.
 _FEWEST_BACK, _MOST_BACK = 8, 1 / 3
@@ -171,6 +173,8 @@ class _Reader:
         )
         while library().schedtuna_read_text(ctypes.byref(text)):
             line = data[text.line_start : text.line_end].rstrip(b"\r\n")
+            if b"pid=0x" in line:  # ftrace with the option fields
+                line = _BOTH.sub(rb"=\1", line)
             if b"sched_" in line and not has_header(line):
                 line = usual_head(line, in_ns=self._in_ns)
             parsed = parse_line(line) if b"sched_" in line else None
@@ -191,7 +195,8 @@ class _Reader:
             "no scheduler events in it"
             + (f" that can be read; one that can't is {self.unread!r}" if self.nr_unread else ""),
             hint="expected the text of `perf script`, `trace-cmd report` or /sys/kernel/tracing/trace"
-            " with sched_switch and sched_wakeup or sched_waking",
+            " with sched_switch and sched_wakeup or sched_waking; of ftrace without its options raw, hex, bin"
+            " (echo 0 > /sys/kernel/tracing/options/raw)",
         )
 
     def _note(self, line: bytes, index: int, missing: list[Missing]) -> None:

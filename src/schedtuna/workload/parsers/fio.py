@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schedtuna.configfile import json_values
+from schedtuna.errors import MetricError
 from schedtuna.workload.parsers.base import (
     MAX,
     MIN,
@@ -38,6 +39,8 @@ _LATENCY = re.compile(
 _PERCENTILES = re.compile(r"^ +(\w+) percentiles \((nsec|usec|msec|sec)\):")
 _PERCENTILE = re.compile(r"(\d+\.\d+)th=\[ *(\d+)\]")
 _ISSUED = re.compile(r"^ +issued rwts: total=(\d+),(\d+),(\d+),")
+_OF_ALL = re.compile(r'^ +mixed: IOPS=|"mixed" *: *\{', re.MULTILINE)
+_OF_ONE = re.compile(r'^ +(?:read|write|trim): IOPS=|"(?:read|write|trim)" *: *\{', re.MULTILINE)
 _BEHIND_JOBS = "\nRun status group "
 _ERRORS = re.compile(r"^ +errors +: total=(\d+),")
 
@@ -96,7 +99,15 @@ def parse(text: str) -> dict[str, float]:
 
     Together: rates are summed, and means weighted by operations; percentiles can't be merged. Of several
     reports (--status-interval) the last counts: it has what the earlier ones have.
+
+    Raises:
+        MetricError: Directions are not told apart (unified_rw_reporting=mixed).
     """
+    if _OF_ALL.search(text) and not _OF_ONE.search(text):
+        raise MetricError(
+            "fio reports reads, writes and trims as one (mixed)",
+            hint="leave out unified_rw_reporting, or set it to both",
+        )
     jobs = _json(text) or _text(text)
     fields = [job.fields() for job in jobs]
     return with_parts(dict(zip(part_names(job.name for job in jobs), fields, strict=True)), _together(fields))
@@ -168,6 +179,8 @@ def _of_block(name: str, block: str) -> Job:
             direction, bandwidth, scale, unit_name, runtime = match.groups()
             bytes_per_s = float(bandwidth) * _SCALE[scale or ""] / (8 if unit_name == "bit" else 1)
             now = job.done[direction] = Done(runtime_s=float(runtime) / 1e3, bytes_per_s=bytes_per_s)
+        elif line.lstrip().startswith("mixed:"):  # unified_rw_reporting=both: of all directions once more
+            now = Done()
         elif match := _LATENCY.match(line):
             if match[1] == "lat":
                 now.latency = _of_latency(match)

@@ -141,3 +141,13 @@ def test_events_without_a_name_are_named(tmp_path):
 def test_anything_else_is_refused(tmp_path, data):
     with pytest.raises(TraceError, match="not in a format"):
         loaded(tmp_path, data)
+
+
+# As Linux 6.18 prints with the options raw, hex and bin: events have numbers for names.
+@pytest.mark.parametrize(
+    "line", [b"1757 0 39204733883424 type: 372\n", b"000006dd 00000000 000023a81b362555 type: 372\n"]
+)
+def test_events_without_names_name_the_options_of_ftrace(tmp_path, line):
+    with pytest.raises(TraceError, match="no scheduler events") as caught:
+        loaded(tmp_path, b"# tracer: nop\n#\n" + line)
+    assert "raw, hex, bin" in caught.value.hint

@@ -214,3 +214,56 @@ def test_what_does_not_fit_in_sadf_is_refused(before, after, match):
     assert before in SADF
     with pytest.raises(TraceError, match=match):
         read(SADF.replace(before, after, 1), parse_sadf)
+
+
+# One moment as sysstat 12.6.1 prints it: sadf -d -- -u ALL -q -w -P ALL, and the same with -h.
+PLAIN = """\
+# hostname;interval;timestamp;CPU;%usr;%nice;%sys;%iowait;%steal;%irq;%soft;%guest;%gnice;%idle
+vm;1;2026-11-30 01:08:06 UTC;-1;70.00;14.50;15.50;0.00;0.00;0.00;0.00;0.00;0.00;0.00
+vm;1;2026-11-30 01:08:06 UTC;0;55.00;29.00;16.00;0.00;0.00;0.00;0.00;0.00;0.00;0.00
+vm;1;2026-11-30 01:08:06 UTC;1;85.00;0.00;15.00;0.00;0.00;0.00;0.00;0.00;0.00;0.00
+# hostname;interval;timestamp;proc/s;cswch/s
+vm;1;2026-11-30 01:08:06 UTC;23.00;1827.00
+# hostname;interval;timestamp;runq-sz;plist-sz;ldavg-1;ldavg-5;ldavg-15;blocked
+vm;1;2026-11-30 01:08:06 UTC;12;146;23.31;27.83;25.38;0
+"""
+IN_ONE_ROW = """\
+# hostname;interval;timestamp;CPU;%usr;%nice;%sys;%iowait;%steal;%irq;%soft;%guest;%gnice;%idle[...];proc/s;cswch/s;runq-sz;plist-sz;ldavg-1;ldavg-5;ldavg-15;blocked
+vm;1;2026-11-30 01:08:06 UTC;-1;70.00;14.50;15.50;0.00;0.00;0.00;0.00;0.00;0.00;0.00;0;55.00;29.00;16.00;0.00;0.00;0.00;0.00;0.00;0.00;0.00;1;85.00;0.00;15.00;0.00;0.00;0.00;0.00;0.00;0.00;0.00;23.00;1827.00;12;146;23.31;27.83;25.38;0
+"""
+
+
+def of_sadf(text):
+    collector = Collector()
+    parse_sadf(io.BytesIO(text.encode()), collector)
+    return collector.trace()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_sadf_h_has_each_cpu_in_turn_in_one_row(first):
+    """And the machine's columns behind them, or (in another order of options) before."""
+    text = IN_ONE_ROW
+    if first:
+        text = "".join(moved(line) + "\n" for line in text.splitlines())
+    trace, plain = of_sadf(text), of_sadf(PLAIN)
+    for kind in ("system", "cpu"):
+        frame = plain.samples(kind)
+        assert trace.samples(kind).select(frame.columns).equals(frame)
+
+
+def moved(line):
+    cells = line.split(";")
+    return ";".join([*cells[:3], *cells[-8:], *cells[3:-8]])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        IN_ONE_ROW.replace(";blocked", "").replace("%idle[...]", "%idle;x[...]"),
+        IN_ONE_ROW.replace("blocked", "IFACE;rxpck/s[...]"),
+    ],
+)
+def test_rows_of_sadf_h_that_can_not_be_split_name_the_option(text):
+    with pytest.raises(TraceError) as caught:
+        of_sadf(text)
+    assert caught.value.hint == "run sadf -d without -h"

@@ -335,7 +335,7 @@ def hyperfine(draw) -> Rendered:
     style = draw(st.sampled_from(["json", "text", "one"]))
     if style == "json":
         result = {"command": "./bench", "mean": mean, "stddev": 0.5, "median": mean + 1, "user": 0.1,
-                  "system": 0.2, "min": 0.25, "max": mean * 2, "times": [1.0] * runs}  # fmt: skip
+                  "system": 0.2, "min": 0.25, "max": mean * 2, "times": [mean] * runs}  # fmt: skip
         fields: dict[str, float | None] = {"mean_s": mean, "median_s": mean + 1, "max_s": mean * 2}
         if draw(st.booleans()):
             result["exit_codes"] = [0] * (runs - 1) + [1]

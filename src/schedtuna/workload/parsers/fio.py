@@ -179,9 +179,9 @@ def _of_block(name: str, block: str) -> Job:
             direction, bandwidth, scale, unit_name, runtime = match.groups()
             bytes_per_s = float(bandwidth) * _SCALE[scale or ""] / (8 if unit_name == "bit" else 1)
             now = job.done[direction] = Done(runtime_s=float(runtime) / 1e3, bytes_per_s=bytes_per_s)
-        elif line.lstrip().startswith("mixed:"):  # unified_rw_reporting=both: of all directions once more
-            now = Done()
         elif match := _LATENCY.match(line):
+            if now.latency:  # of all directions once more (unified_rw_reporting=both)
+                now = Done()
             if match[1] == "lat":
                 now.latency = _of_latency(match)
         elif match := _PERCENTILES.match(line):

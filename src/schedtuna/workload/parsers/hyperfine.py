@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -68,11 +69,20 @@ def _of_result(result: dict[str, object]) -> dict[str, float]:
     fields = {
         f"{key}_s": float(value) for key in _JSON_FIELDS if isinstance(value := result[key], int | float)
     }
-    codes = result.get("exit_codes")  # before hyperfine 1.14 there are none
-    if isinstance(codes, list):
+    codes, times = result.get("exit_codes"), result.get("times")  # before hyperfine 1.14 there are no codes
+    if isinstance(codes, list) and (times is None or _is_whole(times, len(codes), fields["mean_s"])):
         fields["runs"] = float(len(codes))
         fields["failed_runs"] = float(sum(code != 0 for code in codes))
     return fields
+
+
+def _is_whole(times: object, nr_runs: int, mean_s: float) -> bool:
+    """Whether the times of all runs are there: a file may be cut, or lack lines."""
+    return (
+        isinstance(times, list)
+        and len(times) == nr_runs > 0
+        and math.isclose(math.fsum(map(float, times)) / nr_runs, mean_s, rel_tol=1e-6)
+    )
 
 
 def _text(text: str) -> Iterator[Benchmark]:

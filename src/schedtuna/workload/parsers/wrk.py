@@ -27,8 +27,12 @@ _PATTERNS = {
 _TIME = rf"{NUMBER}(us|ms|s|m|h)"
 _LATENCY = re.compile(rf"^ +Latency +{_TIME} +{_TIME} +{_TIME} ", re.MULTILINE)
 _PERCENTILE = re.compile(rf"^ *{NUMBER}% +{_TIME}$", re.MULTILINE)
-# wrk2 -U prints a second table: from when a request was sent, not from when it was due.
-_UNCORRECTED = re.compile(r"^ *Latency Distribution \(.*Uncorrected Latency", re.MULTILINE)
+# wrk2 -U prints a second table: from when a request was sent, not from when it was due. Rows below no
+# heading could be of either.
+_TABLE = re.compile(
+    r"^ *Latency Distribution(?P<uncorrected>.*Uncorrected Latency)?.*\n(?P<rows>(?: *[\d.]+% .*(?:\n|\Z))+)",
+    re.MULTILINE,
+)
 _TRANSFER = re.compile(rf"^Transfer/sec: +{NUMBER}([KMGT]?)B$", re.MULTILINE)
 _SOCKET_ERRORS = re.compile(rf"Socket errors: connect {COUNT}, read {COUNT}, write {COUNT}, timeout {COUNT}")
 
@@ -42,10 +46,9 @@ def parse(text: str) -> dict[str, float]:
         values["avg_us"] = float(mean) * _US[mean_unit]
         values["stddev_us"] = float(spread) * _US[spread_unit]
         values["max_us"] = float(most) * _US[most_unit]
-    second = _UNCORRECTED.search(text)
-    at = second.start() if second else len(text)
-    for prefix, table in (("", text[:at]), ("uncorrected_", text[at:])):
-        for percentile, value, unit in _PERCENTILE.findall(table):
+    for table in _TABLE.finditer(text):
+        prefix = "uncorrected_" if table["uncorrected"] else ""
+        for percentile, value, unit in _PERCENTILE.findall(table["rows"]):
             values[prefix + percentile_name(percentile)] = float(value) * _US[unit]
     for value, unit in _TRANSFER.findall(text):
         values["bytes_per_s"] = float(value) * _BYTES[unit]

@@ -278,6 +278,27 @@ def test_the_lab_is_there_once_it_is_set_up(machine, tmp_path):
     assert (run("lab", there).status, run("lab", there).seen) == (Status.OK, "set up in /the/lab")
 
 
+@pytest.mark.parametrize(
+    ("lab", "status", "seen"),
+    [
+        (None, Status.OK, "`schedtuna lab setup` finds out"),
+        ("{", Status.OK, "`schedtuna lab setup` finds out"),
+        ("[]", Status.OK, "`schedtuna lab setup` finds out"),
+        ('{"accelerator": "kvm"}', Status.OK, "guests boot with it"),
+        ('{"accelerator": "tcg"}', Status.WARNING, "emulated (TCG)"),
+    ],
+)
+def test_kvm_counts_once_a_guest_has_booted_with_it(machine, lab, status, seen):
+    files = {"dev/kvm": "", **({} if lab is None else {"the/lab/lab.json": lab})}
+    probe = machine(files, SCHEDTUNA_LAB_DIR="/the/lab")
+    assert (run("kvm", probe).status, seen in run("kvm", probe).seen) == (status, True)
+
+
+def test_the_lab_says_how_its_guests_run(machine):
+    probe = machine({"the/lab/lab.json": '{"accelerator": "tcg"}'}, SCHEDTUNA_LAB_DIR="/the/lab")
+    assert run("lab", probe).seen == "set up in /the/lab, its guests run with TCG"
+
+
 @pytest.mark.parametrize(("architecture", "tool"), [("aarch64", "apt-get"), ("x86_64", "dnf")])
 def test_where_no_lab_can_be_set_up_nobody_is_sent_there(machine, tmp_path, architecture, tool):
     (tmp_path / tool).touch(mode=0o755)

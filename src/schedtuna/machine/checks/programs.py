@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from schedtuna.configfile import parse_json
 from schedtuna.machine import facts
 from schedtuna.machine.checks.finding import Check, Finding, missing, ok, warning
 from schedtuna.machine.checks.packages import Package, distribution, install_hint
@@ -110,7 +112,9 @@ def check_lab(probe: Probe) -> Finding:
     """Whether guests can be booted: what `schedtuna lab setup` has fetched."""
     folder = lab_directory(probe.environment)
     if probe.exists(str(folder / STATE_NAME)):
-        return ok(f"set up in {folder}", path=str(folder))
+        accelerator = _accelerator(probe)
+        how = f", its guests run with {accelerator.upper()}" if accelerator in ("kvm", "tcg") else ""
+        return ok(f"set up in {folder}{how}", path=str(folder), accelerator=accelerator)
     can_be = facts.read_architecture(probe) == "x86_64" and probe.which("apt-get")
     return missing(
         "not set up",
@@ -126,7 +130,25 @@ def check_kvm(probe: Probe) -> Finding:
         return missing("no /dev/kvm", cost, "load kvm_intel or kvm_amd; in a VM, allow nesting")
     if not probe.writable("dev/kvm"):
         return missing("/dev/kvm is not for this user", cost, "usermod -aG kvm USER, and log in again")
-    return ok("/dev/kvm")
+    match _accelerator(probe):  # the device says little: software KVM, too, has one
+        case "kvm":
+            return ok("/dev/kvm, and guests boot with it")
+        case "tcg":
+            return warning(
+                "/dev/kvm is there, but guests of the lab did not boot with it: they are emulated (TCG)",
+                cost,
+                "in a VM, allow nesting; `schedtuna lab clean` and `schedtuna lab setup` try it anew",
+            )
+    return ok("/dev/kvm; `schedtuna lab setup` finds out whether guests boot with it")
+
+
+def _accelerator(probe: Probe) -> str | None:
+    """How the lab's guests run, by what `lab setup` saw; None where there is no lab that can be read."""
+    text = probe.read(str(lab_directory(probe.environment) / STATE_NAME))
+    with suppress(ValueError):
+        lab = parse_json(text or "")
+        return lab.get("accelerator") if isinstance(lab, dict) else None
+    return None
 
 
 def check_gpu(probe: Probe) -> Finding:

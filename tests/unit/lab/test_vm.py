@@ -4,8 +4,9 @@ import pytest
 
 from schedtuna.errors import UntrustedError
 from schedtuna.lab.errors import GuestError
+from schedtuna.lab.orders import inside
 from schedtuna.lab.qemu.program import machine_options, parse_version
-from schedtuna.lab.vm import _require_own_scratch, inside
+from schedtuna.lab.vm import _require_own_scratch
 
 
 def test_files_of_the_guest_stay_in_the_shared_folder(tmp_path):

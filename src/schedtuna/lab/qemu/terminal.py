@@ -16,11 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from schedtuna.lab.errors import GuestError
-from schedtuna.lab.vm import TERMINAL, TERMINAL_SIZE, BootedGuest
+from schedtuna.lab.orders import Orders
+from schedtuna.lab.vm import TERMINAL, TERMINAL_SIZE
 
 _CHUNK = 1 << 16
 _SIZE = os.terminal_size((80, 24))  # where there is no terminal
 _LAST_OUTPUT_S = 0.3  # how long after a program's end its output may still be on its way
+_POLL_S = 0.2
 _END_OF_INPUT = b"\x04"  # Ctrl-D
 # In the guest: what is on the console hears of its new size by SIGWINCH.
 _FOLLOW = """
@@ -34,7 +36,7 @@ done < "/dev/${port##*/}"
 
 
 def run_on_terminal(
-    guest: BootedGuest,
+    guest: Orders,
     argv: Sequence[str],
     *,
     folder: str = "/root",
@@ -59,6 +61,8 @@ def run_on_terminal(
         GuestError: The guest died, or has no such program.
     """
     terminal = stdin if stdin is not None and os.isatty(stdin) else None
+    while guest.shared and select.select([guest.line(TERMINAL)], [], [], 0)[0]:
+        os.read(guest.line(TERMINAL).fileno(), _CHUNK)  # what a shell that was killed has left
     size = _SIZE if terminal is None else os.get_terminal_size(terminal)
     pid = guest.order(
         "terminal",
@@ -72,12 +76,13 @@ def run_on_terminal(
     return 128 - code if code < 0 else code
 
 
-def _converse(guest: BootedGuest, pid: int, stdin: int | None, stdout: int) -> int:
+def _converse(guest: Orders, pid: int, stdin: int | None, stdout: int) -> int:
     line = guest.line(TERMINAL)
-    guest.ask("wait", pid=pid)
+    if not guest.shared:
+        guest.ask("wait", pid=pid)
     sources: list[int] = [line.fileno(), guest.fileno(), *([stdin] if stdin is not None else [])]
     while True:
-        ready, _, _ = select.select(sources, [], [])
+        ready, _, _ = select.select(sources, [], [], _POLL_S if guest.shared else None)
         if line.fileno() in ready and not _pass_on(line.fileno(), stdout):
             raise GuestError("the guest died")
         if stdin is not None and stdin in ready:
@@ -85,11 +90,11 @@ def _converse(guest: BootedGuest, pid: int, stdin: int | None, stdout: int) -> i
             line.sendall(typed or _END_OF_INPUT)
             if not typed:
                 sources.remove(stdin)
-        if guest.fileno() in ready:
-            code = int(guest.answer())
+        code = guest.status(pid) if guest.shared else guest.answer() if guest.fileno() in ready else None
+        if code is not None:
             while select.select([line], [], [], _LAST_OUTPUT_S)[0] and _pass_on(line.fileno(), stdout):
                 pass
-            return code
+            return int(code)
 
 
 def _pass_on(source: int, stdout: int) -> bool:
@@ -116,7 +121,7 @@ def _raw(terminal: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _resizes(guest: BootedGuest, terminal: int | None) -> Iterator[None]:
+def _resizes(guest: Orders, terminal: int | None) -> Iterator[None]:
     """Give the guest's console the size of our terminal whenever that changes."""
     if terminal is None or threading.current_thread() is not threading.main_thread():
         yield

@@ -11,11 +11,21 @@ import typer
 
 from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import listed, parse_positive_duration, termination_interrupts
-from schedtuna.cli.lab_shell import KernelOption, MemoryOption, ProgramsOption, boot, forward, found, shell
-from schedtuna.cli.options import CommandArgument, JsonOption, MetricOption
+from schedtuna.cli.lab_named import list_guests, start, stop
+from schedtuna.cli.lab_shell import (
+    MEMORY_MIB,
+    KernelOption,
+    MemoryOption,
+    ProgramsOption,
+    boot,
+    forward,
+    found,
+    shell,
+)
+from schedtuna.cli.options import CommandArgument, InOption, JsonOption, MetricOption
 from schedtuna.cli.output import print_json
 from schedtuna.cli.streams import pass_on
-from schedtuna.errors import naming
+from schedtuna.errors import UsageError, naming
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Run commands on a real kernel with sched_ext."
@@ -68,17 +78,20 @@ def setup(
 
 @app.command()
 def status(as_json: JsonOption = False) -> None:
-    """Say what the lab has."""
+    """Say what the lab has, and which guests are up."""
     from schedtuna.cli.table import wrapped
     from schedtuna.lab.build.examples import find_examples
     from schedtuna.lab.image import PROGRAMS
+    from schedtuna.lab.named.guests import find_all
     from schedtuna.lab.store import read_lab, size_of
     from schedtuna.machine.labfolder import lab_directory
 
     lab = read_lab()
-    size = size_of(lab_directory())
+    size, guests = size_of(lab_directory()), find_all()
     if as_json:
-        print_json({"folder": str(lab_directory()), "bytes": size, **lab.model_dump(mode="json")})
+        named = [guest.to_dict() for guest in guests]
+        has = lab.model_dump(mode="json")
+        print_json({"folder": str(lab_directory()), "bytes": size, **has, "guests": named})
         return
     rows = [
         ["folder", f"{lab_directory()}, {size / 1e6:.0f} MB"],
@@ -90,6 +103,7 @@ def status(as_json: JsonOption = False) -> None:
             ["kernel" + " (default)" * (v == lab.default_kernel), f"{v}, {k.origin}"]
             for v, k in lab.kernels.items()
         ),
+        *([f"guest {one.record.name}", f"{one.state}, kernel {one.record.kernel}"] for one in guests),
     ]
     for part, what in rows:
         print(f"{part:20}{wrapped(what, indent=20).lstrip()}")
@@ -144,6 +158,15 @@ class TrialsOptions:
     ] = ""
     metric: MetricOption = None
 
+    def require_deterministic(self) -> None:
+        """Refuse those that an ordinary run has no use for.
+
+        Raises:
+            UsageError: One was given.
+        """
+        if self.seed is not None or self.runs is not None or self.scheduler or self.metric:
+            raise UsageError("--seed, --runs, --scheduler and --metric need --deterministic")
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -160,7 +183,7 @@ class RunOptions:
             show_default=False,
         ),
     ] = None
-    memory: MemoryOption = 1024
+    memory: MemoryOption = MEMORY_MIB
     share: Annotated[
         Path | None,
         typer.Option(
@@ -180,7 +203,11 @@ class RunOptions:
 @app.command()
 @bundled
 def run(
-    command: CommandArgument, where: RunOptions, trials: TrialsOptions, as_json: JsonOption = False
+    command: CommandArgument,
+    where: RunOptions,
+    trials: TrialsOptions,
+    named: InOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run COMMAND in a guest; output, exit code and files come back.
 
@@ -190,13 +217,22 @@ def run(
     With --deterministic it sees what COMMAND names, too; its output, exit code, guest time and context
     switches are the same every run, and what is printed last is their hash.
     """
-    from schedtuna.errors import UsageError
     from schedtuna.lab.boot import run_in_guest
     from schedtuna.lab.store import read_lab
     from schedtuna.lab.vm import GuestSpec
 
     limit_s = parse_positive_duration(where.timeout, option="--timeout")
     programs = found(where.programs)
+    if named is not None:
+        from schedtuna.cli.lab_named import refuse_own_guest, run_in
+
+        own = {"kernel": where.kernel, "cpus": where.cpus, "memory": where.memory != MEMORY_MIB}
+        refuse_own_guest(named, **own, deterministic=trials.deterministic)
+        trials.require_deterministic()
+        code = run_in(
+            named, command, share=where.share, programs=programs, timeout_s=limit_s, as_json=as_json
+        )
+        raise typer.Exit(code)
     if trials.deterministic:
         from schedtuna.cli.lab_trial import TrialOptions, run_trials
 
@@ -215,8 +251,7 @@ def run(
             as_json=as_json,
         )
         raise typer.Exit(run_trials(asked))
-    if trials.seed is not None or trials.runs is not None or trials.scheduler or trials.metric:
-        raise UsageError("--seed, --runs, --scheduler and --metric need --deterministic")
+    trials.require_deterministic()
     spec = GuestSpec(where.kernel, where.cpus or 2, where.memory, programs, where.share)
     with termination_interrupts():
         try:
@@ -233,5 +268,6 @@ def run(
     raise typer.Exit(done.exit_code)
 
 
-for _command in (shell, boot, forward):
+for _command in (shell, boot, forward, start, stop):
     app.command()(_command)
+app.command("list")(list_guests)

@@ -12,12 +12,13 @@ import typer
 
 from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import termination_interrupts
-from schedtuna.cli.options import CommandArgument, JsonOption
+from schedtuna.cli.options import CommandArgument, InOption, JsonOption
 from schedtuna.cli.output import print_json
 
 if TYPE_CHECKING:
     from schedtuna.lab.vm import GuestSpec
 
+CPUS, MEMORY_MIB = 2, 1024
 KernelOption = Annotated[
     str | None,
     typer.Option("--kernel", metavar="VERSION", help="An installed kernel.", show_default=False),
@@ -50,8 +51,8 @@ class GuestOptions:
     """A guest that one talks to."""
 
     kernel: KernelOption = None
-    cpus: CpusOption = 2
-    memory: MemoryOption = 1024
+    cpus: CpusOption = CPUS
+    memory: MemoryOption = MEMORY_MIB
     share: ShareOption = None
     programs: ProgramsOption = None
 
@@ -71,8 +72,8 @@ class GuestOptions:
 
 def boot(
     kernel: KernelOption = None,
-    cpus: CpusOption = 2,
-    memory: MemoryOption = 1024,
+    cpus: CpusOption = CPUS,
+    memory: MemoryOption = MEMORY_MIB,
     console: Annotated[bool, typer.Option("--console", help="Print the kernel's messages.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -121,11 +122,18 @@ def shell(
             metavar="[COMMAND]", help="What to run instead of bash, after `--`.", show_default=False
         ),
     ] = None,
+    named: InOption = None,
 ) -> None:
     """Open a shell in a guest; `exit` or Ctrl-D ends it.
 
     Ctrl-C goes inside. The exit code is the shell's.
     """
+    if named is not None:
+        from schedtuna.cli.lab_named import refuse_own_guest, shell_in
+
+        own = {"kernel": guest.kernel, "cpus": guest.cpus != CPUS, "memory": guest.memory != MEMORY_MIB}
+        refuse_own_guest(named, **own)
+        raise typer.Exit(shell_in(named, guest, command or ["bash"], _PROMPT))
     raise typer.Exit(_talk(guest.spec(), command or ["bash"], stdin=0))
 
 

@@ -145,6 +145,12 @@ MaxStealOption = Annotated[
         help="A run during which the hypervisor took more of the CPUs' time than this fails.",
     ),
 ]
+InOption = Annotated[
+    str | None,
+    typer.Option(
+        "--in", metavar="NAME", help="In this guest of `schedtuna lab start NAME`.", show_default=False
+    ),
+]
 _BACKENDS = f"Where runs are made: {'; '.join(f'`{name}`, {row.summary}' for name, row in PLACES.items())}."
 if TYPE_CHECKING:
     _Backend = str

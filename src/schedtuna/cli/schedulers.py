@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.common import parse_positive_duration, termination_interrupts
-from schedtuna.cli.options import JsonOption
+from schedtuna.cli.options import InOption, JsonOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.cli.streams import console
 from schedtuna.printable import printable
@@ -123,19 +123,28 @@ def start(
     name: NameArgument,
     parameters: ParametersArgument = None,
     within: WithinOption = "60s",
+    named: InOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put an installed sched_ext scheduler in charge.
 
     It stays in charge of this machine. It is in the journal before it runs: `schedtuna undo` ends it,
-    too. Needs root.
+    too. Needs root. With --in it is in charge of a guest, where NAME may also be a bare BPF object's path.
     """
     from schedtuna.knobs.journal import Journal
     from schedtuna.scheduler import control
 
-    chosen = _chosen(name, parameters)
+    within_s = parse_positive_duration(within, option="--within")
     with termination_interrupts():
-        state = control.start(chosen, Journal(), within_s=parse_positive_duration(within, option="--within"))
+        if named is None:
+            chosen = _chosen(name, parameters)
+            state = control.start(chosen, Journal(), within_s=within_s)
+        else:
+            from schedtuna.backend import in_guest
+            from schedtuna.lab.named.guest import NamedGuest
+
+            with NamedGuest(named) as guest:
+                chosen, state = in_guest.start(guest, _text(name, parameters), within_s=within_s)
     if as_json:
         print_json({"scheduler": chosen.label(), "ops": state.ops, "switch_all": state.switch_all})
         return
@@ -145,7 +154,7 @@ def start(
 
 
 @app.command()
-def stop(as_json: JsonOption = False) -> None:
+def stop(named: InOption = None, as_json: JsonOption = False) -> None:
     """Stop the scheduler that `start` or scx_loader runs.
 
     The kernel's own takes over.
@@ -154,7 +163,14 @@ def stop(as_json: JsonOption = False) -> None:
     from schedtuna.scheduler import control
 
     with termination_interrupts():
-        stopped = control.stop(Journal())
+        if named is None:
+            stopped = control.stop(Journal())
+        else:
+            from schedtuna.backend import in_guest
+            from schedtuna.lab.named.guest import NamedGuest
+
+            with NamedGuest(named) as guest:
+                stopped = in_guest.stop(guest)
     if as_json:
         print_json({"stopped": stopped})
     else:
@@ -166,6 +182,7 @@ def switch(
     name: NameArgument,
     parameters: ParametersArgument = None,
     within: WithinOption = "60s",
+    named: InOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put another scheduler in charge, and measure what the swap costs.
@@ -178,9 +195,17 @@ def switch(
     from schedtuna.knobs.journal import Journal
     from schedtuna.scheduler import control
 
-    chosen = _chosen(name, parameters)
+    within_s = parse_positive_duration(within, option="--within")
     with termination_interrupts():
-        cost = control.switch(chosen, Journal(), within_s=parse_positive_duration(within, option="--within"))
+        if named is None:
+            chosen = _chosen(name, parameters)
+            cost = control.switch(chosen, Journal(), within_s=within_s)
+        else:
+            from schedtuna.backend import in_guest
+            from schedtuna.lab.named.guest import NamedGuest
+
+            with NamedGuest(named) as guest:
+                chosen, cost = in_guest.switch(guest, _text(name, parameters), within_s=within_s)
     if as_json:
         print_json({"scheduler": chosen.label(), **asdict(cost)})
         return
@@ -192,14 +217,21 @@ def switch(
 
 
 @app.command()
-def status(as_json: JsonOption = False) -> None:
+def status(named: InOption = None, as_json: JsonOption = False) -> None:
     """Say which scheduler is in charge, and who started it."""
     from dataclasses import asdict
 
     from schedtuna.knobs.journal import Journal
     from schedtuna.scheduler import control
 
-    found = control.status(Journal())
+    if named is None:
+        found = control.status(Journal())
+    else:
+        from schedtuna.backend import in_guest
+        from schedtuna.lab.named.guest import NamedGuest
+
+        with NamedGuest(named) as guest:
+            found = in_guest.status(guest)
     if as_json:
         print_json(asdict(found))
         return
@@ -221,10 +253,12 @@ def _chosen(name: str, parameters: Sequence[str] | None) -> SchedulerConfig:
     """Return the scheduler of ``NAME:param=value,...``, or of a name and ``param=value`` words."""
     from schedtuna.scheduler.control import find_registered
 
-    text = name
-    if parameters:
-        text += ("," if ":" in name else ":") + ",".join(parameters)
-    return find_registered(text)
+    return find_registered(_text(name, parameters))
+
+
+def _text(name: str, parameters: Sequence[str] | None) -> str:
+    """Return ``NAME:param=value,...`` of a name and words."""
+    return name + ("," if ":" in name else ":") + ",".join(parameters) if parameters else name
 
 
 def _print_probe(probed: ProbedProgram, joined: Joined) -> None:

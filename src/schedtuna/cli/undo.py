@@ -31,14 +31,18 @@ def undo(
     from schedtuna.knobs.journal import Journal
     from schedtuna.knobs.undo import UndoResult
     from schedtuna.knobs.undo import undo as undo_journal
+    from schedtuna.lab.named.guests import find_all
 
     journal = Journal()
     outcomes = undo_journal(journal, force=force, dry_run=dry_run)
     failed = any(outcome.failed for outcome in outcomes)
+    guests = [one.record.name for one in find_all() if not one.gone]
     unwritten = next((outcome.unwritten for outcome in outcomes if outcome.unwritten), "")
     if as_json:
         changes = [outcome.to_dict() for outcome in outcomes]
-        print_json({"journal": str(journal.directory), "changes": changes, "failed": failed})
+        about = {"journal": str(journal.directory), "changes": changes, "guests": guests}
+        print_json({**about, "failed": failed})
+        guests = []
     elif not outcomes:
         print(printable(f"nothing to undo in {journal.directory}"))
     else:
@@ -48,6 +52,8 @@ def undo(
             print("what running processes have changed they put back themselves; --force does it now")
         if unwritten:
             print(printable(f"the records stay open, and will be undone again: {unwritten}"))
+    for guest in guests:
+        print(f"guest {guest} is up, and stays: `schedtuna lab stop {guest}` ends it")
     if failed:
         raise typer.Exit(1)
 

@@ -163,7 +163,7 @@ def find_program(scheduler: SchedulerConfig) -> Path:
     if scheduler.binary_path is not None and scheduler.binary_path.name.endswith(SUFFIX):
         raise UnavailableError(
             f"{scheduler.binary_path.name} is a bare BPF object, and only registered schedulers run here",
-            hint="try it in a guest: --backend vm",
+            hint="try it in a guest: `schedtuna lab start trial`, then the same with `--in trial`",
         )
     if scheduler.name not in set(names()):
         raise UsageError(

@@ -114,7 +114,7 @@ def read_state(machine: Machine) -> ScxState:
     if state is None:
         raise UnavailableError(
             "this kernel has no sched_ext (CONFIG_SCHED_CLASS_EXT)",
-            hint="try it in the lab: schedtuna lab setup",
+            hint="try it in a guest that has: `schedtuna lab start trial`, then the same with `--in trial`",
         )
     return ScxState(
         state=state.strip(),
@@ -258,6 +258,7 @@ class ScxProcess:
         within_s: How long it may take until it is in charge.
         cpu_s: CPU time that the machine has used, where others compete with it for a real CPU, as in
             a guest: where it gets little, it may take up to four times as long.
+        argv: Its command line, where that is known; default: what follows from the values.
 
     Attributes:
         machine: Where it runs.
@@ -276,6 +277,7 @@ class ScxProcess:
         *,
         within_s: float = START_WITHIN_S,
         cpu_s: Callable[[], float] | None = None,
+        argv: Sequence[str] = (),
     ) -> None:
         before = read_state(machine)
         if before.state != DISABLED:
@@ -286,13 +288,22 @@ class ScxProcess:
         self.machine = machine
         self._name = scheduler.name
         self._program = PurePath(program).name
-        self.pid = machine.spawn([program, *command_line(scheduler)])
+        self.pid = machine.spawn(argv or [program, *command_line(scheduler)])
         try:
             self.started = self._await(before, Patience(within_s, cpu_s))
             self._events = read_events(machine)
         except BaseException:
             self.close()
             raise
+
+    @classmethod
+    def found(cls, machine: Machine, name: str, program: str, pid: int) -> Self:
+        """Return one that was started before, by the machine's same `spawn`, and runs."""
+        process = cls.__new__(cls)
+        process.machine, process.pid = machine, pid
+        process._name, process._program = name, PurePath(program).name
+        process.started, process._events = read_state(machine), {}
+        return process
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,207 @@
+"""`schedtuna lab start`, `list` and `stop`: guests with a name; and `lab run --in`, `lab shell --in`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schedtuna.cli.common import termination_interrupts
+from schedtuna.cli.lab_shell import CPUS, MEMORY_MIB, CpusOption, KernelOption, MemoryOption, found
+from schedtuna.cli.options import JsonOption
+from schedtuna.cli.output import print_json
+from schedtuna.cli.streams import pass_on
+from schedtuna.errors import UsageError
+from schedtuna.printable import printable
+
+if TYPE_CHECKING:
+    from schedtuna.cli.lab_shell import GuestOptions
+    from schedtuna.lab.named.guest import NamedGuest
+
+GuestArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+
+
+def start(
+    name: GuestArgument,
+    kernel: KernelOption = None,
+    cpus: CpusOption = CPUS,
+    memory: MemoryOption = MEMORY_MIB,
+    as_json: JsonOption = False,
+) -> None:
+    """Boot a guest that stays until `lab stop NAME`.
+
+    Commands act in it with `--in NAME`: `lab run`, `lab shell`, and `schedulers start`, `switch`, `status`
+    and `stop`.
+    """
+    from schedtuna.lab.named.guests import start as start_guest
+    from schedtuna.lab.store import read_lab
+    from schedtuna.lab.vm import FILES, GuestSpec
+
+    spec = GuestSpec(kernel, cpus, memory, terminal=True, lines=(FILES,))
+    with termination_interrupts():
+        record, boot_s = start_guest(read_lab(), name, spec)
+    if as_json:
+        print_json({"name": name, "kernel": record.kernel, "cpus": cpus, "boot_s": boot_s})
+        return
+    print(f"guest {name} is up: kernel {record.kernel}, {cpus} CPU{'s' * (cpus > 1)}, in {boot_s:.1f} s")
+    print(f"use it: schedtuna lab shell --in {name}; end it: schedtuna lab stop {name}")
+
+
+def list_guests(as_json: JsonOption = False) -> None:
+    """List the guests of `lab start`, and who uses them.
+
+    Those that are gone are listed with the reason, until `lab stop` or a new one of that name.
+    """
+    from schedtuna.cli.table import table
+    from schedtuna.lab.named.guests import find_all
+
+    guests = find_all()
+    if as_json:
+        print_json({"guests": [one.to_dict() for one in guests]})
+        return
+    if not guests:
+        print("no guest was started: schedtuna lab start NAME")
+        return
+    rows = [
+        [
+            one.record.name,
+            one.state,
+            one.record.kernel,
+            str(one.record.cpus),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(one.record.started_at)),
+        ]
+        for one in guests
+    ]
+    print(table(["guest", "state", "kernel", "CPUs", "started"], rows))
+    for one in guests:
+        if why := one.gone or (one.user and f"in use by {one.user}"):
+            print(printable(f"{one.record.name}: {why}"))
+
+
+def stop(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every guest.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Power off a guest of `lab start`.
+
+    Whatever runs in it is ended, and the guest forgotten.
+    """
+    from schedtuna.lab.named.guests import find, find_all
+    from schedtuna.lab.named.guests import stop as stop_guest
+
+    if (name is None) is not everything:
+        raise UsageError("expected the name of a guest, or --all", hint="`schedtuna lab list` has the names")
+    stopped = {}
+    with termination_interrupts():
+        for one in [find(name)] if name is not None else find_all():
+            stopped[one.record.name] = stop_guest(one.record)
+            if not as_json:
+                gone = stopped[one.record.name]
+                print(printable(f"guest {one.record.name} is {f'gone: {gone}' if gone else 'stopped'}"))
+    if as_json:
+        print_json({"stopped": stopped})
+    elif not stopped:
+        print("no guest was started")
+
+
+def refuse_own_guest(name: str, **said: object) -> None:
+    """Refuse options of a guest that boots for the command.
+
+    Raises:
+        UsageError: One was given.
+    """
+    if given := [f"--{option}" for option, value in said.items() if value]:
+        raise UsageError(
+            f"--in {name} names a guest that is up, and {given[0]} one that boots",
+            hint="`schedtuna lab start` takes --kernel, --cpus and --memory",
+        )
+
+
+def run_in(
+    name: str,
+    command: Sequence[str],
+    *,
+    share: Path | None,
+    programs: Sequence[Path],
+    timeout_s: float,
+    as_json: bool,
+) -> int:
+    """Run a command in a named guest, and pass its output on; returns its exit code."""
+    from schedtuna.lab.named.guest import NamedGuest
+
+    out: list[str] = []
+    err: list[str] = []
+
+    def say(text: str) -> None:
+        pass_on(text, sys.stdout)
+        sys.stdout.flush()
+
+    with termination_interrupts():
+        try:
+            with NamedGuest(name) as guest:
+                _equip(guest, share, programs)
+                code, timed_out = guest.run_here(
+                    command,
+                    out.append if as_json else say,
+                    err.append if as_json else lambda text: pass_on(text, sys.stderr),
+                    folder="/share" if share else "/root",
+                    timeout_s=timeout_s,
+                )
+                files = guest.fetch_changes()
+        except KeyboardInterrupt:
+            return 130
+    if as_json:
+        print_json(
+            {
+                "guest": name,
+                "kernel": guest.kernel,
+                "exit_code": code,
+                "timed_out": timed_out,
+                "stdout": "".join(out),
+                "stderr": "".join(err),
+                "files": [str(file) for file in files],
+            }
+        )
+    if timed_out:
+        typer.echo(f"lab: it was ended after {timeout_s:g} s (--timeout)", err=True)
+        return 1
+    return code
+
+
+def _equip(guest: NamedGuest, share: Path | None, programs: Sequence[Path]) -> None:
+    from schedtuna.lab.store import read_lab
+
+    if programs:
+        guest.put_programs(programs, read_lab())
+    if share is not None:
+        guest.share(share, read_lab())
+
+
+def shell_in(name: str, options: GuestOptions, command: Sequence[str], prompt: str) -> int:
+    """Open a shell in a named guest; returns its exit code."""
+    from schedtuna.lab.named.guest import NamedGuest
+    from schedtuna.lab.qemu.terminal import run_on_terminal
+
+    with termination_interrupts():
+        try:
+            with NamedGuest(name) as guest:
+                _equip(guest, options.share, found(options.programs))
+                code = run_on_terminal(
+                    guest,
+                    command,
+                    folder="/share" if options.share else "/root",
+                    environment={"TERM": os.environ.get("TERM", "dumb"), "PS1": prompt},
+                    stdin=0,
+                )
+                files = guest.fetch_changes()
+        except KeyboardInterrupt:
+            return 130
+    for file in files:
+        typer.echo(f"lab: copied back: {file}", err=True)
+    return code

@@ -1,0 +1,1 @@
+"""Guests with a name, which outlive the command that started them."""

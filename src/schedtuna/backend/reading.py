@@ -23,11 +23,13 @@ class RunError(SchedtunaError):
     Args:
         reason: Why, for people.
         log: What a scheduler's program printed.
+        ran: What is known of a run whose machine died once its command had ended.
     """
 
-    def __init__(self, reason: str, log: str = "") -> None:
+    def __init__(self, reason: str, log: str = "", *, ran: Ran | None = None) -> None:
         super().__init__(reason)
         self.log = log
+        self.ran = ran
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ class TrialReader:
             validity, reason = Validity.FAILED, str(error.__cause__ or error)  # without the output
             tail = ran.raw.tail() if ran else ""
         except RunError as error:
-            validity, reason, tail = Validity.FAILED, str(error), error.log
+            validity, reason, ran = Validity.FAILED, str(error), error.ran
+            tail = error.log or (ran.raw.tail() if ran else "")
         return Trial(
             scheduler=scheduler.name,
             values=scheduler.values,

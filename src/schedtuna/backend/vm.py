@@ -111,6 +111,7 @@ class VmBackend:
     def _ran_under(
         self, workload: Workload, scheduler: SchedulerConfig, program: Path | None, seed: int
     ) -> Ran:
+        ran: Ran | None = None  # from the command's end on
         try:
             guest = self._prepare(workload, program)
             before, cpu_s = read_proc_stat(), guest.cpu_s()
@@ -121,15 +122,16 @@ class VmBackend:
                     running = stack.enter_context(started)
                     watch = stack.enter_context(Watch(running, scheduler.name, self._ops))
                 raw = self._run_all(guest, workload, seed)
+                machine = covariates(read_proc_stat() - before, guest.cpu_s() - cpu_s)
+                ran = Ran(raw, covariates=machine)
                 if watch:
                     watch.look()
                 guest.fetch_changes()
-            machine = covariates(read_proc_stat() - before, guest.cpu_s() - cpu_s)
             if watch:
                 watch.conclude()
         except (GuestError, StuckSchedulerError) as error:
             self._drop_guest()  # the next run gets a fresh one
-            raise RunError(str(error)) from error
+            raise RunError(str(error), ran=ran) from error
         except SchedulerError as error:
             raise RunError(error.reason, error.log) from error
         except WorkloadError as error:
@@ -137,9 +139,9 @@ class VmBackend:
                 raise
             raise RunError(str(error)) from error
         ejected = watch.ejected() if watch else ""
-        return Ran(
-            raw,
-            ejected,
+        return replace(
+            ran,
+            ejected=ejected,
             log=watch.log() if watch and ejected else "",
             covariates=machine | (watch.covariates if watch else {}),
         )

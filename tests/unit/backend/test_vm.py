@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -6,6 +7,8 @@ from schedtuna.backend.base import Validity
 from schedtuna.backend.reading import TrialReader, judge
 from schedtuna.backend.vm import VmBackend, host_command, scheduler_program
 from schedtuna.errors import MetricError, UnavailableError, UsageError
+from schedtuna.lab.errors import GuestError
+from schedtuna.lab.vm import GuestSpec
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import RawRun
@@ -66,3 +69,27 @@ def test_what_a_guest_did_not_count_whole_ends_a_first_run_of_the_default(monkey
         backend.reading.trial_of(
             lambda: backend._ran_under(workload, default, None, 1), workload, default, seed=1
         )
+
+
+def test_a_guest_that_dies_after_the_command_leaves_what_the_command_did(monkeypatch):
+    """The trial fails, but its exit code, what it printed and what disturbed it are known."""
+
+    def died():
+        raise GuestError("the guest died")
+
+    guest = SimpleNamespace(
+        cpu_s=lambda: 1.0,
+        run=lambda *_, **__: RawRun(0, None, False, 0.0, {"wall_time_s": 1.0}, stdout="score 4"),
+        fetch_changes=died,
+        close=lambda: None,
+    )
+    backend = VmBackend.__new__(VmBackend)
+    backend.reading, backend._spec, backend._guest = TrialReader(), GuestSpec(), None
+    monkeypatch.setattr(backend, "_prepare", lambda *_: guest)
+    workload, default = Workload(argv=("true",)), SchedulerConfig(name="default")
+    trial = backend.reading.trial_of(
+        lambda: backend._ran_under(workload, default, None, 1), workload, default, seed=1
+    )
+    assert (trial.validity, trial.reason) == (Validity.FAILED, "the guest died")
+    assert (trial.exit_code, trial.output_tail, trial.metrics) == (0, "score 4", {})
+    assert trial.covariates

@@ -21,7 +21,7 @@ def test_without_sched_ext_each_says_so_and_where_it_can_be_had(tmp_path, comman
     done = schedtuna(tmp_path, "schedulers", *command)
     assert done.returncode == 3
     assert "no sched_ext" in done.stderr
-    assert "lab setup" in done.stderr
+    assert "lab start" in done.stderr
     assert not (tmp_path / "state").exists()
 
 

@@ -9,82 +9,33 @@ import difflib
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.files import require_trusted
 from schedtuna.machine.checks.programs import scx_binaries
 from schedtuna.machine.probe import Probe
-from schedtuna.scheduler.registry import Entry, FlagKind
+from schedtuna.scheduler.guess import COMMON_FLAGS, guess
+from schedtuna.scheduler.help_text import HelpFlag, about, parse_help
+from schedtuna.scheduler.registry import Entry
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.space import ParameterSpec, ParameterType
+from schedtuna.space import ParameterSpec
 
 ANSWER_WITHIN_S = 20.0
 
-# "  -s, --slice-us <SLICE_US>", "      --stats <STATS>", "  -v, --verbose...", "  -C, --masks <MASKS>..."
-_CLAP_FLAG = re.compile(
-    r"^ {2,8}(?:(?P<short>-\w)(?:, )?)?(?P<long>--[A-Za-z0-9][\w-]*)?"
-    r"(?:[ =]\[?<(?P<value>[^>]+)>\]?)?(?P<more>\.\.\.)?(?:\s{2,}(?P<text>\S.*))?$"
-)
-# "  -s SLICE_US   Override slice duration", "  -f            Use FIFO scheduling"
-_GETOPT_FLAG = re.compile(r"^ {2,4}(?P<short>-\w)(?: (?P<value>[A-Z][A-Z0-9_]*))?(?:\s{2,}(?P<text>\S.*))?$")
-_DEFAULT = re.compile(r"\[default: ([^\]]{0,200})\]")
-_CHOICES = re.compile(r"\[possible values: ([^\]]{0,2000})\]")
-# What can be a parameter: the first of a default's digits is no 0.
-_LONG_FLAG = re.compile(r"--[A-Za-z_][A-Za-z0-9_-]*")
-_COUNT = re.compile(r"[1-9][0-9]{0,17}")
-_CHOICE_LINE = re.compile(r"^\s+- ([\w-]+):")
 _VERSION = re.compile(r"\b(\d+\.\d+(?:\.\d+)*)\b")
-# No settings: what every program has, and options of libbpf's loader that come with its bindings.
-COMMON_FLAGS = frozenset(
-    {
-        "--help",
-        "--version",
-        "--relaxed-maps",
-        "--pin-root-path",
-        "--kconfig",
-        "--btf-custom-path",
-        "--bpf-token-path",
-    }
-)
-# What schedulers print or measure, rather than how they schedule.
-NO_SETTINGS = frozenset(
-    {"--stats", "--monitor", "--verbose", "--debug", "--help-stats", "--exit-dump-len", "--partial"}
-)
-
-
-@dataclass(frozen=True)
-class HelpFlag:
-    """One flag, as a help text states it.
-
-    Attributes:
-        flag: Its long name, or the short one where there is no long one.
-        short: Its short name; may be empty.
-        kind: What it takes.
-        default: As printed; None where none is.
-        choices: The values that it takes, where they are listed.
-        text: What it says of itself.
-    """
-
-    flag: str
-    short: str
-    kind: FlagKind
-    default: str | None
-    choices: tuple[str, ...]
-    text: str
 
 
 @dataclass(frozen=True)
 class ProbedProgram:
-    """What a binary says of itself."""
+    """What a binary says of itself; `about` is the first line of its `--help`."""
 
     binary: Path
     name: str
     version: str
     flags: dict[str, HelpFlag]
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,55 +59,6 @@ class Joined:
     defaults: tuple[tuple[str, str, str], ...]
 
 
-def parse_help(text: str) -> dict[str, HelpFlag]:
-    """Read the flags of a clap or getopt help text.
-
-    Raises:
-        UsageError: There is no flag in it.
-    """
-    lines = text.replace("\t", "        ").splitlines()
-    flags: dict[str, HelpFlag] = {}
-    starts = [(at, match) for at, line in enumerate(lines) if (match := _match(line))]
-    ends = [*(at for at, _ in starts), len(lines)][1:]
-    for (at, match), following in zip(starts, ends, strict=True):
-        body = [match["text"] or "", *lines[at + 1 : following]]
-        flag = _flag(match.groupdict(), body)
-        flags.setdefault(flag.flag, flag)
-    if not flags:
-        raise UsageError(
-            "no flag could be read from its --help",
-            hint="describe the scheduler in a file and check it with `schedtuna schedulers check FILE`",
-        )
-    return flags
-
-
-def _match(line: str) -> re.Match[str] | None:
-    match = _CLAP_FLAG.match(line)
-    if match and match["long"]:
-        return match
-    return _GETOPT_FLAG.match(line)
-
-
-def _flag(found: dict[str, str | None], body: Sequence[str]) -> HelpFlag:
-    text = " ".join(line.strip() for line in body if line.strip())
-    default, choices = _DEFAULT.search(text), _CHOICES.search(text)
-    listed = tuple(choices[1].split(", ")) if choices else ()
-    listed = listed or tuple(match[1] for line in body if (match := _CHOICE_LINE.match(line)))
-    kind: FlagKind = "value"
-    if found["value"] is None:
-        kind = "count" if found.get("more") else "switch"
-    elif set(listed) == {"true", "false"}:
-        kind = "boolean"
-    return HelpFlag(
-        flag=found.get("long") or found["short"] or "",
-        short=found["short"] or "",
-        kind=kind,
-        default=default[1] if default else None,
-        choices=listed,
-        text=_CHOICES.sub("", _DEFAULT.sub("", text)).strip(),
-    )
-
-
 def probe(binary: str | Path) -> ProbedProgram:
     """Ask a binary what it understands. It is run with `--help` and `--version` only.
 
@@ -173,12 +75,13 @@ def probe(binary: str | Path) -> ProbedProgram:
     require_trusted(
         path, "for its --help", hint="install it where only root can write, or ask it as another user"
     )
+    text = _ask(path, "--help")
     try:
-        flags = parse_help(_ask(path, "--help"))
+        flags = parse_help(text)
     except UsageError as error:
         raise UsageError(f"{path}: {error}", hint=error.hint) from None
     version = _VERSION.search(_ask(path, "--version")) if "--version" in flags else None
-    return ProbedProgram(path, path.name, version[1] if version else "", flags)
+    return ProbedProgram(path, path.name, version[1] if version else "", flags, about(text))
 
 
 def _ask(path: Path, argument: str) -> str:
@@ -236,32 +139,15 @@ def configured(probed: ProbedProgram, entry: Entry | None) -> SchedulerConfig:
     Of a scheduler that nobody registered, its switches, and its numbers around their defaults.
     """
     if entry is None:
-        specs = [spec for flag in probed.flags.values() if (spec := _guessed(flag)) is not None]
+        guesses = [guess(flag) for flag in probed.flags.values()]
         return SchedulerConfig(
-            name=probed.name, binary_path=probed.binary, parameters={spec.name: spec for spec in specs}
+            name=probed.name,
+            binary_path=probed.binary,
+            parameters={spec.name: spec for spec in guesses if isinstance(spec, ParameterSpec)},
+            description=probed.about,
         )
     printed = {name: flag.default for name, flag in probed.flags.items()}
     return entry.config(probed.version or None, binary=probed.binary, printed=printed)
-
-
-def _guessed(flag: HelpFlag) -> ParameterSpec | None:
-    name = flag.flag.lstrip("-").replace("-", "_")
-    if flag.flag in COMMON_FLAGS | NO_SETTINGS or not _LONG_FLAG.fullmatch(flag.flag):
-        return None
-    common: dict[str, Any] = {"name": name, "description": flag.text[:200], "command_arg": flag.flag}
-    if flag.kind == "switch":
-        return ParameterSpec(type=ParameterType.BOOLEAN, default=False, **common)
-    if flag.choices and flag.default in flag.choices and flag.kind == "value":
-        return ParameterSpec(
-            type=ParameterType.CATEGORICAL, default=flag.default, choices=flag.choices, **common
-        )
-    if flag.default is not None and _COUNT.fullmatch(flag.default):
-        default = int(flag.default)
-        low, high = max(1, default // 10), default * 10
-        return ParameterSpec(
-            type=ParameterType.INTEGER, default=default, min_value=low, max_value=high, log=True, **common
-        )
-    return None
 
 
 def _same(registered: str, printed: str) -> bool:

@@ -15,7 +15,9 @@ from typing import Any
 
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.resources import resource_path
-from schedtuna.scheduler.probe import COMMON_FLAGS, HelpFlag, probe
+from schedtuna.scheduler.guess import COMMON_FLAGS
+from schedtuna.scheduler.help_text import HelpFlag
+from schedtuna.scheduler.probe import probe
 from schedtuna.scheduler.registry import entries
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType, spell_value
@@ -140,11 +142,11 @@ def _of_flag(name: str, flag: HelpFlag, text: str) -> ParameterSpec:
             type=ParameterType.BOOLEAN,
             default=flag.default == "true",
             command_arg=f"{flag.flag}={{value}}" if flag.kind == "boolean" else flag.flag,
-            description=flag.text[:200],
+            description=flag.summary(),
         )
     default = (flag.default or "").strip('"')
     choices = dict.fromkeys((default, *(flag.choices or (text,))))
-    return _text(name, tuple(choices), f"{flag.flag}={{value}}", flag.text[:200])
+    return _text(name, tuple(choices), f"{flag.flag}={{value}}", flag.summary())
 
 
 def _text(name: str, choices: tuple[str, ...], command_arg: str, description: str) -> ParameterSpec:

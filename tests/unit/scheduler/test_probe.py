@@ -9,7 +9,8 @@ import pytest
 
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.machine.checks.programs import SCX_PATH_VARIABLE
-from schedtuna.scheduler.probe import ProbedProgram, configured, installed, join, parse_help, probe
+from schedtuna.scheduler.help_text import parse_help
+from schedtuna.scheduler.probe import ProbedProgram, configured, installed, join, probe
 from schedtuna.scheduler.registry import command_line, entries
 
 CLAP = """\
@@ -104,7 +105,7 @@ def toy(tmp_path):
 
 def test_an_unregistered_scheduler_gets_guessed_parameters(toy):
     scheduler = configured(probe(toy), None)
-    assert set(scheduler.parameters) == {"slice_us", "mode", "fifo"}
+    assert set(scheduler.parameters) == {"slice_us", "mode", "balance", "fifo"}
     assert scheduler.parameters["slice_us"].default == 20000
 
 

@@ -6,8 +6,10 @@ them make sense to search. A user's own scheduler is registered from a file or f
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,8 +21,10 @@ from schedtuna.files.versions import StoredFormat
 from schedtuna.resources import resource_path
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import Constraint, ParameterSpec, ParameterType, ParameterValue, spell_value
+from schedtuna.space.parameter import FALSE_WORDS, TRUE_WORDS
 
 FlagKind = Literal["switch", "value", "boolean", "count"]
+_NUMBER = re.compile(r"[0-9]{1,300}(?:\.[0-9]{1,300})?")
 
 
 class DatedDefault(BaseModel):
@@ -102,21 +106,37 @@ class OlderName(BaseModel):
     reason: str
 
     def translate(self, value: Any) -> ParameterValue:
-        """Return the value of the real parameter.
+        """Return the value of the real parameter; a text where the value is one.
 
         Raises:
             UsageError: The older name can't have meant this value.
         """
+        meant = self._meant(value)
+        return spell_value(meant) if isinstance(value, str) else meant
+
+    def _meant(self, value: bool | float | str) -> ParameterValue:
         if self.when_true is not None and self.when_false is not None:
-            if isinstance(value, bool):
-                return self.when_true if value else self.when_false
-            raise UsageError(f"{self.name}={value!r}: expected true or false; {self.reason}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise UsageError(f"{self.name}={value!r}: expected a number; {self.reason}")
+            word = str(value).lower() if isinstance(value, bool | str) else ""
+            if word in TRUE_WORDS:
+                return self.when_true
+            if word in FALSE_WORDS:
+                return self.when_false
+            raise self._refusal(value, "true or false")
+        if isinstance(value, str):
+            number = float(value) if _NUMBER.fullmatch(value) else math.nan
+        else:
+            number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else value
+        if math.isnan(number):
+            raise self._refusal(value, "a number")
         low, high = self.min_value, self.max_value
-        if low is not None and high is not None and not low <= value <= high:
-            raise UsageError(f"{self.name}={value}: expected {low:g} to {high:g}")
+        if low is not None and high is not None and not low <= number <= high:
+            raise self._refusal(value, f"{low:g} to {high:g}")
         return value
+
+    def _refusal(self, value: Any, expected: str) -> UsageError:
+        return UsageError(
+            f"{self.name}={value}: expected {expected}", hint=f"it means {self.parameter}: {self.reason}"
+        )
 
 
 class Entry(BaseModel):
@@ -229,20 +249,27 @@ class Entry(BaseModel):
                 content["default"] = default == "true" if kind == ParameterType.BOOLEAN else default
         return ParameterSpec.model_validate(content)
 
-    def translate(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def translate(self, values: Mapping[str, Any], known: Container[str] = ()) -> dict[str, Any]:
         """Return an assignment with older names replaced by the parameters they mean.
+
+        Args:
+            values: The assignment.
+            known: What is a parameter's own name, and so no older one.
 
         Raises:
             UsageError: An older name with an impossible value, or beside what it maps to.
         """
-        older = {row.name: row for row in self.older_names}
+        older = {row.name: row for row in self.older_names if row.name not in known}
         translated = {name: value for name, value in values.items() if name not in older}
-        for name, value in values.items():
-            if name in older:
-                row = older[name]
-                if row.parameter in translated:
-                    raise UsageError(f"{name} and {row.parameter} are the same parameter of {self.name}")
-                translated[row.parameter] = row.translate(value)
+        for name, row in older.items():
+            if name not in values:
+                continue
+            if row.parameter in translated:
+                raise UsageError(
+                    f"{name} and {row.parameter} are the same parameter of {self.name}",
+                    hint=f"leave one of them out: {row.reason}",
+                )
+            translated[row.parameter] = row.translate(values[name])
         return translated
 
 

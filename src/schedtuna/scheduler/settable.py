@@ -18,7 +18,7 @@ from schedtuna.resources import resource_path
 from schedtuna.scheduler.guess import COMMON_FLAGS
 from schedtuna.scheduler.help_text import HelpFlag
 from schedtuna.scheduler.probe import probe
-from schedtuna.scheduler.registry import entries
+from schedtuna.scheduler.registry import Entry, entries
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType, spell_value
 
@@ -37,13 +37,13 @@ def settable(scheduler: SchedulerConfig, values: Mapping[str, Any]) -> tuple[Sch
         values: What is to be set, by name; texts, or values as files have them.
 
     Raises:
-        UsageError: There is no such policy file.
+        UsageError: There is no such policy file, or an older name can't have meant this value.
     """
     entry = entries().get(scheduler.name)
     if entry is None:
         return scheduler, dict(values)
-    specs, found = dict(scheduler.parameters), dict(values)
-    for name, value in values.items():
+    specs, found = dict(scheduler.parameters), _by_own_names(scheduler, entry, values)
+    for name, value in found.items():
         if name == POLICY and entry.policy:
             found[name] = _policy_file(scheduler.name, str(value))
             specs[name] = _text(name, ("", found[name]), entry.policy, f"policy file, or {EXAMPLE}")
@@ -54,6 +54,13 @@ def settable(scheduler: SchedulerConfig, values: Mapping[str, Any]) -> tuple[Sch
         elif flag := _flag(scheduler, name):
             specs[name] = _of_flag(name, flag, spell_value(value))
     return scheduler.model_copy(update={"parameters": specs}), found
+
+
+def own_name(scheduler: SchedulerConfig, name: str) -> str:
+    """Return the parameter that a name stands for, where it is one of older tools; else the name itself."""
+    entry = entries().get(scheduler.name)
+    older = {row.name: row.parameter for row in entry.older_names} if entry else {}
+    return name if name in scheduler.parameters else older.get(name, name)
 
 
 def require_policy(scheduler: SchedulerConfig) -> None:
@@ -89,6 +96,18 @@ def for_search(scheduler: SchedulerConfig) -> SchedulerConfig:
     return scheduler.model_copy(
         update={"parameters": scheduler.parameters | {POLICY: spec}, "values": values}
     )
+
+
+def _by_own_names(scheduler: SchedulerConfig, entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, those under older names as what they mean for the program."""
+    own = [name for name in values if name in scheduler.parameters or _flag(scheduler, name)]
+    for row in entry.older_names:
+        if row.name in values and row.name not in own and row.parameter not in scheduler.parameters:
+            raise UsageError(
+                f"{row.name} means {row.parameter}, which {scheduler.binary_path or scheduler.name} lacks",
+                hint=f"schedtuna schedulers probe {scheduler.name} lists what it has",
+            )
+    return entry.translate(values, own)
 
 
 def _policy_file(scheduler: str, text: str) -> str:

@@ -29,6 +29,7 @@ from schedtuna.samplers.registry import (
     sampler_class,
 )
 from schedtuna.scheduler.fair import NAME as FAIR
+from schedtuna.scheduler.settable import own_name
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.tune.bakeoff import CONTESTANTS, contestants, share
 from schedtuna.workload.metrics import default_metric, parse_metric, parse_requirement
@@ -191,6 +192,7 @@ def without(scheduler: SchedulerConfig, excluded: Sequence[str]) -> SchedulerCon
     Raises:
         UsageError: It has no such parameter, or nothing is left to tune.
     """
+    excluded = [own_name(scheduler, name) for name in excluded]
     known = [*scheduler.parameters, *(knob.name for knob in all_knobs() if scheduler.name == FAIR)]
     for name in excluded:
         if name not in known:

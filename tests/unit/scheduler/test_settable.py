@@ -210,3 +210,78 @@ def test_a_real_program_takes_what_may_be_set(text):
         [program, *given, "--version"], capture_output=True, text=True, timeout=20, check=False
     )
     assert done.returncode == 0, (given, done.stderr)
+
+
+RUSTY_HELP = """\
+Options:
+  -u, --slice-us-underutil <U>
+          [default: 20000]
+  -D, --direct-greedy-under <D>
+          [default: 90.0]
+  -K, --kick-greedy-under <K>
+          [default: 100.0]
+  -h, --help
+          Print help
+"""
+
+
+def help_program(folder, monkeypatch, name, text):
+    program = folder / name
+    program.write_text(f"#!/bin/sh\ncat <<'E'\n{text}E\n")
+    program.chmod(0o755)
+    monkeypatch.setenv(SCX_PATH_VARIABLE, str(folder))
+
+
+@pytest.fixture
+def rusty(tmp_path, monkeypatch):
+    help_program(tmp_path, monkeypatch, "scx_rusty", RUSTY_HELP)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("scx_rusty:slice_us=5000", ["--slice-us-underutil=5000"]),
+        ("scx_rusty:direct=false,kick=no", ["--direct-greedy-under=0.0", "--kick-greedy-under=0.0"]),
+        ("scx_rusty:direct=true,kick=1", []),  # the defaults
+        ("scx_rusty:slice_us=5000,direct=off", ["--slice-us-underutil=5000", "--direct-greedy-under=0.0"]),
+    ],
+)
+def test_names_of_older_tools_are_the_flags_that_they_mean(rusty, tmp_path, text, expected):
+    assert arguments(text) == expected
+    name, _, values = text.partition(":")
+    said = dict(pair.split("=") for pair in values.split(","))
+    parameters = {
+        key: int(value) if key == "slice_us" else value in ("true", "1") for key, value in said.items()
+    }
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps({"scheduler": name, "parameters": parameters}))
+    assert arguments(str(file)) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "why", "hint"),
+    [
+        ("slice_us=5", "slice_us=5: expected 1000 to 50000", "it means slice_us_underutil"),
+        ("slice_us=soon", "slice_us=soon: expected a number", "never had --slice-us"),
+        ("direct=3", "direct=3: expected true or false", "a threshold in percent"),
+        ("slice_us=2000,slice_us_underutil=3000", "are the same parameter", "leave one of them out"),
+    ],
+)
+def test_names_of_older_tools_are_explained_where_they_can_not_mean_it(rusty, values, why, hint):
+    with pytest.raises(UsageError, match=why) as caught:
+        arguments(f"scx_rusty:{values}")
+    assert hint in caught.value.hint
+
+
+def test_an_older_name_of_a_flag_that_is_gone_is_refused_with_what_it_means(tmp_path, monkeypatch):
+    help_program(tmp_path, monkeypatch, "scx_rusty", "  -h, --help  Print help\n")
+    with pytest.raises(
+        UsageError, match=r"slice_us means slice_us_underutil, which .*scx_rusty lacks"
+    ) as caught:
+        arguments("scx_rusty:slice_us=5000")
+    assert "schedtuna schedulers probe" in caught.value.hint
+
+
+def test_what_is_a_flag_of_the_program_is_no_older_name(tmp_path, monkeypatch):
+    help_program(tmp_path, monkeypatch, "scx_rusty", RUSTY_HELP + "  --slice-us <S>  Slice [default: 7]\n")
+    assert arguments("scx_rusty:slice_us=3") == ["--slice-us=3"]

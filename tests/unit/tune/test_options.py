@@ -11,6 +11,7 @@ from schedtuna.knobs.position import Position
 from schedtuna.knobs.registry import knob_named
 from schedtuna.samplers.registry import missing_extra
 from schedtuna.scheduler.fair import fair
+from schedtuna.scheduler.registry import entries
 from schedtuna.tune.options import OptimizerConfig, find_workload, make_plan, sampler_options, without
 from schedtuna.workload.metrics import parse_metric
 from schedtuna.workload.spec import Workload
@@ -197,3 +198,9 @@ def test_what_does_nothing_where_it_would_be_turned_is_refused_by_name(monkeypat
         Host().scheduler("fair:autogroup_nice=5")
     with pytest.raises(SpaceError, match="at most one of: policy is idle, nice is set"):
         Host().scheduler("fair:policy=idle,nice=5")
+
+
+def test_a_parameter_may_be_left_out_by_the_name_that_older_tools_gave_it():
+    kept = without(entries()["scx_rusty"].config(), ["slice_us", "direct"])
+    assert not {"slice_us_underutil", "direct_greedy_under"} & set(kept.parameters)
+    assert "kick_greedy_under" in kept.parameters

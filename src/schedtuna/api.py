@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from schedtuna.backend.base import Validity
+from schedtuna.configfile import load_config
 from schedtuna.errors import SpaceError, UsageError
 from schedtuna.experiment.campaign import Question, choose_seed, open_campaign
 from schedtuna.experiment.variability import run_variability
@@ -15,12 +16,14 @@ from schedtuna.files import require_consent
 from schedtuna.history.outcome import StudyResult
 from schedtuna.history.plan import DECIDING_FILES, StudyPlan
 from schedtuna.history.results import summary
+from schedtuna.scheduler.control import find_installed
+from schedtuna.scheduler.definition import defined_by, redefined
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.lookup import lookup
-from schedtuna.scheduler.parse import BEST_NAME
-from schedtuna.scheduler.registry import register as register_scheduler
-from schedtuna.scheduler.registry import scheduler_from_mapping
+from schedtuna.scheduler.parse import BEST_NAME, parse_scheduler
+from schedtuna.scheduler.registry import names, register, scheduler_from_mapping
+from schedtuna.scheduler.settable import for_search
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
 from schedtuna.tune.options import OptimizerConfig, make_plan, require_sampler, sampler_options
@@ -103,18 +106,23 @@ class RLSchedulerOptimizer:
         """Set what is searched, in place of what is known of the scheduler.
 
         Of ``fair`` this narrows the search: each parameter is one of its knobs, within that knob's
-        bounds, and its default is the machine's own value.
+        bounds, and its default is the machine's own value. Of a scheduler that is known, each is a flag of
+        its program, with its type and default; what is left out is as it is known.
 
         Args:
             parameters: By name: `type` (boolean, integer, float, categorical), `default`,
                 `min_value`, `max_value`, `choices`, `description`, `command_arg`.
 
         Raises:
-            UsageError: A specification that contradicts itself, the scheduler's knobs, or this machine.
+            UsageError: A specification that contradicts itself, the scheduler's knobs or flags, or this
+                machine.
         """
         name = self.config.scheduler_name
         if name == FAIR and self.config.place().turns_knobs:
             self._defined = _narrowed(fair(include=[*parameters]), parameters)
+        elif name in set(names()) or not name.isidentifier():
+            known = for_search(parse_scheduler(name, find_installed))
+            self._defined = redefined(known, parameters, place=_DEFINING)
         else:
             self._defined = scheduler_from_mapping({"name": name, "parameters": parameters}, place=_DEFINING)
         return self._defined
@@ -221,7 +229,7 @@ class RLSchedulerOptimizer:
     def _known(self) -> SchedulerConfig:
         """What is known of the scheduler, whether or not it can run here."""
         name = self.config.scheduler_name
-        return fair() if name == FAIR else lookup(name)
+        return fair() if name == FAIR else parse_scheduler(name, lookup)
 
     def _sampler_options(self) -> dict[str, Any]:
         """The configuration's share that is the sampler's; of other samplers only what was set."""
@@ -238,6 +246,25 @@ class RLSchedulerOptimizer:
             name: value for name, value in asked.items() if name in known or name in config.model_fields_set
         }
         return {**chosen, "pretrained": None if checkpoint is None else str(checkpoint.resolve())}
+
+
+def register_scheduler(scheduler: SchedulerConfig | Mapping[str, Any] | Path | str) -> SchedulerConfig:
+    """Make a scheduler known by its name, for this process; returns it.
+
+    Args:
+        scheduler: Itself, what a file would hold, or the YAML, JSON or TOML file that defines it.
+
+    Raises:
+        UsageError: It defines no scheduler, or a parameter that could not be set.
+        ConfigFileError: The file can't be read.
+        UnavailableError: This process has privilege, and somebody else could change the file.
+    """
+    if isinstance(scheduler, Path | str):
+        return defined_by(load_config(Path(scheduler)), Path(scheduler))
+    if not isinstance(scheduler, SchedulerConfig):
+        scheduler = scheduler_from_mapping(scheduler, place="register_scheduler")
+    register(scheduler)
+    return scheduler
 
 
 def _trained(result: StudyResult) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schedtuna.cli.common import parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import InOption, JsonOption
-from schedtuna.cli.output import print_json, print_remark
-from schedtuna.cli.streams import console
+from schedtuna.cli.output import print_json, print_remark, require_writable, writing
+from schedtuna.cli.table import described
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def list_schedulers(as_json: JsonOption = False) -> None:
         print_json({"schedulers": [row.to_dict() for row in rows]})
         return
     shown = [[row.name, str(row.nr_parameters), "yes" if row.installed else "", row.summary] for row in rows]
-    _print_table(["scheduler", "parameters", "installed", "what it is"], shown)
+    print(described(["scheduler", "parameters", "installed", "what it is"], shown))
 
 
 @app.command()
@@ -55,10 +56,11 @@ def show(
 ) -> None:
     """Show a scheduler's parameters, rules and traps."""
     from schedtuna.scheduler.lookup import lookup
+    from schedtuna.scheduler.parse import parse_scheduler
     from schedtuna.scheduler.registry import entries
 
     entry = entries().get(name)
-    scheduler = entry.config(release) if entry else lookup(name)
+    scheduler = entry.config(release) if entry else parse_scheduler(name, lookup)
     if as_json:
         print_json(scheduler.model_dump(mode="json"))
         return
@@ -76,15 +78,37 @@ def show(
 
 @app.command()
 def probe(
-    binary: Annotated[Path, typer.Argument(metavar="BINARY", show_default=False)], as_json: JsonOption = False
+    binary: Annotated[str, typer.Argument(metavar="BINARY", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write what it understands as a file that defines it: *.toml, *.yaml or *.json.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask an installed binary what it understands.
 
     By its --help and --version, beside what the registry says.
     """
+    from schedtuna.configfile import SUFFIXES
     from schedtuna.scheduler.catalogue import examine, find_binary
+    from schedtuna.scheduler.definition import first_definition
 
+    require_writable(output, option="--output", suffixes=SUFFIXES)
     found = examine(find_binary(binary))
+    if output:
+        text = first_definition(found.probed, found.scheduler, output.suffix.lower())
+        with writing(output, force=force) as file:
+            file.write(text.encode())
+        print_remark(str(output), f"defines {found.scheduler.name}; mend its bounds, then")
+        print_remark("next", f"schedtuna schedulers check {shlex.quote(str(output))}")
+        return
     if as_json:
         print_json(found.to_dict())
         return
@@ -100,22 +124,25 @@ def check(
     from schedtuna.configfile import load_config
     from schedtuna.scheduler.lookup import lookup
     from schedtuna.scheduler.parse import parse_scheduler
-    from schedtuna.scheduler.registry import scheduler_from_mapping
 
     content = load_config(file)
+    scheduler = parse_scheduler(str(file.absolute()), lookup)
     if "scheduler" in content:
-        scheduler = parse_scheduler(str(file.absolute()), lookup)
         if as_json:
             print_json({"settings": scheduler.label(), "values": scheduler.values})
         else:
             print(f"{file}: settings {scheduler.label()}")
         return
-    scheduler = scheduler_from_mapping(content, place=str(file))
     if as_json:
         print_json(scheduler.model_dump(mode="json"))
         return
     print(f"{file}: scheduler {scheduler.name} with {len(scheduler.parameters)} parameters")
     _print_parameters(scheduler)
+    program = scheduler.binary_path
+    if program is None:
+        print_remark("note", f"it names no binary_path: its program is {scheduler.name} on PATH")
+    elif not program.exists():
+        print_remark("note", f"{program} is not there, so its flags could not be checked")
 
 
 @app.command()
@@ -287,17 +314,5 @@ def _print_parameters(scheduler: SchedulerConfig) -> None:
             values = f"{spec.min_value:g} to {spec.max_value:g} {spec.unit}".rstrip()
         default = spell_value(spec.default)
         rows.append([spec.name, default, values or "true false", spec.description])
-    _print_table(["parameter", "default", "values", "what it does"], rows)
-
-
-def _print_table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading != headings[-1])
-    for row in rows:
-        table.add_row(*(Text(printable(str(cell))) for cell in row))
-    console().print(table)
+    if rows:
+        print("\n" + described(["parameter", "default", "values", "what it does"], rows), end="\n\n")

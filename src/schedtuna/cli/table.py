@@ -7,12 +7,15 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from schedtuna.printable import number, printable
 
 __all__ = ["number", "table", "terminal_width", "wrapped"]
 
 _GAP = 2
+_SENTENCE = 40  # columns in which a sentence can be read
+_INDENT = 4
 _NARROWEST = 24  # a first column that would be narrower is kept whole, and the others follow in parts
 
 
@@ -55,6 +58,42 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width: int 
     return "\n\n".join(
         "\n".join(text for line in lines for text in _aligned(line, widths, part))
         for part in _parts(widths, limit)
+    )
+
+
+def described(headings: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None = None) -> str:
+    """Align columns to the left; the sentences of the last stand beside the others where they can be read.
+
+    Args:
+        headings: Of the columns; at least two.
+        rows: One cell per column.
+        width: As for `table`.
+    """
+    lines = [[printable(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings) - 1)]
+    limit = width or terminal_width()
+    if limit is None:
+        return "\n".join(_row(line, [*widths, len(line[-1])]) for line in lines)
+    foldable = max(range(1, len(widths)), key=widths.__getitem__, default=0)
+    spare = limit - sum(size + _GAP for size in widths)
+    taken = min(max(_SENTENCE - spare, 0), max(widths[foldable] - _NARROWEST, 0))
+    if spare + taken >= _SENTENCE:
+        widths[foldable] -= taken
+        return "\n".join(_row(line, [*widths, spare + taken]) for line in lines)
+    widths[foldable] = max(min(widths[foldable], widths[foldable] + spare + _GAP), 1)
+    below = max(limit - _INDENT, _NARROWEST)
+    return "\n".join(
+        "\n".join([_row(line, widths), *(" " * _INDENT + text for text in _folded(line[-1], below) if text)])
+        for line in lines
+    )
+
+
+def _row(line: Sequence[str], widths: Sequence[int]) -> str:
+    """The text lines of a row whose cells are folded to their columns."""
+    cells = [_folded(cell, size) for cell, size in zip(line, widths, strict=False)]
+    return "\n".join(
+        (" " * _GAP).join(text.ljust(size) for text, size in zip(parts, widths, strict=True)).rstrip()
+        for parts in zip_longest(*cells, fillvalue="")
     )
 
 

@@ -14,8 +14,10 @@ from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.files import write_text
 from schedtuna.files.versions import StoredFormat
 from schedtuna.history.outcome import SearchOutcome, StudyResult, cost_of
+from schedtuna.scheduler.definition import definition
 from schedtuna.scheduler.parse import BEST_NAME
 from schedtuna.scheduler.parse import STORED as PARAMETERS
+from schedtuna.scheduler.registry import is_own
 
 REPORT_NAME = "report.html"
 PLOTS_NAME = "performance_plots.png"
@@ -60,11 +62,13 @@ def write_results(result: StudyResult) -> None:
 def best_parameters(result: StudyResult) -> dict[str, Any]:
     """Return what `schedtuna apply` and `compare` read: the scheduler, and the proven values.
 
-    Without a proven gain, `parameters` is empty: the default.
+    Without a proven gain, `parameters` is empty: the default. Of a scheduler that is somebody's own, the
+    whole definition is in it.
     """
+    scheduler = result.plan.scheduler
     return {
         PARAMETERS.key: PARAMETERS.newest,
-        "scheduler": result.plan.scheduler.name,
+        "scheduler": definition(scheduler) if is_own(scheduler.name) else scheduler.name,
         "parameters": result.best or {},
         "verdict": str(result.comparison.verdict),
         "command": list(result.plan.workload.argv),

@@ -87,9 +87,12 @@ class Examined:
         }
 
 
-def find_binary(binary: Path) -> Path:
-    """Return a binary by its path, or by its name among the installed ones."""
-    return binary if "/" in str(binary) else installed().get(binary.name, binary)
+def find_binary(binary: str | Path) -> Path:
+    """Return a binary by its path, or by its name among the installed ones, then in this folder."""
+    path = Path(binary).absolute()
+    if "/" in str(binary):
+        return path
+    return installed().get(str(binary), path if path.is_file() else Path(binary))
 
 
 def examine(binary: Path) -> Examined:

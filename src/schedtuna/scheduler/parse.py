@@ -3,22 +3,29 @@
 default                          the machine's scheduling as it is
 NAME                             a scheduler with its defaults
 NAME:param=value,param=value     with values; NAME:policy=FILE where it needs a policy file
-FILE.yaml, .json or .toml        {scheduler: NAME, parameters: {param: value}}
+FILE.yaml, .json or .toml        {scheduler: NAME, parameters: {param: value}}, which saves settings, or
+                                 {name: NAME, parameters: {param: specification}}, which defines a scheduler
+module:ATTRIBUTE                 a SchedulerConfig of somebody's own module
 FILE.bpf.o                       a bare BPF object with a sched_ext scheduler, for guests
 FOLDER                           a study's results folder: its best_parameters.json
+
+After a file, a module's attribute or a name may stand `:param=value,...`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from schedtuna.configfile import SUFFIXES, load_config
 from schedtuna.errors import ConfigFileError, SpaceError, UsageError, nearest
 from schedtuna.files.versions import StoredFormat
 from schedtuna.kernel.sched_ext import SUFFIX, scheduler_name
+from schedtuna.scheduler.definition import defined_by, named_in_module
 from schedtuna.scheduler.settable import require_policy, settable
 from schedtuna.scheduler.spec import SchedulerConfig
 
@@ -29,6 +36,7 @@ Lookup = Callable[[str], SchedulerConfig]
 STORED = StoredFormat(ConfigFileError)  # of a file with parameters; people leave the version out
 # What a study adds to its best parameters is for people.
 _FILE_KEYS = ("scheduler", "parameters", "verdict", "command", STORED.key)
+_FILE = re.compile(r"(?P<file>[^=]*?\.(?:yaml|yml|json|toml))(?::(?P<rest>.*))?", re.IGNORECASE | re.DOTALL)
 _NEXT_PARAMETER = re.compile(r",(?=\s*[A-Za-z_][A-Za-z0-9_]*\s*=)")  # a list's value has commas of its own
 
 
@@ -51,14 +59,49 @@ def parse_scheduler(text: str, lookup: Lookup) -> SchedulerConfig:
         return SchedulerConfig(
             name=scheduler_name(path), binary_path=path, description=f"the BPF object {text}"
         )
-    name, colon, assignments = text.partition(":")
-    is_file = text.lower().endswith(SUFFIXES) and "=" not in assignments  # NAME:policy=FILE.json is none
-    if "/" in name or is_file or (text and Path(text, BEST_NAME).is_file()):
-        return _from_file(Path(text), lookup)
-    scheduler = lookup(name)
-    if not colon:
-        require_policy(scheduler)
-        return scheduler
+    named, assignments = _parted(text, lookup)
+    values: dict[str, Any] = {}
+    if ":" in named and not _names_file(named):
+        scheduler = named_in_module(named)
+    else:
+        scheduler, values = _from_file(Path(named), lookup) if _names_file(named) else (lookup(named), {})
+    scheduler, values = settable(scheduler, values)
+    scheduler, texts = settable(scheduler, _assigned(text, assignments) if assignments is not None else {})
+    require_policy(scheduler)
+    with _named(text):
+        parsed = {key: scheduler.space[key].parse(value) for key, value in texts.items()}
+        return scheduler.with_values(values | parsed)
+
+
+def _names_file(text: str) -> bool:
+    is_file = text.lower().endswith(SUFFIXES) or "/" in text
+    return is_file or bool(text and os.path.isfile(os.path.join(text, BEST_NAME)))  # noqa: PTH113, PTH118
+
+
+def _parted(text: str, lookup: Lookup) -> tuple[str, str | None]:
+    """What names a scheduler, and the values after it; None where there are none."""
+    if os.path.exists(text) and _names_file(text):  # noqa: PTH110 - whatever text it is
+        return text, None
+    if file := _FILE.fullmatch(text):
+        return file["file"], file["rest"]
+    name, colon, rest = text.partition(":")
+    if "/" in name:
+        return text, None
+    attribute, another, values = rest.partition(":")
+    if attribute.isidentifier() and not _is_known(name, lookup):
+        return f"{name}:{attribute}", values if another else None
+    return name, rest if colon else None
+
+
+def _is_known(name: str, lookup: Lookup) -> bool:
+    try:
+        lookup(name)
+    except UsageError:
+        return False
+    return True
+
+
+def _assigned(text: str, assignments: str) -> dict[str, str]:
     texts: dict[str, str] = {}
     for assignment in _NEXT_PARAMETER.split(assignments):
         key, equals, value = (part.strip() for part in assignment.partition("="))
@@ -67,32 +110,35 @@ def parse_scheduler(text: str, lookup: Lookup) -> SchedulerConfig:
                 f"{text!r}: {assignment!r} sets nothing", hint="write NAME:param=value,param=value"
             )
         if key in texts:
-            raise UsageError(f"{text!r} sets {key} twice")
+            raise UsageError(f"{text!r} sets {key} twice", hint="leave one of them out")
         texts[key] = value
-    scheduler, texts = settable(scheduler, texts)
-    require_policy(scheduler)
-    with _named(text):
-        return scheduler.with_values({key: scheduler.space[key].parse(value) for key, value in texts.items()})
+    return texts
 
 
-def _from_file(path: Path, lookup: Lookup) -> SchedulerConfig:
+def _from_file(path: Path, lookup: Lookup) -> tuple[SchedulerConfig, dict[str, Any]]:
+    """The scheduler that a file defines, or the one of its settings, with them."""
     if path.is_dir():
         path = path / BEST_NAME
-    content = STORED.upgrade(load_config(path), path)
+    content = load_config(path)
+    if "name" in content and "scheduler" not in content:
+        return defined_by(content, path), {}
+    content = STORED.upgrade(content, path)
     for key in content:
         if key not in _FILE_KEYS:
             raise UsageError(f"{path}: unknown key {key!r}", hint=nearest(key, _FILE_KEYS[:2]))
-    name, values = content.get("scheduler"), content.get("parameters") or {}
-    if not isinstance(name, str):
-        raise UsageError(f"{path}: 'scheduler' must name one, such as 'scheduler: fair'")
+    named, values = content.get("scheduler"), content.get("parameters") or {}
     if not isinstance(values, dict):
         raise UsageError(f"{path}: 'parameters' must map names to values")
-    if name == DEFAULT and not values:
-        return parse_scheduler(DEFAULT, lookup)
-    scheduler, values = settable(lookup(name), values)
-    require_policy(scheduler)
-    with _named(str(path)):
-        return scheduler.with_values(values)
+    if isinstance(named, dict):
+        return defined_by(named, path), values
+    if not isinstance(named, str):
+        raise UsageError(
+            f"{path}: 'scheduler' must name one, such as 'scheduler: fair'",
+            hint="a file that defines one has its 'name' instead: docs/sched-ext.md has both",
+        )
+    if named == DEFAULT and not values:
+        return parse_scheduler(DEFAULT, lookup), {}
+    return lookup(named), values
 
 
 @contextmanager

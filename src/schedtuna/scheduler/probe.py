@@ -144,7 +144,7 @@ def configured(probed: ProbedProgram, entry: Entry | None) -> SchedulerConfig:
             name=probed.name,
             binary_path=probed.binary,
             parameters={spec.name: spec for spec in guesses if isinstance(spec, ParameterSpec)},
-            description=probed.about,
+            description=probed.about.removeprefix(f"{probed.name}: "),
         )
     printed = {name: flag.default for name, flag in probed.flags.items()}
     return entry.config(probed.version or None, binary=probed.binary, printed=printed)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.errors import UsageError, nearest
 from schedtuna.files.versions import StoredFormat
+from schedtuna.plugins import installed, load
 from schedtuna.resources import resource_path
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import Constraint, ParameterSpec, ParameterType, ParameterValue, spell_value
@@ -286,17 +287,35 @@ def entries() -> Mapping[str, Entry]:
 
 
 STORED = StoredFormat(UsageError)  # of a user's file
+ENTRY_POINTS = "schedtuna.schedulers"  # the group in which other packages name theirs
+OWN_HINT = "one of your own is a file: docs/sched-ext.md, section A scheduler of your own"
 _user_schedulers: dict[str, SchedulerConfig] = {}
 
 
 def register(scheduler: SchedulerConfig) -> None:
-    """Make a scheduler known by its name, in place of a shipped one of the same name."""
+    """Make a scheduler known by its name, in place of a shipped one of the same name.
+
+    Raises:
+        UsageError: A parameter of it could not be set.
+    """
+    for name, spec in scheduler.parameters.items():
+        flag = command_arg(name, spec)
+        if spec.default is True and "{value}" not in flag:
+            raise UsageError(
+                f"{scheduler.name}: {name} is true by default, and {flag} alone can't make it false",
+                hint=f"command_arg = '{flag}={{value}}' gives it the word",
+            )
     _user_schedulers[scheduler.name] = scheduler
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is a user's or another package's scheduler, and not one of the shipped data's."""
+    return name in _user_schedulers or name in installed(ENTRY_POINTS).keys() - entries().keys()
 
 
 def names() -> Iterator[str]:
     """Iterate over the names of all schedulers but the kernel's own."""
-    return iter(sorted({*entries(), *_user_schedulers}))
+    return iter(sorted({*entries(), *_user_schedulers, *installed(ENTRY_POINTS)}))
 
 
 def registered(name: str) -> SchedulerConfig:
@@ -309,7 +328,11 @@ def registered(name: str) -> SchedulerConfig:
         return _user_schedulers[name]
     if name in entries():
         return entries()[name].config()
-    raise UsageError(f"unknown scheduler {name!r}", hint=nearest(name, ["fair", *names()]))
+    if (brought := installed(ENTRY_POINTS).get(name)) is not None:
+        found = load(brought.path, SchedulerConfig, what=f"scheduler {name}", hint=OWN_HINT)
+        register(found)
+        return found
+    raise UsageError(f"unknown scheduler {name!r}", hint=f"{nearest(name, ['fair', *names()])}; {OWN_HINT}")
 
 
 def scheduler_from_mapping(content: Mapping[str, Any], *, place: str) -> SchedulerConfig:
@@ -351,22 +374,25 @@ def scheduler_from_mapping(content: Mapping[str, Any], *, place: str) -> Schedul
 def command_line(scheduler: SchedulerConfig) -> list[str]:
     """Return the arguments that set a scheduler's values: only those that differ from the defaults.
 
-    A parameter's `command_arg` is a flag; with `{value}` in it, a template.
+    A parameter's `command_arg` is a flag; with `{value}` in it, a template; by default its name, with dashes.
     """
     arguments: list[str] = []
     constants = {name: s.default for name, s in scheduler.parameters.items() if len(s.choices) == 1}
     for name, value in (constants | scheduler.values).items():
-        spec = scheduler.parameters[name]
-        if not spec.command_arg:
-            continue
-        if "{value}" in spec.command_arg:
-            arguments.append(spec.command_arg.replace("{value}", spell_value(value)))
+        flag = command_arg(name, scheduler.parameters[name])
+        if "{value}" in flag:
+            arguments.append(flag.replace("{value}", spell_value(value)))
         elif isinstance(value, bool):
-            arguments += [spec.command_arg] if value else []
+            arguments += [flag] if value else []
         elif isinstance(value, tuple):
-            arguments += [part for element in value for part in (spec.command_arg, str(element))]
-        elif spec.command_arg.startswith("--"):
-            arguments.append(f"{spec.command_arg}={value}")
+            arguments += [part for element in value for part in (flag, str(element))]
+        elif flag.startswith("--"):
+            arguments.append(f"{flag}={value}")
         else:
-            arguments += [spec.command_arg, str(value)]
+            arguments += [flag, str(value)]
     return arguments
+
+
+def command_arg(name: str, spec: ParameterSpec) -> str:
+    """Return the flag, or the template of one, that sets a parameter."""
+    return spec.command_arg or "--" + name.replace("_", "-")

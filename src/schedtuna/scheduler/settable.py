@@ -18,7 +18,7 @@ from schedtuna.resources import resource_path
 from schedtuna.scheduler.guess import COMMON_FLAGS
 from schedtuna.scheduler.help_text import HelpFlag
 from schedtuna.scheduler.probe import probe
-from schedtuna.scheduler.registry import Entry, entries
+from schedtuna.scheduler.registry import Entry, OlderName, entries
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType, spell_value
 
@@ -48,19 +48,24 @@ def settable(scheduler: SchedulerConfig, values: Mapping[str, Any]) -> tuple[Sch
             found[name] = _policy_file(scheduler.name, str(value))
             specs[name] = _text(name, ("", found[name]), entry.policy, f"policy file, or {EXAMPLE}")
         elif name in specs and specs[name].type is ParameterType.CATEGORICAL:
-            specs[name] = _with_mask(specs[name], value, _flag(scheduler, name))
+            specs[name] = _with_mask(specs[name], value, program_flag(scheduler, name))
         elif name in specs:
             specs[name] = _widened(specs[name], value)
-        elif flag := _flag(scheduler, name):
+        elif flag := program_flag(scheduler, name):
             specs[name] = _of_flag(name, flag, spell_value(value))
     return scheduler.model_copy(update={"parameters": specs}), found
 
 
 def own_name(scheduler: SchedulerConfig, name: str) -> str:
     """Return the parameter that a name stands for, where it is one of older tools; else the name itself."""
-    entry = entries().get(scheduler.name)
-    older = {row.name: row.parameter for row in entry.older_names} if entry else {}
+    older = {row.name: row.parameter for row in older_names(scheduler)}
     return name if name in scheduler.parameters else older.get(name, name)
+
+
+def older_names(scheduler: SchedulerConfig) -> tuple[OlderName, ...]:
+    """Return the names that older tools gave its parameters."""
+    entry = entries().get(scheduler.name)
+    return entry.older_names if entry else ()
 
 
 def require_policy(scheduler: SchedulerConfig) -> None:
@@ -100,7 +105,7 @@ def for_search(scheduler: SchedulerConfig) -> SchedulerConfig:
 
 def _by_own_names(scheduler: SchedulerConfig, entry: Entry, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values, those under older names as what they mean for the program."""
-    own = [name for name in values if name in scheduler.parameters or _flag(scheduler, name)]
+    own = [name for name in values if name in scheduler.parameters or program_flag(scheduler, name)]
     for row in entry.older_names:
         if row.name in values and row.name not in own and row.parameter not in scheduler.parameters:
             raise UsageError(
@@ -141,16 +146,20 @@ def _with_mask(spec: ParameterSpec, value: Any, flag: HelpFlag | None) -> Parame
     return spec.model_copy(update={"choices": (*spec.choices, value)})
 
 
-def _flag(scheduler: SchedulerConfig, name: str) -> HelpFlag | None:
-    """The flag of the scheduler's program that a name stands for."""
+def program_flag(scheduler: SchedulerConfig, name: str) -> HelpFlag | None:
+    """Return the flag of the scheduler's program that a name stands for; None where it has none."""
+    wanted = "--" + name.replace("_", "-")
+    return None if wanted in COMMON_FLAGS | _REPORTS else (program_flags(scheduler) or {}).get(wanted)
+
+
+def program_flags(scheduler: SchedulerConfig) -> dict[str, HelpFlag] | None:
+    """Return the flags that the scheduler's program lists; None where it can't be asked."""
     if scheduler.binary_path is None:
         return None
     try:
-        flags = probe(scheduler.binary_path).flags
+        return probe(scheduler.binary_path).flags
     except (UsageError, UnavailableError):  # it has no --help that can be read
         return None
-    wanted = "--" + name.replace("_", "-")
-    return None if wanted in COMMON_FLAGS | _REPORTS else flags.get(wanted)
 
 
 def _of_flag(name: str, flag: HelpFlag, text: str) -> ParameterSpec:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schedtuna import __version__
+from schedtuna.backend.base import KERNELS_OWN
 from schedtuna.experiment.campaign import Campaign, Question, UnwrittenError, open_campaign
 from schedtuna.experiment.inforce import Undoing
 from schedtuna.history.outcome import StudyResult
 from schedtuna.history.plan import StudyPlan
 from schedtuna.history.results import PLOTS_NAME, REPORT_NAME, write_results
 from schedtuna.report.page import write
+from schedtuna.scheduler.registry import names, register
 from schedtuna.tune.experimentlog import ExperimentLog
 from schedtuna.tune.page import study_page, write_plots
 from schedtuna.tune.search import OnEvent, StudyEvent
@@ -110,6 +112,8 @@ def open_study(
         WorkloadError: The command can't be run.
         StudyError: The folder can't be used, or the process that is tuned has ended.
     """
+    if plan.scheduler.name not in {*KERNELS_OWN, *names()}:  # resumed: its plan defines it
+        register(plan.scheduler)
     asked = Question(
         "tune",
         [(plan.place, plan.scheduler)],

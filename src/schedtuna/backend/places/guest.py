@@ -23,7 +23,7 @@ from schedtuna.lab.vm import GuestSpec
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import configured, installed, probe
-from schedtuna.scheduler.registry import entries, registered
+from schedtuna.scheduler.registry import entries, is_own, registered
 from schedtuna.scheduler.settable import POLICY, for_search
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import check
@@ -144,7 +144,7 @@ class Guest(Place):
 def _named(name: str) -> SchedulerConfig:
     if name in KERNELS_OWN:
         return SchedulerConfig(name=name, description="the guest kernel's own scheduler")
-    path = installed().get(name)
+    path = None if is_own(name) else installed().get(name)
     # Here it is only asked; one that others can change is run in the guest, without having been asked.
     if path is not None and not (privileged() and distrusted(path.resolve())):
         return configured(probe(path), entries().get(name))

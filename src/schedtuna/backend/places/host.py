@@ -34,6 +34,7 @@ from schedtuna.scheduler.fair import fair, left_out, moved_defaults, notes, unav
 from schedtuna.scheduler.host import HostMachine
 from schedtuna.scheduler.lookup import lookup
 from schedtuna.scheduler.parse import parse_scheduler
+from schedtuna.scheduler.registry import names
 from schedtuna.scheduler.scx import read_state
 from schedtuna.scheduler.settable import for_search
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -171,13 +172,14 @@ class Host(Place):
                     "root may change more",
                 )
             return found
-        if defined is not None:
+        if defined is not None and defined.name not in set(names()):
             raise UnavailableError(
                 f"{text} is defined, but can't be started on this machine",
-                hint=f"set backend to 'vm', or scheduler_name to {FAIR!r} and name the knobs to turn",
+                hint="register_scheduler() makes one known, with its program: docs/sched-ext.md, section "
+                "A scheduler of your own",
             )
         # An unknown name is told apart from one that can't run here.
-        found = for_search(parse_scheduler(text, find_installed))
+        found = defined or for_search(parse_scheduler(text, find_installed))
         try:
             with closing(HostMachine()) as machine:
                 read_state(machine)

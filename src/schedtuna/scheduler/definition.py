@@ -1,0 +1,195 @@
+"""How does somebody's own scheduler become known? By a file, a module's attribute, or an entry point.
+
+What a file holds is what `scheduler_from_mapping` reads, and `definition` is its inverse.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from schedtuna.errors import UsageError, nearest
+from schedtuna.files import require_trusted
+from schedtuna.plugins import load
+from schedtuna.printable import printable
+from schedtuna.scheduler.guess import COMMON_FLAGS, guess
+from schedtuna.scheduler.probe import ProbedProgram
+from schedtuna.scheduler.registry import OWN_HINT, command_arg, register, scheduler_from_mapping
+from schedtuna.scheduler.settable import older_names, own_name, program_flag, program_flags
+from schedtuna.scheduler.spec import SchedulerConfig
+
+
+def defined_by(content: Mapping[str, Any], path: Path) -> SchedulerConfig:
+    """Register the scheduler that a file defines; its program's path is from the file's folder on.
+
+    Raises:
+        UsageError: It defines none; the message says where.
+        UnavailableError: This process has privilege, and somebody else could change what it would run.
+    """
+    scheduler = scheduler_from_mapping(content, place=str(path))
+    if scheduler.binary_path is not None:
+        require_trusted(path, "to start a scheduler", hint="copy it to a folder where only you can write")
+        binary = (path.parent / scheduler.binary_path.expanduser()).absolute()
+        scheduler = scheduler.model_copy(update={"binary_path": binary})
+        for name, spec in scheduler.parameters.items():
+            if not _may_have(scheduler, command_arg(name, spec)):
+                raise UsageError(
+                    f"{path}: {name}: {binary} has no {command_arg(name, spec)}",
+                    hint=f"`schedtuna schedulers probe {binary}` lists its flags; command_arg names one",
+                )
+    register(scheduler)
+    return scheduler
+
+
+def named_in_module(path: str) -> SchedulerConfig:
+    """Register the scheduler that a module has as its attribute: ``module:ATTRIBUTE``.
+
+    Raises:
+        UsageError: It can't be imported, or is none.
+    """
+    scheduler = load(path, SchedulerConfig, what=f"scheduler {path}", hint=OWN_HINT)
+    register(scheduler)
+    return scheduler
+
+
+def redefined(
+    known: SchedulerConfig, parameters: Mapping[str, Mapping[str, Any]], *, place: str
+) -> SchedulerConfig:
+    """Return a scheduler with what a user says of its parameters, as far as its program has them.
+
+    What is left out is as it is known. Bounds may be wider than those that are known.
+
+    Args:
+        known: The scheduler.
+        parameters: As `scheduler_from_mapping` takes them.
+        place: Where that stands, for messages.
+
+    Raises:
+        UsageError: A parameter that its program lacks, or that is of another type or default there.
+    """
+    contents: dict[str, Any] = {}
+    for name, wanted in parameters.items():
+        real = own_name(known, name)
+        contents[real] = (
+            _completed(known, name, real, wanted, place) if isinstance(wanted, Mapping) else wanted
+        )
+    for content in contents.values():
+        condition = content.get("condition") if isinstance(content, dict) else None
+        if isinstance(condition, dict) and condition.get("parameter") not in contents:
+            content["condition"] = None  # what it depends on stays at its default
+    found = scheduler_from_mapping({"name": known.name, "parameters": contents}, place=place)
+    for name, spec in found.parameters.items():
+        old = known.parameters.get(name)
+        if old is not None and spec.default != old.default:
+            raise UsageError(
+                f"{place}: the default of {name} is {old.default} in {known.name}, not {spec.default}",
+                hint="leave it out: what the program does unasked is what a gain is measured against",
+            )
+    return known.with_parameters(found.parameters)
+
+
+def _completed(
+    known: SchedulerConfig, name: str, real: str, wanted: Mapping[str, Any], place: str
+) -> dict[str, Any]:
+    """What is said of a parameter, and what is known of it besides."""
+    shown = f"`schedtuna schedulers show {known.name}` lists its parameters"
+    old = known.parameters.get(real)
+    if old is None:
+        flag = program_flag(known, real)
+        if flag is None and not _may_have(known, wanted.get("command_arg")):
+            raise UsageError(
+                f"{place}: {known.name} has no parameter {real!r}: {nearest(real, known.parameters)}",
+                hint=shown,
+            )
+        return {**({"command_arg": flag.flag} if flag else {}), **wanted}
+    if str(wanted.get("type", old.type)) != old.type:
+        reasons = [row.reason for row in older_names(known) if row.name == name]
+        meant = "" if name == real else f"{real}, "
+        raise UsageError(
+            f"{place}: {name} is {meant}{old.type}, not {wanted['type']}",
+            hint=reasons[0] if reasons else shown,
+        )
+    content = {**old.model_dump(mode="json", exclude_defaults=True, exclude={"name"}), **wanted}
+    lowest = content.get("min_value")
+    content["log"] = wanted.get("log", old.log and isinstance(lowest, int | float) and lowest > 0)
+    if content.get("command_arg") != old.command_arg and not _may_have(known, content["command_arg"]):
+        raise UsageError(
+            f"{place}: {known.name} has no {content['command_arg']}", hint=f"{real} is {old.command_arg}"
+        )
+    return content
+
+
+def _may_have(known: SchedulerConfig, arg: Any) -> bool:
+    """Whether a program has the flag of a template, as far as its --help can be read."""
+    flags = program_flags(known)
+    return isinstance(arg, str) and (flags is None or re.split(r"[ =]", arg)[0] in flags)
+
+
+def definition(scheduler: SchedulerConfig) -> dict[str, Any]:
+    """Return what a file that defines a scheduler holds; its values are no part of it."""
+    content = scheduler.model_dump(
+        mode="json", exclude_defaults=True, include={"name", "binary_path", "description"}
+    )
+    if scheduler.constraints:
+        content |= scheduler.model_dump(mode="json", exclude_none=True, include={"constraints"})
+
+    specs = {
+        name: spec.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
+        for name, spec in scheduler.parameters.items()
+    }
+    return {**content, "parameters": specs}
+
+
+def first_definition(probed: ProbedProgram, scheduler: SchedulerConfig, suffix: str) -> str:
+    """Return the text of a file that defines a scheduler as its program's `--help` describes it.
+
+    Args:
+        probed: What the program says.
+        scheduler: What was made of that.
+        suffix: As for `definition_text`.
+    """
+    remarks = [
+        f"{probed.name} {probed.version}".rstrip() + ", as its --help describes it.",
+        "Bounds that it does not state are a tenth of a default up to ten times it: mend them, and check the",
+        "file with `schedtuna schedulers check FILE`.",
+    ]
+    taken = {command_arg(name, spec).partition("=")[0] for name, spec in scheduler.parameters.items()}
+    for flag in probed.flags.values():
+        if flag.flag in taken | COMMON_FLAGS:
+            continue
+        reason = guess(flag)
+        why = reason if isinstance(reason, str) else "nobody has said within which bounds it makes sense"
+        remarks += textwrap.wrap(
+            printable(f"Left out: {flag.flag} ({why}). {flag.summary()}"), 100, subsequent_indent="  "
+        )
+    return definition_text(scheduler, suffix, remarks)
+
+
+def definition_text(scheduler: SchedulerConfig, suffix: str, remarks: Sequence[str] = ()) -> str:
+    """Return a definition as the text of a file.
+
+    Args:
+        scheduler: What is defined.
+        suffix: The file's: ``.toml``, ``.yaml``, ``.yml`` or ``.json``.
+        remarks: What stands above it as comments, where the format has any.
+
+    Raises:
+        UsageError: There is no such format.
+    """
+    content = definition(scheduler)
+    comments = "".join(f"# {remark}".rstrip() + "\n" for remark in remarks)
+    if suffix == ".json":
+        return json.dumps(content, indent=2) + "\n"
+    if suffix == ".toml":
+        import tomli_w
+
+        return comments + tomli_w.dumps(content)
+    if suffix not in (".yaml", ".yml"):
+        raise UsageError(f"unknown format {suffix!r}", hint="name the file *.toml, *.yaml or *.json")
+    import yaml
+
+    return comments + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -30,6 +30,13 @@ def test_flags_and_ranges_are_consistent(entry):
             assert release in ("", *entry.releases)
 
 
+@pytest.mark.parametrize("entry", entries().values(), ids=lambda entry: entry.name)
+def test_every_parameter_of_every_release_says_what_it_does(entry):
+    for release in entry.releases:
+        for name, spec in entry.config(release).parameters.items():
+            assert spec.description.endswith("."), f"{name} in {release}"
+
+
 @pytest.mark.parametrize("name", CURATED)
 def test_curated_parameters_say_what_they_do(name):
     described = [spec for spec in registered(name).parameters.values() if spec.description]

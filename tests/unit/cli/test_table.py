@@ -3,7 +3,7 @@ import math
 import pytest
 
 from schedtuna.cli.progress import format_duration
-from schedtuna.cli.table import number, table, wrapped
+from schedtuna.cli.table import described, number, table, wrapped
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,31 @@ def test_a_table_is_as_wide_as_it_is_without_a_terminal():
 @pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (300, "5 min"), (9000, "2.5 h")])
 def test_durations_are_spelt_as_people_say_them(seconds, text):
     assert format_duration(seconds) == text
+
+
+SENTENCE = "Utilisation above which it behaves as loaded, and spreads its tasks over all of the cores."
+DESCRIBED = [
+    ["slice_us", "5000", "1000 to 100000 us", "Base time slice."],
+    ["scheduling_policy", "default", "default performance powersave latency balanced turbo all", SENTENCE],
+    ["x", "0", "0 to 1", ""],
+]
+HEADINGS = ["parameter", "default", "values", "what it does"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
+def test_sentences_can_be_read_at_every_width_and_keep_every_word(width):
+    text = described(HEADINGS, DESCRIBED, width=width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert sorted(text.split()) == sorted(" ".join(" ".join(row) for row in [HEADINGS, *DESCRIBED]).split())
+    beside = next(line for line in lines if line.startswith("slice_us"))
+    below = "    Base time slice." in lines
+    assert below != beside.endswith("Base time slice.")
+    assert below == (width < 100)
+
+
+def test_in_a_pipe_each_row_is_a_line():
+    lines = described(HEADINGS, DESCRIBED).splitlines()
+    assert len(lines) == 4
+    assert lines[2].endswith(SENTENCE)
+    assert lines[2].startswith("scheduling_policy  default  default performance")

@@ -4,41 +4,10 @@ python examples/custom_scheduler_params.py [EPISODES [COMMAND...]]
 """
 
 import sys
-from pathlib import Path
 
-from schedtuna import (
-    ParameterSpec,
-    ParameterType,
-    RLSchedulerOptimizer,
-    SchedulerConfig,
-    register_scheduler,
-)
+from own_scheduler import MINE
 
-MINE = SchedulerConfig(
-    name="scx_mine",
-    binary_path=Path("/usr/local/bin/scx_mine"),
-    description="a sched_ext scheduler of your own",
-    parameters={
-        "slice_us": ParameterSpec(
-            name="slice_us",
-            type=ParameterType.INTEGER,
-            default=5000,
-            min_value=500,
-            max_value=50_000,
-            log=True,
-            unit="us",
-            description="base slice",
-            command_arg="--slice-us",
-        ),
-        "eager": ParameterSpec(
-            name="eager",
-            type=ParameterType.BOOLEAN,
-            default=False,
-            description="dispatch to idle CPUs at once",
-            command_arg="--eager",
-        ),
-    },
-)
+from schedtuna import RLSchedulerOptimizer, register_scheduler
 
 
 def main(episodes: int, *command: str) -> None:

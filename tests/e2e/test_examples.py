@@ -11,6 +11,9 @@ import yaml
 from schedtuna.errors import MetricError
 from schedtuna.samplers.conformance import check_sampler
 from schedtuna.samplers.registry import missing_extra, sampler_class
+from schedtuna.scheduler import registry
+from schedtuna.scheduler.parse import parse_scheduler
+from schedtuna.scheduler.registry import command_line, registered
 from schedtuna.tune.options import OptimizerConfig
 from schedtuna.workload.parsers import named_parser
 
@@ -120,3 +123,13 @@ def test_every_example_is_tested():
         "own_sampler.py",
     }
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+
+
+def test_an_own_scheduler_is_the_same_as_a_file_and_as_a_module(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_user_schedulers", {})
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    file = tmp_path / "scx_mine.toml"  # of ours, whoever owns the examples
+    file.write_bytes((EXAMPLES / file.name).read_bytes())
+    defined = parse_scheduler(f"{file}:slice_us=2000,balance=false", registered)
+    assert defined == parse_scheduler("own_scheduler:MINE:slice_us=2000,balance=false", registered)
+    assert command_line(defined) == ["--slice-us=2000", "--balance=false"]

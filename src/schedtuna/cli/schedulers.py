@@ -12,7 +12,7 @@ import typer
 from schedtuna.cli.common import parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import InOption, JsonOption
 from schedtuna.cli.output import print_json, print_remark, require_writable, writing
-from schedtuna.cli.table import described
+from schedtuna.cli.table import described, wrapped
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
@@ -64,16 +64,16 @@ def show(
     if as_json:
         print_json(scheduler.model_dump(mode="json"))
         return
-    print(f"{scheduler.name}: {scheduler.description}")
+    print(wrapped(f"{scheduler.name}: {scheduler.description}"))
     if entry:
         print(f"as of release {entry.release(release)}; known from {entry.releases[0]} on")
     _print_parameters(scheduler)
     for rule in scheduler.constraints:
-        print(f"rule: {rule}")
+        print(wrapped(f"rule: {rule}"))
     for trap in entry.traps if entry else ():
-        print(f"know: {trap}")
+        print(wrapped(f"know: {trap}"))
     for older in entry.older_names if entry else ():
-        print(f"older name: {older.name} means {older.parameter}; {older.reason}")
+        print(wrapped(f"older name: {older.name} means {older.parameter}; {older.reason}"))
 
 
 @app.command()
@@ -296,7 +296,7 @@ def _print_probe(probed: ProbedProgram, joined: Joined) -> None:
     print(f"compared with release {joined.release}: {len(joined.known)} flags known")
     for title, flags in (("only in the binary", joined.unknown), ("only in the registry", joined.missing)):
         if flags:
-            print_remark(title, " ".join(flags))
+            print(wrapped(f"{title}: {' '.join(flags)}"))
     for old, new in joined.renamed:
         print(f"probably renamed: {old} to {new}")
     for flag, registered, printed in joined.defaults:

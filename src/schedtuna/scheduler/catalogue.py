@@ -9,7 +9,7 @@ from typing import Any
 from schedtuna.errors import UsageError
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.probe import Joined, ProbedProgram, configured, installed, join, probe
-from schedtuna.scheduler.registry import entries
+from schedtuna.scheduler.registry import entries, names, registered
 from schedtuna.scheduler.spec import SchedulerConfig
 
 _ITSELF = "the kernel"
@@ -55,7 +55,18 @@ def catalogue() -> list[KnownScheduler]:
             )
             for entry in entries().values()
         ),
+        *(_brought(name) for name in names() if name not in entries()),
     ]
+
+
+def _brought(name: str) -> KnownScheduler:
+    """One that a package brings, or that this program has registered."""
+    try:
+        own = registered(name)
+    except UsageError as error:
+        return KnownScheduler(name, 0, "", "", f"can't be used: {error}")
+    program = own.binary_path or installed().get(own.name)
+    return KnownScheduler(own.name, len(own.parameters), "", str(program or ""), own.description)
 
 
 @dataclass(frozen=True)

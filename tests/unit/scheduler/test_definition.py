@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -12,9 +14,11 @@ from schedtuna import ParameterSpec, ParameterType, SchedulerConfig
 from schedtuna.api import RLSchedulerOptimizer, register_scheduler
 from schedtuna.configfile import load_config
 from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.history.outcome import StudyResult
 from schedtuna.history.results import best_parameters
 from schedtuna.machine.checks.programs import SCX_PATH_VARIABLE
 from schedtuna.scheduler import registry
+from schedtuna.scheduler.catalogue import catalogue
 from schedtuna.scheduler.control import find_installed, find_program
 from schedtuna.scheduler.definition import definition, definition_text, first_definition
 from schedtuna.scheduler.parse import parse_scheduler
@@ -206,6 +210,12 @@ def test_a_package_brings_a_scheduler(package, name):
     assert registry.is_own("scx_own")
 
 
+def test_the_list_has_what_packages_bring(package):
+    rows = {row.name: row for row in catalogue()}
+    assert rows["scx_own"].nr_parameters == 1
+    assert "has no SchedulerConfig of that name" in rows["scx_broken"].summary
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [
@@ -294,14 +304,12 @@ def test_what_every_run_would_fail_on_is_not_accepted(optimizer, parameters, why
 
 
 def test_the_best_parameters_of_an_own_scheduler_hold_its_definition(file, tmp_path):
-    from types import SimpleNamespace
-
     own = register_scheduler(file)
     result = SimpleNamespace(
         plan=SimpleNamespace(scheduler=own, workload=SimpleNamespace(argv=("true",))),
         best={"slice_us": 3000},
         comparison=SimpleNamespace(verdict="improved"),
     )
-    (tmp_path / "best_parameters.json").write_text(json.dumps(best_parameters(result)))
+    (tmp_path / "best_parameters.json").write_text(json.dumps(best_parameters(cast("StudyResult", result))))
     registry._user_schedulers.clear()  # another process
     assert command_line(parse_scheduler(str(tmp_path), lookup)) == ["--slice-us=3000"]

@@ -45,7 +45,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from schedtuna.errors import UnavailableError, UsageError, nearest
+from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, nearest
 from schedtuna.files import distrusted
 from schedtuna.kernel.sched_ext import SUFFIX
 from schedtuna.knobs.journal import Journal
@@ -394,7 +394,7 @@ def _again(before: Running, journal: Journal, error: SchedulerError) -> None:
     """Start what ran before."""
     try:
         start(parse_scheduler(before.label, find_installed), journal)
-    except SchedulerError as second:
+    except SchedtunaError as second:  # such as one whose file this command was not given
         error.add_note(f"nor did {before.label}, which ran before: {second}")
     else:
         error.add_note(f"{before.label} is in charge again")

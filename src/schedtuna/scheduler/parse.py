@@ -68,7 +68,7 @@ def parse_scheduler(text: str, lookup: Lookup) -> SchedulerConfig:
     scheduler, values = settable(scheduler, values)
     scheduler, texts = settable(scheduler, _assigned(text, assignments) if assignments is not None else {})
     require_policy(scheduler)
-    with _named(text):
+    with _named(text, scheduler):
         parsed = {key: scheduler.space[key].parse(value) for key, value in texts.items()}
         return scheduler.with_values(values | parsed)
 
@@ -142,10 +142,11 @@ def _from_file(path: Path, lookup: Lookup) -> tuple[SchedulerConfig, dict[str, A
 
 
 @contextmanager
-def _named(place: str) -> Iterator[None]:
-    """Name the text or file that a refused value stands in."""
+def _named(place: str, scheduler: SchedulerConfig) -> Iterator[None]:
+    """Name the text or file that a refused value stands in, and where its bounds are."""
     try:
         yield
     except SpaceError as error:
         error.args = (f"{place}: {error}",)  # its class and what it knows stay
+        error.hint = error.hint or f"`schedtuna schedulers show {scheduler.name}` has each parameter's values"
         raise

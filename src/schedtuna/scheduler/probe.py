@@ -94,9 +94,14 @@ def _ask(path: Path, argument: str) -> str:
             check=False,
         )
     except OSError as error:
-        raise UnavailableError(f"{path} can't be run: {error.strerror}") from None
+        raise UnavailableError(
+            f"{path} can't be run: {error.strerror}", hint="is it executable, and for this machine?"
+        ) from None
     except subprocess.TimeoutExpired:
-        raise UnavailableError(f"{path} {argument} gave no answer within {ANSWER_WITHIN_S:g} s") from None
+        raise UnavailableError(
+            f"{path} {argument} gave no answer within {ANSWER_WITHIN_S:g} s",
+            hint="describe it in a file: docs/sched-ext.md, section A scheduler of your own",
+        ) from None
     return (done.stdout + b"\n" + done.stderr).decode(errors="replace")
 
 

@@ -11,9 +11,10 @@ from schedtuna.files import distrusted
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
 from schedtuna.machine.tasks import start_ticks
-from schedtuna.scheduler.control import find_installed, find_program, find_running
+from schedtuna.scheduler.control import _again, find_installed, find_program, find_running
 from schedtuna.scheduler.probe import probe
 from schedtuna.scheduler.registry import registered
+from schedtuna.scheduler.scx import SchedulerError
 from schedtuna.scheduler.spec import SchedulerConfig
 
 SCRIPT = "#!/bin/sh\ntouch {mark}\n"
@@ -84,3 +85,18 @@ def test_the_scheduler_that_runs_is_the_one_in_the_journal_that_is_alive(tmp_pat
         process.kill()
     assert (found.pid, found.label) == (process.pid, "scx_simple:fifo=true")
     assert find_running(journal) is None
+
+
+def test_one_that_ran_before_and_is_unknown_here_does_not_hide_why_the_new_one_failed(tmp_path):
+    journal, error = Journal(tmp_path / "state"), SchedulerError("the new one did not start")
+    with subprocess.Popen(["sleep", "600"]) as process:
+        subject = ProcessSubject(pid=process.pid, start_ticks=start_ticks(process.pid), program="sleep")
+        journal.begin(
+            [Change("scheduler_process", subject, None, {"scheduler": "scx_of_a_file:a=1", "argv": []})]
+        )
+        running = find_running(journal)
+        process.kill()
+    assert running is not None
+    _again(running, journal, error)
+    (note,) = error.__notes__
+    assert note == "nor did scx_of_a_file:a=1, which ran before: unknown scheduler 'scx_of_a_file'"

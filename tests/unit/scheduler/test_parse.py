@@ -89,6 +89,7 @@ def test_what_can_not_be_meant_is_an_error_that_helps(text, error, message):
     with pytest.raises(error) as raised:
         parse_scheduler(text, lookup)
     assert message in str(raised.value)
+    assert raised.value.hint
 
 
 @pytest.mark.parametrize("name", ["best.json", "my settings.yaml", "sub/x.toml"])

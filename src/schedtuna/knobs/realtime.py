@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import resource
+from pathlib import Path
 from typing import TypedDict
 
 from schedtuna.kernel.syscalls import SchedPolicy, sched_getattr
 from schedtuna.knobs.base import Availability, Target
+from schedtuna.knobs.hierarchies import find_hierarchy
+from schedtuna.knobs.scheduler_process import read_sysfs
 from schedtuna.knobs.task_attributes import FAIR, read_slack_ns, write_slack_ns
-from schedtuna.knobs.task_knob import TaskKnob
+from schedtuna.knobs.task_knob import TaskKnob, first_task
 from schedtuna.machine.tasks import may_schedule_all
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
@@ -21,6 +24,8 @@ _POLICY_NAMES = {int(number): name for name, number in {**FAIR, **_REALTIME}.ite
 # off. Only the soft limit is set, because putting a hard limit back takes CAP_SYS_RESOURCE.
 REALTIME_LIMIT_US = 5_000_000
 REALTIME_PRIORITY = 1
+_LIMIT = Path("/proc/sys/kernel/sched_rt_runtime_us")
+_BUDGET = "write some microseconds to its cpu.rt_runtime_us; the groups above it need as much"
 
 
 class RealtimeState(TypedDict):
@@ -44,6 +49,13 @@ class Realtime(TaskKnob[RealtimeState]):
         if may_schedule_all():
             return Availability(ok=True)
         return Availability(False, "realtime policies need a privilege", "run as root, or grant CAP_SYS_NICE")
+
+    def probe(self, target: Target) -> Availability:
+        """Say whether it can be set, and the target's control group has a realtime budget."""
+        found, first = super().probe(target), first_task(target)
+        if found.ok and first is not None and (group := _group_without_budget(first.tid)):
+            return Availability(False, f"{group} has no realtime budget (CONFIG_RT_GROUP_SCHED)", _BUDGET)
+        return found
 
     def may_change(self, state: RealtimeState | None) -> bool:
         """Threads that are realtime already stay as they are."""
@@ -99,6 +111,18 @@ class Realtime(TaskKnob[RealtimeState]):
             choices=("none", *_REALTIME),
             description=self.description,
         )
+
+    def hint_of_refusal(self, tid: int, error: OSError) -> str | None:
+        """Whether it is the thread's control group that has no budget, as a new one of version 1 has none."""
+        return _BUDGET if _group_without_budget(tid) else super().hint_of_refusal(tid, error)
+
+
+def _group_without_budget(tid: int) -> Path | None:
+    """The thread's group of version 1 that may run no realtime thread (kernel/sched/syscalls.c)."""
+    hierarchy = find_hierarchy("cpu")
+    group = hierarchy.group_of(tid) if hierarchy is not None else None
+    bounded = not read_sysfs(_LIMIT).startswith("-")  # -1 ends the throttling of all groups
+    return group if bounded and group and read_sysfs(group / "cpu.rt_runtime_us") == "0" else None
 
 
 def _limit_realtime(tid: int, soft_us: int) -> None:

@@ -210,8 +210,12 @@ class TaskKnob(Knob, Generic[State]):
     def _refused(self, tid: int, verb: str, error: OSError) -> KnobError:
         return KnobError(
             f"{self.name}: the kernel refused to {verb} it for thread {tid}: {error.strerror}",
-            hint="run as root, or grant CAP_SYS_NICE" if isinstance(error, PermissionError) else None,
+            hint=self.hint_of_refusal(tid, error),
         )
+
+    def hint_of_refusal(self, tid: int, error: OSError) -> str | None:  # noqa: ARG002
+        """What helps where the kernel refused to change a thread."""
+        return "run as root, or grant CAP_SYS_NICE" if isinstance(error, PermissionError) else None
 
 
 def first_task(target: Target) -> Task | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy, same_group
 from schedtuna.knobs.scheduler_process import SYSFS, read_sysfs
 from schedtuna.knobs.task_attributes import autogroup_enabled
+from schedtuna.machine.cgroups import has_own_share, in_root_task_group
 from schedtuna.machine.namespaces import in_initial
 
 
@@ -41,24 +41,6 @@ def position_of(target: Target) -> Position | None:
         group = hierarchy.group_of(pid) if named is None else same_group(hierarchy, named)
         if named is not None and group is not None and has_own_share(group):
             return Position.GROUP
-        if not _in_root_group(group, hierarchy.mount):
+        if group is None or not in_root_task_group(group):  # what is out of sight is not the root
             return Position.CHILD if in_initial("cgroup") else Position.CONTAINER
     return Position.SESSION if autogroup_enabled() else Position.ROOT
-
-
-def has_own_share(group: Path) -> bool:
-    """Whether the scheduler weighs a group as a whole: not the root, nor without the cpu controller."""
-    if (group / "cpu.weight").exists():  # version 2, handed down by the parent
-        return True
-    return (group / "cpu.shares").exists() and not (group / "release_agent").exists()
-
-
-def _in_root_group(group: Path | None, mount: Path) -> bool:
-    """Whether the scheduler has the processes of a group in its root group.
-
-    A group without the controller counts as the nearest one above that has it. What is out of sight
-    is not the root.
-    """
-    if group is None:
-        return False
-    return not any(has_own_share(above) for above in (group, *group.parents) if above.is_relative_to(mount))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
@@ -69,22 +69,24 @@ def read_cgroups(probe: Probe) -> CgroupLayout:
     return layout.model_copy(update={"cpu_quota": _cpu_quota(probe, layout)})
 
 
-def in_root_task_group(probe: Probe, layout: CgroupLayout) -> bool:
-    """Whether this process is scheduled beside all sessions, and not inside a CPU group.
+def in_root_task_group(group: Path) -> bool:
+    """Whether the processes of a group are scheduled beside all sessions, and not inside a CPU group.
 
-    Only there autogroups apply (kernel/sched/autogroup.c, `task_wants_autogroup`). A v2 group with
-    the cpu controller has a cpu.weight file, which the true root lacks; the root of a version 1
-    hierarchy has a release_agent, which the group that a container sees as its root lacks.
+    Only there autogroups apply (kernel/sched/autogroup.c, `task_wants_autogroup`). A group without the
+    controller counts as the nearest one above that has it; one outside of this namespace is not the root.
     """
-    if "cpu" in layout.v1_mounts:
-        mount = layout.v1_mounts["cpu"]
-        inside = probe.exists(f"{mount}/cpu.shares") and not probe.exists(f"{mount}/release_agent")
-        return layout.own_v1_cpu in (None, "/") and not inside
-    if layout.v2_mount is None or layout.own_v2 is None:
+    return ".." not in group.parts and not any(map(has_own_share, (group, *group.parents)))
+
+
+def has_own_share(group: Path) -> bool:
+    """Whether the scheduler weighs a group as a whole: not the root, nor without the cpu controller.
+
+    The root of a version 1 hierarchy has a release_agent, which the group that a container sees as its
+    root lacks; in version 2 the true root has no cpu.weight.
+    """
+    if (group / "cpu.weight").exists():  # version 2, handed down by the parent
         return True
-    return not any(
-        probe.exists(f"{folder}/cpu.weight") for folder in _lineage(layout.v2_mount, layout.own_v2)
-    )
+    return (group / "cpu.shares").exists() and not (group / "release_agent").exists()
 
 
 def _version(v1_mounts: dict[str, str], v2_mount: str | None) -> str:

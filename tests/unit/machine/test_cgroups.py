@@ -21,6 +21,10 @@ def v2(**files):
     }
 
 
+def is_root(probe):
+    return in_root_task_group(probe.path(read_cgroups(probe).cpu_folder))
+
+
 def test_v2(machine):
     layout = read_cgroups(machine(v2()))
     assert layout.version == "v2"
@@ -71,9 +75,9 @@ def test_nothing_mounted(machine):
 
 def test_autogroups_apply_only_in_the_root_task_group(machine):
     probe = machine(v2())
-    assert in_root_task_group(probe, read_cgroups(probe))  # cpu is not enabled on the way down
+    assert is_root(probe)  # cpu is not enabled on the way down
     probe = machine({"sys/fs/cgroup/user.slice/cpu.weight": "100"})
-    assert not in_root_task_group(probe, read_cgroups(probe))
+    assert not is_root(probe)
 
 
 @pytest.mark.parametrize("file", ["release_agent", "cpu.rt_runtime_us"])
@@ -86,7 +90,7 @@ def test_what_a_container_sees_as_the_root_of_version_1_is_none(machine, file):
             f"sys/fs/cgroup/cpu/{file}": "",
         }
     )
-    assert in_root_task_group(probe, read_cgroups(probe)) is (file == "release_agent")
+    assert is_root(probe) is (file == "release_agent")
 
 
 def test_this_process_is_in_a_group_that_exists():

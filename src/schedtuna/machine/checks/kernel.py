@@ -128,7 +128,8 @@ def check_autogroup(probe: Probe) -> Finding:
     value = probe.read("proc/sys/kernel/sched_autogroup_enabled")
     if value != "1":
         return ok("off" if value == "0" else "not in this kernel", enabled=False)
-    if not in_root_task_group(probe, read_cgroups(probe)):
+    folder = read_cgroups(probe).cpu_folder
+    if folder is not None and not in_root_task_group(probe.path(folder)):
         return ok("on, without effect: this process has a CPU cgroup of its own", enabled=True)
     return warning(
         "on",

@@ -156,3 +156,27 @@ def test_a_read_only_folder_puts_back_what_it_can_and_says_that_records_stay_ope
     assert (code, change["result"], change["closed"]) == (0, "restored", True)
     assert undo() == (0, [])
     assert Path(state / "journal.jsonl").read_text() == ""
+
+
+CLAIMING = """
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.claims import claimed
+with claimed(Target(Scope.MACHINE)):
+    print("claimed", flush=True)
+    input()
+"""
+
+
+def test_a_claim_from_another_pid_namespace_holds_until_that_has_ended(state):
+    """In both directions: from out here, and from inside of a third one."""
+    looking = "from schedtuna.knobs import base, claims; claims.require_free(base.Target(base.Scope.MACHINE))"
+    look = [sys.executable, "-c", looking]
+    argv = [*namespace("pid"), sys.executable, "-c", CLAIMING]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as container:
+        assert container.stdout.readline() == "claimed\n"
+        for inside in ([], namespace("pid")):
+            done = subprocess.run([*inside, *look], capture_output=True, text=True, check=False)
+            assert "of another namespace is, or may be, at work on settings of the whole" in done.stderr
+        container.kill()
+    done = subprocess.run(look, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

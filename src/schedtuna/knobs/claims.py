@@ -32,8 +32,8 @@ time and the boot, as numbers are given out again.
 - The claim can't be removed at the end: it is dead as soon as the process has ended.
 
 **Limits.** Claims are one user's: root and another user, or two containers with folders of their own,
-don't see each other. Containers that share the folder but not the processes take each other's claims for
-dead.
+don't see each other. Of containers that share the folder but not the processes, a claim holds until all
+processes of its namespace have ended, or as long as that can't be seen from here.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class _Claim(BaseModel):
 
     @property
     def holds(self) -> bool:
-        """Whether its process is alive."""
-        return self.boot_id == boot_id() and self.owner.alive
+        """Whether its process is alive, or may be, where it can't be seen."""
+        return self.boot_id == boot_id() and not self.owner.is_dead
 
     def contradicts(self, other: _Claim) -> bool:
         """Whether the two would see each other's settings. Two commands' trees never do."""
@@ -121,11 +121,9 @@ def require_free(target: Target, directory: Path | None = None) -> None:
         TargetBusyError: A process that is alive has claimed it.
         JournalError: The claims can't be read.
     """
-    with (
-        contextlib.suppress(FileNotFoundError),
-        PrivateFolder(directory or state_directory(), create=False) as folder,
-    ):
-        _refuse(_claim_of(target), _read(folder))
+    directory = directory or state_directory()
+    with contextlib.suppress(FileNotFoundError), PrivateFolder(directory, create=False) as folder:
+        _refuse(_claim_of(target), _read(folder), directory)
 
 
 def _claim_of(target: Target, turned: Iterable[str] = ()) -> _Claim:
@@ -149,7 +147,7 @@ def _add(directory: Path, claim: _Claim) -> None:
     with PrivateFolder(directory, create=True) as folder:
         folder.lock()
         others = _read(folder)
-        _refuse(claim, others)
+        _refuse(claim, others, directory)
         if not others:
             with contextlib.suppress(FileNotFoundError):
                 folder.empty(CLAIMS_NAME)
@@ -167,7 +165,7 @@ def _remove(directory: Path, claim: _Claim) -> None:
 
 
 def _read(folder: PrivateFolder) -> list[_Claim]:
-    """The claims of living processes; what another version wrote is let go."""
+    """The claims that hold; what another version wrote is let go."""
     claims = []
     for line in folder.read(CLAIMS_NAME).splitlines():
         with contextlib.suppress(ValidationError):
@@ -175,13 +173,16 @@ def _read(folder: PrivateFolder) -> list[_Claim]:
     return [claim for claim in claims if claim.holds]
 
 
-def _refuse(claim: _Claim, others: Sequence[_Claim]) -> None:
+def _refuse(claim: _Claim, others: Sequence[_Claim], directory: Path) -> None:
     for other in others:
         if claim.contradicts(other):
+            unseen = other.owner.is_stranger
             raise TargetBusyError(
-                f"process {other.owner.pid} is at work on {_spelled(other)}: two runs at once would take "
-                "each other's settings for the default",
-                hint="wait until it has ended, or end it",
+                f"process {other.owner.pid}{' of another namespace' if unseen else ''} is"
+                f"{', or may be,' if unseen else ''} at work on {_spelled(other)}: two runs at once would "
+                "take each other's settings for the default",
+                hint="wait until it has ended, or end it"
+                + (f"; where you know that it has, remove {directory / CLAIMS_NAME}" if unseen else ""),
             )
 
 

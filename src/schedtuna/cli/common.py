@@ -31,6 +31,7 @@ from schedtuna.cli.options import (
     ShellOption,
     TimeoutOption,
     TrustOption,
+    UnitOption,
     UserOption,
     WarmupOption,
     WashoutOption,
@@ -165,6 +166,7 @@ class PlaceOptions(WhereOptions):
     scope: ScopeOption = None
     pid: PidOption = None
     cgroup: CgroupOption = None
+    unit: UnitOption = None
     force: ForceOption = None
 
     def ready_place(self) -> Place:
@@ -188,6 +190,7 @@ class SidesOptions:
     scope: ScopeOption = None
     pid: PidOption = None
     cgroup: CgroupOption = None
+    unit: UnitOption = None
     force: ForceOption = None
 
     def ready_places(self) -> list[Place]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schedtuna.cli.options import CgroupOption, JsonOption, PidOption, ScopeOption
+from schedtuna.cli.options import CgroupOption, JsonOption, PidOption, ScopeOption, UnitOption
 from schedtuna.cli.output import print_json
 from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
-    from schedtuna.knobs.base import Scope, Target
+    from schedtuna.knobs.base import Target
     from schedtuna.scheduler.fair import SurveyedKnob
     from schedtuna.space import ParameterSpec
 
@@ -21,36 +20,32 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def knobs(
+def knobs(  # noqa: PLR0917 - typer's options are a function's parameters
+    what: Annotated[
+        str, typer.Argument(metavar="[list]", help="It is what is done in any case.", show_default=False)
+    ] = "list",
     pid: PidOption = None,
     cgroup: CgroupOption = None,
+    unit: UnitOption = None,
     scope: ScopeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what can be changed here, what is set now, and why the rest can't be.
 
-    Without --pid or --cgroup: for a command that is about to start.
+    Without --pid, --cgroup or --unit: for a command that is about to start.
     """
+    from schedtuna.knobs.services import target_of
     from schedtuna.scheduler.fair import survey
 
-    target = _target(scope, pid, cgroup)
+    if what != "list":
+        raise UsageError(f"knobs does not know {what!r}", hint="`schedtuna knobs` or `schedtuna knobs list`")
+    target = target_of(scope, pid, cgroup, unit, force=True)  # it is only looked at
     rows = survey(target)
     if as_json:
         entries = [row.to_dict(target.scope) for row in rows]
-        print_json({"scope": str(target.scope), "pid": pid, "cgroup": cgroup, "knobs": entries})
+        print_json({"scope": str(target.scope), "pid": pid, "cgroup": target.cgroup, "knobs": entries})
         return
     _print_rows(target, rows)
-
-
-def _target(scope: Scope | None, pid: int | None, cgroup: Path | None) -> Target:
-    from schedtuna.knobs.base import Scope, Target
-
-    if pid is not None and cgroup is not None:
-        raise UsageError("--pid and --cgroup are mutually exclusive")
-    implied = Scope.PID if pid is not None else Scope.CGROUP if cgroup is not None else Scope.TREE
-    if scope is not None and scope != implied and implied is not Scope.TREE:
-        raise UsageError(f"--scope {scope} does not go with --{implied}")
-    return Target(scope or implied, pid=pid, cgroup=cgroup)
 
 
 def _print_rows(target: Target, rows: Sequence[SurveyedKnob]) -> None:

@@ -93,8 +93,8 @@ ScopeOption = Annotated[
     typer.Option(
         "--scope",
         help="What the settings are for: the command's process tree, a running service (its process or "
-        "cgroup, with COMMAND as the load generator), or the machine. Default: tree, or what --pid or "
-        "--cgroup says.",
+        "cgroup, with COMMAND as the load generator), or the machine. Default: tree, or what another "
+        "option implies.",
         show_default=False,
     ),
 ]
@@ -108,11 +108,17 @@ CgroupOption = Annotated[
         "--cgroup", metavar="DIR", help="The settings are for this running cgroup.", show_default=False
     ),
 ]
+UnitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--unit", metavar="NAME", help="The settings are for this running systemd unit.", show_default=False
+    ),
+]
 ForceOption = Annotated[
     bool | None,
     typer.Option(
         "--force",
-        help="With --pid or --cgroup: go on although init, or this command itself, is in it.",
+        help="With --pid, --cgroup or --unit: go on although init, or this command itself, is in it.",
         show_default=False,
     ),
 ]

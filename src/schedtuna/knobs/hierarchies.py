@@ -78,6 +78,15 @@ def find_hierarchy(controller: str, mountinfo: Path = Path("/proc/self/mountinfo
     return v2
 
 
+def mounts(mountinfo: Path = Path("/proc/self/mountinfo")) -> list[Path]:
+    """Where hierarchies are mounted, version 2 first."""
+    found: dict[str, list[Path]] = {"cgroup2": [], "cgroup": []}
+    for line in read_lines(mountinfo):
+        before, _, after = line.partition(" - ")
+        found.setdefault(after.split(" ")[0], []).append(Path(_unescape(before.split(" ")[4])))
+    return [*found["cgroup2"], *found["cgroup"]]
+
+
 def parent_for(hierarchy: Hierarchy, pid: int) -> Path | None:
     """The group below which a new one for the process gets the controller; None where none may be made.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from schedtuna import __version__
@@ -44,11 +44,13 @@ class OpenStudy:
         plan: What to do.
         campaign: Its folder, trials, machine and warnings.
         log: What happens, for people.
+        missing: What can't be set any more of what was planned: name -> reason.
     """
 
     plan: StudyPlan
     campaign: Campaign
     log: ExperimentLog
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def how_to_continue(self) -> str:
@@ -75,7 +77,8 @@ class OpenStudy:
                 self.log.say(advice, level=logging.WARNING)
             on_event(event)
 
-        study = Study(self.plan, self.campaign.sides[0].backend, self.campaign.log, on_event=tell)
+        backend = self.campaign.sides[0].backend
+        study = Study(self.plan, backend, self.campaign.log, on_event=tell, fixed=self.missing)
         try:
             result = study.run()
         except KeyboardInterrupt:
@@ -129,7 +132,10 @@ def open_study(
         log.say("command: " + shlex.join(plan.workload.argv).replace("\n", "\\n"))
         campaign.introduce(log.say)
         log.say(plan.told_budget)
-        yield OpenStudy(plan, campaign, log)
+        missing = plan.place.missing(plan.scheduler) if resume else {}
+        for name, reason in missing.items():
+            log.say(f"note: {name} is not tried any more, it can't be changed now: {reason}")
+        yield OpenStudy(plan, campaign, log, missing)
 
 
 def _resume_line(folder: Path) -> str:

@@ -64,12 +64,16 @@ class Trials:
         plan: What runs.
         backend: Where.
         log: Where trials are kept.
+        fixed: Parameters that can't be set any more: nothing is tried of them, nor confirmed.
     """
 
-    def __init__(self, plan: StudyPlan, backend: Backend, log: TrialLog) -> None:
+    def __init__(
+        self, plan: StudyPlan, backend: Backend, log: TrialLog, fixed: frozenset[str] = frozenset()
+    ) -> None:
         self.plan = plan
         self.backend = backend
         self.log = log
+        self.fixed = fixed
         self._workload = plan.workload
         self._reference = Reference()
 
@@ -170,7 +174,8 @@ def search(
         return cost
 
     def valid(values: object, did: str) -> dict[str, ParameterValue]:
-        return _valid(space, values, f"sampler {sampler_name} {did}")
+        found = _valid(space, values, f"sampler {sampler_name} {did}")
+        return space.repair(found | {name: space[name].default for name in trials.fixed})
 
     for record in baseline:
         tell(record)
@@ -196,7 +201,8 @@ def search(
             sampler.save(trials.log.folder / f"{checkpoint}_{index + 1}.pt")
     if len(records) % plan.save_frequency:
         sampler.save(trials.log.folder / f"{checkpoint}_{len(records)}.pt")
-    candidate, recommends_default = nominate(space, valid(sampler.recommend(), "recommended"), history)
+    possible = [one for one in history if not trials.fixed & space.changed(one.values).keys()]
+    candidate, recommends_default = nominate(space, valid(sampler.recommend(), "recommended"), possible)
     sampler.close()
     tried = [space.validate_assignment(record.trial.values) for record in records]
     complete = space.validate_assignment(candidate)

@@ -7,7 +7,7 @@ before the next one starts, so a study that was interrupted anywhere continues w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from statistics import median
 from time import monotonic
@@ -45,6 +45,7 @@ class Study:
         log: Where they are kept; its folder is the study's.
         on_event: Told about every run.
         clock: What a time limit is measured by, in seconds.
+        fixed: Parameters that can't be set any more, since the study was planned.
     """
 
     def __init__(
@@ -55,11 +56,12 @@ class Study:
         *,
         on_event: OnEvent = lambda _event: None,
         clock: Callable[[], float] = monotonic,
+        fixed: Collection[str] = (),
     ) -> None:
         self.plan = plan
         self.log = log
         self.on_event = on_event
-        self._trials = Trials(plan, backend, log)
+        self._trials = Trials(plan, backend, log, frozenset(fixed))
         self._clock = clock
         self._done = 0
         self._best: float | None = None

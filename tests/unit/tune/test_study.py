@@ -27,11 +27,11 @@ def plan(**changes):
     return StudyPlan.model_validate(base | changes)
 
 
-def run(folder, backend, machine="one", **changes):
+def run(folder, backend, machine="one", *, fixed=(), **changes):
     chosen = plan(**changes)
     identity = {**chosen.identity(), "machine": machine, "workload": chosen.workload.model_dump_json()}
     with TrialLog(folder, identity) as log:
-        return Study(chosen, backend, log).run()
+        return Study(chosen, backend, log, fixed=fixed).run()
 
 
 class Forgetful(RandomSampler):
@@ -101,6 +101,19 @@ def test_the_claim_rests_on_fresh_runs_only(tmp_path):
     assert len(confirmed) == result.comparison.nr_runs
     assert not searched & {(line["phase"], line["index"]) for line in confirmed}
     assert lines.index(confirmed[0]) == len(searched)
+
+
+@pytest.mark.parametrize("sampler", ["random", f"{__name__}:Forgetful"])
+def test_what_can_not_be_set_any_more_is_neither_tried_nor_confirmed(tmp_path, sampler):
+    """Though it was best: all of the gain lies in the slice."""
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, SurfaceBackend(smooth_gain, dies_at=25), sampler=sampler)
+    second = SurfaceBackend(smooth_gain)
+    result = run(tmp_path, second, sampler=sampler, fixed={"slice_us": "this kernel has none"})
+    assert result.candidate
+    assert "slice_us" not in result.candidate
+    assert second.runs
+    assert not any("slice_us" in values for values, _ in second.runs)
 
 
 @pytest.mark.parametrize("dies_at", [1, 4, 20, 50, 60])

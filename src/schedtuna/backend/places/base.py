@@ -123,6 +123,10 @@ class Place(BaseModel, ABC):
             UnavailableError: It can't run there, or nothing of it can be changed.
         """
 
+    def missing(self, scheduler: SchedulerConfig) -> dict[str, str]:  # noqa: ARG002 - what a guest has stays
+        """Say which parameters of a scheduler can't be set now: name -> reason."""
+        return {}
+
     def left_out(self, text: str) -> list[str]:  # noqa: ARG002 - there, all that a scheduler has acts
         """Say what a search leaves out of a scheduler there, because it would do nothing: a line each.
 

@@ -23,6 +23,7 @@ from schedtuna.errors import (
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.claims import claimed, require_free
 from schedtuna.knobs.registry import all_knobs
+from schedtuna.knobs.services import target_of
 from schedtuna.knobs.task_attributes import may_have_nice
 from schedtuna.knobs.vital import refuse_vital
 from schedtuna.machine.daemons import running_daemons
@@ -67,20 +68,17 @@ class Host(Place):
         scope: Scope | None = None,
         pid: int | None = None,
         cgroup: Path | None = None,
+        unit: str | None = None,
         *,
         force: bool = False,
         **_none: Any,
     ) -> Self:
-        """Return what the scope options name; a process or a control group implies its scope.
+        """Return what the scope options name; a process, a control group or a unit implies its scope.
 
         Raises:
-            UsageError: They contradict each other, or there is no such process or control group.
+            UsageError: They contradict each other, or there is no such process, control group or unit.
         """
-        implied = [Scope.PID] * (pid is not None) + [Scope.CGROUP] * (cgroup is not None)
-        if len(implied) == 2 or (scope is not None and implied not in ([], [scope])):
-            raise UsageError("--scope, --pid and --cgroup contradict each other", hint="give one of them")
-        scope = scope or (implied[0] if implied else Scope.TREE)
-        return cls.on(Target(scope, pid=pid, cgroup=cgroup, force=force))
+        return cls.on(target_of(scope, pid, cgroup, unit, force=force))
 
     @classmethod
     def on(cls, target: Target) -> Self:
@@ -191,6 +189,11 @@ class Host(Place):
     def left_out(self, text: str) -> list[str]:
         """Say which knobs do nothing where the target is."""
         return left_out(self.target()) if text == FAIR else []
+
+    def missing(self, scheduler: SchedulerConfig) -> dict[str, str]:
+        """Say which knobs of a scheduler can't be turned now, as autogroup_nice where autogroup is off."""
+        gone = unavailable(self.target()) if scheduler.name == FAIR else {}
+        return {name: reason for name, reason in gone.items() if name in scheduler.parameters}
 
     @contextmanager
     def open(

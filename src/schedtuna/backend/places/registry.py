@@ -44,7 +44,7 @@ PLACES: dict[str, PlaceEntry] = {
         "schedtuna.backend.places.host:Host",
         "this machine, under its own kernel",
         ability="tune",
-        options=("scope", "pid", "cgroup", "force"),
+        options=("scope", "pid", "cgroup", "unit", "force"),
     ),
     "vm": PlaceEntry(
         "schedtuna.backend.places.guest:Guest",

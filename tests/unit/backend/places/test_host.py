@@ -10,6 +10,7 @@ from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.claims import claimed
 from schedtuna.knobs.hierarchies import find_hierarchy
 from schedtuna.knobs.journal import TargetBusyError
+from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType
 from schedtuna.workload.spec import RunSpec, Workload
@@ -77,3 +78,13 @@ def test_what_is_run_as_the_machine_is_may_be_the_load_of_a_run_that_turns_it():
             assert backend.run(spec.workload, default, seed=1).validity is Validity.OK
         with pytest.raises(TargetBusyError), Host().open(spec, [default]):
             pass
+
+
+def test_what_can_not_be_turned_any_more_is_told(monkeypatch):
+    scheduler = fair()
+    assert Host().missing(scheduler) == {}
+    monkeypatch.setattr(place, "unavailable", lambda _: {"slice_us": "no slices", "made_up": "none"})
+    assert Host().missing(scheduler) == (
+        {"slice_us": "no slices"} if "slice_us" in scheduler.parameters else {}
+    )
+    assert Host().missing(SchedulerConfig(name="scx_x", parameters=scheduler.parameters)) == {}

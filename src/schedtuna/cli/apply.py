@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schedtuna.cli.common import termination_interrupts
-from schedtuna.cli.options import OptionalCommandArgument, TrustOption
+from schedtuna.cli.options import (
+    CgroupOption,
+    ForceOption,
+    OptionalCommandArgument,
+    PidOption,
+    TrustOption,
+    UnitOption,
+)
 from schedtuna.cli.output import print_remark
+from schedtuna.printable import printable
 
 if TYPE_CHECKING:
+    from schedtuna.backend.places.host import Host
     from schedtuna.scheduler.spec import SchedulerConfig
 
 app = typer.Typer(add_completion=False)
@@ -29,6 +39,10 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
         ),
     ],
     command: OptionalCommandArgument = None,
+    pid: PidOption = None,
+    cgroup: CgroupOption = None,
+    unit: UnitOption = None,
+    force: ForceOption = None,
     print_unit: Annotated[
         bool, typer.Option("--print-unit", help="Print a systemd drop-in that does it for a service.")
     ] = False,
@@ -49,11 +63,13 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
 ) -> None:
     """Run COMMAND under the settings that a study proved.
 
-    The settings hold for COMMAND and what it starts. Exits as COMMAND does. With --system there is no
-    command: the scheduler becomes a systemd unit, which `schedtuna undo` removes.
+    The settings hold for COMMAND and what it starts. Exits as COMMAND does. With --pid, --cgroup or --unit
+    there is no command: what runs gets the settings, and keeps them until `schedtuna undo`. With --system
+    the scheduler becomes a systemd unit, which `schedtuna undo` removes.
     """
     from schedtuna.backend.places.host import Host
     from schedtuna.errors import UsageError
+    from schedtuna.knobs.systemd import drop_in_path
     from schedtuna.tune.apply import (
         is_for_the_machine,
         require_trusted_settings,
@@ -61,7 +77,8 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
         service_drop_in,
     )
 
-    chosen = Host().scheduler(settings)
+    place = Host.of(None, pid, cgroup, unit, force=bool(force))
+    chosen = place.scheduler(settings)
     words = command or []
     require_trusted_settings(settings, chosen, words, trusted=trust_folder)
     if root != Path("/") and not system:
@@ -77,7 +94,13 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
         _install(chosen, root)
         return
     if print_unit:
-        print(service_drop_in(settings, chosen, words, trusted=trust_folder), end="")
+        if unit is not None:
+            print(f"# {drop_in_path(unit)}")
+        text = service_drop_in(settings, chosen, words, trusted=trust_folder, started=place.is_service)
+        print(text, end="")
+        return
+    if place.is_service:
+        _keep(chosen, place, words, unit)
         return
     if not words:
         raise UsageError("no command to run", hint="schedtuna apply STUDY -- COMMAND")
@@ -86,6 +109,31 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
     with termination_interrupts():
         code = run_applied(chosen, words, warn=lambda text: print_remark("warning", text, file=sys.stderr))
     raise typer.Exit(code)
+
+
+def _keep(scheduler: SchedulerConfig, place: Host, words: Sequence[str], unit: str | None) -> None:
+    """Set what runs, and say what that reaches."""
+    from schedtuna.cli.common import made_ready
+    from schedtuna.errors import UsageError
+    from schedtuna.scheduler.fair import notes
+    from schedtuna.tune.keep import keep
+
+    if words:
+        raise UsageError(
+            "--pid, --cgroup and --unit set what runs: there is no command",
+            hint="leave COMMAND out; or leave the option out, and start the service as COMMAND",
+        )
+    made_ready(place)
+    target = place.target()
+    for note in notes(target, scheduler.values):
+        print_remark("note", note, file=sys.stderr)
+    told, held = keep(scheduler, target)
+    for line in told:
+        print(printable(line))
+    if unit is not None:
+        print("--print-unit prints what makes the unit keep it over restarts and boots")
+    if not held:
+        raise typer.Exit(1)
 
 
 def _install(scheduler: SchedulerConfig, root: Path) -> None:

@@ -66,10 +66,14 @@ class Journal:
     Args:
         directory: Its folder, created with mode 0700 by the first change; default `state_directory()`.
         on_step: Called with a name before and after each thing that is done. Tests kill the process here.
+        keeps: Whether changes are to stay when this process has ended, until an explicit undo.
     """
 
-    def __init__(self, directory: Path | None = None, *, on_step: Step | None = None) -> None:
+    def __init__(
+        self, directory: Path | None = None, *, on_step: Step | None = None, keeps: bool = False
+    ) -> None:
         self.directory = directory or state_directory()
+        self._keeps = keeps
         self._on_step = on_step
         self._begun: dict[str, Record] = {}
         self._written: dict[str, Record] = {}  # those by their lines, to be known again without a parse
@@ -77,7 +81,7 @@ class Journal:
 
     def fresh(self) -> Journal:
         """The same journal, for somebody who will revert only what they begin."""
-        return Journal(self.directory, on_step=self._on_step)
+        return Journal(self.directory, on_step=self._on_step, keeps=self._keeps)
 
     @property
     def begun(self) -> list[Record]:
@@ -123,7 +127,14 @@ class Journal:
         owner = this_process()
         boot, now = boot_id(), time.time()
         records = [
-            Record(id=secrets.token_hex(8), boot_id=boot, owner=owner, time=now, **change._asdict())
+            Record(
+                id=secrets.token_hex(8),
+                boot_id=boot,
+                owner=owner,
+                time=now,
+                kept=self._keeps,
+                **change._asdict(),
+            )
             for change in changes
         ]
         with PrivateFolder(self.directory, create=True) as folder:

@@ -19,7 +19,12 @@ def _with_namespaces(content: Content) -> Content:
     return {**content, "owner": {**content["owner"], "namespaces": {}}}
 
 
-STORED = StoredFormat(JournalError, {1: _with_namespaces})
+def _without_keeping(content: Content) -> Content:
+    """Version 2 knew no setting of a task or a file that is meant to stay."""
+    return {**content, "kept": False}
+
+
+STORED = StoredFormat(JournalError, {1: _with_namespaces, 2: _without_keeping})
 
 
 class _Data(BaseModel):
@@ -184,6 +189,7 @@ class Record(_Data):
         subject: What was changed.
         old: What was there, in the knob's own form.
         new: What was set, in the knob's own form.
+        kept: Whether it is to stay when its owner has ended.
     """
 
     version: int = STORED.newest
@@ -195,6 +201,7 @@ class Record(_Data):
     subject: Subject
     old: Any
     new: Any
+    kept: bool = False
 
     @property
     def outlives_boot(self) -> bool:
@@ -204,7 +211,7 @@ class Record(_Data):
     @property
     def lasting(self) -> bool:
         """Whether the change was meant to outlive who made it: only an explicit undo reverts it."""
-        return isinstance(self.subject, (ProcessSubject, LoaderSubject, UnitSubject))
+        return self.kept or isinstance(self.subject, (ProcessSubject, LoaderSubject, UnitSubject))
 
     @property
     def is_of_many_threads(self) -> bool:

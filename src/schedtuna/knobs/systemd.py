@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from schedtuna.errors import UsageError
 from schedtuna.knobs.affinity import Affinity
-from schedtuna.knobs.base import Target
+from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.realtime import REALTIME_LIMIT_US, REALTIME_PRIORITY
+from schedtuna.knobs.registry import knob_named
+from schedtuna.knobs.services import unit_name
 from schedtuna.printable import printable
-from schedtuna.space import ParameterValue
+from schedtuna.space import ParameterValue, spell_assignment
 
 # Knob -> the directives of systemd.exec(5) and systemd.resource-control(5) that do the same. Of two
 # that set the same, systemd takes the last: realtime comes after policy.
@@ -60,16 +62,48 @@ def drop_in(values: Mapping[str, ParameterValue], command: Sequence[str], *, wra
     lines = ["[Service]"]
     others = [name for name in values if name not in DIRECTIVES]
     if not others:
-        lines += [line for name, tell in DIRECTIVES.items() if name in values for line in tell(values[name])]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *_directives(values)]) + "\n"
     if not command:
         raise UsageError(
             f"systemd has no directive for {', '.join(others)}",
-            hint="give the service's command after `--`; the drop-in will start it through schedtuna",
+            hint="give the service's command after `--`; the drop-in will start it through schedtuna; or its "
+            "name with --unit: what systemd can't do is set once it has started",
         )
     lines.append(f"# systemd has no directive for {', '.join(others)}")
     lines += ["ExecStart=", f"ExecStart={_command_line([*wrapper, *command])}"]
     return "\n".join(lines) + "\n"
+
+
+def drop_in_once_started(values: Mapping[str, ParameterValue], program: Sequence[str], scheduler: str) -> str:
+    """Return the text of a drop-in that sets what systemd has no directive for once the service has started.
+
+    Args:
+        values: The settings.
+        program: ``schedtuna apply``.
+        scheduler: The scheduler that has them.
+
+    Raises:
+        UsageError: One of these can't be set for a process that runs.
+    """
+    others = {name: value for name, value in values.items() if name not in DIRECTIVES}
+    lines = ["[Service]", *_directives(values)]
+    if others:
+        for name in others:
+            if Scope.PID not in knob_named(name).scopes:
+                raise UsageError(f"{name} can't be set for a process that runs", hint="leave it out")
+        label = f"{scheduler}:{spell_assignment(others, ',')}"
+        lines.append(f"# systemd has no directive for {', '.join(others)}")
+        lines.append(f"ExecStartPost=+{_command_line([*program, label])} --pid $MAINPID")
+    return "\n".join(lines) + "\n"
+
+
+def drop_in_path(unit: str) -> str:
+    """Where a drop-in for a unit belongs (systemd.unit(5))."""
+    return f"/etc/systemd/system/{unit_name(unit)}.d/schedtuna.conf"
+
+
+def _directives(values: Mapping[str, ParameterValue]) -> list[str]:
+    return [line for name, tell in DIRECTIVES.items() if name in values for line in tell(values[name])]
 
 
 def scheduler_unit(argv: Sequence[str], label: str) -> str:

@@ -24,7 +24,7 @@ from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.inforce import Force, SettingFinding
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.session import Changes
-from schedtuna.knobs.systemd import drop_in
+from schedtuna.knobs.systemd import drop_in, drop_in_once_started
 from schedtuna.scheduler.control import find_program
 from schedtuna.scheduler.fair import notes
 from schedtuna.scheduler.host import HostMachine
@@ -70,9 +70,16 @@ def require_trusted_settings(
 
 
 def service_drop_in(
-    settings: str, scheduler: SchedulerConfig, command: Sequence[str], *, trusted: bool
+    settings: str, scheduler: SchedulerConfig, command: Sequence[str], *, trusted: bool, started: bool = False
 ) -> str:
     """Return the text of a drop-in with which a service keeps the settings; see `require_trusted_settings`.
+
+    Args:
+        settings: As they were named.
+        scheduler: What that means.
+        command: The service's own command, where it is to be started under the settings.
+        trusted: Whether the user has said that the folder is trusted.
+        started: Whether what systemd can't express may be set once the service has started.
 
     Raises:
         UsageError: They are for the whole machine, or none at all; or the service's command is needed.
@@ -81,10 +88,11 @@ def service_drop_in(
         raise UsageError(f"{scheduler.name} is for the whole machine", hint="schedtuna apply --system")
     if not scheduler.values:
         raise UsageError(f"{settings} sets nothing: there is no gain to keep")
-    study = Path(settings)
+    study, program = Path(settings), [os.path.realpath(sys.argv[0]), "apply"]
     named = str(study.resolve()) if study.exists() else settings
-    wrapper = [os.path.realpath(sys.argv[0]), "apply", named, *[TRUST_OPTION] * trusted, "--"]
-    return drop_in(scheduler.values, command, wrapper=wrapper)
+    if started and not command:
+        return drop_in_once_started(scheduler.values, program, scheduler.name)
+    return drop_in(scheduler.values, command, wrapper=[*program, named, *[TRUST_OPTION] * trusted, "--"])
 
 
 def run_applied(scheduler: SchedulerConfig, command: Sequence[str], *, warn: Warn) -> int:

@@ -3,13 +3,14 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schedtuna.errors import UsageError
-from schedtuna.knobs.systemd import drop_in, scheduler_unit
+from schedtuna.knobs.systemd import drop_in, drop_in_once_started, drop_in_path, scheduler_unit
 
 WRAPPER = ["/usr/bin/schedtuna", "apply", "/srv/a study", "--"]
 
@@ -150,3 +151,39 @@ def test_no_argument_or_label_becomes_a_directive(arguments, label):
     (described,) = [line for line in lines if line.startswith("Description=")]
     assert "%" not in described.replace("%%", "")
     assert drop_in({"slice_us": 500}, arguments or ["x"], wrapper=WRAPPER).count("\n") == 4
+
+
+def test_what_systemd_can_not_do_is_set_once_the_service_has_started():
+    text = drop_in_once_started(
+        {"nice": 5, "slice_us": 700, "cpu_weight": 300}, ["/usr/bin/sched tuna", "apply"], "fair"
+    )
+    assert text.splitlines() == [
+        "[Service]",
+        "Nice=5",
+        "CPUWeight=300",
+        "# systemd has no directive for slice_us",
+        'ExecStartPost=+"/usr/bin/sched tuna" apply fair:slice_us=700 --pid $MAINPID',
+    ]
+    plain = drop_in_once_started({"nice": 5}, ["schedtuna", "apply"], "fair")
+    assert plain == drop_in({"nice": 5}, [], wrapper=[])
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
+@pytest.mark.parametrize("program", ["/usr/bin/env", "/usr/bin/no such % $x"])
+def test_systemd_reads_what_is_run_once_the_service_has_started(tmp_path, program):
+    unit = tmp_path / "demo.service"
+    unit.write_text("[Service]\nExecStart=/usr/bin/env true\n")
+    folder = tmp_path / "demo.service.d"
+    folder.mkdir()
+    (folder / "schedtuna.conf").write_text(
+        drop_in_once_started({"slice_us": 700}, [program, "apply"], "fair")
+    )
+    argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", unit]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.stderr == "") == Path(program).exists()
+    assert Path(program).exists() or f"{program} is not executable" in done.stderr
+
+
+def test_where_a_drop_in_belongs():
+    assert drop_in_path("web") == "/etc/systemd/system/web.service.d/schedtuna.conf"
+    assert drop_in_path("a.scope") == "/etc/systemd/system/a.scope.d/schedtuna.conf"

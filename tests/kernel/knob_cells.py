@@ -1,6 +1,6 @@
 """What a knob does to a command in one position, measured: two sides contend for one CPU, one has the knob.
 
-Runs on any machine as root, and as a program in the lab's guests (`knob_cells.py SECONDS POSITION`). The
+Runs on any machine as root, and in guests as a program (`knob_cells.py SECONDS KNOBS POSITION ...`). The
 figures are the kernel's own accounts: utime and stime, context switches, run_delay.
 """
 
@@ -9,11 +9,13 @@ import ctypes
 import json
 import os
 import resource
+import signal
+import statistics
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,16 @@ from typing import Any
 from schedtuna.errors import SchedtunaError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy
-from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.journal import Journal, TargetBusyError
+from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.session import Changes
 
 AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
 POSITIONS = ("root", "session", "child", "container", "group")
+REPEATS = 3  # of a reading that is unclear; the medians count
+UNCLEAR = (1.1, 1.9)  # ratios of the figures with and without the setting
+EQUAL = (40.0, 60.0)  # % of a CPU that two hogs get each; another share without the setting is doubtful
+BUSY_WITHIN_S = 120.0
 NAP_S, WORK_S = 0.002, 0.0003
 CLONE_NEWNS, CLONE_NEWCGROUP = 0x00020000, 0x02000000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
@@ -55,13 +62,20 @@ CASES = (
     Case("share", {"autogroup_nice": 10}),
     Case("crowd", {"autogroup": "other"}),
     Case("share", {"cpu_weight": 10}),
-    Case("share", {"cpu_quota": 10}),
+    Case("share", {"cpu_quota": 3}),
     Case("cpus", {"affinity": "cpus_1"}),
     Case("cpus", {"cpuset": "cpus_1"}),
     Case("late", {"timer_slack_us": 10_000}),
     Case("share", {"realtime": "fifo"}),
     Case("switches", {"base_slice_us": 100_000}),
     Case("switches", {"feature_run_to_parity": False}, {"slice_us": 100_000}),
+    Case("switches", {"feature_hrtick": "other"}, {"slice_us": 500}),
+    Case("wait", {"feature_preempt_short": False}, {"slice_us": 100}),
+    Case("wait", {"feature_wakeup_preemption": False}, {"slice_us": 100}),
+    Case("wait", {"feature_next_buddy": "other"}),
+    Case("beside_rt", {"fair_server_runtime_us": 400_000}),
+    Case("beside_rt", {"ext_server_runtime_us": 400_000}),
+    Case("spread", {"cgroup_mode": "smp"}),
 )
 # Does the setting undo what is beside it?
 CANCELLING = (
@@ -79,6 +93,7 @@ CANCELLING = (
     Case("share", {"realtime": "fifo"}, {"cpu_weight": 10}),
     Case("share", {"policy": "idle"}, {"nice": -10}),
 )
+IN_VERSION_2 = tuple(case for case in CANCELLING if "cpuset" in case.setting or "cpu_weight" in case.beside)
 
 
 # ---- what runs --------------------------------------------------------------------------------
@@ -89,7 +104,8 @@ def hog(end: float) -> dict[str, Any]:
     while time.monotonic() < end:
         slot = time.monotonic() + 0.02
         while time.monotonic() < slot:
-            pass
+            for _ in range(300):  # an emulated CPU takes long to tell the time
+                pass
         cpus.add(int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[36]))
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {"cpu_s": used.ru_utime + used.ru_stime, "switches": used.ru_nivcsw, "cpus": sorted(cpus)}
@@ -133,6 +149,24 @@ def report(role: Callable[[float], dict[str, Any]], end: float) -> int:
     return read
 
 
+def realtime_hog(end: float) -> dict[str, Any]:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    return hog(end)
+
+
+def spread_hogs(end: float) -> dict[str, Any]:
+    """Three hogs, of which one is on this CPU and the others on the next; what the first one got."""
+    (cpu,) = os.sched_getaffinity(0)
+    here = report(hog, end)
+    others = sorted(set(range(os.cpu_count() or 1)) - {cpu})[:1]
+    os.sched_setaffinity(0, others)
+    elsewhere = [report(hog, end) for _ in range(2)]
+    found: dict[str, Any] = json.loads(os.read(here, 1 << 16))
+    for pipe in elsewhere:
+        os.read(pipe, 1 << 16)
+    return found
+
+
 class Side:
     """A session with a role, held until it is let go."""
 
@@ -144,6 +178,7 @@ class Side:
         if self.pid == 0:
             try:
                 os.setsid()
+                signal.signal(signal.SIGXCPU, signal.SIG_IGN)  # of the knob realtime, after 5 s
                 if cpu is not None:
                     os.sched_setaffinity(0, {cpu})
                 os.close(self._gate)
@@ -191,6 +226,9 @@ MEASURES = {
     "wait": Measure(napper, hog, lambda ours, *_: float(ours["waited_ms"])),
     "late": Measure(napper, None, lambda ours, *_: float(ours["late_ms"])),
     "cpus": Measure(several(4), None, lambda ours, *_: float(len(ours["cpus"])), pinned=False),
+    "beside_rt": Measure(hog, realtime_hog, _share),
+    # What the other side's hog beside ours gets, as the others of its side are elsewhere.
+    "spread": Measure(hog, spread_hogs, lambda ours, other, seconds: 100 - _share(ours, other, seconds)),
 }
 
 
@@ -214,8 +252,10 @@ def position(name: str) -> Iterator[Place]:
     """Be there: `root`, `session` (root group, autogroup on), `child`, `container`, `group` (all of one)."""
     hierarchy = find_hierarchy("cpu")
     assert hierarchy is not None
-    before = AUTOGROUP.read_text()
-    AUTOGROUP.write_text("0" if name == "root" else "1")
+    before = AUTOGROUP.read_text().strip()
+    wanted = {"root": "0", "session": "1"}.get(name, before)
+    if wanted != before:  # it is the whole machine's
+        AUTOGROUP.write_text(wanted)
     made: list[Path] = []
     try:
         if name in ("child", "container", "group"):
@@ -228,7 +268,8 @@ def position(name: str) -> Iterator[Place]:
     finally:
         for group in made:
             _remove(group)
-        AUTOGROUP.write_text(before)
+        if wanted != before:
+            AUTOGROUP.write_text(before)
 
 
 def _remove(group: Path) -> None:
@@ -294,44 +335,76 @@ def figure(place: Place, measure: Measure, values: Mapping[str, Any], seconds: f
 
 
 def toggled(values: Mapping[str, Any]) -> dict[str, Any]:
-    on = AUTOGROUP.read_text().strip() == "1"
-    return {name: not on if value == "other" else value for name, value in values.items()}
-
-
-def measured(case: Case, place: Place, seconds: float) -> dict[str, Any]:
-    """Return what was found without the setting and with it; or why it can't be set there."""
-    row: dict[str, Any] = {
-        "knob": case.knob,
-        "set": toggled(case.setting),
-        "beside": dict(case.beside),
-        "measure": case.measure,
+    """Values with the opposite of what is set now in place of `other`."""
+    return {
+        name: not knob_named(name).show(Target()) if value == "other" else value
+        for name, value in values.items()
     }
-    measure = MEASURES[case.measure]
-    try:
-        both = {**case.beside, **row["set"]}
-        row["with"] = figure(place, measure, both, seconds)
-        row["without"] = figure(place, measure, case.beside, seconds)
-    except SchedtunaError as error:
-        row["refused"] = str(error)
-    return row
 
 
-def measure_all(name: str, seconds: float, *, emulated: bool = False) -> Iterator[dict[str, Any]]:
-    """Measure every case in a position; in an emulated guest the waits tell of the emulation alone."""
-    cases = CASES + (CANCELLING if name in ("root", "session") else ())
-    cases = tuple(case for case in cases if not (emulated and case.measure == "wait"))
+def is_clear(measure: str, with_it: float, without: float) -> bool:
+    """Whether a pair of figures tells whether the setting acts."""
+    low, high = sorted((with_it, without))
+    ratio = high / max(low, 0.05)
+    fair = measure != "share" or ratio > UNCLEAR[1] or EQUAL[0] <= without <= EQUAL[1]
+    return fair and not UNCLEAR[0] <= ratio <= UNCLEAR[1]
+
+
+class Cells:
+    """Cells of one position; what is the same without a setting is measured once."""
+
+    def __init__(self, place: Place, seconds: float) -> None:
+        self._place = place
+        self._seconds = seconds
+        self._without: dict[str, list[float]] = {}
+
+    def measured(self, case: Case) -> dict[str, Any]:
+        """Return what was found without the setting and with it; or why it can't be set there."""
+        row: dict[str, Any] = {"knob": case.knob, "set": dict(case.setting), "beside": dict(case.beside)}
+        row |= {"measure": case.measure, "seconds": self._seconds}
+        try:
+            row["set"] = toggled(case.setting)
+            without = self._without.setdefault(f"{case.measure} {case.beside}", [])
+            with_it: list[float] = []
+            for runs in range(1, REPEATS + 1):
+                with_it.append(self._figure(case, {**case.beside, **row["set"]}))
+                if len(without) < runs:
+                    without.append(self._figure(case, case.beside))
+                figures = statistics.median(with_it), statistics.median(without)
+                if is_clear(case.measure, *figures):
+                    break
+            row |= {"runs": runs, "with": figures[0], "without": figures[1]}
+        except SchedtunaError as error:
+            row["refused"] = str(error)
+        return row
+
+    def _figure(self, case: Case, values: Mapping[str, Any]) -> float:
+        """Return the figure; another run of Schedtuna's that turns a knob for a moment is waited for."""
+        deadline = time.monotonic() + BUSY_WITHIN_S
+        while True:
+            try:
+                return figure(self._place, MEASURES[case.measure], values, self._seconds)
+            except TargetBusyError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+
+
+def measure_all(name: str, seconds: float, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
+    """Measure cases in a position."""
     with position("session" if name == "ext" else name) as place:
         if name != "container":
-            yield from ({"position": name, **measured(case, place, seconds)} for case in cases)
+            cells = Cells(place, seconds)
+            yield from ({"position": name, **cells.measured(case)} for case in cases)
             return
         read, write = os.pipe()
         if (inside := os.fork()) == 0:
             try:
                 enter_container(place.groups[0])
                 with os.fdopen(write, "w") as out:
+                    cells = Cells(Place(), seconds)
                     for case in cases:
-                        row = {"position": name, **measured(case, Place(), seconds)}
-                        out.write(f"{json.dumps(row)}\n")
+                        out.write(f"{json.dumps({'position': name, **cells.measured(case)})}\n")
                         out.flush()
             except BaseException:  # noqa: BLE001 - the child ends here, whatever it is
                 traceback.print_exc()
@@ -343,8 +416,16 @@ def measure_all(name: str, seconds: float, *, emulated: bool = False) -> Iterato
         os.waitpid(inside, 0)
 
 
+def cases_of(name: str, cancelling: tuple[Case, ...] = IN_VERSION_2) -> tuple[Case, ...]:
+    """The cases of a position."""
+    return CASES + (cancelling if name in ("root", "session") else ())
+
+
 if __name__ == "__main__":
     if (handed := Path("/sys/fs/cgroup/cgroup.subtree_control")).exists():
         handed.write_text("+cpu +cpuset")
-    for line in measure_all(sys.argv[2], float(sys.argv[1]), emulated=True):
-        sys.stdout.write(f"{json.dumps(line)}\n")
+    knobs = set(filter(None, sys.argv[2].split(",")))
+    for place_name in sys.argv[3:]:
+        cases_here = [case for case in cases_of(place_name) if not knobs or case.knob in knobs]
+        for line in measure_all(place_name, float(sys.argv[1]), cases_here):
+            print(json.dumps(line), flush=True)

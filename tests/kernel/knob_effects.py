@@ -1,23 +1,26 @@
 """Which knob acts where, measured on this kernel and in guests: `python -m tests.kernel.knob_effects`.
 
-    python -m tests.kernel.knob_effects [--kernel VERSION ...] [--no-host] [--seconds 5] [--output FILE]
+    python -m tests.kernel.knob_effects [--kernel VERSION ...] [--no-host] [--only WHERE,...] [--output FILE]
 
-Guests need the lab (SCHEDTUNA_LAB_DIR), and a sched_ext scheduler of SCHEDTUNA_SCX_PATH for the position
+Guests need the lab (SCHEDTUNA_LAB_DIR), and sched_ext schedulers of SCHEDTUNA_SCX_PATH for the position
 under one. The positions, and what is measured, are in `knob_cells.py`, which runs there.
 """
 
 import argparse
+import contextlib
+import dataclasses
 import json
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.kernel.guest_python import shared_package
-from tests.kernel.knob_cells import POSITIONS, measure_all
+from tests.kernel.knob_cells import CANCELLING, POSITIONS, cases_of, measure_all
 
 from schedtuna.knobs.effects import CANCELS, EFFECTS
 from schedtuna.knobs.position import Position
@@ -29,40 +32,61 @@ from schedtuna.scheduler.scx import ScxProcess
 from schedtuna.scheduler.spec import SchedulerConfig
 
 DATA = Path(__file__).parents[2] / "benchmarks/data/knob_effects.json"
-UNDER = "scx_cosmos"
+UNDER = ("scx_cosmos", "scx_bpfland", "scx_flash")
+# Time goes on with the guest's instructions, 32 ns each, and not with this machine's: how busy this is, and
+# how much of it the guest gets, changes nothing that is measured.
+BY_INSTRUCTIONS = ("-icount", "shift=5,sleep=off")
 START_WITHIN_S = 300.0
+SECONDS = 5.0
 
 
-def in_guest(lab: Lab, kernel: str, seconds: float) -> Iterator[dict[str, Any]]:
-    """Measure every position in a guest of a kernel."""
-    program = installed()[UNDER]
+def in_guest(
+    lab: Lab, kernel: str, seconds: float, where: Sequence[str], knobs: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Measure positions, and under sched_ext schedulers, in a guest of a kernel."""
+    programs = {name: Path(installed()[name]) for name in UNDER if name in where}
+    with booted(lab, GuestSpec(kernel, cpus=2, programs=tuple(programs.values()))) as guest:
+        if positions := [position for position in POSITIONS if position in where]:
+            yield from cells(guest, positions, seconds, knobs)
+        for name, program in programs.items():
+            with ScxProcess(
+                guest, SchedulerConfig(name=name), program.name, within_s=START_WITHIN_S, cpu_s=guest.cpu_s
+            ) as running:
+                yield from ({**row, "under": name} for row in cells(guest, ["ext"], seconds, knobs))
+                if ejected := running.ejected():
+                    raise RuntimeError(f"{name} was ejected: {ejected}")
+
+
+@contextlib.contextmanager
+def booted(lab: Lab, spec: GuestSpec) -> Iterator[BootedGuest]:
+    qemu = lab.qemu.model_copy(update={"argv": (*lab.qemu.argv, *BY_INSTRUCTIONS)})
     with tempfile.TemporaryDirectory() as folder:
         share = shared_package(lab, Path(folder))
         shutil.copy(Path(__file__).with_name("knob_cells.py"), share / "lib")
-        guest, _ = boot(lab, GuestSpec(kernel, cpus=2, share=share, programs=(Path(program),)))
+        guest, _ = boot(lab.model_copy(update={"qemu": qemu}), dataclasses.replace(spec, share=share))
         with guest:
-            for position in POSITIONS:
-                yield from cells(guest, position, seconds)
-            with ScxProcess(
-                guest,
-                SchedulerConfig(name=UNDER),
-                Path(program).name,
-                within_s=START_WITHIN_S,
-                cpu_s=guest.cpu_s,
-            ):
-                yield from cells(guest, "ext", seconds)
+            yield guest
 
 
-def cells(guest: BootedGuest, position: str, seconds: float) -> Iterator[dict[str, Any]]:
-    raw = guest.run(
-        ["python3", "/share/lib/knob_cells.py", str(seconds), position],
-        environment={"PYTHONPATH": "/share/lib"},
-        folder="/root",
-        timeout_s=3600,
-    )
-    if raw.exit_code != 0:
-        raise RuntimeError(raw.stderr)
-    yield from map(json.loads, raw.stdout.splitlines())
+def cells(
+    guest: BootedGuest, positions: Sequence[str], seconds: float, knobs: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Measure positions in a guest; each row comes as soon as it is there."""
+    program = ["python3", "/share/lib/knob_cells.py", str(seconds), ",".join(knobs), *positions]
+    argv = ["env", "PYTHONPATH=/share/lib", *program]
+    pid, read = guest.spawn(argv), 0
+    while True:
+        status = guest.status(pid)
+        lines = guest.log(pid).splitlines()
+        for line in lines[read : None if status is not None else -1]:
+            if line.startswith("{"):
+                yield json.loads(line)
+        if status == 0:
+            return
+        if status is not None:
+            raise RuntimeError(f"exit code {status}: {lines[-1:]}")
+        read = max(read, len(lines) - 1)
+        time.sleep(2)
 
 
 def effects_table() -> list[str]:
@@ -94,22 +118,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kernel", action="append", default=[], help="of a guest; repeatable")
     parser.add_argument("--no-host", action="store_true", help="guests alone")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each run")
+    parser.add_argument("--only", help="positions and schedulers, with commas; the others' rows stay")
+    parser.add_argument("--knob", action="append", default=[], help="these alone, in guests; repeatable")
     parser.add_argument("--output", type=Path, default=DATA)
     options = parser.parse_args()
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
-    kernels = {} if options.no_host else {os.uname().release: None}
-    for kernel in [*kernels, *options.kernel]:
-        rows = (
-            (row for position in POSITIONS for row in measure_all(position, options.seconds))
-            if kernel in kernels
-            else in_guest(read_lab(), kernel, options.seconds)
-        )
-        found[kernel] = []
-        for row in rows:
+    where = options.only.split(",") if options.only else [*POSITIONS, *UNDER]
+    for kernel in [*([] if options.no_host else [os.uname().release]), *options.kernel]:
+        known = found.get(kernel, [])
+        found[kernel] = [
+            row
+            for row in known
+            if place_of(row) not in where or (options.knob and row["knob"] not in options.knob)
+        ]
+        for row in (
+            in_guest(read_lab(), kernel, options.seconds, where, options.knob)
+            if kernel in options.kernel
+            else on_host(options.seconds, where)
+        ):
             sys.stderr.write(f"{kernel}: {json.dumps(row)}\n")
             found[kernel].append(row)
         options.output.write_text(as_text(found))
+
+
+def on_host(seconds: float, where: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Measure positions on this kernel."""
+    for position in POSITIONS:
+        if position in where:
+            yield from measure_all(position, seconds, cases_of(position, CANCELLING))
+
+
+def place_of(row: dict[str, Any]) -> str:
+    """What of `--only` a row belongs to."""
+    return str(row.get("under", row["position"]))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.session import Changes
 from schedtuna.knobs.settings import FILE_KNOBS
 from schedtuna.knobs.undo import undo
-from schedtuna.scheduler.fair import fair
+from schedtuna.scheduler.fair import fair, survey
 from schedtuna.workload.spec import Workload
 
 pytestmark = pytest.mark.usefixtures("root")
@@ -272,16 +272,36 @@ def test_a_group_with_this_process_below_it_is_tuned_on_purpose_only(group, prog
     (own_parent() / "cgroup.procs").write_text(str(program.pid))
 
 
-@needs_cpu
-@pytest.mark.skipif(
+needs_rt_groups = pytest.mark.skipif(
     CPU is None or not (CPU.mount / "cpu.rt_runtime_us").exists(), reason="no RT group scheduling"
 )
+
+
+@needs_cpu
+@needs_rt_groups
+def test_a_group_without_a_realtime_budget_is_offered_no_realtime_policy(group, program, journal):
+    (group / "cgroup.procs").write_text(str(program.pid))
+    (row,) = [one for one in survey(Target(Scope.PID, pid=program.pid)) if one.knob.name == "realtime"]
+    assert f"{group} has no realtime budget" in row.availability.reason
+    assert "cpu.rt_runtime_us" in row.availability.hint
+    with pytest.raises(UnavailableError, match="budget"):
+        Changes(Target(Scope.CGROUP, cgroup=group), journal).apply({"realtime": "fifo"})
+    (group / "cpu.rt_runtime_us").write_text("1000")
+    with Changes(Target(Scope.PID, pid=program.pid), journal) as changes:
+        changes.apply({"realtime": "fifo"})
+        assert observe(program.pid)["policy"] == os.SCHED_FIFO
+    (own_parent() / "cgroup.procs").write_text(str(program.pid))
+
+
+@needs_cpu
+@needs_rt_groups
 def test_when_a_late_knob_fails_all_are_put_back(program, journal):
     """A new v1 group has no realtime budget, so the kernel refuses `realtime` after everything else."""
     before = observe(program.pid)
     changes = Changes(Target(Scope.TREE, pid=program.pid), journal)
-    with pytest.raises(KnobError, match="realtime: the kernel refused"):
+    with pytest.raises(KnobError, match="realtime: the kernel refused") as refused:
         changes.apply({"cpu_weight": 200, "nice": 5, "timer_slack_us": 99, "realtime": "fifo"})
+    assert "cpu.rt_runtime_us" in str(refused.value.hint)
     assert observe(program.pid) == before
     assert made_groups() == []
     assert journal.open_records() == []
@@ -292,8 +312,13 @@ def writable(name):
 
 
 @pytest.mark.usefixtures("machine_settings")
-@pytest.mark.parametrize(
-    "knob", [pytest.param(knob, id=knob.name) for knob in FILE_KNOBS if writable(knob.name)]
+@pytest.mark.parametrize(  # autogroup changes what all others get meanwhile: it is turned in a guest
+    "knob",
+    [
+        pytest.param(knob, id=knob.name)
+        for knob in FILE_KNOBS
+        if knob.name != "autogroup" and writable(knob.name)
+    ],
 )
 def test_a_machine_wide_setting_comes_back_to_the_letter(journal, knob):
     target = Target(Scope.MACHINE)

@@ -1,5 +1,10 @@
 """The machine-wide knobs of a kernel newer than this one, in a guest that has two last-level caches."""
 
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
 import pytest
 from tests.kernel.guest_python import run_script, shared_package
 from tests.kernel.lab_guest import lab_or_skip
@@ -11,11 +16,13 @@ from schedtuna.lab.vm import GuestSpec
 
 # The contract of each, what is there, and whether undo finds each CPU's own value after a kill between two.
 SCRIPT = """
-import json, os, signal
+import json, os, signal, sys
+import knob_cells
 from pathlib import Path
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.conformance import check_knob
 from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.position import position_of
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.session import Changes
 from schedtuna.knobs.settings import FILE_KNOBS
@@ -47,14 +54,31 @@ if found[server.name][0]:
     killed = {"before": before, "left": left, "results": results,
               "after": [path.read_text() for path in server.files()]}
     server.files()[0].write_text("50000000")
+autogroup, shares, seen = Path("/proc/sys/kernel/sched_autogroup_enabled"), [], []
+Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+cpu +cpuset")
+for where, values in json.loads(sys.argv[1]):
+    before = autogroup.read_text()
+    with knob_cells.position(where) as place:
+        seen.append(str(position_of(Target(pid=os.getpid()))))
+        shares.append(knob_cells.figure(place, knob_cells.MEASURES["share"], values, 1.0))
+    assert autogroup.read_text() == before
 sched = Path("/sys/kernel/debug/sched")
 print(json.dumps({
-    "knobs": found, "killed": killed, "llcs": len(topology_now().llcs),
+    "shares": shares, "seen": seen, "knobs": found, "killed": killed, "llcs": len(topology_now().llcs),
     "there": [str(path.relative_to(sched)) for path in sched.rglob("*")],
     "features": (sched / "features").read_text().split(),
     "real_time": check_rt_throttling(Probe.live()).seen,
 }))
 """
+# What two sides that contend for a CPU get, in % (test_knob_effects.py has those of this machine's setting).
+CELLS: list[tuple[str, dict[str, Any], float, float]] = [
+    ("root", {"nice": 15}, 0, 25),
+    ("root", {"nice": 15, "cpu_weight": 101}, 35, 65),
+    ("root", {"policy": "idle", "cpu_quota": 190}, 35, 65),
+    ("session", {"nice": 15}, 35, 65),
+    ("session", {"autogroup_nice": 15}, 0, 25),
+    ("child", {"autogroup_nice": 15}, 35, 65),
+]
 IN_DEBUGFS = {
     "cgroup_mode": "cgroup_mode",
     "llc_balancing": "llc_balancing/enabled",
@@ -73,6 +97,7 @@ def found(tmp_path_factory):
     lab = lab_or_skip()
     share = shared_package(lab, tmp_path_factory.mktemp("share"))
     (share / "lib/knobs.py").write_text(SCRIPT)
+    shutil.copy(Path(__file__).with_name("knob_cells.py"), share / "lib")
     options = program.bare_options
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -82,7 +107,7 @@ def found(tmp_path_factory):
         )
         booted, _ = boot(lab, GuestSpec(cpus=2, memory_mib=1536, share=share))
     with booted:
-        return run_script(booted, "knobs.py")
+        return run_script(booted, "knobs.py", json.dumps([cell[:2] for cell in CELLS]))
 
 
 def test_every_knob_that_the_kernel_has_keeps_the_contract(found):
@@ -111,3 +136,12 @@ def test_each_cpu_gets_its_own_value_back_after_a_kill_between_two(found):
 def test_the_doctor_tells_what_bounds_real_time_tasks_there(found):
     if "fair_server" in found["there"]:
         assert "normal tasks keep 5% of each CPU" in found["real_time"]
+
+
+def test_a_knob_does_there_what_the_table_says(found):
+    for (where, values, low, high), share in zip(CELLS, found["shares"], strict=True):
+        assert low < share < high, (where, values)
+
+
+def test_where_a_target_is_is_seen_there(found):
+    assert set(found["seen"]) == {"root group", "session"}

@@ -2,7 +2,7 @@
 
 Each cell was measured by `tests/kernel/knob_effects.py`, with two sides that contend for one CPU, on the
 kernels of benchmarks/data/knob_effects.json; a test compares the two. A knob without a row was not
-measured so, and is taken to work.
+measured so; it is taken to work, but under a sched_ext scheduler no search tries it unasked.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ class Effect(StrEnum):
     WORKS = "works"
     INSIDE = "inside"  # it only shares out what all of the target gets together
     SCHEDULERS = "its choice"  # the sched_ext scheduler may look at it or not
+    UNMEASURED = "not measured"
     NOTHING = "nothing"
     REFUSED = "refused"
     NONE = "-"  # not a knob of this scope
 
 
-_W, _I, _S, _N, _R, _0 = Effect
+_W, _I, _S, _U, _N, _R, _0 = Effect
 
 # By a knob, or by one of its values, in the order of `Position`.
 EFFECTS: dict[str, tuple[Effect, ...]] = {
@@ -48,6 +49,10 @@ EFFECTS: dict[str, tuple[Effect, ...]] = {
     "realtime": (_W, _W, _W, _W, _W, _W),
     "base_slice_us": (_W, _W, _W, _W, _W, _N),
     "feature_run_to_parity": (_W, _W, _W, _W, _W, _N),
+    "feature_hrtick": (_W, _U, _W, _W, _U, _N),
+    "fair_server_runtime_us": (_W, _U, _W, _U, _U, _N),
+    "ext_server_runtime_us": (_U, _U, _U, _U, _U, _W),
+    "cgroup_mode": (_U, _U, _U, _U, _U, _N),
 }
 
 _REASONS: dict[tuple[Effect, Position], tuple[str, str]] = {
@@ -74,6 +79,10 @@ _REASONS: dict[tuple[Effect, Position], tuple[str, str]] = {
     (Effect.NOTHING, Position.EXT): (
         "a sched_ext scheduler is in charge of all tasks, and the kernel's own reads it no more",
         "stop that scheduler first, or tune its own flags",
+    ),
+    (Effect.UNMEASURED, Position.EXT): (
+        "a sched_ext scheduler is in charge of all tasks, and whether it acts then was not measured",
+        "stop that scheduler first; on request it is tried all the same",
     ),
     (Effect.SCHEDULERS, Position.EXT): (
         "a sched_ext scheduler is in charge of all tasks, and may ignore it",
@@ -141,8 +150,10 @@ def effect_of(knob: str, position: Position | None) -> tuple[Effect, str, str]:
         return Effect.WORKS, "", ""
     index = list(Position).index(position)
     cells = [row[index] for setting, row in EFFECTS.items() if setting.partition("=")[0] == knob]
-    effect = min(cells, key=list(Effect).index, default=Effect.WORKS)
-    return effect, *_REASONS.get((effect, position), ("", ""))
+    unknown = Effect.UNMEASURED if position is Position.EXT else Effect.WORKS
+    effect = min(cells, key=list(Effect).index, default=unknown)
+    other = "it was not measured what it does here" if effect is Effect.UNMEASURED else ""
+    return effect, *_REASONS.get((effect, position), (other, ""))
 
 
 def conflicts(parameters: Mapping[str, ParameterSpec], scope: Scope) -> tuple[Conflict, ...]:

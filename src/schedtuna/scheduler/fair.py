@@ -54,7 +54,7 @@ def fair(target: Target | None = None, *, include: Sequence[str] | None = None) 
         parameters=parameters,
         description="the kernel's own fair scheduler with its knobs",
         constraints=conflicts(parameters, target.scope),
-    )
+    ).knowing({row.knob.name: row.missed for row in rows if row.knob.name not in parameters})
 
 
 def unavailable(target: Target | None = None) -> dict[str, str]:
@@ -66,7 +66,8 @@ def left_out(target: Target) -> list[str]:
     """Say which knobs a search would vary in the target's scope, but for what they do where it is."""
     names: dict[str, list[str]] = {}
     for row in survey(target):
-        void = row.effect in (Effect.INSIDE, Effect.NOTHING) and not row.searched(target.scope)
+        less = (Effect.INSIDE, Effect.UNMEASURED, Effect.NOTHING)
+        void = row.effect in less and not row.searched(target.scope)
         if void and target.scope in row.knob.offered_in:
             names.setdefault(row.why, []).append(row.knob.name)
     return [f"not searched: {', '.join(knobs)}: {why}" for why, knobs in names.items()]
@@ -93,10 +94,18 @@ class SurveyedKnob:
     condition: Condition | None = None
 
     def searched(self, scope: Scope) -> bool:
-        """Whether a search varies it unasked: not what only shares out among threads that all have it."""
+        """Whether a search varies it unasked: what was seen to act, and not only among what all has it."""
         whole = self.effect is Effect.INSIDE and scope in (Scope.TREE, Scope.CGROUP)
-        acts = not whole or self.condition is not None
+        acts = self.effect is not Effect.UNMEASURED and (not whole or self.condition is not None)
         return self.spec is not None and scope in self.knob.offered_in and acts
+
+    @property
+    def missed(self) -> tuple[str, str]:
+        """Why it is no parameter, and what helps."""
+        if self.spec is None:
+            return self.availability.reason, self.availability.hint
+        why = f"not searched unasked{f': {self.why}' if self.why else ''}"
+        return why, f"fair(include=[{self.knob.name!r}]) has it"
 
     def to_dict(self, scope: Scope) -> dict[str, Any]:
         """All of it, for programs; `searched` is whether a search in this scope varies it unasked."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from schedtuna.errors import UnknownParameterError
 from schedtuna.space import Constraint, ParameterSpace, ParameterSpec, ParameterValue, spell_assignment
 
 
@@ -38,6 +39,17 @@ class SchedulerConfig(BaseModel):
         """The space that its parameters span."""
         return ParameterSpace(specs=tuple(self.parameters.values()), constraints=self.constraints)
 
+    @cached_property
+    def left_out(self) -> dict[str, tuple[str, str]]:
+        """What could be a parameter and is none: name -> why, and what to do; `knowing` sets it."""
+        return {}
+
+    def knowing(self, left_out: Mapping[str, tuple[str, str]]) -> SchedulerConfig:
+        """Return this scheduler, which can say why it lacks some parameters; that is not stored."""
+        copied = self.model_copy()
+        copied.__dict__["left_out"] = dict(left_out)
+        return copied
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> SchedulerConfig:
         """Return a copy; its space is derived anew where its parameters may be others."""
         copied = super().model_copy(update=update, deep=deep)
@@ -56,7 +68,13 @@ class SchedulerConfig(BaseModel):
         Raises:
             SpaceError: An unknown parameter, or a value that it refuses.
         """
-        complete = self.space.validate_assignment(values)
+        try:
+            complete = self.space.validate_assignment(values)
+        except UnknownParameterError as error:
+            if error.name in self.left_out:
+                reason, error.hint = self.left_out[error.name]
+                error.args = (f"{error.name} is no parameter of {self.name} here: {reason}",)
+            raise
         return self.model_copy(update={"values": self.space.changed(complete)})
 
     def label(self) -> str:

@@ -14,8 +14,9 @@ from schedtuna.knobs import effects
 from schedtuna.knobs.base import Availability, Scope, Target
 from schedtuna.knobs.effects import CANCELS, EFFECTS, Effect, conflicts, effect_of
 from schedtuna.knobs.hierarchies import Hierarchy
-from schedtuna.knobs.position import Position, has_own_share, position_of
+from schedtuna.knobs.position import Position, position_of
 from schedtuna.knobs.registry import all_knobs, knob_named
+from schedtuna.machine.cgroups import has_own_share
 from schedtuna.scheduler import fair as module
 from schedtuna.scheduler.fair import examine, fair, left_out, notes, survey
 from schedtuna.space import ParameterSpec, ParameterType
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs/knobs.md"
 SEEN = json.loads((ROOT / "benchmarks/data/knob_effects.json").read_text())
 MOVED, STILL = 1.45, 1.3  # how a figure changes, as a ratio, where a knob acts and where not
-NOT_MEASURED = [("policy=batch", Position.EXT), ("realtime", "slice_us"), ("realtime", "policy")]
+NOT_MEASURED = [("realtime", "slice_us"), ("realtime", "policy")]
 KNOBS = [knob.name for knob in all_knobs()]
 ROWS = [row for row in CANCELS if row.holds(Scope.TREE)]
 CELLS = list(itertools.product(KNOBS, Position))
@@ -54,7 +55,8 @@ def test_the_table_speaks_of_knobs_and_values_that_exist():
 @pytest.mark.parametrize(("knob", "position"), CELLS)
 def test_what_does_less_than_it_seems_says_why(knob, position):
     effect, reason, _ = effect_of(knob, position)
-    assert bool(reason) == (effect in (Effect.NOTHING, Effect.INSIDE, Effect.SCHEDULERS))
+    less = (Effect.NOTHING, Effect.INSIDE, Effect.SCHEDULERS, Effect.UNMEASURED)
+    assert bool(reason) == (effect in less)
 
 
 @pytest.mark.parametrize("position", Position)
@@ -69,13 +71,31 @@ def test_what_does_nothing_is_refused_and_what_counts_inside_alone_is_not_search
         if effect is Effect.NOTHING:
             assert name not in possible
             assert not row.availability.ok
+        if effect is Effect.UNMEASURED and row.spec is not None:
+            assert name in possible
+            assert not row.searched(Scope.TREE)
         if effect is Effect.INSIDE and row.spec is not None:
             assert name in possible
             assert notes(Target(), {name: 5}) == [f"{name}: {reason}; {hint}"]
-        left = effect in (Effect.NOTHING, Effect.INSIDE) and offered and row.condition is None
+        less = (Effect.NOTHING, Effect.INSIDE, Effect.UNMEASURED)
+        left = effect in less and offered and row.condition is None
         assert (name in told) == left
         assert not left or reason in told[name]
         assert (name in searched) == (offered and not left and row.spec is not None)
+
+
+def test_a_search_of_the_machine_under_sched_ext_tries_nothing_that_was_not_seen_to_act_there(monkeypatch):
+    is_at(monkeypatch, Position.EXT)
+    machine = Target(Scope.MACHINE)
+    told = " ".join(left_out(machine))
+    for row in survey(machine):
+        measured_there = any(name.partition("=")[0] == row.knob.name for name in EFFECTS)
+        if not measured_there:
+            assert row.effect is Effect.UNMEASURED
+            assert not row.searched(Scope.MACHINE)
+        if not measured_there and Scope.MACHINE in row.knob.offered_in:
+            assert row.knob.name in told
+    assert "not measured" in told
 
 
 def test_a_process_is_one_of_its_session_so_its_nice_stays_in_the_search(monkeypatch):
@@ -216,11 +236,12 @@ def moved(row):
 
 @pytest.mark.parametrize(("setting", "position"), list(itertools.product(EFFECTS, Position)))
 def test_each_cell_is_what_was_measured(setting, position):
-    if (setting, position) in NOT_MEASURED:
-        pytest.skip("not measured: waits tell nothing in an emulated guest")
     effect = EFFECTS[setting][list(Position).index(position)]
     rows = list(measured(setting, position))
     seen = [moved(row) for row in rows if "with" in row]
+    if effect is Effect.UNMEASURED:
+        assert max(seen, default=1) < MOVED
+        return
     assert rows
     if effect is Effect.WORKS:
         assert max(seen) >= MOVED
@@ -255,6 +276,16 @@ def test_each_setting_was_seen_to_undo_what_it_undoes(row, other):
     assert max(map(moved, seen)) >= MOVED
 
 
-def test_the_document_names_the_kernels():
-    for kernel in SEEN:
-        assert f"`{kernel}`" in DOCUMENT.read_text()
+def test_the_document_names_the_kernels_and_the_schedulers():
+    schedulers = {row["under"] for rows in SEEN.values() for row in rows if row["position"] == "ext"}
+    assert len(schedulers) > 1
+    for name in {*SEEN, *schedulers}:
+        assert f"`{name}`" in DOCUMENT.read_text()
+
+
+def test_nothing_acts_under_one_scheduler_that_is_said_to_do_nothing_under_any():
+    for rows in SEEN.values():
+        for row in rows:
+            effect, *_ = effect_of(row["knob"], Position.EXT)
+            if row["position"] == "ext" and effect is Effect.NOTHING and "with" in row:
+                assert moved(row) <= STILL, row

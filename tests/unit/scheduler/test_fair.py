@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.errors import UnavailableError, UnknownParameterError, UsageError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.registry import all_knobs, knobs_for
 from schedtuna.scheduler.fair import fair, moved_defaults, survey, unavailable
@@ -100,3 +100,23 @@ def test_a_default_that_is_another_by_now_is_told():
     planned = scheduler.with_parameters({"nice": spec.model_copy(update={"default": was, "min_value": -40})})
     (told,) = moved_defaults(Target(), planned)
     assert told.startswith(f"nice is {spec.default} now, and was {was} when this was planned")
+
+
+@pytest.mark.parametrize("target", [Target(), Target(Scope.PID, pid=os.getpid()), Target(Scope.MACHINE)])
+def test_a_knob_that_is_no_parameter_says_why(target):
+    scheduler = fair(target)
+    for row in survey(target):
+        if row.knob.name in scheduler.parameters:
+            continue
+        with pytest.raises(UnknownParameterError) as raised:
+            scheduler.with_values({row.knob.name: 1})
+        if row.spec is None:
+            assert row.availability.reason in str(raised.value)
+        else:
+            assert row.why in str(raised.value)
+            assert f"fair(include=['{row.knob.name}'])" in str(raised.value.hint)
+
+
+def test_a_name_that_is_no_knob_gets_the_nearest():
+    with pytest.raises(UnknownParameterError, match="unknown parameter 'nise'"):
+        fair().with_values({"nise": 1})

@@ -49,10 +49,10 @@ EFFECTS: dict[str, tuple[Effect, ...]] = {
     "realtime": (_W, _W, _W, _W, _W, _W),
     "base_slice_us": (_W, _W, _W, _W, _W, _N),
     "feature_run_to_parity": (_W, _W, _W, _W, _W, _N),
-    "feature_hrtick": (_W, _U, _W, _W, _U, _N),
-    "fair_server_runtime_us": (_W, _U, _W, _U, _U, _N),
+    "feature_hrtick": (_W, _W, _W, _W, _W, _N),
+    "fair_server_runtime_us": (_W, _W, _W, _U, _W, _N),
     "ext_server_runtime_us": (_U, _U, _U, _U, _U, _W),
-    "cgroup_mode": (_U, _U, _U, _U, _U, _N),
+    "cgroup_mode": (_U, _W, _U, _U, _W, _N),
 }
 
 _REASONS: dict[tuple[Effect, Position], tuple[str, str]] = {

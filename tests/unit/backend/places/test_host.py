@@ -70,7 +70,8 @@ def test_only_a_nice_that_root_could_set_takes_root(monkeypatch):
     assert caught.value.name == "nise"
 
 
-def test_what_is_run_as_the_machine_is_may_be_the_load_of_a_run_that_turns_it():
+def test_what_is_run_as_the_machine_is_may_be_the_load_of_a_run_that_turns_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("SCHEDTUNA_STATE_DIR", str(tmp_path / "state"))  # others may be at work here
     spec = RunSpec(workload=Workload(argv=("true",)))
     default = SchedulerConfig(name="default")
     with claimed(Target(Scope.MACHINE)):

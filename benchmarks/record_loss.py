@@ -17,8 +17,9 @@ from pathlib import Path
 
 from schedtuna.kernel.mapped import CpuRings
 from schedtuna.kernel.objects import BpfObject
+from schedtuna.priority import raise_priority
 from schedtuna.record.loading import nr_cpu_ids
-from schedtuna.record.stream import raise_reader_priority, ring_capacity
+from schedtuna.record.stream import ring_capacity
 from schedtuna.trace.schema import EVENT_DTYPE
 from schedtuna.trace.store import TraceWriter
 
@@ -41,7 +42,7 @@ def run(events_per_s: float, seconds: float, ring_bytes: int, cpus: tuple[int, i
 
         def produce() -> None:
             os.sched_setaffinity(0, [cpus[1]])
-            raise_reader_priority()
+            raise_priority()
             before = time.monotonic()
             while not stop.is_set():
                 time.sleep(TICK_S)
@@ -66,7 +67,7 @@ def run(events_per_s: float, seconds: float, ring_bytes: int, cpus: tuple[int, i
             producer.start()
             nr_read, fullest, reader_s = 0, 0.0, time.thread_time()
             start = time.monotonic()
-            raise_reader_priority()
+            raise_priority()
             while time.monotonic() < start + seconds:
                 time.sleep(READ_S)
                 fullest = max(fullest, rings.nr_waiting / capacity)

@@ -21,8 +21,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from schedtuna.priority import raise_priority
 from schedtuna.record.aggregate import Aggregator
-from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause, raise_reader_priority
+from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause
 from schedtuna.trace.store import TraceWriter
 
 EXITS_PAUSE_S = 0.2
@@ -103,7 +104,7 @@ class Bench:
 
         def loop() -> None:
             nonlocal reader_s
-            raise_reader_priority()
+            raise_priority()
             before = time.thread_time()
             pause_s = SHORTEST_PAUSE_S
             while not stop.wait(pause_s):

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+
+from schedtuna.priority import raise_priority
 
 INTERRUPTED = 130
+HURRIED = {"record"}  # where many want to run, the imports alone would take it seconds
 
 
 def run() -> None:
@@ -17,6 +21,8 @@ def run() -> None:
     interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # no job in the background
     if interruptible:
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    if set(sys.argv[1:2]) & HURRIED:
+        raise_priority()
     from schedtuna.cli.main import main
 
     if interruptible:

@@ -316,6 +316,18 @@ def test_the_exit_code_of_the_command_is_told(tmp_path):
     assert "the command exited with code 7; the trace is complete" in done.stderr
 
 
+@pytest.mark.parametrize("nice", [0, 3])
+def test_the_command_has_the_nice_of_the_user(tmp_path, nice):
+    told = "import os; print(os.getpriority(os.PRIO_PROCESS, 0))"
+    done = schedtuna(
+        "record", "--procfs", "-o", "t", "--", sys.executable, "-c", told,
+        wrapper=["nice", "-n", str(nice)], cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected = os.getpriority(os.PRIO_PROCESS, 0) + nice
+    assert done.stdout.splitlines()[0] == str(expected)
+
+
 def test_what_the_command_leaves_running_is_told(tmp_path):
     script = (
         "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=-3, stderr=-3).pid, flush=True)"

@@ -18,6 +18,7 @@ from schedtuna.cli.common import parse_positive_duration, require_process, termi
 from schedtuna.cli.options import AggregateOption, JsonOption, ProcfsOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, naming
+from schedtuna.priority import as_usual
 
 if TYPE_CHECKING:
     from schedtuna.record.command import CommandEnd
@@ -165,7 +166,8 @@ def record(
                 "--json-lines samples all of /proc: it takes no command, folder, filter or --aggregate",
                 hint="record a trace, then: schedtuna trace export --jsonl DIR -o FILE",
             )
-        _print_lines(interval_s, seconds, processes=detail.processes)
+        with as_usual():
+            _print_lines(interval_s, seconds, processes=detail.processes)
         return
     options = detail.options(wanted, interval_s, command or [])
     if command and not shutil.which(command[0]):
@@ -213,7 +215,9 @@ def _wait(recorder: Recorder, options: RecordOptions, seconds: float | None) -> 
         )
     if seconds is None:
         print("recording; Ctrl-C ends it", file=sys.stderr)
-    recorder.wait(seconds)
+        recorder.wait()
+    else:
+        recorder.wait(recorder.plan_end(seconds))
     return None
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from schedtuna.errors import UsageError
 from schedtuna.machine.children import adopting_orphans
 from schedtuna.machine.tasks import descendants, direct_children, read_stat
+from schedtuna.priority import as_usual
 
 _POLL_S = 0.05
 _GRACE_S = 5.0
@@ -60,7 +61,8 @@ def run_foreground(
         before = frozenset(direct_children(os.getpid()))
         with adopting_orphans():
             try:
-                process = subprocess.Popen(argv)
+                with as_usual():
+                    process = subprocess.Popen(argv)
             except OSError as error:
                 raise UsageError(f"can't run {argv[0]}: {os.strerror(error.errno or 0)}") from error
             # Not by how long each wait was to be: where the CPUs are busy, it takes longer.

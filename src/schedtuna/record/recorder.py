@@ -1,11 +1,14 @@
 """Records a trace into a folder: events or statistics from the kernel, and samples of the system.
 
 A thread reads the kernel's buffers and samples /proc while the caller waits, runs a command, or does
-something else. What goes wrong there (a full disk) ends the recording and is raised on leaving.
+something else. What goes wrong there (a full disk) ends the recording and is raised on leaving. All that
+can wait until recording has begun does: the description of the machine, the first look at each process,
+and the import of what the end needs.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import signal
@@ -20,15 +23,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from schedtuna.errors import TraceError, UsageError
-from schedtuna.machine.manifest import build_manifest
 from schedtuna.machine.namespaces import in_initial_pid_namespace
-from schedtuna.record.aggregate import Aggregator
+from schedtuna.priority import READER_NICE, raise_priority, soon
 from schedtuna.record.filters import TaskFilter, cgroup_names, cpu_hierarchy, current_layout
 from schedtuna.record.loading import nr_cpu_ids
 from schedtuna.record.processes import ProcessSampler
 from schedtuna.record.procfs import SystemSampler
 from schedtuna.record.sources import CountSource, ExitSource, Source, StreamSource
-from schedtuna.record.stream import READER_NICE, EventStream, raise_reader_priority, soon
+from schedtuna.record.stream import EventStream
 from schedtuna.trace.store import TraceWriter, remove_trace
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -122,6 +124,7 @@ class Recorder:
         self._failure: BaseException | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._end_s = self._next_sample_s = math.inf
         self._known_cgroups: dict[int, str] = {}
         self._notes: dict[str, Any] = {}
         self.result: RecordResult | None = None
@@ -156,17 +159,32 @@ class Recorder:
             self._stack = stack.pop_all()
 
     def _start(self) -> None:
-        # First, as thousands of processes take long to read.
-        self._processes = ProcessSampler() if self.options.processes else None
-        self._system = SystemSampler()
         self._start_ns = time.monotonic_ns()
         self._source.begin(self._writer, self._start_ns)
         self._name_cgroups()
-        self._own_cpu_s = 0.0
-        self._sampled_s = -math.inf
+        before_s, before_cpu_s = time.monotonic(), time.thread_time()
+        self._own_cpu_s: list[float] = []  # of each thread
+        self._sampled_s, self._sample_cost_s = -math.inf, 0.0
         thread = threading.Thread(target=self._work, name="schedtuna-record", daemon=True)
         thread.start()
+        try:
+            self._system = SystemSampler()
+            self._processes = ProcessSampler() if self.options.processes else None
+            self._sample_cost_s = time.monotonic() - before_s
+            self._describe_machine()
+        except BaseException:
+            self._stop.set()
+            thread.join()
+            raise
+        self._next_sample_s = time.monotonic() + self.options.interval_s
         self._thread = thread
+        self._own_cpu_s.append(time.thread_time() - before_cpu_s)
+
+    def _describe_machine(self) -> None:
+        from schedtuna.machine.manifest import build_manifest
+
+        origin = build_manifest(self.options.command).model_dump(mode="json")
+        self._writer.update_manifest({"origin": origin})
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -189,10 +207,26 @@ class Recorder:
         """Sleep while recording; True at once if the recording failed meanwhile."""
         return self._stop.wait(seconds)
 
+    def plan_end(self, seconds: float) -> float:
+        """Have recording end when it has gone on for so long, its last sample taken; return the time left.
+
+        Whoever calls this still has to wait, and leave.
+        """
+        self._end_s = self._start_ns / 1e9 + seconds
+        before_s = time.thread_time()
+        importlib.import_module("polars")  # the end needs it, and would have to wait for it
+        self._own_cpu_s.append(time.thread_time() - before_s)
+        return max(0.0, self._end_s - time.monotonic())
+
     @property
     def helper_pids(self) -> list[int]:
         """The processes that work for this recorder."""
         return self._writer.helper_pids
+
+    @property
+    def nr_raw_segments(self) -> int:
+        """How many segments of events are still to be compacted."""
+        return self._writer.nr_raw_segments
 
     def annotate(self, values: Mapping[str, Any]) -> None:
         """Add to the manifest, once the recording has ended."""
@@ -214,6 +248,8 @@ class Recorder:
             )
             return StreamSource(stream, everybody=options.task_filter.everything)
         if options.mode is Mode.AGGREGATE:
+            from schedtuna.record.aggregate import Aggregator
+
             return CountSource(Aggregator(options.task_filter, layout=self._layout, btf=options.btf))
         if not options.task_filter.everything:
             raise UsageError(
@@ -247,23 +283,30 @@ class Recorder:
             },
             "nr_cpus": nr_cpu_ids(),
             "cgroup_hierarchy": cpu_hierarchy(self._layout),
-            "origin": build_manifest(options.command).model_dump(mode="json"),
         }
 
     def _work(self) -> None:
         """The thread: read and sample until told to stop."""
-        raise_reader_priority()
+        raise_priority()
         self._attempt(lambda: self._source.greet(self._writer))
         before_s = time.thread_time()
-        next_sample_s = time.monotonic() + self.options.interval_s
-        while not self._stop.wait(min(self._source.pause_s, max(0.0, next_sample_s - time.monotonic()))):
+        while not self._stop.wait(min(self._source.pause_s, max(0.0, self._due_s() - time.monotonic()))):
             if not self._attempt(lambda: self._source.read(self._writer)):
                 break
-            if time.monotonic() >= next_sample_s:
-                next_sample_s += self.options.interval_s
+            if time.monotonic() >= self._due_s():
+                self._next_sample_s += self.options.interval_s
                 if not self._attempt(self._sample_meanwhile):
                     break
-        self._own_cpu_s += time.thread_time() - before_s
+        self._own_cpu_s.append(time.thread_time() - before_s)
+
+    def _due_s(self) -> float:
+        return next_sample_s(
+            self._next_sample_s,
+            end_s=self._end_s,
+            interval_s=self.options.interval_s,
+            last_s=self._sampled_s,
+            cost_s=self._sample_cost_s,
+        )
 
     def _attempt(self, step: Callable[[], None]) -> bool:
         """Do one step; after a failure, remember it and stop."""
@@ -282,9 +325,11 @@ class Recorder:
             if self._stop.is_set():
                 raise _EndedError
 
+        before_s = time.monotonic()
         with suppress(_EndedError):
             self._sample(check)
             self._sampled_s = time.monotonic()
+            self._sample_cost_s = self._sampled_s - before_s
 
     def _sample(self, check: Callable[[], None] = lambda: None) -> None:
         """Write down how things are."""
@@ -292,8 +337,9 @@ class Recorder:
         self._writer.write_samples(timestamp_ns, metrics, kind="system")
         if self._processes:
             timestamp_ns, rows = self._processes.sample(check)
-            for row in rows:
-                self._writer.write_samples(timestamp_ns, row, kind="process")
+            if rows:
+                columns = {name: [row[name] for row in rows] for name in rows[0]}
+                self._writer.write_sample_table(timestamp_ns, columns, kind="process")
         self._source.sample(self._writer, self.options.interval_s)
         self._name_cgroups()
 
@@ -310,11 +356,10 @@ class Recorder:
         self._source.detach()
         duration_s = (time.monotonic_ns() - self._start_ns) / 1e9
         self._source.read(self._writer)
-        # Of thousands of processes a sample takes long, and just after another it tells little.
-        if time.monotonic() - self._sampled_s >= self.options.interval_s / 2:
+        if not is_recent(self._sampled_s, time.monotonic(), self.options.interval_s):
             self._sample()
         tally = self._source.finish(self._writer)
-        own_cpu_s = self._own_cpu_s + time.thread_time() - before_s
+        own_cpu_s = sum(self._own_cpu_s) + time.thread_time() - before_s
         self.result = RecordResult(
             duration_s=duration_s,
             nr_events=tally.nr_events,
@@ -345,6 +390,26 @@ class Recorder:
             ) from failure
         if failure:
             raise failure
+
+
+def is_recent(last_s: float, now_s: float, interval_s: float) -> bool:
+    """Whether the last sample will do: one takes long where thousands of processes live."""
+    return now_s - last_s < interval_s / 2
+
+
+def next_sample_s(due_s: float, *, end_s: float, interval_s: float, last_s: float, cost_s: float) -> float:
+    """Return when to sample next: at the end for the last time, so early that it is done by then.
+
+    Args:
+        due_s: When the next one is due; infinite until there is something to compare with.
+        end_s: When the recording is to end; infinite where nobody knows.
+        interval_s: Time between two.
+        last_s: When the last one was done.
+        cost_s: How long that took.
+    """
+    if not is_recent(due_s, end_s, interval_s):
+        return due_s
+    return math.inf if is_recent(last_s, end_s, interval_s) else end_s - 2 * cost_s
 
 
 @contextmanager

@@ -7,17 +7,18 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schedtuna.errors import UnavailableError
 from schedtuna.machine.namespaces import in_initial_pid_namespace
-from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.exits import KIND as EXIT_KIND
 from schedtuna.record.exits import ExitSampler
 from schedtuna.record.proc_tasks import CLOCK_TICK_NS, task_rows, unlisted_tasks
 from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause
-from schedtuna.trace.aggregates.stored import KIND, rows_of_groups
-from schedtuna.trace.aggregates.summary import sched_metrics
 from schedtuna.trace.store import TraceWriter
+
+if TYPE_CHECKING:
+    from schedtuna.record.aggregate import Aggregator
 
 _EXITS_S = 0.2  # between two readings of exited tasks' statistics
 
@@ -155,6 +156,8 @@ class CountSource(Source):
 
     def sample(self, writer: TraceWriter, interval_s: float) -> None:  # noqa: ARG002  # as of every source
         """Write down the `sched.*` metrics since the last sample."""
+        from schedtuna.trace.aggregates.summary import sched_metrics
+
         window = self._aggregator.window()
         now_ns = time.monotonic_ns()
         values = sched_metrics(window.tasks, len(os.sched_getaffinity(0)), now_ns - self._counted_ns)
@@ -167,9 +170,10 @@ class CountSource(Source):
 
     def finish(self, writer: TraceWriter) -> Tally:
         """Write down the statistics."""
+        from schedtuna.trace.aggregates.stored import KIND, columns_of_groups
+
         snapshot = self._aggregator.snapshot()
-        for row in rows_of_groups(snapshot.tasks):
-            writer.write_samples(snapshot.timestamp_ns, row, kind=KIND)
+        writer.write_sample_table(snapshot.timestamp_ns, columns_of_groups(snapshot.tasks), kind=KIND)
         nr_lost = snapshot.nr_exits_lost + snapshot.nr_unrecorded
         if nr_lost:  # nobody counted when
             writer.note_lost(nr_lost, first_ns=self._start_ns, last_ns=snapshot.timestamp_ns)

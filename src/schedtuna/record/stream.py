@@ -6,10 +6,6 @@ table through another. Nobody is woken to read them: `drain()` is called from a 
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +24,6 @@ from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventTyp
 _FEWEST_ROWS_BYTES = 1 << 22  # 31,000 forks, execs and exits
 _ROWS_SHARE = 8  # one part in so many of the memory for events
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.05  # between two readings of the rings
-READER_NICE = -15
 _COMFORTABLE_FILL = 0.1
 _DEFAULT_CPU_BYTES = 16 << 20  # with sched_waking, twice that
 _DEFAULT_TOTAL_BYTES = 512 << 20
@@ -225,32 +220,6 @@ def ring_capacity(ring_bytes: int, nr_cpus: int) -> int:
 def rows_ring_bytes(ring_bytes: int) -> int:
     """Return the memory for forks, execs and exits beside that much for other events: a power of two."""
     return max(_FEWEST_ROWS_BYTES, 1 << (ring_bytes // _ROWS_SHARE).bit_length() - 1)
-
-
-def raise_reader_priority() -> bool:
-    """Have the calling thread run soon where many want to: a reader that waits loses events.
-
-    Returns:
-        Whether this process may do that (CAP_SYS_NICE).
-    """
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), READER_NICE)
-    except PermissionError:
-        return False
-    return True
-
-
-@contextmanager
-def soon() -> Iterator[None]:
-    """Have the calling thread run soon where many want to, for as long as this lasts."""
-    thread = threading.get_native_id()
-    before = os.getpriority(os.PRIO_PROCESS, thread)
-    raised = raise_reader_priority()
-    try:
-        yield
-    finally:
-        if raised:
-            os.setpriority(os.PRIO_PROCESS, thread, before)
 
 
 def next_pause(pause_s: float, fill: float) -> float:

@@ -283,15 +283,29 @@ def samples_frames(folder: Path) -> dict[str, pl.DataFrame]:
 
 
 def sample_frame(rows: list[dict[str, Any]], where: str) -> pl.DataFrame:
-    """Return samples as a polars frame: `timestamp_ns`, then one column per name."""
+    """Return samples as a polars frame: `timestamp_ns`, then one column per name.
+
+    Args:
+        rows: Each is one sample, or has many of one moment under `columns`: by name, a list each.
+        where: What they are from, for errors.
+    """
     import polars as pl
 
     try:
-        frame = pl.from_dicts(rows, infer_schema_length=None)
+        tables = [
+            pl.DataFrame(columns).with_columns(timestamp_ns=pl.lit(row["timestamp_ns"]))
+            for row in rows
+            if isinstance(columns := row.get("columns"), dict)
+        ]
+        single = [row for row in rows if not isinstance(row.get("columns"), dict)]
+        if single:
+            tables.append(pl.from_dicts(single, infer_schema_length=None))
+        frame = pl.concat(tables, how="diagonal_relaxed")
         return frame.select(pl.col("timestamp_ns").cast(pl.Int64), pl.exclude("timestamp_ns"))
     except (
         pl.exceptions.PolarsError,
         pl.exceptions.PanicException,
+        KeyError,
         TypeError,
         ValueError,
         OverflowError,

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +129,13 @@ class TraceWriter:
         row = {"timestamp_ns": int(timestamp_ns), "kind": parts.check_kind(kind), **values}
         self._append_json(parts.SAMPLES_JSONL, row)
 
+    def write_sample_table(
+        self, timestamp_ns: int, columns: Mapping[str, Sequence[float | str | None]], *, kind: str
+    ) -> None:
+        """Append many rows of samples of one moment: columns of one length, each of one type or None."""
+        row = {"timestamp_ns": int(timestamp_ns), "kind": parts.check_kind(kind), "columns": columns}
+        self._append_json(parts.SAMPLES_JSONL, row)
+
     def note_lost(
         self,
         nr_lost: int | None,
@@ -156,6 +163,11 @@ class TraceWriter:
         """Add to the manifest, or replace in it."""
         self.manifest.update(values)
         self._write_manifest()
+
+    @property
+    def nr_raw_segments(self) -> int:
+        """How many segments of events are still to be compacted."""
+        return sum(path.suffix == ".spool" for path in parts.segments(self.folder))
 
     @property
     def nr_bytes(self) -> int:
@@ -205,9 +217,8 @@ class TraceWriter:
         self._files.pop(parts.segment_path(self.folder, self._segment, "spool").name).close()
         self._segment += 1
         self._segment_events = 0
-        waiting = sum(path.suffix == ".spool" for path in parts.segments(self.folder))
         busy = self._compactor is not None and self._compactor.poll() is None
-        if waiting >= BACKLOG_SEGMENTS and not busy:
+        if self.nr_raw_segments >= BACKLOG_SEGMENTS and not busy:
             end = parts.segment_path(self.folder, self._segment, "spool")
             self._compactor = subprocess.Popen(
                 [sys.executable, "-m", "schedtuna.trace.compact", self.folder, end],

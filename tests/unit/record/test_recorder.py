@@ -3,18 +3,22 @@
 import os
 import signal
 import time
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from schedtuna.machine import manifest
 from schedtuna.record import recorder, sources
-from schedtuna.record.recorder import Mode, Recorder, RecordOptions
+from schedtuna.record.recorder import Mode, Recorder, RecordOptions, is_recent, next_sample_s
 from schedtuna.trace.store import open_trace
 
 OPTIONS = RecordOptions(mode=Mode.PROCFS, interval_s=60)
 
 
 def at_the_call_of(monkeypatch, name, action):
-    module = recorder if hasattr(recorder, name) else sources
+    module = next(module for module in (recorder, sources, manifest) if hasattr(module, name))
     original = getattr(module, name)
 
     def first_act(*arguments, **options):
@@ -64,3 +68,46 @@ def test_the_last_sample_is_not_taken_just_after_another(tmp_path, since_s, nr_s
         recording._sample()
         recording._sampled_s = time.monotonic() - since_s
     assert len(open_trace(tmp_path / "t").samples("system")) == nr_samples
+
+
+def test_the_last_sample_of_a_planned_end_is_taken_before_it(tmp_path):
+    with Recorder(tmp_path / "t", OPTIONS) as recording:
+        assert recording.plan_end(3600) <= 3600
+        assert recording.plan_end(0.3) <= 0.3
+        deadline = time.monotonic() + 60
+        while recording._sampled_s < 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not recording.wait(0)
+    trace = open_trace(tmp_path / "t")
+    end_ns = recording._start_ns + int(recording.result.duration_s * 1e9)
+    for kind in ("system", "process"):
+        assert len(set(trace.samples(kind)["timestamp_ns"])) == 1
+        assert trace.samples(kind)["timestamp_ns"].max() < end_ns
+
+
+SECONDS = st.floats(0.01, 1e4)
+
+
+@given(end_s=SECONDS, interval_s=SECONDS, cost_s=st.floats(0, 0.2))
+def test_samples_come_at_their_interval_and_one_before_the_end(end_s, interval_s, cost_s):
+    """Played with a clock that only samples move on."""
+    now_s, last_s, due_s, taken = 0.0, -float("inf"), interval_s, []
+    while len(taken) < 100:
+        next_s = next_sample_s(due_s, end_s=end_s, interval_s=interval_s, last_s=last_s, cost_s=cost_s)
+        if next_s == float("inf"):
+            break
+        now_s = max(now_s, next_s)
+        taken.append(now_s)
+        now_s = last_s = now_s + cost_s
+        due_s += interval_s
+    else:
+        return
+    assert is_recent(last_s, end_s, interval_s) or last_s > end_s  # so that leaving takes no more
+    assert all(later - earlier >= interval_s / 2 - 3 * cost_s for earlier, later in pairwise(taken))
+    assert taken[-1] <= max(end_s - cost_s, 0.0) + cost_s
+
+
+def test_without_a_planned_end_samples_come_when_they_are_due():
+    forever = float("inf")
+    assert next_sample_s(5.0, end_s=forever, interval_s=1.0, last_s=4.0, cost_s=0.1) == 5.0
+    assert next_sample_s(forever, end_s=forever, interval_s=1.0, last_s=-forever, cost_s=0.0) == forever

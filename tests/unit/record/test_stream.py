@@ -1,19 +1,15 @@
-import os
-
 import numpy as np
 import pytest
 
 from schedtuna.record.layout import REASON_WAKEUP, REASON_WAKING
 from schedtuna.record.stream import (
     LONGEST_PAUSE_S,
-    READER_NICE,
     SHORTEST_PAUSE_S,
     default_ring_bytes,
     events_of_rows,
     next_pause,
     ring_capacity,
     rows_ring_bytes,
-    soon,
 )
 from schedtuna.trace.schema import TASK_DTYPE, EventType, TaskReason
 
@@ -79,11 +75,3 @@ def test_pauses_get_longer_while_little_happens_and_shorter_at_once():
     assert pause_s == LONGEST_PAUSE_S
     assert next_pause(pause_s, 0.5) == pytest.approx(SHORTEST_PAUSE_S)
     assert next_pause(0.02, 0.1) == pytest.approx(0.02)  # comfortable
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_SYS_NICE")
-def test_a_thread_is_hurried_only_for_as_long_as_asked():
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    with soon():
-        assert os.getpriority(os.PRIO_PROCESS, 0) == READER_NICE
-    assert os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -9,7 +9,7 @@ from schedtuna.errors import IncompleteTraceError, TraceError, UsageError
 from schedtuna.trace import overview
 from schedtuna.trace.aggregates.groups import GROUP_DTYPE
 from schedtuna.trace.aggregates.layout import Delay
-from schedtuna.trace.aggregates.stored import KIND, rows_of_groups
+from schedtuna.trace.aggregates.stored import KIND, columns_of_groups
 from schedtuna.trace.analysis import Analysis
 from schedtuna.trace.counted import Counted
 from schedtuna.trace.trace import MemorySource, Trace
@@ -29,7 +29,7 @@ def counted_trace(*, losses=(), manifest=None, waits_ns=(0, 0, 0)):
     groups["histograms"][:, Delay.WAKEUP, 40] = 2
     groups["delay_max_ns"][:, Delay.WAKEUP] = 10**9
     source = MemorySource(
-        sample_frames={KIND: pl.DataFrame(list(rows_of_groups(groups)))},
+        sample_frames={KIND: pl.DataFrame(columns_of_groups(groups))},
         cgroup_paths={7: "/one"},
         loss_rows=list(losses),
     )

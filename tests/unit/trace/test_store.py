@@ -10,10 +10,13 @@ from contextlib import contextmanager
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.unit.trace.making import events, random_events, switch, tasks
 
 from schedtuna.errors import IncompleteTraceError, SchedtunaError, TraceError, UsageError
 from schedtuna.trace import parts, store
+from schedtuna.trace.parts import sample_frame
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE
 from schedtuna.trace.store import TraceWriter, open_trace, remove_trace
 from schedtuna.trace.trace import MemorySource, Trace
@@ -53,6 +56,41 @@ def test_what_was_written_is_read(tmp_path, some):
     assert trace.samples()["load"].to_list() == [1.5, 2.0]
     assert trace.samples("process")["pid"].to_list() == [1]
     assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".parquet", ".json", ".jsonl"}
+
+
+SAMPLE = st.fixed_dictionaries(
+    {
+        "pid": st.integers(0, 2**62),
+        "comm": st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=4),
+        "rate": st.none() | st.floats(0, 1e300),
+        "bytes": st.none() | st.integers(0, 2**62),
+    }
+)
+
+
+@settings(
+    max_examples=200,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(samples=st.lists(st.lists(SAMPLE, min_size=1, max_size=4), min_size=1, max_size=3))
+def test_samples_of_a_moment_are_the_same_as_a_table_and_one_by_one(tmp_path, samples):
+    tables, rows = [], []
+    for time_ns, moment in enumerate(samples):
+        columns = {name: [sample[name] for sample in moment] for name in moment[0]}
+        tables.append({"timestamp_ns": time_ns, "columns": columns})
+        rows += [{"timestamp_ns": time_ns, **sample} for sample in moment]
+    one_by_one = sample_frame(rows, "x")
+    assert sample_frame(tables, "x").equals(one_by_one)
+    assert sample_frame([*tables[:1], *rows[len(samples[0]) :]], "x").equals(one_by_one)
+    folder = tmp_path / "t"
+    with TraceWriter(folder, {}, force=folder.exists()) as writer:
+        for time_ns, moment in enumerate(samples):
+            columns = {name: [sample[name] for sample in moment] for name in moment[0]}
+            writer.write_sample_table(time_ns, columns, kind="process")
+        assert open_trace(folder).samples("process").equals(one_by_one)
+    assert open_trace(folder).samples("process").equals(one_by_one)
 
 
 def test_events_of_different_cpus_may_arrive_out_of_order(tmp_path, some):
@@ -302,6 +340,13 @@ class TestForeignAndDamagedFolders:
         with pytest.raises(TraceError, match="ids and paths"):
             _ = open_trace(folder).cgroups
         (folder / "samples.jsonl").write_text('{"timestamp_ns": "noon", "load": [1]}\n')
+        with pytest.raises(SchedtunaError, match="not a table"):
+            _ = open_trace(folder).sample_frames
+        for columns in ('{"pid": [1], "load": [1, 2, 3]}', '{"pid": [1, 2.5]}', '{"pid": [1, "x"]}'):
+            (folder / "samples.jsonl").write_text(f'{{"timestamp_ns": 1, "columns": {columns}}}\n')
+            with pytest.raises(SchedtunaError, match="not a table"):
+                _ = open_trace(folder).sample_frames
+        (folder / "samples.jsonl").write_text('{"columns": {"load": [1]}}\n')
         with pytest.raises(SchedtunaError, match="not a table"):
             _ = open_trace(folder).sample_frames
         (folder / "samples.jsonl").write_text('{"timestamp_ns": 11795229771783000064}\n')

@@ -6,7 +6,7 @@ One row per task (or per name and cgroup, of tasks that exited long before); arr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,13 @@ from schedtuna.trace.schema import FORMER_COLUMNS
 KIND = "task_stats"
 
 
-def rows_of_groups(groups: GroupArray) -> Iterator[dict[str, float | str | None]]:
-    """Yield the row of each group."""
-    for group in groups:
-        yield {name: _value(group[name]) for name in GROUP_DTYPE.names or ()}
+def columns_of_groups(groups: GroupArray) -> dict[str, list[float | str]]:
+    """Return the columns of a table with a row for each group."""
+    return {name: _values(groups[name]) for name in GROUP_DTYPE.names or ()}
 
 
 def groups_of_rows(rows: Iterable[Mapping[str, Any]]) -> GroupArray:
-    """Return the groups of rows that `rows_of_groups()` made.
+    """Return the groups of rows that `columns_of_groups()` made.
 
     Raises:
         TraceError: They were not made by it.
@@ -43,15 +42,18 @@ def groups_of_rows(rows: Iterable[Mapping[str, Any]]) -> GroupArray:
     return groups
 
 
-def _value(value: Any) -> float | str:
-    if isinstance(value, bytes):
-        return value.decode("latin-1")  # any byte, and back
-    if not isinstance(value, np.ndarray):
-        return float(value) if isinstance(value, np.floating) else int(value)
-    if value.ndim == 1:
-        return ",".join(map(str, value.tolist()))
-    counted = [" ".join(f"{bucket}:{row[bucket]}" for bucket in np.flatnonzero(row)) for row in value]
-    return "|".join(counted)
+def _values(column: npt.NDArray[Any]) -> list[float | str]:
+    values: list[Any] = column.tolist()
+    if column.ndim == 1:
+        # Latin-1: any byte, and back
+        return [value.decode("latin-1") for value in values] if column.dtype.kind == "S" else values
+    if column.ndim == 2:
+        return [",".join(map(str, numbers)) for numbers in values]
+    texts = [["" for _ in row] for row in values]
+    for group, row, bucket in zip(*(indices.tolist() for indices in np.nonzero(column)), strict=True):
+        pair = f"{bucket}:{values[group][row][bucket]}"
+        texts[group][row] = f"{texts[group][row]} {pair}" if texts[group][row] else pair
+    return ["|".join(row) for row in texts]
 
 
 def _parse(value: Any, dtype: np.dtype[Any]) -> Any:

@@ -3,7 +3,12 @@ import pytest
 
 from schedtuna.errors import TraceError
 from schedtuna.trace.aggregates.groups import GROUP_DTYPE
-from schedtuna.trace.aggregates.stored import groups_of_rows, rows_of_groups
+from schedtuna.trace.aggregates.stored import columns_of_groups, groups_of_rows
+
+
+def rows_of_groups(groups):
+    columns = columns_of_groups(groups)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def test_statistics_come_back_as_they_were():
@@ -12,7 +17,7 @@ def test_statistics_come_back_as_they_were():
     groups["weighted_ns"] = [0.0, 0.1, 1e30]
     groups["comm"] = [b"plain", b"\xff\n\x1b[2J,|:\"'<b>", b""]
     groups["histograms"] = 0
-    groups["histograms"][1, 2, 5] = 2**60 + 1
+    groups["histograms"][1, 2, [5, 40]] = 2**60 + 1, 3
     back = groups_of_rows(rows_of_groups(groups))
     assert (back == groups).all()
 

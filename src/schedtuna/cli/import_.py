@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,7 @@ from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import UsageError, naming
 
 if TYPE_CHECKING:
+    from schedtuna.cli.progress import Step
     from schedtuna.trace.store import TraceWriter
     from schedtuna.trace.trace import Loss, Trace
 
@@ -56,6 +59,7 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     as_json: JsonOption = False,
 ) -> None:
     """Read a file of another tool, and write it as a trace."""
+    from schedtuna.cli.progress import LateProgress
     from schedtuna.trace.formats import READERS, detect, read
     from schedtuna.trace.store import TraceWriter, open_trace, remove_trace
 
@@ -74,19 +78,44 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     with naming(output):
         writer = TraceWriter(output, manifest, clock="unknown", force=force)
     try:
-        with naming(output), writer:
+        raw: list[int] = []  # segments, once all is read
+        with LateProgress(lambda: _how_far(file, writer, *raw)), naming(output), writer:
             read(file, writer, name)
+            raw.append(writer.nr_raw_segments)
     except BaseException:
         remove_trace(output)
         raise
     _tell(open_trace(output), output, name, writer, as_json=as_json)
 
 
+def _how_far(file: Path, writer: TraceWriter | None = None, nr_raw: int | None = None) -> Step:
+    """Say how much of a file has been read, by where it is read now; it may be another program that does.
+
+    Args:
+        file: What is read.
+        writer: Where it goes.
+        nr_raw: Segments to be compacted, once all is read.
+    """
+    from schedtuna.cli.progress import Step
+
+    if writer and nr_raw is not None:
+        return Step("writing the trace", nr_raw - writer.nr_raw_segments, nr_raw or None)
+    status = file.stat()
+    note = f"{writer.nr_events:,} events" if writer and writer.nr_events else ""
+    for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), status):
+                return Step("reading", os.lseek(descriptor, 0, os.SEEK_CUR), status.st_size, note)
+    return Step("reading", note=note)
+
+
 def _add_samples(file: Path, name: str, into: Path, *, as_json: bool) -> None:
+    from schedtuna.cli.progress import LateProgress
     from schedtuna.trace.formats import load
     from schedtuna.trace.store import add_samples
 
-    other = load(file, name)
+    with LateProgress(lambda: _how_far(file)):
+        other = load(file, name)
     kind = name.replace("-", "_")
     nr_samples = add_samples(into, other, kind)
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -13,8 +13,10 @@ from schedtuna.cli.trace_table import cells, columns_of, duration
 from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
+    from schedtuna.cli.progress import Step
     from schedtuna.report.page import Page
     from schedtuna.report.trace_figures import TracePicture
+    from schedtuna.trace.analysis import Analysis
 
 app = typer.Typer(add_completion=False)
 
@@ -43,30 +45,53 @@ def plot(  # noqa: PLR0917 - typer's options are a function's parameters
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
 ) -> None:  # fmt: skip
     """Draw latency distributions, the CPUs' timeline and the runqueues of a trace."""
-    from schedtuna.report import figures, page, trace_figures
-    from schedtuna.trace.analysis import Analysis
+    from schedtuna.cli.progress import LateProgress
     from schedtuna.trace.doubts import warnings
-    from schedtuna.trace.store import open_trace
 
     path = output or folder.with_name(f"{folder.resolve().name}.html")
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path}: unknown format", hint=f"name it {', '.join('*' + s for s in SUFFIXES)}")
+    window = None if start == 0 and end is None else (start, end if end is not None else float("inf"))
+    done: list[str] = []
+    with LateProgress(lambda: _how_far(done)):
+        analysis = _analysis(folder, window, allow_lost=allow_lost)
+        with writing(path, force=force) as file:
+            _draw(analysis, folder, path, file, done)
+    for warning in warnings(analysis):
+        print(warning, file=sys.stderr)
+    print(path)
+
+
+def _analysis(folder: Path, window: tuple[float, float] | None, *, allow_lost: bool) -> Analysis:
+    from schedtuna.trace.analysis import Analysis
+    from schedtuna.trace.store import open_trace
+
     trace = open_trace(folder)
     if trace.manifest.get("mode") == "aggregate" or not trace.has_events:
         raise UsageError(
             f"{folder} has no events to draw",
             hint="record without --aggregate or --procfs; `schedtuna stats` shows this one",
         )
-    window = None if start == 0 and end is None else (start, end if end is not None else float("inf"))
-    with writing(path, force=force) as file:
-        shown = trace_figures.picture(Analysis(trace, window_s=window, allow_lost=allow_lost))
-        if path.suffix.lower() == ".html":
-            file.write(page.render(_page(shown, folder)).encode())
-        else:
-            file.write(figures.drawn(trace_figures.draw_all(shown), path.suffix))
-    for warning in warnings(shown.analysis):
-        print(warning, file=sys.stderr)
-    print(path)
+    return Analysis(trace, window_s=window, allow_lost=allow_lost)
+
+
+def _draw(analysis: Analysis, folder: Path, path: Path, file: BinaryIO, done: list[str]) -> None:
+    """Draw into a file, and say in `done` what of it is done."""
+    from schedtuna.report import figures, page, trace_figures
+
+    done.append("read")
+    shown = trace_figures.picture(analysis)
+    done.append("computed")
+    if path.suffix.lower() == ".html":
+        file.write(page.render(_page(shown, folder)).encode())
+    else:
+        file.write(figures.drawn(trace_figures.draw_all(shown), path.suffix))
+
+
+def _how_far(done: list[str]) -> Step:
+    from schedtuna.cli.progress import Step
+
+    return Step("plotting", len(done), 3, ("reading the trace", "computing", "drawing")[len(done)])
 
 
 def _page(shown: TracePicture, folder: Path) -> Page:

@@ -1,20 +1,24 @@
 """How far is a long command? A bar with an ETA on a terminal, a line now and then elsewhere; stderr.
 
-Nothing is drawn while a run is being measured: the bar moves between runs, and has no thread.
+Nothing is drawn while a run is being measured: the bar moves between runs, and has no thread. What measures
+nothing may have one that appears late.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -22,11 +26,13 @@ from rich.progress import (
 
 from schedtuna.cli.streams import console, guard_streams
 from schedtuna.printable import printable
+from schedtuna.priority import as_usual
 
 if TYPE_CHECKING:
     from schedtuna.experiment.campaign import Campaign
     from schedtuna.tune.search import StudyEvent
 
+PATIENCE_S = 2.0
 LINE_EVERY_S = 15.0  # where stderr is a file or a pipe
 
 
@@ -142,3 +148,89 @@ def format_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class Step(NamedTuple):
+    """How far something is.
+
+    Attributes:
+        title: What is being done; the bar stands for one title.
+        done: How much of it.
+        total: How much there is; None: nobody knows.
+        note: What else is worth telling.
+        is_slow: Whether it is known to take long: its bar is there at once.
+    """
+
+    title: str
+    done: float = 0.0
+    total: float | None = None
+    note: str = ""
+    is_slow: bool = False
+
+
+class LateProgress:
+    """A bar for what mostly takes a moment: there once it has taken 2 s, on a terminal only.
+
+    Args:
+        measure: Says how far it is; None while there is nothing to show. A thread asks.
+        every_s: Time between two looks.
+    """
+
+    def __init__(self, measure: Callable[[], Step | None], *, every_s: float = 0.25) -> None:
+        self._measure = measure
+        self._every_s = every_s
+        self._console = console(stderr=True)
+        self._bar: Progress | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="schedtuna-bar", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            with as_usual():
+                self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        title, since_s = "", 0.0
+        while not self._ended.wait(self._every_s):
+            try:
+                step = self._measure()
+            except OSError:  # what it looks at is gone
+                step = None
+            if step is None or step.title != title:
+                self._hide()
+                title, since_s = step.title if step else "", time.monotonic()
+            if step and (step.is_slow or time.monotonic() - since_s >= PATIENCE_S):
+                self._show(step)
+        self._hide()
+
+    def _show(self, step: Step) -> None:
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                TaskProgressColumn(),
+                TextColumn("{task.fields[note]}", style="dim", markup=False),
+                console=self._console,
+                transient=True,
+                auto_refresh=False,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._bar.add_task(step.title, note="")
+            self._bar.start()
+        self._bar.update(
+            self._bar.task_ids[0], completed=step.done, total=step.total, note=step.note, refresh=True
+        )
+
+    def _hide(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -21,6 +21,7 @@ from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, namin
 from schedtuna.priority import as_usual
 
 if TYPE_CHECKING:
+    from schedtuna.cli.progress import Step
     from schedtuna.record.command import CommandEnd
     from schedtuna.record.filters import TaskFilter
     from schedtuna.record.recorder import Recorder, RecordOptions, RecordResult
@@ -179,15 +180,20 @@ def record(
 def _record(
     folder: Path, options: RecordOptions, seconds: float | None, *, force: bool, as_json: bool
 ) -> None:
+    from schedtuna.cli.progress import LateProgress
     from schedtuna.record.recorder import Recorder
 
     ended = None
     interrupted = False
     with termination_interrupts(), naming(folder):
         recorder = Recorder(folder, options, force=force)
+        shown = _Shown(recorder)
         try:
-            with recorder:
-                ended = _wait(recorder, options, seconds)
+            with LateProgress(shown.step, every_s=1.0), recorder:
+                try:
+                    ended = _wait(recorder, options, seconds, shown)
+                finally:
+                    shown.end()
             # Ctrl-C went to the command, too
             interrupted = ended is not None and ended.code == 128 + signal.SIGINT
         except KeyboardInterrupt:
@@ -205,7 +211,39 @@ def _record(
         raise typer.Exit(1)
 
 
-def _wait(recorder: Recorder, options: RecordOptions, seconds: float | None) -> CommandEnd | None:
+class _Shown:
+    """What there is to show of a recording: the time left, and how much of it is still to be written."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._until_s = self._seconds = 0.0
+        self._nr_segments: int | None = None
+
+    def begin(self, seconds: float, left_s: float) -> None:
+        """It takes so long, of which that much is left."""
+        self._seconds, self._until_s = seconds, time.monotonic() + left_s
+
+    def end(self) -> None:
+        """It is over, and is being written."""
+        self._nr_segments = self._recorder.nr_raw_segments
+
+    def step(self) -> Step | None:
+        """Return what to show; nothing while a command has the terminal."""
+        from schedtuna.cli.progress import PATIENCE_S, Step
+
+        if self._nr_segments is not None:
+            done = self._nr_segments - self._recorder.nr_raw_segments
+            return Step("writing the trace", done, self._nr_segments or None)
+        if not self._seconds:
+            return None
+        left_s = max(0.0, self._until_s - time.monotonic())
+        is_slow = self._seconds > PATIENCE_S
+        return Step("recording", self._seconds - left_s, self._seconds, f"{left_s:.0f} s left", is_slow)
+
+
+def _wait(
+    recorder: Recorder, options: RecordOptions, seconds: float | None, shown: _Shown
+) -> CommandEnd | None:
     """Wait for the command, the time, Ctrl-C or a failure; return what came of the command."""
     from schedtuna.record.command import run_foreground
 
@@ -217,7 +255,9 @@ def _wait(recorder: Recorder, options: RecordOptions, seconds: float | None) -> 
         print("recording; Ctrl-C ends it", file=sys.stderr)
         recorder.wait()
     else:
-        recorder.wait(recorder.plan_end(seconds))
+        left_s = recorder.plan_end(seconds)
+        shown.begin(seconds, left_s)
+        recorder.wait(left_s)
     return None
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
 from schedtuna.errors import UsageError
 from schedtuna.kernel.text import lines_of
+from schedtuna.machine.mounts import own_groups, read_mounts
 from schedtuna.machine.probe import Probe
 from schedtuna.machine.topology import parse_cpu_list
 
@@ -50,8 +51,9 @@ class CgroupLayout(BaseModel):
 
 def read_cgroups(probe: Probe) -> CgroupLayout:
     """Read the layout from /proc/self/mounts and /proc/self/cgroup."""
-    own = _own_groups(probe)
-    v1_mounts, v2_mount = _mounts(probe, controllers=own.keys())
+    own = own_groups(probe)
+    mounts = read_mounts(probe)
+    v1_mounts, v2_mount = mounts.v1_mounts, mounts.v2_mount
     own_v2 = own.get("")
     v2_controllers: tuple[str, ...] = ()
     if v2_mount and own_v2 is not None:
@@ -93,34 +95,6 @@ def _version(v1_mounts: dict[str, str], v2_mount: str | None) -> str:
     if v1_mounts:
         return "hybrid" if v2_mount else "v1"
     return "v2" if v2_mount else "none"
-
-
-def _mounts(probe: Probe, controllers: Iterable[str]) -> tuple[dict[str, str], str | None]:
-    v1: dict[str, str] = {}
-    v2: str | None = None
-    for line in lines_of(probe.read("proc/self/mounts") or ""):
-        fields = line.split(" ")
-        if len(fields) < 4:
-            continue
-        mount, kind, options = fields[1].lstrip("/"), fields[2], fields[3].split(",")
-        if kind == "cgroup2":
-            v2 = v2 or mount
-        elif kind == "cgroup":
-            for controller in controllers:
-                if controller in options and not controller.startswith("name="):
-                    v1.setdefault(controller, mount)
-    return v1, v2
-
-
-def _own_groups(probe: Probe) -> dict[str, str]:
-    """Controller -> this process's group; the empty name is v2's."""
-    own: dict[str, str] = {}
-    for line in lines_of(probe.read("proc/self/cgroup") or ""):
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        for controller in controllers.split(","):
-            own[controller] = group
-    return own
 
 
 def _cpus_allowed(probe: Probe) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from schedtuna.kernel.mapped import RingBuffer
-from schedtuna.machine.cgroups import CgroupLayout
+from schedtuna.machine.mounts import CgroupMounts
 from schedtuna.machine.topology import Topology, read_topology
 from schedtuna.record.filters import TaskFilter, current_layout
 from schedtuna.record.loading import nr_cpu_ids, open_object
@@ -75,7 +75,7 @@ class Aggregator:
         self,
         task_filter: TaskFilter | None = None,
         *,
-        layout: CgroupLayout | None = None,
+        layout: CgroupMounts | None = None,
         topology: Topology | None = None,
         btf: Path | None = None,
     ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import UsageError
-from schedtuna.machine.cgroups import CgroupLayout, read_cgroups
+from schedtuna.machine.mounts import CgroupMounts, read_mounts
 from schedtuna.machine.probe import Probe
 
 _COMM_LENGTH = 15
@@ -49,7 +49,7 @@ class TaskFilter:
         """Whether all tasks are recorded."""
         return self == TaskFilter()
 
-    def constants(self, layout: CgroupLayout) -> dict[str, int | bytes]:
+    def constants(self, layout: CgroupMounts) -> dict[str, int | bytes]:
         """The constants of bpf/record/filter.bpf.h.
 
         Raises:
@@ -76,12 +76,12 @@ class TaskFilter:
         return {name: value for name, value in vars(self).items() if value != getattr(TaskFilter(), name)}
 
 
-def cpu_hierarchy(layout: CgroupLayout) -> str:
+def cpu_hierarchy(layout: CgroupMounts) -> str:
     """Return the mount point of the hierarchy whose groups are recorded; empty without cgroups."""
     return layout.v1_mounts.get("cpu") or layout.v2_mount or ""
 
 
-def cgroup_path(name: str, layout: CgroupLayout) -> Path:
+def cgroup_path(name: str, layout: CgroupMounts) -> Path:
     """Return a cgroup's folder.
 
     Raises:
@@ -100,7 +100,7 @@ def cgroup_path(name: str, layout: CgroupLayout) -> Path:
     return path
 
 
-def cgroup_names(layout: CgroupLayout) -> dict[int, str]:
+def cgroup_names(layout: CgroupMounts) -> dict[int, str]:
     """Return the path of each cgroup, from the root of its hierarchy, by the id that is recorded."""
     mount = Path("/", cpu_hierarchy(layout))
     names: dict[int, str] = {}
@@ -115,6 +115,6 @@ def cgroup_names(layout: CgroupLayout) -> dict[int, str]:
     return names
 
 
-def current_layout() -> CgroupLayout:
+def current_layout() -> CgroupMounts:
     """Return the running machine's cgroups."""
-    return read_cgroups(Probe.live())
+    return read_mounts(Probe.live())

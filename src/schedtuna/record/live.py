@@ -12,7 +12,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from schedtuna.machine.cgroups import CgroupLayout
+from schedtuna.machine.mounts import CgroupMounts
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.filters import cgroup_names
 from schedtuna.record.procfs import SystemSampler
@@ -133,7 +133,7 @@ class LiveView:
         layout: The machine's cgroups, to name them.
     """
 
-    def __init__(self, aggregator: Aggregator, layout: CgroupLayout) -> None:
+    def __init__(self, aggregator: Aggregator, layout: CgroupMounts) -> None:
         self._aggregator = aggregator
         self._layout = layout
         self._cgroups: dict[int, str] = {}

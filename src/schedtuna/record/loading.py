@@ -10,7 +10,7 @@ from schedtuna.kernel.kernel_btf import KernelBtf
 from schedtuna.kernel.mapped import require_ordered_stores
 from schedtuna.kernel.objects import BpfObject
 from schedtuna.kernel.privilege import require_bpf
-from schedtuna.machine.cgroups import CgroupLayout
+from schedtuna.machine.mounts import CgroupMounts
 from schedtuna.machine.namespaces import in_initial_pid_namespace
 from schedtuna.machine.probe import Probe
 from schedtuna.record.filters import TaskFilter
@@ -21,7 +21,7 @@ def open_object(
     name: str,
     structs: list[str],
     task_filter: TaskFilter,
-    layout: CgroupLayout,
+    layout: CgroupMounts,
     *,
     btf: Path | None = None,
 ) -> BpfObject:

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from schedtuna.kernel.mapped import CpuRings, RingBuffer
-from schedtuna.machine.cgroups import CgroupLayout
+from schedtuna.machine.mounts import CgroupMounts
 from schedtuna.record.filters import TaskFilter, current_layout
 from schedtuna.record.layout import REASON_WAKEUP, REASON_WAKING
 from schedtuna.record.loading import nr_cpu_ids, open_object
@@ -77,7 +77,7 @@ class EventStream:
         *,
         ring_bytes: int | None = None,
         waking: bool = False,
-        layout: CgroupLayout | None = None,
+        layout: CgroupMounts | None = None,
         btf: Path | None = None,
     ) -> None:
         task_filter = task_filter or TaskFilter()

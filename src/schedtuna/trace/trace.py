@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from schedtuna.errors import IncompleteTraceError, MissingExtraError, TraceError, nearest
-from schedtuna.trace.labels import LabelRule, label_tasks
 from schedtuna.trace.parts import in_time_order, require_polars
 from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
 from schedtuna.trace.tasks import clean_name, task_table
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from schedtuna.trace.labels import LabelRule
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ class Trace:
 
     def label(self, rules: list[LabelRule]) -> None:
         """Label tasks by rules (`labels.read_labels()`)."""
+        from schedtuna.trace.labels import label_tasks
+
         start, end = self.window_ns
         self.tasks = label_tasks(self.tasks, rules, start_ns=start, end_ns=end)
 

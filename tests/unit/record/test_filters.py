@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from schedtuna.errors import UsageError
-from schedtuna.machine.cgroups import CgroupLayout
+from schedtuna.machine.mounts import CgroupMounts
 from schedtuna.record.filters import TaskFilter, cgroup_names, cgroup_path
 
 
@@ -12,7 +12,7 @@ def layout(tmp_path):
     (tmp_path / "cpu/fast/inner").mkdir(parents=True)
     (tmp_path / "unified/other").mkdir(parents=True)
     relative = {name: str(tmp_path / name).lstrip("/") for name in ("cpu", "unified")}
-    return CgroupLayout(version="hybrid", v1_mounts={"cpu": relative["cpu"]}, v2_mount=relative["unified"])
+    return CgroupMounts(v1_mounts={"cpu": relative["cpu"]}, v2_mount=relative["unified"])
 
 
 def test_a_cgroup_is_found_by_folder_or_by_path_in_the_cpu_hierarchy(layout, tmp_path):
@@ -37,7 +37,7 @@ def test_cgroups_are_named_by_their_inode(layout, tmp_path):
         (tmp_path / "cpu/fast").stat().st_ino: "/fast",
         (tmp_path / "cpu/fast/inner").stat().st_ino: "/fast/inner",
     }
-    assert cgroup_names(CgroupLayout(version="none")) == {}
+    assert cgroup_names(CgroupMounts()) == {}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_what_can_never_match_is_refused(values):
 
 
 def test_constants_and_manifest():
-    layout = CgroupLayout(version="none")
+    layout = CgroupMounts()
     assert TaskFilter().constants(layout) == {"wanted_tgid": 0, "sample_1_in": 1, "filter_tree": False}
     task_filter = TaskFilter(tgid=7, comm="x\udcff", tree=(3,), sample_1_in=10)
     assert task_filter.constants(layout) == {

@@ -31,7 +31,7 @@ static __always_inline void emit_row(struct task_struct *task, __u8 reason, __u3
 	row->cpu = bpf_get_smp_processor_id();
 	row->other_tid = other_tid;
 	if (comm)
-		bpf_probe_read_kernel_str(row->comm, sizeof(row->comm), comm);
+		read_comm(row, comm);
 	bpf_ringbuf_submit(row, BPF_RB_NO_WAKEUP);
 }
 

@@ -21,6 +21,13 @@ static __always_inline __u8 prev_state_class(bool preempt, struct task_struct *p
 	return state & TASK_UNINTERRUPTIBLE ? PREV_BLOCKED : PREV_SLEEPING;
 }
 
+/* What is behind the name is 0, not what was there before: names are compared as a whole. */
+static __always_inline void read_comm(struct task_row *row, const char *comm)
+{
+	__builtin_memset(row->comm, 0, sizeof(row->comm));
+	bpf_probe_read_kernel_str(row->comm, sizeof(row->comm), comm);
+}
+
 static __always_inline void fill_task_row(struct task_row *row, struct task_struct *task, __u64 timestamp_ns,
 					  __u8 reason)
 {
@@ -43,7 +50,7 @@ static __always_inline void fill_task_row(struct task_row *row, struct task_stru
 	row->cpu = task_cpu(task);
 	row->flags = task->flags;
 	row->other_tid = 0;
-	bpf_probe_read_kernel_str(row->comm, sizeof(row->comm), task->comm);
+	read_comm(row, task->comm);
 }
 
 #endif

@@ -33,6 +33,7 @@ _PUBLIC = {
     "optimize_scheduler": "schedtuna.api",
     "record_tree": "schedtuna.record.tree",
     "register_scheduler": "schedtuna.api",
+    "suite_workload": "schedtuna.workload.suite",
 }
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from schedtuna.workload.spec import MetricSpec as MetricSpec
     from schedtuna.workload.spec import RunSpec as RunSpec
     from schedtuna.workload.spec import Workload as Workload
+    from schedtuna.workload.suite import suite_workload as suite_workload
 
 __all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604 - the table holds strings
 

@@ -159,11 +159,12 @@ class RLSchedulerOptimizer:
             UnavailableError: The scheduler can't run on this machine.
         """
         config = self.config
+        workload, metric = config.what_runs()
         return make_plan(
-            config.workload(),
+            workload,
             config.place(),
             config.scheduler_name,
-            metrics=(config.optimize_metric,),
+            metrics=(metric,),
             requirements=config.requirements,
             exclude=config.exclude,
             defined=self._defined,

@@ -70,6 +70,66 @@ def test_a_missing_tool_is_named_with_its_package():
     assert "sudo apt-get install rt-tests" in done.stderr
 
 
+@pytest.fixture
+def hackbench(tmp_path):
+    """A `hackbench` that says at once what a long one says."""
+    program = tmp_path / "bin/hackbench"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho Time: 0.25\n")
+    program.chmod(0o755)
+    own = {"PATH": f"{program.parent}:{os.environ['PATH']}", "SCHEDTUNA_STATE_DIR": str(tmp_path / "state")}
+    return {**os.environ, **own}
+
+
+@pytest.mark.parametrize(
+    ("command", "runs"),
+    [
+        (["tune", "--budget", "18"], {"search", "confirmation"}),
+        (["compare", "default", "fair:nice=5", "--budget", "12"], {"confirmation"}),
+        (["variability", "-n", "2", "-m", "time_s"], {"ok"}),
+    ],
+    ids=lambda of: of[0] if isinstance(of, list) else "",
+)
+def test_a_workload_is_named_in_place_of_a_command(command, runs, hackbench, tmp_path):
+    asked = ["--workload", "pipes", "--seed", "1", "--json", "--results", str(tmp_path)]
+    done = schedtuna(*command, *asked, env=hackbench)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert all(result["runs"][phase] for phase in runs)
+    assert "time_s" in (result.get("metrics") or {result["metric"]: None})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["tune"], *([name, "default", "fair:nice=5"] for name in ("compare", "bisect")), ["variability"]],
+    ids=lambda of: of[0],
+)
+@pytest.mark.parametrize(
+    ("asked", "code", "message"),
+    [
+        (["--workload", "pipe"], 2, "did you mean pipes?"),
+        (["--workload", "pipes", "--", "true"], 2, "COMMAND"),
+        (["--workload", "locks"], 3, "sudo apt-get install sysbench"),
+    ],
+)
+def test_a_workload_that_can_not_be_run_says_why(command, asked, code, message, tmp_path):
+    done = schedtuna(*command, *asked, env={**os.environ, "PATH": "/nowhere"}, cwd=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_study_of_a_named_workload_goes_on_and_keeps_it(hackbench, tmp_path):
+    asked = ["--workload", "pipes", "--seed", "1", "--results", str(tmp_path), "--experiment-name", "kept"]
+    assert schedtuna("tune", *asked, "--budget", "18", env=hackbench).returncode == 0
+    (folder,) = tmp_path.glob("kept*")
+    again = schedtuna("tune", "--resume", str(folder), env=hackbench)
+    assert again.returncode == 0, again.stderr
+    other = schedtuna("tune", "--resume", str(folder), "--workload", "short-bursts", env=hackbench)
+    assert other.returncode == 1
+    assert "repeat the command that started it" in other.stderr
+
+
 def hogs() -> set[int]:
     """Processes of the mix that carry this test's seed."""
     found = set()

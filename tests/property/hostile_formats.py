@@ -237,7 +237,7 @@ def _scheduler(path: Path) -> None:
 
 def _options(path: Path) -> None:
     options = OptimizerConfig.read(path)
-    _ = options.place(), options.workload()
+    _ = options.place(), options.what_runs()
 
 
 def _settings(path: Path) -> None:

@@ -23,6 +23,7 @@ from schedtuna.lab.vm import GuestSpec
 from schedtuna.scheduler.scx import SchedulerError
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.spec import MetricSpec, Workload
+from schedtuna.workload.suite import in_guest
 
 _SHELL = ("sh", "-c")
 
@@ -89,6 +90,7 @@ class DeterministicBackend:
             UsageError: The command is nowhere, or a program can't run in a guest.
             MetricError: A successful first run of the default lacks a metric.
         """
+        workload = in_guest(workload)
         self.machine, self.last = self._machine(workload, scheduler), None
         return self.reading.trial_of(lambda: self._ran(workload, seed), workload, scheduler, seed=seed)
 

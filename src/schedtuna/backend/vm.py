@@ -36,6 +36,7 @@ from schedtuna.scheduler.watch import Watch
 from schedtuna.workload.command import RawRun, command_line
 from schedtuna.workload.covariates import covariates
 from schedtuna.workload.spec import SEED_VARIABLE, MetricSpec, Workload
+from schedtuna.workload.suite import in_guest
 
 _SHELL = "sh"
 
@@ -103,6 +104,7 @@ class VmBackend:
             UsageError: The command is nowhere, or a program can't run in a guest.
             MetricError: A successful first run of the default lacks a metric.
         """
+        workload = in_guest(workload)
         program = scheduler_program(scheduler, find_examples(self.lab.kernel(self._spec.kernel)))
         return self.reading.trial_of(
             lambda: self._ran_under(workload, scheduler, program, seed), workload, scheduler, seed=seed

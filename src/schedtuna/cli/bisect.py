@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,10 +71,12 @@ def bisect(
     if question.require:
         raise UsageError("--require is for one candidate", hint="leave it out, and use `compare` with it")
     command: list[str] = context.meta["command"]
-    workload = run.workload(command)
+    places = where.ready_list()
+    workload = run.workload(command, places[0].nr_cpus())
+    question = replace(question, metric=run.metrics(question.metric))
     if folder.resume is not None:
-        _require_consent(folder.resume, command, trusted=folder.trust_folder)
-    listed = _listed(releases or [], where.ready_list())
+        _require_consent(folder.resume, list(workload.argv), trusted=folder.trust_folder)
+    listed = _listed(releases or [], places)
     steps = _Steps.opened(listed, workload, question, folder, length)
     with termination_interrupts():
         found = search(len(listed), steps.compare)

@@ -21,6 +21,7 @@ from schedtuna.cli.options import (
     ForceOption,
     KernelOption,
     KernelsOption,
+    NamedOption,
     ParserOption,
     PidOption,
     PlacesOption,
@@ -107,8 +108,9 @@ def require_process(pid: int | None) -> None:
 
 @dataclass(frozen=True)
 class WorkloadOptions:
-    """How a command is run."""
+    """What is run where no COMMAND is, and how."""
 
+    named: NamedOption = None
     user: UserOption = None
     shell: ShellOption = False
     allow_client: AllowClientOption = False
@@ -117,28 +119,56 @@ class WorkloadOptions:
     washout: WashoutOption = "0s"
     parser: ParserOption = ""
 
-    def workload(self, command: Sequence[str]) -> Workload:
-        """Return a command as a workload.
+    def workload(self, command: Sequence[str] | None, nr_cpus: int) -> Workload:
+        """Return a command, or the bundled workload that is named, as a workload.
+
+        Args:
+            command: The command, if there is one.
+            nr_cpus: How many CPUs a bundled workload is sized for.
 
         Raises:
-            UsageError: There is no command, or a duration is none.
+            UsageError: There is no command, there are two, no workload has the name, or a duration is none.
+            UnavailableError: A tool of the bundled workload is missing.
         """
         from schedtuna.workload.spec import Workload
+        from schedtuna.workload.suite import ready_workload
 
+        if command and self.named is not None:
+            raise UsageError("COMMAND and --workload contradict each other", hint="give one of them")
+        if self.named is not None:
+            return self.as_asked(ready_workload(self.named, nr_cpus).workload)
         if not command:
             raise UsageError(
-                "no command to run", hint="put it after `--`: schedtuna ... -- stress-ng --cpu 1 -t 2"
+                "no COMMAND to run",
+                hint="put it after `--`: schedtuna ... -- stress-ng --cpu 1 -t 2; "
+                "or name a bundled one: --workload interactive-mix",
             )
-        return Workload(
-            argv=tuple(command),
-            shell=self.shell,
-            user=self.user,
-            timeout_s=parse_positive_duration(self.timeout, option="--timeout"),
-            warmup_runs=self.warmup,
-            washout_s=parse_duration(self.washout),
-            parser=self.parser,
-            works_here=self.allow_client,
-        )
+        return self.as_asked(Workload(argv=tuple(command), shell=self.shell))
+
+    def as_asked(self, workload: Workload) -> Workload:
+        """Return a workload, run as the options say.
+
+        Raises:
+            UsageError: A duration is none.
+        """
+        asked = {
+            "user": self.user,
+            "timeout_s": parse_positive_duration(self.timeout, option="--timeout"),
+            "warmup_runs": self.warmup,
+            "washout_s": parse_duration(self.washout),
+            "parser": self.parser or workload.parser,
+            "works_here": self.allow_client,
+        }
+        return workload.model_copy(update=asked)
+
+    def metrics(self, asked: Sequence[str] | None) -> list[str]:
+        """Return the metrics that were asked for, else that of the bundled workload that is named, if any."""
+        from schedtuna.workload.metrics import format_metric
+        from schedtuna.workload.suite import suite_workload
+
+        if asked or self.named is None:
+            return listed(asked)
+        return [format_metric(suite_workload(self.named).metric)]
 
 
 @dataclass(frozen=True)

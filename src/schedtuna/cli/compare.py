@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import mean, median
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,11 +22,11 @@ from schedtuna.cli.common import (
 )
 from schedtuna.cli.options import (
     BudgetOption,
-    CommandArgument,
     DeltaOption,
     JsonOption,
     MaxStealOption,
     MetricOption,
+    OptionalCommandArgument,
     RequireOption,
     TimeOption,
 )
@@ -59,10 +59,10 @@ class _SidesCommand(TyperCommand):
     """A side that is not named before ``--`` is `UNSAID`: it goes without saying at another place."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put in what is not said: ``--kernel A --kernel B [SCHEDULER] -- COMMAND``."""
-        if "--" in args:
-            at = args.index("--")
-            given, _, _ = self.make_parser(ctx).parse_args(args[:at])
+        """Put in what is not said: ``--kernel A --kernel B [SCHEDULER]``, then a command or a workload."""
+        at = args.index("--") if "--" in args else len(args)
+        given, _, _ = self.make_parser(ctx).parse_args(args[:at])
+        if at < len(args) or given.get("named"):
             nr_unsaid = sum(given.get(side) is None for side in ("a", "b"))
             args = [*args[:at], *[UNSAID] * nr_unsaid, *args[at:]]
         return super().parse_args(ctx, args)
@@ -131,12 +131,12 @@ def compare(
         typer.Argument(metavar="A", help="`default`, a file, or NAME:param=value,...", show_default=False),
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The candidate, likewise.", show_default=False)],
-    command: CommandArgument,
     *,
     question: QuestionOptions,
     folder: FolderOptions,
     run: WorkloadOptions,
     where: SidesOptions,
+    command: OptionalCommandArgument = None,
     fail_on: Annotated[
         FailOn | None,
         typer.Option("--fail-on", help="Exit with code 1 on this verdict, for CI.", show_default=False),
@@ -151,9 +151,11 @@ def compare(
     from schedtuna.experiment.campaign import open_campaign
 
     length = question.length()
-    workload = run.workload(command)
-    folder.require_consent(command)
-    asked, spec = posed(question, _sides(a, b, where.ready_places()), workload, folder.fixed_seed())
+    places = where.ready_places()
+    workload = run.workload(command, places[0].nr_cpus())
+    folder.require_consent(workload.argv)
+    question = replace(question, metric=run.metrics(question.metric))
+    asked, spec = posed(question, _sides(a, b, places), workload, folder.fixed_seed())
     with (
         termination_interrupts(),
         open_campaign(asked, spec, results=folder.results, resume=folder.resume) as campaign,

@@ -24,6 +24,15 @@ OptionalCommandArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="COMMAND", help="The command to run, after `--`.", show_default=False),
 ]
+NamedOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workload",
+        metavar="NAME",
+        help="In place of COMMAND: run this bundled workload, for its own metric; `suite list` shows them.",
+        show_default=False,
+    ),
+]
 MetricOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -17,7 +17,6 @@ from schedtuna.errors import SchedtunaError, UsageError, WorkloadError, naming
 
 if TYPE_CHECKING:
     from schedtuna.backend.base import Backend
-    from schedtuna.backend.places.base import Place
     from schedtuna.record.suite import SuiteSet
     from schedtuna.workload.suite import SuiteWorkload
 
@@ -99,7 +98,7 @@ def run(
         for number in range(repeat):  # one after the other, so that a slow minute hits all alike
             for entry in entries:
                 progress.update(len(runs), total, note=entry.name)
-                runs.append(_run_once(entry, first_seed + number, place, backend))
+                runs.append(_run_once(entry, first_seed + number, backend))
     if as_json:
         print_json({"seed": first_seed, "repeat": repeat, "runs": runs})
         return
@@ -220,10 +219,10 @@ def _print_traces(folder: Path, rows: list[dict[str, Any]]) -> None:
     print("metrics were measured while recording: compare settings with `schedtuna compare`", file=sys.stderr)
 
 
-def _run_once(entry: SuiteWorkload, seed: int, place: Place, backend: Backend) -> dict[str, Any]:
+def _run_once(entry: SuiteWorkload, seed: int, backend: Backend) -> dict[str, Any]:
     from schedtuna.scheduler.spec import SchedulerConfig
 
-    trial = backend.run(place.adapted(entry.workload), SchedulerConfig(name="default"), seed=seed)
+    trial = backend.run(entry.workload, SchedulerConfig(name="default"), seed=seed)
     if trial.reason or entry.metric.name not in trial.metrics:
         reason = trial.reason or f"it printed no {entry.metric.name}"
         raise WorkloadError(f"{entry.name}: {reason}; its last lines of output:\n{trial.output_tail}")

@@ -75,8 +75,8 @@ class CommandOptions:
         ),
     ] = None
 
-    def workload(self, command: list[str] | None, how: WorkloadOptions) -> Workload:
-        """Return what runs: COMMAND, --benchmark-cmd, llama-bench with a model, or the suite's default.
+    def workload(self, command: list[str] | None, how: WorkloadOptions, nr_cpus: int) -> Workload:
+        """Return what runs: COMMAND, a bundled workload, --benchmark-cmd, or llama-bench with a model.
 
         Raises:
             UsageError: Several are given.
@@ -84,16 +84,14 @@ class CommandOptions:
         from schedtuna.tune.options import find_workload
 
         text, model = self.benchmark_cmd, self.model_path
-        if sum(given is not None for given in (command or None, text, model)) > 1:
+        if sum(given is not None for given in (command or None, how.named, text, model)) > 1:
             raise UsageError(
-                "COMMAND, --benchmark-cmd and --model-path contradict each other", hint="give one of them"
+                "COMMAND, --workload, --benchmark-cmd and --model-path contradict each other",
+                hint="give one of them",
             )
         if command or (text is not None and how.shell):
-            return how.workload(command or [text or ""])
-        found = find_workload(text, model)
-        asked = how.workload(found.argv)
-        kept = {"name": found.name, "shell": found.shell, "parser": asked.parser or found.parser}
-        return asked.model_copy(update=kept)
+            return how.workload(command or [text or ""], nr_cpus)
+        return how.as_asked(find_workload(text, model, how.named, nr_cpus=nr_cpus))
 
 
 @dataclass(frozen=True)
@@ -284,9 +282,9 @@ def tune(
 
     The verdict rests on interleaved runs of the default, the default again and the one candidate
     that the search chose; the search's own runs never enter it. Without a proven gain the default
-    stays. Without a COMMAND, llama-bench runs with --model-path, else the bundled suite's default
-    workload. `--resume DIR` alone continues an interrupted study as it was; a budget may be changed
-    until its confirmation begins.
+    stays. Without a COMMAND, a bundled workload runs: that of --workload, or the suite's default; with
+    --model-path llama-bench. `--resume DIR` alone continues an interrupted study as it was; a budget
+    may be changed until its confirmation begins.
     """
     from schedtuna.experiment.campaign import choose_seed
     from schedtuna.tune.options import make_plan, require_sampler
@@ -297,15 +295,16 @@ def tune(
     limits = length.limits()
     before = _before(folder)
     notes: list[str] = []
-    if before is not None and not command and instead == CommandOptions():
+    if before is not None and not command and run.named is None and instead == CommandOptions():
         _refuse_what_the_study_has(context, folder.resume)
         plan = before
     else:
+        place = where.ready_place()
         plan, notes = make_plan(
-            instead.workload(command, run),
-            where.ready_place(),
+            instead.workload(command, run, place.nr_cpus()),
+            place,
             asked.scheduler,
-            metrics=listed(asked.metric),
+            metrics=run.metrics(asked.metric),
             requirements=listed(asked.require),
             include=listed(asked.include),
             exclude=listed(asked.exclude),
@@ -438,4 +437,4 @@ def _use(result: StudyResult) -> str:
     if place.is_service:
         return f"apply: {shlex.join(['schedtuna', 'apply', folder])} -- THE SERVICE'S COMMAND"
     where = " (where the kernel has sched_ext)" if place.caveat else ""
-    return f"apply{where}: {apply_line(folder, result.plan.workload)}"
+    return f"apply{where}: {apply_line(folder, result.plan)}"

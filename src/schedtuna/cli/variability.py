@@ -14,15 +14,14 @@ from schedtuna.cli.common import (
     FolderOptions,
     PlaceOptions,
     WorkloadOptions,
-    listed,
     parse_positive_duration,
     termination_interrupts,
 )
 from schedtuna.cli.options import (
     MOST_RUNS,
-    CommandArgument,
     JsonOption,
     MaxStealOption,
+    OptionalCommandArgument,
     TimeOption,
 )
 from schedtuna.cli.output import print_json, require_writable
@@ -72,12 +71,12 @@ class TableOptions:
 @app.command()
 @bundled
 def variability(
-    command: CommandArgument,
     *,
     folder: FolderOptions,
     output: TableOptions,
     run: WorkloadOptions,
     where: PlaceOptions,
+    command: OptionalCommandArgument = None,
     runs: Annotated[int, typer.Option("-n", "--runs", min=1, max=MOST_RUNS, help="How many runs.")] = 50,
     scheduler: Annotated[
         str,
@@ -111,13 +110,13 @@ def variability(
     require_writable(output.csv, option="--csv")
     require_writable(output.plot, option="--plot", suffixes=SUFFIXES)
     time_limit_s = None if time is None else parse_positive_duration(time, option="--time")
-    workload = run.workload(command)
-    folder.require_consent(command)
     place = where.ready_place()
+    workload = run.workload(command, place.nr_cpus())
+    folder.require_consent(workload.argv)
     chosen = place.scheduler(scheduler)
     spec = RunSpec(
         workload=workload,
-        metrics=tuple(parse_metric(text, workload) for text in listed(metric)),
+        metrics=tuple(parse_metric(text, workload) for text in run.metrics(metric)),
         limits={"steal_fraction": max_steal},
         seed=folder.fixed_seed(),
     )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import shlex
 
 from schedtuna.history.plan import StudyPlan
-from schedtuna.scheduler.registry import command_line
+from schedtuna.scheduler.registry import command_line as flags
 from schedtuna.space import ParameterValue
+from schedtuna.workload.command import command_line
 from schedtuna.workload.metrics import format_metric
 from schedtuna.workload.spec import Workload
 
 
-def apply_line(study: str, workload: Workload, *options: str) -> str:
-    """Return the line that runs a workload's command under what a study proved."""
-    argv = ("sh", "-c", workload.argv[0]) if workload.shell else workload.argv
+def apply_line(study: str, plan: StudyPlan, *options: str) -> str:
+    """Return the line that runs a study's command, with the study's seed, under what it proved."""
+    workload = plan.workload
+    argv = command_line(workload, plan.seed)
     user = () if workload.user is None else ("runuser", "-u", workload.user, "--")
     return shlex.join(["schedtuna", "apply", study, *options, "--", *user, *argv])
 
@@ -21,7 +23,7 @@ def apply_line(study: str, workload: Workload, *options: str) -> str:
 def scheduler_line(plan: StudyPlan, values: dict[str, ParameterValue]) -> str:
     """Return the line that starts a sched_ext scheduler with what a study proved."""
     scheduler = plan.scheduler.with_values(values)
-    return shlex.join([str(scheduler.binary_path or scheduler.name), *command_line(scheduler)])
+    return shlex.join([str(scheduler.binary_path or scheduler.name), *flags(scheduler)])
 
 
 def check_line(plan: StudyPlan, candidate: dict[str, ParameterValue]) -> str:

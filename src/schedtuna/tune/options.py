@@ -32,8 +32,9 @@ from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.settable import own_name
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.tune.bakeoff import CONTESTANTS, contestants, share
-from schedtuna.workload.metrics import default_metric, parse_metric, parse_requirement
+from schedtuna.workload.metrics import default_metric, format_metric, parse_metric, parse_requirement
 from schedtuna.workload.spec import Workload
+from schedtuna.workload.suite import DEFAULT, ready_workload, suite_workload
 
 LLAMA_BENCH = "llama-bench"
 CHECKED_BUDGET = 50  # any would do
@@ -59,9 +60,11 @@ class OptimizerConfig(BaseModel):
         update_frequency: Runs between two updates of such a sampler.
         save_frequency: Runs between two checkpoints of it.
         benchmark_cmd: The command to run, as a list or as one string that is split like a shell does.
-        model_path: A model file: without a benchmark_cmd, llama-bench runs with it.
+        workload: Without a benchmark_cmd: name of a bundled workload, as ``schedtuna suite list`` has it.
+        model_path: A model file: without either, llama-bench runs with it.
         timeout: Seconds after which a run is killed.
-        optimize_metric: ``throughput``, ``latency``, or a metric as ``--metric`` takes it.
+        optimize_metric: ``throughput``, ``latency``, or a metric as ``--metric`` takes it; unless it is
+            given, a bundled workload that is named is optimised for its own.
         reward_scaling: Multiplies what a sampler that learns sees; never the claim.
         experiment_name: Name of the results folder, in place of the scheduler's and the sampler's.
         use_gpu: Whether a sampler that learns may use a GPU.
@@ -87,6 +90,7 @@ class OptimizerConfig(BaseModel):
     update_frequency: int = Field(default=5, ge=1)
     save_frequency: int = Field(default=SAVE_FREQUENCY, ge=1)
     benchmark_cmd: str | tuple[str, ...] | None = None
+    workload: str | None = None
     model_path: Path | None = None
     timeout: float = Field(default=300, gt=0)
     optimize_metric: str = "throughput"
@@ -134,25 +138,50 @@ class OptimizerConfig(BaseModel):
         """
         return make_place(self.backend, {"kernel": self.kernel})
 
-    def workload(self) -> Workload:
-        """Return what runs.
+    def what_runs(self) -> tuple[Workload, str]:
+        """Return what runs, and what it is optimised for.
 
         Raises:
-            UsageError: An empty command.
-            UnavailableError: llama-bench or the default workload's tool is missing.
+            UsageError: An empty command, two of them, or an unknown name.
+            UnavailableError: llama-bench or a bundled workload's tool is missing.
         """
-        found = find_workload(self.benchmark_cmd, self.model_path, timeout_s=self.timeout)
-        return found.model_copy(update={"works_here": self.allow_client})
+        if sum(given is not None for given in (self.benchmark_cmd, self.workload, self.model_path)) > 1:
+            raise UsageError(
+                "benchmark_cmd, workload and model_path contradict each other", hint="give one of them"
+            )
+        found = find_workload(
+            self.benchmark_cmd,
+            self.model_path,
+            self.workload,
+            timeout_s=self.timeout,
+            nr_cpus=self.place().nr_cpus(),
+        )
+        metric = self.optimize_metric
+        if self.workload is not None and "optimize_metric" not in self.model_fields_set:
+            metric = format_metric(suite_workload(self.workload).metric)
+        return found.model_copy(update={"works_here": self.allow_client}), metric
 
 
 def find_workload(
-    command: str | Sequence[str] | None, model: Path | None, *, timeout_s: float = 300.0
+    command: str | Sequence[str] | None,
+    model: Path | None,
+    name: str | None = None,
+    *,
+    timeout_s: float = 300.0,
+    nr_cpus: int | None = None,
 ) -> Workload:
-    """Return the command that was asked for, else llama-bench with a model, else the suite's default.
+    """Return the command that was asked for, else llama-bench with a model, else a bundled workload.
+
+    Args:
+        command: A command, as a list or as one string.
+        model: A model file.
+        name: The bundled workload's; default: the suite's default.
+        timeout_s: Seconds after which a run is killed.
+        nr_cpus: How many CPUs a bundled workload is sized for; default: those that this process may use.
 
     Raises:
-        UsageError: An empty command, one that can't be split, or no such model.
-        UnavailableError: llama-bench or the default workload's tool is missing.
+        UsageError: An empty command, one that can't be split, no such model, or an unknown name.
+        UnavailableError: llama-bench or the bundled workload's tool is missing.
     """
     if command is not None:
         argv = _split(command) if isinstance(command, str) else tuple(command)
@@ -161,9 +190,7 @@ def find_workload(
         return Workload(argv=argv, timeout_s=timeout_s)
     if model is not None:
         return _llama_bench(model, timeout_s)
-    from schedtuna.workload.suite import default_workload
-
-    return default_workload().model_copy(update={"timeout_s": timeout_s})
+    return ready_workload(name or DEFAULT, nr_cpus).workload.model_copy(update={"timeout_s": timeout_s})
 
 
 def _split(command: str) -> tuple[str, ...]:

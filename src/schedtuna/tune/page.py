@@ -82,7 +82,7 @@ def _of_elsewhere(plan: StudyPlan, best: dict[str, ParameterValue], folder: str)
         "They can be applied where the kernel has sched_ext and the scheduler is installed."
     )
     return text, [
-        Command("run the command while the scheduler is in charge", apply_line(folder, plan.workload)),
+        Command("run the command while the scheduler is in charge", apply_line(folder, plan)),
         Command("keep it across reboots", shlex.join(["schedtuna", "apply", folder, "--system"])),
         Command("without schedtuna, as root; Ctrl-C ends it", scheduler_line(plan, best)),
     ]
@@ -104,8 +104,8 @@ def _of_host(plan: StudyPlan, folder: str) -> tuple[str, list[Command]]:
         "is undone when the command ends; after a crash, `schedtuna undo` does it."
     )
     return text, [
-        Command("run the command under them", apply_line(folder, plan.workload)),
-        Command("make them a systemd drop-in", apply_line(folder, plan.workload, "--print-unit")),
+        Command("run the command under them", apply_line(folder, plan)),
+        Command("make them a systemd drop-in", apply_line(folder, plan, "--print-unit")),
         Command("undo, should anything be left", "schedtuna undo"),
     ]
 

@@ -11,11 +11,13 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schedtuna.errors import UnavailableError, UsageError, nearest
 from schedtuna.resources import resource_path
-from schedtuna.workload.metrics import parse_metric
-from schedtuna.workload.spec import MetricSpec, Workload
+
+if TYPE_CHECKING:  # the shells' completion takes names from here, and should be fast
+    from schedtuna.workload.spec import MetricSpec, Workload
 
 # Tool -> the Debian package that has it.
 PACKAGES = {
@@ -189,34 +191,43 @@ def suite_workload(name: str, nr_cpus: int | None = None) -> SuiteWorkload:
     return workloads[name]
 
 
-def default_workload() -> Workload:
-    """What runs where no command is given.
+def ready_workload(name: str = DEFAULT, nr_cpus: int | None = None) -> SuiteWorkload:
+    """Return one workload of the suite that can run here; without a name, the one that is the default.
 
     Raises:
-        UnavailableError: Its tool is missing.
+        UsageError: There is none of that name.
+        UnavailableError: A tool is missing.
     """
-    chosen = suite_workload(DEFAULT)
+    chosen = suite_workload(name, nr_cpus)
     chosen.require_tools()
-    return chosen.workload
+    return chosen
 
 
 def in_guest(workload: Workload) -> Workload:
-    """Return a workload of the suite for a machine with a Python of its own: our program goes along."""
-    if workload.argv[0] != sys.executable:
+    """Return a workload for a machine with a Python of its own: a program of the suite goes along."""
+    if workload.argv[: len(_interpreted())] != _interpreted():
         return workload
-    program = Path(workload.argv[2])
+    program = Path(_interpreted()[-1])
     argv = ("python3", "-I", program.name, *workload.argv[3:])
     return workload.model_copy(update={"argv": argv, "folder": program.parent})
 
 
+def _interpreted() -> tuple[str, ...]:
+    """How our own program is called on this machine."""
+    return (sys.executable, "-I", str(resource_path(f"workload/programs/{_MIX}")))
+
+
 def _build(row: Row, nr_cpus: int) -> SuiteWorkload:
+    from schedtuna.workload.metrics import parse_metric
+    from schedtuna.workload.spec import Workload
+
     sizes = {"cpus": nr_cpus, "cpus+1": nr_cpus + 1, "2cpus": 2 * nr_cpus, "4cpus": 4 * nr_cpus}
     command = row.command
     for name, value in sizes.items():
         command = command.replace(f"{{{name}}}", str(value))
     argv = (command,) if row.in_shell else tuple(command.split())
     if argv[0] == _MIX:
-        argv = (sys.executable, "-I", str(resource_path(f"workload/programs/{_MIX}")), *argv[1:])
+        argv = (*_interpreted(), *argv[1:])
     workload = Workload(argv=argv, shell=row.in_shell, parser=row.parser, name=row.name, timeout_s=60)
     return SuiteWorkload(
         name=row.name,

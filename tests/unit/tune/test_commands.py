@@ -21,12 +21,14 @@ PLAN = StudyPlan(scheduler=SCHEDULER, workload=Workload(argv=("a",)), metrics=(p
     ("workload", "command"),
     [
         (Workload(argv=("a b", "c")), ["a b", "c"]),
-        (Workload(argv=("a | b",), shell=True), ["sh", "-c", "a | b"]),
+        (Workload(argv=("a | b",), shell=True), ["/bin/sh", "-c", "a | b"]),
         (Workload(argv=("a",), user="nobody"), ["runuser", "-u", "nobody", "--", "a"]),
+        (Workload(argv=("a", "--seed", "{seed}")), ["a", "--seed", "7"]),  # apply fills nothing in
     ],
 )
 def test_the_command_is_applied_as_it_was_run(workload, command):
-    words = shlex.split(apply_line("my study", workload, "--print-unit"))
+    plan = PLAN.model_copy(update={"workload": workload, "seed": 7})
+    words = shlex.split(apply_line("my study", plan, "--print-unit"))
     assert words == ["schedtuna", "apply", "my study", "--print-unit", "--", *command]
 
 

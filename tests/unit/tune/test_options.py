@@ -15,6 +15,7 @@ from schedtuna.scheduler.registry import entries
 from schedtuna.tune.options import OptimizerConfig, find_workload, make_plan, sampler_options, without
 from schedtuna.workload.metrics import parse_metric
 from schedtuna.workload.spec import Workload
+from schedtuna.workload.suite import suite_workload
 
 # The documented defaults, word for word.
 DEFAULTS = {
@@ -121,13 +122,32 @@ def test_without_any_command_the_suite_runs(tmp_path, monkeypatch):
     (tmp_path / "hackbench").write_text("#!/bin/sh\n")
     (tmp_path / "hackbench").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    workload = OptimizerConfig(timeout=7).workload()
+    workload, metric = OptimizerConfig(timeout=7).what_runs()
+    assert metric == "throughput"
     assert Path(workload.argv[0]).name == "hackbench"
     assert workload.timeout_s == 7
     assert parse_metric("throughput", workload).direction == "max"
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UnavailableError, match="hackbench"):
-        OptimizerConfig().workload()
+        OptimizerConfig().what_runs()
+
+
+def test_a_bundled_workload_by_name_brings_its_metric_unless_another_is_asked_for():
+    workload, metric = OptimizerConfig(workload="interactive-mix", timeout=7).what_runs()
+    assert (workload.name, workload.timeout_s, metric) == ("interactive-mix", 7, "p99_us:min")
+    assert workload.argv == suite_workload("interactive-mix").workload.argv
+    assert OptimizerConfig(workload="interactive-mix", optimize_metric="p50_us").what_runs()[1] == "p50_us"
+    _, mixed = OptimizerConfig(workload="short-bursts", optimize_metric="throughput").what_runs()
+    assert mixed == "throughput"  # which was asked for, though it is the default's text
+    with pytest.raises(UsageError, match="did you mean interactive-mix"):
+        OptimizerConfig(workload="interactive-mx").what_runs()
+    with pytest.raises(UsageError, match="contradict each other"):
+        OptimizerConfig(workload="interactive-mix", benchmark_cmd="true").what_runs()
+
+
+def test_a_bundled_workload_is_sized_for_the_guest_that_it_runs_in():
+    workload = find_workload(None, None, "interactive-mix", nr_cpus=3)
+    assert workload.argv == suite_workload("interactive-mix", 3).workload.argv
 
 
 def test_a_scheduler_that_cannot_run_here_says_what_can():

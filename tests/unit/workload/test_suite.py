@@ -13,7 +13,7 @@ from schedtuna.resources import resource_path
 from schedtuna.workload import suite as suite_module
 from schedtuna.workload.command import run
 from schedtuna.workload.metrics import parse_metric, read_metrics
-from schedtuna.workload.suite import PACKAGES, ROWS, default_workload, in_guest, suite, suite_workload
+from schedtuna.workload.suite import PACKAGES, ROWS, in_guest, ready_workload, suite, suite_workload
 
 MIX = str(resource_path("workload/programs/mix.py"))
 
@@ -54,7 +54,7 @@ def test_missing_tools_are_named_with_their_packages(monkeypatch):
         entry.require_tools()
     assert info.value.hint == "sudo apt-get install rt-tests stress-ng"
     with pytest.raises(UnavailableError):
-        default_workload()
+        ready_workload()
 
 
 def test_the_default_has_a_throughput_and_a_latency():
@@ -98,3 +98,5 @@ def test_our_own_program_goes_along_to_another_machine():
     assert moved.folder is not None and (moved.folder / "mix.py").is_file()
     other = suite_workload("pipes", 2).workload
     assert in_guest(other) == other
+    own = entry.workload.model_copy(update={"argv": (sys.executable, "-I", "/tmp/mix.py")})
+    assert in_guest(own) == own  # somebody's program, run by the same interpreter

@@ -67,10 +67,6 @@ class Place(BaseModel, ABC):
         """Return the command-line options that name it."""
         return ("--backend", self.kind)
 
-    def adapted(self, workload: Workload) -> Workload:
-        """Return a workload of the suite as it has to be called there."""
-        return workload
-
     @abstractmethod
     def identity(self, workload: Workload) -> dict[str, str]:
         """What a workload's runs there depend on, besides the backend's identity, by name.

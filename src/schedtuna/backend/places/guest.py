@@ -90,12 +90,9 @@ class Guest(Place):
         cpus = () if self.cpus == CPUS else ("--cpus", str(self.cpus))
         return (*super().options(), *kernel, *cpus)
 
-    def adapted(self, workload: Workload) -> Workload:
-        """It has a Python of its own, and our programs go along."""
-        return in_guest(workload)
-
     def identity(self, workload: Workload) -> dict[str, str]:
         """The program that runs: the guest's own, or this machine's."""
+        workload = in_guest(workload)
         found = os.path.realpath(check(workload))
         own = not workload.shell and host_command(workload) is None
         return {"program": f"the guest's {workload.argv[0]}" if own else found, "target": "tree"}

@@ -47,6 +47,7 @@ COMMANDS: dict[str, str] = {
     "lab": "Run commands on other kernels, with sched_ext, in a guest.",
     "suite": "Which workloads are bundled? Run them.",
     "doctor": "What is missing here? May two results be compared?",
+    "completion": "Print what completes commands and names in your shell.",
 }
 
 # These put back what a killed run has left, and say so, before they do anything else.

@@ -12,7 +12,7 @@ BENCHMARKS := $(shell grep -l '^def main' benchmarks/*.py)
 
 LINTERS := lint-format lint-style lint-types lint-imports lint-shell lint-c
 
-.PHONY: help setup demo test check format bench long clean $(LINTERS)
+.PHONY: help setup demo test check format bench long wheel clean $(LINTERS)
 
 help:
 	@echo "make demo   tune a real load on this machine and write a report (under 5 minutes)"
@@ -21,6 +21,7 @@ help:
 	@echo "make format format Python and C"
 	@echo "make bench  run the benchmarks; each prints JSON"
 	@echo "make long   run what takes minutes to hours: campaigns, kernels"
+	@echo "make wheel  build dist/*.whl, which needs no compiler where it is installed"
 	@echo "make clean  remove what the above created"
 
 # Two environments in one folder: the small one that users get, and the one with every extra for tests.
@@ -73,6 +74,9 @@ long: .venv/.dev
 	$(BIN)/pytest -m long
 	$(BIN)/pytest tests/property --hypothesis-profile=explore
 	@for benchmark in $(BENCHMARKS); do echo "# $$benchmark" >&2; $(BIN)/python $$benchmark || exit 1; done
+
+wheel: .venv/.dev
+	tools/wheel.sh
 
 clean:
 	rm -rf .venv build dist results .*_cache .hypothesis

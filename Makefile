@@ -4,8 +4,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 # What decides whether the environment is up to date.
 INPUTS := pyproject.toml constraints.txt tools/setup.sh CMakeLists.txt $(shell find native bpf include third_party -type f 2>/dev/null)
-DEMO_BUDGET ?= 60
-LOAD := hackbench -s 512 -l 200
 C_FILES := $(shell find bpf native include tests -name "*.[ch]" 2>/dev/null)
 # Those that print something; the other modules belong to them.
 BENCHMARKS := $(shell grep -l '^def main' benchmarks/*.py)
@@ -15,7 +13,7 @@ LINTERS := lint-format lint-style lint-types lint-imports lint-shell lint-c
 .PHONY: help setup demo test check format bench long wheel clean $(LINTERS)
 
 help:
-	@echo "make demo   tune a real load on this machine and write a report (under 5 minutes)"
+	@echo "make demo   tune two loads on this machine, one of which nothing can help (under 4 minutes)"
 	@echo "make test   run the tests"
 	@echo "make check  run the linters"
 	@echo "make format format Python and C"
@@ -36,7 +34,7 @@ help:
 setup: .venv/.base
 
 demo: .venv/.base
-	$(BIN)/schedtuna tune --seed 1 --budget $(DEMO_BUDGET) -- $(LOAD)
+	tools/demo.sh
 
 test: .venv/.dev
 	tools/test.sh $(RETRY)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import runpy
 import subprocess
 import sys
 
@@ -88,6 +91,31 @@ def test_hogs_work_and_no_requests_need_no_latency():
     figures = mix("--seconds", "0.3", "--hogs", "2", "--tasks", "0")
     assert figures["ops_per_s"] > 0
     assert "p99_us" not in figures
+
+
+def test_long_running_tasks_can_have_sessions_of_their_own():
+    program = runpy.run_path(MIX)
+
+    def session(*, apart: bool) -> int:
+        pipe = program["fork_reporter"](lambda: [program["hog"](0, apart=apart), os.getsid(0)])
+        found = program["collect"](pipe)[1]
+        os.wait()
+        return int(found)
+
+    assert session(apart=False) == os.getsid(0)
+    assert session(apart=True) != os.getsid(0)
+
+
+def test_smaller_units_of_work_arrive_at_the_same_times():
+    program = runpy.run_path(MIX)
+
+    def requests(*options: str) -> list[tuple[int, int]]:
+        parsed = program["parse_options"](["--rate", "50", *options])
+        return list(program["draw_requests"](random.Random(1), parsed))
+
+    whole, fifth = requests(), requests("--loops", "200")
+    assert len(whole) > 50
+    assert [(at_ns, nr_loops // 5) for at_ns, nr_loops in whole] == fifth
 
 
 def test_our_own_program_goes_along_to_another_machine():

@@ -120,9 +120,10 @@ def test_a_gain_is_found_and_passes_a_gate(tmp_path):
     done = run(tmp_path, "compare", "default", "b.yaml", *options, *told("max"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "required: score>=1 is kept (median " in done.stdout
-    assert done.stdout.startswith(f"{FIVE_MORE} improves on default: score +")
+    assert done.stdout.startswith("Improved: score +")
+    assert f"with {FIVE_MORE} against default." in done.stdout
     assert "default again" in done.stdout
-    assert "look after" in done.stderr
+    assert "judged after" in done.stderr
 
 
 def test_a_gain_that_breaks_a_requirement_is_none(command):

@@ -40,7 +40,7 @@ MetricOption = Annotated[
         "-m",
         metavar="NAME[:min|max][*WEIGHT][=SOURCE]",
         help="What to optimise; SOURCE is regex:PATTERN, json:PATH, csv:COLUMN or field:NAME. "
-        "Repeatable. Default: the parser's main metric, or wall_time_s:min.",
+        "Repeatable. Default: the main figure that COMMAND's tool reports, or wall_time_s:min.",
         show_default=False,
     ),
 ]
@@ -49,7 +49,8 @@ RequireOption = Annotated[
     typer.Option(
         "--require",
         metavar="'METRIC>=BOUND'",
-        help="A bound that the winner must keep, judged with confidence. Repeatable.",
+        help="A bound that the winner must keep, judged with confidence by its confirmation runs: 7 at "
+        "least, 21 runs in all. Repeatable.",
         show_default=False,
     ),
 ]

@@ -117,6 +117,7 @@ class CampaignProgress(RunProgress):
     def show(self, event: StudyEvent) -> None:
         """Show where the search, or the comparison stands."""
         from schedtuna.evidence.design import RUNS_PER_BLOCK
+        from schedtuna.experiment.comparison import tell_effect
         from schedtuna.tune.search import SearchProgress
 
         self.done = event.done
@@ -136,10 +137,9 @@ class CampaignProgress(RunProgress):
             left = format_duration((event.total - event.done) * trial.duration_s)
             self.say(f"at most {event.total} runs, about {left} more; fewer where the answer is clear")
         if event.result is not None:
-            ratio, (low, high) = event.result.effect.ratio, event.result.effect.ci95
             self.say(
-                f"look after {event.done} runs: {event.result.verdict}, "
-                f"{100 * (ratio - 1):+.1f}% ({100 * (low - 1):+.1f}% to {100 * (high - 1):+.1f}%), {noise}"
+                f"judged after {event.done} runs: {event.result.verdict}, "
+                f"{tell_effect(event.result.effect)}, {noise}"
             )
 
 

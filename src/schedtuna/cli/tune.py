@@ -161,8 +161,8 @@ class SearchOptions:
             "--optimize-metric",
             metavar="NAME[:min|max][*WEIGHT][=SOURCE]",
             help="What to optimise; `throughput` and `latency` stand for the workload's main ones. SOURCE is "
-            "regex:PATTERN, json:PATH, csv:COLUMN or field:NAME. Repeatable. Default: the parser's main "
-            "metric, or wall_time_s:min.",
+            "regex:PATTERN, json:PATH, csv:COLUMN or field:NAME. Repeatable. Default: the main figure "
+            "that COMMAND's tool reports, or wall_time_s:min.",
             show_default=False,
         ),
     ] = None
@@ -397,7 +397,8 @@ def _logging_to(say: Callable[[str], None], *, enabled: bool, debug: bool) -> It
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            say(record.getMessage())
+            if not getattr(record, "told", False):
+                say(record.getMessage())
 
     handler, before = Lines(), LOGGER.level
     LOGGER.addHandler(handler)

@@ -37,6 +37,7 @@ class Judgement:
         interval: Two-sided confidence interval of it; infinite where too few runs bound it.
         runs: Number of runs.
         failures: Failed ones among them, which count as the worst value.
+        needed: The fewest runs that bound a median at this confidence.
     """
 
     requirement: Requirement
@@ -45,6 +46,7 @@ class Judgement:
     interval: tuple[float, float]
     runs: int
     failures: int
+    needed: int = 0
 
 
 def judge_requirement(
@@ -88,6 +90,7 @@ def judge_requirement(
         interval,
         len(values),
         sum(value is None for value in values),
+        least_runs(confidence) if of == "median" else 2,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import StudyError
-from schedtuna.evidence.design import Arm
+from schedtuna.evidence.design import RUNS_PER_BLOCK, Arm
 from schedtuna.evidence.requirements import Judgement, Outcome
 from schedtuna.evidence.result import is_bounded
 from schedtuna.evidence.shares import FailureShare
@@ -164,24 +164,18 @@ class Comparison:
         return sentence if sentence.lower().startswith(word) else f"{word}: {sentence}"
 
     def sentence(self) -> str:
-        """Say the verdict in one sentence."""
+        """Say the verdict in one sentence: the figure first, then what it was measured with."""
         result, delta = self.result, f"{self.result.delta:.0%}"
-        change = f"{self.metric} {_percent(result.effect.ratio)} {_interval(result.effect)}"
-        pairs = f"{result.pairs} pairs"
-        if self.verdict is Verdict.IMPROVED:
-            return f"{self.candidate} improves on {self.default_name}: {change}, {pairs}."
-        if self.verdict is Verdict.WORSE:
-            return f"{self.candidate} is worse than {self.default_name}: {change}, {pairs}."
+        change = f"{self.metric} {tell_effect(result.effect)}"
+        found = f"{change}, {result.pairs} pairs, with {self.candidate} against {self.default_name}"
+        if self.verdict in {Verdict.IMPROVED, Verdict.WORSE}:
+            return f"{str(self.verdict).capitalize()}: {found}."
         if self.unmet and result.verdict is Verdict.IMPROVED:
             rules = ", ".join(tell_rule(judged) for judged in self.unmet)
-            return (
-                f"{self.candidate} is better ({change}), but is not shown to keep what is required: {rules}."
-            )
+            return f"Better, but not shown to keep what is required ({rules}): {found}."
         if self.costs_failures and result.verdict is Verdict.IMPROVED:
             worst = ", ".join(share.tell() for share in self.failing if share.matters)
-            return (
-                f"No improvement: {self.candidate} is better ({change}), but more of its work fails: {worst}."
-            )
+            return f"No improvement: {found}, is better, but more of the candidate's work fails: {worst}."
         if self.verdict is Verdict.TOO_NOISY:
             if 0 < result.pairs == result.failures[Arm.B]:
                 return (
@@ -189,25 +183,18 @@ class Comparison:
                     f"{self._last_reason(Arm.B)}."
                 )
             if result.look == 0:
-                return f"Too few runs to say anything: {change} after {pairs} (nothing is decided yet)."
+                return f"Too few runs to say anything: {found} (nothing is decided yet)."
             if result.carry_over.withheld:
                 return (
-                    f"No verdict on {self.candidate} against {self.default_name}: {change}, {pairs}, "
-                    "does not hold once what its runs may leave behind for the next is taken off."
+                    f"No verdict: {found}, does not hold once what the candidate's runs may leave behind "
+                    "for the next is taken off."
                 )
             return (
-                f"Too noisy to tell {self.candidate} from {self.default_name}: {change}, {pairs}; "
-                f"about {result.runs_needed} runs would tell a gain of {delta}."
+                f"Too noisy to tell: {found}; about {result.runs_needed} runs would tell a gain of {delta}."
             )
         if result.guard.blocked:
-            return (
-                f"No improvement: the typical run under {self.candidate} is better ({change}), "
-                "but its mean or its slow runs are worse."
-            )
-        return (
-            f"No evidence that {self.candidate} improves on {self.default_name}: {change}, {pairs}; "
-            f"a gain of {delta} or more is excluded."
-        )
+            return f"No improvement: {found}, is the typical run's gain, but the mean or slow runs are worse."
+        return f"No evidence of a gain: {found}; a gain of {delta} or more is excluded."
 
     def _last_reason(self, arm: Arm) -> str:
         """Why the last run of an arm failed, in a line."""
@@ -223,27 +210,36 @@ def write_comparison(folder: Path, comparison: Comparison, summary: Mapping[str,
     write_text(folder / RESULT_NAME, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def tell_effect(effect: Estimate) -> str:
+    """Say a ratio and its interval as percentages: ``-12.0% (95% interval -15.1% to -9.0%)``."""
+    low, high = effect.ci95
+    if is_bounded(low) and is_bounded(high):
+        interval = f"95% interval {_percent(low)} to {_percent(high)}"
+    elif is_bounded(low):
+        interval = f"95% interval {_percent(low)} or more"
+    elif is_bounded(high):
+        interval = f"95% interval {_percent(high)} or less"
+    else:
+        interval = "too few runs, or too many failed, to bound it"
+    middle = _percent(effect.ratio) if is_bounded(effect.ratio) else "unbounded, as runs failed,"
+    return f"{middle} ({interval})"
+
+
 def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+z.1f}%" if is_bounded(ratio) else "unbounded, as runs failed,"
-
-
-def _interval(estimate: Estimate) -> str:
-    low, high = estimate.ci95
-    ends = (
-        _percent(low) if is_bounded(low) else "-inf",
-        _percent(high) if is_bounded(high) else "+inf",
-    )
-    return f"(95% interval {ends[0]} to {ends[1]})"
+    return f"{100 * (ratio - 1):+z.1f}%"
 
 
 _TOLD = {Outcome.MET: "is kept", Outcome.NOT_MET: "is missed", Outcome.UNDECIDED: "is not certain"}
 
 
 def tell_rule(judged: Judgement) -> str:
-    """Say whether a requirement is kept: ``rps>=1000 is kept (median 1204 of 9 runs)``."""
+    """Say whether a requirement is kept: ``rps>=1000 is kept (median 1204 of 9 runs)``; or what it takes."""
     rule, state = judged.requirement, _TOLD[judged.outcome]
-    seen = f"(median {number(judged.estimate, rule.metric)} of {judged.runs} runs)"
-    return f"{rule.metric}{rule.operator}{rule.bound:.15g} {state} {seen}"
+    seen = f"median {number(judged.estimate, rule.metric)} of {judged.runs} runs"
+    if judged.runs < judged.needed:
+        least = RUNS_PER_BLOCK * judged.needed
+        seen += f"; it takes {judged.needed} of the candidate's, a confirmation of {least} runs or more"
+    return f"{rule.metric}{rule.operator}{rule.bound:.15g} {state} ({seen})"
 
 
 def _judged(judged: Judgement) -> dict[str, Any]:

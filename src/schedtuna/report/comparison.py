@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from schedtuna.backend.base import Validity
 from schedtuna.evidence.design import Arm
-from schedtuna.evidence.result import Estimate
-from schedtuna.experiment.comparison import Comparison
+from schedtuna.experiment.comparison import Comparison, tell_effect
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.printable import number
 from schedtuna.report import figures
@@ -28,17 +27,11 @@ def facts(comparison: Comparison) -> list[tuple[str, str]]:
     """Return the numbers that stand under the verdict."""
     result = comparison.result
     return [
-        ("effect on " + comparison.metric, percent(result.effect)),
-        ("default against itself (A/A)", percent(result.aa)),
+        ("effect on " + comparison.metric, tell_effect(result.effect)),
+        ("default against itself (A/A)", tell_effect(result.aa)),
         ("noise of single runs (CV)", f"{result.noise_cv:.1%}"),
         ("confirmation", f"{result.pairs} pairs, {comparison.nr_runs} runs"),
     ]
-
-
-def percent(estimate: Estimate) -> str:
-    """Spell a ratio and its interval as percentages: ``-12.0% [-15.1, -9.0]``."""
-    middle, low, high = (figures.signed(100 * (ratio - 1)) for ratio in (estimate.ratio, *estimate.ci95))
-    return f"{middle}% [{low}, {high}]"
 
 
 def sections(comparison: Comparison) -> list[Section]:
@@ -114,7 +107,7 @@ def runs_table(records: Sequence[TrialRecord], metrics: Sequence[str]) -> Table:
         for record in records
         for steal in [record.trial.covariates.get("steal_fraction")]
     ]
-    headings = ["run", "arm", "settings", *metrics, "steal", "validity", "reason"]
+    headings = ["run", "side", "settings", *metrics, "steal", "validity", "reason"]
     return Table(headings, rows, folded=f"all {len(rows)} runs")
 
 

@@ -45,11 +45,11 @@ class ExperimentLog:
         self._least = logging.DEBUG if debug else logging.INFO
         self._opened_at = time.time()
 
-    def say(self, message: str, *, level: int = logging.INFO) -> None:
-        """Write one line."""
+    def say(self, message: str, *, level: int = logging.INFO, told: bool = False) -> None:
+        """Write one line; `told` marks what the command line says in its own words."""
         if level < self._least and not LOGGER.isEnabledFor(level):
             return
-        record = LOGGER.makeRecord(LOGGER.name, level, "", 0, message, (), None)
+        record = LOGGER.makeRecord(LOGGER.name, level, "", 0, message, (), None, extra={"told": told})
         if level >= self._least:
             self._file.handle(record)
         if LOGGER.isEnabledFor(level):
@@ -76,7 +76,7 @@ class ExperimentLog:
             self.say(f"{line}: {trial.reason}\n{trial.output_tail}".rstrip(), level=logging.WARNING)
         self.say(f"{part}: metrics {trial.metrics} covariates {trial.covariates}", level=logging.DEBUG)
         if not isinstance(event, SearchProgress) and event.result is not None:
-            self.say(f"look after {event.done} runs: {event.result.verdict}")
+            self.say(f"judged after {event.done} runs: {event.result.verdict}", told=True)
 
     def __enter__(self) -> Self:
         return self

@@ -82,10 +82,10 @@ class OpenStudy:
         try:
             result = study.run()
         except KeyboardInterrupt:
-            self.log.say("interrupted")
+            self.log.say("interrupted", told=True)
             raise
         result = replace(result, comparison=result.comparison.with_warnings(self.campaign.warnings))
-        self.log.say(f"{result.comparison.verdict}: {result.comparison.sentence()}")
+        self.log.say(result.comparison.headline(), told=True)
         try:
             self._write(result)
         except OSError as error:

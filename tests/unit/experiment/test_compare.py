@@ -1,4 +1,5 @@
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import pytest
 
 from schedtuna.backend.base import Side, Trial, Validity
 from schedtuna.errors import EvidenceError, MetricError, StudyError, UsageError
+from schedtuna.evidence.requirements import judge_requirement
+from schedtuna.evidence.result import Estimate
 from schedtuna.experiment.compare import CompareProgress, Comparison, Ended, compare
+from schedtuna.experiment.comparison import tell_effect, tell_rule
 from schedtuna.experiment.triallog import LOG_NAME, TrialLog, read_trials
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.spec import Direction, MetricSpec, Requirement, RunSpec, Workload
@@ -84,7 +88,11 @@ def test_a_large_gain_is_found_early(tmp_path, metric, direction):
     assert low <= truth <= high
     assert found.summary()["direction"] == direction
     assert found.candidate == "fair:nice=5"
-    assert found.headline().startswith("improved: fair:nice=5 improves on default")
+    assert re.match(
+        r"Improved: (wall_time_s -|rps \+)\d+\.\d% \(95% interval [-+].*%\), \d+ pairs, "
+        r"with fair:nice=5 against default\.$",
+        found.headline(),
+    )
 
 
 def test_a_loss_is_worse(tmp_path):
@@ -95,7 +103,7 @@ def test_without_noise_equal_schedulers_have_no_evidence(tmp_path):
     found = study(tmp_path, Simulated(1.0, cv=0.003))
     assert found.verdict == "no_evidence"
     assert "a gain of 3% or more is excluded" in found.sentence()
-    assert found.headline().startswith("No evidence that")  # not twice
+    assert found.headline().startswith("No evidence of a gain: wall_time_s ")  # not twice
 
 
 def test_too_much_noise_says_how_many_runs_it_would_take(tmp_path):
@@ -115,7 +123,7 @@ def test_a_withheld_verdict_does_not_blame_the_noise(tmp_path):
     else:
         pytest.fail("no such study")
     assert found.verdict == "too_noisy"
-    assert found.sentence().startswith("No verdict on fair:nice=5 against default: wall_time_s -")
+    assert found.sentence().startswith("No verdict: wall_time_s -")
     assert "leave behind for the next" in found.sentence()
     assert "runs would tell" not in found.sentence()
     assert found.result.runs_needed is None
@@ -233,7 +241,7 @@ def test_a_candidate_that_works_now_and_then_is_worse(tmp_path):
     assert found.verdict == "worse"
     assert any("Failed or timed-out" in note for note in found.notes)
     assert "unbounded" not in str(found.summary()["effect"])
-    assert "unbounded, as runs failed, (95% interval" in found.sentence()
+    assert "unbounded, as runs failed, (" in found.sentence()
 
 
 def test_an_interrupted_comparison_tells_that_the_candidate_never_worked(tmp_path):
@@ -247,7 +255,7 @@ def test_a_default_that_mostly_fails_is_not_a_gain_of_a_hundred_percent(tmp_path
     found = study(tmp_path, Simulated(fails=lambda index, values: not values and index > 2))
     assert found.verdict == "improved"
     assert "-100" not in found.sentence()
-    assert "unbounded, as runs failed, (95% interval" in found.sentence()
+    assert "unbounded, as runs failed, (" in found.sentence()
 
 
 def test_nothing_that_works_ends_with_the_reason_and_the_output(tmp_path):
@@ -267,7 +275,7 @@ def test_a_gain_that_breaks_a_requirement_is_not_an_improvement(tmp_path):
     found = study(tmp_path, Simulated(0.8), requirements=[rule])
     assert found.result.verdict == "improved"
     assert found.verdict == "no_evidence"
-    assert "is not shown to keep what is required: rps>=1000 is missed" in found.sentence()
+    assert "not shown to keep what is required (rps>=1000 is missed" in found.sentence()
     assert found.summary()["requirements"][0]["outcome"] == "not_met"
 
 
@@ -345,7 +353,29 @@ def test_time_taken_from_other_programs_is_told(tmp_path, values, other_fraction
 
 def test_a_bare_scheduler_name_reads_as_its_defaults(tmp_path):
     found = study(tmp_path, Simulated(0.5), a=SchedulerConfig(name="fair"))
-    assert "improves on fair's defaults: wall_time_s" in found.sentence()
+    assert found.sentence().endswith("with fair:nice=5 against fair's defaults.")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (0.8, 0.9, "-15.0% (95% interval -20.0% to -10.0%)"),
+        (0.8, math.inf, "-15.0% (95% interval -20.0% or more)"),
+        (-math.inf, 0.9, "-15.0% (95% interval -10.0% or less)"),
+        (-math.inf, math.inf, "-15.0% (too few runs, or too many failed, to bound it)"),
+    ],
+)
+def test_an_effect_is_told_in_words_where_nothing_bounds_it(low, high, told):
+    assert tell_effect(Estimate(0.85, (low, high))) == told
+
+
+@pytest.mark.parametrize(("runs", "takes"), [(6, True), (7, False)])
+def test_a_requirement_says_how_many_runs_it_takes(runs, takes):
+    rule = Requirement(metric="rps", operator=">=", bound=1000)
+    told = tell_rule(judge_requirement(rule, [1500.0] * runs, confidence=0.975))
+    expected = f"rps>=1000 {'is not certain' if takes else 'is kept'} (median 1500 of {runs} runs"
+    expected += "; it takes 7 of the candidate's, a confirmation of 21 runs or more)" if takes else ")"
+    assert told == expected
 
 
 def test_the_log_is_enough_to_tell_who_ran_where(tmp_path):

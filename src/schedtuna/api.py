@@ -27,6 +27,7 @@ from schedtuna.scheduler.settable import for_search
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
 from schedtuna.tune.options import OptimizerConfig, make_plan, require_sampler, sampler_options
+from schedtuna.tune.progress import ProgressLines
 from schedtuna.tune.running import open_study
 from schedtuna.tune.search import OnEvent
 from schedtuna.workload.spec import RunSpec
@@ -41,7 +42,7 @@ def optimize_scheduler(
     episodes: int = 50,
     algorithm: str = "ppo",
     *,
-    on_event: OnEvent = lambda _event: None,
+    on_event: OnEvent | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Search a scheduler's parameters for a benchmark, then prove the best one on fresh runs.
@@ -50,7 +51,7 @@ def optimize_scheduler(
         scheduler_name: What is tuned; ``fair`` is the kernel's own.
         episodes: Runs of the search; each is one benchmark run of one candidate.
         algorithm: The sampler.
-        on_event: Told about every run.
+        on_event: Told about every run; without it a line now and then on stderr says how far it is.
         options: Any other field of `OptimizerConfig`.
 
     Returns:
@@ -127,11 +128,11 @@ class RLSchedulerOptimizer:
             self._defined = scheduler_from_mapping({"name": name, "parameters": parameters}, place=_DEFINING)
         return self._defined
 
-    def train(self, *, on_event: OnEvent = lambda _event: None) -> dict[str, Any]:
+    def train(self, *, on_event: OnEvent | None = None) -> dict[str, Any]:
         """Search, nominate, and confirm on fresh runs, into a new results folder.
 
         Args:
-            on_event: Told about every run.
+            on_event: Told about every run; without it a line now and then on stderr says how far it is.
 
         Returns:
             `experiment_path`, `best_parameters` (what was proven better than the default; empty where
@@ -149,7 +150,7 @@ class RLSchedulerOptimizer:
         with open_study(plan, results=self.config.results_dir) as study:
             for note in notes:
                 study.log.say(f"note: {note}")
-            return _trained(study.run(on_event))
+            return _trained(study.run(on_event or ProgressLines()))
 
     def plan(self) -> tuple[StudyPlan, list[str]]:
         """Return what `train` would run, and what of the configuration has no effect.

@@ -33,24 +33,39 @@ if [ -n "$missing" ]; then
         echo "setup: run this first: sudo apt-get install -y$missing" >&2
         exit 3
     fi
-    echo "setup: installing with apt-get:$missing"
     export DEBIAN_FRONTEND=noninteractive
+    echo "setup: fetching Debian's package lists"
     apt-get update -qq
     # shellcheck disable=SC2086 # a list of package names
-    apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    set -- --no-install-recommends $missing
+    size=$(apt-get install -qq --print-uris "$@" | awk '{ bytes += $3 } END { printf "%.0f MB", bytes / 1e6 }')
+    echo "setup: installing with apt-get, which fetches $size:$missing"
+    apt-get install -y -qq "$@" >/dev/null
 fi
 
 if [ ! -x .venv/bin/pip ]; then
     echo "setup: creating .venv with $("$python" --version)"
     "$python" -m venv .venv
 fi
-.venv/bin/pip install -q --upgrade 'pip>=25.1'
+
+# Run pip install, and show of what it says how far it is: each file with its size, then what takes long.
+install() {
+    rm -f .venv/failed
+    { .venv/bin/pip install --progress-bar off "$@" || touch .venv/failed; } | sed -u -n \
+        -e '/\.metadata/d' -e 's/^ *Downloading \([^/]*\/\)*/setup: fetching /p' \
+        -e 's/^ *Building editable for schedtuna.*started.*/setup: compiling what is native of schedtuna/p' \
+        -e 's/^Installing collected packages: .*/setup: unpacking/p'
+    [ ! -e .venv/failed ]
+}
+
+install --upgrade 'pip>=25.1'
 if [ "$dev" = yes ]; then
     echo "setup: installing schedtuna with all extras and the test tools into .venv"
     # pip would compile 12,000 files one by one, a quarter of them tests of libraries, which nobody imports.
-    .venv/bin/pip install -q --no-compile -c constraints.txt -e '.[all]' --group dev
+    install --no-compile -c constraints.txt -e '.[all,arrow]' --group dev
+    echo "setup: compiling Python's files"
     .venv/bin/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true # templates are not Python
 else
     echo "setup: installing schedtuna into .venv, with what traces need"
-    .venv/bin/pip install -q -c constraints.txt -e '.[trace]'
+    install -c constraints.txt -e '.[trace]'
 fi

@@ -47,9 +47,11 @@ def demo(seed: int, part: str, nr_busy: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as results:
         with busy(nr_busy):
             command = (str(SCRIPT), str(seed), results, part)
-            subprocess.run(command, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
         took_s = time.monotonic() - started
         studies = sorted(Path(results).iterdir(), key=lambda folder: (folder / "study.json").stat().st_mtime)
+        if done.returncode != 0:
+            sys.exit(f"seed {seed}: {' '.join(command)} ended with {done.returncode}\n{done.stderr}")
         halves = [outcome(study) for study in studies]
     told = ", ".join(f"{half['verdict']} {half['change']:+.1%}" for half in halves)
     print(

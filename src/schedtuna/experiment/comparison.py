@@ -172,7 +172,7 @@ class Comparison:
             return f"{str(self.verdict).capitalize()}: {found}."
         if self.unmet and result.verdict is Verdict.IMPROVED:
             rules = ", ".join(tell_rule(judged) for judged in self.unmet)
-            return f"Better, but not shown to keep what is required ({rules}): {found}."
+            return f"Better, but not shown to keep what is required: {found}; {rules}."
         if self.costs_failures and result.verdict is Verdict.IMPROVED:
             worst = ", ".join(share.tell() for share in self.failing if share.matters)
             return f"No improvement: {found}, is better, but more of the candidate's work fails: {worst}."

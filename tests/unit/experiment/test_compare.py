@@ -275,7 +275,8 @@ def test_a_gain_that_breaks_a_requirement_is_not_an_improvement(tmp_path):
     found = study(tmp_path, Simulated(0.8), requirements=[rule])
     assert found.result.verdict == "improved"
     assert found.verdict == "no_evidence"
-    assert "not shown to keep what is required (rps>=1000 is missed" in found.sentence()
+    assert found.sentence().startswith("Better, but not shown to keep what is required: wall_time_s -")
+    assert "; rps>=1000 is missed (median " in found.sentence()
     assert found.summary()["requirements"][0]["outcome"] == "not_met"
 
 

@@ -132,7 +132,7 @@ class CampaignProgress(RunProgress):
             note = trial.reason or ", ".join(filter(None, (best, noise)))
             self.update(event.done, event.total, note=note, title=event.sampler or "baseline")
             return
-        self.update(event.done, event.total, note=trial.reason or noise)
+        self.update(event.done, event.total, note=trial.reason or noise, title=event.record.phase)
         if event.done == RUNS_PER_BLOCK:
             left = format_duration((event.total - event.done) * trial.duration_s)
             self.say(f"at most {event.total} runs, about {left} more; fewer where the answer is clear")

@@ -139,8 +139,9 @@ def draw_effect(
             if end != bound:  # it goes on beyond the axis
                 axes.plot([end], [y], marker, color=color, ms=7)
         axes.plot([middle], [y], "o", color=color, ms=8)
+        bounded = is_bounded(low) or is_bounded(high)
         axes.annotate(
-            f"{signed(middle)}%  [{signed(low)}, {signed(high)}]",
+            f"{signed(middle)}%  " + (f"[{signed(low)}, {signed(high)}]" if bounded else "(not bounded)"),
             (min(max(middle, -0.7 * reach), 0.7 * reach), y),
             (0, 9),
             textcoords="offset points",

@@ -43,7 +43,7 @@ def test_an_interval_without_bounds_is_spelled_as_in_the_text_beside_it():
         delta=0.03,
         lower_is_better=True,
     )
-    assert [text.get_text() for text in axes.texts] == ["-10.0%  [-15.0, -5.0]", "-4.0%  [-∞, +∞]"]
+    assert [text.get_text() for text in axes.texts] == ["-10.0%  [-15.0, -5.0]", "-4.0%  (not bounded)"]
 
 
 def test_the_best_so_far_never_gets_worse_and_skips_failures():

@@ -25,6 +25,6 @@ if [ "$part" != gain ]; then
     echo "2 of 2: a program that only computes. $tried can't matter to it, but single runs differ:"
     echo "        is the best one of them more than luck?"
     # shellcheck disable=SC2086 # lists of options
-    $tune --budget 60 --delta 0.1 $as_is --exclude slice_us --exclude "$left" -m cpu_time_s \
+    $tune --budget 90 --delta 0.1 $as_is --exclude slice_us --exclude "$left" -m cpu_time_s \
         -- .venv/bin/python -I -c 'sum(range(3 * 10**6))'
 fi

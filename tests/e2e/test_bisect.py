@@ -38,7 +38,7 @@ def test_the_release_that_made_it_worse_is_found_and_what_is_done_is_not_done_ag
     assert "is the first that is worse" in (folder / "report.html").read_text()
     again = here("bisect", *releases, *METRIC, "--resume", folder, "--", "sh", "-c", BENCH)
     assert again.returncode == 0, again.stderr
-    assert "look after" not in again.stderr
+    assert "judged after" not in again.stderr
     assert again.stdout.startswith(found["sentence"])
     other = here("bisect", "fair", "fair:nice=2", *METRIC, "--resume", folder, "--", "sh", "-c", BENCH)
     assert other.returncode == 1

@@ -120,7 +120,7 @@ def test_a_gain_is_found_and_passes_a_gate(tmp_path):
     done = run(tmp_path, "compare", "default", "b.yaml", *options, *told("max"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "required: score>=1 is kept (median " in done.stdout
-    assert done.stdout.startswith("Improved: score +")
+    assert done.stdout.startswith("improved: score +")
     assert f"with {FIVE_MORE} against default." in done.stdout
     assert "default again" in done.stdout
     assert "judged after" in done.stderr

@@ -82,7 +82,7 @@ def test_a_gain_is_found_proven_and_written_down(tune, tmp_path):
     }
     assert len(trials(study)) == result["trials"]
     report = (study / "report.html").read_text()
-    assert "Improved: " in report
+    assert "improved: " in report
     assert "schedtuna apply" in report
 
 

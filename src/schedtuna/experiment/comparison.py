@@ -169,7 +169,7 @@ class Comparison:
         change = f"{self.metric} {tell_effect(result.effect)}"
         found = f"{change}, {result.pairs} pairs, with {self.candidate} against {self.default_name}"
         if self.verdict in {Verdict.IMPROVED, Verdict.WORSE}:
-            return f"{str(self.verdict).capitalize()}: {found}."
+            return f"{self.verdict}: {found}."
         if self.unmet and result.verdict is Verdict.IMPROVED:
             rules = ", ".join(tell_rule(judged) for judged in self.unmet)
             return f"Better, but not shown to keep what is required: {found}; {rules}."

@@ -89,7 +89,7 @@ def test_a_large_gain_is_found_early(tmp_path, metric, direction):
     assert found.summary()["direction"] == direction
     assert found.candidate == "fair:nice=5"
     assert re.match(
-        r"Improved: (wall_time_s -|rps \+)\d+\.\d% \(95% interval [-+].*%\), \d+ pairs, "
+        r"improved: (wall_time_s -|rps \+)\d+\.\d% \(95% interval [-+].*%\), \d+ pairs, "
         r"with fair:nice=5 against default\.$",
         found.headline(),
     )

@@ -19,7 +19,8 @@ def options_of(command):
 
 @pytest.mark.parametrize("name", ["api.md", "history.md", "migrating.md", "tuning.md"])
 def test_every_option_exists(name):
-    known = options_of("tune") | options_of("replay") | options_of("analyze") | {"--print-unit"}
+    commands = ("tune", "replay", "analyze", "apply", "report", "bisect")
+    known = set().union(*map(options_of, commands))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (DOCS / name).read_text()))
     benchmark = {"--quick", "--family", "--replicates", "--rows"}
     assert named - {"--groups", "--loops", "--slice-us"} - benchmark <= known

@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,12 +75,16 @@ def test_what_a_guest_did_not_count_whole_ends_a_first_run_of_the_default(monkey
 def test_a_guest_that_dies_after_the_command_leaves_what_the_command_did(monkeypatch):
     """The trial fails, but its exit code, what it printed and what disturbed it are known."""
 
+    def ran(*_, **__):
+        time.sleep(0.05)  # several ticks, which the kernel counts time by
+        return RawRun(0, None, False, 0.0, {"wall_time_s": 1.0}, stdout="score 4")
+
     def died():
         raise GuestError("the guest died")
 
     guest = SimpleNamespace(
         cpu_s=lambda: 1.0,
-        run=lambda *_, **__: RawRun(0, None, False, 0.0, {"wall_time_s": 1.0}, stdout="score 4"),
+        run=ran,
         fetch_changes=died,
         close=lambda: None,
     )

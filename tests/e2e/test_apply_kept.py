@@ -149,6 +149,10 @@ def test_what_systemd_can_not_express_is_set_once_the_unit_has_started(schedtuna
         (["fair:cpu_weight=5", "--pid", "CHILD"], 2, "can't be set in scope pid"),
         (["fair:nice=5", "--unit", "no-such-unit"], 2, "no control group of no-such-unit.service"),
         (["scx_simple", "--pid", "CHILD"], 2, "for the whole machine"),
+        (["fair", "--pid", "CHILD"], 2, "fair sets nothing"),
+        (["default", "--pid", "CHILD"], 2, "default sets nothing"),
+        (["scx_simple", "--system", "--pid", "CHILD"], 2, "contradict each other"),
+        (["scx_simple", "--system", "--print-unit"], 2, "contradict each other"),
     ],
 )
 def test_what_can_not_be_kept_is_refused(schedtuna, service, arguments, code, words):
@@ -157,6 +161,28 @@ def test_what_can_not_be_kept_is_refused(schedtuna, service, arguments, code, wo
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert words in done.stderr
     assert schedtuna("undo").stdout.startswith("nothing to undo")
+
+
+def test_threads_that_differ_from_the_first_are_set_too(schedtuna, service):
+    os.setpriority(os.PRIO_PROCESS, service.pid, 5)  # of its first thread alone
+    before = service.nices()
+    assert sorted(before) == [0, 0, 5]
+    done = schedtuna("apply", "fair:nice=5", "--pid", service.pid)
+    assert "nice=5: 3 threads of 2 processes" in done.stdout, done
+    assert service.nices() == [5] * 3
+    again = schedtuna("apply", "fair:nice=5", "--pid", service.pid)
+    assert (again.returncode, "nothing to set" in again.stdout) == (0, True), again.stderr
+    assert schedtuna("undo").returncode == 0
+    assert service.nices() == before
+
+
+def test_a_drop_in_has_what_is_in_force_already_too(schedtuna, service):
+    assert schedtuna("apply", "fair:nice=5", "--pid", service.pid).returncode == 0
+    printed = schedtuna("apply", "fair:nice=5,timer_slack_us=70", "--pid", service.pid, "--print-unit")
+    assert printed.stdout.splitlines() == ["[Service]", "Nice=5", "TimerSlackNSec=70us"], printed.stderr
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    wrapped = schedtuna("apply", f"fair:nice={mine},policy=batch", "--print-unit", "--", "/bin/true")
+    assert wrapped.stdout.splitlines() == ["[Service]", f"Nice={mine}", "CPUSchedulingPolicy=batch"]
 
 
 def test_a_word_that_knobs_does_not_know(schedtuna):

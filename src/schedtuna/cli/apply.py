@@ -78,7 +78,13 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
     )
 
     place = Host.of(None, pid, cgroup, unit, force=bool(force))
-    chosen = place.scheduler(settings)
+    if system and (print_unit or place.is_service):
+        raise UsageError(
+            "--system and --print-unit, --pid, --cgroup and --unit contradict each other",
+            hint="--system is for the whole machine, the others for one service",
+        )
+    # Other threads, and the service when it starts anew, may lack what is in force where this is asked.
+    chosen = place.scheduler(settings, stated=print_unit or place.is_service)
     words = command or []
     require_trusted_settings(settings, chosen, words, trusted=trust_folder)
     if root != Path("/") and not system:

@@ -24,7 +24,7 @@ def undo(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be put back.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put back what runs that were killed have left changed, newest first.
+    """Put back what killed runs have left changed, and what `apply` keeps, newest first.
 
     Exit code 1 where something could not be put back; it stays in the journal.
     """

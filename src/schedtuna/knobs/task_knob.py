@@ -112,6 +112,11 @@ class TaskKnob(Knob, Generic[State]):
         """The value of the target's first thread."""
         return self.to_value(self.state_now(target), target)
 
+    def is_uniform(self, target: Target) -> bool:
+        """Whether every thread that is changed is in the first one's state."""
+        first = self.state_now(target)
+        return all(state == first or not self.may_change(state) for state in self._read_all(target).values())
+
     def plan(self, target: Target, value: ParameterValue) -> Turn:
         """Change every thread of the target."""
         if target.scope is Scope.TREE and target.pid is None:

@@ -40,12 +40,13 @@ _FILE = re.compile(r"(?P<file>[^=]*?\.(?:yaml|yml|json|toml))(?::(?P<rest>.*))?"
 _NEXT_PARAMETER = re.compile(r",(?=\s*[A-Za-z_][A-Za-z0-9_]*\s*=)")  # a list's value has commas of its own
 
 
-def parse_scheduler(text: str, lookup: Lookup) -> SchedulerConfig:
+def parse_scheduler(text: str, lookup: Lookup, *, stated: bool = False) -> SchedulerConfig:
     """Return the scheduler, with its values, that a text means.
 
     Args:
         text: See above.
         lookup: Gives the scheduler of a name with all its parameters, or raises UsageError.
+        stated: Whether values that are the default's stay in it, too.
 
     Raises:
         UsageError: No scheduler of this name, no such parameter, or none of its values.
@@ -70,7 +71,7 @@ def parse_scheduler(text: str, lookup: Lookup) -> SchedulerConfig:
     require_policy(scheduler)
     with _named(text, scheduler):
         parsed = {key: scheduler.space[key].parse(value) for key, value in texts.items()}
-        return scheduler.with_values(values | parsed)
+        return scheduler.with_values(values | parsed, stated=stated)
 
 
 def _names_file(text: str) -> bool:

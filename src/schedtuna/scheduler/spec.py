@@ -62,8 +62,12 @@ class SchedulerConfig(BaseModel):
         rules = tuple(rule for rule in self.constraints if set(rule.names) <= parameters.keys())
         return self.model_copy(update={"parameters": parameters, "constraints": rules})
 
-    def with_values(self, values: dict[str, Any]) -> SchedulerConfig:
+    def with_values(self, values: dict[str, Any], *, stated: bool = False) -> SchedulerConfig:
         """Return this scheduler with another assignment.
+
+        Args:
+            values: The assignment; parameters not named get their default.
+            stated: Whether what is named and equals the default stays among the values, too.
 
         Raises:
             SpaceError: An unknown parameter, or a value that it refuses.
@@ -75,7 +79,10 @@ class SchedulerConfig(BaseModel):
                 reason, error.hint = self.left_out[error.name]
                 error.args = (f"{error.name} is no parameter of {self.name} here: {reason}",)
             raise
-        return self.model_copy(update={"values": self.space.changed(complete)})
+        kept = self.space.changed(complete)
+        if stated:
+            kept = {name: complete[name] for name in values if self.space.is_active(name, complete)}
+        return self.model_copy(update={"values": kept})
 
     def label(self) -> str:
         """``name`` or ``name:param=value,...``: what `compare` reads back."""

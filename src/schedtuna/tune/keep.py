@@ -24,14 +24,14 @@ def keep(scheduler: SchedulerConfig, target: Target) -> tuple[list[str], bool]:
     """Set a scheduler's values for what runs, to stay until they are undone or the machine reboots.
 
     Args:
-        scheduler: The kernel's own, with values.
+        scheduler: The kernel's own, with all values that were named.
         target: A process or a control group.
 
     Returns:
         What was set, and what it reaches and does not, for people; and whether anything is in force.
 
     Raises:
-        UsageError: It is for the whole machine.
+        UsageError: It is for the whole machine, or sets nothing.
         UnavailableError: A setting can't be made here.
         KnobError: The kernel refused one; what was changed by then is put back.
         JournalError: Another run is at work on the target, or the journal refuses; nothing was changed.
@@ -42,9 +42,12 @@ def keep(scheduler: SchedulerConfig, target: Target) -> tuple[list[str], bool]:
             hint="`schedtuna schedulers start`, or apply --system",
         )
     if not scheduler.values:
-        return [f"nothing to set: {describe(target)} has all of it already"], True
+        raise UsageError(f"{scheduler.name} sets nothing: there is no gain to keep")
     with claimed(target, turned=scheduler.values):
-        Changes(target, Journal(keeps=True)).apply(scheduler.values)
+        changes = Changes(target, Journal(keeps=True))
+        changes.apply(scheduler.values)
+    if not changes.journal.begun:
+        return [f"nothing to set: {describe(target)} has all of it already"], True
     told, held = [], False
     for name, value in scheduler.values.items():
         text, some = _tell(knob_named(name), target, value)

@@ -142,8 +142,11 @@ class Host(Place):
         """Refuse a target whose knobs another run is turning."""
         require_free(self.target())
 
-    def scheduler(self, text: str) -> SchedulerConfig:
-        """Return the scheduler that a text means, with the knobs that the target has."""
+    def scheduler(self, text: str, *, stated: bool = False) -> SchedulerConfig:
+        """Return the scheduler that a text means, with the knobs that the target has.
+
+        With `stated` it has values that the target's first thread has already, too.
+        """
         found = []
 
         def look_up(name: str) -> SchedulerConfig:
@@ -151,7 +154,7 @@ class Host(Place):
             return found[-1]
 
         try:
-            return parse_scheduler(text, look_up)
+            return parse_scheduler(text, look_up, stated=stated)
         except SpaceError as error:
             if found and found[-1].name == FAIR:
                 _explain(text, error, self.target())

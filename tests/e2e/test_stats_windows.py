@@ -73,6 +73,18 @@ def test_windows_of_a_trace_are_of_what_it_sampled(tmp_path):
     assert text.startswith("window 0: 0 to 1.5 s, ") and "change %" in text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"), [("0.3", "samples are 0."), ("1.2", "a single sample, which fills no window")]
+)
+def test_windows_that_a_single_sample_can_not_fill_are_refused(tmp_path, seconds, told):
+    done = run_schedtuna("record", "--interval", "9s", "-o", "t", "--", "sleep", seconds, cwd=tmp_path)
+    if done.returncode == 3:
+        pytest.skip(done.stderr)
+    done = run_schedtuna("stats", "t", "--windows", "100ms", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
 def test_what_another_tool_did_not_print_is_unknown_not_0(tmp_path):
     (tmp_path / "vmstat.txt").write_text(VMSTAT)
     done = run_schedtuna("import", "vmstat.txt", "-o", "t", cwd=tmp_path)

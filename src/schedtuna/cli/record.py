@@ -17,6 +17,7 @@ from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import parse_positive_duration, require_process, termination_interrupts
 from schedtuna.cli.options import AggregateOption, JsonOption, ProcfsOption
 from schedtuna.cli.output import print_json, print_remark
+from schedtuna.cli.table import spelled_size
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, naming
 from schedtuna.priority import as_usual
 
@@ -281,9 +282,8 @@ def _report(
             }
         )
     else:
-        print(
-            f"{_what(result, options.mode.value)} in {result.duration_s:.1f} s -> {folder} ({_bytes(size)})"
-        )
+        what = _what(result, options.mode.value)
+        print(f"{what} in {result.duration_s:.1f} s -> {folder} ({spelled_size(size)})")
         print(f"the recorder itself used {own_percent:.1f}% of one CPU", file=sys.stderr)
         if options.mode.value == "aggregate":
             _print_statistics(folder)
@@ -323,14 +323,6 @@ def _warn_of_losses(result: RecordResult, mode: str) -> None:
             "a filter such as --comm or --cgroup helps",
             file=sys.stderr,
         )
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
 
 
 def _print_statistics(folder: Path) -> None:

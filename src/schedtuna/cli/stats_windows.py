@@ -105,13 +105,18 @@ def _recorded(trace: Trace, asked: Asked) -> Iterator[Window]:
 
     frame = trace.samples("system").sort("timestamp_ns")
     times: list[int] = frame["timestamp_ns"].to_list()
-    if len(times) > 1:
-        asked.require_samples(statistics.median(after - before for before, after in pairwise(times)) / 1e9)
     measured = frame.select(pl.selectors.numeric().exclude("timestamp_ns"))
     samples = zip(times, measured.iter_rows(named=True), strict=True)
     began_ns = trace.window_ns[0]
     if not first_beginning_ns(times) - 10**9 < began_ns <= times[0]:
         began_ns = first_beginning_ns(times)  # of no or another clock than the samples
+    known_ns = times if len(times) > 1 else [began_ns, *times]
+    if known_ns[0] == known_ns[-1]:
+        raise UsageError(
+            "the trace has a single sample, which fills no window",
+            hint="record for longer, or sample more often: record --interval 100ms",
+        )
+    asked.require_samples(statistics.median(after - before for before, after in pairwise(known_ns)) / 1e9)
     names = list(dict.fromkeys([*SYSTEM_METRICS, *measured.columns]))
     return windows(samples, names, length_s=asked.length_s, discard_s=asked.discard_s, begin_ns=began_ns)
 

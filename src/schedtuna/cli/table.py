@@ -11,12 +11,21 @@ from itertools import zip_longest
 
 from schedtuna.printable import number, printable
 
-__all__ = ["number", "table", "terminal_width", "wrapped"]
+__all__ = ["number", "spelled_size", "table", "terminal_width", "wrapped"]
 
 _GAP = 2
 _SENTENCE = 40  # columns in which a sentence can be read
 _INDENT = 4
 _NARROWEST = 24  # a first column that would be narrower is kept whole, and the others follow in parts
+
+
+def spelled_size(count: float) -> str:
+    """Spell a number of bytes."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB"
 
 
 def terminal_width() -> int | None:

@@ -11,7 +11,7 @@ import typer
 
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark, writing
-from schedtuna.cli.table import number, table
+from schedtuna.cli.table import number, spelled_size, table
 from schedtuna.cli.trace_table import spell
 from schedtuna.errors import TraceError, UsageError
 
@@ -80,7 +80,7 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     if trace.is_incomplete:
         place = "--table unknown says" if csv or arrow else "the file says"
         print(f"warning: {tell_losses(trace.losses)}; {place} where", file=sys.stderr)
-    print(f"{output}: {output.stat().st_size / 1e6:,.1f} MB")
+    print(f"{output}: {spelled_size(output.stat().st_size)}")
 
 
 @app.command()

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from schedtuna.cli.progress import format_duration
-from schedtuna.cli.table import described, number, table, wrapped
+from schedtuna.cli.table import described, number, spelled_size, table, wrapped
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,10 @@ def test_in_a_pipe_each_row_is_a_line():
     assert len(lines) == 4
     assert lines[2].endswith(SENTENCE)
     assert lines[2].startswith("scheduling_policy  default  default performance")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (18_500, "18.5 kB"), (3_200_000, "3.2 MB"), (5e9, "5 GB")]
+)
+def test_sizes_are_spelled_in_units_that_fit(count, text):
+    assert spelled_size(count) == text

@@ -149,8 +149,11 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+_MOST_LISTED = 100  # names in a sentence: a tool's fields, but not every metric
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a clause that proposes the closest known names, or lists them all.
+    """Return a clause that proposes the closest known names, or lists them where they can be read.
 
     >>> nearest("slice_u", ["slice_us", "nice"])
     'did you mean slice_us?'
@@ -159,4 +162,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, candidates, n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(close)}?"
+    if len(candidates) > _MOST_LISTED:
+        return f"none of the {len(candidates)} known ones is like it"
     return f"known: {', '.join(candidates)}" if candidates else "none is known"

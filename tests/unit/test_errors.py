@@ -44,6 +44,7 @@ def test_refused_values_say_of_which_parameter_they_are():
         ("slice", ["slice_us", "slices"], "did you mean slices or slice_us?"),
         ("zzz", ["b", "a"], "known: a, b"),
         ("zzz", [], "none is known"),
+        ("zzz", map(str, range(101)), "none of the 101 known ones is like it"),
     ],
 )
 def test_the_nearest_names_are_proposed(name, known, told):

@@ -18,9 +18,9 @@ from schedtuna.cli.main import COMMANDS, build, load
 # What can stand for a value, beside words: whatever, and what a shell itself knows.
 TEXT, FILES, FOLDERS, STUDIES, COMMAND = "text", "files", "folders", "studies", "command"
 SCHEDULERS, METRICS, KNOBS = "schedulers", "metrics", "knobs"
-WORKLOADS, SAMPLERS, PARSERS = "workloads", "samplers", "parsers"
+WORKLOADS, SAMPLERS, LEARNERS, PARSERS = "workloads", "samplers", "learners", "parsers"
 
-# What can stand for an option's value, in whichever command it is.
+# What can stand for an option's value, in whichever command it is, or in one that has it another way.
 _OPTIONS = {
     "--scheduler": SCHEDULERS,
     "--metric": METRICS,
@@ -29,6 +29,7 @@ _OPTIONS = {
     "--exclude": KNOBS,
     "--workload": WORKLOADS,
     "--sampler": SAMPLERS,
+    "replay --sampler": LEARNERS,
     "--parser": PARSERS,
     "--resume": STUDIES,
     "--warm-start": STUDIES,
@@ -167,7 +168,8 @@ def _option(parameter: Any, context: Any) -> OptionEntry:
         return OptionEntry((*names, *parameter.secondary_opts), "", text, "")
     placeholder = _placeholder(parameter, context)
     choices = _CHOICES.fullmatch(placeholder)
-    named = next((_OPTIONS[name] for name in names if name in _OPTIONS), "")
+    own = [f"{context.info_name} {name}" for name in names]
+    named = next((_OPTIONS[name] for name in (*own, *names) if name in _OPTIONS), "")
     values = choices[1].replace("|", " ") if choices else named or _by_name(placeholder)
     return OptionEntry(names, choices[1] if choices else placeholder, text, values)
 
@@ -199,6 +201,7 @@ def known_words() -> dict[str, list[str]]:
     """Return the words of each kind that has some, in the order in which they are shown."""
     from schedtuna.knobs.registry import all_knobs
     from schedtuna.samplers.registry import SAMPLERS as NAMED
+    from schedtuna.samplers.registry import learners
     from schedtuna.scheduler.registry import entries
     from schedtuna.workload.own_metrics import OWN_FIELDS
     from schedtuna.workload.parsers import PARSERS as READ
@@ -212,6 +215,7 @@ def known_words() -> dict[str, list[str]]:
         KNOBS: [knob.name for knob in all_knobs()],
         WORKLOADS: [row.name for row in ROWS],
         SAMPLERS: [*NAMED, "all"],
+        LEARNERS: learners(),
         PARSERS: list(READ),
     }
 

@@ -65,5 +65,7 @@ def find(name: str, known: Iterable[Group]) -> list[Group]:
             found.append(Group(group.name, group.title, group.is_metric, (field,)))
     if not found:
         names = {row.name for group in known for row in group.fields} | {group.name for group in known}
-        raise UsageError(f"there is no metric {name}: {nearest(name, names)}")
+        raise UsageError(
+            f"there is no metric {name}: {nearest(name, names)}", hint="`schedtuna metrics` lists all"
+        )
     return found

@@ -7,6 +7,7 @@ reads the same expressions, most of them faster, and counts the CPU time that it
 from __future__ import annotations
 
 import re
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
     import regex
 
 LIMIT_S = 10.0  # CPU time of a search; 16 MiB of output take a plain pattern 0.1 s
-# A brace that begins no repetition stands for itself in `re`; `regex` has more meanings for it.
-_BRACE = re.compile(r"(\\.)|\{(?!\d*,\d*\}|\d+\})", re.DOTALL)
+# A brace that begins no repetition, and a bracket within brackets, stand for themselves in `re`; `regex` has
+# more meanings for them.
+_SPECIAL = re.compile(
+    r"(\\N\{[^}]*\}|\\.)|(\[\^?\]?(?:\\.|[^]\\])*\])|\{(?![0-9]*,[0-9]*\}|[0-9]+\})", re.DOTALL
+)
+_INNER = re.compile(r"(\\.)|\[", re.DOTALL)
 
 
 def compile_pattern(pattern: str) -> regex.Pattern[str]:
@@ -31,10 +36,18 @@ def compile_pattern(pattern: str) -> regex.Pattern[str]:
     import regex
 
     try:
-        re.compile(pattern)
-        return regex.compile(_BRACE.sub(lambda found: found[1] or r"\{", pattern), regex.MULTILINE)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # that [[ may once mean more than it does
+            re.compile(pattern)
+        return regex.compile(_SPECIAL.sub(_plain, pattern), regex.MULTILINE)
     except (re.error, regex.error, RecursionError, OverflowError) as error:
         raise UsageError(f"{pattern!r} is not a regular expression: {error}") from error
+
+
+def _plain(found: re.Match[str]) -> str:
+    if found[2]:
+        return "[" + _INNER.sub(lambda inner: inner[1] or r"\[", found[2][1:])
+    return found[1] or r"\{"
 
 
 def last_match(pattern: str, text: str) -> regex.Match[str] | None:

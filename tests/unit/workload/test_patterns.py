@@ -45,6 +45,10 @@ ATOMS = (
     r"\S",
     "[ab1]",
     "[^a\n]",
+    "[[:digit:]]",
+    "[]a[]",
+    r"[\]b[:ab1:]",
+    r"\N{DIGIT ONE}",
     "{",
     "}",
     "{a}",
@@ -71,6 +75,7 @@ def expressions(draw, depth=2):
     )
 
 
+@pytest.mark.filterwarnings("ignore:Possible nested set:FutureWarning")
 @settings(max_examples=400, deadline=None)
 @given(pattern=expressions(), text=st.text("ab1 \n{}", max_size=12))
 def test_a_pattern_finds_what_python_finds(pattern, text):

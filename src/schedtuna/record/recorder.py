@@ -196,7 +196,11 @@ class Recorder:
             with soon():
                 if self._failure is None:
                     self._attempt(self._finish)
-                self._close()
+                try:
+                    self._close()
+                except BaseException:
+                    self.result = None
+                    raise
 
     @property
     def has_begun(self) -> bool:
@@ -214,7 +218,8 @@ class Recorder:
         """
         self._end_s = self._start_ns / 1e9 + seconds
         before_s = time.thread_time()
-        importlib.import_module("polars")  # the end needs it, and would have to wait for it
+        with _signals_held():  # half an import can't be completed
+            importlib.import_module("polars")  # the end needs it, and would have to wait for it
         self._own_cpu_s.append(time.thread_time() - before_s)
         return max(0.0, self._end_s - time.monotonic())
 

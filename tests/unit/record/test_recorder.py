@@ -1,5 +1,6 @@
 """What does a recording leave behind that is interrupted, or fails, while it begins?"""
 
+import importlib
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from schedtuna.machine import manifest
 from schedtuna.record import recorder, sources
 from schedtuna.record.recorder import Mode, Recorder, RecordOptions, is_recent, next_sample_s
+from schedtuna.trace import parts
 from schedtuna.trace.store import open_trace
 
 OPTIONS = RecordOptions(mode=Mode.PROCFS, interval_s=60)
@@ -47,6 +49,27 @@ def test_ctrl_c_before_it_begins_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         Recorder(tmp_path / "t", OPTIONS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_leaves_the_import_that_the_end_needs_whole(tmp_path, monkeypatch):
+    imported = []
+    original = importlib.import_module
+
+    def interrupted(name):
+        interrupt()
+        imported.append(original(name).__name__)
+
+    monkeypatch.setattr(importlib, "import_module", interrupted)
+    with pytest.raises(KeyboardInterrupt), Recorder(tmp_path / "t", OPTIONS) as recording:
+        recording.plan_end(60)
+    assert imported == ["polars"]
+    assert open_trace(tmp_path / "t").state == "complete"
+
+
+def test_a_trace_that_is_interrupted_while_it_is_written_has_no_result(tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt), Recorder(tmp_path / "t", OPTIONS) as recording:
+        monkeypatch.setattr(parts, "compact_samples", lambda _folder: interrupt())
+    assert recording.result is None
 
 
 def test_what_fails_to_begin_leaves_nothing(tmp_path, monkeypatch):

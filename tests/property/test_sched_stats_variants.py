@@ -103,6 +103,10 @@ def told(draw):
     lines = ["Description", RULE, "DESC\t\t-> Description of the field", RULE, ""]
     lines.append(f"Time elapsed (in jiffies){'':40}: {8209:>11}")
     lines += section("<ALL CPUS SUMMARY>", mean, "PCT_CHANGE", of_cpu)
+    for domain in domains:
+        total = {name: sum(balance[cpu, domain][name] for cpu in range(nr_cpus)) for name in of_domain}
+        of_all = {name: count // nr_cpus for name, count in total.items()}
+        lines += section("<ALL CPUS SUMMARY>", of_all, "AVG_JIFFIES", of_domain, domain)
     for cpu in range(nr_cpus):
         lines += section(cpu, values[cpu], "PCT_CHANGE", of_cpu)
         for domain in domains:

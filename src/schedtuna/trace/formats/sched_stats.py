@@ -76,6 +76,7 @@ _NAMES = (
         for name in (f"{kind}_count", f"{kind}_balanced", f"{kind}_pushed")
     }
 )
+_COMPUTED = ("_success_count", "_avg_pulled")  # by perf, from the counters beside them
 _IN_NS = frozenset({"rq_cpu_time", "run_delay"})  # whatever `-v` says: since Linux 2.6.23
 
 
@@ -185,10 +186,11 @@ def _write(report: _Report, time_ns: int, sink: Sink) -> None:
                 f" has {len(first.values)}: a part of the text is missing",
                 hint=_HINT,
             )
-    sums = {name: sum(float(table.values[name] or 0) for table in cpus) for name in cpus[0].values}
+    sums = _sums(cpus)
     for table in report.tables:
-        if table.cpu is None and not table.domain:
-            _check_mean(table, sums, len(cpus))
+        if table.cpu is None:
+            alike = [one for one in report.tables if one.cpu is not None and one.domain == table.domain]
+            _check_mean(table, alike, len(cpus))
     sink.write_samples(time_ns, {"elapsed_jiffies": float(report.nr_jiffies), **sums})
     for table in report.tables:
         if table.cpu is not None:
@@ -199,12 +201,27 @@ def _write(report: _Report, time_ns: int, sink: Sink) -> None:
             sink.write_samples(time_ns, {"cpu": float(table.cpu), **of_domain, **table.values}, kind=kind)
 
 
-def _check_mean(summary: _Table, sums: dict[str, float], nr_cpus: int) -> None:
-    """The summary is the mean over the CPUs, cut: else CPUs are missing."""
-    for name, mean in summary.values.items():
-        if not -1e-9 * sums[name] <= sums[name] / nr_cpus - float(mean or 0) < 1 + 1e-9 * sums[name]:
-            raise TraceError(
-                f"line {summary.line}: {name.removeprefix('schedstat_')} is {mean:,.0f} on average, but"
-                f" {sums[name] / nr_cpus:,.0f} of the {nr_cpus} CPUs below: a part of the text is missing",
-                hint=_HINT,
-            )
+def _sums(tables: list[_Table]) -> dict[str, float]:
+    return {name: sum(float(table.values[name] or 0) for table in tables) for name in tables[0].values}
+
+
+def _check_mean(summary: _Table, tables: list[_Table], nr_cpus: int) -> None:
+    """The summary is the mean over the CPUs, cut: else CPUs are missing, or domains of them."""
+    sums = _sums(tables) if tables else dict.fromkeys(summary.values, 0.0)
+    wrong = ""
+    for nr in {nr_cpus, len(tables) or nr_cpus}:  # a CPU may have no such domain
+        wrong = next((name for name in sums if not _is_mean(summary, name, sums[name], nr)), "")
+        if not wrong:
+            return
+    raise TraceError(
+        f"line {summary.line}: {wrong.removeprefix('schedstat_')} is {summary.values[wrong]:,.0f} on average,"
+        f" but {sums[wrong] / nr_cpus:,.0f} of the {nr_cpus} CPUs below: a part of the text is missing",
+        hint=_HINT,
+    )
+
+
+def _is_mean(summary: _Table, name: str, total: float, nr: int) -> bool:
+    if name.endswith(_COMPUTED):
+        return True
+    mean = float(summary.values[name] or 0)
+    return -1e-9 * total <= total / nr - mean < 1 + 1e-9 * total

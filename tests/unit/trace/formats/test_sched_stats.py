@@ -65,6 +65,11 @@ def test_what_the_command_printed_before_is_passed_over_and_reports_may_follow_e
         ("Time elapsed (in jiffies)     :     8209\n", "no table of a CPU"),
         (REPORT[: REPORT.index("ttwu_local", REPORT.index("CPU: 3\n"))], "a part of the text is missing"),
         (REPORT[: REPORT.index("CPU: 3\n")], "on average, but"),
+        (REPORT[: REPORT.index("CPU: 3 | DOMAIN")], "busy_lb_count is 244 on average, but"),
+        (
+            REPORT[: REPORT.index("CPU: 1 | DOMAIN")] + REPORT[REPORT.index("CPU: 2\n") :],
+            "a part of the text is missing",
+        ),
         (REPORT.replace("sched_goidle  ", "sched_goidle: ", 1), "expected a counter of a CPU"),
         (REPORT.replace("sched_goidle", "sched_count", 1), "expected a counter of a CPU"),
         (REPORT.replace(":          48  (", ":         -48  (", 1), "expected a counter of a CPU"),

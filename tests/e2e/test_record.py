@@ -391,7 +391,8 @@ def test_top_tells_turnarounds_and_first_run_delays(tmp_path):
     shell = subprocess.Popen(["sh", "-c", "while :; do sleep 0.1; done"])
     try:
         done = schedtuna(
-            "top", "--json", "-n", "1", "--interval", "1s", "--tree", shell.pid, "--by", "comm", cwd=tmp_path
+            *("top", "--json", "--screens", "1", "--interval", "1s", "--tree", shell.pid, "--by", "comm"),
+            cwd=tmp_path,
         )
     finally:
         shell.kill()
@@ -408,7 +409,9 @@ def test_top_tells_turnarounds_and_first_run_delays(tmp_path):
 @needs_bpf
 def test_top_prints_json(tmp_path):
     with subprocess.Popen(["sh", "-c", "while sleep 0.02; do :; done"]) as load:
-        done = schedtuna("top", "--json", "-n", "2", "--interval", "250ms", "--by", "comm", cwd=tmp_path)
+        done = schedtuna(
+            *("top", "--json", "--screens", "2", "--interval", "250ms", "--by", "comm"), cwd=tmp_path
+        )
         load.kill()
     windows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(windows) == 2

@@ -29,9 +29,14 @@ LAPS = OutputParser(
     bases=(Basis("laps", ("lap_ms",)),),
 )
 ODD = dataclasses.replace(LAPS, primary="lap_us")
+NO_MAIN = dataclasses.replace(LAPS, primary="")
+NO_COUNT = dataclasses.replace(LAPS, bases=(Basis("lapz", ("lap_ms",)),))
+NO_FIELD = dataclasses.replace(LAPS, bases=(Basis("laps", ("lap_us",)),))
 BROKEN = dataclasses.replace(LAPS, parse=lambda text: {"lap_ms": {}["no"]})
 WORDS = dataclasses.replace(LAPS, parse=lambda text: {"lap_ms": "many"})
 NONE = dataclasses.replace(LAPS, parse=lambda text: None)
+UNNAMED = dataclasses.replace(LAPS, parse=lambda text: {3: 1.0, "lap_ms": 1.0})
+EXITS = dataclasses.replace(LAPS, parse=lambda text: exit(3))
 NEGATIVE = dataclasses.replace(LAPS, parse=lambda text: {"lap_ms": -1})
 NOTHING = dataclasses.replace(LAPS, parse=lambda text: {"laps": 0, "lap_ms": 0})
 """
@@ -71,6 +76,9 @@ def test_ours_keep_their_names():
         ("own_laps:LAP", "own_laps has no OutputParser of that name"),
         ("own_laps:parse", "own_laps has no OutputParser of that name"),
         ("own_laps:ODD", "names the field 'lap_us', which its fields lack"),
+        ("own_laps:NO_MAIN", "names the field '', which its fields lack"),
+        ("own_laps:NO_COUNT", "names the field 'lapz', which its fields lack"),
+        ("own_laps:NO_FIELD", "names the field 'lap_us', which its fields lack"),
         ("no_such_module:X", "no_such_module can't be imported: ModuleNotFoundError"),
     ],
 )
@@ -85,6 +93,8 @@ def test_what_is_no_parser_is_refused_with_the_reason(name, says):
         ("BROKEN", MetricError, "can't be read: KeyError"),
         ("WORDS", MetricError, "can't be read: could not convert string to float: 'many'"),
         ("NONE", MetricError, "can't be read: AttributeError"),
+        ("UNNAMED", MetricError, "can't be read: it names a number 3"),
+        ("EXITS", MetricError, "can't be read: SystemExit"),
         ("NEGATIVE", MetricError, "lap_ms is -1 ms: a time can't be negative"),
         ("NOTHING", NothingMeasuredError, "laps is 0"),
     ],

@@ -75,7 +75,10 @@ def named_parser(name: str) -> OutputParser:
             )
         path = brought[name].path
     parser = plugins.load(path, OutputParser, what=f"parser {name}", hint=_OWN_HINT)
-    for row in filter(None, (parser.primary, parser.throughput, parser.latency)):
+    named = [parser.primary, *filter(None, (parser.throughput, parser.latency))]
+    for count in (*parser.bases, *parser.failures):  # one that is never there would let every run pass
+        named += [count.field, *count.of]
+    for row in named:
         if parser.field(row) is None:
             raise UsageError(
                 f"parser {name}: it names the field {row!r}, which its fields lack", hint=_OWN_HINT

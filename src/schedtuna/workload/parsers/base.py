@@ -136,9 +136,11 @@ class OutputParser:
             values = {name: float(value) for name, value in self.parse(text).items()}
         except MetricError:
             raise
-        except Exception as error:  # numbers of thousands of digits, and whatever a parser of others raises
+        except (Exception, SystemExit) as error:  # huge numbers, and whatever one of others raises
             why = str(error) if isinstance(error, ValueError | OverflowError) else repr(error)
             raise MetricError(f"the output of {self.name} can't be read: {why}") from error
+        if odd := [name for name in values if not isinstance(name, str)]:
+            raise MetricError(f"the output of {self.name} can't be read: it names a number {odd[0]!r}")
         if not values:
             raise MetricError(f"no result of {self.name} in the output", hint=self.hint or None)
         for name, value in values.items():

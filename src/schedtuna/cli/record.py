@@ -159,13 +159,17 @@ def record(
         raise UsageError("--only-command needs a command", hint="put it after `--`")
     if detail.aggregate and detail.procfs:
         raise UsageError("--aggregate and --procfs are mutually exclusive")
+    if (detail.waking or detail.ring_mb) and (detail.aggregate or detail.procfs or json_lines):
+        raise UsageError(
+            "--waking and --ring-mb are about recorded events, which --aggregate, --procfs, --json-lines lack"
+        )
     interval_s = parse_positive_duration(detail.interval, option="--interval")
     seconds = None if duration is None else parse_positive_duration(duration, option="--for")
     wanted = tasks.filter()
     if json_lines:
-        if command or output or detail.aggregate or not wanted.everything:
+        if command or output or detail.label or detail.aggregate or not wanted.everything:
             raise UsageError(
-                "--json-lines samples all of /proc: it takes no command, folder, filter or --aggregate",
+                "--json-lines samples all of /proc: it takes no command, folder, label, filter, --aggregate",
                 hint="record a trace, then: schedtuna trace export --jsonl DIR -o FILE",
             )
         with as_usual():

@@ -76,8 +76,9 @@ def named_parser(name: str) -> OutputParser:
         path = brought[name].path
     parser = plugins.load(path, OutputParser, what=f"parser {name}", hint=_OWN_HINT)
     named = [parser.primary, *filter(None, (parser.throughput, parser.latency))]
-    for count in (*parser.bases, *parser.failures):  # one that is never there would let every run pass
-        named += [count.field, *count.of]
+    # A count that is never there would let every run pass.
+    named += [name for basis in parser.bases for name in (basis.field, *basis.of)]
+    named += [name for failures in parser.failures for name in (failures.field, *failures.of)]
     for row in named:
         if parser.field(row) is None:
             raise UsageError(

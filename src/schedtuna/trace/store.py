@@ -241,8 +241,9 @@ def open_trace(folder: Path | str) -> Trace:
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    complete = manifest.get("state") == "complete"
-    state = "complete" if complete else "recording" if _is_being_written(folder) else "cut"
+    ended = manifest.get("state") == "complete"
+    is_cut = "ended_by" in manifest or (not ended and not _is_being_written(folder))
+    state = "cut" if is_cut else "complete" if ended else "recording"
     return Trace(manifest, _FolderSource(folder), state=state)
 
 

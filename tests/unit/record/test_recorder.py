@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schedtuna.errors import TraceError
 from schedtuna.machine import manifest
 from schedtuna.record import recorder, sources
 from schedtuna.record.recorder import Mode, Recorder, RecordOptions, is_recent, next_sample_s
 from schedtuna.trace import parts
+from schedtuna.trace.counted import Counted
 from schedtuna.trace.store import open_trace
 
 OPTIONS = RecordOptions(mode=Mode.PROCFS, interval_s=60)
@@ -70,6 +72,19 @@ def test_a_trace_that_is_interrupted_while_it_is_written_has_no_result(tmp_path,
     with pytest.raises(KeyboardInterrupt), Recorder(tmp_path / "t", OPTIONS) as recording:
         monkeypatch.setattr(parts, "compact_samples", lambda _folder: interrupt())
     assert recording.result is None
+
+
+def test_a_recording_that_ended_early_is_told_to_be_cut(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sources.ExitSource, "read", fail)
+    with pytest.raises(TraceError, match="ended early"), Recorder(tmp_path / "t", OPTIONS) as recording:
+        recording.wait(60)
+    trace = open_trace(tmp_path / "t")
+    assert trace.state == "cut"
+    with pytest.raises(TraceError, match="cut before its statistics were written"):
+        Counted(trace)
 
 
 def test_what_fails_to_begin_leaves_nothing(tmp_path, monkeypatch):

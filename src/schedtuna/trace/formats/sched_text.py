@@ -43,6 +43,7 @@ for _letter, _state in STATES.items():
 _STATE_OF_BIT = np.array(STATE_OF_BIT, np.uint8)
 _EXAMPLE_CHARS = 160
 _BOTH = re.compile(rb"=0x[0-9a-f]{1,16} \((-?\d{1,20})\)")
+_TORN = re.compile(rb"(pid=)\d+\Z")  # at the end of a text without a last newline: digits may be missing
 # Texts are in time order, but for a few that were joined; of differences every second one is a step back, if
 # it is not the same again: of microseconds most are 0 or 1 where events are close.
 _FEWEST_BACK, _MOST_BACK = 8, 1 / 3
@@ -121,7 +122,7 @@ def _chunks(stream: BufferedIOBase) -> Iterator[bytes]:
             rest = b""
         rest += data[end:]
     if rest:
-        yield rest
+        yield _TORN.sub(rb"\1", rest)  # which can't be read, and is counted
 
 
 class _Text(ctypes.Structure):

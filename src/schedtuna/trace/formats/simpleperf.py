@@ -27,7 +27,7 @@ HINT = (
 )
 _HEAD = re.compile(HEAD)
 _EVENT = re.compile(rb"sched:(?:%b):\s*\Z" % b"|".join(TYPES))
-_FIELD = re.compile(rb"\t\t([a-z_][a-z0-9_]{0,40}) : (.*)")
+_FIELD = re.compile(rb"\t\t(?!common_)([a-z_][a-z0-9_]{0,40}) : (.*)")
 _LONGEST = 1 << 16
 
 
@@ -54,12 +54,14 @@ class _Joined(BufferedIOBase):
 
     def _join(self, stream: BufferedIOBase) -> Iterator[bytes]:
         head, fields = b"", list[bytes]()
-        while line := stream.readline(_LONGEST):
-            line = line.rstrip(b"\r\n")
+        while read := stream.readline(_LONGEST):
+            line = read.rstrip(b"\r\n")
             if _HEAD.fullmatch(line):
                 yield from self._event(head, fields)
                 head, fields = (line, []) if _EVENT.search(line) else (b"", [])
-            elif head and (field := _FIELD.fullmatch(line)) and not field[1].startswith(b"common_"):
+            elif (
+                head and read != line and (field := _FIELD.fullmatch(line))
+            ):  # not of a last line that is cut
                 fields.append(b"%b=%b" % field.groups())
         yield from self._event(head, fields)
 

@@ -124,6 +124,21 @@ def test_an_event_of_simpleperf_that_was_cut_counts_as_lost(tmp_path):
     assert (len(trace.events), trace.manifest["nr_unread"], trace.is_incomplete) == (2, 1, True)
 
 
+@pytest.mark.parametrize("name", ["ftrace", "perf-script", "simpleperf"])
+def test_wherever_a_text_is_cut_its_last_event_is_of_a_task_that_it_names_whole(tmp_path, name):
+    def tasks(data):
+        path = tmp_path / "file"
+        path.write_bytes(data)
+        return load(path, FORMATS[name]).events[["timestamp_ns", "tid", "other_tid"]].tolist()
+
+    text = TEXTS[name]
+    whole = tasks(text)
+    begin = text.rindex(b"next_pid")
+    for cut in range(begin, min(len(text), begin + 30)):
+        found = tasks(text[:cut])
+        assert found == whole[: len(found)], text[:cut][-40:]
+
+
 def test_a_text_with_a_tail_of_zeros_is_known(tmp_path):
     """What a crash leaves."""
     name, trace = loaded(tmp_path, FTRACE + bytes(4096))

@@ -17,10 +17,14 @@ from schedtuna.files import require_trusted
 from schedtuna.plugins import load
 from schedtuna.printable import printable
 from schedtuna.scheduler.guess import COMMON_FLAGS, guess
+from schedtuna.scheduler.help_text import HelpFlag
 from schedtuna.scheduler.probe import ProbedProgram
 from schedtuna.scheduler.registry import OWN_HINT, command_arg, register, scheduler_from_mapping
 from schedtuna.scheduler.settable import older_names, own_name, program_flag, program_flags
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.space import ParameterSpec, ParameterType, spell_value
+
+_UNASKED = "what the program does unasked is what a gain is measured against"
 
 
 def defined_by(content: Mapping[str, Any], path: Path) -> SchedulerConfig:
@@ -35,12 +39,7 @@ def defined_by(content: Mapping[str, Any], path: Path) -> SchedulerConfig:
         require_trusted(path, "to start a scheduler", hint="copy it to a folder where only you can write")
         binary = (path.parent / scheduler.binary_path.expanduser()).absolute()
         scheduler = scheduler.model_copy(update={"binary_path": binary})
-        for name, spec in scheduler.parameters.items():
-            if not _may_have(scheduler, command_arg(name, spec)):
-                raise UsageError(
-                    f"{path}: {name}: {binary} has no {command_arg(name, spec)}",
-                    hint=f"`schedtuna schedulers probe {binary}` lists its flags; command_arg names one",
-                )
+        _require_flags(scheduler, scheduler.parameters, place=str(path))
     register(scheduler)
     return scheduler
 
@@ -74,6 +73,12 @@ def redefined(
     contents: dict[str, Any] = {}
     for name, wanted in parameters.items():
         real = own_name(known, name)
+        if real in contents:
+            first = next(other for other in parameters if own_name(known, other) == real)
+            raise UsageError(
+                f"{place}: {first} and {name} are the same parameter of {known.name}",
+                hint="leave one of them out",
+            )
         contents[real] = (
             _completed(known, name, real, wanted, place) if isinstance(wanted, Mapping) else wanted
         )
@@ -87,8 +92,11 @@ def redefined(
         if old is not None and spec.default != old.default:
             raise UsageError(
                 f"{place}: the default of {name} is {old.default} in {known.name}, not {spec.default}",
-                hint="leave it out: what the program does unasked is what a gain is measured against",
+                hint=f"leave it out: {_UNASKED}",
             )
+    _require_flags(
+        known, {n: s for n, s in found.parameters.items() if n not in known.parameters}, place=place
+    )
     return known.with_parameters(found.parameters)
 
 
@@ -123,10 +131,62 @@ def _completed(
     return content
 
 
+def _require_flags(
+    scheduler: SchedulerConfig, parameters: Mapping[str, ParameterSpec], *, place: str
+) -> None:
+    """Hold parameters against the flags of the program, as far as its --help can be read.
+
+    Raises:
+        UsageError: It has no such flag, or one that takes no value, or does something else unasked.
+    """
+    program = scheduler.binary_path
+    for name, spec in parameters.items():
+        arg = command_arg(name, spec)
+        if not _may_have(scheduler, arg):
+            raise UsageError(
+                f"{place}: {name}: {program} has no {arg}",
+                hint=f"`schedtuna schedulers probe {program}` lists its flags; command_arg names one",
+            )
+        flag = _flag(scheduler, arg)
+        if flag is None:
+            continue
+        if flag.kind in ("switch", "count") and (spec.type is not ParameterType.BOOLEAN or "{value}" in arg):
+            raise UsageError(
+                f"{place}: {name}: {flag.flag} of {program} takes no value", hint="its type is boolean"
+            )
+        if _is_another(spec, arg, flag.default):
+            raise UsageError(
+                f"{place}: {name} is {flag.default} where {program} is not told, "
+                f"not {spell_value(spec.default)}",
+                hint=f"its default is that: {_UNASKED}",
+            )
+
+
+def _is_another(spec: ParameterSpec, arg: str, printed: str | None) -> bool:
+    """Whether a program certainly prints another default than a parameter has."""
+    if printed is None:
+        return False
+    printed = printed.removesuffix(arg.partition("{value}")[2])
+    if spec.type in (ParameterType.INTEGER, ParameterType.FLOAT):
+        try:
+            number = float(int(printed, 16) if printed[:2].lower() == "0x" else printed)
+        except ValueError:
+            return False
+        return number != spec.default
+    values = ("true", "false") if spec.type is ParameterType.BOOLEAN else spec.choices
+    return printed in values and printed != spell_value(spec.default)
+
+
 def _may_have(known: SchedulerConfig, arg: Any) -> bool:
     """Whether a program has the flag of a template, as far as its --help can be read."""
-    flags = program_flags(known)
-    return isinstance(arg, str) and (flags is None or re.split(r"[ =]", arg)[0] in flags)
+    return isinstance(arg, str) and (program_flags(known) is None or _flag(known, arg) is not None)
+
+
+def _flag(scheduler: SchedulerConfig, arg: str) -> HelpFlag | None:
+    """The flag of a template, by its long or short name, as the program's --help has it."""
+    named = re.split(r"[ =]|{value}", arg)[0]
+    flags = program_flags(scheduler) or {}
+    return next((flag for flag in flags.values() if named in (flag.flag, flag.short)), None)
 
 
 def definition(scheduler: SchedulerConfig) -> dict[str, Any]:

@@ -374,14 +374,15 @@ def scheduler_from_mapping(content: Mapping[str, Any], *, place: str) -> Schedul
 def command_line(scheduler: SchedulerConfig) -> list[str]:
     """Return the arguments that set a scheduler's values: only those that differ from the defaults.
 
-    A parameter's `command_arg` is a flag; with `{value}` in it, a template; by default its name, with dashes.
+    A parameter's `command_arg` is a flag; with `{value}` in it, a template, in which blanks part arguments;
+    by default its name, with dashes.
     """
     arguments: list[str] = []
     constants = {name: s.default for name, s in scheduler.parameters.items() if len(s.choices) == 1}
     for name, value in (constants | scheduler.values).items():
         flag = command_arg(name, scheduler.parameters[name])
         if "{value}" in flag:
-            arguments.append(flag.replace("{value}", spell_value(value)))
+            arguments += [part.replace("{value}", spell_value(value)) for part in flag.split()]
         elif isinstance(value, bool):
             arguments += [flag] if value else []
         elif isinstance(value, tuple):

@@ -151,6 +151,9 @@ def test_a_first_file_is_written_from_the_help(program, tmp_path):
         (('"--balance={value}"', '"--balance"'), "balance is true by default, and --balance alone"),
         (("min_value = 1000", "min_value = 30000"), "slice_us=20000: out of bounds"),
         (("name =", "nam ="), "'scheduler' must name one|unknown key 'nam'"),
+        (("default = 20000", "default = 5000"), "slice_us is 20000 where .*scx_own is not told, not 5000"),
+        (("default = true", "default = false"), "balance is true where .*scx_own is not told, not false"),
+        (("slice_us]", "help]"), "--help of .*scx_own takes no value"),
     ],
 )
 def test_a_definition_that_no_run_could_use_is_refused(file, changed, why):
@@ -158,6 +161,47 @@ def test_a_definition_that_no_run_could_use_is_refused(file, changed, why):
     with pytest.raises(UsageError, match=why) as caught:
         parse_scheduler(str(file), lookup)
     assert caught.value.hint or "out of bounds" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arg", "arguments"),
+    [
+        ("-s", ["-s", "3000"]),
+        ("--slice-us {value}", ["--slice-us", "3000"]),
+        ("--slice-us={value}", ["--slice-us=3000"]),
+        ("-s{value}", ["-s3000"]),
+    ],
+)
+def test_a_flag_is_given_as_its_template_says(file, arg, arguments):
+    file.write_text(TOML.replace("default = 20000", f'default = 20000\ncommand_arg = "{arg}"'))
+    assert command_line(parse_scheduler(f"{file}:slice_us=3000", lookup)) == arguments
+
+
+@pytest.mark.parametrize(
+    ("printed", "kind", "own"),
+    [
+        ("20ms", {"type": "float", "default": 20, "max_value": 90, "command_arg": "--tick={value}ms"}, True),
+        ("30ms", {"type": "float", "default": 20, "max_value": 90, "command_arg": "--tick={value}ms"}, False),
+        ("0x10", {"type": "integer", "default": 16, "max_value": 90}, True),
+        ("0x11", {"type": "integer", "default": 16, "max_value": 90}, False),
+        ("2.00", {"type": "integer", "default": 2, "max_value": 90}, True),
+        ("host", {"type": "integer", "default": 2, "max_value": 90}, True),  # nobody knows which number
+        ("fast", {"type": "categorical", "default": "slow", "choices": ["slow", "fast"]}, False),
+        ("quick", {"type": "categorical", "default": "slow", "choices": ["slow", "fast"]}, True),
+    ],
+)
+def test_a_default_is_the_one_that_the_program_prints(tmp_path, printed, kind, own):
+    program = tmp_path / "scx_own"
+    program.write_text(f"#!/bin/sh\necho '  --tick <TICK>  How often [default: {printed}]'\n")
+    program.chmod(0o755)
+    bounds = {"min_value": 1} if "max_value" in kind else {}
+    content = {"name": "scx_own", "binary_path": "scx_own", "parameters": {"tick": kind | bounds}}
+    (tmp_path / "own.json").write_text(json.dumps(content))
+    if own:
+        parse_scheduler(str(tmp_path / "own.json"), lookup)
+        return
+    with pytest.raises(UsageError, match=f"tick is {printed} where .*scx_own is not told"):
+        parse_scheduler(str(tmp_path / "own.json"), lookup)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="without privilege nothing is distrusted")
@@ -295,6 +339,16 @@ def test_a_flag_that_is_not_registered_may_be_defined(optimizer):
             "schedulers show scx_rusty",
         ),
         ({"slice_us": {"command_arg": "--slice-us"}}, "scx_rusty has no --slice-us", "--slice-us-underutil"),
+        (
+            {"slice_us": {"max_value": 90_000}, "slice_us_underutil": {"max_value": 80_000}},
+            "slice_us and slice_us_underutil are the same parameter",
+            "leave one of them out",
+        ),
+        (
+            {"greedy_new": {"type": "integer", "default": 4, "min_value": 0, "max_value": 9}},
+            "greedy_new is 3 where .*scx_rusty is not told, not 4",
+            "measured against",
+        ),
     ],
 )
 def test_what_every_run_would_fail_on_is_not_accepted(optimizer, parameters, why, hint):

@@ -79,7 +79,8 @@ def _attribute(module: str, name: str, what: str) -> Any:
     try:
         imported = importlib.import_module(module)
     except (Exception, SystemExit) as error:  # whatever the module of somebody else raises
-        if module.startswith("schedtuna."):
+        missing = isinstance(error, ModuleNotFoundError) and module.startswith(error.name or module)
+        if module.startswith("schedtuna.") and not missing:  # a fault of ours
             raise
         raise UsageError(
             f"{what}: {module} can't be imported: {type(error).__name__}: {error}",

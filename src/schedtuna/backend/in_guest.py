@@ -47,7 +47,8 @@ def start(guest: NamedGuest, text: str, *, within_s: float) -> tuple[SchedulerCo
     if state.state != DISABLED:
         raise UnavailableError(
             f"sched_ext is {state.state} with {state.ops or 'another scheduler'} in guest {guest.name}",
-            hint=f"`schedtuna schedulers switch --in {guest.name}` swaps, `stop --in {guest.name}` ends it",
+            hint=f"`schedtuna schedulers switch NAME --in {guest.name}` swaps, "
+            f"`schedtuna schedulers stop --in {guest.name}` ends it",
         )
     scheduler, program = _put(guest, text)
     return scheduler, _started(guest, scheduler, program, within_s)

@@ -12,7 +12,7 @@ JOURNAL_NAME = "journal.jsonl"
 def state_directory() -> Path:
     """Where this user's journal lives; SCHEDTUNA_STATE_DIR overrides."""
     if override := os.environ.get(STATE_VARIABLE):
-        return Path(override)
+        return Path(override).absolute()
     if os.geteuid() == 0:
         return Path("/var/lib/schedtuna")
     base = os.environ.get("XDG_STATE_HOME")

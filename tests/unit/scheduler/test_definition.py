@@ -266,6 +266,8 @@ def test_the_list_has_what_packages_bring(package):
         ("scx_broken", "has no SchedulerConfig of that name"),
         ("own_schedulers:NONE", "has no SchedulerConfig of that name"),
         ("no_such_module_here:OWN", "can't be imported"),
+        ("schedtuna.no_such_module:OWN", "can't be imported"),
+        ("schedtuna.no.such.module:OWN", "can't be imported"),
         ("scx_rusty:OWN", "'OWN' sets nothing"),
     ],
 )

@@ -331,9 +331,9 @@ def _keep(lab: Lab, spec: GuestSpec, folder: Path, telling: int) -> None:
     tempfile.tempdir = str(folder)  # what a killed keeper leaves goes with the guest's folder
     try:
         guest, _ = boot(lab, spec)
-    except SchedtunaError as error:
+    except (SchedtunaError, OSError) as error:
         kind = next((one.__name__ for one in _ERRORS if isinstance(error, one)), "")
-        _tell(telling, {"kind": kind, "error": str(error), "hint": error.hint})
+        _tell(telling, {"kind": kind, "error": str(error), "hint": getattr(error, "hint", None)})
         return
     with guest, Folder(folder) as opened:
         hello = {"qemu": guest.pid, "kernel": guest.kernel.version, "cpus": spec.cpus}

@@ -48,6 +48,14 @@ def test_without_any_there_is_none():
     assert not guests_folder().exists()
 
 
+def test_its_folder_is_the_same_from_everywhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCHEDTUNA_STATE_DIR", "state")
+    monkeypatch.chdir(tmp_path)
+    folder = guests_folder()
+    monkeypatch.chdir("/")  # where the keeper is
+    assert folder.absolute() == tmp_path / "state/guests"
+
+
 @pytest.mark.parametrize("name", ["", "../trial", ".", "a/b", "-x", "x" * 33, "a b", "é"])
 def test_what_is_no_name_leads_nowhere(name):
     with pytest.raises(UsageError, match="no guest is called"):

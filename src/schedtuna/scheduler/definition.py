@@ -19,7 +19,7 @@ from schedtuna.printable import printable
 from schedtuna.scheduler.guess import COMMON_FLAGS, guess
 from schedtuna.scheduler.help_text import HelpFlag
 from schedtuna.scheduler.probe import ProbedProgram
-from schedtuna.scheduler.registry import OWN_HINT, command_arg, register, scheduler_from_mapping
+from schedtuna.scheduler.registry import OWN_HINT, command_arg, entries, register, scheduler_from_mapping
 from schedtuna.scheduler.settable import older_names, own_name, program_flag, program_flags
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType, spell_value
@@ -212,11 +212,14 @@ def first_definition(probed: ProbedProgram, scheduler: SchedulerConfig, suffix: 
         scheduler: What was made of that.
         suffix: As for `definition_text`.
     """
-    remarks = [
-        f"{probed.name} {probed.version}".rstrip() + ", as its --help describes it.",
-        "Bounds that it does not state are a tenth of a default up to ten times it: mend them, and check the",
-        "file with `schedtuna schedulers check FILE`.",
-    ]
+    remarks = [f"{probed.name} {probed.version}".rstrip() + ", as its --help describes it."]
+    if probed.name in entries():
+        remarks += ["Bounds and descriptions are those of `schedtuna schedulers show`."]
+    else:
+        remarks += [
+            "Bounds that it does not state are a tenth of a default up to ten times it: mend them, and check",
+            "the file with `schedtuna schedulers check FILE`.",
+        ]
     taken = {command_arg(name, spec).partition("=")[0] for name, spec in scheduler.parameters.items()}
     for flag in probed.flags.values():
         if flag.flag in taken | COMMON_FLAGS:

@@ -89,7 +89,7 @@ def _entries(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """Each flag's names with their values, and the lines of its text."""
     head, body = "", [""]
     for line in lines:
-        found = _LINE.fullmatch(line)
+        found = _LINE.fullmatch(line.rstrip())
         if found is not None and _NAME.sub("", found["head"]):  # a sentence that begins with a dash
             found = None
         if head and (found or line[:1].strip()):  # a line at the margin is the heading of a section
@@ -112,7 +112,7 @@ def _flag(head: str, body: Sequence[str]) -> HelpFlag:
     notes = {note[1]: note[2] for note in _NOTE.finditer(text.replace("\n", " "))}
     said = _SAID.search(text)
     default = notes.get("default", said[1] if said else None)
-    choices = _choices(value, notes, body)
+    choices = tuple(dict.fromkeys(_choices(value, notes, body)))
     kind: FlagKind = "value"
     if not value:
         kind = "count" if any(name["more"] for name in names) else "switch"

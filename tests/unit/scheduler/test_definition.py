@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -142,6 +143,14 @@ def test_a_first_file_is_written_from_the_help(program, tmp_path):
         "slice_us": "Longest slice in microseconds",
         "balance": "Balance load",
     }
+    assert "a tenth of a default" in text
+
+
+def test_a_file_of_a_known_scheduler_says_whose_its_bounds_are(program):
+    probed = replace(probe(program), name="scx_rusty", version="1.0.8")
+    text = first_definition(probed, configured(probed, entries()["scx_rusty"]), ".toml")
+    assert "a tenth" not in text
+    assert "# Bounds and descriptions are those of `schedtuna schedulers show`." in text
 
 
 @pytest.mark.parametrize(

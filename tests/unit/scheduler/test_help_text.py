@@ -153,6 +153,15 @@ def test_argparse_and_hand_written_texts_are_read():
     assert flags["-x"].kind == "value"
 
 
+def test_blanks_at_the_end_of_a_line_are_nothing():
+    assert list(parse_help("  -s, --slice-us <US>   \n          Slice  \n  -f   \n")) == ["--slice-us", "-f"]
+
+
+def test_a_value_that_is_listed_twice_is_one():
+    flag = parse_help("  --mode <MODE>  [default: a] [possible values: a, b, a]\n")["--mode"]
+    assert guess(flag).choices == ("a", "b")
+
+
 def test_colours_are_not_part_of_a_flag():
     flags = parse_help("  \x1b[1m-s\x1b[0m, \x1b[1m--slice-us\x1b[0m <US>\n          Slice [default: 5]\n")
     assert flags["--slice-us"].default == "5"

@@ -17,12 +17,12 @@ from schedtuna.history.outcome import StudyResult
 from schedtuna.history.plan import DECIDING_FILES, StudyPlan
 from schedtuna.history.results import summary
 from schedtuna.scheduler.control import find_installed
-from schedtuna.scheduler.definition import defined_by, redefined
+from schedtuna.scheduler.definition import defined_by, make_known, redefined
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.lookup import lookup
 from schedtuna.scheduler.parse import BEST_NAME, parse_scheduler
-from schedtuna.scheduler.registry import names, register, scheduler_from_mapping
+from schedtuna.scheduler.registry import names, scheduler_from_mapping
 from schedtuna.scheduler.settable import for_search
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
@@ -257,7 +257,7 @@ def register_scheduler(scheduler: SchedulerConfig | Mapping[str, Any] | Path | s
         scheduler: Itself, what a file would hold, or the YAML, JSON or TOML file that defines it.
 
     Raises:
-        UsageError: It defines no scheduler, or a parameter that could not be set.
+        UsageError: It defines no scheduler, or one that could not be named, or what its program lacks.
         ConfigFileError: The file can't be read.
         UnavailableError: This process has privilege, and somebody else could change the file.
     """
@@ -265,7 +265,7 @@ def register_scheduler(scheduler: SchedulerConfig | Mapping[str, Any] | Path | s
         return defined_by(load_config(Path(scheduler)), Path(scheduler))
     if not isinstance(scheduler, SchedulerConfig):
         scheduler = scheduler_from_mapping(scheduler, place="register_scheduler")
-    register(scheduler)
+    make_known(scheduler, place="register_scheduler")
     return scheduler
 
 

@@ -18,7 +18,7 @@ from schedtuna.plugins import load
 from schedtuna.printable import printable
 from schedtuna.scheduler.guess import COMMON_FLAGS, guess
 from schedtuna.scheduler.help_text import HelpFlag
-from schedtuna.scheduler.probe import ProbedProgram
+from schedtuna.scheduler.probe import ProbedProgram, installed
 from schedtuna.scheduler.registry import OWN_HINT, command_arg, entries, register, scheduler_from_mapping
 from schedtuna.scheduler.settable import older_names, own_name, program_flag, program_flags
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -39,20 +39,38 @@ def defined_by(content: Mapping[str, Any], path: Path) -> SchedulerConfig:
         require_trusted(path, "to start a scheduler", hint="copy it to a folder where only you can write")
         binary = (path.parent / scheduler.binary_path.expanduser()).absolute()
         scheduler = scheduler.model_copy(update={"binary_path": binary})
-        _require_flags(scheduler, scheduler.parameters, place=str(path))
-    register(scheduler)
+    make_known(scheduler, place=str(path))
     return scheduler
 
 
-def named_in_module(path: str) -> SchedulerConfig:
+def named_in_module(path: str, *, what: str = "") -> SchedulerConfig:
     """Register the scheduler that a module has as its attribute: ``module:ATTRIBUTE``.
 
+    Args:
+        path: That.
+        what: Of what errors speak; default: the path.
+
     Raises:
-        UsageError: It can't be imported, or is none.
+        UsageError: It can't be imported, is none, or its program lacks what it says.
     """
-    scheduler = load(path, SchedulerConfig, what=f"scheduler {path}", hint=OWN_HINT)
-    register(scheduler)
+    what = f"scheduler {what or path}"
+    scheduler = load(path, SchedulerConfig, what=what, hint=OWN_HINT)
+    make_known(scheduler, place=what)
     return scheduler
+
+
+def make_known(scheduler: SchedulerConfig, *, place: str) -> None:
+    """Register somebody's own scheduler, if its program has what is said of it.
+
+    Args:
+        scheduler: It.
+        place: Where that stands, for messages.
+
+    Raises:
+        UsageError: It could not be named; or its program lacks a flag, or does something else unasked.
+    """
+    _require_flags(scheduler, scheduler.parameters, place=place)
+    register(scheduler)
 
 
 def redefined(
@@ -139,17 +157,19 @@ def _require_flags(
     Raises:
         UsageError: It has no such flag, or one that takes no value, or does something else unasked.
     """
-    program = scheduler.binary_path
+    found = None if scheduler.name in entries() else installed().get(scheduler.name)
+    program = scheduler.binary_path or found
+    flags = program_flags(scheduler.model_copy(update={"binary_path": program}))
+    if flags is None:
+        return
     for name, spec in parameters.items():
         arg = command_arg(name, spec)
-        if not _may_have(scheduler, arg):
+        flag = _flag(flags, arg)
+        if flag is None:
             raise UsageError(
                 f"{place}: {name}: {program} has no {arg}",
                 hint=f"`schedtuna schedulers probe {program}` lists its flags; command_arg names one",
             )
-        flag = _flag(scheduler, arg)
-        if flag is None:
-            continue
         if flag.kind in ("switch", "count") and (spec.type is not ParameterType.BOOLEAN or "{value}" in arg):
             raise UsageError(
                 f"{place}: {name}: {flag.flag} of {program} takes no value", hint="its type is boolean"
@@ -179,13 +199,13 @@ def _is_another(spec: ParameterSpec, arg: str, printed: str | None) -> bool:
 
 def _may_have(known: SchedulerConfig, arg: Any) -> bool:
     """Whether a program has the flag of a template, as far as its --help can be read."""
-    return isinstance(arg, str) and (program_flags(known) is None or _flag(known, arg) is not None)
+    flags = program_flags(known)
+    return isinstance(arg, str) and (flags is None or _flag(flags, arg) is not None)
 
 
-def _flag(scheduler: SchedulerConfig, arg: str) -> HelpFlag | None:
-    """The flag of a template, by its long or short name, as the program's --help has it."""
+def _flag(flags: Mapping[str, HelpFlag], arg: str) -> HelpFlag | None:
+    """The flag of a template, by its long or short name."""
     named = re.split(r"[ =]|{value}", arg)[0]
-    flags = program_flags(scheduler) or {}
     return next((flag for flag in flags.values() if named in (flag.flag, flag.short)), None)
 
 

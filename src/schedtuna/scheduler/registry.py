@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.errors import UsageError, nearest
 from schedtuna.files.versions import StoredFormat
-from schedtuna.plugins import installed, load
+from schedtuna.plugins import installed
 from schedtuna.resources import resource_path
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import Constraint, ParameterSpec, ParameterType, ParameterValue, spell_value
@@ -289,6 +289,8 @@ def entries() -> Mapping[str, Entry]:
 STORED = StoredFormat(UsageError)  # of a user's file
 ENTRY_POINTS = "schedtuna.schedulers"  # the group in which other packages name theirs
 OWN_HINT = "one of your own is a file: docs/sched-ext.md, section A scheduler of your own"
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_TAKEN = ("fair", "default")  # the kernel's own, which has no program
 _user_schedulers: dict[str, SchedulerConfig] = {}
 
 
@@ -296,8 +298,13 @@ def register(scheduler: SchedulerConfig) -> None:
     """Make a scheduler known by its name, in place of a shipped one of the same name.
 
     Raises:
-        UsageError: A parameter of it could not be set.
+        UsageError: It could not be named, or a parameter of it not be set.
     """
+    if not _NAME.fullmatch(scheduler.name) or scheduler.name in _TAKEN:
+        raise UsageError(
+            f"a scheduler of your own can't be called {scheduler.name!r}",
+            hint=f"take its program's name: letters, digits, _ and -, and neither {' nor '.join(_TAKEN)}",
+        )
     for name, spec in scheduler.parameters.items():
         flag = command_arg(name, spec)
         if spec.default is True and "{value}" not in flag:
@@ -329,9 +336,9 @@ def registered(name: str) -> SchedulerConfig:
     if name in entries():
         return entries()[name].config()
     if (brought := installed(ENTRY_POINTS).get(name)) is not None:
-        found = load(brought.path, SchedulerConfig, what=f"scheduler {name}", hint=OWN_HINT)
-        register(found)
-        return found
+        from schedtuna.scheduler.definition import named_in_module  # it needs this module
+
+        return named_in_module(brought.path, what=name)
     raise UsageError(f"unknown scheduler {name!r}", hint=f"{nearest(name, ['fair', *names()])}; {OWN_HINT}")
 
 

@@ -296,6 +296,40 @@ def test_python_registers_a_file_a_mapping_and_an_object(file):
         register_scheduler({"name": "x", "parameters": {"a": {"type": "boolean", "default": True}}})
 
 
+@pytest.mark.parametrize("name", ["fair", "default", "", "../own", "a b", "own:slice_us", "own.toml", "-x"])
+def test_a_name_that_could_not_be_typed_or_means_the_kernels_own_is_refused(name):
+    with pytest.raises(UsageError, match="can't be called"):
+        register_scheduler({"name": name, "parameters": {"a": {"type": "boolean", "default": False}}})
+
+
+@pytest.mark.parametrize("way", ["binary_path", "PATH"])
+@pytest.mark.parametrize(
+    ("parameter", "why"),
+    [
+        ({"slyce_us": {"default": 20000}}, "slyce_us: .*scx_own has no --slyce-us"),
+        ({"slice_us": {"default": 5000}}, "slice_us is 20000 where .*scx_own is not told, not 5000"),
+    ],
+)
+def test_python_and_packages_are_held_against_the_program_too(
+    program, package, monkeypatch, way, parameter, why
+):
+    monkeypatch.setenv(SCX_PATH_VARIABLE, str(program.parent))
+    path = {"binary_path": program} if way == "binary_path" else {}
+    spec = {"type": "integer", "min_value": 1, "max_value": 90_000}
+    content = {"name": "scx_own", **path, "parameters": {k: spec | v for k, v in parameter.items()}}
+    with pytest.raises(UsageError, match=why):
+        register_scheduler(content)
+    own = registry.scheduler_from_mapping(content, place="x")
+    with pytest.raises(UsageError, match=why):
+        register_scheduler(own)
+    import own_schedulers
+
+    monkeypatch.setattr(own_schedulers, "OWN", own)
+    for name in ("own_schedulers:OWN", "scx_own"):
+        with pytest.raises(UsageError, match=why):
+            parse_scheduler(name, lookup)
+
+
 # ---- what Python says of a known scheduler's parameters ----
 
 RUSTY = """\

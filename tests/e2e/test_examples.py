@@ -86,7 +86,7 @@ def test_own_sampler(example, tmp_path):
     done = example("own_sampler.py", 8, "true")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].removeprefix("verdict: ") in VERDICTS
-    assert len(list(tmp_path.glob("results/fair_own-sampler-HillClimb_8ep_*"))) == 1
+    assert len(list(tmp_path.glob("results/fair_own_sampler-HillClimb_8ep_*"))) == 1
 
 
 def test_the_own_sampler_keeps_the_contract(monkeypatch):

@@ -19,7 +19,14 @@ from schedtuna.printable import printable
 from schedtuna.scheduler.guess import COMMON_FLAGS, guess
 from schedtuna.scheduler.help_text import HelpFlag
 from schedtuna.scheduler.probe import ProbedProgram, installed
-from schedtuna.scheduler.registry import OWN_HINT, command_arg, entries, register, scheduler_from_mapping
+from schedtuna.scheduler.registry import (
+    OWN_HINT,
+    command_arg,
+    entries,
+    names,
+    register,
+    scheduler_from_mapping,
+)
 from schedtuna.scheduler.settable import older_names, own_name, program_flag, program_flags
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType, spell_value
@@ -147,6 +154,12 @@ def _completed(
             f"{place}: {known.name} has no {content['command_arg']}", hint=f"{real} is {old.command_arg}"
         )
     return content
+
+
+def make_known_again(scheduler: SchedulerConfig) -> None:
+    """Register the scheduler of a resumed plan, if its name alone means none here, or another program."""
+    if scheduler.name not in names() or scheduler.binary_path not in (None, installed().get(scheduler.name)):
+        register(scheduler)
 
 
 def _require_flags(

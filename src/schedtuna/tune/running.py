@@ -17,7 +17,7 @@ from schedtuna.history.outcome import StudyResult
 from schedtuna.history.plan import StudyPlan
 from schedtuna.history.results import PLOTS_NAME, REPORT_NAME, write_results
 from schedtuna.report.page import write
-from schedtuna.scheduler.registry import names, register
+from schedtuna.scheduler.definition import make_known_again
 from schedtuna.tune.experimentlog import ExperimentLog
 from schedtuna.tune.page import study_page, write_plots
 from schedtuna.tune.search import OnEvent, StudyEvent
@@ -115,8 +115,8 @@ def open_study(
         WorkloadError: The command can't be run.
         StudyError: The folder can't be used, or the process that is tuned has ended.
     """
-    if plan.scheduler.name not in {*KERNELS_OWN, *names()}:  # resumed: its plan defines it
-        register(plan.scheduler)
+    if resume is not None and plan.scheduler.name not in KERNELS_OWN:
+        make_known_again(plan.scheduler)
     asked = Question(
         "tune",
         [(plan.place, plan.scheduler)],

@@ -21,7 +21,7 @@ from schedtuna.machine.checks.programs import SCX_PATH_VARIABLE
 from schedtuna.scheduler import registry
 from schedtuna.scheduler.catalogue import catalogue
 from schedtuna.scheduler.control import find_installed, find_program
-from schedtuna.scheduler.definition import definition, definition_text, first_definition
+from schedtuna.scheduler.definition import definition, definition_text, first_definition, make_known_again
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import configured, probe
 from schedtuna.scheduler.registry import command_line, entries, scheduler_from_mapping
@@ -218,6 +218,23 @@ def test_a_definition_that_others_can_change_starts_nothing_with_privilege(file)
     file.chmod(0o666)
     with pytest.raises(UnavailableError, match="can be written by others"):
         parse_scheduler(str(file), lookup)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "own"),
+    [
+        ("scx_own", None, True),  # not known by its name
+        ("scx_rusty", None, False),
+        ("scx_rusty", "bin/scx_rusty", False),  # the installed one
+        ("scx_rusty", "elsewhere/scx_rusty", True),  # else `apply` would start the installed one
+    ],
+)
+def test_a_study_that_is_resumed_keeps_its_own_scheduler(program, monkeypatch, name, path, own):
+    installed = program.rename(program.with_name("scx_rusty"))
+    monkeypatch.setenv(SCX_PATH_VARIABLE, str(installed.parent))
+    binary = None if path is None else installed.parent.parent / path
+    make_known_again(SchedulerConfig(name=name, binary_path=binary))
+    assert registry.is_own(name) is own
 
 
 def test_settings_may_hold_what_they_are_of(file):

@@ -16,8 +16,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from schedtuna.configfile import SUFFIXES
 from schedtuna.errors import UsageError, nearest
 from schedtuna.files.versions import StoredFormat
+from schedtuna.kernel.sched_ext import SUFFIX as OBJECT
 from schedtuna.plugins import installed
 from schedtuna.resources import resource_path
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -289,7 +291,7 @@ def entries() -> Mapping[str, Entry]:
 STORED = StoredFormat(UsageError)  # of a user's file
 ENTRY_POINTS = "schedtuna.schedulers"  # the group in which other packages name theirs
 OWN_HINT = "one of your own is a file: docs/sched-ext.md, section A scheduler of your own"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _TAKEN = ("fair", "default")  # the kernel's own, which has no program
 _user_schedulers: dict[str, SchedulerConfig] = {}
 
@@ -300,10 +302,11 @@ def register(scheduler: SchedulerConfig) -> None:
     Raises:
         UsageError: It could not be named, or a parameter of it not be set.
     """
-    if not _NAME.fullmatch(scheduler.name) or scheduler.name in _TAKEN:
+    of_a_file = scheduler.name.lower().endswith((*SUFFIXES, OBJECT))
+    if not _NAME.fullmatch(scheduler.name) or of_a_file or scheduler.name in _TAKEN:
         raise UsageError(
             f"a scheduler of your own can't be called {scheduler.name!r}",
-            hint=f"take its program's name: letters, digits, _ and -, and neither {' nor '.join(_TAKEN)}",
+            hint=f"take its program's name: letters, digits, _, - and ., and neither {' nor '.join(_TAKEN)}",
         )
     for name, spec in scheduler.parameters.items():
         flag = command_arg(name, spec)

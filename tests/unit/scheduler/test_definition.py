@@ -313,10 +313,17 @@ def test_python_registers_a_file_a_mapping_and_an_object(file):
         register_scheduler({"name": "x", "parameters": {"a": {"type": "boolean", "default": True}}})
 
 
-@pytest.mark.parametrize("name", ["fair", "default", "", "../own", "a b", "own:slice_us", "own.toml", "-x"])
+@pytest.mark.parametrize(
+    "name", ["fair", "default", "", "../own", "a b", "own:slice_us", "own.toml", "own.bpf.o", "-x"]
+)
 def test_a_name_that_could_not_be_typed_or_means_the_kernels_own_is_refused(name):
     with pytest.raises(UsageError, match="can't be called"):
         register_scheduler({"name": name, "parameters": {"a": {"type": "boolean", "default": False}}})
+
+
+def test_a_name_may_have_a_version():
+    register_scheduler({"name": "scx_own-1.0.6"})
+    assert parse_scheduler("scx_own-1.0.6", lookup).name == "scx_own-1.0.6"
 
 
 @pytest.mark.parametrize("way", ["binary_path", "PATH"])

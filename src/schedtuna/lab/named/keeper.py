@@ -144,12 +144,11 @@ class Keeper:
 
     def _end_leftovers(self) -> None:
         """End what the last command started and did not keep; with it, what is in its process groups."""
-        # One that is not waited for yet still has its number, which so is no other's.
-        running = [pid for pid in self._spawned if self._order(op="status", pid=pid) is None]
-        if running:
-            groups = [str(-pid) for pid in running]
+        if self._spawned:
+            # A group outlives the process that it was made for, and keeps the number from others.
+            groups = [str(-pid) for pid in self._spawned]
             killer = self._order(op="spawn", argv=["kill", "-KILL", "--", *groups])
-            for pid in (*running, killer):
+            for pid in (*self._spawned, killer):
                 self._order(op="wait", pid=pid)
         self._spawned.clear()
         for pid in [pid for pid in self._kept if self._order(op="status", pid=pid) is not None]:

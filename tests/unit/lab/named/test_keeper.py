@@ -144,6 +144,16 @@ def test_what_a_command_started_ends_with_it_but_for_what_it_kept(lent):
     assert order(free_again(lent), "kept") == []
 
 
+def test_what_a_program_that_has_ended_left_behind_ends_too(lent):
+    line, _ = lent.come()
+    group = order(line, "spawn", argv=["sh", "-c", "sleep 600 &"])
+    assert order(line, "wait", pid=group) == 0
+    assert is_there(group)
+    line.close()
+    free_again(lent)
+    until(lambda: not is_there(group))
+
+
 def test_a_command_that_is_killed_leaves_the_next_one_its_own_answers(lent):
     line, _ = lent.come()
     slow = order(line, "spawn", argv=["sleep", "0.3"])

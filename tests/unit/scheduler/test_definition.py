@@ -346,9 +346,7 @@ def test_python_and_packages_are_held_against_the_program_too(
     own = registry.scheduler_from_mapping(content, place="x")
     with pytest.raises(UsageError, match=why):
         register_scheduler(own)
-    import own_schedulers
-
-    monkeypatch.setattr(own_schedulers, "OWN", own)
+    monkeypatch.setattr("own_schedulers.OWN", own)
     for name in ("own_schedulers:OWN", "scx_own"):
         with pytest.raises(UsageError, match=why):
             parse_scheduler(name, lookup)

@@ -121,6 +121,7 @@ def test_every_example_is_tested():
         "custom_scheduler_params.py",
         "own_parser.py",
         "own_sampler.py",
+        "own_scheduler.py",
     }
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 

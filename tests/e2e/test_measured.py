@@ -120,7 +120,7 @@ def test_errors_that_only_the_candidate_has_are_told_and_not_an_improvement(tmp_
     assert found.returncode == 0, found.stderr
     summary = json.loads(found.stdout)
     assert summary["verdict"] == "no_evidence"
-    assert "more of its work fails: responses other than 2xx and 3xx" in summary["sentence"]
+    assert "more of the candidate's work fails: responses other than 2xx and 3xx" in summary["sentence"]
     assert "instead of 0%" in summary["notes"][0]
     assert summary["failing"][0]["candidate"] > summary["failing"][0]["default"] == 0
 

@@ -2,6 +2,11 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from tests.commands import run_schedtuna
@@ -30,7 +35,7 @@ def test_the_release_that_made_it_worse_is_found_and_what_is_done_is_not_done_ag
     assert found["newer_is_worse"] is True
     assert [made["verdict"] for made in found["comparisons"]] == ["improved", "no_evidence", "improved"]
     assert found["sentence"].startswith(
-        "fair:nice=2 is the first that is worse: fair:nice=1 still is as fair."
+        "fair:nice=2 is the first that is worse: fair:nice=1 is not worse than fair by 3% or more."
     )
     folder = tmp_path / found["study"]
     verdicts, _ = find_verdicts([folder])
@@ -43,6 +48,31 @@ def test_the_release_that_made_it_worse_is_found_and_what_is_done_is_not_done_ag
     other = here("bisect", "fair", "fair:nice=2", *METRIC, "--resume", folder, "--", "sh", "-c", BENCH)
     assert other.returncode == 1
     assert re.search("bisects fair, fair:nice=1, fair:nice=2, not fair, fair:nice=2", other.stderr)
+    for changed, command, told in (
+        ((), BENCH.replace("8000", "8001"), "workload"),
+        (("-m", "score:min=regex:score ([0-9]+)"), BENCH, "metrics"),
+        (("--delta", "0.2"), BENCH, "delta"),
+        (("-n", "15"), BENCH, "budget"),
+    ):
+        other = here("bisect", *releases, *METRIC, *changed, "--resume", folder, "--", "sh", "-c", command)
+        assert (other.returncode, other.stdout) == (1, ""), changed
+        assert re.search(rf"holds trials of another .*{told}", other.stderr)
+
+
+def test_a_search_that_is_interrupted_says_how_to_continue_it_all(tmp_path):
+    arguments = ("bisect", "fair", "fair:nice=2", *METRIC, "--", "sh", "-c", f"sleep 0.2; {BENCH}")
+    command = [sys.executable, "-m", "schedtuna", *arguments]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        first_line = process.stderr.readline()
+        while not any(tmp_path.glob("results/*/*/trials.jsonl")):
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    folder = Path(first_line.split()[1]).parent
+    assert process.returncode == 130
+    assert f"--resume {folder}\n" in told
+    assert (tmp_path / folder / "bisect.json").exists()
 
 
 @pytest.mark.parametrize(

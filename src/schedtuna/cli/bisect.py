@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,19 +16,20 @@ from schedtuna.cli.common import FolderOptions, SidesOptions, WorkloadOptions, t
 from schedtuna.cli.compare import DEFAULT, QuestionOptions, carry_out, posed, write_files
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
-from schedtuna.errors import StudyError, UsageError
+from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
     from schedtuna.backend.places.base import Place
     from schedtuna.evidence.result import Verdict
     from schedtuna.experiment.bisection import Bisection
+    from schedtuna.experiment.bisection_file import BisectionFile
     from schedtuna.experiment.comparison import Comparison
     from schedtuna.scheduler.spec import SchedulerConfig
     from schedtuna.workload.spec import Workload
 
 app = typer.Typer(add_completion=False)
 
-STATE_NAME, REPORT_NAME = "bisect.json", "report.html"
+REPORT_NAME = "report.html"
 FEWEST = 2
 
 
@@ -63,7 +64,8 @@ def bisect(
     """Find the release, or kernel, that made COMMAND worse or better, by halves.
 
     Each step is a comparison with its own verdict, as of `compare`, the ends first and the two neighbours
-    last. "As good" excludes a difference of --delta; a step that is too noisy ends the search.
+    last; --budget and --time are for each of them. "As good" excludes a difference of --delta; a step that
+    is too noisy ends the search.
     """
     from schedtuna.experiment.bisection import bisect as search
 
@@ -81,24 +83,26 @@ def bisect(
     with termination_interrupts():
         found = search(len(listed), steps.compare)
     sentence = _sentence(found, steps)
-    steps.write({"ended": str(found.ended), "sentence": sentence})
+    steps.state.ended, steps.state.sentence = str(found.ended), sentence
+    steps.state.write(steps.folder)
     _write_page(found, steps, sentence)
     if as_json:
         print_json(_summary(found, steps, sentence))
         return
     print(sentence)
-    for made in steps.made:
+    for made in steps.state.comparisons:
         print(f"  {made.told}")
     print_remark("report", str(steps.folder / REPORT_NAME))
 
 
 def _require_consent(folder: Path, command: list[str], *, trusted: bool) -> None:
     """Refuse to continue somebody else's search unasked."""
+    from schedtuna.experiment.bisection_file import FILE_NAME
     from schedtuna.experiment.triallog import LOG_NAME
     from schedtuna.files import require_consent
 
     logs = [str(log.relative_to(folder)) for log in folder.glob(f"*/{LOG_NAME}")]
-    require_consent(folder, [STATE_NAME, *logs], command, trusted=trusted)
+    require_consent(folder, [FILE_NAME, *logs], command, trusted=trusted)
 
 
 def _listed(texts: list[str], places: list[Place]) -> list[tuple[Place, SchedulerConfig]]:
@@ -119,28 +123,15 @@ def _listed(texts: list[str], places: list[Place]) -> list[tuple[Place, Schedule
 
 
 @dataclass
-class _Made:
-    """A comparison that was made, and what came of it."""
-
-    default: int
-    candidate: int
-    folder: str
-    told: str = ""
-    verdict: str = ""
-
-
-@dataclass
 class _Steps:
     """Makes the comparisons of a search, each in a folder of its own, and remembers them."""
 
     folder: Path
     listed: list[tuple[Place, SchedulerConfig]]
-    names: list[str]
     workload: Workload
     question: QuestionOptions
     length: dict[str, Any]
-    seed: int
-    made: list[_Made] = field(default_factory=list)
+    state: BisectionFile
 
     @classmethod
     def opened(
@@ -152,98 +143,79 @@ class _Steps:
         length: dict[str, Any],
     ) -> _Steps:
         """Begin a search, or continue the one in a folder."""
+        from schedtuna.experiment.bisection_file import BisectionFile, read_bisection
         from schedtuna.experiment.campaign import Question, choose_seed, new_results_folder
 
         labels = Question("bisect", listed).labels()
         if len(set(labels)) < len(labels):
             raise UsageError(f"expected different releases, not {', '.join(labels)}")
-        if folder.resume is None:
+        spec = question.spec(workload, 0)
+        asked = question.identity(spec) | {
+            "workload": workload.model_dump_json(exclude_defaults=True),
+            "limits": json.dumps(spec.limits),
+        }
+        where = folder.resume
+        if where is None:
             where = new_results_folder(folder.results, "bisect", workload.argv[0].rpartition("/")[2])
-            return cls(where, listed, labels, workload, question, length, choose_seed(folder.seed))
-        state = _read(folder.resume / STATE_NAME)
-        if state["releases"] != labels:
-            raise StudyError(
-                f"{folder.resume} bisects {', '.join(state['releases'])}, not {', '.join(labels)}",
-                hint="repeat the command that started it, or start anew",
-            )
-        seed = state["seed"] if folder.seed is None else folder.seed
-        made = [_Made(**one) for one in state["comparisons"]]
-        return cls(folder.resume, listed, labels, workload, question, length, seed, made)
+            state = BisectionFile(releases=labels, asked=asked, seed=choose_seed(folder.seed))
+        else:
+            state = read_bisection(where, releases=labels, asked=asked)
+            if folder.seed is not None:
+                state.seed = folder.seed
+        return cls(where, listed, workload, question, length, state)
 
     def compare(self, default: int, candidate: int) -> Verdict:
         """Compare two of the list, or read what came of it before."""
-        from schedtuna.evidence.result import Verdict
+        from schedtuna.experiment.bisection_file import Made
         from schedtuna.experiment.campaign import open_campaign
 
-        before = next((m for m in self.made if (m.default, m.candidate) == (default, candidate)), None)
-        if before is not None and before.verdict:
-            return Verdict(before.verdict)
-        sides = [self.listed[default], self.listed[candidate]]
-        asked, spec = posed(self.question, sides, self.workload, self.seed)
-        resume = None if before is None else self.folder / before.folder
-        if resume is not None and not resume.is_dir():
-            resume = None
+        begun = self.state.comparisons
+        before = next((m for m in begun if (m.default, m.candidate) == (default, candidate)), None)
+        if before is not None and before.verdict is not None:
+            return before.verdict
+        resume = None
         if before is not None:
-            self.made.remove(before)
-        spec = spec.model_copy(update={"seed": self.seed + len(self.made)})  # each in an order of its own
+            begun.remove(before)
+            resume = self.folder / before.folder if (self.folder / before.folder).is_dir() else None
+        sides = [self.listed[default], self.listed[candidate]]
+        asked, spec = posed(self.question, sides, self.workload, self.state.seed)
+        is_first = not begun
+        spec = spec.model_copy(update={"seed": self.state.seed + len(begun)})  # each in an order of its own
         with open_campaign(asked, spec, results=self.folder, resume=resume) as campaign:
-            made = _Made(default, candidate, campaign.folder.name)
-            self.made.append(made)
-            self.write({})
-            comparison = carry_out(campaign, self.length, settle_worse=len(self.made) == 1)
+            made = Made(default=default, candidate=candidate, folder=campaign.folder.name)
+            begun.append(made)
+            self.state.write(self.folder)
+            comparison = carry_out(campaign, self.length, settle_worse=is_first, to_continue=self.folder)
             write_files(campaign, comparison)
         if comparison.interrupted:
-            print_remark("interrupted", f"to continue, repeat the command with --resume {self.folder}")
             raise typer.Exit(130)
-        verdict = _proven(comparison)
-        made.verdict, made.told = str(verdict), comparison.sentence()
-        self.write({})
-        return verdict
-
-    def write(self, more: dict[str, Any]) -> None:
-        """Keep where the search stands."""
-        from schedtuna.files import write_text
-
-        state = {
-            "version": 1,
-            "releases": self.names,
-            "command": list(self.workload.argv),
-            "seed": self.seed,
-            "comparisons": [vars(made) for made in self.made],
-            **more,
-        }
-        write_text(self.folder / STATE_NAME, json.dumps(state, indent=2) + "\n")
+        made.verdict, made.told = _proven(comparison, both_ways=is_first), comparison.sentence()
+        self.state.write(self.folder)
+        return made.verdict
 
 
-def _proven(comparison: Comparison) -> Verdict:
-    """The verdict; as good only where a difference is excluded, not where slow runs or failures count."""
+def _proven(comparison: Comparison, *, both_ways: bool) -> Verdict:
+    """The verdict; as good only where a difference is excluded, not where slow runs or failures count.
+
+    Args:
+        comparison: What was found.
+        both_ways: Whether as good excludes a loss, too.
+    """
     from schedtuna.evidence.result import Verdict
+    from schedtuna.evidence.verdict import excludes_loss
 
-    verdict = comparison.verdict
-    if verdict is Verdict.NO_EVIDENCE and (comparison.result.guard.blocked or comparison.costs_failures):
-        return Verdict.TOO_NOISY
-    return verdict
-
-
-def _read(path: Path) -> dict[str, Any]:
-    from schedtuna.configfile import parse_json
-
-    try:
-        state = parse_json(path.read_bytes())
-        if state["version"] != 1:
-            raise StudyError(f"{path} is of a newer version", hint="update Schedtuna")
-        return {name: state[name] for name in ("releases", "seed", "comparisons")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(
-            f"{path} can't be read: {error}", hint="name a folder of `schedtuna bisect`"
-        ) from None
+    verdict, result = comparison.verdict, comparison.result
+    if verdict is not Verdict.NO_EVIDENCE:
+        return verdict
+    differs = result.guard.blocked or comparison.costs_failures or (both_ways and not excludes_loss(result))
+    return Verdict.TOO_NOISY if differs else verdict
 
 
 def _sentence(found: Bisection, steps: _Steps) -> str:
     """Say the result in a sentence, and what it rests on in another."""
     from schedtuna.experiment.bisection import BisectionEnd
 
-    names = steps.names
+    names = steps.state.releases
     delta = f"{steps.question.delta:.0%}"
     before, first = names[found.before], names[found.first]
     kind = "worse" if found.newer_is_worse else "better"
@@ -263,23 +235,28 @@ def _sentence(found: Bisection, steps: _Steps) -> str:
     if found.ended is BisectionEnd.UNCONFIRMED:
         return (
             f"{names[-1]} is {kind} than {names[0]}; the search points to {first}, but the runs don't prove "
-            f"{first} {kind} than {before}: perhaps it came in several steps. {rests}"
+            f"{first} {kind} than {before}: perhaps it came in several steps, or is of less than {delta}. "
+            f"{rests}"
         )
-    return f"{first} is the first that is {kind}: {before} still is as {names[0]}. {rests}"
+    if not found.before:
+        return f"{first} is the first that is {kind} than {before}, the oldest. {rests}"
+    still = f"{before} is not {kind} than {names[0]} by {delta} or more"
+    return f"{first} is the first that is {kind}: {still}. {rests}"
 
 
 def _summary(found: Bisection, steps: _Steps, sentence: str) -> dict[str, Any]:
+    names = steps.state.releases
     return {
         "study": str(steps.folder),
-        "releases": steps.names,
+        "releases": names,
         "ended": str(found.ended),
         "newer_is_worse": found.newer_is_worse,
-        "before": steps.names[found.before],
-        "first": steps.names[found.first],
+        "before": names[found.before],
+        "first": names[found.first],
         "error_bound": found.error_bound,
         "sentence": sentence,
-        "comparisons": [vars(made) for made in steps.made],
-        "seed": steps.seed,
+        "comparisons": [made.model_dump(mode="json") for made in steps.state.comparisons],
+        "seed": steps.state.seed,
         "report": str(steps.folder / REPORT_NAME),
     }
 
@@ -287,26 +264,28 @@ def _summary(found: Bisection, steps: _Steps, sentence: str) -> dict[str, Any]:
 def _write_page(found: Bisection, steps: _Steps, sentence: str) -> None:
     from schedtuna.evidence.result import Verdict
     from schedtuna.experiment.bisection import BisectionEnd
+    from schedtuna.experiment.bisection_file import FILE_NAME
     from schedtuna.report.page import Page, Section, Table, write
 
+    names = steps.state.releases
     tone = Verdict.TOO_NOISY
     if found.ended is BisectionEnd.FOUND:
         tone = Verdict.WORSE if found.newer_is_worse else Verdict.IMPROVED
     elif found.ended is BisectionEnd.NO_CHANGE:
         tone = Verdict.NO_EVIDENCE
     rows = [
-        [steps.names[made.default], steps.names[made.candidate], made.verdict, made.told, made.folder]
-        for made in steps.made
+        [names[made.default], names[made.candidate], str(made.verdict), made.told, made.folder]
+        for made in steps.state.comparisons
     ]
     page = Page(
-        title=f"Bisection of {len(steps.names)} releases · {shlex.join(steps.workload.argv)}",
+        title=f"Bisection of {len(names)} releases · {shlex.join(steps.workload.argv)}",
         tone=tone,
         verdict=sentence,
-        facts=[("oldest", steps.names[0]), ("newest", steps.names[-1]), ("comparisons", str(len(rows)))],
+        facts=[("oldest", names[0]), ("newest", names[-1]), ("comparisons", str(len(rows)))],
         sections=[
             Section("Steps", table=Table(["default", "candidate", "verdict", "result", "folder"], rows)),
-            Section("Releases", notes=steps.names),
+            Section("Releases", notes=names),
         ],
-        footer=f"Everything is in {steps.folder.resolve()}: {STATE_NAME}, and a folder per comparison.",
+        footer=f"Everything is in {steps.folder.resolve()}: {FILE_NAME}, and a folder per comparison.",
     )
     write(page, steps.folder / REPORT_NAME)

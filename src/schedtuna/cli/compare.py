@@ -35,6 +35,8 @@ from schedtuna.errors import UsageError
 from schedtuna.evidence import DELTA
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from schedtuna.backend.places.base import Place
     from schedtuna.experiment.campaign import Campaign, Question
     from schedtuna.experiment.comparison import Comparison
@@ -213,11 +215,22 @@ def _sides(a: str, b: str, places: list[Place]) -> list[tuple[Place, SchedulerCo
     return sides
 
 
-def carry_out(campaign: Campaign, length: dict[str, Any], *, settle_worse: bool) -> Comparison:
-    """Make the runs of an open campaign, and show how far they are."""
+def carry_out(
+    campaign: Campaign, length: dict[str, Any], *, settle_worse: bool, to_continue: Path | None = None
+) -> Comparison:
+    """Make the runs of an open campaign, and show how far they are.
+
+    Args:
+        campaign: It.
+        length: When it ends.
+        settle_worse: Whether to go on until a loss of delta is excluded, too.
+        to_continue: What to resume after Ctrl-C; default: the campaign's folder.
+    """
     from schedtuna.cli.progress import CampaignProgress
+    from schedtuna.experiment.campaign import how_to_continue
     from schedtuna.experiment.compare import compare as run_comparison
 
+    kept = how_to_continue(to_continue or campaign.folder)
     with CampaignProgress(campaign, "compare") as progress:
         try:
             comparison = run_comparison(
@@ -229,10 +242,10 @@ def carry_out(campaign: Campaign, length: dict[str, Any], *, settle_worse: bool)
                 **length,
             )
         except KeyboardInterrupt:
-            progress.say(f"interrupted after {progress.done} runs; {campaign.how_to_continue}")
+            progress.say(f"interrupted after {progress.done} runs; {kept}")
             raise typer.Exit(130) from None
         if comparison.interrupted:
-            progress.say(f"interrupted after {progress.done} runs; {campaign.how_to_continue}")
+            progress.say(f"interrupted after {progress.done} runs; {kept}")
     return comparison.with_warnings(campaign.warnings)
 
 

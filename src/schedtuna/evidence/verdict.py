@@ -11,7 +11,7 @@ import numpy as np
 
 from schedtuna.errors import EvidenceError
 from schedtuna.evidence import DELTA, carry_over, checks
-from schedtuna.evidence.blocks import Block, Observation, arrays_of, scale_of
+from schedtuna.evidence.blocks import Block, CostScale, Observation, arrays_of, scale_of
 from schedtuna.evidence.design import ALPHA_PER_SIDE, Arm, Look, plan_blocks
 from schedtuna.evidence.notes import notes_of
 from schedtuna.evidence.permutation import BlockCosts, Tails
@@ -51,6 +51,15 @@ def judge(
     """
     look = look or Look(len(blocks), ALPHA_PER_SIDE)
     return BlockAnalysis(blocks, direction, look, delta).result(look_number)
+
+
+def excludes_loss(result: Result) -> bool:
+    """Whether the runs exclude a loss of delta as well as they do a gain."""
+    scale = CostScale(
+        1 if result.direction is Direction.MIN else -1, None if result.scale == "ratio" else 1.0
+    )
+    bound, (low, high) = scale.ratio(-scale.gain(result.delta)), result.effect.ci95
+    return high < bound if result.direction is Direction.MIN else low > bound
 
 
 class BlockAnalysis:

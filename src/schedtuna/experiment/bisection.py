@@ -79,8 +79,11 @@ def bisect(nr_places: int, compare: Callable[[int, int], Verdict]) -> Bisection:
     steps: list[BisectionStep] = []
 
     def ask(default: int, candidate: int) -> Verdict:
-        steps.append(BisectionStep(default, candidate, compare(default, candidate)))
-        return steps[-1].verdict
+        asked = next((step for step in steps if (step.default, step.candidate) == (default, candidate)), None)
+        if asked is None:
+            asked = BisectionStep(default, candidate, compare(default, candidate))
+            steps.append(asked)
+        return asked.verdict
 
     before, first = 0, nr_places - 1
     ends = ask(first, before)
@@ -97,8 +100,6 @@ def bisect(nr_places: int, compare: Callable[[int, int], Verdict]) -> Bisection:
             first = middle
         else:
             before = middle
-    if nr_places == 2:
-        return Bisection(BisectionEnd.FOUND, newer_is_worse, before, first, tuple(steps))
     better, worse = (before, first) if newer_is_worse else (first, before)
     ended = BisectionEnd.FOUND if ask(worse, better) is Verdict.IMPROVED else BisectionEnd.UNCONFIRMED
     return Bisection(ended, newer_is_worse, before, first, tuple(steps))

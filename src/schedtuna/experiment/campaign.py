@@ -109,7 +109,12 @@ class Campaign:
     @property
     def how_to_continue(self) -> str:
         """What to do after an interruption."""
-        return f"every finished run is kept; to continue, repeat the command with --resume {self.folder}"
+        return how_to_continue(self.folder)
+
+
+def how_to_continue(folder: Path) -> str:
+    """What to do after an interruption of what has its runs in a folder, or in folders in it."""
+    return f"every finished run is kept; to continue, repeat the command with --resume {folder}"
 
 
 @contextmanager

@@ -107,7 +107,7 @@ class TrialLog:
             self._place.sync()
             _sync_folder(self.folder.parent)
         else:
-            _require_same(path, there=log.identity, here=self.identity)
+            require_same(path, there=log.identity, here=self.identity)
             if log.version != STORED.newest:
                 self._rewrite()
 
@@ -279,7 +279,17 @@ def _parse_header(path: Path, line: bytes) -> tuple[int, dict[str, str]]:
     return version, {str(name): str(value) for name, value in identity.items()}
 
 
-def _require_same(path: Path, *, there: Identity, here: Identity) -> None:
+def require_same(path: Path, *, there: Identity, here: Identity) -> None:
+    """Refuse to continue what was begun under another identity.
+
+    Args:
+        path: The file in the folder that says it.
+        there: What that says.
+        here: What is asked now.
+
+    Raises:
+        StudyError: They differ; it says in what.
+    """
     differing = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     if differing:
         details = "; ".join(

@@ -3,11 +3,13 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.evidence.studies import blocks_of, with_values
 
 from schedtuna.errors import EvidenceError
 from schedtuna.evidence.design import LOOKS, Arm, Look, plan_campaign
-from schedtuna.evidence.verdict import Block, Verdict, judge
+from schedtuna.evidence.verdict import Block, BlockAnalysis, Verdict, excludes_loss, judge
 from schedtuna.workload.spec import Direction
 
 MIN, MAX = Direction.MIN, Direction.MAX
@@ -236,3 +238,20 @@ def test_nothing_to_judge_and_an_impossible_delta_are_refused():
         judge([], MIN)
     with pytest.raises(EvidenceError, match="delta"):
         judge(blocks_of(np.random.default_rng(12), 6), MIN, delta=0.0)
+
+
+@given(
+    st.floats(0.9, 1.1),
+    st.floats(0.002, 0.05),
+    st.sampled_from([MIN, MAX]),
+    st.booleans(),
+    st.integers(0, 99),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_result_tells_whether_a_loss_is_excluded(effect, cv, direction, ratio, seed):
+    blocks = blocks_of(np.random.default_rng(seed), 9, effect=effect, cv=cv)
+    if not ratio:  # a value of 0 rules logarithms out
+        blocks = with_values(blocks, Arm.B, lambda index, value: value if index else 0.0)
+    look = Look(9, 0.025)
+    analysis = BlockAnalysis(blocks, direction, look, 0.03)
+    assert excludes_loss(analysis.result(1)) is analysis.loss_excluded()

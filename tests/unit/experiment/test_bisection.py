@@ -70,3 +70,9 @@ def test_noise_ends_the_search_and_keeps_what_is_known(noisy):
 
 def test_two_releases_need_one_comparison():
     assert len(found_in([1.0, 2.0]).steps) == 1
+
+
+def test_what_is_known_is_not_asked_again():
+    found = found_in([1.0, 2.0, 2.0])
+    assert [(step.default, step.candidate) for step in found.steps] == [(2, 0), (1, 0)]
+    assert (found.ended, found.first, found.error_bound) == (BisectionEnd.FOUND, 1, pytest.approx(0.1))

@@ -48,7 +48,8 @@ def report(
     from schedtuna.report.index import render_index
 
     page = output or index[0] / INDEX_NAME
-    require_writable(page, option="--output", suffixes=(".html",))
+    if index[0].is_dir():  # else it is that which is said to be wrong
+        require_writable(page, option="--output", suffixes=(".html",))
     verdicts, without = find_verdicts(index)
     if not verdicts and not without:
         raise UsageError(

@@ -26,6 +26,7 @@ _RESULTS: dict[str, StoredFormat] = {
     results.RESULT_NAME: results.STORED,
 }
 _MOST_BYTES = 8 << 20
+_END_OF_TIME = 253402300800  # the year 10000, in Unix time
 HOST = "host"
 
 
@@ -137,12 +138,14 @@ def read_verdict(folder: Path) -> PastVerdict:
     try:
         content = _RESULTS[path.name].upgrade(parse_json(path.read_bytes()), path)
         return _verdict(folder, content)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
         raise StudyError(f"{path} is damaged: {error!r}") from None
 
 
 def _verdict(folder: Path, content: Mapping[str, Any]) -> PastVerdict:
     facts = load_manifest(folder)
+    if not 0 <= facts.created_at < _END_OF_TIME:
+        raise ValueError(f"it began at {facts.created_at!r}")
     effect = content["effect"]
     low, high = effect["ci95"]
     places = content.get("places") or [content["place"]]

@@ -16,6 +16,18 @@ from schedtuna.report.index import render_index
 
 HEADER = {"format": "schedtuna-trials", "version": 1, "identity": {}}
 
+CONTENT = {
+    "version": 1,
+    "scheduler": "fair",
+    "places": [{"kind": "host"}, {"kind": "host"}],
+    "metric": "time_s",
+    "direction": "min",
+    "default": "default",
+    "candidate": "fair:nice=3",
+    "verdict": "improved",
+    "effect": {"ratio": 0.8, "ci95": [0.7, 0.9], "pairs": 6},
+}
+
 
 def study(results, name, *, began_at=0.0, command=("bench",), kernel="6.18.1", **fields):
     folder = results / name
@@ -25,19 +37,7 @@ def study(results, name, *, began_at=0.0, command=("bench",), kernel="6.18.1", *
     machine = manifest.machine.model_copy(update={"kernel_release": kernel})
     manifest = manifest.model_copy(update={"machine": machine, "created_at": began_at})
     (folder / "manifest.json").write_text(manifest.model_dump_json())
-    content = {
-        "version": 1,
-        "scheduler": "fair",
-        "places": [{"kind": "host"}, {"kind": "host"}],
-        "metric": "time_s",
-        "direction": "min",
-        "default": "default",
-        "candidate": "fair:nice=3",
-        "verdict": "improved",
-        "effect": {"ratio": 0.8, "ci95": [0.7, 0.9], "pairs": 6},
-        **fields,
-    }
-    (folder / "comparison.json").write_text(json.dumps(content))
+    (folder / "comparison.json").write_text(json.dumps(CONTENT | fields))
     return folder
 
 
@@ -101,6 +101,7 @@ def test_a_searched_study_has_its_winner_spelt(tmp_path):
         '{"version": 1}',
         "\xff",
         '{"effect": {"ratio": "NaN", "ci95": [1, 1], "pairs": 2}}',
+        json.dumps(CONTENT | {"effect": {**CONTENT["effect"], "pairs": math.inf}}),
     ],
 )
 def test_what_has_no_usable_verdict_is_listed_with_the_reason(tmp_path, damage):
@@ -115,6 +116,17 @@ def test_what_has_no_usable_verdict_is_listed_with_the_reason(tmp_path, damage):
     assert "no verdict" in without[unfinished]
     page = render_index(found, without, where=tmp_path, title="t")
     assert "2 folders" in page
+
+
+@pytest.mark.parametrize("began_at", [math.nan, math.inf, 1e308, 1e18, -1.0])
+def test_a_study_of_no_possible_time_is_none(tmp_path, began_at):
+    bad = study(tmp_path, "bad")
+    manifest = json.loads((bad / "manifest.json").read_text()) | {"created_at": began_at}
+    (bad / "manifest.json").write_text(json.dumps(manifest))
+    found, without = find_verdicts([tmp_path])
+    assert found == []
+    assert str(bad) in without[bad]
+    render_index(found, without, where=tmp_path, title="t")
 
 
 def test_the_page_groups_links_and_marks_what_changed(tmp_path):
@@ -180,6 +192,10 @@ def test_the_command_writes_the_page_and_says_where(tmp_path, capsys):
     assert told["studies"][0]["ci95"] == [0.7, 0.9]
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path):
+def test_a_folder_that_is_none_is_refused(tmp_path, capsys):
     with pytest.raises(UsageError, match="is not a folder"):
         find_verdicts([tmp_path / "nope"])
+    with pytest.raises(SystemExit) as ended:
+        main(["report", "--index", str(tmp_path / "nope")])
+    assert ended.value.code == 2
+    assert "nope is not a folder" in capsys.readouterr().err

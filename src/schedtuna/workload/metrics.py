@@ -39,7 +39,7 @@ _NEVER_ZERO = frozenset({"cycles", "instructions", "ipc", "energy_j"})
 # Names for whatever is a workload's main throughput and latency.
 _ALIASES = {"throughput": "runs_per_s", "latency": "wall_time_s"}
 
-_NAME = r"[A-Za-z_][A-Za-z0-9_.%/-]*"
+_NAME = r"[A-Za-z_][A-Za-z0-9_.%/+-]*"
 _METRIC = re.compile(
     rf"(?P<name>{_NAME})(?::(?P<direction>[^:*=]*))?(?:\*(?P<weight>[^=]*))?(?:=(?P<source>.*))?", re.DOTALL
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from schedtuna.errors import MetricError, UsageError
+from schedtuna.workload.metrics import parse_metric, parse_requirement
 from schedtuna.workload.own_metrics import OWN_FIELDS
 from schedtuna.workload.parsers import PARSERS, find_parser, written_files
 from schedtuna.workload.parsers.base import percentile_name
@@ -485,3 +486,18 @@ def test_fio_that_tells_no_directions_apart_is_refused_with_the_option(text):
     with pytest.raises(MetricError, match="as one") as caught:
         PARSERS["fio"].read(text)
     assert "unified_rw_reporting" in caught.value.hint
+
+
+@pytest.mark.parametrize("parser", PARSERS.values(), ids=PARSERS)
+def test_whatever_a_parser_reads_can_be_asked_for(parser):
+    names = set()
+    for path in OUTPUTS.iterdir():
+        try:
+            names |= parser.read(path.read_text(errors="replace")).keys()
+        except MetricError:  # of another tool
+            continue
+    workload = Workload(argv=("x",), parser=parser.name)
+    assert names
+    for name in names:
+        assert parse_metric(f"{name}:min", workload).name == name
+        assert parse_requirement(f"{name}>=1", workload=workload).metric == name

@@ -63,7 +63,7 @@ def number(value: float | None, name: str = "", *, digits: int = 4) -> str:
         return "-"
     counts = name.rpartition(".")[2].startswith("nr_") and abs(value) >= 1000
     if math.isfinite(value) and (name.endswith(_WHOLE) or counts):
-        return f"{value:,.0f}"
+        return f"{round(value):,}"  # no -0
     if value and (abs(value) >= 1e6 or abs(value) < 1e-3):
         return f"{value:.{digits - 1}e}"
     text = f"{value:.{digits}g}"

@@ -118,7 +118,8 @@ def test_what_another_tool_did_not_print_is_unknown_not_0(tmp_path):
         (("--windows", "5s", "--from", "2"), "do not go with --windows"),
         (("--windows", "5s", "--by", "task"), "do not go with --windows"),
         (("--windows", "5s", "--csv", "--json"), "mutually exclusive"),
-        (("t", "--csv"), "say --windows"),
+        (("t", "--csv"), "--csv, --discard, --interval and --for go with --windows"),
+        (("--windows", "5s", "--rows", "4"), "do not go with --windows"),
         (("t", "--windows", "5s", "--for", "5s"), "leave DIR out"),
     ],
 )

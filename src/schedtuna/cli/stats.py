@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
+_ROWS = 20
+
 
 class Grouping(StrEnum):
     """What the rows of the table are."""
@@ -49,7 +51,7 @@ def stats(  # noqa: PLR0917 - typer's options are a function's parameters
     end: Annotated[
         float | None, typer.Option("--to", metavar="SECONDS", help="Where to end.", show_default=False)
     ] = None,
-    rows: Annotated[int, typer.Option("--rows", metavar="N", min=1, help="How many rows to show.")] = 20,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=1, help="How many rows to show.")] = _ROWS,
     labels: Annotated[
         Path | None,
         typer.Option("--labels", metavar="FILE", help="Label tasks by this file.", show_default=False),
@@ -98,14 +100,17 @@ def stats(  # noqa: PLR0917 - typer's options are a function's parameters
             or duration is not None
             or parse_duration(discard)
         ):
-            raise UsageError("name a trace, or say --windows", hint="schedtuna stats --windows 5s --for 30s")
+            what = (
+                "name a trace, or say" if folder is None else "--csv, --discard, --interval and --for go with"
+            )
+            raise UsageError(f"{what} --windows", hint="schedtuna stats --windows 5s --for 30s")
         window = None if start == 0 and end is None else (start, end if end is not None else float("inf"))
         _show(folder, by, window, rows, labels, allow_lost=allow_lost, as_json=as_json)
         return
     from schedtuna.cli.stats_windows import Asked, Form, show_windows
 
-    if start or end is not None or labels is not None or by is not Grouping.COMM:
-        raise UsageError("--by, --from, --to and --labels do not go with --windows")
+    if start or end is not None or labels is not None or by is not Grouping.COMM or rows != _ROWS:
+        raise UsageError("--by, --from, --to, --rows and --labels do not go with --windows")
     if as_csv and as_json:
         raise UsageError("--csv and --json are mutually exclusive")
     form = Form.CSV if as_csv else Form.JSON if as_json else Form.TEXT

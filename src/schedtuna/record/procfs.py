@@ -69,10 +69,10 @@ SYSTEM_METRICS: dict[str, SystemMetric] = {
     "page_faults_per_s": SystemMetric(_COUNTER, "page faults, minor and major"),
     **{
         f"psi_{resource}_{share}_percent": SystemMetric(
-            _GAUGE, f"time in which {share} tasks waited for {resource} (pressure stall information)"
+            _GAUGE, f"time in which {who} waited for {what} (pressure stall information)"
         )
-        for resource in ("cpu", "memory", "io")
-        for share in ("some", "full")
+        for resource, what in (("cpu", "a CPU"), ("memory", "memory"), ("io", "IO"))
+        for share, who in (("some", "some tasks"), ("full", "all tasks that are not idle"))
     },
     "sampler_cpu_percent": SystemMetric(_GAUGE, "of one CPU, what this sampling costs itself"),
 }

@@ -65,7 +65,7 @@ def find(name: str, known: Iterable[Group]) -> list[Group]:
             found.append(Group(group.name, group.title, group.is_metric, (field,)))
     if not found:
         names = {row.name for group in known for row in group.fields} | {group.name for group in known}
-        raise UsageError(
-            f"there is no metric {name}: {nearest(name, names)}", hint="`schedtuna metrics` lists all"
-        )
+        near = nearest(name, names)
+        meant = f": {near}" if near.startswith("did you mean") else ""  # all of them fill two screens
+        raise UsageError(f"there is no metric {name}{meant}", hint="`schedtuna metrics` lists them")
     return found

@@ -30,6 +30,7 @@ def test_numbers_have_four_digits(value, text):
     [
         ("memory_bytes", 34892311.55, "34,892,312"),
         ("io_read_bytes_per_s", 0.4, "0"),
+        ("cache_bytes", -0.4, "0"),
         ("max_rss_kib", 5123.5, "5,124"),
         ("cpu.rss_max_kib", 34892311.0, "34,892,311"),
         ("nr_switches", 34892311.5, "34,892,312"),

@@ -51,6 +51,10 @@ def test_a_group_is_found_whole_and_a_misspelt_name_gets_the_nearest():
     for wrong, meant in (("wal_time_s", "wall_time_s"), ("hackbnch", "hackbench")):
         with pytest.raises(UsageError, match=f"there is no metric {wrong}: did you mean .*{meant}"):
             find(wrong, groups())
+    with pytest.raises(UsageError) as caught:
+        find("xyzzy", groups())
+    assert str(caught.value) == "there is no metric xyzzy"
+    assert caught.value.hint == "`schedtuna metrics` lists them"
 
 
 def test_the_command_says_what_is_missing_here(tmp_path):

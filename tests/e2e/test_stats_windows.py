@@ -114,6 +114,8 @@ def test_what_another_tool_did_not_print_is_unknown_not_0(tmp_path):
         ((), "name a trace, or say --windows"),
         (("--windows", "1s", "--discard", "1s"), "leaves nothing"),
         (("--windows", "100ms", "--interval", "1s"), "samples are 1 s apart"),
+        (("--windows", "1ms", "--for", "1s"), "samples are 0.01 s apart"),
+        (("--windows", "1s", "--interval", "1ms"), "expected 0.01 s or more"),
         (("--windows", "5s", "--for", "2s"), "ends before the first window"),
         (("--windows", "5s", "--from", "2"), "do not go with --windows"),
         (("--windows", "5s", "--by", "task"), "do not go with --windows"),

@@ -158,8 +158,18 @@ def test_every_other_command_offers_the_undo(schedtuna, sleeper, state):
         "note: a run that was killed has left this changed: policy; `schedtuna undo` puts it back\n"
     )
     assert offered.stdout == before.stdout
+    assert "`schedtuna undo`" not in schedtuna("bisect", "fair", "--", "true").stderr  # it puts back itself
+    change_and_die(sleeper, state)
     schedtuna("undo")
     assert schedtuna("schedulers", "list").stderr == ""
+
+
+def test_what_has_ended_is_not_said_to_be_changed(schedtuna, state):
+    with subprocess.Popen(["sleep", "600"]) as process:
+        change_and_die(process.pid, state)
+        process.kill()
+    assert schedtuna("schedulers", "list").stderr == ""
+    assert "has ended" in schedtuna("undo", "--dry-run").stdout
 
 
 def test_a_journal_that_is_damaged_stops_no_other_command(schedtuna, state):

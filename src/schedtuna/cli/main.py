@@ -51,7 +51,7 @@ COMMANDS: dict[str, str] = {
 }
 
 # These put back what a killed run has left, and say so, before they do anything else.
-PUT_BACK_THEMSELVES = {"tune", "compare", "variability", "undo"}
+PUT_BACK_THEMSELVES = {"tune", "compare", "bisect", "variability", "undo"}
 
 _DISK_HINTS = {
     errno.ENOSPC: "free some space and run again",
@@ -82,9 +82,10 @@ class LazyGroup(TyperGroup):
 def _offer_undo() -> None:
     """Say which changes of killed runs are still in force, and what puts them back."""
     from schedtuna.knobs.journal import Journal
+    from schedtuna.knobs.undo import still_changed
 
     with contextlib.suppress(JournalError, OSError):  # `undo` says what is wrong with the journal
-        if names := sorted({record.knob for record in Journal().stale()}):
+        if names := sorted({record.knob for record in still_changed(Journal())}):
             left = f"a run that was killed has left this changed: {', '.join(names)}"
             print_remark("note", f"{left}; `schedtuna undo` puts it back", file=sys.stderr)
 

@@ -57,6 +57,8 @@ class Asked:
             None if interval is None else parse_positive_duration(interval, option="--interval"),
             None if duration is None else parse_positive_duration(duration, option="--for"),
         )
+        if asked.interval_s is not None and asked.interval_s < _SHORTEST_INTERVAL_S:
+            raise UsageError(f"--interval {interval}: expected {_SHORTEST_INTERVAL_S:g} s or more")
         if asked.discard_s >= asked.length_s:
             raise UsageError(f"--discard {discard} leaves nothing of windows of {length}")
         if asked.for_s is not None and asked.for_s < asked.length_s:
@@ -125,17 +127,18 @@ def _live(asked: Asked) -> Iterator[Window]:
     from schedtuna.record.procfs import SYSTEM_METRICS, SystemSampler
     from schedtuna.trace.windows import windows
 
-    interval_s = asked.interval_s or min(asked.length_s / 5, _LIVE_INTERVAL_S)
+    interval_s = asked.interval_s or max(_SHORTEST_INTERVAL_S, min(asked.length_s / 5, _LIVE_INTERVAL_S))
     asked.require_samples(interval_s)
     sampler = SystemSampler()
     begin_ns = sampler.since_ns
 
     def samples() -> Iterator[Sample]:
-        at_s = step_s = max(interval_s, _SHORTEST_INTERVAL_S)
-        while asked.for_s is None or at_s < asked.for_s + step_s / 2:
+        at_s = interval_s
+        while asked.for_s is None or at_s < asked.for_s + interval_s / 2:
             time.sleep(max(0.0, begin_ns / 1e9 + at_s - time.monotonic()))
             yield sampler.sample()
-            at_s = step_s * (1 + max(round(at_s / step_s), int((time.monotonic() - begin_ns / 1e9) / step_s)))
+            gone_s = time.monotonic() - begin_ns / 1e9
+            at_s = interval_s * (1 + max(round(at_s / interval_s), int(gone_s / interval_s)))
 
     return windows(
         samples(),

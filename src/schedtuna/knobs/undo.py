@@ -202,6 +202,15 @@ def close_pointless(journal: Journal) -> list[Record]:
     return stale
 
 
+def still_changed(journal: Journal) -> list[Record]:
+    """Return the stale records of what has not ended since.
+
+    Raises:
+        JournalError: The journal can't be read or trusted.
+    """
+    return [record for record in journal.stale() if _foreseen(record).result is not UndoResult.GONE]
+
+
 def _revert(record: Record) -> UndoOutcome:
     try:
         reverted = reverter(record.knob).revert(record)

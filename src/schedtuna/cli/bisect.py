@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,8 +81,11 @@ def bisect(
         _require_consent(folder.resume, list(workload.argv), trusted=folder.trust_folder)
     listed = _listed(releases or [], places)
     steps = _Steps.opened(listed, workload, question, folder, length)
-    with termination_interrupts():
-        found = search(len(listed), steps.compare)
+    try:
+        with termination_interrupts():
+            found = search(len(listed), steps.compare)
+    finally:
+        steps.forget_if_empty(fresh=folder.resume is None)
     sentence = _sentence(found, steps)
     steps.state.ended, steps.state.sentence = str(found.ended), sentence
     steps.state.write(steps.folder)
@@ -117,7 +121,7 @@ def _listed(texts: list[str], places: list[Place]) -> list[tuple[Place, Schedule
     if len(texts) < FEWEST:
         raise UsageError(
             f"expected {FEWEST} or more releases, oldest first: bisect OLD ... NEW -- COMMAND",
-            hint="give paths of binaries, settings as of `compare`, or --kernel repeatedly",
+            hint="give files that define them, settings as of `compare`, or --kernel repeatedly",
         )
     return [(places[0], places[0].scheduler(text)) for text in texts]
 
@@ -192,6 +196,15 @@ class _Steps:
         made.verdict, made.told = _proven(comparison, both_ways=is_first), comparison.sentence()
         self.state.write(self.folder)
         return made.verdict
+
+    def forget_if_empty(self, *, fresh: bool) -> None:
+        """Remove a fresh folder of which nothing came, as each comparison does with its own."""
+        from schedtuna.errors import UntrustedError
+        from schedtuna.files import remove_folder
+
+        if fresh and not any((self.folder / made.folder).is_dir() for made in self.state.comparisons):
+            with suppress(OSError, UntrustedError):
+                remove_folder(self.folder)
 
 
 def _proven(comparison: Comparison, *, both_ways: bool) -> Verdict:

@@ -242,7 +242,8 @@ def carry_out(
                 **length,
             )
         except KeyboardInterrupt:
-            progress.say(f"interrupted after {progress.done} runs; {kept}")
+            told = kept if campaign.has_results else "nothing of them can be continued"
+            progress.say(f"interrupted after {progress.done} runs; {told}")
             raise typer.Exit(130) from None
         if comparison.interrupted:
             progress.say(f"interrupted after {progress.done} runs; {kept}")

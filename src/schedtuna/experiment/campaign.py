@@ -107,6 +107,11 @@ class Campaign:
         return UnwrittenError(self.folder, error, f"the same command with --resume {self.folder}")
 
     @property
+    def has_results(self) -> bool:
+        """Whether a run succeeded; without, a fresh folder goes with the campaign."""
+        return _has_results(self.log)
+
+    @property
     def how_to_continue(self) -> str:
         """What to do after an interruption."""
         return how_to_continue(self.folder)
@@ -200,9 +205,13 @@ def new_results_folder(results: Path, *names: str) -> Path:
     return next(path for path in taken if not path.exists())
 
 
+def _has_results(log: TrialLog) -> bool:
+    return any(record.trial.validity is Validity.OK for record in log.records())
+
+
 def _forget_if_empty(log: TrialLog, *, fresh: bool) -> None:
     """Remove a folder of which nothing came: no run succeeded, and the error that follows says why."""
-    if fresh and all(record.trial.validity is not Validity.OK for record in log.records()):
+    if fresh and not _has_results(log):
         with suppress(OSError, UntrustedError):
             remove_folder(log.folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import time
@@ -16,6 +17,7 @@ from schedtuna.machine.tasks import is_alive
 SYSFS = Path("/sys/kernel/sched_ext")
 _PATIENCE_S = ((signal.SIGINT, 20.0), (signal.SIGKILL, 20.0))
 _POLL_S = 0.01
+_RELEASE = re.compile(r"-v?[0-9][\w.+-]*$")  # behind a program's name, where several are kept
 WAY_OUT = "SysRq-S (`echo S > /proc/sysrq-trigger`) brings the kernel's own scheduler back"
 
 
@@ -74,9 +76,9 @@ class SchedulerProcess:
 
 
 def is_named(ops: str, program: str) -> bool:
-    """Whether an ops name is a program's: ``bpfland_1.1.4_x86_64_...`` is scx_bpfland's."""
+    """Whether an ops name is a program's: ``bpfland_1.1.4_x86_64`` is scx_bpfland's, or scx_bpfland-1.1's."""
     stem = program.removeprefix("scx_")
-    return ops == stem or ops.startswith(f"{stem}_")
+    return any(ops == name or ops.startswith(f"{name}_") for name in (stem, _RELEASE.sub("", stem)))
 
 
 def read_sysfs(path: Path) -> str:

@@ -120,6 +120,11 @@ def _from_file(path: Path, lookup: Lookup) -> tuple[SchedulerConfig, dict[str, A
     """The scheduler that a file defines, or the one of its settings, with them."""
     if path.is_dir():
         path = path / BEST_NAME
+    elif path.suffix.lower() not in SUFFIXES and path.is_file() and os.access(path, os.X_OK):
+        raise UsageError(
+            f"{path} is a program: expected a file that defines the scheduler in it",
+            hint=f"schedtuna schedulers probe {path} -o {path.name}.toml writes one",
+        )
     content = load_config(path)
     if "name" in content and "scheduler" not in content:
         return defined_by(content, path), {}

@@ -85,7 +85,9 @@ def refuse_misspelt(
             f"{name} is a covariate, not a metric", hint="it is written down with every run as it is"
         )
     if tool:
-        names = {row.name for row in fields} | _OWN_NAMES
-        raise UsageError(f"{tool} reports no {name}: {nearest(name, names)}", hint=f"{_LIST}; {_SOURCE}")
+        its = {row.name for row in fields}
+        near = nearest(name, its | _OWN_NAMES)
+        told = near if near.startswith("did you mean") else nearest(name, its)  # ours would fill the screen
+        raise UsageError(f"{tool} reports no {name}: {told}", hint=f"{_LIST}; {_SOURCE}")
     if difflib.get_close_matches(name, _OWN_NAMES, n=1, cutoff=_LOOKS_ALIKE):
         raise UsageError(f"there is no metric {name}: {nearest(name, _OWN_NAMES)}", hint=_LIST)

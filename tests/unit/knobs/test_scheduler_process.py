@@ -9,7 +9,7 @@ from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Reverted, Target
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
-from schedtuna.knobs.scheduler_process import SchedulerProcess
+from schedtuna.knobs.scheduler_process import SchedulerProcess, is_named
 from schedtuna.knobs.session import Changes
 from schedtuna.knobs.undo import UndoResult, put_back_stale, undo
 from schedtuna.machine.tasks import start_ticks
@@ -122,3 +122,20 @@ def test_undo_ends_it_all_the_same(left_behind, process):
         time.sleep(0.01)
     assert process.returncode is not None
     assert left_behind.open_records() == []
+
+
+@pytest.mark.parametrize(
+    ("ops", "program", "is_its"),
+    [
+        ("bpfland_1.1.4_x86_64_unknown_linux_gnu", "scx_bpfland", True),
+        ("bpfland_1.1.4_x86_64_unknown_linux_gnu", "scx_bpfland-1.1", True),
+        ("simple", "scx_simple-v2.0-rc3", True),
+        ("mine-2", "scx_mine-2", True),
+        ("flash_1.1.4", "scx_flashyspark", False),
+        ("flash_1.1.4", "scx_flash-er", False),
+        ("other", "scx_flash-1.0", False),
+        ("", "scx_flash-1.0", False),
+    ],
+)
+def test_a_program_may_have_its_release_in_its_name(ops, program, is_its):
+    assert is_named(ops, program) is is_its

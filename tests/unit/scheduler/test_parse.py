@@ -147,3 +147,11 @@ def test_malformed_and_missing_files(tmp_path):
     path.write_text('{"scheduler":\n fair}')
     with pytest.raises(ConfigFileError, match="line 2"):
         parse_scheduler(str(path), lookup)
+
+
+def test_a_program_is_not_taken_for_a_file_and_what_makes_one_is_said(tmp_path):
+    program = tmp_path / "scx_mine-1.0"
+    program.touch(mode=0o755)
+    with pytest.raises(UsageError, match="is a program") as caught:
+        parse_scheduler(str(program), lookup)
+    assert f"schedulers probe {program} -o scx_mine-1.0.toml" in caught.value.hint

@@ -142,6 +142,12 @@ def test_a_name_that_a_tool_never_reports_is_refused_before_anything_runs(name, 
     assert parse_metric(f"{name}:min=regex:(.*)", workload).name == name
 
 
+def test_a_name_like_no_other_gets_those_of_its_tool():
+    with pytest.raises(UsageError) as caught:
+        parse_metric("xyzzy:min", HACKBENCH)
+    assert str(caught.value) == "hackbench reports no xyzzy: known: messages, messages_per_s, time_s"
+
+
 @pytest.mark.parametrize(
     ("name", "command"),
     [

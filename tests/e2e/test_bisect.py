@@ -58,7 +58,7 @@ def test_the_release_that_made_it_worse_is_found_and_what_is_done_is_not_done_ag
     ("arguments", "message"),
     [
         (["fair", "--", "true"], "expected 2 or more releases"),
-        (["fair", "fair:nice=1"], "no command to run"),
+        (["fair", "fair:nice=1"], "no COMMAND to run"),
         (["fair", "fair", "--", "true"], "expected different releases"),
         (["fair", "fare", "--", "true"], "did you mean fair"),
         (["fair", "fair:nice=1", "--require", "x>=1", "--", "true"], "--require is for one candidate"),

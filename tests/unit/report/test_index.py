@@ -101,7 +101,7 @@ def test_a_searched_study_has_its_winner_spelt(tmp_path):
         '{"version": 1}',
         "\xff",
         '{"effect": {"ratio": "NaN", "ci95": [1, 1], "pairs": 2}}',
-        json.dumps(CONTENT | {"effect": {**CONTENT["effect"], "pairs": math.inf}}),
+        json.dumps(CONTENT | {"effect": {"ratio": 0.8, "ci95": [0.7, 0.9], "pairs": math.inf}}),
     ],
 )
 def test_what_has_no_usable_verdict_is_listed_with_the_reason(tmp_path, damage):

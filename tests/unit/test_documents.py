@@ -92,7 +92,8 @@ def command_lines(document):
 @pytest.mark.parametrize("document", PRESENT, ids=lambda path: path.name)
 def test_every_command_line_has_a_command_and_options_that_exist(document):
     for line in command_lines(document):
-        words = shlex.split(line.replace("'...'", "''"))[1:]
+        own = re.sub(r"\$\([^)]*\)", "X", line)  # what another program prints
+        words = shlex.split(own.replace("'...'", "''"))[1:]
         command = load(words[0]) if words[0] in COMMANDS else None
         assert command is not None, line
         words = words[1:]

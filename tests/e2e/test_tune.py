@@ -145,7 +145,7 @@ def test_a_requirement_that_is_missed_blocks_the_claim(tune):
         (["--scheduler", "fare"], 2, "fair"),
         (["--scheduler", "scx_rusty"], 3, "--scheduler fair"),
         (["--sampler", "gpp"], 2, "did you mean gp"),
-        (["--budget", "0"], 2, "at least one run"),
+        (["--budget", "0"], 2, "expected 1 or more"),
         (["--budget", "9"], 2, "larger --budget"),
         (["--time", "soon"], 2, "duration"),
         (["--delta", "3"], 2, "between 0 and 1"),

@@ -139,8 +139,8 @@ def test_knobs_of_a_process(schedtuna, sleeper):
         (["--pid", "99999999"], "no process 99999999"),
         (["--cgroup", "/tmp"], "is not a control group"),
         (["--scope", "pid"], "needs a process"),
-        (["--scope", "machine", "--pid", "1"], "does not go with"),
-        (["--pid", "1", "--cgroup", "/"], "are mutually exclusive"),
+        (["--scope", "machine", "--pid", "1"], "contradict each other"),
+        (["--pid", "1", "--cgroup", "/"], "contradict each other"),
     ],
 )
 def test_knobs_of_nothing(schedtuna, arguments, message):

@@ -41,8 +41,8 @@ from schedtuna.knobs import journal
 
 def killed_at(step):
     init = journal.Journal.__init__
-    def patched(self, directory=None, on_step=None):
-        init(self, directory, on_step=lambda name: name == step and os.kill(os.getpid(), 9))
+    def patched(self, directory=None, **options):
+        init(self, directory, **options | {"on_step": lambda name: name == step and os.kill(os.getpid(), 9)})
     journal.Journal.__init__ = patched
 
 results = []

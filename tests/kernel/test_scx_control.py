@@ -77,7 +77,7 @@ def test_a_scheduler_is_started_swapped_and_undone_also_after_a_kill(guest, prog
     assert json.loads(gone[1])["state"] == "disabled"
 
     before, undone_before, after, undone_after, end = killed
-    assert (before[0], after[0]) == (-9, -9)
+    assert (before[0], after[0]) == (-9, -9), killed
     (never_ran,) = json.loads(undone_before[1])["changes"]
     assert never_ran["result"] == "gone"
     (was_starting,) = json.loads(undone_after[1])["changes"]

@@ -65,8 +65,12 @@ print(json.dumps(results))
 """
 
 
-def shared_package(lab: Lab, folder: Path) -> Path:
-    """Fill a folder; /share/lib is the guest's PYTHONPATH then. Skips where its Python is another one."""
+def shared_package(lab: Lab, folder: Path, *, numpy: bool = False) -> Path:
+    """Fill a folder; /share/lib is the guest's PYTHONPATH then. Skips where its Python is another one.
+
+    Args:
+        numpy: Whether what measures is imported, too: 70 MB.
+    """
     name = f"python3.{sys.version_info.minor}"
     if not (lab.guest_root / "usr/bin" / name).exists():
         pytest.skip(f"the guest's Python is not {name}, as this one is")
@@ -78,8 +82,12 @@ def shared_package(lab: Lab, folder: Path) -> Path:
             shutil.copytree(found.parent, lib / module, ignore=LEFT_OUT)
         else:
             shutil.copy(found, lib / found.name)
-    # Imported by what describes parameters, used by what searches them: not here. It would be 70 MB.
-    (lib / "numpy.py").touch()
+    if numpy:
+        site = Path(str(importlib.import_module("numpy").__file__)).parents[1]
+        for part in ("numpy", "numpy.libs"):
+            shutil.copytree(site / part, lib / part, ignore=shutil.ignore_patterns("__pycache__", "tests"))
+    else:  # imported by what describes parameters, used by what searches them
+        (lib / "numpy.py").touch()
     (lib / "runner.py").write_text(RUNNER)
     (lib / "schedtuna/native").mkdir()
     shutil.copy(resource_path("native/schedtuna-launch"), lib / "schedtuna/native")

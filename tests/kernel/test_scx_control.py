@@ -38,7 +38,6 @@ def programs(lab):
 @pytest.fixture(scope="module")
 def guest(lab, programs, tmp_path_factory):
     share = shared_package(lab, tmp_path_factory.mktemp("share"))
-    (share / "lib/trials.py").write_text(TRIALS)
     booted, _ = boot(lab, GuestSpec(cpus=2, memory_mib=2048, programs=tuple(programs.values()), share=share))
     with booted:
         yield booted
@@ -87,8 +86,16 @@ def test_a_scheduler_is_started_swapped_and_undone_also_after_a_kill(guest, prog
 
 
 @pytest.mark.long
-def test_trials_on_the_machine_itself_are_under_the_scheduler_or_ejected(guest, programs):
-    name = next(iter(programs))
+def test_trials_on_the_machine_itself_are_under_the_scheduler_or_ejected(lab, programs, tmp_path):
+    name, program = next(iter(programs.items()))
+    share = shared_package(lab, tmp_path / "share", numpy=True)
+    (share / "lib/trials.py").write_text(TRIALS)
+    guest, _ = boot(lab, GuestSpec(cpus=2, memory_mib=2048, programs=(program,), share=share))
+    with guest:
+        under_a_scheduler_or_ejected(guest, name)
+
+
+def under_a_scheduler_or_ejected(guest, name):
     under, ejected, own = run_script(guest, "trials.py", name)
     assert (under["validity"], under["scheduler"]) == ("ok", name), under["reason"]
     assert under["metrics"]["wall_time_s"] > 0

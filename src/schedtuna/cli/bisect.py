@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 
 from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import FolderOptions, SidesOptions, WorkloadOptions, termination_interrupts
-from schedtuna.cli.compare import DEFAULT, QuestionOptions, carry_out, posed, write_files
+from schedtuna.cli.compare import DEFAULT, REPORT_NAME, QuestionOptions, carry_out, posed, write_files
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import UsageError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
-REPORT_NAME = "report.html"
 FEWEST = 2
 
 

@@ -260,11 +260,12 @@ class SidesOptions:
         if len(kinds) > 1:
             raise UsageError("expected one --backend", hint="name the releases, or give --kernel repeatedly")
         said = {name: value for name, value in asdict(self).items() if name != "backend"}
-        if not self.kernel or len(self.kernel) == 1:
-            kernel = self.kernel[0] if self.kernel else None
-            return [made_ready(make_place(kinds[0], said | {"kernel": kernel}))]
-        places = [make_place(kinds[0], said | {"kernel": kernel}) for kernel in self.kernel]
-        exact = [made_ready(place).exact() for place in places]
+        places = [
+            made_ready(make_place(kinds[0], said | {"kernel": kernel})) for kernel in self.kernel or (None,)
+        ]
+        if len(places) == 1:
+            return places
+        exact = [place.exact() for place in places]
         if len(set(exact)) < len(exact):
             raise UsageError(f"expected different kernels, not {', '.join(p.label for p in exact)}")
         return exact

@@ -159,11 +159,9 @@ def _studies_in(place: Path) -> list[Path]:
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
     """Does a folder's name fit? Folders of earlier versions have `-` where their name had `_`."""
-    old = [pattern.replace("_", "-") for pattern in patterns]
-    return (
-        not patterns
-        or any(fnmatchcase(name, pattern) for pattern in patterns)
-        or any(fnmatchcase(name.replace("_", "-"), pattern) for pattern in old)
+    old = name.replace("_", "-")
+    return not patterns or any(
+        fnmatchcase(name, pattern) or fnmatchcase(old, pattern.replace("_", "-")) for pattern in patterns
     )
 
 

@@ -179,8 +179,6 @@ def main(argv: list[str] | None = None) -> None:
         _show_origin()
         print_error(_told(error), hint=_hint(error))
         sys.exit(1)
-    except KeyboardInterrupt:  # before a command has begun, which says itself what it leaves
-        sys.exit(130)
     sys.exit(code)
 
 

@@ -13,7 +13,6 @@ from pathlib import PurePath
 from schedtuna.backend.places.guest import Guest
 from schedtuna.backend.vm import scheduler_program
 from schedtuna.errors import UnavailableError, UsageError
-from schedtuna.knobs.scheduler_process import is_named
 from schedtuna.lab.build.examples import find_examples
 from schedtuna.lab.layers import guest_program
 from schedtuna.lab.named.guest import NamedGuest
@@ -145,7 +144,7 @@ def status(guest: NamedGuest) -> SchedulerStatus:
     """Return what is in charge of a guest, and who started it."""
     state = read_state(guest)
     running = find_running(guest)
-    ours = running is not None and is_named(state.ops, PurePath(running[1][0]).name)
+    ours = running is not None and running[0].in_charge(state)
     events = {f"{PREFIX}ev_{name}": float(number) for name, number in read_events(guest).items() if number}
     return SchedulerStatus(
         state=state.state,

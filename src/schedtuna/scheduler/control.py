@@ -50,7 +50,7 @@ from schedtuna.files import distrusted
 from schedtuna.kernel.sched_ext import SUFFIX
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import ProcessSubject, Record, scheduler_of
-from schedtuna.knobs.scheduler_process import is_named
+from schedtuna.knobs.scheduler_process import is_named, is_of
 from schedtuna.knobs.scx_loader import LoaderScheduler, LoaderService, arguments_state
 from schedtuna.knobs.state import state_directory
 from schedtuna.knobs.systemd import scheduler_unit
@@ -333,7 +333,7 @@ def status(journal: Journal) -> SchedulerStatus:
     machine = HostMachine()
     state = read_state(machine)
     running, label, by, pid = find_running(journal), "", "", None
-    if running is not None and is_named(state.ops, running.label.partition(":")[0]):
+    if running is not None and is_of(state.ops, running.label.partition(":")[0], running.pid, machine.read):
         label, by, pid = running.label, "schedtuna", running.pid
     elif state.ops and (service := LoaderService()).present() and (found := service.state()).running:
         label, by = " ".join([found.scheduler, *found.arguments]), "scx_loader"

@@ -18,7 +18,7 @@ from typing import Protocol, Self
 
 from schedtuna.errors import SchedtunaError, UnavailableError
 from schedtuna.kernel.kfuncs import REMEDY, is_refusal
-from schedtuna.knobs.scheduler_process import WAY_OUT, is_named
+from schedtuna.knobs.scheduler_process import WAY_OUT, is_named, is_of
 from schedtuna.machine.patience import Patience
 from schedtuna.scheduler.registry import command_line
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -29,6 +29,7 @@ START_WITHIN_S = 60.0  # a large scheduler is verified for 15 s and more on a sl
 _STOP_WITHIN_S = 20.0
 _KILL_WITHIN_S = 20.0
 _POLL_S = 0.05
+_LINKED_WITHIN_S = 1.0
 _LOG_LINES = 20
 _DUMP_BYTES = 16_384  # of a dump that lists every task, what is kept
 _DUMP_HEADING = "DEBUG DUMP"  # tools/sched_ext/include/scx/user_exit_info.h
@@ -145,14 +146,14 @@ class Startup(StrEnum):
     FAILED = "failed"
 
 
-def startup(before: ScxState, now: ScxState, exit_code: int | None, program: str) -> tuple[Startup, str]:
+def startup(before: ScxState, now: ScxState, exit_code: int | None, *, is_own: bool) -> tuple[Startup, str]:
     """Judge a start.
 
     Args:
         before: The state just before the program was started.
         now: The state now.
         exit_code: The program's; None while it runs.
-        program: Its name.
+        is_own: Whether the scheduler that is in charge now, if any, is the program's.
 
     Returns:
         Where it stands, and why where it failed.
@@ -161,7 +162,7 @@ def startup(before: ScxState, now: ScxState, exit_code: int | None, program: str
         return Startup.FAILED, f"it {ending(exit_code)} before it was enabled"
     if now.state != ENABLED or not now.ops:
         return Startup.WAITING, ""
-    if not is_named(now.ops, program):
+    if not is_own:
         return Startup.FAILED, f"another scheduler, {now.ops}, is in charge"
     if now.enable_seq == before.enable_seq:  # the kernel counts just after it says `enabled`
         return Startup.WAITING, ""
@@ -288,6 +289,7 @@ class ScxProcess:
         self.machine = machine
         self._name = scheduler.name
         self._program = PurePath(program).name
+        self._ops = ""  # what its scheduler is called in the kernel, once that was seen
         self.pid = machine.spawn(argv or [program, *command_line(scheduler)])
         try:
             self.started = self._await(before, Patience(within_s, cpu_s))
@@ -303,6 +305,8 @@ class ScxProcess:
         process.machine, process.pid = machine, pid
         process._name, process._program = name, PurePath(program).name
         process.started, process._events = read_state(machine), {}
+        process._ops = ""
+        process.in_charge(process.started)
         return process
 
     def __enter__(self) -> Self:
@@ -312,6 +316,12 @@ class ScxProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def in_charge(self, now: ScxState) -> bool:
+        """Whether its scheduler is in charge, whatever that is called."""
+        if is_of(now.ops, self._program, self.pid, self.machine.read):
+            self._ops = now.ops
+        return bool(now.ops) and now.ops == self._ops
 
     def ejected(self) -> str:
         """Return why it is not in charge any more; empty while it is."""
@@ -332,6 +342,7 @@ class ScxProcess:
         Raises:
             StuckSchedulerError: sched_ext does not become disabled.
         """
+        self.in_charge(read_state(self.machine))
         for number, within_s in ((signal.SIGINT, _STOP_WITHIN_S), (signal.SIGKILL, _KILL_WITHIN_S)):
             self.machine.signal(self.pid, number)
             if self._gone(within_s):
@@ -342,10 +353,19 @@ class ScxProcess:
             hint=WAY_OUT,
         )
 
+    def _is_own(self, now: ScxState) -> bool:
+        """The same at a start: the kernel says `enabled` just before the program has its link."""
+        deadline = time.monotonic() + _LINKED_WITHIN_S
+        while now.ops and not self.in_charge(now):
+            if time.monotonic() > deadline or self.machine.status(self.pid) is not None:
+                return False
+            time.sleep(_POLL_S)
+        return bool(now.ops)
+
     def _await(self, before: ScxState, patience: Patience) -> ScxState:
         while True:
             now = read_state(self.machine)
-            stage, reason = startup(before, now, self.machine.status(self.pid), self._program)
+            stage, reason = startup(before, now, self.machine.status(self.pid), is_own=self._is_own(now))
             if stage is Startup.READY:
                 return now
             if stage is Startup.WAITING and patience.ended():
@@ -364,7 +384,8 @@ class ScxProcess:
         while True:
             if self.machine.status(self.pid) is not None:
                 now = read_state(self.machine)
-                if now.state == DISABLED or (now.state == ENABLED and not is_named(now.ops, self._program)):
+                others = now.ops != self._ops and not is_named(now.ops, self._program)
+                if now.state == DISABLED or (now.state == ENABLED and others):
                     return True
             if time.monotonic() > deadline:
                 return False

@@ -58,7 +58,7 @@ def test_ops_names_belong_to_programs(ops, program, same):
     ],
 )
 def test_a_start_is_judged_by_what_the_kernel_says(now, exit_code, stage, reason):
-    judged = startup(OFF, now, exit_code, "scx_bpfland")
+    judged = startup(OFF, now, exit_code, is_own=is_named(now.ops, "scx_bpfland"))
     assert judged[0] is stage
     assert reason in judged[1]
 
@@ -139,6 +139,37 @@ def test_a_scheduler_is_in_charge_inside_and_gone_after(machine, tmp_path):
     assert read_state(machine).state == "disabled"
     assert machine.status(running.pid) == 0
     assert "EXIT: unregistered" in running.log()
+
+
+class LinkedKernel(FakeKernel):
+    """A program holds the link of what it has loaded."""
+
+    LINK = "pos:\t0\nflags:\t02000000\nlink_type:\tstruct_ops\nlink_id:\t7\nmap_id:\t12\n"
+
+    def read(self, path):
+        if path.startswith("/proc/") and path.endswith("/fdinfo/11"):
+            alive = self.status(int(path.split("/")[2])) is None
+            return self.LINK if alive and super().read("/sys/kernel/sched_ext/enable_seq") != "0\n" else None
+        return super().read(path)
+
+
+OTHER_NAME = ENABLE.replace("test_1.0", "my_policy")
+
+
+def test_one_whose_ops_name_is_not_its_files_is_known_by_its_link(tmp_path):
+    machine = LinkedKernel(tmp_path)
+    with ScxProcess(machine, TEST, program(tmp_path, OTHER_NAME)) as running:
+        assert running.started.ops == "my_policy"
+        assert running.ejected() == ""
+        assert ScxProcess.found(machine, "scx_test", "scx_test", running.pid).in_charge(read_state(machine))
+    assert read_state(machine).state == "disabled"
+    machine.close()
+
+
+def test_another_s_scheduler_is_none_of_a_program_without_a_link(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr("schedtuna.scheduler.scx._LINKED_WITHIN_S", 0.1)
+    with pytest.raises(SchedulerError, match="another scheduler, my_policy, is in charge"):
+        ScxProcess(machine, TEST, program(tmp_path, OTHER_NAME))
 
 
 def test_an_ejection_is_detected_and_its_dump_kept(machine, tmp_path):

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from schedtuna.errors import UsageError
 from schedtuna.lab.closure import closure
@@ -208,7 +208,7 @@ class Deterministic:
             return ""
         before, _ = report.scx("scx_before")
         now, code = report.scx("scx_started")
-        stage, reason = startup(before, now, code, PurePath(guest_program(program)).name)
+        stage, reason = startup(before, now, code, is_own=True)  # nothing else runs yet that could load one
         if stage is not Startup.READY:
             reason = reason or f"it was not enabled, sched_ext is {now.state or DISABLED}"
             log = "\n".join(report.text("scheduler_log").splitlines()[-_LOG_LINES:])

@@ -61,7 +61,7 @@ def test_the_release_that_made_it_worse_is_found_and_what_is_done_is_not_done_ag
         (["fair", "fair:nice=1"], "no COMMAND to run"),
         (["fair", "fair", "--", "true"], "expected different releases"),
         (["fair", "fare", "--", "true"], "did you mean fair"),
-        (["fair", "fair:nice=1", "--require", "x>=1", "--", "true"], "--require is for one candidate"),
+        (["fair", "fair:nice=1", "--require", "x>=1", "--", "true"], "there is no option --require"),
         (["fair", "fair:nice=1", "--resume", "nope", "--", "true"], "can't be read"),
         (["a", "b", "--backend", "vm", "--kernel", "1", "--kernel", "1", "--", "true"], None),
     ],

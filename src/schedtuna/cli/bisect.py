@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from schedtuna.cli.bundles import bundled
-from schedtuna.cli.common import FolderOptions, SidesOptions, WorkloadOptions, termination_interrupts
+from schedtuna.cli.common import FolderOptions, ListOptions, WorkloadOptions, termination_interrupts
 from schedtuna.cli.compare import DEFAULT, REPORT_NAME, QuestionOptions, carry_out, posed, write_files
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
@@ -58,7 +57,7 @@ def bisect(
     question: QuestionOptions,
     folder: FolderOptions,
     run: WorkloadOptions,
-    where: SidesOptions,
+    where: ListOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Find the release, or kernel, that made COMMAND worse or better, by halves.
@@ -70,10 +69,8 @@ def bisect(
     from schedtuna.experiment.bisection import bisect as search
 
     length = question.length()
-    if question.require:
-        raise UsageError("--require is for one candidate", hint="leave it out, and use `compare` with it")
     command: list[str] = context.meta["command"]
-    places = where.ready_list()
+    places = where.ready_places()
     workload = run.workload(command, places[0].nr_cpus())
     question = replace(question, metric=run.metrics(question.metric))
     if folder.resume is not None:
@@ -290,7 +287,7 @@ def _write_page(found: Bisection, steps: _Steps, sentence: str) -> None:
         for made in steps.state.comparisons
     ]
     page = Page(
-        title=f"Bisection of {len(names)} releases · {shlex.join(steps.workload.argv)}",
+        title=f"Bisection of {len(names)} releases · {steps.workload.title}",
         tone=tone,
         verdict=sentence,
         facts=[("oldest", names[0]), ("newest", names[-1]), ("comparisons", str(len(rows)))],

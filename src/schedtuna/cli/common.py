@@ -19,6 +19,7 @@ from schedtuna.cli.options import (
     CgroupOption,
     CpusOption,
     ForceOption,
+    KernelListOption,
     KernelOption,
     KernelsOption,
     NamedOption,
@@ -250,18 +251,30 @@ class SidesOptions:
             )
         return exact
 
-    def ready_list(self) -> list[Place]:
+
+@dataclass(frozen=True)
+class ListOptions:
+    """Where what is in a list is run; given several kernels, they are the list."""
+
+    backend: BackendOption = HOST
+    kernel: KernelListOption = None
+    cpus: CpusOption = None
+    scope: ScopeOption = None
+    pid: PidOption = None
+    cgroup: CgroupOption = None
+    unit: UnitOption = None
+    force: ForceOption = None
+
+    def ready_places(self) -> list[Place]:
         """Return one place, or one for each of several kernels, in the order given.
 
         Raises:
-            UsageError: Several kinds of places, or a kernel twice.
+            UsageError: A kernel twice.
         """
-        kinds = list(self.backend or (HOST,))
-        if len(kinds) > 1:
-            raise UsageError("expected one --backend", hint="name the releases, or give --kernel repeatedly")
         said = {name: value for name, value in asdict(self).items() if name != "backend"}
         places = [
-            made_ready(make_place(kinds[0], said | {"kernel": kernel})) for kernel in self.kernel or (None,)
+            made_ready(make_place(self.backend, said | {"kernel": kernel}))
+            for kernel in self.kernel or (None,)
         ]
         if len(places) == 1:
             return places

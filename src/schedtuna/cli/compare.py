@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import mean, median
@@ -77,9 +76,13 @@ class QuestionOptions:
     budget: BudgetOption = None
     time: TimeOption = None
     metric: MetricOption = None
-    require: RequireOption = None
     delta: DeltaOption = DELTA
     max_steal: MaxStealOption = 1.0
+
+    @property
+    def requirements(self) -> list[str]:
+        """Bounds that the candidate must keep."""
+        return []
 
     def spec(self, workload: Workload, seed: int) -> RunSpec:
         """Return what the runs have in common.
@@ -94,7 +97,7 @@ class QuestionOptions:
         return RunSpec(
             workload=workload,
             metrics=tuple(metrics),
-            requirements=tuple(parse_requirement(text, metrics, workload) for text in listed(self.require)),
+            requirements=tuple(parse_requirement(text, metrics, workload) for text in self.requirements),
             limits={"steal_fraction": self.max_steal},
             seed=seed,
         )
@@ -105,7 +108,7 @@ class QuestionOptions:
 
         return {
             "metrics": " ".join(map(format_metric, spec.metrics)),
-            "requirements": " ".join(listed(self.require)),
+            "requirements": " ".join(self.requirements),
             "budget": f"{self.budget} runs, {self.time or 'no time limit'}",
             "delta": str(self.delta),
         }
@@ -125,6 +128,18 @@ class QuestionOptions:
         return {"budget": self.budget, "time_limit_s": limit_s, "delta": self.delta}
 
 
+@dataclass(frozen=True)
+class CandidateOptions(QuestionOptions):
+    """What is asked of one candidate."""
+
+    require: RequireOption = None
+
+    @property
+    def requirements(self) -> list[str]:
+        """Bounds that the candidate must keep."""
+        return listed(self.require)
+
+
 @app.command(cls=_SidesCommand)
 @bundled
 def compare(
@@ -134,7 +149,7 @@ def compare(
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The candidate, likewise.", show_default=False)],
     *,
-    question: QuestionOptions,
+    question: CandidateOptions,
     folder: FolderOptions,
     run: WorkloadOptions,
     where: SidesOptions,
@@ -266,9 +281,8 @@ def write_files(campaign: Campaign, comparison: Comparison) -> None:
     from schedtuna.report.page import Page, write
 
     write_comparison(campaign.folder, comparison, _summary(campaign, comparison))
-    argv = campaign.spec.workload.argv
     page = Page(
-        title=f"{comparison.candidate} against {comparison.default} · {shlex.join(argv)}",
+        title=f"{comparison.candidate} against {comparison.default} · {campaign.spec.workload.title}",
         tone=comparison.verdict,
         verdict=comparison.sentence(),
         facts=parts.facts(comparison),
@@ -281,6 +295,7 @@ def write_files(campaign: Campaign, comparison: Comparison) -> None:
 def _summary(campaign: Campaign, comparison: Comparison, *, written: bool = True) -> dict[str, Any]:
     return {
         "study": str(campaign.folder),
+        "workload": campaign.spec.workload.title,
         "scheduler": comparison.candidate.partition(":")[0],
         "places": [place.model_dump(mode="json") for place, _ in campaign.asked.sides],
         **comparison.summary(),

@@ -194,6 +194,15 @@ KernelsOption = Annotated[
         show_default=False,
     ),
 ]
+KernelListOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kernel",
+        metavar="VERSION",
+        help=f"{_KERNEL} Repeatable: the kernels are the list, under one scheduler.",
+        show_default=False,
+    ),
+]
 CpusOption = Annotated[
     int | None,
     typer.Option("--cpus", min=1, max=64, help="With `vm`: virtual CPUs. Default: 2.", show_default=False),

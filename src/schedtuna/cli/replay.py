@@ -201,10 +201,10 @@ def _print_combinations(group: Mapping[str, Any]) -> None:
     from schedtuna.cli.table import table
     from schedtuna.space import spell_assignment
 
-    command = shlex.join(group["command"]).replace("\n", " ")
+    workload = group["workload"].replace("\n", " ")
     nr_studies = len(group["studies"])
     of = f"{nr_studies} studies" if nr_studies > 1 else "1 study"
-    print(printable(f"{group['scheduler']} on {command[:80]}, {group['metrics']}, {of}"))
+    print(printable(f"{group['scheduler']} on {workload[:80]}, {group['metrics']}, {of}"))
     lines = []
     for row in group["best"]:
         low, high = row["change_95"]

@@ -141,6 +141,7 @@ def statistics(scored: ScoredStudy) -> dict[str, Any]:
         "study": str(scored.study.folder),
         "scheduler": plan.scheduler.name,
         "sampler": plan.sampler,
+        "workload": plan.workload.title,
         "command": list(plan.workload.argv),
         "metrics": [format_metric(spec) for spec in scored.objective.metrics],
         "default": dict(scored.objective.references),
@@ -215,6 +216,7 @@ def combinations(studies: Sequence[ScoredStudy], nr_combinations: int) -> list[d
     return [
         {
             "scheduler": group[0].study.plan.scheduler.name,
+            "workload": group[0].study.plan.workload.title,
             "command": list(group[0].study.plan.workload.argv),
             "metrics": group[0].goal,
             "studies": [str(one.study.folder) for one in group],

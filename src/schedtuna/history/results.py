@@ -31,6 +31,7 @@ def summary(result: StudyResult) -> dict[str, Any]:
     nr_search = result.nr_search_runs
     return {
         "study": str(result.folder),
+        "workload": result.plan.workload.title,
         "scheduler": result.plan.scheduler.name,
         "sampler": result.plan.sampler,
         "place": result.plan.place.model_dump(mode="json"),

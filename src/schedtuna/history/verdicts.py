@@ -37,7 +37,7 @@ class PastVerdict:
     Attributes:
         folder: Where it is.
         began_at: Unix time in seconds.
-        workload: Its command line.
+        workload: Its name, or its command line.
         scheduler: What was tuned, or the candidate's scheduler.
         default: What the candidate was held against.
         candidate: What was tried.
@@ -158,7 +158,7 @@ def _verdict(folder: Path, content: Mapping[str, Any]) -> PastVerdict:
     return PastVerdict(
         folder=folder,
         began_at=facts.created_at,
-        workload=shlex.join(facts.command),
+        workload=str(content.get("workload") or shlex.join(facts.command)),
         scheduler=scheduler,
         default=str(content["default"]),
         candidate=candidate,

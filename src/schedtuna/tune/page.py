@@ -39,7 +39,7 @@ def study_page(result: StudyResult, manifest: Mapping[str, Any]) -> Page:
     nr_search = result.nr_search_runs
     better = "lower is better" if comparison.direction is Direction.MIN else "higher is better"
     return Page(
-        title=f"{shlex.join(plan.workload.argv)} · {plan.scheduler.name} · {comparison.metric} ({better})",
+        title=f"{plan.workload.title} · {plan.scheduler.name} · {comparison.metric} ({better})",
         tone=comparison.verdict,
         verdict=comparison.sentence(),
         facts=[*compared.facts(comparison), ("search", f"{nr_search} runs, sampler {plan.sampler}")],

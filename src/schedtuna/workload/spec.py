@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -90,6 +91,11 @@ class Workload(BaseModel):
     parser: str = ""
     name: str = ""
     works_here: bool = False
+
+    @property
+    def title(self) -> str:
+        """What people call it: its name, else its command line."""
+        return self.name or shlex.join(self.argv)
 
 
 class RunSpec(BaseModel):

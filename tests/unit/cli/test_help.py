@@ -34,3 +34,10 @@ def test_a_mistyped_command_is_answered_with_the_nearest(capsys):
     assert ended.value.code == 2
     assert "there is no command 'tun'" in (told := capsys.readouterr().err)
     assert "did you mean tune" in told
+
+
+def test_bisect_shows_only_what_it_takes():
+    with click.Context(load("bisect"), info_name="bisect", terminal_width=WIDTH) as context:
+        text = " ".join(load("bisect").get_help(context).split())
+    assert "--require" not in text
+    assert "Twice" not in text

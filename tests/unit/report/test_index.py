@@ -142,6 +142,12 @@ def test_the_page_groups_links_and_marks_what_changed(tmp_path):
     assert "http" not in text.replace("http-equiv", "")
 
 
+def test_a_bundled_load_is_called_by_its_name(tmp_path):
+    study(tmp_path, "a", command=("/usr/bin/python3", "-I", "mix.py"), workload="interactive-mix")
+    study(tmp_path, "b", command=("bench", "a b"))
+    assert {row["data-workload"] for row in shown(tmp_path).rows} == {"bench 'a b'", "interactive-mix"}
+
+
 def test_foreign_text_stays_text(tmp_path):
     hostile = "</script><script>alert(1)</script>\"'><img src=x onerror=y>"
     study(

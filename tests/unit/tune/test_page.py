@@ -10,6 +10,7 @@ from schedtuna.backend.places.guest import Guest
 from schedtuna.backend.places.host import Host
 from schedtuna.experiment.triallog import TrialLog
 from schedtuna.history.plan import StudyPlan
+from schedtuna.history.results import summary
 from schedtuna.knobs.base import Scope
 from schedtuna.tune.page import study_page
 from schedtuna.tune.study import Study
@@ -38,6 +39,15 @@ def results(tmp_path_factory):
 def commands(result, place=Host()):  # noqa: B008 - it is frozen
     page = study_page(replace(result, plan=result.plan.model_copy(update={"place": place})), {})
     return [command.line for section in page.sections for command in section.commands]
+
+
+def test_the_title_has_the_load_s_name_where_it_has_one(results):
+    found = results[smooth_gain]
+    assert study_page(found, {}).title.startswith("load -x · scx_mine · ")
+    named = found.plan.workload.model_copy(update={"name": "interactive-mix"})
+    found = replace(found, plan=found.plan.model_copy(update={"workload": named}))
+    assert study_page(found, {}).title.startswith("interactive-mix · scx_mine · ")
+    assert summary(found)["workload"] == "interactive-mix"
 
 
 def test_a_gain_of_a_command_is_applied_to_the_command(results):

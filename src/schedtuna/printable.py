@@ -70,5 +70,19 @@ def number(value: float | None, name: str = "", *, digits: int = 4) -> str:
     return f"{value:.0f}" if "e" in text else text
 
 
+def exact(value: float) -> str:
+    """Spell a number so that it reads back as it is: all of its digits, no exponent. For bounds and options.
+
+    >>> exact(31536000.0), exact(0.5), exact(1e-7)
+    ('31536000', '0.5', '0.0000001')
+    """
+    text = str(value)
+    if "e" in text:
+        from decimal import Decimal
+
+        text = f"{Decimal(text):f}"
+    return text.removesuffix(".0")
+
+
 def _spelled(character: str) -> str:
     return character if character.isprintable() else repr(character)[1:-1]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedtuna.printable import printable, printable_lines
+from schedtuna.cli.common import parse_duration
+from schedtuna.printable import exact, printable, printable_lines
 
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # by Unicode's own table
 SEQUENCES = [
@@ -73,3 +74,15 @@ def test_without_backslashes_the_text_can_be_read_back(text):
 @pytest.mark.parametrize("text", ["", "stress-ng-cpu", "größe λ 任务 🙂", "regex:p99 (\\d+) [bold]"])
 def test_what_is_visible_stays_as_it_is(text):
     assert printable(text) == printable_lines(text) == text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**9), 10**9))
+def test_exact_numbers_read_back(value):
+    text = exact(value)
+    assert float(text) == value
+    assert re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text)
+
+
+@given(st.floats(0, 365 * 86400))
+def test_exact_durations_are_durations(seconds):
+    assert parse_duration(f"{exact(seconds)}s") == seconds

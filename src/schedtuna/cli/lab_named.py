@@ -17,7 +17,7 @@ from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
 from schedtuna.cli.streams import pass_on
 from schedtuna.errors import UsageError
-from schedtuna.printable import printable
+from schedtuna.printable import exact, printable
 
 if TYPE_CHECKING:
     from schedtuna.cli.lab_shell import GuestOptions
@@ -169,7 +169,7 @@ def run_in(
             }
         )
     if timed_out:
-        typer.echo(f"lab: it was ended after {timeout_s:g} s (--timeout)", err=True)
+        typer.echo(f"lab: it was ended after {exact(timeout_s)} s (--timeout)", err=True)
         return 1
     return code
 

@@ -13,10 +13,12 @@ from schedtuna.cli.common import parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import InOption, JsonOption
 from schedtuna.cli.output import print_json, print_remark, require_writable, writing
 from schedtuna.cli.table import described, wrapped
-from schedtuna.printable import printable
+from schedtuna.errors import UsageError
+from schedtuna.printable import exact, number, printable
 
 if TYPE_CHECKING:
     from schedtuna.scheduler.probe import Joined, ProbedProgram
+    from schedtuna.scheduler.registry import Entry
     from schedtuna.scheduler.spec import SchedulerConfig
 
 app = typer.Typer(
@@ -54,13 +56,29 @@ def show(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a scheduler's parameters, rules and traps."""
+    """Show a scheduler's parameters, rules and traps.
+
+    With NAME:param=value,... or a file of settings, what they set, too.
+    """
     from schedtuna.scheduler.lookup import lookup
     from schedtuna.scheduler.parse import parse_scheduler
     from schedtuna.scheduler.registry import entries
 
-    entry = entries().get(name)
-    scheduler = entry.config(release) if entry else parse_scheduler(name, lookup)
+    found: list[Entry] = []
+
+    def look_up(text: str) -> SchedulerConfig:
+        if text not in entries():
+            return lookup(text)
+        found.append(entries()[text])
+        return found[-1].config(release)
+
+    scheduler = look_up(name) if name in entries() else parse_scheduler(name, look_up)
+    entry = found[-1] if found else None
+    if release is not None and entry is None:
+        raise UsageError(
+            f"--release {release}: nothing is known of the releases of {scheduler.name}",
+            hint="leave it out; `schedtuna schedulers list` has those that are known",
+        )
     if as_json:
         print_json(scheduler.model_dump(mode="json"))
         return
@@ -106,11 +124,12 @@ def probe(
         text = first_definition(found.probed, found.scheduler, output.suffix.lower())
         with writing(output, force=force) as file:
             file.write(text.encode())
+    if as_json:
+        print_json(found.to_dict() | ({"output": str(output)} if output else {}))
+        return
+    if output:
         print_remark(str(output), f"defines {found.scheduler.name}; mend its bounds, then")
         print_remark("next", f"schedtuna schedulers check {shlex.quote(str(output))}")
-        return
-    if as_json:
-        print_json(found.to_dict())
         return
     _print_probe(found.probed, found.joined)
     _print_parameters(found.scheduler)
@@ -270,7 +289,7 @@ def status(named: InOption = None, as_json: JsonOption = False) -> None:
         ("schedules", "" if found.switch_all or not found.ops else "only tasks of policy SCHED_EXT"),
         ("enabled since boot", f"{found.enable_seq} times"),
         ("tasks rejected", str(found.nr_rejected or "")),
-        *((name, f"{number:g}") for name, number in found.counters.items()),
+        *((name, number(value, "nr_")) for name, value in found.counters.items()),
     ):
         if value:
             print_remark(title, value)
@@ -306,13 +325,15 @@ def _print_probe(probed: ProbedProgram, joined: Joined) -> None:
 def _print_parameters(scheduler: SchedulerConfig) -> None:
     from schedtuna.space import spell_value
 
-    rows = []
+    rows, is_set = [], bool(scheduler.values)
     for spec in scheduler.parameters.values():
         if spec.choices or spec.min_value is None:
             values = " ".join(spec.choices)
         else:
-            values = f"{spec.min_value:g} to {spec.max_value:g} {spec.unit}".rstrip()
-        default = spell_value(spec.default)
-        rows.append([spec.name, default, values or "true false", spec.description])
+            values = f"{exact(spec.min_value)} to {exact(spec.max_value or 0)} {spec.unit}".rstrip()
+        own = scheduler.values.get(spec.name)
+        cells = [spec.name, spell_value(spec.default), *(["" if own is None else spell_value(own)] * is_set)]
+        rows.append([*cells, values or "true false", spec.description])
     if rows:
-        print("\n" + described(["parameter", "default", "values", "what it does"], rows), end="\n\n")
+        headings = ["parameter", "default", *["set to"] * is_set, "values", "what it does"]
+        print("\n" + described(headings, rows), end="\n\n")

@@ -18,6 +18,7 @@ from schedtuna.cli.common import parse_duration, parse_positive_duration, termin
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.cli.table import number, table
 from schedtuna.errors import UsageError
+from schedtuna.printable import exact
 
 if TYPE_CHECKING:
     from schedtuna.trace.trace import Trace
@@ -74,7 +75,8 @@ class Asked:
         kept_s = self.length_s - self.discard_s
         if kept_s < 0.9 * interval_s:
             raise UsageError(
-                f"samples are {interval_s:.3g} s apart: the {kept_s:.3g} s left of a window may have none",
+                f"samples are {number(interval_s, digits=3)} s apart: "
+                f"the {number(kept_s, digits=3)} s left of a window may have none",
                 hint="choose longer --windows, or sample more often with --interval",
             )
 
@@ -94,7 +96,7 @@ def show_windows(folder: Path | None, asked: Asked, form: Form) -> None:
     nr_windows = _print(_recorded(trace, asked), form)
     if not nr_windows:
         raise UsageError(
-            f"the trace's samples do not fill a window of {asked.length_s:g} s",
+            f"the trace's samples do not fill a window of {exact(asked.length_s)} s",
             hint="choose shorter --windows",
         )
 
@@ -176,7 +178,8 @@ def _print_csv(window: Window, *, heading: bool) -> None:
 
 
 def _text(window: Window) -> str:
-    head = f"window {window.number}: {window.start_s:g} to {window.end_s:g} s, {window.nr_samples} samples"
+    start_s, end_s = (exact(round(time_s, 3)) for time_s in (window.start_s, window.end_s))
+    head = f"window {window.number}: {start_s} to {end_s} s, {window.nr_samples} samples"
     lines = [
         [
             name,

@@ -23,9 +23,9 @@ def spelled_size(count: float) -> str:
     """Spell a number of bytes."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
-            return f"{count:.3g} {unit}"
+            return f"{number(count, digits=3)} {unit}"
         count /= 1000
-    return f"{count:.3g} GB"
+    return f"{number(count, digits=3)} GB"
 
 
 def terminal_width() -> int | None:

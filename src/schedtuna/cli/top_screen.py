@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from schedtuna.printable import printable
+from schedtuna.printable import exact, printable
 from schedtuna.record.live import COLUMNS, By, Distribution, LiveRow, LiveWindow, choose_rows
 from schedtuna.trace.aggregates.histogram import bucket_edges_ns
 
@@ -56,7 +56,7 @@ def screen(window: LiveWindow, state: ScreenState, width: int, height: int) -> l
 
 
 def _title(window: LiveWindow, state: ScreenState) -> str:
-    marks = [f"every {state.interval_s:g} s", f"by {state.by}"]
+    marks = [f"every {exact(state.interval_s)} s", f"by {state.by}"]
     if state.paused:
         marks.append("PAUSED")
     if state.recording:

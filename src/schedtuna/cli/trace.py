@@ -127,7 +127,7 @@ def diff(  # noqa: PLR0917 - typer's options are a function's parameters
         [row.figure, _spell(row.figure, row.before), _spell(row.figure, row.after), _ratio(row.ratio)]
         for row in shown
     ]
-    lines.append(["cost L (A: 3)", "", "" if math.isnan(relative) else f"{relative:.3g}", ""])
+    lines.append(["cost L (A: 3)", "", "" if math.isnan(relative) else number(relative, digits=3), ""])
     print(table(["", "A", "B", "B/A"], lines))
     if rows:
         print(f"\n{figure} by name:")
@@ -182,4 +182,4 @@ def _spell(figure: str, value: float | None) -> str:
 
 
 def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    return number(value, digits=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from schedtuna.cli.table import table
+from schedtuna.cli.table import number, table
 
 if TYPE_CHECKING:
     from schedtuna.trace.analysis import Analysis, Rows
@@ -87,4 +87,4 @@ def duration(nanoseconds: float | None) -> str:
     for unit, factor in (("ns", 1.0), ("us", 1e3), ("ms", 1e6)):
         if abs(nanoseconds) < 999.5 * factor:
             return f"{nanoseconds / factor:.3g}{unit}"
-    return f"{nanoseconds / 1e9:.4g}s"
+    return f"{number(nanoseconds / 1e9)}s"

@@ -26,7 +26,7 @@ from schedtuna.cli.options import (
 )
 from schedtuna.cli.output import print_json, require_writable
 from schedtuna.errors import naming
-from schedtuna.printable import printable
+from schedtuna.printable import number, printable
 
 if TYPE_CHECKING:
     from schedtuna.backend.base import Trial
@@ -154,7 +154,7 @@ def _run(campaign: Campaign, runs: int, time_limit_s: float | None) -> tuple[lis
         campaign.introduce(progress.say)
 
         def show(record: TrialRecord) -> None:
-            note = f"{record.trial.duration_s:.3g} s" if not record.trial.reason else record.trial.reason
+            note = record.trial.reason or f"{number(record.trial.duration_s, digits=3)} s"
             progress.update(record.index + 1, runs, note=note)
 
         try:
@@ -215,7 +215,7 @@ def _print(trials: list[Trial], here: Sample, there: Sample | None, files: dict[
 
 
 def _table(sample: Sample) -> str:
-    from schedtuna.cli.table import number, table
+    from schedtuna.cli.table import table
 
     headings = ["metric", "runs", "mean", "per core", "sd", "CV %", "min", "q1", "median", "q3", "max"]
     rows = []
@@ -227,7 +227,7 @@ def _table(sample: Sample) -> str:
 
 
 def _beside(here: Sample, there: Sample) -> str:
-    from schedtuna.cli.table import number, table
+    from schedtuna.cli.table import table
 
     others = {spread.metric: spread for spread in there.spreads}
     rows = []

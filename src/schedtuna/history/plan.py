@@ -19,6 +19,7 @@ from schedtuna.experiment.triallog import LOG_NAME
 from schedtuna.files import make_folder, write_text
 from schedtuna.files.versions import StoredFormat
 from schedtuna.history.defaults import BASELINE_RUNS, BUDGET, SAVE_FREQUENCY
+from schedtuna.printable import exact, number
 from schedtuna.samplers.registry import DEFAULT_SAMPLER
 from schedtuna.scheduler.parse import BEST_NAME
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -119,15 +120,15 @@ class StudyPlan(RunSpec):
         """What the results folder's name is made of: its own, or scheduler, sampler, runs of the search."""
         if self.name:
             return (self.name,)
-        timed = self.time_limit_s is not None
-        runs = f"{self.time_limit_s:g}s" if timed else f"{self.split(0.0)[0]}ep"
+        limit_s = self.time_limit_s
+        runs = f"{self.split(0.0)[0]}ep" if limit_s is None else f"{exact(limit_s)}s"
         return self.scheduler.name, self.sampler, runs
 
     @property
     def told_budget(self) -> str:
         """What the runs are for; the folder's name counts those of the search, which are its episodes."""
         if self.time_limit_s is not None:
-            return f"runs: as many as fit into {self.time_limit_s:g} s, search and confirmation"
+            return f"runs: as many as fit into {exact(self.time_limit_s)} s, search and confirmation"
         nr_search, nr_confirmation = self.split(0.0)
         total = self.baseline_runs + nr_search + nr_confirmation
         return (
@@ -148,7 +149,7 @@ class StudyPlan(RunSpec):
             return self.episodes, split_budget(least_budget(self.episodes + self.baseline_runs))[1]
         budget = self.budget if self.time_limit_s is None else int(self.time_limit_s / max(run_s, 1e-3))
         what = f"a budget of {budget} runs" + (
-            "" if self.time_limit_s is None else f" (of {run_s:.2g} s each)"
+            "" if self.time_limit_s is None else f" (of {number(run_s, digits=2)} s each)"
         )
         if budget < _LEAST_BUDGET or split_budget(budget)[0] <= self.baseline_runs:
             raise UsageError(

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from schedtuna.machine.topology import format_cpu_list
+from schedtuna.printable import exact
 
 UNDONE_FROM = 0.5  # of the CPU time, used by tasks without it: it was not in force
 TOLD_FROM = 0.02  # from here on it is told that it was not in force everywhere
@@ -140,11 +141,11 @@ _RULES: dict[str, _Rule] = {
     ),
     "slice_us": _Rule(
         lambda task: task.slice_ns if _policy(task) in _SLICED else None,
-        show=lambda ns: "a policy without slices" if ns is None else f"a slice of {ns / 1000:g} us",
+        show=lambda ns: "a policy without slices" if ns is None else f"a slice of {exact(ns / 1000)} us",
     ),
     "timer_slack_us": _Rule(
         lambda task: _known(task.slack_ns) or None,
-        show=lambda ns: "no timer slack" if ns is None else f"a timer slack of {ns / 1000:g} us",
+        show=lambda ns: "no timer slack" if ns is None else f"a timer slack of {exact(ns / 1000)} us",
     ),
     "affinity": _Rule(lambda task: _known(task.cpus), _within, lambda cpus: f"CPUs {format_cpu_list(cpus)}"),
     "autogroup_nice": _Rule(

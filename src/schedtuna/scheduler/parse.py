@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from schedtuna.errors import ConfigFileError, SpaceError, UsageError, nearest
 from schedtuna.files.versions import StoredFormat
 from schedtuna.kernel.sched_ext import SUFFIX, scheduler_name
 from schedtuna.scheduler.definition import defined_by, named_in_module
+from schedtuna.scheduler.registry import names
 from schedtuna.scheduler.settable import require_policy, settable
 from schedtuna.scheduler.spec import SchedulerConfig
 
@@ -69,7 +71,7 @@ def parse_scheduler(text: str, lookup: Lookup, *, stated: bool = False) -> Sched
     scheduler, values = settable(scheduler, values)
     scheduler, texts = settable(scheduler, _assigned(text, assignments) if assignments is not None else {})
     require_policy(scheduler)
-    with _named(text, scheduler):
+    with _named(text, _shown_by(named, scheduler)):
         parsed = {key: scheduler.space[key].parse(value) for key, value in texts.items()}
         return scheduler.with_values(values | parsed, stated=stated)
 
@@ -147,12 +149,19 @@ def _from_file(path: Path, lookup: Lookup) -> tuple[SchedulerConfig, dict[str, A
     return lookup(named), values
 
 
+def _shown_by(named: str, scheduler: SchedulerConfig) -> str:
+    """The command that has a scheduler's parameters: as they are known, else as its program tells them."""
+    program = scheduler.binary_path
+    asked = program is not None and named == scheduler.name not in names()
+    return shlex.join(["schedtuna", "schedulers", *(["probe", str(program)] if asked else ["show", named])])
+
+
 @contextmanager
-def _named(place: str, scheduler: SchedulerConfig) -> Iterator[None]:
+def _named(place: str, shown_by: str) -> Iterator[None]:
     """Name the text or file that a refused value stands in, and where its bounds are."""
     try:
         yield
     except SpaceError as error:
         error.args = (f"{place}: {error}",)  # its class and what it knows stay
-        error.hint = error.hint or f"`schedtuna schedulers show {scheduler.name}` has each parameter's values"
+        error.hint = error.hint or f"`{shown_by}` has each parameter's values"
         raise

@@ -21,6 +21,7 @@ from schedtuna.errors import UsageError, nearest
 from schedtuna.files.versions import StoredFormat
 from schedtuna.kernel.sched_ext import SUFFIX as OBJECT
 from schedtuna.plugins import installed
+from schedtuna.printable import exact
 from schedtuna.resources import resource_path
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import Constraint, ParameterSpec, ParameterType, ParameterValue, spell_value
@@ -133,7 +134,7 @@ class OlderName(BaseModel):
             raise self._refusal(value, "a number")
         low, high = self.min_value, self.max_value
         if low is not None and high is not None and not low <= number <= high:
-            raise self._refusal(value, f"{low:g} to {high:g}")
+            raise self._refusal(value, f"{exact(low)} to {exact(high)}")
         return value
 
     def _refusal(self, value: Any, expected: str) -> UsageError:

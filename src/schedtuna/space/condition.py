@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+from schedtuna.printable import exact
+
 ListElement = int | float | str
 ParameterValue = bool | int | float | str | tuple[ListElement, ...]
 Assignment = Mapping[str, ParameterValue]
@@ -65,6 +67,6 @@ class Condition(BaseModel):
     def __str__(self) -> str:
         if self.values:
             return f"{self.parameter} is {' or '.join(map(spell_value, self.values))}"
-        bounds = [f">= {self.at_least:g}"] if self.at_least is not None else []
-        bounds += [f"<= {self.at_most:g}"] if self.at_most is not None else []
+        bounds = [f">= {exact(self.at_least)}"] if self.at_least is not None else []
+        bounds += [f"<= {exact(self.at_most)}"] if self.at_most is not None else []
         return f"{self.parameter} {' and '.join(bounds)}" if bounds else f"{self.parameter} is set"

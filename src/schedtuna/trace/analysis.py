@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.errors import TraceError, UsageError
+from schedtuna.printable import exact
 from schedtuna.trace import metrics
 from schedtuna.trace.fairness import Fairness, TaskClass, measured_fairness, nice_weight
 from schedtuna.trace.gaps import Gaps, Why
@@ -318,8 +319,8 @@ def _window(begin: int, end: int, window_s: tuple[float, float]) -> tuple[int, i
     stop = min(begin + round(min(window_s[1], 1e9) * 1e9), end)
     if not begin <= start < stop:
         raise UsageError(
-            f"the window {window_s[0]:g} to {window_s[1]:g} s is not within the trace,"
-            f" which lasts {(end - begin) / 1e9:g} s"
+            f"the window {exact(window_s[0])} to {exact(window_s[1])} s is not within the trace,"
+            f" which lasts {exact((end - begin) / 1e9)} s"
         )
     return start, stop
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from schedtuna.history.plan import StudyPlan
+from schedtuna.printable import exact
 from schedtuna.scheduler.registry import command_line as flags
 from schedtuna.space import ParameterValue
 from schedtuna.workload.command import command_line
@@ -54,9 +55,9 @@ def _how(workload: Workload) -> list[str]:
     """The options that a workload differs by from a plain command."""
     spelled = {
         "user": ("--user", workload.user),
-        "timeout_s": ("--timeout", f"{workload.timeout_s:g}s"),
+        "timeout_s": ("--timeout", f"{exact(workload.timeout_s)}s"),
         "warmup_runs": ("--warmup", str(workload.warmup_runs)),
-        "washout_s": ("--washout", f"{workload.washout_s:g}s"),
+        "washout_s": ("--washout", f"{exact(workload.washout_s)}s"),
         "parser": ("--parser", workload.parser),
     }
     options = ["--shell"] if workload.shell else []

@@ -15,6 +15,7 @@ from schedtuna.backend.base import Trial, Validity
 from schedtuna.errors import SchedtunaError
 from schedtuna.files import open_for_writing
 from schedtuna.history.outcome import BASELINE
+from schedtuna.printable import number
 from schedtuna.space import spell_assignment
 from schedtuna.tune.search import SearchProgress, StudyEvent
 
@@ -66,7 +67,7 @@ class ExperimentLog:
         outcome = str(trial.validity)
         if isinstance(event, SearchProgress) and event.cost is not None and record.phase != BASELINE:
             outcome += f", cost {100 * math.expm1(event.cost):+.1f}%"
-        line = f"{part}: {settings}: {outcome}, {trial.duration_s:.3g} s"
+        line = f"{part}: {settings}: {outcome}, {number(trial.duration_s, digits=3)} s"
         if trial.validity is Validity.OK:
             self.say(line)
         elif trial.validity is Validity.TIMEOUT:  # its last words are about being ended: not for the screen

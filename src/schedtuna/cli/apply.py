@@ -132,7 +132,7 @@ def _keep(scheduler: SchedulerConfig, place: Host, words: Sequence[str], unit: s
     made_ready(place)
     target = place.target()
     for note in notes(target, scheduler.values):
-        print_remark("note", note, file=sys.stderr)
+        print_remark("warning", note, file=sys.stderr)
     told, held = keep(scheduler, target)
     for line in told:
         print(printable(line))

@@ -192,4 +192,15 @@ def _run(argv: list[str] | None) -> int:
             return UsageError.exit_code
         from schedtuna.cli.mistakes import usage_error
 
-        raise usage_error(mistake) from mistake
+        raise usage_error(mistake, _named(sys.argv[1:] if argv is None else argv)) from mistake
+
+
+def _named(argv: list[str]) -> str:
+    """The command that a command line names, as far as there is one."""
+    names, commands = ["schedtuna"], dict.fromkeys(COMMANDS)
+    for word in argv:
+        if word not in commands:
+            break
+        names.append(word)
+        commands = getattr(load(word), "commands", {}) if len(names) == 2 else {}
+    return " ".join(names)

@@ -24,14 +24,15 @@ _SAID = {
 }
 
 
-def usage_error(mistake: TyperException) -> UsageError:
+def usage_error(mistake: TyperException, command: str) -> UsageError:
     """Say what the parser of the command line has refused.
 
     Args:
         mistake: What typer raised: an option that is not there, a value that is none, a missing argument, ...
+        command: What was typed of the command's name, for what typer raises without saying where.
     """
     context = getattr(mistake, "ctx", None)
-    path = "schedtuna COMMAND" if context is None else context.command_path
+    path = command if context is None else context.command_path
     see = f"`{path} --help` explains it"
     message, choice = _told(mistake, context)
     return UsageError(message, hint="; ".join(filter(None, (choice, see))))

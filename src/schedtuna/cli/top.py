@@ -106,7 +106,7 @@ def _print_windows(view: LiveView, state: ScreenState, windows: int | None, *, a
         if as_json:
             print_json(_as_json(window, [vars(row) for row in choose_rows(window.rows, state.sort)]))
         else:
-            size = shutil.get_terminal_size((150, 40))
+            size = shutil.get_terminal_size((80, 40))
             lines = screen(window, state, size.columns, size.lines)[:-1]
             print("\n".join(line.rstrip() for line in lines).rstrip("\n"))
 

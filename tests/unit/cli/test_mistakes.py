@@ -76,6 +76,15 @@ def test_values_are_refused_in_our_own_words(capsys, line, told):
     assert mistake(capsys, *line.split())[0] == told
 
 
+@pytest.mark.parametrize("name", LEAVES)
+def test_an_option_without_its_value_leads_to_the_command_s_help(capsys, name):
+    takes = [p for p in LEAVES[name].params if p.param_type_name == "option" and not p.is_flag]
+    for option in (max(p.opts, key=len) for p in takes):
+        error, hint = mistake(capsys, *name.split(), option)
+        assert error.startswith(f"option '{option}' requires ")
+        assert hint == f"`schedtuna {name} --help` explains it"
+
+
 def test_the_nearest_option_is_proposed(capsys):
     assert mistake(capsys, "tune", "--budgt", "3")[1].startswith("did you mean --budget")
 

@@ -1,10 +1,12 @@
 import math
+from typing import cast
 
 import numpy as np
 import pytest
 
+from schedtuna.cli import top
 from schedtuna.cli.top_screen import ScreenState, bars, screen
-from schedtuna.record.live import COLUMNS, By, Distribution, LiveRow, LiveWindow
+from schedtuna.record.live import COLUMNS, By, Distribution, LiveRow, LiveView, LiveWindow
 from schedtuna.trace.aggregates.histogram import bucket_of
 from schedtuna.trace.aggregates.layout import NR_BUCKETS, TURNAROUND_SCALE
 
@@ -48,6 +50,19 @@ def test_a_screen_never_has_more_than_fits(by, width, height):
     lines = screen(window(nr_rows=100), ScreenState(by=by), width, height)
     assert len(lines) <= max(height, 1)
     assert all(len(line) <= width for line in lines)
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, 80), ("150", 150), ("60", 60)])
+def test_without_a_terminal_it_keeps_to_80_columns_or_what_is_asked_for(columns, width, capsys, monkeypatch):
+    class View:
+        def window(self, _by):
+            return window()
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    top._print_windows(cast("LiveView", View()), ScreenState(interval_s=0.0), 1, as_json=False)
+    assert width - 11 < max(map(len, capsys.readouterr().out.splitlines())) <= width
 
 
 def test_the_numbers_are_there():

@@ -79,3 +79,25 @@ def test_a_search_of_which_nothing_came_leaves_nothing(here, tmp_path):
     assert done.returncode == 1
     assert "none of the first 3 runs succeeded" in done.stderr
     assert list(tmp_path.glob("results/*")) == []
+
+
+def test_a_step_is_measured_again_once_its_program_is_another(here, tmp_path):
+    bench = tmp_path / "bench"
+    bench.write_text("#!/bin/sh\necho score 5\n")
+    bench.chmod(0o755)
+    asked = ("bisect", "fair", "fair:nice=1", *METRIC)
+    done = here(*asked, "--json", "--", "./bench")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    folder = tmp_path / found["study"]
+    resumed = (*asked, "--json", "--resume", folder, "--", "./bench")
+    again = here(*resumed)
+    assert (again.returncode, json.loads(again.stdout)["comparisons"]) == (0, found["comparisons"])
+    assert "measured again" not in again.stderr
+    bench.write_text("#!/bin/sh\necho score 6\n")
+    changed = here(*resumed)
+    assert changed.returncode == 0, changed.stderr
+    assert "note: fair against fair:nice=1 is measured again, changed since: program" in changed.stderr
+    (step,) = json.loads(changed.stdout)["comparisons"]
+    assert step["folder"] != found["comparisons"][0]["folder"]
+    assert len(find_verdicts([folder])[0]) == 2

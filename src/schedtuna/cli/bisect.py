@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     from schedtuna.backend.places.base import Place
     from schedtuna.evidence.result import Verdict
     from schedtuna.experiment.bisection import Bisection
-    from schedtuna.experiment.bisection_file import BisectionFile
+    from schedtuna.experiment.bisection_file import BisectionFile, Made
+    from schedtuna.experiment.campaign import Question
     from schedtuna.experiment.comparison import Comparison
     from schedtuna.scheduler.spec import SchedulerConfig
-    from schedtuna.workload.spec import Workload
+    from schedtuna.workload.spec import RunSpec, Workload
 
 app = typer.Typer(add_completion=False)
 
@@ -82,6 +84,7 @@ def bisect(
             found = search(len(listed), steps.compare)
     finally:
         steps.forget_if_empty(fresh=folder.resume is None)
+    steps.keep_only(found)
     sentence = _sentence(found, steps)
     steps.state.ended, steps.state.sentence = str(found.ended), sentence
     steps.state.write(steps.folder)
@@ -170,20 +173,22 @@ class _Steps:
         from schedtuna.experiment.campaign import open_campaign
 
         begun = self.state.comparisons
-        before = next((m for m in begun if (m.default, m.candidate) == (default, candidate)), None)
-        if before is not None and before.verdict is not None:
-            return before.verdict
-        resume = None
-        if before is not None:
-            begun.remove(before)
-            resume = self.folder / before.folder if (self.folder / before.folder).is_dir() else None
+        number = next(
+            (n for n, m in enumerate(begun) if (m.default, m.candidate) == (default, candidate)), len(begun)
+        )
         sides = [self.listed[default], self.listed[candidate]]
         asked, spec = posed(self.question, sides, self.workload, self.state.seed)
-        is_first = not begun
-        spec = spec.model_copy(update={"seed": self.state.seed + len(begun)})  # each in an order of its own
+        spec = spec.model_copy(update={"seed": self.state.seed + number})  # each in an order of its own
+        before = (
+            begun[number] if number < len(begun) and self._still_holds(begun[number], asked, spec) else None
+        )
+        if before is not None and before.verdict is not None:
+            return before.verdict
+        resume = None if before is None else self.folder / before.folder
+        is_first = number == 0
         with open_campaign(asked, spec, results=self.folder, resume=resume) as campaign:
             made = Made(default=default, candidate=candidate, folder=campaign.folder.name)
-            begun.append(made)
+            begun[number:] = [made, *begun[number + 1 :]]
             self.state.write(self.folder)
             comparison = carry_out(campaign, self.length, settle_worse=is_first, to_continue=self.folder)
             write_files(campaign, comparison)
@@ -192,6 +197,28 @@ class _Steps:
         made.verdict, made.told = _proven(comparison, both_ways=is_first), comparison.sentence()
         self.state.write(self.folder)
         return made.verdict
+
+    def _still_holds(self, made: Made, asked: Question, spec: RunSpec) -> bool:
+        """Whether a step's runs are of what it would run now; says so where not."""
+        from schedtuna.experiment.campaign import changed_since
+
+        folder = self.folder / made.folder
+        if not folder.is_dir():
+            why = f"{folder} is gone"
+        elif changed := changed_since(folder, asked, spec):
+            why = f"changed since: {', '.join(changed)}"
+        else:
+            return True
+        default, candidate = (self.state.releases[place] for place in (made.default, made.candidate))
+        text = f"{candidate} against {default} is measured again, {why}"
+        print_remark("note", text, file=sys.stderr)
+        return False
+
+    def keep_only(self, found: Bisection) -> None:
+        """Forget what other programs than today's have led to."""
+        steps = {(step.default, step.candidate) for step in found.steps}
+        made = self.state.comparisons
+        self.state.comparisons = [one for one in made if (one.default, one.candidate) in steps]
 
     def forget_if_empty(self, *, fresh: bool) -> None:
         """Remove a fresh folder of which nothing came, as each comparison does with its own."""

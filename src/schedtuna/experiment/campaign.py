@@ -14,9 +14,11 @@ from pathlib import Path
 from schedtuna.backend.base import Side, Validity, label
 from schedtuna.backend.places.base import Place
 from schedtuna.errors import StudyError, UntrustedError, naming
-from schedtuna.experiment.triallog import TrialLog, read_trials
+from schedtuna.experiment.triallog import SCHEDULER_PROGRAMS, TrialLog, read_trials
 from schedtuna.files import remove_folder, write_text
+from schedtuna.machine.binaries import hash_programs
 from schedtuna.machine.manifest import FILE_NAME, Manifest, build_manifest, machine_identity
+from schedtuna.scheduler.probe import installed
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.identity import environment
 from schedtuna.workload.spec import RunSpec
@@ -140,26 +142,10 @@ def open_campaign(
         TargetBusyError: Another run is turning the target's knobs.
     """
     workload = spec.workload
-    there = [place.identity(workload) for place in asked.places]
-    programs = dict.fromkeys(identity.pop("program", "") for identity in there)
     name = workload.name or Path(workload.argv[0].split()[0] if workload.shell else workload.argv[0]).name
     folder = resume or new_results_folder(results, *(asked.names or (asked.kind, name)))
-    manifest = build_manifest(
-        ["/bin/sh", "-c", " ".join(workload.argv)] if workload.shell else workload.argv,
-        spec.seed,
-        folder=workload.folder,
-        search_path=environment(workload).get("PATH"),
-    )
-    whole = {
-        "experiment": asked.kind,
-        **asked.identity,
-        "workload": workload.model_dump_json(exclude_defaults=True),
-        "limits": json.dumps(spec.limits),
-        "program": "; ".join(f"{path} {manifest.binary_hashes.get(path, '')[:16]}" for path in programs),
-        **_joined(there),
-        "seed": str(spec.seed),
-        **{f"machine.{key}": json.dumps(value) for key, value in machine_identity().items()},
-    }
+    manifest = _manifest(spec)
+    whole = _identity(asked, spec, manifest)
     with ExitStack() as cleanup, ExitStack() as opened:
         backends = {
             place: opened.enter_context(place.open(spec, schedulers, asked.turned))
@@ -175,6 +161,57 @@ def open_campaign(
         sides = [Side(backends[place], scheduler, asked.where(place)) for place, scheduler in asked.sides]
         told = (*log.warnings, *dict.fromkeys(warnings))
         yield Campaign(folder, log, asked, spec, tuple(sides), manifest, told)
+
+
+def changed_since(folder: Path, asked: Question, spec: RunSpec) -> list[str]:
+    """Return what of a campaign's identity is not what it was when the trials in a folder were made.
+
+    The seed does not count, nor what the backends add; and what the version that made them did not write down
+    can't be told.
+
+    Raises:
+        StudyError: The folder has no trials.
+    """
+    there, _ = read_trials(folder)
+    here = _identity(asked, spec, _manifest(spec))
+    return [name for name, text in here.items() if name != "seed" and there.get(name, text) != text]
+
+
+def _manifest(spec: RunSpec) -> Manifest:
+    workload = spec.workload
+    return build_manifest(
+        ["/bin/sh", "-c", " ".join(workload.argv)] if workload.shell else workload.argv,
+        spec.seed,
+        folder=workload.folder,
+        search_path=environment(workload).get("PATH"),
+    )
+
+
+def _identity(asked: Question, spec: RunSpec, manifest: Manifest) -> dict[str, str]:
+    """What the trials are trials of, but for what the backends add."""
+    there = [place.identity(spec.workload) for place in asked.places]
+    programs = dict.fromkeys(identity.pop("program", "") for identity in there)
+    return {
+        "experiment": asked.kind,
+        **asked.identity,
+        "workload": spec.workload.model_dump_json(exclude_defaults=True),
+        "limits": json.dumps(spec.limits),
+        "program": "; ".join(f"{path} {manifest.binary_hashes.get(path, '')[:16]}" for path in programs),
+        **_scheduler_programs(scheduler for _, scheduler in asked.sides),
+        **_joined(there),
+        "seed": str(spec.seed),
+        **{f"machine.{key}": json.dumps(value) for key, value in machine_identity().items()},
+    }
+
+
+def _scheduler_programs(schedulers: Iterable[SchedulerConfig]) -> dict[str, str]:
+    """The programs of schedulers, by content: a rebuilt one is another scheduler."""
+    paths = [one.binary_path or installed().get(one.name) for one in schedulers]
+    hashes: dict[str, str] = {}
+    for path in filter(None, paths):
+        hashes |= hash_programs([str(path)])
+    told = "; ".join(f"{path} {digest[:16]}" for path, digest in hashes.items())
+    return {SCHEDULER_PROGRAMS: told} if told else {}
 
 
 def choose_seed(seed: int | None, resume: Path | None = None) -> int:

@@ -33,6 +33,7 @@ FORMAT = "schedtuna-trials"
 STORED = StoredFormat(StudyError)  # of each line: a header has `identity`, a trial has not
 
 Identity = Mapping[str, str]
+SCHEDULER_PROGRAMS = "scheduler program"  # of an identity; logs that former versions began lack it
 
 
 class TrialRecord(BaseModel):
@@ -107,7 +108,9 @@ class TrialLog:
             self._place.sync()
             _sync_folder(self.folder.parent)
         else:
-            require_same(path, there=log.identity, here=self.identity)
+            unsaid = {SCHEDULER_PROGRAMS} - log.identity.keys()
+            here = {name: text for name, text in self.identity.items() if name not in unsaid}
+            require_same(path, there=log.identity, here=here)
             if log.version != STORED.newest:
                 self._rewrite()
 

@@ -2,7 +2,13 @@ import pytest
 
 from schedtuna.backend.places.host import Host
 from schedtuna.errors import StudyError, WorkloadError
-from schedtuna.experiment.campaign import Question, choose_seed, new_results_folder, open_campaign
+from schedtuna.experiment.campaign import (
+    Question,
+    changed_since,
+    choose_seed,
+    new_results_folder,
+    open_campaign,
+)
 from schedtuna.experiment.triallog import TrialRecord, read_trials
 from schedtuna.knobs.base import Target
 from schedtuna.knobs.claims import require_free
@@ -92,3 +98,30 @@ def test_flags_of_a_sched_ext_scheduler_are_not_knobs_and_it_takes_the_whole_mac
             pass
     with campaign(tmp_path, schedulers=[fair()]), campaign(tmp_path):
         require_free(Target())
+
+
+def test_a_rebuilt_scheduler_is_another_one(tmp_path):
+    program = tmp_path / "scx_mine"
+    program.write_text("1.0")
+    mine = fair().model_copy(update={"binary_path": program})
+    with campaign(tmp_path, schedulers=[mine]) as opened:
+        run_once(opened)
+    with campaign(tmp_path, schedulers=[mine], resume=opened.folder) as again:
+        assert changed_since(again.folder, again.asked, again.spec) == []
+    program.write_text("1.1")
+    assert changed_since(opened.folder, opened.asked, opened.spec) == ["scheduler program"]
+    with (
+        pytest.raises(StudyError, match="another scheduler program"),
+        campaign(tmp_path, schedulers=[mine], resume=opened.folder),
+    ):
+        pass
+
+
+def test_what_a_former_version_did_not_write_down_can_be_continued(tmp_path):
+    program = tmp_path / "scx_mine"
+    program.write_text("1.0")
+    mine = fair().model_copy(update={"binary_path": program})
+    with campaign(tmp_path) as opened:
+        run_once(opened)
+    with campaign(tmp_path, schedulers=[mine], resume=opened.folder) as again:
+        assert changed_since(again.folder, again.asked, again.spec) == []

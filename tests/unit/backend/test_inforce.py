@@ -9,6 +9,7 @@ import pytest
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.backend.host import HostBackend
 from schedtuna.backend.inforce import SettingsWatch, settled
+from schedtuna.backend.looks import Looks
 from schedtuna.kernel.privilege import missing_capabilities
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.inforce import Force, SettingFinding
@@ -25,12 +26,33 @@ needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs t
 BOTH_WAYS = [pytest.param(True, marks=needs_bpf, id="ends"), pytest.param(False, id="looks")]
 
 
+class Seeing(HostBackend):
+    """Runs scripts with `MUCH` in them, which it may write otherwise."""
+
+    much = MUCH
+
+
 @pytest.fixture(params=BOTH_WAYS)
-def backend(request, tmp_path):
-    with HostBackend(journal=Journal(tmp_path / "state")) as opened:
+def backend(request, tmp_path, monkeypatch):
+    with Seeing(journal=Journal(tmp_path / "state")) as opened:
         opened._settings = SettingsWatch(ends=request.param)
+        if not request.param:
+            opened.much = until_seen(tmp_path / "seen", monkeypatch)
         yield opened
         opened._settings.close()
+
+
+def until_seen(file, monkeypatch):
+    """Work that ends once looks have seen much of it, whatever else keeps the CPUs busy."""
+    look = Looks.look
+
+    def counted(looks):
+        look(looks)
+        if sum(row.cpu_ns for row in looks.seen()) > 2e8:
+            file.touch()
+
+    monkeypatch.setattr(Looks, "look", counted)
+    return f"rm -f {file}; until [ -e {file} ]; do {BURN}; done"
 
 
 @pytest.fixture
@@ -44,6 +66,8 @@ def seeing(tmp_path):
 
 def run(backend: HostBackend, script: str, **values) -> Trial:
     chosen = fair(include=list(values)).with_values(values)
+    if isinstance(backend, Seeing):
+        script = script.replace(MUCH, backend.much)
     return backend.run(Workload(argv=(script,), shell=True), chosen, seed=1)
 
 

@@ -87,6 +87,9 @@ def _told_where_it_is_named(schedtuna):
     taken = schedtuna("lab", "start", "trial")
     assert (taken.returncode, "is there already" in taken.stderr) == (2, True)
     assert "guest trial is up" in schedtuna("undo").stdout
+    state = json.loads(schedtuna("schedulers", "status", "--in", "trial", "--json").stdout)
+    assert (state["state"], state["ops"]) == ("disabled", "")
+    assert json.loads(schedtuna("schedulers", "stop", "--in", "trial", "--json").stdout) == {"stopped": ""}
     missing = schedtuna("lab", "run", "--in", "trial", "--", "nonesuch")
     assert (missing.returncode, "has no command nonesuch" in missing.stderr) == (2, True)
     assert schedtuna("lab", "run", "--in", "trial", "--timeout", "1s", "--", "sleep", "99").returncode == 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from schedtuna.cli.lab_shell import GuestOptions
     from schedtuna.lab.named.guest import NamedGuest
 
+Answer = TypeVar("Answer")
 GuestArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 
 
@@ -133,8 +134,6 @@ def run_in(
     as_json: bool,
 ) -> int:
     """Run a command in a named guest, and pass its output on; returns its exit code."""
-    from schedtuna.lab.named.guest import NamedGuest
-
     out: list[str] = []
     err: list[str] = []
 
@@ -142,25 +141,24 @@ def run_in(
         pass_on(text, sys.stdout)
         sys.stdout.flush()
 
-    with termination_interrupts():
-        try:
-            with NamedGuest(name) as guest:
-                _equip(guest, share, programs)
-                code, timed_out = guest.run_here(
-                    command,
-                    out.append if as_json else say,
-                    err.append if as_json else lambda text: pass_on(text, sys.stderr),
-                    folder="/share" if share else "/root",
-                    timeout_s=timeout_s,
-                )
-                files = guest.fetch_changes()
-        except KeyboardInterrupt:
-            return 130
+    def run(guest: NamedGuest, folder: str) -> tuple[int, bool]:
+        return guest.run_here(
+            command,
+            out.append if as_json else say,
+            err.append if as_json else lambda text: pass_on(text, sys.stderr),
+            folder=folder,
+            timeout_s=timeout_s,
+        )
+
+    try:
+        (code, timed_out), kernel, files = _used(name, share, programs, run)
+    except KeyboardInterrupt:
+        return 130
     if as_json:
         print_json(
             {
                 "guest": name,
-                "kernel": guest.kernel,
+                "kernel": kernel,
                 "exit_code": code,
                 "timed_out": timed_out,
                 "stdout": "".join(out),
@@ -174,34 +172,44 @@ def run_in(
     return code
 
 
-def _equip(guest: NamedGuest, share: Path | None, programs: Sequence[Path]) -> None:
+def _used(
+    name: str, share: Path | None, programs: Sequence[Path], use: Callable[[NamedGuest, str], Answer]
+) -> tuple[Answer, str, list[Path]]:
+    """Give a named guest what a command needs, use it, and bring back what changed of the shared folder.
+
+    Args:
+        name: The guest's.
+        share: The shared folder.
+        programs: What is put into the guest.
+        use: Gets the guest, and in which folder of it to run.
+
+    Returns:
+        What `use` returned, the guest's kernel, and the files that changed.
+    """
+    from schedtuna.lab.named.guest import NamedGuest
     from schedtuna.lab.store import read_lab
 
-    if programs:
-        guest.put_programs(programs, read_lab())
-    if share is not None:
-        guest.share(share, read_lab())
+    with termination_interrupts(), NamedGuest(name) as guest:
+        if programs:
+            guest.put_programs(programs, read_lab())
+        if share is not None:
+            guest.share(share, read_lab())
+        answer = use(guest, "/share" if share else "/root")
+        return answer, guest.kernel, guest.fetch_changes()
 
 
 def shell_in(name: str, options: GuestOptions, command: Sequence[str], prompt: str) -> int:
     """Open a shell in a named guest; returns its exit code."""
-    from schedtuna.lab.named.guest import NamedGuest
     from schedtuna.lab.qemu.terminal import run_on_terminal
 
-    with termination_interrupts():
-        try:
-            with NamedGuest(name) as guest:
-                _equip(guest, options.share, found(options.programs))
-                code = run_on_terminal(
-                    guest,
-                    command,
-                    folder="/share" if options.share else "/root",
-                    environment={"TERM": os.environ.get("TERM", "dumb"), "PS1": prompt},
-                    stdin=0,
-                )
-                files = guest.fetch_changes()
-        except KeyboardInterrupt:
-            return 130
+    def run(guest: NamedGuest, folder: str) -> int:
+        environment = {"TERM": os.environ.get("TERM", "dumb"), "PS1": prompt}
+        return run_on_terminal(guest, command, folder=folder, environment=environment, stdin=0)
+
+    try:
+        code, _, files = _used(name, options.share, found(options.programs), run)
+    except KeyboardInterrupt:
+        return 130
     for file in files:
         typer.echo(f"lab: copied back: {file}", err=True)
     return code

@@ -159,6 +159,8 @@ def record(
         raise UsageError("--only-command needs a command", hint="put it after `--`")
     if detail.aggregate and detail.procfs:
         raise UsageError("--aggregate and --procfs are mutually exclusive")
+    if json_lines and as_json:
+        raise UsageError("--json-lines and --json are mutually exclusive")
     if (detail.waking or detail.ring_mb) and (detail.aggregate or detail.procfs or json_lines):
         raise UsageError(
             "--waking and --ring-mb are about recorded events, which --aggregate, --procfs, --json-lines lack"

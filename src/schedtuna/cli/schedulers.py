@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,9 @@ from schedtuna.errors import UsageError
 from schedtuna.printable import exact, number, printable
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from schedtuna.lab.named.guest import NamedGuest
     from schedtuna.scheduler.probe import Joined, ProbedProgram
     from schedtuna.scheduler.registry import Entry
     from schedtuna.scheduler.spec import SchedulerConfig
@@ -186,10 +190,7 @@ def start(
             chosen = _chosen(name, parameters)
             state = control.start(chosen, Journal(), within_s=within_s)
         else:
-            from schedtuna.backend import in_guest
-            from schedtuna.lab.named.guest import NamedGuest
-
-            with NamedGuest(named) as guest:
+            with _guest(named) as (guest, in_guest):
                 chosen, state = in_guest.start(guest, _text(name, parameters), within_s=within_s)
     if as_json:
         print_json({"scheduler": chosen.label(), "ops": state.ops, "switch_all": state.switch_all})
@@ -212,10 +213,7 @@ def stop(named: InOption = None, as_json: JsonOption = False) -> None:
         if named is None:
             stopped = control.stop(Journal())
         else:
-            from schedtuna.backend import in_guest
-            from schedtuna.lab.named.guest import NamedGuest
-
-            with NamedGuest(named) as guest:
+            with _guest(named) as (guest, in_guest):
                 stopped = in_guest.stop(guest)
     if as_json:
         print_json({"stopped": stopped})
@@ -247,10 +245,7 @@ def switch(
             chosen = _chosen(name, parameters)
             cost = control.switch(chosen, Journal(), within_s=within_s)
         else:
-            from schedtuna.backend import in_guest
-            from schedtuna.lab.named.guest import NamedGuest
-
-            with NamedGuest(named) as guest:
+            with _guest(named) as (guest, in_guest):
                 chosen, cost = in_guest.switch(guest, _text(name, parameters), within_s=within_s)
     if as_json:
         print_json({"scheduler": chosen.label(), **asdict(cost)})
@@ -273,10 +268,7 @@ def status(named: InOption = None, as_json: JsonOption = False) -> None:
     if named is None:
         found = control.status(Journal())
     else:
-        from schedtuna.backend import in_guest
-        from schedtuna.lab.named.guest import NamedGuest
-
-        with NamedGuest(named) as guest:
+        with _guest(named) as (guest, in_guest):
             found = in_guest.status(guest)
     if as_json:
         print_json(asdict(found))
@@ -293,6 +285,16 @@ def status(named: InOption = None, as_json: JsonOption = False) -> None:
     ):
         if value:
             print_remark(title, value)
+
+
+@contextmanager
+def _guest(name: str) -> Iterator[tuple[NamedGuest, ModuleType]]:
+    """Give a named guest, and what starts and stops schedulers there; both take a while to import."""
+    from schedtuna.backend import in_guest
+    from schedtuna.lab.named.guest import NamedGuest
+
+    with NamedGuest(name) as guest:
+        yield guest, in_guest
 
 
 def _chosen(name: str, parameters: Sequence[str] | None) -> SchedulerConfig:

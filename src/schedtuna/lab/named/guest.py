@@ -193,7 +193,7 @@ class NamedGuest(Orders):
         at, timed_out = [0, 0], False
         try:
             while True:
-                code = self.status(pid)
+                code, before = self.status(pid), sum(at)
                 for number, say in enumerate((out, err)):
                     for data in self._pieces(files[number], at[number], all_of_it=code is not None):
                         at[number] += len(data)
@@ -203,7 +203,8 @@ class NamedGuest(Orders):
                 if deadline is not None and time.monotonic() > deadline:
                     timed_out = True
                     self._end_group(pid)
-                time.sleep(_POLL_S)
+                if sum(at) == before:  # else there may be more
+                    time.sleep(_POLL_S)
         except KeyboardInterrupt:
             with suppress(GuestError):
                 self._end_group(pid)

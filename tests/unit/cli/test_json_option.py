@@ -1,0 +1,91 @@
+"""What `--json` prints: one document on stdout, whichever command and options it stands with."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.test_mistakes import LEAVES
+
+from schedtuna.cli.main import main
+
+ROOT = Path(__file__).parents[3]
+OLD = ROOT / "tests/data/old/2026-11-29"
+PROGRAM = "#!/bin/sh\necho '  -s, --slice-us <US>  Base slice [default: 5000]'\n"
+# What each command is run with; or the test that has it with --json, where it makes runs or boots guests.
+CHEAP: dict[str, list[Path | str]] = {
+    "analyze": [OLD / "studies/gp"],
+    "doctor": [],
+    "knobs": [],
+    "lab list": [],
+    "metrics": ["run"],
+    "replay": ["--results", OLD / "studies"],
+    "report": ["--index", OLD, "-o", "index.html"],
+    "schedulers check": ["mine.toml"],
+    "schedulers list": [],
+    "schedulers probe": ["./scx_mine", "-o", "own.toml"],
+    "schedulers show": ["scx_rusty:interval=3"],
+    "stats": [OLD / "traces/perf", "--allow-lost"],
+    "suite list": [],
+    "trace diff": [OLD / "traces/perf", OLD / "traces/perf", "--allow-lost"],
+    "undo": ["--dry-run"],
+}
+ELSEWHERE = {
+    "bisect": "e2e/test_bisect.py",
+    "compare": "e2e/test_compare.py",
+    "import": "e2e/test_trace.py",
+    "lab boot": "e2e/test_lab.py",
+    "lab run": "e2e/test_lab.py",
+    "lab setup": "e2e/test_lab.py",
+    "lab start": "e2e/test_lab_named.py",
+    "lab status": "e2e/test_lab.py",
+    "lab stop": "e2e/test_lab_named.py",
+    "record": "e2e/test_record.py",
+    "schedulers start": "e2e/test_lab_named.py",
+    "schedulers status": "e2e/test_lab_named.py",
+    "schedulers stop": "e2e/test_lab_named.py",
+    "schedulers switch": "e2e/test_lab_named.py",
+    "suite record": "e2e/test_suite.py",
+    "suite run": "e2e/test_suite.py",
+    "top": "e2e/test_record.py",
+    "tune": "e2e/test_tune.py",
+    "variability": "e2e/test_variability.py",
+}
+
+
+def takes_json(command):
+    return any("--json" in parameter.opts for parameter in command.params)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCHEDTUNA_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    Path("scx_mine").write_text(PROGRAM)
+    Path("scx_mine").chmod(0o755)
+    Path("mine.toml").write_text('scheduler = "scx_rusty"\nparameters = {interval = 3.0}\n')
+
+
+def test_every_command_with_json_is_run_somewhere():
+    assert {name for name, command in LEAVES.items() if takes_json(command)} == {*CHEAP, *ELSEWHERE}
+    for file in ELSEWHERE.values():
+        assert '"--json"' in (ROOT / "tests" / file).read_text(), file
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_it_prints_one_document(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*name.split(), *map(str, CHEAP[name]), "--json"])
+    out, error = capsys.readouterr()
+    assert ended.value.code == 0, error
+    assert isinstance(json.loads(out), dict)
+
+
+@pytest.mark.parametrize(
+    "line", ["record --procfs --json-lines --json --for 1s", "stats --windows 1s --csv --json --for 1s"]
+)
+def test_another_form_beside_it_is_refused(line, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    out, error = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert "mutually exclusive" in error

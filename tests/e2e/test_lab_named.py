@@ -95,6 +95,8 @@ def _told_where_it_is_named(schedtuna):
     assert schedtuna("lab", "run", "--in", "trial", "--timeout", "1s", "--", "sleep", "99").returncode == 1
     done = schedtuna("lab", "run", "--in", "trial", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 7)
+    much = schedtuna("lab", "run", "--in", "trial", "--", "sh", "-c", "seq 99999; seq 99999 >&2")
+    assert much.stdout == much.stderr == "".join(f"{number}\n" for number in range(1, 100000))
 
 
 def _one_command_at_a_time(schedtuna, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import codecs
+import math
 import os
+import re
 import secrets
+import select
 import signal
 import socket
 import sys
@@ -32,6 +34,9 @@ from schedtuna.lab.vm import FILES
 _LETS_IN_WITHIN_S = 60.0
 _ENDS_WITHIN_S = 5.0
 _POLL_S = 0.1
+_PIECE = 1 << 18  # of output
+_END = 2  # what follows the numbers of stdout and stderr
+_HEAD, _HEAD_BYTES = re.compile(rb"([012]) (\d{1,7})"), 16
 _MISSING = "schedtuna: no such command"
 _RUN = f"""cd "$1" || exit 126
 out="$2" err="$3"
@@ -39,14 +44,17 @@ shift 3
 command -v -- "$1" > /dev/null || {{ echo "{_MISSING}"; exit 127; }}
 exec "$@" > "$out" 2> "$err"
 """
-# What a killed command has left on the line comes before the token.
-_RECEIVE = f"""
-import os, sys
-token, left = sys.argv[1].encode(), int(sys.argv[2])
+# The line of files is one command's at a time; what a killed one has left on it comes before the token.
+_LINE = f"""
+import os, sys, time
 for name in os.listdir("/sys/class/virtio-ports"):
     with open("/sys/class/virtio-ports/" + name + "/name") as file:
         if file.read().strip() == "schedtuna.{FILES}":
-            line = os.open("/dev/" + name, os.O_RDONLY)
+            port = "/dev/" + name
+"""
+_RECEIVE = f"""{_LINE}
+token, left = sys.argv[1].encode(), int(sys.argv[2])
+line = os.open(port, os.O_RDONLY)
 data = b""
 while token not in data:
     data = data[-len(token):] + os.read(line, 65536)
@@ -63,6 +71,48 @@ with open("/tmp/.put", "w+b", buffering=0) as file:
     os.dup2(file.fileno(), 0)
 os.chdir("/")
 os.execvp("cpio", ["cpio", "-i", "-d", "-u"])
+"""
+# Raw, because to spell it for an answer would take an emulated CPU longer than to send it.
+_SEND = f"""{_LINE}
+token, pid, *files = sys.argv[1:]
+while True:
+    try:
+        line = os.fdopen(os.open(port, os.O_WRONLY), "wb")
+        break
+    except OSError:  # the one before still has it
+        time.sleep({_POLL_S})
+def send(number, data):
+    line.write(b"%d %d\\n" % (number, len(data)) + data)
+    line.flush()
+def has_ended():
+    try:
+        with open("/proc/" + pid + "/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+line.write(token.encode())
+at = [0, 0]
+while True:
+    ended, before = has_ended(), sum(at)
+    for number, name in enumerate(files):
+        try:
+            file = open(name, "rb")
+        except FileNotFoundError:  # the command has not begun
+            continue
+        with file:
+            file.seek(at[number])
+            size = os.fstat(file.fileno()).st_size
+            while at[number] < size:
+                data = file.read(min(size - at[number], {_PIECE}))
+                send(number, data)
+                at[number] += len(data)
+                if not ended:
+                    break
+    if ended:
+        break
+    if sum(at) == before:
+        time.sleep({_POLL_S} / 4)
+send({_END}, b"")
 """
 
 
@@ -188,23 +238,17 @@ class NamedGuest(Orders):
         files = [f"/tmp/.run-{secrets.token_hex(4)}-{name}" for name in ("out", "err")]  # noqa: S108
         words = [f"{name}={value}" for name, value in (environment or {}).items()]
         pid = self.spawn(["env", *words, "sh", "-c", _RUN, "sh", folder, *files, *argv])
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         decoders = [codecs.getincrementaldecoder("utf-8")("replace") for _ in files]
-        at, timed_out = [0, 0], False
+        timed_out = False
         try:
-            while True:
-                code, before = self.status(pid), sum(at)
-                for number, say in enumerate((out, err)):
-                    for data in self._pieces(files[number], at[number], all_of_it=code is not None):
-                        at[number] += len(data)
-                        say(decoders[number].decode(data))
-                if code is not None:
-                    break
-                if deadline is not None and time.monotonic() > deadline:
+            for number, data in self._sent(pid, files):
+                (out, err)[number](decoders[number].decode(data))
+                if time.monotonic() > deadline and not timed_out:
                     timed_out = True
                     self._end_group(pid)
-                if sum(at) == before:  # else there may be more
-                    time.sleep(_POLL_S)
+            while (code := self.status(pid)) is None:
+                time.sleep(_POLL_S)
         except KeyboardInterrupt:
             with suppress(GuestError):
                 self._end_group(pid)
@@ -217,21 +261,36 @@ class NamedGuest(Orders):
             )
         return (128 - code if code < 0 else code), timed_out
 
-    def _pieces(self, file: str, offset: int, *, all_of_it: bool) -> Iterator[bytes]:
-        """What a file has beyond an offset: the next piece of it, or everything."""
+    def _sent(self, pid: int, files: Sequence[str]) -> Iterator[tuple[int, bytes]]:
+        """What is written to files until a program of `spawn` ends: which file, and a piece of it.
+
+        Now and then an empty piece, where nothing comes.
+        """
+        token, line = secrets.token_hex(16).encode(), self.line(FILES)
+        argv = ["/usr/bin/python3", "-I", "-S", "-c", _SEND, token.decode(), str(pid), *files]
+        sender, buffer, begun = self.spawn(argv), bytearray(), False
         while True:
-            try:
-                data = base64.b64decode(self.order("get", path=file, offset=offset))
-            except GuestError as error:
-                if "FileNotFoundError" in str(error):  # the command has not begun
-                    return
-                raise
+            if not select.select([line], [], [], _POLL_S)[0]:
+                if self.status(sender) is not None and not select.select([line], [], [], 0)[0]:
+                    raise GuestError(
+                        f"output does not come from guest {self.name}: {self.log(sender).strip()}"
+                    )
+                yield 0, b""
+                continue
+            data = line.recv(_PIECE)
             if not data:
-                return
-            yield data
-            if not all_of_it:
-                return
-            offset += len(data)
+                raise GuestError("the guest died")
+            buffer += data
+            if not begun:
+                if (at := buffer.find(token)) < 0:
+                    del buffer[: -len(token)]
+                    continue
+                del buffer[: at + len(token)]
+                begun = True
+            while (frame := _frame(buffer)) is not None:
+                if frame[0] == _END:
+                    return
+                yield frame
 
     def _end_group(self, pid: int) -> None:
         """End a program of `spawn` with what it has started in its process group."""
@@ -241,6 +300,27 @@ class NamedGuest(Orders):
             deadline = time.monotonic() + _ENDS_WITHIN_S
             while self.status(pid) is None and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
+
+
+def _frame(buffer: bytearray) -> tuple[int, bytes] | None:
+    """Take a whole piece of output out of a buffer, and which it is of; None where there is none yet.
+
+    Raises:
+        GuestError: It is not as it should be.
+    """
+    head, newline, _ = bytes(buffer[:_HEAD_BYTES]).partition(b"\n")
+    if not newline and len(buffer) < _HEAD_BYTES:
+        return None
+    match = _HEAD.fullmatch(head)
+    if match is None or int(match[2]) > _PIECE:
+        raise GuestError(f"the guest's output can't be read: {head!r}")
+    begin = len(head) + 1
+    end = begin + int(match[2])
+    if len(buffer) < end:
+        return None
+    data = bytes(buffer[begin:end])
+    del buffer[:end]
+    return int(match[1]), data
 
 
 def _let_in(name: str) -> tuple[socket.socket, dict[str, Any], list[int]]:

@@ -24,6 +24,7 @@ LISTEN = "line"  # the socket in a guest's folder
 _INTRODUCES_ITSELF_WITHIN_S = 5.0
 _ANSWERS_WITHIN_S = 60.0
 _CHUNK = 1 << 16
+_DIED = "it died, or was powered off inside"
 
 
 class Keeper:
@@ -111,13 +112,10 @@ class Keeper:
             self._tell(_line({"ok": list(self._kept.items())}))
         else:
             self._asked = order
-            self._line.sendall(order)
+            self._say(order)
 
     def _on_guest(self) -> None:
-        data = self._line.recv(_CHUNK)
-        if not data:
-            raise GuestError("it died, or was powered off inside")
-        self._answers += data
+        self._hear()
         if answer := _whole(self._answers):
             order, self._asked = parse_json(self._asked, any_text=True), b""
             if order["op"] in ("spawn", "terminal") and "ok" in (said := parse_json(answer, any_text=True)):
@@ -155,16 +153,27 @@ class Keeper:
             del self._kept[pid]
         self._user = None
 
+    def _say(self, order: bytes) -> None:
+        try:
+            self._line.sendall(order)
+        except OSError:
+            raise GuestError(_DIED) from None
+
+    def _hear(self) -> None:
+        data = b""
+        with suppress(OSError):
+            data = self._line.recv(_CHUNK)
+        if not data:
+            raise GuestError(_DIED)
+        self._answers += data
+
     def _order(self, **order: Any) -> Any:
         """Have guestd do something for the keeper itself."""
-        self._line.sendall(_line(order))
+        self._say(_line(order))
         while not (answer := _whole(self._answers)):
             if not select.select([self._line], [], [], _ANSWERS_WITHIN_S)[0]:
                 raise GuestError(f"no answer within {_ANSWERS_WITHIN_S:.0f} s")
-            data = self._line.recv(_CHUNK)
-            if not data:
-                raise GuestError("it died, or was powered off inside")
-            self._answers += data
+            self._hear()
         return parse_json(answer, any_text=True).get("ok")
 
 

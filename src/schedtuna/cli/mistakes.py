@@ -83,6 +83,8 @@ def _reason(mistake: TyperException) -> str:
     if cause is None or not hasattr(cause, "errors"):
         return mistake.message.rstrip(".")
     found = cause.errors()[0]
+    if isinstance(found["input"], str) and re.fullmatch(r"--?[A-Za-z].*", found["input"], re.DOTALL):
+        return f"its value is missing before {found['input']}; a $(...) that prints nothing leaves none"
     said = _SAID.get(found["type"])
     if said is None:
         return str(found["msg"])

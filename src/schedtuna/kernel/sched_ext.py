@@ -48,7 +48,10 @@ def scheduler_name(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path} can't be read: {error.strerror}") from None
+        hint = (
+            "name a compiled object: docs/lab.md (A guest that stays) builds one of the examples with clang"
+        )
+        raise UsageError(f"{path} can't be read: {error.strerror}", hint=hint) from None
     try:
         with BpfObject(path.name, content=content) as bpf:
             return find_operations(bpf)[1]

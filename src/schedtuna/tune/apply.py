@@ -38,6 +38,7 @@ from schedtuna.workload.spec import Workload
 
 Values = Mapping[str, ParameterValue]
 Warn = Callable[[str], None]
+SETS = "its study proved no gain over the default; NAME:param=value,... in its place sets what you choose"
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -87,7 +88,7 @@ def service_drop_in(
     if is_for_the_machine(scheduler):
         raise UsageError(f"{scheduler.name} is for the whole machine", hint="schedtuna apply --system")
     if not scheduler.values:
-        raise UsageError(f"{settings} sets nothing: there is no gain to keep")
+        raise UsageError(f"{settings} sets nothing: there is no gain to keep", hint=SETS)
     study, program = Path(settings), [os.path.realpath(sys.argv[0]), "apply"]
     named = str(study.resolve()) if study.exists() else settings
     if started and not command:

@@ -17,7 +17,7 @@ from schedtuna.knobs.session import Changes
 from schedtuna.knobs.task_knob import TaskKnob, describe, members
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue, spell_value
-from schedtuna.tune.apply import is_for_the_machine
+from schedtuna.tune.apply import SETS, is_for_the_machine
 
 
 def keep(scheduler: SchedulerConfig, target: Target) -> tuple[list[str], bool]:
@@ -42,7 +42,7 @@ def keep(scheduler: SchedulerConfig, target: Target) -> tuple[list[str], bool]:
             hint="`schedtuna schedulers start`, or apply --system",
         )
     if not scheduler.values:
-        raise UsageError(f"{scheduler.name} sets nothing: there is no gain to keep")
+        raise UsageError(f"{scheduler.name} sets nothing: there is no gain to keep", hint=SETS)
     with claimed(target, turned=scheduler.values):
         changes = Changes(target, Journal(keeps=True))
         changes.apply(scheduler.values)

@@ -67,6 +67,11 @@ def test_an_unknown_command_of_a_group_is_answered_with_the_nearest(capsys, name
         ("compare --fail-on x a b -- true", "--fail-on: 'x' is not one of 'worse', 'not-improved'"),
         ("variability --max-steal 2 -- true", "--max-steal: expected 1.0 or less, not 2"),
         ("variability --runs 1.5 -- true", "--runs: expected a whole number, not '1.5'"),
+        (
+            "tune --pid -m x -- true",
+            "--pid: its value is missing before -m; a $(...) that prints nothing leaves none",
+        ),
+        ("tune --pid -1 -- true", "--pid: expected 1 or more, not -1"),
         ("doctor --diff a", "option '--diff' requires 2 arguments"),
         ("tune --seed", "option '--seed' requires an argument"),
         ("undo --force=3", "option '--force' does not take a value"),

@@ -5,8 +5,6 @@ BIN := .venv/bin
 # What decides whether the environment is up to date.
 INPUTS := pyproject.toml constraints.txt tools/setup.sh CMakeLists.txt $(shell find native bpf include third_party -type f 2>/dev/null)
 C_FILES := $(shell find bpf native include tests -name "*.[ch]" 2>/dev/null)
-# Those that print something; the other modules belong to them.
-BENCHMARKS := $(shell grep -l '^def main' benchmarks/*.py)
 
 LINTERS := lint-format lint-style lint-types lint-imports lint-shell lint-c
 
@@ -18,7 +16,7 @@ help:
 	@echo "make check  run the linters"
 	@echo "make format format Python and C"
 	@echo "make bench  run the benchmarks; each prints JSON"
-	@echo "make long   run what takes minutes to hours: campaigns, kernels"
+	@echo "make long   run all that takes minutes to hours: campaigns, kernels, whole benchmarks"
 	@echo "make wheel  build dist/*.whl, which needs no compiler where it is installed"
 	@echo "make clean  remove what the above created"
 
@@ -66,12 +64,10 @@ format: .venv/.dev
 	$(BIN)/clang-format -i $(C_FILES)
 
 bench: .venv/.dev
-	@for benchmark in $(BENCHMARKS); do echo "# $$benchmark" >&2; $(BIN)/python $$benchmark --quick || exit 1; done
+	tools/long.sh --quick
 
 long: .venv/.dev
-	$(BIN)/pytest -m long
-	$(BIN)/pytest tests/property --hypothesis-profile=explore
-	@for benchmark in $(BENCHMARKS); do echo "# $$benchmark" >&2; $(BIN)/python $$benchmark || exit 1; done
+	tools/long.sh
 
 wheel: .venv/.dev
 	tools/wheel.sh

@@ -3,6 +3,8 @@
 But on those whose BTF is wrong about sched_ext's functions: there the kernel may refuse them, for that.
 """
 
+import shutil
+
 import pytest
 from tests.kernel.lab_guest import lab_or_skip
 from tests.kernel.support_matrix import Row, examples_note, markdown, try_schedulers
@@ -10,6 +12,8 @@ from tests.kernel.support_matrix import Row, examples_note, markdown, try_schedu
 from schedtuna.errors import SchedtunaError
 from schedtuna.kernel.kfuncs import is_refusal, uncallable_kfuncs
 from schedtuna.lab.build.setup import mirror_kernels, setup
+from schedtuna.lab.store import write_lab
+from schedtuna.machine.labfolder import LAB_VARIABLE
 
 CAN_FAIL = ("scx_pair", "scx_qmap", "scx_userland")  # examples that need options or another compiler
 UNRESOLVED = "wasn't resolved"  # a function that its program could do without, so libbpf lets it pass
@@ -24,9 +28,20 @@ Failed to load skel
 """
 
 
+@pytest.fixture
+def own_lab(tmp_path, monkeypatch):
+    """A lab with the QEMU and the programs of this machine's, and with kernels of its own."""
+    lab = lab_or_skip()
+    write_lab(lab.model_copy(update={"kernels": {}}), tmp_path)
+    (tmp_path / "guest").symlink_to(lab.guest_root)
+    monkeypatch.setenv(LAB_VARIABLE, str(tmp_path))
+    yield
+    shutil.rmtree(tmp_path)
+
+
 @pytest.mark.long
+@pytest.mark.usefixtures("own_lab")
 def test_schedulers_work_on_all_kernels_of_the_mirror():
-    before = lab_or_skip().default_kernel
     try:
         versions = mirror_kernels()
     except SchedtunaError as error:
@@ -34,22 +49,19 @@ def test_schedulers_work_on_all_kernels_of_the_mirror():
     broken = {}
     nr_tried = 0
     worked = False
-    try:
-        for version in versions:
-            lab = setup(version)
-            examples_note(lab, lab.kernel())
-            rows = [row for row in try_schedulers(lab, lab.kernel()) if row.name not in CAN_FAIL]
-            nr_tried += len(rows)
-            worked |= any(row.works for row in rows)
-            unpacked = lab.kernel().unpacked
-            wrong = unpacked is not None and uncallable_kfuncs(unpacked)
-            broken |= {
-                f"{row.name} on {version}": row
-                for row in rows
-                if not row.works and not (wrong and (is_refusal(row.reason) or UNRESOLVED in row.reason))
-            }
-    finally:
-        setup(before)
+    for version in versions:
+        lab = setup(version)
+        examples_note(lab, lab.kernel())
+        rows = [row for row in try_schedulers(lab, lab.kernel()) if row.name not in CAN_FAIL]
+        nr_tried += len(rows)
+        worked |= any(row.works for row in rows)
+        unpacked = lab.kernel().unpacked
+        wrong = unpacked is not None and uncallable_kfuncs(unpacked)
+        broken |= {
+            f"{row.name} on {version}": row
+            for row in rows
+            if not row.works and not (wrong and (is_refusal(row.reason) or UNRESOLVED in row.reason))
+        }
     if not nr_tried:
         pytest.skip("no sched_ext scheduler in SCHEDTUNA_SCX_PATH or PATH, and no examples")
     assert broken == {}

@@ -12,10 +12,10 @@ import subprocess
 import time
 from statistics import median
 
-from schedtuna.errors import UnavailableError
 from schedtuna.lab.boot import boot
 from schedtuna.lab.store import read_lab
 from schedtuna.lab.vm import GuestSpec
+from skipping import skipping
 
 
 def main() -> None:
@@ -24,11 +24,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two boots")
     parser.add_argument("--cpus", type=int, default=1)
     options = parser.parse_args()
-    try:
-        lab = read_lab()
-    except UnavailableError as error:
-        print(json.dumps({"benchmark": "lab_boot", "skipped": str(error)}))
-        return
+    lab = read_lab()
     boots, cpu, commands, failed = [], [], [], 0
     for _ in range(2 if options.quick else 20):
         guest, nr_failed = boot(lab, GuestSpec(cpus=options.cpus))
@@ -62,4 +58,5 @@ def _seconds(call: object) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with skipping("lab_boot"):
+        main()

@@ -13,9 +13,9 @@ import os
 import sys
 from statistics import median, quantiles
 
-from schedtuna.errors import UnavailableError
 from schedtuna.lab.deterministic.trials import Deterministic, DeterministicSpec
 from schedtuna.lab.store import Lab, read_lab
+from skipping import skipping
 
 # A second of messages between 20 senders and 20 receivers; what is left at its end is ended.
 _LOAD = ("timeout", "-s", "KILL", "1", "hackbench", "-g", "1", "-l", "1000000")
@@ -27,11 +27,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three trials each")
     parser.add_argument("--cpus", type=int, nargs="+", default=[1, 4], help="only these machines")
     options = parser.parse_args()
-    try:
-        lab = read_lab()
-    except UnavailableError as error:
-        print(json.dumps({"benchmark": "lab_deterministic", "skipped": str(error)}))
-        return
+    lab = read_lab()
     result = {
         "benchmark": "lab_deterministic",
         "kernel": lab.default_kernel,
@@ -73,4 +69,5 @@ def _measure(lab: Lab, cpus: int, nr_trials: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main()
+    with skipping("lab_deterministic"):
+        main()

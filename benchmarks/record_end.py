@@ -21,6 +21,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from schedtuna.kernel.privilege import require_bpf
+from skipping import skipping
+
 FOR_S, OVER_S = 3.0, 1.0
 LOADS = {"idle": 0, "busy": 2 * (os.cpu_count() or 1)}
 MODES = {"stream": [], "aggregate": ["--aggregate"]}
@@ -60,6 +63,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2 rounds in place of 5")
     parser.add_argument("--tasks", type=int, default=5000, help="tasks that sleep meanwhile")
     arguments = parser.parse_args()
+    require_bpf()
     samples: dict[tuple[str, str], list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch, running(["sleep", "infinity"], arguments.tasks):
         for _ in range(2 if arguments.quick else 5):
@@ -86,4 +90,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with skipping("record_end"):
+        main()

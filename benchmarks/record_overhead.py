@@ -25,6 +25,7 @@ from schedtuna.priority import raise_priority
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause
 from schedtuna.trace.store import TraceWriter
+from skipping import skipping
 
 EXITS_PAUSE_S = 0.2
 
@@ -173,4 +174,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with skipping("record_overhead"):
+        main()

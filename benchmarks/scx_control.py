@@ -25,6 +25,7 @@ from schedtuna.lab.vm import BootedGuest, GuestSpec
 from schedtuna.scheduler.scx import ScxProcess, read_state
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.scheduler.stall import StallProbe
+from skipping import skipping
 
 A, B, STALLING = "scx_simple", "scx_central", "scx_userland"
 LOAD = ("hackbench", "-g", "1", "-l", "1000000")
@@ -40,14 +41,11 @@ def main() -> None:
     parser.add_argument("--number", type=int, help="how many swaps there and back, or ejections")
     parser.add_argument("--part", choices=("swaps", "ejections", "tune"), action="append")
     options = parser.parse_args()
-    try:
-        lab = read_lab()
-        skipped = "" if find_examples(lab.kernel()) else "the kernel's example schedulers are not built"
-    except UnavailableError as error:
-        skipped = str(error)
-    if skipped:
-        print(json.dumps({"benchmark": "scx_control", "skipped": skipped}))
-        return
+    lab = read_lab()
+    if not find_examples(lab.kernel()):
+        raise UnavailableError(
+            "the kernel's example schedulers are not built", hint="schedtuna lab setup --schedulers"
+        )
     parts = options.part or ["swaps", "ejections", "tune"]
     result: dict[str, object] = {
         "benchmark": "scx_control",
@@ -241,4 +239,5 @@ def _progress(what: str, done: int, number: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with skipping("scx_control"):
+        main()

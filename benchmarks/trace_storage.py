@@ -16,8 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from schedtuna.errors import UnavailableError
 from schedtuna.trace.formats import load
 from schedtuna.trace.store import open_trace
+from skipping import skipping
 
 GOAL_BYTES = 4.0
 SCRIPT = """
@@ -81,8 +83,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2 seconds of load in place of 10")
     seconds = 2 if parser.parse_args().quick else 10
     if os.geteuid() != 0:
-        print(json.dumps({"benchmark": "trace_storage", "skipped": "needs root to record"}))
-        return
+        raise UnavailableError("needs root to record", hint="run it as root")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         result = {
@@ -105,4 +106,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with skipping("trace_storage"):
+        main()

@@ -5,6 +5,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 quick=${1:-}
+# Matrices are small here: a thread per CPU for each would take more CPU time, and no less time.
+export OMP_NUM_THREADS=1
 
 # Those that print something; the other modules belong to them.
 steps=$(grep -l '^def main' benchmarks/*.py | sed "s|.*|.venv/bin/python & $quick|; s| *$||")

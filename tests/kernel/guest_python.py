@@ -98,6 +98,14 @@ def shared_package(lab: Lab, folder: Path, *, numpy: bool = False) -> Path:
     return folder
 
 
+def share_cells(share: Path) -> None:
+    """Add what measures knobs to such a folder: `tests.kernel.knob_cells`, as here."""
+    folder = share / "lib/tests/kernel"
+    folder.mkdir(parents=True)
+    for name in ("knob_cells.py", "knob_loads.py"):
+        shutil.copy(Path(__file__).with_name(name), folder)
+
+
 def run_in(guest: BootedGuest, *commands: tuple[str, ...]) -> list[tuple[int, str]]:
     """Run schedtuna's commands in a guest that shares such a folder; returns exit codes and outputs.
 

@@ -1,24 +1,23 @@
 """What a knob does to a command in one position, measured: two sides contend for one CPU, one has the knob.
 
-Runs on any machine as root, and in guests as a program (`knob_cells.py SECONDS KNOBS POSITION ...`). The
-figures are the kernel's own accounts: utime and stime, context switches, run_delay.
+Runs on any machine as root, and in guests as a program, with SECONDS and `{"POSITION": [CASE, ...]}`.
 """
 
 import contextlib
 import ctypes
 import json
 import os
-import resource
-import signal
 import statistics
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.kernel.knob_loads import MEASURES, Measure, Side
 
 from schedtuna.errors import SchedtunaError
 from schedtuna.knobs.base import Scope, Target
@@ -33,7 +32,6 @@ REPEATS = 3  # of a reading that is unclear; the medians count
 UNCLEAR = (1.1, 1.9)  # ratios of the figures with and without the setting
 EQUAL = (40.0, 60.0)  # % of a CPU that two hogs get each; another share without the setting is doubtful
 BUSY_WITHIN_S = 120.0
-NAP_S, WORK_S = 0.002, 0.0003
 CLONE_NEWNS, CLONE_NEWCGROUP = 0x00020000, 0x02000000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
@@ -59,6 +57,7 @@ CASES = (
     Case("wait", {"slice_us": 100}),
     Case("switches", {"slice_us": 100_000}),
     Case("switches", {"slice_us": 100}),
+    Case("wake_short", {"policy": "batch"}, {"slice_us": 1000}),
     Case("share", {"autogroup_nice": 10}),
     Case("crowd", {"autogroup": "other"}),
     Case("share", {"cpu_weight": 10}),
@@ -70,9 +69,9 @@ CASES = (
     Case("switches", {"base_slice_us": 100_000}),
     Case("switches", {"feature_run_to_parity": False}, {"slice_us": 100_000}),
     Case("switches", {"feature_hrtick": "other"}, {"slice_us": 500}),
-    Case("wait", {"feature_preempt_short": False}, {"slice_us": 100}),
-    Case("wait", {"feature_wakeup_preemption": False}, {"slice_us": 100}),
-    Case("wait", {"feature_next_buddy": "other"}),
+    Case("wake_short", {"feature_preempt_short": False}, {"slice_us": 1000}),
+    Case("wake_short", {"feature_wakeup_preemption": False}, {"slice_us": 1000}),
+    Case("wake_long", {"feature_next_buddy": "other"}, {"slice_us": 100_000}),
     Case("beside_rt", {"fair_server_runtime_us": 400_000}),
     Case("beside_rt", {"ext_server_runtime_us": 400_000}),
     Case("spread", {"cgroup_mode": "smp"}),
@@ -92,144 +91,9 @@ CANCELLING = (
     Case("share", {"realtime": "fifo"}, {"autogroup_nice": 10}),
     Case("share", {"realtime": "fifo"}, {"cpu_weight": 10}),
     Case("share", {"policy": "idle"}, {"nice": -10}),
+    Case("share", {"realtime": "fifo"}, {"policy": "idle"}),
+    Case("switches", {"realtime": "fifo"}, {"slice_us": 500}),
 )
-IN_VERSION_2 = tuple(case for case in CANCELLING if "cpuset" in case.setting or "cpu_weight" in case.beside)
-
-
-# ---- what runs --------------------------------------------------------------------------------
-
-
-def hog(end: float) -> dict[str, Any]:
-    cpus = set()
-    while time.monotonic() < end:
-        slot = time.monotonic() + 0.02
-        while time.monotonic() < slot:
-            for _ in range(300):  # an emulated CPU takes long to tell the time
-                pass
-        cpus.add(int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[36]))
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return {"cpu_s": used.ru_utime + used.ru_stime, "switches": used.ru_nivcsw, "cpus": sorted(cpus)}
-
-
-def napper(end: float) -> dict[str, Any]:
-    """Sleep and work in turns; how long it waited for the CPU, and how late it ran, in milliseconds."""
-    waited, late = [], []
-    delay = Path("/proc/self/schedstat")
-    while (before := time.monotonic()) < end:
-        waiting_ns = int(delay.read_text().split()[1])
-        time.sleep(NAP_S)
-        woken = time.monotonic()
-        late.append(1e3 * (woken - before - NAP_S))
-        waited.append(1e-6 * (int(delay.read_text().split()[1]) - waiting_ns))
-        while time.monotonic() < woken + WORK_S:
-            pass
-    return {"waited_ms": sorted(waited)[len(waited) * 8 // 10], "late_ms": sorted(late)[len(late) // 2]}
-
-
-def several(number: int) -> Callable[[float], dict[str, Any]]:
-    def hogs(end: float) -> dict[str, Any]:
-        reports = [report(hog, end) for _ in range(number)]
-        found = [json.loads(os.read(pipe, 1 << 16)) for pipe in reports]
-        return {
-            "cpu_s": sum(row["cpu_s"] for row in found),
-            "switches": sum(row["switches"] for row in found),
-            "cpus": sorted({cpu for row in found for cpu in row["cpus"]}),
-        }
-
-    return hogs
-
-
-def report(role: Callable[[float], dict[str, Any]], end: float) -> int:
-    """Play a role in a child; returns the pipe that its report comes from."""
-    read, write = os.pipe()
-    if os.fork() == 0:
-        os.write(write, json.dumps(role(end)).encode())
-        os._exit(0)
-    os.close(write)
-    return read
-
-
-def realtime_hog(end: float) -> dict[str, Any]:
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    return hog(end)
-
-
-def spread_hogs(end: float) -> dict[str, Any]:
-    """Three hogs, of which one is on this CPU and the others on the next; what the first one got."""
-    (cpu,) = os.sched_getaffinity(0)
-    here = report(hog, end)
-    others = sorted(set(range(os.cpu_count() or 1)) - {cpu})[:1]
-    os.sched_setaffinity(0, others)
-    elsewhere = [report(hog, end) for _ in range(2)]
-    found: dict[str, Any] = json.loads(os.read(here, 1 << 16))
-    for pipe in elsewhere:
-        os.read(pipe, 1 << 16)
-    return found
-
-
-class Side:
-    """A session with a role, held until it is let go."""
-
-    def __init__(self, role: Callable[[float], dict[str, Any]], cpu: int | None) -> None:
-        waiting, self._gate = os.pipe()
-        self._report, write = os.pipe()
-        ready, is_ready = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                os.setsid()
-                signal.signal(signal.SIGXCPU, signal.SIG_IGN)  # of the knob realtime, after 5 s
-                if cpu is not None:
-                    os.sched_setaffinity(0, {cpu})
-                os.close(self._gate)
-                os.write(is_ready, b".")
-                if end := os.read(waiting, 100):
-                    os.write(write, json.dumps(role(float(end))).encode())
-            finally:
-                os._exit(0)
-        for descriptor in (waiting, write, is_ready):
-            os.close(descriptor)
-        os.read(ready, 1)
-        os.close(ready)
-
-    def go(self, end: float) -> None:
-        os.write(self._gate, str(end).encode())
-
-    def result(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(os.read(self._report, 1 << 16))
-        return found
-
-    def close(self) -> None:
-        os.close(self._gate)
-        os.close(self._report)
-        os.waitpid(self.pid, 0)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Who has the knob, who contends with it, and the figure."""
-
-    ours: Callable[[float], dict[str, Any]]
-    other: Callable[[float], dict[str, Any]] | None
-    figure: Callable[[dict[str, Any], dict[str, Any], float], float]
-    pinned: bool = True
-
-
-def _share(ours: dict[str, Any], other: dict[str, Any], _seconds: float) -> float:
-    return 100 * float(ours["cpu_s"]) / float(ours["cpu_s"] + other["cpu_s"])
-
-
-MEASURES = {
-    "share": Measure(hog, hog, _share),  # % of the CPU
-    "crowd": Measure(several(3), hog, _share),
-    "switches": Measure(several(2), None, lambda ours, _, seconds: float(ours["switches"]) / seconds),
-    "wait": Measure(napper, hog, lambda ours, *_: float(ours["waited_ms"])),
-    "late": Measure(napper, None, lambda ours, *_: float(ours["late_ms"])),
-    "cpus": Measure(several(4), None, lambda ours, *_: float(len(ours["cpus"])), pinned=False),
-    "beside_rt": Measure(hog, realtime_hog, _share),
-    # What the other side's hog beside ours gets, as the others of its side are elsewhere.
-    "spread": Measure(hog, spread_hogs, lambda ours, other, seconds: 100 - _share(ours, other, seconds)),
-}
 
 
 # ---- where it runs ----------------------------------------------------------------------------
@@ -370,7 +234,7 @@ class Cells:
                 with_it.append(self._figure(case, {**case.beside, **row["set"]}))
                 if len(without) < runs:
                     without.append(self._figure(case, case.beside))
-                figures = statistics.median(with_it), statistics.median(without)
+                figures = [round(statistics.median(found), 2) for found in (with_it, without)]
                 if is_clear(case.measure, *figures):
                     break
             row |= {"runs": runs, "with": figures[0], "without": figures[1]}
@@ -390,8 +254,9 @@ class Cells:
                 time.sleep(1)
 
 
-def measure_all(name: str, seconds: float, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
-    """Measure cases in a position."""
+def measure_all(name: str, seconds: float, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Measure the cases with these numbers in a position."""
+    cases = [cases_of(name)[number] for number in numbers]
     with position("session" if name == "ext" else name) as place:
         if name != "container":
             cells = Cells(place, seconds)
@@ -406,26 +271,26 @@ def measure_all(name: str, seconds: float, cases: Sequence[Case]) -> Iterator[di
                     for case in cases:
                         out.write(f"{json.dumps({'position': name, **cells.measured(case)})}\n")
                         out.flush()
+                os._exit(0)
             except BaseException:  # noqa: BLE001 - the child ends here, whatever it is
                 traceback.print_exc()
             finally:
-                os._exit(0)
+                os._exit(1)
         os.close(write)
         with os.fdopen(read) as rows:
             yield from map(json.loads, rows)
-        os.waitpid(inside, 0)
+        if os.waitpid(inside, 0)[1]:
+            raise RuntimeError("what was inside of the container failed")
 
 
-def cases_of(name: str, cancelling: tuple[Case, ...] = IN_VERSION_2) -> tuple[Case, ...]:
-    """The cases of a position."""
-    return CASES + (cancelling if name in ("root", "session") else ())
+def cases_of(name: str) -> tuple[Case, ...]:
+    """The cases of a position, or of a scheduler."""
+    return CASES + (CANCELLING if name in ("root", "session") else ())
 
 
 if __name__ == "__main__":
     if (handed := Path("/sys/fs/cgroup/cgroup.subtree_control")).exists():
         handed.write_text("+cpu +cpuset")
-    knobs = set(filter(None, sys.argv[2].split(",")))
-    for place_name in sys.argv[3:]:
-        cases_here = [case for case in cases_of(place_name) if not knobs or case.knob in knobs]
-        for line in measure_all(place_name, float(sys.argv[1]), cases_here):
+    for place_name, chosen in json.loads(sys.argv[2]).items():
+        for line in measure_all(place_name, float(sys.argv[1]), chosen):
             print(json.dumps(line), flush=True)

@@ -1,6 +1,9 @@
 """Which knob acts where, measured on this kernel and in guests: `python -m tests.kernel.knob_effects`.
 
-    python -m tests.kernel.knob_effects [--kernel VERSION ...] [--no-host] [--only WHERE,...] [--output FILE]
+    python -m tests.kernel.knob_effects [--kernel VERSION ...] [--no-host] [--only WHERE,...] [--missing]
+
+Each row is stored as soon as it is there, in place of an older one, so that `--missing` goes on where
+this was cut short; rows that answer no case any more go at the end.
 
 Guests need the lab (SCHEDTUNA_LAB_DIR), and sched_ext schedulers of SCHEDTUNA_SCX_PATH for the position
 under one. The positions, and what is measured, are in `knob_cells.py`, which runs there.
@@ -9,19 +12,20 @@ under one. The positions, and what is measured, are in `knob_cells.py`, which ru
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.kernel.guest_python import shared_package
-from tests.kernel.knob_cells import CANCELLING, POSITIONS, cases_of, measure_all
+from tests.kernel.guest_python import share_cells, shared_package
+from tests.kernel.knob_cells import POSITIONS, Case, cases_of, measure_all
 
+from schedtuna.files import write_text
 from schedtuna.knobs.effects import CANCELS, EFFECTS
 from schedtuna.knobs.position import Position
 from schedtuna.lab.boot import boot
@@ -39,20 +43,20 @@ BY_INSTRUCTIONS = ("-icount", "shift=5,sleep=off")
 START_WITHIN_S = 300.0
 SECONDS = 5.0
 
+Plan = Mapping[str, Sequence[int]]  # by a position or a scheduler, which of `cases_of` are measured there
 
-def in_guest(
-    lab: Lab, kernel: str, seconds: float, where: Sequence[str], knobs: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """Measure positions, and under sched_ext schedulers, in a guest of a kernel."""
-    programs = {name: Path(installed()[name]) for name in UNDER if name in where}
+
+def in_guest(lab: Lab, kernel: str, seconds: float, plan: Plan) -> Iterator[dict[str, Any]]:
+    """Measure at positions, and under sched_ext schedulers, in a guest of a kernel."""
+    programs = {name: Path(installed()[name]) for name in UNDER if name in plan}
     with booted(lab, GuestSpec(kernel, cpus=2, programs=tuple(programs.values()))) as guest:
-        if positions := [position for position in POSITIONS if position in where]:
-            yield from cells(guest, positions, seconds, knobs)
+        if positions := {name: chosen for name, chosen in plan.items() if name in POSITIONS}:
+            yield from cells(guest, positions, seconds)
         for name, program in programs.items():
             with ScxProcess(
                 guest, SchedulerConfig(name=name), program.name, within_s=START_WITHIN_S, cpu_s=guest.cpu_s
             ) as running:
-                yield from ({**row, "under": name} for row in cells(guest, ["ext"], seconds, knobs))
+                yield from ({**row, "under": name} for row in cells(guest, {"ext": plan[name]}, seconds))
                 if ejected := running.ejected():
                     raise RuntimeError(f"{name} was ejected: {ejected}")
 
@@ -62,17 +66,15 @@ def booted(lab: Lab, spec: GuestSpec) -> Iterator[BootedGuest]:
     qemu = lab.qemu.model_copy(update={"argv": (*lab.qemu.argv, *BY_INSTRUCTIONS)})
     with tempfile.TemporaryDirectory() as folder:
         share = shared_package(lab, Path(folder))
-        shutil.copy(Path(__file__).with_name("knob_cells.py"), share / "lib")
+        share_cells(share)
         guest, _ = boot(lab.model_copy(update={"qemu": qemu}), dataclasses.replace(spec, share=share))
         with guest:
             yield guest
 
 
-def cells(
-    guest: BootedGuest, positions: Sequence[str], seconds: float, knobs: Sequence[str]
-) -> Iterator[dict[str, Any]]:
-    """Measure positions in a guest; each row comes as soon as it is there."""
-    program = ["python3", "/share/lib/knob_cells.py", str(seconds), ",".join(knobs), *positions]
+def cells(guest: BootedGuest, plan: Plan, seconds: float) -> Iterator[dict[str, Any]]:
+    """Measure at positions in a guest; each row comes as soon as it is there."""
+    program = ["python3", "-m", "tests.kernel.knob_cells", str(seconds), json.dumps(plan)]
     argv = ["env", "PYTHONPATH=/share/lib", *program]
     pid, read = guest.spawn(argv), 0
     while True:
@@ -114,44 +116,72 @@ def as_text(found: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def main() -> None:
-    """Measure, and write what was found, kernel by kernel."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, and write what was found, row by row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kernel", action="append", default=[], help="of a guest; repeatable")
     parser.add_argument("--no-host", action="store_true", help="guests alone")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each run")
-    parser.add_argument("--only", help="positions and schedulers, with commas; the others' rows stay")
-    parser.add_argument("--knob", action="append", default=[], help="these alone, in guests; repeatable")
+    parser.add_argument("--only", help="positions and schedulers, with commas, in this order")
+    parser.add_argument("--knob", action="append", default=[], help="these alone; repeatable")
+    parser.add_argument("--missing", action="store_true", help="what has no row of runs as long as these")
     parser.add_argument("--output", type=Path, default=DATA)
     options = parser.parse_args()
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
     where = options.only.split(",") if options.only else [*POSITIONS, *UNDER]
     for kernel in [*([] if options.no_host else [os.uname().release]), *options.kernel]:
-        known = found.get(kernel, [])
-        found[kernel] = [
-            row
-            for row in known
-            if place_of(row) not in where or (options.knob and row["knob"] not in options.knob)
-        ]
-        for row in (
-            in_guest(read_lab(), kernel, options.seconds, where, options.knob)
-            if kernel in options.kernel
-            else on_host(options.seconds, where)
-        ):
+        rows = found.setdefault(kernel, [])
+        done = [row for row in rows if row.get("seconds") == options.seconds] if options.missing else []
+        plan = planned(where, options.knob, done)
+        guest = kernel in options.kernel
+        measure = functools.partial(in_guest, read_lab(), kernel) if guest else on_host
+        for row in measure(options.seconds, plan) if plan else ():
             sys.stderr.write(f"{kernel}: {json.dumps(row)}\n")
-            found[kernel].append(row)
-        options.output.write_text(as_text(found))
+            store(rows, row)
+            write_text(options.output, as_text(found))
+        rows[:] = [row for row in rows if question(row) in ASKED]
+        write_text(options.output, as_text(found))
 
 
-def on_host(seconds: float, where: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Measure positions on this kernel."""
-    for position in POSITIONS:
-        if position in where:
-            yield from measure_all(position, seconds, cases_of(position, CANCELLING))
+def planned(where: Sequence[str], knobs: Sequence[str], done: Sequence[dict[str, Any]]) -> Plan:
+    """What to measure: these places, of the knobs all or some, without what was done."""
+    there = set(map(question, done))
+    plan = {
+        place: [
+            number
+            for number, case in enumerate(cases_of(place))
+            if (not knobs or case.knob in knobs) and asked(place, case) not in there
+        ]
+        for place in where
+    }
+    return {place: numbers for place, numbers in plan.items() if numbers}
 
 
-def place_of(row: dict[str, Any]) -> str:
-    """What of `--only` a row belongs to."""
-    return str(row.get("under", row["position"]))
+def store(rows: list[dict[str, Any]], new: dict[str, Any]) -> None:
+    """Put a row in place of the older one of its question, or at the end."""
+    questions = list(map(question, rows))
+    at = questions.index(question(new)) if question(new) in questions else len(rows)
+    rows[at : at + 1] = [new]
+
+
+def asked(place: str, case: Case) -> str:
+    """What a case asks somewhere; which of two values is the other one depends on the kernel."""
+    setting = {name: "other" if isinstance(value, bool) else value for name, value in case.setting.items()}
+    return json.dumps([place, case.measure, setting, dict(case.beside)])
+
+
+def question(row: Mapping[str, Any]) -> str:
+    """What a row answers."""
+    return asked(row.get("under", row["position"]), Case(row["measure"], row["set"], row["beside"]))
+
+
+ASKED = {asked(place, case) for place in (*POSITIONS, *UNDER) for case in cases_of(place)}
+
+
+def on_host(seconds: float, plan: Plan) -> Iterator[dict[str, Any]]:
+    """Measure at positions on this kernel."""
+    for position, numbers in plan.items():
+        if position in POSITIONS:
+            yield from measure_all(position, seconds, numbers)
 
 
 if __name__ == "__main__":

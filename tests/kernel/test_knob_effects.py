@@ -4,7 +4,8 @@ import os
 from typing import Any
 
 import pytest
-from tests.kernel.knob_cells import MEASURES, Side, figure, hog, position
+from tests.kernel.knob_cells import figure, position
+from tests.kernel.knob_loads import MEASURES, Side, hog
 
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy, parent_for

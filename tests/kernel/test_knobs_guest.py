@@ -1,12 +1,10 @@
 """The machine-wide knobs of a kernel newer than this one, in a guest that has two last-level caches."""
 
 import json
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kernel.guest_python import run_script, shared_package
+from tests.kernel.guest_python import run_script, share_cells, shared_package
 from tests.kernel.lab_guest import lab_or_skip
 
 from schedtuna.knobs.settings import FILE_KNOBS
@@ -17,7 +15,7 @@ from schedtuna.lab.vm import GuestSpec
 # The contract of each, what is there, and whether undo finds each CPU's own value after a kill between two.
 SCRIPT = """
 import json, os, signal, sys
-import knob_cells
+from tests.kernel import knob_cells
 from pathlib import Path
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.conformance import check_knob
@@ -97,7 +95,7 @@ def found(tmp_path_factory):
     lab = lab_or_skip()
     share = shared_package(lab, tmp_path_factory.mktemp("share"))
     (share / "lib/knobs.py").write_text(SCRIPT)
-    shutil.copy(Path(__file__).with_name("knob_cells.py"), share / "lib")
+    share_cells(share)
     options = program.bare_options
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

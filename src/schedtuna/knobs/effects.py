@@ -50,7 +50,10 @@ EFFECTS: dict[str, tuple[Effect, ...]] = {
     "base_slice_us": (_W, _W, _W, _W, _W, _N),
     "feature_run_to_parity": (_W, _W, _W, _W, _W, _N),
     "feature_hrtick": (_W, _W, _W, _W, _W, _N),
-    "fair_server_runtime_us": (_W, _W, _W, _U, _W, _N),
+    "feature_preempt_short": (_W, _W, _W, _W, _W, _N),
+    "feature_wakeup_preemption": (_W, _W, _W, _W, _W, _N),
+    "feature_next_buddy": (_W, _W, _W, _W, _W, _N),
+    "fair_server_runtime_us": (_W, _W, _W, _W, _W, _N),
     "ext_server_runtime_us": (_U, _U, _U, _U, _U, _W),
     "cgroup_mode": (_U, _W, _U, _U, _W, _N),
 }

@@ -1,5 +1,6 @@
 """The table of what acts where: it speaks of knobs that exist, and spaces, notes and documents follow it."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.kernel.knob_effects import cancels_table, effects_table
+from tests.kernel import knob_effects
+from tests.kernel.knob_cells import cases_of
+from tests.kernel.knob_effects import UNDER, as_text, asked, cancels_table, effects_table, planned, question
 
 from schedtuna.errors import SpaceError
 from schedtuna.knobs import effects
@@ -25,7 +28,12 @@ ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs/knobs.md"
 SEEN = json.loads((ROOT / "benchmarks/data/knob_effects.json").read_text())
 MOVED, STILL = 1.45, 1.3  # how a figure changes, as a ratio, where a knob acts and where not
-NOT_MEASURED = [("realtime", "slice_us"), ("realtime", "policy")]
+# % of the CPU, or switches per second, beside whatever a setting undoes; else an equal share.
+USUAL = {
+    ("policy=idle", "share"): (0, 12),
+    ("realtime", "share"): (80, 100),
+    ("realtime", "switches"): (0, 5),
+}
 KNOBS = [knob.name for knob in all_knobs()]
 ROWS = [row for row in CANCELS if row.holds(Scope.TREE)]
 CELLS = list(itertools.product(KNOBS, Position))
@@ -256,12 +264,7 @@ def test_each_cell_is_what_was_measured(setting, position):
 
 @pytest.mark.parametrize(
     ("row", "other"),
-    [
-        pytest.param(row, other, id=f"{row.setting} {other}")
-        for row in CANCELS
-        for other in row.cancelled
-        if (row.setting, other) not in NOT_MEASURED
-    ],
+    [pytest.param(row, other, id=f"{row.setting} {other}") for row in CANCELS for other in row.cancelled],
 )
 def test_each_setting_was_seen_to_undo_what_it_undoes(row, other):
     """Beside it there is an equal share again, or what is usual for it."""
@@ -271,9 +274,60 @@ def test_each_setting_was_seen_to_undo_what_it_undoes(row, other):
         for found in measured(row.setting, position, other)
         if "with" in found and not 40 < found["without"] < 60
     ]
-    usual = {"policy=idle": (0, 12), "realtime": (80, 100)}.get(row.setting, (45, 55))
-    assert any(usual[0] <= found["with"] <= usual[1] for found in seen)
+    usual = [USUAL.get((row.setting, found["measure"]), (45, 55)) for found in seen]
+    assert any(low <= found["with"] <= high for (low, high), found in zip(usual, seen, strict=True))
     assert max(map(moved, seen)) >= MOVED
+
+
+def test_each_row_answers_a_question_that_is_asked_once():
+    for rows in SEEN.values():
+        answered = list(map(question, rows))
+        assert set(answered) <= knob_effects.ASKED
+        assert len(answered) == len(set(answered))
+
+
+def rows_of(place, seconds):
+    where = {"position": "ext", "under": place} if place in UNDER else {"position": place}
+    return [
+        where
+        | {"measure": case.measure, "set": dict(case.setting), "beside": dict(case.beside), "knob": case.knob}
+        | {"seconds": seconds, "with": 1.0, "without": 1.0}
+        for case in cases_of(place)
+    ]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 7, None])
+def test_a_measurement_that_is_cut_short_loses_no_row_and_goes_on_with_what_is_missing(
+    monkeypatch, tmp_path, cut
+):
+    """What is stored after `cut` of all rows that were asked for."""
+    output, kernel = tmp_path / "found.json", "7.3.4"
+    before = [*rows_of("child", 1.0), *rows_of("scx_flash", 1.0)]
+    stale = before[0] | {"beside": {"nice": 19}}
+    output.write_text(as_text({kernel: [stale, *before]}))
+
+    def measured(_lab, _kernel, seconds, plan):
+        new = {question(row): row for place in plan for row in rows_of(place, seconds)}
+        questions = [asked(place, cases_of(place)[number]) for place in plan for number in plan[place]]
+        yield from (new[name] for name in questions[:cut])
+        if cut is not None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(knob_effects, "in_guest", measured)
+    monkeypatch.setattr(knob_effects, "read_lab", lambda: None)
+    arguments = ["--no-host", "--kernel", kernel, "--missing", "--output", str(output)]
+    monkeypatch.setattr("sys.argv", ["knob_effects", *arguments, "--only", "group,scx_flash,child"])
+    with contextlib.suppress(KeyboardInterrupt):
+        knob_effects.main()
+    rows = json.loads(output.read_text())[kernel]
+    fresh = [row for row in rows if row["seconds"] == knob_effects.SECONDS]
+    asked_for = [*rows_of("group", 5.0), *rows_of("scx_flash", 5.0), *rows_of("child", 5.0)]
+    assert set(map(question, before)) <= set(map(question, rows))
+    assert (stale in rows) == (cut is not None)
+    assert len(fresh) == len(set(map(question, fresh))) == (len(asked_for) if cut is None else cut)
+    left = planned(["group", "scx_flash", "child"], [], fresh)
+    assert sum(map(len, left.values())) == len(asked_for) - len(fresh)
+    assert planned(["child"], ["nice"], [])["child"] == [0]
 
 
 def test_the_document_names_the_kernels_and_the_schedulers():

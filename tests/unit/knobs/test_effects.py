@@ -284,6 +284,7 @@ def test_each_row_answers_a_question_that_is_asked_once():
         answered = list(map(question, rows))
         assert set(answered) <= knob_effects.ASKED
         assert len(answered) == len(set(answered))
+        assert {row["seconds"] for row in rows} == {knob_effects.SECONDS}
 
 
 def rows_of(place, seconds):

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// What runs in a simulation: programs of steps, the tasks that run them, their groups, and what they wait for.
+//
+// rt-app's JSON becomes this (rt_app.hpp), as do recorded traces and random families; the simulator reads nothing else.
+#pragma once
+
+#include "types.hpp"
+
+namespace schedtuna::sim
+{
+
+// How an amount is drawn. Every draw is keyed by (workload seed, the task's path, the step, how often it was reached),
+// never by the order of events: two schedulers meet the same arrivals and bursts.
+enum class Shape : std::uint8_t {
+	Fixed,	      // a
+	Uniform,      // a .. b
+	Exponential,  // mean a
+	Erlang,	      // mean a, b stages
+	Lognormal,    // median a, sigma b / 1000
+	Pareto,	      // smallest a, tail index b / 1000, at most c
+	Hyper,	      // exponential: with probability c / 1000 of mean b, else of mean a
+};
+
+struct Amount {
+	Shape shape = Shape::Fixed;
+	Ns a = 0, b = 0, c = 0;
+};
+
+enum class Op : std::uint8_t {
+	Run,	     // compute for `amount` of CPU time
+	Sleep,	     // for `amount`
+	SleepUntil,  // a timer with the period `amount`: until the next multiple since the step was first reached; a
+		     // deadline that has passed doesn't block, and (flag TIMER_RELATIVE) restarts the timer
+	Io,	     // blocked in io_schedule() for `amount`
+	Yield,
+	Lock,	      // resource `object`, a mutex: FIFO
+	Unlock,	      // hands the mutex to the first that waits
+	Wait,	      // condition variable `object`, releasing the mutex `other`
+	Signal,	      // wakes one that waits for the condition `object`
+	Broadcast,    // wakes all of them
+	Barrier,      // `object`
+	Suspend,      // until resumed
+	Resume,	      // those that are suspended on `object`
+	Read,	      // a message of pipe `object`; blocks while it is empty
+	Write,	      // a message to pipe `object`; blocks while it is full
+	Fork,	      // start task definition `object`; the child begins at its first step
+	Exec,	      // go on with the first step of program `object`
+	Exit,	      //
+	SetNice,      // to `amount.a`
+	SetPolicy,    // to Policy(amount.a)
+	SetSlice,     // to `amount.a` ns; 0: the scheduler's own
+	SetAffinity,  // to Workload::cpu_sets[object]
+	Loop,  // back to step `object`, until it was passed `amount.a` times (-1: for ever); `depth` names its counter
+};
+inline constexpr std::uint8_t TIMER_RELATIVE = 1;
+inline constexpr std::uint8_t LOOP_DEPTH = 2;  // loops of phases inside a loop of the task
+
+struct Step {
+	Op op = Op::Exit;
+	std::uint8_t flags = 0;
+	std::uint8_t depth = 0;	 // Loop: 0 is the inner one
+	std::uint32_t object = NONE;
+	std::uint32_t other = NONE;
+	Amount amount{};
+};
+
+struct Program {
+	std::string name;  // a task's name from here on
+	std::vector<Step> steps;
+};
+
+struct TaskDef {
+	std::string name;
+	std::uint32_t program = 0;
+	std::int8_t nice = 0;
+	Policy policy = Policy::Other;
+	GroupId group = ROOT_GROUP;
+	std::uint32_t cpu_set = NONE;  // index into Workload::cpu_sets; NONE: all CPUs
+	Ns slice_ns = 0;	       // 0: the scheduler's own
+	Ns start_ns = 0;	       // when it is forked; NEVER: only by a Fork step
+	bool is_kthread = false;
+};
+
+struct GroupDef {
+	std::string name;
+	GroupId parent = ROOT_GROUP;
+	std::uint32_t cpu_weight = 100;	 // 1 .. 10,000, as in cpu.weight
+};
+
+enum class ResourceKind : std::uint8_t { Mutex, Condition, Barrier, Suspended, Pipe };
+
+struct Resource {
+	std::string name;
+	ResourceKind kind = ResourceKind::Mutex;
+	std::uint32_t size = 0;	 // Barrier: how many tasks it waits for; Pipe: how many messages it holds
+};
+
+struct Workload {
+	std::vector<Program> programs;
+	std::vector<TaskDef> tasks;
+	std::vector<GroupDef> groups{{"", NONE, 100}};	// the root first; a parent stands before its children
+	std::vector<Resource> resources;
+	std::vector<std::vector<CpuId>> cpu_sets;
+	Ns duration_ns = NEVER;	 // NEVER: until the last task exits
+};
+
+}  // namespace schedtuna::sim

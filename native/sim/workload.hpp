@@ -28,14 +28,16 @@ struct Amount {
 
 enum class Op : std::uint8_t {
 	Run,	     // compute for `amount` of CPU time
+	Spin,	     // compute until `amount` of time has passed since the step began, on a CPU or waiting for one
 	Sleep,	     // for `amount`
-	SleepUntil,  // a timer with the period `amount`: until the next multiple since the step was first reached; a
-		     // deadline that has passed doesn't block, and (flag TIMER_RELATIVE) restarts the timer
+	SleepUntil,  // advance the task's own timer `object` by `amount` (at first from the task's start), sleep until
+		     // then; a time that has passed doesn't block, and (flag TIMER_RELATIVE) restarts the timer from
+		     // now
 	Io,	     // blocked in io_schedule() for `amount`
 	Yield,
-	Lock,	      // resource `object`, a mutex: FIFO
-	Unlock,	      // hands the mutex to the first that waits
-	Wait,	      // condition variable `object`, releasing the mutex `other`
+	Lock,	      // resource `object`, a mutex; those that wait do so in FIFO order
+	Unlock,	      // releases it and wakes the first that waits, which has to take it then: another may come between
+	Wait,	      // condition variable `object`, releasing the mutex `other` and taking it again afterwards
 	Signal,	      // wakes one that waits for the condition `object`
 	Broadcast,    // wakes all of them
 	Barrier,      // `object`
@@ -46,7 +48,7 @@ enum class Op : std::uint8_t {
 	Fork,	      // start task definition `object`; the child begins at its first step
 	Exec,	      // go on with the first step of program `object`
 	Exit,	      //
-	SetNice,      // to `amount.a`
+	SetNice,      // to `amount.a`; this and the next three do nothing where it is so already
 	SetPolicy,    // to Policy(amount.a)
 	SetSlice,     // to `amount.a` ns; 0: the scheduler's own
 	SetAffinity,  // to Workload::cpu_sets[object]
@@ -67,6 +69,7 @@ struct Step {
 struct Program {
 	std::string name;  // a task's name from here on
 	std::vector<Step> steps;
+	std::uint32_t nr_timers = 0;  // of SleepUntil; each task has its own
 };
 
 struct TaskDef {

@@ -11,15 +11,18 @@ dev=no
 missing=""
 need() { [ -e "$1" ] || command -v "$1" >/dev/null 2>&1 || missing="$missing $2"; }
 need gcc gcc
+need g++ g++
 need /usr/include/stdio.h libc6-dev
 need clang clang
 need llvm-strip llvm
 need /usr/include/libelf.h libelf-dev
 need /usr/include/zlib.h zlib1g-dev
+need /usr/include/nlohmann/json.hpp nlohmann-json3-dev
 need stress-ng stress-ng
 need hackbench rt-tests
 need sysbench sysbench
 need perf linux-perf
+need "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" python3-dev
 "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ "$dev" = yes ]; then
     need shellcheck shellcheck
@@ -66,6 +69,6 @@ if [ "$dev" = yes ]; then
     echo "setup: compiling Python's files"
     .venv/bin/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true # templates are not Python
 else
-    echo "setup: installing schedtuna into .venv, with what traces need"
-    install -c constraints.txt -e '.[trace]'
+    echo "setup: installing schedtuna into .venv, with what traces and the simulator need"
+    install -c constraints.txt -e '.[sim]'
 fi

@@ -28,6 +28,7 @@ PARTS = (
     "schedtuna/native/schedtuna-trace.so",
     "schedtuna/native/sched_stream.bpf.o",
     "schedtuna/native/sched_aggregate.bpf.o",
+    "schedtuna/sim/_native.abi3.so",
 )
 SHARED = (
     "share/man/man1/schedtuna.1",

@@ -1,0 +1,1 @@
+"""What would happen on another machine, with another scheduler? The typed face of the native simulator."""

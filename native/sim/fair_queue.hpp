@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// One queue of the fair class: a cfs_rq, its entities, and EEVDF's rules about them.
+//
+// Everything follows kernel/sched/fair.c of 6.18.44, the functions of which are named beside ours. Times are
+// nanoseconds, of the CPU or (vruntime, deadline, lag) of the queue's virtual time.
+#pragma once
+
+#include "fair_params.hpp"
+
+#include <span>
+#include <vector>
+
+namespace schedtuna::sim
+{
+
+using EntityId = std::uint32_t;
+
+inline constexpr std::uint32_t WEIGHT_SHIFT = 10;  // SCHED_FIXEDPOINT_SHIFT: weights of groups need the resolution
+inline constexpr std::uint32_t NICE_0_LOAD = NICE_0_WEIGHT << WEIGHT_SHIFT;
+inline constexpr std::uint32_t MIN_SHARES = 2;
+
+// A task or a group on one CPU (struct sched_entity), one cache line.
+struct Entity {
+	Ns vruntime = 0;
+	Ns deadline = 0;  // without rel_deadline; else its distance from vruntime
+	// Lag when it was dequeued; while it runs, the vruntime up to which it is protected. The kernel shares one word
+	// between the two as well, which shows: a current entity whose weight changes loses its protection.
+	Ns vlag = 0;
+	Ns slice = 0;
+	Ns exec_start = 0;
+	std::uint32_t weight = NICE_0_LOAD;  // scaled up
+	std::uint32_t factor = 0;	     // of delta_fair()
+	std::uint32_t queue = NONE;	     // where it is or is to be queued
+	std::uint8_t shift = 32;
+	bool on_rq = false;
+	bool delayed = false;  // it sleeps, but is still queued
+	bool rel_deadline = false;
+	bool custom_slice = false;
+	bool idle = false;  // policy SCHED_IDLE
+
+	std::int64_t load() const  // scale_load_down()
+	{
+		std::int64_t low = weight >> WEIGHT_SHIFT;
+		return low < 2 ? 2 : low;
+	}
+	void set_weight(std::uint32_t scaled_up, bool is_task);
+	Ns delta_fair(Ns delta) const  // calc_delta_fair(): delta * 1024 / weight, truncated as the kernel does
+	{
+		if (weight == NICE_0_LOAD)
+			return delta;
+		return static_cast<Ns>(static_cast<unsigned __int128>(static_cast<std::uint64_t>(delta)) * factor
+				       >> shift);
+	}
+};
+
+using Entities = std::vector<Entity>;
+
+// Entities in order of (deadline, insertion), in blocks that know their least vruntime. A queue of up to 32 is one
+// sorted array.
+class Timeline
+{
+      public:
+	bool empty() const
+	{
+		return blocks_.empty();
+	}
+	void insert(EntityId id, Ns deadline, Ns vruntime);
+	void erase(EntityId id, Ns deadline);
+	EntityId first() const
+	{
+		return blocks_.empty() ? NONE : blocks_.front().id[0];
+	}
+	// The first whose (vruntime - zero) * load is at most `sum`; NONE.
+	EntityId first_eligible(Ns zero, std::int64_t load, std::int64_t sum) const;
+	// Every entity, in order, until the function returns true.
+	template <typename F> void each(F f) const
+	{
+		for (const Block &block : blocks_)
+			for (std::uint32_t i = 0; i < block.size; i++)
+				if (f(block.id[i]))
+					return;
+	}
+
+      private:
+	static constexpr std::uint32_t BLOCK = 32;
+	struct Block {
+		std::uint32_t size = 0;
+		Ns least = 0;  // vruntime
+		Ns deadline[BLOCK], vruntime[BLOCK];
+		EntityId id[BLOCK];
+
+		void insert_at(std::uint32_t at, EntityId id, Ns deadline, Ns vruntime);
+		void find_least();
+	};
+	std::vector<Block> blocks_;
+};
+
+class FairQueue
+{
+      public:
+	EntityId curr = NONE;  // not in the timeline
+	EntityId next = NONE;  // buddy
+	std::uint32_t nr_queued = 0;
+	std::uint32_t h_nr_queued = 0, h_nr_runnable = 0, h_nr_idle = 0;  // tasks, of groups below as well
+	std::uint64_t load_weight = 0;					  // of all that are queued, scaled up
+
+	const Timeline &timeline() const
+	{
+		return timeline_;
+	}
+	void enqueue(const Entities &, EntityId);  // __enqueue_entity()
+	void dequeue(const Entities &, EntityId);  // __dequeue_entity()
+	void set_slice(Entities &, EntityId, Ns);  // of an entity that is queued or runs
+
+	Ns avg_vruntime(const Entities &);  // V, rounded down
+	bool eligible(const Entities &, Ns vruntime) const;
+	EntityId pick(const Entities &, const FairParams &, bool protect) const;  // pick_eevdf(); NONE: empty
+	Ns min_slice(const Entities &) const;
+	Ns max_slice(const Entities &) const;
+
+	void place(Entities &, EntityId, const FairParams &, bool initial);  // place_entity()
+	void update_lag(Entities &, EntityId, const FairParams &);	     // update_entity_lag()
+	bool update_deadline(Entities &, EntityId, const FairParams &);
+	void requeue_delayed(Entities &, EntityId, const FairParams &);	 // without the counts of tasks
+	void reweight(Entities &, EntityId, const FairParams &, std::uint32_t weight, bool is_task);
+
+	void set_protection(Entities &, EntityId, const FairParams &) const;  // set_protect_slice()
+	void update_protection(Entities &, EntityId) const;		      // update_protect_slice()
+	static bool is_protected(const Entity &, const FairParams &);	      // protect_slice()
+	static void cancel_protection(Entity &, const FairParams &);	      // cancel_protect_slice()
+
+      private:
+	struct Sum {
+		std::int64_t weighted, load;
+	};
+	Sum sum(const Entities &) const;
+	const Entity *current(const Entities &entities) const
+	{
+		return curr != NONE && entities[curr].on_rq ? &entities[curr] : nullptr;
+	}
+	void find_slices(const Entities &) const;
+
+	Timeline timeline_;
+	Ns zero_ = -(1 << 20);		 // sums are relative to this vruntime; the kernel's queues begin here as well
+	std::int64_t sum_weighted_ = 0;	 // of (vruntime - zero) * load, without the current entity
+	std::int64_t sum_load_ = 0;
+	// Least and greatest slice of the timeline, and how many have them; 0: to be found again.
+	mutable Ns min_slice_ = 0, max_slice_ = 0;
+	mutable std::uint32_t nr_min_ = 0, nr_max_ = 0;
+};
+
+// One entity and one queue as they were read from a kernel, or as a test makes them up.
+struct EntityState {
+	Ns vruntime = 0, deadline = 0;
+	Ns slice = 0;
+	Ns vprot = 0;			       // of the current one
+	std::uint32_t weight = NICE_0_WEIGHT;  // scaled down
+	bool delayed = false;
+	bool current = false;
+};
+
+struct QueueState {
+	std::size_t next = SIZE_MAX;  // index of the buddy
+	bool protect = true;	      // false: the test of a shorter slice that wakes up
+};
+
+// The index of the entity that pick_eevdf() returns; those that wait stand in order of insertion (equal deadlines are
+// FIFO). SIZE_MAX: no entity.
+std::size_t pick_from_state(std::span<const EntityState>, const QueueState &, const FairParams &);
+
+}  // namespace schedtuna::sim

@@ -48,11 +48,17 @@ struct sched_event {
 	__s16 prio;	  /* of tid */
 	__s16 other_prio; /* SWITCH: of other_tid */
 };
+#ifdef __cplusplus
+#define _Static_assert static_assert
+#endif
 #define AT(field, offset) (__builtin_offsetof(struct sched_event, field) == (offset))
 _Static_assert(AT(timestamp_ns, 0) && AT(tid, 8) && AT(other_tid, 12) && AT(aux, 16) && AT(cpu, 20)
 		       && AT(target_cpu, 22) && AT(orig_cpu, 24) && AT(type, 26) && AT(prev_state, 27) && AT(prio, 28)
 		       && AT(other_prio, 30) && sizeof(struct sched_event) == 32,
 	       "EVENT_DTYPE is not so");
 #undef AT
+#ifdef __cplusplus
+#undef _Static_assert
+#endif
 
 #endif

@@ -1,23 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // The simulated machine itself: what a simulation is made of, and how it goes on.
+//
+// A switch takes place at its beginning: the task that leaves can be woken up elsewhere at once, and the task that
+// comes pays for it. A system call is not preempted (PREEMPT_NONE): what its wakeups cost passes before the CPU
+// chooses again.
 #pragma once
 
+#include "machine.hpp"
+#include "random.hpp"
 #include "scheduler.hpp"
 #include "workload.hpp"
 
 #include <memory>
-#include <span>
-
-struct sched_event;  // include/sched_event.h: simulated and recorded traces have the same records
 
 namespace schedtuna::sim
 {
-
-struct Topology {
-	std::uint32_t nr_cpus = 1;
-	std::uint32_t cpus_per_llc = 0;	 // 0: one LLC
-	std::uint32_t threads_per_core = 1;
-};
 
 // Two seeds: what the load draws, and what the machine's own noise draws. Runs of a block share the first.
 struct Seeds {
@@ -25,18 +22,147 @@ struct Seeds {
 	std::uint64_t noise = 1;
 };
 
-struct Totals {
-	std::uint64_t nr_events = 0;  // steps of the loop: a phase's or slice's end, a tick, a timer, a wakeup
-	std::uint64_t nr_switches = 0, nr_wakeups = 0, nr_migrations = 0, nr_ticks = 0;
-	Ns idle_ns = 0;		 // summed over CPUs
-	Ns overhead_ns = 0;	 // switches, wakeups, interrupts: what tasks did not get
-	std::uint64_t hash = 0;	 // of every switch: (when, CPU, who)
-};
-
-// A deadlock, or the end: why run() came back before its time.
+// Why run() came back: its time has come, no task is left, or those that are left wait for each other.
 enum class Stop : std::uint8_t { Time, AllExited, Deadlock };
 
-class Simulation;  // Simulation(Topology, Costs, Workload, std::unique_ptr<Scheduler>, Seeds); copyable: a fork
-		   // Stop run(Ns until); Stop step(); Totals totals(); the events since the last call
+// The kernel's weight for load (sched_prio_to_weight; WEIGHT_IDLEPRIO).
+std::uint32_t weight_of(std::int8_t nice, Policy policy);
+
+inline constexpr std::uint32_t MAX_TASKS = 1'000'000;  // ever created
+
+class Simulation : public Machine
+{
+      public:
+	// Raises BadInput: what is wrong with the workload, topology or costs, and what is allowed.
+	Simulation(Topology topology, const Costs &costs, Workload workload, std::unique_ptr<Scheduler> scheduler,
+		   Seeds seeds);
+	// A fork: it goes on exactly as the original does. The original's trace stays with it.
+	Simulation(const Simulation &other);
+	Simulation(Simulation &&) = default;
+
+	// Go on until everything up to and including that time has happened; at most until the workload's duration.
+	// Raises SchedulerError, and BadInput where a task does what it can't (unlocks what it doesn't hold, loops
+	// without taking time); the simulation can't go on after either.
+	Stop run(Ns until);
+	// The same for the next event; Stop::Time: there are more.
+	Stop step();
+	Ns next_event() const
+	{
+		return events_.first_time();
+	}
+
+	Totals totals() const;	// until now
+	const Workload &workload() const
+	{
+		return *workload_;
+	}
+	const Scheduler &scheduler() const
+	{
+		return *scheduler_;
+	}
+	std::string name_of(TaskId id) const;	      // its program's, after an Exec
+	std::uint32_t definition_of(TaskId id) const  // its index in Workload::tasks; beyond: a background kthread
+	{
+		return threads_[id].definition;
+	}
+	TaskId parent_of(TaskId id) const  // NONE: it was there from the beginning
+	{
+		return threads_[id].parent;
+	}
+	// Which tasks wait for what, and who holds it: a deadlock's explanation. Empty if none waits.
+	std::string waiting() const;
+
+	void set_traced(bool is_traced)	 // off at first
+	{
+		is_traced_ = is_traced;
+	}
+	std::vector<sched_event> take_events();	 // since the last call
+
+	// Memory that a machine with so many tasks takes, without its scheduler's.
+	static std::uint64_t bytes_needed(std::uint32_t nr_cpus, std::uint32_t nr_tasks);
+
+#ifdef SCHEDTUNA_SIM_CHECK
+	void check() const;  // the invariants; aborts
+#endif
+
+      private:
+	// A resource's state. A pipe's tasks read while it is empty, and write while it is full.
+	struct ResourceState {
+		TaskId first = NONE, last = NONE;  // that wait for it
+		TaskId owner = NONE;		   // of a mutex
+		std::uint32_t count = 0;	   // tasks at a barrier, messages in a pipe
+	};
+
+	// simulation.cpp: the loop
+	void happen(Tournament::Slot slot);
+	void settle();
+	void service(CpuId cpu);
+	Ns next_of(CpuId cpu) const;
+	void tick(CpuId cpu);
+	void schedule(CpuId cpu);
+	TaskId pick(CpuId cpu, TaskId prev);
+	void switch_to(CpuId cpu, TaskId prev, TaskId next);
+	void wake(TaskId id, EnqueueReason why);
+	void block(CpuId cpu, std::uint8_t leaves_as);
+	void time_out(TaskId id);
+	Stop state() const;
+	void count_step(TaskId id);
+	bool is_done(TaskId id) const  // with its burst
+	{
+		const Thread &thread = threads_[id];
+		return thread.burst_left_ns == 0 || (thread.spin_until && thread.spin_until <= now_);
+	}
+
+	// setup.cpp: what there is at the beginning
+	void add_cpu_sets();
+	void add_groups();
+	void add_background(Workload &workload) const;
+	void lay_out_programs();
+	void start_noise(CpuId cpu);
+
+	// steps.cpp: what tasks do
+	void create(std::uint32_t definition, Key key, TaskId parent);
+	void perform(CpuId cpu);
+	void advance(TaskId id);  // its step is done
+	void arrive(TaskId id);	  // load the burst that comes next
+	void set_attribute(TaskId id, const Step &step);
+	void sleep(CpuId cpu, TaskId id, Ns length, std::uint8_t leaves_as);
+	void sleep_until(CpuId cpu, TaskId id, const Step &step);
+	void spin(TaskId id, const Step &step);
+	void fork(CpuId cpu, TaskId id, const Step &step);
+	void exec(TaskId id, const Step &step);
+	void exit(CpuId cpu, TaskId id);
+	void set_affinity(CpuId cpu, TaskId id, const Step &step);
+	const Step &step_of(TaskId id) const;
+	Ns draw_step(TaskId id, const Step &step);
+	std::string where(TaskId id) const;
+
+	// resources.cpp: what they wait for
+	void perform_resource(CpuId cpu, TaskId id, const Step &step);
+	void wait_for(CpuId cpu, TaskId id, std::uint32_t resource);
+	TaskId pop_waiter(std::uint32_t resource);
+	void grant(TaskId id);
+	void grant_sync(TaskId id);
+	void lock(CpuId cpu, TaskId id, std::uint32_t mutex);
+	void unlock(TaskId id, std::uint32_t mutex);
+	void signal(std::uint32_t condition);
+	void wait_at_barrier(CpuId cpu, TaskId id, std::uint32_t barrier);
+	void read_pipe(CpuId cpu, TaskId id, std::uint32_t pipe);
+	void write_pipe(CpuId cpu, TaskId id, std::uint32_t pipe);
+
+	std::shared_ptr<const Workload> workload_;  // with the background kthreads; never changed
+	std::unique_ptr<Scheduler> scheduler_;
+	Seeds seeds_;
+	std::vector<ResourceState> resources_;
+	std::vector<std::uint32_t> first_slot_;	   // of each program's steps, in step_slots_
+	std::vector<std::uint32_t> step_slots_;	   // where in its task's memory each counts how often it was reached
+	std::vector<std::uint32_t> memory_sizes_;  // of each program's tasks
+	std::vector<Ns> step_memory_;		   // timers, from the task's start, and those counts
+	std::vector<std::uint64_t> nr_interrupts_;
+	std::uint32_t nr_background_ = 0;
+	std::uint32_t nr_live_ = 0, nr_stuck_ = 0;  // of the workload's tasks; stuck: no timer will wake it
+	std::uint64_t steps_now_ = 0;		    // done since time went on
+	std::uint32_t nr_distributed_ = 0;	    // tasks that affinity moved
+};
 
 }  // namespace schedtuna::sim

@@ -29,6 +29,11 @@ struct BadInput : std::invalid_argument {
 	using std::invalid_argument::invalid_argument;
 };
 
+// A scheduler did what the kernel would have ended it for. The simulation can't go on.
+struct SchedulerError : std::runtime_error {
+	using std::runtime_error::runtime_error;
+};
+
 enum class Policy : std::uint8_t { Other, Batch, Idle };
 
 // A set of CPUs. Tasks share them: Machine::cpus(task) is a reference.

@@ -29,16 +29,16 @@ struct Amount {
 enum class Op : std::uint8_t {
 	Run,	     // compute for `amount` of CPU time
 	Spin,	     // compute until `amount` of time has passed since the step began, on a CPU or waiting for one
-	Sleep,	     // for `amount`
+	Sleep,	     // for `amount`; 0 doesn't block
 	SleepUntil,  // advance the task's own timer `object` by `amount` (at first from the task's start), sleep until
 		     // then; a time that has passed doesn't block, and (flag TIMER_RELATIVE) restarts the timer from
 		     // now
 	Io,	     // blocked in io_schedule() for `amount`
 	Yield,
-	Lock,	      // resource `object`, a mutex; those that wait do so in FIFO order
-	Unlock,	      // releases it and wakes the first that waits, which has to take it then: another may come between
-	Wait,	      // condition variable `object`, releasing the mutex `other` and taking it again afterwards
-	Signal,	      // wakes one that waits for the condition `object`
+	Lock,	 // resource `object`, a mutex; those that wait do so in FIFO order
+	Unlock,	 // releases it and wakes the first that waits, which has to take it then: another may come between
+	Wait,	 // condition variable `object`, releasing the mutex `other` (NONE: none) and taking it again afterwards
+	Signal,	 // wakes one that waits for the condition `object`
 	Broadcast,    // wakes all of them
 	Barrier,      // `object`
 	Suspend,      // until resumed
@@ -54,8 +54,9 @@ enum class Op : std::uint8_t {
 	SetAffinity,  // to Workload::cpu_sets[object]
 	Loop,  // back to step `object`, until it was passed `amount.a` times (-1: for ever); `depth` names its counter
 };
-inline constexpr std::uint8_t TIMER_RELATIVE = 1;
-inline constexpr std::uint8_t LOOP_DEPTH = 2;  // loops of phases inside a loop of the task
+inline constexpr std::uint8_t TIMER_RELATIVE = 1;  // SleepUntil
+inline constexpr std::uint8_t READ_CPU_TIME = 2;   // Run: at its end the task asks for its CPU time
+inline constexpr std::uint8_t LOOP_DEPTH = 2;	   // loops of phases inside a loop of the task
 
 struct Step {
 	Op op = Op::Exit;

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "registry.hpp"
+
+namespace schedtuna::sim
+{
+
+extern const SchedulerRow FIFO, RR;
+
+std::span<const SchedulerRow> schedulers()
+{
+	static const SchedulerRow rows[] = {FIFO, RR};
+	return rows;
+}
+
+namespace
+{
+
+template <typename Row> const Row &find(std::span<const Row> rows, std::string_view name, const std::string &what)
+{
+	std::string known;
+	for (const Row &row : rows) {
+		if (row.name == name)
+			return row;
+		known += (known.empty() ? "" : ", ") + std::string(row.name);
+	}
+	throw BadInput(what + " " + std::string(name) + ": " + (known.empty() ? "it has none" : "there are " + known));
+}
+
+}  // namespace
+
+std::unique_ptr<Scheduler> make_scheduler(std::string_view name, std::span<const Setting> settings)
+{
+	const SchedulerRow &row = find(schedulers(), name, "no scheduler");
+	std::vector<std::int64_t> values;
+	for (const Parameter &parameter : row.parameters)
+		values.push_back(parameter.initial);
+	for (const Setting &setting : settings) {
+		const Parameter &p = find(row.parameters, setting.name, "no parameter of " + std::string(name) + " is");
+		if (setting.value < p.least || setting.value > p.most)
+			throw BadInput(setting.name + " of " + std::string(name) + " is " + std::to_string(p.least)
+				       + " to " + std::to_string(p.most));
+		values[static_cast<std::size_t>(&p - row.parameters.data())] = setting.value;
+	}
+	return row.make(values);
+}
+
+}  // namespace schedtuna::sim

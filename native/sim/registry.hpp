@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// Schedulers by name, with the parameters that each declares.
+#pragma once
+
+#include "scheduler.hpp"
+
+#include <span>
+
+namespace schedtuna::sim
+{
+
+enum class ParameterKind : std::uint8_t { Integer, Flag };
+
+struct Parameter {
+	std::string_view name;
+	ParameterKind kind;
+	std::int64_t initial, least, most;
+	std::string_view help;	// ends with the unit, if it has one
+};
+
+struct Setting {
+	std::string name;
+	std::int64_t value;
+};
+
+// The parameters' values in the order of the table.
+using Values = std::span<const std::int64_t>;
+
+struct SchedulerRow {
+	std::string_view name, help;
+	std::span<const Parameter> parameters;
+	std::unique_ptr<Scheduler> (*make)(Values values);
+};
+
+// All of them: each is declared in its own file, and has its line in registry.cpp.
+std::span<const SchedulerRow> schedulers();
+
+// Raises BadInput: the names, parameters or values that there are.
+std::unique_ptr<Scheduler> make_scheduler(std::string_view name, std::span<const Setting> settings = {});
+
+}  // namespace schedtuna::sim

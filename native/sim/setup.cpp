@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// What there is at the beginning of a simulation.
+#include "simulation.hpp"
+
+#include "check.hpp"
+
+namespace schedtuna::sim
+{
+
+Simulation::Simulation(Topology topology, const Costs &costs, Workload workload, std::unique_ptr<Scheduler> scheduler,
+		       Seeds seeds)
+    : Machine(topology, costs), scheduler_(std::move(scheduler)), seeds_(seeds)
+{
+	check_workload(workload, nr_cpus());
+	auto nr_tasks = static_cast<std::uint32_t>(workload.tasks.size());
+	if (costs.kthread_per_s)
+		add_background(workload);
+	workload_ = std::make_shared<const Workload>(std::move(workload));
+	resources_.resize(workload_->resources.size());
+	add_cpu_sets();
+	add_groups();
+	lay_out_programs();
+	events_.grow(task_slot(static_cast<TaskId>(workload_->tasks.size())));
+	nr_interrupts_.resize(nr_cpus());
+	scheduler_->init(*this);
+	for (std::uint32_t i = 0; i < workload_->tasks.size(); i++) {
+		if (workload_->tasks[i].start_ns == NEVER)
+			continue;
+		bool is_background = i >= nr_tasks;
+		create(i, root_key(is_background ? ~mix(seeds.noise) : seeds.workload, i), NONE);
+		threads_.back().is_background = is_background;
+		nr_live_ += !is_background;
+		nr_background_ += is_background;
+		events_.set(task_slot(this->nr_tasks() - 1), workload_->tasks[i].start_ns);
+	}
+	for (CpuId cpu = 0; costs.irq_per_s && cpu < nr_cpus(); cpu++)
+		start_noise(cpu);
+}
+
+void Simulation::add_cpu_sets()
+{
+	for (const std::vector<CpuId> &cpus : workload_->cpu_sets) {
+		CpuSet &set = cpu_sets_.emplace_back(nr_cpus());
+		for (CpuId cpu : cpus)
+			set.set(cpu);
+	}
+}
+
+void Simulation::add_groups()
+{
+	for (const GroupDef &group : workload_->groups)	 // sched_weight_from_cgroup()
+		groups_.push_back({(group.cpu_weight * NICE_0_WEIGHT + 50) / 100, group.parent});
+}
+
+// A kernel thread per CPU that has something to do now and then.
+void Simulation::add_background(Workload &workload) const
+{
+	auto program = static_cast<std::uint32_t>(workload.programs.size());
+	Amount gap{Shape::Exponential, 1'000'000'000 / costs_.kthread_per_s, 0, 0};
+	Amount burst{Shape::Exponential, costs_.kthread_ns, 0, 0};
+	workload.programs.push_back({"kworker",
+				     {{Op::Sleep, 0, 0, NONE, NONE, gap},
+				      {Op::Run, 0, 0, NONE, NONE, burst},
+				      {Op::Loop, 0, 0, 0, NONE, {Shape::Fixed, -1, 0, 0}}},
+				     0});
+	for (CpuId cpu = 0; cpu < nr_cpus(); cpu++) {
+		TaskDef &task = workload.tasks.emplace_back();
+		task.name = "kworker/" + std::to_string(cpu);
+		task.program = program;
+		task.is_kthread = true;
+		task.cpu_set = static_cast<std::uint32_t>(workload.cpu_sets.size());
+		workload.cpu_sets.push_back({cpu});
+	}
+}
+
+// What a task keeps for its program: its timers, then how often each step that draws was reached.
+void Simulation::lay_out_programs()
+{
+	bool has_exec = false;
+	std::uint32_t most = 0;
+	for (const Program &program : workload_->programs) {
+		first_slot_.push_back(static_cast<std::uint32_t>(step_slots_.size()));
+		std::uint32_t size = program.nr_timers;
+		for (const Step &step : program.steps) {
+			has_exec |= step.op == Op::Exec;
+			step_slots_.push_back(step.amount.shape == Shape::Fixed ? NONE : size++);
+		}
+		memory_sizes_.push_back(size);
+		most = std::max(most, size);
+	}
+	if (has_exec)  // a task may come to run any of them
+		memory_sizes_.assign(memory_sizes_.size(), most);
+}
+
+// An interrupt of that CPU, but for the first time, and when the next one comes.
+void Simulation::start_noise(CpuId cpu)
+{
+	Key key = root_key(mix(seeds_.noise) + 1, cpu);
+	std::uint64_t nth = nr_interrupts_[cpu]++;
+	if (nth)
+		interrupt(cpu, draw({Shape::Exponential, costs_.irq_ns, 0, 0}, key, 0, nth));
+	Ns gap = draw({Shape::Exponential, 1'000'000'000 / costs_.irq_per_s, 0, 0}, key, 1, nth);
+	events_.set(interrupt_slot(cpu), now_ + std::max<Ns>(gap, 1));
+}
+
+}  // namespace schedtuna::sim

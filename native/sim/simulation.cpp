@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "simulation.hpp"
+
+namespace schedtuna::sim
+{
+
+Simulation::Simulation(const Simulation &other)
+    : Machine(other), workload_(other.workload_), scheduler_(other.scheduler_->clone()), seeds_(other.seeds_),
+      resources_(other.resources_), first_slot_(other.first_slot_), step_slots_(other.step_slots_),
+      memory_sizes_(other.memory_sizes_), step_memory_(other.step_memory_), nr_interrupts_(other.nr_interrupts_),
+      nr_background_(other.nr_background_), nr_live_(other.nr_live_), nr_stuck_(other.nr_stuck_),
+      steps_now_(other.steps_now_), nr_distributed_(other.nr_distributed_)
+{
+	trace_.clear();
+}
+
+Stop Simulation::state() const
+{
+	if (nr_live_ == 0)
+		return Stop::AllExited;
+	return nr_stuck_ == nr_live_ ? Stop::Deadlock : Stop::Time;
+}
+
+Stop Simulation::run(Ns until)
+{
+	until = std::min(until, workload_->duration_ns);
+	Stop stop = state();
+	while (stop == Stop::Time && events_.first_time() <= until && events_.first_time() != NEVER) {
+		happen(events_.first_slot());
+		stop = state();
+	}
+	if (stop != Stop::Time)
+		return stop;
+	if (events_.first_time() == NEVER)
+		throw SchedulerError(std::string(scheduler_->name())
+				     + " left runnable tasks waiting though every CPU is idle");
+	now_ = std::max(now_, until);
+	return stop;
+}
+
+Stop Simulation::step()
+{
+	if (state() == Stop::Time && events_.first_time() != NEVER)
+		happen(events_.first_slot());
+	return state();
+}
+
+void Simulation::happen(Tournament::Slot slot)
+{
+	Ns when = events_.first_time();
+	if (when != now_) {
+		now_ = when;
+		steps_now_ = 0;
+	}
+	totals_.nr_events++;
+	std::uint32_t n = nr_cpus();
+	if (slot < n) {
+		this_cpu_ = slot;
+		Cpu &c = cpus_[slot];
+		c.is_touched = true;  // it will be looked at, whatever it does to itself
+		if (c.current != NONE && std::max(c.next_tick, c.interrupted_until) <= now_)
+			tick(slot);
+		service(slot);
+		c.is_touched = false;
+	} else if (slot < 2 * n) {
+		this_cpu_ = slot - n;
+		in_interrupt_ = true;
+		events_.set(slot, NEVER);
+		scheduler_->timer_fired(*this, slot - n);
+	} else if (slot < 3 * n) {
+		this_cpu_ = slot - 2 * n;
+		in_interrupt_ = true;
+		start_noise(this_cpu_);
+	} else {
+		events_.set(slot, NEVER);
+		time_out(slot - 3 * n);
+	}
+	settle();
+#ifdef SCHEDTUNA_SIM_CHECK
+	check();
+#endif
+}
+
+// Let every CPU whose plans have changed go on as far as it can at this moment.
+void Simulation::settle()
+{
+	for (std::size_t i = 0; i < touched_.size(); i++) {
+		CpuId cpu = touched_[i];
+		service(cpu);
+		cpus_[cpu].is_touched = false;
+	}
+	touched_.clear();
+}
+
+// When the CPU is to be looked at again if nothing else happens.
+Ns Simulation::next_of(CpuId cpu) const
+{
+	const Cpu &c = cpus_[cpu];
+	if (c.current == NONE)
+		return c.need_resched ? std::max(c.wakes_at, c.interrupted_until) : NEVER;
+	Ns charged_at = c.charged_at + c.interrupts_ns;	 // if no interrupt comes, in real time
+	Ns free_at = charged_at + c.debt_ns;
+	Ns next;
+	if (c.need_resched) {
+		next = std::max({free_at, c.interrupted_until, now_});
+	} else {
+		const Thread &thread = threads_[c.current];
+		next = thread.burst_left_ns < NEVER - free_at ? free_at + thread.burst_left_ns : NEVER;
+		if (thread.spin_until)
+			next = std::max({thread.spin_until, free_at, c.interrupted_until});
+		Ns slice = tasks_[c.current].slice_ns;
+		if (costs_.slice_timer && slice < next - charged_at)
+			next = charged_at + slice;
+	}
+	return std::min(next, std::max(c.next_tick, c.interrupted_until));
+}
+
+void Simulation::service(CpuId cpu)
+{
+	Cpu &c = cpus_[cpu];
+	for (;;) {
+		Ns next = next_of(cpu);
+		if (next > now_) {
+			events_.set(cpu, next);
+			return;
+		}
+		this_cpu_ = cpu;
+		in_interrupt_ = false;
+		charge(cpu);
+		bool is_free = c.debt_ns == 0 && c.interrupted_until <= now_;
+		if (c.need_resched && is_free) {
+			schedule(cpu);
+		} else if (!c.need_resched && is_free && is_done(c.current)) {
+			perform(cpu);
+		} else if (!c.need_resched && costs_.slice_timer && tasks_[c.current].slice_ns == 0) {
+			resched(cpu);
+		} else {  // a tick is due, which is an event of its own
+			events_.set(cpu, now_);
+			return;
+		}
+	}
+}
+
+void Simulation::tick(CpuId cpu)
+{
+	Cpu &c = cpus_[cpu];
+	totals_.nr_ticks++;
+	charge(cpu);
+	while (c.next_tick <= now_)
+		c.next_tick += costs_.tick_ns;
+	in_interrupt_ = true;
+	if (tasks_[c.current].slice_ns == 0)
+		resched(cpu);
+	scheduler_->tick(*this, cpu, c.current);
+	interrupt(cpu, costs_.tick_cost_ns);
+	in_interrupt_ = false;
+}
+
+TaskId Simulation::pick(CpuId cpu, TaskId prev)
+{
+	for (bool asked = false;; asked = true) {
+		TaskId next = dsq_first(LOCAL_DSQ | cpu, cpu);
+		if (next == NONE && dsqs_[GLOBAL_DSQ].nr_queued)
+			next = dsq_first(GLOBAL_DSQ, cpu);
+		if (next != NONE)
+			dsq_remove(next);
+		else if (!asked)
+			next = scheduler_->dispatch(*this, cpu, prev);
+		else
+			return NONE;
+		if (next == NONE)
+			continue;
+		if (next >= nr_tasks() || tasks_[next].state != TaskState::Queued || threads_[next].dsq != NONE)
+			throw SchedulerError(std::string(scheduler_->name()) + ": dispatch() returned task "
+					     + std::to_string(next) + ", which does not wait to run");
+		if (!cpus(next).has(cpu))
+			throw SchedulerError(std::string(scheduler_->name()) + ": " + name_of(next)
+					     + " was dispatched to CPU " + std::to_string(cpu)
+					     + ", where it may not run");
+		return next;
+	}
+}
+
+void Simulation::schedule(CpuId cpu)
+{
+	Cpu &c = cpus_[cpu];
+	count_step(c.current);
+	charge(cpu);
+	TaskId prev = c.current;
+	bool is_runnable = prev != NONE && tasks_[prev].state == TaskState::Running;
+	if (is_runnable) {
+		scheduler_->stopping(*this, prev, true);
+		tasks_[prev].state = TaskState::Queued;
+		scheduler_->enqueue(*this, prev, c.yields ? EnqueueReason::Yield : EnqueueReason::PutBack);
+		c.leaves_as = c.yields ? PREV_RUNNABLE : PREV_PREEMPTED;
+	}
+	TaskId next = pick(cpu, prev);
+	c.need_resched = false;
+	c.yields = false;
+	if (next != prev) {
+		switch_to(cpu, prev, next);
+	} else if (next == NONE) {
+		idle_.set(cpu);
+		return;
+	}
+	if (next != NONE) {
+		if (tasks_[next].slice_ns == 0)
+			tasks_[next].slice_ns = DEFAULT_SLICE;
+		tasks_[next].state = TaskState::Running;
+		scheduler_->running(*this, next);
+	}
+}
+
+void Simulation::switch_to(CpuId cpu, TaskId prev, TaskId next)
+{
+	Cpu &c = cpus_[cpu];
+	totals_.nr_switches++;
+	std::uint64_t what = static_cast<std::uint64_t>(now_) ^ static_cast<std::uint64_t>(cpu) << 52;
+	totals_.hash = (totals_.hash ^ (what + next)) * 0x9e3779b97f4a7c15;
+	totals_.hash ^= totals_.hash >> 29;
+	if (next != NONE && tasks_[next].cpu != cpu) {
+		moved(next, tasks_[next].cpu, cpu);
+		tasks_[next].cpu = cpu;
+	}
+	if (sched_event *e = record(EVENT_SWITCH, prev, next)) {
+		static constexpr __u32 KERNELS[] = {0x100, 0, 1, 2, 2, 4, 0x10};
+		e->prev_state = prev == NONE ? static_cast<__u8>(PREV_RUNNABLE) : c.leaves_as;
+		e->aux = KERNELS[e->prev_state];
+		e->other_prio = static_cast<__s16>(120 + (next == NONE ? 0 : tasks_[next].nice));
+	}
+	c.current = next;
+	if (next == NONE) {
+		c.idle_since = now_;
+		c.debt_ns = 0;
+		idle_.set(cpu);
+		scheduler_->update_idle(*this, cpu, true);
+		return;
+	}
+	if (prev == NONE) {
+		totals_.idle_ns += now_ - c.idle_since;
+		idle_.clear(cpu);
+		scheduler_->update_idle(*this, cpu, false);
+		if (costs_.tick_ns) {
+			Ns phase = costs_.tick_skew_ns * cpu % costs_.tick_ns;
+			c.next_tick = now_ < phase ? phase : now_ - (now_ - phase) % costs_.tick_ns + costs_.tick_ns;
+		}
+	}
+	c.charged_at = clock_task(cpu);
+	c.debt_ns = costs_.context_switch_ns;
+	totals_.overhead_ns += c.debt_ns;
+}
+
+void Simulation::wake(TaskId id, EnqueueReason why)
+{
+	Task &t = tasks_[id];
+	totals_.nr_wakeups++;
+	t.state = TaskState::Queued;
+	if (why == EnqueueReason::Wakeup || !in_interrupt_)
+		spend(this_cpu_, costs_.wakeup_ns);
+	if (why == EnqueueReason::Fork || !scheduler_->wake_in_place(*this, id)) {
+		CpuId cpu = scheduler_->select_cpu(*this, id, t.cpu, why);
+		if (cpu >= nr_cpus() || !cpus(id).has(cpu))
+			throw SchedulerError(std::string(scheduler_->name()) + ": select_cpu() returned CPU "
+					     + std::to_string(cpu) + ", where " + name_of(id) + " may not run");
+		if (cpu != t.cpu && why == EnqueueReason::Wakeup)
+			moved(id, t.cpu, cpu);
+		t.cpu = cpu;
+		if (threads_[id].dsq == NONE)
+			scheduler_->enqueue(*this, id, why);
+	}
+	bool is_new = why == EnqueueReason::Fork;
+	if (sched_event *e = record(is_new ? EVENT_WAKEUP_NEW : EVENT_WAKEUP, id, cpus_[t.cpu].current))
+		e->target_cpu = static_cast<__u16>(t.cpu);
+	if (cpus_[t.cpu].current == NONE)
+		resched(t.cpu);
+}
+
+// The task that runs there goes to sleep: its last step, or what wakes it up, is set already.
+void Simulation::block(CpuId cpu, std::uint8_t leaves_as)
+{
+	TaskId id = cpus_[cpu].current;
+	scheduler_->stopping(*this, id, false);
+	tasks_[id].state = TaskState::Blocked;
+	scheduler_->dequeue(*this, id, DequeueReason::Sleep);
+	cpus_[cpu].leaves_as = leaves_as;
+	schedule(cpu);
+}
+
+// A task's timer: it is born, or has slept enough.
+void Simulation::time_out(TaskId id)
+{
+	this_cpu_ = threads_[id].timer_cpu;
+	in_interrupt_ = true;
+	if (tasks_[id].state == TaskState::Unborn) {
+		threads_[id].born_at = now_;
+		scheduler_->init_task(*this, id);
+		arrive(id);
+		wake(id, EnqueueReason::Fork);
+		return;
+	}
+	interrupt(this_cpu_, costs_.timer_irq_ns);
+	wake(id, EnqueueReason::Wakeup);
+}
+
+Totals Simulation::totals() const
+{
+	Totals totals = totals_;
+	for (const Cpu &c : cpus_)
+		if (c.current == NONE)
+			totals.idle_ns += now_ - c.idle_since;
+	return totals;
+}
+
+std::vector<sched_event> Simulation::take_events()
+{
+	std::vector<sched_event> events;
+	events.swap(trace_);
+	return events;
+}
+
+std::uint64_t Simulation::bytes_needed(std::uint32_t nr_cpus, std::uint32_t nr_tasks)
+{
+	std::uint64_t per_cpu = sizeof(Cpu) + sizeof(Dsq) + sizeof(CpuId) + sizeof(std::uint64_t);
+	std::uint64_t per_task = sizeof(Task) + sizeof(Thread) + 2 * sizeof(Ns);
+	return per_cpu * nr_cpus + per_task * nr_tasks + Tournament::bytes(3 * nr_cpus + nr_tasks);
+}
+
+}  // namespace schedtuna::sim

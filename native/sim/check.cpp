@@ -78,7 +78,8 @@ void check_object(const Workload &workload, const Step &step, const std::string 
 		demand(step.object < workload.programs.size(), where, "there is no such program to execute");
 		break;
 	case Op::SetAffinity:
-		demand(step.object < workload.cpu_sets.size(), where, "there is no such set of CPUs");
+		demand(step.object == NONE || step.object < workload.cpu_sets.size(), where,
+		       "there is no such set of CPUs");
 		break;
 	default:
 		break;

@@ -226,6 +226,7 @@ void Simulation::exec(TaskId id, const Step &step)
 	Thread &thread = threads_[id];
 	thread.key = exec_key(thread.key);
 	thread.program = step.object;
+	thread.born_at = now_;
 	thread.step = 0;
 	std::fill(std::begin(thread.loops), std::end(thread.loops), 0);
 	auto first = step_memory_.begin() + thread.memory;

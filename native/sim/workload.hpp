@@ -46,12 +46,12 @@ enum class Op : std::uint8_t {
 	Read,	      // a message of pipe `object`; blocks while it is empty
 	Write,	      // a message to pipe `object`; blocks while it is full
 	Fork,	      // start task definition `object`; the child begins at its first step
-	Exec,	      // go on with the first step of program `object`
+	Exec,	      // go on with the first step of program `object`, whose timers count from now
 	Exit,	      //
 	SetNice,      // to `amount.a`; this and the next three do nothing where it is so already
 	SetPolicy,    // to Policy(amount.a)
 	SetSlice,     // to `amount.a` ns; 0: the scheduler's own
-	SetAffinity,  // to Workload::cpu_sets[object]
+	SetAffinity,  // to Workload::cpu_sets[object]; NONE: all CPUs
 	Loop,  // back to step `object`, until it was passed `amount.a` times (-1: for ever); `depth` names its counter
 };
 inline constexpr std::uint8_t TIMER_RELATIVE = 1;  // SleepUntil

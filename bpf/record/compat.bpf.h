@@ -78,6 +78,54 @@ static __always_inline __u64 task_slice_ns(struct task_struct *task)
 	return bpf_core_field_exists(task->se.slice) ? task->se.slice : 0;
 }
 
+/*
+ * Where the protection of the running entity's slice ends: a field since 6.17, at first in a union with
+ * vlag; before, vlag took the deadline there.
+ */
+struct sched_entity___vprot {
+	__u64 vprot;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u64 entity_vprot(struct sched_entity *se)
+{
+	struct sched_entity___vprot *newer = (void *)se;
+
+	if (bpf_core_field_exists(newer->vprot))
+		return newer->vprot;
+	return BPF_CORE_READ(se, vlag);
+}
+
+/*
+ * The sums of a queue had other names before "sched/fair: Rename cfs_rq::avg_load to cfs_rq::sum_weight" and
+ * its neighbours, which stable releases took, too. User space checks that one of the names is there.
+ */
+struct cfs_rq___former {
+	__s64 avg_vruntime;
+	__u64 avg_load;
+	__u64 min_vruntime;
+} __attribute__((preserve_access_index));
+
+static __always_inline __u64 queue_zero_vruntime(struct cfs_rq *queue)
+{
+	if (bpf_core_field_exists(queue->zero_vruntime))
+		return queue->zero_vruntime;
+	return BPF_CORE_READ((struct cfs_rq___former *)(void *)queue, min_vruntime);
+}
+
+static __always_inline __s64 queue_sum_w_vruntime(struct cfs_rq *queue)
+{
+	if (bpf_core_field_exists(queue->sum_w_vruntime))
+		return queue->sum_w_vruntime;
+	return BPF_CORE_READ((struct cfs_rq___former *)(void *)queue, avg_vruntime);
+}
+
+static __always_inline __u64 queue_sum_weight(struct cfs_rq *queue)
+{
+	if (bpf_core_field_exists(queue->sum_weight))
+		return queue->sum_weight;
+	return BPF_CORE_READ((struct cfs_rq___former *)(void *)queue, avg_load);
+}
+
 /* Where CONFIG_CGROUP_SCHED is on v1, the group that matters is the one of the cpu controller. */
 const volatile bool cpu_controller_is_v1 = false;
 

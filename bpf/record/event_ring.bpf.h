@@ -14,6 +14,10 @@
 #include "event_ring.h"
 #include <bpf/bpf_helpers.h>
 
+#ifndef RING_RECORD
+#define RING_RECORD struct sched_event
+#endif
+
 const volatile __u32 ring_capacity = 1; /* events per CPU, a power of two */
 
 struct {
@@ -29,7 +33,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1); /* number of CPUs * ring_capacity */
 	__type(key, __u32);
-	__type(value, struct sched_event);
+	__type(value, RING_RECORD);
 } events SEC(".maps");
 
 static __always_inline struct event_ring *ring_of(__u32 cpu)
@@ -37,26 +41,37 @@ static __always_inline struct event_ring *ring_of(__u32 cpu)
 	return bpf_map_lookup_elem(&rings, &cpu);
 }
 
-/* Where the next event of this CPU goes; NULL, and one more lost, where there is no room. */
-static __always_inline struct sched_event *ring_slot(struct event_ring *ring, __u32 cpu)
+/* Where the event after `ahead` more of this CPU goes; NULL, and one more lost, where there is no room. */
+static __always_inline RING_RECORD *ring_slot_ahead(struct event_ring *ring, __u32 cpu, __u32 ahead)
 {
-	__u32 index = cpu * ring_capacity + ((__u32)ring->head & (ring_capacity - 1));
+	__u64 position = ring->head + ahead;
+	__u32 index = cpu * ring_capacity + ((__u32)position & (ring_capacity - 1));
 
-	if (ring->head - *(volatile __u64 *)&ring->tail >= ring_capacity) {
+	if (position - *(volatile __u64 *)&ring->tail >= ring_capacity) {
 		ring->nr_lost++;
 		return NULL;
 	}
 	return bpf_map_lookup_elem(&events, &index);
 }
 
-static __always_inline void ring_publish(struct event_ring *ring)
+static __always_inline RING_RECORD *ring_slot(struct event_ring *ring, __u32 cpu)
+{
+	return ring_slot_ahead(ring, cpu, 0);
+}
+
+static __always_inline void ring_publish_many(struct event_ring *ring, __u32 count)
 {
 	barrier();
 #ifdef __TARGET_ARCH_x86
-	*(volatile __u64 *)&ring->head = ring->head + 1;
+	*(volatile __u64 *)&ring->head = ring->head + count;
 #else
-	__sync_fetch_and_add(&ring->head, 1);
+	__sync_fetch_and_add(&ring->head, count);
 #endif
+}
+
+static __always_inline void ring_publish(struct event_ring *ring)
+{
+	ring_publish_many(ring, 1);
 }
 
 #endif

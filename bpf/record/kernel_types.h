@@ -26,6 +26,7 @@ typedef _Bool bool;
 enum {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_RINGBUF = 27,
 	BPF_MAP_TYPE_TASK_STORAGE = 29,
 };
@@ -67,17 +68,45 @@ struct rq {
 	__u64 clock_task;
 };
 
+struct rb_node {
+	struct rb_node *rb_right;
+	struct rb_node *rb_left;
+};
+
+struct rb_root {
+	struct rb_node *rb_node;
+};
+
+struct rb_root_cached {
+	struct rb_root rb_root;
+};
+
 struct cfs_rq {
 	struct rq *rq;
 	int throttle_count;
+	unsigned int nr_queued;
+	__s64 sum_w_vruntime;
+	__u64 sum_weight;
+	__u64 zero_vruntime;
+	struct rb_root_cached tasks_timeline;
+	struct sched_entity *next;
 };
 
 struct sched_entity {
 	struct load_weight load;
+	struct rb_node run_node;
+	__u64 deadline;
+	unsigned char on_rq;
+	unsigned char sched_delayed;
+	unsigned char custom_slice;
 	__u64 exec_start;
 	__u64 sum_exec_runtime;
+	__u64 vruntime;
+	__s64 vlag;
 	__u64 slice;
+	struct sched_entity *parent;
 	struct cfs_rq *cfs_rq;
+	struct cfs_rq *my_q;
 };
 
 struct kernfs_node {

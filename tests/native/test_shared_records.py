@@ -24,6 +24,15 @@ from schedtuna.trace.aggregates.layout import (
     Delay,
     Migration,
 )
+from schedtuna.trace.picks import (
+    MOST_CANDIDATES,
+    MOST_LEVELS,
+    PICK_DTYPE,
+    RAW_CANDIDATE_DTYPE,
+    CandidateFlag,
+    PickFlag,
+    PickRow,
+)
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventType, PrevState, TaskReason
 
 INCLUDE = Path(__file__).parents[2] / "include"
@@ -37,6 +46,8 @@ STRUCTS = {
     "ends_wanted": ends.WANTED_DTYPE,
     "task_end": ends.END_DTYPE,
     "task_ends": ends.ENDS_DTYPE,
+    "sched_pick": PICK_DTYPE,
+    "sched_candidate": RAW_CANDIDATE_DTYPE,
 }
 NAMES_IN_C = {("task_row", "reserved"): "other_tid"}
 ENUMS = {
@@ -46,6 +57,7 @@ ENUMS = {
     "DELAY": Delay,
     "BLOCKED": Blocked,
     "MIGRATED": Migration,
+    "PICK": PickRow,
 }
 CONSTANTS = {
     "NR_DELAY_CLASSES": len(Delay),
@@ -60,6 +72,10 @@ CONSTANTS = {
     "TASK_WAKEUP": REASON_WAKEUP,
     "TASK_WAKING": REASON_WAKING,
     "MASK_BYTES": ends.MASK_BYTES,
+    "MOST_CANDIDATES": MOST_CANDIDATES,
+    "MOST_LEVELS": MOST_LEVELS,
+    **{f"PICK_{flag.name}": flag.value for flag in PickFlag},
+    **{f"CANDIDATE_{flag.name}": flag.value for flag in CandidateFlag},
 }
 
 

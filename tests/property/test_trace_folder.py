@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.trace.making import random_events, tasks
+from tests.unit.trace.making import pick_rows, random_events, tasks
 
 from schedtuna.errors import SchedtunaError
 from schedtuna.trace.analysis import Analysis
@@ -23,7 +23,11 @@ FILES = (
     "samples-system.parquet",
     "losses.jsonl",
     "cgroups.jsonl",
+    "picks-000000.parquet",
+    "candidates-000000.parquet",
+    "picks-000001.spool",
 )
+PICKS = [[{"vruntime": v, "deadline": v + 9} for v in range(-1, n)] for n in (1, 5, 2)]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,9 @@ def sound(tmp_path_factory):
         writer.write_samples(5, {"load": 1.0})
         writer.write_cgroups({1: "/a"})
         writer.note_lost(1)
+        writer.write_picks(pick_rows(PICKS))
     (folder / "events-000001.spool").write_bytes(some.tobytes())
+    (folder / "picks-000001.spool").write_bytes(pick_rows(PICKS).tobytes())
     return folder
 
 
@@ -59,6 +65,8 @@ def test_a_damaged_file_is_refused_or_read(sound, tmp_path, name, data):
     (folder / name).write_bytes(content)
     with suppress(SchedtunaError):
         trace = open_trace(folder)
+        for picks in trace.picks():
+            _ = picks.is_consistent(), picks.candidates[picks.starts]
         _ = trace.events, trace.tasks, trace.sample_frames, trace.losses, trace.cgroups
         Analysis(trace, allow_lost=True).by("comm")
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from schedtuna.cli.progress import Step
     from schedtuna.record.command import CommandEnd
     from schedtuna.record.filters import TaskFilter
+    from schedtuna.record.picks import PickTally
     from schedtuna.record.recorder import Recorder, RecordOptions, RecordResult
 
 app = typer.Typer(add_completion=False)
@@ -100,6 +101,22 @@ class DetailOptions:
     waking: Annotated[
         bool, typer.Option("--waking", help="Record sched_waking, too: who woke a task on another CPU.")
     ] = False
+    picks: Annotated[
+        bool,
+        typer.Option(
+            "--picks", help="Record what EEVDF chose from at each switch, too: every candidate's state."
+        ),
+    ] = False
+    pick_levels: Annotated[
+        int,
+        typer.Option(
+            "--pick-levels",
+            metavar="N",
+            min=1,
+            max=3,
+            help="With --picks: 2 or 3: of the queues that a task's group and the group above are on, too.",
+        ),
+    ] = 1
     ring_mb: Annotated[
         int | None,
         typer.Option(
@@ -107,7 +124,7 @@ class DetailOptions:
             metavar="MB",
             min=1,
             help="Memory for events. Default: 16 per CPU, 32 with --waking; "
-            "at most 512, and a 64th of what is available.",
+            "at most 512, and a 64th of what is available. Picks take as much again (default: 32 per CPU).",
             show_default=False,
         ),
     ] = None
@@ -124,6 +141,7 @@ class DetailOptions:
             processes=self.processes,
             ring_bytes=None if self.ring_mb is None else self.ring_mb * _MB,
             waking=self.waking,
+            pick_levels=self.pick_levels if self.picks else 0,
             label=self.label,
             command=tuple(command),
         )
@@ -161,10 +179,15 @@ def record(
         raise UsageError("--aggregate and --procfs are mutually exclusive")
     if json_lines and as_json:
         raise UsageError("--json-lines and --json are mutually exclusive")
-    if (detail.waking or detail.ring_mb) and (detail.aggregate or detail.procfs or json_lines):
+    if (detail.waking or detail.ring_mb or detail.picks) and (
+        detail.aggregate or detail.procfs or json_lines
+    ):
         raise UsageError(
-            "--waking and --ring-mb are about recorded events, which --aggregate, --procfs, --json-lines lack"
+            "--waking, --picks and --ring-mb are about recorded events, which --aggregate, --procfs, "
+            "--json-lines lack"
         )
+    if detail.pick_levels > 1 and not detail.picks:
+        raise UsageError("--pick-levels says how much --picks records", hint="add --picks")
     interval_s = parse_positive_duration(detail.interval, option="--interval")
     seconds = None if duration is None else parse_positive_duration(duration, option="--for")
     wanted = tasks.filter()
@@ -290,6 +313,8 @@ def _report(
     else:
         what = _what(result, options.mode.value)
         print(f"{what} in {result.duration_s:.1f} s -> {folder} ({spelled_size(size)})")
+        if result.picks:
+            print(_picks_told(result.picks))
         print(f"the recorder itself used {own_percent:.1f}% of one CPU", file=sys.stderr)
         if options.mode.value == "aggregate":
             _print_statistics(folder)
@@ -312,6 +337,17 @@ def _what(result: RecordResult, mode: str) -> str:
     if mode == "aggregate":
         return f"{result.nr_tasks:,} tasks counted"
     return f"/proc sampled, {result.nr_tasks:,} exits accounted for,"
+
+
+def _picks_told(picks: PickTally) -> str:
+    told = f"{picks.nr_picks:,} picks, {picks.nr_lost:,} lost"
+    if not picks.nr_picks:
+        return f"{told}: no task of the fair class had another one beside it"
+    share = 100 * picks.nr_consistent / picks.nr_picks
+    truncated = (
+        f", {picks.nr_truncated:,} with more candidates than are written" if picks.nr_truncated else ""
+    )
+    return f"{told}; {share:.4g}% give the kernel's own sums{truncated}"
 
 
 def _warn_of_losses(result: RecordResult, mode: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from schedtuna.errors import UnavailableError
 from schedtuna.kernel.btf import Btf, StructLayout
 from schedtuna.trace.aggregates.layout import CPU_STATS_DTYPE, STATS_DTYPE
+from schedtuna.trace.picks import PICK_DTYPE, RAW_CANDIDATE_DTYPE
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE
 
 # Rows of the stream's ring buffer that are events, not rows of the task table (enum task_reason).
@@ -21,6 +22,8 @@ _STRUCTS: dict[str, np.dtype[Any]] = {
     "task_row": TASK_DTYPE,
     "task_stats": STATS_DTYPE,
     "cpu_stats": CPU_STATS_DTYPE,
+    "sched_pick": PICK_DTYPE,
+    "sched_candidate": RAW_CANDIDATE_DTYPE,
 }
 _RENAMED = {"task_row": {"other_tid": "reserved"}}  # user space moves it into an event
 

@@ -16,11 +16,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.machine.namespaces import in_initial_pid_namespace
@@ -32,6 +32,9 @@ from schedtuna.record.procfs import SystemSampler
 from schedtuna.record.sources import CountSource, ExitSource, Source, StreamSource
 from schedtuna.record.stream import EventStream
 from schedtuna.trace.store import TraceWriter, remove_trace
+
+if TYPE_CHECKING:
+    from schedtuna.record.picks import PickStream, PickTally
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
@@ -55,6 +58,8 @@ class RecordOptions:
         processes: Sample every process, too.
         ring_bytes: Memory for events; None: see `EventStream`.
         waking: Record sched_waking, too.
+        pick_levels: Record what the fair class chose from, too: 1: of each task's own queue; 2, 3: of the
+            queues that its group and the group above are on; 0: not.
         label: For supervised learning: what this trace is an example of.
         command: What runs meanwhile, for the manifest.
         btf: The kernel's types, instead of /sys/kernel/btf/vmlinux.
@@ -66,6 +71,7 @@ class RecordOptions:
     processes: bool = True
     ring_bytes: int | None = None
     waking: bool = False
+    pick_levels: int = 0
     label: str | None = None
     command: tuple[str, ...] = ()
     btf: Path | None = None
@@ -88,6 +94,7 @@ class RecordResult:
         own_cpu_s: CPU time of the recorder itself, the kernel's part of recording not included.
         ring_bytes: Memory that the kernel's buffers took.
         blind_to: What is not seen this way (`procfs`).
+        picks: What came of recording picks; None: they were not asked for.
     """
 
     duration_s: float
@@ -97,6 +104,7 @@ class RecordResult:
     own_cpu_s: float
     ring_bytes: int
     blind_to: tuple[str, ...] = ()
+    picks: PickTally | None = None
 
 
 class Recorder:
@@ -251,7 +259,12 @@ class Recorder:
                 layout=self._layout,
                 btf=options.btf,
             )
-            return StreamSource(stream, everybody=options.task_filter.everything)
+            try:
+                picks = self._open_picks()
+            except BaseException:
+                stream.close()
+                raise
+            return StreamSource(stream, everybody=options.task_filter.everything, picks=picks)
         if options.mode is Mode.AGGREGATE:
             from schedtuna.record.aggregate import Aggregator
 
@@ -262,6 +275,20 @@ class Recorder:
                 hint="filter what was recorded, or record without --procfs, which needs privileges",
             )
         return ExitSource()
+
+    def _open_picks(self) -> PickStream | None:
+        options = self.options
+        if not options.pick_levels:
+            return None
+        from schedtuna.record.picks import PickStream
+
+        return PickStream(
+            options.task_filter,
+            levels=options.pick_levels,
+            ring_bytes=options.ring_bytes,
+            layout=self._layout,
+            btf=options.btf,
+        )
 
     def _manifest(self) -> dict[str, Any]:
         options = self.options
@@ -373,9 +400,17 @@ class Recorder:
             own_cpu_s=own_cpu_s,
             ring_bytes=self._source.ring_bytes,
             blind_to=self._source.blind_to,
+            picks=tally.picks,
         )
+        picks = {"picks": {"levels": self.options.pick_levels, **asdict(tally.picks)}} if tally.picks else {}
         self._writer.update_manifest(
-            {"duration_s": duration_s, "own_cpu_s": own_cpu_s, "nr_tasks": tally.nr_tasks, **self._notes}
+            {
+                "duration_s": duration_s,
+                "own_cpu_s": own_cpu_s,
+                "nr_tasks": tally.nr_tasks,
+                **picks,
+                **self._notes,
+            }
         )
 
     def _close(self) -> None:

@@ -19,6 +19,7 @@ from schedtuna.trace.store import TraceWriter
 
 if TYPE_CHECKING:
     from schedtuna.record.aggregate import Aggregator
+    from schedtuna.record.picks import PickStream, PickTally
 
 _EXITS_S = 0.2  # between two readings of exited tasks' statistics
 
@@ -34,6 +35,7 @@ class Tally:
     nr_events: int = 0
     nr_lost: int = 0
     nr_tasks: int = 0
+    picks: PickTally | None = None
 
 
 class Source:
@@ -83,19 +85,23 @@ class StreamSource(Source):
     Args:
         stream: Where they come from.
         everybody: Whether all tasks are recorded.
+        picks: What the fair class chose from is recorded, too.
     """
 
     pause_s = SHORTEST_PAUSE_S
 
-    def __init__(self, stream: EventStream, *, everybody: bool) -> None:
+    def __init__(self, stream: EventStream, *, everybody: bool, picks: PickStream | None = None) -> None:
         self._stream = stream
+        self._picks = picks
         self._names_everybody = everybody and in_initial_pid_namespace()  # /proc has the kernel's numbers
-        self.ring_bytes = stream.ring_bytes
+        self.ring_bytes = stream.ring_bytes + (picks.ring_bytes if picks else 0)
 
     def begin(self, writer: TraceWriter, start_ns: int) -> None:
         """Attach, and write down who lives; of who comes later, the kernel tells."""
         self._last_read_ns = start_ns
         self._stream.attach()
+        if self._picks:
+            self._picks.attach()
         rows = self._stream.tasks()
         writer.write_tasks(rows)
         if self._names_everybody:
@@ -111,10 +117,15 @@ class StreamSource(Source):
     def follow(self, tgid: int) -> None:
         """Add a process to the roots of the filter's process trees."""
         self._stream.follow(tgid)
+        if self._picks:
+            self._picks.follow(tgid)
 
     def read(self, writer: TraceWriter) -> None:
         """Take what is in the rings, and how much found no room in them."""
         started_ns, fill = self._last_read_ns, self._stream.fill
+        if self._picks:
+            fill = max(fill, self._picks.fill)
+            self._picks.drain(writer)
         self._stream.drain(writer)
         self._last_read_ns = time.monotonic_ns()
         for loss in self._stream.new_losses():
@@ -123,15 +134,20 @@ class StreamSource(Source):
 
     def detach(self) -> None:
         """Record no more."""
+        if self._picks:
+            self._picks.detach()
         self._stream.detach()
 
     def finish(self, writer: TraceWriter) -> Tally:
         """Write down what is known of who lives now."""
         writer.write_tasks(self._stream.tasks())
-        return Tally(nr_events=self._stream.nr_events, nr_lost=self._stream.nr_lost)
+        picks = self._picks.tally if self._picks else None
+        return Tally(nr_events=self._stream.nr_events, nr_lost=self._stream.nr_lost, picks=picks)
 
     def close(self) -> None:
         """Detach and unload."""
+        if self._picks:
+            self._picks.close()
         self._stream.close()
 
 

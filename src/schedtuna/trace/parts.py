@@ -33,6 +33,8 @@ from schedtuna.trace.schema import (
 if TYPE_CHECKING:
     import polars as pl
 
+    from schedtuna.trace.picks import Picks
+
 MANIFEST = "manifest.json"
 LOCK = "writer.lock"
 RESERVE = "reserve"
@@ -44,7 +46,8 @@ SAMPLES_JSONL = "samples.jsonl"
 _NOT_OURS = "a file of another program is in the trace's folder, or the trace is of a newer version"
 ZSTD_LEVEL = 9  # on noisy timestamps, higher levels cost time and gain nothing
 
-_SEGMENT = re.compile(r"events-(\d{6,})\.(spool|parquet)")
+_SEGMENT = re.compile(r"(events|picks)-(\d{6,})\.(spool|parquet)")
+_CANDIDATES = re.compile(r"candidates-\d{6,}\.parquet")
 _SAMPLES = re.compile(r"samples-([a-z][a-z0-9_]*)\.parquet")
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -60,18 +63,23 @@ def require_polars() -> None:
         raise MissingExtraError("reading or writing a trace", "trace")
 
 
-def segment_path(folder: Path, index: int, suffix: str) -> Path:
-    """Return where the events' segment of that index is."""
-    return folder / f"events-{index:06d}.{suffix}"
+def segment_path(folder: Path, index: int, suffix: str, table: str = "events") -> Path:
+    """Return where a table's segment of that index is."""
+    return folder / f"{table}-{index:06d}.{suffix}"
 
 
-def segments(folder: Path) -> list[Path]:
-    """Return the events' files in order; where both forms of one are there, the Parquet one."""
+def segments(folder: Path, table: str = "events") -> list[Path]:
+    """Return a table's files in order; where both forms of one are there, the Parquet one.
+
+    Args:
+        folder: The trace's.
+        table: `events`, or `picks`, whose candidates are in a file beside.
+    """
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):  # .parquet sorts before .spool
         match = _SEGMENT.fullmatch(path.name)
-        if match:
-            found.setdefault(int(match[1]), path)
+        if match and match[1] == table:
+            found.setdefault(int(match[2]), path)
     return [found[index] for index in sorted(found)]
 
 
@@ -95,10 +103,35 @@ def read_segment(path: Path) -> EventArray:
     return in_time_order(events)
 
 
+def read_picks(path: Path) -> Picks:
+    """Return the picks of one segment.
+
+    Raises:
+        TraceError: It is not a segment of a trace, or a damaged one.
+    """
+    from schedtuna.trace import picks
+
+    try:
+        if path.suffix == ".spool":
+            return picks.from_rows(read_records(path, picks.PICK_DTYPE))
+        tables = []
+        for file, names, dtype in (
+            (path, picks.PICK_COLUMNS, picks.PICK_DTYPE),
+            (_candidates_path(path), picks.CANDIDATE_COLUMNS, picks.CANDIDATE_DTYPE),
+        ):
+            frame = read_parquet(file, list(names))
+            tables.append({name: _column(frame, name, dtype[name].str[1:], file) for name in names})
+        return picks.from_columns(*tables)
+    except TraceError as error:
+        if path.name in str(error) or _candidates_path(path).name in str(error):
+            raise
+        raise TraceError(f"{path} is damaged: {error}") from error
+
+
 def own_files(folder: Path) -> list[Path]:
     """Return the files of a trace in its folder."""
     names = {MANIFEST, LOCK, RESERVE, TASKS_SPOOL, TASKS_PARQUET, LOSSES, CGROUPS, SAMPLES_JSONL}
-    patterns = (_SEGMENT, _SAMPLES)
+    patterns = (_SEGMENT, _CANDIDATES, _SAMPLES)
     return [
         path
         for path in folder.iterdir()
@@ -253,9 +286,20 @@ def compact_segment(spool: Path) -> Path:
 
     parquet = spool.with_suffix(".parquet")
     if not parquet.exists():
-        write_frame(pl.DataFrame(encode(read_records(spool, EVENT_DTYPE))), parquet)
+        if spool.name.startswith("picks"):
+            from schedtuna.trace.picks import to_columns
+
+            queues, candidates = to_columns(read_picks(spool))
+            write_frame(pl.DataFrame(candidates), _candidates_path(parquet))  # first: `parquet` counts
+            write_frame(pl.DataFrame(queues), parquet)
+        else:
+            write_frame(pl.DataFrame(encode(read_records(spool, EVENT_DTYPE))), parquet)
     files.remove(spool)
     return parquet
+
+
+def _candidates_path(picks: Path) -> Path:
+    return picks.with_name(picks.name.replace("picks", "candidates", 1)).with_suffix(".parquet")
 
 
 def compact_tasks(folder: Path) -> None:

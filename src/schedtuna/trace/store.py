@@ -19,17 +19,20 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from schedtuna import __version__, files
 from schedtuna.configfile import parse_json
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.trace import parts
 from schedtuna.trace.append import AppendFile
+from schedtuna.trace.picks import PICK_DTYPE, Picks
 from schedtuna.trace.schema import EVENT_DTYPE, STORED, TASK_DTYPE, EventArray, TaskArray
 from schedtuna.trace.trace import Trace
 
 FORMAT = "schedtuna-trace"
-SEGMENT_EVENTS = 1 << 20  # 32 MB raw
+SEGMENT_EVENTS = 1 << 20  # 32 MB raw; rows of picks: 56 MB
+TABLES = ("events", "picks")  # what is written in segments
 BACKLOG_SEGMENTS = 16  # raw segments that may wait: 512 MB
 RESERVE_BYTES = 8 << 20  # given back on close, so that a trace can be finished on a full disk
 
@@ -71,8 +74,8 @@ class TraceWriter:
         self.nr_lost = 0
         self._first_ns: int | None = None
         self._last_ns = 0
-        self._segment = 0
-        self._segment_events = 0
+        self._segment = dict.fromkeys(TABLES, 0)
+        self._segment_rows = dict.fromkeys(TABLES, 0)
         self._files: dict[str, AppendFile] = {}
         self._compactor: subprocess.Popen[bytes] | None = None
         with ExitStack() as undo:
@@ -102,15 +105,22 @@ class TraceWriter:
         """
         if events.dtype != EVENT_DTYPE:
             raise TraceError(f"events are {events.dtype}, expected schema.EVENT_DTYPE")
-        self._append(parts.segment_path(self.folder, self._segment, "spool").name, _bytes(events))
+        self._append_rows("events", events)
         if len(events):
             time = events["timestamp_ns"]
             first, self._last_ns = int(time.min()), max(self._last_ns, int(time.max()))
             self._first_ns = first if self._first_ns is None else min(first, self._first_ns)
         self.nr_events += len(events)
-        self._segment_events += len(events)
-        if self._segment_events >= SEGMENT_EVENTS:
-            self._next_segment()
+
+    def write_picks(self, rows: npt.NDArray[np.void]) -> None:
+        """Append whole picks, as BPF writes them: rows of `picks.PICK_DTYPE`.
+
+        Raises:
+            OSError: The disk is full, for example; what was written before stays readable.
+        """
+        if rows.dtype != PICK_DTYPE:
+            raise TraceError(f"picks are {rows.dtype}, expected picks.PICK_DTYPE")
+        self._append_rows("picks", rows)
 
     def write_tasks(self, rows: TaskArray) -> None:
         """Append what is known of tasks now (`TASK_DTYPE`); any number of rows per task."""
@@ -167,7 +177,7 @@ class TraceWriter:
     @property
     def nr_raw_segments(self) -> int:
         """How many segments of events are still to be compacted."""
-        return sum(path.suffix == ".spool" for path in parts.segments(self.folder))
+        return len(self._raw_segments())
 
     @property
     def nr_bytes(self) -> int:
@@ -192,9 +202,8 @@ class TraceWriter:
             self.manifest = {**window, **self.manifest, "state": "complete"}
             self.manifest |= {"nr_events": self.nr_events, "nr_lost": self.nr_lost}
             self._write_manifest()
-            for path in parts.segments(self.folder):
-                if path.suffix == ".spool":
-                    parts.compact_segment(path)
+            for path in self._raw_segments():
+                parts.compact_segment(path)
             parts.compact_tasks(self.folder)
             parts.compact_samples(self.folder)
         finally:
@@ -213,15 +222,27 @@ class TraceWriter:
     def _append_json(self, name: str, row: Mapping[str, Any]) -> None:
         self._append(name, json.dumps(row, default=float).encode() + b"\n")
 
-    def _next_segment(self) -> None:
-        self._files.pop(parts.segment_path(self.folder, self._segment, "spool").name).close()
-        self._segment += 1
-        self._segment_events = 0
+    def _append_rows(self, table: str, rows: npt.NDArray[np.void]) -> None:
+        self._append(self._spool(table).name, _bytes(rows))
+        self._segment_rows[table] += len(rows)
+        if self._segment_rows[table] >= SEGMENT_EVENTS:
+            self._next_segment(table)
+
+    def _spool(self, table: str) -> Path:
+        return parts.segment_path(self.folder, self._segment[table], "spool", table)
+
+    def _raw_segments(self) -> list[Path]:
+        found = [path for table in TABLES for path in parts.segments(self.folder, table)]
+        return [path for path in found if path.suffix == ".spool"]
+
+    def _next_segment(self, table: str) -> None:
+        self._files.pop(self._spool(table).name).close()
+        self._segment[table] += 1
+        self._segment_rows[table] = 0
         busy = self._compactor is not None and self._compactor.poll() is None
         if self.nr_raw_segments >= BACKLOG_SEGMENTS and not busy:
-            end = parts.segment_path(self.folder, self._segment, "spool")
             self._compactor = subprocess.Popen(
-                [sys.executable, "-m", "schedtuna.trace.compact", self.folder, end],
+                [sys.executable, "-m", "schedtuna.trace.compact", self.folder, *map(self._spool, TABLES)],
                 stdin=subprocess.DEVNULL,
                 env={
                     **os.environ,
@@ -384,6 +405,10 @@ class _FolderSource:
     def segments(self) -> Iterator[EventArray]:
         for path in parts.segments(self.folder):
             yield _retry_compacted(path)
+
+    def picks(self) -> Iterator[Picks]:
+        for path in parts.segments(self.folder, "picks"):
+            yield parts.read_picks(path)
 
     def tasks(self) -> TaskArray:
         return parts.read_tasks(self.folder)

@@ -11,6 +11,7 @@ import numpy as np
 
 from schedtuna.errors import IncompleteTraceError, MissingExtraError, TraceError, nearest
 from schedtuna.trace.parts import in_time_order, require_polars
+from schedtuna.trace.picks import Picks, concatenate, to_columns
 from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
 from schedtuna.trace.tasks import clean_name, task_table
 
@@ -36,6 +37,9 @@ class TraceTables(Protocol):
 
     def segments(self) -> Iterator[EventArray]:
         """Yield the events in parts, each in time order."""
+
+    def picks(self) -> Iterator[Picks]:
+        """Yield the picks in parts."""
 
     def tasks(self) -> TaskArray:
         """Return the rows of the task table."""
@@ -63,6 +67,10 @@ class MemorySource:
     def segments(self) -> Iterator[EventArray]:
         """Yield all events at once."""
         yield in_time_order(self.events)
+
+    def picks(self) -> Iterator[Picks]:
+        """There are none."""
+        return iter(())
 
     def tasks(self) -> TaskArray:
         """Return the rows of the task table."""
@@ -117,6 +125,14 @@ class Trace:
         """
         pieces = list(self.segments())
         return in_time_order(np.concatenate(pieces)) if pieces else empty_events()
+
+    def picks(self) -> Iterator[Picks]:
+        """Yield what the fair class chose from in parts, those of one CPU in time order: bounded memory.
+
+        Raises:
+            TraceError: A part is damaged.
+        """
+        return self._source.picks()
 
     @property
     def has_events(self) -> bool:
@@ -220,11 +236,14 @@ class Trace:
         refuse_losses(self.losses, self.manifest)
 
     def to_polars(self, table: str = "events") -> pl.DataFrame:
-        """Return a table (`events`, `tasks`, or a kind of samples) as a polars frame."""
+        """Return `events`, `tasks`, `picks`, `candidates`, or a kind of samples, as a polars frame."""
         import polars as pl
 
         if table == "tasks":
             return self.tasks
+        if table in {"picks", "candidates"}:
+            columns = to_columns(concatenate(list(self.picks())))
+            return pl.DataFrame(columns[table == "candidates"])
         if table != "events":
             return self.samples(table)
         events = self.events

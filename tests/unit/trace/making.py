@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from schedtuna.trace.picks import CANDIDATE_DTYPE, PICK_DTYPE, RAW_CANDIDATE_DTYPE
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, PrevState, TaskArray
 
 Row = dict[str, Any]
@@ -53,6 +56,26 @@ def tasks(*rows: Row) -> TaskArray:
         for name, value in {"prio": 120, "static_prio": 120, **row}.items():
             task[name] = value
     return array
+
+
+def pick_rows(picks: Sequence[Sequence[Row]], *, zero_vruntime: int = 1 << 63) -> npt.NDArray[np.void]:
+    """Rows as BPF writes them, of picks whose first candidate was chosen; virtual times relative to zero."""
+    rows = []
+    for candidates in picks:
+        queue = np.zeros(1, PICK_DTYPE)
+        table = np.zeros(len(candidates), CANDIDATE_DTYPE)
+        for number, (row, values) in enumerate(zip(table, candidates, strict=True)):
+            for name, value in {"tid": number + 1, "weight": 1024, "kind": 2, **values}.items():
+                row[name] = value
+        queue["sum_weight"] = table["weight"][1:].sum()
+        queue["sum_w_vruntime"] = (table["weight"][1:] * table["vruntime"][1:]).sum()
+        queue["zero_vruntime"], queue["kind"], queue["tid"] = zero_vruntime, 1, table["tid"][0]
+        queue["nr_queued"] = queue["nr_candidates"] = len(table)
+        absolute = table.view(RAW_CANDIDATE_DTYPE)
+        for name in ("vruntime", "deadline", "vprot"):
+            absolute[name] += np.uint64(zero_vruntime)
+        rows += [queue, absolute.view(PICK_DTYPE)]
+    return np.concatenate([np.empty(0, PICK_DTYPE), *rows])
 
 
 def random_events(

@@ -1,12 +1,39 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// The only binding: translates between Python and the simulator, and holds no logic.
-#include "sim/types.hpp"
-
-#include <nanobind/nanobind.h>
+// The only binding: translates between Python and the simulator, and decides nothing. Python sees it through
+// src/schedtuna/sim/; _native.pyi there says what is in it.
+#include "python_scheduler.hpp"
+#include "simulation_binding.hpp"
 
 namespace nb = nanobind;
 
 NB_MODULE(_native, m)
 {
-	nb::exception<schedtuna::sim::BadInput>(m, "BadInputError");
+	using namespace schedtuna::sim;
+	nb::set_leak_warnings(false);  // what a program keeps until it ends is no fault of its user's
+	nb::exception<BadInput>(m, "BadInputError");
+	nb::exception<SchedulerError>(m, "SchedulerError");
+	nb::enum_<EnqueueReason>(m, "EnqueueReason")
+		.value("WAKEUP", EnqueueReason::Wakeup)
+		.value("FORK", EnqueueReason::Fork)
+		.value("PUT_BACK", EnqueueReason::PutBack)
+		.value("YIELD", EnqueueReason::Yield)
+		.value("MIGRATE", EnqueueReason::Migrate);
+	nb::enum_<DequeueReason>(m, "DequeueReason")
+		.value("SLEEP", DequeueReason::Sleep)
+		.value("EXIT", DequeueReason::Exit)
+		.value("MIGRATE", DequeueReason::Migrate);
+	nb::enum_<TaskState>(m, "TaskState")
+		.value("UNBORN", TaskState::Unborn)
+		.value("QUEUED", TaskState::Queued)
+		.value("RUNNING", TaskState::Running)
+		.value("BLOCKED", TaskState::Blocked)
+		.value("DEAD", TaskState::Dead);
+	nb::enum_<Policy>(m, "Policy")
+		.value("OTHER", Policy::Other)
+		.value("BATCH", Policy::Batch)
+		.value("IDLE", Policy::Idle);
+	m.attr("NEVER") = NEVER;
+	bind_tables(m);
+	bind_machine(m);
+	bind_simulation(m);
 }

@@ -109,6 +109,10 @@ class JournalError(SchedtunaError):
     """The journal of changes can't be written, read or trusted."""
 
 
+class SimulationError(SchedtunaError):
+    """A simulation can't go on: its scheduler broke a rule, or its tasks wait for each other."""
+
+
 class EvidenceError(SchedtunaError):
     """The observations can't carry the inference that was asked for."""
 

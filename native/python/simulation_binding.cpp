@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "simulation_binding.hpp"
+#include "python_scheduler.hpp"
+#include "sim/registry.hpp"
+#include "sim/rt_app.hpp"
+#include "sim/simulation.hpp"
+
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+namespace nb = nanobind;
+
+namespace schedtuna::sim
+{
+namespace
+{
+
+using Numbers = std::map<std::string, std::int64_t>;
+
+std::optional<Ns> time_or_none(Ns time)
+{
+	return time == NEVER ? std::nullopt : std::optional(time);
+}
+
+Costs costs_of(const Numbers &given)
+{
+	Costs costs;
+	for (const auto &[name, value] : given) {
+		auto row = std::find_if(COST_TABLE.begin(), COST_TABLE.end(),
+					[&](const CostRow &each) { return each.name == name; });
+		if (row == COST_TABLE.end())
+			throw BadInput("costs: there is no " + name);
+		costs.*row->field = value;
+	}
+	return costs;
+}
+
+std::unique_ptr<Scheduler> chosen_scheduler(std::string_view name, const Numbers &values)
+{
+	std::vector<Setting> settings;
+	for (const auto &[parameter, value] : values)
+		settings.push_back({parameter, value});
+	return make_scheduler(name, settings);
+}
+
+std::unique_ptr<Simulation> new_simulation(const Workload &workload, const Scheduler &scheduler, std::uint64_t seed,
+					   std::uint64_t noise_seed, const Topology &topology, const Numbers &costs)
+{
+	return std::make_unique<Simulation>(topology, costs_of(costs), workload, scheduler.clone(),
+					    Seeds{seed, noise_seed});
+}
+
+// Without Python's lock, unless the scheduler needs it.
+template <typename Call> Stop unlocked(const Simulation &simulation, Call call)
+{
+	if (dynamic_cast<const PythonScheduler *>(&simulation.scheduler()))
+		return call();
+	nb::gil_scoped_release release;
+	return call();
+}
+
+nb::dict totals(const Simulation &simulation)
+{
+	Totals t = simulation.totals();
+	nb::dict all;
+	all["nr_events"] = t.nr_events;
+	all["nr_switches"] = t.nr_switches;
+	all["nr_wakeups"] = t.nr_wakeups;
+	all["nr_migrations"] = t.nr_migrations;
+	all["nr_ticks"] = t.nr_ticks;
+	all["idle_ns"] = t.idle_ns;
+	all["interrupts_ns"] = t.interrupts_ns;
+	all["overhead_ns"] = t.overhead_ns;
+	all["hash"] = t.hash;
+	return all;
+}
+
+nb::tuple task(const Simulation &simulation, TaskId id)
+{
+	const Task &t = simulation.task(id);
+	TaskId parent = simulation.parent_of(id);
+	nb::object parent_id = parent == NONE ? nb::none() : nb::cast(parent);
+	return nb::make_tuple(id, simulation.name_of(id), t.state, t.cpu, simulation.cpu_time_ns(id),
+			      static_cast<int>(t.nice), t.policy, t.weight, t.custom_slice_ns,
+			      static_cast<GroupId>(t.group), t.is_kthread, parent_id);
+}
+
+nb::list tasks(const Simulation &simulation)
+{
+	nb::list all;
+	for (TaskId id = 0; id < simulation.nr_tasks(); id++)
+		all.append(task(simulation, id));
+	return all;
+}
+
+std::vector<std::optional<TaskId>> currents(const Simulation &simulation)
+{
+	std::vector<std::optional<TaskId>> all;
+	for (CpuId cpu = 0; cpu < simulation.nr_cpus(); cpu++) {
+		TaskId id = simulation.current(cpu);
+		all.push_back(id == NONE ? std::nullopt : std::optional(id));
+	}
+	return all;
+}
+
+nb::bytes events(Simulation &simulation)
+{
+	std::vector<sched_event> taken = simulation.take_events();
+	return nb::bytes(reinterpret_cast<const char *>(taken.data()), taken.size() * sizeof(sched_event));
+}
+
+// Whether a task goes round for ever, so that only a duration ends the workload.
+bool is_endless(const Workload &workload)
+{
+	for (const Program &program : workload.programs)
+		for (const Step &step : program.steps)
+			if (step.op == Op::Loop && step.amount.a < 0)
+				return true;
+	return false;
+}
+
+std::vector<std::pair<std::string, std::optional<GroupId>>> groups(const Workload &workload)
+{
+	std::vector<std::pair<std::string, std::optional<GroupId>>> all;
+	for (const GroupDef &group : workload.groups)
+		all.emplace_back(group.name, group.parent == NONE ? std::nullopt : std::optional(group.parent));
+	return all;
+}
+
+}  // namespace
+
+void bind_tables(nb::module_ &m)
+{
+	m.def("cost_table", [] {
+		nb::list rows;
+		for (const CostRow &row : COST_TABLE)
+			rows.append(
+				nb::make_tuple(row.name, row.initial, row.unit, row.source, row.fitted == Fitted::Yes));
+		return rows;
+	});
+	m.def("scheduler_table", [] {
+		nb::list rows;
+		for (const SchedulerRow &row : schedulers()) {
+			nb::list parameters;
+			for (const Parameter &p : row.parameters)
+				parameters.append(nb::make_tuple(p.name, p.kind == ParameterKind::Flag, p.initial,
+								 p.least, p.most, p.help));
+			rows.append(nb::make_tuple(row.name, row.help, parameters));
+		}
+		return rows;
+	});
+}
+
+void bind_simulation(nb::module_ &m)
+{
+	nb::class_<Workload>(m, "Workload")
+		.def_prop_ro("duration_ns", [](const Workload &w) { return time_or_none(w.duration_ns); })
+		.def_prop_ro("nr_tasks", [](const Workload &w) { return w.tasks.size(); })
+		.def_prop_ro("groups", &groups)
+		.def_prop_ro("is_endless", &is_endless);
+	m.def(
+		"parse_rt_app",
+		[](std::string_view text, const std::string &name, bool rt_app_alone) {
+			return parse_rt_app(text, name, rt_app_alone ? Dialect::RtApp : Dialect::Extended);
+		},
+		nb::arg("text"), nb::arg("name"), nb::kw_only(), nb::arg("rt_app_alone") = false);
+
+	nb::class_<Scheduler>(m, "NativeScheduler");
+	m.def("make_scheduler", &chosen_scheduler, nb::arg("name"), nb::arg("settings"));
+	m.def(
+		"python_scheduler",
+		[](std::string name, nb::object scheduler,
+		   const std::vector<std::string> &callbacks) -> std::unique_ptr<Scheduler> {
+			return std::make_unique<PythonScheduler>(std::move(name), std::move(scheduler), callbacks);
+		},
+		nb::arg("name"), nb::arg("scheduler"), nb::arg("callbacks"));
+	m.attr("CALLBACKS") = nb::cast(std::vector<std::string>(CALLBACKS.begin(), CALLBACKS.end()));
+
+	nb::enum_<Stop>(m, "Stop")
+		.value("TIME", Stop::Time)
+		.value("ALL_EXITED", Stop::AllExited)
+		.value("DEADLOCK", Stop::Deadlock);
+	nb::class_<Topology>(m, "Topology")
+		.def(nb::init<std::uint32_t, std::uint32_t, std::uint32_t>(), nb::arg("nr_cpus"),
+		     nb::arg("cpus_per_llc") = 0, nb::arg("threads_per_core") = 1);
+	nb::class_<Simulation>(m, "Simulation")
+		.def(nb::new_(&new_simulation), nb::arg("workload"), nb::arg("scheduler"), nb::arg("seed"),
+		     nb::arg("noise_seed"), nb::arg("topology"), nb::arg("costs"))
+		.def("fork", [](const Simulation &s) { return std::make_unique<Simulation>(s); })
+		.def("run", [](Simulation &s, Ns until) { return unlocked(s, [&] { return s.run(until); }); })
+		.def("step", [](Simulation &s) { return unlocked(s, [&] { return s.step(); }); })
+		.def("set_traced", &Simulation::set_traced)
+		.def("take_events", &events)
+		.def("waiting", &Simulation::waiting)
+		.def("totals", &totals)
+		.def("tasks", &tasks)
+		.def("currents", &currents)
+		.def_prop_ro("scheduler",
+			     [](const Simulation &s) -> nb::object {
+				     auto *python = dynamic_cast<const PythonScheduler *>(&s.scheduler());
+				     return python ? python->object() : nb::none();
+			     })
+		.def_prop_ro("now_ns", &Simulation::now)
+		.def_prop_ro("next_event_ns", [](const Simulation &s) { return time_or_none(s.next_event()); })
+		.def_prop_ro("nr_tasks", &Simulation::nr_tasks);
+	m.def("bytes_needed", &Simulation::bytes_needed, nb::arg("nr_cpus"), nb::arg("nr_tasks"));
+}
+
+}  // namespace schedtuna::sim

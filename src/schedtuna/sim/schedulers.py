@@ -1,0 +1,97 @@
+"""Which simulated scheduler does a name, a text or a Python object mean, with which parameters?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schedtuna.errors import SpaceError, UsageError, nearest
+from schedtuna.plugins import load_class
+from schedtuna.scheduler.parse import parse_scheduler
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.sim.native import (
+    CALLBACKS,
+    NativeScheduler,
+    make_scheduler,
+    python_scheduler,
+    scheduler_table,
+)
+from schedtuna.sim.scheduler import Scheduler, defined_callbacks
+from schedtuna.space import ParameterSpec, ParameterType
+
+# What a user may call a scheduler, and what it is here.
+ALIASES = {"eevdf": "fair"}
+_HINT = "docs/simulator.md shows how to write one"
+SchedulerSource = str | Scheduler | type[Scheduler]
+
+
+def native_schedulers() -> dict[str, SchedulerConfig]:
+    """Return the schedulers that are built in, by name."""
+    return {
+        name: SchedulerConfig(
+            name=name, description=text, parameters={row[0]: _parameter(row) for row in parameters}
+        )
+        for name, text, parameters in scheduler_table()
+    }
+
+
+def _parameter(row: tuple[str, bool, int, int, int, str]) -> ParameterSpec:
+    name, is_flag, initial, least, most, text = row
+    if is_flag:
+        return ParameterSpec(name=name, type=ParameterType.BOOLEAN, default=bool(initial), description=text)
+    return ParameterSpec(
+        name=name,
+        type=ParameterType.INTEGER,
+        default=initial,
+        min_value=least,
+        max_value=most,
+        log=least > 0,
+        description=text,
+    )
+
+
+def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str, Any]]:
+    """Return a scheduler, and what a manifest says of it.
+
+    Args:
+        source: A name with or without values (``fair``, ``rr:slice_us=500``), a file with settings,
+            ``module:Class`` of a scheduler in Python, or such a scheduler itself.
+
+    Raises:
+        UsageError: There is no such scheduler, parameter or value.
+    """
+    if isinstance(source, str):
+        module, _, attribute = source.partition(":")
+        known = native_schedulers()
+        if attribute.isidentifier() and module not in {*known, *ALIASES}:
+            source = load_class(source, Scheduler, what=f"scheduler {source}", hint=_HINT)
+        else:
+            return _native(_parsed(source, known))
+    if isinstance(source, type):
+        source = source()
+    kind = type(source)
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    callbacks = defined_callbacks(source, CALLBACKS)
+    return python_scheduler(name, source, callbacks), {"name": name, "parameters": {}}
+
+
+def _parsed(text: str, known: dict[str, SchedulerConfig]) -> SchedulerConfig:
+    def lookup(name: str) -> SchedulerConfig:
+        found = known.get(ALIASES.get(name, name))
+        if found is None:
+            raise UsageError(
+                f"the simulator has no scheduler {name!r}: {nearest(name, known)}",
+                hint="`schedtuna sim list` shows them; module:Class names one in Python",
+            )
+        return found
+
+    try:
+        return parse_scheduler(text, lookup, stated=True)
+    except SpaceError as error:
+        error.hint = "`schedtuna sim list` shows each scheduler's parameters"
+        raise
+
+
+def _native(config: SchedulerConfig) -> tuple[NativeScheduler, dict[str, Any]]:
+    values = {spec.name: config.values.get(spec.name, spec.default) for spec in config.parameters.values()}
+    numbers = {name: int(value) for name, value in values.items() if isinstance(value, int)}
+    return make_scheduler(config.name, numbers), {"name": config.name, "parameters": values}

@@ -1,0 +1,267 @@
+"""A simulation that goes on step by step, can be looked at, and forked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from schedtuna.errors import SimulationError, UsageError, nearest
+from schedtuna.sim.loads import LoadSource, read_load
+from schedtuna.sim.native import (
+    NEVER,
+    BadInputError,
+    NativeSimulation,
+    Policy,
+    SchedulerError,
+    Stop,
+    TaskState,
+    cost_table,
+)
+from schedtuna.sim.schedulers import SchedulerSource, chosen_scheduler
+from schedtuna.sim.topology import MachineShape
+from schedtuna.trace.schema import EVENT_DTYPE, EventArray
+
+_MOST_SEED = 2**64 - 1
+_EVENTS_AT_ONCE = 100_000  # between two looks at signals, and the records that are held: 3 MB
+_FIRST_STEP_NS = 10_000_000
+
+
+@dataclass(frozen=True)
+class SimulatedTask:
+    """A task of a simulation, as it is now.
+
+    Attributes:
+        id: From 0, in order of creation; in traces its tid is one more.
+        name: Its program's.
+        state: `TaskState`.
+        cpu: Where it runs or is queued, or ran last.
+        cpu_time_ns: Until now.
+        nice, policy, weight: Of its present attributes.
+        slice_ns: What it asked for by sched_setattr; 0: nothing.
+        group: Index into the workload's groups; 0 is the root.
+        is_kthread: Whether it is a thread of the kernel.
+        parent: The id of the task that forked it; None: it was there from the beginning.
+    """
+
+    id: int
+    name: str
+    state: TaskState
+    cpu: int
+    cpu_time_ns: int
+    nice: int
+    policy: Policy
+    weight: int
+    slice_ns: int
+    group: int
+    is_kthread: bool
+    parent: int | None
+
+
+@dataclass(frozen=True)
+class SimulationTotals:
+    """What a simulation amounts to so far.
+
+    Attributes:
+        nr_events: Steps of its loop.
+        nr_switches, nr_wakeups, nr_migrations, nr_ticks: How often.
+        idle_ns: Idle time, summed over CPUs.
+        interrupts_ns: Time in interrupts of CPUs that were not idle.
+        overhead_ns: Switches, wakeups, interrupts: what tasks did not get.
+        hash: Of every switch: when, on which CPU, to whom. Equal simulations have equal ones.
+    """
+
+    nr_events: int
+    nr_switches: int
+    nr_wakeups: int
+    nr_migrations: int
+    nr_ticks: int
+    idle_ns: int
+    interrupts_ns: int
+    overhead_ns: int
+    hash: int
+
+
+@dataclass(frozen=True)
+class SimulationState:
+    """A simulation as it is now.
+
+    Attributes:
+        now_ns: Since its beginning.
+        next_event_ns: When something happens next; None: never.
+        running: Who runs, per CPU: a task's id, or None.
+        tasks: All that were ever created, by id.
+    """
+
+    now_ns: int
+    next_event_ns: int | None
+    running: tuple[int | None, ...]
+    tasks: tuple[SimulatedTask, ...]
+
+
+class Simulation:
+    """A machine, a load and a scheduler.
+
+    Args:
+        workload: A file of rt-app's JSON, the same as a dict, or the name of a family.
+        scheduler: A name with or without values (``fair``, ``rr:slice_us=500``), ``module:Class``, or a
+            `Scheduler` of yours, of which the simulation runs a copy.
+        cpus: How many CPUs share one cache. Default: 8, or what `topology` has.
+        topology: `MachineShape`, or the text LLCSxCORESxTHREADS.
+        seed: What the load draws.
+        noise_seed: What the machine's own noise draws. Default: `seed`.
+        costs: Constants of the machine that differ from the table of `schedtuna sim list`.
+        traced: Keep the events for `take_events()`.
+
+    Raises:
+        UsageError: The workload, scheduler, topology, seed or a constant is none.
+        UnavailableError: This installation lacks the native module.
+    """
+
+    def __init__(
+        self,
+        workload: LoadSource,
+        scheduler: SchedulerSource = "fair",
+        *,
+        cpus: int | None = None,
+        topology: MachineShape | str | None = None,
+        seed: int = 1,
+        noise_seed: int | None = None,
+        costs: Mapping[str, int] | None = None,
+        traced: bool = False,
+    ) -> None:
+        self.shape = MachineShape.of(cpus, topology)
+        self.seed, self.noise_seed = _seed(seed), _seed(seed if noise_seed is None else noise_seed)
+        self.costs = _complete(costs or {})
+        self.load, self.load_facts = read_load(workload)
+        native, self.scheduler_facts = chosen_scheduler(scheduler)
+        self._failure: BaseException | None = None
+        with self._told():
+            self._native = NativeSimulation(
+                self.load, native, self.seed, self.noise_seed, self.shape.native(), self.costs
+            )
+        self._native.set_traced(traced)
+
+    def fork(self) -> Self:
+        """Return a copy that goes on exactly as this one does; its events begin now."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        with self._told():
+            other._native = self._native.fork()
+        return other
+
+    def run(self, until_ns: int | None = None) -> Stop:
+        """Go on until everything up to and including that time has happened.
+
+        Args:
+            until_ns: Since the beginning; default, and at most: the workload's own end.
+
+        Returns:
+            Why it came back: `TIME`, `ALL_EXITED`, or `DEADLOCK`, of which `waiting()` tells.
+
+        Raises:
+            UsageError: Neither the workload nor `until_ns` has an end, or a task does what it can't.
+            SimulationError: The scheduler broke a rule of the kernel's.
+        """
+        *_, stop = self.stages(until_ns)
+        return stop
+
+    def stages(self, until_ns: int | None = None) -> Iterator[Stop]:
+        """Go on as `run` does, and come back now and then, at least once: to take the events meanwhile."""
+        end = self._end(until_ns)
+        step, nr_events = _FIRST_STEP_NS, self._native.totals()["nr_events"]
+        while True:
+            until = min(end, max(self.now_ns, self._native.next_event_ns or 0) + step)
+            with self._told():
+                stop = self._native.run(until)
+            nr_before, nr_events = nr_events, self._native.totals()["nr_events"]
+            step = max(step * _EVENTS_AT_ONCE // max(nr_events - nr_before, _EVENTS_AT_ONCE // 4), 1)
+            yield stop
+            if stop is not Stop.TIME or until >= end:
+                return
+
+    def step(self) -> Stop:
+        """Let the next event happen; `TIME`: there are more. See `run`."""
+        with self._told():
+            return self._native.step()
+
+    def state(self) -> SimulationState:
+        """Return how everything is now."""
+        return SimulationState(
+            self.now_ns,
+            self._native.next_event_ns,
+            tuple(self._native.currents()),
+            tuple(SimulatedTask(*row) for row in self._native.tasks()),
+        )
+
+    @property
+    def now_ns(self) -> int:
+        """The time since its beginning."""
+        return self._native.now_ns
+
+    @property
+    def totals(self) -> SimulationTotals:
+        """What it amounts to so far."""
+        return SimulationTotals(**self._native.totals())
+
+    @property
+    def scheduler(self) -> Any:
+        """The scheduler in Python that it runs, which is a copy; None: it is native."""
+        return self._native.scheduler
+
+    def waiting(self) -> str:
+        """Say which tasks wait for what, and who holds it; empty: none does."""
+        return self._native.waiting()
+
+    def take_events(self) -> EventArray:
+        """Return the events since the last call (`EVENT_DTYPE`), in time order, if they are kept."""
+        return np.frombuffer(self._native.take_events(), EVENT_DTYPE)
+
+    def _end(self, until_ns: int | None) -> int:
+        if until_ns is not None:
+            if not 0 <= until_ns <= NEVER:
+                raise UsageError(f"{until_ns} ns is no time of a simulation")
+            return until_ns
+        if self.load.duration_ns is not None:
+            return self.load.duration_ns
+        if self.load.is_endless:
+            raise UsageError(
+                f"{self.load_facts['name']} has no end: tasks go round for ever",
+                hint="say how long (--for 10s), or give the file a global duration",
+            )
+        return NEVER
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what the native module raises into errors of ours; after one nothing goes on."""
+        if self._failure is not None:
+            raise SimulationError(f"this simulation has ended: {self._failure}")
+        try:
+            yield
+        except BadInputError as error:
+            self._failure = error
+            raise UsageError(str(error)) from error
+        except SchedulerError as error:
+            self._failure = error
+            raise SimulationError(str(error)) from error
+        except BaseException as error:
+            self._failure = error
+            raise
+
+
+def _seed(seed: int) -> int:
+    if not 0 <= seed <= _MOST_SEED:
+        raise UsageError(f"seed {seed}: expected 0 to {_MOST_SEED}")
+    return seed
+
+
+def _complete(costs: Mapping[str, int]) -> dict[str, int]:
+    """Return all constants of a machine."""
+    complete = {name: initial for name, initial, *_ in cost_table()}
+    for name in costs:
+        if name not in complete:
+            raise UsageError(f"the machine has no constant {name!r}: {nearest(name, complete)}")
+    return complete | dict(costs)

@@ -1,0 +1,207 @@
+"""A simulation as a trace: the same tables as a recorded one has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schedtuna import __version__
+from schedtuna.errors import SimulationError, UsageError
+from schedtuna.sim.loads import LoadSource
+from schedtuna.sim.native import Stop, TaskState
+from schedtuna.sim.schedulers import SchedulerSource
+from schedtuna.sim.simulation import Simulation
+from schedtuna.sim.topology import MachineShape
+from schedtuna.trace.schema import (
+    EVENT_DTYPE,
+    PF_KTHREAD,
+    POLICIES,
+    STATIC_PRIO_NICE_0,
+    TASK_DTYPE,
+    EventArray,
+    EventType,
+    PrevState,
+    TaskArray,
+    TaskReason,
+)
+from schedtuna.trace.store import TraceWriter, open_trace
+from schedtuna.trace.trace import MemorySource, Trace
+
+CLOCK = "simulated"
+_LONGEST_COMM = TASK_DTYPE["comm"].itemsize - 1
+
+
+def simulate(
+    workload: LoadSource,
+    scheduler: SchedulerSource = "fair",
+    *,
+    cpus: int | None = None,
+    topology: MachineShape | str | None = None,
+    seed: int = 1,
+    noise_seed: int | None = None,
+    duration_s: float | None = None,
+    costs: Mapping[str, int] | None = None,
+    trace: Path | str | None = None,
+    force: bool = False,
+) -> Trace:
+    """Simulate a load from its beginning, and return what happened.
+
+    Args:
+        workload: As for `Simulation`.
+        scheduler: As above.
+        cpus: As above.
+        topology: As above.
+        seed: As above.
+        noise_seed: As above.
+        duration_s: Simulated time. Default, and at most: the workload's own end, if it has one.
+        costs: As for `Simulation`.
+        trace: A folder for the trace; default: it stays in memory, 32 bytes an event.
+        force: Replace a trace in that folder.
+
+    Returns:
+        A trace whose clock is ``simulated``; `manifest["simulation"]` says of what.
+
+    Raises:
+        UsageError: See `Simulation`; or the folder holds something.
+        SimulationError: The scheduler broke a rule of the kernel's, or tasks wait for each other for ever.
+        UnavailableError: The native module or polars is not there.
+    """
+    simulation = Simulation(
+        workload,
+        scheduler,
+        cpus=cpus,
+        topology=topology,
+        seed=seed,
+        noise_seed=noise_seed,
+        costs=costs,
+        traced=True,
+    )
+    if duration_s is not None and not duration_s > 0:
+        raise UsageError(f"a duration of {duration_s} s: expected more than 0")
+    until_ns = None if duration_s is None else round(duration_s * 1e9)
+    if trace is None:
+        return _in_memory(simulation, until_ns)
+    folder = Path(trace)
+    with TraceWriter(folder, _manifest(simulation), clock=CLOCK, force=force) as writer:
+        tally = _Tally()
+        try:
+            stop = _run(simulation, until_ns, tally, writer.write_events)
+            writer.update_manifest(_result(simulation, stop))
+        finally:  # also of one that is interrupted, whose events are there
+            writer.write_tasks(tally.rows(simulation))
+            writer.write_cgroups(_cgroups(simulation))
+    return open_trace(folder)
+
+
+def _in_memory(simulation: Simulation, until_ns: int | None) -> Trace:
+    parts: list[EventArray] = []
+    tally = _Tally()
+    stop = _run(simulation, until_ns, tally, parts.append)
+    source = MemorySource(
+        np.concatenate([np.empty(0, EVENT_DTYPE), *parts]), tally.rows(simulation), _cgroups(simulation)
+    )
+    known = {"schedtuna_version": __version__, "clock": CLOCK}
+    return Trace(known | _manifest(simulation) | _result(simulation, stop), source)
+
+
+def _run(
+    simulation: Simulation, until_ns: int | None, tally: _Tally, keep: Callable[[EventArray], object]
+) -> Stop:
+    stop = Stop.TIME
+    for stop in simulation.stages(until_ns):  # noqa: B007 - why it came back at last
+        events = simulation.take_events()
+        tally.add(events)
+        keep(events)
+    if stop is Stop.DEADLOCK:
+        raise SimulationError(
+            f"deadlock after {simulation.now_ns / 1e9:.6f} s: {simulation.waiting()}",
+            hint="no timer and no task that runs will ever wake them up: mend the workload",
+        )
+    return stop
+
+
+def _manifest(simulation: Simulation) -> dict[str, Any]:
+    return {
+        "mode": "simulated",
+        "label": None,
+        "command": [],
+        "nr_cpus": simulation.shape.nr_cpus,
+        "simulation": {
+            "workload": simulation.load_facts,
+            "scheduler": simulation.scheduler_facts,
+            "topology": str(simulation.shape),
+            "seed": simulation.seed,
+            "noise_seed": simulation.noise_seed,
+            "costs": simulation.costs,
+        },
+    }
+
+
+def _result(simulation: Simulation, stop: Stop) -> dict[str, Any]:
+    facts = _manifest(simulation)["simulation"]
+    totals = vars(simulation.totals) | {"hash": f"{simulation.totals.hash:016x}"}
+    return {
+        "window_ns": [0, simulation.now_ns],
+        "duration_s": simulation.now_ns / 1e9,
+        "simulation": facts | {"stop": stop.name.lower(), "totals": totals},
+    }
+
+
+class _Tally:
+    """What the events say of tasks that nobody else keeps."""
+
+    def __init__(self) -> None:
+        self.born_ns: dict[int, int] = {}
+        self.dead_ns: dict[int, int] = {}
+        self.nr_voluntary, self.nr_involuntary = np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+    def add(self, events: EventArray) -> None:
+        for kind, times in ((EventType.WAKEUP_NEW, self.born_ns), (EventType.EXIT, self.dead_ns)):
+            found = events[events["type"] == kind]
+            times.update(zip(found["tid"].tolist(), found["timestamp_ns"].tolist(), strict=True))
+        left = events[events["type"] == EventType.SWITCH]
+        could_run = np.isin(left["prev_state"], (PrevState.PREEMPTED, PrevState.RUNNABLE))
+        self.nr_voluntary = _counted(self.nr_voluntary, left["tid"][~could_run])
+        self.nr_involuntary = _counted(self.nr_involuntary, left["tid"][could_run])
+
+    def rows(self, simulation: Simulation) -> TaskArray:
+        """Return the task table: one row per task that was born, as it was at last."""
+        born = [task for task in simulation.state().tasks if task.state is not TaskState.UNBORN]
+        tids = np.array([task.id + 1 for task in born], np.int64)
+        dead_ns = [self.dead_ns.get(tid) for tid in tids.tolist()]
+        rows = np.zeros(len(born), TASK_DTYPE)
+        rows["timestamp_ns"] = [simulation.now_ns if dead is None else dead for dead in dead_ns]
+        rows["reason"] = [TaskReason.SNAPSHOT if dead is None else TaskReason.EXIT for dead in dead_ns]
+        rows["start_time_ns"] = [self.born_ns.get(tid, 0) for tid in tids.tolist()]
+        rows["tid"] = rows["tgid"] = tids
+        rows["ppid"] = [0 if task.parent is None else task.parent + 1 for task in born]
+        rows["cgroup_id"] = [task.group + 1 for task in born]
+        rows["prio"] = rows["static_prio"] = [STATIC_PRIO_NICE_0 + task.nice for task in born]
+        rows["policy"] = [POLICIES.index(task.policy.name) for task in born]
+        rows["flags"] = [PF_KTHREAD if task.is_kthread else 0 for task in born]
+        rows["comm"] = [task.name.encode()[:_LONGEST_COMM] for task in born]
+        for name in ("cpu_time_ns", "weight", "slice_ns", "cpu"):
+            rows[name] = [getattr(task, name) for task in born]
+        rows["nr_voluntary_switches"] = _of(self.nr_voluntary, tids)
+        rows["nr_involuntary_switches"] = _of(self.nr_involuntary, tids)
+        return rows
+
+
+def _counted(counts: Any, tids: Any) -> Any:
+    more = np.bincount(tids, minlength=len(counts))
+    more[: len(counts)] += counts
+    return more
+
+
+def _of(counts: Any, tids: Any) -> Any:
+    return np.append(counts, 0)[np.minimum(tids, len(counts))]
+
+
+def _cgroups(simulation: Simulation) -> dict[int, str]:
+    paths: list[str] = []
+    for name, parent in simulation.load.groups:  # parents stand before their children
+        paths.append("/" if parent is None else f"{paths[parent].rstrip('/')}/{name}")
+    return {group + 1: path for group, path in enumerate(paths)}

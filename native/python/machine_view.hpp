@@ -11,7 +11,7 @@ namespace schedtuna::sim
 struct MachineView {};
 
 struct TaskView {
-	TaskId id;
+	TaskId id = NONE;
 };
 
 // The machine that they mean is the one whose callback goes on in this thread.

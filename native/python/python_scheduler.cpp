@@ -22,6 +22,15 @@ nb::object handed(TaskId id)
 	return id == NONE ? nb::none() : nb::cast(TaskView{id});
 }
 
+// What a callback returned, if it is what it may return.
+template <typename T> T checked(std::string_view scheduler, const nb::object &value, const std::string &expected)
+{
+	T result;
+	if (!nb::try_cast(value, result))
+		throw SchedulerError(std::string(scheduler) + ": " + expected + ", not " + nb::repr(value).c_str());
+	return result;
+}
+
 }  // namespace
 
 PythonScheduler::PythonScheduler(std::string name, nb::object scheduler, const std::vector<std::string> &callbacks)
@@ -71,7 +80,7 @@ CpuId PythonScheduler::select_cpu(Machine &machine, TaskId task, CpuId prev_cpu,
 {
 	nb::object chosen = call(Callback::SelectCpu, machine, TaskView{task}, prev_cpu, why);
 	if (chosen.is_valid() && !chosen.is_none())
-		return nb::cast<CpuId>(chosen);
+		return checked<CpuId>(name_, chosen, "select_cpu() returns a CPU or None");
 	const CpuSet &allowed = machine.cpus(task);
 	CpuId cpu = machine.pick_idle_cpu(allowed, prev_cpu);
 	if (cpu == NONE)
@@ -94,13 +103,15 @@ void PythonScheduler::dequeue(Machine &machine, TaskId task, DequeueReason why)
 bool PythonScheduler::wake_in_place(Machine &machine, TaskId task)
 {
 	nb::object is_queued = call(Callback::WakeInPlace, machine, TaskView{task});
-	return is_queued.is_valid() && nb::cast<bool>(is_queued);
+	return is_queued.is_valid() && checked<bool>(name_, is_queued, "wake_in_place() returns True or False");
 }
 
 TaskId PythonScheduler::dispatch(Machine &machine, CpuId cpu, TaskId prev)
 {
 	nb::object next = call(Callback::Dispatch, machine, cpu, handed(prev));
-	return next.is_valid() && !next.is_none() ? nb::cast<TaskView>(next).id : NONE;
+	if (!next.is_valid() || next.is_none())
+		return NONE;
+	return checked<TaskView>(name_, next, "dispatch() returns a Task or None").id;
 }
 
 void PythonScheduler::running(Machine &machine, TaskId task)

@@ -11,7 +11,17 @@ import install_size
 from schedtuna.trace.schema import STORED
 
 OF_EXTRAS = [
-    *("cmaes", "greenlet", "gymnasium", "optuna", "pandas", "polars", "pyarrow", "stable_baselines3"),
+    *(
+        "cmaes",
+        "greenlet",
+        "gymnasium",
+        "nanobind_backend",
+        "optuna",
+        "pandas",
+        "polars",
+        "pyarrow",
+        "stable_baselines3",
+    ),
     *("tensorboard", "torch"),
 ]
 BLOCKED = (
@@ -30,6 +40,7 @@ WORKING = [
     "compare default fair:nice=1 -n 12 -- true",
     "variability -n 3 -- true",
 ]
+NEEDING_THE_SIMULATOR = ["sim list", "sim run load.json"]
 NAMING_THE_EXTRA = [
     "record --procfs --for 0.1s -o new",
     "suite record --procfs -o new short-bursts",
@@ -71,6 +82,22 @@ def test_a_command_that_needs_an_extra_names_it(command, tmp_path):
     assert "needs the extra 'trace', which is not installed" in done.stderr
     assert "pip install 'schedtuna[trace]'" in done.stderr
     assert not list(tmp_path.glob("new*"))
+
+
+@pytest.mark.parametrize("command", NEEDING_THE_SIMULATOR)
+def test_the_simulator_says_what_it_lacks(command, tmp_path):
+    done = in_base(command, tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "pip install 'schedtuna[sim]'" in done.stderr
+    gone = f"sys.modules['schedtuna.sim._native'] = None\n{RUN.removeprefix(BLOCKED)}"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{gone}", *command.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "lacks the simulator's native module" in done.stderr
 
 
 def test_the_base_install_is_small():

@@ -89,7 +89,7 @@ def show(
     print(wrapped(f"{scheduler.name}: {scheduler.description}"))
     if entry:
         print(f"as of release {entry.release(release)}; known from {entry.releases[0]} on")
-    _print_parameters(scheduler)
+    print_parameters(scheduler)
     for rule in scheduler.constraints:
         print(wrapped(f"rule: {rule}"))
     for trap in entry.traps if entry else ():
@@ -136,7 +136,7 @@ def probe(
         print_remark("next", f"schedtuna schedulers check {shlex.quote(str(output))}")
         return
     _print_probe(found.probed, found.joined)
-    _print_parameters(found.scheduler)
+    print_parameters(found.scheduler)
 
 
 @app.command()
@@ -160,7 +160,7 @@ def check(
         print_json(scheduler.model_dump(mode="json"))
         return
     print(f"{file}: scheduler {scheduler.name} with {len(scheduler.parameters)} parameters")
-    _print_parameters(scheduler)
+    print_parameters(scheduler)
     program = scheduler.binary_path
     if program is None:
         print_remark("note", f"it names no binary_path: its program is {scheduler.name} on PATH")
@@ -324,7 +324,8 @@ def _print_probe(probed: ProbedProgram, joined: Joined) -> None:
         print_remark("another default", f"{flag} is {printed}, was {registered}")
 
 
-def _print_parameters(scheduler: SchedulerConfig) -> None:
+def print_parameters(scheduler: SchedulerConfig) -> None:
+    """Show what can be set of a scheduler, if anything."""
     from schedtuna.space import spell_value
 
     rows, is_set = [], bool(scheduler.values)

@@ -14,10 +14,12 @@ import typer
 
 from schedtuna.cli.completion import Shell
 from schedtuna.cli.main import COMMANDS, build, load
+from schedtuna.errors import UnavailableError
 
 # What can stand for a value, beside words: whatever, and what a shell itself knows.
 TEXT, FILES, FOLDERS, STUDIES, COMMAND = "text", "files", "folders", "studies", "command"
 SCHEDULERS, METRICS, KNOBS = "schedulers", "metrics", "knobs"
+SIMULATED = "simulated"
 WORKLOADS, SAMPLERS, LEARNERS, PARSERS = "workloads", "samplers", "learners", "parsers"
 
 # What can stand for an option's value, in whichever command it is, or in one that has it another way.
@@ -30,6 +32,7 @@ _OPTIONS = {
     "--workload": WORKLOADS,
     "--sampler": SAMPLERS,
     "replay --sampler": LEARNERS,
+    "sim run --scheduler": SIMULATED,
     "--parser": PARSERS,
     "--resume": STUDIES,
     "--warm-start": STUDIES,
@@ -45,6 +48,7 @@ _ARGUMENTS = {
     "schedulers show NAME": SCHEDULERS,
     "schedulers start NAME": SCHEDULERS,
     "schedulers switch NAME": SCHEDULERS,
+    "sim run WORKLOAD": FILES,
     "suite run NAME": WORKLOADS,
     "suite record NAME": WORKLOADS,
     "trace diff A": FOLDERS,
@@ -217,7 +221,17 @@ def known_words() -> dict[str, list[str]]:
         SAMPLERS: [*NAMED, "all"],
         LEARNERS: learners(),
         PARSERS: list(READ),
+        SIMULATED: _simulated(),
     }
+
+
+def _simulated() -> list[str]:
+    """The simulator's schedulers; none where it is not installed."""
+    try:
+        from schedtuna.sim.schedulers import native_schedulers
+    except UnavailableError:
+        return []
+    return list(native_schedulers())
 
 
 def known_parameters() -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""What is to run in a simulation: a file of rt-app's JSON, the same as a dict, or a family's name."""
+"""What is to run in a simulation: a file of rt-app's JSON or the same as a dict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_load(source: LoadSource) -> tuple[Workload, dict[str, Any]]:
     """Return a workload, and what a manifest says of it: its name, and the hash of its text.
 
     Raises:
-        UsageError: There is no such file, or it can't be simulated; the message names the place in it.
+        UsageError: There is no such file, or it can't be simulated; the message names the place.
     """
     if isinstance(source, Mapping):
         name, text = "workload", json.dumps(source)
@@ -27,7 +27,8 @@ def read_load(source: LoadSource) -> tuple[Workload, dict[str, Any]]:
     try:
         workload = parse_rt_app(text, name)
     except BadInputError as error:
-        raise UsageError(str(error), hint="docs/workload-files.md says what a file may hold") from error
+        hint = "docs/workload-files.md says what a file may hold"
+        raise UsageError(str(error), hint=hint) from error
     return workload, {"name": name, "sha256": sha256(text.encode()).hexdigest()}
 
 

@@ -28,6 +28,7 @@ from schedtuna.trace.schema import EVENT_DTYPE, EventArray
 _MOST_SEED = 2**64 - 1
 _EVENTS_AT_ONCE = 100_000  # between two looks at signals, and the records that are held: 3 MB
 _FIRST_STEP_NS = 10_000_000
+_MOST_COST = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class Simulation:
     """A machine, a load and a scheduler.
 
     Args:
-        workload: A file of rt-app's JSON, the same as a dict, or the name of a family.
+        workload: A file of rt-app's JSON, or the same as a dict.
         scheduler: A name with or without values (``fair``, ``rr:slice_us=500``), ``module:Class``, or a
             `Scheduler` of yours, of which the simulation runs a copy.
         cpus: How many CPUs share one cache. Default: 8, or what `topology` has.
@@ -261,7 +262,9 @@ def _seed(seed: int) -> int:
 def _complete(costs: Mapping[str, int]) -> dict[str, int]:
     """Return all constants of a machine."""
     complete = {name: initial for name, initial, *_ in cost_table()}
-    for name in costs:
+    for name, value in costs.items():
         if name not in complete:
             raise UsageError(f"the machine has no constant {name!r}: {nearest(name, complete)}")
+        if not isinstance(value, int) or not 0 <= value <= _MOST_COST:
+            raise UsageError(f"{name}={value}: expected a whole number from 0 to {_MOST_COST:,}")
     return complete | dict(costs)

@@ -31,6 +31,7 @@ from schedtuna.trace.store import TraceWriter, open_trace
 from schedtuna.trace.trace import MemorySource, Trace
 
 CLOCK = "simulated"
+_LONGEST_S = 365 * 86400
 _LONGEST_COMM = TASK_DTYPE["comm"].itemsize - 1
 
 
@@ -69,6 +70,8 @@ def simulate(
         SimulationError: The scheduler broke a rule of the kernel's, or tasks wait for each other for ever.
         UnavailableError: The native module or polars is not there.
     """
+    if duration_s is not None and not 0 < duration_s < _LONGEST_S:
+        raise UsageError(f"a duration of {duration_s} s: expected more than 0, and less than a year")
     simulation = Simulation(
         workload,
         scheduler,
@@ -79,8 +82,6 @@ def simulate(
         costs=costs,
         traced=True,
     )
-    if duration_s is not None and not duration_s > 0:
-        raise UsageError(f"a duration of {duration_s} s: expected more than 0")
     until_ns = None if duration_s is None else round(duration_s * 1e9)
     if trace is None:
         return _in_memory(simulation, until_ns)

@@ -1,0 +1,188 @@
+"""`schedtuna sim`: what a load would do on another machine, under another scheduler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schedtuna.cli.common import parse_positive_duration, termination_interrupts
+from schedtuna.cli.options import JsonOption
+from schedtuna.cli.output import print_json
+from schedtuna.cli.table import described, wrapped
+from schedtuna.cli.trace_table import Columns, figures_table
+from schedtuna.errors import UsageError
+
+if TYPE_CHECKING:
+    from schedtuna.trace.analysis import Analysis
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Simulate a load on a machine of CPUs.")
+
+_COLUMNS: Columns = {
+    "tasks": ("nr_tasks", "count"),
+    "CPU": ("cpu_time_ns", "time"),
+    "waited": ("run_delay_ns", "time"),
+    "switches": ("nr_switches", "count"),
+    "wakeups": ("nr_wakeups", "count"),
+    "latency p50": ("wakeup_latency_p50_ns", "time"),
+    "p99": ("wakeup_latency_p99_ns", "time"),
+}
+_NOT_CERTIFIED = "This is a model, and not certified for this machine: compare on it what it proposes."
+
+
+@app.command()
+def run(  # noqa: PLR0917 - typer's options are a function's parameters
+    workload: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORKLOAD",
+            help="A file of rt-app's JSON.",
+            show_default=False,
+        ),
+    ],
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            "--scheduler",
+            metavar="NAME[:PARAMETER=VALUE,...]",
+            help="One of `sim list`, or module:Class of your own in Python.",
+        ),
+    ] = "fair",
+    cpus: Annotated[
+        int | None,
+        typer.Option("--cpus", metavar="N", help="CPUs, of one cache. Default: 8.", show_default=False),
+    ] = None,
+    topology: Annotated[
+        str | None,
+        typer.Option(
+            "--topology",
+            metavar="LLCSxCORESxTHREADS",
+            help="Instead: how many last-level caches, cores of each, and threads of a core.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="What the load draws.")] = 1,
+    noise_seed: Annotated[
+        int | None,
+        typer.Option(
+            "--noise-seed",
+            min=0,
+            help="What interrupts and kernel threads draw. Default: --seed.",
+            show_default=False,
+        ),
+    ] = None,
+    for_: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="10s", help="End after this simulated time, if it has not.", show_default=False
+        ),
+    ] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cost",
+            metavar="NAME=NUMBER",
+            help="A constant of the machine: `sim list` shows them. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Write a trace.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a trace in DIR.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate a load, and show what its tasks did.
+
+    For each name of tasks: how much CPU time, how often switched in and woken up, and how long they waited.
+    """
+    from schedtuna.sim.traced import simulate
+    from schedtuna.trace.analysis import Analysis
+
+    with termination_interrupts():
+        trace = simulate(
+            workload,
+            scheduler,
+            cpus=cpus,
+            topology=topology,
+            seed=seed,
+            noise_seed=noise_seed,
+            duration_s=None if for_ is None else parse_positive_duration(for_, option="--for"),
+            costs=_costs(cost or []),
+            trace=output,
+            force=force,
+        )
+    source = Analysis(trace)
+    if as_json:
+        print_json(
+            {
+                "simulation": trace.manifest["simulation"],
+                "is_certified": False,
+                "seconds": source.seconds,
+                "nr_cpus": source.nr_cpus,
+                "trace": None if output is None else str(output),
+                "overall": source.overall(),
+                "groups": source.by("comm").dicts(),
+            }
+        )
+        return
+    _print_result(source, trace.manifest["simulation"])
+    if output is not None:
+        print(wrapped(f"The trace is in {output}: schedtuna stats, plot and trace read it."))
+
+
+def _costs(texts: list[str]) -> dict[str, int]:
+    costs: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        if not (number.isascii() and number.isdecimal() and len(number) < 20):
+            raise UsageError(f"--cost {text}: expected NAME=NUMBER", hint="--cost context_switch_ns=2000")
+        if name in costs:
+            raise UsageError(f"--cost sets {name} twice", hint="leave one of them out")
+        costs[name] = int(number)
+    return costs
+
+
+def _print_result(source: Analysis, simulation: dict[str, Any]) -> None:
+    totals, scheduler = simulation["totals"], simulation["scheduler"]["name"]
+    total_ns = max(source.seconds * 1e9 * source.nr_cpus, 1)
+    busy, overhead = 1 - totals["idle_ns"] / total_ns, totals["overhead_ns"] / total_ns
+    shape = f"{source.nr_cpus} CPUs ({simulation['topology']})"
+    counts = [f"{totals[f'nr_{name}']:,} {name}" for name in ("switches", "wakeups", "migrations")]
+    print(wrapped(f"{source.seconds:.3f} s under {scheduler} on {shape}"))
+    print(", ".join(counts))
+    print(wrapped(f"CPUs busy {busy:.1%} of the time, {overhead:.2%} in switches and interrupts"), end="\n\n")
+    grouped = source.by("comm")
+    print(figures_table(grouped, _COLUMNS, "name", len(grouped.names)), end="\n\n")
+    print(wrapped(_NOT_CERTIFIED))
+
+
+@app.command("list")
+def list_all(as_json: JsonOption = False) -> None:
+    """Show schedulers, their parameters, and the machine's constants."""
+    from schedtuna.cli.schedulers import print_parameters
+    from schedtuna.sim.native import cost_table
+    from schedtuna.sim.schedulers import native_schedulers
+
+    schedulers = native_schedulers()
+    if as_json:
+        print_json(
+            {
+                "schedulers": [config.model_dump(mode="json") for config in schedulers.values()],
+                "costs": [
+                    dict(zip(("name", "default", "unit", "source", "is_fitted"), row, strict=True))
+                    for row in cost_table()
+                ],
+            }
+        )
+        return
+    for config in schedulers.values():
+        print(wrapped(f"{config.name}: {config.description}"))
+        print_parameters(config)
+    constants = [
+        [name, str(initial), unit, "yes" if is_fitted else "no", source]
+        for name, initial, unit, source, is_fitted in cost_table()
+    ]
+    print(described(["constant", "default", "unit", "fitted", "from"], constants))

@@ -1,0 +1,108 @@
+"""`schedtuna sim` as a user types it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from schedtuna.cli.main import main
+from schedtuna.trace.store import open_trace
+
+LOAD = {
+    "tasks": {
+        "hog": {"run": 10_000, "priority": 5},
+        "sleeper": {"instance": 3, "run": 700, "sleep": 1300},
+    },
+    "global": {"duration": 1},
+}
+LOCKED = {"lock": "m", "run": 100, "lock2": "n", "run2": 9, "unlock": "n", "unlock2": "m"}
+CROSSED = {"lock": "n", "run": 100, "lock2": "m", "run2": 9, "unlock": "m", "unlock2": "n"}
+DEADLOCK = {
+    "tasks": {
+        name: {"loop": 1, "phases": {"all": {"loop": 9, **events}}}
+        for name, events in (("left", LOCKED), ("right", CROSSED))
+    }
+}
+
+
+@pytest.fixture
+def sim(tmp_path, monkeypatch, capsys):
+    """Run a command in a folder with a load; its exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "load.json").write_text(json.dumps(LOAD))
+    (tmp_path / "stuck.json").write_text(json.dumps(DEADLOCK))
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["sim", *map(str, arguments)])
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return run
+
+
+def test_run_shows_what_tasks_did(sim):
+    code, shown, _ = sim("run", "load.json", "--scheduler", "rr", "--cpus", 2)
+    assert code == 0
+    assert "1.000 s under rr on 2 CPUs" in shown
+    assert {line.split()[0] for line in shown.splitlines() if line} >= {"name", "hog", "sleeper"}
+    assert "not certified for this machine" in shown
+    assert max(map(len, shown.splitlines()[:-1])) <= 80
+
+
+def test_run_says_the_same_twice_and_to_programs(sim):
+    options = ("run", "load.json", "--scheduler", "rr:slice_us=500", "--topology", "2x1x1", "--json")
+    code, shown, _ = sim(*options)
+    assert code == 0
+    assert sim(*options)[1] == shown
+    told = json.loads(shown)
+    assert told["is_certified"] is False
+    assert told["nr_cpus"] == 2
+    assert told["simulation"]["scheduler"] == {"name": "rr", "parameters": {"slice_us": 500}}
+    assert {group["name"] for group in told["groups"]} == {"hog", "sleeper"}
+    other = json.loads(sim(*options, "--seed", 2, "--noise-seed", 3, "--cost", "irq_per_s=100")[1])
+    assert other["simulation"]["noise_seed"] == 3
+    assert other["simulation"]["costs"]["irq_per_s"] == 100
+
+
+def test_a_trace_is_written_that_other_commands_read(sim, capsys):
+    code, shown, _ = sim("run", "load.json", "--scheduler", "rr", "--for", "200ms", "-o", "t")
+    assert code == 0 and "schedtuna stats" in shown
+    assert open_trace("t").window_ns == (0, 200_000_000)
+    assert sim("run", "load.json", "--scheduler", "rr", "-o", "t")[0] == 2
+    assert sim("run", "load.json", "--scheduler", "fifo", "--for", "200ms", "-o", "u")[0] == 0
+    reading = (["stats", "t"], ["plot", "t", "-o", "t.svg"], ["trace", "diff", "t", "u"])
+    for command in (*reading, ["trace", "export", "t", "--perfetto", "-o", "t.pb"]):
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 0, (command, capsys.readouterr())
+    assert sim("run", "load.json", "--scheduler", "rr", "-o", "t", "--force")[0] == 0
+
+
+def test_list_shows_what_can_be_chosen(sim):
+    code, shown, _ = sim("list")
+    assert code == 0
+    assert all(name in shown for name in ("fifo", "slice_us", "context_switch_ns", "fitted"))
+    told = json.loads(sim("list", "--json")[1])
+    assert {"fifo", "rr"} <= {row["name"] for row in told["schedulers"]}
+    assert all(row["source"] for row in told["costs"])
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (("load.json", "--scheduler", "nothing"), 2, "schedtuna sim list"),
+        (("load.json", "--scheduler", "rr:slice_us=x"), 2, "slice_us"),
+        (("none.json", "--scheduler", "rr"), 2, "no workload file"),
+        (("load.json", "--scheduler", "rr", "--cpus", 2000), 2, "1 to 1,024"),
+        (("load.json", "--scheduler", "rr", "--cost", "tick_ns"), 2, "NAME=NUMBER"),
+        (("load.json", "--scheduler", "rr", "--cost", "tick_ns=0", "--cost", "tick_ns=1"), 2, "twice"),
+        (("load.json", "--scheduler", "rr", "--for", "0s"), 2, "more than 0"),
+        (("stuck.json", "--scheduler", "rr", "--cpus", 2), 1, "deadlock after"),
+    ],
+)
+def test_what_is_wrong_ends_with_its_code_and_what_to_do(sim, options, code, told):
+    ended, _, error = sim("run", *options)
+    assert (ended, error.startswith("error: ")) == (code, True)
+    assert told in error

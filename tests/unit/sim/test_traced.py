@@ -1,0 +1,159 @@
+"""A simulated trace is one like any other, and its figures are the engine's own."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schedtuna.errors import SimulationError, UsageError
+from schedtuna.sim.native import cost_table
+from schedtuna.sim.simulation import Simulation
+from schedtuna.sim.traced import simulate
+from schedtuna.trace.analysis import Analysis
+from schedtuna.trace.schema import EventType
+from schedtuna.trace.store import open_trace
+
+MS = 1_000_000
+LOAD = {
+    "tasks": {
+        "hog": {"run": 10_000, "priority": 5},
+        "sleeper": {"instance": 3, "run": 700, "sleep": 1300},
+        "late": {"delay": 30_000, "loop": 1, "phases": {"all": {"loop": 5, "run": 900, "sleep": 100}}},
+    }
+}
+EVENTS = st.one_of(
+    st.fixed_dictionaries({"run": st.integers(1, 9000)}),
+    st.fixed_dictionaries({"run": st.integers(1, 2000), "sleep": st.integers(1, 5000)}),
+    st.fixed_dictionaries(
+        {
+            "run": st.integers(1, 3000),
+            "timer": st.fixed_dictionaries({"ref": st.just("unique"), "period": st.integers(500, 9000)}),
+        }
+    ),
+    st.fixed_dictionaries({"run": st.integers(1, 900), "yield": st.just("")}),
+)
+TASKS = st.dictionaries(
+    st.sampled_from("abcdef"),
+    st.builds(
+        lambda events, instance, loop, delay, nice: {
+            "instance": instance,
+            "delay": delay,
+            "priority": nice,
+            "loop": 1,
+            "phases": {"all": {"loop": loop, **events}},
+        },
+        EVENTS,
+        st.integers(1, 3),
+        st.integers(1, 40),
+        st.integers(0, 20_000),
+        st.integers(-20, 19),
+    ),
+    min_size=1,
+)
+
+
+@given(TASKS, st.integers(1, 4), st.sampled_from(["fifo", "rr:slice_us=700"]), st.booleans())
+def test_its_figures_are_the_engines_own(tasks, cpus, scheduler, is_free):
+    costs = {name: 0 for name, *_ in cost_table() if name != "tick_ns"} if is_free else None
+    options = {"cpus": cpus, "costs": costs}
+    trace = simulate({"tasks": tasks}, scheduler, duration_s=0.1, **options)
+    own = Simulation({"tasks": tasks}, scheduler, **options)
+    own.run(100 * MS)
+    totals = trace.manifest["simulation"]["totals"]
+    assert totals == vars(own.totals) | {"hash": f"{own.totals.hash:016x}"}
+
+    kinds = np.bincount(trace.events["type"], minlength=9)
+    assert kinds[EventType.SWITCH] == totals["nr_switches"]
+    assert kinds[EventType.MIGRATE] == totals["nr_migrations"]
+    assert kinds[EventType.WAKEUP] + kinds[EventType.WAKEUP_NEW] == totals["nr_wakeups"]
+
+    source = Analysis(trace)
+    figures = source.overall()
+    born = [task for task in own.state().tasks if task.state.name != "UNBORN"]
+    assert figures["nr_tasks"] == len(born)
+    assert figures["nr_migrations"] == totals["nr_migrations"]
+    assert figures["nr_wakeups"] == kinds[EventType.WAKEUP]
+    assert figures["cpu_time_ns"] == cpus * own.now_ns - totals["idle_ns"]
+    assert figures["unknown_ns"] == 0
+    if is_free:  # else interrupts take their part of what tasks are seen to run
+        of_task = {row["name"].rpartition(" ")[2].strip("()"): row for row in source.by("task").dicts()}
+        assert sorted(row["cpu_time_ns"] for row in of_task.values()) == sorted(t.cpu_time_ns for t in born)
+
+
+def test_tasks_have_what_readers_look_for(tmp_path):
+    trace = simulate(LOAD, "rr:slice_us=1000", cpus=2, duration_s=0.2, trace=tmp_path / "t")
+    rows = {row["comm"]: row for row in trace.tasks.to_dicts()}
+    assert set(rows) == {"hog", "sleeper", "late"}
+    assert (rows["hog"]["nice"], rows["hog"]["weight"], rows["hog"]["policy"]) == (5, 335, "OTHER")
+    assert rows["late"]["start_time_ns"] == 30 * MS < rows["late"]["exit_ns"] < 60 * MS
+    assert rows["hog"]["exit_ns"] is None
+    assert rows["hog"]["cgroup"] == "/"
+    assert (trace.clock, trace.state) == ("simulated", "complete")
+    figures = {row["name"]: row for row in Analysis(trace).by("comm").dicts()}
+    for name, row in figures.items():
+        told = trace.tasks.filter(trace.tasks["comm"] == name)
+        assert row["nr_voluntary"] == told["nr_voluntary_switches"].sum()
+        assert row["nr_involuntary"] == told["nr_involuntary_switches"].sum()
+    assert figures["late"]["turnaround_count"] == 1
+
+
+def test_a_folder_has_what_memory_has(tmp_path):
+    kept = simulate(LOAD, "rr", cpus=2, duration_s=0.1)
+    simulate(LOAD, "rr", cpus=2, duration_s=0.1, trace=tmp_path / "t")
+    written = open_trace(tmp_path / "t")
+    assert np.array_equal(written.events, kept.events)
+    assert np.array_equal(written.task_rows, kept.task_rows)
+    assert written.cgroups == kept.cgroups
+    assert written.window_ns == kept.window_ns == (0, 100 * MS)
+    assert written.manifest["simulation"] == json.loads(json.dumps(kept.manifest["simulation"]))
+
+
+def test_a_folder_with_a_trace_is_kept_unless_forced(tmp_path):
+    for _ in range(2):
+        simulate(LOAD, "fifo", duration_s=0.01, trace=tmp_path / "t", force=True)
+    with pytest.raises(UsageError, match="already has a trace"):
+        simulate(LOAD, "fifo", duration_s=0.01, trace=tmp_path / "t")
+
+
+def test_it_ends_with_the_load_or_the_time_whichever_comes_first():
+    whole = {"tasks": {"one": {"loop": 1, "phases": {"all": {"loop": 2, "run": 1000}}}}}
+    assert 2 * MS <= simulate(whole, "fifo", duration_s=5).window_ns[1] < 3 * MS
+    limited = LOAD | {"global": {"duration": 1}}
+    assert (
+        simulate(limited, "fifo").window_ns[1]
+        == simulate(limited, "fifo", duration_s=7).window_ns[1]
+        == 10**9
+    )
+    for duration_s in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="duration"):
+            simulate(LOAD, "fifo", duration_s=duration_s)
+
+
+def test_a_deadlock_fails_with_who_waits_and_leaves_what_happened(tmp_path):
+    stuck = {
+        "tasks": {
+            name: {
+                "loop": 1,
+                "phases": {
+                    "all": {
+                        "loop": 9,
+                        "lock": a,
+                        "run": 100,
+                        "lock2": b,
+                        "run2": 9,
+                        "unlock": b,
+                        "unlock2": a,
+                    }
+                },
+            }
+            for name, a, b in (("left", "m", "n"), ("right", "n", "m"))
+        }
+    }
+    with pytest.raises(SimulationError, match=r"deadlock after .* left"):
+        simulate(stuck, "fifo", cpus=2, trace=tmp_path / "t")
+    trace = open_trace(tmp_path / "t")
+    assert set(trace.tasks["comm"]) == {"left", "right"}

@@ -39,6 +39,11 @@ constexpr auto log_table()
 }
 constexpr auto LOG_TABLE = log_table();
 
+static std::int64_t times(std::int64_t a, std::int64_t b)
+{
+	return static_cast<std::int64_t>(static_cast<i128>(a) * b >> BITS);
+}
+
 std::int64_t minus_log(std::uint64_t u)
 {
 	int zeros = __builtin_clzll(u);
@@ -49,7 +54,7 @@ std::int64_t minus_log(std::uint64_t u)
 	std::uint64_t reciprocal = (1ull << 63) / ((1ull << TABLE_BITS) + i);
 	auto r = static_cast<std::int64_t>(static_cast<u128>(mantissa - base) * reciprocal
 					   >> (126 - TABLE_BITS - BITS));
-	std::int64_t r2 = r * r >> BITS, r3 = r2 * r >> BITS, r4 = r3 * r >> BITS, r5 = r4 * r >> BITS;
+	std::int64_t r2 = times(r, r), r3 = times(r2, r), r4 = times(r3, r), r5 = times(r4, r);
 	return (zeros + 1) * LN2 - LOG_TABLE[i] - (r - r2 / 2 + r3 / 3 - r4 / 4 + r5 / 5);
 }
 
@@ -59,7 +64,7 @@ std::uint64_t scaled_exp(Ns a, std::int64_t x)
 	std::int64_t rest = x - twos * LN2;  // in [0, ln 2)
 	std::int64_t power = ONE;
 	for (int n = 15; n; n--)
-		power = ONE + static_cast<std::int64_t>(static_cast<i128>(power) * rest >> BITS) / n;
+		power = ONE + times(power, rest) / n;
 	if (a == 0 || twos < -BITS - 63)
 		return 0;
 	auto product = static_cast<u128>(a) * static_cast<u128>(power);	 // below 2^112

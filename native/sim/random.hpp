@@ -2,7 +2,8 @@
 // Random amounts by key, never by order: whoever asks, and whenever, the same key has the same amount.
 //
 // Integers only, so that the simulator and the player draw the same bursts on every machine and with every compiler.
-// Logarithms and exponentials are fixed-point with 48 bits after the point; their relative error is below 2^-40.
+// Logarithms and exponentials are fixed-point with 48 bits after the point; a logarithm is off by less than
+// 2^-43, an exponential by less than 10^-12 of itself.
 #pragma once
 
 #include "workload.hpp"

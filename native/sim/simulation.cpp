@@ -49,6 +49,10 @@ void Simulation::happen(Tournament::Slot slot)
 {
 	Ns when = events_.first_time();
 	if (when != now_) {
+#ifdef SCHEDTUNA_SIM_CHECK
+		if (when < now_)
+			std::abort();
+#endif
 		now_ = when;
 		steps_now_ = 0;
 	}
@@ -231,6 +235,7 @@ void Simulation::switch_to(CpuId cpu, TaskId prev, TaskId next)
 	c.current = next;
 	if (next == NONE) {
 		c.idle_since = now_;
+		totals_.overhead_ns -= c.debt_ns;  // what the last wakeup of a Wait cost
 		c.debt_ns = 0;
 		idle_.set(cpu);
 		scheduler_->update_idle(*this, cpu, true);
@@ -246,8 +251,8 @@ void Simulation::switch_to(CpuId cpu, TaskId prev, TaskId next)
 		}
 	}
 	c.charged_at = clock_task(cpu);
-	c.debt_ns = costs_.context_switch_ns;
-	totals_.overhead_ns += c.debt_ns;
+	c.debt_ns += costs_.context_switch_ns;
+	totals_.overhead_ns += costs_.context_switch_ns;
 }
 
 void Simulation::wake(TaskId id, EnqueueReason why)

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tests.native.programs import ENGINE, ROOT, cases_of, compile_program
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")

@@ -1,0 +1,55 @@
+"""The same seeds give the same bits: whatever compiles the simulator, and however many threads run it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.native.programs import ENGINE, ROOT, compile_program
+
+# What two dozen loads come to under each scheduler. If the model changes, so do they: CHANGELOG.md says it.
+GOLDEN = {
+    "fifo": "53340ddf968926eb",
+    "rr": "13210dc404ebb8ab",
+}
+
+
+def hashes(folder: Path, flags: tuple[str, ...], compiler: str = "g++", threads: int = 1) -> dict[str, str]:
+    """What a build of it says."""
+    if not shutil.which(compiler):
+        pytest.skip(f"no {compiler}")
+    program = folder / "golden"
+    if not program.exists():
+        compile_program(program, [ROOT / "tests/native/sim_golden.cpp", *ENGINE], flags, compiler)
+    done = subprocess.run(
+        [program, str(threads), *GOLDEN], capture_output=True, text=True, check=True, timeout=300
+    )
+    return dict(line.split() for line in done.stdout.splitlines())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("golden")
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_switches_are_the_committed_ones(folder, threads):
+    assert hashes(folder, ("-O2",), threads=threads) == GOLDEN
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("compiler", "flags"),
+    [
+        ("g++", ("-O0",)),
+        ("g++", ("-O3",)),
+        ("g++", ("-O3", "-march=native")),
+        ("g++", ("-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all")),
+        ("clang++", ("-O0",)),
+        ("clang++", ("-O2",)),
+    ],
+)
+def test_no_compiler_changes_them(tmp_path, compiler, flags):
+    assert hashes(tmp_path, flags, compiler) == GOLDEN

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "simulation_binding.hpp"
 #include "python_scheduler.hpp"
+#include "sim/fair_params.hpp"
 #include "sim/registry.hpp"
 #include "sim/rt_app.hpp"
 #include "sim/simulation.hpp"
@@ -145,6 +146,12 @@ void bind_tables(nb::module_ &m)
 		for (const CostRow &row : COST_TABLE)
 			rows.append(
 				nb::make_tuple(row.name, row.initial, row.unit, row.source, row.fitted == Fitted::Yes));
+		return rows;
+	});
+	m.def("left_out_table", [] {
+		nb::list rows;
+		for (const LeftOut &row : LEFT_OUT)
+			rows.append(nb::make_tuple(row.name, row.why));
 		return rows;
 	});
 	m.def("scheduler_table", [] {

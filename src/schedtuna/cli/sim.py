@@ -163,7 +163,7 @@ def _print_result(source: Analysis, simulation: dict[str, Any]) -> None:
 def list_all(as_json: JsonOption = False) -> None:
     """Show schedulers, their parameters, and the machine's constants."""
     from schedtuna.cli.schedulers import print_parameters
-    from schedtuna.sim.native import cost_table
+    from schedtuna.sim.native import cost_table, left_out_table
     from schedtuna.sim.schedulers import native_schedulers
 
     schedulers = native_schedulers()
@@ -175,6 +175,7 @@ def list_all(as_json: JsonOption = False) -> None:
                     dict(zip(("name", "default", "unit", "source", "is_fitted"), row, strict=True))
                     for row in cost_table()
                 ],
+                "left_out_of_fair": dict(left_out_table()),
             }
         )
         return
@@ -185,4 +186,5 @@ def list_all(as_json: JsonOption = False) -> None:
         [name, str(initial), unit, "yes" if is_fitted else "no", source]
         for name, initial, unit, source, is_fitted in cost_table()
     ]
-    print(described(["constant", "default", "unit", "fitted", "from"], constants))
+    print(described(["constant", "default", "unit", "fitted", "from"], constants), end="\n\n")
+    print(described(["left out of fair", "what that means"], [list(row) for row in left_out_table()]))

@@ -22,10 +22,12 @@ _PUBLIC = {
     "Simulation": "schedtuna.sim.simulation",
     "Stop": "schedtuna.sim.native",
     "Task": "schedtuna.sim.native",
+    "check_scheduler": "schedtuna.sim.conformance",
     "simulate": "schedtuna.sim.traced",
 }
 
 if TYPE_CHECKING:
+    from schedtuna.sim.conformance import check_scheduler as check_scheduler
     from schedtuna.sim.native import GLOBAL_DSQ as GLOBAL_DSQ
     from schedtuna.sim.native import DequeueReason as DequeueReason
     from schedtuna.sim.native import EnqueueReason as EnqueueReason

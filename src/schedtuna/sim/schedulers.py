@@ -21,6 +21,7 @@ from schedtuna.space import ParameterSpec, ParameterType
 # What a user may call a scheduler, and what it is here.
 ALIASES = {"eevdf": "fair"}
 _HINT = "docs/simulator.md shows how to write one"
+_UNITS = ("ns", "us", "ms")  # as names end that have one
 SchedulerSource = str | Scheduler | type[Scheduler]
 
 
@@ -35,7 +36,9 @@ def native_schedulers() -> dict[str, SchedulerConfig]:
 
 
 def _parameter(row: tuple[str, bool, int, int, int, str]) -> ParameterSpec:
-    name, is_flag, initial, least, most, text = row
+    name, is_flag, initial, least, most, help_text = row
+    unit = next((unit for unit in _UNITS if name.endswith(f"_{unit}")), "")
+    text = help_text.removesuffix(f", {unit}")
     if is_flag:
         return ParameterSpec(name=name, type=ParameterType.BOOLEAN, default=bool(initial), description=text)
     return ParameterSpec(
@@ -45,6 +48,7 @@ def _parameter(row: tuple[str, bool, int, int, int, str]) -> ParameterSpec:
         min_value=least,
         max_value=most,
         log=least > 0,
+        unit=unit,
         description=text,
     )
 

@@ -61,6 +61,9 @@ struct sched_candidate {
 	__u8 flags;
 	__u8 reserved[6];
 };
+#ifdef __cplusplus
+#define _Static_assert static_assert
+#endif
 #define AT(field, offset) (__builtin_offsetof(struct sched_pick, field) == (offset))
 _Static_assert(AT(timestamp_ns, 0) && AT(zero_vruntime, 8) && AT(sum_w_vruntime, 16) && AT(sum_weight, 24)
 		       && AT(tid, 32) && AT(prev_tid, 36) && AT(nr_queued, 40) && AT(queue, 44) && AT(kind, 48)
@@ -74,5 +77,8 @@ _Static_assert(AT(vruntime, 0) && AT(deadline, 8) && AT(slice_ns, 16) && AT(vpro
 		       && sizeof(struct sched_candidate) == sizeof(struct sched_pick),
 	       "CANDIDATE_DTYPE is not so");
 #undef AT
+#ifdef __cplusplus
+#undef _Static_assert
+#endif
 
 #endif

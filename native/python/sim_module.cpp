@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // The only binding: translates between Python and the simulator, and decides nothing. Python sees it through
 // src/schedtuna/sim/; _native.pyi there says what is in it.
+#include "pick_binding.hpp"
 #include "python_scheduler.hpp"
 #include "simulation_binding.hpp"
 
@@ -36,4 +37,5 @@ NB_MODULE(_native, m)
 	bind_tables(m);
 	bind_machine(m);
 	bind_simulation(m);
+	bind_picks(m);
 }

@@ -1,7 +1,7 @@
 """A load for picks: `python -m tests.kernel.pick_load SEED SECONDS`; on the last CPU, a session of its own.
 
-Hogs of random nice values, sleepers, pairs that wake each other through pipes, one that yields, and a parent
-that renices them at random: what decides a pick is all there (weights, lag, deadlines, delayed sleepers).
+Hogs, sleepers, pairs that wake each other through pipes, one that yields, and a parent that gives them other
+nice values and slices at random: all that decides a pick is there (weights, lags, deadlines, delayed ones).
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import sys
 import time
 from functools import partial
 
+from schedtuna.kernel.syscalls import SchedAttributes, sched_setattr
+
 NICES = (-5, 0, 0, 1, 5, 10, 19)
+SLICES_NS = (0, 0, 100_000, 500_000, 3_000_000, 10_000_000)  # 0: the default
 
 
 def hog() -> None:
@@ -67,7 +70,8 @@ def main() -> None:
     pids = start(rng)
     try:
         while time.monotonic() < end_s:
-            os.setpriority(os.PRIO_PROCESS, rng.choice(pids), rng.choice(NICES))
+            slice_ns = rng.choice(SLICES_NS)
+            sched_setattr(rng.choice(pids), SchedAttributes(0, nice=rng.choice(NICES), runtime_ns=slice_ns))
             time.sleep(0.02)
     finally:
         for pid in pids:

@@ -30,8 +30,8 @@ class Memory:
         return concatenate(self._parts)
 
 
-def record(load, task_filter=None, **options):
-    """Record while this runs; return the picks and the tally."""
+def record(start, task_filter=None, **options):
+    """Record while what is started runs; return the picks and the tally."""
     sink = Memory()
     try:
         stream = PickStream(task_filter or TaskFilter(), **options)
@@ -39,7 +39,8 @@ def record(load, task_filter=None, **options):
         pytest.skip(str(error))
     try:
         stream.attach()
-        while load():
+        is_running = start()
+        while is_running():
             time.sleep(0.01)
             stream.drain(sink)
         stream.detach()
@@ -49,15 +50,29 @@ def record(load, task_filter=None, **options):
         stream.close()
 
 
-def seeded_load(seed, seconds):
-    command = [sys.executable, "-m", "tests.kernel.pick_load", str(seed), str(seconds)]
-    process = subprocess.Popen(command)
-    return lambda: process.poll() is None
+def process(*arguments):
+    """Start Python with these arguments when asked to."""
+
+    def start():
+        started = subprocess.Popen([sys.executable, *arguments])
+        return lambda: started.poll() is None
+
+    return start
+
+
+def time_s(seconds):
+    """Let so much time pass, from when it is asked to."""
+
+    def start():
+        end_s = time.monotonic() + seconds
+        return lambda: time.monotonic() < end_s
+
+    return start
 
 
 @pytest.fixture(scope="module")
 def found():
-    return record(seeded_load(1, 2), levels=3)
+    return record(process("-m", "tests.kernel.pick_load", "1", "2.5"), levels=3)
 
 
 def test_the_candidates_of_every_pick_give_the_kernels_own_sums(found):
@@ -79,6 +94,18 @@ def test_what_decides_a_pick_is_among_the_candidates(found):
         chosen["tid"][picks.queues["level"] == 0], picks.queues["tid"][picks.queues["level"] == 0]
     )
     assert not np.any(chosen["flags"] & CandidateFlag.DELAYED)
+
+
+def test_the_simulators_rules_name_whom_the_kernel_chose(found):
+    verify_picks = pytest.importorskip("schedtuna.sim.picks").verify_picks
+    report = verify_picks([found[0]])
+    flat, groups = report.flat, report.groups
+    assert flat.nr_native == flat.nr_python == flat.nr_judged == flat.nr_picks
+    assert flat.nr_choices > 1000
+    assert max(flat.mutants.values()) < flat.nr_judged  # rules that are nearly right are told apart
+    # A group that was a buddy until the pick cleared that is preferred to others, if it is eligible.
+    assert groups.nr_native == groups.nr_python > 0.95 * groups.nr_judged
+    assert groups.misses["ineligible"] == 0
 
 
 def test_a_group_is_known_by_the_number_of_its_queue(found):
@@ -118,8 +145,7 @@ for _ in range(150): os.wait()
 def test_a_filter_leaves_the_picks_of_other_tasks_out():
     wanted, other = (subprocess.Popen([sys.executable, "-c", YIELDER]) for _ in range(2))
     try:
-        end_s = time.monotonic() + 1.5
-        picks, tally = record(lambda: time.monotonic() < end_s, TaskFilter(tree=(wanted.pid,)))
+        picks, tally = record(time_s(1), TaskFilter(tree=(wanted.pid,)))
     finally:
         for hog in (wanted, other):
             hog.kill()
@@ -130,8 +156,7 @@ def test_a_filter_leaves_the_picks_of_other_tasks_out():
 
 
 def test_more_candidates_than_are_written_are_told():
-    process = subprocess.Popen([sys.executable, "-c", CROWD])
-    picks, tally = record(lambda: process.poll() is None)
+    picks, tally = record(process("-c", CROWD))
     assert tally.nr_truncated > 0
     truncated = picks.queues["flags"] & PickFlag.TRUNCATED != 0
     assert np.array_equal(truncated, picks.queues["nr_candidates"] < picks.queues["nr_queued"])

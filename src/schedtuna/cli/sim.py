@@ -10,6 +10,7 @@ import typer
 from schedtuna.cli.common import parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
+from schedtuna.cli.sim_picks import verify_picks
 from schedtuna.cli.table import described, wrapped
 from schedtuna.cli.trace_table import Columns, figures_table
 from schedtuna.errors import UsageError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from schedtuna.trace.analysis import Analysis
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Simulate a load on a machine of CPUs.")
+app.command("verify-picks")(verify_picks)
 
 _COLUMNS: Columns = {
     "tasks": ("nr_tasks", "count"),

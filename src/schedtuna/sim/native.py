@@ -43,6 +43,7 @@ try:
         left_out_table,
         make_scheduler,
         parse_rt_app,
+        pick_from_states,
         python_scheduler,
         scheduler_table,
     )
@@ -72,6 +73,7 @@ __all__ = [
     "left_out_table",
     "make_scheduler",
     "parse_rt_app",
+    "pick_from_states",
     "python_scheduler",
     "scheduler_table",
 ]

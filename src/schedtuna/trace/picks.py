@@ -18,6 +18,9 @@ from schedtuna.errors import TraceError
 
 MOST_CANDIDATES = 128  # of a pick that are written
 MOST_LEVELS = 3
+# Sums over 128 candidates nearer and lighter than this fit into 64 bits.
+_FARTHEST, _HEAVIEST = 1 << 36, 1 << 19
+_LIGHTEST = 2  # MIN_SHARES
 
 
 class PickRow(IntEnum):
@@ -113,20 +116,32 @@ class Picks:
         starts: npt.NDArray[np.int64] = np.cumsum(counts) - counts
         return starts
 
+    def where(self, wanted: npt.NDArray[np.bool_]) -> Picks:
+        """Return some of the picks."""
+        return Picks(self.queues[wanted], self.candidates[np.repeat(wanted, self.queues["nr_candidates"])])
+
     def is_consistent(self) -> npt.NDArray[np.bool_]:
-        """Whether the candidates of each pick give the kernel's own sums, and are all of them."""
+        """Whether the candidates of each pick give the kernel's own sums, and are all of them.
+
+        Virtual times and weights by which such a sum would overflow are none of a kernel's.
+        """
         if not len(self.queues):
             return np.empty(0, np.bool_)
         starts, weight = self.starts, self.candidates["weight"].astype(np.int64)
+        vruntime, deadline = self.candidates["vruntime"], self.candidates["deadline"]
+        is_near = (weight >= _LIGHTEST) & (weight < _HEAVIEST)
+        for time in (vruntime, deadline):
+            is_near &= (time > -_FARTHEST) & (time < _FARTHEST)
         in_tree = np.ones(len(self.candidates), np.bool_)
         in_tree[starts] = False  # the chosen one has left the tree
         weight = np.where(in_tree, weight, 0)
-        sums = [np.add.reduceat(column, starts) for column in (weight, weight * self.candidates["vruntime"])]
+        sums = [np.add.reduceat(column, starts) for column in (weight, weight * vruntime)]
         consistent: npt.NDArray[np.bool_] = (
             (sums[0] == self.queues["sum_weight"].view(np.int64))
             & (sums[1] == self.queues["sum_w_vruntime"])
             & (self.queues["nr_candidates"] == self.queues["nr_queued"])
             & (self.queues["flags"] & PickFlag.TRUNCATED == 0)
+            & np.logical_and.reduceat(is_near, starts)
         )
         return consistent
 

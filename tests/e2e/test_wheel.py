@@ -112,6 +112,10 @@ def test_it_runs_compares_and_records_without_a_compiler(installed, tmp_path):
     done = run_bare(installed, "compare", *asked, "--", "sleep", "0.01", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["trials"] == 12
+    (tmp_path / "load.json").write_text('{"tasks": {"one": {"run": 900}}, "global": {"duration": 1}}')
+    done = run_bare(installed, "sim", "run", "load.json", "--scheduler", "rr", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["overall"]["nr_tasks"] == 1
     if missing_capabilities() or not VMLINUX_BTF.exists():
         pytest.skip("may not load BPF programs here")
     done = run_bare(
@@ -126,7 +130,7 @@ for compiler in cc gcc clang; do
     if command -v $compiler; then exit 9; fi
 done
 python3 -m venv /opt/tuna
-/opt/tuna/bin/pip install -q --no-index --find-links /wheels 'schedtuna[trace]'
+/opt/tuna/bin/pip install -q --no-index --find-links /wheels 'schedtuna[sim]'
 cd /root
 /opt/tuna/bin/schedtuna doctor
 /opt/tuna/bin/schedtuna tune --budget 18 --seed 1 -- sh -c 'for i in 1 2 3; do :; done'
@@ -135,6 +139,8 @@ if [ -e /sys/kernel/btf/vmlinux ]; then
     /opt/tuna/bin/schedtuna record --only-command -o trace -- sh -c 'for i in 1 2 3; do :; done'
     /opt/tuna/bin/schedtuna stats trace
 fi
+echo '{"tasks": {"one": {"run": 1000, "sleep": 500}}, "global": {"duration": 1}}' >load.json
+/opt/tuna/bin/schedtuna sim run load.json --scheduler rr
 test -s /opt/tuna/share/man/man1/schedtuna.1
 bash -n /opt/tuna/share/bash-completion/completions/schedtuna
 /opt/tuna/bin/schedtuna undo
@@ -154,7 +160,7 @@ def room(tmp_path):
 def test_it_installs_and_works_in_a_bare_debian(suite, python, wheel, room):
     system = debian(suite, room)
     wanted = ["--only-binary", ":all:", "--python-version", python, "-d", str(system / "wheels")]
-    command = [sys.executable, "-m", "pip", "download", "-q", *wanted, f"{wheel}[trace]"]
+    command = [sys.executable, "-m", "pip", "download", "-q", *wanted, f"{wheel}[sim]"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     broken = [line for line in done.stderr.splitlines() if "connection broken" in line]
     if done.returncode and broken:

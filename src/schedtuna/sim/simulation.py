@@ -140,8 +140,9 @@ class Simulation:
         self.load, self.load_facts = read_load(workload)
         native, self.scheduler_facts = chosen_scheduler(scheduler)
         self._failure: BaseException | None = None
+        self._is_busy = False
         with self._told():
-            self._native = NativeSimulation(
+            self._engine = NativeSimulation(
                 self.load, native, self.seed, self.noise_seed, self.shape.native(), self.costs
             )
         self._native.set_traced(traced)
@@ -151,7 +152,7 @@ class Simulation:
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         with self._told():
-            other._native = self._native.fork()
+            other._engine = self._engine.fork()
         return other
 
     def run(self, until_ns: int | None = None) -> Stop:
@@ -177,7 +178,7 @@ class Simulation:
         while True:
             until = min(end, max(self.now_ns, self._native.next_event_ns or 0) + step)
             with self._told():
-                stop = self._native.run(until)
+                stop = self._engine.run(until)
             nr_before, nr_events = nr_events, self._native.totals()["nr_events"]
             step = max(step * _EVENTS_AT_ONCE // max(nr_events - nr_before, _EVENTS_AT_ONCE // 4), 1)
             yield stop
@@ -187,7 +188,7 @@ class Simulation:
     def step(self) -> Stop:
         """Let the next event happen; `TIME`: there are more. See `run`."""
         with self._told():
-            return self._native.step()
+            return self._engine.step()
 
     def state(self) -> SimulationState:
         """Return how everything is now."""
@@ -225,7 +226,7 @@ class Simulation:
         if until_ns is not None:
             if not 0 <= until_ns <= NEVER:
                 raise UsageError(f"{until_ns} ns is no time of a simulation")
-            return until_ns
+            return min(until_ns, self.load.duration_ns or until_ns)
         if self.load.duration_ns is not None:
             return self.load.duration_ns
         if self.load.is_endless:
@@ -235,11 +236,22 @@ class Simulation:
             )
         return NEVER
 
+    @property
+    def _native(self) -> NativeSimulation:
+        self._require_idle()
+        return self._engine
+
+    def _require_idle(self) -> None:
+        if self._is_busy:
+            raise SimulationError("this simulation is running: in another thread, or it called its scheduler")
+
     @contextmanager
     def _told(self) -> Iterator[None]:
         """Turn what the native module raises into errors of ours; after one nothing goes on."""
         if self._failure is not None:
             raise SimulationError(f"this simulation has ended: {self._failure}")
+        self._require_idle()
+        self._is_busy = True
         try:
             yield
         except BadInputError as error:
@@ -251,6 +263,8 @@ class Simulation:
         except BaseException as error:
             self._failure = error
             raise
+        finally:
+            self._is_busy = False
 
 
 def _seed(seed: int) -> int:

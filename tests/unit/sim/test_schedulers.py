@@ -173,6 +173,30 @@ def test_a_machine_answers_its_callbacks_alone():
     assert {task: 1}[task] == 1 and task != "another"
 
 
+@pytest.mark.parametrize("asks", ["run", "step", "state", "fork", "take_events"])
+def test_a_callback_cannot_use_the_simulation_that_called_it(asks):
+    simulations = []
+
+    class Asks(RoundRobin):
+        def tick(self, machine, cpu, task):
+            getattr(simulations[0], asks)(*[MS] * (asks == "run"))
+
+    simulations.append(Simulation(LOAD, Asks, cpus=1))
+    with pytest.raises(SimulationError, match="is running"):
+        simulations[0].run(50 * MS)
+
+
+def test_a_callback_may_simulate_what_would_be():
+    class LooksAhead(RoundRobin):
+        def tick(self, machine, cpu, task):
+            now_ns, task_id = machine.now_ns, task.id
+            totals("fifo")
+            totals(Queue)
+            assert (machine.now_ns, task.id, task.cpu) == (now_ns, task_id, cpu)
+
+    assert totals(LooksAhead) == totals(RoundRobin)
+
+
 def test_each_simulation_has_a_copy_of_its_own():
     mine = Queue()
     first, second = totals(mine), totals(mine)

@@ -25,6 +25,7 @@ PARTS = (
     "schedtuna/native/libbpf.so",
     "schedtuna/native/libelf.so.1",
     "schedtuna/native/schedtuna-launch",
+    "schedtuna/native/schedtuna-player",
     "schedtuna/native/schedtuna-trace.so",
     "schedtuna/native/sched_stream.bpf.o",
     "schedtuna/native/sched_aggregate.bpf.o",

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.native.rt_app_documents import FIXED, KINDS, OPS, RELATIVE, documents
 
+from schedtuna.workload.families import FAMILIES, MAX_LOAD, MIN_LOAD, family
+
 ROOT = Path(__file__).parents[2]
 COMPILER = shutil.which("g++") or shutil.which("clang++") or ""
 pytestmark = [
@@ -279,3 +281,11 @@ def test_a_damaged_file_is_read_or_refused_with_its_line(reader, document, data)
     )
     error = reader.read(text[:start] + insert + text[end:]).get("error")
     assert error is None or re.match(r"load\.json:\d+: ", error)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(list(FAMILIES)), st.integers(0, 2**64), st.integers(1, 16), st.floats(MIN_LOAD, MAX_LOAD)
+)
+def test_every_member_of_a_family_can_be_read(reader, name, seed, cpus, load):
+    assert "error" not in reader.read(json.dumps(family(name, seed, cpus, load)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from schedtuna.errors import UsageError
 from schedtuna.workload.families import FAMILIES, MAX_LOAD, MIN_LOAD, family
 
+ROOT = Path(__file__).parents[3]
 LONG = {"long", "batch"}  # take all that is left
 
 members = st.tuples(
@@ -100,3 +102,10 @@ def test_what_no_family_can_be_is_refused(name, cpus, load, seconds):
     with pytest.raises(UsageError) as error:
         family(name, 1, cpus, load, seconds=seconds)
     assert error.value.hint
+
+
+def test_the_page_lists_all_families():
+    page = (ROOT / "docs/workload-files.md").read_text()
+    assert [
+        line for line in page.splitlines() if line.startswith(tuple(f"| `{name}` " for name in FAMILIES))
+    ] == [f"| `{name}` | {family.help} |" for name, family in FAMILIES.items()]

@@ -44,9 +44,8 @@ inline constexpr std::array FAIR_PARAMETERS{
 		      "kernel whose rules of preemption hold: 616 (6.16) or 618 (6.18.44)"},
 	FairParameter{"base_slice_us", &FairParams::base_slice_us, 100, 100'000,
 		      "slice of a task without its own, before it is scaled by 1 + log2(min(CPUs, 8))"},
-	FairParameter{
-		"migration_cost_us", &FairParams::migration_cost_us, 0, 100'000,
-		"a task that ran within this time is cache-hot, and an idle CPU pulls nothing for a shorter idle time"},
+	FairParameter{"migration_cost_us", &FairParams::migration_cost_us, 0, 100'000,
+		      "a task that ran within this time is cache-hot: balancing leaves it where it is at first"},
 	FairParameter{"run_to_parity", &FairParams::run_to_parity, 0, 1,
 		      "RUN_TO_PARITY: keep the current task for the shortest slice of its queue"},
 	FairParameter{"place_lag", &FairParams::place_lag, 0, 1, "PLACE_LAG: a task keeps its lag while it sleeps"},
@@ -83,7 +82,8 @@ inline constexpr std::array LEFT_OUT{
 	LeftOut{"other_classes", "no deadline, real-time or ext tasks, and no fair server: fair tasks have the CPU"},
 	LeftOut{"cluster", "no cluster domains between core and LLC"},
 	LeftOut{"util_est", "placement and balancing read util_avg without its estimate for tasks that wake up"},
-	LeftOut{"newidle_cost", "newidle balancing is skipped by the average idle time alone; its own cost is 0"},
+	LeftOut{"newidle_cost", "a CPU that becomes idle looks for tasks however long it will be idle"},
+	LeftOut{"imbalanced", "no extra moves for groups whose imbalance comes from pinned tasks"},
 	LeftOut{"exec_balance", "exec() doesn't balance"},
 	LeftOut{"isolation", "no isolcpus, no nohz_full, no cpusets but a task's affinity"},
 };

@@ -114,6 +114,10 @@ class Machine
 	{
 		return this_cpu_;
 	}
+	bool in_interrupt() const
+	{
+		return in_interrupt_;
+	}
 	// The waker is about to sleep (WF_SYNC, as pipes say).
 	bool wake_sync() const
 	{

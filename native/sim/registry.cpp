@@ -4,11 +4,11 @@
 namespace schedtuna::sim
 {
 
-extern const SchedulerRow FIFO, RR, SJF, SRTF, LAS, GITTINS, MLFQ, VTIME, INTERACTIVE;
+extern const SchedulerRow FAIR, FIFO, RR, SJF, SRTF, LAS, GITTINS, MLFQ, VTIME, INTERACTIVE;
 
 std::span<const SchedulerRow> schedulers()
 {
-	static const SchedulerRow rows[] = {FIFO, RR, SJF, SRTF, LAS, GITTINS, MLFQ, VTIME, INTERACTIVE};
+	static const SchedulerRow rows[] = {FAIR, FIFO, RR, SJF, SRTF, LAS, GITTINS, MLFQ, VTIME, INTERACTIVE};
 	return rows;
 }
 

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// The kernel's own scheduler, `fair`: EEVDF with groups, load averages, selection of CPUs and balancing.
+//
+// kernel/sched/fair.c of 6.18.44, whose functions are named beside ours. Where an account is brought up to date is part
+// of what a scheduler does: each time truncates, and may find that a slice is over. It happens at ticks, when tasks are
+// queued and dequeued, at each pick, in the wakeup's test of preemption, in sched_yield() and when a task reads its CPU
+// time, and nowhere else. What is left out: LEFT_OUT in fair_params.hpp.
+#pragma once
+
+#include "fair_load.hpp"
+#include "fair_queue.hpp"
+#include "scheduler.hpp"
+
+namespace schedtuna::sim
+{
+
+class Fair final : public Scheduler
+{
+      public:
+	explicit Fair(const FairParams &params) : params_(params)
+	{
+	}
+	std::string_view name() const override
+	{
+		return "fair";
+	}
+	std::unique_ptr<Scheduler> clone() const override
+	{
+		return std::make_unique<Fair>(*this);
+	}
+	void init(Machine &) override;
+	void init_task(Machine &, TaskId) override;
+	CpuId select_cpu(Machine &, TaskId, CpuId prev_cpu, EnqueueReason) override;
+	void enqueue(Machine &, TaskId, EnqueueReason) override;
+	void dequeue(Machine &, TaskId, DequeueReason) override;
+	bool wake_in_place(Machine &, TaskId) override;
+	TaskId dispatch(Machine &, CpuId, TaskId prev) override;
+	void tick(Machine &, CpuId, TaskId) override;
+	void set_weight(Machine &, TaskId) override;
+	void read_cpu_time(Machine &, TaskId) override;
+	void timer_fired(Machine &, CpuId) override;
+
+	const Entity &entity(TaskId id) const
+	{
+		return entities_[entity_of(id)];
+	}
+	const LoadAvg &load(TaskId id) const
+	{
+		return loads_[entity_of(id)];
+	}
+	const FairQueue &queue(GroupId group, CpuId cpu) const
+	{
+		return queues_[queue_of(group, cpu)];
+	}
+	const QueueLoad &queue_load(GroupId group, CpuId cpu) const
+	{
+		return queue_loads_[queue_of(group, cpu)];
+	}
+
+      private:
+	using QueueId = std::uint32_t;	// group * CPUs + CPU; a group's entity on a CPU has its queue's number
+
+	struct TaskInfo {
+		Ns ran = 0, ran_before = 0;  // sum_exec_runtime; and when it was switched in
+		Ns flips_decay_at = 0;
+		TaskId last_wakee = NONE;
+		std::uint32_t wakee_flips = 0;
+		CpuId recent_cpu = 0;		      // recent_used_cpu
+		TaskId before = NONE, behind = NONE;  // in its CPU's list
+	};
+
+	enum class GroupType : std::uint8_t { HasSpare, FullyBusy, SmtBalance, Overloaded };
+	struct Stats {	// struct sg_lb_stats
+		GroupType type = GroupType::HasSpare;
+		std::int64_t load = 0, util = 0, runnable = 0, capacity = 0, avg_load = 0;
+		std::uint32_t nr_cpus = 0, nr_runnable = 0, nr_running = 0, idle_cpus = 0;
+
+		void average()
+		{
+			avg_load = load * 1024 / capacity;
+		}
+	};
+	struct Domain {
+		CpuSet span;
+		std::vector<CpuSet> groups;  // spans of the domain below; the own one first
+		std::uint32_t imbalance_pct = 117, cache_nice_tries = 1;
+		bool is_smt = false, is_llc = false, prefer_sibling = false;
+		std::uint32_t nr_failed = 0;
+		std::uint32_t interval_ms = 1, min_interval_ms = 1;
+		std::uint32_t newidle_calls = 512, newidle_success = 256, newidle_ratio = 512;
+		Ns last_balance = 0;
+	};
+	struct Llc {
+		CpuSet span;
+		CpuId first = 0;
+		std::uint32_t nr_idle_scan = 0;
+		bool has_idle_core = false;
+	};
+	struct Cpu {
+		TaskId running = NONE;	// whose entities are current
+		std::uint32_t llc = 0;
+		TaskId tasks_first = NONE, tasks_last = NONE;  // cfs_tasks: most recently queued or picked first
+		Ns idle_since = 0, next_balance = 0;
+		CpuId push_to = NONE;  // active balancing
+		std::uint64_t random = 1;
+		TaskInfo idle_task;
+		std::vector<Domain> domains;
+	};
+	struct Group {
+		std::uint64_t shares = NICE_0_LOAD;  // scaled up
+		std::int64_t load_avg = 0;
+		std::uint32_t depth = 0;
+	};
+
+	EntityId entity_of(TaskId id) const
+	{
+		return static_cast<EntityId>(queues_.size()) + id;
+	}
+	bool is_task(EntityId id) const
+	{
+		return id >= queues_.size();
+	}
+	TaskId task_of(EntityId id) const
+	{
+		return id - static_cast<EntityId>(queues_.size());
+	}
+	QueueId queue_of(GroupId group, CpuId cpu) const
+	{
+		return group * nr_cpus_ + cpu;
+	}
+	GroupId group_of(QueueId queue) const
+	{
+		return queue / nr_cpus_;
+	}
+	EntityId parent_of(EntityId id) const  // NONE: it is on the CPU's root queue
+	{
+		QueueId queue = entities_[id].queue;
+		return queue < nr_cpus_ ? NONE : queue;
+	}
+	std::uint32_t depth_of(EntityId id) const
+	{
+		return groups_[group_of(entities_[id].queue)].depth;
+	}
+	Ns clock(const Machine &m, QueueId queue) const
+	{
+		return m.clock_task(queue % nr_cpus_);
+	}
+
+	enum class Leave : std::uint8_t { Sleep, Exit, Delayed, Change, Migrate };
+	enum class Change : std::uint8_t { None, Attach, Detach };
+	enum class Idle : std::uint8_t { Not, Newly, Idle };
+
+	// fair.cpp: the machine's callbacks
+	void entity_tick(Machine &, QueueId);
+	void start_hrtick(Machine &, CpuId);
+	void check_preempt(Machine &, CpuId, TaskId, bool is_fork);
+	void preempt_616(Machine &, EntityId curr, EntityId wakes);
+	void yield(Machine &, TaskId);
+	void take_attributes(const Task &, Entity &) const;
+
+	// fair_entities.cpp: accounts, queues, picks
+	void update_curr(Machine &, QueueId);
+	void enqueue_task(Machine &, TaskId, bool initial, bool migrated);
+	void enqueue_entity(Machine &, EntityId, bool initial, bool migrated);
+	bool dequeue_entities(Machine &, EntityId, Leave);
+	bool dequeue_entity(Machine &, EntityId, Leave);
+	void requeue_delayed(Machine &, EntityId);
+	void count_runnable(EntityId, std::uint32_t);
+	void follow_up(Machine &, EntityId, Ns slice, std::uint32_t queued, std::uint32_t runnable, std::uint32_t idle);
+	void clear_buddies(EntityId);
+	void set_next_buddy(EntityId);
+	EntityId pick_next_entity(Machine &, QueueId, bool protect);
+	TaskId pick_task(Machine &, CpuId);
+	void put_prev_entity(Machine &, EntityId);
+	void set_next_entity(Machine &, EntityId, bool first);
+	void put_prev_task(Machine &, CpuId);
+	void set_next_task(Machine &, CpuId, TaskId, bool first);
+	void switch_entities(Machine &, CpuId, TaskId next);
+	void list_task(CpuId, TaskId);
+	void unlist_task(CpuId, TaskId);
+
+	// fair_groups.cpp: weights of groups, and load averages
+	Ns load_clock(const Machine &, QueueId) const;
+	void update_load(Machine &, EntityId, Change, bool to_group);
+	bool update_queue_load(Machine &, QueueId);
+	void update_group(Machine &, EntityId);	 // update_cfs_group()
+	void reweight(Machine &, EntityId, std::uint32_t weight);
+	void contribute(Machine &, QueueId);  // update_tg_load_avg()
+	void remove_load(EntityId);
+	void init_load(TaskId);
+	std::int64_t h_load(TaskId) const;
+	void update_blocked(Machine &, CpuId);
+
+	// fair_select.cpp
+	bool is_idle(CpuId) const;
+	bool is_available(CpuId) const;	 // idle, or with nothing but SCHED_IDLE tasks
+	bool is_idle_core(const Machine &, CpuId) const;
+	TaskInfo &info_of(CpuId, TaskId waker);
+	void record_wakee(const Machine &, TaskInfo &waker, TaskId wakee) const;
+	bool wake_wide(const TaskInfo &waker, TaskId wakee, CpuId) const;
+	CpuId wake_affine(const Machine &, TaskId, CpuId this_cpu, CpuId prev_cpu, bool sync) const;
+	CpuId select_idle_sibling(Machine &, TaskId, CpuId prev, CpuId target);
+	CpuId scan_llc(const Machine &, const CpuSet &allowed, CpuId target);
+	CpuId find_idlest_cpu(const Machine &, TaskId, CpuId near, CpuId prev) const;
+	CpuId find_idlest_of(const Machine &, TaskId, const CpuSet &group, CpuId near) const;
+	static bool is_idler(const Stats &, const Stats &idlest);
+	static bool is_worth_leaving(const Stats &local, const Stats &idlest, const Domain &);
+
+	// fair_domains.cpp: what is balanced, and when
+	void init_domains(const Machine &);
+	Stats stats_of(const CpuSet &group, const Domain &, bool is_smt_source) const;
+	Ns interval(const Domain &, const Machine &, bool is_busy) const;
+	Ns jiffy(const Machine &) const;
+	bool newidle_balance(Machine &, CpuId);
+	void balance_domains(Machine &, CpuId, Idle);
+	void balance_idle_cpus(Machine &, CpuId);
+
+	// fair_balance.cpp: what is moved
+	struct Balance;
+	std::uint32_t load_balance(Machine &, CpuId, Domain &, Idle, bool &go_on);
+	bool should_balance(const Machine &, const Balance &) const;
+	const CpuSet *find_busiest_group(const Machine &, Balance &);
+	CpuId find_busiest_queue(const Balance &, const CpuSet &group) const;
+	void set_imbalance(Balance &, Stats &local, const Stats &busiest, std::int64_t average,
+			   std::int64_t spread) const;
+	void update_idle_scan(const Balance &, std::int64_t util);
+	static bool is_busier(const Stats &, const Stats &busiest, bool busiest_is_smt);
+	bool can_migrate(const Machine &, Balance &, TaskId) const;
+	void detach(Machine &, TaskId, CpuId to);
+	void attach(Machine &, TaskId);
+	std::uint32_t pull(Machine &, Balance &);
+	bool active_balance(Machine &, const Balance &);
+	void push(Machine &, CpuId);
+
+	FairParams params_;
+	std::uint32_t nr_cpus_ = 0;
+	Entities entities_;  // of groups on CPUs, then of tasks
+	std::vector<LoadAvg> loads_;
+	std::vector<FairQueue> queues_;
+	std::vector<QueueLoad> queue_loads_;
+	std::vector<Group> groups_;
+	std::vector<TaskInfo> infos_;
+	std::vector<Cpu> cpus_;
+	std::vector<Llc> llcs_;
+	Ns next_idle_balance_ = 0;
+	bool tracks_load_ = true;  // one CPU without groups needs no averages
+};
+
+}  // namespace schedtuna::sim

@@ -122,6 +122,7 @@ def test_every_example_is_tested():
         "own_parser.py",
         "own_sampler.py",
         "own_scheduler.py",
+        "simulate.py",
     }
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 
@@ -134,3 +135,9 @@ def test_an_own_scheduler_is_the_same_as_a_file_and_as_a_module(tmp_path, monkey
     defined = parse_scheduler(f"{file}:slice_us=2000,balance=false", registered)
     assert defined == parse_scheduler("own_scheduler:MINE:slice_us=2000,balance=false", registered)
     assert command_line(defined) == ["--slice-us=2000", "--balance=false"]
+
+
+def test_simulate(example):
+    done = example("simulate.py", 1)
+    assert done.returncode == 0, done.stderr
+    assert {line.split("  ")[0].strip() for line in done.stdout.splitlines()} == {"fair", "wakers first"}

@@ -83,7 +83,7 @@ def test_a_trace_is_written_that_other_commands_read(sim, capsys):
 def test_list_shows_what_can_be_chosen(sim):
     code, shown, _ = sim("list")
     assert code == 0
-    assert all(name in shown for name in ("fifo", "slice_us", "context_switch_ns", "fitted"))
+    assert all(name in shown for name in ("fifo", "slice_us", "context_switch_ns", "fitted", "poisson"))
     told = json.loads(sim("list", "--json")[1])
     assert {"fifo", "rr"} <= {row["name"] for row in told["schedulers"]}
     assert all(row["source"] for row in told["costs"])

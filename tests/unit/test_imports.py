@@ -26,6 +26,7 @@ NEVER = {
     LOADER + "main(['schedulers', 'list'])": COMPUTING,
     LOADER + "main(['suite', 'list'])": COMPUTING,
     LOADER + "main(['doctor'])": COMPUTING,
+    LOADER + "main(['sim', 'list'])": COMPUTING,
     "import schedtuna.tune.running, schedtuna.tune.apply, schedtuna.tune.page": LATE,
     "import schedtuna.experiment.compare, schedtuna.backend.host": LATE,
     "import schedtuna.samplers.gp, schedtuna.history.importance": LATE,

@@ -39,7 +39,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         str,
         typer.Argument(
             metavar="WORKLOAD",
-            help="A file of rt-app's JSON.",
+            help="A file of rt-app's JSON, or a family such as `poisson:load=0.7`; `sim list` shows them.",
             show_default=False,
         ),
     ],
@@ -163,16 +163,18 @@ def _print_result(source: Analysis, simulation: dict[str, Any]) -> None:
 
 @app.command("list")
 def list_all(as_json: JsonOption = False) -> None:
-    """Show schedulers, their parameters, and the machine's constants."""
+    """Show schedulers, families of loads, and constants."""
     from schedtuna.cli.schedulers import print_parameters
     from schedtuna.sim.native import cost_table, left_out_table
     from schedtuna.sim.schedulers import native_schedulers
+    from schedtuna.workload.families import FAMILIES
 
     schedulers = native_schedulers()
     if as_json:
         print_json(
             {
                 "schedulers": [config.model_dump(mode="json") for config in schedulers.values()],
+                "families": {name: family.help for name, family in FAMILIES.items()},
                 "costs": [
                     dict(zip(("name", "default", "unit", "source", "is_fitted"), row, strict=True))
                     for row in cost_table()
@@ -184,6 +186,8 @@ def list_all(as_json: JsonOption = False) -> None:
     for config in schedulers.values():
         print(wrapped(f"{config.name}: {config.description}"))
         print_parameters(config)
+    rows = [[name, family.help] for name, family in FAMILIES.items()]
+    print(described(["family", "what it is"], rows), end="\n\n")
     constants = [
         [name, str(initial), unit, "yes" if is_fitted else "no", source]
         for name, initial, unit, source, is_fitted in cost_table()

@@ -23,7 +23,10 @@ def verify_picks(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Set both simulated EEVDFs to what the kernel chose from, and see whether they choose the same."""
+    """Do both simulated EEVDFs choose as the kernel did?
+
+    Each is set to what the kernel chose from, and names whom it would choose.
+    """
     from schedtuna.sim import picks
     from schedtuna.trace.store import open_trace
 

@@ -1,8 +1,9 @@
-"""What is to run in a simulation: a file of rt-app's JSON or the same as a dict."""
+"""What is to run in a simulation: a file of rt-app's JSON, the same as a dict, or a member of a family."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -10,18 +11,32 @@ from typing import Any
 
 from schedtuna.errors import UsageError
 from schedtuna.sim.native import BadInputError, Workload, parse_rt_app
+from schedtuna.workload.families import FAMILIES, family
 
 LoadSource = str | Path | Mapping[str, Any]
 
+# What is made of a family if nothing else is asked for.
+FAMILY_MEMBER, FAMILY_LOAD, FAMILY_SECONDS = 1, 0.7, 10.0
 
-def read_load(source: LoadSource) -> tuple[Workload, dict[str, Any]]:
+
+def read_load(
+    source: LoadSource, *, nr_cpus: int, duration_s: float | None = None
+) -> tuple[Workload, dict[str, Any]]:
     """Return a workload, and what a manifest says of it: its name, and the hash of its text.
 
+    Args:
+        source: A file, a dict, or ``FAMILY:load=0.7,member=1``.
+        nr_cpus: How many CPUs a family's member is for.
+        duration_s: How long it goes on, rounded up to seconds. Default: 10.
+
     Raises:
-        UsageError: There is no such file, or it can't be simulated; the message names the place.
+        UsageError: There is no such file or family, or it can't be simulated; the message names the place.
     """
     if isinstance(source, Mapping):
         name, text = "workload", json.dumps(source)
+    elif str(source).partition(":")[0] in FAMILIES:
+        seconds = math.ceil(FAMILY_SECONDS if duration_s is None else duration_s)
+        name, text = str(source), json.dumps(_member(str(source), nr_cpus, seconds))
     else:
         name, text = str(source), _text_of(Path(source))
     try:
@@ -30,6 +45,21 @@ def read_load(source: LoadSource) -> tuple[Workload, dict[str, Any]]:
         hint = "docs/workload-files.md says what a file may hold"
         raise UsageError(str(error), hint=hint) from error
     return workload, {"name": name, "sha256": sha256(text.encode()).hexdigest()}
+
+
+def _member(text: str, nr_cpus: int, seconds: int) -> dict[str, Any]:
+    """Return the member of a family that ``NAME:load=0.7,member=1`` means."""
+    name, _, settings = text.partition(":")
+    values: dict[str, float] = {"load": FAMILY_LOAD, "member": FAMILY_MEMBER}
+    for setting in filter(None, settings.split(",")):
+        key, _, number = setting.partition("=")
+        try:
+            values[key] = {"load": float, "member": int}[key](number)
+        except (KeyError, ValueError) as error:
+            raise UsageError(
+                f"{text!r}: {setting!r} sets nothing", hint=f"{name}:load=0.7,member=1"
+            ) from error
+    return family(name, int(values["member"]), nr_cpus, values["load"], seconds=seconds)
 
 
 def _text_of(path: Path) -> str:

@@ -107,7 +107,7 @@ class Simulation:
     """A machine, a load and a scheduler.
 
     Args:
-        workload: A file of rt-app's JSON, or the same as a dict.
+        workload: A file of rt-app's JSON, the same as a dict, or ``FAMILY:load=0.7,member=1``.
         scheduler: A name with or without values (``fair``, ``rr:slice_us=500``), ``module:Class``, or a
             `Scheduler` of yours, of which the simulation runs a copy.
         cpus: How many CPUs share one cache. Default: 8, or what `topology` has.
@@ -115,6 +115,7 @@ class Simulation:
         seed: What the load draws.
         noise_seed: What the machine's own noise draws. Default: `seed`.
         costs: Constants of the machine that differ from the table of `schedtuna sim list`.
+        duration_s: How long a member of a family goes on. Default: 10.
         traced: Keep the events for `take_events()`.
 
     Raises:
@@ -132,12 +133,13 @@ class Simulation:
         seed: int = 1,
         noise_seed: int | None = None,
         costs: Mapping[str, int] | None = None,
+        duration_s: float | None = None,
         traced: bool = False,
     ) -> None:
         self.shape = MachineShape.of(cpus, topology)
         self.seed, self.noise_seed = _seed(seed), _seed(seed if noise_seed is None else noise_seed)
         self.costs = _complete(costs or {})
-        self.load, self.load_facts = read_load(workload)
+        self.load, self.load_facts = read_load(workload, nr_cpus=self.shape.nr_cpus, duration_s=duration_s)
         native, self.scheduler_facts = chosen_scheduler(scheduler)
         self._failure: BaseException | None = None
         self._is_busy = False

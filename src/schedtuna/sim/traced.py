@@ -80,6 +80,7 @@ def simulate(
         seed=seed,
         noise_seed=noise_seed,
         costs=costs,
+        duration_s=duration_s,
         traced=True,
     )
     until_ns = None if duration_s is None else round(duration_s * 1e9)

@@ -157,3 +157,17 @@ def test_a_deadlock_fails_with_who_waits_and_leaves_what_happened(tmp_path):
         simulate(stuck, "fifo", cpus=2, trace=tmp_path / "t")
     trace = open_trace(tmp_path / "t")
     assert set(trace.tasks["comm"]) == {"left", "right"}
+
+
+@pytest.mark.parametrize("name", ["poisson", "interactive:load=0.9", "bursts:load=0.5,member=3"])
+def test_a_family_is_a_load(name):
+    trace = simulate(name, "rr:slice_us=3000", cpus=2, duration_s=1)
+    assert trace.window_ns == (0, 10**9)
+    assert trace.manifest["simulation"]["workload"]["name"] == name
+    assert Analysis(trace).overall()["nr_wakeups"] > 20
+
+
+@pytest.mark.parametrize("name", ["poisson:lod=0.9", "poisson:load=x", "poisson:load=99", "poison"])
+def test_a_family_that_is_none_is_refused(name):
+    with pytest.raises(UsageError):
+        simulate(name, "fifo", duration_s=1)

@@ -113,7 +113,8 @@ def documents(draw) -> tuple[str, dict[str, list[Step]], dict[str, int], int]:
     """A file; its tasks' steps; their numbers of instances; its duration in seconds, or -1."""
     tasks, expected, instances = Members(), {}, {}
     for name in draw(st.lists(names, min_size=1, max_size=3, unique=True)):
-        fields, steps = Members(), Members()
+        fields = Members()
+        steps: list[Step] = []
         for phase in draw(st.lists(names, min_size=1, max_size=3, unique=True)):
             events, its_steps, count = draw(phases())
             members = Members(keyed(events, draw))

@@ -21,7 +21,7 @@ members = st.tuples(
 )
 
 
-def mean_us(amount) -> float:
+def mean_us(amount):
     """The mean of a distribution, not by the formula that made it."""
     if isinstance(amount, int):
         return amount
@@ -38,11 +38,11 @@ def mean_us(amount) -> float:
     return of["median"] * float(np.exp((of["sigma_permille"] / 1000) ** 2 / 2))
 
 
-def total(task, event: str) -> float:
+def total(task, event: str):
     return sum(mean_us(value) for key, value in task.items() if key.startswith(event))
 
 
-def offered(tasks) -> float:
+def offered(tasks):
     """CPUs that a load keeps busy if nobody waits: what is run per period, over how long that is."""
     cpus = 0.0
     for name, task in tasks.items():

@@ -73,23 +73,27 @@ void Simulation::add_background(Workload &workload) const
 	}
 }
 
-// What a task keeps for its program: its timers, then how often each step that draws was reached.
+// A task's memory for its program: its timers, then how often each step that draws was reached.
 void Simulation::lay_out_programs()
 {
+	auto programs = std::make_shared<Programs>();
 	bool has_exec = false;
-	std::uint32_t most = 0;
 	for (const Program &program : workload_->programs) {
-		first_slot_.push_back(static_cast<std::uint32_t>(step_slots_.size()));
-		std::uint32_t size = program.nr_timers;
+		programs->first.push_back(static_cast<std::uint32_t>(programs->steps.size()));
+		std::uint32_t memory = program.nr_timers;
 		for (const Step &step : program.steps) {
 			has_exec |= step.op == Op::Exec;
-			step_slots_.push_back(step.amount.shape == Shape::Fixed ? NONE : size++);
+			programs->steps.push_back(step);
+			programs->counts.push_back(step.amount.shape == Shape::Fixed ? NONE : memory++);
 		}
-		memory_sizes_.push_back(size);
-		most = std::max(most, size);
+		programs->steps.push_back({});
+		programs->counts.push_back(NONE);
+		programs->memory.push_back(memory);
 	}
 	if (has_exec)  // a task may come to run any of them
-		memory_sizes_.assign(memory_sizes_.size(), most);
+		std::fill(programs->memory.begin(), programs->memory.end(),
+			  *std::max_element(programs->memory.begin(), programs->memory.end()));
+	programs_ = std::move(programs);
 }
 
 // An interrupt of that CPU, but for the first time, and when the next one comes.

@@ -6,10 +6,9 @@ namespace schedtuna::sim
 
 Simulation::Simulation(const Simulation &other)
     : Machine(other), workload_(other.workload_), scheduler_(other.scheduler_->clone()), seeds_(other.seeds_),
-      resources_(other.resources_), first_slot_(other.first_slot_), step_slots_(other.step_slots_),
-      memory_sizes_(other.memory_sizes_), step_memory_(other.step_memory_), nr_interrupts_(other.nr_interrupts_),
-      nr_background_(other.nr_background_), nr_live_(other.nr_live_), nr_stuck_(other.nr_stuck_),
-      steps_now_(other.steps_now_), nr_distributed_(other.nr_distributed_)
+      resources_(other.resources_), programs_(other.programs_), step_memory_(other.step_memory_),
+      nr_interrupts_(other.nr_interrupts_), nr_background_(other.nr_background_), nr_live_(other.nr_live_),
+      nr_stuck_(other.nr_stuck_), steps_now_(other.steps_now_), nr_distributed_(other.nr_distributed_)
 {
 	trace_.clear();
 }

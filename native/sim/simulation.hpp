@@ -93,6 +93,14 @@ class Simulation : public Machine
 		std::uint32_t count = 0;	   // tasks at a barrier, messages in a pipe
 	};
 
+	// The programs' steps in one piece, an Exit behind each; forks share them.
+	struct Programs {
+		std::vector<Step> steps;
+		std::vector<std::uint32_t> counts;  // where in its task's memory each counts how often it was reached
+		std::vector<std::uint32_t> first;   // of each program
+		std::vector<std::uint32_t> memory;  // how much of it each program's tasks have
+	};
+
 	// simulation.cpp: the loop
 	void happen(Tournament::Slot slot);
 	void settle();
@@ -106,7 +114,12 @@ class Simulation : public Machine
 	void block(CpuId cpu, std::uint8_t leaves_as);
 	void time_out(TaskId id);
 	Stop state() const;
-	void count_step(TaskId id);
+	void count_step(TaskId id)  // a guard against loads and schedulers for which time never goes on
+	{
+		if (++steps_now_ > 1'000'000 + 64ull * nr_tasks()) [[unlikely]]
+			throw_endless(id);
+	}
+	[[noreturn]] void throw_endless(TaskId id) const;
 	bool is_done(TaskId id) const  // with its burst
 	{
 		const Thread &thread = threads_[id];
@@ -133,7 +146,14 @@ class Simulation : public Machine
 	void exec(TaskId id, const Step &step);
 	void exit(CpuId cpu, TaskId id);
 	void set_affinity(CpuId cpu, TaskId id, const Step &step);
-	const Step &step_of(TaskId id) const;
+	std::size_t step_index(TaskId id) const
+	{
+		return programs_->first[threads_[id].program] + threads_[id].step;
+	}
+	const Step &step_of(TaskId id) const
+	{
+		return programs_->steps[step_index(id)];
+	}
 	Ns draw_step(TaskId id, const Step &step);
 	std::string where(TaskId id) const;
 
@@ -154,10 +174,8 @@ class Simulation : public Machine
 	std::unique_ptr<Scheduler> scheduler_;
 	Seeds seeds_;
 	std::vector<ResourceState> resources_;
-	std::vector<std::uint32_t> first_slot_;	   // of each program's steps, in step_slots_
-	std::vector<std::uint32_t> step_slots_;	   // where in its task's memory each counts how often it was reached
-	std::vector<std::uint32_t> memory_sizes_;  // of each program's tasks
-	std::vector<Ns> step_memory_;		   // timers, from the task's start, and those counts
+	std::shared_ptr<const Programs> programs_;
+	std::vector<Ns> step_memory_;  // timers, from the task's start, and those counts
 	std::vector<std::uint64_t> nr_interrupts_;
 	std::uint32_t nr_background_ = 0;
 	std::uint32_t nr_live_ = 0, nr_stuck_ = 0;  // of the workload's tasks; stuck: no timer will wake it

@@ -12,7 +12,6 @@ static constexpr std::uint32_t NICE_TO_WEIGHT[40] = {
 	172,   137,   110,   87,    70,	   56,	  45,	 36,	29,    23,    18,   15,
 };
 static constexpr std::uint32_t WEIGHT_IDLEPRIO = 3;
-static constexpr Step EXIT_STEP{};
 
 std::uint32_t weight_of(std::int8_t nice, Policy policy)
 {
@@ -42,7 +41,7 @@ void Simulation::create(std::uint32_t definition, Key key, TaskId parent)
 	thread.parent = parent;
 	thread.timer_cpu = t.cpu;
 	thread.memory = static_cast<std::uint32_t>(step_memory_.size());
-	step_memory_.resize(step_memory_.size() + memory_sizes_[def.program]);
+	step_memory_.resize(step_memory_.size() + programs_->memory[def.program]);
 	events_.grow(task_slot(nr_tasks()));
 }
 
@@ -59,20 +58,10 @@ std::string Simulation::where(TaskId id) const
 	       + workload_->programs[threads_[id].program].name + ")";
 }
 
-// Guard against loads and schedulers for which time never goes on.
-void Simulation::count_step(TaskId id)
+void Simulation::throw_endless(TaskId id) const
 {
-	if (++steps_now_ <= 1'000'000 + 64ull * nr_tasks())
-		return;
 	throw BadInput((id == NONE ? std::string("an idle CPU") : where(id))
 		       + " goes on for ever without taking time: let it run or sleep in its loop");
-}
-
-const Step &Simulation::step_of(TaskId id) const
-{
-	const Thread &thread = threads_[id];
-	const std::vector<Step> &steps = workload_->programs[thread.program].steps;
-	return thread.step < steps.size() ? steps[thread.step] : EXIT_STEP;
 }
 
 Ns Simulation::draw_step(TaskId id, const Step &step)
@@ -80,7 +69,7 @@ Ns Simulation::draw_step(TaskId id, const Step &step)
 	if (step.amount.shape == Shape::Fixed)
 		return step.amount.a;
 	const Thread &thread = threads_[id];
-	Ns &nth = step_memory_[thread.memory + step_slots_[first_slot_[thread.program] + thread.step]];
+	Ns &nth = step_memory_[thread.memory + programs_->counts[step_index(id)]];
 	return draw(step.amount, thread.key, thread.step, static_cast<std::uint64_t>(nth++));
 }
 
@@ -230,7 +219,7 @@ void Simulation::exec(TaskId id, const Step &step)
 	thread.step = 0;
 	std::fill(std::begin(thread.loops), std::end(thread.loops), 0);
 	auto first = step_memory_.begin() + thread.memory;
-	std::fill(first, first + memory_sizes_[thread.program], 0);
+	std::fill(first, first + programs_->memory[thread.program], 0);
 	if (sched_event *e = record(EVENT_EXEC, id, id))
 		e->aux = e->tid;
 	arrive(id);

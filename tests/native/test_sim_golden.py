@@ -13,6 +13,13 @@ from tests.native.programs import ENGINE, ROOT, compile_program
 GOLDEN = {
     "fifo": "53340ddf968926eb",
     "rr": "13210dc404ebb8ab",
+    "sjf": "14b36fdcfdcf0e9a",
+    "srtf": "85e1fa4f98dee5db",
+    "las": "94dea0fc23b495cb",
+    "gittins": "4649a07b20715cca",
+    "mlfq": "7f8fbfd4d631c101",
+    "vtime": "2bfae1fac0c6de50",
+    "interactive": "5b3cb1e32566ffe3",
 }
 
 
@@ -31,7 +38,7 @@ def hashes(folder: Path, flags: tuple[str, ...], compiler: str = "g++", threads:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("golden")
+    return Path(tmp_path_factory.mktemp("golden"))
 
 
 @pytest.mark.parametrize("threads", [1, 4])

@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SIZES = ((8, 64), (1, 10), (1024, 100_000))
-SCHEDULERS = ("rr",)
+SCHEDULERS = ("rr", "fair")
 EVENTS = 4_000_000  # about as many are run for each figure
 
 

@@ -26,7 +26,7 @@ def compile_program(
     objects = [program.with_name(f"{program.name}-{source.stem}.o") for source in sources]
 
     def compile_one(source: Path, target: Path) -> str:
-        command = [*common, *includes, "-c", source, "-o", target]
+        command: list[str | Path] = [*common, *includes, "-c", source, "-o", target]
         return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -53,10 +53,13 @@ def _end_quietly(*_: object) -> None:
 def _raise_again(lost: Any) -> None:
     """Raise Ctrl-C again that came where Python drops errors: in callbacks of the collector, in finalisers.
 
-    From another thread, which gets its turn once this has returned.
+    From another thread, which gets its turn once this has returned. Where SIGINT raises nothing, in a job
+    in the background, it was SIGTERM or SIGHUP that did.
     """
     if issubclass(lost.exc_type, KeyboardInterrupt):
-        _thread.start_new_thread(os.kill, (os.getpid(), signal.SIGINT))
+        raises = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        number = signal.SIGINT if raises else signal.SIGTERM
+        _thread.start_new_thread(os.kill, (os.getpid(), number))
     else:
         sys.__unraisablehook__(lost)
 

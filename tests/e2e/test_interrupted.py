@@ -22,16 +22,21 @@ def test_ctrl_c_before_and_after_a_command_ends_it_with_its_code(argument, tmp_p
         assert "gnored" not in printed
 
 
-def test_ctrl_c_where_python_drops_errors_ends_the_command_all_the_same():
+@pytest.mark.parametrize("in_background", [False, True])
+def test_what_ends_a_command_does_so_where_python_drops_errors(in_background):
+    number = "SIGTERM" if in_background else "SIGINT"  # which shells have jobs in the background ignore
     dropped = (
         "import signal, sys, time, schedtuna.cli.main\n"
+        "from schedtuna.cli.common import termination_interrupts\n"
         "class Dropped:\n"
-        "    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
+        f"    def __del__(self): signal.raise_signal(signal.{number})\n"
         "def command(argv):\n"
-        "    Dropped()\n"
-        "    time.sleep(30)\n"
+        "    with termination_interrupts():\n"
+        "        Dropped()\n"
+        "        time.sleep(30)\n"
         "schedtuna.cli.main._run = command\n"
         "from schedtuna.__main__ import run\n"
+        f"if {in_background}: signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "run()\n"
     )
     done = subprocess.run(

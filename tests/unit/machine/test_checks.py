@@ -6,6 +6,7 @@ from tests.unit.kernel.btf_bytes import RIGHT, WRONG, kernel_functions
 
 from schedtuna.machine.checks import ABILITIES, GROUPS, examine, judge_abilities, run_checks
 from schedtuna.machine.checks.finding import Status
+from schedtuna.machine.checks.programs import scx_binaries
 from schedtuna.machine.probe import Calls, Probe
 
 NAMES = [check.name for checks in GROUPS.values() for check in checks]
@@ -323,6 +324,16 @@ def test_schedulers_are_found_on_path_and_in_their_own_variable(machine, tmp_pat
     finding = run("scx_schedulers", probe)
     assert finding.seen == "scx_lavd, scx_rusty"
     assert finding.facts["paths"]["scx_rusty"] == str(tmp_path / "two" / "scx_rusty")
+
+
+def test_a_scheduler_in_a_folder_named_from_here_is_known_by_its_whole_path(tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "scx_mine"
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("bin", f"./{program.parent.name}", str(program.parent)):
+        probe = Probe(environment={"PATH": "", "SCHEDTUNA_SCX_PATH": folder})
+        assert scx_binaries(probe)["scx_mine"] == str(program)
 
 
 def test_abilities_name_what_stands_in_the_way(machine):

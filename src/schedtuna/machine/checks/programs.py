@@ -85,7 +85,7 @@ def scx_binaries(probe: Probe) -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in filter(None, folders.split(":")):
         try:
-            paths = sorted(Path(folder).glob("scx_*"))
+            paths = sorted(Path(folder).absolute().glob("scx_*"))
         except OSError:
             continue
         for path in paths:

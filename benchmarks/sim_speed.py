@@ -50,7 +50,7 @@ class Case:
 def measure(program: Path, case: Case, length_us: int, repeats: int) -> list[tuple[int, int, int]]:
     """CPU time in ns, events and switches of each run."""
     numbers = (case.cpus, case.tasks, length_us, repeats, int(case.traced))
-    command = [program, case.scheduler, *map(str, numbers)]
+    command: list[str | Path] = [program, case.scheduler, *map(str, numbers)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rows = (line.split() for line in output.splitlines())
     return [(int(time), int(events), int(switches)) for time, events, switches in rows]

@@ -155,8 +155,8 @@ def test_las_and_gittins_gain_where_long_bursts_grow_longer_and_gittins_where_th
     heavy = jobs(8000, 0.8, shape="lognormal")
     fixed = jobs(8000, 0.8, shape="deterministic")
     mean = {
-        (load, name): np.mean(run(*sample, name)[1] - sample[0])
-        for load, sample in (("heavy", heavy), ("fixed", fixed))
+        (load, name): np.mean(run(arrival, size, name)[1] - arrival)
+        for load, (arrival, size) in (("heavy", heavy), ("fixed", fixed))
         for name in ("fifo", "las:quantum_us=100", "gittins:quantum_us=100")
     }
     assert mean["heavy", "las:quantum_us=100"] < 0.6 * mean["heavy", "fifo"]

@@ -17,14 +17,8 @@ from hypothesis import HealthCheck, settings
 OF_GUESTS = ("test_lab", "test_scx_")
 OF_FILES = (
     *("test_analyze", "test_compilers", "test_doctor", "test_replay", "test_sampler_tools"),
-    *(
-        "test_schedulers",
-        "test_shared_records",
-        "test_sim.py",
-        "test_streams",
-        "test_trace.py",
-        "test_trace_readers",
-    ),
+    *("test_rt_app", "test_schedulers", "test_shared_records", "test_sim", "test_streams", "test_trace.py"),
+    "test_trace_readers",
 )
 
 # Matrices are small here: OpenBLAS's threads would take three times the CPU time, and more side by side.

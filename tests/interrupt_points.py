@@ -44,7 +44,7 @@ def main():
             raise  # to its point in what follows
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(end.code)  # what Python would do yet takes most of a fork's time
+        os._exit(int(end.code or 0))  # what Python would do yet takes most of a fork's time
 
 
 def _fork_for_each_point():

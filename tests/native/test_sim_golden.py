@@ -20,6 +20,7 @@ GOLDEN = {
     "mlfq": "7f8fbfd4d631c101",
     "vtime": "2bfae1fac0c6de50",
     "interactive": "5b3cb1e32566ffe3",
+    "fair": "315ccde8b8d181e1",
 }
 
 

@@ -24,6 +24,10 @@ GOLDEN = {
 }
 
 
+# gcc 12 at -O3 sees overlaps in the library's strings that there are not (its bug 105651).
+NO_FALSE_ALARM = "-Wno-restrict"
+
+
 def hashes(folder: Path, flags: tuple[str, ...], compiler: str = "g++", threads: int = 1) -> dict[str, str]:
     """What a build of it says."""
     if not shutil.which(compiler):
@@ -52,8 +56,8 @@ def test_switches_are_the_committed_ones(folder, threads):
     ("compiler", "flags"),
     [
         ("g++", ("-O0",)),
-        ("g++", ("-O3",)),
-        ("g++", ("-O3", "-march=native")),
+        ("g++", ("-O3", NO_FALSE_ALARM)),
+        ("g++", ("-O3", "-march=native", NO_FALSE_ALARM)),
         ("g++", ("-O1", "-fsanitize=undefined", "-fno-sanitize-recover=all")),
         ("clang++", ("-O0",)),
         ("clang++", ("-O2",)),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.machine.binaries import hash_programs
 from schedtuna.machine.checks.programs import SCX_PATH_VARIABLE
 from schedtuna.scheduler.help_text import parse_help
 from schedtuna.scheduler.probe import ProbedProgram, configured, installed, join, probe
@@ -117,6 +118,14 @@ def test_a_program_that_is_not_there_is_an_error(tmp_path):
 def test_the_search_path_comes_first(toy, monkeypatch):
     monkeypatch.setenv(SCX_PATH_VARIABLE, str(toy.parent))
     assert installed()["scx_toy"] == toy
+
+
+@pytest.mark.parametrize("folder", [".", ""])
+def test_a_program_is_itself_in_every_folder(folder, toy, monkeypatch):
+    monkeypatch.chdir(toy.parent)
+    monkeypatch.setenv(SCX_PATH_VARIABLE, folder or f"../{toy.parent.name}")
+    assert installed()["scx_toy"].is_absolute()
+    assert str(toy.resolve()) in hash_programs([str(installed()["scx_toy"])])
 
 
 def real_schedulers():

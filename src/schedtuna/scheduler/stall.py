@@ -33,7 +33,7 @@ while True:
         print(worst, flush=True)
         worst = 0.0
 """
-_READY_WITHIN_S = 60.0
+_READY_WITHIN_S = 180.0  # an emulated guest beside compilers took over 60 s
 
 
 class StallError(RuntimeError):

@@ -146,9 +146,15 @@ def make_group(hierarchy: Hierarchy, group: Path, pid: int) -> None:
 def remove_group(group: Path, destination: Path) -> None:
     """Move what is left in a group, and in groups below it, elsewhere, and remove it.
 
+    Quotas are lifted first: what ends can't be moved, and would be held back.
+
     Raises:
         KnobError: Something would not go.
     """
+    for folder, _, _ in os.walk(group):
+        for name, unlimited in (("cpu.cfs_quota_us", "-1"), ("cpu.max", "max")):
+            with contextlib.suppress(OSError):  # the other version's; or gone, with all that was in it
+                write_kernel_file(Path(folder) / name, unlimited)
     deadline = time.monotonic() + _EMPTY_PATIENCE_S
     while True:
         try:

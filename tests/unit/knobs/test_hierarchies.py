@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from schedtuna.knobs.hierarchies import Hierarchy, find_hierarchy, parent_for
+from schedtuna.errors import KnobError
+from schedtuna.knobs.hierarchies import Hierarchy, find_hierarchy, parent_for, remove_group
 
 
 def mountinfo(tmp_path, *lines):
@@ -71,3 +72,14 @@ def test_a_v2_group_is_made_below_the_nearest_one_that_hands_the_controller_down
     monkeypatch.setattr(Hierarchy, "group_of", lambda self, pid: own)
     found = parent_for(Hierarchy(2, "cpu", tmp_path), os.getpid())
     assert found == (None if expected is None else tmp_path / expected)
+
+
+def test_quotas_are_lifted_before_a_group_is_left(tmp_path):
+    """What ends can't be moved out, and ends no sooner than its quota lets it."""
+    files = {tmp_path / "group/cpu.max": "max", tmp_path / "group/nested/cpu.cfs_quota_us": "-1"}
+    (tmp_path / "group/nested").mkdir(parents=True)
+    for path in files:
+        path.write_text("1000 100000")
+    with pytest.raises(KnobError, match="can't be removed"):  # these files are real, and do not go
+        remove_group(tmp_path / "group", tmp_path)
+    assert {path: path.read_text().split("\n")[0] for path in files} == files

@@ -19,7 +19,7 @@ from schedtuna.errors import JournalError, KnobError, MetricError, WorkloadError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.session import Changes
-from schedtuna.knobs.undo import put_back_stale
+from schedtuna.knobs.undo import put_back_stale, remarks
 from schedtuna.machine.tasks import is_alive, start_ticks
 from schedtuna.record.filters import TaskFilter
 from schedtuna.scheduler.control import find_program
@@ -230,15 +230,16 @@ class HostBackend:
             yield
         finally:
             with _uninterrupted():
-                _revert(changes)
+                told = _revert(changes)
+        self.warnings += [text for text in told if text not in self.warnings]
         if changes.undone:
             names = ", ".join(sorted(changes.undone))
             raise RunError(f"`schedtuna undo --force` put {names} back during the run")
 
 
-def _revert(changes: Changes) -> None:
+def _revert(changes: Changes) -> list[str]:
     try:
-        changes.revert()
+        return remarks(changes.revert())
     except KnobError as error:  # later runs would not start from what was found
         raise JournalError(str(error), hint=error.hint) from error
 

@@ -87,7 +87,6 @@ class Campaign:
         spec: What its runs have in common.
         sides: What is tried, each on its backend.
         manifest: What the machine and the command are.
-        warnings: What to know before the first run.
     """
 
     folder: Path
@@ -96,7 +95,12 @@ class Campaign:
     spec: RunSpec
     sides: tuple[Side, ...]
     manifest: Manifest
-    warnings: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before the first run; after it also what came up meanwhile."""
+        told = (text for side in self.sides for text in side.backend.warnings)
+        return (*self.log.warnings, *dict.fromkeys(told))
 
     def introduce(self, say: Callable[[str], None]) -> None:
         """Tell where results go, the seed, and what to know before the first run."""
@@ -157,10 +161,8 @@ def open_campaign(
         if not (folder / FILE_NAME).exists():
             with naming(folder):
                 write_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
-        warnings = [text for backend in backends.values() for text in backend.warnings]
         sides = [Side(backends[place], scheduler, asked.where(place)) for place, scheduler in asked.sides]
-        told = (*log.warnings, *dict.fromkeys(warnings))
-        yield Campaign(folder, log, asked, spec, tuple(sides), manifest, told)
+        yield Campaign(folder, log, asked, spec, tuple(sides), manifest)
 
 
 def changed_since(folder: Path, asked: Question, spec: RunSpec) -> list[str]:

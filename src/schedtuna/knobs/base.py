@@ -106,6 +106,7 @@ class Reverted(StrEnum):
     """What became of a change."""
 
     RESTORED = "restored"
+    ALIKE = "alike"  # it acts as before, but does not read so: the knob's `alike` says why
     GONE = "gone"  # what was changed no longer exists
 
 
@@ -139,6 +140,7 @@ class Knob(ABC):
         description: One sentence.
         scopes: The scopes that it works in.
         offered_in: The scopes where a search varies it unasked; elsewhere it is on request.
+        alike: Why what it put back may act as before and not read so, for people.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Knob(ABC):
     description: str
     scopes: frozenset[Scope]
     offered_in: frozenset[Scope] = frozenset()
+    alike: str = ""
 
     @abstractmethod
     def probe(self, target: Target) -> Availability:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
+from schedtuna.errors import KnobError
 from schedtuna.knobs.affinity import ALL, AS_FOUND, strategies
-from schedtuna.knobs.base import Availability, Scope, Target, as_int
+from schedtuna.knobs.base import Availability, Reverted, Scope, Target, as_int
 from schedtuna.knobs.cgroup_knob import CgroupKnob
 from schedtuna.machine.topology import format_cpu_list, parse_cpu_list, read_topology
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
@@ -110,6 +112,9 @@ class CpuQuota(CgroupKnob):
         return int(self.text(group / "cpu.cfs_period_us"))
 
 
+_EFFECTIVE = "cpuset.cpus.effective"  # in version 2
+
+
 class Cpuset(CgroupKnob):
     """The CPUs that a group may use; unlike with affinity, its processes can't leave them."""
 
@@ -117,6 +122,10 @@ class Cpuset(CgroupKnob):
     description = "on which CPUs the control group runs, with affinity's names"
     controller = "cpuset"
     file_names = ("cpuset.cpus", "cpuset.cpus")
+    alike = (
+        "it runs where its parent does, as before, but this kernel refuses an empty cpuset.cpus while the "
+        "group has processes: it names these CPUs now, and those that the parent gets later are not added"
+    )
 
     def untouched(self) -> str:
         """No set of its own."""
@@ -149,10 +158,28 @@ class Cpuset(CgroupKnob):
             description=self.description,
         )
 
+    def _put_back(self, path: Path, old: str) -> Reverted:
+        """Write the old text; where the kernel refuses an empty one, the CPUs that it stands for."""
+        try:
+            return super()._put_back(path, old)
+        except KnobError as error:
+            group, refused = path.parent, error.__cause__
+            full = isinstance(refused, OSError) and refused.errno == errno.ENOSPC
+            if old or not full or not (group / _EFFECTIVE).exists():
+                raise
+        parents = self.text(group.parent / _EFFECTIVE)
+        self._write(path, parents)
+        if (now := self.text(group / _EFFECTIVE)) != parents:
+            raise KnobError(
+                f"{self.name}: {group} runs on {now or 'no CPU'}, not on its parent's {parents} as before",
+                hint=f"see what holds it there: grep . {group}/cpuset.*",
+            )
+        return Reverted.ALIKE
+
     def _strategies(self, group: Path) -> dict[str, tuple[int, ...]]:
         """The sets among the CPUs that the group's parent may use."""
         topology = read_topology()
-        for name in ("cpuset.effective_cpus", "cpuset.cpus.effective"):
+        for name in ("cpuset.effective_cpus", _EFFECTIVE):
             path = group.parent / name
             if path.exists():
                 return strategies(topology, parse_cpu_list(self.text(path)))

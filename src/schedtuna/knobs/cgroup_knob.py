@@ -113,8 +113,12 @@ class CgroupKnob(Knob):
         group = subject.path.parent
         if not group.is_dir() or group.stat().st_ino != subject.inode:
             return Reverted.GONE
-        if self.text(subject.path) != record.old:
-            self._write(subject.path, str(record.old))
+        if self.text(subject.path) == record.old:
+            return Reverted.RESTORED
+        return self._put_back(subject.path, str(record.old))
+
+    def _put_back(self, path: Path, old: str) -> Reverted:
+        self._write(path, old)
         return Reverted.RESTORED
 
     def _hierarchy(self) -> Hierarchy:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from schedtuna.errors import JournalError, SchedtunaError
-from schedtuna.knobs.base import Reverted
+from schedtuna.knobs.base import Knob, Reverted
 from schedtuna.knobs.journal import Journal, StaleChangesError
 from schedtuna.knobs.records import ProcessSubject, Record, TaskSubject, require_own_proc
 from schedtuna.knobs.registry import reverter
@@ -131,11 +131,18 @@ def put_back_stale(journal: Journal) -> list[str]:
     stale = journal.stale()
     if not stale:
         return []
-    kept = [outcome for outcome in undo(journal, lasting=False) if not outcome.closed]
+    outcomes = undo(journal, lasting=False)
+    kept = [outcome for outcome in outcomes if not outcome.closed]
     if kept:
         raise StaleChangesError([outcome.record for outcome in kept])
     names = ", ".join(sorted({record.knob for record in stale}))
-    return [f"an earlier run was killed; what it had changed was put back first: {names}"]
+    return [f"an earlier run was killed; what it had changed was put back first: {names}", *remarks(outcomes)]
+
+
+def remarks(outcomes: Sequence[UndoOutcome]) -> list[str]:
+    """Return what people should know of what was put back."""
+    told = [one for one in outcomes if one.result is UndoResult.RESTORED and one.reason]
+    return list(dict.fromkeys(f"{one.record.knob} was put back: {one.reason}" for one in told))
 
 
 def revert_records(records: Sequence[Record], journal: Journal) -> list[UndoOutcome]:
@@ -213,13 +220,16 @@ def still_changed(journal: Journal) -> list[Record]:
 
 def _revert(record: Record) -> UndoOutcome:
     try:
-        reverted = reverter(record.knob).revert(record)
+        knob = reverter(record.knob)
+        reverted = knob.revert(record)
     except (SchedtunaError, OSError) as error:
         return UndoOutcome(record, UndoResult.FAILED, str(error))
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         return UndoOutcome(record, UndoResult.FAILED, f"its record is damaged: {error!r}")
     if reverted is Reverted.GONE:
         return UndoOutcome(record, UndoResult.GONE, "it no longer exists")
+    if reverted is Reverted.ALIKE and isinstance(knob, Knob):
+        return UndoOutcome(record, UndoResult.RESTORED, knob.alike)
     return UndoOutcome(record, UndoResult.RESTORED)
 
 

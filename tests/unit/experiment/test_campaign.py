@@ -10,9 +10,10 @@ from schedtuna.experiment.campaign import (
     open_campaign,
 )
 from schedtuna.experiment.triallog import TrialRecord, read_trials
-from schedtuna.knobs.base import Target
+from schedtuna.knobs.base import Reverted, Target
 from schedtuna.knobs.claims import require_free
 from schedtuna.knobs.journal import TargetBusyError
+from schedtuna.knobs.task_attributes import Nice
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType
@@ -54,6 +55,18 @@ def test_a_folder_keeps_its_name(tmp_path):
 def test_a_seed_that_was_asked_for_is_kept():
     assert choose_seed(0) == 0
     assert choose_seed(None) != choose_seed(None) or choose_seed(None) != choose_seed(None)
+
+
+def test_what_was_put_back_though_not_to_the_letter_is_told_once(tmp_path, monkeypatch):
+    """No kernel here does so: a knob says it after its real revert."""
+    revert = Nice.revert
+    monkeypatch.setattr(Nice, "revert", lambda knob, record: (revert(knob, record), Reverted.ALIKE)[1])
+    monkeypatch.setattr(Nice, "alike", "but for a reason")
+    with campaign(tmp_path, schedulers=[fair(include=["nice"]).with_values({"nice": 7})]) as opened:
+        before = opened.warnings
+        run_once(opened)
+        run_once(opened)
+        assert opened.warnings == (*before, "nice was put back: but for a reason")
 
 
 def test_a_folder_without_trials_is_removed(tmp_path):

@@ -1,15 +1,20 @@
 """What the files of control groups mean, in both versions, on made-up groups."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schedtuna.errors import KnobError
 from schedtuna.knobs.cgroup import CpuQuota, Cpuset, CpuWeight
 from schedtuna.knobs.hierarchies import Hierarchy
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, FileSubject, NewGroupSubject
+from schedtuna.knobs.undo import remarks, undo
+from schedtuna.machine.topology import format_cpu_list, parse_cpu_list
 
 NR_CPUS = os.cpu_count() or 1
 
@@ -99,3 +104,45 @@ def test_a_journal_can_not_remove_other_groups(mounted, tmp_path):
         with pytest.raises(KnobError, match="not a group that Schedtuna makes"):
             CpuWeight().revert(record)
         assert path.is_dir()
+
+
+CPUS = st.sets(st.integers(0, 7), min_size=1)
+
+
+@settings(max_examples=200)
+@given(data=st.data(), parents=CPUS, tried=CPUS, old=st.none() | CPUS, version=st.sampled_from([1, 2]))
+def test_a_cpuset_counts_as_put_back_only_where_the_group_runs_where_it_ran(
+    tmp_path_factory, data, parents, tried, old, version
+):
+    """Kernels pretended: whether they take an empty set, and what they make of the parent's CPUs."""
+    refusal = data.draw(st.sampled_from([None, errno.ENOSPC, errno.EINVAL]), "the kernel's answer to none")
+    held_back = data.draw(st.booleans(), "another group holds one of the CPUs")
+    folder = tmp_path_factory.mktemp("mount") / "service"
+    folder.mkdir()
+    effective = "cpuset.cpus.effective" if version == 2 else "cpuset.effective_cpus"
+    before = format_cpu_list(sorted(old or ()))
+    (folder.parent / effective).write_text(format_cpu_list(sorted(parents)))
+
+    def write(path, text):
+        if not text and refusal:
+            raise OSError(refusal, os.strerror(refusal))
+        path.write_text(text)
+        runs_on = parse_cpu_list(text) if text else sorted(parents)
+        (folder / effective).write_text(format_cpu_list(runs_on[1:] if held_back else runs_on))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("schedtuna.knobs.cgroup_knob.write_kernel_file", write)
+        patch.setattr(
+            "schedtuna.knobs.cgroup_knob.find_hierarchy", lambda name: Hierarchy(version, name, folder.parent)
+        )
+        journal = Journal(folder.parent / "state")
+        subject = FileSubject(path=folder / "cpuset.cpus", inode=folder.stat().st_ino)
+        journal.begin([Change("cpuset", subject, before, format_cpu_list(sorted(tried)))])
+        write(folder / "cpuset.cpus", format_cpu_list(sorted(tried)))
+        outcomes = undo(journal, force=True)
+    now, taken = (folder / "cpuset.cpus").read_text(), bool(before) or refusal is None
+    alike = not taken and refusal == errno.ENOSPC and version == 2 and not held_back
+    assert [outcome.result for outcome in outcomes] == ["restored" if taken or alike else "failed"]
+    assert bool(journal.open_records()) == (not taken and not alike)
+    assert now == before if taken else not alike or now == format_cpu_list(sorted(parents))
+    assert len(remarks(outcomes)) == alike

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
+import hashlib
 import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -14,25 +17,46 @@ ENGINE = [
     for source in sorted((ROOT / "native/sim").glob("*.cpp"))
     if not source.name.startswith(("rt_app", "json"))
 ]
+OBJECTS = ROOT / "build/tests"  # compiled once for all that use them, in any process or session
 SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DSCHEDTUNA_SIM_CHECK")
+
+
+@functools.cache
+def digest_of_headers(compiler: str) -> str:
+    """Tell apart what objects depend on beside their source and flags: the compiler and every header."""
+    digest = hashlib.sha256(subprocess.run([compiler, "--version"], capture_output=True, check=True).stdout)
+    for folder in ("native", "include", "tests/native"):
+        for header in sorted((ROOT / folder).rglob("*.h*")):
+            digest.update(f"{header}\n".encode() + header.read_bytes())
+    return digest.hexdigest()
+
+
+def compile_object(source: Path, command: list[str]) -> Path:
+    """Compile a source if no one has; whoever wants the same meanwhile waits for it."""
+    told = "\n".join([digest_of_headers(command[0]), *command, str(source)]).encode() + source.read_bytes()
+    target = OBJECTS / f"{source.stem}-{hashlib.sha256(told).hexdigest()[:16]}.o"
+    OBJECTS.mkdir(parents=True, exist_ok=True)
+    with target.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            partial = target.with_suffix(".partial")
+            done = subprocess.run(
+                [*command, "-c", source, "-o", partial], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0 and not done.stderr, done.stderr
+            partial.rename(target)
+    return target
 
 
 def compile_program(
     program: Path, sources: list[Path], flags: tuple[str, ...] = SANITIZED, compiler: str = "g++"
 ) -> Path:
     """Compile each source by itself, as many at a time as there are CPUs, and link them."""
-    common = [compiler, "-std=c++20", "-Wall", "-Wextra", "-Werror", *flags]
-    includes = [f"-I{ROOT / folder}" for folder in ("native", "include")]
-    objects = [program.with_name(f"{program.name}-{source.stem}.o") for source in sources]
-
-    def compile_one(source: Path, target: Path) -> str:
-        command: list[str | Path] = [*common, *includes, "-c", source, "-o", target]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
-
+    command = [compiler, "-std=c++20", "-Wall", "-Wextra", "-Werror", *flags]
+    command += [f"-I{ROOT / folder}" for folder in ("native", "include")]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        said = "".join(pool.map(compile_one, sources, objects))
-    assert not said, said
-    subprocess.run([*common, "-pthread", *objects, "-o", program], check=True)
+        objects = list(pool.map(lambda source: compile_object(source, command), sources))
+    subprocess.run([*command, "-pthread", *objects, "-o", program], check=True)
     return program
 
 

@@ -51,6 +51,14 @@ def test_run_shows_what_tasks_did(sim):
     assert max(map(len, shown.splitlines()[:-1])) <= 80
 
 
+def test_what_all_did_is_the_sum_of_what_each_did(sim):
+    options = ("run", "load.json", "--scheduler", "rr", "--cpus", 3)
+    groups = json.loads(sim(*options, "--json")[1])["groups"]
+    sums = {name: sum(group[f"nr_{name}"] for group in groups) for name in ("switches", "wakeups")}
+    line = sim(*options)[1].splitlines()[1]
+    assert line.startswith(f"{sums['switches']:,} switches, {sums['wakeups']:,} wakeups, ")
+
+
 def test_run_says_the_same_twice_and_to_programs(sim):
     options = ("run", "load.json", "--scheduler", "rr:slice_us=500", "--topology", "2x1x1", "--json")
     code, shown, _ = sim(*options)
@@ -94,6 +102,8 @@ def test_list_shows_what_can_be_chosen(sim):
     [
         (("load.json", "--scheduler", "nothing"), 2, "schedtuna sim list"),
         (("load.json", "--scheduler", "rr:slice_us=x"), 2, "slice_us"),
+        (("load.json", "--scheduler", "fair:version=617"), 2, "616 or 618"),
+        (("load.json", "--scheduler", "rr", "-o", "load.json"), 2, "a file is in its place"),
         (("none.json", "--scheduler", "rr"), 2, "no workload file"),
         (("load.json", "--scheduler", "rr", "--cpus", 2000), 2, "1 to 1,024"),
         (("load.json", "--scheduler", "rr", "--cost", "tick_ns"), 2, "NAME=NUMBER"),

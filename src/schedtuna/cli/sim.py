@@ -151,8 +151,10 @@ def _print_result(source: Analysis, simulation: dict[str, Any]) -> None:
     totals, scheduler = simulation["totals"], simulation["scheduler"]["name"]
     total_ns = max(source.seconds * 1e9 * source.nr_cpus, 1)
     busy, overhead = 1 - totals["idle_ns"] / total_ns, totals["overhead_ns"] / total_ns
-    shape = f"{source.nr_cpus} CPUs ({simulation['topology']})"
-    counts = [f"{totals[f'nr_{name}']:,} {name}" for name in ("switches", "wakeups", "migrations")]
+    shape = f"{source.nr_cpus} CPU{'s' if source.nr_cpus > 1 else ''} ({simulation['topology']})"
+    # Of tasks, as the table's rows are: the totals also count switches to idle and forks.
+    overall = source.overall()
+    counts = [f"{overall[f'nr_{name}']:,} {name}" for name in ("switches", "wakeups", "migrations")]
     print(wrapped(f"{source.seconds:.3f} s under {scheduler} on {shape}"))
     print(", ".join(counts))
     print(wrapped(f"CPUs busy {busy:.1%} of the time, {overhead:.2%} in switches and interrupts"), end="\n\n")

@@ -50,16 +50,19 @@ def read_load(
 def _member(text: str, nr_cpus: int, seconds: int) -> dict[str, Any]:
     """Return the member of a family that ``NAME:load=0.7,member=1`` means."""
     name, _, settings = text.partition(":")
-    values: dict[str, float] = {"load": FAMILY_LOAD, "member": FAMILY_MEMBER}
+    values: dict[str, float] = {}
     for setting in filter(None, settings.split(",")):
         key, _, number = setting.partition("=")
+        if key in values:
+            raise UsageError(f"{text!r} sets {key} twice", hint="leave one of them out")
         try:
             values[key] = {"load": float, "member": int}[key](number)
         except (KeyError, ValueError) as error:
             raise UsageError(
                 f"{text!r}: {setting!r} sets nothing", hint=f"{name}:load=0.7,member=1"
             ) from error
-    return family(name, int(values["member"]), nr_cpus, values["load"], seconds=seconds)
+    member, load = int(values.get("member", FAMILY_MEMBER)), values.get("load", FAMILY_LOAD)
+    return family(name, member, nr_cpus, load, seconds=seconds)
 
 
 def _text_of(path: Path) -> str:

@@ -10,6 +10,7 @@ from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.sim.native import (
     CALLBACKS,
+    BadInputError,
     NativeScheduler,
     make_scheduler,
     python_scheduler,
@@ -21,6 +22,7 @@ from schedtuna.space import ParameterSpec, ParameterType
 # What a user may call a scheduler, and what it is here.
 ALIASES = {"eevdf": "fair"}
 _HINT = "docs/simulator.md shows how to write one"
+_PARAMETERS_HINT = "`schedtuna sim list` shows each scheduler's parameters"
 _UNITS = ("ns", "us", "ms")  # as names end that have one
 SchedulerSource = str | Scheduler | type[Scheduler]
 
@@ -91,11 +93,15 @@ def _parsed(text: str, known: dict[str, SchedulerConfig]) -> SchedulerConfig:
     try:
         return parse_scheduler(text, lookup, stated=True)
     except SpaceError as error:
-        error.hint = "`schedtuna sim list` shows each scheduler's parameters"
+        error.hint = _PARAMETERS_HINT
         raise
 
 
 def _native(config: SchedulerConfig) -> tuple[NativeScheduler, dict[str, Any]]:
     values = {spec.name: config.values.get(spec.name, spec.default) for spec in config.parameters.values()}
     numbers = {name: int(value) for name, value in values.items() if isinstance(value, int)}
-    return make_scheduler(config.name, numbers), {"name": config.name, "parameters": values}
+    try:
+        native = make_scheduler(config.name, numbers)
+    except BadInputError as error:  # a value within its bounds that is none
+        raise UsageError(str(error), hint=_PARAMETERS_HINT) from error
+    return native, {"name": config.name, "parameters": values}

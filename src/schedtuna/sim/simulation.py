@@ -68,7 +68,7 @@ class SimulationTotals:
 
     Attributes:
         nr_events: Steps of its loop.
-        nr_switches, nr_wakeups, nr_migrations, nr_ticks: How often.
+        nr_switches, nr_wakeups, nr_migrations, nr_ticks: How often; switches to idle and forks count, too.
         idle_ns: Idle time, summed over CPUs.
         interrupts_ns: Time in interrupts of CPUs that were not idle.
         overhead_ns: Switches, wakeups, interrupts: what tasks did not get.

@@ -42,7 +42,7 @@ def family(name: str, seed: int, cpus: int, load: float, *, seconds: int = 10) -
 
     Args:
         name: One of FAMILIES.
-        seed: Which member.
+        seed: Which member, from 0.
         cpus: How many CPUs it is for.
         load: CPU time that its tasks ask for per second and CPU, on average, where they don't wait for CPUs;
             long tasks ask for all that is left.
@@ -53,6 +53,8 @@ def family(name: str, seed: int, cpus: int, load: float, *, seconds: int = 10) -
     """
     if name not in FAMILIES:
         raise UsageError(f"there is no family {name!r}", hint=f"known: {', '.join(FAMILIES)}")
+    if seed < 0:  # whose sign Random would drop
+        raise UsageError(f"there is no member {seed} of a family", hint="they are numbered from 0")
     if cpus < 1 or seconds < 1 or not MIN_LOAD <= load <= MAX_LOAD:
         raise UsageError(
             f"a load of {load:g} on {cpus} CPUs for {seconds} seconds can't be made",

@@ -167,7 +167,17 @@ def test_a_family_is_a_load(name):
     assert Analysis(trace).overall()["nr_wakeups"] > 20
 
 
-@pytest.mark.parametrize("name", ["poisson:lod=0.9", "poisson:load=x", "poisson:load=99", "poison"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "poisson:lod=0.9",
+        "poisson:load=x",
+        "poisson:load=99",
+        "poison",
+        "poisson:load=0.5,load=0.9",
+        "poisson:member=-1",  # Random(-1) is Random(1)
+    ],
+)
 def test_a_family_that_is_none_is_refused(name):
     with pytest.raises(UsageError):
         simulate(name, "fifo", duration_s=1)

@@ -344,10 +344,15 @@ def prepare_folder(folder: Path, *, force: bool) -> None:
     """Make the folder for a new trace; with `force`, remove the trace that is there.
 
     Raises:
-        UsageError: It holds something, and not (or without `force`) a trace.
+        UsageError: It is a file, or holds something, and not (or without `force`) a trace.
         UntrustedError: Somebody else owns the folder or can write it.
     """
-    files.make_folder(folder)
+    try:
+        files.make_folder(folder)
+    except NotADirectoryError as error:
+        raise UsageError(
+            f"{folder} can't be a folder: a file is in its place", hint="choose another"
+        ) from error
     if not any(folder.iterdir()):
         return
     if not (folder / parts.MANIFEST).exists():

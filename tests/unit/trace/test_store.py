@@ -177,6 +177,15 @@ def test_a_trace_is_replaced_only_on_demand(tmp_path, some):
     assert len(write(tmp_path / "t", some[:10], force=True).events) == 10
 
 
+def test_a_file_is_no_folder_for_a_trace(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for force in (False, True):
+        for folder in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "t"):
+            with pytest.raises(UsageError, match="a file is in its place"):
+                TraceWriter(folder, {}, force=force)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_force_removes_nothing_but_a_trace(tmp_path, some):
     mine = tmp_path / "t" / "thesis.txt"
     mine.parent.mkdir()

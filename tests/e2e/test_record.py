@@ -139,7 +139,7 @@ def test_statistics_are_counted_instead_of_events(tmp_path):
 
 def test_procfs_needs_no_privileges_and_says_what_it_does_not_see(everybodys_folder):
     wrapper = [*NOBODY, "--no-new-privs"] if os.geteuid() == 0 else []
-    arguments = ("record", "--procfs", "--interval", "100ms", "--for", "300ms", "-o", "t")
+    arguments = ("record", "--procfs", "--interval", "100ms", "--for", "1s", "-o", "t")
     done = schedtuna(*arguments, wrapper=wrapper, cwd=everybodys_folder)
     assert done.returncode == 0, done.stderr
     [line] = [line for line in done.stdout.splitlines() if line.startswith("not seen this way: ")]

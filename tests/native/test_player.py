@@ -9,6 +9,8 @@ import subprocess
 import pytest
 
 from schedtuna.resources import resource_path
+from schedtuna.sim import Simulation, Stop
+from schedtuna.sim.native import cost_table
 
 
 def run_player(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -119,6 +121,44 @@ def test_a_seed_decides_what_is_drawn(tmp_path, shape):
     ]
     assert draws[0] == draws[1] != draws[2]
     assert draws[0][0] != draws[0][1]
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
+def test_the_player_and_the_simulator_draw_the_same_amounts(tmp_path, seed):
+    shapes = (
+        {"exponential": 500},
+        {"uniform": {"from": 100, "to": 900}},
+        {"erlang": {"mean": 500, "stages": 4}},
+        {"lognormal": {"median": 500, "sigma_permille": 800}},
+        {"pareto": {"smallest": 50, "tail_permille": 1500, "largest": 5000}},
+        {"hyper": {"mean": 100, "other_mean": 2000, "other_permille": 50}},
+    )
+    tasks = {
+        f"shape{k}": {
+            "instance": 2,
+            "loop": 2,
+            "phases": {"a": {"loop": 3, "run": run, "sleep": 100}, "b": {"run": run, "run2": run}},
+        }
+        for k, run in enumerate(shapes)
+    }
+    document = {
+        "tasks": {
+            **tasks,
+            "child": once(("run", shapes[0]), laps=3, instance=0),
+            "parent": once(("run", shapes[0]), ("fork", "child"), laps=2),
+        }
+    }
+    played = play(tmp_path, document, "--seed", str(seed))
+    # Without costs a task's CPU time is what it asked for.
+    costs = {name: 0 for name, *_ in cost_table() if name != "tick_ns"}
+    simulation = Simulation(document, "fifo", cpus=2, seed=seed, costs=costs)
+    assert simulation.run() is Stop.ALL_EXITED
+    simulated: dict[str, list[int]] = {}
+    for task in simulation.state().tasks:
+        simulated.setdefault(task.name, []).append(task.cpu_time_ns)
+    asked = {name: [task["asked_ns"] for task in same] for name, same in played.items()}
+    assert asked == simulated
+    assert len({ns for amounts in asked.values() for ns in amounts}) == 15  # all of them drawn
 
 
 def test_attributes_are_the_kernels(tmp_path):

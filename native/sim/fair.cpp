@@ -15,11 +15,11 @@ void Fair::init(Machine &m)
 	std::uint32_t cpus = std::min(nr_cpus_, 8u);
 	params_.base_slice_ns = params_.base_slice_us * 1000 * std::bit_width(cpus);
 	params_.tick_ns = m.tick_ns() ? m.tick_ns() : 4'000'000;
-	std::uint32_t nr_queues = m.nr_groups() * nr_cpus_;
-	queues_.resize(nr_queues);
-	queue_loads_.resize(nr_queues);
-	entities_.resize(nr_queues);
-	loads_.resize(nr_queues);
+	nr_queues_ = m.nr_groups() * nr_cpus_;
+	queues_.resize(nr_queues_);
+	queue_loads_.resize(nr_queues_);
+	entities_.resize(nr_queues_);
+	loads_.resize(nr_queues_);
 	groups_.resize(m.nr_groups());
 	cpus_.resize(nr_cpus_);
 	tracks_load_ = nr_cpus_ > 1 || m.nr_groups() > 1;
@@ -49,8 +49,8 @@ void Fair::take_attributes(const Task &task, Entity &entity) const
 void Fair::init_task(Machine &m, TaskId id)
 {
 	if (infos_.size() <= id) {
-		entities_.resize(queues_.size() + id + 1);
-		loads_.resize(queues_.size() + id + 1);
+		entities_.resize(entity_of(id) + 1);
+		loads_.resize(entity_of(id) + 1);
 		infos_.resize(id + 1);
 	}
 	const Task &task = m.task(id);
@@ -248,7 +248,7 @@ void Fair::preempt_616(Machine &m, EntityId se, EntityId pse)
 	    && (wakes.deadline < curr.deadline || !q.eligible(entities_, curr.vruntime)))
 		FairQueue::cancel_protection(curr, params_);
 	if (q.pick(entities_, params_, true) == pse)
-		m.resched(curr.queue % nr_cpus_);
+		m.resched(cpu_of(curr.queue));
 }
 
 // check_preempt_wakeup_fair()

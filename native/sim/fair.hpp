@@ -114,23 +114,28 @@ class Fair final : public Scheduler
 
 	EntityId entity_of(TaskId id) const
 	{
-		return static_cast<EntityId>(queues_.size()) + id;
+		return nr_queues_ + id;
 	}
 	bool is_task(EntityId id) const
 	{
-		return id >= queues_.size();
+		return id >= nr_queues_;
 	}
 	TaskId task_of(EntityId id) const
 	{
-		return id - static_cast<EntityId>(queues_.size());
+		return id - nr_queues_;
 	}
 	QueueId queue_of(GroupId group, CpuId cpu) const
 	{
 		return group * nr_cpus_ + cpu;
 	}
+	// Most queues are CPUs' root queues, for which a division would take longer than all the rest.
 	GroupId group_of(QueueId queue) const
 	{
-		return queue / nr_cpus_;
+		return queue < nr_cpus_ ? ROOT_GROUP : queue / nr_cpus_;
+	}
+	CpuId cpu_of(QueueId queue) const
+	{
+		return queue < nr_cpus_ ? queue : queue % nr_cpus_;
 	}
 	EntityId parent_of(EntityId id) const  // NONE: it is on the CPU's root queue
 	{
@@ -143,7 +148,7 @@ class Fair final : public Scheduler
 	}
 	Ns clock(const Machine &m, QueueId queue) const
 	{
-		return m.clock_task(queue % nr_cpus_);
+		return m.clock_task(cpu_of(queue));
 	}
 
 	enum class Leave : std::uint8_t { Sleep, Exit, Delayed, Change, Migrate };
@@ -182,7 +187,7 @@ class Fair final : public Scheduler
 	// fair_groups.cpp: weights of groups, and load averages
 	Ns load_clock(const Machine &, QueueId) const;
 	void update_load(Machine &, EntityId, Change, bool to_group);
-	bool update_queue_load(Machine &, QueueId);
+	bool update_queue_load(QueueId, Ns now);
 	void update_group(Machine &, EntityId);	 // update_cfs_group()
 	void reweight(Machine &, EntityId, std::uint32_t weight);
 	void contribute(Machine &, QueueId);  // update_tg_load_avg()
@@ -233,7 +238,7 @@ class Fair final : public Scheduler
 	void push(Machine &, CpuId);
 
 	FairParams params_;
-	std::uint32_t nr_cpus_ = 0;
+	std::uint32_t nr_cpus_ = 0, nr_queues_ = 0;
 	Entities entities_;  // of groups on CPUs, then of tasks
 	std::vector<LoadAvg> loads_;
 	std::vector<FairQueue> queues_;

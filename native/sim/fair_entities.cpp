@@ -30,7 +30,7 @@ void Fair::update_curr(Machine &m, QueueId queue)
 	else if (params_.preempt_short && !is_over)  // did_preempt_short()
 		is_over = !FairQueue::is_protected(curr, params_) && !q.eligible(entities_, curr.vruntime);
 	if (is_over) {
-		m.resched(queue % nr_cpus_);
+		m.resched(cpu_of(queue));
 		clear_buddies(id);
 	}
 }
@@ -194,7 +194,7 @@ bool Fair::dequeue_entities(Machine &m, EntityId id, Leave why)
 	}
 	follow_up(m, id, slice, 0 - nr_queued, 0 - nr_runnable, 0 - nr_idle);
 	if (of_task)
-		unlist_task(entities_[first].queue % nr_cpus_, task_of(first));
+		unlist_task(cpu_of(entities_[first].queue), task_of(first));
 	return true;
 }
 

@@ -25,12 +25,12 @@ Ns Fair::load_clock(const Machine &m, QueueId queue) const
 	return clock(m, queue) + (1 << 20);
 }
 
-bool Fair::update_queue_load(Machine &m, QueueId queue)
+bool Fair::update_queue_load(QueueId queue, Ns now)
 {
 	const FairQueue &q = queues_[queue];
 	QueueLoad &load = queue_loads_[queue];
 	bool decayed = load.take_removed();
-	if (load.age(load_clock(m, queue), scale_down(q.load_weight), q.h_nr_runnable, q.curr != NONE)) {
+	if (load.age(now, scale_down(q.load_weight), q.h_nr_runnable, q.curr != NONE)) {
 		load.average(1);
 		decayed = true;
 	}
@@ -47,14 +47,15 @@ void Fair::update_load(Machine &m, EntityId id, Change change, bool to_group)
 	LoadAvg &load = loads_[id];
 	QueueLoad &queue_load = queue_loads_[queue];
 	bool of_task = is_task(id);
+	Ns now = load_clock(m, queue);
 	if (load.last_update) {
 		std::int64_t runnable = of_task		 ? entity.on_rq && !entity.delayed
 					: entity.delayed ? 0
 							 : queue_loads_[id].nr_runnable;
-		if (load.age(load_clock(m, queue), entity.on_rq, runnable, queues_[queue].curr == id))
+		if (load.age(now, entity.on_rq, runnable, queues_[queue].curr == id))
 			load.average(entity.load());
 	}
-	bool decayed = update_queue_load(m, queue);
+	bool decayed = update_queue_load(queue, now);
 	if (!of_task) {
 		decayed |= propagate_load(queue_load, load, entity.load(), queue_loads_[id],
 					  scale_down(queues_[id].load_weight));
@@ -170,7 +171,7 @@ void Fair::update_blocked(Machine &m, CpuId cpu)
 		QueueId queue = queue_of(group, cpu);
 		if (!queue_loads_[queue].last_update && !queues_[queue].nr_queued)
 			continue;
-		if (update_queue_load(m, queue))
+		if (update_queue_load(queue, load_clock(m, queue)))
 			contribute(m, queue);
 		if (group != ROOT_GROUP && (loads_[queue].last_update || queue_loads_[queue].propagates))
 			update_load(m, queue, Change::None, true);

@@ -35,7 +35,7 @@ void add_positive(std::int64_t &value, std::int64_t delta)
 
 }  // namespace
 
-bool LoadAvg::age(Ns now, std::int64_t load, std::int64_t runnable, bool running)
+bool LoadAvg::age_by_steps(Ns now, std::int64_t load, std::int64_t runnable, bool running)
 {
 	std::int64_t delta = now - last_update;
 	if (delta < 0) {
@@ -43,8 +43,6 @@ bool LoadAvg::age(Ns now, std::int64_t load, std::int64_t runnable, bool running
 		return false;
 	}
 	delta >>= 10;
-	if (!delta)
-		return false;
 	last_update += delta << 10;
 	if (!load)
 		runnable = running = 0;
@@ -135,10 +133,8 @@ void QueueLoad::remove(const LoadAvg &entity)
 	removed_runnable += entity.runnable_avg;
 }
 
-bool QueueLoad::take_removed()
+bool QueueLoad::take_some_removed()
 {
-	if (!nr_removed)
-		return false;
 	auto take = [this](std::int64_t &avg, std::int64_t &sum, std::int64_t removed) {
 		add_positive(avg, -removed);
 		add_positive(sum, -removed * divider());

@@ -15,10 +15,18 @@ struct LoadAvg {
 	std::int64_t load_avg = 0, runnable_avg = 0, util_avg = 0;
 	std::uint32_t period_contrib = 0;
 
-	// ___update_load_sum(): true if a period has ended, so that the averages are due.
-	bool age(Ns now, std::int64_t load, std::int64_t runnable, bool running);
+	// ___update_load_sum(): true if a period has ended, so that the averages are due. Time passes in steps of 1024
+	// ns.
+	bool age(Ns now, std::int64_t load, std::int64_t runnable, bool running)
+	{
+		return static_cast<std::uint64_t>(now - last_update) >= 1024
+		       && age_by_steps(now, load, runnable, running);
+	}
 	void average(std::int64_t load);  // ___update_load_avg()
 	std::int64_t divider() const;	  // get_pelt_divider()
+
+      private:
+	bool age_by_steps(Ns now, std::int64_t load, std::int64_t runnable, bool running);
 };
 
 // The averages of a queue, and what has yet to be taken out or passed on to its group's entity.
@@ -34,11 +42,15 @@ struct QueueLoad : LoadAvg {
 	void attach(LoadAvg &entity, std::int64_t weight);
 	void detach(const LoadAvg &entity, std::int64_t weight);
 	void remove(const LoadAvg &entity);  // of a task that sleeps: at the next update
-	bool take_removed();
+	bool take_removed()
+	{
+		return nr_removed && take_some_removed();
+	}
 	void enqueue_load(const LoadAvg &entity, std::int64_t weight);
 	void dequeue_load(const LoadAvg &entity, std::int64_t weight);
 
       private:
+	bool take_some_removed();
 	void propagate(std::int64_t runnable_sum);
 };
 

@@ -297,16 +297,13 @@ void FairQueue::update_lag(Entities &entities, EntityId id, const FairParams &pa
 	entity.vlag = std::clamp(avg_vruntime(entities) - entity.vruntime, -limit, limit);
 }
 
-bool FairQueue::update_deadline(Entities &entities, EntityId id, const FairParams &params)
+void FairQueue::renew_deadline(Entities &entities, EntityId id, const FairParams &params)
 {
 	Entity &entity = entities[id];
-	if (entity.vruntime < entity.deadline)
-		return false;
 	if (!entity.custom_slice)
 		entity.slice = params.base_slice_ns;
 	entity.deadline = entity.vruntime + entity.delta_fair(entity.slice);
 	avg_vruntime(entities);
-	return true;
 }
 
 void FairQueue::requeue_delayed(Entities &entities, EntityId id, const FairParams &params)
@@ -380,11 +377,6 @@ void FairQueue::update_protection(Entities &entities, EntityId id) const
 {
 	Entity &entity = entities[id];
 	entity.vlag = std::min(entity.vlag, entity.vruntime + entity.delta_fair(min_slice(entities)));
-}
-
-bool FairQueue::is_protected(const Entity &entity, const FairParams &params)
-{
-	return params.version >= 618 ? entity.vruntime < entity.vlag : entity.vlag == entity.deadline;
 }
 
 void FairQueue::cancel_protection(Entity &entity, const FairParams &params)

@@ -118,21 +118,31 @@ class FairQueue
 	Ns min_slice(const Entities &) const;
 	Ns max_slice(const Entities &) const;
 
-	void place(Entities &, EntityId, const FairParams &, bool initial);  // place_entity()
-	void update_lag(Entities &, EntityId, const FairParams &);	     // update_entity_lag()
-	bool update_deadline(Entities &, EntityId, const FairParams &);
+	void place(Entities &, EntityId, const FairParams &, bool initial);		 // place_entity()
+	void update_lag(Entities &, EntityId, const FairParams &);			 // update_entity_lag()
+	bool update_deadline(Entities &entities, EntityId id, const FairParams &params)	 // true: the slice is over
+	{
+		if (entities[id].vruntime < entities[id].deadline)
+			return false;
+		renew_deadline(entities, id, params);
+		return true;
+	}
 	void requeue_delayed(Entities &, EntityId, const FairParams &);	 // without the counts of tasks
 	void reweight(Entities &, EntityId, const FairParams &, std::uint32_t weight, bool is_task);
 
-	void set_protection(Entities &, EntityId, const FairParams &) const;  // set_protect_slice()
-	void update_protection(Entities &, EntityId) const;		      // update_protect_slice()
-	static bool is_protected(const Entity &, const FairParams &);	      // protect_slice()
-	static void cancel_protection(Entity &, const FairParams &);	      // cancel_protect_slice()
+	void set_protection(Entities &, EntityId, const FairParams &) const;	  // set_protect_slice()
+	void update_protection(Entities &, EntityId) const;			  // update_protect_slice()
+	static bool is_protected(const Entity &entity, const FairParams &params)  // protect_slice()
+	{
+		return params.version >= 618 ? entity.vruntime < entity.vlag : entity.vlag == entity.deadline;
+	}
+	static void cancel_protection(Entity &, const FairParams &);  // cancel_protect_slice()
 
       private:
 	struct Sum {
 		std::int64_t weighted, load;
 	};
+	void renew_deadline(Entities &, EntityId, const FairParams &);
 	Sum sum(const Entities &) const;
 	const Entity *current(const Entities &entities) const
 	{

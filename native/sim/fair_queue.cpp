@@ -2,7 +2,6 @@
 #include "fair_queue.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
 
 namespace schedtuna::sim
@@ -44,25 +43,11 @@ void Entity::set_weight(std::uint32_t scaled_up, bool is_task)
 	factor = static_cast<std::uint32_t>(product);
 }
 
-void Timeline::Block::insert_at(std::uint32_t at, EntityId new_id, Ns new_deadline, Ns new_vruntime)
-{
-	std::size_t after = size - at;
-	std::memmove(deadline + at + 1, deadline + at, after * sizeof *deadline);
-	std::memmove(vruntime + at + 1, vruntime + at, after * sizeof *vruntime);
-	std::memmove(id + at + 1, id + at, after * sizeof *id);
-	deadline[at] = new_deadline;
-	vruntime[at] = new_vruntime;
-	id[at] = new_id;
-	if (!size || new_vruntime < least)
-		least = new_vruntime;
-	size++;
-}
-
 void Timeline::Block::find_least()
 {
-	least = vruntime[0];
+	least = waiting[0].vruntime;
 	for (std::uint32_t i = 1; i < size; i++)
-		least = std::min(least, vruntime[i]);
+		least = std::min(least, waiting[i].vruntime);
 }
 
 void Timeline::insert(EntityId id, Ns deadline, Ns vruntime)
@@ -72,7 +57,7 @@ void Timeline::insert(EntityId id, Ns deadline, Ns vruntime)
 	// The last block that begins no later: equal deadlines are FIFO.
 	std::size_t b = 0;
 	if (blocks_.size() > 1) {
-		auto begins_later = [](Ns at, const Block &block) { return at < block.deadline[0]; };
+		auto begins_later = [](Ns at, const Block &block) { return at < block.waiting[0].deadline; };
 		auto after = std::upper_bound(blocks_.begin(), blocks_.end(), deadline, begins_later);
 		b = after == blocks_.begin() ? 0 : static_cast<std::size_t>(after - blocks_.begin()) - 1;
 	}
@@ -81,41 +66,40 @@ void Timeline::insert(EntityId id, Ns deadline, Ns vruntime)
 		Block &full = blocks_[b], &half = blocks_[b + 1];
 		half.size = BLOCK / 2;
 		full.size = BLOCK - half.size;
-		std::copy_n(full.deadline + full.size, half.size, half.deadline);
-		std::copy_n(full.vruntime + full.size, half.size, half.vruntime);
-		std::copy_n(full.id + full.size, half.size, half.id);
+		std::copy_n(full.waiting + full.size, half.size, half.waiting);
 		full.find_least();
 		half.find_least();
-		b += deadline >= half.deadline[0];
+		b += deadline >= half.waiting[0].deadline;
 	}
 	Block &block = blocks_[b];
-	std::uint32_t at = block.size;
-	while (at && block.deadline[at - 1] > deadline)
+	Waiting *end = block.waiting + block.size, *at = end;
+	while (at != block.waiting && at[-1].deadline > deadline)
 		at--;
-	block.insert_at(at, id, deadline, vruntime);
+	std::copy_backward(at, end, end + 1);
+	*at = {deadline, vruntime, id};
+	if (!block.size || vruntime < block.least)
+		block.least = vruntime;
+	block.size++;
 }
 
 void Timeline::erase(EntityId id, Ns deadline)
 {
-	auto ends_before = [](const Block &block, Ns at) { return block.deadline[block.size - 1] < at; };
+	auto ends_before = [](const Block &block, Ns at) { return block.waiting[block.size - 1].deadline < at; };
 	auto block = blocks_.begin();
 	if (blocks_.size() > 1)
 		block = std::lower_bound(blocks_.begin(), blocks_.end(), deadline, ends_before);
 	for (;; ++block) {
-		for (std::uint32_t i = 0; i < block->size; i++) {
-			if (block->id[i] != id)
-				continue;
-			Ns vruntime = block->vruntime[i];
-			std::size_t after = --block->size - i;
-			std::memmove(block->deadline + i, block->deadline + i + 1, after * sizeof *block->deadline);
-			std::memmove(block->vruntime + i, block->vruntime + i + 1, after * sizeof *block->vruntime);
-			std::memmove(block->id + i, block->id + i + 1, after * sizeof *block->id);
-			if (!block->size)
-				blocks_.erase(block);
-			else if (vruntime == block->least)
-				block->find_least();
-			return;
-		}
+		Waiting *end = block->waiting + block->size;
+		Waiting *at = std::find_if(block->waiting, end, [id](const Waiting &w) { return w.id == id; });
+		if (at == end)
+			continue;
+		Ns vruntime = at->vruntime;
+		std::copy(at + 1, end, at);
+		if (!--block->size)
+			blocks_.erase(block);
+		else if (vruntime == block->least)
+			block->find_least();
+		return;
 	}
 }
 
@@ -126,8 +110,8 @@ EntityId Timeline::first_eligible(Ns zero, std::int64_t load, std::int64_t sum) 
 		if (blocks_.size() > 1 && !eligible(block.least))
 			continue;
 		for (std::uint32_t i = 0; i < block.size; i++)
-			if (eligible(block.vruntime[i]))
-				return block.id[i];
+			if (eligible(block.waiting[i].vruntime))
+				return block.waiting[i].id;
 	}
 	return NONE;
 }

@@ -68,7 +68,7 @@ class Timeline
 	void erase(EntityId id, Ns deadline);
 	EntityId first() const
 	{
-		return blocks_.empty() ? NONE : blocks_.front().id[0];
+		return blocks_.empty() ? NONE : blocks_.front().waiting[0].id;
 	}
 	// The first whose (vruntime - zero) * load is at most `sum`; NONE.
 	EntityId first_eligible(Ns zero, std::int64_t load, std::int64_t sum) const;
@@ -77,19 +77,21 @@ class Timeline
 	{
 		for (const Block &block : blocks_)
 			for (std::uint32_t i = 0; i < block.size; i++)
-				if (f(block.id[i]))
+				if (f(block.waiting[i].id))
 					return;
 	}
 
       private:
 	static constexpr std::uint32_t BLOCK = 32;
+	struct Waiting {
+		Ns deadline, vruntime;
+		EntityId id;
+	};
 	struct Block {
 		std::uint32_t size = 0;
 		Ns least = 0;  // vruntime
-		Ns deadline[BLOCK], vruntime[BLOCK];
-		EntityId id[BLOCK];
+		Waiting waiting[BLOCK];
 
-		void insert_at(std::uint32_t at, EntityId id, Ns deadline, Ns vruntime);
 		void find_least();
 	};
 	std::vector<Block> blocks_;

@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # What decides whether the environment is up to date.
 INPUTS := pyproject.toml constraints.txt tools/setup.sh CMakeLists.txt $(shell find native bpf include third_party -type f 2>/dev/null)
-C_FILES := $(shell find bpf native include tests -name "*.[ch]" 2>/dev/null)
+C_FILES := $(shell find bpf native include tests benchmarks -name "*.[ch]" -o -name "*.[ch]pp" 2>/dev/null)
 
 LINTERS := lint-format lint-style lint-types lint-imports lint-shell lint-c
 

@@ -140,6 +140,13 @@ def test_what_systemd_can_not_express_is_set_once_the_unit_has_started(schedtuna
     assert set(service.nices()) == {0}
 
 
+def test_a_drop_in_is_printed_for_a_unit_that_does_not_run(schedtuna):
+    done = schedtuna("apply", "fair:policy=batch,timer_slack_us=70", "--unit", "absent", "--print-unit")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "# /etc/systemd/system/absent.service.d/schedtuna.conf"
+    assert "CPUSchedulingPolicy=batch" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -148,6 +155,7 @@ def test_what_systemd_can_not_express_is_set_once_the_unit_has_started(schedtuna
         (["fair:nice=5", "--pid", "CHILD", "--", "true"], 2, "there is no command"),
         (["fair:cpu_weight=5", "--pid", "CHILD"], 2, "can't be set in scope pid"),
         (["fair:nice=5", "--unit", "no-such-unit"], 2, "no control group of no-such-unit.service"),
+        (["fair:nice=5", "--unit", "../web", "--print-unit"], 2, "'../web' is no name of a unit"),
         (["scx_simple", "--pid", "CHILD"], 2, "for the whole machine"),
         (["fair", "--pid", "CHILD"], 2, "fair sets nothing"),
         (["default", "--pid", "CHILD"], 2, "default sets nothing"),

@@ -77,14 +77,17 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
         service_drop_in,
     )
 
-    place = Host.of(None, pid, cgroup, unit, force=bool(force))
-    if system and (print_unit or place.is_service):
+    # What a unit is to have at its start can be printed before it ever ran.
+    is_text = print_unit and pid is None and cgroup is None
+    place = Host.of(None, pid, cgroup, None if is_text else unit, force=bool(force))
+    is_service = place.is_service or unit is not None
+    if system and (print_unit or is_service):
         raise UsageError(
             "--system and --print-unit, --pid, --cgroup and --unit contradict each other",
             hint="--system is for the whole machine, the others for one service",
         )
     # Other threads, and the service when it starts anew, may lack what is in force where this is asked.
-    chosen = place.scheduler(settings, stated=print_unit or place.is_service)
+    chosen = place.scheduler(settings, stated=print_unit or is_service)
     words = command or []
     require_trusted_settings(settings, chosen, words, trusted=trust_folder)
     if root != Path("/") and not system:
@@ -102,10 +105,10 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
     if print_unit:
         if unit is not None:
             print(f"# {drop_in_path(unit)}")
-        text = service_drop_in(settings, chosen, words, trusted=trust_folder, started=place.is_service)
+        text = service_drop_in(settings, chosen, words, trusted=trust_folder, started=is_service)
         print(text, end="")
         return
-    if place.is_service:
+    if is_service:
         _keep(chosen, place, words, unit)
         return
     if not words:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy, mounts
 from schedtuna.knobs.unit import systemd_runs
 
+_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}")
 _WITH_GROUP = (".service", ".scope", ".slice")
 _ANSWER_WITHIN_S = 30.0
 
@@ -33,7 +35,15 @@ def target_of(
 
 
 def unit_name(name: str) -> str:
-    """The unit's full name: a service where nothing else is said."""
+    """The unit's full name: a service where nothing else is said.
+
+    Raises:
+        UsageError: systemd takes no such name (systemd.unit(5)).
+    """
+    if not _UNIT_NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is no name of a unit", hint="`systemctl list-units` shows those that there are"
+        )
     return name if name.endswith(_WITH_GROUP) else f"{name}.service"
 
 

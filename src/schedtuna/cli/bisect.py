@@ -73,8 +73,8 @@ def bisect(
     length = question.length()
     command: list[str] = context.meta["command"]
     places = where.ready_places()
-    workload = run.workload(command, places[0].nr_cpus())
-    question = replace(question, metric=run.metrics(question.metric))
+    workload = run.workload(command, places[0])
+    question = replace(question, metric=run.metrics(question.metric, places[0]))
     if folder.resume is not None:
         _require_consent(folder.resume, list(workload.argv), trusted=folder.trust_folder)
     listed = _listed(releases or [], places)

@@ -17,6 +17,7 @@ from schedtuna.cli.options import (
     AllowClientOption,
     BackendOption,
     CgroupOption,
+    CostOption,
     CpusOption,
     ForceOption,
     KernelListOption,
@@ -32,6 +33,7 @@ from schedtuna.cli.options import (
     SeedOption,
     ShellOption,
     TimeoutOption,
+    TopologyOption,
     TrustOption,
     UnitOption,
     UserOption,
@@ -120,31 +122,30 @@ class WorkloadOptions:
     washout: WashoutOption = "0s"
     parser: ParserOption = ""
 
-    def workload(self, command: Sequence[str] | None, nr_cpus: int) -> Workload:
-        """Return a command, or the bundled workload that is named, as a workload.
+    def workload(self, command: Sequence[str] | None, place: Place) -> Workload:
+        """Return a command, or the workload that is named, as what runs at a place.
 
         Args:
             command: The command, if there is one.
-            nr_cpus: How many CPUs a bundled workload is sized for.
+            place: Where.
 
         Raises:
             UsageError: There is no command, there are two, no workload has the name, or a duration is none.
             UnavailableError: A tool of the bundled workload is missing.
         """
-        from schedtuna.workload.spec import Workload
-        from schedtuna.workload.suite import ready_workload
-
         if command and self.named is not None:
             raise UsageError("COMMAND and --workload contradict each other", hint="give one of them")
         if self.named is not None:
-            return self.as_asked(ready_workload(self.named, nr_cpus).workload)
-        if not command:
+            return self.as_asked(place.named_workload(self.named)[0])
+        if command:
+            return self.as_asked(place.command(command, shell=self.shell))
+        if not place.is_model:
             raise UsageError(
                 "no COMMAND to run",
                 hint="put it after `--`: schedtuna ... -- stress-ng --cpu 1 -t 2; "
                 "or name a bundled one: --workload interactive-mix",
             )
-        return self.as_asked(Workload(argv=tuple(command), shell=self.shell))
+        return place.command(())
 
     def as_asked(self, workload: Workload) -> Workload:
         """Return a workload, run as the options say.
@@ -162,14 +163,13 @@ class WorkloadOptions:
         }
         return workload.model_copy(update=asked)
 
-    def metrics(self, asked: Sequence[str] | None) -> list[str]:
-        """Return the metrics that were asked for, else that of the bundled workload that is named, if any."""
+    def metrics(self, asked: Sequence[str] | None, place: Place) -> list[str]:
+        """Return the metrics that were asked for, else that of the workload that is named, if any."""
         from schedtuna.workload.metrics import format_metric
-        from schedtuna.workload.suite import suite_workload
 
         if asked or self.named is None:
             return listed(asked)
-        return [format_metric(suite_workload(self.named).metric)]
+        return [format_metric(place.named_workload(self.named)[1])]
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,8 @@ class WhereOptions:
     backend: BackendOption = HOST
     kernel: KernelOption = None
     cpus: CpusOption = None
+    topology: TopologyOption = None
+    cost: CostOption = None
 
     def place(self) -> Place:
         """Return where runs are made.
@@ -186,7 +188,7 @@ class WhereOptions:
         Raises:
             UsageError: The options contradict each other.
         """
-        said = asdict(self)
+        said = _said(self)
         return make_place(said.pop("backend"), said)
 
 
@@ -218,6 +220,8 @@ class SidesOptions:
     backend: PlacesOption = None
     kernel: KernelsOption = None
     cpus: CpusOption = None
+    topology: TopologyOption = None
+    cost: CostOption = None
     scope: ScopeOption = None
     pid: PidOption = None
     cgroup: CgroupOption = None
@@ -236,7 +240,7 @@ class SidesOptions:
         if nr_places > 2 or (len(kinds), len(kernels)) == (2, 2):
             raise UsageError("a comparison has two sides", hint="give --backend or --kernel twice at most")
         pairs = zip(kinds * nr_places, kernels * nr_places, strict=False)
-        said = {name: value for name, value in asdict(self).items() if name not in ("backend", "kernel")}
+        said = {name: value for name, value in _said(self).items() if name not in ("backend", "kernel")}
         places = [
             make_place(kind, _of_kind(kind, kinds, said | {"kernel": kernel}))
             for kind, kernel in list(pairs)[:nr_places]
@@ -259,6 +263,8 @@ class ListOptions:
     backend: BackendOption = HOST
     kernel: KernelListOption = None
     cpus: CpusOption = None
+    topology: TopologyOption = None
+    cost: CostOption = None
     scope: ScopeOption = None
     pid: PidOption = None
     cgroup: CgroupOption = None
@@ -271,7 +277,7 @@ class ListOptions:
         Raises:
             UsageError: A kernel twice.
         """
-        said = {name: value for name, value in asdict(self).items() if name != "backend"}
+        said = {name: value for name, value in _said(self).items() if name != "backend"}
         places = [
             made_ready(make_place(self.backend, said | {"kernel": kernel}))
             for kernel in self.kernel or (None,)
@@ -282,6 +288,29 @@ class ListOptions:
         if len(set(exact)) < len(exact):
             raise UsageError(f"expected different kernels, not {', '.join(p.label for p in exact)}")
         return exact
+
+
+def parse_costs(texts: Sequence[str]) -> dict[str, int]:
+    """Return the constants of a simulated machine that texts such as ``context_switch_ns=2000`` set.
+
+    Raises:
+        UsageError: One sets nothing, or what another one has set.
+    """
+    costs: dict[str, int] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        if not (number.isascii() and number.isdecimal() and len(number) < 20):
+            raise UsageError(f"--cost {text}: expected NAME=NUMBER", hint="--cost context_switch_ns=2000")
+        if name in costs:
+            raise UsageError(f"--cost sets {name} twice", hint="leave one of them out")
+        costs[name] = int(number)
+    return costs
+
+
+def _said(options: WhereOptions | SidesOptions | ListOptions) -> dict[str, Any]:
+    """What options say of a place, by their names; None for what was not said."""
+    said = asdict(options)
+    return said | {"cost": parse_costs(said["cost"]) if said["cost"] else None}
 
 
 def _of_kind(kind: str, kinds: Sequence[str], said: Mapping[str, Any]) -> dict[str, Any]:

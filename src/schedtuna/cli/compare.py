@@ -169,9 +169,9 @@ def compare(
 
     length = question.length()
     places = where.ready_places()
-    workload = run.workload(command, places[0].nr_cpus())
+    workload = run.workload(command, places[0])
     folder.require_consent(workload.argv)
-    question = replace(question, metric=run.metrics(question.metric))
+    question = replace(question, metric=run.metrics(question.metric, places[0]))
     asked, spec = posed(question, _sides(a, b, places), workload, folder.fixed_seed())
     with (
         termination_interrupts(),

@@ -29,7 +29,8 @@ NamedOption = Annotated[
     typer.Option(
         "--workload",
         metavar="NAME",
-        help="In place of COMMAND: run this bundled workload, for its own metric; `suite list` shows them.",
+        help="In place of COMMAND: run this bundled workload, for its own metric; `suite list` shows them. "
+        "With `sim`: a FILE of rt-app's JSON, a TRACE, or a family of `sim list`.",
         show_default=False,
     ),
 ]
@@ -205,7 +206,30 @@ KernelListOption = Annotated[
 ]
 CpusOption = Annotated[
     int | None,
-    typer.Option("--cpus", min=1, max=64, help="With `vm`: virtual CPUs. Default: 2.", show_default=False),
+    typer.Option(
+        "--cpus",
+        min=1,
+        help="With `vm`: virtual CPUs, 2 by default; with `sim`: CPUs of one cache, 8 by default.",
+        show_default=False,
+    ),
+]
+TopologyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--topology",
+        metavar="LLCSxCORESxTHREADS",
+        help="With `sim`: last-level caches, cores of each, and threads of a core.",
+        show_default=False,
+    ),
+]
+CostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cost",
+        metavar="NAME=NUMBER",
+        help="With `sim`: a constant of the machine, as `sim list` shows them. Repeatable.",
+        show_default=False,
+    ),
 ]
 ParserOption = Annotated[
     str,

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schedtuna.cli.common import parse_positive_duration, termination_interrupts
+from schedtuna.cli.common import parse_costs, parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
 from schedtuna.cli.sim_picks import verify_picks
 from schedtuna.cli.table import described, wrapped
 from schedtuna.cli.trace_table import Columns, figures_table
-from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
     from schedtuna.trace.analysis import Analysis
@@ -112,7 +111,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             seed=seed,
             noise_seed=noise_seed,
             duration_s=None if for_ is None else parse_positive_duration(for_, option="--for"),
-            costs=_costs(cost or []),
+            costs=parse_costs(cost or []),
             trace=output,
             force=force,
         )
@@ -133,18 +132,6 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     _print_result(source, trace.manifest["simulation"])
     if output is not None:
         print(wrapped(f"The trace is in {output}: schedtuna stats, plot and trace read it."))
-
-
-def _costs(texts: list[str]) -> dict[str, int]:
-    costs: dict[str, int] = {}
-    for text in texts:
-        name, _, number = text.partition("=")
-        if not (number.isascii() and number.isdecimal() and len(number) < 20):
-            raise UsageError(f"--cost {text}: expected NAME=NUMBER", hint="--cost context_switch_ns=2000")
-        if name in costs:
-            raise UsageError(f"--cost sets {name} twice", hint="leave one of them out")
-        costs[name] = int(number)
-    return costs
 
 
 def _print_result(source: Analysis, simulation: dict[str, Any]) -> None:

@@ -36,6 +36,7 @@ from schedtuna.evidence import DELTA
 from schedtuna.history.defaults import BASELINE_RUNS, BUDGET, SAVE_FREQUENCY
 
 if TYPE_CHECKING:
+    from schedtuna.backend.places.base import Place
     from schedtuna.history.outcome import StudyResult
     from schedtuna.history.plan import StudyPlan
     from schedtuna.workload.spec import Workload
@@ -75,7 +76,7 @@ class CommandOptions:
         ),
     ] = None
 
-    def workload(self, command: list[str] | None, how: WorkloadOptions, nr_cpus: int) -> Workload:
+    def workload(self, command: list[str] | None, how: WorkloadOptions, place: Place) -> Workload:
         """Return what runs: COMMAND, a bundled workload, --benchmark-cmd, or llama-bench with a model.
 
         Raises:
@@ -90,8 +91,8 @@ class CommandOptions:
                 hint="give one of them",
             )
         if command or (text is not None and how.shell):
-            return how.workload(command or [text or ""], nr_cpus)
-        return how.as_asked(find_workload(text, model, how.named, nr_cpus=nr_cpus))
+            return how.workload(command or [text or ""], place)
+        return how.as_asked(find_workload(text, model, how.named, place=place))
 
 
 @dataclass(frozen=True)
@@ -301,10 +302,10 @@ def tune(
     else:
         place = where.ready_place()
         plan, notes = make_plan(
-            instead.workload(command, run, place.nr_cpus()),
+            instead.workload(command, run, place),
             place,
             asked.scheduler,
-            metrics=run.metrics(asked.metric),
+            metrics=run.metrics(asked.metric, place),
             requirements=listed(asked.require),
             include=listed(asked.include),
             exclude=listed(asked.exclude),

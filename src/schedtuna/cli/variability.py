@@ -111,12 +111,12 @@ def variability(
     require_writable(output.plot, option="--plot", suffixes=SUFFIXES)
     time_limit_s = None if time is None else parse_positive_duration(time, option="--time")
     place = where.ready_place()
-    workload = run.workload(command, place.nr_cpus())
+    workload = run.workload(command, place)
     folder.require_consent(workload.argv)
     chosen = place.scheduler(scheduler)
     spec = RunSpec(
         workload=workload,
-        metrics=tuple(parse_metric(text, workload) for text in run.metrics(metric)),
+        metrics=tuple(parse_metric(text, workload) for text in run.metrics(metric, place)),
         limits={"steal_fraction": max_steal},
         seed=folder.fixed_seed(),
     )

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from schedtuna.errors import ConformanceError, SimulationError
+from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.sim.native import Stop, TaskState, cost_table
 from schedtuna.sim.schedulers import SchedulerSource
 from schedtuna.sim.simulation import Simulation
@@ -64,7 +65,7 @@ def check_scheduler(scheduler: SchedulerSource, *, conserves_work: bool | None =
         ConformanceError: The first check that failed, on which load, and how.
     """
     if conserves_work is None:
-        conserves_work = not isinstance(scheduler, str) and scheduler.conserves_work
+        conserves_work = not isinstance(scheduler, str | SchedulerConfig) and scheduler.conserves_work
     checks = (*CHECKS, *((work_is_conserved,) if conserves_work else ()))
     for check in checks:
         for name, load in LOADS.items():

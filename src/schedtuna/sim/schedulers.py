@@ -24,7 +24,7 @@ ALIASES = {"eevdf": "fair"}
 _HINT = "docs/simulator.md shows how to write one"
 _PARAMETERS_HINT = "`schedtuna sim list` shows each scheduler's parameters"
 _UNITS = ("ns", "us", "ms")  # as names end that have one
-SchedulerSource = str | Scheduler | type[Scheduler]
+SchedulerSource = str | SchedulerConfig | Scheduler | type[Scheduler]
 
 
 def native_schedulers() -> dict[str, SchedulerConfig]:
@@ -59,8 +59,9 @@ def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str
     """Return a scheduler, and what a manifest says of it.
 
     Args:
-        source: A name with or without values (``fair``, ``rr:slice_us=500``), a file with settings,
-            ``module:Class`` of a scheduler in Python, or such a scheduler itself.
+        source: A name with or without values (``fair``, ``rr:slice_us=500``), a file with settings, what
+            `parsed_scheduler` made of one, ``module:Class`` of a scheduler in Python, or such a scheduler
+            itself.
 
     Raises:
         UsageError: There is no such scheduler, parameter or value.
@@ -71,7 +72,9 @@ def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str
         if attribute.isidentifier() and module not in {*known, *ALIASES}:
             source = load_class(source, Scheduler, what=f"scheduler {source}", hint=_HINT)
         else:
-            return _native(_parsed(source, known))
+            source = parsed_scheduler(source)
+    if isinstance(source, SchedulerConfig):
+        return _native(source)
     if isinstance(source, type):
         source = source()
     kind = type(source)
@@ -80,7 +83,17 @@ def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str
     return python_scheduler(name, source, callbacks), {"name": name, "parameters": {}}
 
 
-def _parsed(text: str, known: dict[str, SchedulerConfig]) -> SchedulerConfig:
+def parsed_scheduler(text: str) -> SchedulerConfig:
+    """Return the built-in scheduler that a text means, with its values.
+
+    Args:
+        text: A name with or without values, or a file with settings.
+
+    Raises:
+        UsageError: There is no such scheduler, parameter or value.
+    """
+    known = native_schedulers()
+
     def lookup(name: str) -> SchedulerConfig:
         found = known.get(ALIASES.get(name, name))
         if found is None:
@@ -98,7 +111,8 @@ def _parsed(text: str, known: dict[str, SchedulerConfig]) -> SchedulerConfig:
 
 
 def _native(config: SchedulerConfig) -> tuple[NativeScheduler, dict[str, Any]]:
-    values = {spec.name: config.values.get(spec.name, spec.default) for spec in config.parameters.values()}
+    parameters = native_schedulers()[config.name].parameters  # of which a search may have left some out
+    values = {name: config.values.get(name, spec.default) for name, spec in parameters.items()}
     numbers = {name: int(value) for name, value in values.items() if isinstance(value, int)}
     try:
         native = make_scheduler(config.name, numbers)

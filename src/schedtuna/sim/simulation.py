@@ -138,7 +138,7 @@ class Simulation:
     ) -> None:
         self.shape = MachineShape.of(cpus, topology)
         self.seed, self.noise_seed = _seed(seed), _seed(seed if noise_seed is None else noise_seed)
-        self.costs = _complete(costs or {})
+        self.costs = complete_costs(costs or {})
         self.load, self.load_facts = read_load(workload, nr_cpus=self.shape.nr_cpus, duration_s=duration_s)
         native, self.scheduler_facts = chosen_scheduler(scheduler)
         self._failure: BaseException | None = None
@@ -275,8 +275,15 @@ def _seed(seed: int) -> int:
     return seed
 
 
-def _complete(costs: Mapping[str, int]) -> dict[str, int]:
-    """Return all constants of a machine."""
+def complete_costs(costs: Mapping[str, int]) -> dict[str, int]:
+    """Return all constants of a machine.
+
+    Args:
+        costs: Those that differ from the defaults.
+
+    Raises:
+        UsageError: There is no such constant, or it can't have that value.
+    """
     complete = {name: initial for name, initial, *_ in cost_table()}
     for name, value in costs.items():
         if name not in complete:

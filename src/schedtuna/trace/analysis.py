@@ -203,11 +203,18 @@ class Analysis:
         order = np.argsort(-np.nan_to_num(columns["cpu_time_ns"]), kind="stable")
         return Rows([names[k] for k in order], {name: column[order] for name, column in columns.items()})
 
-    def overall(self) -> dict[str, Any]:
-        """Return the figures of all tasks together."""
+    def overall(self, *, kthreads: bool = True) -> dict[str, Any]:
+        """Return the figures of all tasks together.
+
+        Args:
+            kthreads: Whether the kernel's threads are among them.
+        """
         group = np.zeros(len(self.measured.tid), np.intp)
+        if not kthreads:
+            is_kthread = np.append(self.trace.tasks["is_kthread"].to_numpy(), False)  # -1: no row
+            group[is_kthread[self.row_of_task]] = -1
         columns = metrics.table(self.measured, group, 1)
-        columns["nr_migrations"] = np.array([self.nr_migrations.sum()])
+        columns["nr_migrations"] = np.array([self.nr_migrations[group >= 0].sum()])
         columns["fairness_cv"] = self._fairness_cv(group, 1)
         columns = self._proven(columns, group, 1)
         return {name: plain(column[0]) for name, column in columns.items()}

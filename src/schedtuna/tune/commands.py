@@ -45,8 +45,7 @@ def check_line(plan: StudyPlan, candidate: dict[str, ParameterValue]) -> str:
             *how,
             "default",
             label,
-            "--",
-            *plan.workload.argv,
+            *plan.place.words(plan.workload),
         ]
     )
 

@@ -34,7 +34,7 @@ from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.tune.bakeoff import CONTESTANTS, contestants, share
 from schedtuna.workload.metrics import default_metric, format_metric, parse_metric, parse_requirement
 from schedtuna.workload.spec import Workload
-from schedtuna.workload.suite import DEFAULT, ready_workload, suite_workload
+from schedtuna.workload.suite import DEFAULT
 
 LLAMA_BENCH = "llama-bench"
 CHECKED_BUDGET = 50  # any would do
@@ -154,11 +154,11 @@ class OptimizerConfig(BaseModel):
             self.model_path,
             self.workload,
             timeout_s=self.timeout,
-            nr_cpus=self.place().nr_cpus(),
+            place=self.place(),
         )
         metric = self.optimize_metric
         if self.workload is not None and "optimize_metric" not in self.model_fields_set:
-            metric = format_metric(suite_workload(self.workload).metric)
+            metric = format_metric(self.place().named_workload(self.workload)[1])
         return found.model_copy(update={"works_here": self.allow_client}), metric
 
 
@@ -168,7 +168,7 @@ def find_workload(
     name: str | None = None,
     *,
     timeout_s: float = 300.0,
-    nr_cpus: int | None = None,
+    place: Place | None = None,
 ) -> Workload:
     """Return the command that was asked for, else llama-bench with a model, else a bundled workload.
 
@@ -177,20 +177,23 @@ def find_workload(
         model: A model file.
         name: The bundled workload's; default: the suite's default.
         timeout_s: Seconds after which a run is killed.
-        nr_cpus: How many CPUs a bundled workload is sized for; default: those that this process may use.
+        place: Where it is to run; default: this machine.
 
     Raises:
         UsageError: An empty command, one that can't be split, no such model, or an unknown name.
         UnavailableError: llama-bench or the bundled workload's tool is missing.
     """
+    place = place or make_place(HOST, {})
     if command is not None:
         argv = _split(command) if isinstance(command, str) else tuple(command)
         if not argv:
             raise UsageError("the benchmark command is empty", hint="name a program and its arguments")
-        return Workload(argv=argv, timeout_s=timeout_s)
+        return place.command(argv).model_copy(update={"timeout_s": timeout_s})
     if model is not None:
         return _llama_bench(model, timeout_s)
-    return ready_workload(name or DEFAULT, nr_cpus).workload.model_copy(update={"timeout_s": timeout_s})
+    if name is None and place.is_model:
+        return place.command(())
+    return place.named_workload(name or DEFAULT)[0].model_copy(update={"timeout_s": timeout_s})
 
 
 def _split(command: str) -> tuple[str, ...]:

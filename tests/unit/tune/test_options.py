@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from schedtuna.backend.places.guest import Guest
 from schedtuna.backend.places.host import Host
 from schedtuna.errors import ConfigFileError, SpaceError, UnavailableError, UsageError
 from schedtuna.knobs.autogroup import AutogroupNice
@@ -146,7 +147,7 @@ def test_a_bundled_workload_by_name_brings_its_metric_unless_another_is_asked_fo
 
 
 def test_a_bundled_workload_is_sized_for_the_guest_that_it_runs_in():
-    workload = find_workload(None, None, "interactive-mix", nr_cpus=3)
+    workload = find_workload(None, None, "interactive-mix", place=Guest(cpus=3))
     assert workload.argv == suite_workload("interactive-mix", 3).workload.argv
 
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from schedtuna.backend.base import Backend
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.spec import RunSpec, Workload
+from schedtuna.workload.spec import MetricSpec, RunSpec, Workload
+from schedtuna.workload.suite import ready_workload
 
 
 class Place(BaseModel, ABC):
@@ -20,12 +21,14 @@ class Place(BaseModel, ABC):
     Attributes:
         kind: Its name in the table `PLACES`.
         turns_knobs: Whether `fair` has this machine's knobs there.
+        is_model: Whether what is found there has yet to be confirmed on a real machine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str
     turns_knobs: ClassVar[bool] = False
+    is_model: ClassVar[bool] = False
 
     @classmethod
     def of(cls, **options: Any) -> Self:
@@ -47,6 +50,11 @@ class Place(BaseModel, ABC):
         return ""
 
     @property
+    def is_exact(self) -> bool:
+        """Whether equal seeds are equal runs there, to the last bit: what repeats them is no evidence."""
+        return False
+
+    @property
     def is_service(self) -> bool:
         """Whether something is tuned that runs already, and not what the command starts."""
         return False
@@ -66,6 +74,28 @@ class Place(BaseModel, ABC):
     def options(self) -> tuple[str, ...]:
         """Return the command-line options that name it."""
         return ("--backend", self.kind)
+
+    def named_workload(self, name: str) -> tuple[Workload, MetricSpec]:
+        """Return what `--workload` names there, ready to run, and what that is optimised for.
+
+        Raises:
+            UsageError: There is none of that name.
+            UnavailableError: A tool of it is missing.
+        """
+        found = ready_workload(name, self.nr_cpus())
+        return found.workload, found.metric
+
+    def command(self, argv: Sequence[str], *, shell: bool = False) -> Workload:
+        """Return a command as what runs there.
+
+        Raises:
+            UsageError: Commands can't.
+        """
+        return Workload(argv=tuple(argv), shell=shell)
+
+    def words(self, workload: Workload) -> tuple[str, ...]:
+        """Return how a command line ends that runs a workload there."""
+        return ("--", *workload.argv)
 
     @abstractmethod
     def identity(self, workload: Workload) -> dict[str, str]:

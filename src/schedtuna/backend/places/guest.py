@@ -76,6 +76,11 @@ class Guest(Place):
         """Its times are its own."""
         return "in a guest of the lab, whose times are not those of a real machine"
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether its clock counts instructions."""
+        return self.deterministic
+
     def nr_cpus(self) -> int:
         """Return its virtual CPUs."""
         return self.cpus

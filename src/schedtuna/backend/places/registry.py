@@ -52,6 +52,14 @@ PLACES: dict[str, PlaceEntry] = {
         ability="lab",
         options=("scope", "kernel", "cpus"),
     ),
+    "sim": PlaceEntry(
+        "schedtuna.backend.places.simulated:Simulated",
+        "a simulated machine, which runs a load (`--workload`) in place of a command",
+        ability="simulate",
+        options=("cpus", "topology", "cost"),
+        extra="sim",
+        modules=("nanobind_backend",),
+    ),
 }
 
 

@@ -52,6 +52,7 @@ ABILITIES = (
         ("kernel_config",),
     ),
     Ability("lab", "boot the VM lab", ("lab",), ("kvm",)),
+    Ability("simulate", "simulate loads", ("simulator",)),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from schedtuna.configfile import parse_json
@@ -172,6 +173,14 @@ def check_gpu(probe: Probe) -> Finding:
     return ok("no NVIDIA driver")
 
 
+def check_simulator(probe: Probe) -> Finding:  # noqa: ARG001 - it is this installation's
+    """Whether the simulator's native module was built, and has what it needs."""
+    lacking = [name for name in ("schedtuna.sim._native", "nanobind_backend") if find_spec(name) is None]
+    if not lacking:
+        return ok("installed")
+    return missing(f"lacks {', '.join(lacking)}", "nothing can be simulated", "pip install 'schedtuna[sim]'")
+
+
 def _row(tool: Tool) -> Check:
     name = tool.commands[0]
     return Check(name.replace("-", "_"), name, lambda probe: _check_tool(probe, tool))
@@ -183,4 +192,5 @@ CHECKS = (
     Check("lab", "VM lab", check_lab),
     Check("kvm", "KVM", check_kvm),
     Check("gpu", "GPU", check_gpu),
+    Check("simulator", "simulator", check_simulator),
 )

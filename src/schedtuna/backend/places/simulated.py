@@ -1,0 +1,194 @@
+"""A simulated machine as a place: it runs loads, under the simulator's schedulers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal, NoReturn, Self
+
+from schedtuna.backend.base import Backend
+from schedtuna.backend.places.base import Place
+from schedtuna.backend.simulated import SimulatedBackend, load_of, workload_of
+from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.scheduler.fair import NAME as FAIR
+from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.sim.loads import read_load
+from schedtuna.sim.schedulers import parsed_scheduler
+from schedtuna.sim.simulation import complete_costs
+from schedtuna.sim.topology import MachineShape
+from schedtuna.space import ParameterValue
+from schedtuna.workload.metrics import parse_metric
+from schedtuna.workload.spec import MetricSpec, RunSpec, Workload
+
+METRIC = "sched.wakeup_latency_p99_us"
+_NOISE = ("irq_per_s", "kthread_per_s")  # the constants without which a machine has no noise
+# What `fair` is searched by: parameters that a machine has, too, and the knob that sets them there.
+_SLICE = "base_slice_us"
+_KNOBS = {
+    _SLICE: "slice_us",
+    "migration_cost_us": "migration_cost_us",
+    **{
+        name: f"feature_{name}"
+        for name in (
+            "run_to_parity",
+            "place_lag",
+            "delay_dequeue",
+            "preempt_short",
+            "wakeup_preemption",
+            "next_buddy",
+            "hrtick",
+        )
+    },
+}
+
+
+class Simulated(Place):
+    """A simulated machine.
+
+    Attributes:
+        topology: LLCSxCORESxTHREADS.
+        costs: Its constants that differ from the defaults, by name.
+    """
+
+    kind: Literal["sim"] = "sim"
+    topology: str = str(MachineShape.of(None, None))
+    costs: tuple[tuple[str, int], ...] = ()
+    is_model: ClassVar[bool] = True
+
+    @classmethod
+    def of(
+        cls,
+        cpus: int | None = None,
+        topology: str | None = None,
+        cost: Mapping[str, int] | None = None,
+        **_none: Any,
+    ) -> Self:
+        """Return the machine that options name.
+
+        Raises:
+            UsageError: They contradict each other, or there is no such machine or constant.
+        """
+        costs = dict(cost or {})
+        complete_costs(costs)
+        return cls(topology=str(MachineShape.of(cpus, topology)), costs=tuple(sorted(costs.items())))
+
+    @property
+    def shape(self) -> MachineShape:
+        """How it is laid out."""
+        return MachineShape.parse(self.topology)
+
+    @property
+    def is_exact(self) -> bool:
+        """Without interrupts and kernel threads, equal seeds are equal runs."""
+        costs = complete_costs(dict(self.costs))
+        return not any(costs[name] for name in _NOISE)
+
+    @property
+    def label(self) -> str:
+        """How many CPUs it has."""
+        nr_cpus = self.nr_cpus()
+        return f"a simulated machine of {nr_cpus} CPU{'s' if nr_cpus > 1 else ''} ({self.topology})"
+
+    @property
+    def caveat(self) -> str:
+        """It is a model."""
+        return "in a model, which is not certified for any machine"
+
+    def nr_cpus(self) -> int:
+        """Return its CPUs."""
+        return self.shape.nr_cpus
+
+    def named(self, host: str) -> str:  # noqa: ARG002 - it is the same on every host
+        """It is no host's."""
+        return self.label
+
+    def options(self) -> tuple[str, ...]:
+        """Return the command-line options that name it."""
+        costs = [part for name, value in self.costs for part in ("--cost", f"{name}={value}")]
+        return (*super().options(), "--topology", self.topology, *costs)
+
+    def named_workload(self, name: str) -> tuple[Workload, MetricSpec]:
+        """Return the load that a file, a trace or a family's name means, and what it is optimised for."""
+        workload = workload_of(name)
+        read_load(load_of(workload), nr_cpus=self.nr_cpus())
+        return workload, parse_metric(METRIC)
+
+    def command(self, argv: Sequence[str], *, shell: bool = False) -> NoReturn:  # noqa: ARG002
+        """Refuse it: a model has to be told what a program does.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(
+            "a simulated machine runs no commands: it needs --workload FILE, TRACE or the name of a family",
+            hint="record what the command does, and replay that:\n"
+            f"  schedtuna record -o trace -- {shlex.join(argv) or 'COMMAND'}\n"
+            "  the same command with --workload trace in place of the COMMAND",
+        )
+
+    def words(self, workload: Workload) -> tuple[str, ...]:
+        """Return how a command line names the load."""
+        return ("--workload", load_of(workload))
+
+    def identity(self, workload: Workload) -> dict[str, str]:
+        """The load, by its content."""
+        _, facts = read_load(load_of(workload), nr_cpus=self.nr_cpus())
+        return {"load": f"{facts['name']} {facts['sha256'][:16]}", "target": "sim"}
+
+    def scheduler(self, text: str) -> SchedulerConfig:
+        """Return the simulated scheduler that a text means."""
+        return parsed_scheduler(text)
+
+    def tunable(
+        self, text: str, include: Sequence[str] = (), *, defined: SchedulerConfig | None = None
+    ) -> SchedulerConfig:
+        """Return a scheduler with its parameters; of `fair` those that a machine lets one set."""
+        if include:
+            raise UsageError("--include names knobs of this machine: it needs --backend host")
+        if defined is not None:
+            raise UsageError(f"{defined.name} is defined for real machines: a model has its own schedulers")
+        found = self.scheduler(text)
+        if found.name == FAIR:
+            found = found.with_parameters({name: found.parameters[name] for name in _KNOBS})
+        if not found.parameters:
+            raise UnavailableError(
+                f"nothing of {found.name} can be tuned",
+                hint="`schedtuna sim list` shows each one's parameters",
+            )
+        return found
+
+    def real_settings(self, scheduler: SchedulerConfig) -> tuple[tuple[str, ...], str] | None:
+        """Return what sets the same on a real machine: options, and the scheduler as `compare` reads it.
+
+        None: no machine has this scheduler, or a setting of it.
+        """
+        if scheduler.name != FAIR or not scheduler.values.keys() <= _KNOBS.keys():
+            return None
+        # `fair` scales its base slice by the number of CPUs; what a task asks for itself is taken as it is.
+        scale = min(self.nr_cpus(), 8).bit_length()
+        values: dict[str, ParameterValue] = {_KNOBS[name]: value for name, value in scheduler.values.items()}
+        if isinstance(base_us := scheduler.values.get(_SLICE), int):
+            values[_KNOBS[_SLICE]] = base_us * scale
+        everywhere = values.keys() - {_KNOBS[_SLICE]}
+        if everywhere and _KNOBS[_SLICE] in values:
+            values[_SLICE] = values.pop(_KNOBS[_SLICE])
+        options = ("--scope", "machine") if everywhere else ()
+        return options, SchedulerConfig(name=FAIR, values=values).label()
+
+    @contextmanager
+    def open(
+        self,
+        spec: RunSpec,
+        schedulers: Sequence[SchedulerConfig] = (),  # noqa: ARG002 - a model is nobody else's
+        turned: Iterable[str] = (),  # noqa: ARG002
+    ) -> Iterator[Backend]:
+        """Return a backend that makes a new machine for every run."""
+        yield SimulatedBackend(
+            self.shape,
+            dict(self.costs),
+            spec.workload,
+            metrics=spec.metrics,
+            required=spec.required,
+            is_noisy=not self.is_exact,
+        )

@@ -98,7 +98,7 @@ std::string Stage::play()
 			guard,
 			std::chrono::steady_clock::time_point(std::chrono::nanoseconds(start_ + workload_.duration_ns)),
 			all_ended);
-	std::string json = "{\"seed\": " + std::to_string(seed_)
+	std::string json = "{\"seed\": " + std::to_string(seed_) + ", \"start_ns\": " + std::to_string(start_)
 			   + ", \"elapsed_ns\": " + std::to_string(now_ns() - start_) + ", \"tasks\": [";
 	for (const Worker &worker : workers_) {
 		json += json.back() == '[' ? "\n  " : ",\n  ";

@@ -1,0 +1,1 @@
+"""Is the simulated machine like this one? A certificate, by rules that were fixed before the data."""

@@ -28,16 +28,18 @@ GOLDEN = {
 NO_FALSE_ALARM = "-Wno-restrict"
 
 
-def hashes(folder: Path, flags: tuple[str, ...], compiler: str = "g++", threads: int = 1) -> dict[str, str]:
+def hashes(
+    folder: Path, flags: tuple[str, ...], compiler: str = "g++", threads: int = 1, emulator: str | None = None
+) -> dict[str, str]:
     """What a build of it says."""
-    if not shutil.which(compiler):
-        pytest.skip(f"no {compiler}")
+    for needed in filter(None, (compiler, emulator)):
+        if not shutil.which(needed):
+            pytest.skip(f"no {needed}")
     program = folder / "golden"
     if not program.exists():
         compile_program(program, [ROOT / "tests/native/sim_golden.cpp", *ENGINE], flags, compiler)
-    done = subprocess.run(
-        [program, str(threads), *GOLDEN], capture_output=True, text=True, check=True, timeout=300
-    )
+    command: list[str | Path] = [*filter(None, [emulator]), program, str(threads), *GOLDEN]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900)
     return dict(line.split() for line in done.stdout.splitlines())
 
 
@@ -65,3 +67,11 @@ def test_switches_are_the_committed_ones(folder, threads):
 )
 def test_no_compiler_changes_them(tmp_path, compiler, flags):
     assert hashes(tmp_path, flags, compiler) == GOLDEN
+
+
+# Debian's g++-aarch64-linux-gnu, g++-s390x-linux-gnu and qemu-user.
+@pytest.mark.long
+@pytest.mark.parametrize("machine", ["aarch64", "s390x"])
+def test_no_architecture_changes_them(tmp_path, machine):
+    found = hashes(tmp_path, ("-O2", "-static"), f"{machine}-linux-gnu-g++", emulator=f"qemu-{machine}")
+    assert found == GOLDEN

@@ -11,7 +11,7 @@ LINTERS := lint-format lint-style lint-types lint-imports lint-shell lint-c
 .PHONY: help setup demo test check format bench long wheel clean $(LINTERS)
 
 help:
-	@echo "make demo   tune two loads on this machine, one of which nothing can help (under 4 minutes)"
+	@echo "make demo   tune two loads here, one of which nothing can help, and simulate a third (under 5 minutes)"
 	@echo "make test   run the tests"
 	@echo "make check  run the linters"
 	@echo "make format format Python and C"

@@ -113,10 +113,18 @@ std::vector<std::optional<TaskId>> currents(const Simulation &simulation)
 	return all;
 }
 
-nb::bytes events(Simulation &simulation)
+template <typename Record> nb::bytes bytes_of(const std::vector<Record> &taken)
 {
-	std::vector<sched_event> taken = simulation.take_events();
-	return nb::bytes(reinterpret_cast<const char *>(taken.data()), taken.size() * sizeof(sched_event));
+	return nb::bytes(reinterpret_cast<const char *>(taken.data()), taken.size() * sizeof(Record));
+}
+
+// The sets of CPUs that attributes name, from number 1 on.
+std::vector<std::vector<CpuId>> cpu_sets(const Simulation &simulation)
+{
+	std::vector<std::vector<CpuId>> all;
+	for (std::uint32_t number = 1; number <= simulation.nr_cpu_sets(); number++)
+		all.push_back(simulation.cpu_set(number));
+	return all;
 }
 
 // Whether a task goes round for ever, so that only a duration ends the workload.
@@ -206,7 +214,9 @@ void bind_simulation(nb::module_ &m)
 		.def("run", [](Simulation &s, Ns until) { return unlocked(s, [&] { return s.run(until); }); })
 		.def("step", [](Simulation &s) { return unlocked(s, [&] { return s.step(); }); })
 		.def("set_traced", &Simulation::set_traced)
-		.def("take_events", &events)
+		.def("take_events", [](Simulation &s) { return bytes_of(s.take_events()); })
+		.def("take_attributes", [](Simulation &s) { return bytes_of(s.take_attributes()); })
+		.def("cpu_sets", &cpu_sets)
 		.def("waiting", &Simulation::waiting)
 		.def("totals", &totals)
 		.def("tasks", &tasks)

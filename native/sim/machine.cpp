@@ -171,4 +171,15 @@ sched_event *Machine::record(sched_event_type type, TaskId id, TaskId other)
 	return &trace_.back();
 }
 
+void Machine::record_attributes(TaskId id, attribute_reason reason)
+{
+	if (!is_traced_)
+		return;
+	static constexpr __u8 KERNELS[] = {0, 3, 5};  // SCHED_OTHER, SCHED_BATCH, SCHED_IDLE
+	const Task &t = tasks_[id];
+	attributes_.push_back({static_cast<__u64>(now_), static_cast<__u64>(births_[id]),
+			       static_cast<__u64>(t.custom_slice_ns), id + 1, t.weight, t.cpu_set + 1, t.nice,
+			       KERNELS[static_cast<int>(t.policy)], static_cast<__u8>(reason), 0});
+}
+
 }  // namespace schedtuna::sim

@@ -7,6 +7,7 @@
 #include "costs.hpp"
 #include "events.hpp"
 #include "sched_event.h"  // simulated and recorded traces have the same records
+#include "task_attributes.h"
 #include "types.hpp"
 
 #include <algorithm>
@@ -276,6 +277,7 @@ class Machine
 	void moved(TaskId id, CpuId from, CpuId to);
 	// Add an event on this_cpu_ to the trace, if there is one. A task's tid is its id + 1; idle CPUs run 0.
 	sched_event *record(sched_event_type type, TaskId id, TaskId other);
+	void record_attributes(TaskId id, attribute_reason reason);
 
 	Tournament::Slot scheduler_slot(CpuId cpu) const
 	{
@@ -309,6 +311,8 @@ class Machine
 	Totals totals_;
 	bool is_traced_ = false;
 	std::vector<sched_event> trace_;
+	std::vector<task_attributes> attributes_;  // their cpu_set is one more than the task's
+	std::vector<Ns> births_;		   // of the tasks; Thread::born_at is a program's
 };
 
 }  // namespace schedtuna::sim

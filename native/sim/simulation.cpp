@@ -11,6 +11,16 @@ Simulation::Simulation(const Simulation &other)
       nr_stuck_(other.nr_stuck_), steps_now_(other.steps_now_), nr_distributed_(other.nr_distributed_)
 {
 	trace_.clear();
+	set_traced(is_traced_);
+}
+
+void Simulation::set_traced(bool is_traced)
+{
+	is_traced_ = is_traced;
+	attributes_.clear();
+	for (TaskId id = 0; id < nr_tasks(); id++)
+		if (tasks_[id].state != TaskState::Unborn && tasks_[id].state != TaskState::Dead)
+			record_attributes(id, ATTRIBUTE_SNAPSHOT);
 }
 
 Stop Simulation::state() const
@@ -296,7 +306,8 @@ void Simulation::time_out(TaskId id)
 	this_cpu_ = threads_[id].timer_cpu;
 	in_interrupt_ = true;
 	if (tasks_[id].state == TaskState::Unborn) {
-		threads_[id].born_at = now_;
+		threads_[id].born_at = births_[id] = now_;
+		record_attributes(id, ATTRIBUTE_FORK);
 		scheduler_->init_task(*this, id);
 		arrive(id);
 		wake(id, EnqueueReason::Fork);
@@ -322,10 +333,26 @@ std::vector<sched_event> Simulation::take_events()
 	return events;
 }
 
+std::vector<task_attributes> Simulation::take_attributes()
+{
+	std::vector<task_attributes> attributes;
+	attributes.swap(attributes_);
+	return attributes;
+}
+
+std::vector<CpuId> Simulation::cpu_set(std::uint32_t number) const
+{
+	std::vector<CpuId> cpus;
+	for (CpuId cpu = 0; cpu < nr_cpus(); cpu++)
+		if (cpu_sets_[number - 1].has(cpu))
+			cpus.push_back(cpu);
+	return cpus;
+}
+
 std::uint64_t Simulation::bytes_needed(std::uint32_t nr_cpus, std::uint32_t nr_tasks)
 {
 	std::uint64_t per_cpu = sizeof(Cpu) + sizeof(Dsq) + sizeof(CpuId) + sizeof(std::uint64_t);
-	std::uint64_t per_task = sizeof(Task) + sizeof(Thread) + 2 * sizeof(Ns);
+	std::uint64_t per_task = sizeof(Task) + sizeof(Thread) + 3 * sizeof(Ns);
 	return per_cpu * nr_cpus + per_task * nr_tasks + Tournament::bytes(3 * nr_cpus + nr_tasks);
 }
 

@@ -72,11 +72,14 @@ class Simulation : public Machine
 	// Which tasks wait for what, and who holds it: a deadlock's explanation. Empty if none waits.
 	std::string waiting() const;
 
-	void set_traced(bool is_traced)	 // off at first
-	{
-		is_traced_ = is_traced;
-	}
+	void set_traced(bool is_traced);  // off at first; tasks that are there are found as they are
 	std::vector<sched_event> take_events();	 // since the last call
+	std::vector<task_attributes> take_attributes();	 // likewise
+	std::vector<CpuId> cpu_set(std::uint32_t number) const;	 // those that attributes name, from 1 on
+	std::uint32_t nr_cpu_sets() const
+	{
+		return static_cast<std::uint32_t>(cpu_sets_.size());
+	}
 
 	// Memory that a machine with so many tasks takes, without its scheduler's.
 	static std::uint64_t bytes_needed(std::uint32_t nr_cpus, std::uint32_t nr_tasks);

@@ -42,6 +42,7 @@ void Simulation::create(std::uint32_t definition, Key key, TaskId parent)
 	thread.timer_cpu = t.cpu;
 	thread.memory = static_cast<std::uint32_t>(step_memory_.size());
 	step_memory_.resize(step_memory_.size() + programs_->memory[def.program]);
+	births_.push_back(0);
 	events_.grow(task_slot(nr_tasks()));
 }
 
@@ -201,7 +202,8 @@ void Simulation::fork(CpuId cpu, TaskId id, const Step &step)
 	TaskId child = nr_tasks();
 	create(step.object, key, id);
 	nr_live_++;
-	threads_[child].born_at = now_;
+	threads_[child].born_at = births_[child] = now_;
+	record_attributes(child, ATTRIBUTE_FORK);
 	if (sched_event *e = record(EVENT_FORK, child, id))
 		e->aux = e->tid;
 	scheduler_->init_task(*this, child);
@@ -250,8 +252,10 @@ void Simulation::set_attribute(TaskId id, const Step &step)
 		t.custom_slice_ns = step.amount.a;
 	t.weight = weight_of(t.nice, t.policy);
 	advance(id);
-	if (t.nice != before.nice || t.policy != before.policy || t.custom_slice_ns != before.custom_slice_ns)
-		scheduler_->set_weight(*this, id);
+	if (t.nice == before.nice && t.policy == before.policy && t.custom_slice_ns == before.custom_slice_ns)
+		return;
+	record_attributes(id, ATTRIBUTE_CHANGED);
+	scheduler_->set_weight(*this, id);
 }
 
 // A task that may no longer run where it runs is moved by the stopper, after it was switched out.
@@ -262,6 +266,7 @@ void Simulation::set_affinity(CpuId cpu, TaskId id, const Step &step)
 	if (t.cpu_set == step.object + 1)
 		return;
 	t.cpu_set = step.object + 1;
+	record_attributes(id, ATTRIBUTE_CHANGED);
 	scheduler_->set_cpumask(*this, id);
 	if (cpus(id).has(cpu))
 		return;

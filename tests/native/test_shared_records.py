@@ -24,6 +24,7 @@ from schedtuna.trace.aggregates.layout import (
     Delay,
     Migration,
 )
+from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, AttributeReason
 from schedtuna.trace.picks import (
     MOST_CANDIDATES,
     MOST_LEVELS,
@@ -48,6 +49,7 @@ STRUCTS = {
     "task_ends": ends.ENDS_DTYPE,
     "sched_pick": PICK_DTYPE,
     "sched_candidate": RAW_CANDIDATE_DTYPE,
+    "task_attributes": ATTRIBUTE_DTYPE,
 }
 NAMES_IN_C = {("task_row", "reserved"): "other_tid"}
 ENUMS = {
@@ -58,6 +60,7 @@ ENUMS = {
     "BLOCKED": Blocked,
     "MIGRATED": Migration,
     "PICK": PickRow,
+    "ATTRIBUTE": AttributeReason,
 }
 CONSTANTS = {
     "NR_DELAY_CLASSES": len(Delay),

@@ -11,6 +11,7 @@ from tests.unit.trace.making import pick_rows, random_events, tasks
 
 from schedtuna.errors import SchedtunaError
 from schedtuna.trace.analysis import Analysis
+from schedtuna.trace.attributes import ATTRIBUTE_DTYPE
 from schedtuna.trace.columns import decode, encode
 from schedtuna.trace.schema import EVENT_DTYPE
 from schedtuna.trace.store import TraceWriter, open_trace
@@ -26,6 +27,9 @@ FILES = (
     "picks-000000.parquet",
     "candidates-000000.parquet",
     "picks-000001.spool",
+    "attributes.parquet",
+    "attributes.spool",
+    "cpu_sets.jsonl",
 )
 PICKS = [[{"vruntime": v, "deadline": v + 9} for v in range(-1, n)] for n in (1, 5, 2)]
 
@@ -34,7 +38,11 @@ PICKS = [[{"vruntime": v, "deadline": v + 9} for v in range(-1, n)] for n in (1,
 def sound(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound") / "t"
     some = random_events(np.random.default_rng(1), 400)
-    with TraceWriter(folder, {}) as writer:
+    attributes = np.zeros(5, ATTRIBUTE_DTYPE)
+    attributes["cpu_set"], attributes["timestamp_ns"] = 1, range(5)
+    with TraceWriter(folder, {"attributes": {}}) as writer:
+        writer.write_cpu_sets({1: "0-3,8"})
+        writer.write_attributes(attributes)
         writer.write_events(some)
         writer.write_tasks(tasks({"tid": 3, "comm": b"x"}))
         writer.write_samples(5, {"load": 1.0})
@@ -42,6 +50,7 @@ def sound(tmp_path_factory):
         writer.note_lost(1)
         writer.write_picks(pick_rows(PICKS))
     (folder / "events-000001.spool").write_bytes(some.tobytes())
+    (folder / "attributes.spool").write_bytes(attributes.tobytes())
     (folder / "picks-000001.spool").write_bytes(pick_rows(PICKS).tobytes())
     return folder
 
@@ -63,11 +72,15 @@ def test_a_damaged_file_is_refused_or_read(sound, tmp_path, name, data):
         if content:
             content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     (folder / name).write_bytes(content)
+    if name == "attributes.spool":
+        (folder / "attributes.parquet").unlink()
     with suppress(SchedtunaError):
         trace = open_trace(folder)
         for picks in trace.picks():
             _ = picks.is_consistent(), picks.candidates[picks.starts]
         _ = trace.events, trace.tasks, trace.sample_frames, trace.losses, trace.cgroups
+        with suppress(SchedtunaError):
+            _ = trace.attributes
         Analysis(trace, allow_lost=True).by("comm")
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from schedtuna.errors import SimulationError, UsageError, nearest
+from schedtuna.machine.topology import format_cpu_list
 from schedtuna.sim.loads import LoadSource, read_load
 from schedtuna.sim.native import (
     NEVER,
@@ -23,6 +24,7 @@ from schedtuna.sim.native import (
 )
 from schedtuna.sim.schedulers import SchedulerSource, chosen_scheduler
 from schedtuna.sim.topology import MachineShape
+from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, AttributeArray
 from schedtuna.trace.schema import EVENT_DTYPE, EventArray
 
 _MOST_SEED = 2**64 - 1
@@ -116,7 +118,7 @@ class Simulation:
         noise_seed: What the machine's own noise draws. Default: `seed`.
         costs: Constants of the machine that differ from the table of `schedtuna sim list`.
         duration_s: How long a member of a family goes on. Default: 10.
-        traced: Keep the events for `take_events()`.
+        traced: Keep events for `take_events()`, and tasks' attributes for `take_attributes()`.
 
     Raises:
         UsageError: The workload, scheduler, topology, seed or a constant is none.
@@ -223,6 +225,17 @@ class Simulation:
     def take_events(self) -> EventArray:
         """Return the events since the last call (`EVENT_DTYPE`), in time order, if they are kept."""
         return np.frombuffer(self._native.take_events(), EVENT_DTYPE)
+
+    def take_attributes(self) -> AttributeArray:
+        """Return what tasks asked for when they were born, or first seen, and changes since the last call.
+
+        In time order (`ATTRIBUTE_DTYPE`), if events are kept; `cpu_sets()` has the sets that they name.
+        """
+        return np.frombuffer(self._native.take_attributes(), ATTRIBUTE_DTYPE)
+
+    def cpu_sets(self) -> dict[int, str]:
+        """Return the sets of CPUs that tasks may ever be bound to, by the numbers that attributes have."""
+        return {number: format_cpu_list(cpus) for number, cpus in enumerate(self._native.cpu_sets(), 1)}
 
     def _end(self, until_ns: int | None) -> int:
         if until_ns is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from schedtuna.sim.native import Stop, TaskState
 from schedtuna.sim.schedulers import SchedulerSource
 from schedtuna.sim.simulation import Simulation
 from schedtuna.sim.topology import MachineShape
+from schedtuna.trace.formats.sink import Collector, Sink
 from schedtuna.trace.schema import (
-    EVENT_DTYPE,
     PF_KTHREAD,
     POLICIES,
     STATIC_PRIO_NICE_0,
@@ -28,7 +28,7 @@ from schedtuna.trace.schema import (
     TaskReason,
 )
 from schedtuna.trace.store import TraceWriter, open_trace
-from schedtuna.trace.trace import MemorySource, Trace
+from schedtuna.trace.trace import Trace
 
 CLOCK = "simulated"
 _LONGEST_S = 365 * 86400
@@ -85,44 +85,34 @@ def simulate(
     )
     until_ns = None if duration_s is None else round(duration_s * 1e9)
     if trace is None:
-        return _in_memory(simulation, until_ns)
+        collector = Collector({"schedtuna_version": __version__, "clock": CLOCK} | _manifest(simulation))
+        _write(simulation, until_ns, collector)
+        return collector.trace()
     folder = Path(trace)
     with TraceWriter(folder, _manifest(simulation), clock=CLOCK, force=force) as writer:
-        tally = _Tally()
-        try:
-            stop = _run(simulation, until_ns, tally, writer.write_events)
-            writer.update_manifest(_result(simulation, stop))
-        finally:  # also of one that is interrupted, whose events are there
-            writer.write_tasks(tally.rows(simulation))
-            writer.write_cgroups(_cgroups(simulation))
+        _write(simulation, until_ns, writer)
     return open_trace(folder)
 
 
-def _in_memory(simulation: Simulation, until_ns: int | None) -> Trace:
-    parts: list[EventArray] = []
+def _write(simulation: Simulation, until_ns: int | None, sink: Sink) -> None:
     tally = _Tally()
-    stop = _run(simulation, until_ns, tally, parts.append)
-    source = MemorySource(
-        np.concatenate([np.empty(0, EVENT_DTYPE), *parts]), tally.rows(simulation), _cgroups(simulation)
-    )
-    known = {"schedtuna_version": __version__, "clock": CLOCK}
-    return Trace(known | _manifest(simulation) | _result(simulation, stop), source)
-
-
-def _run(
-    simulation: Simulation, until_ns: int | None, tally: _Tally, keep: Callable[[EventArray], object]
-) -> Stop:
-    stop = Stop.TIME
-    for stop in simulation.stages(until_ns):  # noqa: B007 - why it came back at last
-        events = simulation.take_events()
-        tally.add(events)
-        keep(events)
-    if stop is Stop.DEADLOCK:
-        raise SimulationError(
-            f"deadlock after {simulation.now_ns / 1e9:.6f} s: {simulation.waiting()}",
-            hint="no timer and no task that runs will ever wake them up: mend the workload",
-        )
-    return stop
+    sink.write_cpu_sets(simulation.cpu_sets())
+    try:
+        stop = Stop.TIME
+        for stop in simulation.stages(until_ns):  # noqa: B007 - why it came back at last
+            events = simulation.take_events()
+            tally.add(events)
+            sink.write_events(events)
+            sink.write_attributes(simulation.take_attributes())
+        if stop is Stop.DEADLOCK:
+            raise SimulationError(
+                f"deadlock after {simulation.now_ns / 1e9:.6f} s: {simulation.waiting()}",
+                hint="no timer and no task that runs will ever wake them up: mend the workload",
+            )
+        sink.update_manifest(_result(simulation, stop))
+    finally:  # also of one that is interrupted, whose events are there
+        sink.write_tasks(tally.rows(simulation))
+        sink.write_cgroups(_cgroups(simulation))
 
 
 def _manifest(simulation: Simulation) -> dict[str, Any]:
@@ -131,6 +121,7 @@ def _manifest(simulation: Simulation) -> dict[str, Any]:
         "label": None,
         "command": [],
         "nr_cpus": simulation.shape.nr_cpus,
+        "attributes": {},
         "simulation": {
             "workload": simulation.load_facts,
             "scheduler": simulation.scheduler_facts,

@@ -40,9 +40,16 @@ LOCK = "writer.lock"
 RESERVE = "reserve"
 TASKS_SPOOL = "tasks.spool"
 TASKS_PARQUET = "tasks.parquet"
+ATTRIBUTES_SPOOL = "attributes.spool"
+ATTRIBUTES_PARQUET = "attributes.parquet"
+CPU_SETS = "cpu_sets.jsonl"
 LOSSES = "losses.jsonl"
 CGROUPS = "cgroups.jsonl"
 SAMPLES_JSONL = "samples.jsonl"
+_NAMES = {
+    MANIFEST, LOCK, RESERVE, TASKS_SPOOL, TASKS_PARQUET, ATTRIBUTES_SPOOL, ATTRIBUTES_PARQUET, CPU_SETS,
+    LOSSES, CGROUPS, SAMPLES_JSONL,
+}  # fmt: skip
 _NOT_OURS = "a file of another program is in the trace's folder, or the trace is of a newer version"
 ZSTD_LEVEL = 9  # on noisy timestamps, higher levels cost time and gain nothing
 
@@ -95,7 +102,7 @@ def read_segment(path: Path) -> EventArray:
             raise TraceError(f"{path} is damaged: it has events of an unknown type")
     else:
         frame = read_parquet(path, list(COLUMN_TYPES))
-        columns = {name: _column(frame, name, type_, path) for name, type_ in COLUMN_TYPES.items()}
+        columns = {name: column(frame, name, type_, path) for name, type_ in COLUMN_TYPES.items()}
         try:
             events = decode(columns)
         except TraceError as error:
@@ -120,7 +127,7 @@ def read_picks(path: Path) -> Picks:
             (_candidates_path(path), picks.CANDIDATE_COLUMNS, picks.CANDIDATE_DTYPE),
         ):
             frame = read_parquet(file, list(names))
-            tables.append({name: _column(frame, name, dtype[name].str[1:], file) for name in names})
+            tables.append({name: column(frame, name, dtype[name].str[1:], file) for name in names})
         return picks.from_columns(*tables)
     except TraceError as error:
         if path.name in str(error) or _candidates_path(path).name in str(error):
@@ -130,12 +137,11 @@ def read_picks(path: Path) -> Picks:
 
 def own_files(folder: Path) -> list[Path]:
     """Return the files of a trace in its folder."""
-    names = {MANIFEST, LOCK, RESERVE, TASKS_SPOOL, TASKS_PARQUET, LOSSES, CGROUPS, SAMPLES_JSONL}
     patterns = (_SEGMENT, _CANDIDATES, _SAMPLES)
     return [
         path
         for path in folder.iterdir()
-        if path.name in names or any(pattern.fullmatch(path.name) for pattern in patterns)
+        if path.name in _NAMES or any(pattern.fullmatch(path.name) for pattern in patterns)
     ]
 
 
@@ -184,7 +190,7 @@ def read_tasks(folder: Path) -> TaskArray:
                 )
             rows[name] = np.array(frame[name].to_list(), dtype="S16")
         else:
-            rows[name] = _column(frame, name, TASK_DTYPE[name].str[1:], parquet)
+            rows[name] = column(frame, name, TASK_DTYPE[name].str[1:], parquet)
     return rows
 
 
@@ -227,7 +233,7 @@ def read_samples(path: Path) -> pl.DataFrame:
     frame = read_parquet(path, None)
     if "timestamp_ns" not in frame.columns:
         raise TraceError(f"{path} is not part of a trace: it lacks a column (timestamp_ns)", hint=_NOT_OURS)
-    _column(frame, "timestamp_ns", "i8", path)
+    column(frame, "timestamp_ns", "i8", path)
     for name, dtype in frame.schema.items():
         if not (dtype.is_integer() or dtype.is_float() or dtype in {pl.String, pl.Boolean, pl.Null}):
             raise TraceError(f"{path}: column {name} is {dtype}, expected numbers or text", hint=_NOT_OURS)
@@ -255,12 +261,17 @@ def read_parquet(path: Path, names: list[str] | None) -> pl.DataFrame:
         ) from error
 
 
-def _column(frame: pl.DataFrame, name: str, type_: str, path: Path) -> npt.NDArray[Any]:
-    column = frame[name]
-    array: npt.NDArray[Any] | None = column.to_numpy() if column.null_count() == 0 else None
+def column(frame: pl.DataFrame, name: str, type_: str, path: Path) -> npt.NDArray[Any]:
+    """Return a column of a frame that was read from that path.
+
+    Raises:
+        TraceError: It is of another type, or has nulls.
+    """
+    values = frame[name]
+    array: npt.NDArray[Any] | None = values.to_numpy() if values.null_count() == 0 else None
     if array is None or array.dtype != np.dtype(type_):
         raise TraceError(
-            f"{path}: column {name} is {column.dtype}, expected {np.dtype(type_).name} without nulls"
+            f"{path}: column {name} is {values.dtype}, expected {np.dtype(type_).name} without nulls"
         )
     return array
 

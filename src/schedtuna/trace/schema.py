@@ -8,6 +8,7 @@ it is stored.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,16 @@ import numpy.typing as npt
 from schedtuna.errors import TraceError
 from schedtuna.files.versions import StoredFormat
 
-STORED = StoredFormat(TraceError, key="schema_version")  # of the manifest, and of the tables beside it
+
+def _without_attributes(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 had no table of attributes."""
+    if manifest.get("mode") == "import":
+        return manifest
+    return manifest | {"attributes": {"unknown": "it was made by a version that did not record them"}}
+
+
+# Of the manifest, and of the tables beside it.
+STORED = StoredFormat(TraceError, {1: _without_attributes}, key="schema_version")
 
 EventArray = npt.NDArray[np.void]
 TaskArray = npt.NDArray[np.void]

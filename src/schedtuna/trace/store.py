@@ -26,6 +26,13 @@ from schedtuna.configfile import parse_json
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.trace import parts
 from schedtuna.trace.append import AppendFile
+from schedtuna.trace.attributes import (
+    ATTRIBUTE_DTYPE,
+    AttributeArray,
+    compact_attributes,
+    read_attributes,
+    read_cpu_sets,
+)
 from schedtuna.trace.picks import PICK_DTYPE, Picks
 from schedtuna.trace.schema import EVENT_DTYPE, STORED, TASK_DTYPE, EventArray, TaskArray
 from schedtuna.trace.trace import Trace
@@ -128,6 +135,18 @@ class TraceWriter:
             raise TraceError(f"tasks are {rows.dtype}, expected schema.TASK_DTYPE")
         self._append(parts.TASKS_SPOOL, _bytes(rows))
 
+    def write_attributes(self, rows: AttributeArray) -> None:
+        """Append what tasks ask for now (`ATTRIBUTE_DTYPE`); the sets of CPUs are written before."""
+        if rows.dtype != ATTRIBUTE_DTYPE:
+            raise TraceError(f"attributes are {rows.dtype}, expected attributes.ATTRIBUTE_DTYPE")
+        self._append(parts.ATTRIBUTES_SPOOL, _bytes(rows))
+
+    def write_cpu_sets(self, cpu_sets: Mapping[int, str]) -> None:
+        """Say which CPUs sets have, by number, such as ``0-3,8``."""
+        self._append_json(
+            parts.CPU_SETS, {"cpu_sets": {str(number): text for number, text in cpu_sets.items()}}
+        )
+
     def write_cgroups(self, paths: Mapping[int, str]) -> None:
         """Name cgroups: id to path. A later name wins."""
         self._append_json(parts.CGROUPS, {"cgroups": {str(id_): path for id_, path in paths.items()}})
@@ -205,6 +224,7 @@ class TraceWriter:
             for path in self._raw_segments():
                 parts.compact_segment(path)
             parts.compact_tasks(self.folder)
+            compact_attributes(self.folder)
             parts.compact_samples(self.folder)
         finally:
             self._lock.close()
@@ -417,6 +437,12 @@ class _FolderSource:
 
     def tasks(self) -> TaskArray:
         return parts.read_tasks(self.folder)
+
+    def attributes(self) -> AttributeArray:
+        return read_attributes(self.folder)
+
+    def cpu_sets(self) -> dict[int, str]:
+        return read_cpu_sets(self.folder)
 
     def cgroups(self) -> dict[int, str]:
         found: dict[int, str] = {}

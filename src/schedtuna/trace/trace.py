@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from schedtuna.errors import IncompleteTraceError, MissingExtraError, TraceError, nearest
+from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, AttributeArray, attribute_table
 from schedtuna.trace.parts import in_time_order, require_polars
 from schedtuna.trace.picks import Picks, concatenate, to_columns
 from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
@@ -44,6 +45,12 @@ class TraceTables(Protocol):
     def tasks(self) -> TaskArray:
         """Return the rows of the task table."""
 
+    def attributes(self) -> AttributeArray:
+        """Return the rows of the table of attributes."""
+
+    def cpu_sets(self) -> dict[int, str]:
+        """Return the sets of CPUs that these rows name."""
+
     def cgroups(self) -> dict[int, str]:
         """Return the cgroups' paths."""
 
@@ -63,6 +70,8 @@ class MemorySource:
     cgroup_paths: dict[int, str] = field(default_factory=dict)
     sample_frames: dict[str, Any] = field(default_factory=dict)
     loss_rows: list[dict[str, Any]] = field(default_factory=list)
+    attribute_rows: AttributeArray = field(default_factory=lambda: np.empty(0, ATTRIBUTE_DTYPE))
+    cpu_set_texts: dict[int, str] = field(default_factory=dict)
 
     def segments(self) -> Iterator[EventArray]:
         """Yield all events at once."""
@@ -75,6 +84,14 @@ class MemorySource:
     def tasks(self) -> TaskArray:
         """Return the rows of the task table."""
         return self.task_rows
+
+    def attributes(self) -> AttributeArray:
+        """Return the rows of the table of attributes."""
+        return self.attribute_rows
+
+    def cpu_sets(self) -> dict[int, str]:
+        """Return the sets of CPUs that these rows name."""
+        return self.cpu_set_texts
 
     def cgroups(self) -> dict[int, str]:
         """Return the cgroups' paths."""
@@ -148,6 +165,44 @@ class Trace:
     def tasks(self) -> pl.DataFrame:
         """One row per task, as a polars frame; see `tasks.task_table()`."""
         return task_table(self.task_rows, self.cgroups, self.manifest.get("label"))
+
+    @cached_property
+    def attributes(self) -> pl.DataFrame:
+        """What tasks asked of the scheduler, and when, as a polars frame; see `attribute_table()`.
+
+        Raises:
+            TraceError: The trace does not tell (`why_no_attributes`), or they are damaged.
+        """
+        if self.why_no_attributes is not None:
+            raise TraceError(
+                f"what tasks asked of the scheduler is unknown: {self.why_no_attributes}",
+                hint="`schedtuna record` tells them, and so do simulated traces",
+            )
+        return attribute_table(self._source.attributes(), self._source.cpu_sets())
+
+    @property
+    def why_no_attributes(self) -> str | None:
+        """Why `attributes` are unknown; None: they are known."""
+        told = self.manifest.get("attributes")
+        if isinstance(told, dict):
+            return clean_name(str(told["unknown"])[:400]) if "unknown" in told else None
+        if imported_format(self.manifest) is not None:
+            return "it was imported, and what other tools record does not tell them"
+        return "scheduling events were not recorded"
+
+    @property
+    def attribute_doubts(self) -> list[str]:
+        """What is to be doubted in `attributes`, such as changes that were not seen; fit to be shown."""
+        told = self.manifest.get("attributes")
+        told = told if isinstance(told, dict) else {}
+        unfollowed, nr_lost = told.get("unfollowed"), told.get("nr_lost")
+        doubts = [
+            f"changes of a task's {name} were not seen: {why}"
+            for name, why in (unfollowed if isinstance(unfollowed, dict) else {}).items()
+        ]
+        if nr_lost:
+            doubts.append(f"{nr_lost} changes of attributes were lost while this was recorded")
+        return [clean_name(doubt[:400]) for doubt in doubts]
 
     def label(self, rules: list[LabelRule]) -> None:
         """Label tasks by rules (`labels.read_labels()`)."""
@@ -236,11 +291,12 @@ class Trace:
         refuse_losses(self.losses, self.manifest)
 
     def to_polars(self, table: str = "events") -> pl.DataFrame:
-        """Return `events`, `tasks`, `picks`, `candidates`, or a kind of samples, as a polars frame."""
+        """Return `events`, `tasks`, `attributes`, `picks`, `candidates`, or a kind of samples, as a frame."""
         import polars as pl
 
-        if table == "tasks":
-            return self.tasks
+        if table in {"tasks", "attributes"}:
+            frame: pl.DataFrame = getattr(self, table)
+            return frame
         if table in {"picks", "candidates"}:
             columns = to_columns(concatenate(list(self.picks())))
             return pl.DataFrame(columns[table == "candidates"])

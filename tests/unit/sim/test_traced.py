@@ -6,14 +6,16 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedtuna.errors import SimulationError, UsageError
+from schedtuna.machine.topology import format_cpu_list
 from schedtuna.sim.native import cost_table
 from schedtuna.sim.simulation import Simulation
 from schedtuna.sim.traced import simulate
 from schedtuna.trace.analysis import Analysis
+from schedtuna.trace.attributes import attribute_table
 from schedtuna.trace.schema import EventType
 from schedtuna.trace.store import open_trace
 
@@ -101,6 +103,70 @@ def test_tasks_have_what_readers_look_for(tmp_path):
     assert figures["late"]["turnaround_count"] == 1
 
 
+PHASE = st.fixed_dictionaries(
+    {"loop": st.integers(1, 3), "run": st.integers(1, 3000)},
+    optional={
+        "priority": st.integers(-20, 19),
+        "policy": st.sampled_from(["SCHED_OTHER", "SCHED_BATCH", "SCHED_IDLE"]),
+        "dl-runtime": st.integers(100, 100_000),
+        "cpus": st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True),
+    },
+)
+NAMES = {"priority": "nice", "policy": "policy", "dl-runtime": "slice_ns", "cpus": "cpus"}
+
+
+def asked(before, phase):
+    """What a task asks for in a phase: `cpus` holds for a phase alone, the rest until it is changed."""
+    after = before | {NAMES[key]: value for key, value in phase.items() if key in NAMES}
+    return after | {"cpus": format_cpu_list(phase.get("cpus", before["all_cpus"]))}
+
+
+@settings(max_examples=200)
+@given(st.lists(PHASE, min_size=1, max_size=5), PHASE, st.sampled_from(["fifo", "fair"]))
+def test_attributes_are_what_the_file_says(phases, task, scheduler):
+    """A phase sets one after the other; between two phases, each value is of one of them."""
+    initial = {key: task[key] for key in NAMES if key in task}
+    document = {"one": {**initial, "loop": 1, "phases": {f"p{k}": phase for k, phase in enumerate(phases)}}}
+    trace = simulate({"tasks": document}, scheduler, cpus=3)
+    table = trace.attributes
+    assert (table["tid"] == 1).all() and table["reason"][0] == "fork"
+    assert (table["reason"][1:] == "changed").all()
+    default = {"nice": 0, "policy": "SCHED_OTHER", "slice_ns": 0}
+    state = asked(default | {"all_cpus": initial.get("cpus", [0, 1, 2])}, initial)
+    wanted = [state]
+    for phase in phases:
+        state = asked(state, phase)
+        if state != wanted[-1]:
+            wanted.append(state)
+    place = 0
+    for row in table.iter_rows(named=True):
+        seen = {name: row[name] for name in NAMES.values()}
+        seen |= {"policy": f"SCHED_{row['policy']}", "slice_ns": row["slice_ns"] // 1000}
+        before, after = wanted[max(place - 1, 0)], wanted[place]
+        assert all(seen[name] in (before[name], after[name]) for name in seen)
+        place += seen.items() <= after.items()
+    assert place == len(wanted)
+
+
+def test_children_are_born_with_what_their_task_says_and_forks_of_a_simulation_find_it():
+    child = {"instance": 0, "priority": 7, "cpus": [1], "loop": 1, "phases": {"p": {"run": 9000}}}
+    parent = {"loop": 1, "phases": {"p": {"run": 1000, "fork": "child", "run2": 9000}}}
+    simulation = Simulation({"tasks": {"child": child, "parent": parent}}, cpus=2, traced=True)
+    simulation.run(3 * MS)
+    born = attribute_table(simulation.take_attributes(), simulation.cpu_sets()).to_dicts()
+    assert [(row["tid"], row["nice"], row["cpus"], row["reason"]) for row in born] == [
+        (1, 0, "0-1", "fork"),
+        (2, 7, "1", "fork"),
+    ]
+    assert born[1]["start_time_ns"] == born[1]["timestamp_ns"] > MS
+    other = simulation.fork()
+    found = attribute_table(other.take_attributes(), other.cpu_sets()).to_dicts()
+    assert [row["reason"] for row in found] == ["snapshot"] * 2
+    changed = {"reason": "snapshot", "timestamp_ns": 3 * MS}
+    assert found == [row | changed for row in born]
+    assert len(simulation.take_attributes()) == 0
+
+
 def test_a_folder_has_what_memory_has(tmp_path):
     kept = simulate(LOAD, "rr", cpus=2, duration_s=0.1)
     simulate(LOAD, "rr", cpus=2, duration_s=0.1, trace=tmp_path / "t")
@@ -108,6 +174,8 @@ def test_a_folder_has_what_memory_has(tmp_path):
     assert np.array_equal(written.events, kept.events)
     assert np.array_equal(written.task_rows, kept.task_rows)
     assert written.cgroups == kept.cgroups
+    assert written.attributes.equals(kept.attributes)
+    assert written.attributes.rows()[0][:2] == (1, 0)
     assert written.window_ns == kept.window_ns == (0, 100 * MS)
     assert written.manifest["simulation"] == json.loads(json.dumps(kept.manifest["simulation"]))
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, AttributeArray
 from schedtuna.trace.parts import require_polars, sample_frame
 from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
 from schedtuna.trace.trace import MemorySource, Trace
@@ -20,6 +21,12 @@ class Sink(Protocol):
 
     def write_tasks(self, rows: TaskArray) -> None:
         """Append what is known of tasks."""
+
+    def write_attributes(self, rows: AttributeArray) -> None:
+        """Append what tasks ask of the scheduler."""
+
+    def write_cpu_sets(self, cpu_sets: Mapping[int, str]) -> None:
+        """Say which CPUs the sets have that attributes name."""
 
     def write_cgroups(self, paths: Mapping[int, str]) -> None:
         """Name cgroups."""
@@ -56,6 +63,8 @@ class Collector:
         self.manifest: dict[str, Any] = {"clock": "unknown", **(manifest or {})}
         self._events: list[EventArray] = []
         self._tasks: list[TaskArray] = []
+        self._attributes: list[AttributeArray] = []
+        self._cpu_sets: dict[int, str] = {}
         self._cgroups: dict[int, str] = {}
         self._samples: dict[str, list[dict[str, Any]]] = {}
         self._losses: list[dict[str, Any]] = []
@@ -67,6 +76,14 @@ class Collector:
     def write_tasks(self, rows: TaskArray) -> None:
         """Append what is known of tasks."""
         self._tasks.append(rows)
+
+    def write_attributes(self, rows: AttributeArray) -> None:
+        """Append what tasks ask of the scheduler."""
+        self._attributes.append(rows)
+
+    def write_cpu_sets(self, cpu_sets: Mapping[int, str]) -> None:
+        """Say which CPUs the sets have that attributes name."""
+        self._cpu_sets.update(cpu_sets)
 
     def write_cgroups(self, paths: Mapping[int, str]) -> None:
         """Name cgroups."""
@@ -103,5 +120,7 @@ class Collector:
             self._cgroups,
             {kind: sample_frame(rows, kind) for kind, rows in self._samples.items()},
             self._losses,
+            np.concatenate([np.empty(0, ATTRIBUTE_DTYPE), *self._attributes]),
+            self._cpu_sets,
         )
         return Trace(self.manifest, source)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "simulation_binding.hpp"
 #include "python_scheduler.hpp"
+#include "sim/fair_idle.hpp"
 #include "sim/fair_params.hpp"
 #include "sim/registry.hpp"
 #include "sim/rt_app.hpp"
@@ -162,6 +163,12 @@ void bind_tables(nb::module_ &m)
 			rows.append(nb::make_tuple(row.name, row.why));
 		return rows;
 	});
+	m.def("idle_reason_table", [] {
+		nb::list rows;
+		for (const IdleReasonRow &row : IDLE_REASONS)
+			rows.append(nb::make_tuple(row.name, row.help));
+		return rows;
+	});
 	m.def("scheduler_table", [] {
 		nb::list rows;
 		for (const SchedulerRow &row : schedulers()) {
@@ -213,6 +220,13 @@ void bind_simulation(nb::module_ &m)
 		.def("fork", [](const Simulation &s) { return std::make_unique<Simulation>(s); })
 		.def("run", [](Simulation &s, Ns until) { return unlocked(s, [&] { return s.run(until); }); })
 		.def("step", [](Simulation &s) { return unlocked(s, [&] { return s.step(); }); })
+		.def(
+			"explain_idle",
+			[](Simulation &s, Ns until) {
+				IdleTimes times = explain_idle(s, until);
+				return std::vector<Ns>(times.begin(), times.end());
+			},
+			nb::call_guard<nb::gil_scoped_release>())
 		.def("set_traced", &Simulation::set_traced)
 		.def("take_events", [](Simulation &s) { return bytes_of(s.take_events()); })
 		.def("take_attributes", [](Simulation &s) { return bytes_of(s.take_attributes()); })

@@ -7,6 +7,7 @@
 // time, and nowhere else. What is left out: LEFT_OUT in fair_params.hpp.
 #pragma once
 
+#include "fair_idle.hpp"
 #include "fair_load.hpp"
 #include "fair_queue.hpp"
 #include "scheduler.hpp"
@@ -39,6 +40,9 @@ class Fair final : public Scheduler
 	void set_weight(Machine &, TaskId) override;
 	void read_cpu_time(Machine &, TaskId) override;
 	void timer_fired(Machine &, CpuId) override;
+
+	// Of a CPU that idles while these tasks wait, not all of them on it (fair_idle.cpp).
+	IdleReason idle_reason(const Machine &, CpuId, const std::vector<TaskId> &waiting) const;
 
 	const Entity &entity(TaskId id) const
 	{
@@ -89,6 +93,7 @@ class Fair final : public Scheduler
 		std::uint32_t interval_ms = 1, min_interval_ms = 1;
 		std::uint32_t newidle_calls = 512, newidle_success = 256, newidle_ratio = 512;
 		Ns last_balance = 0;
+		IdleReason last_look = IdleReason::Interval;  // how it ended when its CPU last looked for tasks
 	};
 	struct Llc {
 		CpuSet span;

@@ -288,10 +288,12 @@ std::uint32_t Fair::load_balance(Machine &m, CpuId cpu, Domain &domain, Idle idl
 	for (;;) {
 		if (!should_balance(m, env)) {
 			go_on = false;
+			domain.last_look = IdleReason::OtherBalancer;
 			break;
 		}
 		const CpuSet *group = find_busiest_group(m, env);
 		env.src = group ? find_busiest_queue(env, *group) : NONE;
+		domain.last_look = env.src == NONE ? IdleReason::Balanced : IdleReason::NotMovable;
 		if (env.src == NONE)
 			break;
 		was_balanced = false;

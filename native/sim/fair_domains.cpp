@@ -183,6 +183,8 @@ void Fair::balance_idle_cpus(Machine &m, CpuId cpu)
 bool Fair::newidle_balance(Machine &m, CpuId cpu)
 {
 	Cpu &c = cpus_[cpu];
+	for (Domain &domain : c.domains)
+		domain.last_look = IdleReason::Interval;
 	bool is_overloaded = std::any_of(queues_.begin(), queues_.begin() + nr_cpus_,
 					 [](const FairQueue &q) { return q.h_nr_queued > 1; });
 	if (!is_overloaded)
@@ -204,6 +206,7 @@ bool Fair::newidle_balance(Machine &m, CpuId cpu)
 		};
 		if (c.random % 1024 > weight) {
 			count(0);
+			domain.last_look = IdleReason::NewidleSkipped;
 			continue;
 		}
 		bool has_pulled = load_balance(m, cpu, domain, Idle::Newly, go_on) != 0;

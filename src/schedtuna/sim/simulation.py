@@ -21,6 +21,7 @@ from schedtuna.sim.native import (
     Stop,
     TaskState,
     cost_table,
+    idle_reason_table,
 )
 from schedtuna.sim.schedulers import SchedulerSource, chosen_scheduler
 from schedtuna.sim.topology import MachineShape
@@ -193,6 +194,20 @@ class Simulation:
         """Let the next event happen; `TIME`: there are more. See `run`."""
         with self._told():
             return self._engine.step()
+
+    def explain_idle(self, until_ns: int | None = None) -> dict[str, int]:
+        """Go on as `run` does; for how long did CPUs idle while a task waited on another one, and why?
+
+        Returns:
+            For each reason of `idle_reason_table()`: ns, summed over the CPUs that idled.
+
+        Raises:
+            UsageError: As `run`; or the scheduler is not `fair`.
+        """
+        end = self._end(until_ns)
+        with self._told():
+            times = self._engine.explain_idle(end)
+        return {name: time for (name, _), time in zip(idle_reason_table(), times, strict=True)}
 
     def state(self) -> SimulationState:
         """Return how everything is now."""

@@ -274,7 +274,7 @@ def _trained(result: StudyResult) -> dict[str, Any]:
         "experiment_path": str(result.folder),
         "best_parameters": result.best or {},
         "candidate": result.candidate,
-        "verdict": str(result.comparison.verdict),
+        "verdict": result.comparison.told_verdict,
         "summary": summary(result),
         "result": result,
     }

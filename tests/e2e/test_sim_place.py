@@ -59,3 +59,66 @@ def test_variability_is_that_of_the_loads_seeds(run):
     assert spread["minimum"] < spread["maximum"]
     assert first["metrics"] == again["metrics"]
     assert first["cpus"] == 1
+
+
+def test_compare_says_that_it_is_a_model_and_what_confirms_it(run, tmp_path):
+    sides = ("default", "fair:base_slice_us=20000")
+    code, out, told = run("compare", *MACHINE, "--seed", 1, *sides)
+    assert code == 0
+    assert "worse (model): sched.wakeup_latency_p99_us" in out
+    assert "worse (model), " in told
+    assert "the default repeats exactly" in out
+    confirm = "--metric sched.wakeup_latency_p99_us:min default fair:slice_us=20000 -- COMMAND"
+    assert f"confirm: schedtuna compare {confirm}" in out
+    assert run("compare", *MACHINE, "--seed", 1, "--fail-on", "worse", *sides)[0] == 1
+    found = last_object(run("compare", *MACHINE, "--seed", 1, "--json", *sides)[1])
+    assert (found["verdict"], found["is_model"]) == ("worse (model)", True)
+    assert found["places"][0]["kind"] == "sim"
+    assert found["confirm"].endswith("fair:slice_us=20000 -- COMMAND")
+    assert found["trials"] % 2 == 0
+    with_noise = run("compare", *MACHINE, "--cost", "kthread_per_s=200", "--budget", 18, "--json", *sides)
+    assert last_object(with_noise[1])["trials"] % 3 == 0
+    index = last_object(run("report", "--index", "results", "--json")[1])
+    assert {study["verdict"] for study in index["studies"]} >= {"worse (model)"}
+    assert "worse (model)" in (tmp_path / index["index"]).read_text()
+
+
+def test_the_same_seed_gives_the_same_study_and_an_interrupted_one_goes_on(run):
+    sides = ("default", "fair:base_slice_us=20000")
+    first, again = (last_object(run("compare", *MACHINE, "--seed", 5, "--json", *sides)[1]) for _ in range(2))
+    assert first["effect"] == again["effect"]
+    resumed = last_object(run("compare", *MACHINE, "--resume", first["study"], "--json", *sides)[1])
+    assert resumed["effect"] == first["effect"]
+
+
+def test_a_load_without_chance_is_refused_as_evidence(run, tmp_path):
+    (tmp_path / "load.json").write_text(
+        json.dumps(
+            {"tasks": {"a": {"run": 900, "sleep": 100}, "b": {"run": 1000}}, "global": {"duration": 1}}
+        )
+    )
+    machine = ("--backend", "sim", "--cpus", 1, "--workload", "load.json")
+    code, out, told = run("compare", *machine, "default", "fair:base_slice_us=20000")
+    assert (code, out) == (1, "")
+    assert "draws nothing from its seed" in told
+    assert "--cost kthread_per_s=" in told
+    assert run("tune", *machine)[0] == 1
+
+
+def test_what_tune_finds_in_the_model_is_not_applied(run):
+    code, out, _ = run("tune", *MACHINE, "--seed", 2, "--budget", 40, "--scheduler", "rr", "--json")
+    found = last_object(out)
+    assert code == 0
+    assert found["verdict"] == "improved (model)"
+    assert "in the model alone" in found["confirm"]
+    code, out, _ = run(
+        "tune", *MACHINE, "--seed", 2, "--budget", 40, "--sampler", "random", "--exclude", "hrtick"
+    )
+    assert "(model): sched.wakeup_latency_p99_us" in out.splitlines()[0]
+    study = out.partition("report: ")[2].strip().removesuffix("/report.html")
+    for command in (["apply", study], ["compare", "default", study], ["variability", "-S", study]):
+        code, printed, told = run(*command, "--", "true")
+        assert (code, printed) == (2, "")
+        assert "found in a model" in told
+        assert "schedtuna compare" in told
+    assert run("compare", *MACHINE, "--budget", 12, "default", study)[0] == 0

@@ -106,11 +106,15 @@ class Side:
         backend: Where its runs are made.
         scheduler: What they are under.
         where: What people call that place, where the other side's is another; else empty.
+        is_exact: Whether equal seeds are equal runs there, to the last bit.
+        is_model: Whether what is found there has yet to be confirmed on a real machine.
     """
 
     backend: Backend
     scheduler: SchedulerConfig
     where: str = ""
+    is_exact: bool = False
+    is_model: bool = False
 
     def label(self) -> str:
         """The scheduler as `compare` reads it, and where it runs if that makes a difference."""

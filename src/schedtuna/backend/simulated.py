@@ -5,18 +5,20 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from schedtuna.backend.base import KERNELS_OWN, Trial
 from schedtuna.backend.reading import Ran, RunError, TrialReader
-from schedtuna.errors import SimulationError, StudyError, UsageError
+from schedtuna.errors import SimulationError, StudyError, TraceError, UsageError
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.sim.loads import read_load
 from schedtuna.sim.topology import MachineShape
 from schedtuna.sim.traced import simulate
 from schedtuna.trace.aggregates.metrics import SCHED_METRICS
 from schedtuna.trace.analysis import Analysis
+from schedtuna.trace.store import read_manifest
 from schedtuna.workload.command import RawRun
 from schedtuna.workload.spec import MetricSpec, Workload
 
@@ -43,6 +45,16 @@ def workload_of(load: str) -> Workload:
     """Return the workload that stands for a load; files are named by their full path."""
     path = Path(load)
     return Workload(argv=(*COMMAND, str(path.resolve()) if path.exists() else load), name=load)
+
+
+def recorded_command(load: str) -> list[str]:
+    """Return the command that a trace is of; empty: it is none, or of no command."""
+    folder = Path(load)
+    if not folder.is_dir():
+        return []
+    with suppress(TraceError):
+        return list(map(str, read_manifest(folder).get("command") or ()))
+    return []
 
 
 class SimulatedBackend:

@@ -300,6 +300,7 @@ def _summary(campaign: Campaign, comparison: Comparison, *, written: bool = True
         "places": [place.model_dump(mode="json") for place, _ in campaign.asked.sides],
         **comparison.summary(),
         "sentence": comparison.sentence(),
+        "confirm": _confirmation(campaign) or None,
         "seed": campaign.spec.seed,
         "trials": comparison.nr_runs,
         "runs": {"search": 0, "confirmation": comparison.nr_runs},
@@ -308,19 +309,30 @@ def _summary(campaign: Campaign, comparison: Comparison, *, written: bool = True
 
 
 def _print(campaign: Campaign, comparison: Comparison, *, written: bool) -> None:
-    from schedtuna.experiment.comparison import tell_rule
+    from schedtuna.evidence.design import Design
 
     print(comparison.sentence() + "\n")
     for spec in comparison.metrics:
         print(_arms(comparison, spec.name) + "\n")
-    aa, noise = comparison.result.aa, comparison.result.noise_cv
-    print(f"default against itself (A/A): {100 * (aa.ratio - 1):+.1f}%, noise of single runs: {noise:.1%}")
+    result = comparison.result
+    itself = f"default against itself (A/A): {100 * (result.aa.ratio - 1):+.1f}%, noise of single runs"
+    if result.design is Design.PAIRS:
+        itself = "the default repeats exactly; spread of the effect over seeds"
+    print(f"{itself}: {result.noise_cv:.1%}")
     for judged in comparison.requirements:
-        print(f"required: {tell_rule(judged)}")
+        print(f"required: {comparison.tell_rule(judged)}")
     for note in comparison.notes:
         print_remark("note", note)
+    if confirmation := _confirmation(campaign):
+        print_remark("confirm", confirmation)
     if written:
         print_remark("report", str(campaign.folder / REPORT_NAME))
+
+
+def _confirmation(campaign: Campaign) -> str:
+    """The command that confirms the candidate on a machine; empty where it ran on one."""
+    place, scheduler = campaign.asked.sides[1]
+    return place.confirmation(scheduler, campaign.spec)
 
 
 def _arms(comparison: Comparison, metric: str) -> str:
@@ -331,7 +343,8 @@ def _arms(comparison: Comparison, metric: str) -> str:
 
     names = {Arm.A: comparison.default, Arm.A2: f"{comparison.default} again", Arm.B: comparison.candidate}
     rows = []
-    for arm, name in names.items():
+    for arm in comparison.result.design.arms:
+        name = names[arm]
         trials = [record.trial for record in comparison.records if record.arm == arm]
         values = [trial.metrics[metric] for trial in trials if trial.validity is Validity.OK]
         numbers = (median(values), mean(values), min(values), max(values)) if values else (None,) * 4

@@ -138,7 +138,7 @@ class CampaignProgress(RunProgress):
             self.say(f"at most {event.total} runs, about {left} more; fewer where the answer is clear")
         if event.result is not None:
             self.say(
-                f"judged after {event.done} runs: {event.result.verdict}, "
+                f"judged after {event.done} runs: {event.told_verdict}, "
                 f"{tell_effect(event.result.effect)}, {noise}"
             )
 

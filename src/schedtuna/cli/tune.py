@@ -413,7 +413,6 @@ def _logging_to(say: Callable[[str], None], *, enabled: bool, debug: bool) -> It
 
 def _tell(result: StudyResult, *, as_json: bool, written: bool = True) -> None:
     """Print what came out; where it could not be written, too."""
-    from schedtuna.experiment.comparison import tell_rule
     from schedtuna.history.results import REPORT_NAME, summary
 
     if as_json:
@@ -422,11 +421,13 @@ def _tell(result: StudyResult, *, as_json: bool, written: bool = True) -> None:
     comparison = result.comparison
     print(comparison.headline())
     for judged in comparison.requirements:
-        print(f"required: {tell_rule(judged)}")
+        print(f"required: {comparison.tell_rule(judged)}")
     for note in comparison.notes:
         print_remark("note", note)
     print(f"runs: {result.nr_search_runs} search, {comparison.nr_runs} confirmation")
-    if result.best is not None:
+    if comparison.is_model:
+        print_remark("confirm", result.confirmation)
+    elif result.best is not None:
         print(_use(result))
     if written:
         print_remark("report", str(result.folder / REPORT_NAME))

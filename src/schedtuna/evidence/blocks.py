@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from schedtuna.errors import EvidenceError
-from schedtuna.evidence.design import Arm
-from schedtuna.evidence.permutation import FloatArray, IntArray
+from schedtuna.evidence.design import Arm, Design
+from schedtuna.evidence.shift import FloatArray, IntArray
 from schedtuna.workload.spec import Direction
 
 Observation = float | None
@@ -19,7 +19,7 @@ Observation = float | None
 
 @dataclass(frozen=True)
 class Block:
-    """Three runs made back to back.
+    """Runs made back to back: three, or two on a place without noise.
 
     Attributes:
         order: The arms in the order they ran.
@@ -30,7 +30,8 @@ class Block:
     values: Mapping[Arm, Observation]
 
     def __post_init__(self) -> None:
-        if sorted(self.order) != sorted(Arm) or set(self.values) != set(Arm):
+        arms = sorted(self.order)
+        if all(arms != sorted(design.arms) for design in Design) or sorted(self.values) != arms:
             raise EvidenceError(
                 f"a block of {', '.join(self.order)} with values of {', '.join(self.values)}: "
                 f"expected each of {', '.join(Arm)} once",
@@ -44,8 +45,28 @@ class Block:
                 )
 
 
+def design_of(blocks: Sequence[Block]) -> Design:
+    """What the blocks are.
+
+    Raises:
+        EvidenceError: None, or of two designs.
+    """
+    if not blocks:
+        raise EvidenceError("no complete block to judge", hint="run at least one block")
+    found = {len(block.order) for block in blocks}
+    if len(found) > 1:
+        raise EvidenceError("blocks of two and of three runs are of two designs", hint="judge each by itself")
+    return next(design for design in Design if design.runs_per_block in found)
+
+
 def arrays_of(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
-    """Raw values in run order (nan: failed), and each arm's position; both of shape (n, 3)."""
+    """Raw values in run order (nan: failed), and each arm's position; both of shape (n, 3).
+
+    A pair's default, which would be the same again, stands for both.
+    """
+    if design_of(blocks) is Design.PAIRS:
+        values = np.array([[block.values[arm] for arm in (Arm.A, Arm.A, Arm.B)] for block in blocks], float)
+        return values, np.tile(np.arange(3), (len(blocks), 1))
     values = np.array([[block.values[arm] for arm in block.order] for block in blocks], dtype=np.float64)
     slots = np.array([[block.order.index(arm) for arm in Arm] for block in blocks], dtype=np.int64)
     return values, slots

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedtuna.evidence.permutation import BlockCosts, FloatArray, IntArray, align, normal_scores, pair_sigma
+from schedtuna.evidence.permutation import BlockCosts, align, normal_scores, pair_sigma
+from schedtuna.evidence.shift import FloatArray, IntArray
 
 ALARM = 0.01
 # Where p is below DOUBT, a verdict has to hold with the estimated residue taken off; in studies of

@@ -15,14 +15,13 @@ import numpy as np
 from schedtuna.evidence.permutation import (
     DECIMALS,
     FAILED,
-    FloatArray,
-    IntArray,
     align,
     double_midranks,
     normal_scores,
     pair_sigma,
     position_q,
 )
+from schedtuna.evidence.shift import FloatArray, IntArray
 
 ALARM = 0.01
 SLOW_LEVEL = 0.12  # 2 slow runs of n against 0 of 2n give 1/9: blocks

@@ -15,6 +15,7 @@ from schedtuna.errors import EvidenceError
 ALPHA_PER_SIDE = 0.025
 RUNS_PER_BLOCK = 3
 MAX_BLOCKS = 27
+MAX_RUNS = MAX_BLOCKS * RUNS_PER_BLOCK
 
 # Blocks for 90% power are EFFICIENCY * variance / shift^2, both on the log scale, for the whole
 # procedure (looks and 2% of outliers included): fitted to benchmarks/evidence_power.py.
@@ -29,13 +30,34 @@ class Arm(StrEnum):
     B = "candidate"
 
 
+class Design(StrEnum):
+    """What a block consists of.
+
+    On a place without noise the default again equals the default, bit for bit: it would count as a second
+    control and be none. There a block is a pair, and its order does not matter.
+    """
+
+    TRIPLES = "triples"
+    PAIRS = "pairs"
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The arms of a block."""
+        return tuple(Arm) if self is Design.TRIPLES else (Arm.A, Arm.B)
+
+    @property
+    def runs_per_block(self) -> int:
+        """How many runs a block has."""
+        return len(self.arms)
+
+
 @dataclass(frozen=True)
 class BlockPlan:
-    """Three runs to make back to back.
+    """Runs to make back to back.
 
     Attributes:
         order: The arms, first run first.
-        seed: The workload's seed, the same for the three runs, different in every block.
+        seed: The workload's seed, the same for all runs of the block, different in every block.
     """
 
     order: tuple[Arm, ...]
@@ -65,55 +87,60 @@ LOOKS = (
 )
 
 
-def plan_block(rng: np.random.Generator) -> BlockPlan:
+def plan_block(rng: np.random.Generator, design: Design = Design.TRIPLES) -> BlockPlan:
     """Draw the order of one block, independent of every other block, and its workload seed."""
-    order = tuple(tuple(Arm)[index] for index in rng.permutation(len(Arm)))
+    order = tuple(design.arms[index] for index in rng.permutation(design.runs_per_block))
     return BlockPlan(order, int(rng.integers(1, 2**31)))
 
 
-def plan_campaign(rng: np.random.Generator, blocks: int) -> tuple[BlockPlan, ...]:
+def plan_campaign(
+    rng: np.random.Generator, blocks: int, design: Design = Design.TRIPLES
+) -> tuple[BlockPlan, ...]:
     """Draw the orders of several blocks, with distinct workload seeds."""
     plans: list[BlockPlan] = []
     seeds: set[int] = set()
     while len(plans) < blocks:
-        plan = plan_block(rng)
+        plan = plan_block(rng, design)
         if plan.seed not in seeds:
             plans.append(plan)
             seeds.add(plan.seed)
     return tuple(plans)
 
 
-def minimum_blocks(alpha: float = ALPHA_PER_SIDE) -> int:
-    """The fewest blocks whose most extreme relabelling is as rare as alpha: 3^-n <= alpha."""
+def minimum_blocks(alpha: float = ALPHA_PER_SIDE, design: Design = Design.TRIPLES) -> int:
+    """The fewest blocks whose most extreme relabelling is as rare as alpha: 3^-n <= alpha, 2^-n for pairs."""
     if not 0 < alpha < 0.5:
         raise EvidenceError(f"alpha={alpha}: expected a one-sided error rate between 0 and 0.5")
-    return math.ceil(-math.log(alpha) / math.log(3) - 1e-9)
+    return math.ceil(-math.log(alpha) / math.log(design.runs_per_block) - 1e-9)
 
 
 @functools.cache
-def looks_for(max_blocks: int, alpha: float = ALPHA_PER_SIDE) -> tuple[Look, ...]:
+def looks_for(
+    max_blocks: int, alpha: float = ALPHA_PER_SIDE, design: Design = Design.TRIPLES
+) -> tuple[Look, ...]:
     """The looks of a study of at most max_blocks blocks, and their p-value bounds.
 
     Looks are a factor of sqrt(2) apart. The error alpha is spent by Lan and DeMets' Pocock-type
     function a(t) = alpha log(1 + (e - 1) t) (Biometrika 70, 1983), so that the looks' chances of
-    a false claim sum to alpha. Looks too early to reach their bound (3^-n) are left out.
+    a false claim sum to alpha. Looks too early to reach their bound (3^-n, 2^-n of pairs) are left out.
 
     Args:
-        max_blocks: The horizon, in blocks of three runs.
+        max_blocks: The horizon, in blocks.
         alpha: One-sided error rate over all looks; divide it for several candidates or metrics.
+        design: What a block is.
 
     Raises:
         EvidenceError: No result could be significant within so few blocks.
     """
-    needed = minimum_blocks(alpha)
+    needed, runs = minimum_blocks(alpha, design), design.runs_per_block
     if max_blocks < needed:
         raise EvidenceError(
-            f"{max_blocks} blocks ({max_blocks * RUNS_PER_BLOCK} runs) are too few: "
+            f"{max_blocks} blocks ({max_blocks * runs} runs) are too few: "
             f"no outcome could be significant at {alpha:g} per side",
-            hint=f"allow at least {needed * RUNS_PER_BLOCK} runs of comparison",
+            hint=f"allow at least {needed * runs} runs of comparison",
         )
     blocks = {int(max_blocks / math.sqrt(2) ** k + 1e-9) for k in range(64)}
-    planned = sorted(n for n in blocks if 3.0**-n <= _spent(n / max_blocks, alpha))
+    planned = sorted(n for n in blocks if float(runs) ** -n <= _spent(n / max_blocks, alpha))
     return tuple(map(Look, planned, _bounds(tuple(planned), alpha)))
 
 

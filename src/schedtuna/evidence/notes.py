@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 from schedtuna.evidence.carry_over import SURE_BLOCKS
 from schedtuna.evidence.checks import ALARM, SLOW_SUSPICION
+from schedtuna.evidence.design import Design
 from schedtuna.evidence.result import Result, Verdict
 
 
 def notes_of(result: Result) -> tuple[str, ...]:
     """The sentences that belong under a verdict, most important first."""
-    notes = [*_guard_notes(result), *_carry_over_notes(result), *_design_notes(result)]
+    is_pairs = result.design is Design.PAIRS
+    of_triples = () if is_pairs else (*_carry_over_notes(result), *_design_notes(result))
+    notes = [*_guard_notes(result), *of_triples]
     failed = {arm: count for arm, count in result.failures.items() if count}
     if failed:
         told = ", ".join(f"{arm.replace('_', ' ')} {count}" for arm, count in failed.items())
@@ -24,11 +27,18 @@ def notes_of(result: Result) -> tuple[str, ...]:
         )
     if result.runs_needed is not None:
         notes.append(
-            f"With noise of {result.noise_cv:.1%} it would take about {result.runs_needed} runs "
+            f"With {'a spread over seeds' if is_pairs else 'noise'} of {result.noise_cv:.1%} it would take "
+            f"about {result.runs_needed} runs "
             f"to find a gain of {result.delta:.0%} or exclude it."
         )
     if not math.isfinite(result.effect.ci95[0]) or not math.isfinite(result.effect.ci95[1]):
         notes.append("Too few blocks, or too many failures, to bound the effect on both sides.")
+    if is_pairs:
+        notes.append(
+            "Equal seeds give equal runs here: the interval is over seeds of this load, and holds no noise "
+            "of a machine."
+        )
+        return tuple(notes)
     notes.append(
         "One boot of one machine: memory layout, link order and firmware state are drawn once per boot, "
         "so another boot or machine can differ by more than this interval."

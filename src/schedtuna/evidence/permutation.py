@@ -21,14 +21,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from schedtuna.evidence.shift import FloatArray, IntArray, ShiftTest, Tails, around
 
 CLIP_SIGMAS = 0.7
 POSITION_Q = -2 * math.log(0.01)  # upper 1% of a chi-square with 2 degrees of freedom
@@ -104,24 +101,11 @@ def position_q(scores: FloatArray) -> float:
     return float((centred.sum(axis=0) ** 2).sum()) / variance if variance > 0 else 0.0
 
 
-@dataclass(frozen=True)
-class Tails:
-    """P-values of one test.
-
-    Attributes:
-        lower: P(as low a sum of scores, or lower): small when the candidate's costs are low.
-        upper: P(as high, or higher).
-    """
-
-    lower: float
-    upper: float
-
-
 def tails(scores: FloatArray, candidate: IntArray) -> Tails:
-    """Exact p-values of the candidate's sum of scores over all 3^n relabellings.
+    """Exact p-values of the candidate's sum of scores over all k^n relabellings.
 
     Args:
-        scores: Shape (n, 3).
+        scores: Shape (n, k).
         candidate: Shape (n,), the candidate's position in each block.
     """
     steps = max(8, 1024 // len(scores))
@@ -133,12 +117,12 @@ def tails(scores: FloatArray, candidate: IntArray) -> Tails:
         grown = np.zeros(len(chances) + row[-1])
         for shift in row:
             grown[shift : shift + len(chances)] += chances
-        chances = grown / 3
+        chances = grown / len(row)
     return Tails(float(chances[: observed + 1].sum()), float(chances[observed:].sum()))
 
 
 @dataclass(frozen=True)
-class BlockCosts:
+class BlockCosts(ShiftTest):
     """Costs (lower is better) of n blocks, and where the candidate ran.
 
     Attributes:
@@ -148,6 +132,15 @@ class BlockCosts:
 
     values: FloatArray
     candidate: IntArray
+
+    @property
+    def rarest(self) -> float:
+        """One of 3^n relabellings."""
+        return 3.0 ** -len(self.values)
+
+    def sigma(self, shift: float) -> float:
+        """Standard deviation of a run, the shift taken off the candidate."""
+        return pair_sigma(self.shifted(shift))
 
     def shifted(self, shift: float) -> FloatArray:
         """The costs with the shift taken off the candidate; failures stay the worst."""
@@ -185,85 +178,4 @@ class BlockCosts:
         mine = self.values[np.arange(len(self.values)), self.candidate]
         others = np.ones_like(self.values, dtype=bool)
         others[np.arange(len(self.values)), self.candidate] = False
-        gaps = (np.where(np.isfinite(mine), mine, np.nan)[:, None] - self.values)[others]
-        gaps = gaps[np.isfinite(gaps)]
-        if not gaps.size:
-            return -1.0, 1.0
-        centre = float(np.median(gaps))
-        reach = 1.01 * float(np.abs(gaps - centre).max()) + 1e-6
-        return centre - reach, centre + reach
-
-    def bounded(self, shift: float) -> float:
-        """The shift, or the bracket's end where it is beyond."""
-        return min(max(shift, self.bracket[0]), self.bracket[1])
-
-    def estimate(self) -> float:
-        """Hodges and Lehmann's estimate: the shift that leaves no excess.
-
-        Infinite where failures leave an excess under every shift.
-        """
-        low, high = self.bracket
-        if self.excess(high) > 1e-9:
-            return math.inf
-        if self.excess(low) < -1e-9:
-            return -math.inf
-        tolerance = max(min(pair_sigma(self.shifted(0.0)), high - low) / 2000, 1e-9)
-        above = self._last(lambda shift: self.excess(shift) > 1e-9, tolerance)
-        if self.excess(above + 2 * tolerance) < -1e-9:
-            return above
-        below = self._last(lambda shift: self.excess(shift) > -1e-9, tolerance)
-        return (above + below) / 2
-
-    def _last(self, holds: Callable[[float], bool], tolerance: float) -> float:
-        """Bisect for where a condition that holds at the bracket's low end ceases to."""
-        low, high = self.bracket
-        while high - low > tolerance:
-            middle = (low + high) / 2
-            low, high = (middle, high) if holds(middle) else (low, middle)
-        return (low + high) / 2
-
-    def interval(self, p_bound: float, estimate: float, known: dict[float, Tails]) -> tuple[float, float]:
-        """The shifts that neither tail rejects at p_bound; infinite where none is rejected.
-
-        Args:
-            p_bound: One-sided level.
-            estimate: The estimate.
-            known: Tests made before, by shift; the interval agrees with them.
-        """
-        inside = self.bounded(estimate)
-        high = self._endpoint(p_bound, inside, {shift: t.lower for shift, t in known.items()}, 1)
-        low = self._endpoint(p_bound, inside, {shift: t.upper for shift, t in known.items()}, -1)
-        return low, high
-
-    def _endpoint(self, p_bound: float, inside: float, known: dict[float, float], sign: int) -> float:
-        def p_at(shift: float) -> float:
-            tested = self.test(shift)
-            return tested.lower if sign > 0 else tested.upper
-
-        if 3.0 ** -len(self.values) > p_bound:
-            return sign * math.inf
-        rejected = [s for s, p in known.items() if p <= p_bound and (s - inside) * sign > 0]
-        kept = [s for s, p in known.items() if p > p_bound and (s - inside) * sign > 0]
-        outside = min(rejected, key=lambda s: s * sign, default=None)
-        inner = max(
-            (s for s in kept if outside is None or (outside - s) * sign > 0),
-            key=lambda s: s * sign,
-            default=inside,
-        )
-        step = max(2.5 * pair_sigma(self.shifted(inside)) / math.sqrt(len(self.values)), 1e-6)
-        while outside is None:
-            trial = inner + sign * step
-            if p_at(trial) <= p_bound:
-                outside = trial
-            elif step > 2 * (self.bracket[1] - self.bracket[0]):
-                return sign * math.inf
-            else:
-                inner, step = trial, 2 * step
-        tolerance = max(abs(outside - inside) / 256, 1e-7)
-        while abs(outside - inner) > tolerance:
-            middle = (inner + outside) / 2
-            if p_at(middle) <= p_bound:
-                outside = middle
-            else:
-                inner = middle
-        return outside
+        return around((np.where(np.isfinite(mine), mine, np.nan)[:, None] - self.values)[others])

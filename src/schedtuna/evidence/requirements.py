@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from schedtuna.errors import EvidenceError
-from schedtuna.evidence.permutation import FloatArray
+from schedtuna.evidence.shift import FloatArray
 from schedtuna.workload.spec import Requirement
 
 CONFIDENCE = 0.95

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from schedtuna.evidence.design import Arm
+from schedtuna.evidence.design import Arm, Design
 from schedtuna.workload.spec import Direction
 
 
@@ -19,6 +19,23 @@ class Verdict(StrEnum):
     NO_EVIDENCE = "no_evidence"
     WORSE = "worse"
     TOO_NOISY = "too_noisy"
+
+
+_MODEL = " (model)"
+
+
+def tell_verdict(verdict: Verdict, *, is_model: bool) -> str:
+    """Return a verdict's word, which says where it is one of a model."""
+    return f"{verdict}{_MODEL if is_model else ''}"
+
+
+def read_verdict_word(text: str) -> tuple[Verdict, bool]:
+    """Return the verdict that a stored word is, and whether it is one of a model.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return Verdict(text.removesuffix(_MODEL)), text.endswith(_MODEL)
 
 
 @dataclass(frozen=True)
@@ -135,6 +152,8 @@ class Result:
         position: The slowest position within blocks against the fastest.
         failures: Failed and timed-out runs by arm.
         notes: What a reader should know, one sentence each.
+        design: What a block was. Of pairs, `noise_cv` is the spread of the effect over seeds, and `aa`,
+            `carry_over` and `position` are those of runs that repeat exactly.
     """
 
     verdict: Verdict
@@ -156,6 +175,7 @@ class Result:
     position: AssumptionCheck
     failures: Mapping[Arm, int]
     notes: tuple[str, ...]
+    design: Design = Design.TRIPLES
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is not finite becomes None."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from schedtuna.errors import EvidenceError
-from schedtuna.evidence.design import ALPHA_PER_SIDE, MAX_BLOCKS, Look, looks_for
-from schedtuna.evidence.verdict import DELTA, Block, BlockAnalysis, Result
+from schedtuna.evidence.analysis import Analysis
+from schedtuna.evidence.design import ALPHA_PER_SIDE, MAX_BLOCKS, Design, Look, looks_for
+from schedtuna.evidence.verdict import DELTA, Block, Result, analysis_of
 from schedtuna.workload.spec import Direction
 
 
@@ -22,6 +23,7 @@ class Sequential:
         settle_worse: Whether to go on when a gain is excluded but a loss of delta is not: yes for
             a regression gate, no for a tuner, which saves the runs.
         alpha: One-sided error rate; divide it by the number of candidates or primary metrics.
+        design: What a block is.
 
     Raises:
         EvidenceError: No outcome could be significant within so few blocks.
@@ -35,13 +37,14 @@ class Sequential:
         delta: float = DELTA,
         alpha: float = ALPHA_PER_SIDE,
         settle_worse: bool = False,
+        design: Design = Design.TRIPLES,
     ) -> None:
         self.direction = direction
         self.delta = delta
-        self.looks = looks_for(max_blocks, alpha)
+        self.looks = looks_for(max_blocks, alpha, design)
         self.settle_worse = settle_worse
         self.blocks: list[Block] = []
-        self._analyses: list[BlockAnalysis] = []  # one per look taken
+        self._analyses: list[Analysis] = []  # one per look taken
 
     def add(self, block: Block) -> None:
         """Add a complete block, in the order they ran.
@@ -54,7 +57,7 @@ class Sequential:
         self.blocks.append(block)
         look = self.looks[len(self._analyses)]
         if len(self.blocks) == look.blocks:
-            self._analyses.append(BlockAnalysis(self.blocks, self.direction, look, self.delta))
+            self._analyses.append(analysis_of(self.blocks, self.direction, look, self.delta))
 
     def should_stop(self) -> bool:
         """Whether the study has ended: a look decided, or the horizon is reached."""
@@ -77,4 +80,4 @@ class Sequential:
         if self._analyses:
             return self._analyses[-1].result(len(self._analyses))
         undecided = Look(len(self.blocks), 0.0)
-        return BlockAnalysis(self.blocks, self.direction, undecided, self.delta).result(0)
+        return analysis_of(self.blocks, self.direction, undecided, self.delta).result(0)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from schedtuna.evidence.blocks import Block, arrays_of
-from schedtuna.evidence.design import Arm
+from schedtuna.evidence.blocks import Block, arrays_of, design_of
+from schedtuna.evidence.design import Arm, Design
+from schedtuna.evidence.pairs import PairCosts
 from schedtuna.evidence.permutation import BlockCosts
 
 SHARE_LEVEL = 0.05
@@ -73,7 +74,8 @@ def compare_shares(
         return None
     values, slots = arrays_of(blocks)
     by_arm = np.take_along_axis(values, slots, axis=1)
-    p = BlockCosts(values, slots[:, 2]).test().upper
+    is_pairs = design_of(blocks) is Design.PAIRS
+    p = (PairCosts(by_arm[:, 1:]) if is_pairs else BlockCosts(values, slots[:, 2])).test().upper
     return FailureShare(field, what, float(by_arm[:, :2].mean()), float(by_arm[:, 2].mean()), p)
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
-from schedtuna.errors import EvidenceError
 from schedtuna.evidence import DELTA, carry_over, checks
-from schedtuna.evidence.blocks import Block, CostScale, Observation, arrays_of, scale_of
-from schedtuna.evidence.design import ALPHA_PER_SIDE, Arm, Look, plan_blocks
+from schedtuna.evidence.analysis import Analysis
+from schedtuna.evidence.blocks import Block, CostScale, Observation, design_of
+from schedtuna.evidence.design import ALPHA_PER_SIDE, Arm, Design, Look, plan_blocks
 from schedtuna.evidence.notes import notes_of
-from schedtuna.evidence.permutation import BlockCosts, Tails
+from schedtuna.evidence.pair_analysis import PairAnalysis
+from schedtuna.evidence.permutation import BlockCosts
 from schedtuna.evidence.result import (
     AssumptionCheck,
     CarryOverCheck,
@@ -50,7 +51,13 @@ def judge(
         EvidenceError: No block, or a delta that is not a relative gain.
     """
     look = look or Look(len(blocks), ALPHA_PER_SIDE)
-    return BlockAnalysis(blocks, direction, look, delta).result(look_number)
+    return analysis_of(blocks, direction, look, delta).result(look_number)
+
+
+def analysis_of(blocks: Sequence[Block], direction: Direction, look: Look, delta: float) -> Analysis:
+    """Return a look at blocks, as their design has it; see `Analysis`."""
+    kind = PairAnalysis if design_of(blocks) is Design.PAIRS else BlockAnalysis
+    return kind(blocks, direction, look, delta)
 
 
 def excludes_loss(result: Result) -> bool:
@@ -62,50 +69,14 @@ def excludes_loss(result: Result) -> bool:
     return high < bound if result.direction is Direction.MIN else low > bound
 
 
-class BlockAnalysis:
-    """One look at the data; whatever is expensive is computed when it is asked for.
+class BlockAnalysis(Analysis):
+    """One look at blocks of three runs: permutations within blocks, and what three runs let one check."""
 
-    Args:
-        blocks: In the order they ran.
-        direction: Which way is better.
-        look: The look's level.
-        delta: The relative gain that matters.
-
-    Raises:
-        EvidenceError: No block, or a delta that is not a relative gain.
-    """
+    comparison: BlockCosts
 
     def __init__(self, blocks: Sequence[Block], direction: Direction, look: Look, delta: float) -> None:
-        if not blocks:
-            raise EvidenceError("no complete block to judge", hint="run at least one block of three runs")
-        if not 0 < delta < 1:
-            raise EvidenceError(f"delta={delta}: expected a relative gain between 0 and 1")
-        self.direction, self.look, self.delta = direction, look, delta
-        self.values, self.slots = arrays_of(blocks)
-        self.scale = scale_of(self.values, self.slots, direction)
-        self.costs = self.scale.costs(self.values)
-        self.gain = self.scale.gain(delta)
+        super().__init__(blocks, direction, look, delta)
         self.comparison = BlockCosts(self.costs, self.slots[:, 2])
-
-    @cached_property
-    def none(self) -> Tails:
-        """The test of no effect."""
-        return self.comparison.test(0.0)
-
-    @cached_property
-    def at_gain(self) -> Tails:
-        """The test of a gain of exactly delta."""
-        return self.comparison.test(self.gain)
-
-    @cached_property
-    def estimate(self) -> float:
-        """Hodges and Lehmann's shift of costs; infinite where failures leave it unbounded."""
-        return self.comparison.estimate()
-
-    @cached_property
-    def shift(self) -> float:
-        """The estimate, finite: what is taken off the candidate to look at the noise."""
-        return self.comparison.bounded(self.estimate)
 
     @cached_property
     def slow(self) -> checks.SlowRuns:
@@ -113,19 +84,9 @@ class BlockAnalysis:
         return checks.slow_runs(self.costs, self.slots, self.shift)
 
     @cached_property
-    def means(self) -> checks.Means:
-        """The means' ratio."""
-        return checks.mean_ratio(self.values, self.slots, sign=self.scale.sign)
-
-    @cached_property
     def carry(self) -> carry_over.CarryOver:
         """What the candidate leaves behind."""
         return carry_over.measure(self.comparison, self.shift)
-
-    @property
-    def by_ranks(self) -> Verdict:
-        """The verdict of the ranks, with no safeguard."""
-        return self._by_ranks(self.none, lambda: self.at_gain)
 
     @cached_property
     def typical(self) -> Verdict:
@@ -153,36 +114,6 @@ class BlockAnalysis:
     def exposed(self) -> bool:
         """Whether there is a verdict that would not be one if a plausible residue were there."""
         return self.typical is not Verdict.TOO_NOISY and not self._holds_without(self.harmful_residue)
-
-    def _by_ranks(self, none: Tails, at_gain: Callable[[], Tails]) -> Verdict:
-        bound = self.look.p_bound
-        if none.lower <= bound:
-            return Verdict.IMPROVED
-        if none.upper <= bound:
-            return Verdict.WORSE
-        return Verdict.NO_EVIDENCE if at_gain().upper <= bound else Verdict.TOO_NOISY
-
-    @cached_property
-    def guarded(self) -> bool:
-        """Whether the typical run improved, but the mean or the slow runs are credibly worse."""
-        return self.typical is Verdict.IMPROVED and (self.slow.worse or self.means.worse)
-
-    @property
-    def verdict(self) -> Verdict:
-        """The verdict on what a user pays for: the typical run, the mean and the slow runs."""
-        return Verdict.NO_EVIDENCE if self.guarded else self.typical
-
-    def loss_excluded(self) -> bool:
-        """Whether a loss of delta is excluded as well."""
-        return self.comparison.test(-self.gain).lower <= self.look.p_bound
-
-    def ends_study(self, *, settle_worse: bool) -> bool:
-        """Whether a sequential study may stop at this look."""
-        if self.typical is Verdict.IMPROVED:  # more runs may clear a candidate of its slow runs, or not
-            return not (self.guarded or self.slow.suspect)
-        if self.typical is Verdict.NO_EVIDENCE and settle_worse:
-            return self.loss_excluded()
-        return self.typical is not Verdict.TOO_NOISY
 
     def result(self, look_number: int) -> Result:
         """Everything that the blocks say at this look."""

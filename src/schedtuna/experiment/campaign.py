@@ -161,7 +161,16 @@ def open_campaign(
         if not (folder / FILE_NAME).exists():
             with naming(folder):
                 write_text(folder / FILE_NAME, manifest.model_dump_json(indent=2) + "\n")
-        sides = [Side(backends[place], scheduler, asked.where(place)) for place, scheduler in asked.sides]
+        sides = [
+            Side(
+                backends[place],
+                scheduler,
+                asked.where(place),
+                is_exact=place.is_exact,
+                is_model=place.is_model,
+            )
+            for place, scheduler in asked.sides
+        ]
         yield Campaign(folder, log, asked, spec, tuple(sides), manifest)
 
 

@@ -16,15 +16,9 @@ import numpy as np
 
 from schedtuna.backend.base import Side, Trial, Validity
 from schedtuna.errors import MetricError, StudyError, UsageError, nearest
-from schedtuna.evidence.design import (
-    MAX_BLOCKS,
-    RUNS_PER_BLOCK,
-    Arm,
-    BlockPlan,
-    minimum_blocks,
-    plan_campaign,
-)
+from schedtuna.evidence.design import MAX_RUNS, Arm, BlockPlan, Design, minimum_blocks, plan_campaign
 from schedtuna.evidence.requirements import CONFIDENCE, Judgement, Outcome, judge_requirement, least_runs
+from schedtuna.evidence.result import tell_verdict
 from schedtuna.evidence.sequential import Sequential
 from schedtuna.evidence.several import composite
 from schedtuna.evidence.shares import FailureShare, compare_shares
@@ -34,9 +28,14 @@ from schedtuna.experiment.inforce import require_in_force, require_in_force_for
 from schedtuna.experiment.run_notes import run_notes
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
-from schedtuna.experiment.viability import require_viable, require_working_arms
+from schedtuna.experiment.viability import (
+    require_drawn,
+    require_repeated,
+    require_viable,
+    require_working_arms,
+)
 from schedtuna.workload.parsers import OutputParser, find_parser
-from schedtuna.workload.spec import Direction, RunSpec, Workload
+from schedtuna.workload.spec import Direction, RunSpec
 
 __all__ = ["CompareProgress", "Comparison", "Ended", "blocks_within", "compare"]
 
@@ -57,6 +56,7 @@ class CompareProgress:
         record: The run that ended.
         noise_cv: Spread of single runs, from the two default arms; None at first.
         result: What a look found, if this run completed one; None otherwise.
+        is_model: Whether the runs are a model's.
     """
 
     done: int
@@ -64,6 +64,12 @@ class CompareProgress:
     record: TrialRecord
     noise_cv: float | None
     result: Result | None
+    is_model: bool = False
+
+    @property
+    def told_verdict(self) -> str:
+        """What the look found, in a word; one of a model says so."""
+        return "" if self.result is None else tell_verdict(self.result.verdict, is_model=self.is_model)
 
 
 def compare(
@@ -104,20 +110,24 @@ def compare(
     """
     if not spec.metrics:
         raise UsageError("no metric to compare by", hint="name one with --metric")
-    horizon = blocks_within(budget)
+    design = Design.PAIRS if a.is_exact else Design.TRIPLES
+    horizon = blocks_within(budget, design)
     reference = Reference()
-    blocks = _Blocks(spec.workload, {Arm.A: a, Arm.A2: a, Arm.B: b}, log, phase=phase, reference=reference)
+    sides = {arm: b if arm is Arm.B else a for arm in design.arms}
+    blocks = _Blocks(spec, sides, log, phase=phase, reference=reference)
     study = _Study(
-        {Arm.A: a.label(), Arm.A2: a.label(), Arm.B: b.label()},
+        {arm: side.label() for arm, side in sides.items()},
         reference,
         spec,
+        design=design,
+        is_model=b.is_model,
         horizon=horizon,
         time_limit_s=time_limit_s,
         delta=delta,
         settle_worse=settle_worse,
         on_event=on_event,
     )
-    plans = plan_campaign(np.random.default_rng([spec.seed, _STREAM]), horizon or _MOST_BLOCKS)
+    plans = plan_campaign(np.random.default_rng([spec.seed, _STREAM]), horizon or _MOST_BLOCKS, design)
     ended = _run(blocks, plans, study, time_limit_s)
     if ended is not Ended.INTERRUPTED:
         require_working_arms(study.trials, b.label(), at_end=True)
@@ -134,6 +144,7 @@ def compare(
         ended=ended,
         warnings=tuple(run_notes(a, b, study.records)),
         failing=study.failing(find_parser(spec.workload)),
+        is_model=b.is_model,
     )
 
 
@@ -161,7 +172,7 @@ class _Blocks:
 
     def __init__(
         self,
-        workload: Workload,
+        spec: RunSpec,
         sides: Mapping[Arm, Side],
         log: TrialLog,
         *,
@@ -169,14 +180,15 @@ class _Blocks:
         reference: Reference,
     ) -> None:
         self._reference = reference
-        self._workload = workload
+        self._spec = spec
         self._sides = sides
+        self._may_differ = sides[Arm.A].is_exact  # whether that has yet to be seen
         self._log = log
         self._phase = phase
 
     def is_begun(self, number: int) -> bool:
         """Whether an earlier session began this block."""
-        return self._log.find(self._phase, RUNS_PER_BLOCK * number) is not None
+        return self._log.find(self._phase, len(self._sides) * number) is not None
 
     def run(self, number: int, plan: BlockPlan) -> Iterator[TrialRecord]:
         """Yield the block's runs, each once it is in the log.
@@ -184,10 +196,10 @@ class _Blocks:
         Raises:
             StudyError: The log has another design's run in this place.
         """
-        for index, arm in enumerate(plan.order, start=RUNS_PER_BLOCK * number):
+        for index, arm in enumerate(plan.order, start=len(self._sides) * number):
             record = self._log.find(self._phase, index)
             if record is None:
-                trial = self._sides[arm].run(self._workload, seed=plan.seed)
+                trial = self._sides[arm].run(self._spec.workload, seed=plan.seed)
                 trial = self._reference.judged(trial)
                 record = TrialRecord(phase=self._phase, index=index, block=number, arm=arm, trial=trial)
                 self._log.append(record)
@@ -204,7 +216,16 @@ class _Blocks:
                 )
             if arm is not Arm.B:
                 self._reference.learn(record.trial)
+                self._require_repeated(record.trial)
             yield record
+
+    def _require_repeated(self, trial: Trial) -> None:
+        """Run the default once more, in vain, where equal seeds are to be equal runs; once per command."""
+        if self._may_differ:
+            self._may_differ = False
+            again = self._sides[Arm.A].run(self._spec.workload, seed=trial.seed)
+            names = [spec.name for spec in self._spec.metrics]
+            require_repeated(trial, again, [*names, *self._spec.required])
 
 
 class _Study:
@@ -216,6 +237,8 @@ class _Study:
         reference: Reference,
         spec: RunSpec,
         *,
+        design: Design,
+        is_model: bool,
         horizon: int | None,
         time_limit_s: float | None,
         delta: float,
@@ -230,6 +253,7 @@ class _Study:
         self._metrics = spec.metrics
         self._requirements = spec.requirements
         self._confidence = 1 - (1 - CONFIDENCE) / (_JUDGEMENTS * max(1, len(spec.requirements)))
+        self._design, self._is_model = design, is_model
         self._horizon = horizon
         self._time_limit_s = time_limit_s
         self._delta = delta
@@ -239,19 +263,20 @@ class _Study:
         self._sequential: Sequential | None = None
 
     def add(self, record: TrialRecord, plan: BlockPlan) -> None:
-        """Take a run in; the third of a block completes it."""
+        """Take a run in; the last of a block completes it."""
+        nr_arms = self._design.runs_per_block
         self.records.append(record)
         # A candidate's run before the default's first one could not be held against that yet.
-        self.records[-RUNS_PER_BLOCK:] = map(self._judged, self.records[-RUNS_PER_BLOCK:])
+        self.records[-nr_arms:] = map(self._judged, self.records[-nr_arms:])
         runs = [r.trial for r in self.records]
         require_in_force(self.records, self._labels)
         require_viable(runs, len(runs) + 1)
         found = None
-        if len(self.records) % RUNS_PER_BLOCK == 0:
-            found = self._complete(dict(zip(plan.order, runs[-RUNS_PER_BLOCK:], strict=True)), plan)
-        total = RUNS_PER_BLOCK * (self._horizon or MAX_BLOCKS)
+        if len(self.records) % nr_arms == 0:
+            found = self._complete(dict(zip(plan.order, runs[-nr_arms:], strict=True)), plan)
+        total = nr_arms * (self._horizon or MAX_RUNS // nr_arms)
         noise_cv = found.noise_cv if found else _noise_cv(self.blocks)
-        self._on_event(CompareProgress(len(runs), total, record, noise_cv, found))
+        self._on_event(CompareProgress(len(runs), total, record, noise_cv, found, self._is_model))
 
     def _judged(self, record: TrialRecord) -> TrialRecord:
         return record.model_copy(update={"trial": self._reference.judged(record.trial)})
@@ -259,17 +284,20 @@ class _Study:
     def _complete(self, trials: dict[Arm, Trial], plan: BlockPlan) -> Result | None:
         """Add a complete block; return what a look found, where this one made one due."""
         if self._sequential is None:
-            self._horizon = self._horizon or _horizon_in(self._time_limit_s, trials)
+            self._horizon = self._horizon or _horizon_in(self._time_limit_s, trials, self._design)
             self._sequential = Sequential(
                 self._direction,
                 max_blocks=self._horizon,
                 delta=self._delta,
                 settle_worse=self._settle_worse,
+                design=self._design,
             )
         block = Block(plan.order, {arm: self._value(trial) for arm, trial in trials.items()})
         self.trials.append(trials)
         self.blocks.append(block)
         require_working_arms(self.trials, self._labels[Arm.B])
+        if self._design is Design.PAIRS:
+            require_drawn([trials[Arm.A] for trials in self.trials])
         if self._sequential.should_stop():
             return None  # decided: this block is for the requirements alone
         before = self._sequential.last_look
@@ -355,33 +383,35 @@ def _metric(trial: Trial, name: str) -> float | None:
     return trial.metrics[name]
 
 
-def blocks_within(budget: int | None) -> int | None:
+def blocks_within(budget: int | None, design: Design = Design.TRIPLES) -> int | None:
     """Return how many blocks a budget of runs has; None where it is not known yet.
+
+    The least is the same in both designs: 4 blocks of three, 6 of two.
 
     Raises:
         UsageError: So few that nothing could be decided.
     """
     if budget is None:
         return None
-    least = RUNS_PER_BLOCK * minimum_blocks()
+    least = design.runs_per_block * minimum_blocks(design=design)
     if budget < least:
         raise UsageError(
             f"a budget of {budget} runs can't carry a comparison: expected at least {least}",
             hint="81 runs find a gain of 5% on a machine with 5% noise",
         )
-    return budget // RUNS_PER_BLOCK
+    return budget // design.runs_per_block
 
 
-def _horizon_in(time_limit_s: float | None, first_block: Mapping[Arm, Trial]) -> int:
+def _horizon_in(time_limit_s: float | None, first_block: Mapping[Arm, Trial], design: Design) -> int:
     """How many blocks a time limit has room for, by the duration of the first one."""
     if time_limit_s is None:
-        return MAX_BLOCKS
+        return MAX_RUNS // design.runs_per_block
     block_s = sum(trial.duration_s for trial in first_block.values())
     possible = int(_TIME_SLACK * time_limit_s / max(block_s, 1e-3))
-    if possible < minimum_blocks():
-        needed_s = minimum_blocks() * block_s / _TIME_SLACK
+    if possible < (least := minimum_blocks(design=design)):
+        needed_s = least * block_s / _TIME_SLACK
         raise UsageError(
-            f"{time_limit_s:.0f} s can't carry a comparison: {RUNS_PER_BLOCK} runs took {block_s:.1f} s",
+            f"{time_limit_s:.0f} s can't carry a comparison: {len(first_block)} runs took {block_s:.1f} s",
             hint=f"allow at least {math.ceil(needed_s)} s; four times as long makes sense",
         )
     return min(possible, _MOST_BLOCKS)
@@ -389,6 +419,6 @@ def _horizon_in(time_limit_s: float | None, first_block: Mapping[Arm, Trial]) ->
 
 def _noise_cv(blocks: Sequence[Block]) -> float | None:
     """Spread of single runs by the default's pairs, on the log scale; None where it can't be told."""
-    pairs = [(block.values[Arm.A], block.values[Arm.A2]) for block in blocks]
+    pairs = [(block.values[Arm.A], block.values.get(Arm.A2)) for block in blocks]
     ratios = [math.log(x / y) for x, y in pairs if x is not None and y is not None and x > 0 and y > 0]
     return math.sqrt(sum(r * r for r in ratios) / (2 * len(ratios))) if len(ratios) > 1 else None

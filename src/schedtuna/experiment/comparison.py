@@ -13,7 +13,7 @@ from typing import Any
 from schedtuna.errors import StudyError
 from schedtuna.evidence.design import RUNS_PER_BLOCK, Arm
 from schedtuna.evidence.requirements import Judgement, Outcome
-from schedtuna.evidence.result import is_bounded
+from schedtuna.evidence.result import is_bounded, tell_verdict
 from schedtuna.evidence.shares import FailureShare
 from schedtuna.evidence.verdict import Estimate, Result, Verdict
 from schedtuna.experiment.triallog import TrialRecord
@@ -52,6 +52,7 @@ class Comparison:
         ended: Why it ended.
         warnings: What else a reader should know of the runs.
         failing: What of the work failed on both sides, by the tool's own counts.
+        is_model: Whether it was found in a model, and has yet to be confirmed on a machine.
     """
 
     default: str
@@ -64,6 +65,7 @@ class Comparison:
     ended: Ended
     warnings: tuple[str, ...] = ()
     failing: tuple[FailureShare, ...] = ()
+    is_model: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -72,6 +74,11 @@ class Comparison:
             return self.result.verdict
         missed = any(judged.outcome is Outcome.NOT_MET for judged in self.unmet)
         return Verdict.NO_EVIDENCE if missed or self.costs_failures else Verdict.TOO_NOISY
+
+    @property
+    def told_verdict(self) -> str:
+        """The verdict's word; one of a model says so: ``improved (model)``."""
+        return tell_verdict(self.verdict, is_model=self.is_model)
 
     @property
     def costs_failures(self) -> bool:
@@ -131,7 +138,8 @@ class Comparison:
             "direction": str(self.direction),
             "default": self.default,
             "candidate": self.candidate,
-            "verdict": str(self.verdict),
+            "verdict": self.told_verdict,
+            "is_model": self.is_model,
             "effect": {**numbers["effect"], "pairs": self.result.pairs},
             "aa": {name: numbers["aa"][name] for name in ("ratio", "ci95")},
             "delta": self.result.delta,
@@ -160,7 +168,7 @@ class Comparison:
 
     def headline(self) -> str:
         """Say the verdict's word first, unless the sentence begins with it."""
-        word, sentence = str(self.verdict).replace("_", " "), self.sentence()
+        word, sentence = self.told_verdict.replace("_", " "), self.sentence()
         return sentence if sentence.lower().startswith(word) else f"{word}: {sentence}"
 
     def sentence(self) -> str:
@@ -169,9 +177,9 @@ class Comparison:
         change = f"{self.metric} {tell_effect(result.effect)}"
         found = f"{change}, {result.pairs} pairs, with {self.candidate} against {self.default_name}"
         if self.verdict in {Verdict.IMPROVED, Verdict.WORSE}:
-            return f"{self.verdict}: {found}."
+            return f"{self.told_verdict}: {found}."
         if self.unmet and result.verdict is Verdict.IMPROVED:
-            rules = ", ".join(tell_rule(judged) for judged in self.unmet)
+            rules = ", ".join(map(self.tell_rule, self.unmet))
             return f"Better, but not shown to keep what is required: {found}; {rules}."
         if self.costs_failures and result.verdict is Verdict.IMPROVED:
             worst = ", ".join(share.tell() for share in self.failing if share.matters)
@@ -195,6 +203,10 @@ class Comparison:
         if result.guard.blocked:
             return f"No improvement: {found}, is the typical run's gain, but the mean or slow runs are worse."
         return f"No evidence of a gain: {found}; a gain of {delta} or more is excluded."
+
+    def tell_rule(self, judged: Judgement) -> str:
+        """Say whether one of its requirements is kept."""
+        return tell_rule(judged, runs_per_block=self.result.design.runs_per_block)
 
     def _last_reason(self, arm: Arm) -> str:
         """Why the last run of an arm failed, in a line."""
@@ -232,12 +244,12 @@ def _percent(ratio: float) -> str:
 _TOLD = {Outcome.MET: "is kept", Outcome.NOT_MET: "is missed", Outcome.UNDECIDED: "is not certain"}
 
 
-def tell_rule(judged: Judgement) -> str:
+def tell_rule(judged: Judgement, *, runs_per_block: int = RUNS_PER_BLOCK) -> str:
     """Say whether a requirement is kept: ``rps>=1000 is kept (median 1204 of 9 runs)``; or what it takes."""
     rule, state = judged.requirement, _TOLD[judged.outcome]
     seen = f"median {number(judged.estimate, rule.metric)} of {judged.runs} runs"
     if judged.runs < judged.needed:
-        least = RUNS_PER_BLOCK * judged.needed
+        least = runs_per_block * judged.needed
         seen += f"; it takes {judged.needed} of the candidate's, a confirmation of {least} runs or more"
     return f"{rule.metric}{rule.operator}{rule.bound:.15g} {state} ({seen})"
 

@@ -79,6 +79,7 @@ def require_in_force_for(
         Verdict.WORSE: (Arm.B,),
         Verdict.NO_EVIDENCE: tuple(Arm),
     }.get(result.verdict, ())
+    against = tuple(arm for arm in against if arm in trials[0])
     nr_undone = {arm: sum(is_undone(of[arm]) for _, of in counted) for arm in against}
     if not any(nr_undone.values()):
         return

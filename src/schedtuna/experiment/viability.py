@@ -62,7 +62,7 @@ def require_working_arms(
     Raises:
         StudyError: No run of a side worked, and it had its chances.
     """
-    defaults = [block[arm] for block in blocks for arm in (Arm.A, Arm.A2)]
+    defaults = [trial for block in blocks for arm, trial in block.items() if arm is not Arm.B]
     candidates = [block[Arm.B] for block in blocks]
     if _never_worked(defaults, 1 if at_end else DEFAULT_CHANCES):
         last = defaults[-1]
@@ -79,6 +79,52 @@ def require_working_arms(
             last.reason,
             tail=last.output_tail,
             hint="make the command succeed under it first; the default works",
+        )
+
+
+def require_drawn(defaults: Sequence[Trial]) -> None:
+    """Refuse a load that draws nothing from its seed: its runs would be one run, however many.
+
+    Args:
+        defaults: Runs of the default at a place where equal seeds are equal runs, each of its own seed.
+
+    Raises:
+        StudyError: Two of them that worked are one and the same.
+    """
+    seen: list[dict[str, float]] = []
+    for trial in defaults:
+        if trial.validity is not Validity.OK:
+            continue
+        if trial.metrics in seen:
+            end_without_verdict(
+                "runs of the default under different seeds are the same run",
+                "the load draws nothing from its seed, so that many runs say no more than one",
+                hint="a recording is such a load: give the machine noise of its own, such as "
+                "--cost kthread_per_s=20, and the verdict is over that",
+            )
+        seen.append(trial.metrics)
+
+
+def require_repeated(trial: Trial, again: Trial, names: Sequence[str]) -> None:
+    """Refuse a place that calls itself exact, and gives another run for the same seed.
+
+    Args:
+        trial: A run of the default.
+        again: The same once more.
+        names: The metrics that are judged.
+
+    Raises:
+        StudyError: They differ.
+    """
+    differing = [name for name in names if trial.metrics.get(name) != again.metrics.get(name)]
+    if trial.validity is not again.validity or differing:
+        told = "; ".join(
+            f"{name} {trial.metrics.get(name)}, then {again.metrics.get(name)}" for name in differing
+        )
+        end_without_verdict(
+            f"the default's run of seed {trial.seed} does not repeat",
+            told or f"{trial.validity}, then {again.validity}",
+            hint="equal seeds have to give equal runs there: use one CPU, or a place whose runs have noise",
         )
 
 

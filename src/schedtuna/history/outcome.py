@@ -73,6 +73,11 @@ class StudyResult:
         return self.candidate if self.comparison.verdict is Verdict.IMPROVED else None
 
     @property
+    def confirmation(self) -> str:
+        """The command that confirms the candidate on a machine; empty where it was found on one."""
+        return self.plan.place.confirmation(self.plan.scheduler.with_values(self.candidate), self.plan)
+
+    @property
     def nr_search_runs(self) -> int:
         """Runs before the confirmation, baseline and playoff included."""
         played = sum(len(outcome.playoff) for outcome in self.searches if outcome.candidate)

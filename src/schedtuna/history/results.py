@@ -39,6 +39,7 @@ def summary(result: StudyResult) -> dict[str, Any]:
         "trials": nr_search + comparison.nr_runs,
         "best": result.best,
         "candidate": result.candidate,
+        "confirm": result.confirmation or None,
         "runs": {"search": nr_search, "confirmation": comparison.nr_runs},
         "samplers": [_found(outcome) for outcome in result.searches],
         "report": str(result.folder / REPORT_NAME),
@@ -71,8 +72,9 @@ def best_parameters(result: StudyResult) -> dict[str, Any]:
         PARAMETERS.key: PARAMETERS.newest,
         "scheduler": definition(scheduler) if is_own(scheduler.name) else scheduler.name,
         "parameters": result.best or {},
-        "verdict": str(result.comparison.verdict),
+        "verdict": result.comparison.told_verdict,
         "command": list(result.plan.workload.argv),
+        **({"confirm": result.confirmation} if result.comparison.is_model else {}),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from schedtuna.backend.base import Validity
 from schedtuna.configfile import parse_json
 from schedtuna.errors import SchedtunaError, SpaceError, StudyError, UsageError, nearest
-from schedtuna.evidence.result import Verdict
+from schedtuna.evidence.result import Verdict, read_verdict_word
 from schedtuna.experiment.triallog import TrialRecord, read_trials
 from schedtuna.history.objective import Objective
 from schedtuna.history.outcome import BASELINE, SEARCH
@@ -49,7 +49,7 @@ class PastStudy:
         """What its confirmation said; None where it did not get there."""
         try:
             path = self.folder / RESULT_NAME
-            return Verdict(STORED.upgrade(parse_json(path.read_bytes()), path)["verdict"])
+            return read_verdict_word(STORED.upgrade(parse_json(path.read_bytes()), path)["verdict"])[0]
         except (OSError, ValueError, KeyError, StudyError):
             return None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from schedtuna.configfile import parse_json
 from schedtuna.errors import SchedtunaError, StudyError, UsageError
-from schedtuna.evidence.result import Verdict
+from schedtuna.evidence.result import Verdict, read_verdict_word, tell_verdict
 from schedtuna.experiment import comparison
 from schedtuna.experiment.triallog import LOG_NAME
 from schedtuna.files.versions import StoredFormat
@@ -27,7 +27,7 @@ _RESULTS: dict[str, StoredFormat] = {
 }
 _MOST_BYTES = 8 << 20
 _END_OF_TIME = 253402300800  # the year 10000, in Unix time
-HOST = "host"
+HOST, MODEL = "host", "sim"
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class PastVerdict:
         metric: What was judged.
         direction: Which of its values are better.
         verdict: What is proven.
+        is_model: Whether that was found in a model, and on no machine.
         ratio: The metric under the candidate over that under the default.
         low: The lower end of the ratio's 95% interval; 0 where it has none.
         high: The upper end; infinite where it has none.
@@ -69,6 +70,12 @@ class PastVerdict:
     machine: str
     kernel: str
     report: Path | None
+    is_model: bool = False
+
+    @property
+    def told_verdict(self) -> str:
+        """The verdict's word, which says where it is one of a model."""
+        return tell_verdict(self.verdict, is_model=self.is_model)
 
     @property
     def question(self) -> tuple[str, str, str]:
@@ -86,7 +93,8 @@ class PastVerdict:
             "candidate": self.candidate,
             "metric": self.metric,
             "direction": str(self.direction),
-            "verdict": str(self.verdict),
+            "verdict": self.told_verdict,
+            "is_model": self.is_model,
             "ratio": self.ratio,
             "ci95": [self.low or None, self.high if math.isfinite(self.high) else None],
             "pairs": self.nr_pairs,
@@ -153,6 +161,7 @@ def _verdict(folder: Path, content: Mapping[str, Any]) -> PastVerdict:
     if not isinstance(candidate, str):
         candidate = SchedulerConfig(name=scheduler, values=candidate).label()
     machine = facts.machine
+    verdict, is_model = read_verdict_word(content["verdict"])
     mark = (machine.machine_id_hash or "?")[:4]
     page = folder / results.REPORT_NAME
     return PastVerdict(
@@ -164,7 +173,8 @@ def _verdict(folder: Path, content: Mapping[str, Any]) -> PastVerdict:
         candidate=candidate,
         metric=str(content["metric"]),
         direction=Direction(content["direction"]),
-        verdict=Verdict(content["verdict"]),
+        verdict=verdict,
+        is_model=is_model,
         ratio=_ratio(effect["ratio"]),
         low=0.0 if low is None else _ratio(low),
         high=math.inf if high is None else _ratio(high),
@@ -179,6 +189,8 @@ def _kernel(place: Mapping[str, Any], own: str | None) -> str:
     """A place's kernel: this machine's own, or the guest's."""
     if place["kind"] == HOST:
         return own or "an unknown kernel"
+    if place["kind"] == MODEL:
+        return "none (simulated)"
     return f"{place.get('kernel') or 'the newest'} ({place['kind']})"
 
 

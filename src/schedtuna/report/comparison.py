@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schedtuna.backend.base import Validity
-from schedtuna.evidence.design import Arm
+from schedtuna.evidence.design import Arm, Design
 from schedtuna.experiment.comparison import Comparison, tell_effect
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.printable import number
@@ -22,14 +22,32 @@ LIMITS = (
     "Only these runs enter the verdict: they were made after the candidate was chosen.",
 )
 
+_ARMS = {Arm.A: "default", Arm.A2: "default again", Arm.B: "candidate"}
+_BLOCKS = {
+    Design.TRIPLES: "Each block holds the default, the default again and the candidate, in random order and "
+    "with the same seed.",
+    Design.PAIRS: "Each block holds the default and the candidate, with the same seed. There is no noise: "
+    "the default again would be the same run.",
+}
+_SECOND_ROW = {
+    Design.TRIPLES: "what noise alone looks like here",
+    Design.PAIRS: "equal seeds are equal runs here, and the interval is over seeds",
+}
+
 
 def facts(comparison: Comparison) -> list[tuple[str, str]]:
     """Return the numbers that stand under the verdict."""
     result = comparison.result
+    if result.design is Design.PAIRS:
+        noise = [("spread of the effect over seeds (CV)", f"{result.noise_cv:.1%}")]
+    else:
+        noise = [
+            ("default against itself (A/A)", tell_effect(result.aa)),
+            ("noise of single runs (CV)", f"{result.noise_cv:.1%}"),
+        ]
     return [
         ("effect on " + comparison.metric, tell_effect(result.effect)),
-        ("default against itself (A/A)", tell_effect(result.aa)),
-        ("noise of single runs (CV)", f"{result.noise_cv:.1%}"),
+        *noise,
         ("confirmation", f"{result.pairs} pairs, {comparison.nr_runs} runs"),
     ]
 
@@ -46,12 +64,7 @@ def sections(comparison: Comparison) -> list[Section]:
         shown.append(
             Section(
                 "The runs behind it",
-                text=[
-                    (
-                        "Each block holds the default, the default again and the candidate, in random order "
-                        "and with the same seed."
-                    )
-                ],
+                text=[_BLOCKS[comparison.result.design]],
                 svg=figures.to_svg(figure),
                 table=runs_table(comparison.records, [spec.name for spec in comparison.metrics]),
             )
@@ -76,7 +89,7 @@ def _effect(comparison: Comparison) -> Section:
     text = [
         (
             f"Typical run of {comparison.candidate} against {comparison.default_name}, with 95% intervals. "
-            "The second row compares the default with itself: what noise alone looks like here."
+            f"The second row compares the default with itself: {_SECOND_ROW[result.design]}."
         )
     ]
     return Section("The effect", text=text, svg=figures.to_svg(figure))
@@ -84,7 +97,7 @@ def _effect(comparison: Comparison) -> Section:
 
 def arm_values(comparison: Comparison) -> dict[str, list[float | None]]:
     """Return the primary metric's values per arm, in block order; None: failed."""
-    names = {Arm.A: "default", Arm.A2: "default again", Arm.B: "candidate"}
+    names = {arm: _ARMS[arm] for arm in comparison.result.design.arms}
     values: dict[str, list[float | None]] = {name: [] for name in names.values()}
     for record in comparison.records:
         metrics = record.trial.metrics if record.trial.validity is Validity.OK else {}

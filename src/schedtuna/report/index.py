@@ -46,6 +46,11 @@ class IndexRow:
     link: str
     changed: tuple[str, ...]
 
+    @property
+    def filtered(self) -> Mapping[str, str]:
+        """What the filters go by."""
+        return _filtered(self.past)
+
 
 @dataclass(frozen=True)
 class IndexGroup:
@@ -73,7 +78,7 @@ def render_index(
     for past in verdicts:
         questions.setdefault(past.question, []).append(past)
     groups = [_group(of, where) for of in sorted(questions.values(), key=lambda of: -of[-1].began_at)]
-    choices = {name: sorted({str(getattr(past, name)) for past in verdicts}) for name in FILTERS}
+    choices = {name: sorted({_filtered(past)[name] for past in verdicts}) for name in FILTERS}
     return (
         environment()
         .get_template("index.html")
@@ -87,6 +92,10 @@ def render_index(
             version=__version__,
         )
     )
+
+
+def _filtered(past: PastVerdict) -> dict[str, str]:
+    return {name: str(getattr(past, name)) for name in FILTERS} | {"verdict": past.told_verdict}
 
 
 def _group(studies: Sequence[PastVerdict], where: Path) -> IndexGroup:

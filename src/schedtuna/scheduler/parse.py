@@ -37,21 +37,25 @@ Lookup = Callable[[str], SchedulerConfig]
 
 STORED = StoredFormat(ConfigFileError)  # of a file with parameters; people leave the version out
 # What a study adds to its best parameters is for people.
-_FILE_KEYS = ("scheduler", "parameters", "verdict", "command", STORED.key)
+_FILE_KEYS = ("scheduler", "parameters", "verdict", "command", "confirm", STORED.key)
 _FILE = re.compile(r"(?P<file>[^=]*?\.(?:yaml|yml|json|toml))(?::(?P<rest>.*))?", re.IGNORECASE | re.DOTALL)
 _NEXT_PARAMETER = re.compile(r",(?=\s*[A-Za-z_][A-Za-z0-9_]*\s*=)")  # a list's value has commas of its own
 
 
-def parse_scheduler(text: str, lookup: Lookup, *, stated: bool = False) -> SchedulerConfig:
+def parse_scheduler(
+    text: str, lookup: Lookup, *, stated: bool = False, of_model: bool = False
+) -> SchedulerConfig:
     """Return the scheduler, with its values, that a text means.
 
     Args:
         text: See above.
         lookup: Gives the scheduler of a name with all its parameters, or raises UsageError.
         stated: Whether values that are the default's stay in it, too.
+        of_model: Whether it is for a model, where a file may hold what was found in one.
 
     Raises:
-        UsageError: No scheduler of this name, no such parameter, or none of its values.
+        UsageError: No scheduler of this name, no such parameter, or none of its values; or they were found
+            in a model.
         ConfigFileError: A file that can't be read or is malformed (with the line).
     """
     text = text.strip()
@@ -67,7 +71,9 @@ def parse_scheduler(text: str, lookup: Lookup, *, stated: bool = False) -> Sched
     if ":" in named and not _names_file(named):
         scheduler = named_in_module(named)
     else:
-        scheduler, values = _from_file(Path(named), lookup) if _names_file(named) else (lookup(named), {})
+        scheduler, values = (
+            _from_file(Path(named), lookup, of_model=of_model) if _names_file(named) else (lookup(named), {})
+        )
     scheduler, values = settable(scheduler, values)
     scheduler, texts = settable(scheduler, _assigned(text, assignments) if assignments is not None else {})
     require_policy(scheduler)
@@ -118,7 +124,9 @@ def _assigned(text: str, assignments: str) -> dict[str, str]:
     return texts
 
 
-def _from_file(path: Path, lookup: Lookup) -> tuple[SchedulerConfig, dict[str, Any]]:
+def _from_file(
+    path: Path, lookup: Lookup, *, of_model: bool = False
+) -> tuple[SchedulerConfig, dict[str, Any]]:
     """The scheduler that a file defines, or the one of its settings, with them."""
     if path.is_dir():
         path = path / BEST_NAME
@@ -131,6 +139,11 @@ def _from_file(path: Path, lookup: Lookup) -> tuple[SchedulerConfig, dict[str, A
     if "name" in content and "scheduler" not in content:
         return defined_by(content, path), {}
     content = STORED.upgrade(content, path)
+    if "confirm" in content and not of_model:
+        raise UsageError(
+            f"{path} was found in a model, and on no machine",
+            hint=f"this confirms it on this one: {content['confirm']}; then use the settings that it names",
+        )
     for key in content:
         if key not in _FILE_KEYS:
             raise UsageError(f"{path}: unknown key {key!r}", hint=nearest(key, _FILE_KEYS[:2]))

@@ -104,7 +104,7 @@ def parsed_scheduler(text: str) -> SchedulerConfig:
         return found
 
     try:
-        return parse_scheduler(text, lookup, stated=True)
+        return parse_scheduler(text, lookup, stated=True, of_model=True)
     except SpaceError as error:
         error.hint = _PARAMETERS_HINT
         raise

@@ -77,7 +77,7 @@ class ExperimentLog:
             self.say(f"{line}: {trial.reason}\n{trial.output_tail}".rstrip(), level=logging.WARNING)
         self.say(f"{part}: metrics {trial.metrics} covariates {trial.covariates}", level=logging.DEBUG)
         if not isinstance(event, SearchProgress) and event.result is not None:
-            self.say(f"judged after {event.done} runs: {event.result.verdict}", told=True)
+            self.say(f"judged after {event.done} runs: {event.told_verdict}", told=True)
 
     def __enter__(self) -> Self:
         return self

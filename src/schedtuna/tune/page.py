@@ -58,6 +58,11 @@ def study_page(result: StudyResult, manifest: Mapping[str, Any]) -> Page:
 def _use(result: StudyResult) -> Section:
     plan, best = result.plan, result.best
     folder = str(result.folder.resolve())  # the page may be read, and its lines be run, anywhere
+    if result.comparison.is_model:
+        text = "This is so in a model, which no machine has confirmed: there is nothing to apply yet."
+        again = Command("look again in the model, with other seeds", check_line(plan, result.candidate))
+        confirm = Command("confirm it on a machine; COMMAND is what the load stands for", result.confirmation)
+        return Section("What to do with it", text=[text], commands=[confirm, again])
     again = Command("check it again, after a reboot", check_line(plan, result.candidate))
     if best is None:
         return Section(

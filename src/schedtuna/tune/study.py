@@ -7,7 +7,7 @@ before the next one starts, so a study that was interrupted anywhere continues w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from time import monotonic
@@ -18,6 +18,7 @@ from schedtuna.errors import StudyError, UsageError
 from schedtuna.experiment.compare import compare
 from schedtuna.experiment.inforce import require_some_in_force
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
+from schedtuna.experiment.viability import require_drawn
 from schedtuna.history.objective import Objective
 from schedtuna.history.outcome import (
     BASELINE,
@@ -29,6 +30,7 @@ from schedtuna.history.outcome import (
     cost_of,
 )
 from schedtuna.history.plan import BAKE_OFF, StudyPlan
+from schedtuna.space import ParameterValue
 from schedtuna.tune.bakeoff import PLAYOFF_RUNS, contestants, playoff_cost, share
 from schedtuna.tune.search import OnEvent, SearchProgress, Trials, search, spread
 from schedtuna.tune.timing import TimeLimit
@@ -93,8 +95,8 @@ class Study:
             nr_confirmation = self._settle_confirmation(limit, baseline, winner, nr_confirmation)
         comparison = compare(
             self.plan,
-            Side(self._trials.backend, self.plan.scheduler),
-            Side(self._trials.backend, self.plan.scheduler.with_values(winner.candidate)),
+            self._side({}),
+            self._side(winner.candidate),
             budget=nr_confirmation,
             delta=self.plan.delta,
             log=self.log,
@@ -103,6 +105,10 @@ class Study:
             on_event=self.on_event,
         )
         return StudyResult(self.plan, self.log.folder, objective, baseline, searches, winner, comparison)
+
+    def _side(self, candidate: Mapping[str, ParameterValue]) -> Side:
+        place, scheduler = self.plan.place, self.plan.scheduler.with_values(dict(candidate))
+        return Side(self._trials.backend, scheduler, is_exact=place.is_exact, is_model=place.is_model)
 
     def _settle_plan(self) -> None:
         """Write the plan down. A budget may change on resuming, until the confirmation has begun."""
@@ -170,6 +176,8 @@ class Study:
                 f"{last.output_tail}".rstrip(),
                 hint="make the command succeed by hand first",
             )
+        if self.plan.place.is_exact:
+            require_drawn([record.trial for record in records])
         return records, Objective.from_baseline(self.plan.metrics, good, self.plan.requirements)
 
     def _search(

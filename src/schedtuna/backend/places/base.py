@@ -97,6 +97,15 @@ class Place(BaseModel, ABC):
         """Return how a command line ends that runs a workload there."""
         return ("--", *workload.argv)
 
+    def confirmation(self, scheduler: SchedulerConfig, spec: RunSpec) -> str:  # noqa: ARG002
+        """Return the command that confirms on a machine what was found there; empty: it is one.
+
+        Args:
+            scheduler: What was found.
+            spec: What the runs had in common.
+        """
+        return ""
+
     @abstractmethod
     def identity(self, workload: Workload) -> dict[str, str]:
         """What a workload's runs there depend on, besides the backend's identity, by name.

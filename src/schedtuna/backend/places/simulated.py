@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Self
 
 from schedtuna.backend.base import Backend
 from schedtuna.backend.places.base import Place
-from schedtuna.backend.simulated import SimulatedBackend, load_of, workload_of
+from schedtuna.backend.simulated import SimulatedBackend, load_of, recorded_command, workload_of
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -18,7 +18,7 @@ from schedtuna.sim.schedulers import parsed_scheduler
 from schedtuna.sim.simulation import complete_costs
 from schedtuna.sim.topology import MachineShape
 from schedtuna.space import ParameterValue
-from schedtuna.workload.metrics import parse_metric
+from schedtuna.workload.metrics import format_metric, parse_metric
 from schedtuna.workload.spec import MetricSpec, RunSpec, Workload
 
 METRIC = "sched.wakeup_latency_p99_us"
@@ -175,6 +175,16 @@ class Simulated(Place):
             values[_SLICE] = values.pop(_KNOBS[_SLICE])
         options = ("--scope", "machine") if everywhere else ()
         return options, SchedulerConfig(name=FAIR, values=values).label()
+
+    def confirmation(self, scheduler: SchedulerConfig, spec: RunSpec) -> str:
+        """Return the comparison on a machine of what the load stands for; or that there can't be one."""
+        found = self.real_settings(scheduler)
+        if found is None:
+            return f"no machine has {scheduler.label()}: it is there in the model alone"
+        options, label = found
+        metrics = [part for one in spec.metrics for part in ("--metric", format_metric(one))]
+        command = shlex.join(recorded_command(load_of(spec.workload))) or "COMMAND"
+        return f"{shlex.join(['schedtuna', 'compare', *options, *metrics, 'default', label])} -- {command}"
 
     @contextmanager
     def open(

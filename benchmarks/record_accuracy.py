@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.filters import TaskFilter
 from schedtuna.record.stream import EventStream
 from schedtuna.trace.aggregates.layout import Delay
+from schedtuna.trace.attributes import AttributeArray
 from schedtuna.trace.intervals import intervals
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, TaskArray, TaskReason
 from schedtuna.trace.states import RUNNABLE, TaskState
@@ -60,6 +61,12 @@ class Memory:
     def write_tasks(self, rows: TaskArray) -> None:
         """Keep the rows."""
         self._rows.append(rows)
+
+    def write_attributes(self, rows: AttributeArray) -> None:
+        """They are not looked at."""
+
+    def write_cpu_sets(self, cpu_sets: Mapping[int, str]) -> None:
+        """Nor are these."""
 
     @property
     def events(self) -> EventArray:

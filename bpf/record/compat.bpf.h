@@ -78,6 +78,12 @@ static __always_inline __u64 task_slice_ns(struct task_struct *task)
 	return bpf_core_field_exists(task->se.slice) ? task->se.slice : 0;
 }
 
+/* 857b158dc5e8 ("sched/eevdf: Use sched_attr::sched_runtime to set request/slice suggestion", 6.12). */
+static __always_inline __u64 task_custom_slice_ns(struct task_struct *task)
+{
+	return bpf_core_field_exists(task->se.custom_slice) && task->se.custom_slice ? task->se.slice : 0;
+}
+
 /*
  * Where the protection of the running entity's slice ends: a field since 6.17, at first in a union with
  * vlag; before, vlag took the deadline there.

@@ -5,6 +5,7 @@
  * Frequent events go to the ring of their CPU. What may happen with interrupts on (a fork, a task
  * that wakes itself) goes to `rows`, a BPF ring buffer, as a row of the task table.
  */
+#include "attributes.bpf.h"
 #include "compat.bpf.h"
 #include "event_ring.bpf.h"
 #include "filter.bpf.h"
@@ -155,6 +156,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	tree_fork(parent, child);
 	if (task_wanted(child))
 		emit_row(child, TASK_FORK, parent->pid, NULL);
+	emit_attributes(child, ATTRIBUTE_FORK);
 	return 0;
 }
 
@@ -163,6 +165,7 @@ int BPF_PROG(on_exec, struct task_struct *task, int old_tid)
 {
 	if (task_wanted(task))
 		emit_row(task, TASK_EXEC, old_tid, NULL);
+	emit_attributes(task, ATTRIBUTE_SNAPSHOT);
 	return 0;
 }
 

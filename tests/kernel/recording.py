@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, attribute_table
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE
 
 
@@ -15,13 +16,24 @@ class Memory:
     """A sink that keeps everything."""
 
     def __init__(self):
-        self._events, self._rows = [], []
+        self._events, self._rows, self._attributes, self._cpu_sets = [], [], [], {}
 
     def write_events(self, events):
         self._events.append(events.copy())
 
     def write_tasks(self, rows):
         self._rows.append(rows)
+
+    def write_attributes(self, rows):
+        self._attributes.append(rows)
+
+    def write_cpu_sets(self, cpu_sets):
+        self._cpu_sets |= cpu_sets
+
+    @property
+    def attributes(self):
+        rows = np.concatenate([np.empty(0, ATTRIBUTE_DTYPE), *self._attributes])
+        return attribute_table(rows, self._cpu_sets)
 
     @property
     def events(self):

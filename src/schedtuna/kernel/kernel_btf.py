@@ -89,6 +89,10 @@ class KernelBtf:
         names = (self._libbpf.btf__name_by_offset(self._btf, row[0]) for row in _TYPE.iter_unpack(data))
         return member.encode() in names
 
+    def has_function(self, name: str) -> bool:
+        """Whether the kernel has a function of that name, which a program may be attached to."""
+        return bool(self._libbpf.btf__find_by_name_kind(self._btf, name.encode(), KIND_FUNC) > 0)
+
     def enum_value(self, name: str) -> int | None:
         """Value of an enumerator, in whichever enumeration it is; None where the kernel has none.
 

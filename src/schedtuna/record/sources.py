@@ -102,11 +102,15 @@ class StreamSource(Source):
         self._stream.attach()
         if self._picks:
             self._picks.attach()
+        writer.update_manifest({"attributes": self._stream.attributes_told})
         rows = self._stream.tasks()
         writer.write_tasks(rows)
+        unlisted = None
         if self._names_everybody:
             unlisted = unlisted_tasks(set(rows["tid"].tolist()))
-            writer.write_tasks(unlisted[unlisted["start_time_ns"] < start_ns - CLOCK_TICK_NS])
+            unlisted = unlisted[unlisted["start_time_ns"] < start_ns - CLOCK_TICK_NS]
+            writer.write_tasks(unlisted)
+        self._stream.write_attributes(writer, unlisted)
 
     def greet(self, writer: TraceWriter) -> None:
         """Write down the calling thread: its own fork is not recorded."""
@@ -132,6 +136,11 @@ class StreamSource(Source):
             writer.note_lost(loss.nr_lost, cpu=loss.cpu, first_ns=started_ns, last_ns=self._last_read_ns)
         self.pause_s = next_pause(self.pause_s, fill)
 
+    def sample(self, writer: TraceWriter, interval_s: float) -> None:  # noqa: ARG002  # as of every source
+        """Look for changes of attributes that nobody tells of."""
+        if not self._stream.follows_attributes:
+            self._stream.write_attributes(writer)
+
     def detach(self) -> None:
         """Record no more."""
         if self._picks:
@@ -141,6 +150,8 @@ class StreamSource(Source):
     def finish(self, writer: TraceWriter) -> Tally:
         """Write down what is known of who lives now."""
         writer.write_tasks(self._stream.tasks())
+        self._stream.write_attributes(writer)
+        writer.update_manifest({"attributes": self._stream.attributes_told})
         picks = self._picks.tally if self._picks else None
         return Tally(nr_events=self._stream.nr_events, nr_lost=self._stream.nr_lost, picks=picks)
 

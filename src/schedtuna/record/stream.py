@@ -6,15 +6,27 @@ table through another. Nobody is woken to read them: `drain()` is called from a 
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
 
+from schedtuna.errors import UnavailableError
 from schedtuna.kernel.mapped import CpuRings, RingBuffer
+from schedtuna.kernel.objects import BpfObject
 from schedtuna.machine.mounts import CgroupMounts
+from schedtuna.record.attributes import (
+    CALLS,
+    FOLLOWERS,
+    AttributeRows,
+    AttributeSink,
+    why_not_followed,
+)
 from schedtuna.record.filters import TaskFilter, current_layout
 from schedtuna.record.layout import REASON_WAKEUP, REASON_WAKING
 from schedtuna.record.loading import nr_cpu_ids, open_object
@@ -25,9 +37,12 @@ _FEWEST_ROWS_BYTES = 1 << 22  # 31,000 forks, execs and exits
 _ROWS_SHARE = 8  # one part in so many of the memory for events
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.05  # between two readings of the rings
 _COMFORTABLE_FILL = 0.1
+_LOOK_SHARE = 50  # looking at all tasks takes one part in so many of the time
 _DEFAULT_CPU_BYTES = 16 << 20  # with sched_waking, twice that
 _DEFAULT_TOTAL_BYTES = 512 << 20
 _DEFAULT_SHARE = 64  # one part in so many of the memory that is available
+
+_CONSTANTS = {"ring_capacity", "nr_cpu_words"}  # of the object; other sizes are of its maps
 
 # What a row of the task table says happened, by its reason; renames are not events.
 _EVENT_OF_REASON = np.zeros(256, np.uint8)
@@ -38,7 +53,7 @@ _EVENT_OF_REASON[REASON_WAKEUP] = EventType.WAKEUP
 _EVENT_OF_REASON[REASON_WAKING] = EventType.WAKING
 
 
-class EventSink(Protocol):
+class EventSink(AttributeSink, Protocol):
     """Where a stream goes, such as `trace.store.TraceWriter`."""
 
     def write_events(self, events: EventArray) -> None:
@@ -84,17 +99,29 @@ class EventStream:
         nr_cpus = nr_cpu_ids()
         self.capacity = ring_capacity(ring_bytes or default_ring_bytes(nr_cpus, waking=waking), nr_cpus)
         rows_bytes = rows_ring_bytes(self.capacity * nr_cpus * EVENT_DTYPE.itemsize)
-        self._bpf = open_object(
-            "sched_stream", ["sched_event", "task_row"], task_filter, layout or current_layout(), btf=btf
-        )
+        self._attributes = AttributeRows(nr_cpus)
+        self._record = self._attributes.record_dtype
+        self._why_not_followed = why_not_followed(btf)
+        self._skipped = {*(FOLLOWERS if self._why_not_followed else CALLS)}
+        if not waking:
+            self._skipped.add("on_waking")
+        sizes = {
+            "ring_capacity": self.capacity,
+            "nr_cpu_words": self._attributes.nr_words,
+            "rings": nr_cpus,
+            "events": nr_cpus * self.capacity,
+            "rows": rows_bytes,
+            "attributes": rows_bytes // 2,
+        }
+        load = partial(_loaded, task_filter, layout or current_layout(), btf, sizes)
         try:
-            self._bpf.set_constants({"ring_capacity": self.capacity})
-            self._bpf.set_max_entries("rings", nr_cpus)
-            self._bpf.set_max_entries("events", nr_cpus * self.capacity)
-            self._bpf.set_max_entries("rows", rows_bytes)
-            if not waking:
-                self._bpf.skip(["on_waking"])
-            self._bpf.load()
+            self._bpf = load(self._skipped)
+        except UnavailableError as error:
+            if self._why_not_followed:
+                raise
+            self._leave_followers(error)
+            self._bpf = load(self._skipped)
+        try:
             for pid in task_filter.tree:
                 self.follow(pid)
             self._rings = CpuRings(
@@ -105,11 +132,15 @@ class EventStream:
                 EVENT_DTYPE,
             )
             self._rows = RingBuffer(self._bpf.map_fd("rows"), rows_bytes, TASK_DTYPE)
+            self._attribute_records = RingBuffer(
+                self._bpf.map_fd("attributes"), rows_bytes // 2, self._record
+            )
         except BaseException:
             self._bpf.close()
             raise
         self._lost = self._nr_lost()
-        self.nr_events = 0
+        self.nr_events = self._nr_change_calls = 0
+        self._next_look_s = 0.0
 
     def __enter__(self) -> Self:
         self.attach()
@@ -122,8 +153,17 @@ class EventStream:
 
     def attach(self) -> None:
         """Begin to record."""
+        try:
+            self._bpf.attach(FOLLOWERS.keys() - self._skipped)
+        except UnavailableError as error:
+            self._leave_followers(error)
+            self._skipped |= CALLS  # they were not loaded
+        try:
+            self._bpf.attach(CALLS - self._skipped)
+        except UnavailableError:  # there is no tracefs; what changed is found by looking
+            self._skipped |= CALLS
         self._bpf.attach(["on_fork", "on_exec", "on_rename", "on_exit"])  # who has events has a name
-        self._bpf.attach()
+        self._bpf.attach(set(self._bpf.programs) - self._skipped)
 
     def close(self) -> None:
         """Detach and unload; once is enough."""
@@ -143,9 +183,39 @@ class EventStream:
         """Add a process to the roots of the filter's process trees."""
         self._bpf.update("tree_tgids", tgid.to_bytes(4, "little"), b"\1")
 
+    def _leave_followers(self, why: UnavailableError) -> None:
+        """Go without them: some kernels let nobody attach to functions, or are built without ftrace."""
+        self._why_not_followed = str(why)
+        self._skipped = self._skipped - CALLS | FOLLOWERS.keys()
+
+    @property
+    def follows_attributes(self) -> bool:
+        """Whether every change of attributes is seen when it comes."""
+        return self._why_not_followed is None
+
     def tasks(self) -> TaskArray:
         """Return a row for every living task that the filter wants."""
         return np.frombuffer(self._bpf.iterate("snapshot"), TASK_DTYPE)
+
+    def write_attributes(self, sink: AttributeSink, unlisted: TaskArray | None = None) -> None:
+        """Pass what living tasks that the filter wants ask for now to the sink, unless the last call had it.
+
+        Args:
+            sink: Takes it.
+            unlisted: Tasks that the kernel's iterator leaves out: /proc tells of them.
+        """
+        before_s = time.monotonic()
+        records = np.frombuffer(self._bpf.iterate("found_attributes"), self._record)
+        self._attributes.write_news(records, sink)
+        self._next_look_s = time.monotonic() + _LOOK_SHARE * (time.monotonic() - before_s)
+        if unlisted is not None:
+            self._attributes.write_from_proc(unlisted, sink)
+
+    @property
+    def attributes_told(self) -> dict[str, object]:
+        """What the manifest tells of attributes: why not every change was seen when it came; lost ones."""
+        why, lost = self._why_not_followed, self._bpf.variable("nr_attributes_lost")
+        return {**({"not_followed": why} if why else {}), "nr_lost": lost}
 
     def drain(self, sink: EventSink) -> int:
         """Pass everything that waits to the sink, and return how many events that was.
@@ -154,6 +224,11 @@ class EventStream:
             OSError: The sink's; events that it did not take stay in the rings, rows of tasks do not.
         """
         nr_events = 0
+        self._attributes.write(self._attribute_records.take(), sink)
+        calls = self._bpf.variable("nr_change_calls")
+        if calls != self._nr_change_calls and time.monotonic() >= self._next_look_s:
+            self._nr_change_calls = calls
+            self.write_attributes(sink)
         rows = self._rows.take()
         if len(rows):
             events = events_of_rows(rows)
@@ -188,11 +263,32 @@ class EventStream:
 
     def detach(self) -> None:
         """Stop recording; what waits in the rings can still be drained."""
-        self._bpf.detach([name for name in self._bpf.programs if name != "snapshot"])
+        self._bpf.detach(set(self._bpf.programs) - {"snapshot", "found_attributes"})
 
     def _nr_lost(self) -> dict[int, int]:
         by_cpu = {cpu: int(count) for cpu, count in enumerate(self._rings.nr_lost)}
         return {-1: self._bpf.variable("nr_rows_lost"), **by_cpu}
+
+
+def _loaded(
+    task_filter: TaskFilter,
+    layout: CgroupMounts,
+    btf: Path | None,
+    sizes: Mapping[str, int],
+    skipped: Iterable[str],
+) -> BpfObject:
+    structs = ["sched_event", "task_row", "task_attributes"]
+    bpf = open_object("sched_stream", structs, task_filter, layout, btf=btf)
+    try:
+        bpf.set_constants({name: sizes[name] for name in _CONSTANTS})
+        for name in sizes.keys() - _CONSTANTS:
+            bpf.set_max_entries(name, sizes[name])
+        bpf.skip(skipped)
+        bpf.load()
+    except BaseException:
+        bpf.close()
+        raise
+    return bpf
 
 
 def default_ring_bytes(nr_cpus: int, *, waking: bool = False, available_bytes: int | None = None) -> int:

@@ -195,11 +195,10 @@ class Trace:
         """What is to be doubted in `attributes`, such as changes that were not seen; fit to be shown."""
         told = self.manifest.get("attributes")
         told = told if isinstance(told, dict) else {}
-        unfollowed, nr_lost = told.get("unfollowed"), told.get("nr_lost")
-        doubts = [
-            f"changes of a task's {name} were not seen: {why}"
-            for name, why in (unfollowed if isinstance(unfollowed, dict) else {}).items()
-        ]
+        why, nr_lost = told.get("not_followed"), told.get("nr_lost")
+        doubts = []
+        if why:
+            doubts.append(f"what others changed of a task was not seen when it came, but found later: {why}")
         if nr_lost:
             doubts.append(f"{nr_lost} changes of attributes were lost while this was recorded")
         return [clean_name(doubt[:400]) for doubt in doubts]

@@ -156,9 +156,10 @@ def test_a_trace_of_version_1_does_not_tell(tmp_path, mode, why):
 
 
 def test_what_was_not_seen_is_said():
-    told = {"unfollowed": {"cpus": "no such function"}, "nr_lost": 3}
+    told = {"not_followed": "no such function", "nr_lost": 3}
     doubts = Trace({"attributes": told}, MemorySource()).attribute_doubts
-    assert doubts[0].startswith("changes of a task's cpus were not seen: no such function")
+    assert doubts[0].startswith("what others changed of a task was not seen when it came")
+    assert doubts[0].endswith("no such function")
     assert doubts[1].startswith("3 changes")
-    for hostile in (None, 7, [], {"unfollowed": 3}):
+    for hostile in (None, 7, [], {"not_followed": ""}):
         assert Trace({"attributes": hostile}, MemorySource()).attribute_doubts == []

@@ -178,7 +178,17 @@ class Trace:
                 f"what tasks asked of the scheduler is unknown: {self.why_no_attributes}",
                 hint="`schedtuna record` tells them, and so do simulated traces",
             )
-        return attribute_table(self._source.attributes(), self._source.cpu_sets())
+        return attribute_table(self.attribute_rows, self.cpu_sets)
+
+    @cached_property
+    def attribute_rows(self) -> AttributeArray:
+        """The rows of `attributes` as they were written (`ATTRIBUTE_DTYPE`)."""
+        return self._source.attributes()
+
+    @cached_property
+    def cpu_sets(self) -> dict[int, str]:
+        """The sets of CPUs that these rows name, by number."""
+        return self._source.cpu_sets()
 
     @property
     def why_no_attributes(self) -> str | None:

@@ -2,8 +2,9 @@
 
 `{"kind": "event", "timestamp_ns": 1, "type": "SWITCH", "tid": 7, ...}`, likewise `"kind": "task"`;
 any other kind is one of samples: `{"kind": "system", "timestamp_ns": 1, "cpu_percent": 3.5}`. Fields
-that are left out are 0. `{"kind": "loss", ...}` and `{"kind": "cgroup", "id": 1, "path": "/a"}` too. The
-first line, `{"kind": "manifest", ...}`, says how the events are to be taken.
+that are left out are 0. `{"kind": "attributes", ...}` names its CPUs by the number of a `{"kind": "cpu_set",
+"number": 1, "cpus": "0-3,8"}`. `{"kind": "loss", ...}` and `{"kind": "cgroup", "id": 1, "path": "/a"}` too.
+The first line, `{"kind": "manifest", ...}`, says how the events are to be taken.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from schedtuna.configfile import parse_json
 from schedtuna.errors import TraceError
+from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, checked_cpus
 from schedtuna.trace.formats.sink import Sink
 from schedtuna.trace.parts import check_kind
 from schedtuna.trace.reading import EVERYBODY, SLACK_NS, SOME_TASKS, begin_of_cpus, records_everybody
@@ -44,6 +46,7 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
     """
     events: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []
+    attributes: list[dict[str, Any]] = []
     number = nr_rows = 0
     while line := stream.readline(LONGEST_LINE):
         number += 1
@@ -64,6 +67,11 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
                     last_ns=_int_or_none(row.get("last_ns")),
                     is_unread=row.get("is_unread") is True,
                 )
+            elif kind == "attributes":
+                attributes.append(row)
+            elif kind == "cpu_set":
+                cpus = checked_cpus(row["cpus"], "a set of CPUs")
+                sink.write_cpu_sets({_int(row["number"]): cpus})
             elif kind == "cgroup":
                 sink.write_cgroups({_int(row["id"]): str(row["path"])})
             elif kind == "manifest":
@@ -83,8 +91,10 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
             former = {old: name for name, old in FORMER_COLUMNS.items()}
             tasks = [{former.get(name, name): value for name, value in row.items()} for row in tasks]
             sink.write_tasks(_records(tasks, TASK_DTYPE))
+        if attributes:
+            sink.write_attributes(_records(attributes, ATTRIBUTE_DTYPE))
     except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise TraceError(f"an event or task before line {number + 1}: {error}") from error
+        raise TraceError(f"an event, a task or its attributes before line {number + 1}: {error}") from error
     if not nr_rows:
         raise TraceError("no JSON lines in it")
 
@@ -96,6 +106,8 @@ def write(trace: Trace, file: BinaryIO) -> None:
         file.write(json.dumps(row, default=_plain, ensure_ascii=True).encode() + b"\n")
 
     facts = {name: trace.manifest[name] for name in _CARRIED if trace.manifest.get(name)}
+    why = trace.why_no_attributes
+    facts["attributes"] = {"unknown": why} if why else trace.manifest["attributes"]
     if trace.manifest.get("records") == SOME_TASKS:
         facts["records"] = SOME_TASKS
     elif records_everybody(trace):
@@ -117,6 +129,10 @@ def write(trace: Trace, file: BinaryIO) -> None:
     for values in trace.task_rows.tolist():
         row = dict(zip(TASK_DTYPE.names or (), values, strict=True))
         put({"kind": "task", **row, "comm": row["comm"].decode("latin-1")})
+    for number, cpus in trace.cpu_sets.items():
+        put({"kind": "cpu_set", "number": number, "cpus": cpus})
+    for values in trace.attribute_rows.tolist():
+        put({"kind": "attributes", **dict(zip(ATTRIBUTE_DTYPE.names or (), values, strict=True))})
     for kind, frame in trace.sample_frames.items():
         for row in frame.iter_rows(named=True):
             put({"kind": kind, **row})
@@ -130,8 +146,9 @@ def _facts(row: dict[str, Any]) -> dict[str, Any]:
         facts["cpus_begin"] = row["cpus_begin"]
     if row.get("records") in {EVERYBODY, SOME_TASKS}:
         facts["records"] = row["records"]
-    if isinstance(row.get("filter"), dict):
-        facts["filter"] = row["filter"]
+    for name in ("filter", "attributes"):
+        if isinstance(row.get(name), dict):
+            facts[name] = row[name]
     if "nr_cpus" in row:
         facts["nr_cpus"] = _int(row["nr_cpus"])
     if "window_ns" in row:

@@ -5,6 +5,7 @@ import pytest
 from tests.unit.trace.making import random_events, tasks
 
 from schedtuna.errors import TraceError
+from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, UNKNOWN_SLICE, attribute_table
 from schedtuna.trace.formats import json_lines
 from schedtuna.trace.formats.sink import Collector
 
@@ -32,6 +33,23 @@ def test_a_trace_comes_back_as_it_was_written():
     assert (after.losses, after.clock, after.cgroups) == (before.losses, "monotonic", {4: "/a\n"})
 
 
+def test_attributes_come_back_or_why_they_are_unknown():
+    collector = Collector({"attributes": {"nr_lost": 2}})
+    rows = np.zeros(2, ATTRIBUTE_DTYPE)
+    rows["tid"], rows["nice"], rows["cpu_set"], rows["slice_ns"] = 7, (-20, 19), 1, (0, UNKNOWN_SLICE)
+    collector.write_cpu_sets({1: "0-3,8"})
+    collector.write_attributes(rows)
+    for before in (collector.trace(), Collector({"attributes": {"unknown": "so"}}).trace()):
+        file = io.BytesIO()
+        json_lines.write(before, file)
+        after = read(file.getvalue())
+        assert after.why_no_attributes == before.why_no_attributes
+        assert after.attribute_doubts == before.attribute_doubts
+        assert np.array_equal(after.attribute_rows, before.attribute_rows)
+        assert after.cpu_sets == before.cpu_sets
+    assert collector.trace().attributes.equals(attribute_table(rows, {1: "0-3,8"}))
+
+
 def test_fields_may_be_left_out():
     trace = read(b'{"kind": "event", "timestamp_ns": 9, "type": "SWITCH", "cpu": 2, "other_tid": 7}\n')
     event = trace.events[0]
@@ -54,6 +72,10 @@ def test_fields_may_be_left_out():
         b'{"kind": "event", "type": 1, "colour": 1}',
         b'{"kind": "event", "type": 1, "prev_state": 99}',
         b'{"kind": "task", "tid": 99999999999}',
+        b'{"kind": "attributes", "nice": 200}',
+        b'{"kind": "attributes", "cpus": "0-3"}',
+        b'{"kind": "cpu_set", "number": 1, "cpus": "3-0"}',
+        b'{"kind": "cpu_set", "cpus": "3"}',
         b'{"kind": "loss"}',
         b'{"kind": "../x", "timestamp_ns": 1}',
         b'{"kind": "system", "timestamp_ns": 1e400}',

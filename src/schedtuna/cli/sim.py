@@ -10,6 +10,7 @@ import typer
 from schedtuna.cli.common import parse_costs, parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
+from schedtuna.cli.sim_fidelity import MachineOption, calibrate, certification_of, fidelity, machine_costs
 from schedtuna.cli.sim_picks import verify_picks
 from schedtuna.cli.table import described, wrapped
 from schedtuna.cli.trace_table import Columns, figures_table
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from schedtuna.trace.analysis import Analysis
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Simulate a load on a machine of CPUs.")
+app.command("calibrate")(calibrate)
+app.command("fidelity")(fidelity)
 app.command("verify-picks")(verify_picks)
 
 _COLUMNS: Columns = {
@@ -29,7 +32,6 @@ _COLUMNS: Columns = {
     "latency p50": ("wakeup_latency_p50_ns", "time"),
     "p99": ("wakeup_latency_p99_ns", "time"),
 }
-_NOT_CERTIFIED = "This is a model, and not certified for this machine: compare on it what it proposes."
 
 
 @app.command()
@@ -88,6 +90,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = None,
+    machine: MachineOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Write a trace.", show_default=False),
@@ -111,16 +114,18 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             seed=seed,
             noise_seed=noise_seed,
             duration_s=None if for_ is None else parse_positive_duration(for_, option="--for"),
-            costs=parse_costs(cost or []),
+            costs=machine_costs(machine) | parse_costs(cost or []),
             trace=output,
             force=force,
         )
     source = Analysis(trace)
+    certified = certification_of(trace.manifest["simulation"])
     if as_json:
         print_json(
             {
                 "simulation": trace.manifest["simulation"],
-                "is_certified": False,
+                "is_certified": certified.is_certified,
+                "certification": certified.text,
                 "seconds": source.seconds,
                 "nr_cpus": source.nr_cpus,
                 "trace": None if output is None else str(output),
@@ -130,6 +135,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         )
         return
     _print_result(source, trace.manifest["simulation"])
+    print(wrapped(f"This is a model, {certified.text}; compare on the machine what it proposes."))
     if output is not None:
         print(wrapped(f"The trace is in {output}: schedtuna stats, plot and trace read it."))
 
@@ -147,7 +153,6 @@ def _print_result(source: Analysis, simulation: dict[str, Any]) -> None:
     print(wrapped(f"CPUs busy {busy:.1%} of the time, {overhead:.2%} in switches and interrupts"), end="\n\n")
     grouped = source.by("comm")
     print(figures_table(grouped, _COLUMNS, "name", len(grouped.names)), end="\n\n")
-    print(wrapped(_NOT_CERTIFIED))
 
 
 @app.command("list")

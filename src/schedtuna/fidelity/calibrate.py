@@ -34,6 +34,14 @@ class Sighting:
     value: float
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Slices of two tasks that alternate: those in which one wakes the other, and the others."""
+
+    waking: Sighting
+    other: Sighting
+
+
 def calibrated(traces: Sequence[Trace], envelope: Envelope | None = None) -> SimulatedMachine:
     """Fit what the traces move.
 
@@ -61,10 +69,14 @@ def calibrated(traces: Sequence[Trace], envelope: Envelope | None = None) -> Sim
 
 
 def _fit_switches(traces: Sequence[Trace], constants: dict[str, Constant]) -> None:
-    """A task that wakes another one, which runs next, took a switch and a wakeup at least."""
+    """Fit the two from two tasks that do nothing but wake each other.
+
+    A task that wakes the other one, which runs next, took a switch and a wakeup; one that was preempted by
+    whom it woke, and then sleeps, a switch alone.
+    """
     found = min(
-        (seen for trace in traces for seen in _handovers(trace.events)),
-        key=lambda seen: seen.value,
+        (pair for trace in traces for pair in _pairs(trace.events)),
+        key=lambda pair: pair.waking.value,
         default=None,
     )
     names = ("context_switch_ns", "wakeup_ns")
@@ -73,15 +85,17 @@ def _fit_switches(traces: Sequence[Trace], constants: dict[str, Constant]) -> No
         for name in names:
             constants[name] = constants[name].model_copy(update={"source": why})
         return
-    together = sum(constants[name].value for name in names)
-    for name in names:
-        share = constants[name].value / together
-        constants[name] = Constant(
-            value=round(found.value * share),
-            is_fitted=True,
-            source=f"{found.value:,.0f} ns from switch to switch, median of {found.number:,} between two"
-            f" tasks that wake each other; {share:.0%} of that, which no trace tells",
-        )
+    both = f"{found.waking.value:,.0f} ns a slice with a wakeup (median of {found.waking.number:,})"
+    if found.other.number >= FEWEST_HANDOVERS and found.other.value < found.waking.value:
+        values = [found.other.value, found.waking.value - found.other.value]
+        how = f"{found.other.value:,.0f} ns without (median of {found.other.number:,})"
+    else:
+        shares = [constants[name].value for name in names]
+        values = [found.waking.value * share / sum(shares) for share in shares]
+        how = "the split is a guess: there are none without"
+    for name, value in zip(names, values, strict=True):
+        source = f"two tasks that wake each other: {both}, {how}"
+        constants[name] = Constant(value=round(value), is_fitted=True, source=source)
 
 
 def _per_cpu(events: EventArray) -> Iterator[EventArray]:
@@ -91,30 +105,30 @@ def _per_cpu(events: EventArray) -> Iterator[EventArray]:
         yield kept[kept["cpu"] == cpu]
 
 
-def _handovers(events: EventArray) -> Iterator[Sighting]:
-    """Yield, per pair of tasks, the median of slices in which one wakes the other, and lets it run."""
+def _pairs(events: EventArray) -> Iterator[Pair]:
+    """Yield what slices of two tasks that alternate on a CPU take, with and without a wakeup of the other."""
     for own in _per_cpu(events):
-        if len(own) < 3:
-            continue
-        first, woken, last = own[:-2], own[1:-1], own[2:]
-        is_handover = (
-            (first["type"] == EventType.SWITCH)
-            & (woken["type"] == EventType.WAKEUP)
-            & (last["type"] == EventType.SWITCH)
-            & (last["tid"] == first["other_tid"])
-            & (last["other_tid"] == woken["tid"])
-            & (woken["target_cpu"] == woken["cpu"])
-            & (first["other_tid"] != IDLE_TID)
-        )
-        pairs = last[is_handover]
-        took = pairs["timestamp_ns"].astype(np.int64) - first[is_handover]["timestamp_ns"].astype(np.int64)
-        keys = pairs["tid"].astype(np.uint64) << np.uint64(32) | pairs["other_tid"].astype(np.uint64)
-        unique, number = np.unique(keys, return_counts=True)
+        switches = np.flatnonzero(own["type"] == EventType.SWITCH)
+        first, last = own[switches[:-1]], own[switches[1:]]
+        woken = own[np.minimum(switches[:-1] + 1, len(own) - 1)]
+        between = np.diff(switches) - 1
+        runs_next = (last["tid"] == first["other_tid"]) & (first["tid"] == last["other_tid"])
+        runs_next &= (first["tid"] != IDLE_TID) & (first["other_tid"] != IDLE_TID)
+        wakes = (between == 1) & (woken["tid"] == last["other_tid"]) & (woken["target_cpu"] == woken["cpu"])
+        took = last["timestamp_ns"].astype(np.int64) - first["timestamp_ns"].astype(np.int64)
+        one = np.minimum(last["tid"], last["other_tid"]).astype(np.uint64)
+        other = np.maximum(last["tid"], last["other_tid"]).astype(np.uint64)
+        keys = one << np.uint64(32) | other
+        unique, number = np.unique(keys[runs_next & wakes], return_counts=True)
         for key in unique[number >= FEWEST_HANDOVERS]:
-            its = took[keys == key]
-            median = float(np.median(its))
-            if median <= LONGEST_HANDOVER_NS:
-                yield Sighting(len(its), median)
+            its = runs_next & (keys == key)
+            pair = Pair(_median(took[its & wakes]), _median(took[its & (between == 0)]))
+            if pair.waking.value <= LONGEST_HANDOVER_NS:
+                yield pair
+
+
+def _median(took: npt.NDArray[np.int64]) -> Sighting:
+    return Sighting(len(took), float(np.median(took)) if len(took) else 0.0)
 
 
 def _fit_idle_exit(traces: Sequence[Trace], constants: dict[str, Constant]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -11,10 +10,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schedtuna.errors import ConfigFileError, UsageError
+from schedtuna.configfile import parse_json
+from schedtuna.errors import ConfigFileError, UsageError, nearest
 from schedtuna.fidelity import judge, rules
 from schedtuna.fidelity.calibrate import calibrated
 from schedtuna.fidelity.certificate import (
+    MACHINE_NAME,
     Certificate,
     controls_of,
     judge_changes,
@@ -24,7 +25,7 @@ from schedtuna.fidelity.certificate import (
 )
 from schedtuna.fidelity.changes import BASE, CHANGES, changed_load
 from schedtuna.fidelity.envelope import Envelope, envelope_here
-from schedtuna.fidelity.loads import LOADS, PlayedLoad, played_load, pure_switching
+from schedtuna.fidelity.loads import LOADS, PlayedLoad, played_load, pure_switching, short_wakeups
 from schedtuna.fidelity.machine_file import SimulatedMachine, read_machine, write_machine
 from schedtuna.fidelity.measure import Interruptions, RunFigures
 from schedtuna.fidelity.model import Model, matched_noise, simulated_runs
@@ -36,7 +37,7 @@ from schedtuna.knobs.journal import Journal
 from schedtuna.sim.topology import MachineShape
 
 STORED = StoredFormat(ConfigFileError, key="format_version")
-PLAN_NAME, MACHINE_NAME = "plan.json", "machine.json"
+PLAN_NAME = "plan.json"
 _MOST_CPUS_SCALED = 8  # get_update_sysctl_factor()
 
 
@@ -85,26 +86,29 @@ class Sides:
 Progress = Callable[[int, int, str], None]
 
 
-def planned(
-    *, quick: bool, shape: MachineShape, loads: Sequence[str] = (), changes: Sequence[str] = ()
-) -> Plan:
+def planned(*, quick: bool, shape: MachineShape, only: Sequence[str] = ()) -> Plan:
     """Return what a campaign on this machine does.
 
     Args:
         quick: Whether it is to take minutes, and can't certify.
         shape: The machine's CPUs.
-        loads: Only these; default: all that have room on it.
-        changes: Likewise.
+        only: These loads and no changes, which can't certify either; default: all that have room on it.
+
+    Raises:
+        UsageError: There is no such load.
     """
-    room = shape.nr_cpus
+    room = {name: load.fewest_cpus <= shape.nr_cpus for name, load in LOADS.items()}
+    for name in only:
+        if not room.get(name):
+            raise UsageError(f"no load {name!r}: {nearest(name, room)}", hint=f"known: {', '.join(room)}")
+    changes = [name for name, change in CHANGES.items() if change.fewest_cpus <= shape.nr_cpus]
     return Plan(
-        is_quick=quick,
+        is_quick=quick or bool(only),
         nr_runs=4 if quick else rules.FEWEST_RUNS,
         nr_change_runs=3 if quick else 6,
         seconds=1 if quick else 3,
-        loads=tuple(loads) or tuple(name for name, load in LOADS.items() if load.fewest_cpus <= room),
-        changes=tuple(changes)
-        or tuple(name for name, change in CHANGES.items() if change.fewest_cpus <= room),
+        loads=tuple(dict.fromkeys(only)) or tuple(name for name, has_room in room.items() if has_room),
+        changes=() if only else tuple(changes),
         envelope=envelope_here(str(shape)),
     )
 
@@ -170,7 +174,7 @@ class FidelityCampaign:
             todo = []
             if k < self.plan.nr_runs:
                 todo += [(f"load-{name}", self._load(name)) for name in self.plan.loads]
-            if k < self.plan.nr_change_runs:
+            if k < self.plan.nr_change_runs and self.plan.changes:
                 todo += [(f"change-{name}", self._change(name)) for name in (BASE, *self.plan.changes)]
             order.shuffle(todo)
             for name, load in todo:
@@ -244,7 +248,7 @@ class FidelityCampaign:
 
 def _read_plan(path: Path) -> Plan:
     try:
-        return Plan.model_validate(STORED.upgrade(json.loads(path.read_bytes()), path))
+        return Plan.model_validate(STORED.upgrade(parse_json(path.read_bytes()), path))
     except (ValueError, ValidationError) as error:
         raise ConfigFileError(f"{path} is no plan of a campaign: {error}") from error
 
@@ -264,10 +268,7 @@ def calibrated_here(envelope: Envelope, cpus: tuple[int, ...], seconds: int) -> 
     """
     with ExitStack() as stack:
         traces = []
-        for load in (
-            pure_switching(cpus, 1),
-            played_load("requests", rules.CALIBRATION_SEED, cpus, seconds),
-        ):
+        for load in (pure_switching(cpus, 1), short_wakeups(cpus, seconds)):
             trace, _, _ = stack.enter_context(recorded(load, rules.CALIBRATION_SEED, Journal()))
             traces.append(trace)
         return calibrated(traces, envelope)

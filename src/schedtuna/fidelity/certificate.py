@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,14 +13,16 @@ from schedtuna import __version__
 from schedtuna.errors import ConfigFileError
 from schedtuna.fidelity import judge, rules
 from schedtuna.fidelity.changes import BASE, CHANGES
+from schedtuna.fidelity.envelope import default_certificate
 from schedtuna.fidelity.judge import Agreement, Cell, CellOutcome, ChangeEffect
 from schedtuna.fidelity.loads import LOADS, Load
+from schedtuna.fidelity.machine_file import default_path
 from schedtuna.fidelity.measure import RunFigures
-from schedtuna.files import write_text
+from schedtuna.files import make_folder, write_text
 from schedtuna.files.versions import StoredFormat
 
 STORED = StoredFormat(ConfigFileError, key="format_version")
-FILE_NAME = "certificate.json"
+FILE_NAME, MACHINE_NAME = "certificate.json", "machine.json"
 Runs = Sequence[RunFigures]
 
 
@@ -84,9 +85,15 @@ class Certificate(BaseModel):
 
 
 def write_certificate(certificate: Certificate, path: Path) -> None:
-    """Write it, whole or not at all; infinite bounds become null."""
-    content = json.loads(certificate.model_dump_json())
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    """Write it, whole or not at all."""
+    write_text(path, certificate.model_dump_json(indent=1) + "\n")
+
+
+def publish(folder: Path) -> None:
+    """Make a campaign's certificate and machine those that commands look for."""
+    make_folder(default_path().parent)
+    for name, path in ((FILE_NAME, default_certificate()), (MACHINE_NAME, default_path())):
+        write_text(path, (folder / name).read_text())
 
 
 def compared_metrics(load: Load, real: Runs) -> list[str]:

@@ -92,7 +92,7 @@ def _moved(task: str) -> Callable[[Tasks, int, int], None]:
     return apply
 
 
-LATENCY, SHARE = "wakeup_latency_mean_us:sleeper", "share:first"
+LATENCY, SHARE, CPU = "wakeup_latency_mean_us:sleeper", "share:first", "cpu_percent:first"
 CHANGES: dict[str, SettingChange] = {
     "slice-long": SettingChange("all slices 20 ms", "switches_per_s", _set_all("dl-runtime", 20_000)),
     "slice-hog": SettingChange(
@@ -103,14 +103,14 @@ CHANGES: dict[str, SettingChange] = {
     "nice-10": SettingChange("the first hog's nice value 10", SHARE, _set("first", "priority", 10)),
     "nice-sleeper": SettingChange("the sleeper's nice value 5", LATENCY, _set("sleeper", "priority", 5)),
     "batch": SettingChange("the sleeper is SCHED_BATCH", LATENCY, _set("sleeper", "policy", "SCHED_BATCH")),
-    "idle-hog": SettingChange("the first hog is SCHED_IDLE", SHARE, _set("first", "policy", "SCHED_IDLE")),
+    "idle-hog": SettingChange("the first hog is SCHED_IDLE", LATENCY, _set("first", "policy", "SCHED_IDLE")),
     "idle-all": SettingChange(
         "both hogs are SCHED_IDLE", LATENCY, _set("first", "policy", "SCHED_IDLE", also="second"),
     ),
-    "idle-sleeper": SettingChange(
-        "the sleeper is SCHED_IDLE", LATENCY, _set("sleeper", "policy", "SCHED_IDLE"),
+    "nice-hogs": SettingChange(
+        "both hogs' nice value 5", LATENCY, _set("first", "priority", 5, also="second"),
     ),
-    "affinity": SettingChange("the second hog goes to another CPU", SHARE, _moved("second"), fewest_cpus=2),
+    "affinity": SettingChange("the second hog goes to another CPU", CPU, _moved("second"), fewest_cpus=2),
     "affinity-sleeper": SettingChange(
         "the sleeper goes to another CPU", LATENCY, _moved("sleeper"), fewest_cpus=2,
     ),

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,10 +103,10 @@ def certification(
     """
     found = _read(path or default_certificate())
     if isinstance(found, str):
-        return Certification(False, f"not certified: {found}")
+        return Certification(False, f"not certified for this machine: {found}")
     problem = _problem(found, topology, scheduler, costs)
     if problem:
-        return Certification(False, f"not certified: {problem}")
+        return Certification(False, f"not certified for this machine: {problem}")
     envelope = found["envelope"]
     return Certification(
         True,
@@ -117,8 +116,10 @@ def certification(
 
 
 def _read(path: Path) -> dict[str, Any] | str:
+    from schedtuna.configfile import parse_json
+
     try:
-        found = json.loads(path.read_text())
+        found = parse_json(path.read_bytes())
     except FileNotFoundError:
         return "`schedtuna sim fidelity` has not been run on this machine"
     except (OSError, ValueError):
@@ -139,8 +140,8 @@ def _problem(found: Mapping[str, Any], topology: str, scheduler: str, costs: Map
         return f"the certificate is of {envelope.get('topology')} CPUs, not of {topology}"
     moved = [name for name, value in costs.items() if name not in NOISE and found["costs"].get(name) != value]
     if moved:
-        more = f" and {len(moved) - 1} more" if len(moved) > 1 else ""
-        return f"{moved[0]}{more} differ from the certificate's machine: simulate it with `--machine here`"
+        more = f" and {len(moved) - 1} more differ" if len(moved) > 1 else " differs"
+        return f"{moved[0]}{more} from the certificate's machine: simulate it with `--machine here`"
     here = envelope_here(topology)
     for (name, value), (key, is_now) in zip(here.rows(), asdict(here).items(), strict=True):
         if envelope.get(key) != is_now:

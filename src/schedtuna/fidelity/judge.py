@@ -239,7 +239,7 @@ def differences_agree(differences: Sequence[ChangeEffect]) -> Agreement:
     spread = len(differences) > 1 and np.ptp(real) > 0 and np.ptp(model) > 0
     rank = float(stats.spearmanr(real, model).statistic) if spread else 0.0
     slope = float(real @ model / (real @ real)) if (real**2).sum() > 0 else 0.0
-    error = math.sqrt(float(np.mean((model - real) ** 2))) if len(real) else math.inf
+    error = math.sqrt(float(np.mean((model - real) ** 2))) if len(real) else 0.0
     unchanged = math.sqrt(float(np.mean(real**2))) if len(real) else 0.0
     problems = [
         text

@@ -235,6 +235,12 @@ def pure_switching(cpus: tuple[int, ...], seconds: int) -> PlayedLoad:
     return PlayedLoad("switching", Where.QUIET, cpus[-1:], {GROUP_NICE: tasks}, seconds)
 
 
+def short_wakeups(cpus: tuple[int, ...], seconds: int) -> PlayedLoad:
+    """Return tasks that wake up often on CPUs that are idle: what else calibration looks at."""
+    tasks: Tasks = {f"{PREFIX}waker{cpu}": {**_sleeper(100, 2137), "cpus": [cpu]} for cpu in cpus}
+    return PlayedLoad("wakeups", Where.MIXED, cpus, {GROUP_NICE: tasks}, seconds)
+
+
 def _of_family(name: str, load: float) -> Callable[[Random, int, int], dict[int, Tasks]]:
     def make(random: Random, cpu: int, nr_cpus: int) -> dict[int, Tasks]:
         del cpu

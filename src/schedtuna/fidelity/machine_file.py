@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from schedtuna import __version__
 from schedtuna.configfile import parse_json
 from schedtuna.errors import ConfigFileError, UsageError
-from schedtuna.files import write_text
+from schedtuna.files import make_folder, write_text
 from schedtuna.files.versions import StoredFormat
 from schedtuna.knobs.state import state_directory
 
@@ -67,9 +67,15 @@ def default_path() -> Path:
     return state_directory() / FILE_NAME
 
 
+def machine_text(machine: SimulatedMachine) -> str:
+    """Return what a machine file holds."""
+    return json.dumps(machine.model_dump(mode="json"), indent=2) + "\n"
+
+
 def write_machine(machine: SimulatedMachine, path: Path) -> None:
-    """Write a machine file, whole or not at all."""
-    write_text(path, json.dumps(machine.model_dump(mode="json"), indent=2) + "\n")
+    """Write a machine file into a folder of ours, whole or not at all."""
+    make_folder(path.parent)
+    write_text(path, machine_text(machine))
 
 
 def read_machine(name: str) -> SimulatedMachine:

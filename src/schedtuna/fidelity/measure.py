@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from schedtuna.errors import TraceError
 from schedtuna.fidelity.loads import PREFIX
 from schedtuna.trace.analysis import Analysis
+from schedtuna.trace.metrics import TaskMeasures
 from schedtuna.trace.schema import IDLE_TID, EventArray, EventType
 from schedtuna.trace.trace import Trace
 
@@ -24,9 +25,9 @@ class Interruptions(BaseModel):
     """What tasks of others took of the CPUs that a load uses.
 
     Attributes:
-        per_s: Times a second and CPU.
+        per_s: Times a second and CPU, of the time in which the load wanted a CPU.
         mean_ns: How long each.
-        share: Part of the CPUs' time.
+        share: Part of that time.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -107,6 +108,7 @@ def measured(
                 figures[f"{metric}:{name}"] = float(values.value_ns[its].mean()) / 1e3
     for name, used, switches in zip(of_row, columns["cpu_time_ns"], columns["nr_switches"], strict=True):
         figures[f"share:{name}"] = 100 * used / total_ns
+        figures[f"cpu_percent:{name}"] = used / 1e7 / seconds
         figures[f"switches_per_s:{name}"] = switches / seconds
     tids = {int(source.measured.tid[number]): comms[number].removeprefix(PREFIX) for number in tasks}
     switches_seen = _switches(trace.events, source.start_ns, source.end_ns)
@@ -116,7 +118,7 @@ def measured(
         figures=figures,
         curves=curves,
         timeline=_timeline(switches_seen, tids, cpus[-1]),
-        interruptions=_interruptions(switches_seen, tids, cpus, source.end_ns - source.start_ns),
+        interruptions=_interruptions(switches_seen, tids, cpus, _wanted(source.measured, tasks)),
         steal=steal,
     )
 
@@ -130,21 +132,51 @@ def _switches(events: EventArray, start_ns: int, end_ns: int) -> EventArray:
 
 
 def _interruptions(
-    switches: EventArray, tids: dict[int, str], cpus: Sequence[int], window_ns: int
+    switches: EventArray, tids: dict[int, str], cpus: Sequence[int], wanted: npt.NDArray[np.int64]
 ) -> Interruptions:
+    """Count tasks of others that ran while one of the load's wanted a CPU.
+
+    Args:
+        switches: Of all CPUs.
+        tids: The load's tasks.
+        cpus: The load's.
+        wanted: When a task of the load ran or waited: begins and ends that don't overlap.
+    """
+    begins, ends = wanted
+    if not len(begins):
+        return Interruptions()
+    moments = wanted.T.ravel().astype(np.float64)  # begin, end, begin, ...: until each, so much was wanted
+    so_far = np.cumsum(np.array([np.zeros(len(begins)), ends - begins]).T.ravel())
     lengths: list[npt.NDArray[np.float64]] = []
     known = [IDLE_TID, *tids]
     for cpu in cpus:
         own = switches[switches["cpu"] == cpu]
-        spans = np.diff(own["timestamp_ns"].astype(np.float64))
-        lengths.append(spans[~np.isin(own["other_tid"][:-1], known)])
+        times = own["timestamp_ns"].astype(np.int64)
+        others = ~np.isin(own["other_tid"][:-1], known)
+        until = np.interp(times, moments, so_far)
+        overlap = np.diff(until)[others]
+        lengths.append(overlap[overlap > 0])
     taken = np.concatenate(lengths)
-    cpu_ns = window_ns * len(cpus)
+    cpu_ns = max(int((ends - begins).sum()), 1) * len(cpus)
     return Interruptions(
         per_s=len(taken) / cpu_ns * 1e9,
         mean_ns=float(taken.mean()) if len(taken) else 0.0,
         share=float(taken.sum()) / cpu_ns,
     )
+
+
+def _wanted(measured: TaskMeasures, tasks: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return when a task of the load ran or waited: an array of begins, and one of ends."""
+    spans = measured.spans
+    if spans is None:
+        return np.zeros((2, 0), np.int64)
+    ours = np.isin(spans.task, tasks)
+    order = np.argsort(spans.start_ns[ours], kind="stable")
+    begins, ends = spans.start_ns[ours][order], np.maximum.accumulate(spans.end_ns[ours][order])
+    if not len(begins):
+        return np.zeros((2, 0), np.int64)
+    is_first = np.append(True, begins[1:] > ends[:-1])
+    return np.array([begins[is_first], ends[np.append(is_first[1:], True)]])
 
 
 def _timeline(switches: EventArray, tids: dict[int, str], cpu: int) -> list[tuple[float, str]]:

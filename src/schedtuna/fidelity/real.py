@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from schedtuna.configfile import parse_json
 from schedtuna.errors import UnavailableError, WorkloadError
 from schedtuna.fidelity import rules
 from schedtuna.fidelity.loads import PlayedLoad, group_weight
@@ -132,5 +133,5 @@ def _elsewhere(cpus: Sequence[int]) -> Iterator[None]:
 
 def _window_s(raws: Sequence[RawRun], seconds: int, begin_ns: int) -> tuple[float, float]:
     """Return when all players were at work, in seconds since the trace's beginning."""
-    starts = [json.loads(raw.stdout)["start_ns"] for raw in raws]
+    starts = [parse_json(raw.stdout)["start_ns"] for raw in raws]
     return (max(starts) - begin_ns) / 1e9 + SETTLED_S, (min(starts) - begin_ns) / 1e9 + seconds

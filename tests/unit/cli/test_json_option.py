@@ -44,6 +44,8 @@ ELSEWHERE = {
     "schedulers status": "e2e/test_lab_named.py",
     "schedulers stop": "e2e/test_lab_named.py",
     "schedulers switch": "e2e/test_lab_named.py",
+    "sim calibrate": "e2e/test_sim_fidelity.py",
+    "sim fidelity": "kernel/test_fidelity.py",
     "sim list": "e2e/test_sim.py",
     "sim run": "e2e/test_sim.py",
     "sim verify-picks": "unit/sim/test_picks.py",

@@ -14,7 +14,7 @@ try:
     from schedtuna.fidelity.certificate import controls_of, judge_changes, judge_controls, judge_load, verdict
     from schedtuna.fidelity.changes import BASE, CHANGES, changed_load
     from schedtuna.fidelity.judge import CellOutcome
-    from schedtuna.fidelity.loads import LOADS, played_load, pure_switching
+    from schedtuna.fidelity.loads import LOADS, played_load, pure_switching, short_wakeups
     from schedtuna.fidelity.measure import Interruptions
     from schedtuna.fidelity.model import Model, matched_noise, nr_simulated, simulated_runs
     from schedtuna.sim.native import parse_rt_app
@@ -133,12 +133,11 @@ def test_every_change_is_read_by_the_simulator():
 def test_calibration_finds_what_was_simulated():
     costs = {"context_switch_ns": 2100, "wakeup_ns": 1400, "idle_exit_ns": 9000}
     costs |= {"kthread_per_s": 40, "kthread_ns": 30_000}
-    idle = {"tasks": {"fid_w": {"run": 200, "timer": {"ref": "unique", "period": 3137}}}}
-    loads = [(pure_switching(CPUS, 1).simulated(), 0.1), (idle, 5.0)]
+    loads = [(pure_switching(CPUS, 1).simulated(), 0.1), (short_wakeups(CPUS, 5).simulated(), 5.0)]
     traces = [simulate(load, cpus=2, costs=costs, duration_s=seconds) for load, seconds in loads]
     found = calibrated(traces).constants
-    together = found["context_switch_ns"].value + found["wakeup_ns"].value
-    assert together == pytest.approx(2100 + 1400, rel=0.01)
+    assert found["context_switch_ns"].value == pytest.approx(2100, rel=0.01)
+    assert found["wakeup_ns"].value == pytest.approx(1400, rel=0.01)
     assert found["idle_exit_ns"].value == pytest.approx(9000, rel=0.05)
     assert found["kthread_per_s"].value == pytest.approx(40, rel=0.3)
     assert found["kthread_ns"].value == pytest.approx(30_000, rel=0.3)

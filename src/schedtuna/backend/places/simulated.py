@@ -124,7 +124,7 @@ class Simulated(Place):
             "a simulated machine runs no commands: it needs --workload FILE, TRACE or the name of a family",
             hint="record what the command does, and replay that:\n"
             f"  schedtuna record -o trace -- {shlex.join(argv) or 'COMMAND'}\n"
-            "  the same command with --workload trace in place of the COMMAND",
+            "  the same command with --workload trace --cost kthread_per_s=20 in place of the COMMAND",
         )
 
     def words(self, workload: Workload) -> tuple[str, ...]:

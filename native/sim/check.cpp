@@ -99,7 +99,10 @@ void check_step(const Workload &workload, const Program &program, std::uint32_t 
 		break;
 	case Op::SleepUntil:
 		check_amount(step.amount, where);
-		demand(step.object < program.nr_timers, where, "there is no such timer");
+		if (step.flags & FROM_BEGINNING)
+			demand(step.amount.shape == Shape::Fixed, where, "a time since the beginning is fixed");
+		else
+			demand(step.object < program.nr_timers, where, "there is no such timer");
 		demand(step.amount.shape != Shape::Fixed || step.amount.a > 0, where, "a timer's period is above 0");
 		break;
 	case Op::SetNice:
@@ -147,6 +150,14 @@ void check_workload(const Workload &workload, std::uint32_t nr_cpus)
 			demand(cpu < nr_cpus, "workload",
 			       "a task is to run on CPU " + std::to_string(cpu) + ", but the machine has CPUs 0-"
 				       + std::to_string(nr_cpus - 1));
+	}
+	Interruption before;
+	for (const Interruption &each : workload.interruptions) {
+		demand(each.start_ns >= (each.cpu == before.cpu ? before.start_ns : 0) && each.cpu >= before.cpu
+			       && each.length_ns >= 0,
+		       "workload", "interruptions stand in order of CPU and time, and none is negative");
+		demand(each.cpu < nr_cpus, "workload", "an interruption is of a CPU that is not there");
+		before = each;
 	}
 	for (const Program &program : workload.programs)
 		for (std::uint32_t i = 0; i < program.steps.size(); i++)

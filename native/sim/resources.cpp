@@ -48,7 +48,7 @@ void Simulation::perform_resource(CpuId cpu, TaskId id, const Step &step)
 		read_pipe(cpu, id, object);
 		break;
 	case Op::Write:
-		write_pipe(cpu, id, object);
+		write_pipe(cpu, id, step);
 		break;
 	default:
 		throw BadInput(where(id) + ": there is no such step");
@@ -148,17 +148,19 @@ void Simulation::read_pipe(CpuId cpu, TaskId id, std::uint32_t pipe)
 	advance(id);
 }
 
-void Simulation::write_pipe(CpuId cpu, TaskId id, std::uint32_t pipe)
+void Simulation::write_pipe(CpuId cpu, TaskId id, const Step &step)
 {
-	ResourceState &r = resources_[pipe];
-	if (r.count == workload_->resources[pipe].size) {
-		wait_for(cpu, id, pipe);
+	ResourceState &r = resources_[step.object];
+	if (r.count == workload_->resources[step.object].size) {
+		wait_for(cpu, id, step.object);
 		return;
 	}
 	if (r.count || r.first == NONE)
 		r.count++;
+	else if (step.flags & PLAIN_WAKEUP)
+		grant(pop_waiter(step.object));
 	else  // the pipe is empty, and the first that waits takes the message
-		grant_sync(pop_waiter(pipe));
+		grant_sync(pop_waiter(step.object));
 	advance(id);
 }
 

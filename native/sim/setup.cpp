@@ -22,6 +22,10 @@ Simulation::Simulation(Topology topology, const Costs &costs, Workload workload,
 	lay_out_programs();
 	events_.grow(task_slot(static_cast<TaskId>(workload_->tasks.size())));
 	nr_interrupts_.resize(nr_cpus());
+	noise_at_.assign(nr_cpus(), NEVER);
+	next_interruption_.assign(nr_cpus(), workload_->interruptions.size());
+	for (std::size_t i = workload_->interruptions.size(); i-- > 0;)
+		next_interruption_[workload_->interruptions[i].cpu] = i;
 	scheduler_->init(*this);
 	for (std::uint32_t i = 0; i < workload_->tasks.size(); i++) {
 		if (workload_->tasks[i].start_ns == NEVER)
@@ -33,8 +37,11 @@ Simulation::Simulation(Topology topology, const Costs &costs, Workload workload,
 		nr_background_ += is_background;
 		events_.set(task_slot(this->nr_tasks() - 1), workload_->tasks[i].start_ns);
 	}
-	for (CpuId cpu = 0; costs.irq_per_s && cpu < nr_cpus(); cpu++)
-		start_noise(cpu);
+	for (CpuId cpu = 0; cpu < nr_cpus(); cpu++) {
+		if (costs.irq_per_s)
+			start_noise(cpu);
+		await_interrupt(cpu);
+	}
 }
 
 void Simulation::add_cpu_sets()
@@ -104,7 +111,32 @@ void Simulation::start_noise(CpuId cpu)
 	if (nth)
 		interrupt(cpu, draw({Shape::Exponential, costs_.irq_ns, 0, 0}, key, 0, nth));
 	Ns gap = draw({Shape::Exponential, 1'000'000'000 / costs_.irq_per_s, 0, 0}, key, 1, nth);
-	events_.set(interrupt_slot(cpu), now_ + std::max<Ns>(gap, 1));
+	noise_at_[cpu] = now_ + std::max<Ns>(gap, 1);
+}
+
+// The workload's next interruption of that CPU; nullptr: there is none.
+const Interruption *Simulation::next_interruption(CpuId cpu) const
+{
+	const std::vector<Interruption> &all = workload_->interruptions;
+	std::size_t next = next_interruption_[cpu];
+	return next < all.size() && all[next].cpu == cpu ? &all[next] : nullptr;
+}
+
+void Simulation::await_interrupt(CpuId cpu)
+{
+	const Interruption *next = next_interruption(cpu);
+	events_.set(interrupt_slot(cpu), std::min(noise_at_[cpu], next ? next->start_ns : NEVER));
+}
+
+// An interrupt of that CPU is due: the machine's own, the workload's, or both.
+void Simulation::interrupt_again(CpuId cpu)
+{
+	if (noise_at_[cpu] == now_)
+		start_noise(cpu);
+	for (const Interruption *next; (next = next_interruption(cpu)) && next->start_ns == now_;
+	     next_interruption_[cpu]++)
+		interrupt(cpu, next->length_ns);
+	await_interrupt(cpu);
 }
 
 }  // namespace schedtuna::sim

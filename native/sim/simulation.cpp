@@ -7,8 +7,9 @@ namespace schedtuna::sim
 Simulation::Simulation(const Simulation &other)
     : Machine(other), workload_(other.workload_), scheduler_(other.scheduler_->clone()), seeds_(other.seeds_),
       resources_(other.resources_), programs_(other.programs_), step_memory_(other.step_memory_),
-      nr_interrupts_(other.nr_interrupts_), nr_background_(other.nr_background_), nr_live_(other.nr_live_),
-      nr_stuck_(other.nr_stuck_), steps_now_(other.steps_now_), nr_distributed_(other.nr_distributed_)
+      nr_interrupts_(other.nr_interrupts_), noise_at_(other.noise_at_), next_interruption_(other.next_interruption_),
+      nr_background_(other.nr_background_), nr_live_(other.nr_live_), nr_stuck_(other.nr_stuck_),
+      steps_now_(other.steps_now_), nr_distributed_(other.nr_distributed_)
 {
 	trace_.clear();
 	set_traced(is_traced_);
@@ -83,7 +84,7 @@ void Simulation::happen(Tournament::Slot slot)
 	} else if (slot < 3 * n) {
 		this_cpu_ = slot - 2 * n;
 		in_interrupt_ = true;
-		start_noise(this_cpu_);
+		interrupt_again(this_cpu_);
 	} else {
 		events_.set(slot, NEVER);
 		time_out(slot - 3 * n);

@@ -135,6 +135,9 @@ class Simulation : public Machine
 	void add_background(Workload &workload) const;
 	void lay_out_programs();
 	void start_noise(CpuId cpu);
+	const Interruption *next_interruption(CpuId cpu) const;
+	void await_interrupt(CpuId cpu);
+	void interrupt_again(CpuId cpu);
 
 	// steps.cpp: what tasks do
 	void create(std::uint32_t definition, Key key, TaskId parent);
@@ -171,7 +174,7 @@ class Simulation : public Machine
 	void signal(std::uint32_t condition);
 	void wait_at_barrier(CpuId cpu, TaskId id, std::uint32_t barrier);
 	void read_pipe(CpuId cpu, TaskId id, std::uint32_t pipe);
-	void write_pipe(CpuId cpu, TaskId id, std::uint32_t pipe);
+	void write_pipe(CpuId cpu, TaskId id, const Step &step);
 
 	std::shared_ptr<const Workload> workload_;  // with the background kthreads; never changed
 	std::unique_ptr<Scheduler> scheduler_;
@@ -180,6 +183,8 @@ class Simulation : public Machine
 	std::shared_ptr<const Programs> programs_;
 	std::vector<Ns> step_memory_;  // timers, from the task's start, and those counts
 	std::vector<std::uint64_t> nr_interrupts_;
+	std::vector<Ns> noise_at_;		      // per CPU, when its next one comes
+	std::vector<std::size_t> next_interruption_;  // per CPU, in the workload's
 	std::uint32_t nr_background_ = 0;
 	std::uint32_t nr_live_ = 0, nr_stuck_ = 0;  // of the workload's tasks; stuck: no timer will wake it
 	std::uint64_t steps_now_ = 0;		    // done since time went on

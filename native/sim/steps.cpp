@@ -31,8 +31,9 @@ void Simulation::create(std::uint32_t definition, Key key, TaskId parent)
 	t.group = static_cast<std::uint16_t>(def.group);
 	t.custom_slice_ns = def.slice_ns;
 	t.cpu_set = def.cpu_set == NONE ? 0 : def.cpu_set + 1;
-	t.cpu = cpu_sets_[t.cpu_set].first_of_both(cpu_sets_[0]);
-	if (parent != NONE && cpu_sets_[t.cpu_set].has(tasks_[parent].cpu))
+	const CpuSet &allowed = cpu_sets_[t.cpu_set];
+	t.cpu = allowed.has(def.first_cpu) ? def.first_cpu : allowed.first_of_both(cpu_sets_[0]);
+	if (parent != NONE && allowed.has(tasks_[parent].cpu))
 		t.cpu = tasks_[parent].cpu;
 	Thread &thread = threads_.emplace_back();
 	thread.key = key;
@@ -169,6 +170,10 @@ void Simulation::sleep(CpuId cpu, TaskId id, Ns length, std::uint8_t leaves_as)
 
 void Simulation::sleep_until(CpuId cpu, TaskId id, const Step &step)
 {
+	if (step.flags & FROM_BEGINNING) {
+		sleep(cpu, id, step.amount.a - now_, PREV_SLEEPING);
+		return;
+	}
 	Thread &thread = threads_[id];
 	Ns period = draw_step(id, step);
 	// How long after the task's start the timer is.

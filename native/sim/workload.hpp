@@ -56,6 +56,8 @@ enum class Op : std::uint8_t {
 };
 inline constexpr std::uint8_t TIMER_RELATIVE = 1;  // SleepUntil
 inline constexpr std::uint8_t READ_CPU_TIME = 2;   // Run: at its end the task asks for its CPU time
+inline constexpr std::uint8_t FROM_BEGINNING = 4;  // SleepUntil: `amount` is fixed, and since the simulation began
+inline constexpr std::uint8_t PLAIN_WAKEUP = 8;	   // Write: who waits to read is woken as if the writer ran on
 inline constexpr std::uint8_t LOOP_DEPTH = 2;	   // loops of phases inside a loop of the task
 
 struct Step {
@@ -83,6 +85,7 @@ struct TaskDef {
 	Ns slice_ns = 0;	       // 0: the scheduler's own
 	Ns start_ns = 0;	       // when it is forked; NEVER: only by a Fork step
 	bool is_kthread = false;
+	CpuId first_cpu = NONE;	 // where it is forked, unless by a Fork step; NONE: on the first that it may run on
 };
 
 struct GroupDef {
@@ -99,13 +102,20 @@ struct Resource {
 	std::uint32_t size = 0;	 // Barrier: how many tasks it waits for; Pipe: how many messages it holds
 };
 
+// Something that the workload doesn't say takes a CPU away for a time; it can't be preempted.
+struct Interruption {
+	Ns start_ns = 0, length_ns = 0;
+	CpuId cpu = 0;
+};
+
 struct Workload {
 	std::vector<Program> programs;
 	std::vector<TaskDef> tasks;
 	std::vector<GroupDef> groups{{"", NONE, 100}};	// the root first; a parent stands before its children
 	std::vector<Resource> resources;
 	std::vector<std::vector<CpuId>> cpu_sets;
-	Ns duration_ns = NEVER;	 // NEVER: until the last task exits
+	std::vector<Interruption> interruptions;  // in order of CPU, then of time
+	Ns duration_ns = NEVER;			  // NEVER: until the last task exits
 };
 
 }  // namespace schedtuna::sim

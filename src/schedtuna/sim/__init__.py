@@ -18,6 +18,7 @@ _PUBLIC = {
     "DequeueReason": "schedtuna.sim.native",
     "EnqueueReason": "schedtuna.sim.native",
     "Machine": "schedtuna.sim.native",
+    "RecordedLoad": "schedtuna.sim.recorded",
     "Scheduler": "schedtuna.sim.scheduler",
     "Simulation": "schedtuna.sim.simulation",
     "Stop": "schedtuna.sim.native",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from schedtuna.sim.native import Machine as Machine
     from schedtuna.sim.native import Stop as Stop
     from schedtuna.sim.native import Task as Task
+    from schedtuna.sim.recorded import RecordedLoad as RecordedLoad
     from schedtuna.sim.scheduler import Scheduler as Scheduler
     from schedtuna.sim.simulation import Simulation as Simulation
     from schedtuna.sim.traced import simulate as simulate

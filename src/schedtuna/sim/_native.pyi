@@ -3,8 +3,10 @@ from enum import Enum
 from typing import Any, Self, TypeAlias, TypedDict
 
 CALLBACKS: list[str]
+FROM_BEGINNING: int
 GLOBAL_DSQ: int
 NEVER: int
+PLAIN_WAKEUP: int
 
 class BadInputError(Exception): ...
 class SchedulerError(Exception): ...
@@ -32,6 +34,20 @@ class Policy(Enum):
     OTHER = 0
     BATCH = 1
     IDLE = 2
+
+class Op(Enum):
+    RUN = 0
+    SLEEP = 2
+    SLEEP_UNTIL = 3
+    IO = 4
+    READ = 14
+    WRITE = 15
+    FORK = 16
+    EXIT = 18
+    SET_NICE = 19
+    SET_POLICY = 20
+    SET_SLICE = 21
+    SET_AFFINITY = 22
 
 class Stop(Enum):
     TIME = 0
@@ -173,6 +189,17 @@ def idle_reason_table() -> list[tuple[str, str]]: ...
 def left_out_table() -> list[tuple[str, str]]: ...
 def scheduler_table() -> list[tuple[str, str, list[tuple[str, bool, int, int, int, str]]]]: ...
 def parse_rt_app(text: str, name: str, *, rt_app_alone: bool = False) -> Workload: ...
+def flat_workload(
+    names: list[str],
+    *,
+    tasks: bytes,
+    steps: bytes,
+    interruptions: bytes,
+    cpu_sets: list[list[int]],
+    groups: list[tuple[str, int, int]],
+    nr_mailboxes: int,
+    duration_ns: int,
+) -> Workload: ...
 def make_scheduler(name: str, settings: dict[str, int]) -> NativeScheduler: ...
 def python_scheduler(name: str, scheduler: object, callbacks: list[str]) -> NativeScheduler: ...
 def bytes_needed(nr_cpus: int, nr_tasks: int) -> int: ...

@@ -1,37 +1,71 @@
-"""What is to run in a simulation: a file of rt-app's JSON, the same as a dict, or a member of a family."""
+"""What is to run in a simulation: a file of rt-app's JSON, a dict of that, a family's member, a trace."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import UsageError
-from schedtuna.sim.native import BadInputError, Workload, parse_rt_app
+from schedtuna.sim.native import BadInputError, Workload, cost_table, parse_rt_app
+from schedtuna.sim.recorded import RecordedLoad
+from schedtuna.trace.parts import MANIFEST
+from schedtuna.trace.trace import Trace
 from schedtuna.workload.families import FAMILIES, family
 
-LoadSource = str | Path | Mapping[str, Any]
+LoadSource = str | Path | Mapping[str, Any] | Trace | RecordedLoad
 
 # What is made of a family if nothing else is asked for.
 FAMILY_MEMBER, FAMILY_LOAD, FAMILY_SECONDS = 1, 0.7, 10.0
 
 
+def with_recording(source: LoadSource) -> LoadSource:
+    """Return the load of a trace or its folder, read once; other sources as they are.
+
+    Raises:
+        TraceError: The trace can't be replayed.
+    """
+    if isinstance(source, Trace):
+        return RecordedLoad(source)
+    if not isinstance(source, str | Path) or not Path(source).is_dir():
+        return source
+    manifest = Path(source) / MANIFEST
+    return _load_of_folder(str(source), manifest.stat().st_mtime_ns if manifest.exists() else 0)
+
+
+@lru_cache(maxsize=2)  # a search replays one trace a thousand times
+def _load_of_folder(folder: str, _written_ns: int) -> RecordedLoad:
+    return RecordedLoad(folder)
+
+
 def read_load(
-    source: LoadSource, *, nr_cpus: int, duration_s: float | None = None
+    source: LoadSource,
+    *,
+    nr_cpus: int,
+    duration_s: float | None = None,
+    costs: Mapping[str, int] | None = None,
 ) -> tuple[Workload, dict[str, Any]]:
     """Return a workload, and what a manifest says of it: its name, and the hash of its text.
 
     Args:
-        source: A file, a dict, or ``FAMILY:load=0.7,member=1``.
-        nr_cpus: How many CPUs a family's member is for.
-        duration_s: How long it goes on, rounded up to seconds. Default: 10.
+        source: A file, a dict, ``FAMILY:load=0.7,member=1``, a trace, or its folder.
+        nr_cpus: How many CPUs it is for.
+        duration_s: How long a family's member goes on, rounded up to seconds. Default: 10.
+        costs: Constants of the machine that differ from the defaults: a trace's CPU time has them in it.
 
     Raises:
         UsageError: There is no such file or family, or it can't be simulated; the message names the place.
+        TraceError: The trace can't be replayed.
     """
+    source = with_recording(source)
+    if isinstance(source, RecordedLoad):
+        return source.workload(
+            nr_cpus, {name: initial for name, initial, *_ in cost_table()} | dict(costs or {})
+        )
     if isinstance(source, Mapping):
         name, text = "workload", json.dumps(source)
     elif str(source).partition(":")[0] in FAMILIES:

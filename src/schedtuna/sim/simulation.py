@@ -11,7 +11,7 @@ import numpy as np
 
 from schedtuna.errors import SimulationError, UsageError, nearest
 from schedtuna.machine.topology import format_cpu_list
-from schedtuna.sim.loads import LoadSource, read_load
+from schedtuna.sim.loads import LoadSource, read_load, with_recording
 from schedtuna.sim.native import (
     NEVER,
     BadInputError,
@@ -23,6 +23,7 @@ from schedtuna.sim.native import (
     cost_table,
     idle_reason_table,
 )
+from schedtuna.sim.recorded import RecordedLoad
 from schedtuna.sim.schedulers import SchedulerSource, chosen_scheduler
 from schedtuna.sim.topology import MachineShape
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, AttributeArray
@@ -110,10 +111,11 @@ class Simulation:
     """A machine, a load and a scheduler.
 
     Args:
-        workload: A file of rt-app's JSON, the same as a dict, or ``FAMILY:load=0.7,member=1``.
+        workload: A file of rt-app's JSON, the same as a dict, ``FAMILY:load=0.7,member=1``, a trace, its
+            folder, or a `RecordedLoad`, which also says why its tasks wake up.
         scheduler: A name with or without values (``fair``, ``rr:slice_us=500``), ``module:Class``, or a
             `Scheduler` of yours, of which the simulation runs a copy.
-        cpus: How many CPUs share one cache. Default: 8, or what `topology` has.
+        cpus: How many CPUs share one cache. Default: 8, or what `topology` or the trace has.
         topology: `MachineShape`, or the text LLCSxCORESxTHREADS.
         seed: What the load draws.
         noise_seed: What the machine's own noise draws. Default: `seed`.
@@ -139,10 +141,15 @@ class Simulation:
         duration_s: float | None = None,
         traced: bool = False,
     ) -> None:
+        workload = with_recording(workload)
+        if isinstance(workload, RecordedLoad) and topology is None:
+            cpus = workload.nr_cpus if cpus is None else cpus
         self.shape = MachineShape.of(cpus, topology)
         self.seed, self.noise_seed = _seed(seed), _seed(seed if noise_seed is None else noise_seed)
         self.costs = complete_costs(costs or {})
-        self.load, self.load_facts = read_load(workload, nr_cpus=self.shape.nr_cpus, duration_s=duration_s)
+        self.load, self.load_facts = read_load(
+            workload, nr_cpus=self.shape.nr_cpus, costs=self.costs, duration_s=duration_s
+        )
         native, self.scheduler_facts = chosen_scheduler(scheduler)
         self._failure: BaseException | None = None
         self._is_busy = False

@@ -1,0 +1,141 @@
+"""Why does a task of a recording wake up when it does? What a replay takes for the answer, as a table.
+
+In an open loop a task wakes up at the time at which it did, whatever the scheduler does: timers, the network,
+users. In a closed loop it wakes up so long after it went to sleep as it did, or when the task that woke it
+comes to that point: under a slower scheduler, all of it comes later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from schedtuna.sim.lives import BoolArray, Lives
+from schedtuna.trace.schema import IDLE_TID, EventType, IntArray
+from schedtuna.trace.states import TaskState
+
+Loop = Literal["open", "closed"]
+Places = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table: what decides, and what follows.
+
+    Attributes:
+        loop: That of the task's wakeups which no other task makes.
+        why: What was seen of the task.
+    """
+
+    loop: Loop
+    why: str
+
+
+# The first that fits decides, where the user does not.
+RULES = {
+    "timer": Rule("open", "wakes up at regular times"),
+    "pause": Rule("closed", "sleeps equally long each time"),
+    "device": Rule("closed", "waits for a device"),
+    "outside": Rule("open", "is woken up from outside"),
+}
+MOST_SPREAD = 0.1  # of periods and pauses that are regular: (90th - 10th percentile) / median
+FEWEST = 4  # periods or pauses that can be called regular
+MOST_BY_DEVICES = 0.5  # share of sleeps that wait for devices
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Sleeps of tasks that were awake before, in order of task and time.
+
+    Attributes:
+        state: Places in `Lives.states`.
+        task: Whose.
+        is_last: It lasts to the end.
+    """
+
+    state: Places
+    task: Places
+    is_last: BoolArray
+
+    @classmethod
+    def of(cls, lives: Lives) -> Blocks:
+        """Return those of a trace."""
+        is_first = np.zeros(len(lives.task), np.bool_)
+        is_first[lives.first] = True
+        state = np.flatnonzero(lives.is_asleep & ~is_first)
+        task = lives.task[state]
+        return cls(state, task, lives.states.ends_after[state] | (state == lives.last[task]))
+
+
+@dataclass(frozen=True)
+class Wakers:
+    """Who woke whom: tasks that did it as part of what they do.
+
+    Attributes:
+        block: Places in `Blocks`.
+        state: The waker's run, in `Lives.states`.
+        event: The event.
+    """
+
+    block: Places
+    state: Places
+    event: Places
+
+
+def wakers(lives: Lives, blocks: Blocks) -> Wakers:
+    """Return who woke whom, as far as WAKING events tell."""
+    event = lives.of_type(EventType.WAKING)
+    event = event[lives.events["other_tid"][event] != IDLE_TID]
+    found = lives.events[event]
+    time = lives.times_of(found)
+    woken, waker = lives.at(found["tid"], time), lives.running_on(found["cpu"], time)
+    woken -= (woken >= 0) & (lives.start_ns[woken] == time) & ~lives.is_asleep[woken]  # it woke up then
+    block = np.searchsorted(blocks.state, woken)
+    fits = (woken >= 0) & (waker >= 0) & (block < len(blocks.state))
+    fits[fits] = blocks.state[block[fits]] == woken[fits]
+    fits[fits] &= lives.states.tid[waker[fits]] == found["other_tid"][fits]
+    block, waker, event = block[fits], waker[fits], event[fits]
+    block, one = np.unique(block, return_index=True)  # who wakes a task twice woke it the first time
+    return Wakers(block, waker[one], event[one])
+
+
+def rule_of_tasks(lives: Lives, blocks: Blocks) -> list[str]:
+    """Return the name of each task's rule."""
+    ended = ~blocks.is_last
+    state, task = blocks.state[ended], blocks.task[ended]
+    pause = lives.end[state] - lives.start_ns[state]
+    is_same = np.diff(task, prepend=-1) == 0
+    period = np.diff(lives.end[state], prepend=0)[is_same]
+    spreads = {
+        "timer": _spread(period, task[is_same], lives.nr_tasks),
+        "pause": _spread(pause, task, lives.nr_tasks),
+    }
+    devices = np.isin(lives.states.state[state], (TaskState.BLOCKED, TaskState.IO))
+    nr_blocks = np.bincount(task, minlength=lives.nr_tasks)
+    share = np.bincount(task[devices], minlength=lives.nr_tasks) / np.maximum(nr_blocks, 1)
+    names = np.full(lives.nr_tasks, "outside", object)
+    names[share > MOST_BY_DEVICES] = "device"
+    regular = np.minimum(spreads["timer"], spreads["pause"]) <= MOST_SPREAD
+    is_timer = spreads["timer"] <= spreads["pause"]
+    names[regular & is_timer], names[regular & ~is_timer] = "timer", "pause"
+    return list(names)
+
+
+def _spread(values: IntArray, task: Places, nr_tasks: int) -> npt.NDArray[Any]:
+    """Return by how much each task's values vary; infinity: they are too few to tell."""
+    order = np.lexsort((values, task))
+    values, task = values[order], task[order]
+    count = np.bincount(task, minlength=nr_tasks)
+    first = np.cumsum(count) - count
+    spread = np.full(nr_tasks, np.inf)
+    enough = count >= FEWEST
+
+    def quantile(share: float) -> IntArray:
+        places: Places = first[enough] + np.rint(share * (count[enough] - 1)).astype(np.intp)
+        return values[places]
+
+    spread[enough] = (quantile(0.9) - quantile(0.1)) / np.maximum(quantile(0.5), 1)
+    return spread

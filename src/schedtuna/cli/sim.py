@@ -12,6 +12,7 @@ from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
 from schedtuna.cli.sim_fidelity import MachineOption, calibrate, certification_of, fidelity, machine_costs
 from schedtuna.cli.sim_picks import verify_picks
+from schedtuna.cli.sim_replay import replay
 from schedtuna.cli.table import described, wrapped
 from schedtuna.cli.trace_table import Columns, figures_table
 
@@ -22,6 +23,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Simulate a l
 app.command("calibrate")(calibrate)
 app.command("fidelity")(fidelity)
 app.command("verify-picks")(verify_picks)
+app.command()(replay)
 
 _COLUMNS: Columns = {
     "tasks": ("nr_tasks", "count"),

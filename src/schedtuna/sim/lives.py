@@ -34,6 +34,7 @@ class Lives:
         task: Whose it is: tasks are numbered in order of tid, then of time.
         first, last: The first and the last state of each task.
         events: All events in time order.
+        wakeup: Which of them begin waits.
     """
 
     def __init__(self, analysis: Analysis) -> None:
@@ -49,6 +50,7 @@ class Lives:
         self.first, self.last = begins, np.append(begins[1:], len(self.states)) - 1
         self.task = np.repeat(np.arange(len(begins)), self.last - self.first + 1)
         self.events: EventArray = analysis.trace.events
+        self.wakeup = analysis.wakeup or EventType.WAKEUP
         self._tids = np.unique(self.states.tid)
         self.span = int(max(self.end.max(initial=0), self.end_ns - self.begin_ns)) + 1
         if max(len(self._tids), len(self.states)) * self.span >= 1 << 62:
@@ -94,9 +96,9 @@ class Lives:
         fits = (place >= 0) & (self.states.cpu[found] == cpu) & (self.end[found] > time_ns)
         return np.where(fits, found, -1)
 
-    def next_run(self, state: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-        """Return the first run of the same task from each state on; -1: there is none."""
-        running = np.flatnonzero(self.is_running)
+    def next_run(self, state: npt.NDArray[np.intp], among: BoolArray) -> npt.NDArray[np.intp]:
+        """Return the first of some runs that is the same task's, from each state on; -1: there is none."""
+        running = np.flatnonzero(self.is_running & among)
         place = np.searchsorted(running, state)
         found = np.append(running, -1)[place]
         return np.where((found >= 0) & (state >= 0) & (self.task[found] == self.task[state]), found, -1)

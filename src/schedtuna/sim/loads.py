@@ -29,9 +29,9 @@ def with_recording(source: LoadSource) -> LoadSource:
     Raises:
         TraceError: The trace can't be replayed.
     """
-    if isinstance(source, Trace):
-        return RecordedLoad(source)
-    if not isinstance(source, str | Path) or not Path(source).is_dir():
+    if not isinstance(source, str | Path):
+        return RecordedLoad(source) if isinstance(source, Trace) else source
+    if not Path(source).is_dir():
         return source
     manifest = Path(source) / MANIFEST
     return _load_of_folder(str(source), manifest.stat().st_mtime_ns if manifest.exists() else 0)
@@ -62,6 +62,7 @@ def read_load(
         TraceError: The trace can't be replayed.
     """
     source = with_recording(source)
+    assert not isinstance(source, Trace)
     if isinstance(source, RecordedLoad):
         return source.workload(
             nr_cpus, {name: initial for name, initial, *_ in cost_table()} | dict(costs or {})

@@ -43,6 +43,7 @@ RULES = {
 }
 MOST_SPREAD = 0.1  # of periods and pauses that are regular: (90th - 10th percentile) / median
 FEWEST = 4  # periods or pauses that can be called regular
+MOST_BY_CHANCE = 3.0  # standard deviations of how often a waker is named that need no reason
 MOST_BY_DEVICES = 0.5  # share of sleeps that wait for devices
 
 
@@ -99,7 +100,26 @@ def wakers(lives: Lives, blocks: Blocks) -> Wakers:
     fits[fits] &= lives.states.tid[waker[fits]] == found["other_tid"][fits]
     block, waker, event = block[fits], waker[fits], event[fits]
     block, one = np.unique(block, return_index=True)  # who wakes a task twice woke it the first time
-    return Wakers(block, waker[one], event[one])
+    named = Wakers(block, waker[one], event[one])
+    meant = _is_no_chance(lives, blocks, named)
+    return Wakers(named.block[meant], named.state[meant], named.event[meant])
+
+
+def _is_no_chance(lives: Lives, blocks: Blocks, named: Wakers) -> BoolArray:
+    """Return where the waker is named more often than a task that ran so much is by chance.
+
+    Events name who ran, also if an interrupt woke the task up.
+    """
+    woken, waker = blocks.task[named.block], lives.task[named.state]
+    _, pair, times = np.unique(woken * lives.nr_tasks + waker, return_inverse=True, return_counts=True)
+    times = times[pair]
+    trials = np.bincount(blocks.task[~blocks.is_last], minlength=lives.nr_tasks)[woken]
+    ran = np.where(lives.is_running, lives.end - lives.start_ns, 0)
+    chance = np.bincount(lives.task, ran, lives.nr_tasks)[waker] / lives.span
+    excess = times - trials * chance
+    noise = MOST_BY_CHANCE * np.sqrt(trials * chance * (1 - chance))
+    meant: BoolArray = (excess > 0) & (excess >= noise)
+    return meant
 
 
 def rule_of_tasks(lives: Lives, blocks: Blocks) -> list[str]:

@@ -187,10 +187,9 @@ class RecordedLoad:
         """What the trace doesn't tell, and what is made of that: sentences."""
         told = ["Where tasks may run is not recorded, nor changes of what they ask for."]
         analysis = self.analysis
-        if analysis.unknown_share >= _WORTH_TELLING:
-            told.append(
-                f"What the CPUs did in {analysis.unknown_share:.1%} of their time is unknown: it is taken away."
-            )
+        unknown = analysis.unknown_share
+        if unknown >= _WORTH_TELLING:
+            told.append(f"What the CPUs did in {unknown:.1%} of their time is unknown: it is taken away.")
         share = float(self.cpu_time_ns[self._is_taken_away].sum() / (self.duration_ns * self.nr_cpus))
         if share:
             told.append(

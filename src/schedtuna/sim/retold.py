@@ -107,8 +107,9 @@ def forking(lives: Lives, by: BoolArray) -> Deeds:
 
 
 def place_in(lives: Lives, state: Places, time_ns: IntArray) -> npt.NDArray[np.int8]:
-    """Return where a task does something: what it does as it goes to sleep, it does before."""
-    return np.where(lives.is_asleep[state] & (lives.start_ns[state] == time_ns), -1, 1).astype(np.int8)
+    """Return where a task does something: what it does as it goes to sleep, or exits, it does before."""
+    leaves = lives.is_asleep[state] | (lives.states.state[state] == TaskState.DEAD)
+    return np.where(leaves & (lives.start_ns[state] == time_ns), -1, 1).astype(np.int8)
 
 
 def ending(lives: Lives) -> Deeds:
@@ -129,14 +130,28 @@ class Work:
     def __init__(self, lives: Lives, costs: Mapping[str, int], wakers: Wakers | None) -> None:
         self._lives, self._costs, self._follows = lives, costs, lives.follows_a_run()
         state, time, cost = self._charges(wakers)
+        self._charge(state, time, cost)
+        # Who moves pays with its next burst, which may be a later one: a run can be nothing but a switch.
+        moved = lives.events[lives.of_type(EventType.MIGRATE)]
+        run = lives.next_run(lives.at(moved["tid"], lives.times_of(moved)), self._own() > 0)
+        run = run[run >= 0]
+        self._charge(
+            np.concatenate([state, run]),
+            np.concatenate([time, lives.start_ns[run]]),
+            np.concatenate([cost, np.full(len(run), costs["migration_ns"])]),
+        )
+        self._before = np.concatenate([[0], np.cumsum(self._own())])
+
+    def _charge(self, state: Places, time: IntArray, cost: IntArray) -> None:
         order = np.lexsort((time, state))
-        self._keys = state[order] * lives.span + time[order]
+        self._keys = state[order] * self._lives.span + time[order]
         self._paid = np.concatenate([[0], np.cumsum(cost[order])])
-        length = np.where(lives.is_running, lives.end - lives.start_ns, 0)
-        all_ = np.arange(len(length))
-        net = length - self._taken(all_, lives.end)
-        net[~lives.is_running] = 0
-        self._before = np.concatenate([[0], np.cumsum(net)])
+
+    def _own(self) -> IntArray:
+        """Return each run without what the machine took of it; other states: 0."""
+        lives = self._lives
+        length = lives.end - lives.start_ns - self._taken(np.arange(len(lives.task)), lives.end)
+        return np.where(lives.is_running, length, 0)
 
     def until(self, state: Places, time_ns: IntArray, place: npt.NDArray[np.int8]) -> IntArray:
         """Return the CPU time of all tasks up to that one's state, and of it up to that time."""
@@ -153,14 +168,15 @@ class Work:
     def _taken(self, state: Places, time_ns: IntArray) -> IntArray:
         """Return what the machine took of a run up to a time."""
         lives, tick = self._lives, self._costs["tick_ns"]
-        first = np.searchsorted(self._keys, state * lives.span)
-        last = np.searchsorted(self._keys, state * lives.span + time_ns)
-        taken: IntArray = self._paid[last] - self._paid[first]
+        taken: IntArray
+        begin = state * lives.span
+        first, last = np.searchsorted(self._keys, begin), np.searchsorted(self._keys, begin + time_ns)
+        taken = self._paid[last] - self._paid[first]
         if tick:
             phase = self._costs["tick_skew_ns"] * lives.states.cpu[state].astype(np.int64) % tick
             # A CPU that chooses at the time of its tick does so before it; one that idled has none then.
-            begin = lives.start_ns[state] - phase - self._follows[state]
-            ticks = (time_ns - 1 - phase) // tick - begin // tick
+            before = lives.start_ns[state] - phase - self._follows[state]
+            ticks = (time_ns - 1 - phase) // tick - before // tick
             taken += np.maximum(ticks, 0) * self._costs["tick_cost_ns"]
         return taken
 
@@ -168,9 +184,9 @@ class Work:
         """Return what the machine takes of runs: which, when, how much."""
         lives, costs = self._lives, self._costs
         runs = np.flatnonzero(lives.is_running & ~lives.states.began_before)
-        parts = [(runs, lives.start_ns[runs], costs["context_switch_ns"])]
+        parts: list[tuple[Places, IntArray, int]] = [(runs, lives.start_ns[runs], costs["context_switch_ns"])]
         for kind, cost in (
-            (EventType.WAKEUP, costs["timer_irq_ns"] + costs["wakeup_ns"]),
+            (lives.wakeup, costs["timer_irq_ns"] + costs["wakeup_ns"]),
             (EventType.FORK, costs["wakeup_ns"]),
         ):
             found = lives.events[lives.of_type(kind)]
@@ -179,9 +195,6 @@ class Work:
         if wakers is not None:  # a wakeup by a task has no interrupt of its own
             time = lives.times_of(lives.events[wakers.event])
             parts.append((wakers.state, time, -costs["timer_irq_ns"]))
-        moved = lives.events[lives.of_type(EventType.MIGRATE)]
-        run = lives.next_run(lives.at(moved["tid"], lives.times_of(moved)))
-        parts.append((run, lives.start_ns[run], costs["migration_ns"]))
         state = np.concatenate([each for each, _, _ in parts])
         time = np.concatenate([each for _, each, _ in parts])
         cost = np.concatenate([np.full(len(each), amount) for each, _, amount in parts])

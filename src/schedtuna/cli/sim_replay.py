@@ -1,0 +1,212 @@
+"""`schedtuna sim replay`: what if a recording had run under another scheduler?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from schedtuna.cli.common import parse_costs, termination_interrupts
+from schedtuna.cli.options import JsonOption
+from schedtuna.cli.output import print_json, print_remark
+from schedtuna.cli.table import described, table, wrapped
+from schedtuna.cli.trace_table import spell
+from schedtuna.errors import SimulationError, naming
+
+if TYPE_CHECKING:
+    from schedtuna.sim.replay import Answer, Replay
+
+_ROWS = 10
+
+
+def replay(  # noqa: PLR0917 - typer's options are a function's parameters
+    trace: Annotated[Path, typer.Argument(metavar="TRACE", help="A trace: its folder.", show_default=False)],
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            "--scheduler",
+            metavar="NAME[:PARAMETER=VALUE,...]",
+            help="Under which one: of `sim list`, or module:Class of your own.",
+            show_default=False,
+        ),
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            metavar="NAME[:...]",
+            help="Which one it is from. Default: as the trace says, else fair.",
+            show_default=False,
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME",
+            help="A figure of `stats --json`, such as wakeup_latency_p99. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    loop: Annotated[
+        Literal["auto", "open", "closed"],
+        typer.Option(
+            "--loop",
+            help="Why tasks wake up: at the times at which they did (open); so long after they went to "
+            "sleep, or when who woke them comes to it (closed); auto: by what each did.",
+        ),
+    ] = "auto",
+    cpus: Annotated[
+        int | None,
+        typer.Option(
+            "--cpus", metavar="N", help="CPUs, of one cache. Default: the trace's.", show_default=False
+        ),
+    ] = None,
+    topology: Annotated[
+        str | None,
+        typer.Option(
+            "--topology",
+            metavar="LLCSxCORESxTHREADS",
+            help="Instead: caches, cores, threads.",
+            show_default=False,
+        ),
+    ] = None,
+    cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cost",
+            metavar="NAME=NUMBER",
+            help="A constant of the machine: `sim list` shows them. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_lost: Annotated[
+        bool, typer.Option("--allow-lost", help="Accept a trace that lost events.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Write the replay as a trace.", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a trace in DIR.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay a trace under another scheduler, and show what would have been.
+
+    Beside it stands how far the model is off this trace under its own scheduler. A figure that gets better in
+    an open loop and worse in a closed one has no answer (exit code 1).
+    """
+    from schedtuna.sim.recorded import RecordedLoad
+    from schedtuna.sim.replay import METRICS
+    from schedtuna.sim.replay import replay as replayed
+
+    with termination_interrupts(), naming(trace):
+        load = RecordedLoad(trace, loop=loop, allow_lost=allow_lost)
+        found = replayed(
+            load,
+            scheduler,
+            against=against,
+            metrics=metric or METRICS,
+            cpus=cpus,
+            topology=topology,
+            costs=parse_costs(cost or []),
+            output=output,
+            force=force,
+        )
+    if as_json:
+        print_json(_json(found))
+    else:
+        _show(found)
+        if output is not None:
+            print(wrapped(f"The replay is in {output}: schedtuna stats, plot and trace read it."))
+    contradicted = [each.metric for each in found.answers if each.is_contradicted]
+    if contradicted:
+        raise SimulationError(
+            f"no answer for {', '.join(contradicted)}: it changes to the other side if tasks wake up "
+            "for another reason",
+            hint="say why they do (--loop open or closed shows each), or compare on the machine",
+        )
+
+
+def _json(found: Replay) -> dict[str, Any]:
+    return {
+        "is_certified": False,
+        "against": found.against,
+        "scheduler": found.scheduler,
+        "topology": str(found.shape),
+        "loop": found.load.loop,
+        "answers": [
+            {**vars(each), "error": each.error, "is_contradicted": each.is_contradicted}
+            for each in found.answers
+        ],
+        "decisions": [vars(each) for each in found.load.decisions],
+        "notes": found.load.notes,
+    }
+
+
+def _share(change: float | None) -> str:
+    return "-" if change is None else f"{change:+.1%}"
+
+
+def _show(found: Replay) -> None:
+    before, after = _labels(found.against, found.scheduler)
+    seconds = found.load.duration_ns / 1e9
+    nr_cpus = found.shape.nr_cpus
+    print(
+        wrapped(
+            f"{seconds:.3f} s of {len(found.load.names):,} tasks, replayed on {nr_cpus} "
+            f"CPU{'s' if nr_cpus > 1 else ''} under {before} and under {after}"
+        ),
+        end="\n\n",
+    )
+    headings = ["", "recorded", f"{before} (model)", "off by", f"{after} (model)", "change", "open", "closed"]
+    print(table(headings, [_row(each) for each in found.answers]), end="\n\n")
+    decisions = sorted(found.load.decisions, key=lambda each: -each.nr_wakeups)
+    if decisions:
+        rows = [
+            [
+                f"{each.task} ({each.tid})",
+                f"{each.nr_wakeups:,}",
+                f"{each.nr_by_tasks:,}",
+                each.loop,
+                f"{each.rule}: {each.why}",
+            ]
+            for each in decisions[:_ROWS]
+        ]
+        print(described(["task", "wakeups", "by tasks", "loop", "because"], rows))
+        if len(decisions) > _ROWS:
+            print(f"({len(decisions) - _ROWS:,} more; --json has them)")
+        print()
+    for note in found.load.notes:
+        print_remark("note", note)
+    print(wrapped("This is a model, and not certified for this machine: compare on it what it proposes."))
+
+
+def _labels(*schedulers: Mapping[str, Any]) -> list[str]:
+    """Return their names, with the values in which two of one name differ."""
+    if len({each["name"] for each in schedulers}) > 1:
+        return [str(each["name"]) for each in schedulers]
+    first, second = (each["parameters"] for each in schedulers)
+    differ = [name for name in first if first[name] != second[name]]
+    values = [[f"{name}={each['parameters'][name]}" for name in differ] for each in schedulers]
+    return [
+        ":".join(filter(None, (each["name"], ",".join(told))))
+        for each, told in zip(schedulers, values, strict=True)
+    ]
+
+
+def _row(each: Answer) -> list[str]:
+    how = "time" if each.metric.endswith("_ns") else "count" if each.metric.startswith("nr_") else "number"
+    return [
+        each.metric.removesuffix("_ns"),
+        spell(each.recorded, how),
+        spell(each.model, how),
+        _share(each.error),
+        spell(each.other, how),
+        "no answer" if each.is_contradicted else _share(each.changes[next(iter(each.changes))]),
+        _share(each.changes["open"]),
+        _share(each.changes["closed"]),
+    ]

@@ -50,6 +50,15 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = None,
+    comm: Annotated[
+        str | None,
+        typer.Option(
+            "--comm",
+            metavar="PATTERN",
+            help="Figures of the tasks of that name, such as 'nginx*'. Default: of all.",
+            show_default=False,
+        ),
+    ] = None,
     loop: Annotated[
         Literal["auto", "open", "closed"],
         typer.Option(
@@ -110,6 +119,7 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
             scheduler,
             against=against,
             metrics=metric or METRICS,
+            comm=comm,
             cpus=cpus,
             topology=topology,
             costs=parse_costs(cost or []),
@@ -131,9 +141,21 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
         )
 
 
+def _certified(found: Replay) -> tuple[bool, str]:
+    """Return whether the certificate covers both schedulers, and why."""
+    from schedtuna.fidelity.envelope import certification
+
+    names = (found.against["name"], found.scheduler["name"])
+    each = [certification(str(found.shape), name, found.costs) for name in names]
+    told = min(each, key=lambda one: one.is_certified)
+    return told.is_certified, told.text
+
+
 def _json(found: Replay) -> dict[str, Any]:
+    is_certified, why = _certified(found)
     return {
-        "is_certified": False,
+        "is_certified": is_certified,
+        "certificate": why,
         "against": found.against,
         "scheduler": found.scheduler,
         "topology": str(found.shape),
@@ -182,7 +204,7 @@ def _show(found: Replay) -> None:
         print()
     for note in found.load.notes:
         print_remark("note", note)
-    print(wrapped("This is a model, and not certified for this machine: compare on it what it proposes."))
+    print(wrapped(f"This is a model, and {_certified(found)[1]}. Compare on the machine what it proposes."))
 
 
 def _labels(*schedulers: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +13,11 @@ import numpy.typing as npt
 
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.sim import retold
-from schedtuna.sim.flat import INTERRUPTION_DTYPE, NONE, TASK_DTYPE, FlatArray, FlatLoad
+from schedtuna.sim.asked import SIMULATED, Asked
+from schedtuna.sim.flat import INTERRUPTION_DTYPE, TASK_DTYPE, FlatArray, FlatLoad
 from schedtuna.sim.lives import Lives
 from schedtuna.sim.loops import RULES, Blocks, Loop, Places, rule_of_tasks, wakers
-from schedtuna.sim.native import NEVER, Policy, Workload
+from schedtuna.sim.native import NEVER, Workload
 from schedtuna.sim.retold import Deeds
 from schedtuna.trace.analysis import Analysis
 from schedtuna.trace.schema import EventType
@@ -29,9 +29,7 @@ LoopChoice = Literal["open", "closed", "auto"]
 LOOPS: tuple[LoopChoice, ...] = ("auto", "open", "closed")
 MOST_UNKNOWN = 0.05  # share of the CPUs' time of which the trace may not tell
 _WORTH_TELLING = 0.001
-_SIMULATED = {"OTHER": Policy.OTHER, "EXT": Policy.OTHER, "BATCH": Policy.BATCH, "IDLE": Policy.IDLE}
 _SOON_NS = 1_000_000  # a task's fork and its first wakeup are not the same moment
-_OF_ONE_CPU = re.compile(r"[^/]+/([0-9]{1,5})(?::.*)?")  # a kernel thread's name
 
 
 @dataclass(frozen=True)
@@ -127,18 +125,21 @@ class RecordedLoad:
         """Return it as arrays: see `workload`."""
         blocks, lives = self._blocks, self.lives
         woken = None if self.loop == "open" else self._wakers
+        asked = Asked(self.trace, lives, self._rows, self.names, nr_cpus)
         parts = [retold.blocking(lives, blocks, self._is_closed, woken), self._forks, retold.ending(lives)]
+        parts.append(asked.changes())
         if woken is not None:
             parts.append(retold.waking(lives, blocks, woken))
         steps, nr_steps = retold.steps_of(lives, Deeds.together(parts), retold.Work(lives, costs, woken))
-        tasks, cpu_sets = self._tasks(nr_cpus)
+        tasks = self._tasks(nr_cpus)
+        asked.fill(tasks)
         tasks["nr_steps"] = nr_steps
         return FlatLoad(
             self.names,
             tasks,
             steps,
             self.duration_ns,
-            cpu_sets,
+            asked.cpu_sets,
             nr_mailboxes=0 if woken is None else lives.nr_tasks,
             interruptions=self._interruptions(nr_cpus),
         )
@@ -185,7 +186,11 @@ class RecordedLoad:
     @cached_property
     def notes(self) -> list[str]:
         """What the trace doesn't tell, and what is made of that: sentences."""
-        told = ["Where tasks may run is not recorded, nor changes of what they ask for."]
+        why = self.trace.why_no_attributes
+        told = (
+            [] if why is None else [f"Where tasks may run, and what they ask for in time, is unknown: {why}."]
+        )
+        told += [f"{doubt[:1].upper()}{doubt[1:]}." for doubt in self.trace.attribute_doubts]
         analysis = self.analysis
         unknown = analysis.unknown_share
         if unknown >= _WORTH_TELLING:
@@ -216,7 +221,7 @@ class RecordedLoad:
     @cached_property
     def _is_taken_away(self) -> npt.NDArray[np.bool_]:
         """Which tasks no scheduler here knows: real-time and deadline ones."""
-        return np.array([policy not in _SIMULATED for policy in self._policies], np.bool_)
+        return np.array([policy not in SIMULATED for policy in self._policies], np.bool_)
 
     @cached_property
     def _blocks(self) -> Blocks:
@@ -253,23 +258,13 @@ class RecordedLoad:
         starts[self._forks.object] = NEVER
         return starts
 
-    def _tasks(self, nr_cpus: int) -> tuple[FlatArray, list[list[int]]]:
-        table, rows = self.trace.tasks, self._rows
-        known = rows >= 0
+    def _tasks(self, nr_cpus: int) -> FlatArray:
         tasks = np.zeros(self.lives.nr_tasks, TASK_DTYPE)
         tasks["start_ns"] = self._starts
         tasks["first_cpu"] = np.minimum(self._first_cpus(), nr_cpus - 1)
-        nice = table["nice"].to_numpy()[rows[known]]
-        tasks["nice"][known] = np.where((nice >= -20) & (nice <= 19), nice, 0)
-        tasks["policy"] = [_SIMULATED.get(policy, Policy.OTHER).value for policy in self._policies]
-        tasks["is_kthread"][known] = table["is_kthread"].to_numpy()[rows[known]]
-        tasks["cpu_set"] = NONE
-        cpu_sets: dict[int, int] = {}
-        for task in np.flatnonzero(tasks["is_kthread"]).tolist():
-            found = _OF_ONE_CPU.fullmatch(self.names[task])
-            if found and int(found[1]) < nr_cpus:
-                tasks["cpu_set"][task] = cpu_sets.setdefault(int(found[1]), len(cpu_sets))
-        return tasks, [[cpu] for cpu in cpu_sets]
+        known = self._rows >= 0
+        tasks["is_kthread"][known] = self.trace.tasks["is_kthread"].to_numpy()[self._rows[known]]
+        return tasks
 
     def _first_cpus(self) -> npt.NDArray[np.uint16]:
         lives = self.lives

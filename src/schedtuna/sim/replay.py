@@ -17,6 +17,7 @@ from schedtuna.sim.schedulers import SchedulerSource
 from schedtuna.sim.topology import MachineShape
 from schedtuna.sim.traced import simulate
 from schedtuna.trace.analysis import Analysis
+from schedtuna.trace.labels import LabelRule
 from schedtuna.trace.trace import Trace
 
 Figures = Mapping[str, float | None]
@@ -65,6 +66,7 @@ class Replay:
         against: The scheduler that the trace is from, as a manifest has it.
         scheduler: The other one.
         shape: The machine.
+        costs: Its constants.
         answers: One per metric.
         trace: The replay under the other one.
     """
@@ -73,6 +75,7 @@ class Replay:
     against: Mapping[str, Any]
     scheduler: Mapping[str, Any]
     shape: MachineShape
+    costs: Mapping[str, int]
     answers: Sequence[Answer]
     trace: Trace
 
@@ -83,6 +86,7 @@ def replay(
     *,
     against: SchedulerSource | None = None,
     metrics: Sequence[str] = METRICS,
+    comm: str | None = None,
     cpus: int | None = None,
     topology: str | None = None,
     costs: Mapping[str, int] | None = None,
@@ -96,6 +100,7 @@ def replay(
         scheduler: The other one.
         against: The one that it is from. Default: as the trace says, else ``fair``.
         metrics: Names of figures of `Analysis.overall()`; the unit at their end may be left out.
+        comm: Whose: of tasks with such a name, as a shell pattern. Default: everybody's.
         cpus: As for `Simulation`. Default of these three: what a simulated trace was made with.
         topology: As above.
         costs: As above.
@@ -111,20 +116,20 @@ def replay(
     machine: dict[str, Any] = {"cpus": cpus, "topology": topology}
     machine["costs"] = facts.get("costs", {}) | dict.fromkeys(_OWN_NOISE, 0) | dict(costs or {})
     against = against or scheduler_of(load.trace)
-    recorded = load.analysis.overall()
+    recorded = figures(load.analysis, comm)
     names = [figure_name(metric, recorded) for metric in metrics]
     before, after = (
         simulate(load, against, **machine),
         simulate(load, scheduler, **machine, trace=output, force=force),
     )
-    pairs = {load.loop: (_figures(before), _figures(after))}
+    pairs = {load.loop: (_figures(before, comm), _figures(after, comm))}
     others: tuple[LoopChoice, ...] = ("open", "closed")
     for loop in others:
         if loop not in pairs:
             same = load.with_loop(loop)
             pairs[loop] = (
-                _figures(simulate(same, against, **machine)),
-                _figures(simulate(same, scheduler, **machine)),
+                _figures(simulate(same, against, **machine), comm),
+                _figures(simulate(same, scheduler, **machine), comm),
             )
     model, other = pairs[load.loop]
     answers = [
@@ -139,7 +144,7 @@ def replay(
     ]
     made = before.manifest["simulation"], after.manifest["simulation"]
     shape = MachineShape.parse(made[0]["topology"])
-    return Replay(load, made[0]["scheduler"], made[1]["scheduler"], shape, answers, after)
+    return Replay(load, made[0]["scheduler"], made[1]["scheduler"], shape, made[0]["costs"], answers, after)
 
 
 def scheduler_of(trace: Trace) -> str:
@@ -154,6 +159,8 @@ def cross_errors(
     real: Trace,
     scheduler: SchedulerSource,
     metrics: Sequence[str] = METRICS,
+    *,
+    comm: str | None = None,
     **machine: Any,
 ) -> dict[str, float | None]:
     """Return how far a replay under another scheduler is off the same load's recording under it.
@@ -163,15 +170,30 @@ def cross_errors(
         real: The same load, recorded under another one.
         scheduler: That one, for the model.
         metrics: As for `replay`.
+        comm: As for `replay`.
         machine: `cpus`, `topology`, `costs`, as for `simulate`.
 
     Returns:
         Per metric (replayed - real) / real; None: one of them has no such figure.
     """
-    truth = _figures(real)
-    replayed = _figures(simulate(load, scheduler, **machine))
+    truth, replayed = _figures(real, comm), _figures(simulate(load, scheduler, **machine), comm)
     names = [figure_name(metric, truth) for metric in metrics]
     return {name: change(truth[name], replayed[name]) for name in names}
+
+
+def figures(analysis: Analysis, comm: str | None = None) -> Figures:
+    """Return the figures of all tasks together, or of those with such a name.
+
+    Raises:
+        UsageError: No task has such a name.
+    """
+    if comm is None:
+        return analysis.overall()
+    analysis.trace.label([LabelRule(label="chosen", comm=comm)])
+    chosen = [row for row in analysis.by("label").dicts() if row.pop("name") == "chosen"]
+    if not chosen:
+        raise UsageError(f"no task is called {comm!r}", hint="`schedtuna stats` shows their names")
+    return chosen[0]
 
 
 def figure_name(metric: str, figures: Figures) -> str:
@@ -195,8 +217,8 @@ def change(before: float | None, after: float | None) -> float | None:
     return (after - before) / before if before else None
 
 
-def _figures(trace: Trace) -> Figures:
-    return Analysis(trace).overall()
+def _figures(trace: Trace, comm: str | None) -> Figures:
+    return figures(Analysis(trace), comm)
 
 
 def _spelled(value: object) -> str:

@@ -197,8 +197,8 @@ class Work:
             parts.append((wakers.state, time, -costs["timer_irq_ns"]))
         state = np.concatenate([each for each, _, _ in parts])
         time = np.concatenate([each for _, each, _ in parts])
-        cost = np.concatenate([np.full(len(each), amount) for each, _, amount in parts])
-        return state[state >= 0], time[state >= 0], cost[state >= 0]
+        amount = np.concatenate([np.full(len(each), cost) for each, _, cost in parts])
+        return state[state >= 0], time[state >= 0], amount[state >= 0]
 
 
 def steps_of(lives: Lives, deeds: Deeds, work: Work) -> tuple[FlatArray, IntArray]:

@@ -77,6 +77,49 @@ def test_under_the_same_scheduler_all_switches_are_the_same(load, cpus, schedule
     assert again.window_ns == told.window_ns
 
 
+PHASE = st.builds(
+    lambda events, loop, nice, policy, slice_us, cpus: {
+        "loop": loop,
+        **events,
+        "priority": nice,
+        "policy": policy,
+        "dl-runtime": slice_us,
+        "cpus": cpus,
+    },
+    EVENTS,
+    st.integers(1, 5),
+    st.integers(-20, 19),
+    st.sampled_from(["SCHED_OTHER", "SCHED_BATCH", "SCHED_IDLE"]),
+    st.integers(100, 9000),
+    st.sampled_from([[0], [1], [0, 1], [1, 2], [0, 1, 2]]),
+)
+CHANGING = st.dictionaries(
+    st.sampled_from("abcd"),
+    st.builds(
+        lambda phases, instance, loop: {"phases": phases, "instance": instance, "loop": loop},
+        st.dictionaries(st.sampled_from("xyz"), PHASE, min_size=1),
+        st.integers(1, 2),
+        st.integers(1, 3),
+    ),
+    min_size=1,
+).map(lambda tasks: {"tasks": tasks | {"child": CHILD}, "global": {"duration": 1}})
+
+
+@given(CHANGING, st.sampled_from(["fair", "vtime"]), st.sampled_from(LOOPS))
+@settings(max_examples=100)
+def test_what_tasks_ask_for_changes_when_it_did(load, scheduler, loop):
+    told = simulate(load, scheduler, cpus=3, costs=COSTS, duration_s=0.05)
+    again = simulate(RecordedLoad(told, loop=loop), scheduler, costs=COSTS)
+    assert totals(again) == totals(told)
+
+
+def test_who_may_run_nowhere_is_refused():
+    load = {"tasks": {"a": {"run": 1000, "cpus": [1]}}}
+    told = simulate(load, "fair", cpus=2, duration_s=0.01)
+    with pytest.raises(UsageError, match="a may only run on CPUs 1, and the machine has 1"):
+        simulate(told, cpus=1)
+
+
 def test_that_fails_where_the_trace_is_of_another_scheduler():
     load = {"tasks": {"hog": {"run": 9000}, "sleeper": {"instance": 3, "run": 700, "sleep": 1300}}}
     told = simulate(load, "fair", cpus=1, costs=COSTS, duration_s=0.1)

@@ -47,6 +47,15 @@ def test_a_simulated_trace_is_repeated_and_another_scheduler_does_what_it_would_
     assert found.answers[0].changes["auto"] > 1
 
 
+def test_figures_of_some_tasks(load):
+    found = replay(load, FAIR, comm="[tp]*", metrics=["cpu_time_ns", "nr_tasks"])
+    names = dict(zip(load.names, load.cpu_time_ns.tolist(), strict=True))
+    assert found.answers[0].recorded == found.answers[0].other == names["timer"] + names["pause"]
+    assert found.answers[1].recorded == 2
+    with pytest.raises(UsageError, match="no task is called 'x'"):
+        replay(load, FAIR, comm="x")
+
+
 def test_the_same_scheduler_changes_nothing(load):
     found = replay(load, FAIR)
     assert all(set(each.changes.values()) == {0.0} for each in found.answers)

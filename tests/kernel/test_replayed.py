@@ -1,0 +1,62 @@
+"""What the kernel did is what a replay is made of."""
+
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+from schedtuna.record.recorder import Recorder, RecordOptions
+from schedtuna.resources import resource_path
+from schedtuna.sim.flat import FOREVER
+from schedtuna.sim.native import Op, cost_table
+from schedtuna.sim.recorded import RecordedLoad
+from schedtuna.sim.traced import simulate
+from schedtuna.trace.analysis import Analysis
+from schedtuna.trace.store import open_trace
+
+LOAD = {
+    "tasks": {
+        "hog": {"instance": 2, "run": 10_000, "cpus": [0]},
+        "timer": {"run": 400, "timer": {"ref": "unique", "period": 5000}},
+        "parent": {"run": 300, "fork": "child", "sleep": 20_000},
+        "child": {"instance": 0, "loop": 1, "phases": {"all": {"loop": 1, "run": 500, "sleep": 500}}},
+    },
+    "global": {"duration": 1},
+}
+FREE = {name: 0 for name, *_ in cost_table()}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="recording needs root")
+def test_each_task_has_the_cpu_time_that_the_kernel_gave_it(tmp_path):
+    file = tmp_path / "load.json"
+    file.write_text(json.dumps(LOAD))
+    with Recorder(tmp_path / "trace", RecordOptions(processes=False)):
+        subprocess.run([resource_path("native/schedtuna-player"), file], check=True, capture_output=True)
+    load = RecordedLoad(open_trace(tmp_path / "trace"))
+
+    told = Analysis(load.trace).by("task")
+    numbers = dict(zip(told.names, told.columns["cpu_time_ns"].tolist(), strict=True))
+    tids = load.lives.states.tid[load.lives.first].tolist()
+    mine = {f"{name}:{tid}": time for name, tid, time in zip(load.names, tids, load.cpu_time_ns, strict=True)}
+    assert mine.keys() == numbers.keys()
+    assert mine == numbers
+
+    flat = load.flat(load.nr_cpus, FREE)
+    task = np.repeat(np.arange(len(flat.tasks)), flat.tasks["nr_steps"])
+    runs = (flat.steps["op"] == Op.RUN.value) & (flat.steps["amount"] != FOREVER)
+    ran = np.bincount(task[runs], flat.steps["amount"][runs], len(flat.tasks)).astype(int)
+    cut = np.bincount(task[flat.steps["amount"] == FOREVER], minlength=len(flat.tasks)) > 0
+    assert (ran[~cut] == load.cpu_time_ns[~cut]).all()
+
+    forked = [flat.names[child] for child in flat.steps["object"][flat.steps["op"] == Op.FORK.value]]
+    assert forked.count("child") > 10
+    hogs = [
+        flat.cpu_sets[row["cpu_set"]]
+        for row, name in zip(flat.tasks, flat.names, strict=True)
+        if name == "hog"
+    ]
+    assert hogs.count([0]) == 2
+    again = Analysis(simulate(load)).by("comm")
+    assert dict(zip(again.names, again.columns["nr_tasks"].tolist(), strict=True))["child"] > 10

@@ -20,6 +20,7 @@ from schedtuna.sim.topology import MachineShape
 from schedtuna.space import ParameterValue
 from schedtuna.workload.metrics import format_metric, parse_metric
 from schedtuna.workload.spec import MetricSpec, RunSpec, Workload
+from schedtuna.workload.suite import suite
 
 METRIC = "sched.wakeup_latency_p99_us"
 _NOISE = ("irq_per_s", "kthread_per_s")  # the constants without which a machine has no noise
@@ -110,6 +111,8 @@ class Simulated(Place):
 
     def named_workload(self, name: str) -> tuple[Workload, MetricSpec]:
         """Return the load that a file, a trace or a family's name means, and what it is optimised for."""
+        if name in (bundled := suite(self.nr_cpus())):
+            self.command(bundled[name].workload.argv)  # a program, whatever it is called by
         workload = workload_of(name)
         read_load(load_of(workload), nr_cpus=self.nr_cpus())
         return workload, parse_metric(METRIC)

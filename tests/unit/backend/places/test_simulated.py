@@ -134,6 +134,9 @@ def test_what_only_a_command_can_have_is_refused():
     with pytest.raises(UsageError, match="--workload") as caught:
         machine.command(["make", "-j 4"])
     assert "schedtuna record -o trace -- make '-j 4'" in caught.value.hint
+    with pytest.raises(UsageError, match="--workload") as caught:
+        machine.named_workload("pipes")
+    assert "schedtuna record -o trace -- hackbench --pipe" in caught.value.hint
 
 
 def test_a_machine_that_is_none_is_refused():

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fstream>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -262,7 +263,9 @@ void Worker::set_attributes(sim::Policy policy, int nice, Ns slice_ns)
 	attr.policy = POLICIES[static_cast<int>(policy)];
 	attr.nice = nice;
 	attr.runtime = static_cast<std::uint64_t>(slice_ns);
-	if (syscall(SYS_sched_setattr, 0, &attr, 0))
+	// sched_setattr() leaves the nice value of SCHED_IDLE as it was.
+	if (syscall(SYS_sched_setattr, 0, &attr, 0)
+	    || (policy == sim::Policy::Idle && setpriority(PRIO_PROCESS, 0, nice)))
 		fail(definition_.name + ": nice " + std::to_string(nice) + " can't be set", errno);
 	if (slice_ns && (syscall(SYS_sched_getattr, 0, &real, sizeof real, 0) || real.runtime != attr.runtime))
 		fail(definition_.name + ": this kernel gives tasks no slices of their own: Linux 6.12 and later do", 0);

@@ -103,7 +103,7 @@ def test_the_player_does_what_its_file_says_and_so_does_the_simulator(tmp_path):
     phases = {
         "hot": {"loop": 3, "run": 500, "priority": -3, "dl-runtime": 300},
         "bound": {"loop": 3, "run": 500, "cpus": [CPUS[0]], "policy": "SCHED_BATCH"},
-        "idle": {"loop": 3, "run": 500, "policy": "SCHED_IDLE"},
+        "idle": {"loop": 3, "run": 500, "policy": "SCHED_IDLE", "priority": 7},
     }
     task = {"priority": 5, "cpus": CPUS, "loop": 1, "phases": phases}
     file = tmp_path / "load.json"
@@ -122,7 +122,7 @@ def test_the_player_does_what_its_file_says_and_so_does_the_simulator(tmp_path):
         (5, "OTHER", 0, ALL),
         (-3, "OTHER", slice_ns, ALL),
         (-3, "BATCH", slice_ns, FIRST),
-        (-3, "IDLE", slice_ns, ALL),
+        (7, "IDLE", slice_ns, ALL),
     ]
     for states in (seen(recorded.attributes, tid), seen(simulated.attributes, 1)):
         told = iter(state[:4] for state in states)

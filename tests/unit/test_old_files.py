@@ -14,7 +14,7 @@ import pytest
 from tests.old_files import EARLIER, LATER, OLD, copied, every
 
 from schedtuna.backend.base import Side, Trial
-from schedtuna.errors import UnavailableError
+from schedtuna.errors import TraceError, UnavailableError
 from schedtuna.evidence.verdict import Verdict
 from schedtuna.experiment import triallog
 from schedtuna.experiment.compare import compare
@@ -156,6 +156,10 @@ def test_a_manifest_is_what_its_migration_makes(path):
 @pytest.mark.parametrize("path", every("*/traces/*/manifest.json"))
 def test_a_traces_manifest_is_what_its_migration_makes(path):
     assert read_manifest((OLD / path).parent) == TRACE.upgrade(loaded(path), path)
+    trace = open_trace((OLD / path).parent)
+    with pytest.raises(TraceError, match="what tasks asked of the scheduler is unknown"):
+        _ = trace.attributes
+    assert ("imported" in trace.why_no_attributes) == (trace.manifest["mode"] == "import")
 
 
 @pytest.mark.parametrize("path", every("*/lab.json"))

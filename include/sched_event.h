@@ -35,11 +35,18 @@ enum sched_prev_state {
 	PREV_IDLE = 8,	    /* blocked, and counts for no load average */
 };
 
+/* Who wakes a task in WAKING: other_tid, or an interrupt that came while it ran. */
+enum waker {
+	WAKER_UNKNOWN = 0,
+	WAKER_TASK = 1,
+	WAKER_INTERRUPT = 2,
+};
+
 struct sched_event {
 	__u64 timestamp_ns; /* CLOCK_MONOTONIC */
 	__u32 tid;
 	__u32 other_tid;
-	__u32 aux; /* SWITCH: the kernel's prev_state; FORK: the child's tgid; EXEC, EXIT: tgid */
+	__u32 aux; /* SWITCH: the kernel's prev_state; FORK: the child's tgid; EXEC, EXIT: tgid; WAKING: waker */
 	__u16 cpu; /* where it was recorded */
 	__u16 target_cpu;
 	__u16 orig_cpu;

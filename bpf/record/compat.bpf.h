@@ -7,6 +7,7 @@
 #define COMPAT_BPF_H
 
 #include "kernel_types.h"
+#include "sched_event.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
@@ -130,6 +131,28 @@ static __always_inline __u64 queue_sum_weight(struct cfs_rq *queue)
 	if (bpf_core_field_exists(queue->sum_weight))
 		return queue->sum_weight;
 	return BPF_CORE_READ((struct cfs_rq___former *)(void *)queue, avg_load);
+}
+
+/*
+ * Does the current task wake another, or an interrupt that came while it ran? An interrupt of the kernel has a
+ * stack of its own (x86), one of user space runs on the task's, above registers that no system call left.
+ * preempt_count would say it, but a kernel without CONFIG_KALLSYMS_ALL gives programs none.
+ * `on_stack` is an address on the stack of whoever calls the tracepoint.
+ */
+#define STACK_BYTES (16 << 10) /* THREAD_SIZE without KASAN */
+
+static __always_inline __u32 waking_context(void *on_stack)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 address = 0, depth;
+
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return WAKER_UNKNOWN;
+	bpf_probe_read_kernel(&address, sizeof(address), &on_stack);
+	depth = address - (__u64)BPF_CORE_READ(task, stack);
+	if (depth >= STACK_BYTES)
+		return WAKER_INTERRUPT;
+	return (__s64)((struct pt_regs *)bpf_task_pt_regs(task))->orig_ax == -1 ? WAKER_INTERRUPT : WAKER_TASK;
 }
 
 /* Where CONFIG_CGROUP_SCHED is on v1, the group that matters is the one of the cpu controller. */

@@ -129,6 +129,10 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
+enum bpf_func_id {
+	BPF_FUNC_task_pt_regs = 175,
+};
+
 enum cgroup_subsys_id {
 	cpuset_cgrp_id = 0, /* the running kernel's numbers are looked up */
 	cpu_cgrp_id = 1,
@@ -150,8 +154,13 @@ struct thread_info {
 	__u32 cpu;
 };
 
+struct pt_regs {
+	unsigned long orig_ax;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	unsigned int __state;
 	unsigned int flags;
 	unsigned int on_cpu; /* a byte in newer kernels: only of unsigned numbers libbpf adjusts the size */

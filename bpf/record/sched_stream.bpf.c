@@ -52,7 +52,7 @@ static __always_inline void fill_event(struct sched_event *event, __u8 type, __u
 	event->other_prio = 0;
 }
 
-static __always_inline void emit_wakeup(__u8 type, __u8 reason, struct task_struct *task)
+static __always_inline void emit_wakeup(__u8 type, __u8 reason, struct task_struct *task, void *on_stack)
 {
 	__u32 cpu = bpf_get_smp_processor_id(), waker;
 	struct event_ring *ring = ring_of(cpu);
@@ -71,20 +71,22 @@ static __always_inline void emit_wakeup(__u8 type, __u8 reason, struct task_stru
 		return;
 	fill_event(event, type, cpu, bpf_ktime_get_ns(), task, waker);
 	event->target_cpu = task_cpu(task);
+	if (type == EVENT_WAKING)
+		event->aux = waking_context(on_stack);
 	ring_publish(ring);
 }
 
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(on_wakeup, struct task_struct *task)
 {
-	emit_wakeup(EVENT_WAKEUP, TASK_WAKEUP, task);
+	emit_wakeup(EVENT_WAKEUP, TASK_WAKEUP, task, ctx);
 	return 0;
 }
 
 SEC("tp_btf/sched_waking")
 int BPF_PROG(on_waking, struct task_struct *task)
 {
-	emit_wakeup(EVENT_WAKING, TASK_WAKING, task);
+	emit_wakeup(EVENT_WAKING, TASK_WAKING, task, ctx);
 	return 0;
 }
 

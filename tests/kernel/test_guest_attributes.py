@@ -31,7 +31,7 @@ root = Path("/sys/fs/cgroup")
 (root / "one").mkdir()
 (root / "one/cpuset.cpus").write_text("1")
 program, sink = subprocess.Popen(["sleep", "1000"]), Memory()
-with EventStream(TaskFilter(tgid=program.pid)) as stream:
+with EventStream(TaskFilter(tgid=program.pid), waking=True) as stream:
     stream.write_attributes(sink)
     for nice in (3, 3, 5):
         os.setpriority(os.PRIO_PROCESS, program.pid, nice)

@@ -1,6 +1,7 @@
 """Does the stream have every event of a task, and say what happened? Judged by the kernel's own counts."""
 
 import os
+import subprocess
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ from schedtuna.errors import UnavailableError
 from schedtuna.record.filters import TaskFilter
 from schedtuna.record.layout import check_layouts
 from schedtuna.record.stream import EventStream
-from schedtuna.trace.schema import EventType, PrevState, TaskReason
+from schedtuna.trace.schema import EventType, PrevState, TaskReason, Waker
 
 pytestmark = pytest.mark.usefixtures("bpf")
 
@@ -61,6 +62,32 @@ def test_23_wakeups_are_23_wakeups(puppet):
     assert (len(wakeups), len(wakings)) == (23, 23)
     assert (wakings["other_tid"] == os.getpid()).all()
     assert (wakings["timestamp_ns"] <= wakeups["timestamp_ns"]).all()
+    assert (wakings["aux"] == Waker.TASK).all()
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_timer_is_no_task_that_wakes(puppet, is_busy):
+    """It interrupts the idle task, or a hog in user space on the same CPU."""
+    sink, cpu = Memory(), min(os.sched_getaffinity(0))
+    os.sched_setaffinity(puppet.pid, [cpu])
+    command = [
+        "taskset",
+        "-c",
+        str(cpu),
+        *(["sh", "-c", "while :; do :; done"] if is_busy else ["sleep", "9"]),
+    ]
+    with (
+        subprocess.Popen(command) as other,
+        EventStream(TaskFilter(tgid=puppet.pid), waking=True) as stream,
+    ):
+        stream.drain(Memory())
+        puppet.do("for _ in range(20): time.sleep(0.002)")
+        stream.drain(sink)
+        other.kill()
+    # That it sleeps on the CPU whose timer wakes it is seldom; its line of input came from here.
+    told = of(sink.events, puppet.pid, EventType.WAKING)["aux"].tolist()
+    assert told.count(Waker.INTERRUPT) >= 18
+    assert told.count(Waker.TASK) <= 2
 
 
 def test_a_life_is_told_from_fork_to_exit():

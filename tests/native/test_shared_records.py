@@ -34,7 +34,7 @@ from schedtuna.trace.picks import (
     PickFlag,
     PickRow,
 )
-from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventType, PrevState, TaskReason
+from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventType, PrevState, TaskReason, Waker
 
 INCLUDE = Path(__file__).parents[2] / "include"
 COMPILER = shutil.which("gcc") or shutil.which("clang") or ""
@@ -55,6 +55,7 @@ NAMES_IN_C = {("task_row", "reserved"): "other_tid"}
 ENUMS = {
     "EVENT": EventType,
     "PREV": PrevState,
+    "WAKER": Waker,
     "TASK": TaskReason,
     "DELAY": Delay,
     "BLOCKED": Blocked,

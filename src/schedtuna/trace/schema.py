@@ -47,6 +47,14 @@ class EventType(IntEnum):
     EXIT = 8  # tid is exiting; it runs until its last switch
 
 
+class Waker(IntEnum):
+    """Who woke a task (the `aux` of a waking)."""
+
+    UNKNOWN = 0
+    TASK = 1  # other_tid
+    INTERRUPT = 2  # that came while other_tid ran
+
+
 class PrevState(IntEnum):
     """Why a task left its CPU (the `prev_state` of a switch)."""
 
@@ -77,7 +85,10 @@ EVENT_DTYPE = np.dtype(
         ("timestamp_ns", "<u8"),  # on the clock that the manifest names
         ("tid", "<u4"),
         ("other_tid", "<u4"),
-        ("aux", "<u4"),  # SWITCH: the kernel's prev_state; FORK: the child's tgid; EXEC, EXIT: tgid
+        (
+            "aux",
+            "<u4",
+        ),  # SWITCH: the kernel's prev_state; FORK: the child's tgid; EXEC, EXIT: tgid; WAKING: Waker
         ("cpu", "<u2"),  # where it was recorded
         ("target_cpu", "<u2"),  # wakeups: where tid is queued; MIGRATE: destination; else cpu
         ("orig_cpu", "<u2"),  # MIGRATE: origin; else cpu

@@ -200,6 +200,11 @@ class RecordedLoad:
             told.append(
                 f"Real-time tasks take {share:.2%} of the CPUs' time away, when and where they did then."
             )
+        cgroups = self.trace.tasks["cgroup"].gather(self._rows[self._rows >= 0]).drop_nulls().n_unique()
+        if cgroups > 1:
+            told.append(
+                f"Tasks are of {cgroups} cgroups, whose weights are not in the trace: all compete as one."
+            )
         if not len(self.lives.of_type(EventType.WAKING)):
             told.append("Who woke whom is not recorded.")
         return told

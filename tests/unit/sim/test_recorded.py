@@ -113,6 +113,15 @@ def test_what_tasks_ask_for_changes_when_it_did(load, scheduler, loop):
     assert totals(again) == totals(told)
 
 
+def test_groups_are_told_to_be_flat():
+    groups = {"hog": {"run": 1000, "taskgroup": "/a"}, "other": {"run": 1000, "taskgroup": "/b"}}
+    load = {"tasks": groups, "taskgroups": {"/a": {"cpu_weight": 200}, "/b": {"cpu_weight": 100}}}
+    [flat] = [
+        note for note in RecordedLoad(simulate(load, cpus=1, duration_s=0.01)).notes if "cgroups" in note
+    ]
+    assert flat.startswith("Tasks are of 2 cgroups")
+
+
 def test_who_may_run_nowhere_is_refused():
     load = {"tasks": {"a": {"run": 1000, "cpus": [1]}}}
     told = simulate(load, "fair", cpus=2, duration_s=0.01)

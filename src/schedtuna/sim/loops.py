@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.sim.lives import BoolArray, Lives
-from schedtuna.trace.schema import IDLE_TID, EventType, IntArray
+from schedtuna.trace.schema import IDLE_TID, EventType, IntArray, Waker
 from schedtuna.trace.states import TaskState
 
 Loop = Literal["open", "closed"]
@@ -89,7 +89,8 @@ class Wakers:
 def wakers(lives: Lives, blocks: Blocks) -> Wakers:
     """Return who woke whom, as far as WAKING events tell."""
     event = lives.of_type(EventType.WAKING)
-    event = event[lives.events["other_tid"][event] != IDLE_TID]
+    told = lives.events[event]
+    event = event[(told["other_tid"] != IDLE_TID) & (told["aux"] != Waker.INTERRUPT)]
     found = lives.events[event]
     time = lives.times_of(found)
     woken, waker = lives.at(found["tid"], time), lives.running_on(found["cpu"], time)
@@ -101,14 +102,14 @@ def wakers(lives: Lives, blocks: Blocks) -> Wakers:
     block, waker, event = block[fits], waker[fits], event[fits]
     block, one = np.unique(block, return_index=True)  # who wakes a task twice woke it the first time
     named = Wakers(block, waker[one], event[one])
-    meant = _is_no_chance(lives, blocks, named)
+    meant = (lives.events["aux"][named.event] == Waker.TASK) | _is_no_chance(lives, blocks, named)
     return Wakers(named.block[meant], named.state[meant], named.event[meant])
 
 
 def _is_no_chance(lives: Lives, blocks: Blocks, named: Wakers) -> BoolArray:
     """Return where the waker is named more often than a task that ran so much is by chance.
 
-    Events name who ran, also if an interrupt woke the task up.
+    Events name who ran, also if an interrupt woke the task up, and not all tell that.
     """
     woken, waker = blocks.task[named.block], lives.task[named.state]
     _, pair, times = np.unique(woken * lives.nr_tasks + waker, return_inverse=True, return_counts=True)

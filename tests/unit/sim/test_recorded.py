@@ -14,7 +14,7 @@ from schedtuna.sim.recorded import LOOPS, RecordedLoad
 from schedtuna.sim.simulation import Simulation
 from schedtuna.sim.traced import simulate
 from schedtuna.trace.analysis import Analysis
-from schedtuna.trace.schema import EVENT_DTYPE, EventType, PrevState
+from schedtuna.trace.schema import EVENT_DTYPE, EventType, PrevState, Waker
 from schedtuna.trace.schema import TASK_DTYPE as TASK_ROW_DTYPE
 from schedtuna.trace.trace import MemorySource, Trace
 
@@ -240,6 +240,15 @@ def test_who_was_woken_by_a_task_is_woken_by_it_again():
     assert np.sum(slower["type"] == SWITCH) < 0.8 * len(switches)
     open_ = RecordedLoad(recorded.trace, loop="open")
     assert [each.nr_by_tasks for each in open_.decisions] == [0, 0]
+
+
+@pytest.mark.parametrize(("waker", "by_tasks"), [(Waker.TASK, 1), (Waker.INTERRUPT, 0), (Waker.UNKNOWN, 0)])
+def test_a_trace_that_tells_who_woke_whom_is_believed(waker, by_tasks):
+    trace = hand_made(rally(1), {"window_ns": [0, 300_001]})
+    rows = trace.events.copy()
+    rows["aux"][rows["type"] == WAKING] = waker
+    [told] = RecordedLoad(Trace(trace.manifest, MemorySource(rows))).decisions
+    assert (told.tid, told.nr_by_tasks) == (7, by_tasks)
 
 
 def test_who_always_runs_when_a_timer_fires_wakes_nobody_up():

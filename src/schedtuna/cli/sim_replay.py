@@ -164,7 +164,7 @@ def _json(found: Replay) -> dict[str, Any]:
             {**vars(each), "error": each.error, "is_contradicted": each.is_contradicted}
             for each in found.answers
         ],
-        "decisions": [vars(each) for each in found.load.decisions],
+        "decisions": [vars(each) for each in found.decisions],
         "notes": found.load.notes,
     }
 
@@ -186,7 +186,7 @@ def _show(found: Replay) -> None:
     )
     headings = ["", "recorded", f"{before} (model)", "off by", f"{after} (model)", "change", "open", "closed"]
     print(table(headings, [_row(each) for each in found.answers]), end="\n\n")
-    decisions = sorted(found.load.decisions, key=lambda each: -each.nr_wakeups)
+    decisions = sorted(found.decisions, key=lambda each: -each.nr_wakeups)
     if decisions:
         rows = [
             [

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import UsageError, nearest
-from schedtuna.sim.recorded import LoopChoice, RecordedLoad
+from schedtuna.sim.recorded import Decision, LoopChoice, RecordedLoad
 from schedtuna.sim.schedulers import SchedulerSource
 from schedtuna.sim.topology import MachineShape
 from schedtuna.sim.traced import simulate
@@ -68,6 +69,7 @@ class Replay:
         shape: The machine.
         costs: Its constants.
         answers: One per metric.
+        decisions: Why the tasks in question are taken to have woken up.
         trace: The replay under the other one.
     """
 
@@ -77,6 +79,7 @@ class Replay:
     shape: MachineShape
     costs: Mapping[str, int]
     answers: Sequence[Answer]
+    decisions: Sequence[Decision]
     trace: Trace
 
 
@@ -144,7 +147,16 @@ def replay(
     ]
     made = before.manifest["simulation"], after.manifest["simulation"]
     shape = MachineShape.parse(made[0]["topology"])
-    return Replay(load, made[0]["scheduler"], made[1]["scheduler"], shape, made[0]["costs"], answers, after)
+    return Replay(
+        load,
+        made[0]["scheduler"],
+        made[1]["scheduler"],
+        shape,
+        made[0]["costs"],
+        answers,
+        [each for each in load.decisions if comm is None or fnmatchcase(each.task, comm)],
+        after,
+    )
 
 
 def scheduler_of(trace: Trace) -> str:

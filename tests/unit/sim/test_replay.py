@@ -52,6 +52,7 @@ def test_figures_of_some_tasks(load):
     names = dict(zip(load.names, load.cpu_time_ns.tolist(), strict=True))
     assert found.answers[0].recorded == found.answers[0].other == names["timer"] + names["pause"]
     assert found.answers[1].recorded == 2
+    assert [each.task for each in found.decisions] == ["timer", "pause"]
     with pytest.raises(UsageError, match="no task is called 'x'"):
         replay(load, FAIR, comm="x")
 

@@ -35,6 +35,7 @@ NB_MODULE(_native, m)
 		.value("BATCH", Policy::Batch)
 		.value("IDLE", Policy::Idle);
 	m.attr("NEVER") = NEVER;
+	m.attr("LONGEST_NS") = LONGEST;
 	bind_tables(m);
 	bind_machine(m);
 	bind_simulation(m);

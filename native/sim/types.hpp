@@ -20,6 +20,7 @@ using CpuId = std::uint32_t;	// 0 .. nr_cpus - 1
 using GroupId = std::uint32_t;	// 0 is the root group
 
 inline constexpr Ns NEVER = std::numeric_limits<Ns>::max();
+inline constexpr Ns LONGEST = Ns{1} << 53;  // of a simulation: 104 days. Virtual time may go on 512 times as fast
 inline constexpr std::uint32_t NONE = std::numeric_limits<std::uint32_t>::max();
 inline constexpr std::uint32_t ROOT_GROUP = 0;
 inline constexpr std::uint32_t NICE_0_WEIGHT = 1024;

@@ -10,8 +10,8 @@ import pytest
 from tests.native.programs import ENGINE, ROOT, cases_of, compile_program
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
-SOURCES = {name: ROOT / f"tests/native/sim_{name}.cpp" for name in ("engine", "random")}
-NEEDED = {"engine": ENGINE, "random": [ROOT / "native/sim/random.cpp"]}
+SOURCES = {name: ROOT / f"tests/native/sim_{name}.cpp" for name in ("engine", "extremes", "random")}
+NEEDED = {"engine": ENGINE, "extremes": ENGINE, "random": [ROOT / "native/sim/random.cpp"]}
 CASES = [(name, case) for name, source in SOURCES.items() for case in cases_of(source)]
 
 
@@ -30,4 +30,12 @@ def test_every_case_is_run(programs, name):
 @pytest.mark.parametrize(("name", "case"), CASES)
 def test_the_machine_does_what_its_contract_says(programs, name, case):
     done = subprocess.run([programs[name], case], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.long
+def test_threads_share_nothing(tmp_path):
+    flags = ("-O1", "-fsanitize=thread")
+    program = compile_program(tmp_path / "extremes", [SOURCES["extremes"], *ENGINE], flags)
+    done = subprocess.run([program, "forks_in_threads"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

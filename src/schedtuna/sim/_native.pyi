@@ -5,6 +5,7 @@ from typing import Any, Self, TypeAlias, TypedDict
 CALLBACKS: list[str]
 FROM_BEGINNING: int
 GLOBAL_DSQ: int
+LONGEST_NS: int
 NEVER: int
 PLAIN_WAKEUP: int
 

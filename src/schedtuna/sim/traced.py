@@ -11,7 +11,7 @@ import numpy as np
 from schedtuna import __version__
 from schedtuna.errors import SimulationError, UsageError
 from schedtuna.sim.loads import LoadSource
-from schedtuna.sim.native import Stop, TaskState
+from schedtuna.sim.native import LONGEST_NS, Stop, TaskState
 from schedtuna.sim.schedulers import SchedulerSource
 from schedtuna.sim.simulation import Simulation
 from schedtuna.sim.topology import MachineShape
@@ -31,7 +31,6 @@ from schedtuna.trace.store import TraceWriter, open_trace
 from schedtuna.trace.trace import Trace
 
 CLOCK = "simulated"
-_LONGEST_S = 365 * 86400
 _LONGEST_COMM = TASK_DTYPE["comm"].itemsize - 1
 
 
@@ -70,8 +69,8 @@ def simulate(
         SimulationError: The scheduler broke a rule of the kernel's, or tasks wait for each other for ever.
         UnavailableError: The native module or polars is not there.
     """
-    if duration_s is not None and not 0 < duration_s < _LONGEST_S:
-        raise UsageError(f"a duration of {duration_s} s: expected more than 0, and less than a year")
+    if duration_s is not None and not 0 < duration_s <= LONGEST_NS / 1e9:
+        raise UsageError(f"a duration of {duration_s} s: expected more than 0, and 104 days at most")
     simulation = Simulation(
         workload,
         scheduler,

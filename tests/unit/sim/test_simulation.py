@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedtuna.errors import SimulationError, UsageError
-from schedtuna.sim.native import NEVER, Stop, TaskState
+from schedtuna.sim.native import LONGEST_NS, NEVER, Stop, TaskState
 from schedtuna.sim.simulation import Simulation
 from schedtuna.sim.topology import MachineShape
 
@@ -178,6 +178,18 @@ def test_a_time_that_is_none_is_refused_and_ends_nothing():
         with pytest.raises(UsageError, match="no time"):
             simulation.run(until_ns)
     simulation.run(MS)
+
+
+def test_time_ends_after_104_days():
+    asleep = {"tasks": {"a": {"run": 1, "sleep": 2_000_000_000}}}
+    simulation = Simulation(asleep, "fifo", cpus=1, costs=FREE)
+    simulation.run(LONGEST_NS)
+    with pytest.raises(UsageError, match="104 days"):
+        simulation.run(LONGEST_NS + 1)
+    stepped = Simulation(asleep, "fifo", cpus=1, costs=FREE)
+    stepped.run(LONGEST_NS)
+    with pytest.raises(UsageError, match="104 days"):
+        stepped.step()
 
 
 def test_a_workload_that_does_what_it_cannot_ends_its_simulation():

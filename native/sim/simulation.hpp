@@ -72,8 +72,8 @@ class Simulation : public Machine
 	// Which tasks wait for what, and who holds it: a deadlock's explanation. Empty if none waits.
 	std::string waiting() const;
 
-	void set_traced(bool is_traced);  // off at first; tasks that are there are found as they are
-	std::vector<sched_event> take_events();	 // since the last call
+	void set_traced(bool is_traced);		 // off at first; tasks that are there are found as they are
+	std::vector<sched_event> take_events();		 // since the last call
 	std::vector<task_attributes> take_attributes();	 // likewise
 	std::vector<CpuId> cpu_set(std::uint32_t number) const;	 // those that attributes name, from 1 on
 	std::uint32_t nr_cpu_sets() const

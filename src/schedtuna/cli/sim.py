@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from schedtuna.cli.common import parse_costs, parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import JsonOption
-from schedtuna.cli.output import print_json
+from schedtuna.cli.output import print_json, print_remark
 from schedtuna.cli.sim_fidelity import MachineOption, calibrate, certification_of, fidelity, machine_costs
 from schedtuna.cli.sim_picks import verify_picks
 from schedtuna.cli.sim_replay import replay
@@ -17,6 +18,7 @@ from schedtuna.cli.table import described, wrapped
 from schedtuna.cli.trace_table import Columns, figures_table
 
 if TYPE_CHECKING:
+    from schedtuna.sim.simulation import Simulation
     from schedtuna.trace.analysis import Analysis
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Simulate a load on a machine of CPUs.")
@@ -25,6 +27,7 @@ app.command("fidelity")(fidelity)
 app.command("verify-picks")(verify_picks)
 app.command()(replay)
 
+_WORTH_TELLING_BYTES = 50_000_000
 _COLUMNS: Columns = {
     "tasks": ("nr_tasks", "count"),
     "CPU": ("cpu_time_ns", "time"),
@@ -119,6 +122,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             costs=machine_costs(machine) | parse_costs(cost or []),
             trace=output,
             force=force,
+            on_start=_tell_memory,
         )
     source = Analysis(trace)
     certified = certification_of(trace.manifest["simulation"])
@@ -140,6 +144,16 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     print(wrapped(f"This is a model, {certified.text}; compare on the machine what it proposes."))
     if output is not None:
         print(wrapped(f"The trace is in {output}: schedtuna stats, plot and trace read it."))
+
+
+def _tell_memory(simulation: Simulation) -> None:
+    from schedtuna.sim.simulation import memory_bytes
+
+    nr_tasks = simulation.load.nr_tasks
+    needed = memory_bytes(nr_tasks)
+    if needed > _WORTH_TELLING_BYTES:
+        told = f"{nr_tasks:,} tasks: up to {needed / 1e6:,.0f} MB of memory, and 32 bytes an event"
+        print_remark("note", told, file=sys.stderr)
 
 
 def _print_result(source: Analysis, simulation: dict[str, Any]) -> None:

@@ -242,11 +242,11 @@ def read_cpuidle(probe: Probe) -> str | None:
     return f"{driver}/{governor}"
 
 
-def read_memory_bytes(probe: Probe) -> int | None:
-    """MemTotal of /proc/meminfo."""
+def read_memory_bytes(probe: Probe, kind: str = "MemTotal") -> int | None:
+    """MemTotal, or another kind, of /proc/meminfo."""
     for line in (probe.read("proc/meminfo") or "").splitlines():
         name, _, value = line.partition(":")
-        if name == "MemTotal" and value.split():
+        if name == kind and value.split():
             return int(value.split()[0]) * 1024
     return None
 

@@ -10,6 +10,8 @@ from typing import Any, Self
 import numpy as np
 
 from schedtuna.errors import SimulationError, UsageError, nearest
+from schedtuna.machine.facts import read_memory_bytes
+from schedtuna.machine.probe import Probe
 from schedtuna.machine.topology import format_cpu_list
 from schedtuna.sim.loads import LoadSource, read_load, with_recording
 from schedtuna.sim.native import (
@@ -33,6 +35,7 @@ _MOST_SEED = 2**64 - 1
 _EVENTS_AT_ONCE = 100_000  # between two looks at signals, and the records that are held: 3 MB
 _FIRST_STEP_NS = 10_000_000
 _MOST_COST = 1_000_000_000
+_BYTES_PER_TASK = 400  # its definition and its scheduler's part included: benchmarks/sim_peers.py
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ class Simulation:
         self.load, self.load_facts = read_load(
             workload, nr_cpus=self.shape.nr_cpus, costs=self.costs, duration_s=duration_s
         )
+        require_memory(self.load.nr_tasks, read_memory_bytes(Probe(), "MemAvailable"))
         native, self.scheduler_facts = chosen_scheduler(scheduler)
         self._failure: BaseException | None = None
         self._is_busy = False
@@ -302,6 +306,22 @@ class Simulation:
             raise
         finally:
             self._is_busy = False
+
+
+def memory_bytes(nr_tasks: int) -> int:
+    """What a simulation of so many tasks takes at most, without the events that are kept."""
+    return _BYTES_PER_TASK * nr_tasks
+
+
+def require_memory(nr_tasks: int, available_bytes: int | None) -> None:
+    """Raise UsageError if so many tasks don't fit; None: it is not known what is available."""
+    needed = memory_bytes(nr_tasks)
+    if available_bytes is not None and needed > available_bytes:
+        raise UsageError(
+            f"{nr_tasks:,} tasks need up to {needed / 1e6:,.0f} MB of memory, "
+            f"and {available_bytes / 1e6:,.0f} MB are available",
+            hint="simulate fewer tasks, or on a machine with more memory",
+        )
 
 
 def _seed(seed: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ def simulate(
     costs: Mapping[str, int] | None = None,
     trace: Path | str | None = None,
     force: bool = False,
+    on_start: Callable[[Simulation], None] | None = None,
 ) -> Trace:
     """Simulate a load from its beginning, and return what happened.
 
@@ -60,6 +61,7 @@ def simulate(
         costs: As for `Simulation`.
         trace: A folder for the trace; default: it stays in memory, 32 bytes an event.
         force: Replace a trace in that folder.
+        on_start: Called with the simulation before it goes on.
 
     Returns:
         A trace whose clock is ``simulated``; `manifest["simulation"]` says of what.
@@ -82,6 +84,8 @@ def simulate(
         duration_s=duration_s,
         traced=True,
     )
+    if on_start is not None:
+        on_start(simulation)
     until_ns = None if duration_s is None else round(duration_s * 1e9)
     if trace is None:
         collector = Collector({"schedtuna_version": __version__, "clock": CLOCK} | _manifest(simulation))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedtuna.errors import SimulationError, UsageError
+from schedtuna.cli.main import main
+from schedtuna.errors import SimulationError, TraceError, UsageError
 from schedtuna.sim.native import LONGEST_NS, NEVER, Stop, TaskState
-from schedtuna.sim.simulation import Simulation
+from schedtuna.sim.simulation import Simulation, require_memory
 from schedtuna.sim.topology import MachineShape
 
 MS = 1_000_000
@@ -167,9 +169,10 @@ def test_what_is_wrong_is_said_before_anything_runs(options, told):
 
 def test_a_file_that_is_no_text_is_said_to_be_unreadable(tmp_path):
     (tmp_path / "x.json").write_bytes(b"\xff\xfe")
-    for path in (tmp_path / "x.json", tmp_path):
-        with pytest.raises(UsageError, match="can't be read"):
-            Simulation(path, "fifo")
+    with pytest.raises(UsageError, match="can't be read"):
+        Simulation(tmp_path / "x.json", "fifo")
+    with pytest.raises(TraceError, match="is not a trace"):
+        Simulation(tmp_path, "fifo")
 
 
 def test_a_time_that_is_none_is_refused_and_ends_nothing():
@@ -178,6 +181,23 @@ def test_a_time_that_is_none_is_refused_and_ends_nothing():
         with pytest.raises(UsageError, match="no time"):
             simulation.run(until_ns)
     simulation.run(MS)
+
+
+def test_tasks_that_do_not_fit_into_memory_are_refused():
+    require_memory(1_000_000, 400_000_000)
+    require_memory(1_000_000, None)
+    with pytest.raises(UsageError, match="1,000,000 tasks need up to 400 MB of memory, and 399 MB are"):
+        require_memory(1_000_000, 399_000_000)
+
+
+def test_the_command_tells_the_memory_of_many_tasks_up_front(tmp_path, capsys):
+    load = tmp_path / "load.json"
+    late = {"instance": 130_000, "delay": 9000, "run": 1, "sleep": 9}
+    load.write_text(json.dumps({"tasks": {"late": late, "first": {"run": 100, "sleep": 100}}}))
+    with pytest.raises(SystemExit) as ended:
+        main(["sim", "run", str(load), "--scheduler", "fifo", "--for", "1ms"])
+    assert ended.value.code == 0
+    assert "note: 130,001 tasks: up to 52 MB of memory" in capsys.readouterr().err
 
 
 def test_time_ends_after_104_days():

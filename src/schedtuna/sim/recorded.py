@@ -39,7 +39,7 @@ class Decision:
     Attributes:
         task: Its name.
         tid: Its tid.
-        rule: Of `loops.RULES`, or ``asked``.
+        rule: Of `loops.RULES`, ``woken`` where other tasks made most of its wakeups, or ``asked``.
         loop: That of wakeups which no task makes.
         nr_wakeups: How often it was woken up.
         nr_by_tasks: How often by another task, which will wake it up again.
@@ -167,20 +167,15 @@ class RecordedLoad:
             by_tasks = np.bincount(blocks.task[self._wakers.block], minlength=lives.nr_tasks)
         found = []
         for task in np.flatnonzero((nr_wakeups > 0) & ~self._is_taken_away).tolist():
-            rule = self._rules[task]
-            is_asked = self.loop != "auto"
-            loop = self.loop if self.loop != "auto" else RULES[rule].loop
-            found.append(
-                Decision(
-                    self.names[task],
-                    int(lives.states.tid[lives.first[task]]),
-                    "asked" if is_asked else rule,
-                    loop,
-                    int(nr_wakeups[task]),
-                    int(by_tasks[task]),
-                    "as asked for" if is_asked else RULES[rule].why,
-                )
-            )
+            rule, loop = self._rules[task], RULES[self._rules[task]].loop
+            why = RULES[rule].why
+            if self.loop != "auto":
+                rule, loop, why = "asked", self.loop, "as asked for"
+            elif by_tasks[task] > nr_wakeups[task] / 2:
+                rule, loop, why = "woken", "closed", "is woken up by other tasks"
+            tid = int(lives.states.tid[lives.first[task]])
+            numbers = int(nr_wakeups[task]), int(by_tasks[task])
+            found.append(Decision(self.names[task], tid, rule, loop, *numbers, why))
         return found
 
     @cached_property

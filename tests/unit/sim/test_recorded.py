@@ -233,6 +233,7 @@ def test_who_was_woken_by_a_task_is_woken_by_it_again():
         (7, 20, 20),
         (8, 19, 19),
     ]
+    assert {(each.rule, each.loop) for each in recorded.decisions} == {("woken", "closed")}
     switches = [each[0] for each in rally(20) if each[1] == SWITCH]
     again = simulate(recorded, "fifo", costs=FREE).events
     assert again[again["type"] == SWITCH]["timestamp_ns"].tolist() == switches

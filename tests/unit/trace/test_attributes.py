@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedtuna.errors import TraceError
@@ -81,6 +81,7 @@ def test_the_table_has_each_tasks_changes_in_time_order(rows):
     ]  # fmt: skip
 
 
+@settings(max_examples=20)  # each writes a trace; the table itself is tested above
 @given(rows=ROWS, cut=st.integers(0, 39))
 def test_a_folder_has_them_while_it_is_written_and_afterwards(tmp_path_factory, rows, cut):
     folder = tmp_path_factory.mktemp("attributes") / "t"

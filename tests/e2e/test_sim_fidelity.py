@@ -34,7 +34,7 @@ def sim(tmp_path, monkeypatch, capsys):
 @pytest.fixture
 def trace(tmp_path):
     """Two tasks that wake each other where a switch takes 2,100 ns and a wakeup 1,400."""
-    load = pure_switching((0, 1), 1).simulated()
+    load = pure_switching((0, 1)).simulated()
     costs = {"context_switch_ns": 2100, "wakeup_ns": 1400}
     simulate(load, cpus=2, costs=costs, duration_s=0.05, trace=tmp_path / "trace")
     return tmp_path / "trace"

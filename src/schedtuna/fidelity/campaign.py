@@ -268,7 +268,7 @@ def calibrated_here(envelope: Envelope, cpus: tuple[int, ...], seconds: int) -> 
     """
     with ExitStack() as stack:
         traces = []
-        for load in (pure_switching(cpus, 1), short_wakeups(cpus, seconds)):
+        for load in (pure_switching(cpus), short_wakeups(cpus, seconds)):
             trace, _, _ = stack.enter_context(recorded(load, rules.CALIBRATION_SEED, Journal()))
             traces.append(trace)
         return calibrated(traces, envelope)

@@ -15,6 +15,7 @@ from schedtuna.workload.families import family
 PREFIX = "fid_"  # of all names of tasks: others' have none such
 GROUP_NICE = -20  # of the group in which a load runs
 _LONG_US = 100_000
+_LAPS, _MOST_S = 20_000, 30  # of tasks that do nothing but wake each other
 Tasks = dict[str, dict[str, Any]]
 
 
@@ -225,14 +226,17 @@ def _ping_pong(random: Random, cpu: int, nr_cpus: int) -> dict[int, Tasks]:
     }
 
 
-def pure_switching(cpus: tuple[int, ...], seconds: int) -> PlayedLoad:
-    """Return two tasks that wake each other and do nothing else: what calibration looks at."""
-    there, back, on = f"{PREFIX}there", f"{PREFIX}back", [cpus[-1]]
+def pure_switching(cpus: tuple[int, ...]) -> PlayedLoad:
+    """Return two tasks that wake each other and do nothing else: what calibration looks at.
+
+    They end after so many times that no more is recorded than the kernel's buffers hold.
+    """
+    there, back, rest = f"{PREFIX}there", f"{PREFIX}back", {"loop": 1, "cpus": [cpus[-1]]}
     tasks: Tasks = {
-        f"{PREFIX}ping": {"write": there, "read": back, "cpus": on},
-        f"{PREFIX}pong": {"read": there, "write": back, "cpus": on},
+        f"{PREFIX}ping": {"phases": {"lap": {"loop": _LAPS, "write": there, "read": back}}, **rest},
+        f"{PREFIX}pong": {"phases": {"lap": {"loop": _LAPS, "read": there, "write": back}}, **rest},
     }
-    return PlayedLoad("switching", Where.QUIET, cpus[-1:], {GROUP_NICE: tasks}, seconds)
+    return PlayedLoad("switching", Where.QUIET, cpus[-1:], {GROUP_NICE: tasks}, _MOST_S)
 
 
 def short_wakeups(cpus: tuple[int, ...], seconds: int) -> PlayedLoad:

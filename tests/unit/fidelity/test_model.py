@@ -133,7 +133,7 @@ def test_every_change_is_read_by_the_simulator():
 def test_calibration_finds_what_was_simulated():
     costs = {"context_switch_ns": 2100, "wakeup_ns": 1400, "idle_exit_ns": 9000}
     costs |= {"kthread_per_s": 40, "kthread_ns": 30_000}
-    loads = [(pure_switching(CPUS, 1).simulated(), 0.1), (short_wakeups(CPUS, 5).simulated(), 5.0)]
+    loads = [(pure_switching(CPUS).simulated(), 0.1), (short_wakeups(CPUS, 5).simulated(), 5.0)]
     traces = [simulate(load, cpus=2, costs=costs, duration_s=seconds) for load, seconds in loads]
     found = calibrated(traces).constants
     assert found["context_switch_ns"].value == pytest.approx(2100, rel=0.01)

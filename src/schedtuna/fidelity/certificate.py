@@ -137,7 +137,7 @@ def judge_load(name: str, real: Runs, model: Runs, controls: Mapping[str, Runs] 
     cells = []
     for metric in compared_metrics(load, real):
         tolerance = rules.tolerance_of(metric, load.where)
-        seen = values(model, metric)
+        seen = values(model, metric) or [0.0]
         insensitive = ""
         if controls is not None:
             tried = [c for c in rules.METRICS[metric.partition(":")[0]].reacts_to if c in controls]
@@ -148,7 +148,7 @@ def judge_load(name: str, real: Runs, model: Runs, controls: Mapping[str, Runs] 
                 name,
                 metric,
                 values(real, metric),
-                seen or [0.0],
+                seen,
                 tolerance,
                 disturbed=disturbance(real),
                 insensitive=insensitive,

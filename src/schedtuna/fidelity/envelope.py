@@ -121,7 +121,7 @@ def _read(path: Path) -> dict[str, Any] | str:
     try:
         found = parse_json(path.read_bytes())
     except FileNotFoundError:
-        return "`schedtuna sim fidelity` has not been run on this machine"
+        return "`schedtuna sim fidelity` has not been run"
     except (OSError, ValueError):
         return f"{path} can't be read"
     needed = {"envelope", "is_certified", "reason", "costs"}

@@ -18,7 +18,7 @@ from schedtuna.trace.trace import Trace
 SETTLED_S = 0.2  # after the beginning, before which nothing counts
 CURVE = tuple(float(percent) for percent in range(101))
 _TIMELINE_NS = 100_000_000
-_MOST_SWITCHES = 400
+MOST_SWITCHES = 400
 
 
 class Interruptions(BaseModel):
@@ -154,7 +154,9 @@ def _interruptions(
         times = own["timestamp_ns"].astype(np.int64)
         others = ~np.isin(own["other_tid"][:-1], known)
         until = np.interp(times, moments, so_far)
-        overlap = np.diff(until)[others]
+        # Tasks of others that follow each other are one interruption of the load.
+        which = np.cumsum(others & ~np.append(False, others)[: len(others)])
+        overlap = np.bincount(which[others], np.diff(until)[others]).astype(np.float64)
         lengths.append(overlap[overlap > 0])
     taken = np.concatenate(lengths)
     cpu_ns = max(int((ends - begins).sum()), 1) * len(cpus)
@@ -184,7 +186,7 @@ def _timeline(switches: EventArray, tids: dict[int, str], cpu: int) -> list[tupl
     if not len(own):
         return []
     first = int(own["timestamp_ns"][0])
-    own = own[own["timestamp_ns"] <= first + _TIMELINE_NS][:_MOST_SWITCHES]
+    own = own[own["timestamp_ns"] <= first + _TIMELINE_NS][:MOST_SWITCHES]
     return [
         (round((int(when) - first) / 1e3, 1), tids.get(int(tid), ""))
         for when, tid in zip(own["timestamp_ns"], own["other_tid"], strict=True)

@@ -16,7 +16,7 @@ from schedtuna.fidelity.changes import CHANGES
 from schedtuna.fidelity.envelope import Envelope
 from schedtuna.fidelity.judge import Cell, CellOutcome
 from schedtuna.fidelity.loads import LOADS
-from schedtuna.fidelity.measure import CURVE, RunFigures
+from schedtuna.fidelity.measure import CURVE, MOST_SWITCHES, RunFigures
 from schedtuna.printable import number
 from schedtuna.report import figures
 from schedtuna.report.figures import COLORS
@@ -37,6 +37,7 @@ _WORST_FIRST = (CellOutcome.FAIL, CellOutcome.TOO_NOISY, CellOutcome.PASS, CellO
 _TASKS = ("#0f766e", "#b45309", "#4338ca", "#be185d", "#4d7c0f", "#0369a1", "#7c3aed", "#a16207")
 _TIMELINE_US = 100_000.0
 _COLUMNS = 2
+_LINEAR = 0.5  # log ratios up to here are drawn in proportion
 NOT_MODELLED = (
     "Memory: caches but for what a migration costs, bandwidth, NUMA, page faults.",
     "SMT siblings don't slow each other down, and clocks have one speed.",
@@ -174,6 +175,8 @@ def _curves(sides: Sides) -> Section:
 
 
 def _draw_curves(axes: Axes, real: Sequence[RunFigures], model: Sequence[RunFigures], kind: str) -> None:
+    from matplotlib.ticker import NullFormatter
+
     share = np.array(CURVE) / 100
     for runs, color, label in ((real, COLORS["default"], "machine"), (model, COLORS["candidate"], "model")):
         curves = [run.curves[kind] for run in runs if kind in run.curves]
@@ -182,6 +185,7 @@ def _draw_curves(axes: Axes, real: Sequence[RunFigures], model: Sequence[RunFigu
                 np.maximum(curve, 0.1), share, color=color, lw=0.8, alpha=0.6, label=label if k == 0 else None
             )
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, 1)
     axes.set_xlabel("us")
     axes.legend(frameon=False, loc="upper left", fontsize=8)
@@ -213,7 +217,8 @@ def _draw_timeline(axes: Axes, real: RunFigures, model: RunFigures) -> None:
     names = sorted({name for run in (real, model) for _, name in run.timeline if name})
     colors = {name: _TASKS[k % len(_TASKS)] for k, name in enumerate(names)}
     for y, run in ((1, real), (0, model)):
-        ends = [when for when, _ in run.timeline[1:]] + [_TIMELINE_US]
+        whole = len(run.timeline) < MOST_SWITCHES  # else it ends before
+        ends = [when for when, _ in run.timeline[1:]] + [_TIMELINE_US if whole else run.timeline[-1][0]]
         for (begin, name), end in zip(run.timeline, ends, strict=True):
             if name and end > begin:
                 axes.barh(y, (end - begin) / 1e3, left=begin / 1e3, height=0.8, color=colors[name], lw=0)
@@ -260,7 +265,7 @@ def _differences(certificate: Certificate) -> Section:
 def _draw_differences(figure: Figure, certificate: Certificate) -> None:
     axes = figure.subplots()
     reach = 1.15 * max((max(abs(one.real), abs(one.model)) for one in certificate.differences), default=1.0)
-    line = np.array([-reach, reach])
+    line = np.linspace(-reach, reach, 401)
     axes.fill_between(
         line, rules.SLOPES[0] * line, rules.SLOPES[1] * line, color=COLORS["muted"], alpha=0.4, lw=0
     )
@@ -272,6 +277,8 @@ def _draw_differences(figure: Figure, certificate: Certificate) -> None:
         axes.plot([low, high], [one.model] * 2, color=color, lw=1, alpha=0.5)
         axes.plot([one.real], [one.model], "o", color=color, ms=5)
         axes.annotate(one.change, (one.real, one.model), (6, -3), textcoords="offset points", fontsize=8)
+    axes.set_xscale("symlog", linthresh=_LINEAR)  # a few are large, and all signs count
+    axes.set_yscale("symlog", linthresh=_LINEAR)
     axes.set_xlim(-reach, reach)
     axes.set_ylim(-reach, reach)
     axes.set_xlabel("machine, log ratio (bar: 95% interval; band: slopes that agree)")

@@ -31,6 +31,14 @@ def test_while_a_task_wants_its_cpu_it_or_another_one_has_it():
     assert found.interruptions.share > 0.2
 
 
+def test_others_that_follow_each_other_are_one_interruption():
+    others = {f"other{k}": {"run": 300, "timer": {"ref": "unique", "period": 20_137}} for k in range(3)}
+    found = run({"fid_hog": {"run": 100_000}, **others})
+    # They wake up at once, and run one after the other.
+    assert found.interruptions.per_s == pytest.approx(1e6 / 20_137, rel=0.1)
+    assert found.interruptions.mean_ns == pytest.approx(3 * 300_000, rel=0.1)
+
+
 def test_what_others_do_meanwhile_is_no_interruption():
     found = run({"fid_waker": {**WAKER, "cpus": [0]}, "other": {"run": 100_000, "cpus": [1]}}, cpus=2)
     assert found.interruptions.share < 0.6  # of both CPUs' time in which it wants one of them

@@ -188,6 +188,8 @@ class FidelityCampaign:
 
     def _played(self, progress: Progress) -> Sides:
         sides, journal = Sides(), Journal()
+        sides.real = {name: [] for name in self.plan.loads}
+        sides.real_changes = {name: [] for name in (BASE, *self.plan.changes) if self.plan.changes}
         todo = list(self._loads())
         for done, (name, load, seed) in enumerate(todo):
             path = self.folder / "runs" / f"{name}.json"
@@ -198,7 +200,7 @@ class FidelityCampaign:
                 run = played_run(load, seed, journal)
                 write_text(path, run.model_dump_json() + "\n")
             kind = sides.real if name.startswith("load-") else sides.real_changes
-            kind.setdefault(load.name, []).append(run)
+            kind[load.name].append(run)
         return sides
 
     def _simulate(self, sides: Sides, model: Model, progress: Progress) -> None:

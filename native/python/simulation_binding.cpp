@@ -2,6 +2,7 @@
 #include "simulation_binding.hpp"
 #include "python_scheduler.hpp"
 #include "sim/fair_idle.hpp"
+#include "sim/external.hpp"
 #include "sim/fair_params.hpp"
 #include "sim/registry.hpp"
 #include "sim/rt_app.hpp"
@@ -128,6 +129,27 @@ std::vector<std::vector<CpuId>> cpu_sets(const Simulation &simulation)
 	return all;
 }
 
+// A row of CandidateRow per candidate.
+nb::bytes candidate_rows(const Simulation &simulation)
+{
+	const auto *external = dynamic_cast<const External *>(&simulation.scheduler());
+	if (!external)
+		throw BadInput("`external` alone keeps what is known of candidates");
+	std::vector<CandidateRow> rows;
+	for (TaskId id : simulation.candidates())
+		rows.push_back(external->row(simulation, id));
+	return nb::bytes(reinterpret_cast<const char *>(rows.data()), rows.size() * sizeof(CandidateRow));
+}
+
+nb::tuple scheduler_row(const SchedulerRow &row)
+{
+	nb::list parameters;
+	for (const Parameter &p : row.parameters)
+		parameters.append(
+			nb::make_tuple(p.name, p.kind == ParameterKind::Flag, p.initial, p.least, p.most, p.help));
+	return nb::make_tuple(row.name, row.help, parameters);
+}
+
 // Whether a task goes round for ever, so that only a duration ends the workload.
 bool is_endless(const Workload &workload)
 {
@@ -171,15 +193,11 @@ void bind_tables(nb::module_ &m)
 	});
 	m.def("scheduler_table", [] {
 		nb::list rows;
-		for (const SchedulerRow &row : schedulers()) {
-			nb::list parameters;
-			for (const Parameter &p : row.parameters)
-				parameters.append(nb::make_tuple(p.name, p.kind == ParameterKind::Flag, p.initial,
-								 p.least, p.most, p.help));
-			rows.append(nb::make_tuple(row.name, row.help, parameters));
-		}
+		for (const SchedulerRow &row : schedulers())
+			rows.append(scheduler_row(row));
 		return rows;
 	});
+	m.def("external_row", [] { return scheduler_row(external_scheduler()); });
 }
 
 void bind_simulation(nb::module_ &m)
@@ -210,7 +228,8 @@ void bind_simulation(nb::module_ &m)
 	nb::enum_<Stop>(m, "Stop")
 		.value("TIME", Stop::Time)
 		.value("ALL_EXITED", Stop::AllExited)
-		.value("DEADLOCK", Stop::Deadlock);
+		.value("DEADLOCK", Stop::Deadlock)
+		.value("DECISION", Stop::Decision);
 	nb::class_<Topology>(m, "Topology")
 		.def(nb::init<std::uint32_t, std::uint32_t, std::uint32_t>(), nb::arg("nr_cpus"),
 		     nb::arg("cpus_per_llc") = 0, nb::arg("threads_per_core") = 1);
@@ -227,6 +246,19 @@ void bind_simulation(nb::module_ &m)
 				return std::vector<Ns>(times.begin(), times.end());
 			},
 			nb::call_guard<nb::gil_scoped_release>())
+		.def("stop_at_pick", &Simulation::stop_at_pick)
+		.def("candidates", &Simulation::candidates)
+		.def("candidate_rows", &candidate_rows)
+		.def(
+			"choose", [](Simulation &s, std::optional<TaskId> next) { s.choose(next.value_or(NONE)); },
+			nb::arg("task_id").none())
+		.def("preempt", &Simulation::preempt)
+		.def("choose_own", [](Simulation &s) { s.choose_own(); })
+		.def("place_at_wakeup", &Simulation::place_at_wakeup)
+		.def("set_nice", [](Simulation &s, TaskId id, Ns nice) { s.set_attribute(id, Op::SetNice, nice); })
+		.def("set_policy", [](Simulation &s, TaskId id,
+				      Policy policy) { s.set_attribute(id, Op::SetPolicy, static_cast<Ns>(policy)); })
+		.def("set_slice", [](Simulation &s, TaskId id, Ns slice) { s.set_attribute(id, Op::SetSlice, slice); })
 		.def("set_traced", &Simulation::set_traced)
 		.def("take_events", [](Simulation &s) { return bytes_of(s.take_events()); })
 		.def("take_attributes", [](Simulation &s) { return bytes_of(s.take_attributes()); })
@@ -239,6 +271,12 @@ void bind_simulation(nb::module_ &m)
 			     [](const Simulation &s) -> nb::object {
 				     auto *python = dynamic_cast<const PythonScheduler *>(&s.scheduler());
 				     return python ? python->object() : nb::none();
+			     })
+		.def_prop_ro("nr_picks", &Simulation::nr_picks)
+		.def_prop_ro("deciding_cpu",
+			     [](const Simulation &s) {
+				     CpuId cpu = s.deciding_cpu();
+				     return cpu == NONE ? std::nullopt : std::optional(cpu);
 			     })
 		.def_prop_ro("now_ns", &Simulation::now)
 		.def_prop_ro("next_event_ns", [](const Simulation &s) { return time_or_none(s.next_event()); })

@@ -106,14 +106,9 @@ void check_step(const Workload &workload, const Program &program, std::uint32_t 
 		demand(step.amount.shape != Shape::Fixed || step.amount.a > 0, where, "a timer's period is above 0");
 		break;
 	case Op::SetNice:
-		demand(step.amount.a >= -20 && step.amount.a <= 19, where, "nice is -20 to 19");
-		break;
 	case Op::SetPolicy:
-		demand(step.amount.a >= 0 && step.amount.a <= static_cast<Ns>(Policy::Idle), where,
-		       "there is no such policy");
-		break;
 	case Op::SetSlice:
-		demand(step.amount.a >= 0, where, "a slice can't be negative");
+		check_attribute(step.op, step.amount.a, where);
 		break;
 	case Op::Loop:
 		demand(step.object <= at, where, "a loop goes back, not forward");
@@ -126,6 +121,16 @@ void check_step(const Workload &workload, const Program &program, std::uint32_t 
 }
 
 }  // namespace
+
+void check_attribute(Op op, Ns value, const std::string &where)
+{
+	if (op == Op::SetNice)
+		demand(value >= -20 && value <= 19, where, "nice is -20 to 19");
+	else if (op == Op::SetPolicy)
+		demand(value >= 0 && value <= static_cast<Ns>(Policy::Idle), where, "there is no such policy");
+	else
+		demand(value >= 0, where, "a slice can't be negative");
+}
 
 void check_workload(const Workload &workload, std::uint32_t nr_cpus)
 {

@@ -111,6 +111,23 @@ bool Machine::dsq_move_to_local(std::uint32_t dsq, CpuId cpu)
 	return true;
 }
 
+void Machine::dsq_candidates(CpuId cpu, std::vector<TaskId> &found) const
+{
+	auto add = [&](TaskId id) {
+		if (cpus(id).has(cpu))
+			found.push_back(id);
+	};
+	auto add_all = [&](const Dsq &queue) {
+		for (TaskId id = queue.first; id != NONE; id = threads_[id].dsq_behind)
+			add(id);
+		for (const auto &[vtime, seq, waiting] : queue.by_vtime)
+			add(waiting);
+	};
+	add_all(local_dsqs_[cpu]);
+	for (const Dsq &queue : dsqs_)
+		add_all(queue);
+}
+
 std::uint32_t Machine::dsq_nr_queued(std::uint32_t dsq) const
 {
 	return dsq_of(dsq).nr_queued;

@@ -82,14 +82,46 @@ TaskId Fair::dispatch(Machine &m, CpuId cpu, TaskId)
 			m.set_timer(cpu, NEVER);
 		return NONE;
 	}
-	if (next != c.running) {
-		switch_entities(m, cpu, next);
-		unlist_task(cpu, next);
-		list_task(cpu, next);
-		if (params_.hrtick)
-			start_hrtick(m, cpu);
-	}
+	run_next(m, cpu, next);
 	return next;
+}
+
+void Fair::run_next(Machine &m, CpuId cpu, TaskId next)
+{
+	if (next == cpus_[cpu].running)
+		return;
+	switch_entities(m, cpu, next);
+	unlist_task(cpu, next);
+	list_task(cpu, next);
+	if (params_.hrtick)
+		start_hrtick(m, cpu);
+}
+
+// It is on this CPU's queues, and neither it nor a group that it is in sleeps.
+bool Fair::may_be_next(CpuId cpu, TaskId id) const
+{
+	for (EntityId entity = entity_of(id); entity != NONE; entity = parent_of(entity))
+		if (!entities_[entity].on_rq || entities_[entity].delayed || cpu_of(entities_[entity].queue) != cpu)
+			return false;
+	return true;
+}
+
+void Fair::candidates(const Machine &m, CpuId cpu, std::vector<TaskId> &found) const
+{
+	for (TaskId id = 0; id < m.nr_tasks() && id < infos_.size(); id++)
+		if (m.task(id).state == TaskState::Queued && m.task(id).cpu == cpu && may_be_next(cpu, id))
+			found.push_back(id);
+}
+
+bool Fair::dispatch_instead(Machine &m, CpuId cpu, TaskId, TaskId instead)
+{
+	if (cpus_[cpu].push_to != NONE)
+		push(m, cpu);
+	pick_task(m, cpu);  // for what it brings up to date
+	if (!may_be_next(cpu, instead))
+		return false;
+	run_next(m, cpu, instead);
+	return true;
 }
 
 void Fair::enqueue(Machine &m, TaskId id, EnqueueReason why)

@@ -36,6 +36,8 @@ class Fair final : public Scheduler
 	void dequeue(Machine &, TaskId, DequeueReason) override;
 	bool wake_in_place(Machine &, TaskId) override;
 	TaskId dispatch(Machine &, CpuId, TaskId prev) override;
+	void candidates(const Machine &, CpuId, std::vector<TaskId> &) const override;
+	bool dispatch_instead(Machine &, CpuId, TaskId prev, TaskId instead) override;
 	void tick(Machine &, CpuId, TaskId) override;
 	void set_weight(Machine &, TaskId) override;
 	void read_cpu_time(Machine &, TaskId) override;
@@ -161,6 +163,8 @@ class Fair final : public Scheduler
 	enum class Idle : std::uint8_t { Not, Newly, Idle };
 
 	// fair.cpp: the machine's callbacks
+	void run_next(Machine &, CpuId, TaskId next);
+	bool may_be_next(CpuId, TaskId) const;
 	void entity_tick(Machine &, QueueId);
 	void start_hrtick(Machine &, CpuId);
 	void check_preempt(Machine &, CpuId, TaskId, bool is_fork);

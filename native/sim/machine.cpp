@@ -156,10 +156,8 @@ void Machine::migrate(TaskId id, CpuId to)
 	t.cpu = to;
 }
 
-sched_event *Machine::record(sched_event_type type, TaskId id, TaskId other)
+sched_event *Machine::append_event(sched_event_type type, TaskId id, TaskId other)
 {
-	if (!is_traced_)
-		return nullptr;
 	sched_event e{};
 	e.timestamp_ns = static_cast<__u64>(now_);
 	e.tid = id + 1;	 // NONE + 1 is 0

@@ -192,6 +192,8 @@ class Machine
 	std::uint32_t dsq_nr_queued(std::uint32_t dsq) const;
 	TaskId dsq_peek(std::uint32_t dsq) const;
 	bool dsq_remove(TaskId task);  // wherever it is queued
+	// Who waits in the CPU's own queue or in a shared one, and may run there: appended.
+	void dsq_candidates(CpuId cpu, std::vector<TaskId> &found) const;
 
 	// Making CPUs choose again
 	void kick(CpuId cpu, Kick how);
@@ -276,7 +278,11 @@ class Machine
 	}
 	void moved(TaskId id, CpuId from, CpuId to);
 	// Add an event on this_cpu_ to the trace, if there is one. A task's tid is its id + 1; idle CPUs run 0.
-	sched_event *record(sched_event_type type, TaskId id, TaskId other);
+	sched_event *record(sched_event_type type, TaskId id, TaskId other)
+	{
+		return is_traced_ ? append_event(type, id, other) : nullptr;
+	}
+	sched_event *append_event(sched_event_type type, TaskId id, TaskId other);
 	void record_attributes(TaskId id, attribute_reason reason);
 
 	Tournament::Slot scheduler_slot(CpuId cpu) const

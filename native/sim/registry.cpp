@@ -4,12 +4,17 @@
 namespace schedtuna::sim
 {
 
-extern const SchedulerRow FAIR, FIFO, RR, SJF, SRTF, LAS, GITTINS, MLFQ, VTIME, INTERACTIVE;
+extern const SchedulerRow FAIR, FIFO, RR, SJF, SRTF, LAS, GITTINS, MLFQ, VTIME, INTERACTIVE, EXTERNAL;
 
 std::span<const SchedulerRow> schedulers()
 {
 	static const SchedulerRow rows[] = {FAIR, FIFO, RR, SJF, SRTF, LAS, GITTINS, MLFQ, VTIME, INTERACTIVE};
 	return rows;
+}
+
+const SchedulerRow &external_scheduler()
+{
+	return EXTERNAL;
 }
 
 namespace
@@ -30,7 +35,7 @@ template <typename Row> const Row &find(std::span<const Row> rows, std::string_v
 
 std::unique_ptr<Scheduler> make_scheduler(std::string_view name, std::span<const Setting> settings)
 {
-	const SchedulerRow &row = find(schedulers(), name, "no scheduler");
+	const SchedulerRow &row = name == EXTERNAL.name ? EXTERNAL : find(schedulers(), name, "no scheduler");
 	std::vector<std::int64_t> values;
 	for (const Parameter &parameter : row.parameters)
 		values.push_back(parameter.initial);

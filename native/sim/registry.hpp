@@ -32,8 +32,9 @@ struct SchedulerRow {
 	std::unique_ptr<Scheduler> (*make)(Values values);
 };
 
-// All of them: each is declared in its own file, and has its line in registry.cpp.
+// All that decide by themselves: each is declared in its own file, and has its line in registry.cpp.
 std::span<const SchedulerRow> schedulers();
+const SchedulerRow &external_scheduler();  // the one that doesn't; make_scheduler() knows it, too
 
 // Raises BadInput: the names, parameters or values that there are.
 std::unique_ptr<Scheduler> make_scheduler(std::string_view name, std::span<const Setting> settings = {});

@@ -54,6 +54,23 @@ class Scheduler
 	// your own and return it. `prev` is the task that ran (NONE: the CPU was idle); if it is still runnable it was
 	// enqueued (PutBack) before. NONE and an empty local DSQ: the CPU becomes idle.
 	virtual TaskId dispatch(Machine &, CpuId, TaskId prev) = 0;
+	// Whom it runs is not its own decision: Simulation::run() comes back wherever there are candidates.
+	virtual bool decides_outside() const
+	{
+		return false;
+	}
+	// Counterfactuals: the tasks among which dispatch() would choose, in any order. By default those that wait in
+	// the CPU's dispatch queue and in the shared ones.
+	virtual void candidates(const Machine &m, CpuId cpu, std::vector<TaskId> &found) const
+	{
+		m.dsq_candidates(cpu, found);
+	}
+	// Take this candidate out of a queue of your own, with all else that dispatch() would do. False: it is not to
+	// be had.
+	virtual bool dispatch_instead(Machine &, CpuId, [[maybe_unused]] TaskId prev, [[maybe_unused]] TaskId instead)
+	{
+		return false;
+	}
 	virtual void running(Machine &, TaskId)
 	{
 	}

@@ -27,6 +27,9 @@ Simulation::Simulation(Topology topology, const Costs &costs, Workload workload,
 	for (std::size_t i = workload_->interruptions.size(); i-- > 0;)
 		next_interruption_[workload_->interruptions[i].cpu] = i;
 	scheduler_->init(*this);
+	decides_outside_ = scheduler_->decides_outside();
+	if (decides_outside_)
+		stop_at_ = 0;
 	for (std::uint32_t i = 0; i < workload_->tasks.size(); i++) {
 		if (workload_->tasks[i].start_ns == NEVER)
 			continue;

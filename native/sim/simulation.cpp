@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "simulation.hpp"
 
+#include <utility>
+
 namespace schedtuna::sim
 {
 
@@ -9,7 +11,9 @@ Simulation::Simulation(const Simulation &other)
       resources_(other.resources_), programs_(other.programs_), step_memory_(other.step_memory_),
       nr_interrupts_(other.nr_interrupts_), noise_at_(other.noise_at_), next_interruption_(other.next_interruption_),
       nr_background_(other.nr_background_), nr_live_(other.nr_live_), nr_stuck_(other.nr_stuck_),
-      steps_now_(other.steps_now_), nr_distributed_(other.nr_distributed_)
+      steps_now_(other.steps_now_), nr_distributed_(other.nr_distributed_), nr_settled_(other.nr_settled_),
+      nr_picks_(other.nr_picks_), stop_at_(other.stop_at_), decides_outside_(other.decides_outside_),
+      decision_(other.decision_), candidates_(other.candidates_), place_at_(other.place_at_), place_on_(other.place_on_)
 {
 	trace_.clear();
 	set_traced(is_traced_);
@@ -26,6 +30,8 @@ void Simulation::set_traced(bool is_traced)
 
 Stop Simulation::state() const
 {
+	if (decision_.cpu != NONE) [[unlikely]]
+		return Stop::Decision;
 	if (nr_live_ == 0)
 		return Stop::AllExited;
 	return nr_stuck_ == nr_live_ ? Stop::Deadlock : Stop::Time;
@@ -39,11 +45,14 @@ static void throw_too_long()
 Stop Simulation::run(Ns until)
 {
 	until = std::min(until, workload_->duration_ns);
+	if (decision_.cpu != NONE && waits_for_choice())
+		return Stop::Decision;
 	Stop stop = state();
 	while (stop == Stop::Time && events_.first_time() <= std::min(until, LONGEST)) {
 		happen(events_.first_slot());
 		stop = state();
 	}
+	decision_.is_told = true;
 	if (stop != Stop::Time)
 		return stop;
 	if (events_.first_time() == NEVER)
@@ -57,12 +66,31 @@ Stop Simulation::run(Ns until)
 
 Stop Simulation::step()
 {
-	if (state() == Stop::Time && events_.first_time() != NEVER) {
+	if (decision_.cpu != NONE) {
+		if (waits_for_choice())
+			return Stop::Decision;
+	} else if (state() == Stop::Time && events_.first_time() != NEVER) {
 		if (events_.first_time() > LONGEST)
 			throw_too_long();
 		happen(events_.first_slot());
 	}
+	decision_.is_told = true;
 	return state();
+}
+
+// Let every CPU whose plans have changed go on as far as it can at this moment.
+inline void Simulation::settle(std::size_t from)
+{
+	for (std::size_t i = from; i < touched_.size(); i++) {
+		CpuId cpu = touched_[i];
+		service(cpu);
+		if (decision_.cpu != NONE) [[unlikely]] {
+			nr_settled_ = i;
+			return;
+		}
+		cpus_[cpu].is_touched = false;
+	}
+	touched_.clear();
 }
 
 void Simulation::happen(Tournament::Slot slot)
@@ -85,6 +113,10 @@ void Simulation::happen(Tournament::Slot slot)
 		if (c.current != NONE && std::max(c.next_tick, c.interrupted_until) <= now_)
 			tick(slot);
 		service(slot);
+		if (decision_.cpu != NONE) [[unlikely]] {
+			touched_.insert(touched_.begin(), slot);
+			return;
+		}
 		c.is_touched = false;
 	} else if (slot < 2 * n) {
 		this_cpu_ = slot - n;
@@ -99,22 +131,12 @@ void Simulation::happen(Tournament::Slot slot)
 		events_.set(slot, NEVER);
 		time_out(slot - 3 * n);
 	}
-	settle();
+	settle(0);
 #ifdef SCHEDTUNA_SIM_CHECK
-	if (nr_tasks() + nr_cpus() < 3000 || totals_.nr_events % 10'000 == 0)  // it looks at all of them
+	bool is_due = nr_tasks() + nr_cpus() < 3000 || totals_.nr_events % 10'000 == 0;	 // it looks at all of them
+	if (is_due && decision_.cpu == NONE)
 		check();
 #endif
-}
-
-// Let every CPU whose plans have changed go on as far as it can at this moment.
-void Simulation::settle()
-{
-	for (std::size_t i = 0; i < touched_.size(); i++) {
-		CpuId cpu = touched_[i];
-		service(cpu);
-		cpus_[cpu].is_touched = false;
-	}
-	touched_.clear();
 }
 
 // When the CPU is to be looked at again if nothing else happens.
@@ -154,9 +176,12 @@ void Simulation::service(CpuId cpu)
 		charge(cpu);
 		bool is_free = c.debt_ns == 0 && c.interrupted_until <= now_;
 		if (c.need_resched && is_free) {
-			schedule(cpu);
+			if (!schedule(cpu)) [[unlikely]]
+				return;
 		} else if (!c.need_resched && is_free && is_done(c.current)) {
 			perform(cpu);
+			if (decision_.cpu != NONE) [[unlikely]]
+				return;
 		} else if (!c.need_resched && costs_.slice_timer && tasks_[c.current].slice_ns == 0) {
 			resched(cpu);
 		} else {  // a tick is due, which is an event of its own
@@ -184,7 +209,7 @@ void Simulation::tick(CpuId cpu)
 TaskId Simulation::pick(CpuId cpu, TaskId prev)
 {
 	for (bool asked = false;; asked = true) {
-		TaskId next = dsq_first(LOCAL_DSQ | cpu, cpu);
+		TaskId next = local_dsqs_[cpu].nr_queued ? dsq_first(LOCAL_DSQ | cpu, cpu) : NONE;
 		if (next == NONE && dsqs_[GLOBAL_DSQ].nr_queued)
 			next = dsq_first(GLOBAL_DSQ, cpu);
 		if (next != NONE)
@@ -206,20 +231,9 @@ TaskId Simulation::pick(CpuId cpu, TaskId prev)
 	}
 }
 
-void Simulation::schedule(CpuId cpu)
+inline void Simulation::enter(CpuId cpu, TaskId prev, TaskId next)
 {
 	Cpu &c = cpus_[cpu];
-	count_step(c.current);
-	charge(cpu);
-	TaskId prev = c.current;
-	bool is_runnable = prev != NONE && tasks_[prev].state == TaskState::Running;
-	if (is_runnable) {
-		scheduler_->stopping(*this, prev, true);
-		tasks_[prev].state = TaskState::Queued;
-		scheduler_->enqueue(*this, prev, c.yields ? EnqueueReason::Yield : EnqueueReason::PutBack);
-		c.leaves_as = c.yields ? PREV_RUNNABLE : PREV_PREEMPTED;
-	}
-	TaskId next = pick(cpu, prev);
 	c.need_resched = false;
 	c.yields = false;
 	if (next != prev) {
@@ -234,6 +248,25 @@ void Simulation::schedule(CpuId cpu)
 		tasks_[next].state = TaskState::Running;
 		scheduler_->running(*this, next);
 	}
+}
+
+bool Simulation::schedule(CpuId cpu)
+{
+	Cpu &c = cpus_[cpu];
+	count_step(c.current);
+	charge(cpu);
+	TaskId prev = c.current;
+	bool is_runnable = prev != NONE && tasks_[prev].state == TaskState::Running;
+	if (is_runnable) {
+		scheduler_->stopping(*this, prev, true);
+		tasks_[prev].state = TaskState::Queued;
+		scheduler_->enqueue(*this, prev, c.yields ? EnqueueReason::Yield : EnqueueReason::PutBack);
+		c.leaves_as = c.yields ? PREV_RUNNABLE : PREV_PREEMPTED;
+	}
+	if (nr_picks_++ == stop_at_ && put_off(cpu, prev)) [[unlikely]]
+		return false;
+	enter(cpu, prev, pick(cpu, prev));
+	return true;
 }
 
 void Simulation::switch_to(CpuId cpu, TaskId prev, TaskId next)
@@ -276,6 +309,32 @@ void Simulation::switch_to(CpuId cpu, TaskId prev, TaskId next)
 	totals_.overhead_ns += costs_.context_switch_ns;
 }
 
+// Where schedule() and its callers were left, and then what the event still has to settle.
+void Simulation::finish(TaskId next)
+{
+	Decision decision = std::exchange(decision_, {});
+	candidates_.clear();
+	if (decides_outside_)
+		stop_at_ = nr_picks_;
+	this_cpu_ = decision.cpu;
+	in_interrupt_ = false;
+	enter(decision.cpu, decision.prev, next);
+	if (decision.exits)
+		scheduler_->exit_task(*this, decision.prev);
+	if (decision.moves)
+		move_away(decision.cpu, decision.prev);
+	settle_outside();
+}
+
+void Simulation::settle_outside()
+{
+	settle(std::exchange(nr_settled_, 0));
+#ifdef SCHEDTUNA_SIM_CHECK
+	if (decision_.cpu == NONE)
+		check();
+#endif
+}
+
 void Simulation::wake(TaskId id, EnqueueReason why)
 {
 	Task &t = tasks_[id];
@@ -285,6 +344,8 @@ void Simulation::wake(TaskId id, EnqueueReason why)
 		spend(this_cpu_, costs_.wakeup_ns);
 	if (why == EnqueueReason::Fork || !scheduler_->wake_in_place(*this, id)) {
 		CpuId cpu = scheduler_->select_cpu(*this, id, t.cpu, why);
+		if (totals_.nr_wakeups == place_at_) [[unlikely]]
+			cpu = placed(id, cpu);
 		if (cpu >= nr_cpus() || !cpus(id).has(cpu))
 			throw SchedulerError(std::string(scheduler_->name()) + ": select_cpu() returned CPU "
 					     + std::to_string(cpu) + ", where " + name_of(id) + " may not run");

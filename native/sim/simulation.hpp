@@ -22,8 +22,9 @@ struct Seeds {
 	std::uint64_t noise = 1;
 };
 
-// Why run() came back: its time has come, no task is left, or those that are left wait for each other.
-enum class Stop : std::uint8_t { Time, AllExited, Deadlock };
+// Why run() came back: its time has come, no task is left, those that are left wait for each other, or a CPU is to
+// choose (Simulation::stop_at_pick()).
+enum class Stop : std::uint8_t { Time, AllExited, Deadlock, Decision };
 
 // The kernel's weight for load (sched_prio_to_weight; WEIGHT_IDLEPRIO).
 std::uint32_t weight_of(std::int8_t nice, Policy policy);
@@ -46,6 +47,40 @@ class Simulation : public Machine
 	Stop run(Ns until);
 	// The same for the next event; Stop::Time: there are more.
 	Stop step();
+
+	// Counterfactuals, in decisions.cpp. Come back (Stop::Decision) where a CPU chooses for the nth time, counted
+	// over all CPUs from 0, before the scheduler is asked; a fork made there may choose otherwise.
+	void stop_at_pick(std::uint64_t nth)
+	{
+		if (!decides_outside_)
+			stop_at_ = nth;
+	}
+	std::uint64_t nr_picks() const	// choices that have begun
+	{
+		return nr_picks_;
+	}
+	CpuId deciding_cpu() const  // NONE: no decision is due
+	{
+		return decision_.cpu;
+	}
+	const std::vector<TaskId> &candidates() const;	// of the decision that is due
+	// Let that CPU run a candidate, and go on to the end of this moment. NONE: it idles, which only a scheduler can
+	// that decides outside. Raises BadInput: it is no candidate, or no decision is due.
+	void choose(TaskId next);
+	void choose_own();  // whom the scheduler would
+	// Let a CPU choose again, as soon as interrupts and costs allow, whatever it does now.
+	void preempt(CpuId cpu);
+	// Let the nth wakeup (Totals::nr_wakeups, so from 1; births count, too) go to this CPU, whatever the scheduler
+	// selects; one that wakes up in place stays there. Schedulers whose CPUs share a queue take no heed.
+	void place_at_wakeup(std::uint64_t nth, CpuId cpu)
+	{
+		place_at_ = nth;
+		place_on_ = cpu;
+	}
+	// Set a task's nice value, policy or slice (op and value as in a Step) from outside: it costs nothing, and
+	// holds until the task sets it itself. Raises BadInput.
+	void set_attribute(TaskId id, Op op, Ns value);
+
 	Ns next_event() const
 	{
 		return events_.first_time();
@@ -106,12 +141,13 @@ class Simulation : public Machine
 
 	// simulation.cpp: the loop
 	void happen(Tournament::Slot slot);
-	void settle();
+	[[gnu::always_inline]] inline void settle(std::size_t from);
 	void service(CpuId cpu);
 	Ns next_of(CpuId cpu) const;
 	void tick(CpuId cpu);
-	void schedule(CpuId cpu);
+	bool schedule(CpuId cpu);  // false: its choice is put off
 	TaskId pick(CpuId cpu, TaskId prev);
+	[[gnu::always_inline]] inline void enter(CpuId cpu, TaskId prev, TaskId next);
 	void switch_to(CpuId cpu, TaskId prev, TaskId next);
 	void wake(TaskId id, EnqueueReason why);
 	void block(CpuId cpu, std::uint8_t leaves_as);
@@ -129,6 +165,20 @@ class Simulation : public Machine
 		return thread.burst_left_ns == 0 || (thread.spin_until && thread.spin_until <= now_);
 	}
 
+	// decisions.cpp
+	struct Decision {
+		CpuId cpu = NONE;
+		TaskId prev = NONE;
+		bool exits = false, moves = false;  // what happens to prev afterwards
+		bool is_told = false;		    // run() has come back with it
+	};
+	Decision due() const;
+	bool waits_for_choice();
+	bool put_off(CpuId cpu, TaskId prev);
+	void finish(TaskId next);
+	void settle_outside();
+	CpuId placed(TaskId id, CpuId own);
+
 	// setup.cpp: what there is at the beginning
 	void add_cpu_sets();
 	void add_groups();
@@ -144,14 +194,15 @@ class Simulation : public Machine
 	void perform(CpuId cpu);
 	void advance(TaskId id);  // its step is done
 	void arrive(TaskId id);	  // load the burst that comes next
-	void set_attribute(TaskId id, const Step &step);
+	[[gnu::noinline]] void apply_attribute(TaskId id, Op op, Ns value);
 	void sleep(CpuId cpu, TaskId id, Ns length, std::uint8_t leaves_as);
 	void sleep_until(CpuId cpu, TaskId id, const Step &step);
 	void spin(TaskId id, const Step &step);
 	void fork(CpuId cpu, TaskId id, const Step &step);
 	void exec(TaskId id, const Step &step);
-	void exit(CpuId cpu, TaskId id);
-	void set_affinity(CpuId cpu, TaskId id, const Step &step);
+	[[gnu::noinline]] void exit(CpuId cpu, TaskId id);
+	[[gnu::noinline]] void set_affinity(CpuId cpu, TaskId id, std::uint32_t cpu_set);
+	void move_away(CpuId cpu, TaskId id);
 	std::size_t step_index(TaskId id) const
 	{
 		return programs_->first[threads_[id].program] + threads_[id].step;
@@ -189,6 +240,13 @@ class Simulation : public Machine
 	std::uint32_t nr_live_ = 0, nr_stuck_ = 0;  // of the workload's tasks; stuck: no timer will wake it
 	std::uint64_t steps_now_ = 0;		    // done since time went on
 	std::uint32_t nr_distributed_ = 0;	    // tasks that affinity moved
+	std::size_t nr_settled_ = 0;		    // of touched_
+	std::uint64_t nr_picks_ = 0, stop_at_ = ~0ull;
+	bool decides_outside_ = false;
+	Decision decision_;
+	mutable std::vector<TaskId> candidates_;  // once they were asked for
+	std::uint64_t place_at_ = 0;
+	CpuId place_on_ = NONE;
 };
 
 }  // namespace schedtuna::sim

@@ -148,10 +148,12 @@ void Simulation::perform(CpuId cpu)
 	case Op::SetNice:
 	case Op::SetPolicy:
 	case Op::SetSlice:
-		set_attribute(id, step);
+		advance(id);
+		apply_attribute(id, step.op, step.amount.a);
 		break;
 	case Op::SetAffinity:
-		set_affinity(cpu, id, step);
+		advance(id);
+		set_affinity(cpu, id, step.object + 1);
 		break;
 	default:
 		perform_resource(cpu, id, step);
@@ -241,36 +243,38 @@ void Simulation::exit(CpuId cpu, TaskId id)
 	tasks_[id].state = TaskState::Dead;
 	scheduler_->dequeue(*this, id, DequeueReason::Exit);
 	cpus_[cpu].leaves_as = PREV_DEAD;
-	schedule(cpu);
-	scheduler_->exit_task(*this, id);
+	if (schedule(cpu))
+		scheduler_->exit_task(*this, id);
+	else
+		decision_.exits = true;
 }
 
-void Simulation::set_attribute(TaskId id, const Step &step)
+void Simulation::apply_attribute(TaskId id, Op op, Ns value)
 {
 	Task &t = tasks_[id];
 	Task before = t;
-	if (step.op == Op::SetNice)
-		t.nice = static_cast<std::int8_t>(step.amount.a);
-	else if (step.op == Op::SetPolicy)
-		t.policy = static_cast<Policy>(step.amount.a);
+	if (op == Op::SetNice)
+		t.nice = static_cast<std::int8_t>(value);
+	else if (op == Op::SetPolicy)
+		t.policy = static_cast<Policy>(value);
 	else
-		t.custom_slice_ns = step.amount.a;
+		t.custom_slice_ns = value;
 	t.weight = weight_of(t.nice, t.policy);
-	advance(id);
-	if (t.nice == before.nice && t.policy == before.policy && t.custom_slice_ns == before.custom_slice_ns)
+	bool is_same = t.nice == before.nice && t.policy == before.policy
+		       && t.custom_slice_ns == before.custom_slice_ns;
+	if (is_same || t.state == TaskState::Unborn)
 		return;
 	record_attributes(id, ATTRIBUTE_CHANGED);
 	scheduler_->set_weight(*this, id);
 }
 
 // A task that may no longer run where it runs is moved by the stopper, after it was switched out.
-void Simulation::set_affinity(CpuId cpu, TaskId id, const Step &step)
+void Simulation::set_affinity(CpuId cpu, TaskId id, std::uint32_t cpu_set)
 {
 	Task &t = tasks_[id];
-	advance(id);
-	if (t.cpu_set == step.object + 1)
+	if (t.cpu_set == cpu_set)
 		return;
-	t.cpu_set = step.object + 1;
+	t.cpu_set = cpu_set;
 	record_attributes(id, ATTRIBUTE_CHANGED);
 	scheduler_->set_cpumask(*this, id);
 	if (cpus(id).has(cpu))
@@ -279,15 +283,22 @@ void Simulation::set_affinity(CpuId cpu, TaskId id, const Step &step)
 	t.state = TaskState::Queued;
 	scheduler_->dequeue(*this, id, DequeueReason::Migrate);
 	cpus_[cpu].leaves_as = PREV_RUNNABLE;
-	schedule(cpu);
-	// An idle one, else one after the other: cpumask_any_and_distribute().
+	if (schedule(cpu))
+		move_away(cpu, id);
+	else
+		decision_.moves = true;
+}
+
+// To an idle CPU, else to one after the other: cpumask_any_and_distribute().
+void Simulation::move_away(CpuId cpu, TaskId id)
+{
 	CpuId to = pick_idle_cpu(cpus(id), cpu);
 	if (to == NONE)
 		to = cpus(id).first_of_both(cpu_sets_[0], nr_distributed_++ % nr_cpus());
 	if (to == NONE)
 		to = cpus(id).first_of_both(cpu_sets_[0]);
 	moved(id, cpu, to);
-	t.cpu = to;
+	tasks_[id].cpu = to;
 	scheduler_->enqueue(*this, id, EnqueueReason::Migrate);
 	if (cpus_[to].current == NONE)
 		resched(to);

@@ -12,6 +12,7 @@ from schedtuna.sim.native import (
     CALLBACKS,
     BadInputError,
     NativeScheduler,
+    external_row,
     make_scheduler,
     python_scheduler,
     scheduler_table,
@@ -27,17 +28,26 @@ _UNITS = ("ns", "us", "ms")  # as names end that have one
 SchedulerSource = str | SchedulerConfig | Scheduler | type[Scheduler]
 
 
+_ParameterRow = tuple[str, bool, int, int, int, str]
+
+
 def native_schedulers() -> dict[str, SchedulerConfig]:
-    """Return the schedulers that are built in, by name."""
-    return {
-        name: SchedulerConfig(
-            name=name, description=text, parameters={row[0]: _parameter(row) for row in parameters}
-        )
-        for name, text, parameters in scheduler_table()
-    }
+    """Return the schedulers that are built in and decide by themselves, by name."""
+    return {row[0]: _config(*row) for row in scheduler_table()}
 
 
-def _parameter(row: tuple[str, bool, int, int, int, str]) -> ParameterSpec:
+def _all_schedulers() -> dict[str, SchedulerConfig]:
+    """Return those, and the one whose decisions come from outside."""
+    external = _config(*external_row())
+    return native_schedulers() | {external.name: external}
+
+
+def _config(name: str, text: str, parameters: list[_ParameterRow]) -> SchedulerConfig:
+    specs = {row[0]: _parameter(row) for row in parameters}
+    return SchedulerConfig(name=name, description=text, parameters=specs)
+
+
+def _parameter(row: _ParameterRow) -> ParameterSpec:
     name, is_flag, initial, least, most, help_text = row
     unit = next((unit for unit in _UNITS if name.endswith(f"_{unit}")), "")
     text = help_text.removesuffix(f", {unit}")
@@ -68,11 +78,11 @@ def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str
     """
     if isinstance(source, str):
         module, _, attribute = source.partition(":")
-        known = native_schedulers()
+        known = _all_schedulers()
         if attribute.isidentifier() and module not in {*known, *ALIASES}:
             source = load_class(source, Scheduler, what=f"scheduler {source}", hint=_HINT)
         else:
-            source = parsed_scheduler(source)
+            source = _parsed(source, known)
     if isinstance(source, SchedulerConfig):
         return _native(source)
     if isinstance(source, type):
@@ -92,8 +102,10 @@ def parsed_scheduler(text: str) -> SchedulerConfig:
     Raises:
         UsageError: There is no such scheduler, parameter or value.
     """
-    known = native_schedulers()
+    return _parsed(text, native_schedulers())
 
+
+def _parsed(text: str, known: dict[str, SchedulerConfig]) -> SchedulerConfig:
     def lookup(name: str) -> SchedulerConfig:
         found = known.get(ALIASES.get(name, name))
         if found is None:
@@ -111,7 +123,7 @@ def parsed_scheduler(text: str) -> SchedulerConfig:
 
 
 def _native(config: SchedulerConfig) -> tuple[NativeScheduler, dict[str, Any]]:
-    parameters = native_schedulers()[config.name].parameters  # of which a search may have left some out
+    parameters = _all_schedulers()[config.name].parameters  # of which a search may have left some out
     values = {name: config.values.get(name, spec.default) for name, spec in parameters.items()}
     numbers = {name: int(value) for name, value in values.items() if isinstance(value, int)}
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from schedtuna.errors import SimulationError, UsageError, nearest
 from schedtuna.machine.facts import read_memory_bytes
@@ -36,6 +37,21 @@ _EVENTS_AT_ONCE = 100_000  # between two looks at signals, and the records that 
 _FIRST_STEP_NS = 10_000_000
 _MOST_COST = 1_000_000_000
 _BYTES_PER_TASK = 400  # its definition and its scheduler's part included: benchmarks/sim_peers.py
+IDLE = -1  # a choice: nobody runs
+CANDIDATE_DTYPE = np.dtype(
+    [
+        ("id", np.uint32),
+        ("weight", np.uint32),
+        ("cpu", np.uint32),
+        ("group", np.uint16),
+        ("nice", np.int8),
+        ("policy", np.uint8),
+        ("waited_ns", np.int64),
+        ("attained_ns", np.int64),
+        ("burst_ns", np.int64),
+        ("cpu_time_ns", np.int64),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,8 @@ class Simulation:
         workload: A file of rt-app's JSON, the same as a dict, ``FAMILY:load=0.7,member=1``, a trace, its
             folder, or a `RecordedLoad`, which also says why its tasks wake up.
         scheduler: A name with or without values (``fair``, ``rr:slice_us=500``), ``module:Class``, or a
-            `Scheduler` of yours, of which the simulation runs a copy.
+            `Scheduler` of yours, of which the simulation runs a copy. Under ``external`` it comes back
+            wherever a CPU is to choose, and `choose()` says who runs.
         cpus: How many CPUs share one cache. Default: 8, or what `topology` or the trace has.
         topology: `MachineShape`, or the text LLCSxCORESxTHREADS.
         seed: What the load draws.
@@ -178,7 +195,8 @@ class Simulation:
             until_ns: Since the beginning; default, and at most: the workload's own end.
 
         Returns:
-            Why it came back: `TIME`, `ALL_EXITED`, or `DEADLOCK`, of which `waiting()` tells.
+            Why it came back: `TIME`, `ALL_EXITED`, `DEADLOCK`, of which `waiting()` tells, or `DECISION`: see
+            `stop_at_pick()`. If nobody takes that, it is the scheduler's; `external` waits for it.
 
         Raises:
             UsageError: Neither the workload nor `until_ns` has an end, or a task does what it can't.
@@ -219,6 +237,114 @@ class Simulation:
         with self._told():
             times = self._engine.explain_idle(end)
         return {name: time for (name, _), time in zip(idle_reason_table(), times, strict=True)}
+
+    def stop_at_pick(self, nth: int) -> None:
+        """Let it come back (`Stop.DECISION`) where a CPU chooses what runs next for the nth time.
+
+        Args:
+            nth: Counted over all CPUs, from 0; `nr_picks` of them have begun.
+        """
+        self._native.stop_at_pick(nth)
+
+    @property
+    def nr_picks(self) -> int:
+        """How often a CPU has chosen, or begun to."""
+        return self._native.nr_picks
+
+    @property
+    def deciding_cpu(self) -> int | None:
+        """The CPU that is to choose; None: no decision is due."""
+        return self._native.deciding_cpu
+
+    def candidates(self) -> list[int]:
+        """Return the tasks (ids) among which the CPU that is to choose has the choice.
+
+        Raises:
+            UsageError: No decision is due.
+        """
+        if self.deciding_cpu is None:
+            raise UsageError("no decision is due: stop_at_pick() lets run() come back with one")
+        return self._native.candidates()
+
+    def candidate_rows(self) -> npt.NDArray[Any]:
+        """Return what `external` can know of the candidates (`CANDIDATE_DTYPE`), in order of arrival.
+
+        ``waited_ns`` is since it was queued, ``attained_ns`` its CPU time since it woke up, ``burst_ns`` that
+        between its last two sleeps (0: none yet), ``cpu`` where it ran last.
+
+        Raises:
+            UsageError: The scheduler is another one, or no decision is due.
+        """
+        if self.deciding_cpu is None or self.scheduler_facts["name"] != "external":
+            raise UsageError("candidates are described while a decision of `external` is due")
+        return np.frombuffer(self._native.candidate_rows(), CANDIDATE_DTYPE)
+
+    def choose(self, task_id: int | None = None) -> None:
+        """Let the CPU that is to choose run a task, and go on to the end of this moment.
+
+        Args:
+            task_id: One of the candidates; `IDLE`, which `external` alone can choose: nobody, until another
+                task comes or `preempt()`; None: whom the scheduler would choose (`external`: who came first).
+
+        Raises:
+            UsageError: It is no candidate, or no decision is due.
+        """
+        found = self.candidates()
+        idles = task_id == IDLE and self.scheduler_facts["name"] == "external"
+        if task_id is not None and not idles and task_id not in found:
+            raise UsageError(f"CPU {self.deciding_cpu} can't choose task {task_id}: it has {found}")
+        with self._told():
+            if task_id is None:
+                self._engine.choose_own()
+            else:
+                self._engine.choose(None if idles else task_id)
+
+    def preempt(self, cpu: int) -> None:
+        """Let a CPU choose again, as soon as interrupts and costs allow, whatever it does now.
+
+        Raises:
+            UsageError: There is no such CPU.
+        """
+        if not 0 <= cpu < self.shape.nr_cpus:
+            raise UsageError(f"there is no CPU {cpu}: the machine has 0 to {self.shape.nr_cpus - 1}")
+        with self._told():
+            self._engine.preempt(cpu)
+
+    def place_at_wakeup(self, nth: int, cpu: int) -> None:
+        """Let a task go to this CPU when it wakes up, wherever the scheduler sends it.
+
+        Args:
+            nth: Which wakeup or birth, counted over all tasks from 1, as the trace's events are.
+            cpu: The run fails if the task may not run there. A task that is still queued stays where it is.
+        """
+        self._native.place_at_wakeup(nth, cpu)
+
+    def set_attributes(
+        self,
+        task_id: int,
+        *,
+        nice: int | None = None,
+        policy: Policy | None = None,
+        slice_ns: int | None = None,
+    ) -> None:
+        """Set attributes of a task from outside, from now on, or until it sets them itself.
+
+        Args:
+            task_id: The task, which may not have been born yet.
+            nice: -20 to 19.
+            policy: As above.
+            slice_ns: 0: the scheduler's own.
+
+        Raises:
+            UsageError: There is no such task any more, no such value, or a decision is due.
+        """
+        with self._told():
+            if nice is not None:
+                self._engine.set_nice(task_id, nice)
+            if policy is not None:
+                self._engine.set_policy(task_id, policy)
+            if slice_ns is not None:
+                self._engine.set_slice(task_id, slice_ns)
 
     def state(self) -> SimulationState:
         """Return how everything is now."""

@@ -107,6 +107,11 @@ def _write(simulation: Simulation, until_ns: int | None, sink: Sink) -> None:
             tally.add(events)
             sink.write_events(events)
             sink.write_attributes(simulation.take_attributes())
+        if stop is Stop.DECISION:
+            raise UsageError(
+                "external decides nothing by itself",
+                hint="Simulation, in Python, asks for its decisions: docs/simulator.md",
+            )
         if stop is Stop.DEADLOCK:
             raise SimulationError(
                 f"deadlock after {simulation.now_ns / 1e9:.6f} s: {simulation.waiting()}",

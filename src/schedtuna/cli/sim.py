@@ -14,6 +14,7 @@ from schedtuna.cli.output import print_json, print_remark
 from schedtuna.cli.sim_fidelity import MachineOption, calibrate, certification_of, fidelity, machine_costs
 from schedtuna.cli.sim_picks import verify_picks
 from schedtuna.cli.sim_replay import replay
+from schedtuna.cli.sim_why import why
 from schedtuna.cli.table import described, wrapped
 from schedtuna.cli.trace_table import Columns, figures_table
 
@@ -26,6 +27,7 @@ app.command("calibrate")(calibrate)
 app.command("fidelity")(fidelity)
 app.command("verify-picks")(verify_picks)
 app.command()(replay)
+app.command()(why)
 
 _WORTH_TELLING_BYTES = 50_000_000
 _COLUMNS: Columns = {
@@ -129,7 +131,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     if as_json:
         print_json(
             {
-                "simulation": trace.manifest["simulation"],
+                "simulation": _without_text(trace.manifest["simulation"]),
                 "is_certified": certified.is_certified,
                 "certification": certified.text,
                 "seconds": source.seconds,
@@ -154,6 +156,11 @@ def _tell_memory(simulation: Simulation) -> None:
     if needed > _WORTH_TELLING_BYTES:
         told = f"{nr_tasks:,} tasks: up to {needed / 1e6:,.0f} MB of memory, and 32 bytes an event"
         print_remark("note", told, file=sys.stderr)
+
+
+def _without_text(simulation: dict[str, Any]) -> dict[str, Any]:
+    workload = {name: fact for name, fact in simulation["workload"].items() if name != "text"}
+    return simulation | {"workload": workload}
 
 
 def _print_result(source: Analysis, simulation: dict[str, Any]) -> None:

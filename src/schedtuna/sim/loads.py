@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,16 @@ from schedtuna.trace.parts import MANIFEST
 from schedtuna.trace.trace import Trace
 from schedtuna.workload.families import FAMILIES, family
 
-LoadSource = str | Path | Mapping[str, Any] | Trace | RecordedLoad
+
+@dataclass(frozen=True)
+class LoadText:
+    """The text of a file, and what it is called."""
+
+    name: str
+    text: str
+
+
+LoadSource = str | Path | Mapping[str, Any] | Trace | RecordedLoad | LoadText
 
 # What is made of a family if nothing else is asked for.
 FAMILY_MEMBER, FAMILY_LOAD, FAMILY_SECONDS = 1, 0.7, 10.0
@@ -49,10 +59,10 @@ def read_load(
     duration_s: float | None = None,
     costs: Mapping[str, int] | None = None,
 ) -> tuple[Workload, dict[str, Any]]:
-    """Return a workload, and what a manifest says of it: its name, and the hash of its text.
+    """Return a workload, and what a manifest says of it: its name, its text and the hash of that.
 
     Args:
-        source: A file, a dict, ``FAMILY:load=0.7,member=1``, a trace, or its folder.
+        source: A file, its text, a dict, ``FAMILY:load=0.7,member=1``, a trace, or its folder.
         nr_cpus: How many CPUs it is for.
         duration_s: How long a family's member goes on, rounded up to seconds. Default: 10.
         costs: Constants of the machine that differ from the defaults: a trace's CPU time has them in it.
@@ -67,7 +77,9 @@ def read_load(
         return source.workload(
             nr_cpus, {name: initial for name, initial, *_ in cost_table()} | dict(costs or {})
         )
-    if isinstance(source, Mapping):
+    if isinstance(source, LoadText):
+        name, text = source.name, source.text
+    elif isinstance(source, Mapping):
         name, text = "workload", json.dumps(source)
     elif str(source).partition(":")[0] in FAMILIES:
         seconds = math.ceil(FAMILY_SECONDS if duration_s is None else duration_s)
@@ -79,7 +91,7 @@ def read_load(
     except BadInputError as error:
         hint = "docs/workload-files.md says what a file may hold"
         raise UsageError(str(error), hint=hint) from error
-    return workload, {"name": name, "sha256": sha256(text.encode()).hexdigest()}
+    return workload, {"name": name, "sha256": sha256(text.encode()).hexdigest(), "text": text}
 
 
 def _member(text: str, nr_cpus: int, seconds: int) -> dict[str, Any]:

@@ -122,3 +122,18 @@ def test_what_tune_finds_in_the_model_is_not_applied(run):
         assert "found in a model" in told
         assert "schedtuna compare" in told
     assert run("compare", *MACHINE, "--budget", 12, "default", study)[0] == 0
+
+
+def test_a_trace_is_replayed_with_its_cpus_and_its_noise(run):
+    run("sim", "run", "ping-pong:load=0.6", "--cpus", 2, "--for", "1s", "-o", "trace")
+    sides = ("default", "fair:base_slice_us=20000")
+    code, _, told = run("compare", "--backend", "sim", "--workload", "trace", *sides)
+    assert code == 1
+    assert "draws nothing from its seed" in told
+    noisy = ("--backend", "sim", "--workload", "trace", "--cost", "kthread_per_s=20")
+    code, out, _ = run("compare", *noisy, "--budget", 12, "--json", *sides)
+    found = last_object(out)
+    assert code == 0
+    assert found["places"][0]["topology"] == "1x2x1"
+    assert last_object(run("variability", *noisy, "--runs", 2, "--json")[1])["cpus"] == 2
+    assert last_object(run("variability", *noisy, "--cpus", 1, "--runs", 2, "--json")[1])["cpus"] == 1

@@ -72,7 +72,7 @@ def bisect(
 
     length = question.length()
     command: list[str] = context.meta["command"]
-    places = where.ready_places()
+    places = [place.fitting(run.named) for place in where.ready_places()]
     workload = run.workload(command, places[0])
     question = replace(question, metric=run.metrics(question.metric, places[0]))
     if folder.resume is not None:

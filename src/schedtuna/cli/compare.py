@@ -168,7 +168,7 @@ def compare(
     from schedtuna.experiment.campaign import open_campaign
 
     length = question.length()
-    places = where.ready_places()
+    places = [place.fitting(run.named) for place in where.ready_places()]
     workload = run.workload(command, places[0])
     folder.require_consent(workload.argv)
     question = replace(question, metric=run.metrics(question.metric, places[0]))

@@ -300,7 +300,7 @@ def tune(
         _refuse_what_the_study_has(context, folder.resume)
         plan = before
     else:
-        place = where.ready_place()
+        place = where.ready_place().fitting(run.named)
         plan, notes = make_plan(
             instead.workload(command, run, place),
             place,

@@ -110,7 +110,7 @@ def variability(
     require_writable(output.csv, option="--csv")
     require_writable(output.plot, option="--plot", suffixes=SUFFIXES)
     time_limit_s = None if time is None else parse_positive_duration(time, option="--time")
-    place = where.ready_place()
+    place = where.ready_place().fitting(run.named)
     workload = run.workload(command, place)
     folder.require_consent(workload.argv)
     chosen = place.scheduler(scheduler)

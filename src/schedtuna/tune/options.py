@@ -136,7 +136,7 @@ class OptimizerConfig(BaseModel):
         Raises:
             UsageError: There is no such place, or it has no kernels to choose from.
         """
-        return make_place(self.backend, {"kernel": self.kernel})
+        return make_place(self.backend, {"kernel": self.kernel}).fitting(self.workload)
 
     def what_runs(self) -> tuple[Workload, str]:
         """Return what runs, and what it is optimised for.

@@ -75,6 +75,10 @@ class Place(BaseModel, ABC):
         """Return the command-line options that name it."""
         return ("--backend", self.kind)
 
+    def fitting(self, named: str | None) -> Self:  # noqa: ARG002
+        """Return the place, with what was left open as the workload that `--workload` names needs it."""
+        return self
+
     def named_workload(self, name: str) -> tuple[Workload, MetricSpec]:
         """Return what `--workload` names there, ready to run, and what that is optimised for.
 

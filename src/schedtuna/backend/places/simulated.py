@@ -13,7 +13,8 @@ from schedtuna.backend.simulated import SimulatedBackend, load_of, recorded_comm
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.sim.loads import read_load
+from schedtuna.sim.loads import read_load, with_recording
+from schedtuna.sim.recorded import RecordedLoad
 from schedtuna.sim.schedulers import parsed_scheduler
 from schedtuna.sim.simulation import complete_costs
 from schedtuna.sim.topology import MachineShape
@@ -48,12 +49,12 @@ class Simulated(Place):
     """A simulated machine.
 
     Attributes:
-        topology: LLCSxCORESxTHREADS.
+        topology: LLCSxCORESxTHREADS; None: what a trace has that is replayed, else 8 CPUs of one cache.
         costs: Its constants that differ from the defaults, by name.
     """
 
     kind: Literal["sim"] = "sim"
-    topology: str = str(MachineShape.of(None, None))
+    topology: str | None = None
     costs: tuple[tuple[str, int], ...] = ()
     is_model: ClassVar[bool] = True
 
@@ -72,12 +73,14 @@ class Simulated(Place):
         """
         costs = dict(cost or {})
         complete_costs(costs)
-        return cls(topology=str(MachineShape.of(cpus, topology)), costs=tuple(sorted(costs.items())))
+        is_open = cpus is None and topology is None
+        shape = None if is_open else str(MachineShape.of(cpus, topology))
+        return cls(topology=shape, costs=tuple(sorted(costs.items())))
 
     @property
     def shape(self) -> MachineShape:
         """How it is laid out."""
-        return MachineShape.parse(self.topology)
+        return MachineShape.of(None, self.topology)
 
     @property
     def is_exact(self) -> bool:
@@ -89,7 +92,7 @@ class Simulated(Place):
     def label(self) -> str:
         """How many CPUs it has."""
         nr_cpus = self.nr_cpus()
-        return f"a simulated machine of {nr_cpus} CPU{'s' if nr_cpus > 1 else ''} ({self.topology})"
+        return f"a simulated machine of {nr_cpus} CPU{'s' if nr_cpus > 1 else ''} ({self.shape})"
 
     @property
     def caveat(self) -> str:
@@ -107,14 +110,22 @@ class Simulated(Place):
     def options(self) -> tuple[str, ...]:
         """Return the command-line options that name it."""
         costs = [part for name, value in self.costs for part in ("--cost", f"{name}={value}")]
-        return (*super().options(), "--topology", self.topology, *costs)
+        shape = () if self.topology is None else ("--topology", self.topology)
+        return (*super().options(), *shape, *costs)
+
+    def fitting(self, named: str | None) -> Self:
+        """Return a machine that has, unless it was said, as many CPUs as the one that a trace is from."""
+        load = None if named is None or self.topology is not None else with_recording(named)
+        if not isinstance(load, RecordedLoad):
+            return self
+        return self.model_copy(update={"topology": str(MachineShape.of(load.nr_cpus, None))})
 
     def named_workload(self, name: str) -> tuple[Workload, MetricSpec]:
         """Return the load that a file, a trace or a family's name means, and what it is optimised for."""
         if name in (bundled := suite(self.nr_cpus())):
             self.command(bundled[name].workload.argv)  # a program, whatever it is called by
         workload = workload_of(name)
-        read_load(load_of(workload), nr_cpus=self.nr_cpus())
+        read_load(load_of(workload), nr_cpus=self.nr_cpus(), costs=dict(self.costs))
         return workload, parse_metric(METRIC)
 
     def command(self, argv: Sequence[str], *, shell: bool = False) -> NoReturn:  # noqa: ARG002
@@ -136,7 +147,7 @@ class Simulated(Place):
 
     def identity(self, workload: Workload) -> dict[str, str]:
         """The load, by its content."""
-        _, facts = read_load(load_of(workload), nr_cpus=self.nr_cpus())
+        _, facts = read_load(load_of(workload), nr_cpus=self.nr_cpus(), costs=dict(self.costs))
         return {"load": f"{facts['name']} {facts['sha256'][:16]}", "target": "sim"}
 
     def scheduler(self, text: str) -> SchedulerConfig:

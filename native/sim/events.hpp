@@ -17,34 +17,32 @@ class Tournament
 
 	Ns first_time() const
 	{
-		return times_[1];
+		return nodes_[1].time;
 	}
 	Slot first_slot() const
 	{
-		return winners_[1];
+		return nodes_[1].winner;
 	}
 	Ns time_of(Slot slot) const
 	{
-		return times_[leaves_ + slot];
+		return nodes_[leaves_ + slot].time;
 	}
 	void set(Slot slot, Ns time)
 	{
 		std::uint32_t node = leaves_ + slot;
-		if (times_[node] == time)
+		if (nodes_[node].time == time)
 			return;
-		times_[node] = time;
-		Slot winner = slot;
+		nodes_[node].time = time;
+		Node winner{time, slot};
 		while (node > 1) {
-			std::uint32_t sibling = node ^ 1;
-			Ns other = times_[sibling];
-			bool loses = other < time || (other == time && winners_[sibling] < winner);
-			time = loses ? other : time;
-			winner = loses ? winners_[sibling] : winner;
+			// The left one, whose slots are lower, wins at equal times. None is negative.
+			const Node &other = nodes_[node ^ 1];
+			auto limit = static_cast<std::uint64_t>(winner.time) + (node & 1);
+			winner = static_cast<std::uint64_t>(other.time) < limit ? other : winner;
 			node >>= 1;
-			if (times_[node] == time && winners_[node] == winner)
+			if (nodes_[node] == winner)
 				break;
-			times_[node] = time;
-			winners_[node] = winner;
+			nodes_[node] = winner;
 		}
 	}
 	// Make room for more slots; those that are there keep their times.
@@ -53,28 +51,26 @@ class Tournament
 		std::uint32_t leaves = leaves_for(nr_slots);
 		if (leaves <= leaves_)
 			return;
-		std::vector<Ns> times(2 * static_cast<std::size_t>(leaves), NEVER);
-		std::vector<Slot> winners(times.size());
-		for (Slot slot = 0; slot < leaves; slot++) {
-			winners[leaves + slot] = slot;
-			if (slot < leaves_)
-				times[leaves + slot] = time_of(slot);
-		}
-		for (std::uint32_t node = leaves - 1; node; node--) {
-			std::uint32_t best = 2 * node + (times[2 * node + 1] < times[2 * node]);
-			times[node] = times[best];
-			winners[node] = winners[best];
-		}
-		times_ = std::move(times);
-		winners_ = std::move(winners);
+		std::vector<Node> nodes(2 * static_cast<std::size_t>(leaves));
+		for (Slot slot = 0; slot < leaves; slot++)
+			nodes[leaves + slot] = {slot < leaves_ ? time_of(slot) : NEVER, slot};
+		for (std::uint32_t node = leaves - 1; node; node--)
+			nodes[node] = nodes[2 * node + (nodes[2 * node + 1].time < nodes[2 * node].time)];
+		nodes_ = std::move(nodes);
 		leaves_ = leaves;
 	}
 	static std::uint64_t bytes(std::uint32_t nr_slots)
 	{
-		return 2ull * leaves_for(nr_slots) * (sizeof(Ns) + sizeof(Slot));
+		return 2ull * leaves_for(nr_slots) * sizeof(Node);
 	}
 
       private:
+	struct Node {
+		Ns time = NEVER;
+		Slot winner = 0;
+		bool operator==(const Node &) const = default;
+	};
+
 	static std::uint32_t leaves_for(std::uint32_t nr_slots)
 	{
 		std::uint32_t leaves = 2;
@@ -84,8 +80,7 @@ class Tournament
 	}
 
 	std::uint32_t leaves_ = 0;
-	std::vector<Ns> times_;	 // of the node's winner; a node's children are at 2n and 2n + 1, leaves from leaves_ on
-	std::vector<Slot> winners_;
+	std::vector<Node> nodes_;  // a node's children are at 2n and 2n + 1, leaves from leaves_ on
 };
 
 }  // namespace schedtuna::sim

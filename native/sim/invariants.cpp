@@ -31,7 +31,8 @@ void Simulation::check() const
 	for (CpuId cpu = 0; cpu < nr_cpus(); cpu++) {
 		const Cpu &c = cpus_[cpu];
 		hold(!c.is_touched, "a CPU was forgotten", now_, cpu);
-		hold(events_.time_of(cpu) == std::max(next_of(cpu), now_) || events_.time_of(cpu) == next_of(cpu),
+		hold(cpu_events_.time_of(cpu) == std::max(next_of(cpu), now_)
+			     || cpu_events_.time_of(cpu) == next_of(cpu),
 		     "a CPU's next event isn't what it plans", now_, cpu);
 		if (c.current == NONE)
 			continue;

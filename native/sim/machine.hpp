@@ -287,21 +287,22 @@ class Machine
 
 	Tournament::Slot scheduler_slot(CpuId cpu) const
 	{
-		return nr_cpus() + cpu;
+		return cpu;
 	}
 	Tournament::Slot interrupt_slot(CpuId cpu) const
 	{
-		return 2 * nr_cpus() + cpu;
+		return nr_cpus() + cpu;
 	}
 	Tournament::Slot task_slot(TaskId id) const
 	{
-		return 3 * nr_cpus() + id;
+		return 2 * nr_cpus() + id;
 	}
 
 	Ns now_ = 0;
 	Topology topology_;
 	Costs costs_;
-	Tournament events_;  // of CPUs, the scheduler's timers, interrupts, tasks: at equal times in this order
+	// At equal times CPUs come first, then the scheduler's timers, interrupts, tasks.
+	Tournament cpu_events_, events_;
 	std::vector<Task> tasks_;
 	std::vector<Thread> threads_;
 	std::vector<Cpu> cpus_;

@@ -48,14 +48,14 @@ Stop Simulation::run(Ns until)
 	if (decision_.cpu != NONE && waits_for_choice())
 		return Stop::Decision;
 	Stop stop = state();
-	while (stop == Stop::Time && events_.first_time() <= std::min(until, LONGEST)) {
-		happen(events_.first_slot());
+	while (stop == Stop::Time && next_event() <= std::min(until, LONGEST)) {
+		happen();
 		stop = state();
 	}
 	decision_.is_told = true;
 	if (stop != Stop::Time)
 		return stop;
-	if (events_.first_time() == NEVER)
+	if (next_event() == NEVER)
 		throw SchedulerError(std::string(scheduler_->name())
 				     + " left runnable tasks waiting though every CPU is idle");
 	if (until > LONGEST)
@@ -69,10 +69,10 @@ Stop Simulation::step()
 	if (decision_.cpu != NONE) {
 		if (waits_for_choice())
 			return Stop::Decision;
-	} else if (state() == Stop::Time && events_.first_time() != NEVER) {
-		if (events_.first_time() > LONGEST)
+	} else if (state() == Stop::Time && next_event() != NEVER) {
+		if (next_event() > LONGEST)
 			throw_too_long();
-		happen(events_.first_slot());
+		happen();
 	}
 	decision_.is_told = true;
 	return state();
@@ -93,9 +93,11 @@ inline void Simulation::settle(std::size_t from)
 	touched_.clear();
 }
 
-void Simulation::happen(Tournament::Slot slot)
+void Simulation::happen()
 {
-	Ns when = events_.first_time();
+	bool is_cpu = cpu_events_.first_time() <= events_.first_time();
+	Tournament::Slot slot = (is_cpu ? cpu_events_ : events_).first_slot();
+	Ns when = next_event();
 	if (when != now_) {
 #ifdef SCHEDTUNA_SIM_CHECK
 		if (when < now_)
@@ -106,7 +108,7 @@ void Simulation::happen(Tournament::Slot slot)
 	}
 	totals_.nr_events++;
 	std::uint32_t n = nr_cpus();
-	if (slot < n) {
+	if (is_cpu) {
 		this_cpu_ = slot;
 		Cpu &c = cpus_[slot];
 		c.is_touched = true;  // it will be looked at, whatever it does to itself
@@ -118,18 +120,18 @@ void Simulation::happen(Tournament::Slot slot)
 			return;
 		}
 		c.is_touched = false;
-	} else if (slot < 2 * n) {
-		this_cpu_ = slot - n;
+	} else if (slot < n) {
+		this_cpu_ = slot;
 		in_interrupt_ = true;
 		events_.set(slot, NEVER);
-		scheduler_->timer_fired(*this, slot - n);
-	} else if (slot < 3 * n) {
-		this_cpu_ = slot - 2 * n;
+		scheduler_->timer_fired(*this, slot);
+	} else if (slot < 2 * n) {
+		this_cpu_ = slot - n;
 		in_interrupt_ = true;
 		interrupt_again(this_cpu_);
 	} else {
 		events_.set(slot, NEVER);
-		time_out(slot - 3 * n);
+		time_out(slot - 2 * n);
 	}
 	settle(0);
 #ifdef SCHEDTUNA_SIM_CHECK
@@ -168,7 +170,7 @@ void Simulation::service(CpuId cpu)
 	for (;;) {
 		Ns next = next_of(cpu);
 		if (next > now_) {
-			events_.set(cpu, next);
+			cpu_events_.set(cpu, next);
 			return;
 		}
 		this_cpu_ = cpu;
@@ -185,7 +187,7 @@ void Simulation::service(CpuId cpu)
 		} else if (!c.need_resched && costs_.slice_timer && tasks_[c.current].slice_ns == 0) {
 			resched(cpu);
 		} else {  // a tick is due, which is an event of its own
-			events_.set(cpu, now_);
+			cpu_events_.set(cpu, now_);
 			return;
 		}
 	}
@@ -425,8 +427,9 @@ std::vector<CpuId> Simulation::cpu_set(std::uint32_t number) const
 std::uint64_t Simulation::bytes_needed(std::uint32_t nr_cpus, std::uint32_t nr_tasks)
 {
 	std::uint64_t per_cpu = sizeof(Cpu) + sizeof(Dsq) + sizeof(CpuId) + sizeof(std::uint64_t);
+	per_cpu += Tournament::bytes(nr_cpus) / nr_cpus;
 	std::uint64_t per_task = sizeof(Task) + sizeof(Thread) + 3 * sizeof(Ns);
-	return per_cpu * nr_cpus + per_task * nr_tasks + Tournament::bytes(3 * nr_cpus + nr_tasks);
+	return per_cpu * nr_cpus + per_task * nr_tasks + Tournament::bytes(2 * nr_cpus + nr_tasks);
 }
 
 }  // namespace schedtuna::sim

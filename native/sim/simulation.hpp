@@ -83,7 +83,7 @@ class Simulation : public Machine
 
 	Ns next_event() const
 	{
-		return events_.first_time();
+		return std::min(cpu_events_.first_time(), events_.first_time());
 	}
 
 	Totals totals() const;	// until now
@@ -140,7 +140,7 @@ class Simulation : public Machine
 	};
 
 	// simulation.cpp: the loop
-	void happen(Tournament::Slot slot);
+	void happen();
 	[[gnu::always_inline]] inline void settle(std::size_t from);
 	void service(CpuId cpu);
 	Ns next_of(CpuId cpu) const;

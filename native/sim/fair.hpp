@@ -194,9 +194,28 @@ class Fair final : public Scheduler
 	void unlist_task(CpuId, TaskId);
 
 	// fair_groups.cpp: weights of groups, and load averages
-	Ns load_clock(const Machine &, QueueId) const;
+	static std::int64_t scale_down(std::uint64_t weight)
+	{
+		return weight ? std::max<std::int64_t>(static_cast<std::int64_t>(weight >> WEIGHT_SHIFT), 2) : 0;
+	}
+	// rq_clock_pelt(); never 0, which stands for "not attached".
+	Ns load_clock(const Machine &m, QueueId queue) const
+	{
+		return clock(m, queue) + (1 << 20);
+	}
 	void update_load(Machine &, EntityId, Change, bool to_group);
-	bool update_queue_load(QueueId, Ns now);
+	void pass_load_on(Machine &, EntityId, Change, bool decayed, bool to_group);
+	[[gnu::always_inline]] bool update_queue_load(QueueId queue, Ns now)
+	{
+		const FairQueue &q = queues_[queue];
+		QueueLoad &load = queue_loads_[queue];
+		bool decayed = load.take_removed();
+		if (load.age(now, scale_down(q.load_weight), q.h_nr_runnable, q.curr != NONE)) {
+			load.average(1);
+			decayed = true;
+		}
+		return decayed;
+	}
 	void update_group(Machine &, EntityId);	 // update_cfs_group()
 	void reweight(Machine &, EntityId, std::uint32_t weight);
 	void contribute(Machine &, QueueId);  // update_tg_load_avg()

@@ -19,7 +19,7 @@ void Fair::update_curr(Machine &m, QueueId queue)
 	if (ran <= 0)
 		return;
 	curr.exec_start = now;
-	if (is_task(id))
+	if (params_.hrtick && is_task(id))
 		infos_[task_of(id)].ran += ran;
 	curr.vruntime += curr.delta_fair(ran);
 	bool is_over = q.update_deadline(entities_, id, params_);
@@ -252,7 +252,7 @@ void Fair::set_next_entity(Machine &m, EntityId id, bool first)
 	}
 	entities_[id].exec_start = clock(m, queue);
 	q.curr = id;
-	if (is_task(id))
+	if (params_.hrtick && is_task(id))
 		infos_[task_of(id)].ran_before = infos_[task_of(id)].ran;
 }
 

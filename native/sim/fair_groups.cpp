@@ -12,30 +12,7 @@ namespace
 
 constexpr Ns CONTRIBUTION_INTERVAL = 1'000'000;	 // a queue tells its group once per ms at most
 
-std::int64_t scale_down(std::uint64_t weight)
-{
-	return weight ? std::max<std::int64_t>(static_cast<std::int64_t>(weight >> WEIGHT_SHIFT), 2) : 0;
-}
-
 }  // namespace
-
-// rq_clock_pelt(); never 0, which stands for "not attached".
-Ns Fair::load_clock(const Machine &m, QueueId queue) const
-{
-	return clock(m, queue) + (1 << 20);
-}
-
-bool Fair::update_queue_load(QueueId queue, Ns now)
-{
-	const FairQueue &q = queues_[queue];
-	QueueLoad &load = queue_loads_[queue];
-	bool decayed = load.take_removed();
-	if (load.age(now, scale_down(q.load_weight), q.h_nr_runnable, q.curr != NONE)) {
-		load.average(1);
-		decayed = true;
-	}
-	return decayed;
-}
 
 // update_load_avg(): the entity's averages, and its queue's.
 void Fair::update_load(Machine &m, EntityId id, Change change, bool to_group)
@@ -45,31 +22,38 @@ void Fair::update_load(Machine &m, EntityId id, Change change, bool to_group)
 	const Entity &entity = entities_[id];
 	QueueId queue = entity.queue;
 	LoadAvg &load = loads_[id];
-	QueueLoad &queue_load = queue_loads_[queue];
 	bool of_task = is_task(id);
 	Ns now = load_clock(m, queue);
 	if (load.last_update) {
-		std::int64_t runnable = of_task		 ? entity.on_rq && !entity.delayed
-					: entity.delayed ? 0
-							 : queue_loads_[id].nr_runnable;
-		if (load.age(now, entity.on_rq, runnable, queues_[queue].curr == id))
+		std::int64_t runnable = entity.on_rq;
+		if (!of_task)
+			runnable = queue_loads_[id].nr_runnable;
+		if (load.age(now, entity.on_rq, entity.delayed ? 0 : runnable, queues_[queue].curr == id))
 			load.average(entity.load());
 	}
 	bool decayed = update_queue_load(queue, now);
-	if (!of_task) {
+	if (!of_task || !load.last_update || change == Change::Detach || queue >= nr_cpus_)
+		pass_load_on(m, id, change, decayed, to_group);
+}
+
+// What changes with the queue, and what its group is told.
+void Fair::pass_load_on(Machine &m, EntityId id, Change change, bool decayed, bool to_group)
+{
+	const Entity &entity = entities_[id];
+	LoadAvg &load = loads_[id];
+	QueueLoad &queue_load = queue_loads_[entity.queue];
+	if (!is_task(id)) {
 		decayed |= propagate_load(queue_load, load, entity.load(), queue_loads_[id],
 					  scale_down(queues_[id].load_weight));
 		queue_loads_[id].nr_runnable = queues_[id].h_nr_runnable;  // se_update_runnable()
 	}
-	if (!load.last_update && change == Change::Attach) {
+	bool attaches = !load.last_update && change == Change::Attach;
+	if (attaches)
 		queue_load.attach(load, entity.load());
-		contribute(m, queue);
-	} else if (change == Change::Detach) {
+	else if (change == Change::Detach)
 		queue_load.detach(load, entity.load());
-		contribute(m, queue);
-	} else if (decayed && to_group) {
-		contribute(m, queue);
-	}
+	if (attaches || change == Change::Detach || (decayed && to_group))
+		contribute(m, entity.queue);
 }
 
 void Fair::contribute(Machine &m, QueueId queue)

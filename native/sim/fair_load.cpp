@@ -35,7 +35,7 @@ void add_positive(std::int64_t &value, std::int64_t delta)
 
 }  // namespace
 
-bool LoadAvg::age_by_steps(Ns now, std::int64_t load, std::int64_t runnable, bool running)
+bool LoadAvg::age_by_periods(Ns now, std::int64_t load, std::int64_t runnable, bool running)
 {
 	std::int64_t delta = now - last_update;
 	if (delta < 0) {
@@ -44,26 +44,18 @@ bool LoadAvg::age_by_steps(Ns now, std::int64_t load, std::int64_t runnable, boo
 	}
 	delta >>= 10;
 	last_update += delta << 10;
-	if (!load)
-		runnable = running = 0;
-	std::int64_t contrib = delta;
 	delta += period_contrib;
-	std::int64_t periods = delta / 1024;
-	if (periods) {
-		load_sum = decay(load_sum, periods);
-		runnable_sum = decay(runnable_sum, periods);
-		util_sum = decay(util_sum, periods);
-		delta %= 1024;
-		if (load)  // __accumulate_pelt_segments()
-			contrib = decay(1024 - period_contrib, periods) + LOAD_AVG_MAX - decay(LOAD_AVG_MAX, periods)
-				  - 1024 + delta;
-	}
+	std::int64_t periods = delta / PERIOD;
+	delta %= PERIOD;
+	load_sum = decay(load_sum, periods);
+	runnable_sum = decay(runnable_sum, periods);
+	util_sum = decay(util_sum, periods);
+	// __accumulate_pelt_segments()
+	std::int64_t contrib = decay(PERIOD - period_contrib, periods) + LOAD_AVG_MAX - decay(LOAD_AVG_MAX, periods)
+			       - PERIOD + delta;
 	period_contrib = static_cast<std::uint32_t>(delta);
-	load_sum += load * contrib;
-	runnable_sum += runnable * contrib << 10;
-	if (running)
-		util_sum += contrib << 10;
-	return periods != 0;
+	add(contrib, load, runnable, running);
+	return true;
 }
 
 std::int64_t LoadAvg::divider() const

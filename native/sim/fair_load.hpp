@@ -19,14 +19,31 @@ struct LoadAvg {
 	// ns.
 	bool age(Ns now, std::int64_t load, std::int64_t runnable, bool running)
 	{
-		return static_cast<std::uint64_t>(now - last_update) >= 1024
-		       && age_by_steps(now, load, runnable, running);
+		auto steps = static_cast<std::uint64_t>(now - last_update) >> 10;
+		if (!steps)
+			return false;
+		if (steps >= PERIOD - period_contrib)  // a period ends, or time went back
+			return age_by_periods(now, load, runnable, running);
+		last_update += static_cast<Ns>(steps << 10);
+		period_contrib += static_cast<std::uint32_t>(steps);
+		add(static_cast<std::int64_t>(steps), load, runnable, running);
+		return false;
 	}
 	void average(std::int64_t load);  // ___update_load_avg()
 	std::int64_t divider() const;	  // get_pelt_divider()
 
       private:
-	bool age_by_steps(Ns now, std::int64_t load, std::int64_t runnable, bool running);
+	static constexpr std::uint32_t PERIOD = 1024;  // steps
+
+	bool age_by_periods(Ns now, std::int64_t load, std::int64_t runnable, bool running);
+	void add(std::int64_t contrib, std::int64_t load, std::int64_t runnable, bool running)
+	{
+		if (!load)
+			return;
+		load_sum += load * contrib;
+		runnable_sum += runnable * contrib << 10;
+		util_sum += running ? contrib << 10 : 0;
+	}
 };
 
 // The averages of a queue, and what has yet to be taken out or passed on to its group's entity.

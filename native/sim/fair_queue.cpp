@@ -173,38 +173,6 @@ void FairQueue::find_slices(const Entities &entities) const
 	});
 }
 
-Ns FairQueue::min_slice(const Entities &entities) const
-{
-	const Entity *running = current(entities);
-	Ns slice = running ? running->slice : NEVER;
-	if (timeline_.empty())
-		return slice;
-	if (!nr_min_)
-		find_slices(entities);
-	return std::min(slice, min_slice_);
-}
-
-Ns FairQueue::max_slice(const Entities &entities) const
-{
-	const Entity *running = current(entities);
-	Ns slice = running ? running->slice : 0;
-	if (timeline_.empty())
-		return slice;
-	if (!nr_max_)
-		find_slices(entities);
-	return std::max(slice, max_slice_);
-}
-
-FairQueue::Sum FairQueue::sum(const Entities &entities) const
-{
-	Sum total{sum_weighted_, sum_load_};
-	if (const Entity *running = current(entities)) {
-		total.weighted += (running->vruntime - zero_) * running->load();
-		total.load += running->load();
-	}
-	return total;
-}
-
 // The value doesn't depend on the base of the sums, so they move along to stay small.
 Ns FairQueue::avg_vruntime(const Entities &entities)
 {
@@ -219,13 +187,6 @@ Ns FairQueue::avg_vruntime(const Entities &entities)
 	sum_weighted_ -= sum_load_ * delta;
 	zero_ += delta;
 	return zero_;
-}
-
-// lag >= 0, without a division. For integers that is the same as vruntime <= floor(V).
-bool FairQueue::eligible(const Entities &entities, Ns vruntime) const
-{
-	Sum total = sum(entities);
-	return static_cast<__int128>(vruntime - zero_) * total.load <= total.weighted;
 }
 
 EntityId FairQueue::pick(const Entities &entities, const FairParams &params, bool protect) const
@@ -355,12 +316,6 @@ void FairQueue::set_protection(Entities &entities, EntityId id, const FairParams
 	Ns slice = params.run_to_parity ? min_slice(entities) : params.base_slice_us * 1000;
 	if (slice < entity.slice)
 		entity.vlag = std::min(entity.deadline, entity.vruntime + entity.delta_fair(slice));
-}
-
-void FairQueue::update_protection(Entities &entities, EntityId id) const
-{
-	Entity &entity = entities[id];
-	entity.vlag = std::min(entity.vlag, entity.vruntime + entity.delta_fair(min_slice(entities)));
 }
 
 void FairQueue::cancel_protection(Entity &entity, const FairParams &params)

@@ -7,6 +7,7 @@
 
 #include "fair_params.hpp"
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -115,10 +116,33 @@ class FairQueue
 	void set_slice(Entities &, EntityId, Ns);  // of an entity that is queued or runs
 
 	Ns avg_vruntime(const Entities &);  // V, rounded down
-	bool eligible(const Entities &, Ns vruntime) const;
+	// lag >= 0, without a division. For integers that is the same as vruntime <= floor(V).
+	bool eligible(const Entities &entities, Ns vruntime) const
+	{
+		Sum total = sum(entities);
+		return static_cast<__int128>(vruntime - zero_) * total.load <= total.weighted;
+	}
 	EntityId pick(const Entities &, const FairParams &, bool protect) const;  // pick_eevdf(); NONE: empty
-	Ns min_slice(const Entities &) const;
-	Ns max_slice(const Entities &) const;
+	Ns min_slice(const Entities &entities) const
+	{
+		const Entity *running = current(entities);
+		Ns slice = running ? running->slice : NEVER;
+		if (timeline_.empty())
+			return slice;
+		if (!nr_min_)
+			find_slices(entities);
+		return std::min(slice, min_slice_);
+	}
+	Ns max_slice(const Entities &entities) const
+	{
+		const Entity *running = current(entities);
+		Ns slice = running ? running->slice : 0;
+		if (timeline_.empty())
+			return slice;
+		if (!nr_max_)
+			find_slices(entities);
+		return std::max(slice, max_slice_);
+	}
 
 	void place(Entities &, EntityId, const FairParams &, bool initial);		 // place_entity()
 	void update_lag(Entities &, EntityId, const FairParams &);			 // update_entity_lag()
@@ -132,8 +156,12 @@ class FairQueue
 	void requeue_delayed(Entities &, EntityId, const FairParams &);	 // without the counts of tasks
 	void reweight(Entities &, EntityId, const FairParams &, std::uint32_t weight, bool is_task);
 
-	void set_protection(Entities &, EntityId, const FairParams &) const;	  // set_protect_slice()
-	void update_protection(Entities &, EntityId) const;			  // update_protect_slice()
+	void set_protection(Entities &, EntityId, const FairParams &) const;  // set_protect_slice()
+	void update_protection(Entities &entities, EntityId id) const	      // update_protect_slice()
+	{
+		Entity &entity = entities[id];
+		entity.vlag = std::min(entity.vlag, entity.vruntime + entity.delta_fair(min_slice(entities)));
+	}
 	static bool is_protected(const Entity &entity, const FairParams &params)  // protect_slice()
 	{
 		return params.version >= 618 ? entity.vruntime < entity.vlag : entity.vlag == entity.deadline;
@@ -145,7 +173,15 @@ class FairQueue
 		std::int64_t weighted, load;
 	};
 	void renew_deadline(Entities &, EntityId, const FairParams &);
-	Sum sum(const Entities &) const;
+	Sum sum(const Entities &entities) const
+	{
+		Sum total{sum_weighted_, sum_load_};
+		if (const Entity *running = current(entities)) {
+			total.weighted += (running->vruntime - zero_) * running->load();
+			total.load += running->load();
+		}
+		return total;
+	}
 	const Entity *current(const Entities &entities) const
 	{
 		return curr != NONE && entities[curr].on_rq ? &entities[curr] : nullptr;

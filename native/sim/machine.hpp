@@ -216,11 +216,11 @@ class Machine
 
 	// What nobody but the machine knows of a task.
 	struct Thread {
-		Ns burst_left_ns = 0;	// CPU time until its present step is done
-		Ns spin_until = 0;	// Spin: when it ends; 0: it has not begun
-		Ns refill_ns = 0;	// what the next burst takes longer on another CPU
-		std::uint64_t key = 0;	// of its draws
-		std::uint32_t program = 0, step = 0;
+		Ns burst_left_ns = 0;				 // CPU time until its present step is done
+		Ns spin_until = 0;				 // Spin: when it ends; 0: it has not begun
+		Ns refill_ns = 0;				 // what the next burst takes longer on another CPU
+		std::uint64_t key = 0;				 // of its draws
+		std::uint32_t program = 0, first = 0, step = 0;	 // and where its program begins
 		std::uint32_t nr_forks = 0;
 		std::uint32_t dsq = NONE, dsq_before = NONE,
 			      dsq_behind = NONE;		      // where it is queued, and its neighbours

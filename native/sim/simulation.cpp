@@ -141,29 +141,6 @@ void Simulation::happen()
 #endif
 }
 
-// When the CPU is to be looked at again if nothing else happens.
-Ns Simulation::next_of(CpuId cpu) const
-{
-	const Cpu &c = cpus_[cpu];
-	if (c.current == NONE)
-		return c.need_resched ? std::max(c.wakes_at, c.interrupted_until) : NEVER;
-	Ns charged_at = c.charged_at + c.interrupts_ns;	 // if no interrupt comes, in real time
-	Ns free_at = charged_at + c.debt_ns;
-	Ns next;
-	if (c.need_resched) {
-		next = std::max({free_at, c.interrupted_until, now_});
-	} else {
-		const Thread &thread = threads_[c.current];
-		next = thread.burst_left_ns < NEVER - free_at ? free_at + thread.burst_left_ns : NEVER;
-		if (thread.spin_until)
-			next = std::max({thread.spin_until, free_at, c.interrupted_until});
-		Ns slice = tasks_[c.current].slice_ns;
-		if (costs_.slice_timer && slice < next - charged_at)
-			next = charged_at + slice;
-	}
-	return std::min(next, std::max(c.next_tick, c.interrupted_until));
-}
-
 void Simulation::service(CpuId cpu)
 {
 	Cpu &c = cpus_[cpu];
@@ -181,7 +158,10 @@ void Simulation::service(CpuId cpu)
 			if (!schedule(cpu)) [[unlikely]]
 				return;
 		} else if (!c.need_resched && is_free && is_done(c.current)) {
-			perform(cpu);
+			do
+				perform(cpu);
+			while (decision_.cpu == NONE && c.current != NONE && !c.need_resched && c.debt_ns == 0
+			       && c.interrupted_until <= now_ && is_done(c.current));
 			if (decision_.cpu != NONE) [[unlikely]]
 				return;
 		} else if (!c.need_resched && costs_.slice_timer && tasks_[c.current].slice_ns == 0) {

@@ -143,7 +143,29 @@ class Simulation : public Machine
 	void happen();
 	[[gnu::always_inline]] inline void settle(std::size_t from);
 	void service(CpuId cpu);
-	Ns next_of(CpuId cpu) const;
+	// When the CPU is to be looked at again if nothing else happens.
+	Ns next_of(CpuId cpu) const
+	{
+		const Cpu &c = cpus_[cpu];
+		if (c.current == NONE)
+			return c.need_resched ? std::max(c.wakes_at, c.interrupted_until) : NEVER;
+		Ns charged_at = c.charged_at + c.interrupts_ns;	 // if no interrupt comes, in real time
+		Ns free_at = charged_at + c.debt_ns;
+		Ns next;
+		if (c.need_resched) {
+			next = std::max({free_at, c.interrupted_until, now_});
+		} else {
+			const Thread &thread = threads_[c.current];
+			if (__builtin_add_overflow(free_at, thread.burst_left_ns, &next))
+				next = NEVER;
+			if (thread.spin_until)
+				next = std::max({thread.spin_until, free_at, c.interrupted_until});
+			Ns slice = costs_.slice_timer ? tasks_[c.current].slice_ns : NEVER;
+			if (slice < next - charged_at)
+				next = charged_at + slice;
+		}
+		return std::min(next, std::max(c.next_tick, c.interrupted_until));
+	}
 	void tick(CpuId cpu);
 	bool schedule(CpuId cpu);  // false: its choice is put off
 	TaskId pick(CpuId cpu, TaskId prev);
@@ -205,7 +227,7 @@ class Simulation : public Machine
 	void move_away(CpuId cpu, TaskId id);
 	std::size_t step_index(TaskId id) const
 	{
-		return programs_->first[threads_[id].program] + threads_[id].step;
+		return threads_[id].first + threads_[id].step;
 	}
 	const Step &step_of(TaskId id) const
 	{

@@ -39,6 +39,7 @@ void Simulation::create(std::uint32_t definition, Key key, TaskId parent)
 	thread.key = key;
 	thread.definition = definition;
 	thread.program = def.program;
+	thread.first = programs_->first[def.program];
 	thread.parent = parent;
 	thread.timer_cpu = t.cpu;
 	thread.memory = static_cast<std::uint32_t>(step_memory_.size());
@@ -224,6 +225,7 @@ void Simulation::exec(TaskId id, const Step &step)
 	Thread &thread = threads_[id];
 	thread.key = exec_key(thread.key);
 	thread.program = step.object;
+	thread.first = programs_->first[step.object];
 	thread.born_at = now_;
 	thread.step = 0;
 	std::fill(std::begin(thread.loops), std::end(thread.loops), 0);

@@ -91,8 +91,10 @@ void Fair::run_next(Machine &m, CpuId cpu, TaskId next)
 	if (next == cpus_[cpu].running)
 		return;
 	switch_entities(m, cpu, next);
-	unlist_task(cpu, next);
-	list_task(cpu, next);
+	if (cpus_[cpu].tasks_first != next) {
+		unlist_task(cpu, next);
+		list_task(cpu, next);
+	}
 	if (params_.hrtick)
 		start_hrtick(m, cpu);
 }

@@ -173,25 +173,58 @@ class Fair final : public Scheduler
 	void take_attributes(const Task &, Entity &) const;
 
 	// fair_entities.cpp: accounts, queues, picks
-	void update_curr(Machine &, QueueId);
+	void update_curr(Machine &m, QueueId queue)
+	{
+		EntityId curr = queues_[queue].curr;
+		if (curr == NONE)
+			return;
+		Ns ran = clock(m, queue) - entities_[curr].exec_start;
+		if (ran > 0)
+			account(m, queue, ran);
+	}
+	void account(Machine &, QueueId, Ns ran);
 	void enqueue_task(Machine &, TaskId, bool initial, bool migrated);
-	void enqueue_entity(Machine &, EntityId, bool initial, bool migrated);
+	inline void enqueue_entity(Machine &, EntityId, bool initial, bool migrated);
 	bool dequeue_entities(Machine &, EntityId, Leave);
-	bool dequeue_entity(Machine &, EntityId, Leave);
+	inline bool dequeue_entity(Machine &, EntityId, Leave);
 	void requeue_delayed(Machine &, EntityId);
 	void count_runnable(EntityId, std::uint32_t);
 	void follow_up(Machine &, EntityId, Ns slice, std::uint32_t queued, std::uint32_t runnable, std::uint32_t idle);
 	void clear_buddies(EntityId);
 	void set_next_buddy(EntityId);
-	EntityId pick_next_entity(Machine &, QueueId, bool protect);
+	EntityId pick_next_entity(Machine &m, QueueId queue, bool protect)  // NONE: a delayed one was dequeued instead
+	{
+		EntityId id = queues_[queue].pick(entities_, params_, protect);
+		if (id == NONE || !entities_[id].delayed) [[likely]]
+			return id;
+		dequeue_entities(m, id, Leave::Delayed);
+		return NONE;
+	}
 	TaskId pick_task(Machine &, CpuId);
 	void put_prev_entity(Machine &, EntityId);
 	void set_next_entity(Machine &, EntityId, bool first);
 	void put_prev_task(Machine &, CpuId);
 	void set_next_task(Machine &, CpuId, TaskId, bool first);
 	void switch_entities(Machine &, CpuId, TaskId next);
-	void list_task(CpuId, TaskId);
-	void unlist_task(CpuId, TaskId);
+	// The list from which balancing takes, as a chain.
+	void list_task(CpuId cpu, TaskId id)
+	{
+		if (nr_cpus_ == 1)
+			return;
+		Cpu &c = cpus_[cpu];
+		infos_[id].before = NONE;
+		infos_[id].behind = c.tasks_first;
+		(c.tasks_first == NONE ? c.tasks_last : infos_[c.tasks_first].before) = id;
+		c.tasks_first = id;
+	}
+	void unlist_task(CpuId cpu, TaskId id)
+	{
+		if (nr_cpus_ == 1)
+			return;
+		const TaskInfo &info = infos_[id];
+		(info.before == NONE ? cpus_[cpu].tasks_first : infos_[info.before].behind) = info.behind;
+		(info.behind == NONE ? cpus_[cpu].tasks_last : infos_[info.behind].before) = info.before;
+	}
 
 	// fair_groups.cpp: weights of groups, and load averages
 	static std::int64_t scale_down(std::uint64_t weight)
@@ -216,7 +249,12 @@ class Fair final : public Scheduler
 		}
 		return decayed;
 	}
-	void update_group(Machine &, EntityId);	 // update_cfs_group()
+	void update_group(Machine &m, EntityId id)  // update_cfs_group()
+	{
+		if (!is_task(id) && queues_[id].load_weight)
+			set_shares(m, id);
+	}
+	void set_shares(Machine &, EntityId);
 	void reweight(Machine &, EntityId, std::uint32_t weight);
 	void contribute(Machine &, QueueId);  // update_tg_load_avg()
 	void remove_load(EntityId);
@@ -225,8 +263,15 @@ class Fair final : public Scheduler
 	void update_blocked(Machine &, CpuId);
 
 	// fair_select.cpp
-	bool is_idle(CpuId) const;
-	bool is_available(CpuId) const;	 // idle, or with nothing but SCHED_IDLE tasks
+	bool is_idle(CpuId cpu) const
+	{
+		return cpus_[cpu].running == NONE && queues_[cpu].h_nr_queued == 0;
+	}
+	bool is_available(CpuId cpu) const  // idle, or with nothing but SCHED_IDLE tasks
+	{
+		const FairQueue &q = queues_[cpu];
+		return q.h_nr_queued ? q.h_nr_queued == q.h_nr_idle : cpus_[cpu].running == NONE;
+	}
 	bool is_idle_core(const Machine &, CpuId) const;
 	TaskInfo &info_of(CpuId, TaskId waker);
 	void record_wakee(const Machine &, TaskInfo &waker, TaskId wakee) const;

@@ -216,7 +216,7 @@ bool Fair::can_migrate(const Machine &m, Balance &env, TaskId id) const
 	if (!env.domain.nr_failed && params_.place_lag && to.nr_queued && !from.eligible(entities_, entity.vruntime))
 		return false;
 	const CpuSet &allowed = m.cpus(id);
-	if ((task.is_kthread && allowed.count() == 1) || !allowed.has(env.dst))
+	if ((task.is_kthread && allowed.has_one()) || !allowed.has(env.dst))
 		return false;
 	env.all_pinned = false;
 	if (cpus_[env.src].running == id)

@@ -8,17 +8,12 @@ namespace schedtuna::sim
 {
 
 // The account of the current entity. What it finds about its slice, it says at once.
-void Fair::update_curr(Machine &m, QueueId queue)
+void Fair::account(Machine &m, QueueId queue, Ns ran)
 {
 	FairQueue &q = queues_[queue];
-	if (q.curr == NONE)
-		return;
 	EntityId id = q.curr;
 	Entity &curr = entities_[id];
-	Ns now = clock(m, queue), ran = now - curr.exec_start;
-	if (ran <= 0)
-		return;
-	curr.exec_start = now;
+	curr.exec_start += ran;
 	if (params_.hrtick && is_task(id))
 		infos_[task_of(id)].ran += ran;
 	curr.vruntime += curr.delta_fair(ran);
@@ -61,7 +56,7 @@ void Fair::count_runnable(EntityId id, std::uint32_t change)
 		queues_[entities_[up].queue].h_nr_runnable += change;
 }
 
-void Fair::enqueue_entity(Machine &m, EntityId id, bool initial, bool migrated)
+[[gnu::always_inline]] inline void Fair::enqueue_entity(Machine &m, EntityId id, bool initial, bool migrated)
 {
 	QueueId queue = entities_[id].queue;
 	FairQueue &q = queues_[queue];
@@ -116,13 +111,15 @@ void Fair::enqueue_task(Machine &m, TaskId task, bool initial, bool migrated)
 		}
 		enqueue_entity(m, id, initial, migrated);
 		FairQueue &q = queues_[entities_[id].queue];
-		slice = q.min_slice(entities_);
+		if (parent_of(id) != NONE)
+			slice = q.min_slice(entities_);
 		q.h_nr_queued++;
 		q.h_nr_runnable += nr_runnable;
 		q.h_nr_idle += nr_idle;
 		initial = migrated = false;
 	}
-	follow_up(m, id, slice, 1, nr_runnable, nr_idle);
+	if (id != NONE)
+		follow_up(m, id, slice, 1, nr_runnable, nr_idle);
 	CpuId cpu = m.task(task).cpu;
 	list_task(cpu, task);
 	if (params_.hrtick)
@@ -130,7 +127,7 @@ void Fair::enqueue_task(Machine &m, TaskId task, bool initial, bool migrated)
 }
 
 // False: it is not eligible, and stays until it is (DELAY_DEQUEUE).
-bool Fair::dequeue_entity(Machine &m, EntityId id, Leave why)
+[[gnu::always_inline]] inline bool Fair::dequeue_entity(Machine &m, EntityId id, Leave why)
 {
 	QueueId queue = entities_[id].queue;
 	FairQueue &q = queues_[queue];
@@ -184,29 +181,21 @@ bool Fair::dequeue_entities(Machine &m, EntityId id, Leave why)
 		q.h_nr_runnable -= nr_runnable;
 		q.h_nr_idle -= nr_idle;
 		if (q.nr_queued) {
-			slice = q.min_slice(entities_);
 			id = parent_of(id);
-			if (sleeps && id != NONE)
+			if (id == NONE)
+				break;
+			slice = q.min_slice(entities_);
+			if (sleeps)
 				set_next_buddy(id);
 			break;
 		}
 		why = Leave::Sleep;
 	}
-	follow_up(m, id, slice, 0 - nr_queued, 0 - nr_runnable, 0 - nr_idle);
+	if (id != NONE)
+		follow_up(m, id, slice, 0 - nr_queued, 0 - nr_runnable, 0 - nr_idle);
 	if (of_task)
 		unlist_task(cpu_of(entities_[first].queue), task_of(first));
 	return true;
-}
-
-// NONE: a delayed entity was dequeued instead.
-EntityId Fair::pick_next_entity(Machine &m, QueueId queue, bool protect)
-{
-	EntityId id = queues_[queue].pick(entities_, params_, protect);
-	if (id != NONE && entities_[id].delayed) {
-		dequeue_entities(m, id, Leave::Delayed);
-		return NONE;
-	}
-	return id;
 }
 
 TaskId Fair::pick_task(Machine &m, CpuId cpu)
@@ -295,27 +284,6 @@ void Fair::switch_entities(Machine &m, CpuId cpu, TaskId next)
 	put_prev_entity(m, from);
 	set_next_entity(m, to, true);
 	c.running = next;
-}
-
-// The list from which balancing takes, as a chain.
-void Fair::list_task(CpuId cpu, TaskId id)
-{
-	if (nr_cpus_ == 1)
-		return;
-	Cpu &c = cpus_[cpu];
-	infos_[id].before = NONE;
-	infos_[id].behind = c.tasks_first;
-	(c.tasks_first == NONE ? c.tasks_last : infos_[c.tasks_first].before) = id;
-	c.tasks_first = id;
-}
-
-void Fair::unlist_task(CpuId cpu, TaskId id)
-{
-	if (nr_cpus_ == 1)
-		return;
-	const TaskInfo &info = infos_[id];
-	(info.before == NONE ? cpus_[cpu].tasks_first : infos_[info.before].behind) = info.behind;
-	(info.behind == NONE ? cpus_[cpu].tasks_last : infos_[info.behind].before) = info.before;
 }
 
 }  // namespace schedtuna::sim

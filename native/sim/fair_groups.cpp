@@ -91,10 +91,8 @@ void Fair::reweight(Machine &m, EntityId id, std::uint32_t weight)
 }
 
 // calc_group_shares(): of the group's weight, a CPU's part is that of the group's load that is there.
-void Fair::update_group(Machine &m, EntityId id)
+void Fair::set_shares(Machine &m, EntityId id)
 {
-	if (is_task(id) || !queues_[id].load_weight)
-		return;
 	const Group &group = groups_[group_of(id)];
 	const QueueLoad &load = queue_loads_[id];
 	std::int64_t here = std::max(scale_down(queues_[id].load_weight), load.load_avg);

@@ -50,7 +50,7 @@ void Timeline::Block::find_least()
 		least = std::min(least, waiting[i].vruntime);
 }
 
-void Timeline::insert(EntityId id, Ns deadline, Ns vruntime)
+[[gnu::always_inline]] inline void Timeline::insert(EntityId id, Ns deadline, Ns vruntime)
 {
 	if (blocks_.empty())
 		blocks_.emplace_back();
@@ -82,7 +82,7 @@ void Timeline::insert(EntityId id, Ns deadline, Ns vruntime)
 	block.size++;
 }
 
-void Timeline::erase(EntityId id, Ns deadline)
+[[gnu::always_inline]] inline void Timeline::erase(EntityId id, Ns deadline)
 {
 	auto ends_before = [](const Block &block, Ns at) { return block.waiting[block.size - 1].deadline < at; };
 	auto block = blocks_.begin();
@@ -103,7 +103,7 @@ void Timeline::erase(EntityId id, Ns deadline)
 	}
 }
 
-EntityId Timeline::first_eligible(Ns zero, std::int64_t load, std::int64_t sum) const
+[[gnu::always_inline]] inline EntityId Timeline::first_eligible(Ns zero, std::int64_t load, std::int64_t sum) const
 {
 	auto eligible = [=](Ns vruntime) { return static_cast<__int128>(vruntime - zero) * load <= sum; };
 	for (const Block &block : blocks_) {
@@ -171,22 +171,6 @@ void FairQueue::find_slices(const Entities &entities) const
 		nr_max_ += entities[id].slice == max_slice_;
 		return false;
 	});
-}
-
-// The value doesn't depend on the base of the sums, so they move along to stay small.
-Ns FairQueue::avg_vruntime(const Entities &entities)
-{
-	if (!sum_load_) {
-		if (const Entity *running = current(entities))
-			zero_ = running->vruntime;
-		return zero_;
-	}
-	Sum total = sum(entities);
-	std::int64_t delta = total.weighted / total.load;
-	delta -= total.weighted % total.load < 0;
-	sum_weighted_ -= sum_load_ * delta;
-	zero_ += delta;
-	return zero_;
 }
 
 EntityId FairQueue::pick(const Entities &entities, const FairParams &params, bool protect) const

@@ -65,14 +65,14 @@ class Timeline
 	{
 		return blocks_.empty();
 	}
-	void insert(EntityId id, Ns deadline, Ns vruntime);
-	void erase(EntityId id, Ns deadline);
+	inline void insert(EntityId id, Ns deadline, Ns vruntime);
+	inline void erase(EntityId id, Ns deadline);
 	EntityId first() const
 	{
 		return blocks_.empty() ? NONE : blocks_.front().waiting[0].id;
 	}
 	// The first whose (vruntime - zero) * load is at most `sum`; NONE.
-	EntityId first_eligible(Ns zero, std::int64_t load, std::int64_t sum) const;
+	inline EntityId first_eligible(Ns zero, std::int64_t load, std::int64_t sum) const;
 	// Every entity, in order, until the function returns true.
 	template <typename F> void each(F f) const
 	{
@@ -115,7 +115,21 @@ class FairQueue
 	void dequeue(const Entities &, EntityId);  // __dequeue_entity()
 	void set_slice(Entities &, EntityId, Ns);  // of an entity that is queued or runs
 
-	Ns avg_vruntime(const Entities &);  // V, rounded down
+	// V, rounded down. It doesn't depend on the base of the sums, which moves along so that they stay small.
+	Ns avg_vruntime(const Entities &entities)
+	{
+		if (!sum_load_) {
+			if (const Entity *running = current(entities))
+				zero_ = running->vruntime;
+			return zero_;
+		}
+		Sum total = sum(entities);
+		std::int64_t delta = total.weighted / total.load;
+		delta -= total.weighted % total.load < 0;
+		sum_weighted_ -= sum_load_ * delta;
+		zero_ += delta;
+		return zero_;
+	}
 	// lag >= 0, without a division. For integers that is the same as vruntime <= floor(V).
 	bool eligible(const Entities &entities, Ns vruntime) const
 	{

@@ -7,17 +7,6 @@
 namespace schedtuna::sim
 {
 
-bool Fair::is_idle(CpuId cpu) const
-{
-	return cpus_[cpu].running == NONE && queues_[cpu].h_nr_queued == 0;
-}
-
-bool Fair::is_available(CpuId cpu) const
-{
-	const FairQueue &q = queues_[cpu];
-	return is_idle(cpu) || (q.h_nr_queued && q.h_nr_queued == q.h_nr_idle);
-}
-
 bool Fair::is_idle_core(const Machine &m, CpuId cpu) const
 {
 	CpuId sibling = m.sibling_of(cpu);
@@ -85,8 +74,6 @@ CpuId Fair::wake_affine(const Machine &m, TaskId id, CpuId this_cpu, CpuId prev_
 CpuId Fair::scan_llc(const Machine &m, const CpuSet &allowed, CpuId target)
 {
 	Llc &llc = llcs_[cpus_[target].llc];
-	if (!llc.nr_idle_scan)
-		return NONE;
 	std::uint32_t left = llc.nr_idle_scan + 1;
 	CpuId first = llc.first, size = llc.span.count(), found = NONE;
 	for (std::uint32_t i = 1; i <= size; i++) {
@@ -119,7 +106,7 @@ CpuId Fair::select_idle_sibling(Machine &m, TaskId id, CpuId prev, CpuId target)
 		return prev;
 	// A kernel thread of this CPU alone woke it up, and is about to sleep: work that it was given here.
 	TaskId waker = m.current(m.this_cpu());
-	if (waker != NONE && !m.in_interrupt() && m.task(waker).is_kthread && m.cpus(waker).count() == 1
+	if (waker != NONE && !m.in_interrupt() && m.task(waker).is_kthread && m.cpus(waker).has_one()
 	    && prev == m.this_cpu() && queues_[prev].h_nr_queued <= 1)
 		return prev;
 	CpuId recent = infos_[id].recent_cpu;
@@ -131,7 +118,7 @@ CpuId Fair::select_idle_sibling(Machine &m, TaskId id, CpuId prev, CpuId target)
 	if (sibling != NONE && !llcs_[cpus_[target].llc].has_idle_core && shares_cache(prev, target)
 	    && allowed.has(sibling) && is_available(sibling))
 		return sibling;
-	CpuId idle = scan_llc(m, allowed, target);
+	CpuId idle = llcs_[cpus_[target].llc].nr_idle_scan ? scan_llc(m, allowed, target) : NONE;
 	return idle == NONE ? target : idle;
 }
 
@@ -141,7 +128,7 @@ CpuId Fair::select_cpu(Machine &m, TaskId id, CpuId prev, EnqueueReason why)
 	CpuId cpu = m.this_cpu(), chosen = prev;
 	if (nr_cpus_ == 1)
 		return 0;
-	if (allowed.count() == 1) {
+	if (allowed.has_one()) {
 		chosen = allowed.first_of_both(allowed);
 	} else if (why == EnqueueReason::Fork) {
 		chosen = find_idlest_cpu(m, id, cpu, prev);

@@ -144,7 +144,7 @@ class Simulation : public Machine
 	[[gnu::always_inline]] inline void settle(std::size_t from);
 	void service(CpuId cpu);
 	// When the CPU is to be looked at again if nothing else happens.
-	Ns next_of(CpuId cpu) const
+	[[gnu::always_inline]] Ns next_of(CpuId cpu) const
 	{
 		const Cpu &c = cpus_[cpu];
 		if (c.current == NONE)
@@ -214,8 +214,12 @@ class Simulation : public Machine
 	// steps.cpp: what tasks do
 	void create(std::uint32_t definition, Key key, TaskId parent);
 	void perform(CpuId cpu);
-	void advance(TaskId id);  // its step is done
-	void arrive(TaskId id);	  // load the burst that comes next
+	void advance(TaskId id)	 // its step is done
+	{
+		threads_[id].step++;
+		arrive(id);
+	}
+	void arrive(TaskId id);	 // load the burst that comes next
 	[[gnu::noinline]] void apply_attribute(TaskId id, Op op, Ns value);
 	void sleep(CpuId cpu, TaskId id, Ns length, std::uint8_t leaves_as);
 	void sleep_until(CpuId cpu, TaskId id, const Step &step);

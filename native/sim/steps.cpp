@@ -102,12 +102,6 @@ void Simulation::arrive(TaskId id)
 	}
 }
 
-void Simulation::advance(TaskId id)
-{
-	threads_[id].step++;
-	arrive(id);
-}
-
 // The step at which the task that runs there has come, which is no burst that lasts.
 void Simulation::perform(CpuId cpu)
 {

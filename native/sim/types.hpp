@@ -77,6 +77,16 @@ class CpuSet
 			n += static_cast<std::uint32_t>(__builtin_popcountll(word));
 		return n;
 	}
+	bool has_one() const  // and no other
+	{
+		std::uint64_t found = 0;
+		for (std::uint64_t word : words_) {
+			if (word & (word - 1) || (word && found))
+				return false;
+			found |= word;
+		}
+		return found;
+	}
 	bool operator==(const CpuSet &) const = default;
 
       private:

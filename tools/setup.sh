@@ -26,6 +26,7 @@ need "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/P
 "$python" -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ "$dev" = yes ]; then
     need shellcheck shellcheck
+    need valgrind valgrind
 fi
 
 if [ -n "$missing" ]; then

@@ -50,10 +50,10 @@ def test_a_campaign_goes_on_where_it_was(shape, tmp_path, monkeypatch, capsys):
 
     def fidelity(*options: str) -> int | str | None:
         with pytest.raises(SystemExit) as ended:
-            main(["sim", "fidelity", "--quick", "--load", "hogs", "-o", str(folder), *options])
+            main(["sim", "fidelity", "--quick", "--load", "hogs", *options])
         return ended.value.code
 
-    assert fidelity("--json") == 0
+    assert fidelity("-o", str(folder), "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert {cell["load"] for cell in told["cells"]} == {"hogs"}
     assert told["is_certified"] is False
@@ -64,8 +64,8 @@ def test_a_campaign_goes_on_where_it_was(shape, tmp_path, monkeypatch, capsys):
     assert [path.name for path in stored] == [f"load-hogs-{k}.json" for k in range(4)]
     before = [path.read_text() for path in stored]
     stored[-1].unlink()
-    assert fidelity() == 2  # there is something, and it wasn't told to go on
-    assert fidelity("--resume") == 0
+    assert fidelity("-o", str(folder)) == 2  # there is something, and it wasn't told to go on
+    assert fidelity("--resume", str(folder)) == 0
     assert [path.read_text() for path in stored[:-1]] == before[:-1]
     assert stored[-1].read_text() != before[-1]
     assert not (tmp_path / "state/simulator-certificate.json").exists()

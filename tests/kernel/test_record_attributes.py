@@ -11,7 +11,7 @@ import pytest
 from tests.kernel.recording import Memory, Puppet, until
 
 from schedtuna.kernel.kernel_btf import KernelBtf
-from schedtuna.machine.topology import format_cpu_list
+from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.record import attributes
 from schedtuna.record.filters import TaskFilter
 from schedtuna.record.recorder import Recorder, RecordOptions

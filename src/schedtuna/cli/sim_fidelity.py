@@ -12,7 +12,7 @@ from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, refuse_existing, writing
 from schedtuna.cli.table import described, number, table, wrapped
-from schedtuna.errors import SchedtunaError, naming
+from schedtuna.errors import SchedtunaError, UsageError, naming
 
 if TYPE_CHECKING:
     from schedtuna.fidelity.certificate import Certificate
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from schedtuna.fidelity.machine_file import SimulatedMachine
     from schedtuna.trace.trace import Trace
 
+FOLDER = Path("results/fidelity")
 PAGE_NAME = "report.html"
 
 
@@ -131,9 +132,15 @@ def _show_machine(machine: SimulatedMachine) -> None:
 
 def fidelity(
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Where runs, certificate and page go."),
-    ] = Path("results/fidelity"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help=f"Where runs, certificate and page go; {FOLDER} without it.",
+            show_default=False,
+        ),
+    ] = None,
     quick: Annotated[
         bool,
         typer.Option("--quick", help="About 3 minutes instead of 20: too few runs for a certificate."),
@@ -142,7 +149,10 @@ def fidelity(
         list[str] | None,
         typer.Option("--load", metavar="NAME", help="Only this load. Repeatable.", show_default=False),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where DIR's runs end.")] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="DIR", help="Go on where DIR's runs end.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Is the simulated machine like this one? Certify it.
@@ -158,24 +168,27 @@ def fidelity(
     from schedtuna.fidelity.real import machine_shape
     from schedtuna.report.fidelity import write_page
 
+    if resume is not None and output is not None:
+        raise UsageError("--resume and -o contradict each other", hint="--resume DIR goes on in DIR")
+    folder = resume or output or FOLDER
     plan = planned(quick=quick, shape=machine_shape(), only=load or ())
     with termination_interrupts(), RunProgress("fidelity", None) as progress:
-        campaign = FidelityCampaign(output, plan, resume=resume)
+        campaign = FidelityCampaign(folder, plan, resume=resume is not None)
         certificate, sides = campaign.run(
             lambda done, total, note: progress.update(done, total, note=note, title="fidelity")
         )
-    write_certificate(certificate, output / FILE_NAME)
-    write_page(certificate, sides, output / PAGE_NAME)
+    write_certificate(certificate, folder / FILE_NAME)
+    write_page(certificate, sides, folder / PAGE_NAME)
     if not plan.is_quick:
-        publish(output)
+        publish(folder)
     if as_json:
-        print_json({"folder": str(output), **parse_json(certificate.model_dump_json())})
+        print_json({"folder": str(folder), **parse_json(certificate.model_dump_json())})
     else:
         _show(certificate)
-        print(wrapped(f"The page is {output / PAGE_NAME}."))
+        print(wrapped(f"The page is {folder / PAGE_NAME}."))
     if not (plan.is_quick or certificate.is_certified):
         raise SchedtunaError(
-            f"no certificate: {certificate.reason}", hint=f"{output / PAGE_NAME} shows each cell"
+            f"no certificate: {certificate.reason}", hint=f"{folder / PAGE_NAME} shows each cell"
         )
 
 

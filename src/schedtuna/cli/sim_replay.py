@@ -16,7 +16,7 @@ from schedtuna.cli.trace_table import spell
 from schedtuna.errors import SimulationError, naming
 
 if TYPE_CHECKING:
-    from schedtuna.sim.replay import Answer, Replay
+    from schedtuna.sim.replay import Replay, ReplayedFigure
 
 _ROWS = 10
 
@@ -103,7 +103,7 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
     force: Annotated[bool, typer.Option("--force", help="Replace a trace in DIR.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Replay a trace under another scheduler, and show what would have been.
+    """Replay a trace under another scheduler in the model.
 
     Beside it stands how far the model is off this trace under its own scheduler. A figure that gets better in
     an open loop and worse in a closed one has no answer (exit code 1).
@@ -220,7 +220,7 @@ def _labels(*schedulers: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _row(each: Answer) -> list[str]:
+def _row(each: ReplayedFigure) -> list[str]:
     how = "time" if each.metric.endswith("_ns") else "count" if each.metric.startswith("nr_") else "number"
     return [
         each.metric.removesuffix("_ns"),

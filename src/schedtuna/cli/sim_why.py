@@ -42,9 +42,10 @@ def why(
     ] = "60s",
     as_json: JsonOption = False,
 ) -> None:
-    """Rank tasks, settings and single decisions by what the metric would have been without them.
+    """Rank what made tasks of a trace wait, in the model.
 
-    The load is simulated again, the same bit for bit but for one change at a time.
+    Tasks, settings and single decisions are ranked by what the metric would have been without them. The load
+    is simulated again, the same bit for bit but for one change at a time.
     """
     from schedtuna.cli.progress import RunProgress
     from schedtuna.fidelity.envelope import certification

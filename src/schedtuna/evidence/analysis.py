@@ -15,7 +15,7 @@ from schedtuna.evidence.shift import ShiftTest, Tails
 from schedtuna.workload.spec import Direction
 
 
-class Analysis(ABC):
+class LookAnalysis(ABC):
     """One look at the data; whatever is expensive is computed when it is asked for.
 
     Args:

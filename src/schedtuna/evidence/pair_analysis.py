@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from schedtuna.evidence.analysis import Analysis
+from schedtuna.evidence.analysis import LookAnalysis
 from schedtuna.evidence.blocks import Block
 from schedtuna.evidence.checks import SLOW_LEAST, SLOW_SIGMAS, SlowRuns
 from schedtuna.evidence.design import Arm, Design, Look, plan_blocks
@@ -32,7 +32,7 @@ _NO_POSITION = AssumptionCheck(1.0, 1.0, alarm=False)
 _PER_PAIR = 1.5  # variance of a triple's part in the estimate, over that of a run: what `plan_blocks` takes
 
 
-class PairAnalysis(Analysis):
+class PairAnalysis(LookAnalysis):
     """One look at pairs: sign flips over seeds."""
 
     comparison: PairCosts

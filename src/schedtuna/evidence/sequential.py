@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schedtuna.errors import EvidenceError
-from schedtuna.evidence.analysis import Analysis
+from schedtuna.evidence.analysis import LookAnalysis
 from schedtuna.evidence.design import ALPHA_PER_SIDE, MAX_BLOCKS, Design, Look, looks_for
 from schedtuna.evidence.verdict import DELTA, Block, Result, analysis_of
 from schedtuna.workload.spec import Direction
@@ -44,7 +44,7 @@ class Sequential:
         self.looks = looks_for(max_blocks, alpha, design)
         self.settle_worse = settle_worse
         self.blocks: list[Block] = []
-        self._analyses: list[Analysis] = []  # one per look taken
+        self._analyses: list[LookAnalysis] = []  # one per look taken
 
     def add(self, block: Block) -> None:
         """Add a complete block, in the order they ran.

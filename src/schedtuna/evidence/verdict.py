@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from schedtuna.evidence import DELTA, carry_over, checks
-from schedtuna.evidence.analysis import Analysis
+from schedtuna.evidence.analysis import LookAnalysis
 from schedtuna.evidence.blocks import Block, CostScale, Observation, design_of
 from schedtuna.evidence.design import ALPHA_PER_SIDE, Arm, Design, Look, plan_blocks
 from schedtuna.evidence.notes import notes_of
@@ -54,8 +54,8 @@ def judge(
     return analysis_of(blocks, direction, look, delta).result(look_number)
 
 
-def analysis_of(blocks: Sequence[Block], direction: Direction, look: Look, delta: float) -> Analysis:
-    """Return a look at blocks, as their design has it; see `Analysis`."""
+def analysis_of(blocks: Sequence[Block], direction: Direction, look: Look, delta: float) -> LookAnalysis:
+    """Return a look at blocks, as their design has it; see `LookAnalysis`."""
     kind = PairAnalysis if design_of(blocks) is Design.PAIRS else BlockAnalysis
     return kind(blocks, direction, look, delta)
 
@@ -69,7 +69,7 @@ def excludes_loss(result: Result) -> bool:
     return high < bound if result.direction is Direction.MIN else low > bound
 
 
-class BlockAnalysis(Analysis):
+class BlockAnalysis(LookAnalysis):
     """One look at blocks of three runs: permutations within blocks, and what three runs let one check."""
 
     comparison: BlockCosts

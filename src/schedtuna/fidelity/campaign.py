@@ -133,7 +133,7 @@ class FidelityCampaign:
         if stored.exists():
             if not resume:
                 raise UsageError(
-                    f"{folder} holds a campaign", hint="go on with it by --resume, or name another"
+                    f"{folder} holds a campaign", hint=f"go on with it by --resume {folder}, or name another"
                 )
             if _read_plan(stored) != plan:
                 raise UsageError(

@@ -10,7 +10,8 @@ from schedtuna.errors import KnobError
 from schedtuna.knobs.affinity import ALL, AS_FOUND, strategies
 from schedtuna.knobs.base import Availability, Reverted, Scope, Target, as_int
 from schedtuna.knobs.cgroup_knob import CgroupKnob
-from schedtuna.machine.topology import format_cpu_list, parse_cpu_list, read_topology
+from schedtuna.machine.cpu_lists import format_cpu_list, parse_cpu_list
+from schedtuna.machine.topology import read_topology
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from schedtuna.machine.topology import format_cpu_list
+from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.printable import exact
 
 UNDONE_FROM = 0.5  # of the CPU time, used by tasks without it: it was not in force

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict
 
 from schedtuna.errors import UsageError
 from schedtuna.kernel.text import lines_of
+from schedtuna.machine.cpu_lists import parse_cpu_list
 from schedtuna.machine.mounts import own_groups, read_mounts
 from schedtuna.machine.probe import Probe
-from schedtuna.machine.topology import parse_cpu_list
 
 
 class CgroupLayout(BaseModel):

@@ -17,8 +17,9 @@ from pydantic import BaseModel, ConfigDict
 from schedtuna.errors import UsageError
 from schedtuna.kernel.text import lines_of
 from schedtuna.machine.cgroups import CgroupLayout, read_cgroups
+from schedtuna.machine.cpu_lists import format_cpu_list, parse_cpu_list
 from schedtuna.machine.probe import Probe
-from schedtuna.machine.topology import Topology, format_cpu_list, parse_cpu_list, read_topology
+from schedtuna.machine.topology import Topology, read_topology
 from schedtuna.machine.virtualization import read_container, read_virtualization
 
 # Parameters that name disks, networks and images: they tell machines apart, not their speed.

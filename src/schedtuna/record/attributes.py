@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.kernel.kernel_btf import KernelBtf
-from schedtuna.machine.topology import format_cpu_list
+from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, UNKNOWN_CPUS, UNKNOWN_SLICE, AttributeArray
 from schedtuna.trace.schema import STATIC_PRIO_NICE_0, TaskArray
 

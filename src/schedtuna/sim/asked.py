@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from schedtuna.errors import UsageError
-from schedtuna.machine.topology import parse_cpu_list
+from schedtuna.machine.cpu_lists import parse_cpu_list
 from schedtuna.sim.flat import NONE, FlatArray
 from schedtuna.sim.lives import Lives
 from schedtuna.sim.loops import Places
@@ -28,7 +28,7 @@ _STEPS = {
 }
 
 
-class Asked:
+class AskedOfScheduler:
     """What the tasks of a trace ask for, on a machine of so many CPUs.
 
     Args:

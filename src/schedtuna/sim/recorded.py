@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.sim import retold
-from schedtuna.sim.asked import SIMULATED, Asked
+from schedtuna.sim.asked import SIMULATED, AskedOfScheduler
 from schedtuna.sim.flat import INTERRUPTION_DTYPE, TASK_DTYPE, FlatArray, FlatLoad
 from schedtuna.sim.lives import Lives
 from schedtuna.sim.loops import RULES, Blocks, Loop, Places, rule_of_tasks, wakers
@@ -125,7 +125,7 @@ class RecordedLoad:
         """Return it as arrays: see `workload`."""
         blocks, lives = self._blocks, self.lives
         woken = None if self.loop == "open" else self._wakers
-        asked = Asked(self.trace, lives, self._rows, self.names, nr_cpus)
+        asked = AskedOfScheduler(self.trace, lives, self._rows, self.names, nr_cpus)
         parts = [retold.blocking(lives, blocks, self._is_closed, woken), self._forks, retold.ending(lives)]
         parts.append(asked.changes())
         if woken is not None:

@@ -29,7 +29,7 @@ _OWN_NOISE = ("irq_per_s", "kthread_per_s")  # of a machine; a trace has what it
 
 
 @dataclass(frozen=True)
-class Answer:
+class ReplayedFigure:
     """What becomes of a figure under another scheduler.
 
     Attributes:
@@ -78,7 +78,7 @@ class Replay:
     scheduler: Mapping[str, Any]
     shape: MachineShape
     costs: Mapping[str, int]
-    answers: Sequence[Answer]
+    answers: Sequence[ReplayedFigure]
     decisions: Sequence[Decision]
     trace: Trace
 
@@ -136,7 +136,7 @@ def replay(
             )
     model, other = pairs[load.loop]
     answers = [
-        Answer(
+        ReplayedFigure(
             name,
             recorded[name],
             model[name],

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.errors import SimulationError, UsageError, nearest
+from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.machine.facts import read_memory_bytes
 from schedtuna.machine.probe import Probe
-from schedtuna.machine.topology import format_cpu_list
 from schedtuna.sim.loads import LoadSource, read_load, with_recording
 from schedtuna.sim.native import (
     NEVER,

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from schedtuna import files
 from schedtuna.errors import TraceError, UsageError
-from schedtuna.machine.topology import format_cpu_list, parse_cpu_list
+from schedtuna.machine.cpu_lists import format_cpu_list, parse_cpu_list
 from schedtuna.trace import parts
 from schedtuna.trace.schema import POLICIES
 

@@ -57,7 +57,8 @@ def completed_by_bash(script, lines, cwd="/"):
 def completed_by_fish(script, lines, cwd="/"):
     asked = "".join(f"complete -C '{line}'; echo '{SEPARATOR}'\n" for line in lines)
     done = subprocess.run(
-        [str(shutil.which("fish")), "--no-config", "-c", f"source {script}\n{asked}"],
+        [str(shutil.which("fish")), "--no-config"],
+        input=f"source {script}\n{asked}",
         capture_output=True,
         text=True,
         check=True,

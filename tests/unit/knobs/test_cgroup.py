@@ -14,7 +14,7 @@ from schedtuna.knobs.hierarchies import Hierarchy
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, FileSubject, NewGroupSubject
 from schedtuna.knobs.undo import remarks, undo
-from schedtuna.machine.topology import format_cpu_list, parse_cpu_list
+from schedtuna.machine.cpu_lists import format_cpu_list, parse_cpu_list
 
 NR_CPUS = os.cpu_count() or 1
 

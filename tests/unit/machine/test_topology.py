@@ -9,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedtuna.errors import UsageError
-from schedtuna.machine.topology import (
-    _topology_with,
-    format_cpu_list,
-    parse_cpu_list,
-    read_topology,
-    topology_now,
-)
+from schedtuna.machine.cpu_lists import format_cpu_list, parse_cpu_list
+from schedtuna.machine.topology import _topology_with, read_topology, topology_now
 
 
 class Sysfs:

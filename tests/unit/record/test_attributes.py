@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedtuna.machine.topology import format_cpu_list
+from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.record.attributes import AttributeRows
 from schedtuna.record.proc_tasks import task_rows, unlisted_tasks
 from schedtuna.trace.attributes import UNKNOWN_SLICE, attribute_table

@@ -429,7 +429,7 @@ def test_the_best_parameters_of_an_own_scheduler_hold_its_definition(file, tmp_p
     result = SimpleNamespace(
         plan=SimpleNamespace(scheduler=own, workload=SimpleNamespace(argv=("true",))),
         best={"slice_us": 3000},
-        comparison=SimpleNamespace(verdict="improved"),
+        comparison=SimpleNamespace(told_verdict="improved", is_model=False),
     )
     (tmp_path / "best_parameters.json").write_text(json.dumps(best_parameters(cast("StudyResult", result))))
     registry._user_schedulers.clear()  # another process

@@ -9,7 +9,15 @@ import pytest
 from schedtuna.cli.main import main
 from schedtuna.errors import UsageError
 from schedtuna.sim.recorded import RecordedLoad
-from schedtuna.sim.replay import METRICS, Answer, change, cross_errors, figure_name, replay, scheduler_of
+from schedtuna.sim.replay import (
+    METRICS,
+    ReplayedFigure,
+    change,
+    cross_errors,
+    figure_name,
+    replay,
+    scheduler_of,
+)
 from schedtuna.sim.traced import simulate
 from schedtuna.trace.analysis import Analysis
 
@@ -85,7 +93,7 @@ def test_the_cross_error_is_that_of_the_same_load_under_the_other_scheduler(load
     ],
 )
 def test_an_answer_that_depends_on_the_loop_is_none(changes, is_contradicted):
-    assert Answer("x", 1.0, 1.0, 1.0, changes).is_contradicted is is_contradicted
+    assert ReplayedFigure("x", 1.0, 1.0, 1.0, changes).is_contradicted is is_contradicted
 
 
 def test_changes_and_names():

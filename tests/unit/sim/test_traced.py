@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedtuna.errors import SimulationError, UsageError
-from schedtuna.machine.topology import format_cpu_list
+from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.sim.native import cost_table
 from schedtuna.sim.simulation import Simulation
 from schedtuna.sim.traced import simulate

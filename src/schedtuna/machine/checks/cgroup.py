@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from schedtuna.machine.cgroups import CgroupLayout, read_cgroups
 from schedtuna.machine.checks.finding import Check, Finding, missing, ok, warning
+from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.machine.probe import Probe
-from schedtuna.machine.topology import format_cpu_list, read_topology
+from schedtuna.machine.topology import read_topology
 
 _COST = "cgroup weight, quota and cpuset can't be varied"
 

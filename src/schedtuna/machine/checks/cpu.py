@@ -5,10 +5,11 @@ from __future__ import annotations
 from schedtuna.errors import SchedtunaError
 from schedtuna.machine import facts
 from schedtuna.machine.checks.finding import Check, Finding, ok, warning
+from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.machine.daemons import running_daemons
 from schedtuna.machine.probe import Probe
 from schedtuna.machine.procstat import parse_proc_stat
-from schedtuna.machine.topology import format_cpu_list, read_topology
+from schedtuna.machine.topology import read_topology
 from schedtuna.machine.virtualization import read_container, read_virtualization
 
 _STEAL_WORTH_SAYING = 0.005  # of all time since boot: bursts of tens of percent hide in it

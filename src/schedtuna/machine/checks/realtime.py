@@ -12,8 +12,8 @@ from __future__ import annotations
 from schedtuna.machine import facts
 from schedtuna.machine.cgroups import read_cgroups
 from schedtuna.machine.checks.finding import Finding, missing, ok, warning
+from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.machine.probe import Probe
-from schedtuna.machine.topology import format_cpu_list
 
 _DEBUGFS = "sys/kernel/debug/sched"
 _SYSCTL = "proc/sys/kernel/sched_rt"

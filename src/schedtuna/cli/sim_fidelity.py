@@ -51,7 +51,7 @@ def certification_of(simulation: Mapping[str, Any]) -> Certification:
     """Return whether this machine's certificate covers a simulation, as its trace's manifest tells it."""
     from schedtuna.fidelity.envelope import certification
 
-    return certification(simulation["topology"], simulation["scheduler"]["name"], simulation["costs"])
+    return certification(simulation["topology"], simulation["scheduler"], simulation["costs"])
 
 
 def calibrate(

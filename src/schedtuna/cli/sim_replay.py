@@ -145,8 +145,8 @@ def _certified(found: Replay) -> tuple[bool, str]:
     """Return whether the certificate covers both schedulers, and why."""
     from schedtuna.fidelity.envelope import certification
 
-    names = (found.against["name"], found.scheduler["name"])
-    each = [certification(str(found.shape), name, found.costs) for name in names]
+    schedulers = (found.against, found.scheduler)
+    each = [certification(str(found.shape), one, found.costs) for one in schedulers]
     told = min(each, key=lambda one: one.is_certified)
     return told.is_certified, told.text
 

@@ -63,7 +63,8 @@ def why(
             progress=bar.update,
         )
     origin = report.base.origin
-    certified = certification(origin.machine["topology"], origin.scheduler, origin.machine["costs"])
+    scheduler = {"name": origin.scheduler, "parameters": origin.parameters}
+    certified = certification(origin.machine["topology"], scheduler, origin.machine["costs"])
     if as_json:
         print_json(_document(report, certified, top))
     else:

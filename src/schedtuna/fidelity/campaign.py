@@ -28,7 +28,7 @@ from schedtuna.fidelity.envelope import Envelope, envelope_here
 from schedtuna.fidelity.loads import LOADS, PlayedLoad, played_load, pure_switching, short_wakeups
 from schedtuna.fidelity.machine_file import SimulatedMachine, read_machine, write_machine
 from schedtuna.fidelity.measure import Interruptions, RunFigures
-from schedtuna.fidelity.model import Model, matched_noise, simulated_runs
+from schedtuna.fidelity.model import Model, fair_defaults, matched_noise, simulated_runs
 from schedtuna.fidelity.real import machine_shape, played_run, recorded
 from schedtuna.files import make_folder, write_text
 from schedtuna.files.versions import StoredFormat
@@ -239,7 +239,7 @@ class FidelityCampaign:
             envelope=asdict(self.plan.envelope),
             costs=machine.costs,
             fitted=[name for name, constant in machine.constants.items() if constant.is_fitted],
-            parameters=dict(model.parameters),
+            parameters=fair_defaults() | dict(model.parameters),
             cells=cells,
             controls=controls,
             differences=differences,

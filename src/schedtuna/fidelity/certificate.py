@@ -57,7 +57,7 @@ class Certificate(BaseModel):
         envelope: For which machine; see `envelope.Envelope`.
         costs: Constants of the simulated machine.
         fitted: Which of them were fitted.
-        parameters: Of `fair`, that differ from the defaults.
+        parameters: All of `fair`; switches are 0 or 1.
         cells: All of them.
         controls: All of them.
         differences: All of them.

@@ -91,13 +91,13 @@ def default_certificate() -> Path:
 
 
 def certification(
-    topology: str, scheduler: str, costs: Mapping[str, int], *, path: Path | None = None
+    topology: str, scheduler: Mapping[str, Any], costs: Mapping[str, int], *, path: Path | None = None
 ) -> Certification:
     """Say whether this machine's certificate covers an answer of the simulator's.
 
     Args:
         topology: The simulated machine's, as LLCSxCORESxTHREADS.
-        scheduler: Which was simulated.
+        scheduler: Which was simulated: its `name`, and all its `parameters`.
         costs: Constants of the simulated machine.
         path: The certificate; default: this machine's, in the state folder.
     """
@@ -124,24 +124,34 @@ def _read(path: Path) -> dict[str, Any] | str:
         return "`schedtuna sim fidelity` has not been run"
     except (OSError, ValueError):
         return f"{path} can't be read"
-    needed = {"envelope", "is_certified", "reason", "costs"}
-    if not isinstance(found, dict) or not needed <= set(found) or not isinstance(found["envelope"], dict):
+    needed = {"envelope", "is_certified", "reason", "costs", "parameters"}
+    if (
+        not isinstance(found, dict)
+        or not needed <= set(found)
+        or not all(isinstance(found[name], dict) for name in ("envelope", "costs", "parameters"))
+    ):
         return f"{path} is no certificate"
     return found
 
 
-def _problem(found: Mapping[str, Any], topology: str, scheduler: str, costs: Mapping[str, int]) -> str:
+def _problem(
+    found: Mapping[str, Any], topology: str, scheduler: Mapping[str, Any], costs: Mapping[str, int]
+) -> str:
     envelope = found["envelope"]
     if not found["is_certified"]:
         return f"the certificate was refused: {found['reason']}"
-    if scheduler != "fair":
-        return f"the certificate is of `fair`, not of {scheduler}"
+    if scheduler["name"] != "fair":
+        return f"the certificate is of `fair`, not of {scheduler['name']}"
     if topology != envelope.get("topology"):
         return f"the certificate is of {envelope.get('topology')} CPUs, not of {topology}"
     moved = [name for name, value in costs.items() if name not in NOISE and found["costs"].get(name) != value]
     if moved:
         more = f" and {len(moved) - 1} more differ" if len(moved) > 1 else " differs"
         return f"{moved[0]}{more} from the certificate's machine: simulate it with `--machine here`"
+    for name, value in scheduler["parameters"].items():
+        held = found["parameters"].get(name)
+        if held != value:
+            return f"`fair` was held against this machine with {name}={held}, not {value:d}"
     here = envelope_here(topology)
     for (name, value), (key, is_now) in zip(here.rows(), asdict(here).items(), strict=True):
         if envelope.get(key) != is_now:

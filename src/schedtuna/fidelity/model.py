@@ -45,7 +45,7 @@ class Model:
                 costs = dict.fromkeys(costs, 0) | {
                     name: costs[name] for name in ("tick_ns", "kthread_per_s", "kthread_ns")
                 }
-            initial = _fair_defaults()
+            initial = fair_defaults()
             for name, factor in control.parameters:
                 parameters[name] = parameters.get(name, initial[name]) * factor
         if scheduler == "fair" and parameters:
@@ -53,7 +53,8 @@ class Model:
         return scheduler, costs
 
 
-def _fair_defaults() -> dict[str, int]:
+def fair_defaults() -> dict[str, int]:
+    """What every parameter of `fair` is without a word; switches are 0 or 1."""
     return {row[0]: row[2] for name, _, rows in scheduler_table() if name == "fair" for row in rows}
 
 

@@ -18,6 +18,7 @@ from schedtuna.fidelity.machine_file import (
 )
 
 TOPOLOGY = "1x2x1"
+FAIR = {"name": "fair", "parameters": {"base_slice_us": 700, "hrtick": False}}
 COSTS = {"tick_ns": 4_000_000, "wakeup_ns": 900, "kthread_per_s": 0}
 
 
@@ -31,6 +32,7 @@ def certificate(tmp_path):
             "is_certified": True,
             "reason": "",
             "costs": COSTS,
+            "parameters": {"base_slice_us": 700, "hrtick": 0},
         }
         path = tmp_path / "certificate.json"
         path.write_text(json.dumps(content | changes))
@@ -39,7 +41,7 @@ def certificate(tmp_path):
     return write
 
 
-def told(path, topology=TOPOLOGY, scheduler="fair", costs=COSTS):
+def told(path, topology=TOPOLOGY, scheduler=FAIR, costs=COSTS):
     return certification(topology, scheduler, costs, path=path)
 
 
@@ -57,7 +59,12 @@ def test_noise_is_no_part_of_the_model(certificate):
     ("asked", "why"),
     [
         ({"topology": "1x4x1"}, "of 1x2x1 CPUs, not of 1x4x1"),
-        ({"scheduler": "fifo"}, "of `fair`, not of fifo"),
+        ({"scheduler": {"name": "fifo", "parameters": {}}}, "of `fair`, not of fifo"),
+        (
+            {"scheduler": {"name": "fair", "parameters": {"base_slice_us": 3000}}},
+            "with base_slice_us=700, not 3000",
+        ),
+        ({"scheduler": {"name": "fair", "parameters": {"hrtick": True}}}, "with hrtick=0, not 1"),
         ({"costs": COSTS | {"wakeup_ns": 1000}}, "wakeup_ns differs"),
         ({"costs": COSTS | {"wakeup_ns": 1000, "tick_ns": 1}}, "--machine here"),
     ],
@@ -82,7 +89,8 @@ def test_a_certificate_that_was_refused_says_why(certificate):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"envelope": 1, "is_certified": true, "reason": 1, "costs": 1}']
+    "content",
+    ["", "[]", "{}", '{"envelope": 1, "is_certified": true, "reason": 1, "costs": 1, "parameters": 1}'],
 )
 def test_what_is_no_certificate_certifies_nothing(tmp_path, content):
     path = tmp_path / "certificate.json"

@@ -321,6 +321,11 @@ void Simulation::wake(TaskId id, EnqueueReason why)
 {
 	Task &t = tasks_[id];
 	totals_.nr_wakeups++;
+	if (why == EnqueueReason::Wakeup)
+		if (sched_event *e = record(EVENT_WAKING, id, cpus_[this_cpu_].current)) {
+			e->aux = in_interrupt_ ? WAKER_INTERRUPT : WAKER_TASK;
+			e->target_cpu = static_cast<__u16>(t.cpu);
+		}
 	t.state = TaskState::Queued;
 	if (why == EnqueueReason::Wakeup || !in_interrupt_)
 		spend(this_cpu_, costs_.wakeup_ns);

@@ -94,7 +94,8 @@ def wakers(lives: Lives, blocks: Blocks) -> Wakers:
     found = lives.events[event]
     time = lives.times_of(found)
     woken, waker = lives.at(found["tid"], time), lives.running_on(found["cpu"], time)
-    woken -= (woken >= 0) & (lives.start_ns[woken] == time) & ~lives.is_asleep[woken]  # it woke up then
+    for _ in range(2):  # it woke up then, and may have run at once
+        woken -= (woken >= 0) & (lives.start_ns[woken] == time) & ~lives.is_asleep[woken]
     block = np.searchsorted(blocks.state, woken)
     fits = (woken >= 0) & (waker >= 0) & (block < len(blocks.state))
     fits[fits] = blocks.state[block[fits]] == woken[fits]

@@ -77,6 +77,34 @@ def test_under_the_same_scheduler_all_switches_are_the_same(load, cpus, schedule
     assert again.window_ns == told.window_ns
 
 
+@st.composite
+def waking_loads(draw):
+    """Tasks that wake each other by locks, barriers, or by name."""
+    tasks = {}
+    for k in range(draw(st.integers(1, 3))):
+        run, other, sleep = (draw(st.integers(50, 6000)) for _ in range(3))
+        kind = draw(st.sampled_from(["lock", "barrier", "resume"]))
+        if kind == "lock":
+            held = {"run": run, "lock": f"m{k}", "run1": other, "unlock": f"m{k}", "sleep": sleep}
+            tasks[f"locks{k}"] = {"instance": 2, "loop": 1, "phases": {"all": {"loop": 15, **held}}}
+        elif kind == "barrier":
+            met = {"run": {"exponential": run}, "barrier": f"b{k}"}
+            tasks[f"meets{k}"] = {"instance": 2, "loop": 1, "phases": {"all": {"loop": 15, **met}}}
+        else:
+            wakes = {"loop": -1, "run": run, "resume": f"s{k}", "sleep": sleep}
+            tasks[f"wakes{k}"] = {"loop": 1, "phases": {"all": wakes}}
+            tasks[f"is_woken{k}"] = {"loop": 1, "phases": {"all": {"loop": -1, "suspend": f"s{k}", "run": other}}}
+    return {"tasks": tasks, "global": {"duration": 1}}
+
+
+@given(waking_loads(), st.integers(1, 3), st.integers(1, 1000))
+@settings(max_examples=100)
+def test_who_was_woken_by_a_task_is_woken_by_it_again(load, cpus, seed):
+    told = simulate(load, cpus=cpus, costs=COSTS, duration_s=0.08, seed=seed)
+    again = simulate(RecordedLoad(told), costs=COSTS)
+    assert totals(again) == totals(told)
+
+
 PHASE = st.builds(
     lambda events, loop, nice, policy, slice_us, cpus: {
         "loop": loop,

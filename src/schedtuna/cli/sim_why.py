@@ -99,18 +99,22 @@ def _attribute(setting: Setting) -> str:
     return f"{name}={value.name.lower() if name == 'policy' else value}"
 
 
-def proving_command(setting: Setting, nr_cpus: int) -> str | None:
+def proving_command(setting: Setting, scheduler: str, topology: str) -> str | None:
     """Return the command that tries it on a machine; None: no setting of a machine does that.
 
     Args:
         setting: The setting.
-        nr_cpus: Of the simulated machine.
+        scheduler: The simulated scheduler's name.
+        topology: Of the simulated machine.
     """
-    if setting.parameter == "base_slice_us" and isinstance(setting.value, int):
-        # The kernel scales it by 1 + log2(CPUs).
-        slice_us = min(setting.value * min(nr_cpus, 8).bit_length(), 100_000)
-        return f"schedtuna compare default fair:slice_us={slice_us} -- COMMAND"
-    if setting.parameter is not None or setting.attributes.get("slice_ns") == 0:
+    if setting.parameter is not None:
+        from schedtuna.backend.places.simulated import Simulated
+        from schedtuna.scheduler.spec import SchedulerConfig
+
+        values = {setting.parameter: setting.value}
+        real = Simulated(topology=topology).real_settings(SchedulerConfig(name=scheduler, values=values))
+        return real and " ".join(["schedtuna", "compare", *real[0], "default", real[1], "-- COMMAND"])
+    if setting.attributes.get("slice_ns") == 0:
         return None
     return f"schedtuna compare default fair:{_attribute(setting)} --pid PID -- COMMAND"
 
@@ -129,7 +133,7 @@ def _spelled_flip(report: Explanation, flip: Flip) -> tuple[str, str]:
 
 def _document(report: Explanation, certified: Certification, top: int) -> dict[str, Any]:
     settings, flips = _helpful(report, top)
-    nr_cpus = len(report.base.stays)
+    origin = report.base.origin
     return {
         "metric": f"{report.base.metric.kind}_{report.base.metric.statistic}_ns",
         "value": report.base.value_ns,
@@ -142,7 +146,7 @@ def _document(report: Explanation, certified: Certification, top: int) -> dict[s
             {
                 "setting": spelled_setting(one),
                 "value": one.value_ns,
-                "command": proving_command(one, nr_cpus),
+                "command": proving_command(one, origin.scheduler, origin.machine["topology"]),
             }
             for one in settings
         ],
@@ -183,7 +187,11 @@ def _show(report: Explanation, certified: Certification, top: int) -> None:
     print(table(headings, rows), end="\n\n")
     if settings:
         rows = [
-            [spelled_setting(one), _us(one.value_ns), proving_command(one, len(base.stays)) or _BY_HAND]
+            [
+                spelled_setting(one),
+                _us(one.value_ns),
+                proving_command(one, base.origin.scheduler, base.origin.machine["topology"]) or _BY_HAND,
+            ]
             for one in settings
         ]
         print(described(["setting", "would have been, us", "to prove it"], rows))

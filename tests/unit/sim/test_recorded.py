@@ -93,13 +93,16 @@ def waking_loads(draw):
         else:
             wakes = {"loop": -1, "run": run, "resume": f"s{k}", "sleep": sleep}
             tasks[f"wakes{k}"] = {"loop": 1, "phases": {"all": wakes}}
-            tasks[f"is_woken{k}"] = {"loop": 1, "phases": {"all": {"loop": -1, "suspend": f"s{k}", "run": other}}}
+            tasks[f"is_woken{k}"] = {
+                "loop": 1,
+                "phases": {"all": {"loop": -1, "suspend": f"s{k}", "run": other}},
+            }
     return {"tasks": tasks, "global": {"duration": 1}}
 
 
 @given(waking_loads(), st.integers(1, 3), st.integers(1, 1000))
 @settings(max_examples=100)
-def test_who_was_woken_by_a_task_is_woken_by_it_again(load, cpus, seed):
+def test_tasks_that_wake_each_other_do_so_again(load, cpus, seed):
     told = simulate(load, cpus=cpus, costs=COSTS, duration_s=0.08, seed=seed)
     again = simulate(RecordedLoad(told), costs=COSTS)
     assert totals(again) == totals(told)

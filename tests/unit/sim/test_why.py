@@ -163,12 +163,28 @@ SETTINGS = [
 @pytest.mark.parametrize("setting", SETTINGS, ids=spelled_setting)
 def test_commands_that_prove_it_are_understood(setting, capsys):
     """As far as what isn't there: the process or the command."""
-    command = proving_command(setting, 8).replace("PID", str(2**22 - 1)).replace("COMMAND", "/nowhere")
+    command = (
+        proving_command(setting, "fair", "1x8x1")
+        .replace("PID", str(2**22 - 1))
+        .replace("COMMAND", "/nowhere")
+    )
     with pytest.raises(SystemExit) as ended:
         main(command.split()[1:])
     shown = capsys.readouterr().err
     assert ended.value.code != 0
     assert "4194303" in shown or "/nowhere" in shown, shown
+
+
+def test_parameters_are_proven_by_the_knobs_that_set_them():
+    def command(scheduler="fair", **values):
+        ((name, value),) = values.items()
+        return proving_command(Setting(parameter=name, value=value), scheduler, "1x2x1")
+
+    assert command(base_slice_us=350) == "schedtuna compare default fair:slice_us=700 -- COMMAND"
+    feature = "schedtuna compare --scope machine default fair:feature_hrtick=true -- COMMAND"
+    assert command(hrtick=True) == feature
+    assert command(scheduler="rr", slice_us=700) is None
+    assert command(delay_zero=False) is None
 
 
 def test_the_command_shows_and_prints_it(tmp_path):

@@ -24,6 +24,7 @@ from schedtuna.workload.spec import MetricSpec, RunSpec, Workload
 from schedtuna.workload.suite import suite
 
 METRIC = "sched.wakeup_latency_p99_us"
+_LONGEST_SLICE_US = 100_000  # that a task may ask for (kernel/sched/syscalls.c)
 _NOISE = ("irq_per_s", "kthread_per_s")  # the constants without which a machine has no noise
 # What `fair` is searched by: parameters that a machine has, too, and the knob that sets them there.
 _SLICE = "base_slice_us"
@@ -183,7 +184,7 @@ class Simulated(Place):
         scale = min(self.nr_cpus(), 8).bit_length()
         values: dict[str, ParameterValue] = {_KNOBS[name]: value for name, value in scheduler.values.items()}
         if isinstance(base_us := scheduler.values.get(_SLICE), int):
-            values[_KNOBS[_SLICE]] = base_us * scale
+            values[_KNOBS[_SLICE]] = min(base_us * scale, _LONGEST_SLICE_US)
         everywhere = values.keys() - {_KNOBS[_SLICE]}
         if everywhere and _KNOBS[_SLICE] in values:
             values[_SLICE] = values.pop(_KNOBS[_SLICE])

@@ -36,9 +36,16 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Pair:
-    """Slices of two tasks that alternate: those in which one wakes the other, and the others."""
+    """Slices of two tasks that alternate: those in which one wakes the other, and the others.
+
+    Attributes:
+        waking: What they take.
+        wait: From the wakeup to the switch in them.
+        other: What the others take.
+    """
 
     waking: Sighting
+    wait: Sighting
     other: Sighting
 
 
@@ -72,7 +79,8 @@ def _fit_switches(traces: Sequence[Trace], constants: dict[str, Constant]) -> No
     """Fit the two from two tasks that do nothing but wake each other.
 
     A task that wakes the other one, which runs next, took a switch and a wakeup; one that was preempted by
-    whom it woke, and then sleeps, a switch alone.
+    whom it woke, and then sleeps, a switch alone. What passes from the wakeup to the switch is the wakeup's,
+    as it is in the model, also where it is the way out of the system call; switches take what is left.
     """
     found = min(
         (pair for trace in traces for pair in _pairs(trace.events)),
@@ -85,16 +93,16 @@ def _fit_switches(traces: Sequence[Trace], constants: dict[str, Constant]) -> No
         for name in names:
             constants[name] = constants[name].model_copy(update={"source": why})
         return
-    both = f"{found.waking.value:,.0f} ns a slice with a wakeup (median of {found.waking.number:,})"
-    if found.other.number >= FEWEST_HANDOVERS and found.other.value < found.waking.value:
-        values = [found.other.value, found.waking.value - found.other.value]
-        how = f"{found.other.value:,.0f} ns without (median of {found.other.number:,})"
-    else:
-        shares = [constants[name].value for name in names]
-        values = [found.waking.value * share / sum(shares) for share in shares]
-        how = "the split is a guess: there are none without"
+    seen = [found.waking, found.other] if found.other.number >= FEWEST_HANDOVERS else [found.waking]
+    nr_slices = sum(one.number for one in seen)
+    nr_wakeups = found.waking.number
+    mean_ns = sum(one.number * one.value for one in seen) / nr_slices
+    values = [max(0.0, mean_ns - found.wait.value * nr_wakeups / nr_slices), found.wait.value]
     for name, value in zip(names, values, strict=True):
-        source = f"two tasks that wake each other: {both}, {how}"
+        source = (
+            f"two tasks that wake each other: {mean_ns:,.0f} ns a slice (medians of {nr_slices:,}),"
+            f" {found.wait.value:,.0f} ns from wakeup to switch (median of {nr_wakeups:,})"
+        )
         constants[name] = Constant(value=round(value), is_fitted=True, source=source)
 
 
@@ -116,13 +124,16 @@ def _pairs(events: EventArray) -> Iterator[Pair]:
         runs_next &= (first["tid"] != IDLE_TID) & (first["other_tid"] != IDLE_TID)
         wakes = (between == 1) & (woken["tid"] == last["other_tid"]) & (woken["target_cpu"] == woken["cpu"])
         took = last["timestamp_ns"].astype(np.int64) - first["timestamp_ns"].astype(np.int64)
+        waited = last["timestamp_ns"].astype(np.int64) - woken["timestamp_ns"].astype(np.int64)
         one = np.minimum(last["tid"], last["other_tid"]).astype(np.uint64)
         other = np.maximum(last["tid"], last["other_tid"]).astype(np.uint64)
         keys = one << np.uint64(32) | other
         unique, number = np.unique(keys[runs_next & wakes], return_counts=True)
         for key in unique[number >= FEWEST_HANDOVERS]:
             its = runs_next & (keys == key)
-            pair = Pair(_median(took[its & wakes]), _median(took[its & (between == 0)]))
+            pair = Pair(
+                _median(took[its & wakes]), _median(waited[its & wakes]), _median(took[its & (between == 0)])
+            )
             if pair.waking.value <= LONGEST_HANDOVER_NS:
                 yield pair
 

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 from schedtuna.errors import EvidenceError
 from schedtuna.evidence.blocks import Block, arrays_of, scale_of
 from schedtuna.evidence.checks import Means, SlowRuns, mean_ratio
-from schedtuna.evidence.design import Look
-from schedtuna.evidence.result import Result, Verdict
+from schedtuna.evidence.design import Arm, Design, Look, plan_blocks
+from schedtuna.evidence.notes import notes_of
+from schedtuna.evidence.result import (
+    AssumptionCheck,
+    CarryOverCheck,
+    Estimate,
+    Guard,
+    Result,
+    SameArm,
+    Verdict,
+)
 from schedtuna.evidence.shift import ShiftTest, Tails
 from schedtuna.workload.spec import Direction
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What of a result depends on what a block is; see `Result`."""
+
+    aa: SameArm
+    carry_over: CarryOverCheck
+    position: AssumptionCheck
+    failures: Mapping[Arm, int]
+
+
+def as_cv(sigma: float) -> float:
+    """The coefficient of variation of a log-normal run with this sigma."""
+    return math.sqrt(math.expm1(min(sigma, 5.0) ** 2))
 
 
 class LookAnalysis(ABC):
@@ -25,12 +52,14 @@ class LookAnalysis(ABC):
         delta: The relative gain that matters.
 
     Attributes:
+        design: What a block is.
         comparison: The test.
 
     Raises:
         EvidenceError: No block, or a delta that is not a relative gain.
     """
 
+    design: ClassVar[Design]
     comparison: ShiftTest
 
     def __init__(self, blocks: Sequence[Block], direction: Direction, look: Look, delta: float) -> None:
@@ -112,6 +141,60 @@ class LookAnalysis(ABC):
             return self.loss_excluded()
         return self.typical is not Verdict.TOO_NOISY
 
-    @abstractmethod
     def result(self, look_number: int) -> Result:
         """Everything that the blocks say at this look."""
+        scale, verdict, checked = self.scale, self.verdict, self._checked
+        low, high = self.comparison.interval(
+            self.look.p_bound, self.estimate, {0.0: self.none, self.gain: self.at_gain}
+        )
+        is_noisy = verdict is Verdict.TOO_NOISY and not checked.carry_over.withheld
+        result = Result(
+            verdict=verdict,
+            direction=self.direction,
+            delta=self.delta,
+            scale="ratio" if scale.reference is None else "difference",
+            effect=Estimate(scale.ratio(self.estimate), scale.interval(low, high)),
+            p_improved=self.none.lower,
+            p_worse=self.none.upper,
+            blocks=len(self.values),
+            pairs=len(self.values),
+            look=look_number,
+            p_bound=self.look.p_bound,
+            aa=checked.aa,
+            noise_cv=self.noise_cv,
+            runs_needed=self._runs_needed() if is_noisy else None,
+            guard=Guard(
+                Estimate(self.means.ratio, (max(self.means.low, scale.floor), self.means.high)),
+                self.slow.candidate,
+                self.slow.default,
+                self.slow.p,
+                blocked=self.guarded,
+            ),
+            carry_over=checked.carry_over,
+            position=checked.position,
+            failures=checked.failures,
+            notes=(),
+            design=self.design,
+        )
+        return replace(result, notes=notes_of(result))
+
+    @property
+    @abstractmethod
+    def noise_cv(self) -> float:
+        """The noise that its design lets one tell, relative to a typical run."""
+
+    @property
+    @abstractmethod
+    def _checked(self) -> Checked:
+        """What its design lets one check of the runs."""
+
+    @property
+    def _run_cv(self) -> float:
+        """The noise of single runs, for which `plan_blocks` plans."""
+        return self.noise_cv
+
+    def _runs_needed(self) -> int:
+        """Runs to tell the effect seen from none, or from a gain of delta, whichever is further."""
+        distance = max(abs(self.estimate), abs(self.estimate - self.gain))
+        blocks = plan_blocks(self._run_cv, -math.expm1(-min(distance, abs(self.gain))))
+        return self.design.runs_per_block * max(blocks, len(self.values) + 1)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from schedtuna.evidence import DELTA, carry_over, checks
-from schedtuna.evidence.analysis import LookAnalysis
+from schedtuna.evidence.analysis import Checked, LookAnalysis, as_cv
 from schedtuna.evidence.blocks import Block, CostScale, Observation, design_of
-from schedtuna.evidence.design import ALPHA_PER_SIDE, Arm, Design, Look, plan_blocks
-from schedtuna.evidence.notes import notes_of
+from schedtuna.evidence.design import ALPHA_PER_SIDE, Arm, Design, Look
 from schedtuna.evidence.pair_analysis import PairAnalysis
 from schedtuna.evidence.permutation import BlockCosts
 from schedtuna.evidence.result import (
     AssumptionCheck,
     CarryOverCheck,
     Estimate,
-    Guard,
     Result,
     SameArm,
     Verdict,
@@ -72,6 +68,7 @@ def excludes_loss(result: Result) -> bool:
 class BlockAnalysis(LookAnalysis):
     """One look at blocks of three runs: permutations within blocks, and what three runs let one check."""
 
+    design = Design.TRIPLES
     comparison: BlockCosts
 
     def __init__(self, blocks: Sequence[Block], direction: Direction, look: Look, delta: float) -> None:
@@ -115,62 +112,34 @@ class BlockAnalysis(LookAnalysis):
         """Whether there is a verdict that would not be one if a plausible residue were there."""
         return self.typical is not Verdict.TOO_NOISY and not self._holds_without(self.harmful_residue)
 
-    def result(self, look_number: int) -> Result:
-        """Everything that the blocks say at this look."""
-        scale = self.scale
-        low, high = self.comparison.interval(
-            self.look.p_bound, self.estimate, {0.0: self.none, self.gain: self.at_gain}
-        )
-        sigma = checks.run_sigma(self.costs, self.slots, self.shift)
-        noise_cv = math.sqrt(math.expm1(min(sigma, 5.0) ** 2)) if scale.reference is None else sigma
+    @property
+    def noise_cv(self) -> float:
+        """The noise of single runs."""
+        return as_cv(self._sigma) if self.scale.reference is None else self._sigma
+
+    @cached_property
+    def _sigma(self) -> float:
+        return checks.run_sigma(self.costs, self.slots, self.shift)
+
+    @property
+    def _checked(self) -> Checked:
+        scale, carry = self.scale, self.carry
         aa = checks.same_arm(self.costs, self.slots)
-        carry = self.carry
         position = checks.positions(self.costs, self.slots, self.shift)
         failed = np.isnan(self.values)
-        verdict = self.verdict
-        withheld = self.typical is not self.by_ranks
-        noisy = verdict is Verdict.TOO_NOISY and not withheld
-        result = Result(
-            verdict=verdict,
-            direction=self.direction,
-            delta=self.delta,
-            scale="ratio" if scale.reference is None else "difference",
-            effect=Estimate(scale.ratio(self.estimate), scale.interval(low, high)),
-            p_improved=self.none.lower,
-            p_worse=self.none.upper,
-            blocks=len(self.values),
-            pairs=len(self.values),
-            look=look_number,
-            p_bound=self.look.p_bound,
-            aa=SameArm(scale.ratio(aa.shift), scale.interval(aa.low, aa.high), aa.p, aa.alarm),
-            noise_cv=noise_cv,
-            runs_needed=self._runs_needed(noise_cv) if noisy else None,
-            guard=Guard(
-                Estimate(self.means.ratio, (max(self.means.low, scale.floor), self.means.high)),
-                self.slow.candidate,
-                self.slow.default,
-                self.slow.p,
-                blocked=self.guarded,
-            ),
-            carry_over=CarryOverCheck(
+        return Checked(
+            SameArm(scale.ratio(aa.shift), scale.interval(aa.low, aa.high), aa.p, aa.alarm),
+            CarryOverCheck(
                 scale.ratio(carry.shift),
                 carry.p,
                 carry.alarm,
                 suspected=carry.suspected,
                 effect_ratio=scale.ratio(carry.effect),
-                withheld=withheld,
+                withheld=self.typical is not self.by_ranks,
                 plausible_ratio=scale.ratio(self.harmful_residue),
                 exposed=self.exposed,
-                blocks_needed=carry_over.blocks_to_tell(sigma, carry.plausible),
+                blocks_needed=carry_over.blocks_to_tell(self._sigma, carry.plausible),
             ),
-            position=AssumptionCheck(scale.ratio(position.spread), position.p, position.alarm),
-            failures={arm: int(checks.arm(failed, self.slots, k).sum()) for k, arm in enumerate(Arm)},
-            notes=(),
+            AssumptionCheck(scale.ratio(position.spread), position.p, position.alarm),
+            {arm: int(checks.arm(failed, self.slots, k).sum()) for k, arm in enumerate(Arm)},
         )
-        return replace(result, notes=notes_of(result))
-
-    def _runs_needed(self, noise_cv: float) -> int:
-        """Runs to tell the effect seen from none, or from a gain of delta, whichever is further."""
-        distance = max(abs(self.estimate), abs(self.estimate - self.gain))
-        blocks = plan_blocks(noise_cv, -math.expm1(-min(distance, abs(self.gain))))
-        return 3 * max(blocks, len(self.values) + 1)

@@ -103,6 +103,14 @@ def test_a_side_that_fails_is_the_worse():
     assert judge(both, Direction.MIN).verdict is not Verdict.IMPROVED
 
 
+def test_no_run_that_was_not_made_is_told_to_have_failed():
+    blocks = [Block((Arm.A, Arm.B), {Arm.A: None if k < 2 else 5.0, Arm.B: 4.0 + k / 9}) for k in range(12)]
+    result = judge(blocks, Direction.MIN)
+    assert result.failures == {Arm.A: 2, Arm.A2: 0, Arm.B: 0}
+    assert any("default 2 of 12" in note for note in result.notes)
+    assert not any("again" in note for note in result.notes)
+
+
 def test_a_typical_gain_with_slow_runs_is_none():
     blocks = pairs_of(np.random.default_rng(1), 20, effect=0.9, change=0.01)
     blocks[:4] = [Block(b.order, {**b.values, Arm.B: 30 * b.values[Arm.A]}) for b in blocks[:4]]

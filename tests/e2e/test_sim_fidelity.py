@@ -11,7 +11,10 @@ from schedtuna.errors import UnavailableError
 
 try:
     from schedtuna.fidelity.loads import pure_switching
+    from schedtuna.fidelity.machine_file import Constant, SimulatedMachine, write_machine
+    from schedtuna.sim.native import cost_table
     from schedtuna.sim.traced import simulate
+    from schedtuna.trace.store import read_manifest
 except UnavailableError as missing:
     pytest.skip(str(missing), allow_module_level=True)
 
@@ -52,6 +55,20 @@ def test_what_was_recorded_is_fitted_and_simulated(sim, trace):
     options = ("--machine", "here", "--cost", "wakeup_ns=7", "--json")
     told = json.loads(sim("run", "ping-pong", "--cpus", 2, "--for", "1s", *options)[1])
     assert told["simulation"]["costs"]["wakeup_ns"] == 7
+
+
+def test_a_recording_is_replayed_with_what_was_fitted_but_for_noise(sim, trace, tmp_path):
+    """What other tasks did is in the recording; what `--cost` says is meant."""
+    fitted = {name: initial for name, initial, *_ in cost_table()}
+    fitted |= {"context_switch_ns": 2100, "wakeup_ns": 1400, "kthread_per_s": 40}
+    constants = {name: Constant(value=value, is_fitted=True, source="") for name, value in fitted.items()}
+    write_machine(SimulatedMachine(constants=constants), tmp_path / "machine.json")
+    options = ("--scheduler", "fair", "--machine", "machine.json", "-o", "replayed")
+    assert sim("replay", trace, *options)[0] == 0
+    costs = read_manifest(tmp_path / "replayed")["simulation"]["costs"]
+    assert (costs["context_switch_ns"], costs["wakeup_ns"], costs["kthread_per_s"]) == (2100, 1400, 0)
+    assert sim("replay", trace, *options, "--force", "--cost", "kthread_per_s=7")[0] == 0
+    assert read_manifest(tmp_path / "replayed")["simulation"]["costs"]["kthread_per_s"] == 7
 
 
 def test_without_a_certificate_nothing_is_certified(sim):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schedtuna.cli.common import parse_costs, parse_positive_duration, termination_interrupts
+from schedtuna.cli.common import parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
-from schedtuna.cli.sim_fidelity import MachineOption, calibrate, certification_of, fidelity, machine_costs
+from schedtuna.cli.sim_fidelity import calibrate, certification_of, fidelity
+from schedtuna.cli.sim_options import CostOption, ForceOption, MachineOption, TopologyOption, constants_of
 from schedtuna.cli.sim_picks import verify_picks
 from schedtuna.cli.sim_replay import replay
 from schedtuna.cli.sim_why import why
@@ -47,7 +48,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         str,
         typer.Argument(
             metavar="WORKLOAD",
-            help="A file of rt-app's JSON, or a family such as `poisson:load=0.7`; `sim list` shows them.",
+            help="A file of rt-app's JSON, a TRACE, or a family such as `poisson:load=0.7`: see `sim list`.",
             show_default=False,
         ),
     ],
@@ -63,15 +64,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         int | None,
         typer.Option("--cpus", metavar="N", help="CPUs, of one cache. Default: 8.", show_default=False),
     ] = None,
-    topology: Annotated[
-        str | None,
-        typer.Option(
-            "--topology",
-            metavar="LLCSxCORESxTHREADS",
-            help="Instead: how many last-level caches, cores of each, and threads of a core.",
-            show_default=False,
-        ),
-    ] = None,
+    topology: TopologyOption = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="What the load draws.")] = 1,
     noise_seed: Annotated[
         int | None,
@@ -88,21 +81,13 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             "--for", metavar="10s", help="End after this simulated time, if it has not.", show_default=False
         ),
     ] = None,
-    cost: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--cost",
-            metavar="NAME=NUMBER",
-            help="A constant of the machine: `sim list` shows them. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
+    cost: CostOption = None,
     machine: MachineOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Write a trace.", show_default=False),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a trace in DIR.")] = False,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Simulate a load, and show what its tasks did.
@@ -121,7 +106,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             seed=seed,
             noise_seed=noise_seed,
             duration_s=None if for_ is None else parse_positive_duration(for_, option="--for"),
-            costs=machine_costs(machine) | parse_costs(cost or []),
+            costs=constants_of(machine, cost),
             trace=output,
             force=force,
             on_start=_tell_memory,

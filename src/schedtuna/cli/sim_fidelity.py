@@ -24,29 +24,6 @@ FOLDER = Path("results/fidelity")
 PAGE_NAME = "report.html"
 
 
-MachineOption = Annotated[
-    str | None,
-    typer.Option(
-        "--machine",
-        metavar="FILE|here",
-        help="Constants that `sim calibrate` fitted; `here`: to this machine. Default: those of `sim list`.",
-        show_default=False,
-    ),
-]
-
-
-def machine_costs(machine: str | None) -> dict[str, int]:
-    """Return the constants of the machine of `--machine`.
-
-    Raises:
-        UsageError: There is no such file.
-        ConfigFileError: It is none.
-    """
-    from schedtuna.fidelity.machine_file import read_machine
-
-    return {} if machine is None else read_machine(machine).costs
-
-
 def certification_of(simulation: Mapping[str, Any]) -> Certification:
     """Return whether this machine's certificate covers a simulation, as its trace's manifest tells it."""
     from schedtuna.fidelity.envelope import certification

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from schedtuna.cli.common import parse_costs, termination_interrupts
+from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
+from schedtuna.cli.sim_options import CostOption, ForceOption, MachineOption, TopologyOption, constants_of
 from schedtuna.cli.table import described, table, wrapped
 from schedtuna.cli.trace_table import spell
 from schedtuna.errors import SimulationError, naming
@@ -73,24 +74,9 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
             "--cpus", metavar="N", help="CPUs, of one cache. Default: the trace's.", show_default=False
         ),
     ] = None,
-    topology: Annotated[
-        str | None,
-        typer.Option(
-            "--topology",
-            metavar="LLCSxCORESxTHREADS",
-            help="Instead: caches, cores, threads.",
-            show_default=False,
-        ),
-    ] = None,
-    cost: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--cost",
-            metavar="NAME=NUMBER",
-            help="A constant of the machine: `sim list` shows them. Repeatable.",
-            show_default=False,
-        ),
-    ] = None,
+    topology: TopologyOption = None,
+    cost: CostOption = None,
+    machine: MachineOption = None,
     allow_lost: Annotated[
         bool, typer.Option("--allow-lost", help="Accept a trace that lost events.")
     ] = False,
@@ -100,7 +86,7 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
             "--output", "-o", metavar="DIR", help="Write the replay as a trace.", show_default=False
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a trace in DIR.")] = False,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Replay a trace under another scheduler in the model.
@@ -122,7 +108,7 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
             comm=comm,
             cpus=cpus,
             topology=topology,
-            costs=parse_costs(cost or []),
+            costs=constants_of(machine, cost, of_recording=True),
             output=output,
             force=force,
         )

@@ -87,8 +87,9 @@ def _shortens(report: Explanation, flip: Flip) -> bool:
 def spelled_setting(setting: Setting) -> str:
     """Return it as one says it: ``base_slice_us=350``, ``nice=5 of make``."""
     if setting.parameter is not None:
-        value = str(setting.value).lower() if isinstance(setting.value, bool) else setting.value
-        return f"{setting.parameter}={value}"
+        from schedtuna.space import spell_assignment
+
+        return spell_assignment({setting.parameter: setting.value})
     return f"{_attribute(setting)} of {setting.task}"
 
 

@@ -10,6 +10,7 @@ from schedtuna.fidelity.loads import PlayedLoad
 from schedtuna.fidelity.measure import SETTLED_S, Interruptions, RunFigures, measured
 from schedtuna.fidelity.rules import Control
 from schedtuna.sim.native import cost_table, scheduler_table
+from schedtuna.sim.schedulers import scheduler_text
 from schedtuna.sim.topology import MachineShape
 from schedtuna.sim.traced import simulate
 
@@ -48,9 +49,7 @@ class Model:
             initial = fair_defaults()
             for name, factor in control.parameters:
                 parameters[name] = parameters.get(name, initial[name]) * factor
-        if scheduler == "fair" and parameters:
-            scheduler += ":" + ",".join(f"{name}={value}" for name, value in parameters.items())
-        return scheduler, costs
+        return scheduler_text(scheduler, parameters if scheduler == "fair" else {}), costs
 
 
 def fair_defaults() -> dict[str, int]:

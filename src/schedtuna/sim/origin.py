@@ -10,18 +10,12 @@ from schedtuna.errors import SimulationError, TraceError
 from schedtuna.sim.loads import LoadSource, LoadText
 from schedtuna.sim.native import cost_table
 from schedtuna.sim.recorded import RecordedLoad
-from schedtuna.sim.schedulers import SchedulerSource
+from schedtuna.sim.schedulers import SchedulerSource, scheduler_text
 from schedtuna.sim.simulation import Simulation
-from schedtuna.space import ParameterValue, spell_value
+from schedtuna.space import ParameterValue
 from schedtuna.trace.trace import Trace
 
 _HINT = "simulate it anew: schedtuna sim run LOAD -o DIR"
-
-
-def scheduler_text(name: str, parameters: dict[str, ParameterValue]) -> str:
-    """Return ``name:parameter=value,...``, as `Simulation` reads it."""
-    values = ",".join(f"{key}={spell_value(value)}" for key, value in parameters.items())
-    return f"{name}:{values}" if values else name
 
 
 @dataclass(frozen=True)

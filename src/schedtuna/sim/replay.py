@@ -14,7 +14,7 @@ from typing import Any
 
 from schedtuna.errors import UsageError, nearest
 from schedtuna.sim.recorded import Decision, LoopChoice, RecordedLoad
-from schedtuna.sim.schedulers import SchedulerSource
+from schedtuna.sim.schedulers import SchedulerSource, scheduler_text
 from schedtuna.sim.topology import MachineShape
 from schedtuna.sim.traced import simulate
 from schedtuna.trace.analysis import Analysis
@@ -162,8 +162,7 @@ def replay(
 def scheduler_of(trace: Trace) -> str:
     """Return the scheduler that a trace is from: ``fair`` unless it says another one of the simulator's."""
     told = trace.manifest.get("simulation", {}).get("scheduler", {"name": "fair", "parameters": {}})
-    values = ",".join(f"{name}={_spelled(value)}" for name, value in told["parameters"].items())
-    return f"{told['name']}:{values}" if values else str(told["name"])
+    return scheduler_text(str(told["name"]), told["parameters"])
 
 
 def cross_errors(
@@ -231,7 +230,3 @@ def change(before: float | None, after: float | None) -> float | None:
 
 def _figures(trace: Trace, comm: str | None) -> Figures:
     return figures(Analysis(trace), comm)
-
-
-def _spelled(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -18,7 +18,7 @@ from schedtuna.sim.native import (
     scheduler_table,
 )
 from schedtuna.sim.scheduler import Scheduler, defined_callbacks
-from schedtuna.space import ParameterSpec, ParameterType
+from schedtuna.space import Assignment, ParameterSpec, ParameterType, spell_assignment
 
 # What a user may call a scheduler, and what it is here.
 ALIASES = {"eevdf": "fair"}
@@ -91,6 +91,11 @@ def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str
     name = f"{kind.__module__}:{kind.__qualname__}"
     callbacks = defined_callbacks(source, CALLBACKS)
     return python_scheduler(name, source, callbacks), {"name": name, "parameters": {}}
+
+
+def scheduler_text(name: str, parameters: Assignment) -> str:
+    """Return ``name:parameter=value,...``, as `chosen_scheduler` reads it."""
+    return f"{name}:{spell_assignment(parameters, ',')}" if parameters else name
 
 
 def parsed_scheduler(text: str) -> SchedulerConfig:

@@ -18,8 +18,8 @@ from typing import Any
 from schedtuna.errors import SimulationError, UsageError
 from schedtuna.sim.flips import Base, Flip, flips, points_of
 from schedtuna.sim.native import Policy, Stop
-from schedtuna.sim.origin import Origin, scheduler_text
-from schedtuna.sim.schedulers import native_schedulers
+from schedtuna.sim.origin import Origin
+from schedtuna.sim.schedulers import native_schedulers, scheduler_text
 from schedtuna.sim.simulation import SimulatedTask, Simulation
 from schedtuna.sim.waits import WaitMetric, waits_of
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue

@@ -78,6 +78,13 @@ def test_without_a_certificate_nothing_is_certified(sim):
     assert "not certified for this machine: `schedtuna sim fidelity` has not been run" in last
 
 
+def test_a_campaign_that_is_not_there_is_not_begun_by_going_on(sim, tmp_path):
+    code, _, told = sim("fidelity", "--quick", "--resume", "nowhere")
+    assert code == 2
+    assert "nowhere holds no campaign" in told
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_machine_files_that_are_none_are_refused(sim, tmp_path):
     code, _, told = sim("run", "poisson", "--machine", "nowhere.json")
     assert code == 2

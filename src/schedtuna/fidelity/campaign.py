@@ -32,13 +32,12 @@ from schedtuna.fidelity.model import Model, fair_defaults, matched_noise, simula
 from schedtuna.fidelity.real import machine_shape, played_run, recorded
 from schedtuna.files import make_folder, write_text
 from schedtuna.files.versions import StoredFormat
-from schedtuna.kernel.slices import read_back_slice
+from schedtuna.kernel.slices import read_back_slice, slice_scale
 from schedtuna.knobs.journal import Journal
 from schedtuna.sim.topology import MachineShape
 
 STORED = StoredFormat(ConfigFileError, key="format_version")
 PLAN_NAME = "plan.json"
-_MOST_CPUS_SCALED = 8  # get_update_sysctl_factor()
 
 
 class Plan(BaseModel):
@@ -122,7 +121,7 @@ class FidelityCampaign:
         resume: Go on with what is there.
 
     Raises:
-        UsageError: The folder holds another campaign, or one and `resume` is not given.
+        UsageError: The folder holds another campaign, or one and `resume` is not given, or none and it is.
     """
 
     def __init__(self, folder: Path, plan: Plan, *, resume: bool = False) -> None:
@@ -140,6 +139,8 @@ class FidelityCampaign:
                     f"{folder} holds another campaign: its plan, kernel or machine differs",
                     hint="name another folder",
                 )
+        elif resume:
+            raise UsageError(f"{folder} holds no campaign to go on with", hint=f"start one by -o {folder}")
         else:
             make_folder(folder / "runs")
             write_text(stored, plan.model_dump_json(indent=1) + "\n")
@@ -285,5 +286,4 @@ def fair_parameters(nr_cpus: int) -> dict[str, int]:
         slice_ns, _ = read_back_slice()
     except OSError:
         return {}
-    scale = min(nr_cpus, _MOST_CPUS_SCALED).bit_length()
-    return {"base_slice_us": round(slice_ns / scale / 1000)} if slice_ns else {}
+    return {"base_slice_us": round(slice_ns / slice_scale(nr_cpus) / 1000)} if slice_ns else {}

@@ -9,7 +9,16 @@ from dataclasses import replace
 from schedtuna.kernel.syscalls import sched_getattr, sched_setattr
 
 _WITH_SLICE = (os.SCHED_OTHER, os.SCHED_BATCH)
+_MOST_CPUS_SCALED = 8
 _TRIED_NS = 5_000_000  # inside the kernel's bounds of 0.1 to 100 ms
+
+
+def slice_scale(nr_cpus: int) -> int:
+    """The factor by which the kernel scales its base slice: 1 + log2 of the CPUs, up to 8 of them.
+
+    See `get_update_sysctl_factor` in kernel/sched/fair.c; the scaling is the default one, logarithmic.
+    """
+    return min(nr_cpus, _MOST_CPUS_SCALED).bit_length()
 
 
 def read_back_slice() -> tuple[int, bool]:

@@ -11,6 +11,7 @@ from schedtuna.backend.base import Backend
 from schedtuna.backend.places.base import Place
 from schedtuna.backend.simulated import SimulatedBackend, load_of, recorded_command, workload_of
 from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.kernel.slices import slice_scale
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.sim.loads import read_load, with_recording
@@ -181,10 +182,9 @@ class Simulated(Place):
         if scheduler.name != FAIR or not scheduler.values.keys() <= _KNOBS.keys():
             return None
         # `fair` scales its base slice by the number of CPUs; what a task asks for itself is taken as it is.
-        scale = min(self.nr_cpus(), 8).bit_length()
         values: dict[str, ParameterValue] = {_KNOBS[name]: value for name, value in scheduler.values.items()}
         if isinstance(base_us := scheduler.values.get(_SLICE), int):
-            values[_KNOBS[_SLICE]] = min(base_us * scale, _LONGEST_SLICE_US)
+            values[_KNOBS[_SLICE]] = min(base_us * slice_scale(self.nr_cpus()), _LONGEST_SLICE_US)
         everywhere = values.keys() - {_KNOBS[_SLICE]}
         if everywhere and _KNOBS[_SLICE] in values:
             values[_SLICE] = values.pop(_KNOBS[_SLICE])

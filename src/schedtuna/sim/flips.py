@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -63,6 +64,11 @@ class Base:
         by_cpu = (switches[switches["cpu"] == cpu] for cpu in range(nr_cpus))
         stays = [(on["timestamp_ns"].astype(np.int64), on["other_tid"].astype(np.int64)) for on in by_cpu]
         return cls(origin, events, waits, metric, value, tail, stays)
+
+    @cached_property
+    def wakeups(self) -> EventArray:
+        """All wakeups, births among them, in the order in which simulations count them."""
+        return self.events[np.isin(self.events["type"], (EventType.WAKEUP, EventType.WAKEUP_NEW))]
 
     @property
     def tail(self) -> Waits:
@@ -137,9 +143,7 @@ def points_of(base: Base, most: int) -> list[Point]:
         found[key] = replace(point, until_ns=max(point.until_ns, old.until_ns), weight_ns=weight_ns)
 
     is_placed = base.origin.scheduler == _PER_CPU and len(base.stays) > 1
-    wakeups = np.flatnonzero(np.isin(base.events["type"], (EventType.WAKEUP, EventType.WAKEUP_NEW)))
-    woken = base.events[wakeups]
-    tail = base.tail
+    woken, tail = base.wakeups, base.tail
     for tid, begin, end, cpu in islice(
         zip(tail.tid.tolist(), tail.begin_ns.tolist(), tail.end_ns.tolist(), tail.cpu.tolist(), strict=True),
         most,
@@ -204,8 +208,7 @@ def _forked(
     fork = walker.fork()
     if point.wakeup is not None:
         fork.place_at_wakeup(point.wakeup, point.cpu)
-        events = base.events[np.isin(base.events["type"], (EventType.WAKEUP, EventType.WAKEUP_NEW))]
-        return fork, nr_events, int(events["target_cpu"][point.wakeup - 1])
+        return fork, nr_events, int(base.wakeups["target_cpu"][point.wakeup - 1])
     for _ in range(_MOST_PROBES):
         fork.stop_at_pick(fork.nr_picks)
         if fork.run(point.until_ns) is not Stop.DECISION:

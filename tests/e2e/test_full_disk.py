@@ -38,6 +38,10 @@ def schedtuna(folder, *arguments):
         (["suite", "record", "short-bursts", "-o", "disk/set"], "disk/set"),
         (["variability", "-n", "1", "--csv", "disk/x.csv", "--", "true"], "disk/x.csv"),
         (["lab", "setup"], "disk/lab"),
+        (["sim", "run", "interactive", "--for", "1s", "-o", "disk/trace"], "disk/trace"),
+        (["sim", "replay", "trace", "--scheduler", "rr", "-o", "disk/replay"], "disk/replay"),
+        (["sim", "calibrate", "trace", "-o", "disk/machine.json"], "disk/machine.json"),
+        (["sim", "fidelity", "--quick", "--load", "hogs", "-o", "disk/runs"], "disk/runs"),
     ],
 )
 def test_the_place_that_is_full_is_named(tmp_path, disk, command, place):
@@ -46,6 +50,9 @@ def test_the_place_that_is_full_is_named(tmp_path, disk, command, place):
     (tmp_path / "vmstat.txt").write_bytes(VMSTAT_T)
     if command[0] == "trace":
         assert schedtuna(tmp_path, "import", "vmstat.txt", "-o", "trace").returncode == 0
+    if command[0] == "sim" and "trace" in command:
+        made = schedtuna(tmp_path, "sim", "run", "interactive", "--cpus", "2", "--for", "1s", "-o", "trace")
+        assert made.returncode == 0, made.stderr
     done = schedtuna(tmp_path, *command)
     assert done.returncode == 1, done.stderr
     assert f"{place}: No space left on device" in done.stderr

@@ -149,15 +149,16 @@ def fidelity(
         raise UsageError("--resume and -o contradict each other", hint="--resume DIR goes on in DIR")
     folder = resume or output or FOLDER
     plan = planned(quick=quick, shape=machine_shape(), only=load or ())
-    with termination_interrupts(), RunProgress("fidelity", None) as progress:
-        campaign = FidelityCampaign(folder, plan, resume=resume is not None)
-        certificate, sides = campaign.run(
-            lambda done, total, note: progress.update(done, total, note=note, title="fidelity")
-        )
-    write_certificate(certificate, folder / FILE_NAME)
-    write_page(certificate, sides, folder / PAGE_NAME)
-    if not plan.is_quick:
-        publish(folder)
+    with termination_interrupts(), naming(folder):
+        with RunProgress("fidelity", None) as progress:
+            campaign = FidelityCampaign(folder, plan, resume=resume is not None)
+            certificate, sides = campaign.run(
+                lambda done, total, note: progress.update(done, total, note=note, title="fidelity")
+            )
+        write_certificate(certificate, folder / FILE_NAME)
+        write_page(certificate, sides, folder / PAGE_NAME)
+        if not plan.is_quick:
+            publish(folder)
     if as_json:
         print_json({"folder": str(folder), **parse_json(certificate.model_dump_json())})
     else:

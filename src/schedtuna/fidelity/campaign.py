@@ -99,7 +99,7 @@ def planned(*, quick: bool, shape: MachineShape, only: Sequence[str] = ()) -> Pl
     room = {name: load.fewest_cpus <= shape.nr_cpus for name, load in LOADS.items()}
     for name in only:
         if not room.get(name):
-            raise UsageError(f"no load {name!r}: {nearest(name, room)}", hint=f"known: {', '.join(room)}")
+            raise UsageError(f"no load {name!r}: {nearest(name, room)}")
     changes = [name for name, change in CHANGES.items() if change.fewest_cpus <= shape.nr_cpus]
     return Plan(
         is_quick=quick or bool(only),

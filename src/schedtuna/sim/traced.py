@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from schedtuna import __version__
-from schedtuna.errors import SimulationError, UsageError
+from schedtuna.errors import SimulationError, UsageError, naming
 from schedtuna.sim.loads import LoadSource
 from schedtuna.sim.native import LONGEST_NS, Stop, TaskState
 from schedtuna.sim.schedulers import SchedulerSource
@@ -92,7 +92,7 @@ def simulate(
         _write(simulation, until_ns, collector)
         return collector.trace()
     folder = Path(trace)
-    with TraceWriter(folder, _manifest(simulation), clock=CLOCK, force=force) as writer:
+    with naming(folder), TraceWriter(folder, _manifest(simulation), clock=CLOCK, force=force) as writer:
         _write(simulation, until_ns, writer)
     return open_trace(folder)
 

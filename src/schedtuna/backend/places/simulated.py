@@ -20,6 +20,7 @@ from schedtuna.sim.schedulers import parsed_scheduler
 from schedtuna.sim.simulation import complete_costs
 from schedtuna.sim.topology import MachineShape
 from schedtuna.space import ParameterValue
+from schedtuna.workload.command import command_line
 from schedtuna.workload.metrics import format_metric, parse_metric
 from schedtuna.workload.spec import MetricSpec, RunSpec, Workload
 from schedtuna.workload.suite import suite
@@ -125,7 +126,7 @@ class Simulated(Place):
     def named_workload(self, name: str) -> tuple[Workload, MetricSpec]:
         """Return the load that a file, a trace or a family's name means, and what it is optimised for."""
         if name in (bundled := suite(self.nr_cpus())):
-            self.command(bundled[name].workload.argv)  # a program, whatever it is called by
+            self.command(command_line(bundled[name].workload, seed=1))  # a program, whatever it is called by
         workload = workload_of(name)
         read_load(load_of(workload), nr_cpus=self.nr_cpus(), costs=dict(self.costs))
         return workload, parse_metric(METRIC)

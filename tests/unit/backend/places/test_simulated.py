@@ -18,6 +18,7 @@ from schedtuna.sim.traced import simulate
 from schedtuna.trace.aggregates.metrics import SCHED_METRICS
 from schedtuna.trace.analysis import Analysis
 from schedtuna.workload.spec import RunSpec
+from schedtuna.workload.suite import suite
 
 NOISY = {"kthread_per_s": 100}
 LOCKED = {"lock": "m", "sleep": 100, "lock2": "n", "run2": 9, "unlock": "n", "unlock2": "m"}
@@ -137,6 +138,13 @@ def test_what_only_a_command_can_have_is_refused():
     with pytest.raises(UsageError, match="--workload") as caught:
         machine.named_workload("pipes")
     assert "schedtuna record -o trace -- hackbench --pipe" in caught.value.hint
+    for name in suite(machine.nr_cpus()):  # what is proposed can be typed
+        with pytest.raises(UsageError, match="--workload") as caught:
+            machine.named_workload(name)
+        assert "{" not in caught.value.hint
+    with pytest.raises(UsageError, match="--workload") as caught:
+        machine.named_workload("latency-under-load")
+    assert "schedtuna record -o trace -- /bin/sh -c '" in caught.value.hint
 
 
 def test_a_machine_that_is_none_is_refused():

@@ -113,6 +113,10 @@ class SimulationError(SchedtunaError):
     """A simulation can't go on: its scheduler broke a rule, or its tasks wait for each other."""
 
 
+class ModelError(SchedtunaError):
+    """A model can't be read, built or trusted, or its input is not of the kind it takes."""
+
+
 class EvidenceError(SchedtunaError):
     """The observations can't carry the inference that was asked for."""
 

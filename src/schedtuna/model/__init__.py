@@ -1,0 +1,1 @@
+"""A learned decision in its canonical form: integers in, integers out, the same bits wherever it runs."""

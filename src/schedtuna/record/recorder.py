@@ -384,11 +384,11 @@ class Recorder:
 
     def _finish(self) -> None:
         """Stop recording, and write what is left."""
-        before_s = time.thread_time()
+        before_s, ended_s = time.thread_time(), time.monotonic()
         self._source.detach()
         duration_s = (time.monotonic_ns() - self._start_ns) / 1e9
         self._source.read(self._writer)
-        if not is_recent(self._sampled_s, time.monotonic(), self.options.interval_s):
+        if not is_recent(self._sampled_s, ended_s, self.options.interval_s):
             self._sample()
         tally = self._source.finish(self._writer)
         own_cpu_s = sum(self._own_cpu_s) + time.thread_time() - before_s

@@ -6,6 +6,7 @@ table through another. Nobody is woken to read them: `drain()` is called from a 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -99,6 +100,7 @@ class EventStream:
         nr_cpus = nr_cpu_ids()
         self.capacity = ring_capacity(ring_bytes or default_ring_bytes(nr_cpus, waking=waking), nr_cpus)
         rows_bytes = rows_ring_bytes(self.capacity * nr_cpus * EVENT_DTYPE.itemsize)
+        self._letting_go: threading.Thread | None = None
         self._attributes = AttributeRows(nr_cpus)
         self._record = self._attributes.record_dtype
         self._why_not_followed = why_not_followed(btf)
@@ -167,6 +169,8 @@ class EventStream:
 
     def close(self) -> None:
         """Detach and unload; once is enough."""
+        if self._letting_go:
+            self._letting_go.join()
         self._bpf.close()
 
     @property
@@ -263,7 +267,9 @@ class EventStream:
 
     def detach(self) -> None:
         """Stop recording; what waits in the rings can still be drained."""
-        self._bpf.detach(set(self._bpf.programs) - {"snapshot", "found_attributes"})
+        self._letting_go = threading.Thread(target=self._bpf.detach, args=(CALLS,), daemon=True)
+        self._letting_go.start()  # 70 ms for each: the kernel waits for all who may be in it
+        self._bpf.detach(set(self._bpf.programs) - CALLS - {"snapshot", "found_attributes"})
 
     def _nr_lost(self) -> dict[int, int]:
         by_cpu = {cpu: int(count) for cpu, count in enumerate(self._rings.nr_lost)}

@@ -108,6 +108,17 @@ def test_the_last_sample_is_not_taken_just_after_another(tmp_path, since_s, nr_s
     assert len(open_trace(tmp_path / "t").samples("system")) == nr_samples
 
 
+def test_how_long_the_kernel_takes_to_let_go_asks_for_no_other_sample(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources.ExitSource, "detach", lambda _: time.sleep(0.6))
+    options = RecordOptions(mode=Mode.PROCFS, interval_s=1, processes=False)
+    with Recorder(tmp_path / "t", options) as recording:
+        recording._stop.set()
+        recording._thread.join()
+        recording._sample()
+        recording._sampled_s = time.monotonic()
+    assert len(open_trace(tmp_path / "t").samples("system")) == 1
+
+
 def test_the_last_sample_of_a_planned_end_is_taken_before_it(tmp_path):
     with Recorder(tmp_path / "t", OPTIONS) as recording:
         assert recording.plan_end(3600) <= 3600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -49,16 +50,20 @@ def trees(
     leaves, counts = np.zeros((nr_trees, MOST_LEAVES), int), np.ones(nr_trees, int)
     for tree in range(nr_trees):
         counts[tree] = count = int(random.integers(1, nr_leaves + 1)) if tree % 3 else nr_leaves
-        open_ends: list[tuple[int, np.ndarray]] = []  # parent, side
+        last = [count - 1 for count in nr_bins]
+        open_ends: list[tuple[int, np.ndarray, list[int], list[int]]] = [(-1, left, [0] * len(last), last)]
         for node in range(count - 1):
-            if node:
-                parent, side = open_ends.pop(int(random.integers(len(open_ends))))
+            parent, side, low, high = open_ends.pop(int(random.integers(len(open_ends))))
+            if parent >= 0:
                 side[tree, parent] = node
-            feature[tree, node] = f = int(random.integers(len(nr_bins)))
-            threshold[tree, node] = random.integers(0, max(nr_bins[f] - 1, 1))
-            open_ends += [(node, left), (node, right)]
-        for leaf, (parent, side) in enumerate(open_ends):
-            side[tree, parent] = -1 - leaf
+            f = int(random.choice([f for f in range(len(last)) if low[f] < high[f]]))
+            feature[tree, node] = f
+            threshold[tree, node] = at = int(random.integers(low[f], high[f]))
+            open_ends.append((node, left, low, [*high[:f], at, *high[f + 1 :]]))
+            open_ends.append((node, right, [*low[:f], at + 1, *low[f + 1 :]], high))
+        for leaf, (parent, side, _, _) in enumerate(open_ends):
+            if parent >= 0:
+                side[tree, parent] = -1 - leaf
         leaves[tree, :count] = random.integers(-most, most + 1, count)
     base = int(random.integers(-most, most + 1))
     return BoxTrees(len(nr_bins), base, counts, feature, threshold, left, right, leaves)
@@ -193,13 +198,14 @@ KINDS: dict[str, Callable[[Random], DecisionModel]] = {
     "mlp of signs": lambda random: model(mlp_of_signs(random), byte_inputs()),
     "mlp of ends": lambda random: model(mlp_of_ends(random), byte_inputs()),
     "small mlp": lambda random: model(mlp(random, 5, 16, 2), inputs(random, 5)),
-    "large mlp": lambda random: model(mlp_of_ends(random, 16, 64, 64, 4), byte_inputs(16)),
+    "large mlp of ends": lambda random: model(mlp_of_ends(random, 16, 64, 64, 4), byte_inputs(16)),
     "step": lambda random: model(step_net(random), inputs(random)),
     "step of ends": lambda random: model(step_net_of_ends(random), byte_inputs()),
     "small step": lambda random: model(step_net(random, 5, 13, 3), inputs(random, 5)),
 }
 
 
+@functools.cache
 def make(kind: str, seed: int = 1) -> DecisionModel:
     """One of `KINDS`."""
     return KINDS[kind](np.random.default_rng(seed))

@@ -15,6 +15,7 @@ BinArray = npt.NDArray[np.uint16]
 IntArray = npt.NDArray[np.int64]
 Accumulators = npt.NDArray[np.int32]
 AnyArray = npt.NDArray[Any]
+Given = Any  # what numpy makes an array of integers of; once a core is built, that array, read-only
 
 MOST_INPUTS = 32
 MOST_LOGITS = 4

@@ -16,6 +16,7 @@ from schedtuna.model.core import (
     AnyArray,
     BinArray,
     Core,
+    Given,
     IntArray,
     require_array,
     require_sum,
@@ -111,8 +112,8 @@ class Linear(Core):
 
     family: ClassVar[str] = "linear"
 
-    weights: AnyArray
-    biases: AnyArray
+    weights: Given
+    biases: Given
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -148,7 +149,7 @@ class Linear(Core):
     def accumulate(self, bins: BinArray) -> Accumulators:
         """Multiply and add."""
         sums = bins.astype(np.int64) @ self.weights.astype(np.int64).T + self.biases
-        return sums.astype(np.int32)
+        return np.asarray(sums, np.int32)
 
     def arrays(self) -> dict[str, AnyArray]:
         """What a file holds of it."""
@@ -180,8 +181,8 @@ class Mlp(Core):
 
     family: ClassVar[str] = "mlp"
 
-    weights: tuple[AnyArray, ...]
-    biases: tuple[AnyArray, ...]
+    weights: tuple[Given, ...]
+    biases: tuple[Given, ...]
     shifts: tuple[int, ...]
 
     def __post_init__(self) -> None:
@@ -258,8 +259,8 @@ class StepNet(Core):
 
     family: ClassVar[str] = "step"
 
-    weights: tuple[AnyArray, ...]
-    biases: tuple[AnyArray, ...]
+    weights: tuple[Given, ...]
+    biases: tuple[Given, ...]
     shift: int
 
     def __post_init__(self) -> None:

@@ -18,7 +18,8 @@ from schedtuna.model.trees import BoxTrees, ObliviousTrees
 MOST_EDGES = 256  # of one input
 NR_RANDOM = 64
 _POOL = 4096
-_ROUNDS = 8  # of the descent to a logit
+_STARTS = 6  # of the descent to a logit
+_ROUNDS = 8
 _INT64 = np.iinfo(np.int64)
 
 
@@ -49,7 +50,7 @@ def searched_rows(model: DecisionModel, random: np.random.Generator) -> BinArray
         parts += list(_box_corners(core, nr_bins, random))
     elif isinstance(core, ObliviousTrees):
         parts += list(_level_sides(core, nr_bins, random))
-        parts.append(_first_of_each(pool, core.accumulate(pool)[:, : core.nr_trees]))
+        parts += list(_leaf_rows(core, pool, random))
     elif isinstance(core, Mlp | StepNet):
         parts.append(pool[_net_edges(core, core.accumulate(pool))])
     for logit in range(core.nr_logits):
@@ -114,10 +115,22 @@ def _level_sides(
         yield rows
 
 
-def _first_of_each(pool: BinArray, leaf: Accumulators) -> BinArray:
-    """The first row of a pool that ends in each leaf of each tree."""
-    firsts = [np.unique(leaf[:, tree], return_index=True)[1] for tree in range(leaf.shape[1])]
-    return pool[np.unique(np.concatenate(firsts))]
+def _leaf_rows(core: ObliviousTrees, pool: BinArray, random: np.random.Generator) -> Iterator[BinArray]:
+    """A row in each leaf that one can end in: the pool's first, else one that is made."""
+    leaf = core.accumulate(pool)[:, :-1]
+    for tree in range(core.nr_trees):
+        reached, first = np.unique(leaf[:, tree], return_index=True)
+        yield pool[first]
+        left = np.setdiff1d(np.arange(1 << core.nr_levels), reached)
+        low = np.zeros((len(left), core.nr_inputs), np.int64)
+        high = np.broadcast_to(pool.max(axis=0).astype(np.int64), low.shape).copy()
+        for level in range(core.nr_levels):
+            f, threshold = int(core.feature[tree, level]), int(core.threshold[tree, level])
+            is_above = (left >> level & 1).astype(bool)
+            low[is_above, f] = np.maximum(low[is_above, f], threshold + 1)
+            high[~is_above, f] = np.minimum(high[~is_above, f], threshold)
+        there = (low <= high).all(axis=1)
+        yield random.integers(low[there], high[there] + 1).astype(np.uint16)
 
 
 def _net_edges(core: Mlp | StepNet, accumulators: Accumulators) -> IntArray:
@@ -136,8 +149,15 @@ def _net_edges(core: Mlp | StepNet, accumulators: Accumulators) -> IntArray:
             half = (1 << shift) >> 1
             saturated = ((MOST_HIDDEN + 1) << shift) - half
             edges = [-half - 1, -half, saturated - 1, saturated]
+            result = (sums + half) >> shift
             phase = (sums + half) & ((1 << shift) - 1)  # 0: a half point that is rounded up
-            found += [phase.argmin(axis=0), phase.argmax(axis=0)]
+            is_shown = (result > 0) & (result <= MOST_HIDDEN)
+            is_odd = is_shown & (result & 1 == 1)  # rounding to even gives another one
+            far = np.int64(1 << shift)
+            found += [
+                np.where(is_odd, phase, phase + far).argmin(axis=0),
+                np.where(is_shown, phase, phase - far).argmax(axis=0),
+            ]
         found += [np.abs(sums - edge).argmin(axis=0) for edge in edges]
         layer += 1
     return np.unique(np.concatenate(found))
@@ -145,21 +165,28 @@ def _net_edges(core: Mlp | StepNet, accumulators: Accumulators) -> IntArray:
 
 def _toward(model: DecisionModel, pool: BinArray, logit: int, target: int) -> BinArray:
     """The row whose logit comes nearest to a target, by changing one input after the other."""
-    logits = model.core.logits(pool)[:, logit].astype(np.int64)
-    best = pool[np.abs(logits - target).argmin()]
-    distance = int(np.abs(logits - target).min())
-    for _ in range(_ROUNDS):
-        if distance == 0:
-            break
-        tried = []
-        for index, count in enumerate(model.nr_bins):
-            column = np.unique(np.linspace(0, count - 1, min(count, MOST_EDGES)).astype(np.uint16))
-            rows = np.repeat(best[None], len(column), axis=0)
-            rows[:, index] = column
-            tried.append(rows)
-        rows = np.concatenate(tried)
-        distances = np.abs(model.core.logits(rows)[:, logit].astype(np.int64) - target)
-        if int(distances.min()) >= distance:
-            break
-        best, distance = rows[distances.argmin()], int(distances.min())
-    return np.asarray(best)[None]
+    distances = np.abs(model.core.logits(pool)[:, logit].astype(np.int64) - target)
+    found, nearest = pool[distances.argmin()], int(distances.min())
+    for start in np.argsort(distances, kind="stable")[:_STARTS]:
+        best, distance = pool[start], int(distances[start])
+        for _ in range(_ROUNDS):
+            rows = _neighbours(best, model.nr_bins)
+            others = np.abs(model.core.logits(rows)[:, logit].astype(np.int64) - target)
+            if nearest == 0 or int(others.min()) >= distance:
+                break
+            best, distance = rows[others.argmin()], int(others.min())
+        if distance < nearest:
+            found, nearest = best, distance
+    return np.asarray(found)[None]
+
+
+def _neighbours(row: BinArray, nr_bins: Sequence[int]) -> BinArray:
+    """The row with each of its bins replaced by others, near and far."""
+    parts = []
+    for index, count in enumerate(nr_bins):
+        near = np.clip(np.arange(-8, 9) + int(row[index]), 0, count - 1)
+        column = np.unique(np.concatenate([np.linspace(0, count - 1, min(count, 64)).astype(int), near]))
+        rows = np.repeat(row[None], len(column), axis=0)
+        rows[:, index] = column
+        parts.append(rows)
+    return np.concatenate(parts)

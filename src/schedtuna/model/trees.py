@@ -17,6 +17,7 @@ from schedtuna.model.core import (
     AnyArray,
     BinArray,
     Core,
+    Given,
     require_array,
     require_int32,
     require_sum,
@@ -68,12 +69,12 @@ class BoxTrees(Core):
 
     inputs: int
     base: int
-    nr_leaves: AnyArray
-    feature: AnyArray
-    threshold: AnyArray
-    left: AnyArray
-    right: AnyArray
-    leaves: AnyArray
+    nr_leaves: Given
+    feature: Given
+    threshold: Given
+    left: Given
+    right: Given
+    leaves: Given
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -242,9 +243,9 @@ class ObliviousTrees(Core):
 
     inputs: int
     base: int
-    feature: AnyArray
-    threshold: AnyArray
-    leaves: AnyArray
+    feature: Given
+    threshold: Given
+    leaves: Given
 
     def __post_init__(self) -> None:
         put = object.__setattr__

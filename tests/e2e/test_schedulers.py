@@ -55,6 +55,21 @@ def test_a_first_file_of_an_unknown_scheduler_can_be_checked_and_named(tmp_path)
     assert f"schedulers probe {program}" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("settings", "status", "told"),
+    [
+        ("scx_rusty:slice_us=5000", 0, "settings scx_rusty:slice_us_underutil=5000"),
+        ("scx_rusty:kick=false", 0, "settings scx_rusty:kick_greedy_under=0"),
+        ("scx_rusty", 0, "settings scx_rusty"),
+        ("scx_rusty:slice_us=5", 2, "it means slice_us_underutil: scx_rusty never had --slice-us"),
+        ("scx_rusti:slice_us=5000", 2, "did you mean scx_rusty"),
+    ],
+)
+def test_settings_as_commands_take_them_can_be_checked(settings, status, told):
+    done = schedulers("check", settings)
+    assert (done.returncode, told in done.stdout + done.stderr) == (status, True), done
+
+
 RUSTY = "scx_rusty:slice_us_underutil=10000"
 
 

@@ -141,20 +141,23 @@ def probe(
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)], as_json: JsonOption = False
+    subject: Annotated[str, typer.Argument(metavar="FILE|NAME:VALUES", show_default=False)],
+    as_json: JsonOption = False,
 ) -> None:
-    """Check a file that defines a scheduler or saves settings."""
+    """Check a scheduler's file, or settings as commands take them."""
     from schedtuna.configfile import load_config
     from schedtuna.scheduler.lookup import lookup
     from schedtuna.scheduler.parse import parse_scheduler
 
-    content = load_config(file)
-    scheduler = parse_scheduler(str(file.absolute()), lookup)
-    if "scheduler" in content:
+    file = Path(subject)
+    is_text = not file.exists() and (":" in subject or not file.suffix)
+    is_settings = is_text or "scheduler" in load_config(file)
+    scheduler = parse_scheduler(subject if is_text else str(file.absolute()), lookup)
+    if is_settings:
         if as_json:
             print_json({"settings": scheduler.label(), "values": scheduler.values})
         else:
-            print(f"{file}: settings {scheduler.label()}")
+            print(f"{subject}: settings {scheduler.label()}")
         return
     if as_json:
         print_json(scheduler.model_dump(mode="json"))

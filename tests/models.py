@@ -197,7 +197,7 @@ KINDS: dict[str, Callable[[Random], DecisionModel]] = {
     "mlp": lambda random: model(mlp(random), inputs(random)),
     "mlp of signs": lambda random: model(mlp_of_signs(random), byte_inputs()),
     "mlp of ends": lambda random: model(mlp_of_ends(random), byte_inputs()),
-    "small mlp": lambda random: model(mlp(random, 5, 16, 2), inputs(random, 5)),
+    "small mlp": lambda random: model(mlp(random, 5, 16, 2, deviation=90), inputs(random, 5)),
     "large mlp of ends": lambda random: model(mlp_of_ends(random, 16, 64, 64, 4), byte_inputs(16)),
     "step": lambda random: model(step_net(random), inputs(random)),
     "step of ends": lambda random: model(step_net_of_ends(random), byte_inputs()),

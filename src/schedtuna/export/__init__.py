@@ -1,0 +1,1 @@
+"""A model in the form that others run: C, shared libraries."""

@@ -11,7 +11,7 @@ from tests import models
 
 from schedtuna.errors import UsageError
 from schedtuna.export.c import generate_c
-from schedtuna.export.c_text import comment, identifier, require_identifier
+from schedtuna.export.c_text import comment, identifier, number, require_identifier
 from schedtuna.model.model import DecisionModel
 
 DRIVER = Path(__file__).parents[2] / "native/model_driver.c"

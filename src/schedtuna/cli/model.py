@@ -1,0 +1,162 @@
+"""`schedtuna model`: what is in a model, does all here compute it alike, and what runs it elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schedtuna.cli.options import JsonOption
+from schedtuna.cli.output import print_json, print_remark, refuse_existing
+from schedtuna.cli.table import described, spelled_size, table, wrapped
+from schedtuna.errors import ModelError, UsageError, nearest
+from schedtuna.printable import printable
+
+if TYPE_CHECKING:
+    from schedtuna.model.model import DecisionModel
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Show, check and export models: learned decisions."
+)
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="A model's file, or `migration`, which comes along.", show_default=False
+    ),
+]
+
+
+@app.command()
+def show(
+    model: ModelArgument,
+    tree: Annotated[
+        int | None, typer.Option("--tree", metavar="N", help="Draw this tree.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a model takes, what decides, and its trees."""
+    from schedtuna.model.shipped import find_model
+    from schedtuna.model.show import shares_decided, tree_lines
+
+    found = find_model(model)
+    lines = tree_lines(found, tree) if tree is not None else []
+    shares = shares_decided(found)
+    if as_json:
+        told = _described(found) | {"decisions_changed": shares}
+        print_json(told | ({"tree": lines} if tree is not None else {}))
+        return
+    if tree is not None:
+        print("\n".join(printable(line) for line in lines))
+        return
+    rows = found.rows
+    print(wrapped(f"{found.name}, version {found.version}: {found.made_by}"))
+    stages = ", ".join(f"{size} {name}" for name, size in found.core.layout())
+    print(wrapped(f"family {found.core.family}; of each row: {stages}; {len(rows or ())} rows to check it"))
+    decisions = ", ".join(found.labels)
+    rule = (
+        "the second where the logit is above 0" if found.core.nr_logits == 1 else "that of the greatest logit"
+    )
+    print(wrapped(f"decides: {decisions}; {rule}"))
+    cells = [
+        [
+            one.name,
+            one.bins.kind,
+            str(one.bins.lo),
+            str(one.bins.hi),
+            str(one.bins.nr_bins),
+            f"{100 * shares[one.name]:.1f}%",
+        ]
+        for one in found.inputs
+    ]
+    print()
+    print(table(["input", "bins", "from", "to", "number", "decisions changed"], cells))
+    print()
+    print(wrapped("decisions changed: by another bin of this input alone, over rows drawn evenly"))
+
+
+@app.command()
+def check(model: ModelArgument, as_json: JsonOption = False) -> None:
+    """Run a model's own rows through all that runs it here.
+
+    Every accumulator has to be the reference's, bit for bit. Exits with 1 if one is not.
+    """
+    from schedtuna.export.parity import check_executors
+    from schedtuna.model.shipped import find_model
+
+    found = find_model(model)
+    parities = check_executors(found)
+    differing = [parity.executor for parity in parities if parity.outcome == "differs"]
+    if as_json:
+        print_json(_described(found) | {"executors": [asdict(parity) for parity in parities]})
+    else:
+        print(wrapped(f"{found.name}, version {found.version}: {len(found.rows or ())} rows"))
+        print(
+            described(["executor", "accumulators", ""], [[p.executor, p.outcome, p.told] for p in parities])
+        )
+    if differing:
+        raise ModelError(f"not what the reference computes: {', '.join(differing)}", hint="don't use it here")
+
+
+@app.command()
+def export(  # noqa: PLR0917 - typer's options are a function's parameters
+    model: ModelArgument,
+    to: Annotated[str, typer.Option("--to", metavar="FORM", help="c or native.", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Write into this folder.", show_default=False),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="What files and functions begin with.", show_default=False),
+    ] = None,
+    small: Annotated[
+        bool, typer.Option("--small", help="Walk trees: slower, for where there is little memory.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model in a form that others run.
+
+    --to c: C99 that needs no library, with the rows that check it. --to native: a shared library for this
+    machine's CPU, compiled and checked here.
+    """
+    from schedtuna.export.c_text import require_identifier
+    from schedtuna.export.targets import TARGETS
+    from schedtuna.files import make_folder, write_bytes
+    from schedtuna.model.shipped import find_model
+
+    if to not in TARGETS:
+        raise UsageError(f"--to {to}: no such form", hint=nearest(to, TARGETS))
+    if name is not None:
+        require_identifier(name)
+    files = TARGETS[to].files(find_model(model), name, small)
+    make_folder(output)
+    for file in files:
+        refuse_existing(output / file, force=force)
+    for file, content in files.items():
+        write_bytes(output / file, content)
+    if as_json:
+        print_json({"folder": str(output), "files": {file: len(content) for file, content in files.items()}})
+        return
+    for file, content in files.items():
+        print(f"{printable(str(output / file))}  {spelled_size(len(content))}")
+    check_function = f"{name or next(iter(files)).partition('.')[0]}_check()"
+    print_remark(
+        "note", f"call {check_function} where it runs, before it decides: 0 says that all is the same"
+    )
+
+
+def _described(model: DecisionModel) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "version": model.version,
+        "made_by": model.made_by,
+        "family": model.core.family,
+        "labels": model.labels,
+        "accumulators": dict(model.core.layout()),
+        "inputs": [{"name": one.name, **asdict(one.bins)} for one in model.inputs],
+        "rows": len(model.rows or ()),
+    }

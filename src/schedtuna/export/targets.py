@@ -1,0 +1,38 @@
+"""Into which forms can a model be exported? One row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from schedtuna.export.c import generate_c
+from schedtuna.export.compiled import shared_library
+from schedtuna.model.model import DecisionModel
+
+
+@dataclass(frozen=True)
+class ExportTarget:
+    """A form.
+
+    Attributes:
+        help: What it is.
+        files: Makes its files: of a model, a name for C or None, and whether small tables matter more
+            than time.
+    """
+
+    help: str
+    files: Callable[[DecisionModel, str | None, bool], dict[str, bytes]]
+
+
+def _c(model: DecisionModel, name: str | None, small: bool) -> dict[str, bytes]:
+    return {file: text.encode() for file, text in generate_c(model, name, small=small).items()}
+
+
+def _native(model: DecisionModel, name: str | None, small: bool) -> dict[str, bytes]:
+    return shared_library(model, name, small=small)
+
+
+TARGETS: dict[str, ExportTarget] = {
+    "c": ExportTarget("C99 without any library, and the rows that check it", _c),
+    "native": ExportTarget("a shared library for this machine's CPU, compiled and checked here", _native),
+}

@@ -65,7 +65,8 @@ std::unique_ptr<Simulation> new_simulation(const Workload &workload, const Sched
 // Without Python's lock, unless the scheduler needs it.
 template <typename Call> Stop unlocked(const Simulation &simulation, Call call)
 {
-	if (dynamic_cast<const PythonScheduler *>(&simulation.scheduler()))
+	if (dynamic_cast<const PythonScheduler *>(&simulation.scheduler())
+	    || dynamic_cast<const PythonScheduler *>(simulation.coming()))
 		return call();
 	nb::gil_scoped_release release;
 	return call();
@@ -139,6 +140,15 @@ nb::bytes candidate_rows(const Simulation &simulation)
 	for (TaskId id : simulation.candidates())
 		rows.push_back(external->row(simulation, id));
 	return nb::bytes(reinterpret_cast<const char *>(rows.data()), rows.size() * sizeof(CandidateRow));
+}
+
+nb::object next_migration(const Simulation &simulation, Ns until)
+{
+	std::optional<Migration> found = simulation.next_migration(until);
+	if (!found)
+		return nb::none();
+	return nb::make_tuple(found->nth, found->at_ns, found->task, found->from, found->to, found->wakes,
+			      found->nr_idle, found->nr_busy, found->from_load, found->to_load);
 }
 
 nb::tuple scheduler_row(const SchedulerRow &row)
@@ -255,10 +265,13 @@ void bind_simulation(nb::module_ &m)
 		.def("preempt", &Simulation::preempt)
 		.def("choose_own", [](Simulation &s) { s.choose_own(); })
 		.def("place_at_wakeup", &Simulation::place_at_wakeup)
+		.def("next_migration", &next_migration)
+		.def("decide_migration", &Simulation::decide_migration)
 		.def("set_nice", [](Simulation &s, TaskId id, Ns nice) { s.set_attribute(id, Op::SetNice, nice); })
 		.def("set_policy", [](Simulation &s, TaskId id,
 				      Policy policy) { s.set_attribute(id, Op::SetPolicy, static_cast<Ns>(policy)); })
 		.def("set_slice", [](Simulation &s, TaskId id, Ns slice) { s.set_attribute(id, Op::SetSlice, slice); })
+		.def("swap", [](Simulation &s, const Scheduler &next) { s.swap(next.clone()); })
 		.def("set_traced", &Simulation::set_traced)
 		.def("take_events", [](Simulation &s) { return bytes_of(s.take_events()); })
 		.def("take_attributes", [](Simulation &s) { return bytes_of(s.take_attributes()); })
@@ -272,6 +285,7 @@ void bind_simulation(nb::module_ &m)
 				     auto *python = dynamic_cast<const PythonScheduler *>(&s.scheduler());
 				     return python ? python->object() : nb::none();
 			     })
+		.def_prop_ro("scheduler_name", [](const Simulation &s) { return std::string(s.scheduler().name()); })
 		.def_prop_ro("nr_picks", &Simulation::nr_picks)
 		.def_prop_ro("deciding_cpu",
 			     [](const Simulation &s) {

@@ -35,7 +35,11 @@ enum class Fitted : std::uint8_t { No, Yes };  // No: a default that no recordin
 	X(irq_per_s, 0, "1/s", "other interrupts of a CPU, exponential gaps; 0: no noise until some is fitted", No)    \
 	X(irq_ns, 5000, "ns", "mean length of those, exponential", No)                                                 \
 	X(kthread_per_s, 0, "1/s", "a background kernel thread per CPU wakes up so often; 0: none", No)                \
-	X(kthread_ns, 15000, "ns", "mean CPU time that it then takes, exponential; seen on an idle guest", No)
+	X(kthread_ns, 15000, "ns", "mean CPU time that it then takes, exponential; seen on an idle guest", No)         \
+	X(swap_ns, 750000000, "ns",                                                                                    \
+	  "from one scheduler to another `fair` runs for so long; scx_rusty and others to enabled, in an emulated "    \
+	  "guest",                                                                                                     \
+	  No)
 
 struct Costs {
 #define X(name, initial, unit, source, fitted) Ns name = initial;

@@ -93,6 +93,37 @@ void Simulation::set_attribute(TaskId id, Op op, Ns value)
 	settle_outside();
 }
 
+std::optional<Migration> Simulation::next_migration(Ns until) const
+{
+	Simulation ahead(*this);
+	ahead.is_traced_ = false;
+	if (ahead.run_to_migration(std::max(nr_decided_, nr_asked_), until))
+		return ahead.asked_;
+	return {};
+}
+
+bool Simulation::run_to_migration(std::uint64_t nth, Ns until)
+{
+	if (scheduler_->name() != "fair")
+		throw BadInput(std::string(scheduler_->name())
+			       + " has no queue per CPU, so that nothing migrates between them");
+	told_at_ = nth;
+	until = std::min(until, workload_->duration_ns);
+	while (nr_asked_ <= nth && next_event() <= until && step() == Stop::Time) {
+	}
+	told_at_ = ~0ull;
+	return nr_asked_ > nth;
+}
+
+void Simulation::decide_migration(std::uint64_t nth, bool moves)
+{
+	if (nth < std::max(nr_decided_, nr_asked_))
+		throw BadInput("migration " + std::to_string(nth) + " is decided already");
+	nr_decided_ = nth + 1;
+	if (!moves)
+		stays_.push_back(nth);
+}
+
 // Where a task that wakes up is to run instead. The idle CPU that it was given is idle still.
 CpuId Simulation::placed(TaskId id, CpuId own)
 {

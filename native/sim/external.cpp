@@ -14,9 +14,10 @@ void External::init(Machine &m)
 	put_back_.assign(m.nr_cpus(), NONE);
 }
 
-void External::init_task(Machine &m, TaskId)
+void External::init_task(Machine &m, TaskId id)
 {
 	past_.resize(m.nr_tasks());
+	past_[id].woke_with = m.task(id).cpu_time_ns;
 }
 
 CpuId External::select_cpu(Machine &m, TaskId id, CpuId prev, EnqueueReason)

@@ -262,6 +262,8 @@ class Fair final : public Scheduler
 	std::int64_t h_load(TaskId) const;
 	void update_blocked(Machine &, CpuId);
 
+	Migration describe(const Machine &, TaskId, CpuId from, CpuId to, bool wakes) const;
+
 	// fair_select.cpp
 	bool is_idle(CpuId cpu) const
 	{

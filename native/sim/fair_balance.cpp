@@ -22,7 +22,7 @@ std::int64_t bounded_shift(std::int64_t value, std::uint32_t shift)  // shr_boun
 
 }  // namespace
 
-enum class Migration : std::uint8_t { Load, Util, Task };
+enum class Unit : std::uint8_t { Load, Util, Task };  // enum migration_type
 
 // struct lb_env
 struct Fair::Balance {
@@ -30,7 +30,7 @@ struct Fair::Balance {
 	Domain &domain;
 	Idle idle;
 	CpuSet cpus;  // of the domain, without those whose tasks all are pinned
-	Migration type = Migration::Load;
+	Unit type = Unit::Load;
 	std::int64_t imbalance = 0;
 	CpuId src = NONE;
 	bool all_pinned = true;
@@ -91,18 +91,18 @@ void Fair::set_imbalance(Balance &env, Stats &local, const Stats &busiest, std::
 			 std::int64_t spread) const
 {
 	if (busiest.type == GroupType::SmtBalance) {
-		env.type = Migration::Task;
+		env.type = Unit::Task;
 		env.imbalance = 1;
 	} else if (local.type == GroupType::HasSpare) {
 		if (busiest.type > GroupType::FullyBusy && !env.domain.is_llc) {
-			env.type = Migration::Util;
+			env.type = Unit::Util;
 			env.imbalance = std::max(local.capacity, local.util) - local.util;
 			if (env.idle != Idle::Not && !env.imbalance) {
-				env.type = Migration::Task;
+				env.type = Unit::Task;
 				env.imbalance = 1;
 			}
 		} else {
-			env.type = Migration::Task;
+			env.type = Unit::Task;
 			env.imbalance = busiest.nr_cpus == 1 || env.domain.prefer_sibling
 						? spread
 						: std::max<std::int64_t>(0, static_cast<std::int64_t>(local.idle_cpus)
@@ -115,7 +115,7 @@ void Fair::set_imbalance(Balance &env, Stats &local, const Stats &busiest, std::
 			if (local.avg_load >= busiest.avg_load || local.avg_load >= average)
 				return;
 		}
-		env.type = Migration::Load;
+		env.type = Unit::Load;
 		env.imbalance = std::min((busiest.avg_load - average) * busiest.capacity,
 					 (average - local.avg_load) * local.capacity)
 				/ CPU_CAPACITY;
@@ -188,11 +188,11 @@ CpuId Fair::find_busiest_queue(const Balance &env, const CpuSet &group) const
 		std::int64_t nr_running = queues_[cpu].h_nr_runnable, amount = nr_running;
 		if (!nr_running)
 			continue;
-		if (env.type == Migration::Load) {
+		if (env.type == Unit::Load) {
 			amount = queue_loads_[cpu].load_avg;
 			if (nr_running == 1 && amount > env.imbalance)
 				continue;
-		} else if (env.type == Migration::Util) {
+		} else if (env.type == Unit::Util) {
 			amount = std::min(queue_loads_[cpu].util_avg, CPU_CAPACITY);
 			if (nr_running <= 1)
 				continue;
@@ -211,7 +211,7 @@ bool Fair::can_migrate(const Machine &m, Balance &env, TaskId id) const
 	const Task &task = m.task(id);
 	const Entity &entity = entities_[entity_of(id)];
 	const FairQueue &from = queues_[entity.queue], &to = queues_[queue_of(task.group, env.dst)];
-	if (entity.delayed && env.type != Migration::Load)
+	if (entity.delayed && env.type != Unit::Load)
 		return false;
 	if (!env.domain.nr_failed && params_.place_lag && to.nr_queued && !from.eligible(entities_, entity.vruntime))
 		return false;
@@ -228,6 +228,21 @@ bool Fair::can_migrate(const Machine &m, Balance &env, TaskId id) const
 			 || m.clock_task(env.src) - entity.exec_start < params_.migration_cost_us * 1000;
 	}
 	return !is_hot || env.domain.nr_failed > env.domain.cache_nice_tries;
+}
+
+Migration Fair::describe(const Machine &m, TaskId id, CpuId from, CpuId to, bool wakes) const
+{
+	Migration migration;
+	migration.task = id;
+	migration.from = from;
+	migration.to = to;
+	migration.wakes = wakes;
+	for (CpuId cpu = 0; cpu < m.nr_cpus(); cpu++)
+		migration.nr_idle += !queues_[cpu].h_nr_runnable;
+	migration.nr_busy = m.nr_cpus() - migration.nr_idle;
+	migration.from_load = static_cast<std::uint32_t>(std::min(queue_loads_[from].util_avg, CPU_CAPACITY));
+	migration.to_load = static_cast<std::uint32_t>(std::min(queue_loads_[to].util_avg, CPU_CAPACITY));
+	return migration;
 }
 
 void Fair::detach(Machine &m, TaskId id, CpuId to)
@@ -256,15 +271,14 @@ std::uint32_t Fair::pull(Machine &m, Balance &env)
 			break;
 		TaskId id = src.tasks_last;
 		bool moves = can_migrate(m, env, id);
-		if (moves && env.type != Migration::Task) {
-			std::int64_t amount = env.type == Migration::Load ? std::max<std::int64_t>(h_load(id), 1)
-									  : loads_[entity_of(id)].util_avg;
+		std::int64_t amount = 1;
+		if (moves && env.type != Unit::Task) {
+			amount = env.type == Unit::Load ? std::max<std::int64_t>(h_load(id), 1)
+							: loads_[entity_of(id)].util_avg;
 			moves = bounded_shift(amount, env.domain.nr_failed) <= env.imbalance;
-			env.imbalance -= moves ? amount : 0;
-		} else if (moves) {
-			env.imbalance--;
 		}
-		if (moves) {
+		if (moves && m.shall_migrate([&] { return describe(m, id, env.src, env.dst, false); })) {
+			env.imbalance -= amount;
 			detach(m, id, env.dst);
 			moved.push_back(id);
 			if (env.idle == Idle::Newly)  // CONFIG_PREEMPTION
@@ -324,7 +338,7 @@ std::uint32_t Fair::load_balance(Machine &m, CpuId cpu, Domain &domain, Idle idl
 	} else {
 		if (idle != Idle::Newly)
 			domain.nr_failed++;
-		if (env.type == Migration::Task && domain.nr_failed > domain.cache_nice_tries + 2)
+		if (env.type == Unit::Task && domain.nr_failed > domain.cache_nice_tries + 2)
 			is_active = active_balance(m, env);
 	}
 	if (!is_active)
@@ -350,7 +364,8 @@ void Fair::push(Machine &m, CpuId cpu)
 	if (queues_[cpu].h_nr_queued <= 1)
 		return;
 	for (TaskId id = cpus_[cpu].tasks_last; id != NONE; id = infos_[id].before) {
-		if (entities_[entity_of(id)].delayed || !m.cpus(id).has(to))
+		if (entities_[entity_of(id)].delayed || !m.cpus(id).has(to)
+		    || !m.shall_migrate([&] { return describe(m, id, cpu, to, false); }))
 			continue;
 		if (id == cpus_[cpu].running)
 			put_prev_task(m, cpu);

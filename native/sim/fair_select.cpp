@@ -141,6 +141,9 @@ CpuId Fair::select_cpu(Machine &m, TaskId id, CpuId prev, EnqueueReason why)
 	}
 	if (!allowed.has(chosen))  // select_fallback_rq()
 		chosen = allowed.first_of_both(allowed);
+	if (chosen != prev && why == EnqueueReason::Wakeup && allowed.has(prev)
+	    && !m.shall_migrate([&] { return describe(m, id, prev, chosen, true); }))
+		chosen = prev;
 	if (is_idle(chosen))
 		m.test_and_clear_idle(chosen);
 	return chosen;

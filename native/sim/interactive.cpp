@@ -31,6 +31,7 @@ class Interactive final : public RankedScheduler
 	}
 	void init_task(Machine &m, TaskId id) override
 	{
+		RankedScheduler::init_task(m, id);
 		habits_.resize(m.nr_tasks());
 		m.task(id).vtime = now_;
 		habits_[id].burst_ns = slice_ns_;

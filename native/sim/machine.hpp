@@ -24,7 +24,7 @@ enum class EnqueueReason : std::uint8_t {
 	Fork,	  // its first time
 	PutBack,  // it was preempted, or its slice is over
 	Yield,	  // it gave up the CPU
-	Migrate,  // it may no longer run where it ran: Task::cpu is another one
+	Migrate,  // it may no longer run where it ran: Task::cpu is another one; or another scheduler had it
 };
 
 enum class DequeueReason : std::uint8_t { Sleep, Exit, Migrate };
@@ -60,6 +60,17 @@ struct Totals {
 	Ns interrupts_ns = 0;	 // of CPUs that were not idle; the rest of the time is CPU time of tasks
 	Ns overhead_ns = 0;	 // switches, wakeups, interrupts: what tasks did not get
 	std::uint64_t hash = 0;	 // of every switch: (when, CPU, who)
+};
+
+// A task that would go from one CPU's queue to another's, and how things are then.
+struct Migration {
+	std::uint64_t nth = 0;	// of all such, from 0
+	Ns at_ns = 0;
+	TaskId task = NONE;
+	CpuId from = NONE, to = NONE;
+	bool wakes = false;			   // it wakes up; else balancing moves it
+	std::uint32_t nr_idle = 0, nr_busy = 0;	   // CPUs without tasks that can run, and with some
+	std::uint32_t from_load = 0, to_load = 0;  // how much of each CPU was used lately, 0 to 1024
 };
 
 inline constexpr std::uint32_t LOCAL_DSQ = 0x80000000u;	 // | CPU: what dispatch() left for that CPU to run
@@ -210,6 +221,24 @@ class Machine
 
 	// A task that waits in the scheduler's own queue goes to another CPU: counted, traced and paid for.
 	void migrate(TaskId task, CpuId to);
+	// Schedulers whose CPUs have queues of their own ask it before they do so, or send a task that wakes up
+	// elsewhere: yes, unless it was decided otherwise (Simulation::decide_migration()). `describe` says what would
+	// happen, if somebody wants to know.
+	template <typename Describe> bool shall_migrate(Describe describe)
+	{
+		std::uint64_t nth = nr_asked_++;
+		if (nth == told_at_) [[unlikely]] {
+			asked_ = describe();
+			asked_.nth = nth;
+			asked_.at_ns = now_;
+		}
+		if (asking_ns_)
+			spend(this_cpu_, asking_ns_);
+		if (stays_.empty() || stays_.front() != nth) [[likely]]
+			return true;
+		stays_.erase(stays_.begin());
+		return false;
+	}
 
       protected:
 	Machine(Topology topology, const Costs &costs);
@@ -293,15 +322,19 @@ class Machine
 	{
 		return nr_cpus() + cpu;
 	}
+	Tournament::Slot swap_slot() const
+	{
+		return 2 * nr_cpus();
+	}
 	Tournament::Slot task_slot(TaskId id) const
 	{
-		return 2 * nr_cpus() + id;
+		return 2 * nr_cpus() + 1 + id;
 	}
 
 	Ns now_ = 0;
 	Topology topology_;
 	Costs costs_;
-	// At equal times CPUs come first, then the scheduler's timers, interrupts, tasks.
+	// At equal times CPUs come first, then the scheduler's timers, interrupts, another scheduler, tasks.
 	Tournament cpu_events_, events_;
 	std::vector<Task> tasks_;
 	std::vector<Thread> threads_;
@@ -315,6 +348,10 @@ class Machine
 	bool in_interrupt_ = false;
 	bool wake_sync_ = false;
 	std::uint64_t nr_inserted_ = 0;
+	std::uint64_t nr_asked_ = 0, told_at_ = ~0ull;	// migrations
+	Migration asked_;
+	Ns asking_ns_ = 0;
+	std::vector<std::uint64_t> stays_;  // those to come that are not to be
 	Totals totals_;
 	bool is_traced_ = false;
 	std::vector<sched_event> trace_;

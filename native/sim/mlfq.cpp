@@ -34,9 +34,10 @@ class Mlfq final : public RankedScheduler
 		RankedScheduler::init(m);
 		m.set_timer(0, m.now() + boost_ns_);
 	}
-	void init_task(Machine &m, TaskId) override
+	void init_task(Machine &m, TaskId id) override
 	{
 		tasks_.resize(m.nr_tasks());
+		tasks_[id].since = m.cpu_time_ns(id);
 	}
 	void timer_fired(Machine &m, CpuId cpu) override
 	{

@@ -13,6 +13,10 @@ class RankedScheduler : public Scheduler
 {
       public:
 	void init(Machine &m) override;
+	void init_task(Machine &m, TaskId id) override
+	{
+		burst_begins(m, id);  // for one that it takes over
+	}
 	CpuId select_cpu(Machine &m, TaskId id, CpuId prev_cpu, EnqueueReason reason) override;
 	void enqueue(Machine &m, TaskId id, EnqueueReason reason) override;
 	void dequeue(Machine &m, TaskId id, DequeueReason reason) override;

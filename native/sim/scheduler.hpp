@@ -9,6 +9,9 @@
 // while it could run on gets stopping(runnable = true), then enqueue(EnqueueReason::PutBack); one that blocks or exits
 // gets stopping(runnable = false), then dequeue(). dispatch() is asked for what runs next, running() tells that it
 // does.
+//
+// One that takes over a machine that runs (Simulation::swap()) finds all CPUs idle: after init() it gets init_task()
+// for each task that was born, then enqueue(EnqueueReason::Migrate) for those that can run.
 #pragma once
 
 #include "machine.hpp"

@@ -7,13 +7,15 @@ namespace schedtuna::sim
 {
 
 Simulation::Simulation(const Simulation &other)
-    : Machine(other), workload_(other.workload_), scheduler_(other.scheduler_->clone()), seeds_(other.seeds_),
-      resources_(other.resources_), programs_(other.programs_), step_memory_(other.step_memory_),
-      nr_interrupts_(other.nr_interrupts_), noise_at_(other.noise_at_), next_interruption_(other.next_interruption_),
-      nr_background_(other.nr_background_), nr_live_(other.nr_live_), nr_stuck_(other.nr_stuck_),
-      steps_now_(other.steps_now_), nr_distributed_(other.nr_distributed_), nr_settled_(other.nr_settled_),
-      nr_picks_(other.nr_picks_), stop_at_(other.stop_at_), decides_outside_(other.decides_outside_),
-      decision_(other.decision_), candidates_(other.candidates_), place_at_(other.place_at_), place_on_(other.place_on_)
+    : Machine(other), workload_(other.workload_), scheduler_(other.scheduler_->clone()),
+      coming_(other.coming_ ? other.coming_->clone() : nullptr), seeds_(other.seeds_), resources_(other.resources_),
+      programs_(other.programs_), step_memory_(other.step_memory_), nr_interrupts_(other.nr_interrupts_),
+      noise_at_(other.noise_at_), next_interruption_(other.next_interruption_), nr_background_(other.nr_background_),
+      nr_live_(other.nr_live_), nr_stuck_(other.nr_stuck_), steps_now_(other.steps_now_),
+      nr_distributed_(other.nr_distributed_), nr_settled_(other.nr_settled_), nr_picks_(other.nr_picks_),
+      stop_at_(other.stop_at_), decides_outside_(other.decides_outside_), decision_(other.decision_),
+      candidates_(other.candidates_), place_at_(other.place_at_), place_on_(other.place_on_),
+      nr_decided_(other.nr_decided_)
 {
 	trace_.clear();
 	set_traced(is_traced_);
@@ -24,7 +26,7 @@ void Simulation::set_traced(bool is_traced)
 	is_traced_ = is_traced;
 	attributes_.clear();
 	for (TaskId id = 0; id < nr_tasks(); id++)
-		if (tasks_[id].state != TaskState::Unborn && tasks_[id].state != TaskState::Dead)
+		if (is_known(id))
 			record_attributes(id, ATTRIBUTE_SNAPSHOT);
 }
 
@@ -129,9 +131,12 @@ void Simulation::happen()
 		this_cpu_ = slot - n;
 		in_interrupt_ = true;
 		interrupt_again(this_cpu_);
+	} else if (slot == swap_slot()) {
+		events_.set(slot, NEVER);
+		take_over(std::move(coming_));
 	} else {
 		events_.set(slot, NEVER);
-		time_out(slot - 2 * n);
+		time_out(slot - task_slot(0));
 	}
 	settle(0);
 #ifdef SCHEDTUNA_SIM_CHECK
@@ -414,7 +419,7 @@ std::uint64_t Simulation::bytes_needed(std::uint32_t nr_cpus, std::uint32_t nr_t
 	std::uint64_t per_cpu = sizeof(Cpu) + sizeof(Dsq) + sizeof(CpuId) + sizeof(std::uint64_t);
 	per_cpu += Tournament::bytes(nr_cpus) / nr_cpus;
 	std::uint64_t per_task = sizeof(Task) + sizeof(Thread) + 3 * sizeof(Ns);
-	return per_cpu * nr_cpus + per_task * nr_tasks + Tournament::bytes(2 * nr_cpus + nr_tasks);
+	return per_cpu * nr_cpus + per_task * nr_tasks + Tournament::bytes(2 * nr_cpus + 1 + nr_tasks);
 }
 
 }  // namespace schedtuna::sim

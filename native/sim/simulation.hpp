@@ -12,6 +12,7 @@
 #include "workload.hpp"
 
 #include <memory>
+#include <optional>
 
 namespace schedtuna::sim
 {
@@ -40,6 +41,7 @@ class Simulation : public Machine
 	// A fork: it goes on exactly as the original does. The original's trace stays with it.
 	Simulation(const Simulation &other);
 	Simulation(Simulation &&) = default;
+	Simulation &operator=(Simulation &&) = default;
 
 	// Go on until everything up to and including that time has happened; at most until the workload's duration.
 	// Raises SchedulerError, and BadInput where a task does what it can't (unlocks what it doesn't hold, loops
@@ -77,9 +79,40 @@ class Simulation : public Machine
 		place_at_ = nth;
 		place_on_ = cpu;
 	}
+	// Migrations, which `fair` asks for one by one: where a task would wake up on another CPU, and where balancing
+	// would move one that waits. Foreseen in a fork: the next one that nobody has decided about, until that time;
+	// nothing: there is none. Raises BadInput unless the scheduler is `fair`.
+	std::optional<Migration> next_migration(Ns until) const;
+	// Let one that is to come be (as it will if nobody decides) or let its task stay. Raises BadInput: it is over,
+	// or a later one has been decided about.
+	void decide_migration(std::uint64_t nth, bool moves);
+	// What a decision costs: CPU time of who wakes a task up, or of the CPU that balances.
+	void set_migration_cost(Ns cost)
+	{
+		asking_ns_ = cost;
+	}
+	std::uint64_t nr_migrations_asked() const
+	{
+		return nr_asked_;
+	}
+	// Go on event by event until behind the nth is asked for, or to that time: true: asked() tells of it.
+	bool run_to_migration(std::uint64_t nth, Ns until);
+	const Migration &asked() const
+	{
+		return asked_;
+	}
 	// Set a task's nice value, policy or slice (op and value as in a Step) from outside: it costs nothing, and
 	// holds until the task sets it itself. Raises BadInput.
 	void set_attribute(TaskId id, Op op, Ns value);
+
+	// Another scheduler takes over, in swap.cpp. As in the kernel, the way from one to another leads through
+	// `fair`: that takes over now, and `next`, unless it is `fair` itself, after Costs::swap_ns; a later call
+	// overrules it. Raises BadInput while a decision is due.
+	void swap(std::unique_ptr<Scheduler> next);
+	const Scheduler *coming() const	 // that is to take over; nullptr: none
+	{
+		return coming_.get();
+	}
 
 	Ns next_event() const
 	{
@@ -201,6 +234,14 @@ class Simulation : public Machine
 	void settle_outside();
 	CpuId placed(TaskId id, CpuId own);
 
+	// swap.cpp
+	void take_over(std::unique_ptr<Scheduler> next);
+	void let_go(CpuId cpu);
+	bool is_known(TaskId id) const	// to the scheduler
+	{
+		return tasks_[id].state != TaskState::Unborn && tasks_[id].state != TaskState::Dead;
+	}
+
 	// setup.cpp: what there is at the beginning
 	void add_cpu_sets();
 	void add_groups();
@@ -254,7 +295,7 @@ class Simulation : public Machine
 	void write_pipe(CpuId cpu, TaskId id, const Step &step);
 
 	std::shared_ptr<const Workload> workload_;  // with the background kthreads; never changed
-	std::unique_ptr<Scheduler> scheduler_;
+	std::unique_ptr<Scheduler> scheduler_, coming_;
 	Seeds seeds_;
 	std::vector<ResourceState> resources_;
 	std::shared_ptr<const Programs> programs_;
@@ -273,6 +314,7 @@ class Simulation : public Machine
 	mutable std::vector<TaskId> candidates_;  // once they were asked for
 	std::uint64_t place_at_ = 0;
 	CpuId place_on_ = NONE;
+	std::uint64_t nr_decided_ = 0;	// migrations before that one
 };
 
 }  // namespace schedtuna::sim

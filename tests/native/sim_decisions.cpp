@@ -323,7 +323,74 @@ void idling_from_outside()
 	raises<BadInput>("others don't idle", [&] { plain.choose(NONE); });
 }
 
+// Tasks that sleep as often as they run, and some that wake each other all at once.
+Workload lively_load(std::uint32_t nr_tasks)
+{
+	Workload w;
+	w.resources = {{"lap", ResourceKind::Barrier, 4}};
+	for (std::uint32_t i = 0; i < nr_tasks; i++) {
+		Step burst{Op::Run, 0, 0, NONE, NONE, {Shape::Exponential, 400'000, 0, 0}};
+		Step rest{Op::Sleep, 0, 0, NONE, NONE, {Shape::Exponential, 600'000, 0, 0}};
+		add_task(w, "t" + std::to_string(i),
+			 i < 4 ? std::vector{burst, on(Op::Barrier, 0), loop(0, -1)}
+			       : std::vector{burst, rest, loop(0, -1)});
+	}
+	return w;
+}
+
+// What is decided as it would be changes nothing; a task that is to stay stays; the same decisions come to the same.
+void migrations()
+{
+	std::uint32_t nr_waking = 0, nr_balanced = 0, nr_different = 0;
+	for (std::uint32_t i = 0; i < 40; i++) {
+		std::uint32_t cpus = 2 + i % 5;
+		Simulation begin = i % 4 ? Simulation({cpus, cpus % 4 ? 0u : 2u, 1}, Costs{}, lively_load(2 * cpus),
+						      make_scheduler("fair"), {i, i})
+					 : random_machine(i, "fair");
+		Simulation whole(begin), yes(begin);
+		whole.run(LENGTH);
+		while (std::optional<Migration> next = yes.next_migration(LENGTH)) {
+			equal("which one", next->nth, yes.nr_migrations_asked());
+			equal("CPUs", next->nr_idle + next->nr_busy, whole.nr_cpus());
+			check("loads", next->from_load <= 1024 && next->to_load <= 1024);
+			(next->wakes ? nr_waking : nr_balanced)++;
+			yes.decide_migration(next->nth, true);
+			raises<BadInput>("only once", [&] { yes.decide_migration(next->nth, true); });
+			check("it is asked for", yes.run_to_migration(next->nth, LENGTH));
+			equal("when it was to be", yes.now(), next->at_ns);
+			check("there is such a task", next->task < yes.nr_tasks());
+		}
+		yes.run(LENGTH);
+		check("decided as it would be", alike(yes, whole));
+		equal("all of them", yes.nr_migrations_asked(), whole.nr_migrations_asked());
+
+		auto any = [&] {
+			Simulation s(begin);
+			Dice dice(i);
+			while (std::optional<Migration> next = s.next_migration(LENGTH)) {
+				bool moves = dice.below(2);
+				s.decide_migration(next->nth, moves);
+				Simulation at(s);
+				at.run_to_migration(next->nth, LENGTH);
+				if (at.nr_migrations_asked() == next->nth + 1 && at.current(next->from) != next->task)
+					equal("where it is", at.task(next->task).cpu, moves ? next->to : next->from);
+				if (dice.below(2))  // or several ahead
+					s.run_to_migration(next->nth, LENGTH);
+			}
+			s.run(LENGTH);
+			return s;
+		};
+		Simulation a = any();
+		check("the same twice", alike(a, any()));
+		nr_different += !alike(a, whole);
+	}
+	check("of both kinds", nr_waking > 300 && nr_balanced > 100);
+	check("and they matter", nr_different > 30);
+	raises<BadInput>("no queue per CPU", [] { (void)random_machine(1, "rr").next_migration(LENGTH); });
+}
+
 const Case CASES[] = {
+	{"migrations", migrations},
 	{"from_outside", from_outside},
 	{"any_choice_from_outside", any_choice_from_outside},
 	{"idling_from_outside", idling_from_outside},

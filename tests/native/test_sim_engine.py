@@ -11,7 +11,8 @@ from tests.native.programs import ENGINE, ROOT, cases_of, compile_program
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
 SOURCES = {
-    name: ROOT / f"tests/native/sim_{name}.cpp" for name in ("engine", "decisions", "extremes", "random")
+    name: ROOT / f"tests/native/sim_{name}.cpp"
+    for name in ("engine", "decisions", "swap", "extremes", "random")
 }
 NEEDED = {name: [ROOT / "native/sim/random.cpp"] if name == "random" else ENGINE for name in SOURCES}
 CASES = [(name, case) for name, source in SOURCES.items() for case in cases_of(source)]

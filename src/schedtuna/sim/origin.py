@@ -53,6 +53,10 @@ class Origin:
             costs = {name: initial for name, initial, *_ in cost_table()}
             machine = {"topology": f"1x{load.nr_cpus}x1", "seed": 1, "noise_seed": 1, "costs": costs}
             return cls(load, True, "fair", {}, machine, load.duration_ns, None)
+        if facts.get("swaps"):
+            raise TraceError(
+                "the trace is of more than one scheduler", hint="simulate it under one, and ask again"
+            )
         try:
             workload, scheduler = facts["workload"], facts["scheduler"]
             return cls(

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from schedtuna.errors import UsageError, nearest
+from schedtuna.errors import TraceError, UsageError, nearest
 from schedtuna.sim.recorded import Decision, LoopChoice, RecordedLoad
 from schedtuna.sim.schedulers import SchedulerSource, scheduler_text
 from schedtuna.sim.topology import MachineShape
@@ -161,7 +161,12 @@ def replay(
 
 def scheduler_of(trace: Trace) -> str:
     """Return the scheduler that a trace is from: ``fair`` unless it says another one of the simulator's."""
-    told = trace.manifest.get("simulation", {}).get("scheduler", {"name": "fair", "parameters": {}})
+    facts = trace.manifest.get("simulation", {})
+    if facts.get("swaps"):
+        raise TraceError(
+            "the trace is of more than one scheduler", hint="name the one to compare with: --against"
+        )
+    told = facts.get("scheduler", {"name": "fair", "parameters": {}})
     return scheduler_text(str(told["name"]), told["parameters"])
 
 

@@ -86,6 +86,32 @@ class SimulatedTask:
 
 
 @dataclass(frozen=True)
+class Migration:
+    """A task that would go from one CPU's queue to another's, and how things are then.
+
+    Attributes:
+        nth: Counted over all, from 0.
+        at_ns: When.
+        task: Its id; it may be forked only later.
+        source, destination: The CPUs.
+        wakes: It would wake up there; else balancing would move it, or a CPU that runs out of tasks.
+        nr_idle, nr_busy: CPUs without tasks that can run, and with some.
+        source_load, destination_load: How much of each CPU was used lately (util_avg), 0 to 1024.
+    """
+
+    nth: int
+    at_ns: int
+    task: int
+    source: int
+    destination: int
+    wakes: bool
+    nr_idle: int
+    nr_busy: int
+    source_load: int
+    destination_load: int
+
+
+@dataclass(frozen=True)
 class SimulationTotals:
     """What a simulation amounts to so far.
 
@@ -143,6 +169,10 @@ class Simulation:
         duration_s: How long a member of a family goes on. Default: 10.
         traced: Keep events for `take_events()`, and tasks' attributes for `take_attributes()`.
 
+    Attributes:
+        scheduler_facts: What a manifest says of the scheduler: the one that it began with.
+        swaps: Of those that came later (`swap()`): when it was asked for (ns), and the same.
+
     Raises:
         UsageError: The workload, scheduler, topology, seed or a constant is none.
         UnavailableError: This installation lacks the native module.
@@ -172,6 +202,7 @@ class Simulation:
         )
         require_memory(self.load.nr_tasks, read_memory_bytes(Probe(), "MemAvailable"))
         native, self.scheduler_facts = chosen_scheduler(scheduler)
+        self.swaps: tuple[tuple[int, dict[str, Any]], ...] = ()
         self._failure: BaseException | None = None
         self._is_busy = False
         with self._told():
@@ -275,7 +306,7 @@ class Simulation:
         Raises:
             UsageError: The scheduler is another one, or no decision is due.
         """
-        if self.deciding_cpu is None or self.scheduler_facts["name"] != "external":
+        if self.deciding_cpu is None or not self._is_external:
             raise UsageError("candidates are described while a decision of `external` is due")
         return np.frombuffer(self._native.candidate_rows(), CANDIDATE_DTYPE)
 
@@ -290,7 +321,7 @@ class Simulation:
             UsageError: It is no candidate, or no decision is due.
         """
         found = self.candidates()
-        idles = task_id == IDLE and self.scheduler_facts["name"] == "external"
+        idles = task_id == IDLE and self._is_external
         if task_id is not None and not idles and task_id not in found:
             raise UsageError(f"CPU {self.deciding_cpu} can't choose task {task_id}: it has {found}")
         with self._told():
@@ -319,6 +350,40 @@ class Simulation:
         """
         self._native.place_at_wakeup(nth, cpu)
 
+    def next_migration(self, until_ns: int | None = None) -> Migration | None:
+        """Return the next migration that is to come and nobody has decided about; None: there is none.
+
+        `fair` asks for each: where it would wake a task up on another CPU, and where balancing would move one
+        that waits. It is foreseen in a fork, and happens as `decide_migration()` says, or if nothing is said.
+
+        Args:
+            until_ns: How far to look; default, and at most: the workload's own end.
+
+        Raises:
+            UsageError: The scheduler is another one: where CPUs share a queue nothing migrates between them.
+        """
+        end = self._end(until_ns)
+        if self._native.scheduler_name != "fair":
+            raise UsageError("migrations are asked for by `fair` alone: elsewhere CPUs share a queue")
+        with self._told():
+            found = self._engine.next_migration(end)
+        return None if found is None else Migration(*found)
+
+    def decide_migration(self, nth: int, *, moves: bool) -> None:
+        """Let a migration that is to come be, or let its task stay where it is.
+
+        Args:
+            nth: Its number; those before it are decided, too.
+            moves: Whether it is to be.
+
+        Raises:
+            UsageError: It is over, or decided.
+        """
+        try:
+            self._native.decide_migration(nth, moves)
+        except BadInputError as error:
+            raise UsageError(str(error)) from error
+
     def set_attributes(
         self,
         task_id: int,
@@ -345,6 +410,26 @@ class Simulation:
                 self._engine.set_policy(task_id, policy)
             if slice_ns is not None:
                 self._engine.set_slice(task_id, slice_ns)
+
+    def swap(self, scheduler: SchedulerSource) -> None:
+        """Let another scheduler take over; all tasks pass to it, and each CPU chooses anew.
+
+        As in the kernel, the way from one to another leads through ``fair``, which takes over at once. It
+        stays for the constant ``swap_ns``, until the other one is loaded; a later call overrules it. What
+        the schedulers knew of the tasks is lost, nice values and affinities are not.
+
+        Args:
+            scheduler: As above.
+
+        Raises:
+            UsageError: There is no such scheduler, or a decision is due.
+        """
+        native, facts = chosen_scheduler(scheduler)
+        if self.deciding_cpu is not None:
+            raise UsageError("the scheduler can't be changed while a decision is due: choose() first")
+        with self._told():
+            self._engine.swap(native)
+        self.swaps += ((self.now_ns, facts),)
 
     def state(self) -> SimulationState:
         """Return how everything is now."""
@@ -402,6 +487,10 @@ class Simulation:
                 hint="say how long (--for 10s), or give the file a global duration",
             )
         return NEVER
+
+    @property
+    def _is_external(self) -> bool:
+        return self._native.scheduler_name == "external"
 
     @property
     def _native(self) -> NativeSimulation:

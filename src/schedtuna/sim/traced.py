@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def simulate(
     noise_seed: int | None = None,
     duration_s: float | None = None,
     costs: Mapping[str, int] | None = None,
+    swaps: Sequence[tuple[float, SchedulerSource]] = (),
     trace: Path | str | None = None,
     force: bool = False,
     on_start: Callable[[Simulation], None] | None = None,
@@ -59,6 +60,7 @@ def simulate(
         noise_seed: As above.
         duration_s: Simulated time. Default, and at most: the workload's own end, if it has one.
         costs: As for `Simulation`.
+        swaps: Which scheduler takes over when (seconds): `Simulation.swap`.
         trace: A folder for the trace; default: it stays in memory, 32 bytes an event.
         force: Replace a trace in that folder.
         on_start: Called with the simulation before it goes on.
@@ -89,20 +91,40 @@ def simulate(
     until_ns = None if duration_s is None else round(duration_s * 1e9)
     if trace is None:
         collector = Collector({"schedtuna_version": __version__, "clock": CLOCK} | _manifest(simulation))
-        _write(simulation, until_ns, collector)
+        _write(simulation, until_ns, swaps, collector)
         return collector.trace()
     folder = Path(trace)
     with naming(folder), TraceWriter(folder, _manifest(simulation), clock=CLOCK, force=force) as writer:
-        _write(simulation, until_ns, writer)
+        _write(simulation, until_ns, swaps, writer)
     return open_trace(folder)
 
 
-def _write(simulation: Simulation, until_ns: int | None, sink: Sink) -> None:
+def _stages(
+    simulation: Simulation, until_ns: int | None, swaps: Sequence[tuple[float, SchedulerSource]]
+) -> Iterator[Stop]:
+    for at_s, scheduler in sorted(swaps, key=lambda swap: swap[0]):
+        at_ns, stop = round(at_s * 1e9), Stop.TIME
+        if until_ns is not None and at_ns >= until_ns:
+            break
+        for stop in simulation.stages(at_ns):
+            yield stop
+        if stop is not Stop.TIME:
+            return
+        simulation.swap(scheduler)
+    yield from simulation.stages(until_ns)
+
+
+def _write(
+    simulation: Simulation,
+    until_ns: int | None,
+    swaps: Sequence[tuple[float, SchedulerSource]],
+    sink: Sink,
+) -> None:
     tally = _Tally()
     sink.write_cpu_sets(simulation.cpu_sets())
     try:
         stop = Stop.TIME
-        for stop in simulation.stages(until_ns):  # noqa: B007 - why it came back at last
+        for stop in _stages(simulation, until_ns, swaps):  # noqa: B007 - why it came back at last
             events = simulation.take_events()
             tally.add(events)
             sink.write_events(events)
@@ -133,6 +155,7 @@ def _manifest(simulation: Simulation) -> dict[str, Any]:
         "simulation": {
             "workload": simulation.load_facts,
             "scheduler": simulation.scheduler_facts,
+            "swaps": [{"at_ns": at_ns, "scheduler": facts} for at_ns, facts in simulation.swaps],
             "topology": str(simulation.shape),
             "seed": simulation.seed,
             "noise_seed": simulation.noise_seed,

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedtuna.errors import UsageError
+from schedtuna.errors import TraceError, UsageError
 from schedtuna.sim.native import Policy, Stop
+from schedtuna.sim.origin import Origin
+from schedtuna.sim.replay import scheduler_of
 from schedtuna.sim.scheduler import Scheduler
 from schedtuna.sim.simulation import IDLE, Simulation
 from schedtuna.sim.traced import simulate
@@ -81,6 +83,62 @@ def test_attributes_hold_from_when_they_are_set():
     assert fork.state().tasks[0].cpu_time_ns < simulation.state().tasks[0].cpu_time_ns / 4
     with pytest.raises(UsageError, match="nice is -20 to 19"):
         simulation.set_attributes(0, nice=40)
+
+
+def test_migrations_that_may_be_or_not():
+    """Nobody moves if nobody shall; decided as `fair` does, all is as without."""
+    plain, same, still = (Simulation(LOAD, "fair", cpus=4) for _ in range(3))
+    plain.run(80 * MS)
+    while migration := same.next_migration(80 * MS):
+        assert {migration.source, migration.destination} <= {0, 1, 2, 3}
+        assert migration.nr_idle + migration.nr_busy == 4
+        assert 0 <= migration.source_load <= 1024 and same.now_ns <= migration.at_ns <= 80 * MS
+        same.decide_migration(migration.nth, moves=True)
+    same.run(80 * MS)
+    assert same.totals == plain.totals and plain.totals.nr_migrations > 0
+    while migration := still.next_migration(80 * MS):
+        still.decide_migration(migration.nth, moves=False)
+    still.run(80 * MS)
+    assert still.totals.nr_migrations == 0
+    with pytest.raises(UsageError, match="migration 0 is decided already"):
+        still.decide_migration(0, moves=True)
+    with pytest.raises(UsageError, match="elsewhere CPUs share a queue"):
+        Simulation(LOAD, "rr").next_migration(MS)
+
+
+@pytest.mark.parametrize("other", ["rr:slice_us=900", "fair:base_slice_us=3000", "las", Default])
+def test_another_scheduler_takes_over(other):
+    """It does what it would do; the way there and back leads through `fair`."""
+    costs = {"swap_ns": 5 * MS}
+    simulation = Simulation(LOAD, "fifo", cpus=2, costs=costs)
+    simulation.run(20 * MS)
+    fork = simulation.fork()
+    fork.swap(other)
+    (at_ns, facts) = fork.swaps[-1]
+    assert at_ns == 20 * MS and facts["name"] and not simulation.swaps
+    again = fork.fork()
+    for one in (fork, again):
+        one.run(300 * MS)
+    assert fork.totals == again.totals
+    hogs = [task.cpu_time_ns for task in fork.state().tasks if task.name == "hog"]
+    assert fork.totals.nr_switches > 30 and min(hogs) > 0
+    again.stop_at_pick(again.nr_picks)
+    assert again.run(400 * MS) is Stop.DECISION
+    with pytest.raises(UsageError, match=r"while a decision is due: choose\(\) first"):
+        again.swap("rr")
+    with pytest.raises(UsageError, match="no scheduler"):
+        fork.swap("none")
+
+
+def test_a_trace_says_who_took_over():
+    trace = simulate(LOAD, "fair", cpus=2, duration_s=0.2, swaps=[(0.1, "fair"), (0.05, "rr"), (9, "las")])
+    swaps = trace.manifest["simulation"]["swaps"]
+    told = [(swap["at_ns"], swap["scheduler"]["name"]) for swap in swaps]
+    assert told == [(50 * MS, "rr"), (100 * MS, "fair")]
+    with pytest.raises(TraceError, match="of more than one scheduler"):
+        Origin.of(trace)
+    with pytest.raises(TraceError, match="of more than one scheduler"):
+        scheduler_of(trace)
 
 
 def test_decisions_from_outside():

@@ -14,6 +14,8 @@ need gcc gcc
 need g++ g++
 need /usr/include/stdio.h libc6-dev
 need clang clang
+# Schedulers need 17 or newer, which Debian 12 has beside its usual one.
+if grep -qs '^VERSION_CODENAME=bookworm' /etc/os-release; then need clang-19 clang-19; fi
 need llvm-strip llvm
 need /usr/include/libelf.h libelf-dev
 need /usr/include/zlib.h zlib1g-dev

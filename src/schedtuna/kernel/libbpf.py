@@ -32,10 +32,15 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_map__type": (c_uint32, (c_void_p,)),
     "bpf_map__value_size": (c_uint32, (c_void_p,)),
+    "bpf_map_create": (c_int, (c_uint32, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
+    "bpf_map_freeze": (c_int, (c_int,)),
+    "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_map_get_next_id": (c_int, (c_uint32, POINTER(c_uint32))),
     "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
+    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_object__btf": (c_void_p, (c_void_p,)),
     "bpf_object__close": (None, (c_void_p,)),
     "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
@@ -107,7 +112,7 @@ class Libbpf:
         """Keep a message of libbpf, which would otherwise go to stderr."""
         if level > 1:  # LIBBPF_DEBUG
             return 0
-        buffer = ctypes.create_string_buffer(16384)
+        buffer = ctypes.create_string_buffer(1 << 20)  # the verifier's words are one message, its end matters
         self._format(buffer, len(buffer), template, arguments)
         self.log.extend(buffer.value.decode(errors="replace").splitlines())
         return 0

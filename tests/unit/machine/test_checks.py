@@ -4,6 +4,7 @@ import re
 import pytest
 from tests.unit.kernel.btf_bytes import RIGHT, WRONG, kernel_functions
 
+from schedtuna.errors import UnavailableError
 from schedtuna.machine.checks import ABILITIES, GROUPS, examine, judge_abilities, run_checks
 from schedtuna.machine.checks.finding import Status
 from schedtuna.machine.checks.programs import scx_binaries
@@ -357,3 +358,15 @@ def test_the_live_cycle_counter_agrees_with_the_list_of_pmus():
         assert any(re.match(r"cpu|armv\d|.*pmu", name) for name in pmus)
     elif "shows none" in finding.seen:
         assert not pmus & {"cpu", "cpu_core"}
+
+
+def test_an_installation_without_scx_tuna_says_what_it_lacks(machine, monkeypatch):
+    def lacks(relative):
+        raise UnavailableError(f"this installation lacks {relative}")
+
+    monkeypatch.setattr("schedtuna.machine.checks.programs.resource_path", lacks)
+    finding = run("scx_tuna", machine({"etc/os-release": "ID=debian"}))
+    assert (finding.status, finding.get) == (
+        Status.MISSING,
+        "apt install clang-19, and reinstall schedtuna",
+    )

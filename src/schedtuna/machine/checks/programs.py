@@ -9,13 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from schedtuna.configfile import parse_json
+from schedtuna.errors import UnavailableError
 from schedtuna.machine import facts
 from schedtuna.machine.checks.finding import Check, Finding, missing, ok, warning
 from schedtuna.machine.checks.packages import Package, distribution, install_hint
 from schedtuna.machine.labfolder import STATE_NAME, lab_directory
 from schedtuna.machine.probe import Probe
+from schedtuna.resources import resource_path
 
 SCX_PATH_VARIABLE = "SCHEDTUNA_SCX_PATH"
+_TUNA = "native/scx_tuna.bpf.o"
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,18 @@ def check_simulator(probe: Probe) -> Finding:  # noqa: ARG001 - it is this insta
     return missing(f"lacks {', '.join(lacking)}", "nothing can be simulated", "pip install 'schedtuna[sim]'")
 
 
+def check_tuna(probe: Probe) -> Finding:
+    """Whether this installation has our own sched_ext scheduler."""
+    try:
+        return ok("built, for kernels with sched_ext from 6.16 on", path=str(resource_path(_TUNA)))
+    except UnavailableError:
+        return missing(
+            "not built: there was no clang 17 or newer",
+            "`schedtuna schedulers start scx_tuna` does not work; recording does",
+            f"{install_hint(probe, Package('clang-19', 'clang'))}, and reinstall schedtuna",
+        )
+
+
 def _row(tool: Tool) -> Check:
     name = tool.commands[0]
     return Check(name.replace("-", "_"), name, lambda probe: _check_tool(probe, tool))
@@ -188,6 +203,7 @@ def _row(tool: Tool) -> Check:
 
 CHECKS = (
     Check("scx_schedulers", "scx_* schedulers", check_scx),
+    Check("scx_tuna", "scx_tuna", check_tuna),
     *(_row(tool) for tool in TOOLS),
     Check("lab", "VM lab", check_lab),
     Check("kvm", "KVM", check_kvm),

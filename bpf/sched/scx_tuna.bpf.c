@@ -1,0 +1,649 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * scx_tuna: a sched_ext scheduler whose fifteen parameters act at once, each for itself, and are counted.
+ *
+ * Theory of operation
+ * ===================
+ *
+ * Queues. Every LLC has one queue, ordered by weighted run time (order.bpf.h), from which its CPUs take. A CPU
+ * whose own LLC has nothing takes from the others. So no task waits where a CPU of any LLC has nothing to do, and
+ * caches are left only then. Local queues, from which tasks can't be taken back, hold next to nothing: woken tasks
+ * for which an idle CPU was found (place.bpf.h), what a CPU is about to run, and what a parameter puts there.
+ *
+ * Order. vtime grows by run time over weight. A sleeper's vtime is pulled up to the LLC's minus a credit, so that
+ * sleep is not saved up. A task's place is its vtime plus what it will probably run until it sleeps, the mean of
+ * what it ran before: who wakes often for little, which is what interactive tasks do, comes first without getting
+ * more than its share. The LLC's own vtime is that of the task which was furthest when it began to run; who moves
+ * to another LLC keeps its distance. A task runs on at the end of its slice if it is still first; else it goes
+ * into the queue. Round robin (rr_sched) uses the same queues, with numbers of arrival as keys; at a flip, vtime
+ * starts afresh behind the last key that was given out, so that neither kind is left behind the other.
+ *
+ * Bounds. Weights and credit alone bound no wait: nice 19 beside sixty of nice -20 would stand for minutes. The
+ * watch (watch.bpf.h) walks the queues 20 times a second and moves who has waited for overdue_ns into a queue of
+ * its own, which is served first, in the order of the waits, with the shortest slice. At 64 tasks per CPU and a
+ * tick of 4 ms that is 0.4 + 0.05 + 64 * 0.004 s: less than a second. What overrides order elsewhere (pinned tasks
+ * first, straight to idle CPUs, fast CPUs for feeders of the GPU) yields to that queue, too.
+ *
+ * Leaving. If the watch finds a task that waits for a third of what the kernel's own watchdog allows, something is
+ * wrong here: it leaves by itself, with a reason (enum tuna_exit) and a dump, and the kernel's own scheduler takes
+ * over. Time that the host took from a CPU excuses. If the watch itself stands still, `running` leaves. A task that
+ * was never inserted anywhere can't be seen by either: the kernel's watchdog finds it.
+ *
+ * Real-time tasks. When one takes a CPU, what is in its local queue is queued anew, where other CPUs take it. A
+ * task that is pinned there waits. Kernels from 7.0 on give sched_ext 5% of such a CPU; before, it is left with
+ * TUNA_EXIT_RT.
+ *
+ * Parameters (params.bpf.h) are swapped whole, and every decision counts for the version that it was made under.
+ * Where a parameter acts, -DNO_<PARAMETER> leaves its branch out, so that its test can be seen to fail.
+ *
+ * Limits. Weights of cgroups are not yet looked at beyond the task's own; quotas and cpu.idle are not honoured.
+ * Kernels before 6.16 lack scx_bpf_select_cpu_and: libbpf names it when it refuses to load there.
+ */
+#include "watch.bpf.h"
+
+char _license[] SEC("license") = "GPL";
+
+/* tools/sched_ext/include/scx/user_exit_info.h: what a loader reads when the kernel has ended a scheduler. */
+struct user_exit_info {
+	int kind;
+	__s64 exit_code;
+	char reason[128];
+	char msg[1024];
+};
+struct user_exit_info uei SEC(".data");
+char uei_dump[32768] SEC(".data.uei_dump");
+
+#define CALLBACK(name, args...) SEC("struct_ops/" #name) BPF_PROG(name, ##args)
+#define SLEEPABLE(name, args...) SEC("struct_ops.s/" #name) BPF_PROG(name, ##args)
+
+static __always_inline void note_local(struct cpu_ctx *cpuc, __u64 now_ns)
+{
+	if (!cpuc->local_since_ns)
+		cpuc->local_since_ns = now_ns;
+}
+
+__s32 CALLBACK(tuna_select_cpu, struct task_struct *p, __s32 prev_cpu, __u64 wake_flags)
+{
+	__s32 this_cpu = bpf_get_smp_processor_id(), cpu;
+	struct wakeup w = {
+		.now = params_now(),
+		.p = p,
+		.tctx = task_ctx(p),
+		.thisc = cpu_ctx(this_cpu),
+		.prevc = cpu_ctx(prev_cpu),
+		.now_ns = scx_bpf_now(),
+		.wake_flags = wake_flags,
+		.this_cpu = this_cpu,
+		.prev_cpu = prev_cpu,
+	};
+	struct cpu_ctx *cpuc;
+	struct llc_ctx *llcc;
+
+	count(nr_select_cpu);
+	if (!w.now || !w.thisc || !w.prevc)
+		return prev_cpu;
+	w.prev_allowed = bpf_cpumask_test_cpu(prev_cpu, p->cpus_ptr);
+	w.is_gpu = is_gpu_task(w.now, p, w.tctx, w.now_ns);
+	w.away = !w.is_gpu && fast_are_taken(w.now, w.now_ns);
+	cpu = choose(&w);
+	if (cpu == this_cpu)
+		count(nr_same_cpu_wakeups);
+	cpuc = cpu_ctx(cpu);
+	llcc = cpuc ? llc_ctx(cpuc->llc) : NULL;
+	if (!w.direct || !llcc)
+		return cpu;
+	count(nr_direct);
+	note_local(cpuc, w.now_ns);
+	scx_bpf_dsq_insert(p, DSQ_LOCAL, slice_ns(w.now, llcc, cpuc->llc), 0);
+	return cpu;
+}
+
+/* Wake an idle CPU for a task that was queued; an interactive one may preempt. */
+static __always_inline void kick_for(const struct tuna_params *now, struct task_struct *p, struct task_ctx *tctx,
+				     __s32 cpu, struct cpu_ctx *cpuc, __u64 now_ns, __u64 enq_flags)
+{
+	__s32 idle = -1;
+
+#ifndef NO_TIMER_KICK
+	if (now->timer_kick)
+		return;
+#endif
+	if (is_pinned(p))
+		idle = scx_bpf_test_and_clear_cpu_idle(cpu) ? cpu : -1;
+#ifndef NO_SCHEDULING_POLICY
+	else if (now->scheduling_policy == TUNA_POWERSAVE && !is_above_threshold(now, cpuc, now_ns))
+		return;
+#endif
+	else
+		idle = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
+	if (idle >= 0) {
+		scx_bpf_kick_cpu(idle, KICK(IDLE));
+		count(nr_idle_kicks);
+		return;
+	}
+#ifndef NO_SCHEDULING_POLICY
+	if (now->scheduling_policy == TUNA_LATENCY && (enq_flags & ENQ(WAKEUP)) && tctx && is_interactive(tctx)
+	    && cpuc->run_since_ns && cpuc->run_burst_ns >= interactive_burst_ns) {
+		scx_bpf_kick_cpu(cpu, KICK(PREEMPT));
+		count(nr_preempt_kicks);
+	}
+#endif
+}
+
+/* Pinned tasks have had no more than the others that waited beside them. */
+static __always_inline bool may_pinned_go_first(struct cpu_ctx *cpuc, __u32 llc)
+{
+	return cpuc->pinned_ns <= cpuc->others_ns || !scx_bpf_dsq_nr_queued(LLC_QUEUE(llc));
+}
+
+/* local_pcpu: into the CPU's own queue; what runs there yields to it as far as the share of pinned tasks goes. */
+static __always_inline void enqueue_pinned(struct task_struct *p, __s32 cpu, struct cpu_ctx *cpuc, __u64 slice,
+					   __u64 key, __u64 enq_flags)
+{
+	count(nr_queued_pinned);
+	insert_vtime(p, PINNED_QUEUE(cpu), slice, key, enq_flags);
+	if (cpuc->run_since_ns && !cpuc->run_pinned && (enq_flags & ENQ(WAKEUP))
+	    && may_pinned_go_first(cpuc, cpuc->llc)) {
+		scx_bpf_kick_cpu(cpu, KICK(PREEMPT));
+		count(nr_preempt_kicks);
+	} else {
+		scx_bpf_kick_cpu(cpu, KICK(IDLE));
+	}
+}
+
+void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
+{
+	const struct tuna_params *now = params_now();
+	struct task_ctx *tctx = task_ctx(p);
+	__s32 cpu = scx_bpf_task_cpu(p);
+	struct cpu_ctx *cpuc = cpu_ctx(cpu);
+	struct llc_ctx *llcc = cpuc ? llc_ctx(cpuc->llc) : NULL;
+	__u64 now_ns = scx_bpf_now(), slice, key;
+
+#ifdef BUG_NEVER_INSERTED
+	if (!(p->flags & PF_KTHREAD) && p->comm[0] == 'l' && p->comm[1] == 'o' && p->comm[2] == 's')
+		return;
+#endif
+	count(nr_enqueue);
+	if (!now || !cpuc || !llcc) { /* it can't be */
+		scx_bpf_dsq_insert(p, DSQ_LOCAL, 20 * NSEC_PER_MSEC, enq_flags);
+		return;
+	}
+	if (tctx)
+		tctx->queued_ns = now_ns;
+	slice = slice_ns(now, llcc, cpuc->llc);
+#ifndef NO_LOCAL_KTHREADS
+	if (now->local_kthreads && is_bound_kthread(p) && !(enq_flags & ENQ(REENQ))) {
+		count(nr_kthread_head);
+		note_local(cpuc, now_ns);
+		scx_bpf_dsq_insert(p, DSQ_LOCAL_ON(cpu), slice, enq_flags | ENQ(HEAD) | ENQ(PREEMPT));
+		return;
+	}
+#endif
+#ifdef BUG_STUCK_LOCAL
+	if (p->comm[0] == 'h' && p->comm[1] == 'o' && p->comm[2] == 'g') {
+		note_local(cpuc, now_ns);
+		scx_bpf_dsq_insert(p, DSQ_LOCAL_ON(cpu), ~0ULL, enq_flags);
+		return;
+	}
+#endif
+	key = queue_key(now, p, tctx, llcc, cpuc->llc);
+#ifndef NO_LOCAL_PCPU
+	if (now->local_pcpu && is_pinned(p)) {
+		enqueue_pinned(p, cpu, cpuc, slice, key, enq_flags);
+		return;
+	}
+#endif
+	if (is_gpu_task(now, p, tctx, now_ns) && !is_pinned(p)) {
+		struct masks *all = cpu_masks();
+		struct bpf_cpumask *fast = all ? all->fast : NULL;
+		__s32 idle = -1;
+
+		gpu_seen_ns = now_ns;
+		count(nr_queued_gpu);
+		insert_vtime(p, GPU_QUEUE, slice, key, enq_flags);
+		if (fast)
+			idle = scx_bpf_pick_idle_cpu((const struct cpumask *)fast, 0);
+		if (idle >= 0)
+			scx_bpf_kick_cpu(idle, KICK(IDLE));
+		return;
+	}
+	count(nr_queued);
+	insert_vtime(p, LLC_QUEUE(cpuc->llc), slice, key, enq_flags);
+	kick_for(now, p, tctx, cpu, cpuc, now_ns, enq_flags);
+}
+
+/* Is the task that runs still first in order? Then it may go on. */
+static __noinline bool is_first(const struct tuna_params *now, struct task_struct *prev, __s32 cpu,
+				struct cpu_ctx *cpuc)
+{
+	struct task_ctx *tctx = task_ctx(prev);
+	struct task_struct *p;
+	__u64 key;
+
+#ifndef NO_RR_SCHED
+	if (now->rr_sched)
+		return false;
+#endif
+	if (!tctx || tctx->epoch != epoch || tctx->llc != cpuc->llc)
+		return false;
+	charge(now, prev, tctx);
+	key = tctx->vtime + expected(now, tctx, task_weight(now, prev, tctx));
+	bpf_for_each(scx_dsq, p, LLC_QUEUE(cpuc->llc), 0)
+	{
+		if (!bpf_cpumask_test_cpu(cpu, p->cpus_ptr) || (is_migration_disabled(p) && scx_bpf_task_cpu(p) != cpu))
+			continue;
+		return before(key, p->scx.dsq_vtime);
+	}
+	return true;
+}
+
+static __always_inline void run_on(const struct tuna_params *now, struct task_struct *prev, struct cpu_ctx *cpuc,
+				   struct llc_ctx *llcc, __u64 now_ns)
+{
+	__u64 slice = slice_ns(now, llcc, cpuc->llc);
+
+	count(nr_kept);
+	note_util(cpuc, now_ns);
+	cpuc->run_since_ns = now_ns;
+	cpuc->run_slice_ns = slice;
+	set_slice(prev, slice);
+}
+
+/* Take from the queues of the other LLCs, from the next one on. */
+static __always_inline bool take_from_others(__u32 own)
+{
+	__u32 step;
+
+	bpf_for(step, 1, nr_llcs)
+	{
+		__u32 llc = own + step < nr_llcs ? own + step : own + step - nr_llcs;
+
+		if (scx_bpf_dsq_move_to_local(OVERDUE_QUEUE(llc)) || scx_bpf_dsq_move_to_local(LLC_QUEUE(llc))) {
+			count(nr_stolen);
+			return true;
+		}
+	}
+	return false;
+}
+
+void CALLBACK(tuna_dispatch, __s32 cpu, struct task_struct *prev)
+{
+	const struct tuna_params *now = params_now();
+	struct cpu_ctx *cpuc = cpu_ctx(cpu);
+	struct llc_ctx *llcc = cpuc ? llc_ctx(cpuc->llc) : NULL;
+	__u64 now_ns = scx_bpf_now();
+	bool runnable = prev && (prev->scx.flags & (__u32)KERNEL(scx_ent_flags, SCX_TASK_QUEUED));
+	bool gpu_only;
+
+	count(nr_dispatch);
+	if (!now || !cpuc || !llcc)
+		return;
+#ifdef BUG_NEVER_CONSUMED
+	return;
+#endif
+	note_local(cpuc, now_ns);
+	if (scx_bpf_dsq_move_to_local(OVERDUE_QUEUE(cpuc->llc)))
+		return;
+	gpu_only = cpuc->fast && fast_are_taken(now, now_ns);
+	if (gpu_only && scx_bpf_dsq_move_to_local(GPU_QUEUE))
+		return;
+	if (may_pinned_go_first(cpuc, cpuc->llc) && scx_bpf_dsq_move_to_local(PINNED_QUEUE(cpu)))
+		return;
+	if (!gpu_only) {
+		if (runnable && is_first(now, prev, cpu, cpuc)) {
+			run_on(now, prev, cpuc, llcc, now_ns);
+			return;
+		}
+		if (scx_bpf_dsq_move_to_local(LLC_QUEUE(cpuc->llc)))
+			return;
+	}
+	if (scx_bpf_dsq_move_to_local(PINNED_QUEUE(cpu)))
+		return;
+	if (!gpu_only && !runnable && take_from_others(cpuc->llc))
+		return;
+	if (!gpu_only && scx_bpf_dsq_move_to_local(GPU_QUEUE))
+		return;
+	if (runnable)
+		run_on(now, prev, cpuc, llcc, now_ns);
+}
+
+/* What cpufreq is asked for, where the policy has an opinion. */
+static __always_inline void set_speed(const struct tuna_params *now, __s32 cpu, struct cpu_ctx *cpuc)
+{
+	__u32 perf = TUNA_ONE;
+
+#ifndef NO_SCHEDULING_POLICY
+	if (now->scheduling_policy == TUNA_POWERSAVE)
+		perf = cpuc->util < TUNA_ONE * 4 / 5 ? (cpuc->util * 5 / 4 & ~127ULL) + 128 : TUNA_ONE;
+#endif
+	if (perf > TUNA_ONE)
+		perf = TUNA_ONE;
+	if (perf == cpuc->perf || (!cpuc->perf && perf == TUNA_ONE && now->scheduling_policy != TUNA_PERFORMANCE))
+		return;
+	cpuc->perf = perf;
+	scx_bpf_cpuperf_set(cpu, perf);
+}
+
+void CALLBACK(tuna_running, struct task_struct *p)
+{
+	const struct tuna_params *now = params_held();
+	struct task_ctx *tctx = task_ctx(p);
+	__s32 cpu = scx_bpf_task_cpu(p); /* not always this one */
+	struct cpu_ctx *cpuc = cpu_ctx(cpu);
+	struct llc_ctx *llcc = cpuc ? llc_ctx(cpuc->llc) : NULL;
+	__u64 now_ns = scx_bpf_now();
+
+	if (!now || !llcc)
+		return;
+	watch_the_watch(now_ns);
+	note_util(cpuc, now_ns);
+	cpuc->run_since_ns = now_ns;
+	cpuc->run_slice_ns = p->scx.slice;
+	cpuc->run_burst_ns = tctx ? tctx->burst_ns : 0;
+	cpuc->run_kthread = is_bound_kthread(p);
+	cpuc->run_pinned = is_pinned(p);
+	cpuc->local_since_ns = has_no_local_tasks(cpu) ? 0 : now_ns;
+	set_speed(now, cpu, cpuc);
+	if (is_gpu_task(now, p, tctx, now_ns)) {
+		gpu_seen_ns = now_ns;
+		count(nr_gpu_runs);
+		if (cpuc->fast)
+			count(nr_gpu_fast_runs);
+	}
+	if (!tctx)
+		return;
+	if (tctx->cpu != cpu && tctx->cpu >= 0)
+		count(nr_migrations);
+	tctx->cpu = cpu;
+	tctx->run_start_ns = p->se.sum_exec_runtime;
+	join_llc(tctx, llcc, cpuc->llc);
+	if (before(llcc->vtime, tctx->vtime))
+		llcc->vtime = tctx->vtime;
+}
+
+/* How much pinned tasks ran while others waited, and others while pinned ones did. */
+static __always_inline void note_share(struct cpu_ctx *cpuc, __s32 cpu, __u64 ran_ns)
+{
+	if (cpuc->run_pinned && scx_bpf_dsq_nr_queued(LLC_QUEUE(cpuc->llc)))
+		cpuc->pinned_ns += ran_ns;
+	else if (!cpuc->run_pinned)
+		cpuc->others_ns += ran_ns;
+	if (cpuc->pinned_ns + cpuc->others_ns > 200 * NSEC_PER_MSEC) {
+		cpuc->pinned_ns /= 2;
+		cpuc->others_ns /= 2;
+	}
+}
+
+void CALLBACK(tuna_stopping, struct task_struct *p, bool runnable)
+{
+	const struct tuna_params *now = params_held();
+	struct task_ctx *tctx = task_ctx(p);
+	__s32 cpu = scx_bpf_task_cpu(p);
+	struct cpu_ctx *cpuc = cpu_ctx(cpu);
+	__u64 now_ns = scx_bpf_now(), total = p->se.sum_exec_runtime, burst;
+
+	if (!now || !cpuc)
+		return;
+	note_util(cpuc, now_ns);
+	if (cpuc->run_since_ns && before(cpuc->run_since_ns, now_ns))
+		note_share(cpuc, cpu, now_ns - cpuc->run_since_ns);
+	cpuc->run_since_ns = 0;
+	cpuc->run_kthread = false;
+	if (!tctx)
+		return;
+	charge(now, p, tctx);
+	burst = total - tctx->slept_at_ns;
+	if (!runnable) {
+		tctx->burst_ns = (3 * tctx->burst_ns + burst) / 4;
+		tctx->slept_at_ns = total;
+	} else if (tctx->burst_ns < burst) {
+		tctx->burst_ns = burst;
+	}
+}
+
+/* Core scheduling asks which of two tasks on sibling CPUs goes first. */
+bool CALLBACK(tuna_core_sched_before, struct task_struct *a, struct task_struct *b)
+{
+	struct task_ctx *of_a = task_ctx(a), *of_b = task_ctx(b);
+
+	return of_a && of_b && of_a->llc == of_b->llc && before(of_a->vtime, of_b->vtime);
+}
+
+/* Never refuses: without memory for its history a task has none, and a fork does not fail for it. */
+__s32 CALLBACK(tuna_init_task, struct task_struct *p, struct scx_init_task_args *args)
+{
+	struct task_ctx *tctx = bpf_task_storage_get(&task_ctxs, p, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!tctx) {
+		count(nr_no_storage);
+		return 0;
+	}
+	tctx->cpu = -1;
+	tctx->epoch = epoch - 1; /* it begins at the LLC's vtime */
+	tctx->burst_ns = 2 * interactive_burst_ns;
+	tctx->run_start_ns = tctx->slept_at_ns = p->se.sum_exec_runtime;
+	return 0;
+}
+
+void CALLBACK(tuna_enable, struct task_struct *p)
+{
+	struct task_ctx *tctx = task_ctx(p);
+
+	if (tctx)
+		tctx->run_start_ns = tctx->slept_at_ns = p->se.sum_exec_runtime;
+}
+
+/* A task of a higher class takes a CPU: what waits there is queued anew. */
+void CALLBACK(tuna_cpu_release, __s32 cpu, struct scx_cpu_release_args *args)
+{
+	struct cpu_ctx *cpuc = cpu_ctx(cpu);
+
+	if (cpuc)
+		cpuc->taken = true;
+	count_by(nr_reenqueued, scx_bpf_reenqueue_local());
+}
+
+void CALLBACK(tuna_cpu_acquire, __s32 cpu, struct scx_cpu_acquire_args *args)
+{
+	struct cpu_ctx *cpuc = cpu_ctx(cpu);
+
+	if (cpuc)
+		cpuc->taken = false;
+}
+
+/* With these two the kernel does not end the scheduler at a hotplug; the watch looks at the topology anyway. */
+void CALLBACK(tuna_cpu_online, __s32 cpu)
+{
+	struct cpu_ctx *cpuc = cpu_ctx(cpu);
+
+	if (cpuc) {
+		cpuc->run_since_ns = 0;
+		cpuc->taken = false;
+		cpuc->perf = 0;
+	}
+}
+
+void CALLBACK(tuna_cpu_offline, __s32 cpu)
+{
+	struct cpu_ctx *cpuc = cpu_ctx(cpu);
+
+	if (cpuc)
+		cpuc->run_since_ns = 0;
+}
+
+void CALLBACK(tuna_dump, struct scx_dump_ctx *dctx)
+{
+	__u64 now_ns = scx_bpf_now();
+	__u32 llc;
+
+	dump("watch %llu ms ago, epoch %u, fast CPUs %u\n", (now_ns - watch_at_ns) / NSEC_PER_MSEC, epoch, nr_fast);
+	bpf_for(llc, 0, nr_llcs)
+	{
+		struct llc_ctx *llcc = llc_ctx(llc);
+
+		if (llcc && llcc->nr_cpus)
+			dump("LLC %d: %u CPUs, vtime %llu, utilisation %llu, %d queued, %d overdue\n", llcc->id,
+			     llcc->nr_cpus, llcc->vtime, llcc->util, scx_bpf_dsq_nr_queued(LLC_QUEUE(llc)),
+			     scx_bpf_dsq_nr_queued(OVERDUE_QUEUE(llc)));
+	}
+}
+
+void CALLBACK(tuna_dump_task, struct scx_dump_ctx *dctx, struct task_struct *p)
+{
+	struct task_ctx *tctx = task_ctx(p);
+
+	if (tctx)
+		dump("vtime %llu in LLC place %u, burst %llu us, queued %llu ms ago", tctx->vtime, tctx->llc,
+		     tctx->burst_ns / NSEC_PER_USEC, (scx_bpf_now() - tctx->queued_ns) / NSEC_PER_MSEC);
+}
+
+static __always_inline int make_mask(struct bpf_cpumask **place)
+{
+	struct bpf_cpumask *mask = bpf_cpumask_create();
+
+	if (!mask)
+		return -12; /* ENOMEM */
+	mask = bpf_kptr_xchg(place, mask);
+	if (mask)
+		bpf_cpumask_release(mask);
+	return 0;
+}
+
+static __noinline int init_cpus(void)
+{
+	int error = 0;
+	__u32 cpu;
+
+	bpf_for(cpu, 0, nr_cpu_ids)
+	{
+		struct cpu_ctx *cpuc = cpu_ctx(cpu);
+
+		error = cpuc ? make_mask(&cpuc->scratch) : -12;
+		if (!error)
+			error = scx_bpf_create_dsq(PINNED_QUEUE(cpu), -1);
+		if (error)
+			break;
+	}
+	return error;
+}
+
+static __noinline int init_llcs(void)
+{
+	int error = 0;
+	__u32 llc;
+
+	bpf_for(llc, 0, nr_llcs)
+	{
+		struct llc_ctx *llcc = llc_ctx(llc);
+		struct timer *timer = bpf_map_lookup_elem(&kick_timers, &llc);
+
+		if (!llcc || !timer)
+			return -12;
+		llcc->id = NO_LLC;
+		error = make_mask(&llcc->cpus) ?: make_mask(&llcc->node_cpus);
+		if (!error)
+			error = scx_bpf_create_dsq(LLC_QUEUE(llc), -1);
+		if (!error)
+			error = scx_bpf_create_dsq(OVERDUE_QUEUE(llc), -1);
+		if (!error)
+			error = bpf_timer_init(&timer->timer, &kick_timers, CLOCK_MONOTONIC);
+		if (!error)
+			error = bpf_timer_set_callback(&timer->timer, kick);
+		if (error)
+			break;
+	}
+	return error;
+}
+
+static __noinline void init_topology(void)
+{
+	__u32 cpu;
+
+	bpf_for(cpu, 0, nr_cpu_ids)
+	{
+		struct cpu_ctx *cpuc = cpu_ctx(cpu);
+
+		if (cpuc)
+			refresh_topology(cpu, cpuc, true);
+	}
+	bpf_for(cpu, 0, nr_cpu_ids)
+	{
+		struct cpu_ctx *cpuc = cpu_ctx(cpu);
+		struct llc_ctx *llcc;
+		__u32 llc;
+
+		if (!cpuc)
+			continue;
+		bpf_for(llc, 0, nr_llcs)
+		{
+			llcc = llc_ctx(llc);
+			if (llcc && llcc->node == scx_bpf_cpu_node(cpu))
+				put_into_mask(llcc->node_cpus, cpu, true);
+		}
+	}
+}
+
+__s32 SLEEPABLE(tuna_init)
+{
+	struct masks *all = cpu_masks();
+	struct timer *timer;
+	__u32 zero = 0;
+	int error;
+
+	nr_cpu_ids = scx_bpf_nr_cpu_ids();
+	if (nr_cpu_ids > TUNA_MOST_CPUS) {
+		fail("%u CPUs; at most %u are supported", nr_cpu_ids, TUNA_MOST_CPUS);
+		return -7; /* E2BIG */
+	}
+	nr_llcs = nr_cpu_ids < MOST_LLCS ? nr_cpu_ids : MOST_LLCS;
+	set_defaults();
+	timer = bpf_map_lookup_elem(&watch_timer, &zero);
+	if (!all || !timer)
+		return -12;
+	error = make_mask(&all->fast) ?: make_mask(&all->slow);
+	error = error ?: init_cpus();
+	error = error ?: init_llcs();
+	error = error ?: scx_bpf_create_dsq(GPU_QUEUE, -1);
+	error = error ?: bpf_timer_init(&timer->timer, &watch_timer, CLOCK_MONOTONIC);
+	error = error ?: bpf_timer_set_callback(&timer->timer, watch);
+	if (error)
+		return error;
+	bpf_rcu_read_lock();
+	init_topology();
+	bpf_rcu_read_unlock();
+	watch_at_ns = scx_bpf_now();
+	return bpf_timer_start(&timer->timer, watch_period_ns, 0);
+}
+
+void CALLBACK(tuna_exit, struct scx_exit_info *info)
+{
+	bpf_probe_read_kernel_str(uei.reason, sizeof(uei.reason), info->reason);
+	bpf_probe_read_kernel_str(uei.msg, sizeof(uei.msg), info->msg);
+	bpf_probe_read_kernel_str(uei_dump, sizeof(uei_dump), info->dump);
+	uei.exit_code = info->exit_code;
+	__sync_lock_test_and_set(&uei.kind, info->kind); /* last: whoever reads it finds the rest there */
+}
+
+SEC(".struct_ops.link")
+struct sched_ext_ops scx_tuna = {
+	.select_cpu = (void *)tuna_select_cpu,
+	.enqueue = (void *)tuna_enqueue,
+	.dispatch = (void *)tuna_dispatch,
+	.running = (void *)tuna_running,
+	.stopping = (void *)tuna_stopping,
+	.core_sched_before = (void *)tuna_core_sched_before,
+	.init_task = (void *)tuna_init_task,
+	.enable = (void *)tuna_enable,
+	.cpu_acquire = (void *)tuna_cpu_acquire,
+	.cpu_release = (void *)tuna_cpu_release,
+	.cpu_online = (void *)tuna_cpu_online,
+	.cpu_offline = (void *)tuna_cpu_offline,
+	.dump = (void *)tuna_dump,
+	.dump_task = (void *)tuna_dump_task,
+	.init = (void *)tuna_init,
+	.exit = (void *)tuna_exit,
+	.flags = SCX_OPS_ENQ_EXITING | SCX_OPS_ENQ_MIGRATION_DISABLED | SCX_OPS_ALLOW_QUEUED_WAKEUP,
+	.timeout_ms = 15000,
+	.name = "scx_tuna",
+};

@@ -1,0 +1,74 @@
+import ctypes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.kernel.objects import BpfObject
+from schedtuna.kernel.sched_ext import find_operations
+from schedtuna.resources import resource_path
+from schedtuna.scheduler import tuna
+
+VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        **{name: st.booleans() for name in tuna.SWITCHES},
+        "slice_us": st.integers(*tuna.SLICE_US),
+        "cpu_util_threshold": st.integers(103, 1024).map(lambda part: part / 1024),
+        "scheduling_policy": st.sampled_from(tuna.POLICIES),
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def bpf():
+    try:
+        content = resource_path("native/scx_tuna.bpf.o").read_bytes()
+    except UnavailableError:
+        pytest.skip("built without clang 17 or newer")
+    with BpfObject(tuna.OBJECT, content=content) as opened:
+        yield opened
+
+
+@given(VALUES)
+def test_values_come_back_from_the_kernels_form(values):
+    found = tuna.unpack(tuna.pack(values, 7))
+    expected = {**tuna.DEFAULTS, **values}
+    threshold = expected.pop("cpu_util_threshold")
+    assert found.pop("cpu_util_threshold") == pytest.approx(threshold, abs=1 / tuna.ONE)
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"slice_us": 999},
+        {"slice_us": 100001},
+        {"slice_us": 8000.5},
+        {"cpu_util_threshold": 0.09},
+        {"cpu_util_threshold": 1.01},
+        {"cpu_util_threshold": float("nan")},
+        {"scheduling_policy": "fast"},
+        {"rr_sched": 2},
+        {"slice": 1},
+    ],
+    ids=str,
+)
+def test_what_is_out_of_bounds_is_refused_by_name(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        tuna.pack(wrong, 1)
+
+
+def test_the_object_has_the_structures_as_python_has_them(bpf):
+    tuna.check_layout(bpf.btf)
+    assert find_operations(bpf) == ("scx_tuna", "scx_tuna")
+
+
+def test_an_object_of_another_version_is_refused(bpf, monkeypatch):
+    class Longer(ctypes.Structure):
+        _fields_ = (*tuna.Params._fields_, ("more", ctypes.c_uint64))
+
+    monkeypatch.setitem(tuna.STRUCTURES, "tuna_params", Longer)
+    with pytest.raises(UnavailableError, match="tuna_params"):
+        tuna.check_layout(bpf.btf)

@@ -54,7 +54,7 @@ SECTIONS = {
 
 def page() -> str:
     """Return the page."""
-    known = groups(Field(name, "", None, row.help_text) for name, row in SYSTEM_METRICS.items())
+    known = groups(Field(name, "", None, row.help) for name, row in SYSTEM_METRICS.items())
     tools = [group for group in known if group.name not in SECTIONS]
     parts = [f"# Metrics\n{_folded(INTRODUCTION)}\n{EXAMPLES}"]
     for group in known:

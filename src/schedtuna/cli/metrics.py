@@ -39,7 +39,7 @@ def metrics(
     from schedtuna.workload.catalog import find, groups
     from schedtuna.workload.parsers.base import Field
 
-    known = groups(Field(one, "", None, row.help_text) for one, row in SYSTEM_METRICS.items())
+    known = groups(Field(one, "", None, row.help) for one, row in SYSTEM_METRICS.items())
     chosen = known if name is None else find(name, known)
     missing = {group.name: missing_here(group) for group in chosen}
     if as_json:

@@ -21,8 +21,8 @@ from schedtuna.errors import UsageError
 from schedtuna.printable import exact
 
 if TYPE_CHECKING:
+    from schedtuna.features.windows import Sample, Window
     from schedtuna.trace.trace import Trace
-    from schedtuna.trace.windows import Sample, Window
 
 _LIVE_INTERVAL_S, _SHORTEST_INTERVAL_S = 1.0, 0.01
 COLUMNS = ("average", "change", "percent_change", "total")
@@ -104,8 +104,8 @@ def show_windows(folder: Path | None, asked: Asked, form: Form) -> None:
 def _recorded(trace: Trace, asked: Asked) -> Iterator[Window]:
     import polars as pl
 
+    from schedtuna.features.windows import first_beginning_ns, windows
     from schedtuna.record.procfs import SYSTEM_METRICS
-    from schedtuna.trace.windows import first_beginning_ns, windows
 
     frame = trace.samples("system").sort("timestamp_ns")
     times: list[int] = frame["timestamp_ns"].to_list()
@@ -126,8 +126,8 @@ def _recorded(trace: Trace, asked: Asked) -> Iterator[Window]:
 
 
 def _live(asked: Asked) -> Iterator[Window]:
+    from schedtuna.features.windows import windows
     from schedtuna.record.procfs import SYSTEM_METRICS, SystemSampler
-    from schedtuna.trace.windows import windows
 
     interval_s = asked.interval_s or max(_SHORTEST_INTERVAL_S, min(asked.length_s / 5, _LIVE_INTERVAL_S))
     asked.require_samples(interval_s)

@@ -1,7 +1,7 @@
 """How is the whole system doing? Samples from /proc, without privileges and without BPF.
 
-`SYSTEM_METRICS` is the one table of what is sampled. Gauges are what is so at the moment; counters
-become rates per second between two samples.
+`SYSTEM_METRICS` is what is sampled: rows of the table of features. Gauges are what is so at the moment;
+counters become rates per second between two samples.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
+from schedtuna.features.table import SYSTEM_FEATURES
 from schedtuna.machine.procstat import ProcStat, parse_proc_stat
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -21,61 +21,7 @@ _KIB = 1024
 ThreadSwitches = dict[int, tuple[int, int]]
 
 
-class Kind(StrEnum):
-    """What becomes of a raw number."""
-
-    GAUGE = "gauge"
-    COUNTER = "counter"  # sampled as a rate per second
-
-
-@dataclass(frozen=True)
-class SystemMetric:
-    """One number about the system: its kind, and what it is, for people."""
-
-    kind: Kind
-    help_text: str
-
-
-_GAUGE, _COUNTER = Kind.GAUGE, Kind.COUNTER
-
-SYSTEM_METRICS: dict[str, SystemMetric] = {
-    "cpu_percent": SystemMetric(_GAUGE, "CPU time not idle and not waiting for IO, of all CPUs"),
-    "user_percent": SystemMetric(_GAUGE, "CPU time of programs, nice ones included"),
-    "system_percent": SystemMetric(_GAUGE, "CPU time of the kernel for programs"),
-    "iowait_percent": SystemMetric(_GAUGE, "idle CPU time with IO outstanding"),
-    "irq_percent": SystemMetric(_GAUGE, "CPU time of hardware interrupts"),
-    "softirq_percent": SystemMetric(_GAUGE, "CPU time of software interrupts"),
-    "steal_percent": SystemMetric(_GAUGE, "CPU time that the hypervisor gave to others"),
-    "run_queue_length": SystemMetric(_GAUGE, "threads running or waiting for a CPU (vmstat's r)"),
-    "nr_threads": SystemMetric(_GAUGE, "threads there are"),
-    "nr_active_threads": SystemMetric(_GAUGE, "threads in state R; from a scan of all threads"),
-    "nr_blocked_threads": SystemMetric(_GAUGE, "threads in state D; from a scan of all threads"),
-    "nr_io_blocked_threads": SystemMetric(_GAUGE, "threads blocked for IO (vmstat's b)"),
-    "load_1min": SystemMetric(_GAUGE, "load average"),
-    "memory_used_bytes": SystemMetric(_GAUGE, "memory that can't be had without swapping"),
-    "memory_available_bytes": SystemMetric(_GAUGE, "memory that can be had without swapping"),
-    "swap_used_bytes": SystemMetric(_GAUGE, "swap in use"),
-    "cache_bytes": SystemMetric(_GAUGE, "page cache"),
-    "buffers_bytes": SystemMetric(_GAUGE, "buffers of block devices"),
-    "switches_per_s": SystemMetric(_COUNTER, "context switches"),
-    "voluntary_switches_per_s": SystemMetric(_COUNTER, "of threads that blocked; from a scan"),
-    "involuntary_switches_per_s": SystemMetric(_COUNTER, "of threads that were preempted; from a scan"),
-    "forks_per_s": SystemMetric(_COUNTER, "processes and threads started"),
-    "interrupts_per_s": SystemMetric(_COUNTER, "interrupts"),
-    "swap_in_bytes_per_s": SystemMetric(_COUNTER, "read from swap"),
-    "swap_out_bytes_per_s": SystemMetric(_COUNTER, "written to swap"),
-    "io_read_bytes_per_s": SystemMetric(_COUNTER, "read from block devices"),
-    "io_written_bytes_per_s": SystemMetric(_COUNTER, "written to block devices"),
-    "page_faults_per_s": SystemMetric(_COUNTER, "page faults, minor and major"),
-    **{
-        f"psi_{resource}_{share}_percent": SystemMetric(
-            _GAUGE, f"time in which {who} waited for {what} (pressure stall information)"
-        )
-        for resource, what in (("cpu", "a CPU"), ("memory", "memory"), ("io", "IO"))
-        for share, who in (("some", "some tasks"), ("full", "all tasks that are not idle"))
-    },
-    "sampler_cpu_percent": SystemMetric(_GAUGE, "of one CPU, what this sampling costs itself"),
-}
+SYSTEM_METRICS = SYSTEM_FEATURES
 
 # Counter -> (line of /proc/stat or /proc/vmstat, unit).
 _STAT_COUNTERS = {"switches_per_s": "ctxt", "forks_per_s": "processes", "interrupts_per_s": "intr"}

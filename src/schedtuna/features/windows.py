@@ -11,14 +11,15 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from schedtuna.features.table import RATE_SUFFIX
+
 Sample = tuple[int, Mapping[str, float | None]]
 
-RATE_SUFFIX = "_per_s"
 _ENOUGH = 0.9  # of its length: then a last window counts that the samples end before
 
 
 @dataclass(frozen=True)
-class Feature:
+class WindowValues:
     """What a metric did in a window; None is unknown.
 
     Attributes:
@@ -52,7 +53,7 @@ class Window:
     start_s: float
     end_s: float
     nr_samples: int
-    features: dict[str, Feature]
+    features: dict[str, WindowValues]
 
 
 def windows(
@@ -100,13 +101,13 @@ def first_beginning_ns(times_ns: Sequence[int]) -> int:
 
 def _features(
     kept: Sequence[Sample], names: Sequence[str], previous_ns: int, start_ns: int, end_ns: int
-) -> tuple[int, dict[str, Feature]]:
+) -> tuple[int, dict[str, WindowValues]]:
     """Return how many samples lie between two times, and the features; the first began at `previous_ns`."""
     times = list(itertools.pairwise([previous_ns, *(time_ns for time_ns, _ in kept)]))
     overlaps = [max(0, min(end_ns, end) - max(start_ns, begin)) for begin, end in times]
     nr_samples = sum(0 < end - begin <= 2 * ns for (begin, end), ns in zip(times, overlaps, strict=True))
     if not nr_samples:
-        return 0, dict.fromkeys(names, Feature())
+        return 0, dict.fromkeys(names, WindowValues())
     parts = [(values, ns) for (_, values), ns in zip(kept, overlaps, strict=True) if ns]
     first, last = (min(kept, key=lambda sample: abs(sample[0] - end)) for end in (start_ns, end_ns))
     return nr_samples, {name: _feature(name, parts, first, last) for name in names}
@@ -114,10 +115,10 @@ def _features(
 
 def _feature(
     name: str, parts: Sequence[tuple[Mapping[str, float | None], int]], first: Sample, last: Sample
-) -> Feature:
+) -> WindowValues:
     values = [_known(metrics.get(name)) for metrics, _ in parts]
     if not parts or None in values:
-        return Feature()
+        return WindowValues()
     seconds = sum(ns for _, ns in parts) / 1e9
     total = math.fsum((value or 0.0) * ns / 1e9 for value, (_, ns) in zip(values, parts, strict=True))
     before, after = _known(first[1].get(name)), _known(last[1].get(name))
@@ -125,7 +126,7 @@ def _feature(
     percent = None
     if change is not None and before is not None:
         percent = 100 * change / abs(before) if before else (None if change else 0.0)
-    return Feature(total / seconds, change, percent, total if name.endswith(RATE_SUFFIX) else None)
+    return WindowValues(total / seconds, change, percent, total if name.endswith(RATE_SUFFIX) else None)
 
 
 def _known(value: float | None) -> float | None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedtuna.trace.windows import Feature, first_beginning_ns, windows
+from schedtuna.features.windows import WindowValues, first_beginning_ns, windows
 
 S = 10**9
 
@@ -20,9 +20,9 @@ def features(samples, name="x", **options):
 
 
 def test_a_window_has_average_change_percent_change_and_of_rates_the_total():
-    assert features(series(10.0, 20.0, 30.0), length_s=3) == [Feature(20.0, 20.0, 200.0, None)]
+    assert features(series(10.0, 20.0, 30.0), length_s=3) == [WindowValues(20.0, 20.0, 200.0, None)]
     [rate] = features(series(10.0, 20.0, 30.0, name="x_per_s"), "x_per_s", length_s=3)
-    assert rate == Feature(20.0, 20.0, 200.0, 60.0)
+    assert rate == WindowValues(20.0, 20.0, 200.0, 60.0)
 
 
 def test_the_next_window_begins_with_what_was_so_at_its_beginning():
@@ -33,7 +33,7 @@ def test_the_next_window_begins_with_what_was_so_at_its_beginning():
 
 def test_samples_count_as_long_as_they_stand_for():
     samples = [(1 * S, {"x": 10.0}), (2 * S, {"x": 20.0}), (5 * S, {"x": 30.0})]
-    assert features(samples, length_s=5) == [Feature(24.0, 20.0, 200.0, None)]
+    assert features(samples, length_s=5) == [WindowValues(24.0, 20.0, 200.0, None)]
     assert first_beginning_ns([1 * S, 2 * S, 5 * S]) == 0
     assert first_beginning_ns([7]) == 7
 
@@ -52,7 +52,7 @@ def test_a_sample_that_comes_late_is_split_where_a_window_ends():
 
 
 def test_from_zero_there_is_no_percent_change():
-    assert features(series(0.0, 0.0), length_s=2)[0] == Feature(0.0, 0.0, 0.0, None)
+    assert features(series(0.0, 0.0), length_s=2)[0] == WindowValues(0.0, 0.0, 0.0, None)
     assert features(series(0.0, 3.0), length_s=2)[0].percent_change is None
     assert features(series(-4.0, -2.0), length_s=2)[0].percent_change == 50.0
 
@@ -63,7 +63,7 @@ def test_what_is_not_known_of_all_of_a_window_is_unknown(missing):
     samples[2] = (samples[2][0], missing)
     first, second = features(samples, length_s=2)
     assert first.average == 1.5
-    assert second == Feature()
+    assert second == WindowValues()
 
 
 def test_a_window_without_samples_is_unknown():
@@ -71,7 +71,7 @@ def test_a_window_without_samples_is_unknown():
     found = list(windows(samples, ["x", "y"], length_s=2, begin_ns=0))
     assert [window.nr_samples for window in found] == [2, 0, 0, 1]
     assert [window.features["x"].average for window in found] == [1.0, None, None, 1.5]
-    assert {window.features["y"] for window in found} == {Feature()}
+    assert {window.features["y"] for window in found} == {WindowValues()}
 
 
 def test_a_sample_that_comes_a_little_late_is_its_windows():
@@ -81,7 +81,7 @@ def test_a_sample_that_comes_a_little_late_is_its_windows():
 
 
 def test_one_sample_tells_no_change():
-    assert features(series(3.0), length_s=1) == [Feature(3.0, None, None, None)]
+    assert features(series(3.0), length_s=1) == [WindowValues(3.0, None, None, None)]
 
 
 @pytest.mark.parametrize(("last_s", "ends"), [(3.95, [2.0, 3.95]), (3.7, [2.0]), (4.0, [2.0, 4.0])])
@@ -134,7 +134,7 @@ def test_totals_are_the_counters_differences_whatever_the_times(steps, length_ms
     for window in found:
         feature = window.features["n_per_s"]
         if not window.nr_samples:
-            assert feature == Feature()
+            assert feature == WindowValues()
             continue
         truth = np.diff(np.interp([window.start_s, window.end_s], at, [0, *counter]))[0]
         assert feature.total == pytest.approx(truth, rel=1e-6, abs=1e-3)

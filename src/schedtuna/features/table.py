@@ -1,0 +1,232 @@
+"""Which features are there, in which bins, and who can compute each of them?
+
+`FEATURES` is the one table. A policy that is trained in the simulator runs on a host, too: it may look
+at what both can compute, as the same integers, in the same bins.
+
+A row of a sampled metric stands for its average over a window. `NAME.change`, `NAME.percent_change` and,
+of a counter, `NAME.total` are rows of their own (`feature`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from schedtuna.errors import UsageError, nearest
+from schedtuna.model.bins import Bins
+
+RATE_SUFFIX = "_per_s"
+
+
+class Kind(StrEnum):
+    """What a feature's number is."""
+
+    GAUGE = "gauge"  # what is so at the moment
+    COUNTER = "counter"  # sampled as a rate per second
+    CHANGE = "change"  # of a window's end from its beginning
+    TOTAL = "total"  # of a counter, in a window
+    FLAG = "flag"  # 0 or 1
+
+
+class Source(StrEnum):
+    """Who can compute a feature."""
+
+    TRACE = "trace"  # recorded events
+    SAMPLES = "samples"  # /proc, as `record` samples it
+    SIMULATOR = "simulator"
+    BPF = "bpf"  # a scheduler in the kernel
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A row of the table.
+
+    Attributes:
+        name: Unique.
+        unit: Of its integer value: what is no whole number is rounded down. Empty: it has none.
+        kind: What the number is.
+        bins: How it is quantised; ``bins.lo`` and ``bins.hi`` are its bounds, and what lies beyond them
+            falls into the outermost bins.
+        sources: Who can compute it.
+        help: What it is, for people.
+    """
+
+    name: str
+    unit: str
+    kind: Kind
+    bins: Bins
+    sources: frozenset[Source]
+    help: str
+
+
+_SAMPLED = frozenset({Source.SAMPLES})
+# Recorded as well as simulated decisions have them, and a scheduler in the kernel.
+_DECISION = frozenset({Source.TRACE, Source.SIMULATOR, Source.BPF})
+_IN_KERNEL = frozenset({Source.SIMULATOR, Source.BPF})
+
+_PERCENT = Bins("linear", 0, 100, 101)
+_COUNT = Bins("log2", 0, 2**20, 41, per_octave=2)
+_BYTES = Bins("log2", 2**20, 2**44, 97, per_octave=4)
+_RATE = Bins("log2", 0, 2**30, 61, per_octave=2)
+_BYTE_RATE = Bins("log2", 2**10, 2**40, 61, per_octave=2)
+_PERCENT_CHANGE = Bins("linear", -100, 1000, 1101)
+_TIME = Bins("log2", 2**10, 2**34, 97, per_octave=4)  # 1 us to 17 s
+_FLAG = Bins("linear", 0, 1, 2)
+
+
+def _gauge(name: str, unit: str, bins: Bins, text: str) -> Feature:
+    return Feature(name, unit, Kind.GAUGE, bins, _SAMPLED, text)
+
+
+def _counter(name: str, unit: str, bins: Bins, text: str) -> Feature:
+    return Feature(name, unit, Kind.COUNTER, bins, _SAMPLED, text)
+
+
+_SYSTEM = [
+    _gauge("cpu_percent", "%", _PERCENT, "CPU time not idle and not waiting for IO, of all CPUs"),
+    _gauge("user_percent", "%", _PERCENT, "CPU time of programs, nice ones included"),
+    _gauge("system_percent", "%", _PERCENT, "CPU time of the kernel for programs"),
+    _gauge("iowait_percent", "%", _PERCENT, "idle CPU time with IO outstanding"),
+    _gauge("irq_percent", "%", _PERCENT, "CPU time of hardware interrupts"),
+    _gauge("softirq_percent", "%", _PERCENT, "CPU time of software interrupts"),
+    _gauge("steal_percent", "%", _PERCENT, "CPU time that the hypervisor gave to others"),
+    _gauge("run_queue_length", "", _COUNT, "threads running or waiting for a CPU (vmstat's r)"),
+    _gauge("nr_threads", "", _COUNT, "threads there are"),
+    _gauge("nr_active_threads", "", _COUNT, "threads in state R; from a scan of all threads"),
+    _gauge("nr_blocked_threads", "", _COUNT, "threads in state D; from a scan of all threads"),
+    _gauge("nr_io_blocked_threads", "", _COUNT, "threads blocked for IO (vmstat's b)"),
+    _gauge("load_1min", "", _COUNT, "load average"),
+    _gauge("memory_used_bytes", "bytes", _BYTES, "memory that can't be had without swapping"),
+    _gauge("memory_available_bytes", "bytes", _BYTES, "memory that can be had without swapping"),
+    _gauge("swap_used_bytes", "bytes", _BYTES, "swap in use"),
+    _gauge("cache_bytes", "bytes", _BYTES, "page cache"),
+    _gauge("buffers_bytes", "bytes", _BYTES, "buffers of block devices"),
+    _counter("switches_per_s", "1/s", _RATE, "context switches"),
+    _counter("voluntary_switches_per_s", "1/s", _RATE, "of threads that blocked; from a scan"),
+    _counter("involuntary_switches_per_s", "1/s", _RATE, "of threads that were preempted; from a scan"),
+    _counter("forks_per_s", "1/s", _RATE, "processes and threads started"),
+    _counter("interrupts_per_s", "1/s", _RATE, "interrupts"),
+    _counter("swap_in_bytes_per_s", "bytes/s", _BYTE_RATE, "read from swap"),
+    _counter("swap_out_bytes_per_s", "bytes/s", _BYTE_RATE, "written to swap"),
+    _counter("io_read_bytes_per_s", "bytes/s", _BYTE_RATE, "read from block devices"),
+    _counter("io_written_bytes_per_s", "bytes/s", _BYTE_RATE, "written to block devices"),
+    _counter("page_faults_per_s", "1/s", _RATE, "page faults, minor and major"),
+    *(
+        _gauge(
+            f"psi_{resource}_{share}_percent",
+            "%",
+            _PERCENT,
+            f"time in which {who} waited for {what} (pressure stall information)",
+        )
+        for resource, what in (("cpu", "a CPU"), ("memory", "memory"), ("io", "IO"))
+        for share, who in (("some", "some tasks"), ("full", "all tasks that are not idle"))
+    ),
+    _gauge("sampler_cpu_percent", "%", _PERCENT, "of one CPU, what this sampling costs itself"),
+]
+
+# What a choice of the next task may look at: of each candidate,
+_CANDIDATE = [
+    Feature("is_candidate", "", Kind.FLAG, _FLAG, _DECISION, "1: somebody stands in this slot"),
+    Feature("nice", "", Kind.GAUGE, Bins("linear", -20, 19, 40), _DECISION, "its priority: its nice value"),
+    Feature("waited_ns", "ns", Kind.GAUGE, _TIME, _DECISION, "how long it has been waiting for a CPU"),
+    Feature("attained_ns", "ns", Kind.GAUGE, _TIME, _DECISION, "its CPU time since it woke up"),
+    Feature(
+        "burst_ns",
+        "ns",
+        Kind.GAUGE,
+        _TIME,
+        _DECISION,
+        "its CPU time between its last two sleeps; 0: none yet",
+    ),
+    Feature("cpu_time_ns", "ns", Kind.GAUGE, _TIME, _DECISION, "its CPU time since it was born"),
+    Feature(
+        "rss_kib",
+        "KiB",
+        Kind.GAUGE,
+        Bins("log2", 2**10, 2**30, 41, per_octave=2),
+        _IN_KERNEL,
+        "its RAM: resident memory; in the simulator drawn per program, and without effect",
+    ),
+    Feature("ran_here", "", Kind.FLAG, _FLAG, _DECISION, "1: it ran on this CPU last"),
+    Feature(
+        "shares_llc", "", Kind.FLAG, _FLAG, _DECISION, "1: it ran last on a CPU that shares this one's cache"
+    ),
+    Feature("is_previous", "", Kind.FLAG, _FLAG, _DECISION, "1: it ran on this CPU until now, and can go on"),
+]
+# and of the machine.
+_MACHINE = [
+    Feature("nr_waiting", "", Kind.GAUGE, _COUNT, _DECISION, "tasks that wait for a CPU, of all CPUs"),
+    Feature(
+        "nr_candidates", "", Kind.GAUGE, _COUNT, _DECISION, "tasks that may run here, beyond slots included"
+    ),
+    Feature("busy_percent", "%", Kind.GAUGE, _PERCENT, _DECISION, "CPUs that run a task now"),
+    Feature("nr_cpus", "", Kind.GAUGE, Bins("log2", 0, 1024, 21, per_octave=2), _DECISION, "CPUs there are"),
+    Feature("was_idle", "", Kind.FLAG, _FLAG, _DECISION, "1: this CPU idled until now"),
+    Feature(
+        "longest_elsewhere_ns",
+        "ns",
+        Kind.GAUGE,
+        _TIME,
+        _IN_KERNEL,
+        "CPU time since it woke up of the task on another CPU that has most of it; 0: there is none",
+    ),
+    Feature(
+        "since_decision_ns", "ns", Kind.GAUGE, _TIME, _IN_KERNEL, "since the last choice, on whatever CPU"
+    ),
+]
+
+FEATURES: dict[str, Feature] = {row.name: row for row in (*_SYSTEM, *_CANDIDATE, *_MACHINE)}
+SYSTEM_FEATURES: dict[str, Feature] = {row.name: row for row in _SYSTEM}
+
+
+def feature(name: str) -> Feature:
+    """Return a row of the table, or of a window: ``NAME.change``, ``NAME.percent_change``, ``NAME.total``.
+
+    Raises:
+        UsageError: There is no such feature.
+    """
+    base, _, part = name.partition(".")
+    row = FEATURES.get(base)
+    if row is None:
+        raise UsageError(f"there is no feature {name!r}: {nearest(base, FEATURES)}")
+    if not part:
+        return row
+    for derived in _derived(row):
+        if derived.name == name:
+            return derived
+    known = ", ".join(derived.name for derived in _derived(row)) or "none"
+    raise UsageError(f"there is no feature {name!r}", hint=f"of {base} there are: {known}")
+
+
+def window_features() -> dict[str, Feature]:
+    """Return every feature of a window of samples, by name."""
+    return {row.name: row for base in _SYSTEM for row in (base, *_derived(base))}
+
+
+def _derived(row: Feature) -> Iterator[Feature]:
+    if Source.SAMPLES not in row.sources:
+        return
+    reach = row.bins.hi
+    change = replace(row, kind=Kind.CHANGE, sources=_SAMPLED)
+    yield replace(
+        change,
+        name=f"{row.name}.change",
+        bins=Bins("linear", -reach, reach, min(2 * reach + 1, 4001)),
+        help=f"{row.help}: change in the window",
+    )
+    yield replace(
+        change,
+        name=f"{row.name}.percent_change",
+        unit="%",
+        bins=_PERCENT_CHANGE,
+        help=f"{row.help}: change in the window, of the value at its beginning",
+    )
+    if row.kind is Kind.COUNTER:
+        yield replace(
+            row,
+            name=f"{row.name}.total",
+            unit=row.unit.removesuffix("/s").removeprefix("1"),
+            kind=Kind.TOTAL,
+            help=f"{row.help}: all in the window",
+        )

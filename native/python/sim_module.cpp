@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // The only binding: translates between Python and the simulator, and decides nothing. Python sees it through
 // src/schedtuna/sim/; _native.pyi there says what is in it.
+#include "env_binding.hpp"
 #include "flat_binding.hpp"
 #include "pick_binding.hpp"
 #include "python_scheduler.hpp"
@@ -41,4 +42,5 @@ NB_MODULE(_native, m)
 	bind_simulation(m);
 	bind_picks(m);
 	bind_flat(m);
+	schedtuna::env::bind_env(m);
 }

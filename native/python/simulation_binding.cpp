@@ -17,22 +17,12 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <map>
 #include <optional>
 
 namespace nb = nanobind;
 
 namespace schedtuna::sim
 {
-namespace
-{
-
-using Numbers = std::map<std::string, std::int64_t>;
-
-std::optional<Ns> time_or_none(Ns time)
-{
-	return time == NEVER ? std::nullopt : std::optional(time);
-}
 
 Costs costs_of(const Numbers &given)
 {
@@ -45,6 +35,14 @@ Costs costs_of(const Numbers &given)
 		costs.*row->field = value;
 	}
 	return costs;
+}
+
+namespace
+{
+
+std::optional<Ns> time_or_none(Ns time)
+{
+	return time == NEVER ? std::nullopt : std::optional(time);
 }
 
 std::unique_ptr<Scheduler> chosen_scheduler(std::string_view name, const Numbers &values)

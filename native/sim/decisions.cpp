@@ -46,7 +46,7 @@ const std::vector<TaskId> &Simulation::candidates() const
 	return candidates_;
 }
 
-void Simulation::choose(TaskId next)
+void Simulation::choose(TaskId next, Ns cost)
 {
 	CpuId cpu = due().cpu;
 	const std::vector<TaskId> &found = candidates();
@@ -57,7 +57,7 @@ void Simulation::choose(TaskId next)
 	if (!idles && !dsq_remove(next) && !scheduler_->dispatch_instead(*this, cpu, decision_.prev, next))
 		throw BadInput(std::string(scheduler_->name()) + " moved " + name_of(next) + " away from CPU "
 			       + std::to_string(cpu) + " before it chose");
-	finish(next);
+	finish(next, cost);
 }
 
 void Simulation::preempt(CpuId cpu)

@@ -32,12 +32,13 @@ void External::enqueue(Machine &m, TaskId id, EnqueueReason why)
 {
 	bool arrives = why == EnqueueReason::Wakeup || why == EnqueueReason::Fork;
 	past_[id].queued_at = m.now();
+	past_[id].is_protected = false;
 	if (arrives)
 		past_[id].woke_with = m.task(id).cpu_time_ns;
 	m.dsq_insert(id, queue_, slice_ns_);
 	CpuId cpu = m.task(id).cpu;
 	if (arrives && m.current(cpu) != NONE) {
-		if (asks_at_wakeups_)
+		if (asks_at_wakeups_ && !past_[m.current(cpu)].is_protected)
 			m.resched(cpu);
 	} else if (!arrives && why != EnqueueReason::Migrate) {
 		put_back_[cpu] = id;
@@ -52,6 +53,12 @@ void External::running(Machine &m, TaskId id)
 		return;
 	if (CpuId idle = m.pick_idle_cpu(m.cpus(left), m.task(left).cpu); idle != NONE)
 		m.kick(idle, Kick::Idle);
+}
+
+void External::timer_fired(Machine &m, CpuId cpu)
+{
+	if (m.current(cpu) == NONE)
+		m.resched(cpu);
 }
 
 void External::dequeue(Machine &m, TaskId id, DequeueReason why)

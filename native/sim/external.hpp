@@ -50,14 +50,29 @@ class External final : public Scheduler
 	void dequeue(Machine &, TaskId, DequeueReason) override;
 	TaskId dispatch(Machine &, CpuId, TaskId prev) override;  // the first in the queue
 	void running(Machine &, TaskId) override;
+	void timer_fired(Machine &, CpuId) override;  // it was told to idle until then
 
+	// Nobody who wakes up makes its CPU choose again, until it is queued anew.
+	void protect(TaskId id)
+	{
+		past_[id].is_protected = true;
+	}
+	Ns slice_ns() const
+	{
+		return slice_ns_;
+	}
 	CandidateRow row(const Machine &, TaskId) const;
+	Ns attained_ns(const Machine &m, TaskId id) const  // until now
+	{
+		return m.cpu_time_ns(id) - past_[id].woke_with;
+	}
 
       private:
 	struct Past {
 		Ns queued_at = 0;
 		Ns woke_with = 0;  // CPU time that it had then
 		Ns burst_ns = 0;
+		bool is_protected = false;
 	};
 
 	Ns slice_ns_;

@@ -34,17 +34,27 @@ Simulation::Simulation(Topology topology, const Costs &costs, Workload workload,
 		if (workload_->tasks[i].start_ns == NEVER)
 			continue;
 		bool is_background = i >= nr_tasks;
-		create(i, root_key(is_background ? ~mix(seeds.noise) : seeds.workload, i), NONE);
+		create(i, 0, NONE);
 		threads_.back().is_background = is_background;
+		threads_.back().key = key_of(threads_.back());
 		nr_live_ += !is_background;
 		nr_background_ += is_background;
 		events_.set(task_slot(this->nr_tasks() - 1), workload_->tasks[i].start_ns);
 	}
-	for (CpuId cpu = 0; cpu < nr_cpus(); cpu++) {
-		if (costs.irq_per_s)
-			start_noise(cpu);
-		await_interrupt(cpu);
-	}
+	start_noise();
+}
+
+Simulation::Simulation(const Simulation &unstarted, Seeds seeds) : Simulation(unstarted)
+{
+	seeds_ = seeds;
+	for (Thread &thread : threads_)
+		thread.key = key_of(thread);
+	start_noise();
+}
+
+Key Simulation::key_of(const Thread &thread) const
+{
+	return root_key(thread.is_background ? ~mix(seeds_.noise) : seeds_.workload, thread.definition);
 }
 
 void Simulation::add_cpu_sets()
@@ -106,8 +116,18 @@ void Simulation::lay_out_programs()
 	programs_ = std::move(programs);
 }
 
+void Simulation::start_noise()
+{
+	for (CpuId cpu = 0; cpu < nr_cpus(); cpu++) {
+		nr_interrupts_[cpu] = 0;
+		if (costs_.irq_per_s)
+			next_noise(cpu);
+		await_interrupt(cpu);
+	}
+}
+
 // An interrupt of that CPU, but for the first time, and when the next one comes.
-void Simulation::start_noise(CpuId cpu)
+void Simulation::next_noise(CpuId cpu)
 {
 	Key key = root_key(mix(seeds_.noise) + 1, cpu);
 	std::uint64_t nth = nr_interrupts_[cpu]++;
@@ -135,7 +155,7 @@ void Simulation::await_interrupt(CpuId cpu)
 void Simulation::interrupt_again(CpuId cpu)
 {
 	if (noise_at_[cpu] == now_)
-		start_noise(cpu);
+		next_noise(cpu);
 	for (const Interruption *next; (next = next_interruption(cpu)) && next->start_ns == now_;
 	     next_interruption_[cpu]++)
 		interrupt(cpu, next->length_ns);

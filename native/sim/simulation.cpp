@@ -297,7 +297,7 @@ void Simulation::switch_to(CpuId cpu, TaskId prev, TaskId next)
 }
 
 // Where schedule() and its callers were left, and then what the event still has to settle.
-void Simulation::finish(TaskId next)
+void Simulation::finish(TaskId next, Ns cost)
 {
 	Decision decision = std::exchange(decision_, {});
 	candidates_.clear();
@@ -306,6 +306,8 @@ void Simulation::finish(TaskId next)
 	this_cpu_ = decision.cpu;
 	in_interrupt_ = false;
 	enter(decision.cpu, decision.prev, next);
+	if (cost)
+		spend(decision.cpu, cost);
 	if (decision.exits)
 		scheduler_->exit_task(*this, decision.prev);
 	if (decision.moves)

@@ -40,6 +40,8 @@ class Simulation : public Machine
 		   Seeds seeds);
 	// A fork: it goes on exactly as the original does. The original's trace stays with it.
 	Simulation(const Simulation &other);
+	// A copy of one in which nothing has happened yet, with seeds of its own.
+	Simulation(const Simulation &unstarted, Seeds seeds);
 	Simulation(Simulation &&) = default;
 	Simulation &operator=(Simulation &&) = default;
 
@@ -65,10 +67,15 @@ class Simulation : public Machine
 	{
 		return decision_.cpu;
 	}
+	TaskId deciding_prev() const  // who ran there; NONE: it was idle
+	{
+		return decision_.prev;
+	}
 	const std::vector<TaskId> &candidates() const;	// of the decision that is due
 	// Let that CPU run a candidate, and go on to the end of this moment. NONE: it idles, which only a scheduler can
 	// that decides outside. Raises BadInput: it is no candidate, or no decision is due.
-	void choose(TaskId next);
+	// `cost` passes before anything else, as CPU time of who comes.
+	void choose(TaskId next, Ns cost = 0);
 	void choose_own();  // whom the scheduler would
 	// Let a CPU choose again, as soon as interrupts and costs allow, whatever it does now.
 	void preempt(CpuId cpu);
@@ -127,6 +134,14 @@ class Simulation : public Machine
 	const Scheduler &scheduler() const
 	{
 		return *scheduler_;
+	}
+	Scheduler &scheduler()
+	{
+		return *scheduler_;
+	}
+	std::uint32_t nr_stuck() const	// tasks that wait for other tasks
+	{
+		return nr_stuck_;
 	}
 	std::string name_of(TaskId id) const;	      // its program's, after an Exec
 	std::uint32_t definition_of(TaskId id) const  // its index in Workload::tasks; beyond: a background kthread
@@ -230,7 +245,7 @@ class Simulation : public Machine
 	Decision due() const;
 	bool waits_for_choice();
 	bool put_off(CpuId cpu, TaskId prev);
-	void finish(TaskId next);
+	void finish(TaskId next, Ns cost = 0);
 	void settle_outside();
 	CpuId placed(TaskId id, CpuId own);
 
@@ -247,7 +262,9 @@ class Simulation : public Machine
 	void add_groups();
 	void add_background(Workload &workload) const;
 	void lay_out_programs();
-	void start_noise(CpuId cpu);
+	void start_noise();
+	void next_noise(CpuId cpu);
+	Key key_of(const Thread &thread) const;
 	const Interruption *next_interruption(CpuId cpu) const;
 	void await_interrupt(CpuId cpu);
 	void interrupt_again(CpuId cpu);

@@ -1,1 +1,48 @@
-"""Tuning as environments for reinforcement learning, one per file, and what a run is worth in them."""
+"""Environments for reinforcement learning, one per file, and what their rewards are made of.
+
+import gymnasium, schedtuna.env
+
+env = gymnasium.make("schedtuna/PickNext-v0", workload="poisson", cpus=4)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from schedtuna.errors import MissingExtraError
+
+try:
+    from schedtuna.env.registration import register_environments
+except ModuleNotFoundError as _error:
+    if _error.name != "gymnasium":
+        raise
+    raise MissingExtraError("an environment", "rl") from _error
+
+register_environments()
+
+# Public name -> the module that defines it. Loaded on first use: some need the native module.
+_PUBLIC = {
+    "REWARD_TERMS": "schedtuna.env.terms",
+    "CPUSchedulerEnv": "schedtuna.env.pick_next",
+    "CPUSchedulerVecEnv": "schedtuna.env.sb3",
+    "CPUSchedulerVectorEnv": "schedtuna.env.vector",
+}
+
+if TYPE_CHECKING:
+    from schedtuna.env.pick_next import CPUSchedulerEnv as CPUSchedulerEnv
+    from schedtuna.env.sb3 import CPUSchedulerVecEnv as CPUSchedulerVecEnv
+    from schedtuna.env.terms import REWARD_TERMS as REWARD_TERMS
+    from schedtuna.env.vector import CPUSchedulerVectorEnv as CPUSchedulerVectorEnv
+
+__all__ = sorted(_PUBLIC)  # noqa: PLE0605 - the table holds strings
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'schedtuna.env' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

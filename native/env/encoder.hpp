@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// A feature's bin as a number from 0 to 1, by the least value of each bin.
+#pragma once
+
+#include "sim/types.hpp"
+
+#include <array>
+
+namespace schedtuna::env
+{
+
+using sim::Ns;
+
+class Encoder
+{
+      public:
+	Encoder() = default;
+	// Ascending, the first bin's not among them. Raises BadInput.
+	explicit Encoder(std::vector<Ns> edges);
+
+	std::uint32_t bin(Ns value) const
+	{
+		std::uint32_t bin = value < 0 ? 0 : start_[octant(value)];
+		while (bin < edges_.size() && value >= edges_[bin])
+			bin++;
+		return bin;
+	}
+	float operator()(Ns value) const
+	{
+		return floats_[bin(value)];
+	}
+
+      private:
+	// An eighth of an octave: values in an earlier one are smaller.
+	static std::uint32_t octant(Ns value)
+	{
+		if (value < 8)
+			return static_cast<std::uint32_t>(value);
+		auto octave = static_cast<std::uint32_t>(63 - __builtin_clzll(static_cast<unsigned long long>(value)));
+		return octave * 8 - 16 + static_cast<std::uint32_t>(value >> (octave - 3) & 7);
+	}
+
+	std::vector<Ns> edges_;
+	std::vector<float> floats_{0};
+	std::array<std::uint32_t, 496> start_{};  // the bin of the least value of each octant
+};
+
+}  // namespace schedtuna::env

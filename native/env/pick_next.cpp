@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pick_next.hpp"
+
+#include <numeric>
+
+namespace schedtuna::env
+{
+
+PickNext::PickNext(std::shared_ptr<const PickNextSetup> setup, std::uint64_t seed) : setup_(std::move(setup))
+{
+	slots_.fill(NONE);
+	this->seed(seed);
+}
+
+void PickNext::seed(std::uint64_t seed)
+{
+	key_ = mix(seed);
+	nth_ = 0;
+}
+
+void PickNext::reset()
+{
+	std::uint64_t drawn = mix(key_ + nth_++);
+	auto among = [&](std::size_t n, std::uint64_t purpose) {
+		return static_cast<std::uint32_t>(mix(drawn + purpose) % n);
+	};
+	reset({among(setup_->starts.size(), 0), among(setup_->arrivals.size(), 1), mix(drawn + 2)});
+}
+
+void PickNext::reset(Draw draw)
+{
+	if (draw.load >= setup_->starts.size() || draw.arrival >= setup_->arrivals.size())
+		throw BadInput("there is no such load, or no such arrivals");
+	draw_ = draw;
+	std::uint64_t seed = setup_->arrivals[draw.arrival];
+	baseline_ = &setup_->baseline(draw.load, draw.arrival);
+	simulation_ = std::make_unique<Simulation>(setup_->starts[draw.load], Seeds{seed, seed});
+	std::iota(home_.begin(), home_.end(), 0);
+	for (std::uint32_t i = setup_->nr_slots; i > 1; i--)
+		std::swap(home_[i - 1], home_[mix(draw.shuffle + i) % i]);
+	before_ = {};
+	decided_at_ = since_ = 0;
+	terminated_ = truncated_ = false;
+	go_on();
+}
+
+// To the next decision, or to the end.
+void PickNext::go_on()
+{
+	for (;;) {
+		switch (simulation_->run(setup_->lengths.episode_ns)) {
+		case Stop::Time:
+			truncated_ = true;
+			break;
+		case Stop::AllExited:
+			terminated_ = true;
+			break;
+		case Stop::Deadlock:
+			throw BadInput("the load is stuck: " + simulation_->waiting());
+		case Stop::Decision:
+			if (simulation_->candidates().size() < 2) {
+				simulation_->choose(simulation_->candidates()[0]);
+				continue;
+			}
+			break;
+		}
+		break;
+	}
+	since_ = simulation_->now() - decided_at_;
+	decided_at_ = simulation_->now();
+	nr_preempts_ = 0;
+	fill_slots();
+}
+
+void PickNext::fill_slots()
+{
+	std::fill_n(slots_.begin(), setup_->nr_slots, NONE);
+	nr_candidates_ = 0;
+	elsewhere_ = NONE;
+	longest_ = 0;
+	if (terminated_ || truncated_)
+		return;
+	const std::vector<TaskId> &found = simulation_->candidates();
+	nr_candidates_ = static_cast<std::uint32_t>(found.size());
+	TaskId prev = simulation_->deciding_prev();
+	if (prev != NONE && std::find(found.begin(), found.end(), prev) == found.end())
+		prev = NONE;
+	std::uint32_t n = setup_->nr_slots, left = n;
+	auto place = [&](TaskId id) {
+		std::uint32_t slot = home_[id % n];
+		while (slots_[slot] != NONE)
+			slot = slot + 1 < n ? slot + 1 : 0;
+		slots_[slot] = id;
+		left--;
+	};
+	first_ = found[0];
+	if (prev != NONE)
+		place(prev);
+	for (TaskId id : found) {
+		if (!left)
+			break;
+		if (id != prev)
+			place(id);
+	}
+	elsewhere_ = longest_elsewhere(longest_);
+}
+
+// The other CPU whose task has computed most since it woke up, unless it is about to choose anyway.
+CpuId PickNext::longest_elsewhere(Ns &attained) const
+{
+	CpuId found = NONE, own = simulation_->deciding_cpu();
+	attained = 0;
+	for (CpuId cpu = 0; cpu < simulation_->nr_cpus(); cpu++) {
+		TaskId id = simulation_->current(cpu);
+		if (cpu == own || id == NONE || simulation_->need_resched(cpu))
+			continue;
+		Ns here = external().attained_ns(*simulation_, id);
+		if (found == NONE || here > attained) {
+			found = cpu;
+			attained = here;
+		}
+	}
+	return found;
+}
+
+bool PickNext::is_allowed(std::uint32_t action) const
+{
+	std::uint32_t n = setup_->nr_slots;
+	if (action < 2 * n)
+		return slots_[action < n ? action : action - n] != NONE;
+	return action != 2 * n + static_cast<std::uint32_t>(Other::Preempt) || elsewhere_ != NONE;
+}
+
+void PickNext::mask(bool *allowed) const
+{
+	for (std::uint32_t action = 0; action < setup_->nr_actions(); action++)
+		allowed[action] = is_allowed(action);
+}
+
+Outcome PickNext::step(std::uint32_t action)
+{
+	if (action >= setup_->nr_actions())
+		throw BadInput("action " + std::to_string(action) + ": expected 0 to "
+			       + std::to_string(setup_->nr_actions() - 1));
+	if (terminated_ || truncated_)
+		throw BadInput("the episode has ended: reset first");
+	bool was_masked = !is_allowed(action);
+	if (was_masked)
+		choose(first_);
+	else
+		take(action);
+	return {reward(), terminated_, truncated_, since_, was_masked};
+}
+
+void PickNext::take(std::uint32_t action)
+{
+	std::uint32_t n = setup_->nr_slots;
+	if (action < 2 * n) {
+		TaskId next = slots_[action < n ? action : action - n];
+		if (action >= n) {
+			external().protect(next);
+			if (setup_->slice_ns < NEVER / BOOST)
+				simulation_->task(next).slice_ns = setup_->slice_ns * BOOST;
+		}
+		choose(next);
+		return;
+	}
+	switch (static_cast<Other>(action - 2 * n)) {
+	case Other::Idle:
+		idle(setup_->lengths.idle_ns);
+		break;
+	case Other::Delay:
+		idle(setup_->lengths.delay_ns);
+		break;
+	case Other::Preempt:
+		simulation_->preempt(elsewhere_);
+		nr_preempts_++;
+		since_ = 0;
+		elsewhere_ = longest_elsewhere(longest_);
+		break;
+	}
+}
+
+void PickNext::choose(TaskId next)
+{
+	simulation_->choose(next, setup_->lengths.decision_ns * (1 + nr_preempts_));
+	go_on();
+}
+
+// No longer than that, even if no task comes.
+void PickNext::idle(Ns length)
+{
+	simulation_->set_timer(simulation_->deciding_cpu(), simulation_->now() + length);
+	choose(NONE);
+}
+
+double PickNext::reward()
+{
+	Amounts now = meter().amounts(*simulation_);
+	double sum = 0;
+	for (std::size_t i = 0; i < now.size(); i++)
+		if (setup_->weights[i] != 0)
+			sum += setup_->weights[i] * static_cast<double>(now[i] - before_[i])
+			       / static_cast<double>((*baseline_)[i]);
+	before_ = now;
+	return sum;
+}
+
+// Programs differ in size, and a task is as large as its program: drawn per episode, from 1 MiB to 1 GiB. Nothing in
+// the simulated machine depends on it.
+Ns PickNext::rss_kib(TaskId id) const
+{
+	std::uint64_t drawn = mix(setup_->arrivals[draw_.arrival] ^ mix(simulation_->definition_of(id)));
+	return Ns{1024} << drawn % 10 | static_cast<Ns>(drawn >> 32 & 1023) << drawn % 10;
+}
+
+void PickNext::observe_task(TaskId id, float *values) const
+{
+	CandidateRow row = external().row(*simulation_, id);
+	CpuId cpu = simulation_->deciding_cpu();
+	auto put = [&](TaskFeature feature, Ns value) {
+		auto i = static_cast<std::size_t>(feature);
+		values[i] = setup_->task_features[i](value);
+	};
+	put(TaskFeature::is_candidate, 1);
+	put(TaskFeature::nice, row.nice);
+	put(TaskFeature::waited_ns, row.waited_ns);
+	put(TaskFeature::attained_ns, row.attained_ns);
+	put(TaskFeature::burst_ns, row.burst_ns);
+	put(TaskFeature::cpu_time_ns, row.cpu_time_ns);
+	put(TaskFeature::rss_kib, rss_kib(id));
+	put(TaskFeature::ran_here, row.cpu == cpu);
+	put(TaskFeature::shares_llc, simulation_->llc_of(row.cpu) == simulation_->llc_of(cpu));
+	put(TaskFeature::is_previous, id == simulation_->deciding_prev());
+}
+
+void PickNext::observe(float *values) const
+{
+	std::fill_n(values, setup_->nr_observed(), 0.f);
+	for (std::uint32_t slot = 0; slot < setup_->nr_slots; slot++)
+		if (slots_[slot] != NONE)
+			observe_task(slots_[slot], values + slot * TASK_FEATURES.size());
+	values += setup_->nr_slots * TASK_FEATURES.size();
+	auto put = [&](MachineFeature feature, Ns value) {
+		auto i = static_cast<std::size_t>(feature);
+		values[i] = setup_->machine_features[i](value);
+	};
+	put(MachineFeature::nr_waiting, meter().nr_waiting());
+	put(MachineFeature::nr_candidates, nr_candidates_);
+	put(MachineFeature::busy_percent, 100 * meter().nr_running() / simulation_->nr_cpus());
+	put(MachineFeature::nr_cpus, simulation_->nr_cpus());
+	put(MachineFeature::was_idle, simulation_->deciding_cpu() != NONE && simulation_->deciding_prev() == NONE);
+	put(MachineFeature::longest_elsewhere_ns, longest_);
+	put(MachineFeature::since_decision_ns, since_);
+}
+
+}  // namespace schedtuna::env

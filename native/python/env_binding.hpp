@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace schedtuna::env
+{
+
+void bind_env(nanobind::module_ &m);
+
+}  // namespace schedtuna::env

@@ -1,0 +1,170 @@
+"""`schedtuna/PickNext-v0`: which task runs next on the CPU that chooses?
+
+A step is a choice among two tasks or more, on a simulated machine; docs/environments.md states the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+
+from schedtuna.env.setting import DEFAULT_ARRIVALS, BoundBatch, EnvLoad, PickNextSetting
+from schedtuna.env.terms import REWARD_TERMS
+from schedtuna.errors import UsageError
+from schedtuna.sim.native import Autoreset, BadInputError
+from schedtuna.sim.schedulers import SchedulerSource
+from schedtuna.sim.topology import MachineShape
+
+Observation = npt.NDArray[np.float32]
+
+
+class CPUSchedulerEnv(gymnasium.Env[Any, Any]):
+    """One simulated machine, whose CPUs ask what to run.
+
+    Args:
+        workload, cpus, topology, scheduler, decision_ns, reward, arrivals, nr_slots, slice_us, episode_ms,
+            costs: See `PickNextSetting`.
+        seed: Of the episodes until `reset(seed=)` sets another; None: drawn.
+        render_mode: ``ansi`` or None.
+
+    Raises:
+        UsageError: One of them is none.
+    """
+
+    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012 - Gymnasium's own declaration
+
+    def __init__(
+        self,
+        *,
+        workload: EnvLoad = "bursts",
+        cpus: int | None = None,
+        topology: MachineShape | str | None = None,
+        scheduler: SchedulerSource = "fair",
+        decision_ns: int | str = "bpf",
+        reward: Mapping[str, float] | None = None,
+        seed: int | None = None,
+        arrivals: Sequence[int] = DEFAULT_ARRIVALS,
+        nr_slots: int = 16,
+        slice_us: int = 4000,
+        episode_ms: float = 500.0,
+        costs: Mapping[str, int] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in {None, "ansi"}:
+            raise UsageError(f"render_mode={render_mode!r}: expected 'ansi' or None")
+        self.setting = PickNextSetting(
+            workload=workload,
+            cpus=cpus,
+            topology=topology,
+            scheduler=scheduler,
+            decision_ns=decision_ns,
+            reward=reward,
+            arrivals=arrivals,
+            nr_slots=nr_slots,
+            slice_us=slice_us,
+            episode_ms=episode_ms,
+            costs=costs or {},
+        )
+        self.render_mode = render_mode
+        self.observation_space = self.setting.observation_space
+        self.action_space = self.setting.action_space
+        self._seed = seed
+        self._batch = BoundBatch(self.setting, 1, 0, Autoreset.DISABLED, 1)
+        self._step = self._batch.native.step_one
+        self._observation = self._batch.observations[0]
+        self._mask: npt.NDArray[np.bool_] = self._batch.masks[0]
+        self._rewards, self._elapsed_ns = self._batch.rewards, self._batch.elapsed_ns
+        self._terminated, self._truncated = self._batch.terminated, self._batch.truncated
+        self._last_action: int | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: Of this episode and those after it.
+            options: ``workload``: the index of a load; ``arrivals``: one of the setting's seeds; ``slots``:
+                what permutes the slots. With any of them the others are 0, the first and 0.
+        """
+        if seed is None and self._seed is not None:
+            seed = self._seed
+        if seed is None and self._np_random is None:
+            seed = int(self.np_random.integers(2**32))
+        self._seed = None
+        if seed is not None:
+            super().reset(seed=seed)
+            self._batch.native.seed(0, seed)
+        self._last_action = None
+        try:
+            if options:
+                self._batch.native.reset_to(0, *self.episode(options))
+            else:
+                self._batch.native.reset(0)
+        except BadInputError as error:
+            raise UsageError(str(error)) from error
+        return self._observation.copy(), {"action_mask": self._mask.astype(np.int8)}
+
+    def episode(self, options: Mapping[str, Any]) -> tuple[int, int, int]:
+        """Return which load, which arrivals and which slots the options of `reset` mean.
+
+        Raises:
+            UsageError: There are none such.
+        """
+        unknown = set(options) - {"workload", "arrivals", "slots"}
+        arrivals = list(self.setting.arrivals)
+        seed, load = options.get("arrivals", arrivals[0]), options.get("workload", 0)
+        if unknown or seed not in arrivals or load not in range(len(self.setting.loads)):
+            raise UsageError(
+                f"options {dict(options)}: expected workload, the index of one of {len(self.setting.loads)}, "
+                "arrivals, one of the environment's, and slots"
+            )
+        return load, arrivals.index(seed), int(options.get("slots", 0))
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Let the CPU do what the action says, and go on to the next choice.
+
+        Raises:
+            UsageError: There is no such action, or the episode has ended.
+        """
+        try:
+            self._step(int(action))
+        except BadInputError as error:
+            raise UsageError(str(error)) from error
+        self._last_action = action
+        info: dict[str, Any] = {
+            "action_mask": self._mask.astype(np.int8),
+            "elapsed_ns": int(self._elapsed_ns[0]),
+        }
+        terminated, truncated = bool(self._terminated[0]), bool(self._truncated[0])
+        if terminated or truncated:
+            info |= self._end()
+        return self._observation.copy(), float(self._rewards[0]), terminated, truncated, info
+
+    def _end(self) -> dict[str, Any]:
+        terms = dict(zip(REWARD_TERMS, self._batch.terms[0].tolist(), strict=True))
+        return {"terms": terms, "nr_masked": int(self._batch.nr_masked[0])}
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Return which actions do what they say now; another one lets run who came first."""
+        return self._mask.copy()
+
+    def render(self) -> str | None:
+        """Return the machine as text: what runs where, and who stands in which slot."""
+        if self.render_mode is None:
+            return None
+        now_ns, deciding, running, *_ = self._batch.native.state(0)
+        lines = [f"{now_ns / 1e6:.3f} ms" + ("" if deciding is None else f", CPU {deciding} chooses")]
+        lines += [f"  CPU {cpu}: {name or 'idle'}" for cpu, name in enumerate(running)]
+        for slot, task in enumerate(self._batch.native.slots(0)):
+            if task is not None:
+                number, name, cpu, nice, waited_ns, attained_ns, *_ = task
+                lines.append(
+                    f"  slot {slot}: {name}/{number}, nice {nice}, last on CPU {cpu}, "
+                    f"waits for {waited_ns / 1e3:.0f} us, computed {attained_ns / 1e3:.0f} us"
+                )
+        return "\n".join(lines)

@@ -1,0 +1,20 @@
+"""Which environments does Gymnasium know by name? Importing this imports no more than Gymnasium."""
+
+from __future__ import annotations
+
+from gymnasium.envs.registration import register, registry
+
+# id -> class, vector class.
+ENVIRONMENTS = {
+    "schedtuna/PickNext-v0": (
+        "schedtuna.env.pick_next:CPUSchedulerEnv",
+        "schedtuna.env.vector:CPUSchedulerVectorEnv",
+    ),
+}
+
+
+def register_environments() -> None:
+    """Register what is not yet."""
+    for name, (single, vector) in ENVIRONMENTS.items():
+        if name not in registry:
+            register(id=name, entry_point=single, vector_entry_point=vector)

@@ -1,0 +1,109 @@
+"""Many of `schedtuna/PickNext-v0` at once, as stable-baselines3 wants them: one native call per step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+
+from schedtuna.env.setting import BoundBatch, PickNextSetting
+from schedtuna.env.terms import REWARD_TERMS
+from schedtuna.errors import UsageError
+from schedtuna.sim.native import Autoreset, BadInputError
+
+
+class CPUSchedulerVecEnv(VecEnv):
+    """Simulated machines side by side; number i does what a single one with the seed + i does.
+
+    What it returns is its caller's: stable-baselines3 keeps observations until the next step.
+
+    Args:
+        num_envs: How many.
+        seed: Of the first one.
+        nr_threads: 0: one for each 256 environments, as many as there are CPUs at most.
+        settings: See `PickNextSetting`.
+
+    Raises:
+        UsageError: One of them is none.
+    """
+
+    def __init__(self, num_envs: int, *, seed: int = 0, nr_threads: int = 0, **settings: Any) -> None:
+        self.setting = PickNextSetting(**settings)
+        self._batch = BoundBatch(self.setting, num_envs, seed, Autoreset.SAME_STEP, nr_threads)
+        super().__init__(num_envs, self.setting.observation_space, self.setting.action_space)
+
+    def reset(self) -> npt.NDArray[np.float32]:
+        """Begin an episode in each, with the seeds that `seed` set."""
+        for i, seed in enumerate(self._seeds):
+            if seed is not None:
+                self._batch.native.seed(i, seed)
+        self._reset_seeds()
+        self._reset_options()
+        try:
+            self._batch.native.reset_all()
+        except BadInputError as error:
+            raise UsageError(str(error)) from error
+        self.reset_infos = [{} for _ in range(self.num_envs)]
+        return self._batch.observations.copy()
+
+    def step_async(self, actions: npt.NDArray[np.int64]) -> None:
+        """Take the actions."""
+        self._batch.take(actions)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Take a step in each; where an episode ends the observation is the next one's first.
+
+        Raises:
+            UsageError: There is no such action.
+        """
+        batch = self._batch
+        try:
+            batch.native.step()
+        except BadInputError as error:
+            raise UsageError(str(error)) from error
+        dones = batch.terminated | batch.truncated
+        infos: list[dict[str, Any]] = [{"elapsed_ns": elapsed} for elapsed in batch.elapsed_ns.tolist()]
+        for i in np.flatnonzero(dones):
+            infos[i] |= {
+                "terminal_observation": batch.final_observations[i].copy(),
+                "TimeLimit.truncated": bool(batch.truncated[i] and not batch.terminated[i]),
+                "terms": dict(zip(REWARD_TERMS, batch.terms[i].tolist(), strict=True)),
+                "nr_masked": int(batch.nr_masked[i]),
+            }
+        return batch.observations.copy(), batch.rewards.astype(np.float32), dones, infos
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Return which actions do what they say now, a row for each."""
+        return self._batch.masks.copy()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Return an attribute of this, once for each environment."""
+        value = None if attr_name == "render_mode" else getattr(self, attr_name)
+        return [value for _ in self._which(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:  # noqa: ARG002
+        """Refuse: environments are made with what they are."""
+        raise AttributeError(f"{attr_name} can't be set: make others")
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Call `action_masks`, which all can answer at once."""
+        if method_name != "action_masks" or method_args or method_kwargs:
+            raise AttributeError(f"there is no method {method_name} to call on each")
+        masks = self.action_masks()
+        return [masks[i] for i in self._which(indices)]
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:  # noqa: ARG002
+        """None is."""
+        return [False for _ in self._which(indices)]
+
+    def _which(self, indices: VecEnvIndices) -> Iterable[int]:
+        return self._get_indices(indices)

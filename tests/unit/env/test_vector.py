@@ -1,0 +1,160 @@
+"""Many environments at once are what each is alone, for Gymnasium and for stable-baselines3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schedtuna.env import CPUSchedulerEnv, CPUSchedulerVecEnv, CPUSchedulerVectorEnv
+from schedtuna.errors import UsageError
+
+LOAD = {
+    "tasks": {
+        "hog": {"instance": 2, "run": 10_000},
+        "sleeper": {"instance": 5, "run": {"exponential": 700}, "sleep": {"exponential": 2300}},
+    }
+}
+SHORT: dict[str, Any] = {"workload": LOAD, "cpus": 2, "episode_ms": 15, "arrivals": range(6), "nr_slots": 8}
+
+
+def single(n, seed, policy_seed, nr_steps):
+    """What each of n environments returns alone, with the reset of SAME_STEP: rows per step."""
+    rows = []
+    for i in range(n):
+        env = CPUSchedulerEnv(**SHORT)
+        rng = np.random.default_rng([policy_seed, i])
+        observation, _ = env.reset(seed=seed + i)
+        own: list[Any] = [(observation, 0.0, False, None, None)]
+        for _ in range(nr_steps):
+            action = int(rng.integers(len(env.setting.action_names)))
+            observation, reward, terminated, truncated, info = env.step(action)
+            assert not terminated
+            final = observation
+            if truncated:
+                observation, _ = env.reset()
+            own.append((observation, reward, truncated, final, info))
+        rows.append(own)
+    return rows
+
+
+def actions_of(n, policy_seed, nr_steps, nr_actions):
+    rngs = [np.random.default_rng([policy_seed, i]) for i in range(n)]
+    return [np.array([int(rng.integers(nr_actions)) for rng in rngs]) for _ in range(nr_steps)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 2**32), st.integers(0, 99), st.integers(1, 3))
+def test_a_batch_is_its_members(n, seed, policy_seed, nr_threads):
+    nr_steps = 60
+    alone = single(n, seed, policy_seed, nr_steps)
+    env = CPUSchedulerVectorEnv(n, autoreset_mode="SameStep", nr_threads=nr_threads, **SHORT)
+    other = CPUSchedulerVecEnv(n, seed=seed, nr_threads=nr_threads, **SHORT)
+    observations, _ = env.reset(seed=seed)
+    assert (other.reset() == observations).all()
+    assert (observations == [rows[0][0] for rows in alone]).all()
+    for step, actions in enumerate(actions_of(n, policy_seed, nr_steps, len(env.setting.action_names)), 1):
+        observations, rewards, terminated, truncated, info = env.step(actions)
+        theirs, their_rewards, dones, infos = other.step(actions)
+        assert (theirs == observations).all() and (dones == truncated).all() and not terminated.any()
+        assert (their_rewards == rewards.astype(np.float32)).all()
+        for i in range(n):
+            observation, reward, ended, final, told = alone[i][step]
+            assert (observations[i] == observation).all()
+            assert (rewards[i], truncated[i]) == (reward, ended)
+            assert infos[i]["elapsed_ns"] == told["elapsed_ns"] == info["elapsed_ns"][i]
+            if ended:
+                assert (info["final_obs"][i] == final).all() and info["_final_obs"][i]
+                assert (infos[i]["terminal_observation"] == final).all()
+                assert infos[i]["TimeLimit.truncated"]
+                assert infos[i]["terms"] == told["terms"]
+                assert info["final_info"]["terms"]["latency"][i] == told["terms"]["latency"]
+                assert infos[i]["nr_masked"] == told["nr_masked"] == info["final_info"]["nr_masked"][i]
+            else:
+                assert "terminal_observation" not in infos[i]
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_gymnasium_makes_many(mode):
+    env = gymnasium.make_vec("schedtuna/PickNext-v0", num_envs=3, autoreset_mode=mode, **SHORT)
+    assert isinstance(env, CPUSchedulerVectorEnv)
+    assert env.metadata["autoreset_mode"] is AutoresetMode(mode)
+    plain = gymnasium.make_vec(
+        "schedtuna/PickNext-v0",
+        num_envs=3,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode(mode)},
+        **SHORT,
+    )
+    observations, _ = env.reset(seed=7)
+    assert (plain.reset(seed=7)[0] == observations).all()
+    nr_ended = 0
+    for actions in actions_of(3, 5, 200, len(env.setting.action_names)):
+        found, other = env.step(actions), plain.step(actions)
+        for mine, theirs in zip(found[:4], other[:4], strict=True):
+            assert (mine == theirs).all()
+        nr_ended += int(found[3].sum())
+        if "final_obs" in other[4]:
+            assert (found[4]["_final_obs"] == other[4]["_final_obs"]).all()
+            for mine, theirs in zip(found[4]["final_obs"], other[4]["final_obs"], strict=True):
+                assert (mine is None) == (theirs is None) and (mine is None or (mine == theirs).all())
+    assert nr_ended > 3
+
+
+def test_wrappers_know_how_it_resets():
+    env = gymnasium.make_vec("schedtuna/PickNext-v0", num_envs=2, **SHORT)
+    wrapped = gymnasium.wrappers.vector.RecordEpisodeStatistics(env)
+    wrapped.reset(seed=1)
+    returns = []
+    for actions in actions_of(2, 1, 150, 2 * SHORT["nr_slots"] + 3):
+        *_, info = wrapped.step(actions)
+        returns += info["episode"]["r"][info["_episode"]].tolist() if "episode" in info else []
+    assert returns and max(returns) < 0
+
+
+def test_what_a_batch_returns_is_its_callers():
+    env = CPUSchedulerVecEnv(2, seed=1, **SHORT)
+    first = env.reset()
+    kept = first.copy()
+    second, *_ = env.step(np.zeros(2, np.int64))
+    assert (first == kept).all() and (second != first).any()
+
+
+def test_masks_of_all_in_one_call():
+    env = CPUSchedulerVecEnv(3, seed=1, **SHORT)
+    env.reset()
+    assert env.has_attr("action_masks")
+    assert (np.stack(env.env_method("action_masks")) == env.action_masks()).all()
+    assert env.action_masks().any(axis=1).all()
+    alone = CPUSchedulerEnv(**SHORT)
+    alone.reset(seed=1)
+    assert (alone.action_masks() == env.action_masks()[0]).all()
+
+
+def test_ppo_learns_from_the_natives():
+    from stable_baselines3 import PPO
+
+    env = CPUSchedulerVecEnv(8, seed=1, **SHORT)
+    model = PPO("MlpPolicy", env, n_steps=16, batch_size=64, n_epochs=1, device="cpu", seed=1)
+    model.learn(256)
+    assert model.num_timesteps == 256
+
+
+def test_what_is_wrong_is_refused():
+    env = CPUSchedulerVectorEnv(2, **SHORT)
+    env.reset(seed=1)
+    wrong: list[Any] = [np.zeros(3, np.int64), np.zeros(2)]
+    for actions in wrong:
+        with pytest.raises(UsageError, match="expected 2 whole numbers"):
+            env.step(actions)
+    with pytest.raises(UsageError, match="expected 0 to"):
+        env.step(np.array([0, 99]))
+    with pytest.raises(UsageError, match="NextStep or SameStep"):
+        CPUSchedulerVectorEnv(2, autoreset_mode="Disabled", **SHORT)
+    with pytest.raises(UsageError, match="num_envs=0"):
+        CPUSchedulerVectorEnv(0, **SHORT)

@@ -63,16 +63,15 @@ struct tuna_stats {
 	__u64 nr_select_cpu;
 	__u64 nr_enqueue;
 	__u64 nr_dispatch;
-	__u64 nr_direct;	/* straight to a CPU's local queue, from select_cpu */
-	__u64 nr_overtakings;	/* ... though others waited in the queue of its LLC */
-	__u64 nr_queued;	/* into the queue of an LLC */
-	__u64 nr_queued_pinned; /* into a CPU's queue of tasks that can run nowhere else */
-	__u64 nr_queued_gpu;	/* into the queue of tasks that feed a GPU */
-	__u64 nr_overdue;	/* had waited too long, and were put before all others */
-	__u64 nr_stolen;	/* taken from the queue of another LLC */
-	__u64 nr_kept;		/* ran on at the end of a slice, being first in order */
-	__u64 nr_migrations;	/* ran elsewhere than the time before */
-	__u64 nr_wakeups;
+	__u64 nr_direct;	   /* straight to a CPU's local queue, from select_cpu */
+	__u64 nr_overtakings;	   /* ... though others waited in the queue of its LLC */
+	__u64 nr_queued;	   /* into the queue of an LLC */
+	__u64 nr_queued_pinned;	   /* into a CPU's queue of tasks that can run nowhere else */
+	__u64 nr_queued_gpu;	   /* into the queue of tasks that feed a GPU */
+	__u64 nr_overdue;	   /* had waited too long, and were put before all others */
+	__u64 nr_stolen;	   /* taken from the queue of another LLC */
+	__u64 nr_kept;		   /* ran on at the end of a slice, being first in order */
+	__u64 nr_migrations;	   /* ran elsewhere than the time before */
 	__u64 nr_same_cpu_wakeups; /* placed on the waker's CPU */
 	__u64 nr_sync;		   /* placed there because the waker said that it sleeps */
 	__u64 nr_sticky;	   /* placed on the busy CPU where it ran before */

@@ -74,7 +74,22 @@ static __always_inline bool is_above_threshold(const struct tuna_params *now, st
 #endif
 }
 
-/* Slices are judged at ticks, unless timer_kick's timer preempts. Waiting tasks are counted per CPU of the LLC. */
+/*
+ * The kernel judges slices at ticks, the first of which comes when a tick has almost passed: what is asked for is half
+ * a tick short of whole ticks, so that it ends at the nearest. With timer_kick the timer ends it when it is over.
+ */
+static __always_inline __u64 judged_at_ticks(const struct tuna_params *now, __u64 slice)
+{
+	__u64 ticks = (slice + tick_ns / 2) / (tick_ns ?: 1);
+
+#ifndef NO_TIMER_KICK
+	if (now->timer_kick)
+		return slice;
+#endif
+	return (ticks ?: 1) * tick_ns - tick_ns / 2;
+}
+
+/* The slice of a task that is put into a queue now. Waiting tasks are counted per CPU of the LLC. */
 static __always_inline __u64 slice_ns(const struct tuna_params *now, struct llc_ctx *llcc, __u32 llc)
 {
 #ifndef NO_SLICE_US
@@ -87,7 +102,7 @@ static __always_inline __u64 slice_ns(const struct tuna_params *now, struct llc_
 
 #ifndef NO_RR_SCHED
 	if (now->rr_sched)
-		return slice;
+		return judged_at_ticks(now, slice);
 #endif
 #ifndef NO_SCHEDULING_POLICY
 	if (now->scheduling_policy == TUNA_LATENCY)
@@ -95,7 +110,7 @@ static __always_inline __u64 slice_ns(const struct tuna_params *now, struct llc_
 #endif
 	if (nr_waiting > 1)
 		slice /= nr_waiting;
-	return slice > slice_floor_ns ? slice : slice_floor_ns;
+	return judged_at_ticks(now, slice > slice_floor_ns ? slice : slice_floor_ns);
 }
 
 /* Charge a task for what it has run since it was charged last. */

@@ -217,22 +217,22 @@ static __always_inline bool is_sync(struct wakeup *w)
 /* The busy CPU for whose local queue there is a reason; negative: for none. */
 static __always_inline __s32 pick_busy(struct wakeup *w)
 {
+	bool sync = is_sync(w);
+
+#ifndef NO_NO_WAKE_SYNC
+	sync = sync && !w->now->no_wake_sync;
+#endif
 #ifndef NO_STAY_WITH_KTHREAD
 	if (w->now->stay_with_kthread && w->prev_allowed && !(w->away && w->prevc->fast) && is_behind_kthread(w)) {
 		count(nr_with_kthread);
 		return w->prev_cpu;
 	}
 #endif
-#ifndef NO_NO_WAKE_SYNC
-	if (w->now->no_wake_sync)
-		goto not_sync;
-#endif
-	if (is_sync(w) && bpf_cpumask_test_cpu(w->this_cpu, w->p->cpus_ptr) && !(w->away && w->thisc->fast)
+	if (sync && bpf_cpumask_test_cpu(w->this_cpu, w->p->cpus_ptr) && !(w->away && w->thisc->fast)
 	    && has_no_local_tasks(w->this_cpu) && !others_wait(w->this_cpu, w->thisc->llc)) {
 		count(nr_sync);
 		return w->this_cpu;
 	}
-not_sync:
 #ifndef NO_STICKY_CPU
 	if (w->now->sticky_cpu && w->prev_allowed && !(w->away && w->prevc->fast) && is_soon_free(w)) {
 		count(nr_sticky);

@@ -21,7 +21,7 @@
  * Bounds. Weights and credit alone bound no wait: nice 19 beside sixty of nice -20 would stand for minutes. The
  * watch (watch.bpf.h) walks the queues 20 times a second and moves who has waited for overdue_ns into a queue of
  * its own, which is served first, in the order of the waits, with the shortest slice. At 64 tasks per CPU and a
- * tick of 4 ms that is 0.4 + 0.05 + 64 * 0.004 s: less than a second. What overrides order elsewhere (pinned tasks
+ * tick of 4 ms that is 0.6 + 0.05 + 64 * 0.004 s: less than a second. What overrides order elsewhere (pinned tasks
  * first, straight to idle CPUs, fast CPUs for feeders of the GPU) yields to that queue, too.
  *
  * Leaving. If the watch finds a task that waits for a third of what the kernel's own watchdog allows, something is

@@ -19,7 +19,7 @@ volatile __u64 kthread_stay_ns = 500 * NSEC_PER_USEC; /* stay_with_kthread: how 
 volatile __u64 util_half_life_ns = 32 * NSEC_PER_MSEC;
 volatile __u64 kick_period_ns = 500 * NSEC_PER_USEC; /* of timer_kick's timer */
 volatile __u64 watch_period_ns = 50 * NSEC_PER_MSEC;
-volatile __u64 overdue_ns = 400 * NSEC_PER_MSEC; /* who has waited as long is put before all others */
+volatile __u64 overdue_ns = 600 * NSEC_PER_MSEC; /* who has waited as long is put before all others */
 volatile __u64 gpu_decay_ns = 1000 * NSEC_PER_MSEC;
 volatile __u64 interactive_burst_ns = 2 * NSEC_PER_MSEC; /* who runs shorter between two sleeps is interactive */
 const volatile __u32 leave_after_ms = 5000;		 /* a third of ops.timeout_ms */
@@ -138,6 +138,8 @@ __u32 epoch;	   /* counts flips of rr_sched: who is of an earlier one starts afr
 __u32 order_is_rr; /* what rr_sched was at the last of them */
 __u64 watch_at_ns; /* when the watch looked last, and when it was missed first since then */
 __u64 watch_missed_ns;
+__u64 tick_ns = 4 * NSEC_PER_MSEC; /* the watch measures it, from here on: */
+__u64 tick_since_ns, tick_since_jiffies;
 __u64 gpu_seen_ns; /* when a feeder of the GPU was runnable last */
 
 static __always_inline bool before(__u64 a, __u64 b)

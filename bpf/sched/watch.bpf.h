@@ -196,6 +196,19 @@ static __always_inline void watch_llcs(const struct tuna_params *now, __u64 now_
 	watch_queue(GPU_QUEUE, OVERDUE_QUEUE(0), now_ns, excused);
 }
 
+/* How long is a tick of the kernel? */
+static __always_inline void measure_tick(__u64 now_ns)
+{
+	__u64 jiffies = bpf_jiffies64();
+
+	if (!tick_since_jiffies) {
+		tick_since_jiffies = jiffies;
+		tick_since_ns = now_ns;
+	} else if (jiffies - tick_since_jiffies >= 50) {
+		tick_ns = (now_ns - tick_since_ns) / (jiffies - tick_since_jiffies);
+	}
+}
+
 static int watch(void *map, __u32 *key, struct timer *timer)
 {
 	const struct tuna_params *now = params_held();
@@ -203,6 +216,7 @@ static int watch(void *map, __u32 *key, struct timer *timer)
 	bool excused = passed_ns > 4 * watch_period_ns; /* the timer itself came late: the whole machine stood still */
 
 	watch_at_ns = now_ns;
+	measure_tick(now_ns);
 	bpf_rcu_read_lock(); /* until 6.17 the verifier takes it for sleepable, as `init`, which sets it */
 	watch_cpus(now_ns, passed_ns, excused);
 	if (now)

@@ -24,7 +24,9 @@ from schedtuna.lab.image import (
 )
 from schedtuna.resources import resource_path
 
-_KERNEL_MODULES = ("__init__", "btf", "kernel_btf", "libbpf", "objects", "privilege", "sched_ext", "text")
+_KERNEL_MODULES = (
+    *("__init__", "btf", "kernel_btf", "libbpf", "maps", "objects", "privilege", "sched_ext", "text"),
+)
 _PACKAGE = f"{OWN}/python/schedtuna"
 _LOADS_OBJECTS = "scx_object.py"
 _SHARE_LIMIT = 256 << 20
@@ -47,6 +49,7 @@ def _libbpf_layer(root: Path) -> Layer:
         "errors",
         "resources",
         *(f"kernel/{name}" for name in _KERNEL_MODULES),
+        *("scheduler/__init__", "scheduler/tuna"),
     )
     library = resource_path("native/libbpf.so")
     layer = {f"{_PACKAGE}/{name}.py": file_entry(resource_path(f"{name}.py")) for name in modules}

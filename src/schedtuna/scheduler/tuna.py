@@ -80,7 +80,7 @@ class Stats(ctypes.Structure):
         for name in (
             *("nr_select_cpu", "nr_enqueue", "nr_dispatch", "nr_direct", "nr_overtakings", "nr_queued"),
             *("nr_queued_pinned", "nr_queued_gpu", "nr_overdue", "nr_stolen", "nr_kept", "nr_migrations"),
-            *("nr_wakeups", "nr_same_cpu_wakeups", "nr_sync", "nr_sticky", "nr_with_kthread"),
+            *("nr_same_cpu_wakeups", "nr_sync", "nr_sticky", "nr_with_kthread"),
             *("nr_kthread_head", "nr_own_idle", "nr_packed", "nr_above_threshold", "nr_idle_kicks"),
             *("nr_timer_kicks", "nr_timer_preempts", "nr_preempt_kicks", "nr_credits", "credit_ns"),
             *("nr_gpu_runs", "nr_gpu_fast_runs", "nr_reenqueued", "nr_no_storage"),

@@ -1,0 +1,119 @@
+"""Loads under scx_tuna, run inside a guest: each prints what it saw as a JSON object."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, "/usr/lib/schedtuna/python")
+
+from schedtuna.scheduler import tuna
+
+
+def fork(work, *, cpus=None, nice=0):
+    """Start a child that does the work and writes its answer into a pipe; returns (pid, pipe)."""
+    reader, writer = os.pipe()
+    if pid := os.fork():
+        os.close(writer)
+        return pid, reader
+    os.close(reader)
+    if cpus:
+        os.sched_setaffinity(0, cpus)
+    os.nice(nice)
+    os.write(writer, json.dumps(work()).encode())
+    os._exit(0)
+
+
+def answers(children):
+    found = []
+    for pid, reader in children:
+        with os.fdopen(reader) as pipe:
+            text = pipe.read()
+        os.waitpid(pid, 0)
+        found.append(json.loads(text))
+    return found
+
+
+def spin(seconds):
+    """Run without a pause; returns CPU time, the longest standstill and the number of switches."""
+
+    def work():
+        end = time.monotonic() + seconds
+        last, longest = time.monotonic(), 0.0
+        while (now := time.monotonic()) < end:
+            longest, last = max(longest, now - last), now
+        status = Path("/proc/self/status").read_text().splitlines()
+        switches = sum(int(line.split()[1]) for line in status if "ctxt_switches" in line)
+        return {"cpu_s": time.process_time(), "longest_s": max(longest, now - last), "switches": switches}
+
+    return work
+
+
+def hogs(count, seconds, nices=(0,), cpus=None):
+    """Some spin; returns what each has seen."""
+    return answers([fork(spin(seconds), cpus=cpus, nice=nices[i % len(nices)]) for i in range(count)])
+
+
+def switches_per_s(count, seconds, cpus):
+    found = hogs(count, seconds, cpus=cpus)
+    return sum(one["switches"] for one in found) / seconds
+
+
+def main():
+    with tuna.RunningTuna() as running:
+        for order in json.load(sys.stdin):
+            match order:
+                case ["set", values]:
+                    answer = running.set(values)
+                case ["set_raw", values]:
+                    params = running.params()
+                    params.version += 1
+                    for name, value in values.items():
+                        setattr(params, name, value)
+                    running.set_raw(params)
+                    answer = params.version
+                case ["hogs", count, seconds, nices, cpus]:
+                    answer = hogs(count, seconds, nices, cpus)
+                case ["stats"]:
+                    answer = running.stats()
+                case ["in_force"]:
+                    answer = {
+                        "version": running.params().version,
+                        "values": tuna.unpack(running.params()),
+                        "decisions": running.nr_decisions(),
+                        "refused": running.is_refused(),
+                    }
+                case ["hotplug", cpu]:
+                    for state in "01":
+                        Path(f"/sys/devices/system/cpu/cpu{cpu}/online").write_text(state)
+                        time.sleep(0.2)
+                    answer = True
+                case ["flip", count]:
+                    for number in range(count):
+                        running.set({"rr_sched": bool(number % 2)})
+                    answer = running.params().version
+                case ["rt", cpu, seconds]:
+                    answer = rt_hog(cpu, seconds)
+                case ["state"]:
+                    answer = Path("/sys/kernel/sched_ext/state").read_text().strip()
+                case _:
+                    raise ValueError(order)
+            print(json.dumps(answer), flush=True)
+
+
+def rt_hog(cpu, seconds):
+    """A real-time task takes a CPU, where others ran; returns what they have seen."""
+
+    def work():
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        return spin(seconds)()
+
+    free = [fork(spin(seconds + 0.5)) for _ in range(os.cpu_count())]
+    time.sleep(0.2)
+    answers([fork(work, cpus={cpu})])
+    return answers(free)
+
+
+if __name__ == "__main__":
+    main()

@@ -90,7 +90,8 @@ def shared_package(lab: Lab, folder: Path, *, numpy: bool = False) -> Path:
         (lib / "numpy.py").touch()
     (lib / "runner.py").write_text(RUNNER)
     (lib / "schedtuna/native").mkdir()
-    shutil.copy(resource_path("native/schedtuna-launch"), lib / "schedtuna/native")
+    for built in ("schedtuna-launch", "libbpf.so"):
+        shutil.copy(resource_path(f"native/{built}"), lib / "schedtuna/native")
     # A guest's files have no times that bytecode could be checked against.
     compileall.compile_dir(
         lib, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH, stripdir=str(folder)

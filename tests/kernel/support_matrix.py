@@ -88,8 +88,9 @@ def try_scheduler(guest: BootedGuest, name: str, program: str) -> Row:
             row = Row(name, loaded=running.started.ops)
             done = guest.run(LOAD, folder="/", timeout_s=120)
             ejected = running.ejected()
-            reason = (exit_reason(running.log()) or ejected) if ejected else done.failure
-            row = replace(row, load=not reason, reason=reason)
+        # Only once its program has ended is all in its log.
+        reason = (exit_reason(running.log()) or ejected) if ejected else done.failure
+        row = replace(row, load=not reason, reason=reason)
         return replace(row, stopped=read_state(guest).state == "disabled")
     except (SchedulerError, GuestError) as error:
         return replace(row, reason=row.reason or str(error))

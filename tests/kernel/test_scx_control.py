@@ -4,7 +4,7 @@ import json
 
 import pytest
 from tests.kernel.guest_python import run_in, run_script, shared_package
-from tests.kernel.lab_guest import lab_or_skip, schedulers_or_skip
+from tests.kernel.lab_guest import build_fifo, lab_or_skip, schedulers_or_skip
 
 from schedtuna.lab.boot import boot
 from schedtuna.lab.vm import GuestSpec
@@ -38,6 +38,7 @@ def programs(lab):
 @pytest.fixture(scope="module")
 def guest(lab, programs, tmp_path_factory):
     share = shared_package(lab, tmp_path_factory.mktemp("share"))
+    build_fifo(share, "own_fifo")
     booted, _ = boot(lab, GuestSpec(cpus=2, memory_mib=2048, programs=tuple(programs.values()), share=share))
     with booted:
         yield booted
@@ -83,6 +84,42 @@ def test_a_scheduler_is_started_swapped_and_undone_also_after_a_kill(guest, prog
     assert was_starting["result"] in ("restored", "gone")
     assert json.loads(end[1])["state"] == "disabled"
     assert guest.read("/root/state/journal.jsonl") == ""
+
+
+def test_an_object_is_started_with_its_settings_swapped_and_stopped(guest, programs):
+    other, own = next(iter(programs)), "/share/own_fifo.bpf.o"
+    results = run_in(
+        guest,
+        ("schedulers", "start", own, "slice_us=8000"),
+        ("schedulers", "status", "--json"),
+        ("schedulers", "switch", other),
+        ("schedulers", "switch", own, "slice_us=-1"),
+        ("schedulers", "switch", own),
+        ("schedulers", "stop", "--json"),
+        ("killed at scheduler: after the change", "schedulers", "start", own),
+        ("undo", "--json"),
+        ("schedulers", "status", "--json"),
+    )
+    started, status, _, refused, switched, stopped, killed, undone, end = results
+    assert started == (0, "own_fifo:slice_us=8000 is in charge, as own_fifo\n")
+    found = json.loads(status[1])
+    assert (found["ops"], found["started_by"]) == ("own_fifo", "schedtuna")
+    assert found["label"] == f"{own}:slice_us=8000"
+    assert (refused[0], "out of bounds" in refused[1]) == (2, True)
+    assert switched[0] == 0, switched
+    assert json.loads(stopped[1]) == {"stopped": own}
+    assert killed[0] == -9
+    (was_starting,) = json.loads(undone[1])["changes"]
+    assert was_starting["result"] in ("restored", "gone")
+    assert json.loads(end[1])["state"] == "disabled"
+
+
+def test_an_object_that_others_can_write_is_not_started(guest):
+    own = "/share/own_fifo.bpf.o"
+    guest.run(["chmod", "666", own], folder="/")
+    ((code, said),) = run_in(guest, ("schedulers", "start", own))
+    guest.run(["chmod", "644", own], folder="/")
+    assert (code, "would run with privilege, but" in said) == (3, True), said
 
 
 @pytest.mark.long

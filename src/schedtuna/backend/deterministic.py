@@ -65,7 +65,7 @@ class DeterministicBackend:
             raise UnavailableError("a deterministic guest counts no sched.* metrics")
         kernel = self.lab.kernel(machine.kernel)
         self.identity = {
-            "guest": f"{kernel.version}, {machine.cpus} CPUs, deterministic, QEMU {self.lab.qemu.version}"
+            "guest": f"{kernel.version}, {machine.laid_out}, deterministic, QEMU {self.lab.qemu.version}"
         }
         self.warnings = list(LIMITS)
         self.machine: Deterministic | None = None
@@ -104,6 +104,7 @@ class DeterministicBackend:
             argv=(*_SHELL, " ".join(workload.argv)) if workload.shell else workload.argv,
             kernel=self._spec.kernel,
             cpus=self._spec.cpus,
+            topology=self._spec.topology,
             memory_mib=self._spec.memory_mib,
             programs=self._spec.programs,
             share=workload.folder,

@@ -24,6 +24,8 @@ from schedtuna.machine.tasks import is_alive, start_ticks
 from schedtuna.record.filters import TaskFilter
 from schedtuna.scheduler.control import find_program
 from schedtuna.scheduler.host import HostMachine
+from schedtuna.scheduler.objects import host_command
+from schedtuna.scheduler.registry import command_line
 from schedtuna.scheduler.scx import SchedulerError, ScxProcess, StuckSchedulerError, read_state
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.scheduler.watch import Watch
@@ -148,7 +150,9 @@ class HostBackend:
         if scheduler.name in KERNELS_OWN:
             return self._measure(workload, scheduler.values, seed), None
         with closing(HostMachine()) as machine, ExitStack() as stack:
-            running = stack.enter_context(ScxProcess(machine, scheduler, str(find_program(scheduler))))
+            program = find_program(scheduler)
+            argv = host_command(program, command_line(scheduler))
+            running = stack.enter_context(ScxProcess(machine, scheduler, str(program), argv=argv))
             watch = stack.enter_context(Watch(running, scheduler.name, self._ops, python=sys.executable))
             raw = self._measure(workload, {}, seed)
             watch.look()

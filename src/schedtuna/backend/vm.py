@@ -81,7 +81,7 @@ class VmBackend:
         self._spec = replace(machine, recording=self.reading.reads_sched)
         self._guest: BootedGuest | None = None
         self._ops: dict[str, str] = {}  # which version of each scheduler the runs were under
-        guest = f"{self.lab.kernel(machine.kernel).version}, {machine.cpus} CPUs, {self.lab.accelerator}"
+        guest = f"{self.lab.kernel(machine.kernel).version}, {machine.laid_out}, {self.lab.accelerator}"
         self.identity = {"guest": guest}
         turns = ", and its CPUs take turns" if self.lab.accelerator == "tcg" else ""
         self.warnings = [f"runs are made in a guest ({guest}): its times are not this machine's{turns}"]

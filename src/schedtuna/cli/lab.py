@@ -13,9 +13,7 @@ from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import listed, parse_positive_duration, termination_interrupts
 from schedtuna.cli.lab_named import list_guests, start, stop
 from schedtuna.cli.lab_shell import (
-    MEMORY_MIB,
-    KernelOption,
-    MemoryOption,
+    MachineOptions,
     ProgramsOption,
     boot,
     forward,
@@ -169,10 +167,9 @@ class TrialsOptions:
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(MachineOptions):
     """The guest, and how long COMMAND may take."""
 
-    kernel: KernelOption = None
     cpus: Annotated[
         int | None,
         typer.Option(
@@ -183,7 +180,6 @@ class RunOptions:
             show_default=False,
         ),
     ] = None
-    memory: MemoryOption = MEMORY_MIB
     share: Annotated[
         Path | None,
         typer.Option(
@@ -219,15 +215,13 @@ def run(
     """
     from schedtuna.lab.boot import run_in_guest
     from schedtuna.lab.store import read_lab
-    from schedtuna.lab.vm import GuestSpec
 
     limit_s = parse_positive_duration(where.timeout, option="--timeout")
     programs = found(where.programs)
     if named is not None:
         from schedtuna.cli.lab_named import refuse_own_guest, run_in
 
-        own = {"kernel": where.kernel, "cpus": where.cpus, "memory": where.memory != MEMORY_MIB}
-        refuse_own_guest(named, **own, deterministic=trials.deterministic)
+        refuse_own_guest(named, **where.said(), deterministic=trials.deterministic)
         trials.require_deterministic()
         code = run_in(
             named, command, share=where.share, programs=programs, timeout_s=limit_s, as_json=as_json
@@ -239,7 +233,8 @@ def run(
         asked = TrialOptions(
             command,
             kernel=where.kernel,
-            cpus=where.cpus or 1,
+            cpus=where.cpus or (None if where.topology else 1),
+            topology=where.topology,
             memory_mib=where.memory,
             share=where.share,
             programs=programs,
@@ -252,7 +247,7 @@ def run(
         )
         raise typer.Exit(run_trials(asked))
     trials.require_deterministic()
-    spec = GuestSpec(where.kernel, where.cpus or 2, where.memory, programs, where.share)
+    spec = where.machine(programs=programs, share=where.share)
     with termination_interrupts():
         try:
             done = run_in_guest(read_lab(), spec, command, timeout_s=limit_s)

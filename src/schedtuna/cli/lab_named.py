@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import termination_interrupts
-from schedtuna.cli.lab_shell import CPUS, MEMORY_MIB, CpusOption, KernelOption, MemoryOption, found
+from schedtuna.cli.lab_shell import MachineOptions, found
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
 from schedtuna.cli.streams import pass_on
@@ -27,13 +28,8 @@ Answer = TypeVar("Answer")
 GuestArgument = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 
 
-def start(
-    name: GuestArgument,
-    kernel: KernelOption = None,
-    cpus: CpusOption = CPUS,
-    memory: MemoryOption = MEMORY_MIB,
-    as_json: JsonOption = False,
-) -> None:
+@bundled
+def start(name: GuestArgument, machine: MachineOptions, as_json: JsonOption = False) -> None:
     """Boot a guest that stays until `lab stop NAME`.
 
     Commands act in it with `--in NAME`: `lab run`, `lab shell`, and `schedulers start`, `switch`, `status`
@@ -41,15 +37,16 @@ def start(
     """
     from schedtuna.lab.named.guests import start as start_guest
     from schedtuna.lab.store import read_lab
-    from schedtuna.lab.vm import FILES, GuestSpec
+    from schedtuna.lab.vm import FILES
 
-    spec = GuestSpec(kernel, cpus, memory, terminal=True, lines=(FILES,))
+    spec = machine.machine(terminal=True, lines=(FILES,))
     with termination_interrupts():
         record, boot_s = start_guest(read_lab(), name, spec)
     if as_json:
-        print_json({"name": name, "kernel": record.kernel, "cpus": cpus, "boot_s": boot_s})
+        said = {"kernel": record.kernel, "cpus": spec.cpus, "topology": str(spec.shape)}
+        print_json({"name": name, **said, "boot_s": boot_s})
         return
-    print(f"guest {name} is up: kernel {record.kernel}, {cpus} CPU{'s' * (cpus > 1)}, in {boot_s:.1f} s")
+    print(f"guest {name} is up: kernel {record.kernel}, {spec.laid_out}, in {boot_s:.1f} s")
     print(f"use it: schedtuna lab shell --in {name}; end it: schedtuna lab stop {name}")
 
 
@@ -73,7 +70,7 @@ def list_guests(as_json: JsonOption = False) -> None:
             one.record.name,
             one.state,
             one.record.kernel,
-            str(one.record.cpus),
+            one.record.topology or str(one.record.cpus),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(one.record.started_at)),
         ]
         for one in guests
@@ -120,7 +117,7 @@ def refuse_own_guest(name: str, **said: object) -> None:
     if given := [f"--{option}" for option, value in said.items() if value]:
         raise UsageError(
             f"--in {name} names a guest that is up, and {given[0]} one that boots",
-            hint="`schedtuna lab start` takes --kernel, --cpus and --memory",
+            hint="`schedtuna lab start` takes --kernel, --cpus, --topology and --memory",
         )
 
 

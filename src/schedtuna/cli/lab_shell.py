@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,12 +18,25 @@ from schedtuna.cli.output import print_json
 if TYPE_CHECKING:
     from schedtuna.lab.vm import GuestSpec
 
-CPUS, MEMORY_MIB = 2, 1024
+MEMORY_MIB = 1024
 KernelOption = Annotated[
     str | None,
     typer.Option("--kernel", metavar="VERSION", help="An installed kernel.", show_default=False),
 ]
-CpusOption = Annotated[int, typer.Option("--cpus", min=1, max=64, help="Virtual CPUs.")]
+CpusOption = Annotated[
+    int | None,
+    typer.Option("--cpus", min=1, max=64, help="Virtual CPUs. Default: 2.", show_default=False),
+]
+TopologyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--topology",
+        metavar="LLCSxCORESxTHREADS",
+        help="How the CPUs are laid out: last-level caches, cores of each, threads of a core; `numa`: two "
+        "memory nodes of two cores each; `4x2x1:numa`: caches and memory on two of them.",
+        show_default=False,
+    ),
+]
 MemoryOption = Annotated[int, typer.Option("--memory", min=512, metavar="MIB", help="Memory of the guest.")]
 ShareOption = Annotated[
     Path | None,
@@ -47,12 +60,34 @@ _PROMPT = r"\u@\h:\w\$ "
 
 
 @dataclass(frozen=True)
-class GuestOptions:
-    """A guest that one talks to."""
+class MachineOptions:
+    """A guest's kernel, CPUs and memory."""
 
     kernel: KernelOption = None
-    cpus: CpusOption = CPUS
+    cpus: CpusOption = None
+    topology: TopologyOption = None
     memory: MemoryOption = MEMORY_MIB
+
+    def machine(self, **more: Any) -> GuestSpec:
+        """Return the guest, with more of what `GuestSpec` has.
+
+        Raises:
+            UsageError: There can't be such CPUs.
+        """
+        from schedtuna.lab.vm import GuestSpec
+
+        return GuestSpec.of(self.cpus, self.topology, kernel=self.kernel, memory_mib=self.memory, **more)
+
+    def said(self) -> dict[str, object]:
+        """What was said of it, by option: a guest that is up has its own."""
+        own = {"kernel": self.kernel, "cpus": self.cpus, "topology": self.topology}
+        return {**own, "memory": self.memory != MEMORY_MIB}
+
+
+@dataclass(frozen=True)
+class GuestOptions(MachineOptions):
+    """A guest that one talks to."""
+
     share: ShareOption = None
     programs: ProgramsOption = None
 
@@ -60,20 +95,15 @@ class GuestOptions:
         """Return the guest, with a terminal and these lines beside.
 
         Raises:
-            UsageError: A program is nowhere.
+            UsageError: A program is nowhere, or there can't be such CPUs.
         """
-        from schedtuna.lab.vm import GuestSpec
-
         programs = found(self.programs)
-        return GuestSpec(
-            self.kernel, self.cpus, self.memory, programs, self.share, terminal=True, lines=lines
-        )
+        return self.machine(programs=programs, share=self.share, terminal=True, lines=lines)
 
 
+@bundled
 def boot(
-    kernel: KernelOption = None,
-    cpus: CpusOption = CPUS,
-    memory: MemoryOption = MEMORY_MIB,
+    machine: MachineOptions,
     console: Annotated[bool, typer.Option("--console", help="Print the kernel's messages.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -83,17 +113,17 @@ def boot(
     """
     from schedtuna.lab.boot import boot as boot_guest
     from schedtuna.lab.store import read_lab
-    from schedtuna.lab.vm import GuestSpec
 
     with termination_interrupts():
-        lab = read_lab()
-        guest, nr_failed = boot_guest(lab, GuestSpec(kernel, cpus, memory))
+        lab, spec = read_lab(), machine.machine()
+        guest, nr_failed = boot_guest(lab, spec)
         with guest:
             cpu_s, state = guest.cpu_s(), guest.read("/sys/kernel/sched_ext/state")
             text = guest.console()
     found = {
         "kernel": guest.kernel.version,
-        "cpus": cpus,
+        "cpus": spec.cpus,
+        "topology": str(spec.shape),
         "accelerator": lab.accelerator,
         "boot_s": guest.boot_s,
         "cpu_s": cpu_s,
@@ -107,7 +137,7 @@ def boot(
         print(text, end="")
     print(
         f"kernel {guest.kernel.version} booted in {guest.boot_s:.1f} s ({cpu_s:.1f} s of CPU, "
-        f"{lab.accelerator}), sched_ext {found['sched_ext'] or 'absent'}"
+        f"{lab.accelerator}) on {spec.laid_out}, sched_ext {found['sched_ext'] or 'absent'}"
     )
     if nr_failed:
         typer.echo("lab: the first guest did not boot; this was the second", err=True)
@@ -131,8 +161,7 @@ def shell(
     if named is not None:
         from schedtuna.cli.lab_named import refuse_own_guest, shell_in
 
-        own = {"kernel": guest.kernel, "cpus": guest.cpus != CPUS, "memory": guest.memory != MEMORY_MIB}
-        refuse_own_guest(named, **own)
+        refuse_own_guest(named, **guest.said())
         raise typer.Exit(shell_in(named, guest, command or ["bash"], _PROMPT))
     raise typer.Exit(_talk(guest.spec(), command or ["bash"], stdin=0))
 

@@ -27,7 +27,8 @@ class TrialOptions:
 
     command: Sequence[str]
     kernel: str | None
-    cpus: int
+    cpus: int | None
+    topology: str | None
     memory_mib: int
     share: Path | None
     programs: tuple[Path, ...]
@@ -48,9 +49,10 @@ def run_trials(options: TrialOptions) -> int:
     from schedtuna.workload.metrics import parse_metric
     from schedtuna.workload.spec import RunSpec, Workload
 
-    place = Guest(
+    place = Guest.of(
         kernel=options.kernel,
         cpus=options.cpus,
+        topology=options.topology,
         memory_mib=options.memory_mib,
         programs=options.programs,
         deterministic=True,
@@ -110,6 +112,7 @@ def _shared(trials: Deterministic) -> dict[str, Any]:
         "kernel": machine.kernel.version,
         "qemu": trials.qemu_version,
         "cpus": machine.cpus,
+        "topology": str(machine.shape),
         "machine": trials.saved.file.stem,
         "scheduler": scheduler.name if scheduler else "fair",
         "values": scheduler.values if scheduler else {},

@@ -218,7 +218,8 @@ TopologyOption = Annotated[
     typer.Option(
         "--topology",
         metavar="LLCSxCORESxTHREADS",
-        help="With `sim`: last-level caches, cores of each, and threads of a core.",
+        help="With `vm` and `sim`: last-level caches, cores of each, and threads of a core. With `vm` also "
+        "`numa`: two memory nodes; `4x2x1:numa`: caches and memory on two of them.",
         show_default=False,
     ),
 ]

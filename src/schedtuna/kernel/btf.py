@@ -13,8 +13,10 @@ from schedtuna.errors import UnavailableError
 
 HEADER = struct.Struct("<HBBIIIII")
 _TYPE = struct.Struct("<III")
+_ENUM = struct.Struct("<Ii")
 _MAGIC = 0xEB9F
 
+KIND_INT = 1
 KIND_PTR = 2
 KIND_STRUCT = 4
 KIND_ENUM = 6
@@ -24,11 +26,12 @@ KIND_FUNC = 12
 KIND_FUNC_PROTO = 13
 KIND_ENUM64 = 19
 _KIND_ARRAY = 3
+_KIND_VOLATILE = 9
 _KIND_VAR = 14
 _KIND_DATASEC = 15
 # Kind -> bytes after the type: (fixed, per member).
 _TRAILING = {
-    1: (4, 0),  # INT
+    KIND_INT: (4, 0),
     KIND_PTR: (0, 0),
     _KIND_ARRAY: (12, 0),
     KIND_STRUCT: (0, 12),
@@ -36,7 +39,7 @@ _TRAILING = {
     KIND_ENUM: (0, 8),
     7: (0, 0),  # FWD
     KIND_TYPEDEF: (0, 0),
-    9: (0, 0),  # VOLATILE
+    _KIND_VOLATILE: (0, 0),
     KIND_CONST: (0, 0),
     11: (0, 0),  # RESTRICT
     KIND_FUNC: (0, 0),
@@ -50,12 +53,39 @@ _TRAILING = {
 }
 
 
+# What stands between a variable and its type.
+_NAMES = frozenset({_KIND_VAR, KIND_TYPEDEF, KIND_CONST, _KIND_VOLATILE})
+_SIGNED, _BOOL = 1, 4  # of an INT's encoding
+
+
+@dataclass(frozen=True)
+class Integer:
+    """An integer type: bytes, and what they mean."""
+
+    size: int
+    signed: bool = False
+    boolean: bool = False
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the greatest value."""
+        bits = 1 if self.boolean else 8 * self.size
+        return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if self.signed else (0, (1 << bits) - 1)
+
+
 @dataclass(frozen=True)
 class StructLayout:
-    """Size of a structure, and where its members are, in bytes."""
+    """How a structure is laid out.
+
+    Attributes:
+        size: In bytes.
+        offsets: Where its members begin, in bytes.
+        integers: Types of those that are integers.
+    """
 
     size: int
     offsets: dict[str, int]
+    integers: dict[str, Integer] = field(default_factory=dict, compare=False)
 
 
 @dataclass
@@ -65,10 +95,14 @@ class Btf:
     Attributes:
         structs: Layout of each structure, by name.
         sections: Section -> variable -> (offset, size) in bytes.
+        integers: Types of the variables that are integers, by name.
+        enums: Enumeration -> enumerator -> value; the 32-bit ones.
     """
 
     structs: dict[str, StructLayout] = field(default_factory=dict)
     sections: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    integers: dict[str, Integer] = field(default_factory=dict)
+    enums: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def parse_btf(data: bytes) -> Btf:
@@ -93,23 +127,47 @@ def _parse(data: bytes) -> Btf:
         return strings[offset : strings.index(b"\0", offset)].decode()
 
     result = Btf()
-    names = [""]  # by type id
-    members: list[tuple[str, list[tuple[int, int, int]]]] = []
+    names, kinds = [""], [(0, 0)]  # by type id: name; kind, and size or type that it refers to
+    encodings: dict[int, int] = {}
+    structs: list[tuple[str, int, bool, list[tuple[int, int, int]]]] = []
+    sections: list[tuple[str, list[tuple[int, int, int]]]] = []
     position, end = header + type_offset, header + type_offset + type_length
     while position < end:
         name_offset, info, size = _TYPE.unpack_from(data, position)
         kind, count, name = (info >> 24) & 0x1F, info & 0xFFFF, name_at(name_offset)
         fixed, each = _TRAILING[kind]
         body = position + _TYPE.size
-        names.append(name)
         triples = [_TYPE.unpack_from(data, body + each * i) for i in range(count)] if each == 12 else []
         if kind == KIND_STRUCT:
-            is_bitfield = info >> 31
-            offsets = {name_at(n): (bits & 0xFFFFFF if is_bitfield else bits) // 8 for n, _, bits in triples}
-            result.structs[name] = StructLayout(size, offsets)
+            structs.append((name, size, bool(info >> 31), triples))
         elif kind == _KIND_DATASEC:
-            members.append((name, triples))
+            sections.append((name, triples))
+        elif kind == KIND_INT:
+            encodings[len(names)] = data[body + 3]
+        elif kind == KIND_ENUM:
+            pairs = (_ENUM.unpack_from(data, body + each * i) for i in range(count))
+            result.enums[name] = {name_at(at): value for at, value in pairs}
+        names.append(name)
+        kinds.append((kind, size))
         position = body + fixed + each * count
-    for section, triples in members:
+
+    def integer(id_: int) -> Integer | None:
+        for _ in names:  # damaged ones may refer to themselves
+            kind, size = kinds[id_]
+            if kind == KIND_INT:
+                return Integer(size, bool(encodings[id_] & _SIGNED), bool(encodings[id_] & _BOOL))
+            if kind == KIND_ENUM:
+                return Integer(size)
+            if kind not in _NAMES:
+                break
+            id_ = size
+        return None
+
+    for name, size, is_bitfield, triples in structs:
+        offsets = {name_at(n): (bits & 0xFFFFFF if is_bitfield else bits) // 8 for n, _, bits in triples}
+        types = {name_at(n): found for n, id_, _ in triples if (found := integer(id_))}
+        result.structs[name] = StructLayout(size, offsets, {} if is_bitfield else types)
+    for section, triples in sections:
         result.sections[section] = {names[id_]: (offset, size) for id_, offset, size in triples}
+        result.integers |= {names[id_]: found for id_, _, _ in triples if (found := integer(id_))}
     return result

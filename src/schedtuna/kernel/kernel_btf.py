@@ -80,14 +80,18 @@ class KernelBtf:
 
     def has_member(self, struct_name: str, member: str) -> bool:
         """Whether the kernel has a structure with a member of that name, outside unnamed parts."""
+        return member in self.members(struct_name)
+
+    def members(self, struct_name: str) -> set[str]:
+        """Names of a structure's members, outside unnamed parts; none where the kernel lacks it."""
         id_ = self._libbpf.btf__find_by_name_kind(self._btf, struct_name.encode(), KIND_STRUCT)
         if id_ < 0:
-            return False
+            return set()
         address = self._libbpf.btf__type_by_id(self._btf, id_)
         nr_members = _TYPE.unpack(ctypes.string_at(address, _TYPE.size))[1] & 0xFFFF
         data = ctypes.string_at(address + _TYPE.size, nr_members * _TYPE.size)
         names = (self._libbpf.btf__name_by_offset(self._btf, row[0]) for row in _TYPE.iter_unpack(data))
-        return member.encode() in names
+        return {name.decode() for name in names}
 
     def has_function(self, name: str) -> bool:
         """Whether the kernel has a function of that name, which a program may be attached to."""

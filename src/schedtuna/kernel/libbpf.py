@@ -30,6 +30,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map__max_entries": (c_uint32, (c_void_p,)),
     "bpf_map__name": (c_char_p, (c_void_p,)),
     "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
+    "bpf_map__set_value_size": (c_int, (c_void_p, c_uint32)),
     "bpf_map__type": (c_uint32, (c_void_p,)),
     "bpf_map__value_size": (c_uint32, (c_void_p,)),
     "bpf_map_create": (c_int, (c_uint32, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p)),

@@ -67,6 +67,11 @@ class BpfObject:
         btf: Where the kernel's types are described, instead of /sys/kernel/btf/vmlinux.
         content: An object that is not the package's; opening it needs no privilege, `load` does.
 
+    Attributes:
+        name: The same.
+        btf: How its structures and variables are laid out.
+        is_loaded: Whether the kernel has it.
+
     Raises:
         UnavailableError: No privilege, no BTF, no such object in this installation, or the content is
             no object.
@@ -77,6 +82,7 @@ class BpfObject:
             _require_kernel(btf)
             content = resource_path(f"native/{name}.bpf.o").read_bytes()
         self.name = name
+        self.is_loaded = False
         self._libbpf = libbpf()
         self._links: dict[str, int] = {}
         self._variables: dict[str, tuple[int, int]] = {}  # where sections are once they are loaded
@@ -118,15 +124,35 @@ class BpfObject:
             OverflowError: A value does not fit.
         """
         for name, value in values.items():
-            address, size = self._variable(".rodata", name)
+            _, size = self._variable(".rodata", name)
             data = (
-                value.ljust(size, b"\0")
-                if isinstance(value, bytes)
-                else int(value).to_bytes(size, "little", signed=value < 0)
+                value if isinstance(value, bytes) else int(value).to_bytes(size, "little", signed=value < 0)
             )
-            if len(data) > size:
-                raise OverflowError(f"{name} has {size} bytes")
-            ctypes.memmove(address, data, size)
+            self.set_variable(".rodata", name, data)
+
+    def set_variable(self, section: str, name: str, data: bytes) -> None:
+        """Set a global variable; one that is constant (in .rodata) before loading only.
+
+        Raises:
+            KeyError: The object has no such variable.
+            OverflowError: The data does not fit.
+        """
+        address, size = self._variable(section, name)
+        if len(data) > size:
+            raise OverflowError(f"{name} has {size} bytes")
+        ctypes.memmove(address, data.ljust(size, b"\0"), size)
+
+    def resize_section(self, name: str, nr_bytes: int) -> None:
+        """Set the size of a section of its own whose last variable is an array, before loading.
+
+        Raises:
+            KeyError: The object has no such section.
+        """
+        self._libbpf.bpf_map__set_value_size(self._map(name), nr_bytes)
+
+    def section_bytes(self, name: str) -> bytes:
+        """All of a section of global variables, now."""
+        return ctypes.string_at(*self._section(name))
 
     def set_max_entries(self, name: str, entries: int) -> None:
         """Set how many entries (bytes, for a ring buffer) a map has, before loading."""
@@ -153,6 +179,7 @@ class BpfObject:
         code = self._libbpf.bpf_object__load(self._object)
         if code:
             raise self._error("the kernel refuses to load", -code)
+        self.is_loaded = True
 
     def attach(self, programs: Iterable[str] | None = None) -> None:
         """Attach loaded programs: these, or all of them.
@@ -174,13 +201,16 @@ class BpfObject:
     def operations(self) -> dict[str, str]:
         """The operations that it offers the kernel (struct_ops): name -> the structure that they fill."""
         found, map_ = {}, None
-        own = self._libbpf.bpf_object__btf(self._object)
         while map_ := self._libbpf.bpf_object__next_map(self._object, map_):
             if self._libbpf.bpf_map__type(map_) == _STRUCT_OPS:
-                type_ = self._libbpf.btf__type_by_id(own, self._libbpf.bpf_map__btf_value_type_id(map_))
-                structure = self._libbpf.btf__name_by_offset(own, ctypes.c_uint32.from_address(type_).value)
-                found[self._libbpf.bpf_map__name(map_).decode()] = structure.decode()
+                found[self._libbpf.bpf_map__name(map_).decode()] = self._value_type(map_)
         return found
+
+    def _value_type(self, map_: int) -> str:
+        own = self._libbpf.bpf_object__btf(self._object)
+        type_ = self._libbpf.btf__type_by_id(own, self._libbpf.bpf_map__btf_value_type_id(map_))
+        name = self._libbpf.btf__name_by_offset(own, ctypes.c_uint32.from_address(type_).value)
+        return str(name.decode())
 
     def member(self, operations: str, member: str, size: int) -> memoryview:
         """A member of operations, up to `size` bytes; until they are loaded it may be written.

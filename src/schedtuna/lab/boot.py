@@ -21,6 +21,7 @@ class GuestRun:
         raw: What it did.
         kernel: Version of the guest's kernel.
         cpus: The guest's virtual CPUs.
+        topology: How they are laid out.
         boot_s: Seconds that the guest took to boot.
         nr_failed_boots: Boots that failed before.
         files: What of the shared folder came back changed.
@@ -29,6 +30,7 @@ class GuestRun:
     raw: RawRun
     kernel: str
     cpus: int
+    topology: str
     boot_s: float
     nr_failed_boots: int
     files: Sequence[Path]
@@ -59,6 +61,7 @@ class GuestRun:
             "usage": raw.usage,
             "kernel": self.kernel,
             "cpus": self.cpus,
+            "topology": self.topology,
             "boot_s": self.boot_s,
             "nr_failed_boots": self.nr_failed_boots,
             "files": [str(file) for file in self.files],
@@ -99,4 +102,4 @@ def run_in_guest(lab: Lab, spec: GuestSpec, command: Sequence[str], *, timeout_s
     with guest:
         raw = guest.run(command, timeout_s=timeout_s)
         files = guest.fetch_changes()
-    return GuestRun(raw, guest.kernel.version, spec.cpus, guest.boot_s, nr_failed, files)
+    return GuestRun(raw, guest.kernel.version, spec.cpus, str(spec.shape), guest.boot_s, nr_failed, files)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import UsageError
-from schedtuna.kernel.sched_ext import SUFFIX
 from schedtuna.lab.image import (
     LAUNCHER,
     OWN,
@@ -29,6 +28,7 @@ from schedtuna.lab.image import (
 from schedtuna.lab.layers import kernel_layer, program_layer, share_layer
 from schedtuna.lab.store import Kernel
 from schedtuna.resources import resource_path
+from schedtuna.scheduler.objects import is_object
 
 _ALWAYS = ("busybox", "bash")
 _GUESTS_OWN = ("/dev/", "/proc/", "/sys/")
@@ -99,7 +99,7 @@ class _Builder:
         self._add(kernel_layer(kernel.version, kernel.config))
         added = (resource_path("native/schedtuna-trial"), *programs)
         self._add(program_layer(added, self._root))
-        if any(program.name.endswith(SUFFIX) for program in added):  # Python loads it
+        if any(map(is_object, added)):  # Python loads it
             self._own_program("python3")
         self._layer["init"] = text_entry(resource_path("lab/guest/init-trial").read_text(), executable=True)
         if self._share is not None:

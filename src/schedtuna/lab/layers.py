@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from schedtuna.errors import UsageError
-from schedtuna.kernel.sched_ext import SUFFIX, scheduler_name
+from schedtuna.kernel.sched_ext import scheduler_name
 from schedtuna.lab.image import (
     OWN,
     SHARE,
@@ -23,12 +23,13 @@ from schedtuna.lab.image import (
     text_entry,
 )
 from schedtuna.resources import resource_path
+from schedtuna.scheduler.objects import is_object, loader_path
 
 _KERNEL_MODULES = (
-    *("__init__", "btf", "kernel_btf", "libbpf", "maps", "objects", "privilege", "sched_ext", "text"),
+    *("__init__", "btf", "kernel_btf", "libbpf", "maps", "objects", "privilege", "sched_ext", "settings"),
+    "text",
 )
 _PACKAGE = f"{OWN}/python/schedtuna"
-_LOADS_OBJECTS = "scx_object.py"
 _SHARE_LIMIT = 256 << 20
 
 
@@ -62,11 +63,11 @@ def object_layer(path: Path, root: Path) -> Layer:
     Raises:
         UsageError: It is not a BPF object, or has no sched_ext scheduler.
     """
-    place = f"{OWN}/objects/{path.name}"
-    script = f'#!/bin/sh\nexec /usr/bin/python3 -I -S /{OWN}/{_LOADS_OBJECTS} "/{place}"\n'
+    place, loader = f"{OWN}/objects/{path.name}", loader_path()
+    script = f'#!/bin/sh\nexec /usr/bin/python3 -I -S /{OWN}/{loader.name} "/{place}" "$@"\n'
     return {
         place: file_entry(path),
-        f"{OWN}/{_LOADS_OBJECTS}": file_entry(resource_path(f"lab/guest/{_LOADS_OBJECTS}")),
+        f"{OWN}/{loader.name}": file_entry(loader),
         guest_program(path).removeprefix("/"): text_entry(script, executable=True),
         **_libbpf_layer(root),
     }
@@ -78,7 +79,7 @@ def guest_program(program: Path) -> str:
     Raises:
         UsageError: It is not a BPF object, or has no sched_ext scheduler.
     """
-    return f"/usr/local/bin/{scheduler_name(program) if program.name.endswith(SUFFIX) else program.name}"
+    return f"/usr/local/bin/{scheduler_name(program) if is_object(program) else program.name}"
 
 
 def kernel_layer(version: str, config: Path) -> Layer:
@@ -96,7 +97,7 @@ def program_layer(programs: Iterable[Path], root: Path) -> Layer:
     for program in programs:
         if not program.is_file():
             raise UsageError(f"no such program: {program}")
-        if program.name.endswith(SUFFIX):
+        if is_object(program):
             layer |= object_layer(program, root)
             continue
         place = guest_program(program).removeprefix("/")

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from schedtuna.errors import UntrustedError, UsageError
 from schedtuna.files import require_own
@@ -26,6 +26,7 @@ from schedtuna.lab.layers import kernel_layer, program_layer, recording_layer, s
 from schedtuna.lab.orders import ANSWER_WITHIN_S, Orders
 from schedtuna.lab.qemu.process import last_words, start_bound, used_cpu_s
 from schedtuna.lab.qemu.program import accelerator_options, machine_options
+from schedtuna.lab.shape import GuestShape
 from schedtuna.lab.store import Kernel, Lab
 from schedtuna.machine.patience import Patience
 
@@ -53,6 +54,7 @@ class GuestSpec:
         recording: Whether it can count `sched.*` metrics.
         terminal: Whether it has a virtual console, on the line `terminal`, whose size comes on `size`.
         lines: Names of more lines to it.
+        topology: How its CPUs are laid out, as `lab.shape` reads it; None: cores of one cache.
     """
 
     kernel: str | None = None
@@ -63,6 +65,31 @@ class GuestSpec:
     recording: bool = False
     terminal: bool = False
     lines: tuple[str, ...] = ()
+    topology: str | None = None
+
+    @classmethod
+    def of(cls, cpus: int | None, topology: str | None, **more: Any) -> Self:
+        """Return the guest of a number of CPUs, or a topology, or both, with more of its attributes.
+
+        Raises:
+            UsageError: They contradict each other, or can't be.
+        """
+        shape = GuestShape.of(cpus, topology)
+        return cls(cpus=shape.nr_cpus, topology=topology and str(shape), **more)
+
+    @property
+    def shape(self) -> GuestShape:
+        """How its CPUs are laid out.
+
+        Raises:
+            UsageError: They can't be, or are not as many.
+        """
+        return GuestShape.of(self.cpus, self.topology)
+
+    @property
+    def laid_out(self) -> str:
+        """Its CPUs, in a few words: ``4 CPUs (2x2x1)``."""
+        return f"{self.cpus} CPU{'s' * (self.cpus > 1)}{f' ({self.topology})' * bool(self.topology)}"
 
 
 class BootedGuest(Orders):
@@ -76,8 +103,9 @@ class BootedGuest(Orders):
     def __init__(
         self, lab: Lab, spec: GuestSpec, *, accelerator: str = "", within_s: float = BOOT_WITHIN_S
     ) -> None:
-        if not (1 <= spec.cpus <= 64 and 512 <= spec.memory_mib <= 1 << 20):
-            raise UsageError("a guest has 1 to 64 CPUs and at least 512 MiB of memory")
+        if not 512 <= spec.memory_mib <= 1 << 20:
+            raise UsageError("a guest has at least 512 MiB of memory")
+        self._shape = spec.shape
         self.spec = spec
         self.kernel = lab.kernel(spec.kernel)
         self._resources = ExitStack()
@@ -101,7 +129,7 @@ class BootedGuest(Orders):
                 *lab.qemu.argv,
                 *accelerator_options(accelerator),
                 *machine_options(
-                    cpus=self.spec.cpus,
+                    self._shape,
                     memory_mib=self.spec.memory_mib,
                     image=self.kernel.unpacked or self.kernel.image,
                     initrd=folder / "initrd",

@@ -34,8 +34,8 @@ read from the kernel each time, by the name and the count of those that were let
 **scx_loader.** Where that service runs, it would compete for being in charge, so it is asked instead. Then
 the record says what it ran before, and `undo` asks it for that.
 
-**Privilege.** What runs here runs as root. Only registered schedulers do, from files that nobody but root
-and their owner, who is us, can write; not even the --help of others is asked for.
+**Privilege.** What runs here runs as root. Only registered schedulers and named BPF objects do, from files
+that nobody but root and their owner, who is us, can write; not even the --help of others is asked for.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ from pathlib import Path
 
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError, nearest
 from schedtuna.files import distrusted
-from schedtuna.kernel.sched_ext import SUFFIX
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import ProcessSubject, Record, scheduler_of
 from schedtuna.knobs.scheduler_process import is_named, is_of
@@ -59,6 +58,7 @@ from schedtuna.knobs.unit import SystemUnit
 from schedtuna.machine.tasks import is_alive
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.host import HostMachine, LastingMachine
+from schedtuna.scheduler.objects import host_command, is_object
 from schedtuna.scheduler.parse import DEFAULT, parse_scheduler
 from schedtuna.scheduler.probe import configured, installed, probe
 from schedtuna.scheduler.registry import command_line, entries, names, registered
@@ -158,14 +158,9 @@ def find_program(scheduler: SchedulerConfig) -> Path:
 
     Raises:
         UsageError: No scheduler of this name is registered.
-        UnavailableError: It is not installed, or others can write it, or it is a bare BPF object.
+        UnavailableError: It is not installed, or others can write it.
     """
-    if scheduler.binary_path is not None and scheduler.binary_path.name.endswith(SUFFIX):
-        raise UnavailableError(
-            f"{scheduler.binary_path.name} is a bare BPF object, and only registered schedulers run here",
-            hint="try it in a guest: `schedtuna lab start trial`, then the same with `--in trial`",
-        )
-    if scheduler.name not in set(names()):
+    if scheduler.name not in set(names()) and not is_object(scheduler.binary_path):
         raise UsageError(
             f"{scheduler.name} is not a registered sched_ext scheduler", hint=nearest(scheduler.name, names())
         )
@@ -215,12 +210,24 @@ def start(
     mine = journal.fresh()
     try:
         process = ScxProcess(
-            LastingMachine(mine, scheduler.label(), log), scheduler, str(program), within_s=within_s
+            LastingMachine(mine, _named_again(scheduler), log),
+            scheduler,
+            str(program),
+            within_s=within_s,
+            argv=host_command(program, command_line(scheduler)),
         )
     except BaseException:
         revert_records(mine.begun, mine)
         raise
     return process.started
+
+
+def _named_again(scheduler: SchedulerConfig) -> str:
+    """Return the text by which a scheduler and its values are found again; an object's is its path."""
+    label = scheduler.label()
+    if not is_object(scheduler.binary_path) or scheduler.name in set(names()):
+        return label
+    return f"{scheduler.binary_path}{label.removeprefix(scheduler.name)}"
 
 
 def _refuse(state: ScxState) -> None:
@@ -293,7 +300,7 @@ def install(scheduler: SchedulerConfig, journal: Journal, *, root: Path = Path("
             "scx_loader runs here, and would compete with another service",
             hint="name the scheduler in its configuration, /etc/scx_loader.toml; or disable it first",
         )
-    text = scheduler_unit([str(program), *command_line(scheduler)], scheduler.label())
+    text = scheduler_unit(host_command(program, command_line(scheduler)), scheduler.label())
     return SystemUnit().install(text, journal, root=root)
 
 

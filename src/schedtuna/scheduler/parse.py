@@ -6,10 +6,10 @@ NAME:param=value,param=value     with values; NAME:policy=FILE where it needs a 
 FILE.yaml, .json or .toml        {scheduler: NAME, parameters: {param: value}}, which saves settings, or
                                  {name: NAME, parameters: {param: specification}}, which defines a scheduler
 module:ATTRIBUTE                 a SchedulerConfig of somebody's own module
-FILE.bpf.o                       a bare BPF object with a sched_ext scheduler, for guests
+FILE.bpf.o                       a bare BPF object with a sched_ext scheduler
 FOLDER                           a study's results folder: its best_parameters.json
 
-After a file, a module's attribute or a name may stand `:param=value,...`.
+After a file, an object, a module's attribute or a name may stand `:param=value,...`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from typing import Any
 from schedtuna.configfile import SUFFIXES, load_config
 from schedtuna.errors import ConfigFileError, SpaceError, UsageError, nearest
 from schedtuna.files.versions import StoredFormat
-from schedtuna.kernel.sched_ext import SUFFIX, scheduler_name
+from schedtuna.kernel.sched_ext import SUFFIX
 from schedtuna.scheduler.definition import defined_by, named_in_module
+from schedtuna.scheduler.objects import object_scheduler
 from schedtuna.scheduler.registry import names
 from schedtuna.scheduler.settable import require_policy, settable
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -39,6 +40,7 @@ STORED = StoredFormat(ConfigFileError)  # of a file with parameters; people leav
 # What a study adds to its best parameters is for people.
 _FILE_KEYS = ("scheduler", "parameters", "verdict", "command", "confirm", STORED.key)
 _FILE = re.compile(r"(?P<file>[^=]*?\.(?:yaml|yml|json|toml))(?::(?P<rest>.*))?", re.IGNORECASE | re.DOTALL)
+_OBJECT = re.compile(rf"(?P<file>[^=]*?{re.escape(SUFFIX)})(?::(?P<rest>.*))?", re.DOTALL)
 _NEXT_PARAMETER = re.compile(r",(?=\s*[A-Za-z_][A-Za-z0-9_]*\s*=)")  # a list's value has commas of its own
 
 
@@ -61,11 +63,13 @@ def parse_scheduler(
     text = text.strip()
     if text == DEFAULT:
         return SchedulerConfig(name=DEFAULT, description="the machine's scheduling as it is")
-    if text.endswith(SUFFIX):
-        path = Path(text).absolute()
-        return SchedulerConfig(
-            name=scheduler_name(path), binary_path=path, description=f"the BPF object {text}"
-        )
+    if found := _OBJECT.fullmatch(text):
+        file, rest = found["file"], found["rest"]
+        scheduler = object_scheduler(Path(file).absolute(), file)
+        with _named(text, shlex.join(["schedtuna", "schedulers", "probe", file])):
+            texts = _assigned(text, rest) if rest is not None else {}
+            parsed = {key: scheduler.space[key].parse(value) for key, value in texts.items()}
+            return scheduler.with_values(parsed, stated=stated)
     named, assignments = _parted(text, lookup)
     values: dict[str, Any] = {}
     if ":" in named and not _names_file(named):

@@ -18,6 +18,7 @@ from schedtuna.machine.checks.programs import scx_binaries
 from schedtuna.machine.probe import Probe
 from schedtuna.scheduler.guess import COMMON_FLAGS, guess
 from schedtuna.scheduler.help_text import HelpFlag, about, parse_help
+from schedtuna.scheduler.objects import is_object, object_flags
 from schedtuna.scheduler.registry import Entry
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
@@ -60,12 +61,15 @@ class Joined:
 
 
 def probe(binary: str | Path) -> ProbedProgram:
-    """Ask a binary what it understands. It is run with `--help` and `--version` only.
+    """Ask a binary what it understands. It is run with `--help` and `--version` only; an object is read.
 
     Raises:
         UnavailableError: It is not there, can't be run, or would run with privilege and others can change it.
         UsageError: Nobody can read its help.
     """
+    if is_object(binary):
+        name, flags = object_flags(Path(binary).absolute())
+        return ProbedProgram(Path(binary).absolute(), name, "", flags, "a BPF object")
     found = shutil.which(str(binary))
     if found is None:
         raise UnavailableError(

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schedtuna.configfile import SUFFIXES
 from schedtuna.errors import UsageError, nearest
 from schedtuna.files.versions import StoredFormat
+from schedtuna.kernel.sched_ext import OPS_NAME
 from schedtuna.kernel.sched_ext import SUFFIX as OBJECT
 from schedtuna.plugins import installed
 from schedtuna.printable import exact
@@ -386,9 +387,11 @@ def command_line(scheduler: SchedulerConfig) -> list[str]:
     """Return the arguments that set a scheduler's values: only those that differ from the defaults.
 
     A parameter's `command_arg` is a flag; with `{value}` in it, a template, in which blanks part arguments;
-    by default its name, with dashes.
+    by default its name, with dashes. The loader of a BPF object is told what to call it, too.
     """
-    arguments: list[str] = []
+    program = scheduler.binary_path
+    is_object = program is not None and program.name.endswith(OBJECT)
+    arguments = [f"{OPS_NAME}={scheduler.name}"] if is_object else []
     constants = {name: s.default for name, s in scheduler.parameters.items() if len(s.choices) == 1}
     for name, value in (constants | scheduler.values).items():
         flag = command_arg(name, scheduler.parameters[name])

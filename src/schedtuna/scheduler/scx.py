@@ -20,6 +20,7 @@ from schedtuna.errors import SchedtunaError, UnavailableError
 from schedtuna.kernel.kfuncs import REMEDY, is_refusal
 from schedtuna.knobs.scheduler_process import WAY_OUT, is_named, is_of
 from schedtuna.machine.patience import Patience
+from schedtuna.scheduler.objects import is_object
 from schedtuna.scheduler.registry import command_line
 from schedtuna.scheduler.spec import SchedulerConfig
 
@@ -264,6 +265,7 @@ class ScxProcess:
     Attributes:
         machine: Where it runs.
         started: The state when it was in charge.
+        is_object: Whether Schedtuna's own loader keeps it in charge.
 
     Raises:
         UnavailableError: The kernel has no sched_ext, or another scheduler is in charge.
@@ -288,6 +290,7 @@ class ScxProcess:
             )
         self.machine = machine
         self._name = scheduler.name
+        self.is_object = is_object(scheduler.binary_path)
         self._program = PurePath(program).name
         self._ops = ""  # what its scheduler is called in the kernel, once that was seen
         self.pid = machine.spawn(argv or [program, *command_line(scheduler)])
@@ -306,6 +309,7 @@ class ScxProcess:
         process._name, process._program = name, PurePath(program).name
         process.started, process._events = read_state(machine), {}
         process._ops = ""
+        process.is_object = False
         process.in_charge(process.started)
         return process
 

@@ -38,7 +38,8 @@ class Watch:
         if changed:
             self._reasons.append(changed)
         seen.setdefault(name, running.started.ops)
-        self._stats = StatsClient(running.machine, python) if offered(name) else None
+        answers = running.is_object or offered(name)
+        self._stats = StatsClient(running.machine, python) if answers else None
 
     def __enter__(self) -> Self:
         return self

@@ -35,6 +35,7 @@ def test_a_metric_that_a_later_seed_does_not_print_is_an_error_that_names_it(mon
         ("true",),
         kernel=None,
         cpus=1,
+        topology=None,
         memory_mib=512,
         share=None,
         programs=(),

@@ -11,7 +11,7 @@ from schedtuna.workload.command import RawRun
 def guest_run(*, exit_code=0, signal=None, timed_out=False, nr_failed_boots=0, warnings=()):
     usage = {"wall_time_s": 2.0}
     raw = RawRun(exit_code, signal, timed_out, started_at=0.0, usage=usage, warnings=warnings)
-    return GuestRun(raw, "6.12", 2, 1.5, nr_failed_boots, ())
+    return GuestRun(raw, "6.12", 2, "1x2x1", 1.5, nr_failed_boots, ())
 
 
 @pytest.mark.parametrize(

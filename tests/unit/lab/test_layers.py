@@ -6,6 +6,7 @@ import pytest
 from schedtuna.errors import UsageError
 from schedtuna.lab.layers import program_layer, recording_layer, share_layer
 from schedtuna.resources import resource_path
+from schedtuna.scheduler.objects import loader_path
 
 
 def test_a_missing_program_or_folder_is_the_users_error(tmp_path):
@@ -29,7 +30,7 @@ def test_what_loads_bpf_in_a_guest_brings_all_that_it_imports():
         name: entry.source for name, entry in recording_layer(Path("/")).items() if name.endswith(".py")
     }
     modules = {name.partition("/python/")[2]: source for name, source in copied.items()}
-    programs = [resource_path(f"lab/guest/{name}.py") for name in ("recorder", "scx_object")]
+    programs = [resource_path("lab/guest/recorder.py"), loader_path()]
     for source in (*programs, *modules.values()):
         for node in ast.parse(source.read_text()).body:
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("schedtuna"):

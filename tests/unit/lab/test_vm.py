@@ -6,6 +6,7 @@ from schedtuna.errors import UntrustedError
 from schedtuna.lab.errors import GuestError
 from schedtuna.lab.orders import inside
 from schedtuna.lab.qemu.program import machine_options, parse_version
+from schedtuna.lab.shape import GuestShape
 from schedtuna.lab.vm import _require_own_scratch
 
 
@@ -33,7 +34,7 @@ def test_qemus_version_is_read():
 
 
 def test_guests_have_no_network(tmp_path):
-    options = machine_options(cpus=1, memory_mib=512, image=tmp_path, initrd=tmp_path, append="")
+    options = machine_options(GuestShape(1, 1), memory_mib=512, image=tmp_path, initrd=tmp_path, append="")
     assert options[options.index("-nic") + 1] == "none"
 
 

@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,8 +14,9 @@ from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
 from schedtuna.machine.tasks import start_ticks
 from schedtuna.scheduler.control import _again, find_installed, find_program, find_running
+from schedtuna.scheduler.objects import host_command
 from schedtuna.scheduler.probe import probe
-from schedtuna.scheduler.registry import registered
+from schedtuna.scheduler.registry import command_line, registered
 from schedtuna.scheduler.scx import SchedulerError
 from schedtuna.scheduler.spec import SchedulerConfig
 
@@ -100,3 +103,31 @@ def test_one_that_ran_before_and_is_unknown_here_does_not_hide_why_the_new_one_f
     _again(running, journal, error)
     (note,) = error.__notes__
     assert note == "nor did scx_of_a_file:a=1, which ran before: unknown scheduler 'scx_of_a_file'"
+
+
+def test_an_object_is_run_by_its_loader_if_nobody_else_can_write_it(tmp_path):
+    path = tmp_path / "own.bpf.o"
+    path.write_bytes(b"")
+    scheduler = SchedulerConfig(name="own", binary_path=path)
+    assert find_program(scheduler) == path
+    python, *options, loader, program, name = host_command(path, command_line(scheduler))
+    assert (python, options, program, name) == (sys.executable, ["-I"], str(path), "--ops-name=own")
+    assert Path(loader).name == "scx_object.py"
+    path.chmod(0o666)
+    with pytest.raises(UnavailableError, match=r"would run with privilege, but .*own\.bpf\.o can be written"):
+        find_program(scheduler)
+
+
+def test_the_loader_alone_says_what_it_can_not_load(tmp_path):
+    path = tmp_path / "own.bpf.o"
+    for content, mode, words in (
+        (b"noise", 0o600, "can't open the BPF object own.bpf.o"),
+        (b"noise", 0o666, "others can write it"),
+        (None, 0o600, "No such file"),
+    ):
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+            path.chmod(mode)
+        done = subprocess.run(host_command(path, []), capture_output=True, text=True, check=False)
+        assert (done.returncode, words in done.stdout) == (1, True), done

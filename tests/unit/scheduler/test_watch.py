@@ -7,7 +7,7 @@ class Scheduler:
     """What a watch asks a running scheduler."""
 
     def __init__(self, ops="test_1.0", reason="", log="", events=None):
-        self.machine = None
+        self.machine, self.is_object = None, False
         self.started = SimpleNamespace(ops=ops)
         self._reason, self._log, self._events = reason, log, events or {}
 

@@ -18,12 +18,14 @@ from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.files import distrusted, privileged
 from schedtuna.knobs.base import Scope
 from schedtuna.lab.build.examples import find_examples
+from schedtuna.lab.shape import GuestShape
 from schedtuna.lab.store import read_lab
 from schedtuna.lab.vm import GuestSpec
 from schedtuna.scheduler.fair import NAME as FAIR
+from schedtuna.scheduler.objects import is_object
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import configured, installed, probe
-from schedtuna.scheduler.registry import entries, is_own, registered
+from schedtuna.scheduler.registry import entries, is_own, names, registered
 from schedtuna.scheduler.settable import POLICY, for_search
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import check
@@ -39,6 +41,7 @@ class Guest(Place):
     Attributes:
         kernel: Version; None for the lab's default.
         cpus: Virtual CPUs.
+        topology: How they are laid out, as `lab.shape` reads it; None: cores of one cache.
         memory_mib: Memory in MiB; None for what is usual.
         programs: Programs of this machine that it has, besides those that a run names.
         deterministic: Whether its clock counts instructions, so that equal seeds give equal bits.
@@ -47,20 +50,28 @@ class Guest(Place):
     kind: Literal["vm"] = "vm"
     kernel: str | None = None
     cpus: int = Field(default=CPUS, ge=1, le=64)
+    topology: str | None = None
     memory_mib: int | None = None
     programs: tuple[Path, ...] = ()
     deterministic: bool = False
 
     @classmethod
-    def of(cls, scope: Scope | None = None, **options: Any) -> Self:
+    def of(
+        cls,
+        scope: Scope | None = None,
+        cpus: int | None = None,
+        topology: str | None = None,
+        **options: Any,
+    ) -> Self:
         """Return the guest that options name; a command alone runs in one.
 
         Raises:
-            UsageError: What is tuned is not the command.
+            UsageError: What is tuned is not the command, or there can't be such CPUs.
         """
         if scope not in (None, Scope.TREE):
             raise UsageError(f"--backend vm runs the command alone, not scope {scope}")
-        return super().of(**options)
+        shape = GuestShape.of(cpus, topology)
+        return super().of(cpus=shape.nr_cpus, topology=topology and str(shape), **options)
 
     def exact(self) -> Self:
         """Return the guest with its kernel's full version."""
@@ -92,8 +103,9 @@ class Guest(Place):
     def options(self) -> tuple[str, ...]:
         """Return the command-line options that name it."""
         kernel = () if self.kernel is None else ("--kernel", self.kernel)
-        cpus = () if self.cpus == CPUS else ("--cpus", str(self.cpus))
-        return (*super().options(), *kernel, *cpus)
+        cpus = () if self.cpus == CPUS or self.topology else ("--cpus", str(self.cpus))
+        topology = () if self.topology is None else ("--topology", self.topology)
+        return (*super().options(), *kernel, *cpus, *topology)
 
     def identity(self, workload: Workload) -> dict[str, str]:
         """The program that runs: the guest's own, or this machine's."""
@@ -118,14 +130,17 @@ class Guest(Place):
         if include:
             raise UsageError("--include names knobs of this machine: it needs --backend host")
         found = for_search(self.scheduler(text))
+        if is_object(found.binary_path) and found.name not in names():
+            found = found.with_parameters({})  # nobody has said within which bounds they make sense
         if defined is not None:
             mine = {"parameters": defined.parameters, "constraints": defined.constraints}
             return found.model_copy(update=mine)
         if not found.parameters:
-            names = ", ".join(sorted(installed()))
+            there = ", ".join(sorted(installed()))
             raise UnavailableError(
                 f"nothing of {found.name} can be tuned in a guest: it runs there as it is",
-                hint=f"tune a sched_ext scheduler (--scheduler; installed: {names or 'none'}), "
+                hint=f"tune a sched_ext scheduler (--scheduler; installed: {there or 'none'}; an object: a "
+                f"file that defines it, from `schedtuna schedulers probe OBJECT -o FILE`), "
                 f"or {FAIR} on this machine (--backend host)",
             )
         return found
@@ -139,7 +154,7 @@ class Guest(Place):
         """Return a backend whose guests boot with the first run, and are gone with the last."""
         kind = DeterministicBackend if self.deterministic else VmBackend
         memory_mib = self.memory_mib or (512 if self.deterministic else GuestSpec.memory_mib)
-        machine = GuestSpec(self.kernel, self.cpus, memory_mib, self.programs)
+        machine = GuestSpec(self.kernel, self.cpus, memory_mib, self.programs, topology=self.topology)
         return kind(machine, metrics=spec.metrics, required=spec.required, limits=spec.limits)
 
 

@@ -50,7 +50,7 @@ PLACES: dict[str, PlaceEntry] = {
         "schedtuna.backend.places.guest:Guest",
         "guests of the lab, whose kernels can run sched_ext schedulers (`schedtuna lab setup`)",
         ability="lab",
-        options=("scope", "kernel", "cpus"),
+        options=("scope", "kernel", "cpus", "topology"),
     ),
     "sim": PlaceEntry(
         "schedtuna.backend.places.simulated:Simulated",

@@ -54,6 +54,7 @@ from schedtuna.lab.image import LayerFile, write_layer
 from schedtuna.lab.qemu.process import last_words, start_bound, used_cpu_s
 from schedtuna.lab.qemu.program import PROGRAM, bare_options
 from schedtuna.lab.qemu.qmp import Qmp
+from schedtuna.lab.shape import GuestShape
 from schedtuna.lab.store import Kernel, Lab
 from schedtuna.lab.vm import BOOT_WITHIN_S
 from schedtuna.machine.labfolder import lab_directory
@@ -84,18 +85,26 @@ class MachineSpec:
         cpus: Virtual CPUs, 1 to 4: they take turns.
         memory_mib: Memory in MiB.
         shift: An instruction takes 2**shift ns of the guest's time.
+        topology: How its CPUs are laid out; None: cores of one cache.
     """
 
     kernel: Kernel
     cpus: int = 1
     memory_mib: int = 512
     shift: int = 0
+    topology: str | None = None
 
     def __post_init__(self) -> None:
         if not (1 <= self.cpus <= MOST_CPUS and 256 <= self.memory_mib <= 1 << 14 and 0 <= self.shift <= 10):
             raise UsageError(
                 f"a deterministic guest has 1 to {MOST_CPUS} CPUs and 256 to 16384 MiB of memory"
             )
+        _ = self.shape
+
+    @property
+    def shape(self) -> GuestShape:
+        """How its CPUs are laid out."""
+        return GuestShape.of(self.cpus, self.topology)
 
 
 @dataclass(frozen=True)
@@ -195,7 +204,7 @@ def _machine_options(spec: MachineSpec, report: int, console: int, order: int, l
     return [
         *("-accel", "tcg", "-icount", f"shift={spec.shift},sleep=off", "-seed", "1"),
         *("-rtc", "base=2026-01-01T00:00:00,clock=vm", "-cpu", "max,-rdrand,-rdseed,-erms,-fsrm"),
-        *bare_options(cpus=spec.cpus, memory_mib=spec.memory_mib),
+        *bare_options(spec.shape, spec.memory_mib),
         *("-chardev", f"file,id=console,path=/proc/self/fd/{console}", "-serial", "chardev:console"),
         *("-chardev", f"file,id=report,path=/proc/self/fd/{report}"),
         *("-device", "isa-debugcon,iobase=0x480,chardev=report"),

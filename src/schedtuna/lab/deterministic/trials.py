@@ -56,6 +56,7 @@ class DeterministicSpec:
         share: Folder that is copied to /share; nothing comes back.
         scheduler: A sched_ext scheduler that is in charge of each run; None: the kernel's own.
         scheduler_program: Its program on the host.
+        topology: How the CPUs are laid out, as `lab.shape` reads it; None: cores of one cache.
     """
 
     argv: tuple[str, ...]
@@ -67,6 +68,7 @@ class DeterministicSpec:
     share: Path | None = None
     scheduler: SchedulerConfig | None = None
     scheduler_program: Path | None = None
+    topology: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Deterministic:
 
     def __init__(self, lab: Lab, spec: DeterministicSpec, *, cache: Path | None = None) -> None:
         kernel = lab.kernel(spec.kernel)
-        machine = MachineSpec(kernel, spec.cpus, spec.memory_mib, spec.shift)
+        machine = MachineSpec(kernel, spec.cpus, spec.memory_mib, spec.shift, spec.topology)
         programs = [*spec.programs, *([spec.scheduler_program] if spec.scheduler_program else [])]
         self._closure = closure(spec.argv, lab.guest_root, kernel, programs=programs, share=spec.share)
         self._lab = lab

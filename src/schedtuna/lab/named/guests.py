@@ -62,6 +62,7 @@ class GuestRecord(BaseModel):
         name: Its name.
         kernel: Version of its kernel.
         cpus: Virtual CPUs.
+        topology: How they are laid out; None: cores of one cache.
         memory_mib: Its memory in MiB.
         boot_id: The boot of this machine in which it was started.
         started_at: Unix time in seconds.
@@ -74,6 +75,7 @@ class GuestRecord(BaseModel):
     name: str
     kernel: str
     cpus: int
+    topology: str | None = None
     memory_mib: int
     boot_id: str
     started_at: float
@@ -244,6 +246,7 @@ def start(lab: Lab, name: str, spec: GuestSpec) -> tuple[GuestRecord, float]:
         )
     require_own_proc()
     kernel = lab.kernel(spec.kernel).version
+    _ = spec.shape  # refused before anything is forked
     make_folder(guests_folder(), mode=0o700, by_path=True)
     folder = guests_folder() / name
     with locked(guests_folder()):
@@ -260,6 +263,7 @@ def start(lab: Lab, name: str, spec: GuestSpec) -> tuple[GuestRecord, float]:
             name=name,
             kernel=kernel,
             cpus=spec.cpus,
+            topology=spec.topology,
             memory_mib=spec.memory_mib,
             boot_id=boot_id(),
             started_at=time.time(),

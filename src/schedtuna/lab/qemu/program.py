@@ -15,6 +15,7 @@ from pathlib import Path
 from schedtuna.errors import UnavailableError
 from schedtuna.lab.build.packages import PrivateApt, unpack_anew
 from schedtuna.lab.errors import LabError
+from schedtuna.lab.shape import GuestShape
 from schedtuna.lab.store import Qemu
 
 OLDEST = (10, 0)
@@ -90,18 +91,21 @@ def accelerator_options(accelerator: str) -> list[str]:
     return ["-accel", "tcg,thread=single", "-cpu", "max,-erms,-fsrm"]
 
 
-def bare_options(*, cpus: int, memory_mib: int) -> list[str]:
+def bare_options(shape: GuestShape, memory_mib: int) -> list[str]:
     """Options that every guest has: no network, no display, no monitor, nothing by default."""
     return [
-        *("-smp", str(cpus), "-m", str(memory_mib), "-nodefaults", "-no-user-config"),
+        *shape.options(memory_mib),
+        *("-m", str(memory_mib), "-nodefaults", "-no-user-config"),
         *("-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"),
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny"),
     ]
 
 
-def machine_options(*, cpus: int, memory_mib: int, image: Path, initrd: Path, append: str) -> list[str]:
+def machine_options(
+    shape: GuestShape, *, memory_mib: int, image: Path, initrd: Path, append: str
+) -> list[str]:
     """Options of a guest that boots a kernel."""
     return [
-        *bare_options(cpus=cpus, memory_mib=memory_mib),
+        *bare_options(shape, memory_mib),
         *("-kernel", str(image), "-initrd", str(initrd), "-append", append),
     ]

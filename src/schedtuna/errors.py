@@ -137,6 +137,10 @@ class TraceError(SchedtunaError):
     """A trace can't be read, written or trusted."""
 
 
+class PolicyError(SchedtunaError):
+    """A trained policy can't be read, written, trained on, or used here."""
+
+
 class IncompleteTraceError(TraceError):
     """Events are missing where a metric needs them all."""
 

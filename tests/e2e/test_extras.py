@@ -20,6 +20,8 @@ OF_EXTRAS = [
         "pandas",
         "polars",
         "pyarrow",
+        "safetensors",
+        "sb3_contrib",
         "stable_baselines3",
     ),
     *("tensorboard", "torch"),
@@ -82,6 +84,14 @@ def test_a_command_that_needs_an_extra_names_it(command, tmp_path):
     assert "needs the extra 'trace', which is not installed" in done.stderr
     assert "pip install 'schedtuna[trace]'" in done.stderr
     assert not list(tmp_path.glob("new*"))
+
+
+def test_training_names_its_extra(tmp_path):
+    for command in ("rl list", "rl train CartPole-v1 -o new", "rl eval trained"):
+        done = in_base(command, tmp_path)
+        assert done.returncode == 3, done.stderr
+        assert "pip install 'schedtuna[rl]'" in done.stderr
+        assert not list(tmp_path.glob("new*"))
 
 
 @pytest.mark.parametrize("command", NEEDING_THE_SIMULATOR)

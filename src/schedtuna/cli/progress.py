@@ -42,9 +42,11 @@ class RunProgress:
     Args:
         title: What is being done, in a word or two.
         total: How many runs there are; None where a time limit decides.
+        unit: What they are, if not runs.
     """
 
-    def __init__(self, title: str, total: int | None) -> None:
+    def __init__(self, title: str, total: int | None, *, unit: str = "runs") -> None:
+        self._unit = unit
         self._console = console(stderr=True)
         self._title = title
         self._last_line_s = time.monotonic()
@@ -73,7 +75,7 @@ class RunProgress:
         now_s = time.monotonic()
         if not self._console.is_terminal and now_s - self._last_line_s >= LINE_EVERY_S:
             self._last_line_s = now_s
-            self.say(f"{self._title}: {done}/{'?' if total is None else total} runs  {note}".rstrip())
+            self.say(f"{self._title}: {done}/{'?' if total is None else total} {self._unit}  {note}".rstrip())
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""

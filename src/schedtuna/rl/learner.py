@@ -8,7 +8,6 @@ of the budget repeats what they found.
 from __future__ import annotations
 
 import io
-import random
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from schedtuna.env.reward import RewardScale
 from schedtuna.errors import MissingExtraError, StudyError, UsageError
 from schedtuna.files import make_folder, write_output
 from schedtuna.files.versions import StoredFormat
+from schedtuna.rl.randomness import Randomness, one_thread
 from schedtuna.samplers.observation import Observation
 from schedtuna.samplers.raced import RacedSampler
 from schedtuna.space import ParameterSpace, ParameterValue
@@ -84,8 +84,8 @@ class LearningSampler(RacedSampler):
         self.context = dict(context or {})
         self.nr_updates = 0
         self._metrics: dict[str, float] = {}
-        self._randomness = _Randomness(int(rng.integers(2**31)))
-        self._writer = _tensorboard_writer(tensorboard) if tensorboard else None
+        self._randomness = Randomness(int(rng.integers(2**31)))
+        self._writer = tensorboard_writer(tensorboard) if tensorboard else None
         with self.own_randomness():
             self.build()
         if pretrained is not None:
@@ -228,7 +228,7 @@ class LearningSampler(RacedSampler):
     @contextmanager
     def own_randomness(self) -> Iterator[None]:
         """Lend this sampler's state to the global generators that torch and SB3 draw from."""
-        with self._randomness.lent(), _one_thread():
+        with self._randomness.lent(), one_thread():
             yield
 
 
@@ -243,55 +243,17 @@ def imitation_weights(rewards: np.ndarray) -> torch.Tensor:
     return torch.as_tensor(weights / weights.mean(), dtype=torch.float32)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: these networks are tiny, and threads that spin disturb a loaded machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def tensorboard_writer(folder: str | Path, first_step: int = 1) -> Any:
+    """Return what writes event files into a folder; what is there of this step and later is hidden.
 
-
-class _Randomness:
-    """The states of Python's, numpy's and torch's global generators, kept for one sampler."""
-
-    def __init__(self, seed: int) -> None:
-        self._own: tuple[Any, Any, Any] | None = None
-        self._seed = seed
-
-    @contextmanager
-    def lent(self) -> Iterator[None]:
-        others = self._read()
-        if self._own is None:
-            random.seed(self._seed)
-            np.random.seed(self._seed)
-            torch.manual_seed(self._seed)
-        else:
-            self._write(self._own)
-        try:
-            yield
-        finally:
-            self._own = self._read()
-            self._write(others)
-
-    @staticmethod
-    def _read() -> tuple[Any, Any, Any]:
-        return random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-    @staticmethod
-    def _write(states: tuple[Any, Any, Any]) -> None:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-
-
-def _tensorboard_writer(folder: str | Path) -> Any:
+    Raises:
+        MissingExtraError: TensorBoard is not installed.
+        UntrustedError: Somebody else owns the folder or can write it.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingExtraError("writing TensorBoard's event files", "rl") from None
     make_folder(Path(folder), by_path=True)  # where nobody else can lay out the names that it will write
     # A resumed study tells its history again: the steps of the session before are shown once.
-    return SummaryWriter(str(folder), purge_step=1)
+    return SummaryWriter(str(folder), purge_step=first_step)

@@ -1,8 +1,7 @@
 """REINFORCE with a baseline: a softmax over each parameter's levels, by policy gradient.
 
-Two hidden layers, one softmax per parameter, and the loss (L - baseline) * log pi(action), where L
-is the cost of the run in units of the costs seen and the baseline is its running mean (Williams
-1992). The action credited is the one nearest to what ran.
+Two hidden layers, one softmax per parameter; L is the cost of the run in units of the costs seen. The action
+credited is the one nearest to what ran.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from schedtuna.rl.gradient import Baseline, perceptron, policy_loss
 from schedtuna.rl.learner import OFFLINE_BATCH, LearningSampler, imitation_weights
 from schedtuna.space import ParameterValue
 
@@ -33,21 +33,17 @@ class ReinforceSampler(LearningSampler):
         self._sizes = [len(row) for row in self.space.levels(NR_LEVELS)]
         self._input = torch.tensor([[1.0, *self.context.values()]], device=self.device)
         self._input = torch.sign(self._input) * torch.log1p(self._input.abs())  # any unit fits
-        logits = torch.nn.Linear(HIDDEN, sum(self._sizes))
+        self.network = perceptron(self._input.shape[1], [HIDDEN, HIDDEN], sum(self._sizes))
+        logits = self.network[-1]
+        assert isinstance(logits, torch.nn.Linear)  # perceptron() ends with one
         with torch.no_grad():  # near uniform at first, but for the default
             logits.weight.mul_(0.1)
             logits.bias.zero_()
             starts = np.cumsum([0, *self._sizes[:-1]])
             logits.bias[starts + np.array(self._levels(self.space.default()))] = DEFAULT_LOGIT
-        self.network = torch.nn.Sequential(
-            torch.nn.Linear(self._input.shape[1], HIDDEN),
-            torch.nn.Tanh(),
-            torch.nn.Linear(HIDDEN, HIDDEN),
-            torch.nn.Tanh(),
-            logits,
-        ).to(self.device)
+        self.network.to(self.device)
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate or LEARNING_RATE)
-        self._baseline: float | None = None
+        self._baseline = Baseline(BASELINE_WEIGHT)
         self._rollout: list[tuple[tuple[int, ...], float]] = []
 
     def act(self) -> dict[str, ParameterValue]:
@@ -62,24 +58,28 @@ class ReinforceSampler(LearningSampler):
         if len(self._rollout) < self.update_frequency:
             return None
         policy = self.log_policy()
-        losses = []
-        for levels, cost in self._rollout:
-            baseline = cost if self._baseline is None else self._baseline
-            log_probability = torch.stack(
-                [row[level] for row, level in zip(policy, levels, strict=True)]
-            ).sum()
-            losses.append((cost - baseline) * log_probability)
-            self._baseline = (1 - BASELINE_WEIGHT) * baseline + BASELINE_WEIGHT * cost
-        loss = torch.stack(losses).mean()
+        log_probability = torch.stack(
+            [
+                torch.stack([row[level] for row, level in zip(policy, levels, strict=True)]).sum()
+                for levels, _ in self._rollout
+            ]
+        )
+        costs = [cost for _, cost in self._rollout]
+        baselines = [self._baseline.take(cost) for cost in costs]
+        loss = policy_loss(
+            log_probability,
+            torch.tensor(costs, device=self.device),
+            torch.tensor(baselines, device=self.device),
+        )
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's is untyped
         self._optimizer.step()
         self._rollout = []
         entropy = torch.stack([-(row.exp() * row).sum() for row in policy]).mean()
-        assert self._baseline is not None  # set by the first run of the rollout
+        assert self._baseline.mean is not None  # set by the first run of the rollout
         return {
             "policy_loss": float(loss.detach()),
-            "value_baseline": -self._baseline,
+            "value_baseline": -self._baseline.mean,
             "exploration": float(entropy.detach()),
         }
 
@@ -99,8 +99,8 @@ class ReinforceSampler(LearningSampler):
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch's is untyped
             self._optimizer.step()
-        self._baseline = -float(rewards.mean())
-        return {"policy_loss": float(loss.detach()), "value_baseline": -self._baseline}
+        self._baseline.mean = -float(rewards.mean())
+        return {"policy_loss": float(loss.detach()), "value_baseline": -self._baseline.mean}
 
     def log_policy(self) -> list[torch.Tensor]:
         """Log probabilities of each parameter's levels."""
@@ -112,14 +112,14 @@ class ReinforceSampler(LearningSampler):
         return {
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "baseline": self._baseline,
+            "baseline": self._baseline.mean,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._baseline = state["baseline"]
+        self._baseline.mean = state["baseline"]
 
     def _levels(self, values: dict[str, ParameterValue]) -> tuple[int, ...]:
         return self.space.to_levels(values, NR_LEVELS)

@@ -92,17 +92,27 @@ class UcbSampler(BanditSampler):
         untried = self._untried()
         if untried:
             return untried[0]
-        costs = robust_costs(self.history)
-        width = float(np.ptp(costs)) or 1.0
         sums: dict[tuple[ParameterValue, ...], list[float]] = {key: [] for key in self._arms}
+        costs = robust_costs(self.history)
         for observation, cost in zip(self.history, costs, strict=True):
             sums[self.space.key(observation.values)].append(float(cost))
-        total = 2 * math.log(len(self.history))
+        means = np.array([np.mean(pulls) for pulls in sums.values()])
+        counts = np.array([len(pulls) for pulls in sums.values()])
+        return list(sums)[int(np.argmax(upper_bounds(-means, counts, float(np.ptp(costs)))))]
 
-        def bound(key: tuple[ParameterValue, ...]) -> float:
-            return float(np.mean(sums[key])) / width - math.sqrt(total / len(sums[key]))
 
-        return min(self._arms, key=bound)
+def upper_bounds(means: np.ndarray, counts: np.ndarray, width: float) -> np.ndarray:
+    """Return UCB1's upper confidence bound of each arm, in units of the rewards' range.
+
+    Args:
+        means: Of the rewards that each arm gave.
+        counts: How often each was pulled; 0: its bound is infinite.
+        width: The range of all rewards seen; 0 counts as 1.
+    """
+    total = 2 * math.log(max(counts.sum(), 1))
+    radius = np.sqrt(np.divide(total, counts, out=np.full(counts.shape, np.inf), where=counts > 0))
+    bounds: np.ndarray = means / (width or 1.0) + radius
+    return bounds
 
 
 class ThompsonSampler(BanditSampler):

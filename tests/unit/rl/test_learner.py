@@ -230,7 +230,7 @@ def test_the_reinforce_loss_is_cost_minus_baseline_times_log_probability():
     sampler = make("reinforce", update_frequency=2)
     last = sampler.network[-1]
     sampler._optimizer = torch.optim.SGD(sampler.network.parameters(), lr=1.0)
-    sampler._baseline = 0.25
+    sampler._baseline.mean = 0.25
     default, other = SPACE.default(), {**SPACE.default(), "switch": True}
     probabilities = [row.exp().detach() for row in sampler.log_policy()]
     before = last.bias.detach().clone()

@@ -1,0 +1,339 @@
+"""`schedtuna rl`: train policies in simulated machines, and say what they are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schedtuna.cli.common import termination_interrupts
+from schedtuna.cli.options import JsonOption
+from schedtuna.cli.output import print_json
+from schedtuna.cli.table import described, number, table, wrapped
+from schedtuna.errors import UsageError
+
+if TYPE_CHECKING:
+    from schedtuna.rl.comparing import Side
+    from schedtuna.rl.training import Plan, Progress, Trained
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Train policies in simulated machines, and judge them."
+)
+
+_DEFAULT = "ppo"
+_SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEYWORD=VALUE",
+        help="A keyword of the environment, such as cpus=2 or decision_ns=500; values are JSON or text. "
+        "Repeatable.",
+        show_default=False,
+    ),
+]
+_EpisodesOption = Annotated[
+    int, typer.Option("--episodes", min=1, max=100_000, help="How many episodes, over all loads.")
+]
+
+
+@app.command()
+def train(  # noqa: PLR0917 - typer's options are a function's parameters
+    environment: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ENV", help="One of `rl list`, or what Gymnasium has: [MODULE:]ID.", show_default=False
+        ),
+    ] = None,
+    algorithm: Annotated[
+        str, typer.Option("--algorithm", metavar="NAME", help="One of `rl list`, or module:Class.")
+    ] = _DEFAULT,
+    steps: Annotated[int, typer.Option("--steps", help="How many decisions in all.")] = 200_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything that is drawn.")] = 1,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where all of it goes.", show_default=False),
+    ] = None,
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--workload",
+            metavar="LOAD",
+            help="Train on this load, as `sim run` takes it. Repeatable. Default: members of four families.",
+            show_default=False,
+        ),
+    ] = None,
+    validate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--validate", metavar="LOAD", help="Choose by this load. Repeatable.", show_default=False
+        ),
+    ] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--test",
+            metavar="LOAD",
+            help="Judge the chosen one by this load, once, at the end. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    warm_start: Annotated[
+        str,
+        typer.Option(
+            "--warm-start",
+            metavar="MODEL",
+            help="Imitate this policy first.",
+            show_default=False,
+        ),
+    ] = "",
+    parameters: _SetOption = None,
+    patience: Annotated[
+        int,
+        typer.Option(
+            "--patience", min=0, metavar="N", help="End after N validations without a better one; 0: don't."
+        ),
+    ] = 0,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            "--tensorboard",
+            metavar="DIR",
+            help="Write event files for TensorBoard there.",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="DIR",
+            help="In place of all else: go on with the training in DIR, killed or interrupted.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a policy, and write it to DIR/model.safetensors.
+
+    The policy that validates best is kept. A training that was killed goes on with --resume, and comes to the
+    same policy as if it had not been.
+    """
+    _require_extra()
+    if resume is not None:
+        if environment is not None or output is not None:
+            raise UsageError("--resume takes everything from its folder", hint="leave ENV and -o out")
+        _show_trained(_trained(None, resume), as_json=as_json)
+        return
+    if environment is None or output is None:
+        lacking = "ENV" if environment is None else "--output"
+        raise UsageError(
+            f"{lacking} is missing", hint="schedtuna rl train schedtuna/PickNext-v0 --steps 200000 -o DIR"
+        )
+    from schedtuna.rl.loads import splits_for
+    from schedtuna.rl.training import make_plan
+
+    plan = make_plan(
+        environment=environment,
+        parameters=_parameters(parameters),
+        algorithm=algorithm,
+        steps=steps,
+        seed=seed,
+        splits=splits_for(environment, workload or [], validate or [], test or []),
+        warm_start=warm_start,
+        patience=patience,
+        tensorboard="" if tensorboard is None else str(tensorboard.absolute()),
+    )
+    _show_trained(_trained(plan, output), as_json=as_json)
+
+
+@app.command("eval")
+def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL", help="A policy's file, or the folder of its training.", show_default=False
+        ),
+    ],
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--workload",
+            metavar="LOAD",
+            help="Repeatable. Default: the loads that it was validated on.",
+            show_default=False,
+        ),
+    ] = None,
+    parameters: _SetOption = None,
+    episodes: _EpisodesOption = 16,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the episodes.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a policy is, and what it reaches, load by load."""
+    _require_extra()
+    from schedtuna.rl.evaluation import evaluate, mean_score
+    from schedtuna.rl.policy import load_policy
+    from schedtuna.rl.world import World
+
+    policy = load_policy(model)
+    manifest = policy.manifest
+    world = World(manifest.fit.environment, manifest.parameters | _parameters(parameters))
+    policy.require_fit(world.fit())
+    played = evaluate(policy, world, workload or manifest.splits.validation, seed=seed, episodes=episodes)
+    loads = list(dict.fromkeys(episode.load for episode in played))
+    rows = {load: [episode for episode in played if episode.load == load] for load in loads}
+    if as_json:
+        print_json(
+            {
+                "manifest": manifest.model_dump(mode="json"),
+                "score": mean_score(played),
+                "loads": {load: [episode.score for episode in each] for load, each in rows.items()},
+            }
+        )
+        return
+    print(wrapped(_told_manifest(manifest)))
+    body = [
+        [load or "its own load", str(len(each)), number(mean_score(each), digits=5)]
+        for load, each in rows.items()
+    ]
+    print(
+        table(
+            ["load", "episodes", "score"],
+            [*body, ["all", str(len(played)), number(mean_score(played), digits=5)]],
+        )
+    )
+
+
+@app.command()
+def compare(  # noqa: PLR0917 - typer's options are a function's parameters
+    policies: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Policies; others are compared with the first.",
+            show_default=False,
+        ),
+    ],
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--workload",
+            metavar="LOAD",
+            help="Repeatable. Default: the loads that the first policy was validated on.",
+            show_default=False,
+        ),
+    ] = None,
+    parameters: _SetOption = None,
+    episodes: _EpisodesOption = 32,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the episodes.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Which policy is better in the same episodes?"""
+    _require_extra()
+    from schedtuna.rl.comparing import compare
+
+    found = compare(policies, workload or [], _parameters(parameters), seed=seed, episodes=episodes)
+    if as_json:
+        print_json({"episodes": found.nr_episodes, "sides": [side.__dict__ for side in found.sides]})
+        return
+    rows = [[side.name, number(side.score, digits=5), _interval(side), side.verdict] for side in found.sides]
+    print(table(["policy", "score", "difference [95%]", "verdict"], rows))
+    print(wrapped(f"{found.nr_episodes} episodes, the same for all; a higher score is better."))
+
+
+@app.command("list")
+def list_all(as_json: JsonOption = False) -> None:
+    """Show algorithms and environments."""
+    _require_extra()
+    from schedtuna.rl.learners import ALGORITHMS
+    from schedtuna.rl.world import environments
+
+    algorithms = {name: entry.summary for name, entry in ALGORITHMS.items()}
+    worlds = environments()
+    if as_json:
+        print_json({"algorithms": algorithms, "environments": worlds})
+        return
+    print(described(["algorithm", "what it is"], [list(row) for row in algorithms.items()]), end="\n\n")
+    print("environments: " + (", ".join(worlds) or "those that Gymnasium has"))
+
+
+def _interval(side: Side) -> str:
+    if side.difference is None or side.low is None or side.high is None:
+        return ""
+    difference, low, high = (number(value, digits=4) for value in (side.difference, side.low, side.high))
+    return f"{difference} [{low}, {high}]"
+
+
+def _require_extra() -> None:
+    from schedtuna.rl import require_extra
+
+    require_extra()
+
+
+def _parameters(texts: list[str] | None) -> dict[str, Any]:
+    """The keywords that ``KEYWORD=VALUE`` texts mean; a value that is no JSON is a text."""
+    from schedtuna.configfile import parse_json
+
+    found: dict[str, Any] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise UsageError(f"--set {text}: expected KEYWORD=VALUE", hint="--set cpus=2")
+        if name in found:
+            raise UsageError(f"--set sets {name} twice", hint="leave one of them out")
+        try:
+            found[name] = parse_json(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _trained(plan: Plan | None, folder: Path) -> Trained:
+    """Train by a plan, or go on without one, behind a bar."""
+    from schedtuna.cli.progress import RunProgress
+    from schedtuna.rl.training import resume, train
+
+    with termination_interrupts(), RunProgress("training", None, unit="decisions") as bar:
+
+        def tell(progress: Progress) -> None:
+            bar.update(progress.done, progress.total, note=progress.note, title=progress.title)
+
+        try:
+            return resume(folder, tell) if plan is None else train(plan, folder, tell)
+        except KeyboardInterrupt:
+            bar.say(f"interrupted; continue with: schedtuna rl train --resume {folder}")
+            raise typer.Exit(130) from None
+
+
+def _show_trained(trained: Trained, *, as_json: bool) -> None:
+    manifest = trained.policy.manifest
+    if as_json:
+        print_json(
+            {
+                "folder": str(trained.folder),
+                "model": str(trained.folder / "model.safetensors"),
+                "manifest": manifest.model_dump(mode="json"),
+                "curve": [point.model_dump() for point in trained.curve],
+                "ended_early": trained.ended_early,
+            }
+        )
+        return
+    rows = [
+        [f"{point.nr_steps:,}", number(point.score, digits=5), number(point.cpu_seconds, digits=3)]
+        for point in trained.curve
+    ]
+    print(table(["decisions", "validation score", "CPU s"], rows), end="\n\n")
+    print(wrapped(_told_manifest(manifest)))
+    if manifest.test is not None:
+        print(wrapped(f"On the loads that were kept back it scores {number(manifest.test, digits=5)}."))
+    if trained.ended_early:
+        print("It ended early: validations had stopped to improve.")
+    print(wrapped(f"The policy is in {trained.folder}: schedtuna rl eval and compare read it."))
+
+
+def _told_manifest(manifest: Any) -> str:
+    start = f", after imitating {manifest.warm_start}" if manifest.warm_start else ""
+    return (
+        f"{manifest.algorithm} for {manifest.fit.environment}, seed {manifest.seed}: "
+        f"{manifest.nr_steps:,} decisions in {number(manifest.cpu_seconds, digits=3)} s of CPU time{start}"
+    )

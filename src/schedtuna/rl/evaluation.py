@@ -1,0 +1,104 @@
+"""What is a policy worth on loads that it was not trained on? Episodes, decided all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from schedtuna.rl.randomness import derived_seed
+from schedtuna.rl.world import World
+
+MOST_STEPS = 1_000_000  # of an episode
+EPISODES = 16  # where nothing else is said
+
+
+class Decider(Protocol):
+    """A policy, or whatever else decides."""
+
+    def act(self, observations: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
+        """Return an action per observation and mask."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode.
+
+    Attributes:
+        load: What ran; empty: the environment's own.
+        seed: Of its reset.
+        score: The sum of its rewards: higher is better.
+        nr_steps: Decisions.
+        info: What the environment told last.
+    """
+
+    load: str
+    seed: int
+    score: float
+    nr_steps: int
+    info: dict[str, Any]
+
+
+def evaluate(
+    decider: Decider,
+    world: World,
+    loads: Sequence[str],
+    *,
+    seed: int,
+    episodes: int = EPISODES,
+) -> list[Episode]:
+    """Play episodes to their ends.
+
+    Args:
+        decider: Who decides.
+        world: Where.
+        loads: Each gets the same number of episodes, rounded up; empty: the environment's own load.
+        seed: Of the episodes' seeds: two deciders with the same one meet the same arrivals.
+        episodes: How many, over all loads.
+
+    Raises:
+        UsageError: An environment can't be made.
+        PolicyError: An environment allows no action.
+    """
+    chosen = list(loads) or [""]
+    plan = [
+        (load, derived_seed(seed, i, j))
+        for i, load in enumerate(chosen)
+        for j in range(-(-episodes // len(chosen)))
+    ]
+    made = [world.make(load or None) for load, _ in plan]
+    try:
+        return _played(decider, made, plan)
+    finally:
+        for environment in made:
+            environment.close()
+
+
+def _played(decider: Decider, made: list[Any], plan: list[tuple[str, int]]) -> list[Episode]:
+    observations = np.stack([env.reset(seed=seed)[0] for env, (_, seed) in zip(made, plan, strict=True)])
+    mask_of: list[Any] = []
+    if made[0].has_wrapper_attr("action_masks"):
+        mask_of = [env.get_wrapper_attr("action_masks") for env in made]
+    scores, steps = np.zeros(len(made)), np.zeros(len(made), int)
+    told: list[dict[str, Any]] = [{} for _ in made]
+    alive = list(range(len(made)))
+    while alive:
+        masks = np.stack([mask_of[i]() for i in alive]) if mask_of else None
+        left = []
+        for i, action in zip(alive, decider.act(observations[alive], masks), strict=True):
+            observations[i], reward, terminated, truncated, told[i] = made[i].step(int(action))
+            scores[i] += float(reward)
+            steps[i] += 1
+            if not (terminated or truncated or steps[i] >= MOST_STEPS):
+                left.append(i)
+        alive = left
+    return [
+        Episode(load, seed, float(scores[i]), int(steps[i]), told[i]) for i, (load, seed) in enumerate(plan)
+    ]
+
+
+def mean_score(episodes: Sequence[Episode]) -> float:
+    """Return the mean of the scores."""
+    return float(np.mean([episode.score for episode in episodes]))

@@ -1,0 +1,96 @@
+"""Whose decisions does a policy start from? Another policy's: behaviour cloning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from schedtuna.errors import UsageError
+from schedtuna.rl.learners import Demonstrations
+from schedtuna.rl.policy import FILE_NAME, Policy, load_policy
+from schedtuna.rl.reinforce_learner import SoftmaxLearner
+from schedtuna.rl.world import World, action_masks
+
+SHARE = 4  # of all decisions of a training, one in so many is shown at most
+MOST_SHOWN = 32_768
+EPOCHS = 10
+
+Tell = Callable[[int], None]
+
+
+class Imitation(SoftmaxLearner):
+    """What imitates, and learns nothing of its own: the arm to compare the others with."""
+
+    learns: ClassVar[bool] = False
+
+    def advance(self, nr_steps: int, seed: int, tell: Callable[[int], None]) -> dict[str, float]:  # noqa: ARG002
+        """Do nothing."""
+        return {}
+
+
+class Expert(Protocol):
+    """Whoever is imitated."""
+
+    def show(self, nr_steps: int, seed: int, tell: Tell) -> Demonstrations:
+        """Decide so many times in episodes with this seed, and tell how often it has."""
+
+
+def make_expert(name: str, world: World, loads: Sequence[str]) -> Expert:
+    """Return who decides.
+
+    Args:
+        name: A policy's file or folder.
+        world: For which environment.
+        loads: On which loads; empty: those of the environment's parameters.
+
+    Raises:
+        UsageError: There is none, or it is for another environment.
+        PolicyError: The policy can't be read.
+    """
+    path = Path(name)
+    if path.suffix == Path(FILE_NAME).suffix or (path / FILE_NAME).is_file():
+        policy = load_policy(path)
+        policy.require_fit(world.fit())
+        return _PolicyExpert(policy, world, loads)
+    raise UsageError(
+        f"there is no policy {name} to imitate", hint="name a file that `schedtuna rl train` wrote"
+    )
+
+
+@dataclass(frozen=True)
+class _PolicyExpert:
+    policy: Policy
+    world: World
+    loads: Sequence[str]
+
+    def show(self, nr_steps: int, seed: int, tell: Tell) -> Demonstrations:
+        """Let it decide in several environments beside each other."""
+        vector = self.world.vector(SoftmaxLearner.nr_environments, self.loads)
+        vector.seed(seed)
+        observed = np.asarray(vector.reset())
+        rows: list[tuple[np.ndarray, ...]] = []
+        all_masks: list[np.ndarray] = []
+        for step in range(max(1, nr_steps // vector.num_envs)):
+            masks = action_masks(vector)
+            if masks is not None:
+                all_masks.append(masks)
+            actions = self.policy.act(observed, masks)
+            following, rewards, ends, _ = vector.step(actions)
+            rows.append((observed, actions, rewards, ends))
+            observed = np.asarray(following)
+            tell((step + 1) * vector.num_envs)
+        vector.close()
+        seen, actions, rewards, ends = (np.stack(column) for column in zip(*rows, strict=True))
+        return Demonstrations(seen, actions, rewards, ends, np.stack(all_masks) if all_masks else None)
+
+
+def agreement(policy: Policy, shown: Demonstrations) -> float:
+    """Return the share of decisions in which a policy does what was shown."""
+    known = shown.actions.reshape(-1) >= 0
+    observed = shown.observations.reshape(-1, shown.observations.shape[-1])[known]
+    masks = None if shown.masks is None else shown.masks.reshape(-1, shown.masks.shape[-1])[known]
+    return float((policy.act(observed, masks) == shown.actions.reshape(-1)[known]).mean())

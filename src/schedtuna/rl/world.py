@@ -1,0 +1,99 @@
+"""Which environment is a policy trained in, on which loads? Made by its id, singly or as a vector for SB3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from schedtuna.errors import UsageError, nearest
+from schedtuna.rl.policy import Fit
+
+OWN = "schedtuna/"  # what ids of ours begin with
+
+
+@dataclass(frozen=True)
+class World:
+    """An environment by its id.
+
+    Attributes:
+        environment: As for gymnasium.make.
+        parameters: Keywords for that.
+    """
+
+    environment: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, load: str | None = None) -> gymnasium.Env[np.ndarray, Any]:
+        """Make one environment.
+
+        Args:
+            load: Its `workload`; None: that of the parameters, or its own default.
+
+        Raises:
+            UsageError: There is no such environment, or it can't be made so, or can't be trained in.
+        """
+        import_module("schedtuna.env")  # registers ours
+        said = dict(self.parameters) | ({} if load is None else {"workload": load})
+        try:
+            made = gymnasium.make(self.environment, **said)
+        except gymnasium.error.Error:
+            raise UsageError(
+                f"there is no environment {self.environment!r}: {nearest(self.environment, environments())}",
+                hint="`schedtuna rl list` shows them; module:Id imports one of your own first",
+            ) from None
+        except TypeError as error:
+            raise UsageError(f"{self.environment} can't be made so: {error}") from None
+        actions, observed = made.action_space, made.observation_space
+        if not (
+            isinstance(actions, spaces.Discrete) and actions.start == 0 and isinstance(observed, spaces.Box)
+        ):
+            raise UsageError(
+                f"{self.environment} can't be trained in: expected a box of numbers to observe and actions "
+                f"from 0, and it has {observed} and {actions}"
+            )
+        return made
+
+    def fit(self) -> Fit:
+        """Return what a policy has to fit."""
+        made = self.make()
+        assert isinstance(made.action_space, spaces.Discrete)
+        setting = getattr(made.unwrapped, "setting", None)
+        fit = Fit(
+            environment=self.environment,
+            nr_observed=int(np.prod(made.observation_space.shape or ())),
+            nr_actions=int(made.action_space.n),
+            features=list(getattr(setting, "observation_names", ())),
+        )
+        made.close()
+        return fit
+
+    def vector(self, nr: int, loads: Sequence[str]) -> VecEnv:
+        """Make a vector of environments for stable-baselines3, over all loads."""
+        return DummyVecEnv([partial(self.make, loads[i % len(loads)] if loads else None) for i in range(nr)])
+
+
+def environments() -> list[str]:
+    """Return the ids of our environments that can be trained in."""
+    import_module("schedtuna.env")
+    return sorted(name for name in gymnasium.registry if name.startswith(OWN))
+
+
+def sizes(vector: VecEnv) -> tuple[int, int]:
+    """Return how many numbers are observed, and how many actions there are."""
+    assert isinstance(vector.action_space, spaces.Discrete)  # `World.make` sees to that
+    return int(np.prod(vector.observation_space.shape or ())), int(vector.action_space.n)
+
+
+def action_masks(vector: VecEnv) -> np.ndarray | None:
+    """Return which actions are allowed, (n, actions); None where the environment knows no masks."""
+    if not vector.has_attr("action_masks"):
+        return None
+    return np.stack(vector.env_method("action_masks"))

@@ -1,0 +1,214 @@
+"""Training: what is learnt, kept, resumed and refused."""
+
+# ruff: noqa: E402 - after the skips
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+for module in ("gymnasium", "sb3_contrib", "stable_baselines3", "torch"):
+    pytest.importorskip(module)
+
+from schedtuna.cli.main import main
+from schedtuna.errors import PolicyError, UsageError
+from schedtuna.rl.evaluation import evaluate, mean_score
+from schedtuna.rl.learners import ALGORITHMS, LOOK_AHEAD, returns_to_go
+from schedtuna.rl.policy import load_policy
+from schedtuna.rl.tensors import write_tensors
+from schedtuna.rl.training import CHECKPOINT, make_plan, resume, train
+from schedtuna.rl.world import World
+
+CART = "CartPole-v1"  # small, and everybody's
+
+
+def layers(folder):
+    return [array for layer in load_policy(folder).network.layers for array in layer]
+
+
+def same_layers(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(layers(one), layers(other), strict=True))
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+def test_a_killed_training_comes_to_the_same_policy(tmp_path, monkeypatch, algorithm):
+    plan = make_plan(environment=CART, algorithm=algorithm, steps=2 * 4096, seed=3)
+    whole = train(plan, tmp_path / "whole")
+    real, nr_written = write_tensors, []
+
+    def dies(*arguments):
+        if len(nr_written) == 2:
+            raise KeyboardInterrupt
+        nr_written.append(real(*arguments))
+
+    monkeypatch.setattr("schedtuna.rl.training.write_tensors", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(plan, tmp_path / "killed")
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="has a training already"):
+        train(plan, tmp_path / "killed")
+    told = []
+    again = resume(tmp_path / "killed", told.append)
+    assert min(step.done for step in told if step.title == "training") > 4096
+    assert [p.score for p in again.curve] == [p.score for p in whole.curve]
+    assert same_layers(tmp_path / "killed", tmp_path / "whole")
+    assert resume(tmp_path / "killed").curve == again.curve
+
+
+def test_a_training_is_killed_by_the_kernel_and_goes_on(tmp_path):
+    """What is on disk after kill -9 is enough."""
+    arguments = ["rl", "train", CART, "--steps", "12288", "--algorithm", "reinforce"]
+    command = [sys.executable, "-m", "schedtuna", *arguments, "-o", "killed"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    ) as child:
+        while not (tmp_path / "killed" / CHECKPOINT).exists() and child.poll() is None:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    killed = resume(tmp_path / "killed")
+    whole = train(make_plan(environment=CART, steps=12288, algorithm="reinforce"), tmp_path / "whole")
+    assert [p.score for p in killed.curve] == [p.score for p in whole.curve]
+    assert same_layers(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_the_best_on_validation_is_kept(tmp_path):
+    found = train(make_plan(environment=CART, steps=20_000, algorithm="ppo"), tmp_path)
+    scores = [point.score for point in found.curve]
+    assert found.policy.manifest.validation == max(scores) > 2 * scores[0]
+    played = evaluate(found.policy, World(CART), [], seed=1)
+    assert mean_score(played) == max(scores)
+    assert found.policy.manifest.test is None
+
+
+def test_patience_ends_it(tmp_path):
+    found = train(make_plan(environment=CART, steps=40_000, algorithm="ucb", patience=2), tmp_path)
+    assert found.ended_early
+    assert len(found.curve) < 9
+
+
+def test_a_policy_is_imitated(tmp_path):
+    teacher = train(make_plan(environment=CART, steps=16_000, algorithm="ppo"), tmp_path / "teacher").policy
+    start = str(tmp_path / "teacher")
+    plan = make_plan(environment=CART, steps=8192, algorithm="imitation", warm_start=start)
+    pupil = train(plan, tmp_path / "pupil")
+    assert len(pupil.curve) == 1
+    assert pupil.policy.manifest.nr_steps == 2048
+    observations = np.stack([World(CART).make().reset(seed=seed)[0] for seed in range(200)])
+    assert (pupil.policy.act(observations) == teacher.act(observations)).mean() > 0.8
+    plan = make_plan(environment=CART, steps=8192, algorithm="dqn", warm_start=start)
+    assert train(plan, tmp_path / "dqn").curve[0].score > 60
+
+
+def test_what_is_wrong_is_refused_before_there_is_a_folder(tmp_path):
+    for fields, told in (
+        ({"environment": "Nope-v0"}, "there is no environment"),
+        ({"algorithm": "pp"}, "did you mean ppo"),
+        ({"algorithm": "imitation"}, "needs somebody to imitate"),
+        ({"algorithm": "maskable_ppo"}, "action masks"),
+        ({"warm_start": "fair"}, "there is no policy fair"),
+        ({"parameters": {"nope": 1}}, "can't be made so"),
+        ({"environment": "Pendulum-v1"}, "can't be trained in"),
+        ({"splits": {"train": ["a"], "test": ["a"]}}, "both for train and for test"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            train(make_plan(**{"environment": CART, **fields}), tmp_path / "new")
+        assert not (tmp_path / "new").exists()
+    for name, value in (("steps", 1), ("seed", -1), ("patience", -1)):
+        with pytest.raises(UsageError, match=name):
+            make_plan(environment=CART, **{name: value})
+
+
+def test_what_is_damaged_is_said(tmp_path):
+    with pytest.raises(UsageError, match="no training"):
+        resume(tmp_path)
+    plan = make_plan(environment=CART, steps=4096, algorithm="reinforce")
+    train(plan, tmp_path / "one")
+    checkpoint = tmp_path / "one" / CHECKPOINT
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    with pytest.raises(PolicyError, match="can't be used"):
+        resume(tmp_path / "one")
+    train(plan.model_copy(update={"algorithm": "ucb"}), tmp_path / "two")
+    (tmp_path / "two" / CHECKPOINT).replace(checkpoint)
+    with pytest.raises(PolicyError, match="another algorithm"):
+        resume(tmp_path / "one")
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    plan = make_plan(environment=CART, steps=4096, algorithm="ucb")
+    refused = []
+
+    def other(_progress):
+        if not refused:
+            with pytest.raises(UsageError, match="another process") as found:
+                resume(tmp_path)
+            refused.append(found)
+
+    train(plan, tmp_path, other)
+    assert refused
+
+
+def test_returns_are_discounted_sums_within_episodes():
+    rng = np.random.default_rng(1)
+    rewards, ends = rng.normal(size=(3 * LOOK_AHEAD, 2)), rng.random((3 * LOOK_AHEAD, 2)) < 0.01
+    sums, whole = returns_to_go(rewards, ends, 0.9)
+    for step in range(0, len(rewards), 7):
+        for column in range(2):
+            total, left = 0.0, 0
+            for later in range(step, len(rewards)):
+                total += 0.9**left * rewards[later, column]
+                left += 1
+                if ends[later, column]:
+                    break
+            assert sums[step, column] == pytest.approx(total)
+            assert whole[step, column] == (bool(ends[later, column]) or left >= LOOK_AHEAD)
+
+
+def run(capsys, *arguments):
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as ended:
+        return ended.code, *capsys.readouterr()
+    return 0, *capsys.readouterr()
+
+
+def test_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    line = [
+        "rl",
+        "train",
+        CART,
+        "--steps",
+        4096,
+        "--algorithm",
+        "reinforce",
+        "-o",
+        "one",
+        "--tensorboard",
+        "events",
+    ]
+    code, out, _ = run(capsys, *line, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["manifest"]["fit"]["environment"] == CART
+    assert len(found["curve"]) == 2
+    assert list((tmp_path / "events").iterdir())
+    code, out, _ = run(capsys, "rl", "train", "--resume", "one")
+    assert code == 0
+    assert "schedtuna rl eval" in out
+    code, out, _ = run(capsys, "rl", "eval", "one", "--episodes", 4, "--json")
+    assert len(json.loads(out)["loads"][""]) == 4
+    run(capsys, *line[:5], "--algorithm", "ucb", "-o", "two")
+    code, out, _ = run(capsys, "rl", "compare", "one", "two", "--episodes", 8, "--json")
+    first, other = json.loads(out)["sides"]
+    assert other["difference"] == pytest.approx(other["score"] - first["score"])
+    assert other["low"] <= other["difference"] <= other["high"]
+    code, out, _ = run(capsys, "rl", "list", "--json")
+    assert json.loads(out)["algorithms"].keys() == ALGORITHMS.keys()
+    assert run(capsys, "rl", "train", "-o", "x")[0] == 2
+    assert run(capsys, "rl", "compare", "one", "one")[0] == 2
+    assert run(capsys, "rl", "eval", "none")[0] == 1

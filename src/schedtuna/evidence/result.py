@@ -29,13 +29,14 @@ def tell_verdict(verdict: Verdict, *, is_model: bool) -> str:
     return f"{verdict}{_MODEL if is_model else ''}"
 
 
-def read_verdict_word(text: str) -> tuple[Verdict, bool]:
+def read_verdict_word(text: object) -> tuple[Verdict, bool]:
     """Return the verdict that a stored word is, and whether it is one of a model.
 
     Raises:
         ValueError: It is none.
     """
-    return Verdict(text.removesuffix(_MODEL)), text.endswith(_MODEL)
+    word = text if isinstance(text, str) else ""
+    return Verdict(word.removesuffix(_MODEL)), word.endswith(_MODEL)
 
 
 @dataclass(frozen=True)

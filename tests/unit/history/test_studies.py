@@ -167,3 +167,9 @@ def test_a_run_that_worked_has_numbers(studies, tmp_path, value):
 
     with pytest.raises(StudyError, match="a run that worked has"):
         read_study(damaged(studies, tmp_path, "trials.jsonl", change))
+
+
+def test_a_verdict_that_is_no_word_is_none(studies, tmp_path):
+    folder = damaged(studies, tmp_path, "result.json", lambda text: text.replace('"improved"', '{"a": 2}'))
+    assert '{"a": 2}' in (folder / "result.json").read_text()
+    assert read_study(folder).verdict is None

@@ -12,6 +12,8 @@ _PUBLIC = {
     "Comparison": "schedtuna.experiment.comparison",
     "HostBackend": "schedtuna.backend.host",
     "MetricSpec": "schedtuna.workload.spec",
+    "MigrationDecider": "schedtuna.model.decider",
+    "MigrationFeatures": "schedtuna.model.decider",
     "OptimizerConfig": "schedtuna.tune.options",
     "ParameterSpace": "schedtuna.space",
     "ParameterSpec": "schedtuna.space",
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from schedtuna.experiment.compare import compare as compare
     from schedtuna.experiment.comparison import Comparison as Comparison
     from schedtuna.experiment.triallog import TrialLog as TrialLog
+    from schedtuna.model.decider import MigrationDecider as MigrationDecider
+    from schedtuna.model.decider import MigrationFeatures as MigrationFeatures
     from schedtuna.record.recorder import Recorder as Recorder
     from schedtuna.record.recorder import RecordOptions as RecordOptions
     from schedtuna.record.tree import record_tree as record_tree

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from schedtuna.errors import UnavailableError
+from schedtuna.errors import ModelError, UnavailableError
 from schedtuna.export.compiled import check_compiled, find_compiler
 from schedtuna.model.model import DecisionModel
 
@@ -37,6 +37,16 @@ def _reference(model: DecisionModel) -> tuple[bool, str]:
     return same and np.array_equal(model.accumulate(rows.bins), rows.accumulators), "numpy"
 
 
+def _runtime(model: DecisionModel) -> tuple[bool, str]:
+    from schedtuna.model.runtime import ModelRuntime
+
+    try:
+        ModelRuntime(model)
+    except ModelError as error:
+        return False, str(error)
+    return True, "C++"
+
+
 def _compiled(model: DecisionModel) -> tuple[bool, str]:
     row = check_compiled(model)
     return row == 0, find_compiler() if row == 0 else f"row {row - 1}"
@@ -44,6 +54,7 @@ def _compiled(model: DecisionModel) -> tuple[bool, str]:
 
 EXECUTORS: dict[str, Callable[[DecisionModel], tuple[bool, str]]] = {
     "reference": _reference,
+    "native runtime": _runtime,
     "generated C": _compiled,
 }
 

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "model/decider.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <utility>
+
+namespace schedtuna::model
+{
+
+namespace
+{
+constexpr double LOAD_SCALE = 1000;
+constexpr double LARGEST_COUNT = 1 << 30;
+constexpr std::size_t CHUNK = 64;  // rows that are decided together where nothing is remembered
+}  // namespace
+
+Cache::Cache(std::size_t nr_rows) : nr_sets_(std::bit_ceil(std::max<std::size_t>((nr_rows + WAYS - 1) / WAYS, 1)))
+{
+	places_.resize(nr_sets_ * WAYS);
+}
+
+Cache::Key Cache::key_of(const std::uint16_t *bins, std::size_t nr_bins)
+{
+	Key key{};
+	for (std::size_t at = 0; at < nr_bins; at++)
+		key[at / 4] |= std::uint64_t{bins[at]} << (at % 4 * 16);
+	return key;
+}
+
+Cache::Place *Cache::set_of(const Key &key)
+{
+	std::uint64_t hash = 0;
+	for (const std::uint64_t word : key)
+		hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+	return places_.data() + (hash >> 32 & (nr_sets_ - 1)) * WAYS;
+}
+
+std::optional<std::uint8_t> Cache::find(const Key &key)
+{
+	Place *set = set_of(key);
+	for (std::size_t way = 0; way < WAYS && set[way].is_used; way++) {
+		if (set[way].key != key)
+			continue;
+		if (way)
+			std::rotate(set, set + way, set + way + 1);
+		nr_hits++;
+		return set->label;
+	}
+	nr_misses++;
+	return std::nullopt;
+}
+
+void Cache::remember(const Key &key, std::uint8_t label)
+{
+	Place *set = set_of(key);
+	std::move_backward(set, set + WAYS - 1, set + WAYS);
+	*set = {key, label, true};
+}
+
+Decider::Decider(std::shared_ptr<const Runtime> runtime, std::vector<Column> columns, std::size_t cache_rows)
+    : runtime_(std::move(runtime)), columns_(std::move(columns))
+{
+	require(columns_.size() == runtime_->nr_inputs(), "a column for each input");
+	if (cache_rows) {
+		require(columns_.size() <= Cache::MOST_BINS, "rows of more than 8 bins are not remembered");
+		cache_.emplace(cache_rows);
+	}
+}
+
+template <typename Number> void Decider::require_numbers(const Number *row, std::size_t at) const
+{
+	for (const auto [index, kind] : columns_) {
+		const double value = row[index];
+		if (!std::isfinite(value))
+			throw BadNumber(at, index, "is no finite number");
+		if (kind == Kind::Count && (value < 0 || value > LARGEST_COUNT || value != std::floor(value)))
+			throw BadNumber(at, index, "is no whole number from 0 on");
+	}
+}
+
+template <typename Number> void Decider::quantise(const Number *row, std::uint16_t *bins)
+{
+	for (std::size_t input = 0; input < columns_.size(); input++) {
+		double value = row[columns_[input].index];
+		if (columns_[input].kind == Kind::Load) {
+			nr_clamped_ += value < 0 || value > 1;
+			value = std::floor(std::clamp(value, 0.0, 1.0) * LOAD_SCALE + 0.5);
+		}
+		bins[input] = runtime_->row(input).bin(static_cast<std::int64_t>(value));
+	}
+}
+
+void Decider::decide_bins(const std::uint16_t *bins, std::size_t nr_rows, std::uint8_t *labels) const
+{
+	std::array<std::int32_t, CHUNK * MOST_LOGITS> logits;
+	runtime_->logits(bins, nr_rows, logits.data());
+	for (std::size_t at = 0; at < nr_rows; at++)
+		labels[at] = runtime_->label(logits.data() + at * runtime_->nr_logits());
+}
+
+template <typename Number>
+void Decider::decide(const Number *rows, std::size_t nr_rows, std::size_t width, std::uint8_t *labels)
+{
+	const std::size_t nr_inputs = columns_.size();
+	for (const auto [index, kind] : columns_)
+		require(index < width, "a row is too short");
+	for (std::size_t at = 0; at < nr_rows; at++)
+		require_numbers(rows + at * width, at);
+	std::array<std::uint16_t, CHUNK * MOST_INPUTS> bins;
+	for (std::size_t first = 0; first < nr_rows; first += CHUNK) {
+		const std::size_t count = std::min(CHUNK, nr_rows - first);
+		for (std::size_t at = 0; at < count; at++)
+			quantise(rows + (first + at) * width, bins.data() + at * nr_inputs);
+		if (!cache_) {
+			decide_bins(bins.data(), count, labels + first);
+			continue;
+		}
+		for (std::size_t at = 0; at < count; at++) {
+			const std::uint16_t *row = bins.data() + at * nr_inputs;
+			const Cache::Key key = Cache::key_of(row, nr_inputs);
+			if (const auto known = cache_->find(key)) {
+				labels[first + at] = *known;
+				continue;
+			}
+			decide_bins(row, 1, labels + first + at);
+			cache_->remember(key, labels[first + at]);
+		}
+	}
+}
+
+template void Decider::decide(const float *, std::size_t, std::size_t, std::uint8_t *);
+template void Decider::decide(const double *, std::size_t, std::size_t, std::uint8_t *);
+
+}  // namespace schedtuna::model

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// Trees without walking them: each bin of each input has a row of masks, a bit for each leaf whose box it lies in.
+// And-ed over the inputs, one bit of each tree is left. Of oblivious trees a mask has the bits of the leaf's number.
+#include "model/runtime.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace schedtuna::model
+{
+namespace
+{
+
+constexpr std::size_t LINE = 64;    // bytes
+constexpr std::size_t CHUNK = 128;  // rows that pass a line of trees, one after the other
+constexpr std::uint32_t DE_BRUIJN = 0x077CB531;
+
+template <typename Mask> struct alignas(LINE) Line {
+	static constexpr std::size_t WIDTH = LINE / sizeof(Mask);
+	std::array<Mask, WIDTH> mask;
+};
+
+// The rows of masks of one input: those that differ from the one before, and which one each bin has.
+template <typename Mask> struct Table {
+	using Row = std::vector<Mask>;
+
+	std::size_t nr_rows = 0;
+	std::vector<std::uint16_t> which;
+	std::vector<Line<Mask>> lines;	// [line of trees][row]
+
+	void fill(const std::vector<Row> &of_bins)
+	{
+		constexpr std::size_t width = Line<Mask>::WIDTH;
+		std::vector<const Row *> rows;
+		for (const Row &row : of_bins) {
+			if (rows.empty() || row != *rows.back())
+				rows.push_back(&row);
+			which.push_back(static_cast<std::uint16_t>(rows.size() - 1));
+		}
+		nr_rows = rows.size();
+		const std::size_t nr_lines = of_bins.front().size() / width;
+		lines.resize(nr_lines * nr_rows);
+		for (std::size_t line = 0; line < nr_lines; line++)
+			for (std::size_t row = 0; row < nr_rows; row++)
+				std::copy_n(rows[row]->data() + line * width, width,
+					    lines[line * nr_rows + row].mask.data());
+	}
+};
+
+template <typename Mask> std::size_t padded(std::size_t nr_trees)
+{
+	constexpr std::size_t width = Line<Mask>::WIDTH;
+	return (nr_trees + width - 1) / width * width;
+}
+
+template <typename Mask> struct Ensemble {
+	std::span<const Table<Mask>> tables;  // of each input
+	const std::int16_t *leaves;	      // [tree][place]
+	std::size_t nr_trees, nr_leaves;
+
+	const Mask *masks(std::size_t line, std::size_t input, std::uint16_t bin) const
+	{
+		const Table<Mask> &table = tables[input];
+		return table.lines[line * table.nr_rows + table.which[bin]].mask.data();
+	}
+};
+
+// Each line of trees meets all rows of a chunk before the next line does: its tables stay near.
+SCHEDTUNA_VECTORS void add_trees(const Ensemble<std::uint32_t> &of, const std::uint16_t *bins, std::size_t nr_rows,
+				 std::int32_t *sums)
+{
+	constexpr std::size_t width = Line<std::uint32_t>::WIDTH;
+	const std::size_t inputs = of.tables.size();
+	for (std::size_t line = 0; line * width < of.nr_trees; line++) {
+		const std::int16_t *leaves = of.leaves + line * width * MOST_LEAVES;
+		for (std::size_t at = 0; at < nr_rows; at++) {
+			std::uint32_t mask[width];
+			std::fill(mask, mask + width, UINT32_MAX);
+			for (std::size_t input = 0; input < inputs; input++) {
+				const std::uint32_t *from = of.masks(line, input, bins[at * inputs + input]);
+				for (std::size_t tree = 0; tree < width; tree++)
+					mask[tree] &= from[tree];
+			}
+			for (std::size_t tree = 0; tree < width; tree++)
+				mask[tree] = tree * MOST_LEAVES + (mask[tree] * DE_BRUIJN >> 27);
+			std::int32_t sum = 0;
+			for (std::size_t tree = 0; tree < width; tree++)
+				sum += leaves[mask[tree]];
+			sums[at] += sum;
+		}
+	}
+}
+
+SCHEDTUNA_VECTORS void add_oblivious(const Ensemble<std::uint8_t> &of, const std::uint16_t *bins, std::size_t nr_rows,
+				     std::int32_t *sums)
+{
+	constexpr std::size_t width = Line<std::uint8_t>::WIDTH;
+	const std::size_t inputs = of.tables.size();
+	for (std::size_t line = 0; line * width < of.nr_trees; line++) {
+		const std::int16_t *leaves = of.leaves + line * width * of.nr_leaves;
+		const std::size_t trees = std::min(of.nr_trees - line * width, width);
+		for (std::size_t at = 0; at < nr_rows; at++) {
+			std::uint8_t mask[width] = {};
+			for (std::size_t input = 0; input < inputs; input++) {
+				const std::uint8_t *from = of.masks(line, input, bins[at * inputs + input]);
+				for (std::size_t tree = 0; tree < width; tree++)
+					mask[tree] |= from[tree];
+			}
+			std::int32_t sum = 0;
+			for (std::size_t tree = 0; tree < trees; tree++)
+				sum += leaves[tree * of.nr_leaves + mask[tree]];
+			sums[at] += sum;
+		}
+	}
+}
+
+template <typename Mask> class Masked : public Runtime
+{
+      public:
+	Masked(std::vector<BinRow> rows, std::size_t nr_trees, std::int32_t base, std::size_t nr_leaves)
+	    : Runtime(std::move(rows), 1, nr_trees + 1), nr_trees_(nr_trees), base_(base), nr_leaves_(nr_leaves),
+	      tables_(nr_inputs()), leaves_(padded<Mask>(nr_trees) * nr_leaves)
+	{
+	}
+
+      protected:
+	std::size_t nr_lines() const
+	{
+		return padded<Mask>(nr_trees_) / Line<Mask>::WIDTH;
+	}
+
+	std::size_t nr_trees_;
+	std::int32_t base_;
+	std::size_t nr_leaves_;
+	std::vector<Table<Mask>> tables_;
+	std::vector<std::int16_t> leaves_;  // [tree][place]
+};
+
+// A bit of half a word as a number: times this, its upper five bits are its own.
+constexpr std::size_t place_of(std::uint32_t mask)
+{
+	return mask * DE_BRUIJN >> 27;
+}
+
+constexpr auto LEAF_OF_PLACE = [] {
+	std::array<std::uint8_t, MOST_LEAVES> numbers{};
+	for (std::uint8_t leaf = 0; leaf < MOST_LEAVES; leaf++)
+		numbers[place_of(1U << leaf)] = leaf;
+	return numbers;
+}();
+
+struct Box {
+	std::array<std::uint32_t, MOST_INPUTS> low{}, high{};
+};
+
+// The boxes of one tree's leaves; throws where the arrays are no tree.
+class Boxes
+{
+      public:
+	Boxes(const TreeArrays &arrays, std::size_t tree, std::size_t nr_inputs)
+	    : arrays_(arrays), first_(tree * MOST_NODES), nr_leaves_(arrays.nr_leaves[tree]), nr_inputs_(nr_inputs)
+	{
+		require(nr_leaves_ >= 1 && nr_leaves_ <= MOST_LEAVES, "a tree has 1 to 32 leaves");
+		Box all;
+		all.high.fill(UINT16_MAX);
+		visit(nr_leaves_ > 1 ? 0 : -1, all);
+		require(seen_ == (nr_leaves_ == MOST_LEAVES ? UINT32_MAX : (1U << nr_leaves_) - 1),
+			"a leaf has no parent");
+	}
+
+	std::uint32_t mask(std::size_t input, std::uint32_t bin) const
+	{
+		std::uint32_t found = 0;
+		for (std::size_t leaf = 0; leaf < nr_leaves_; leaf++)
+			if (boxes_[leaf].low[input] <= bin && bin <= boxes_[leaf].high[input])
+				found |= 1U << leaf;
+		return found;
+	}
+
+      private:
+	void visit(int node, const Box &box)
+	{
+		if (node < 0) {
+			const auto leaf = static_cast<std::size_t>(-1 - node);
+			require(leaf < nr_leaves_ && !(seen_ >> leaf & 1), "a leaf has two parents, or is none");
+			seen_ |= 1U << leaf;
+			boxes_[leaf] = box;
+			return;
+		}
+		require(static_cast<std::size_t>(node) < nr_leaves_ - 1, "a child is no node of its tree");
+		const std::size_t at = first_ + static_cast<std::size_t>(node), input = arrays_.feature[at];
+		require(input < nr_inputs_, "a tree looks at an input that is not there");
+		const int left = arrays_.left[at], right = arrays_.right[at];
+		require((left < 0 || left > node) && (right < 0 || right > node), "a child comes before its parent");
+		Box below = box, above = box;
+		below.high[input] = std::min<std::uint32_t>(below.high[input], arrays_.threshold[at]);
+		above.low[input] = std::max<std::uint32_t>(above.low[input], arrays_.threshold[at] + 1U);
+		visit(left, below);
+		visit(right, above);
+	}
+
+	const TreeArrays &arrays_;
+	std::size_t first_, nr_leaves_, nr_inputs_;
+	std::uint32_t seen_ = 0;
+	std::array<Box, MOST_LEAVES> boxes_{};
+};
+
+class Trees final : public Masked<std::uint32_t>
+{
+      public:
+	Trees(std::vector<BinRow> rows, const TreeArrays &arrays)
+	    : Masked(std::move(rows), arrays.nr_leaves.size(), arrays.base, MOST_LEAVES)
+	{
+		std::vector<Boxes> boxes;
+		for (std::size_t tree = 0; tree < nr_trees_; tree++) {
+			boxes.emplace_back(arrays, tree, nr_inputs());
+			for (std::size_t leaf = 0; leaf < MOST_LEAVES; leaf++)
+				leaves_[tree * MOST_LEAVES + place_of(1U << leaf)] = arrays.leaves[tree * MOST_LEAVES
+												   + leaf];
+		}
+		for (std::size_t input = 0; input < nr_inputs(); input++) {
+			std::vector<std::vector<std::uint32_t>> of_bins;
+			for (std::uint32_t bin = 0; bin <= row(input).last; bin++) {
+				of_bins.emplace_back(nr_lines() * Line<std::uint32_t>::WIDTH, 1);
+				for (std::size_t tree = 0; tree < nr_trees_; tree++)
+					of_bins.back()[tree] = boxes[tree].mask(input, bin);
+			}
+			tables_[input].fill(of_bins);
+		}
+	}
+
+	void accumulate(const std::uint16_t *bins, std::int32_t *accumulators) const override
+	{
+		std::int32_t sum = base_;
+		for (std::size_t tree = 0; tree < nr_trees_; tree++) {
+			std::uint32_t mask = UINT32_MAX;
+			for (std::size_t input = 0; input < nr_inputs(); input++) {
+				const auto &table = tables_[input];
+				const auto &line = table.lines[tree / WIDTH * table.nr_rows + table.which[bins[input]]];
+				mask &= line.mask[tree % WIDTH];
+			}
+			sum += leaves_[tree * MOST_LEAVES + place_of(mask)];
+			accumulators[tree] = LEAF_OF_PLACE[place_of(mask)];
+		}
+		accumulators[nr_trees_] = sum;
+	}
+
+	void logits(const std::uint16_t *bins, std::size_t nr_rows, std::int32_t *logits) const override
+	{
+		std::fill(logits, logits + nr_rows, base_);
+		for (std::size_t first = 0; first < nr_rows; first += CHUNK)
+			add_trees({tables_, leaves_.data(), nr_trees_, MOST_LEAVES}, bins + first * nr_inputs(),
+				  std::min(CHUNK, nr_rows - first), logits + first);
+	}
+
+      private:
+	static constexpr std::size_t WIDTH = Line<std::uint32_t>::WIDTH;
+};
+
+class Oblivious final : public Masked<std::uint8_t>
+{
+      public:
+	Oblivious(std::vector<BinRow> rows, const ObliviousArrays &arrays)
+	    : Masked(std::move(rows), arrays.feature.size() / arrays.nr_levels, arrays.base,
+		     std::size_t{1} << arrays.nr_levels)
+	{
+		for (const std::uint8_t feature : arrays.feature)
+			require(feature < nr_inputs(), "a tree looks at an input that is not there");
+		std::copy(arrays.leaves.begin(), arrays.leaves.end(), leaves_.begin());
+		for (std::size_t input = 0; input < nr_inputs(); input++) {
+			std::vector<std::vector<std::uint8_t>> of_bins;
+			for (std::uint32_t bin = 0; bin <= row(input).last; bin++) {
+				of_bins.emplace_back(nr_lines() * WIDTH, 0);
+				for (std::size_t at = 0; at < arrays.feature.size(); at++)
+					if (arrays.feature[at] == input && bin > arrays.threshold[at])
+						of_bins.back()[at / arrays.nr_levels] |= 1U << (at % arrays.nr_levels);
+			}
+			tables_[input].fill(of_bins);
+		}
+	}
+
+	void accumulate(const std::uint16_t *bins, std::int32_t *accumulators) const override
+	{
+		std::int32_t sum = base_;
+		for (std::size_t tree = 0; tree < nr_trees_; tree++) {
+			std::size_t leaf = 0;
+			for (std::size_t input = 0; input < nr_inputs(); input++) {
+				const auto &table = tables_[input];
+				const auto &line = table.lines[tree / WIDTH * table.nr_rows + table.which[bins[input]]];
+				leaf |= line.mask[tree % WIDTH];
+			}
+			sum += leaves_[tree * nr_leaves_ + leaf];
+			accumulators[tree] = static_cast<std::int32_t>(leaf);
+		}
+		accumulators[nr_trees_] = sum;
+	}
+
+	void logits(const std::uint16_t *bins, std::size_t nr_rows, std::int32_t *logits) const override
+	{
+		std::fill(logits, logits + nr_rows, base_);
+		for (std::size_t first = 0; first < nr_rows; first += CHUNK)
+			add_oblivious({tables_, leaves_.data(), nr_trees_, nr_leaves_}, bins + first * nr_inputs(),
+				      std::min(CHUNK, nr_rows - first), logits + first);
+	}
+
+      private:
+	static constexpr std::size_t WIDTH = Line<std::uint8_t>::WIDTH;
+};
+
+}  // namespace
+
+std::unique_ptr<Runtime> make_trees(std::vector<BinRow> rows, const TreeArrays &arrays)
+{
+	const std::size_t nr_trees = arrays.nr_leaves.size(), nodes = nr_trees * MOST_NODES;
+	require(nr_trees >= 1 && nr_trees <= MOST_TREES, "a model has 1 to 1024 trees");
+	require(arrays.feature.size() == nodes && arrays.threshold.size() == nodes && arrays.left.size() == nodes
+			&& arrays.right.size() == nodes && arrays.leaves.size() == nr_trees * MOST_LEAVES,
+		"trees' arrays are of different sizes");
+	return std::make_unique<Trees>(std::move(rows), arrays);
+}
+
+std::unique_ptr<Runtime> make_oblivious(std::vector<BinRow> rows, const ObliviousArrays &arrays)
+{
+	require(arrays.nr_levels >= 1 && arrays.nr_levels <= 8, "an oblivious tree has 1 to 8 levels");
+	const std::size_t nr_trees = arrays.feature.size() / arrays.nr_levels;
+	require(nr_trees >= 1 && nr_trees <= MOST_TREES, "a model has 1 to 1024 trees");
+	require(arrays.feature.size() == nr_trees * arrays.nr_levels && arrays.threshold.size() == arrays.feature.size()
+			&& arrays.leaves.size() == nr_trees << arrays.nr_levels,
+		"trees' arrays are of different sizes");
+	return std::make_unique<Oblivious>(std::move(rows), arrays);
+}
+
+}  // namespace schedtuna::model

@@ -43,4 +43,5 @@ NB_MODULE(_native, m)
 	bind_picks(m);
 	bind_flat(m);
 	schedtuna::env::bind_env(m);
+	schedtuna::env::bind_migrate(m);
 }

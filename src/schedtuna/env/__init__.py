@@ -27,11 +27,17 @@ _PUBLIC = {
     "CPUSchedulerEnv": "schedtuna.env.pick_next",
     "CPUSchedulerVecEnv": "schedtuna.env.sb3",
     "CPUSchedulerVectorEnv": "schedtuna.env.vector",
+    "MigrateEnv": "schedtuna.env.migrate",
+    "SwapEnv": "schedtuna.env.swap",
+    "check_environment": "schedtuna.env.conformance",
 }
 
 if TYPE_CHECKING:
+    from schedtuna.env.conformance import check_environment as check_environment
+    from schedtuna.env.migrate import MigrateEnv as MigrateEnv
     from schedtuna.env.pick_next import CPUSchedulerEnv as CPUSchedulerEnv
     from schedtuna.env.sb3 import CPUSchedulerVecEnv as CPUSchedulerVecEnv
+    from schedtuna.env.swap import SwapEnv as SwapEnv
     from schedtuna.env.terms import REWARD_TERMS as REWARD_TERMS
     from schedtuna.env.vector import CPUSchedulerVectorEnv as CPUSchedulerVectorEnv
 

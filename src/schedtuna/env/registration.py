@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from gymnasium.envs.registration import register, registry
 
-# id -> class, vector class.
-ENVIRONMENTS = {
+# id -> class, vector class; None: Gymnasium's own, around the class.
+ENVIRONMENTS: dict[str, tuple[str, str | None]] = {
     "schedtuna/PickNext-v0": (
         "schedtuna.env.pick_next:CPUSchedulerEnv",
         "schedtuna.env.vector:CPUSchedulerVectorEnv",
     ),
+    "schedtuna/Migrate-v0": ("schedtuna.env.migrate:MigrateEnv", None),
+    "schedtuna/Swap-v0": ("schedtuna.env.swap:SwapEnv", None),
 }
 
 

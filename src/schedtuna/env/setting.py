@@ -45,8 +45,8 @@ Actions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PickNextSetting:
-    """The keywords of `schedtuna/PickNext-v0`.
+class LoadSetting:
+    """The keywords of every environment whose episodes are loads on a simulated machine.
 
     Attributes:
         workload: What runs: as `Simulation` takes it, or a list of such, of which one is drawn per reset;
@@ -54,11 +54,9 @@ class PickNextSetting:
         cpus: How many CPUs. Default: 4, or what `topology` has.
         topology: LLCSxCORESxTHREADS.
         scheduler: The one by which rewards are divided, and which others are compared with.
-        decision_ns: What a choice costs in simulated time: ns, or ``bpf`` or ``user``.
+        decision_ns: What a decision costs in simulated time: ns, or ``bpf`` or ``user``.
         reward: What each term weighs: `REWARD_TERMS`. Default: latency 1, energy 0.2.
         arrivals: Seeds that loads draw with; one of them is drawn per reset. Train and test on others.
-        nr_slots: For how many candidates there is a slot.
-        slice_us: How long a task runs before its CPU chooses again.
         episode_ms: When an episode is truncated, in simulated time.
         costs: Constants of the machine that differ from the table of `schedtuna sim list`.
 
@@ -73,8 +71,6 @@ class PickNextSetting:
     decision_ns: int | str = "bpf"
     reward: Mapping[str, float] | None = None
     arrivals: Sequence[int] = DEFAULT_ARRIVALS
-    nr_slots: int = 16
-    slice_us: int = 4000
     episode_ms: float = 500.0
     costs: Mapping[str, int] = field(default_factory=dict)
 
@@ -115,6 +111,29 @@ class PickNextSetting:
                 raise UsageError(f"decision_ns={self.decision_ns!r}: expected ns, or one of {known}")
             return DECISION_NS[self.decision_ns]
         return _whole("decision_ns", self.decision_ns, 0, 10**9)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The arrivals, checked."""
+        return [_whole("arrivals", seed, 0, 2**64 - 1) for seed in self.arrivals]
+
+    @property
+    def episode_ns(self) -> int:
+        """How long an episode is."""
+        return _whole("episode_ms", round(self.episode_ms * 1e6), 1, _MOST_NS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PickNextSetting(LoadSetting):
+    """The keywords of `schedtuna/PickNext-v0`: those of `LoadSetting`, and two more.
+
+    Attributes:
+        nr_slots: For how many candidates there is a slot.
+        slice_us: How long a task runs before its CPU chooses again.
+    """
+
+    nr_slots: int = 16
+    slice_us: int = 4000
 
     @cached_property
     def native(self) -> PickNextSetup:

@@ -176,7 +176,50 @@ _MACHINE = [
     ),
 ]
 
-FEATURES: dict[str, Feature] = {row.name: row for row in (*_SYSTEM, *_CANDIDATE, *_MACHINE)}
+# What a migration from one CPU's queue to another's may look at.
+_CPUS = Bins("log2", 0, 1024, 37, per_octave=4)
+_LOAD = Bins("linear", 0, 1024, 257)
+_MIGRATION = [
+    Feature(
+        "destination_cpu",
+        "",
+        Kind.GAUGE,
+        Bins("linear", 0, 1023, 1024),
+        _IN_KERNEL,
+        "the CPU that the task would go to",
+    ),
+    Feature("nr_idle_cpus", "", Kind.GAUGE, _CPUS, _IN_KERNEL, "CPUs without tasks that can run"),
+    Feature("nr_busy_cpus", "", Kind.GAUGE, _CPUS, _IN_KERNEL, "CPUs with such"),
+    Feature(
+        "source_load",
+        "1/1024",
+        Kind.GAUGE,
+        _LOAD,
+        _IN_KERNEL,
+        "how much of its present CPU was used lately (util_avg)",
+    ),
+    Feature("destination_load", "1/1024", Kind.GAUGE, _LOAD, _IN_KERNEL, "and of the other one"),
+]
+
+# Of these, events tell what samples would have been: see `told`.
+_TOLD = (
+    "cpu_percent",
+    "run_queue_length",
+    "nr_threads",
+    "nr_active_threads",
+    "nr_blocked_threads",
+    "nr_io_blocked_threads",
+    "switches_per_s",
+    "voluntary_switches_per_s",
+    "involuntary_switches_per_s",
+    "forks_per_s",
+)
+_SYSTEM = [
+    replace(row, sources=_SAMPLED | {Source.TRACE, Source.SIMULATOR}) if row.name in _TOLD else row
+    for row in _SYSTEM
+]
+
+FEATURES: dict[str, Feature] = {row.name: row for row in (*_SYSTEM, *_CANDIDATE, *_MACHINE, *_MIGRATION)}
 SYSTEM_FEATURES: dict[str, Feature] = {row.name: row for row in _SYSTEM}
 
 
@@ -208,7 +251,7 @@ def _derived(row: Feature) -> Iterator[Feature]:
     if Source.SAMPLES not in row.sources:
         return
     reach = row.bins.hi
-    change = replace(row, kind=Kind.CHANGE, sources=_SAMPLED)
+    change = replace(row, kind=Kind.CHANGE)
     yield replace(
         change,
         name=f"{row.name}.change",

@@ -29,6 +29,7 @@ try:
         LONGEST_NS,
         MACHINE_FEATURES,
         MAX_SLOTS,
+        MIGRATION_FEATURES,
         NEVER,
         NR_OTHER_ACTIONS,
         PLAIN_WAKEUP,
@@ -39,6 +40,7 @@ try:
         DequeueReason,
         EnqueueReason,
         Machine,
+        MigrateSetup,
         NativeScheduler,
         Op,
         PickNextSetup,
@@ -62,6 +64,7 @@ try:
         scheduler_table,
         term_table,
     )
+    from schedtuna.sim._native import Migrate as NativeMigrate
     from schedtuna.sim._native import Simulation as NativeSimulation
 except ImportError as _error:
     raise _missing(_error) from _error
@@ -73,6 +76,7 @@ __all__ = [
     "LONGEST_NS",
     "MACHINE_FEATURES",
     "MAX_SLOTS",
+    "MIGRATION_FEATURES",
     "NEVER",
     "NR_OTHER_ACTIONS",
     "PLAIN_WAKEUP",
@@ -83,6 +87,8 @@ __all__ = [
     "DequeueReason",
     "EnqueueReason",
     "Machine",
+    "MigrateSetup",
+    "NativeMigrate",
     "NativeScheduler",
     "NativeSimulation",
     "Op",

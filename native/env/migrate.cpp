@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "migrate.hpp"
+
+namespace schedtuna::env
+{
+
+Migrate::Migrate(std::shared_ptr<const MigrateSetup> setup, std::uint64_t seed) : setup_(std::move(setup))
+{
+	this->seed(seed);
+}
+
+void Migrate::reset()
+{
+	reset(setup_->loads.draw(key_, nth_episode_++));
+}
+
+void Migrate::reset(Draw draw)
+{
+	base_ = setup_->loads.begin(draw);
+	base_->set_migration_cost(setup_->decision_ns);
+	baseline_ = &setup_->loads.baseline(draw);
+	draw_ = draw;
+	nth_ = 0;
+	before_ = {};
+	decided_at_ = since_ = 0;
+	terminated_ = truncated_ = false;
+	look_ahead();
+}
+
+// To the next decision, or to the end.
+void Migrate::look_ahead()
+{
+	ahead_ = std::make_unique<Simulation>(*base_);
+	if (ahead_->run_to_migration(nth_, setup_->episode_ns)) {
+		asked_ = ahead_->asked();
+	} else {
+		asked_ = {};
+		switch (ahead_->run(setup_->episode_ns)) {
+		case Stop::AllExited:
+			terminated_ = true;
+			break;
+		case Stop::Deadlock:
+			throw BadInput("the load is stuck: " + ahead_->waiting());
+		default:
+			truncated_ = true;
+		}
+	}
+	since_ = ahead_->now() - decided_at_;
+	decided_at_ = ahead_->now();
+}
+
+Outcome Migrate::step(std::uint32_t action)
+{
+	if (action > MIGRATE)
+		throw BadInput("action " + std::to_string(action) + ": expected 0 or 1");
+	if (terminated_ || truncated_)
+		throw BadInput("the episode has ended: reset first");
+	std::uint64_t decided = nth_++;
+	base_->decide_migration(decided, action == MIGRATE);
+	if (action == MIGRATE && ahead_->nr_migrations_asked() == nth_) {  // what runs ahead took that for granted
+		base_.swap(ahead_);
+	} else {
+		// Unless the same event holds the next decision, too.
+		auto next = std::make_unique<Simulation>(*base_);
+		next->run_to_migration(decided, setup_->episode_ns);
+		if (next->nr_migrations_asked() == nth_)
+			base_ = std::move(next);
+	}
+	look_ahead();
+	return {reward(), terminated_, truncated_, since_, false};
+}
+
+double Migrate::reward()
+{
+	Amounts now = amounts();
+	double sum = setup_->loads.reward(now, before_, *baseline_);
+	before_ = now;
+	return sum;
+}
+
+void Migrate::observe(float *values) const
+{
+	const Ns all[] = {asked_.to == NONE ? 0 : asked_.to, asked_.nr_idle, asked_.nr_busy, asked_.from_load,
+			  asked_.to_load};
+	for (std::size_t i = 0; i < MIGRATION_FEATURES.size(); i++)
+		values[i] = setup_->features[i](all[i]);
+}
+
+}  // namespace schedtuna::env

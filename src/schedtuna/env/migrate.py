@@ -1,0 +1,168 @@
+"""`schedtuna/Migrate-v0`: shall a task go to another CPU's queue, where the kernel's scheduler would take it?
+
+A step is one such migration under `fair`, at a wakeup or by balancing; docs/environments.md states the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from schedtuna.env.setting import DEFAULT_ARRIVALS, EnvLoad, LoadSetting
+from schedtuna.env.terms import REWARD_TERMS
+from schedtuna.errors import UsageError
+from schedtuna.features.table import FEATURES
+from schedtuna.sim.native import MIGRATION_FEATURES, BadInputError, MigrateSetup, NativeMigrate
+from schedtuna.sim.schedulers import SchedulerSource, chosen_scheduler
+from schedtuna.sim.simulation import complete_costs
+from schedtuna.sim.topology import MachineShape
+
+ACTIONS = ("stay", "migrate")
+Observation = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MigrateSetting(LoadSetting):
+    """The keywords of `schedtuna/Migrate-v0`: those of every environment of the simulated machine."""
+
+    @cached_property
+    def native(self) -> MigrateSetup:
+        """What environments share."""
+        try:
+            return MigrateSetup(
+                [load for _, load in self.loads],
+                self.seeds,
+                self.shape.native(),
+                complete_costs(self.costs),
+                self.episode_ns,
+                self.cost_ns,
+                chosen_scheduler(self.scheduler)[0],
+                self.weights,
+                [FEATURES[name].bins.edges()[1:].tolist() for name in MIGRATION_FEATURES],
+            )
+        except BadInputError as error:
+            raise UsageError(str(error)) from error
+
+
+class MigrateEnv(gymnasium.Env[Observation, np.int64]):
+    """One simulated machine under `fair`, which asks before a task goes from one CPU to another.
+
+    Args:
+        workload, cpus, topology, scheduler, decision_ns, reward, arrivals, episode_ms, costs: See
+            `LoadSetting`; `scheduler` is `fair`, with or without values.
+        seed: Of the episodes until `reset(seed=)` sets another; None: drawn.
+        render_mode: ``ansi`` or None.
+
+    Raises:
+        UsageError: One of them is none.
+    """
+
+    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012 - Gymnasium's own declaration
+
+    def __init__(
+        self,
+        *,
+        workload: EnvLoad = "poisson",
+        cpus: int | None = None,
+        topology: MachineShape | str | None = None,
+        scheduler: SchedulerSource = "fair",
+        decision_ns: int | str = "bpf",
+        reward: Mapping[str, float] | None = None,
+        seed: int | None = None,
+        arrivals: Sequence[int] = DEFAULT_ARRIVALS,
+        episode_ms: float = 500.0,
+        costs: Mapping[str, int] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in {None, "ansi"}:
+            raise UsageError(f"render_mode={render_mode!r}: expected 'ansi' or None")
+        self.setting = MigrateSetting(
+            workload=workload,
+            cpus=cpus,
+            topology=topology,
+            scheduler=scheduler,
+            decision_ns=decision_ns,
+            reward=reward,
+            arrivals=arrivals,
+            episode_ms=episode_ms,
+            costs=costs or {},
+        )
+        self.render_mode = render_mode
+        self.observation_space = spaces.Box(0.0, 1.0, (len(MIGRATION_FEATURES),), np.float32)
+        self.action_space: spaces.Discrete = spaces.Discrete(len(ACTIONS))
+        self._seed = seed
+        self._native = NativeMigrate(self.setting.native, 0)
+        self._observation = np.zeros(len(MIGRATION_FEATURES), np.float32)
+        self._native.bind(self._observation)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode.
+
+        Args:
+            seed: Of this episode and those after it.
+            options: ``workload``: the index of a load; ``arrivals``: one of the setting's seeds. With any of
+                them the other is the first.
+        """
+        if seed is None and self._seed is not None:
+            seed = self._seed
+        if seed is None and self._np_random is None:
+            seed = int(self.np_random.integers(2**32))
+        self._seed = None
+        if seed is not None:
+            super().reset(seed=seed)
+            self._native.seed(seed)
+        try:
+            if options:
+                self._native.reset_to(*self._episode(options))
+            else:
+                self._native.reset()
+        except BadInputError as error:
+            raise UsageError(str(error)) from error
+        return self._observation.copy(), {}
+
+    def _episode(self, options: Mapping[str, Any]) -> tuple[int, int]:
+        arrivals, nr_loads = list(self.setting.arrivals), len(self.setting.loads)
+        seed, load = options.get("arrivals", arrivals[0]), options.get("workload", 0)
+        if set(options) - {"workload", "arrivals"} or seed not in arrivals or load not in range(nr_loads):
+            raise UsageError(
+                f"options {dict(options)}: expected workload, the index of one of {nr_loads}, "
+                "and arrivals, one of the environment's"
+            )
+        return load, arrivals.index(seed)
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Let the task go (1) or stay (0), and go on to the next one.
+
+        Raises:
+            UsageError: There is no such action, or the episode has ended.
+        """
+        try:
+            reward, terminated, truncated, elapsed_ns = self._native.step(int(action))
+        except (BadInputError, TypeError) as error:
+            raise UsageError(f"action {action!r}: {error}") from error
+        info: dict[str, Any] = {"elapsed_ns": elapsed_ns}
+        if terminated or truncated:
+            info["terms"] = dict(zip(REWARD_TERMS, self._native.terms(), strict=True))
+        return self._observation.copy(), reward, terminated, truncated, info
+
+    def render(self) -> str | None:
+        """Return the decision that is due as a line of text."""
+        if self.render_mode is None:
+            return None
+        now_ns, name, source, destination, wakes, idle, busy, loads = self._native.state()
+        if name is None:
+            return f"{now_ns / 1e6:.3f} ms: the end"
+        why = "wakes up" if wakes else "waits"
+        return (
+            f"{now_ns / 1e6:.3f} ms: {name} {why} on CPU {source} (used {loads[0] / 10.24:.0f}%), "
+            f"and would go to CPU {destination} ({loads[1] / 10.24:.0f}%); {idle} idle, {busy} busy"
+        )

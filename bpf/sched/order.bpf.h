@@ -8,9 +8,11 @@
 #ifndef ORDER_BPF_H
 #define ORDER_BPF_H
 
+#include "group.bpf.h"
 #include "params.bpf.h"
 
-#define WEIGHT_DFL 100
+#define NICE_0 100	/* the kernel's weight of nice 0 */
+#define WEIGHT_DFL 6400 /* ours: finer, because many tasks may share what their group is worth */
 
 /* 256 * log2(value), from the highest bit and a straight line between powers of two. */
 static __always_inline __u32 log2_256(__u32 value)
@@ -31,9 +33,10 @@ static __always_inline __u64 task_weight(const struct tuna_params *now, struct t
 #ifndef NO_NATIVE_PRIORITY
 	if (!now->native_priority)
 #endif
-		weight = WEIGHT_DFL * (256 + log2_256(weight)) / (256 + log2_256(WEIGHT_DFL));
-	if (tctx && tctx->group_weight)
-		weight = weight * tctx->group_weight / 100;
+		weight = NICE_0 * (256 + log2_256(weight)) / (256 + log2_256(NICE_0));
+	weight = weight * WEIGHT_DFL / NICE_0;
+	if (tctx && tctx->group_worth)
+		weight = weight * tctx->group_worth / GROUP_ONE;
 	return weight ?: 1;
 }
 

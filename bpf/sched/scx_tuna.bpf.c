@@ -36,8 +36,9 @@
  * Parameters (params.bpf.h) are swapped whole, and every decision counts for the version that it was made under.
  * Where a parameter acts, -DNO_<PARAMETER> leaves its branch out, so that its test can be seen to fail.
  *
- * Limits. Weights of cgroups are not yet looked at beyond the task's own; quotas and cpu.idle are not honoured.
- * Kernels before 6.16 lack scx_bpf_select_cpu_and: libbpf names it when it refuses to load there.
+ * Cgroups. cpu.weight is honoured (group.bpf.h); cpu.max and cpu.idle are not.
+ *
+ * Limits. Kernels before 6.16 lack scx_bpf_select_cpu_and: libbpf names it when it refuses to load there.
  */
 #include "watch.bpf.h"
 
@@ -169,8 +170,10 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 		scx_bpf_dsq_insert(p, DSQ_LOCAL, 20 * NSEC_PER_MSEC, enq_flags);
 		return;
 	}
-	if (tctx)
+	if (tctx) {
 		tctx->queued_ns = now_ns;
+		tctx->group_worth = worth_of_task(p);
+	}
 	slice = slice_ns(now, llcc, cpuc->llc);
 #ifndef NO_LOCAL_KTHREADS
 	if (now->local_kthreads && is_bound_kthread(p) && !(enq_flags & ENQ(REENQ))) {
@@ -182,8 +185,10 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 #endif
 #ifdef BUG_STUCK_LOCAL
 	if (p->comm[0] == 'h' && p->comm[1] == 'o' && p->comm[2] == 'g') {
-		note_local(cpuc, now_ns);
-		scx_bpf_dsq_insert(p, DSQ_LOCAL_ON(cpu), ~0ULL, enq_flags);
+		cpuc = cpu_ctx(1);
+		if (cpuc)
+			note_local(cpuc, now_ns);
+		scx_bpf_dsq_insert(p, DSQ_LOCAL_ON(1), ~0ULL, enq_flags);
 		return;
 	}
 #endif
@@ -362,6 +367,20 @@ void CALLBACK(tuna_running, struct task_struct *p)
 		llcc->vtime = tctx->vtime;
 }
 
+void CALLBACK(tuna_runnable, struct task_struct *p, __u64 enq_flags)
+{
+	struct task_ctx *tctx = task_ctx(p);
+
+	count_in_groups(p, 1);
+	if (tctx)
+		tctx->group_worth = worth_of_task(p);
+}
+
+void CALLBACK(tuna_quiescent, struct task_struct *p, __u64 deq_flags)
+{
+	count_in_groups(p, -1);
+}
+
 /* How much pinned tasks ran while others waited, and others while pinned ones did. */
 static __always_inline void note_share(struct cpu_ctx *cpuc, __s32 cpu, __u64 ran_ns)
 {
@@ -470,6 +489,34 @@ void CALLBACK(tuna_cpu_offline, __s32 cpu)
 
 	if (cpuc)
 		cpuc->run_since_ns = 0;
+}
+
+__s32 CALLBACK(tuna_cgroup_init, struct cgroup *cgrp, struct scx_cgroup_init_args *args)
+{
+	struct group_ctx *group = bpf_cgrp_storage_get(&group_ctxs, cgrp, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (group)
+		group->weight = args->weight;
+	else
+		count(nr_no_storage);
+	return 0;
+}
+
+void CALLBACK(tuna_cgroup_set_weight, struct cgroup *cgrp, __u32 weight)
+{
+	struct group_ctx *group = group_ctx(cgrp), *parent;
+	struct cgroup *above;
+
+	if (!group)
+		return;
+	group->weight = weight;
+	above = group->counted && cgrp->level > 0 ? bpf_cgroup_ancestor(cgrp, cgrp->level - 1) : NULL;
+	if (!above)
+		return;
+	parent = group_ctx(above);
+	if (parent)
+		count_weight(group, parent, weight);
+	bpf_cgroup_release(above);
 }
 
 void CALLBACK(tuna_dump, struct scx_dump_ctx *dctx)
@@ -633,6 +680,10 @@ struct sched_ext_ops scx_tuna = {
 	.running = (void *)tuna_running,
 	.stopping = (void *)tuna_stopping,
 	.core_sched_before = (void *)tuna_core_sched_before,
+	.runnable = (void *)tuna_runnable,
+	.quiescent = (void *)tuna_quiescent,
+	.cgroup_init = (void *)tuna_cgroup_init,
+	.cgroup_set_weight = (void *)tuna_cgroup_set_weight,
 	.init_task = (void *)tuna_init_task,
 	.enable = (void *)tuna_enable,
 	.cpu_acquire = (void *)tuna_cpu_acquire,

@@ -36,7 +36,7 @@ struct task_ctx {
 	__u64 slept_at_ns;  /* its sum_exec_runtime when it slept last */
 	__u64 burst_ns;	    /* mean run time between two sleeps */
 	__u64 queued_ns;    /* since when it waits */
-	__u64 group_weight; /* of its cgroup, in 1/100 of the root's tasks */
+	__u64 group_worth;  /* what it is worth by its cgroup, in 1/GROUP_ONE */
 	__u64 gpu_until_ns; /* it counts as a feeder of the GPU */
 	__u32 llc;	    /* whose virtual time `vtime` is compared with */
 	__u32 epoch;	    /* `epoch` below when that was so */

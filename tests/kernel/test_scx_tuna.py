@@ -18,7 +18,7 @@ from schedtuna.lab.layers import guest_program
 from schedtuna.lab.vm import GuestSpec
 from schedtuna.resources import resource_path
 from schedtuna.scheduler import tuna
-from schedtuna.scheduler.scx import ScxProcess, read_state
+from schedtuna.scheduler.scx import SchedulerError, ScxProcess, read_state
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "bpf/sched/scx_tuna.bpf.c"
@@ -28,7 +28,7 @@ PARAMETERS = [name.upper() for name in tuna.DEFAULTS]
 BUGS = {  # what is built wrong -> the load that shows it, and the words that it leaves with
     "BUG_NEVER_CONSUMED": ("sleep 8", "ms in queue"),
     "BUG_STUCK_LOCAL": (
-        "for i in 1 2; do taskset -c 1 /tmp/hog & done; sleep 8",
+        "/tmp/hog & /tmp/hog & sleep 8",
         "in the local queue of CPU 1",
     ),
     "BUG_TIMER_DEAD": ("sleep 10", "the watch stands still"),
@@ -133,6 +133,16 @@ def test_weights_are_the_kernels_or_compressed_or_none(running):
     assert 0.8 < equal < 1.25
 
 
+def test_weights_of_cgroups_hold_for_the_groups_not_for_their_tasks(running):
+    groups = {"a": (100, 1), "b": (300, 3), "c": (200, 0), "c/d": (100, 1), "c/e": (300, 1)}
+    _, found, _ = running(
+        ("set", {"slice_us": 4000}), ("groups", groups, 3, [1]), ("set", {"slice_us": 20000})
+    )
+    total = sum(found.values())
+    expected = {"a": 1 / 6, "b": 3 / 6, "c": 0, "c/d": 2 / 6 / 4, "c/e": 2 / 6 * 3 / 4}
+    assert {path: share / total for path, share in found.items()} == pytest.approx(expected, abs=0.06)
+
+
 def test_flips_of_the_order_leave_nobody_behind(running):
     _, state = running(("flip", 40), ("state",))
     assert state == "enabled"
@@ -172,16 +182,21 @@ def test_a_bug_ends_it_by_the_named_path(build, bug):
     file = build(bug)
     load, words = BUGS[bug]
     guest, _ = boot(lab_or_skip(), GuestSpec(cpus=CPUS, programs=(file,)))
-    spin = "printf '#!/bin/sh\\nwhile :; do :; done\\n' > /tmp/hog; chmod +x /tmp/hog; "
-    with (
-        guest,
-        ScxProcess(guest, Guest().scheduler(str(file)), guest_program(file), cpu_s=guest.cpu_s) as process,
-    ):
-        guest.run(["sh", "-c", spin + load], folder="/")
-        deadline = time.monotonic() + 60
-        while not process.ejected() and time.monotonic() < deadline:
-            time.sleep(0.5)
-        assert words in process.log()
+    spin = "printf '#!/bin/sh\\nwhile :; do :; done\\n' > /tmp/hog; chmod +x /tmp/hog"
+    with guest:
+        guest.run(["sh", "-c", spin], folder="/")
+        try:
+            with ScxProcess(
+                guest, Guest().scheduler(str(file)), guest_program(file), cpu_s=guest.cpu_s
+            ) as process:
+                guest.run(["sh", "-c", load], folder="/")
+                deadline = time.monotonic() + 60
+                while not process.ejected() and time.monotonic() < deadline:
+                    time.sleep(0.5)
+                said = process.log()
+        except SchedulerError as error:  # it may be gone before its start is over
+            said = str(error)
+        assert words in said
         assert read_state(guest).state == "disabled"
 
 

@@ -95,11 +95,30 @@ def main():
                     answer = running.params().version
                 case ["rt", cpu, seconds]:
                     answer = rt_hog(cpu, seconds)
+                case ["groups", groups, seconds, cpus]:
+                    answer = in_groups(groups, seconds, cpus)
                 case ["state"]:
                     answer = Path("/sys/kernel/sched_ext/state").read_text().strip()
                 case _:
                     raise ValueError(order)
             print(json.dumps(answer), flush=True)
+
+
+def in_groups(groups, seconds, cpus):
+    """Some spin in each of the groups (path -> weight, number); returns the CPU time of each group."""
+    root = Path("/sys/fs/cgroup")
+    (root / "cgroup.subtree_control").write_text("+cpu")
+    children = {}
+    for path, (weight, count) in groups.items():
+        folder = root / path
+        folder.mkdir(exist_ok=True)
+        (folder / "cpu.weight").write_text(str(weight))
+        if not count:
+            (folder / "cgroup.subtree_control").write_text("+cpu")
+        children[path] = [fork(spin(seconds), cpus=cpus) for _ in range(count)]
+        for pid, _ in children[path]:
+            (folder / "cgroup.procs").write_text(str(pid))
+    return {path: sum(one["cpu_s"] for one in answers(found)) for path, found in children.items()}
 
 
 def rt_hog(cpu, seconds):

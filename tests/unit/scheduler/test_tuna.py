@@ -1,4 +1,6 @@
 import ctypes
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from schedtuna.kernel.sched_ext import find_operations
 from schedtuna.resources import resource_path
 from schedtuna.scheduler import tuna
 
+ROOT = Path(__file__).parents[3]
 VALUES = st.fixed_dictionaries(
     {},
     optional={
@@ -72,3 +75,38 @@ def test_an_object_of_another_version_is_refused(bpf, monkeypatch):
     monkeypatch.setitem(tuna.STRUCTURES, "tuna_params", Longer)
     with pytest.raises(UnavailableError, match="tuna_params"):
         tuna.check_layout(bpf.btf)
+
+
+def rows(heading):
+    """The rows of the table below a heading of the document, as lists of cells."""
+    text = (ROOT / "docs/scx-tuna.md").read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1:]]
+
+
+def test_the_document_has_each_parameter_with_its_default_and_a_counter():
+    found = {row[0]: row for row in rows("Parameters")}
+    assert set(found) == set(tuna.DEFAULTS)
+    assert {name: row[1] for name, row in found.items()} == {
+        name: str(value).lower() for name, value in tuna.DEFAULTS.items()
+    }
+    assert {row[3] for row in found.values()} <= {field[0] for field in tuna.Stats._fields_}
+
+
+def test_each_parameter_has_its_place_in_the_source():
+    source = "".join(path.read_text() for path in sorted((ROOT / "bpf/sched").glob("*.bpf.[ch]")))
+    for name in tuna.DEFAULTS:
+        assert re.search(rf"#ifn?def NO_{name.upper()}\n", source), name
+
+
+def test_the_source_has_the_same_defaults():
+    source = (ROOT / "bpf/sched/params.bpf.h").read_text()
+    (found,) = re.findall(r"defaults = \{([^}]*)\}", source)
+    numbers = {name: int(value) for name, value in re.findall(r"\.(\w+) = (\d+)", found)}
+    expected = tuna.pack({}, 1)
+    assert numbers == {name: getattr(expected, name) for name in numbers}
+    assert tuna.unpack(tuna.Params(**numbers)) == tuna.DEFAULTS
+
+
+def test_the_document_has_each_reason_to_leave():
+    assert {int(code): reason for code, reason in rows("Why it leaves")} == tuna.EXITS

@@ -13,6 +13,7 @@ from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.options import (
     CgroupOption,
     ForceOption,
+    IgnoreLimitsOption,
     OptionalCommandArgument,
     PidOption,
     TrustOption,
@@ -60,6 +61,7 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
         ),
     ] = Path("/"),
     trust_folder: TrustOption = False,
+    ignore_limits: IgnoreLimitsOption = False,
 ) -> None:
     """Run COMMAND under the settings that a study proved.
 
@@ -70,6 +72,7 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.backend.places.host import Host
     from schedtuna.errors import UsageError
     from schedtuna.knobs.systemd import drop_in_path
+    from schedtuna.scheduler.groups import require_honoured
     from schedtuna.tune.apply import (
         is_for_the_machine,
         require_trusted_settings,
@@ -100,6 +103,8 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
                 f"{settings} is the kernel's own scheduler: there is no other to install",
                 hint="`--print-unit` makes a service keep its settings",
             )
+        if root == Path("/"):  # of another system's groups nothing is known here
+            require_honoured(chosen, ignored=ignore_limits)
         _install(chosen, root)
         return
     if print_unit:

@@ -168,6 +168,13 @@ InOption = Annotated[
         "--in", metavar="NAME", help="In this guest of `schedtuna lab start NAME`.", show_default=False
     ),
 ]
+IgnoreLimitsOption = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-cgroup-limits",
+        help="Go on although control groups have weights, quotas or cpu.idle that it ignores.",
+    ),
+]
 _BACKENDS = f"Where runs are made: {'; '.join(f'`{name}`, {row.summary}' for name, row in PLACES.items())}."
 if TYPE_CHECKING:
     _Backend = str

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from schedtuna.cli.common import parse_positive_duration, termination_interrupts
-from schedtuna.cli.options import InOption, JsonOption
+from schedtuna.cli.options import IgnoreLimitsOption, InOption, JsonOption
 from schedtuna.cli.output import print_json, print_remark, require_writable, writing
 from schedtuna.cli.table import described, wrapped
 from schedtuna.errors import UsageError
@@ -172,11 +172,12 @@ def check(
 
 
 @app.command()
-def start(
+def start(  # noqa: PLR0917 - typer's options are a function's parameters
     name: NameArgument,
     parameters: ParametersArgument = None,
     within: WithinOption = "60s",
     named: InOption = None,
+    ignore_limits: IgnoreLimitsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put an installed sched_ext scheduler in charge.
@@ -191,7 +192,7 @@ def start(
     with termination_interrupts():
         if named is None:
             chosen = _chosen(name, parameters)
-            state = control.start(chosen, Journal(), within_s=within_s)
+            state = control.start(chosen, Journal(), within_s=within_s, ignore_limits=ignore_limits)
         else:
             with _guest(named) as (guest, in_guest):
                 chosen, state = in_guest.start(guest, _text(name, parameters), within_s=within_s)
@@ -225,11 +226,12 @@ def stop(named: InOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def switch(
+def switch(  # noqa: PLR0917 - typer's options are a function's parameters
     name: NameArgument,
     parameters: ParametersArgument = None,
     within: WithinOption = "60s",
     named: InOption = None,
+    ignore_limits: IgnoreLimitsOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put another scheduler in charge, and measure what the swap costs.
@@ -246,7 +248,7 @@ def switch(
     with termination_interrupts():
         if named is None:
             chosen = _chosen(name, parameters)
-            cost = control.switch(chosen, Journal(), within_s=within_s)
+            cost = control.switch(chosen, Journal(), within_s=within_s, ignore_limits=ignore_limits)
         else:
             with _guest(named) as (guest, in_guest):
                 chosen, cost = in_guest.switch(guest, _text(name, parameters), within_s=within_s)

@@ -57,6 +57,7 @@ from schedtuna.knobs.undo import revert_records
 from schedtuna.knobs.unit import SystemUnit
 from schedtuna.machine.tasks import is_alive
 from schedtuna.scheduler.fair import NAME as FAIR
+from schedtuna.scheduler.groups import require_honoured
 from schedtuna.scheduler.host import HostMachine, LastingMachine
 from schedtuna.scheduler.objects import host_command, is_object
 from schedtuna.scheduler.parse import DEFAULT, parse_scheduler
@@ -184,10 +185,12 @@ def start(
     *,
     loader: LoaderService | None = None,
     within_s: float = START_WITHIN_S,
+    ignore_limits: bool = False,
 ) -> ScxState:
     """Start a scheduler that stays in charge; returns the kernel's state.
 
     Raises:
+        UsageError: Control groups ask for what it does not give, and that is not to be ignored.
         UnavailableError: The kernel has no sched_ext, another scheduler is in charge, or this one is
             not installed.
         SchedulerError: It does not start; the machine is back on its default scheduler.
@@ -196,6 +199,7 @@ def start(
     """
     machine = HostMachine()
     before = read_state(machine)
+    require_honoured(scheduler, ignored=ignore_limits)
     service = loader or LoaderService()
     if service.present():
         if before.state != DISABLED:
@@ -358,17 +362,24 @@ def status(journal: Journal) -> SchedulerStatus:
     )
 
 
-def switch(scheduler: SchedulerConfig, journal: Journal, *, within_s: float = START_WITHIN_S) -> SwitchCost:
+def switch(
+    scheduler: SchedulerConfig,
+    journal: Journal,
+    *,
+    within_s: float = START_WITHIN_S,
+    ignore_limits: bool = False,
+) -> SwitchCost:
     """Put a scheduler in charge in place of the one that is, by way of the kernel's own.
 
     Where it does not start, the one before is started again.
 
     Raises:
-        UnavailableError: As `start` and `stop`.
+        UsageError, UnavailableError: As `start` and `stop`.
         SchedulerError: It does not start.
         StuckSchedulerError: The one before did not stop.
     """
     read_state(HostMachine())
+    require_honoured(scheduler, ignored=ignore_limits)
     service, before = LoaderService(), find_running(journal)
     asked = service.present() and before is None
     if not asked:
@@ -384,7 +395,7 @@ def switch(scheduler: SchedulerConfig, journal: Journal, *, within_s: float = ST
             if asked:
                 _ask_loader(service, scheduler, journal, within_s)
             else:
-                start(scheduler, journal, within_s=within_s)
+                start(scheduler, journal, within_s=within_s, ignore_limits=True)
         except SchedulerError as error:
             if before is not None:
                 _again(before, journal, error)
@@ -400,7 +411,7 @@ def switch(scheduler: SchedulerConfig, journal: Journal, *, within_s: float = ST
 def _again(before: Running, journal: Journal, error: SchedulerError) -> None:
     """Start what ran before."""
     try:
-        start(parse_scheduler(before.label, find_installed), journal)
+        start(parse_scheduler(before.label, find_installed), journal, ignore_limits=True)
     except SchedtunaError as second:  # such as one whose file this command was not given
         error.add_note(f"nor did {before.label}, which ran before: {second}")
     else:

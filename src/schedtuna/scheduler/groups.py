@@ -17,10 +17,14 @@ from schedtuna.knobs.hierarchies import find_hierarchy
 from schedtuna.printable import printable
 from schedtuna.scheduler.spec import SchedulerConfig
 
-# Name in the kernel's file -> what it is called; the values that ask for nothing. Version 2's, then version 1's.
+# The kernel's file -> what it sets, and the values that ask for nothing; by the hierarchy's version.
 _FILES = {
     2: {"cpu.weight": ("weight", {"100"}), "cpu.max": ("quota", {"max"}), "cpu.idle": ("idle", {"0"})},
-    1: {"cpu.shares": ("weight", {"1024"}), "cpu.cfs_quota_us": ("quota", {"-1"}), "cpu.idle": ("idle", {"0"})},
+    1: {
+        "cpu.shares": ("weight", {"1024"}),
+        "cpu.cfs_quota_us": ("quota", {"-1"}),
+        "cpu.idle": ("idle", {"0"}),
+    },
 }
 # What a scheduler gives, of those that give any of it; see its own documentation.
 HONOURED = {
@@ -82,5 +86,5 @@ def require_honoured(scheduler: SchedulerConfig, *, ignored: bool, root: Path | 
     more = f"; and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
     raise UsageError(
         f"{scheduler.name} does not give control groups what they ask for: {named}{more}",
-        hint="--ignore-cgroup-limits starts it all the same: those groups then run as if they asked for nothing",
+        hint="--ignore-cgroup-limits starts it all the same: these groups run as if they asked for nothing",
     )

@@ -56,6 +56,8 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_program__fd": (c_int, (c_void_p,)),
     "bpf_program__name": (c_char_p, (c_void_p,)),
     "bpf_program__set_autoload": (c_int, (c_void_p, c_bool)),
+    "bpf_program__set_log_buf": (c_int, (c_void_p, c_char_p, c_size_t)),
+    "bpf_program__set_log_level": (c_int, (c_void_p, c_uint32)),
     "btf__find_by_name_kind": (c_int, (c_void_p, c_char_p, c_uint32)),
     "btf__free": (None, (c_void_p,)),
     "btf__load_vmlinux_btf": (c_void_p, ()),

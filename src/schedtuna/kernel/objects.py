@@ -7,7 +7,7 @@ import errno
 import mmap
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,6 +19,9 @@ from schedtuna.kernel.privilege import require_bpf
 from schedtuna.resources import resource_path
 
 VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
+_PACKET_BYTES = 64
+_LOG_STATISTICS = 4  # BPF_LOG_STATS, include/linux/bpf_verifier.h
+_LOG_BYTES = 1 << 16
 _STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS, include/uapi/linux/bpf.h
 OLDEST_KERNEL = (5, 12)  # a10787e6d58c ("bpf: Enable task local storage for tracing programs")
 
@@ -262,11 +265,36 @@ class BpfObject:
             ctx_in=ctypes.cast(ctypes.c_char_p(context), ctypes.c_void_p),
             ctx_size_in=len(context),
         )
-        descriptor = self._libbpf.bpf_program__fd(self._program(program))
-        code = self._libbpf.bpf_prog_test_run_opts(descriptor, ctypes.byref(options))
+        code = self._libbpf.bpf_prog_test_run_opts(self.program_fd(program), ctypes.byref(options))
         if code:
             raise self._error(f"can't run {program} of", -code)
         return int(options.retval)
+
+    def run_packet(self, program: str, repeat: int) -> int:
+        """Run an `xdp` program on an empty packet so many times; return nanoseconds per run, rounded down."""
+        packet = ctypes.create_string_buffer(_PACKET_BYTES)
+        options = _TestRunOptions(
+            sz=ctypes.sizeof(_TestRunOptions),
+            data_in=ctypes.cast(packet, ctypes.c_void_p),
+            data_size_in=_PACKET_BYTES,
+            repeat=repeat,
+        )
+        code = self._libbpf.bpf_prog_test_run_opts(self.program_fd(program), ctypes.byref(options))
+        if code:
+            raise self._error(f"can't run {program} of", -code)
+        return int(options.duration)
+
+    def program_fd(self, program: str) -> int:
+        """The file descriptor of a loaded program, open as long as the object is."""
+        return int(self._libbpf.bpf_program__fd(self._program(program)))
+
+    def keep_statistics(self, programs: Iterable[str]) -> Callable[[str], str]:
+        """Have the verifier tell what it counted, before loading; returns what tells it of a program then."""
+        buffers = {program: ctypes.create_string_buffer(_LOG_BYTES) for program in programs}
+        for program, buffer in buffers.items():
+            self._libbpf.bpf_program__set_log_buf(self._program(program), buffer, _LOG_BYTES)
+            self._libbpf.bpf_program__set_log_level(self._program(program), _LOG_STATISTICS)
+        return lambda program: buffers[program].value.decode(errors="replace")
 
     def map_fd(self, name: str) -> int:
         """The file descriptor of a map, open as long as the object is."""
@@ -306,6 +334,13 @@ class BpfObject:
     def variable(self, name: str) -> int:
         """The value of a global variable in .bss, now."""
         return int.from_bytes(self.variable_bytes(".bss", name), "little")
+
+    def set_variable(self, name: str, value: int) -> None:
+        """Set a global variable in .bss, now."""
+        if ".bss" not in self._variables:
+            self._variables[".bss"] = self._section(".bss")
+        address, size = self._variable(".bss", name, self._variables[".bss"])
+        ctypes.memmove(address, value.to_bytes(size, "little"), size)
 
     def variable_bytes(self, section: str, name: str) -> bytes:
         """A global variable, now."""

@@ -1,0 +1,1 @@
+"""Canonical models inside the running kernel: tables for fixed BPF programs, loading, swapping, cost."""

@@ -8,8 +8,8 @@
  * order have a sum of three products in their highest lane, and what is below is known not to carry into it.
  * Third: as the first, in lanes of 32 bits.
  *
- * Geometry: MLP_INPUTS (even), MLP_OUTPUTS (of two logits each). MLP_WHOLE: as for 64 units in both hidden layers,
- * whatever there are: faster for those, slower for narrow nets.
+ * Geometry: MLP_INPUTS (even), MLP_OUTPUTS (of two logits each). MLP_WHOLE: as for all inputs and 64 units in both
+ * hidden layers, whatever there are: faster for those, slower for narrow nets.
  */
 #ifndef MODEL_MLP_BPF_H
 #define MODEL_MLP_BPF_H
@@ -96,8 +96,10 @@ static __always_inline void run_mlp(const struct model_mlp *table, const __u64 *
 		UNROLLED for (int k = 0; k < MLP_GROUP; k++) sums[k] = table->starts1[block * MLP_GROUP + k];
 		ROLLED for (__u32 pair = 0; pair < MLP_INPUTS / 2; pair++)
 		{
+#ifndef MLP_WHOLE
 			if (pair >= ANEW(table->nr_pairs))
 				break;
+#endif
 			ADD_PRODUCTS(sums, bins[2 * pair], weights);
 			ADD_PRODUCTS(sums, bins[2 * pair + 1], weights + MLP_GROUP);
 			weights += 2 * MLP_GROUP;

@@ -138,7 +138,7 @@ static __always_inline void quantise(const struct model_head *head, const __s64 
 		value += room & if_negative(room);
 		bins[i] = value & 0xffff;
 		IN_MEMORY(bins);
-	} while (MAY_GO_ON() && next < ANEW(head->nr_inputs));
+	} while (MAY_GO_ON() && next < MODEL_INPUTS && next < ANEW(head->nr_inputs));
 	MEET();
 }
 

@@ -87,6 +87,7 @@ def test_a_table_may_hold_anything(geometry):
     with KernelPrograms(geometry, nr_rows=64) as programs:
         for table in (random.bytes(size), b"\xff" * size, b"\x7f" * size, bytes(size)):
             programs.put(table)
+            assert programs.run("decide", 64) < 100_000  # whatever it holds, no loop is longer
             logits = programs.decide(values)
             assert np.array_equal(programs.explain(values)["logits"], logits)
 
@@ -141,18 +142,23 @@ def test_another_models_numbers_are_found_by_the_models_own_rows(kind):
                 found += 1
                 with pytest.raises(ModelError, match="wrongly"):
                     require_parity(programs, model)
-    assert found > 5
+    assert found > 2
 
 
 @pytest.mark.parametrize(
     ("kind", "field", "index"),
-    [("trees", "start", ()), ("oblivious", "start", ()), ("mlp", "starts1", 0), ("step", "starts", (0, 0))],
+    [
+        ("trees", "start", ()),
+        ("oblivious", "start", ()),
+        ("mlp", "starts1", (0,)),
+        ("step", "starts", (0, 0)),
+    ],
 )
 def test_another_rounding_is_found_by_the_models_own_rows(kind, field, index):
     model = models.make(kind)
     geometry = class_of(model)
     table = np.frombuffer(pack(model, geometry), geometry.table_dtype).copy()
-    table[field][0][index] += 1
+    table[field][(0, *index)] += 1
     with KernelPrograms(geometry) as programs:
         programs.put(table.tobytes())
         with pytest.raises(ModelError, match="wrongly"):
@@ -160,15 +166,20 @@ def test_another_rounding_is_found_by_the_models_own_rows(kind, field, index):
 
 
 def test_another_bin_edge_is_found_by_the_models_own_rows():
-    model = models.make("linear")
+    model, found = models.make("linear"), 0
     geometry = class_of(model)
-    for index, one in enumerate(model.inputs):
-        inputs = list(model.inputs)
-        inputs[index] = one._replace(bins=replace(one.bins, hi=one.bins.hi + one.bins.hi // 50 + 1))
-        with KernelPrograms(geometry) as programs:
-            programs.put(pack(replace(model, inputs=tuple(inputs), rows=None), geometry))
+    with KernelPrograms(geometry) as programs:
+        for index, one in enumerate(model.inputs):
+            inputs = list(model.inputs)
+            inputs[index] = one._replace(bins=replace(one.bins, lo=one.bins.lo + 1))
+            other = replace(model, inputs=tuple(inputs), rows=None)
+            if np.array_equal(other.quantise(model.rows.values), model.rows.bins):
+                continue  # bins of many values each, whose edges stay
+            found += 1
+            programs.put(pack(other, geometry))
             with pytest.raises(ModelError, match="wrongly: bin"):
                 require_parity(programs, model)
+    assert found > 2
 
 
 def test_a_model_without_rows_of_its_own_does_not_act():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -52,10 +53,26 @@ def _compiled(model: DecisionModel) -> tuple[bool, str]:
     return row == 0, find_compiler() if row == 0 else f"row {row - 1}"
 
 
+def _kernel(model: DecisionModel) -> tuple[bool, str]:
+    from schedtuna.model.kernel.classes import class_of
+    from schedtuna.model.kernel.loaded import KernelPrograms, difference
+    from schedtuna.model.kernel.tables import pack
+
+    try:
+        geometry = class_of(model)
+    except ModelError as error:
+        raise UnavailableError(str(error)) from error
+    with KernelPrograms(geometry) as programs:
+        programs.put(pack(model, geometry))
+        wrong = difference(programs, model)
+    return wrong is None, wrong or f"Linux {os.uname().release}, class {geometry.name}"
+
+
 EXECUTORS: dict[str, Callable[[DecisionModel], tuple[bool, str]]] = {
     "reference": _reference,
     "native runtime": _runtime,
     "generated C": _compiled,
+    "kernel": _kernel,
 }
 
 

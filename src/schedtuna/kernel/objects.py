@@ -335,13 +335,6 @@ class BpfObject:
         """The value of a global variable in .bss, now."""
         return int.from_bytes(self.variable_bytes(".bss", name), "little")
 
-    def set_variable(self, name: str, value: int) -> None:
-        """Set a global variable in .bss, now."""
-        if ".bss" not in self._variables:
-            self._variables[".bss"] = self._section(".bss")
-        address, size = self._variable(".bss", name, self._variables[".bss"])
-        ctypes.memmove(address, value.to_bytes(size, "little"), size)
-
     def variable_bytes(self, section: str, name: str) -> bytes:
         """A global variable, now."""
         if section not in self._variables:

@@ -23,7 +23,7 @@ from schedtuna.model.model import DecisionModel
 OTHER_MB = (2, 16)  # that are read between two decisions
 _MEASURED = ("base", "decide", "explain", "time_cold", "time_nothing")
 _NR_ROWS = 4096
-_REPEATS = 9
+_REPEATS = 25
 _COLD_RUNS = {0: 2048, 2: 512, 16: 128}
 
 
@@ -124,7 +124,7 @@ def hot_ns(programs: KernelPrograms, program: str) -> float:
 def cold_ns(programs: KernelPrograms, other_mb: int) -> tuple[float, float]:
     """Median nanoseconds of one decision and of nothing at all, each after so much other data was read."""
     count = _COLD_RUNS[other_mb]
-    programs.bpf.set_variable("nr_other_pages", (other_mb << 20) // 4096)
+    programs.set_number("nr_other_pages", (other_mb << 20) // 4096)
     medians = []
     for program in ("time_cold", "time_nothing"):
         programs.run(program, count)

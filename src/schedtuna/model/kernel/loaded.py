@@ -59,7 +59,7 @@ class KernelPrograms:
                 self.bpf.set_max_entries(name, count)
             self._statistics = self.bpf.keep_statistics(programs)
             self.bpf.load()
-            self.bpf.set_variable("last_row", nr_rows - 1)
+            self.set_number("last_row", nr_rows - 1)
             self._rows = self._array("rows", np.dtype(("<i8", (MOST_KERNEL_INPUTS,))))
         except BaseException:
             self.bpf.close()
@@ -84,6 +84,10 @@ class KernelPrograms:
         """Let another model decide, from the next decision on; `pack` makes its table."""
         put_table(self.bpf.map_fd("models"), table)
 
+    def set_number(self, name: str, value: int) -> None:
+        """Set one of the programs' counters: a global variable of 32 bits."""
+        self.bpf.set_variable(".bss", name, value.to_bytes(4, "little"))
+
     def give(self, rows: npt.ArrayLike) -> int:
         """Set the first rows that programs take, and return how many there are.
 
@@ -101,8 +105,8 @@ class KernelPrograms:
         Raises:
             UnavailableError: It found no model.
         """
-        self.bpf.set_variable("next_row", 0)
-        self.bpf.set_variable("nr_undecided", 0)
+        self.set_number("next_row", 0)
+        self.set_number("nr_undecided", 0)
         took_ns = self.bpf.run_packet(program, count)
         if self.bpf.variable("nr_undecided"):
             raise UnavailableError("no model is loaded", hint="put one in first")
@@ -157,8 +161,8 @@ def put_table(models_fd: int, table: bytes) -> None:
         inner.put_into(models_fd)
     except OSError as error:
         raise UnavailableError(
-            f"the program takes no table of {len(table)} bytes: {error.strerror}",
-            hint="it was compiled for another class of models",
+            f"the program is of another class than this table of {len(table)} bytes: {error.strerror}",
+            hint="`class_of` names a model's class; the program has to be compiled for it",
         ) from error
     finally:
         inner.close()
@@ -182,11 +186,11 @@ def load(model: DecisionModel, *, nr_rows: int = 1024) -> KernelPrograms:
     return programs
 
 
-def require_parity(programs: KernelPrograms, model: DecisionModel) -> None:
-    """Refuse a loaded model whose own rows give anything else here than in the reference.
+def difference(programs: KernelPrograms, model: DecisionModel) -> str | None:
+    """Say what of a loaded model's own rows is not here what it is in the reference.
 
     Raises:
-        ModelError: They do, or there are none.
+        ModelError: It has no rows.
     """
     if model.rows is None or not len(model.rows):
         raise ModelError(f"{model.name} has no rows to check it with", hint="`checked` adds them")
@@ -200,11 +204,22 @@ def require_parity(programs: KernelPrograms, model: DecisionModel) -> None:
         wrong = np.argwhere(got != expected)
         if len(wrong):
             row, column = wrong[0].tolist()
-            raise ModelError(
-                f"this kernel computes {model.name} wrongly: {what} {column} of its row {row} is "
-                f"{got[row, column]}, and should be {expected[row, column]}",
-                hint="the file, the program or the table is damaged: it is not used",
-            )
+            should = expected[row, column]
+            return f"{what} {column} of its row {row} is {got[row, column]}, and should be {should}"
+    return None
+
+
+def require_parity(programs: KernelPrograms, model: DecisionModel) -> None:
+    """Refuse a loaded model whose own rows give anything else here than in the reference.
+
+    Raises:
+        ModelError: They do, or there are none.
+    """
+    if wrong := difference(programs, model):
+        raise ModelError(
+            f"this kernel computes {model.name} wrongly: {wrong}",
+            hint="the file, the program or the table is damaged: it is not used",
+        )
 
 
 def told(

@@ -1,12 +1,17 @@
 """Models inside the running kernel: every accumulator is the reference's, and nothing else is let in."""
 
+import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tests import models
 
 from schedtuna.errors import ModelError, UnavailableError
+from schedtuna.export.bpf import bpf_files
+from schedtuna.kernel.objects import BpfObject
 from schedtuna.model.kernel.classes import CLASSES, class_of
 from schedtuna.model.kernel.loaded import KernelPrograms, load, put_table, require_parity, told
 from schedtuna.model.kernel.tables import pack
@@ -186,3 +191,50 @@ def test_a_model_without_rows_of_its_own_does_not_act():
     model = models.make("linear")
     with pytest.raises(ModelError, match="no rows"):
         load(replace(model, rows=None))
+
+
+OWN_PROGRAM = """
+#include "kernel_types.h"
+#include "own.bpf.h"
+
+struct xdp_md;
+__s64 values[MODEL_INPUTS], logit;
+
+SEC("xdp") int own(struct xdp_md *ctx)
+{
+	const struct model_table *table = current_model();
+	struct model_decision decision;
+	__u64 bins[MODEL_INPUTS];
+
+	if (!table)
+		return 1;
+	quantise(&table->head, values, bins);
+	model_run(table, bins, &decision, NULL);
+	logit = decision.logits[0];
+	return 2;
+}
+
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+@pytest.mark.parametrize("kind", ["trees", "oblivious", "mlp", "step", "linear"])
+def test_an_exported_model_decides_in_a_program_of_others(kind, tmp_path):
+    clang = shutil.which("clang") or pytest.skip("no clang")
+    model, root = models.make(kind), Path(__file__).parents[2]
+    for name, content in bpf_files(model, "own", False).items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "program.c").write_text(OWN_PROGRAM)
+    (tmp_path / "bpf").symlink_to(root / "third_party/libbpf/src")
+    folders = [f"-I{tmp_path}", f"-I{root / 'bpf/record'}"]
+    options = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror", *folders]
+    compiled = [clang, *options, "-c", tmp_path / "program.c", "-o", tmp_path / "own.o"]
+    subprocess.run(compiled, check=True, timeout=60)
+    with BpfObject("own", content=(tmp_path / "own.o").read_bytes()) as own:
+        own.load()
+        put_table(own.map_fd("models"), (tmp_path / "own.table").read_bytes())
+        for row, expected in zip(model.rows.values[::97], model.rows.accumulators[::97], strict=True):
+            own.set_variable(".bss", "values", row.astype("<i8").tobytes())
+            own.run_packet("own", 1)
+            logit = int.from_bytes(own.variable_bytes(".bss", "logit"), "little", signed=True)
+            assert logit == expected[-1]

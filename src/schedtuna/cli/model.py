@@ -11,10 +11,11 @@ import typer
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark, refuse_existing
 from schedtuna.cli.table import described, spelled_size, table, wrapped
-from schedtuna.errors import ModelError, UsageError, nearest
+from schedtuna.errors import ModelError, UnavailableError, UsageError, nearest
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
+    from schedtuna.model.kernel.cost import CostSheet
     from schedtuna.model.model import DecisionModel
 
 app = typer.Typer(
@@ -78,24 +79,48 @@ def show(
 
 
 @app.command()
-def check(model: ModelArgument, as_json: JsonOption = False) -> None:
-    """Run a model's own rows through all that runs it here.
+def check(
+    model: ModelArgument,
+    budget_ns: Annotated[
+        float | None,
+        typer.Option(
+            "--budget-ns",
+            metavar="NS",
+            min=1,
+            help="Exit with 1 if a decision in the kernel takes longer after 16 MB of other data.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a model's own rows through all that runs it here, and measure it in the kernel.
 
     Every accumulator has to be the reference's, bit for bit. Exits with 1 if one is not.
     """
     from schedtuna.export.parity import check_executors
+    from schedtuna.model.kernel.cost import measure
     from schedtuna.model.shipped import find_model
 
     found = find_model(model)
     parities = check_executors(found)
     differing = [parity.executor for parity in parities if parity.outcome == "differs"]
+    in_kernel = next(parity for parity in parities if parity.executor == "kernel")
+    if budget_ns is not None and in_kernel.outcome != "same":
+        raise UnavailableError(f"--budget-ns needs the kernel: {in_kernel.told}", hint=in_kernel.hint)
+    cost = measure(found, budget_ns=budget_ns) if in_kernel.outcome == "same" else None
     if as_json:
-        print_json(_described(found) | {"executors": [asdict(parity) for parity in parities]})
+        print_json(
+            _described(found)
+            | {"executors": [asdict(parity) for parity in parities]}
+            | {"kernel_cost": asdict(cost) if cost else None}
+        )
     else:
         print(wrapped(f"{found.name}, version {found.version}: {len(found.rows or ())} rows"))
         print(
             described(["executor", "accumulators", ""], [[p.executor, p.outcome, p.told] for p in parities])
         )
+        if cost:
+            _print_cost(cost)
     if differing:
         raise ModelError(f"not what the reference computes: {', '.join(differing)}", hint="don't use it here")
 
@@ -103,7 +128,7 @@ def check(model: ModelArgument, as_json: JsonOption = False) -> None:
 @app.command()
 def export(  # noqa: PLR0917 - typer's options are a function's parameters
     model: ModelArgument,
-    to: Annotated[str, typer.Option("--to", metavar="FORM", help="c or native.", show_default=False)],
+    to: Annotated[str, typer.Option("--to", metavar="FORM", help="c, native or bpf.", show_default=False)],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="DIR", help="Write into this folder.", show_default=False),
@@ -121,7 +146,8 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     """Write a model in a form that others run.
 
     --to c: C99 that needs no library, with the rows that check it. --to native: a shared library for this
-    machine's CPU, compiled and checked here.
+    machine's CPU, compiled and checked here. --to bpf: a table for a fixed BPF program, that program, and
+    what other BPF programs need to decide by it.
     """
     from schedtuna.export.c_text import require_identifier
     from schedtuna.export.targets import TARGETS
@@ -143,9 +169,26 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
         return
     for file, content in files.items():
         print(f"{printable(str(output / file))}  {spelled_size(len(content))}")
-    check_function = f"{name or next(iter(files)).partition('.')[0]}_check()"
-    print_remark(
-        "note", f"call {check_function} where it runs, before it decides: 0 says that all is the same"
+    print_remark("note", TARGETS[to].advice.format(name=name or next(iter(files)).partition(".")[0]))
+
+
+def _print_cost(cost: CostSheet) -> None:
+    program, columns = cost.program, list(cost.cold_ns)
+    print()
+    told = [
+        f"in the kernel: {program.verified_insns} instructions verified of {program.insns}",
+        f"{spelled_size(program.jited_bytes)} of machine code, {program.stack_bytes} B of stack",
+        f"a table of {spelled_size(cost.table_bytes)}, of which it uses {spelled_size(cost.used_bytes)}",
+    ]
+    print(wrapped("; ".join(told)))
+    heads = ["a decision, ns", *(f"after {mb} MB" if mb else "one by one" for mb in columns), "in a row"]
+    medians = [*(cost.cold_ns[mb] for mb in columns), cost.hot_ns]
+    print(table(heads, [["median", *(f"{ns:.0f}" for ns in medians)]]))
+    print(
+        wrapped(
+            f"without the {cost.clock_ns:.0f} ns of measuring one, and {cost.base_ns:.0f} ns of a run in a "
+            "row; after so much other data was read, as a scheduler decides"
+        )
     )
 
 

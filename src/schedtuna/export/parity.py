@@ -24,11 +24,13 @@ class Parity:
         executor: Which.
         outcome: "not here" where it could not run.
         told: More of it: what ran, which row differs, what is missing.
+        hint: What would help where it could not run.
     """
 
     executor: str
     outcome: Outcome
     told: str
+    hint: str | None = None
 
 
 def _reference(model: DecisionModel) -> tuple[bool, str]:
@@ -61,7 +63,7 @@ def _kernel(model: DecisionModel) -> tuple[bool, str]:
     try:
         geometry = class_of(model)
     except ModelError as error:
-        raise UnavailableError(str(error)) from error
+        raise UnavailableError(str(error), hint=error.hint) from error
     with KernelPrograms(geometry) as programs:
         programs.put(pack(model, geometry))
         wrong = difference(programs, model)
@@ -83,7 +85,7 @@ def check_executors(model: DecisionModel) -> list[Parity]:
         try:
             is_same, told = run(model)
         except UnavailableError as error:
-            found.append(Parity(name, "not here", str(error)))
+            found.append(Parity(name, "not here", str(error), error.hint))
         else:
             found.append(Parity(name, "same" if is_same else "differs", told))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from schedtuna.export.bpf import bpf_files
 from schedtuna.export.c import generate_c
 from schedtuna.export.compiled import shared_library
 from schedtuna.model.model import DecisionModel
@@ -17,11 +18,16 @@ class ExportTarget:
     Attributes:
         help: What it is.
         files: Makes its files: of a model, a name for C or None, and whether small tables matter more
-            than time.
+            than time. The first file's name begins with the name.
+        advice: What to do with them.
     """
 
     help: str
     files: Callable[[DecisionModel, str | None, bool], dict[str, bytes]]
+    advice: str
+
+
+_CALL_CHECK = "call {name}_check() where it runs, before it decides: 0 says that all is the same"
 
 
 def _c(model: DecisionModel, name: str | None, small: bool) -> dict[str, bytes]:
@@ -33,6 +39,11 @@ def _native(model: DecisionModel, name: str | None, small: bool) -> dict[str, by
 
 
 TARGETS: dict[str, ExportTarget] = {
-    "c": ExportTarget("C99 without any library, and the rows that check it", _c),
-    "native": ExportTarget("a shared library for this machine's CPU, compiled and checked here", _native),
+    "c": ExportTarget("C99 without any library, and the rows that check it", _c, _CALL_CHECK),
+    "native": ExportTarget(
+        "a shared library for this machine's CPU, compiled and checked here", _native, _CALL_CHECK
+    ),
+    "bpf": ExportTarget(
+        "a table for a fixed BPF program, that program, and its headers", bpf_files, "see {name}.md"
+    ),
 }

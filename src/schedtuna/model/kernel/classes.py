@@ -90,6 +90,19 @@ class KernelClass:
         """The table, as C has it."""
         return np.dtype([("head", HEAD_FIELDS), *_FIELDS[self.family](self)])
 
+    def defines(self) -> dict[str, int | str]:
+        """The geometry as C has it, without the family's name before: see bpf/model/model_*.bpf.c."""
+        told = {
+            "INPUTS": self.inputs,
+            "WORDS": self.words,
+            "BYTES": self.row_bytes,
+            "DEPTH": self.levels,
+            "UNITS": self.units if self.family == "step" else 0,
+            "OUTPUTS": self.logits // 2 if self.family in ("mlp", "step") else 0,
+        }
+        found: dict[str, int | str] = {name: value for name, value in told.items() if value}
+        return found | ({"WHOLE": ""} if self.name == "mlp" else {})
+
     def lacks(self, model: DecisionModel) -> list[str]:
         """What of a model is too much for it; nothing where it fits."""
         needs = needed(model)

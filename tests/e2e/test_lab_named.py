@@ -49,7 +49,7 @@ def commands():
     assert SESSION is not None
     for line in SESSION[1].splitlines():
         argv = shlex.split(line)
-        if "scx_bpfland" not in argv or "scx_bpfland" in installed():
+        if all(word in installed() for word in argv if word in ("scx_bpfland", "scx_tuna")):
             yield argv
 
 
@@ -76,6 +76,8 @@ def test_the_session_of_the_documents(schedtuna, tmp_path):
     assert "Time:" in said["lab run"] or (tmp_path / "in-charge").exists()
     in_charge = (tmp_path / "in-charge").read_text()
     assert in_charge.startswith("bpfland" if "scx_bpfland" in installed() else "own_fifo")
+    if "scx_tuna" in installed():
+        assert "slice_us is 20000\nsticky_cpu is true\nin force: version 3" in said["schedulers set"]
     assert re.search(r"^trial +up ", said["lab list"], re.MULTILINE)
     assert said["lab stop"] == "guest trial is stopped\n"
     with pytest.raises(ProcessLookupError):

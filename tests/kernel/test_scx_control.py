@@ -9,6 +9,7 @@ from tests.kernel.lab_guest import build_fifo, lab_or_skip, schedulers_or_skip
 from schedtuna.lab.boot import boot
 from schedtuna.lab.vm import GuestSpec
 
+PATIENT = ("--within", "5m")  # a guest may get little of a CPU
 # Trials on the machine itself: in charge, ejected by a SysRq, and back under the kernel's own scheduler.
 TRIALS = """
 import sys
@@ -90,11 +91,11 @@ def test_an_object_is_started_with_its_settings_swapped_and_stopped(guest, progr
     other, own = next(iter(programs)), "/share/own_fifo.bpf.o"
     results = run_in(
         guest,
-        ("schedulers", "start", own, "slice_us=8000"),
+        ("schedulers", "start", own, "slice_us=8000", *PATIENT),
         ("schedulers", "status", "--json"),
-        ("schedulers", "switch", other),
+        ("schedulers", "switch", other, *PATIENT),
         ("schedulers", "switch", own, "slice_us=-1"),
-        ("schedulers", "switch", own),
+        ("schedulers", "switch", own, *PATIENT),
         ("schedulers", "stop", "--json"),
         ("killed at scheduler: after the change", "schedulers", "start", own),
         ("undo", "--json"),

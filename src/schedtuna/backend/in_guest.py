@@ -17,7 +17,8 @@ from schedtuna.lab.build.examples import find_examples
 from schedtuna.lab.layers import guest_program
 from schedtuna.lab.named.guest import NamedGuest
 from schedtuna.lab.store import read_lab
-from schedtuna.scheduler.control import SchedulerStatus, SwitchCost
+from schedtuna.scheduler.control import SchedulerStatus, SwitchCost, find_live
+from schedtuna.scheduler.live import LiveSettings, change
 from schedtuna.scheduler.scx import (
     DISABLED,
     SchedulerError,
@@ -140,6 +141,16 @@ def _again(guest: NamedGuest, argv: list[str], error: SchedulerError, within_s: 
         error.add_note(f"{as_it_was.name} is in charge again")
 
 
+def set_values(guest: NamedGuest, text: str) -> tuple[SchedulerConfig, LiveSettings, dict[str, str]]:
+    """Set values of the scheduler in charge of a guest; see `scheduler.live.change`.
+
+    Returns:
+        The scheduler with the values, what is set now, and which of the values do nothing there.
+    """
+    scheduler = Guest(kernel=guest.kernel).scheduler(text, stated=True)
+    return scheduler, *change(guest, _PYTHON, scheduler)
+
+
 def status(guest: NamedGuest) -> SchedulerStatus:
     """Return what is in charge of a guest, and who started it."""
     state = read_state(guest)
@@ -156,4 +167,5 @@ def status(guest: NamedGuest) -> SchedulerStatus:
         enable_seq=state.enable_seq,
         nr_rejected=state.nr_rejected,
         counters=events,
+        live=find_live(guest, _PYTHON, is_ours=ours),
     )

@@ -204,6 +204,41 @@ def start(  # noqa: PLR0917 - typer's options are a function's parameters
         print("of the tasks that ask for it (policy SCHED_EXT), not of all")
 
 
+@app.command("set")
+def set_values(
+    name: NameArgument,
+    parameters: Annotated[list[str], typer.Argument(metavar="PARAMETER=VALUE...", show_default=False)],
+    named: InOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set parameters of the scheduler in charge, which goes on.
+
+    All of them are in force at once, and are read back. For scx_tuna and BPF objects; other schedulers
+    read their flags at start: `switch` starts them anew. Needs root, or --in.
+    """
+    from schedtuna.scheduler import control
+    from schedtuna.space import spell_value
+
+    text = _text(name, parameters)
+    with termination_interrupts():
+        if named is None:
+            chosen = control.find_registered(text, stated=True)
+            live, idle = control.set_values(chosen)
+        else:
+            with _guest(named) as (guest, in_guest):
+                chosen, live, idle = in_guest.set_values(guest, text)
+    values = {key: live.values[key] for key in chosen.values}
+    if as_json:
+        print_json({"scheduler": chosen.name, "values": values, "version": live.version, "ineffective": idle})
+        return
+    for key, value in values.items():
+        print(f"{key} is {spell_value(value)}")
+        if key in idle:
+            print_remark("ineffective", f"{key}: {idle[key]}")
+    if live.in_force:
+        print_remark("in force", live.in_force)
+
+
 @app.command()
 def stop(named: InOption = None, as_json: JsonOption = False) -> None:
     """Stop the scheduler that `start` or scx_loader runs.
@@ -269,6 +304,7 @@ def status(named: InOption = None, as_json: JsonOption = False) -> None:
 
     from schedtuna.knobs.journal import Journal
     from schedtuna.scheduler import control
+    from schedtuna.space import spell_assignment
 
     if named is None:
         found = control.status(Journal())
@@ -283,6 +319,8 @@ def status(named: InOption = None, as_json: JsonOption = False) -> None:
         ("started by", found.started_by),
         ("settings", found.label),
         ("process", str(found.pid or "")),
+        ("set", "" if found.live is None else spell_assignment(found.live.changed)),
+        ("in force", "" if found.live is None else found.live.in_force),
         ("schedules", "" if found.switch_all or not found.ops else "only tasks of policy SCHED_EXT"),
         ("enabled since boot", f"{found.enable_seq} times"),
         ("tasks rejected", str(found.nr_rejected or "")),

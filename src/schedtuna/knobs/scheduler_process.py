@@ -83,7 +83,8 @@ class SchedulerProcess:
 def is_named(ops: str, program: str) -> bool:
     """Whether an ops name is a program's: ``bpfland_1.1.4_x86_64`` is scx_bpfland's, or scx_bpfland-1.1's."""
     stem = program.removeprefix("scx_")
-    return any(ops == name or ops.startswith(f"{name}_") for name in (stem, _RELEASE.sub("", stem)))
+    stems = (program, stem, _RELEASE.sub("", stem))
+    return any(ops == name or ops.startswith(f"{name}_") for name in stems)
 
 
 def is_of(ops: str, program: str, pid: int, read: Callable[[str], str | None]) -> bool:

@@ -41,7 +41,9 @@ that nobody but root and their owner, who is us, can write; not even the --help 
 from __future__ import annotations
 
 import os
+import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +61,7 @@ from schedtuna.machine.tasks import is_alive
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.groups import require_honoured
 from schedtuna.scheduler.host import HostMachine, LastingMachine
+from schedtuna.scheduler.live import LiveSettings, change, read_live
 from schedtuna.scheduler.objects import host_command, is_object
 from schedtuna.scheduler.parse import DEFAULT, parse_scheduler
 from schedtuna.scheduler.probe import configured, installed, probe
@@ -67,6 +70,7 @@ from schedtuna.scheduler.scx import (
     DISABLED,
     ENABLED,
     START_WITHIN_S,
+    Machine,
     SchedulerError,
     ScxProcess,
     ScxState,
@@ -141,8 +145,12 @@ def find_installed(name: str) -> SchedulerConfig:
         return known
 
 
-def find_registered(text: str) -> SchedulerConfig:
+def find_registered(text: str, *, stated: bool = False) -> SchedulerConfig:
     """Return the scheduler and values that a text means, where it may be put in charge of a machine.
+
+    Args:
+        text: See `scheduler.parse`.
+        stated: Whether values that are the default's stay in it, too.
 
     Raises:
         UsageError: It is the kernel's own; or there is none, no such parameter or value.
@@ -151,7 +159,7 @@ def find_registered(text: str) -> SchedulerConfig:
         raise UsageError(
             "the kernel's own scheduler is in charge where no other is", hint="schedtuna schedulers stop"
         )
-    return parse_scheduler(text, find_installed)
+    return parse_scheduler(text, find_installed, stated=stated)
 
 
 def find_program(scheduler: SchedulerConfig) -> Path:
@@ -322,6 +330,7 @@ class SchedulerStatus:
         enable_seq: How many schedulers were enabled since boot.
         nr_rejected: Tasks that were refused a policy since boot.
         counters: What it (``scx.NAME``) and the kernel (``scx.ev_NAME``) have counted.
+        live: What is set of it, where it can be asked.
     """
 
     state: str
@@ -333,6 +342,21 @@ class SchedulerStatus:
     enable_seq: int
     nr_rejected: int
     counters: dict[str, float]
+    live: LiveSettings | None = None
+
+
+def set_values(scheduler: SchedulerConfig) -> tuple[LiveSettings, dict[str, str]]:
+    """Set values of the scheduler in charge of this machine; see `live.change`."""
+    with closing(HostMachine()) as machine:
+        return change(machine, sys.executable, scheduler)
+
+
+def find_live(machine: Machine, python: str, *, is_ours: bool) -> LiveSettings | None:
+    """Return what is set of the scheduler in charge, where its loader is ours."""
+    try:
+        return read_live(machine, python) if is_ours else None
+    except UnavailableError:
+        return None
 
 
 def status(journal: Journal) -> SchedulerStatus:
@@ -343,9 +367,10 @@ def status(journal: Journal) -> SchedulerStatus:
     """
     machine = HostMachine()
     state = read_state(machine)
-    running, label, by, pid = find_running(journal), "", "", None
+    running, label, by, pid, program = find_running(journal), "", "", None, ""
     if running is not None and is_of(state.ops, running.label.partition(":")[0], running.pid, machine.read):
         label, by, pid = running.label, "schedtuna", running.pid
+        program = next((word for word in running.record.new["argv"] if is_object(word)), "")
     elif state.ops and (service := LoaderService()).present() and (found := service.state()).running:
         label, by = " ".join([found.scheduler, *found.arguments]), "scx_loader"
     events = {f"{PREFIX}ev_{name}": float(number) for name, number in read_events(machine).items() if number}
@@ -359,6 +384,7 @@ def status(journal: Journal) -> SchedulerStatus:
         enable_seq=state.enable_seq,
         nr_rejected=state.nr_rejected,
         counters=events,
+        live=find_live(machine, sys.executable, is_ours=is_object(program)),
     )
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from schedtuna.errors import UnavailableError
 from schedtuna.kernel.sched_ext import SUFFIX, find_operations, opened
 from schedtuna.kernel.settings import Settings
 from schedtuna.resources import resource_path
+from schedtuna.scheduler import tuna
 from schedtuna.scheduler.help_text import HelpFlag
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType
 
 LOADER = "scheduler/scx_object.py"
+OURS = ("scx_tuna", "scx_flashyspark")  # by both names runs the object that ships with the package
 
 
 def is_object(program: Path | str | None) -> bool:
@@ -31,9 +34,11 @@ def object_scheduler(path: Path, text: str) -> SchedulerConfig:
     Raises:
         UsageError: It is not a BPF object, or has not one scheduler.
     """
-    parameters = {}
+    parameters: dict[str, ParameterSpec] = {}
     with opened(path) as bpf:
         name = find_operations(bpf)[1]
+        if tuna.is_tuna(bpf.btf):
+            parameters |= {spec.name: spec for spec in _tuna_parameters()}
         settings = Settings(bpf)
         defaults = settings.values()
         for setting, type_ in settings.types.items():
@@ -60,6 +65,34 @@ def object_scheduler(path: Path, text: str) -> SchedulerConfig:
     )
 
 
+def _tuna_parameters() -> Iterator[ParameterSpec]:
+    """What scx_tuna's map of maps holds."""
+    bounds = {"slice_us": tuna.SLICE_US, "cpu_util_threshold": tuna.THRESHOLD}
+    for name, default in tuna.DEFAULTS.items():
+        choices: tuple[str, ...] = ()
+        least: float | None = None
+        most: float | None = None
+        if isinstance(default, bool):
+            kind = ParameterType.BOOLEAN
+        elif isinstance(default, str):
+            kind, choices = ParameterType.CATEGORICAL, tuna.POLICIES
+        else:
+            kind = ParameterType.INTEGER if isinstance(default, int) else ParameterType.FLOAT
+            least, most = bounds[name]
+        yield ParameterSpec(
+            name=name, type=kind, default=default, choices=choices, min_value=least, max_value=most
+        )
+
+
+def own_objects() -> dict[str, Path]:
+    """Return the schedulers that ship with this installation as objects, by name."""
+    try:
+        path = resource_path(f"native/{tuna.OBJECT}{SUFFIX}")
+    except UnavailableError:  # it was built without clang 17
+        return {}
+    return dict.fromkeys(OURS, path)
+
+
 def object_flags(path: Path) -> tuple[str, dict[str, HelpFlag]]:
     """Return the name of an object's scheduler, and what can be set of it as flags of its loader.
 
@@ -72,7 +105,9 @@ def object_flags(path: Path) -> tuple[str, dict[str, HelpFlag]]:
         flag = "--" + name.replace("_", "-")
         is_switch = spec.type is ParameterType.BOOLEAN
         default = str(spec.default).lower()
-        flags[flag] = HelpFlag(flag, "", "boolean" if is_switch else "value", default, (), spec.description)
+        flags[flag] = HelpFlag(
+            flag, "", "boolean" if is_switch else "value", default, spec.choices, spec.description
+        )
     return scheduler.name, flags
 
 

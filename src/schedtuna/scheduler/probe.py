@@ -18,7 +18,7 @@ from schedtuna.machine.checks.programs import scx_binaries
 from schedtuna.machine.probe import Probe
 from schedtuna.scheduler.guess import COMMON_FLAGS, guess
 from schedtuna.scheduler.help_text import HelpFlag, about, parse_help
-from schedtuna.scheduler.objects import is_object, object_flags
+from schedtuna.scheduler.objects import is_object, object_flags, own_objects
 from schedtuna.scheduler.registry import Entry
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
@@ -170,5 +170,8 @@ def _same(registered: str, printed: str) -> bool:
 
 
 def installed() -> dict[str, Path]:
-    """Return the scx_* programs of SCHEDTUNA_SCX_PATH and PATH, by name; earlier folders win."""
-    return {name: Path(path) for name, path in scx_binaries(Probe()).items()}
+    """Return the scx_* programs of SCHEDTUNA_SCX_PATH and PATH, by name; earlier folders win.
+
+    Then those that ship with this package.
+    """
+    return own_objects() | {name: Path(path) for name, path in scx_binaries(Probe()).items()}

@@ -31,6 +31,7 @@ from schedtuna.errors import SchedtunaError, UsageError
 from schedtuna.kernel.objects import BpfObject
 from schedtuna.kernel.sched_ext import OPS_NAME, UNREGISTERED, fill_in, find_operations, read_exit
 from schedtuna.kernel.settings import Settings
+from schedtuna.scheduler import tuna
 
 TYPE_CHECKING = False  # typing's own would be imported for it
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ LOOK_EVERY_S = 0.2
 TOLD_WITHIN_S = 30.0  # from the kernel's decision to its call of the scheduler's `exit`
 LONGEST_REQUEST = 1 << 16
 REFUSED = 22  # EINVAL
+_FIRST_VERSION = 2  # of parameters; 1 are the defaults, which the object sets itself
 
 
 class Scheduler:
@@ -63,8 +65,19 @@ class Scheduler:
             say(f"this kernel does not call {', '.join(dropped)}: left out")
         self._bpf = bpf
         self._settings = Settings(bpf)
-        self._settings.set(settings)
+        params = {}
+        if tuna.is_tuna(bpf.btf):
+            tuna.check_layout(bpf.btf)
+            params = {name: tuna.parse(name, settings[name]) for name in settings if name in tuna.DEFAULTS}
+            first = tuna.pack(params, version=_FIRST_VERSION)
+        self._settings.set({name: text for name, text in settings.items() if name not in params})
         bpf.load()
+        self._tuna = tuna.RunningTuna() if tuna.is_tuna(bpf.btf) else None
+        if self._tuna:  # before it decides anything
+            speeds = {cpu: tuna.speed_of(cpu, read) for cpu in range(os.cpu_count() or 1)}
+            self._tuna.set_fast_cpus(tuna.fast_cpus(speeds))
+            if params:
+                self._tuna.set_raw(first)
         bpf.attach_operations(operations)
 
     def in_charge(self) -> bool:
@@ -73,7 +86,7 @@ class Scheduler:
 
     def counters(self) -> dict[str, int]:
         """What it has counted since it was loaded."""
-        return {
+        return (self._tuna.stats() if self._tuna else {}) | {
             name: self._bpf.variable(name)
             for name in self._bpf.btf.sections.get(".bss", {})
             if name.startswith(COUNTER) and name in self._bpf.btf.integers
@@ -95,10 +108,22 @@ class Scheduler:
             seen |= now
             return {name: number - before.get(name, 0) for name, number in now.items()}
         if request == "settings":
-            return {"values": self._settings.values()}
+            return {"values": self._settings.values(), **(self._tuna.status() if self._tuna else {})}
         if request == "set":
-            return self._settings.set({name: str(value) for name, value in arguments.items()})
+            return self._set({name: str(value) for name, value in arguments.items()})
         raise UsageError(f"unknown request {request!r}: expected stats, settings or set")
+
+    def _set(self, texts: dict[str, str]) -> dict[str, Any]:
+        """Set some, or none where one of them can't be; returns how they read afterwards."""
+        params = {name: texts.pop(name) for name in list(texts) if self._tuna and name in tuna.DEFAULTS}
+        values = {name: tuna.parse(name, text) for name, text in params.items()}
+        tuna.pack(values, version=_FIRST_VERSION)  # refused before anything is set
+        found: dict[str, Any] = dict(self._settings.set(texts))
+        if self._tuna and values:
+            self._tuna.set(values)
+            now = tuna.unpack(self._tuna.params())
+            found |= {name: now[name] for name in values}
+        return found
 
     def detach(self) -> int:
         """Let go, where it still is in charge, and say why it is not any more; returns the exit code."""

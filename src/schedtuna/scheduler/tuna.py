@@ -7,7 +7,8 @@ and needs nothing beyond the standard library and `schedtuna.kernel`, so that it
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from ctypes import c_uint8, c_uint32, c_uint64
 from typing import Any, Self
 
@@ -38,6 +39,10 @@ DEFAULTS: Mapping[str, bool | int | float | str] = {
     "cpu_util_threshold": 0.85,
     "scheduling_policy": "default",
 }
+PLACING = (  # what acts where a woken task may choose a CPU
+    *("no_builtin_idle", "direct_dispatch", "sticky_cpu", "stay_with_kthread", "no_wake_sync"),
+    "cpu_util_threshold",
+)
 SLICE_US = (1000, 100000)
 THRESHOLD = (0.1, 1.0)
 # enum tuna_class, enum tuna_exit
@@ -96,6 +101,32 @@ def _names(structure: type[ctypes.Structure]) -> list[str]:
     return [field[0] for field in structure._fields_]
 
 
+def is_tuna(btf: Btf) -> bool:
+    """Whether an object is scx_tuna, of whichever version, by its structures."""
+    return "tuna_params" in btf.structs
+
+
+def parse(name: str, text: str) -> bool | int | float | str:
+    """Read a parameter's value, as it is typed.
+
+    Raises:
+        UsageError: It is none of this parameter's type, or there is none of this name.
+    """
+    default = DEFAULTS.get(name)
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "false": False, "1": True, "0": False}[text.lower()]
+        if isinstance(default, int):
+            return int(text)
+        if isinstance(default, float):
+            return float(text)
+    except (KeyError, ValueError):
+        raise UsageError(f"{name}={text}: expected a value like {default}") from None
+    if default is None:
+        raise UnknownParameterError(name, DEFAULTS)
+    return text
+
+
 def check_layout(btf: Btf) -> None:
     """Check that an object has the structures as they are here.
 
@@ -151,6 +182,48 @@ def unpack(params: Params) -> dict[str, bool | int | float | str]:
         "cpu_util_threshold": round(params.cpu_util_threshold / ONE, 3),
         "scheduling_policy": POLICIES[policy] if policy < len(POLICIES) else str(policy),
     }
+
+
+def speed_of(cpu: int, read: Callable[[str], str | None]) -> int:
+    """Return a CPU's speed, in whichever measure the kernel has one; 0: in none.
+
+    Args:
+        cpu: Its number.
+        read: Gives the text of a file of its machine; None or nothing where there is none.
+    """
+    for name in ("cpu_capacity", "acpi_cppc/highest_perf", "cpufreq/cpuinfo_max_freq"):
+        text = (read(f"/sys/devices/system/cpu/cpu{cpu}/{name}") or "").strip()
+        if text.isdecimal():
+            return int(text)
+    return 0
+
+
+def fast_cpus(speeds: Mapping[int, int]) -> dict[int, bool]:
+    """Say which CPUs are fast: those in the upper half of the speeds; empty where all are equal."""
+    least, most = min(speeds.values()), max(speeds.values())
+    return {cpu: 2 * speed > least + most for cpu, speed in speeds.items()} if least < most else {}
+
+
+def ineffective(
+    values: Mapping[str, Any], *, nr_cpus: int, is_asymmetric: bool, tick_us: float = 0.0
+) -> dict[str, str]:
+    """Say which parameters do nothing: name -> why.
+
+    Args:
+        values: What is set.
+        nr_cpus: Of the machine, online.
+        is_asymmetric: Whether some CPUs are faster than others.
+        tick_us: Time between two of its ticks; 0: not known.
+    """
+    found = {}
+    if nr_cpus == 1:
+        found = dict.fromkeys(PLACING, "there is one CPU: no task is placed when it wakes")
+    if not is_asymmetric:
+        found["aggressive_gpu_tasks"] = "all CPUs are equally fast, unless fast_cpus says otherwise"
+    slice_us = values.get("slice_us", DEFAULTS["slice_us"])
+    if slice_us < tick_us and not values.get("timer_kick"):
+        found["slice_us"] = f"slices end at ticks of {tick_us:.0f} us, unless timer_kick ends them"
+    return found
 
 
 class RunningTuna:
@@ -211,6 +284,23 @@ class RunningTuna:
         """What each CPU has decided under the parameters that it saw last; version 0: nothing yet."""
         size = ctypes.sizeof(InForce)
         return [InForce.from_buffer_copy(data) for data in self._maps.read_cpus("tuna_in_force", size)]
+
+    def status(self) -> dict[str, Any]:
+        """What is in force, since when, and what was decided under it; for programs.
+
+        `since_s` are the seconds since the first CPU met what was set last; None: none has decided since.
+        """
+        params = self.params()
+        met = [cpu for cpu in self.in_force() if cpu.version == params.version]
+        first_ns = min((cpu.since_ns for cpu in met), default=None)
+        return {
+            "params": unpack(params),
+            "version": params.version,
+            "since_s": None if first_ns is None else time.monotonic() - first_ns / 1e9,
+            "nr_decisions": sum(cpu.nr_decisions for cpu in met),
+            "nr_cpus": len(met),
+            "refused": any(cpu.refused for cpu in met),
+        }
 
     def nr_decisions(self) -> int:
         """How many decisions were made under what was set last."""

@@ -102,7 +102,7 @@ def test_every_command_option_and_name_is_offered(shell, script):
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_what_is_of_another_place_is_not_offered(shell, script):
-    lines = ["schedtuna undo --bud", "schedtuna tune --budget ", "schedtuna tune --scheduler tun"]
+    lines = ["schedtuna undo --bud", "schedtuna tune --budget ", "schedtuna tune --scheduler doct"]
     lines += ["schedtuna replay --algorithm quasi", "schedtuna replay --sampler quasi"]
     assert all(not any(part) for part in COMPLETED[shell](script[shell], lines))
 

@@ -42,6 +42,7 @@ ELSEWHERE = {
     "record": "e2e/test_record.py",
     "schedulers start": "e2e/test_lab_named.py",
     "schedulers status": "e2e/test_lab_named.py",
+    "schedulers set": "e2e/test_lab_named.py",
     "schedulers stop": "e2e/test_lab_named.py",
     "schedulers switch": "e2e/test_lab_named.py",
     "rl compare": "unit/rl/test_training.py",

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from schedtuna.errors import SpaceError, UsageError
-from schedtuna.scheduler import registry
+from schedtuna.scheduler import registry, tuna
+from schedtuna.scheduler.objects import OURS
 from schedtuna.scheduler.registry import command_line, entries, registered, scheduler_from_mapping
 
 CURATED = ("scx_flash", "scx_bpfland", "scx_rusty", "scx_lavd", "scx_cosmos", "scx_p2dq", "scx_layered")
@@ -71,9 +72,22 @@ def test_flashyspark_has_its_fifteen_parameters():
     assert parameters["scheduling_policy"].choices == ("default", "performance", "powersave", "latency")
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_what_is_registered_of_our_own_is_what_its_kernel_side_takes(name):
+    parameters = registered(name).parameters
+    assert {key: spec.default for key, spec in parameters.items()} == tuna.DEFAULTS
+    for key, bounds in (("slice_us", tuna.SLICE_US), ("cpu_util_threshold", tuna.THRESHOLD)):
+        assert (parameters[key].min_value, parameters[key].max_value) == bounds
+    assert parameters["scheduling_policy"].choices == tuna.POLICIES
+    assert registered(name).constraints == registered(OURS[0]).constraints
+
+
 @pytest.mark.parametrize(
     ("name", "values", "word"),
     [
+        ("scx_tuna", {"rr_sched": True, "native_priority": True}, "no weights"),
+        ("scx_tuna", {"rr_sched": True, "slice_lag_scaling": True}, "nothing scales"),
+        ("scx_tuna", {"no_builtin_idle": True, "scheduling_policy": "performance"}, "order of its own"),
         ("scx_lavd", {"performance": True, "powersave": True}, "power mode"),
         ("scx_lavd", {"slice_max_us": 4000}, "pinned"),
         ("scx_p2dq", {"dumb_queues": 4}, "-t needs exactly -q"),

@@ -22,12 +22,13 @@ from schedtuna.lab.shape import GuestShape
 from schedtuna.lab.store import read_lab
 from schedtuna.lab.vm import GuestSpec
 from schedtuna.scheduler.fair import NAME as FAIR
-from schedtuna.scheduler.objects import is_object
+from schedtuna.scheduler.objects import OURS, is_object
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import configured, installed, probe
 from schedtuna.scheduler.registry import entries, is_own, names, registered
 from schedtuna.scheduler.settable import POLICY, for_search
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.scheduler.tuna import ineffective
 from schedtuna.workload.command import check
 from schedtuna.workload.spec import RunSpec, Workload
 from schedtuna.workload.suite import in_guest
@@ -114,9 +115,14 @@ class Guest(Place):
         own = not workload.shell and host_command(workload) is None
         return {"program": f"the guest's {workload.argv[0]}" if own else found, "target": "tree"}
 
-    def scheduler(self, text: str) -> SchedulerConfig:
-        """Return the scheduler that a text means, with the parameters that the installed program has."""
-        found = parse_scheduler(text, _named)
+    def scheduler(self, text: str, *, stated: bool = False) -> SchedulerConfig:
+        """Return the scheduler that a text means, with the parameters that the installed program has.
+
+        Args:
+            text: See `scheduler.parse`.
+            stated: Whether values that are the default's stay in it, too.
+        """
+        found = parse_scheduler(text, _named, stated=stated)
         if POLICY in found.values:
             raise UnavailableError(
                 f"the policy file of {found.name} is not taken into a guest", hint="run it on this machine"
@@ -132,6 +138,8 @@ class Guest(Place):
         found = for_search(self.scheduler(text))
         if is_object(found.binary_path) and found.name not in names():
             found = found.with_parameters({})  # nobody has said within which bounds they make sense
+        idle = self._ineffective(found)
+        found = found.with_parameters({n: s for n, s in found.parameters.items() if n not in idle})
         if defined is not None:
             mine = {"parameters": defined.parameters, "constraints": defined.constraints}
             return found.model_copy(update=mine)
@@ -144,6 +152,17 @@ class Guest(Place):
                 f"or {FAIR} on this machine (--backend host)",
             )
         return found
+
+    def _ineffective(self, scheduler: SchedulerConfig) -> dict[str, str]:
+        """Which parameters do nothing in such a guest, whose CPUs are equally fast: name -> why."""
+        if scheduler.name not in OURS or not is_object(scheduler.binary_path):
+            return {}
+        return ineffective({}, nr_cpus=self.cpus, is_asymmetric=False)
+
+    def left_out(self, text: str) -> list[str]:
+        """Say what a search leaves out of scx_tuna there, because it would do nothing: a line each."""
+        idle = self._ineffective(self.scheduler(text)).items()
+        return [f"{name} is left out: {reason}" for name, reason in idle]
 
     def open(
         self,

@@ -10,9 +10,9 @@ Metered::Metered(const Metered &other)
     : Scheduler(other), inner_(other.inner_->clone()), follows_shares_(other.follows_shares_), now_(other.now_),
       nr_runnable_(other.nr_runnable_), nr_running_(other.nr_running_), nr_stuck_(other.nr_stuck_),
       nr_live_(other.nr_live_), queued_since_(other.queued_since_), waited_ns_(other.waited_ns_),
-      aged_ns_(other.aged_ns_), wanted_ns_(other.wanted_ns_), unfair_ns_(other.unfair_ns_),
-      nr_idle_exits_(other.nr_idle_exits_), queued_at_(other.queued_at_), shares_(other.shares_),
-      runnable_(other.runnable_), weights_(other.weights_), owed_(other.owed_)
+      wanted_ns_(other.wanted_ns_), ages_(other.ages_), unfair_(other.unfair_), nr_idle_exits_(other.nr_idle_exits_),
+      queued_at_(other.queued_at_), shares_(other.shares_), runnable_(other.runnable_), weights_(other.weights_),
+      owed_(other.owed_)
 {
 }
 
@@ -27,7 +27,7 @@ inline void Metered::pass(const Machine &m)
 		wanted_ns_ += passed * (static_cast<Ns>(nr_runnable_) + nr_stuck_);
 		// The integral of the waits' ages, each of which grows from t - queued_at.
 		__int128 ages = static_cast<__int128>(now_ + m.now()) * nr_waiting - 2 * queued_since_;
-		aged_ns_ += static_cast<Ns>(ages * passed / (2 * AGING_NS));
+		ages_ += ages * passed;
 		if (follows_shares_)
 			pass_shares(m, passed);
 		now_ = m.now();
@@ -51,7 +51,7 @@ void Metered::pass_shares(const Machine &m, Ns passed)
 					    >> OWED_SHIFT);
 		distance += std::abs(owed - (m.cpu_time_ns(id) - share.got_before));
 	}
-	unfair_ns_ += static_cast<Ns>(static_cast<__int128>(distance / n) * passed / AGING_NS);
+	unfair_ += static_cast<__int128>(distance / n) * passed;
 }
 
 void Metered::begin_share(const Machine &m, TaskId id)
@@ -93,9 +93,9 @@ Amounts Metered::amounts(const Simulation &s)
 	auto exits = static_cast<Ns>(nr_idle_exits_);
 	Amounts amounts;
 	amounts[static_cast<int>(Term::throughput)] = busy - totals.overhead_ns;
-	amounts[static_cast<int>(Term::latency)] = waited_ns_ + aged_ns_;
+	amounts[static_cast<int>(Term::latency)] = waited_ns_ + static_cast<Ns>(ages_ / (2 * AGING_NS));
 	amounts[static_cast<int>(Term::turnaround)] = wanted_ns_;
-	amounts[static_cast<int>(Term::fairness)] = unfair_ns_;
+	amounts[static_cast<int>(Term::fairness)] = static_cast<Ns>(unfair_ / AGING_NS);
 	amounts[static_cast<int>(Term::idle)] = totals.idle_ns;
 	amounts[static_cast<int>(Term::energy)] = busy + totals.idle_ns * IDLE_POWER_PERCENT / 100
 						  + exits * IDLE_EXIT_ENERGY_NS;

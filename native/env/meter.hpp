@@ -25,13 +25,13 @@ inline constexpr Ns IDLE_EXIT_ENERGY_NS = 50'000;  // of a busy CPU
 	X(throughput, 1, "CPU time that tasks got, without switches, wakeups, interrupts and decisions")              \
 	X(latency, -1,                                                                                                \
 	  "integral of the number of tasks that wait for a CPU or for another task, and a wait for a CPU of x ns "    \
-	  "costs x^2 / 20 ms more, so that starving one never pays")                                                  \
+	  "costs x^2 / 20 ms more, so that starving one hardly pays")                                                 \
 	X(turnaround, -1,                                                                                             \
 	  "integral of the number N of tasks that run, wait for a CPU or for another task: by Little's law the sum "  \
 	  "of their turnaround times, unfinished ones included; starving a task for ever can pay")                    \
 	X(fairness, -1,                                                                                               \
-	  "integral of the mean distance of a task that can run from its share by weight, since it could; where "     \
-	  "there are no more tasks than CPUs nobody is owed anything")                                                \
+	  "integral of how far a task that can run is from its share by weight, on average, in units of 10 ms of "    \
+	  "CPU time since it could; where there are no more tasks than CPUs nobody is owed anything")                 \
 	X(idle, -1, "idle time of all CPUs")                                                                          \
 	X(energy, -1, "CPU time of busy CPUs + 20% of that of idle ones + 50 us for each that leaves its idle state") \
 	X(switching, -1, "CPU time of switches, wakeups, interrupts and decisions")
@@ -135,7 +135,8 @@ class Metered final : public Scheduler
 	Ns now_ = 0;
 	std::uint32_t nr_runnable_ = 0, nr_running_ = 0, nr_stuck_ = 0, nr_live_ = 0;
 	Ns queued_since_ = 0;  // summed over those that wait
-	Ns waited_ns_ = 0, aged_ns_ = 0, wanted_ns_ = 0, unfair_ns_ = 0;
+	Ns waited_ns_ = 0, wanted_ns_ = 0;
+	__int128 ages_ = 0, unfair_ = 0;  // integrals, twice and once: ns^2
 	std::uint64_t nr_idle_exits_ = 0;
 	std::vector<Ns> queued_at_;
 	std::vector<Share> shares_;

@@ -38,6 +38,7 @@ void PickNext::reset(Draw draw)
 	std::iota(home_.begin(), home_.end(), 0);
 	for (std::uint32_t i = setup_->nr_slots; i > 1; i--)
 		std::swap(home_[i - 1], home_[mix(draw.shuffle + i) % i]);
+	draw_sizes();
 	before_ = {};
 	decided_at_ = since_ = 0;
 	terminated_ = truncated_ = false;
@@ -208,10 +209,14 @@ double PickNext::reward()
 
 // Programs differ in size, and a task is as large as its program: drawn per episode, from 1 MiB to 1 GiB. Nothing in
 // the simulated machine depends on it.
-Ns PickNext::rss_kib(TaskId id) const
+void PickNext::draw_sizes()
 {
-	std::uint64_t drawn = mix(setup_->arrivals[draw_.arrival] ^ mix(simulation_->definition_of(id)));
-	return Ns{1024} << drawn % 10 | static_cast<Ns>(drawn >> 32 & 1023) << drawn % 10;
+	const Encoder &encode = setup_->task_features[static_cast<std::size_t>(TaskFeature::rss_kib)];
+	rss_.resize(simulation_->workload().tasks.size());
+	for (std::size_t i = 0; i < rss_.size(); i++) {
+		std::uint64_t drawn = mix(setup_->arrivals[draw_.arrival] ^ mix(i));
+		rss_[i] = encode(Ns{1024 + static_cast<Ns>(drawn >> 32 & 1023)} << drawn % 10);
+	}
 }
 
 void PickNext::observe_task(TaskId id, float *values) const
@@ -228,7 +233,7 @@ void PickNext::observe_task(TaskId id, float *values) const
 	put(TaskFeature::attained_ns, row.attained_ns);
 	put(TaskFeature::burst_ns, row.burst_ns);
 	put(TaskFeature::cpu_time_ns, row.cpu_time_ns);
-	put(TaskFeature::rss_kib, rss_kib(id));
+	values[static_cast<std::size_t>(TaskFeature::rss_kib)] = rss_[simulation_->definition_of(id)];
 	put(TaskFeature::ran_here, row.cpu == cpu);
 	put(TaskFeature::shares_llc, simulation_->llc_of(row.cpu) == simulation_->llc_of(cpu));
 	put(TaskFeature::is_previous, id == simulation_->deciding_prev());

@@ -169,7 +169,7 @@ class PickNext
 	bool is_allowed(std::uint32_t action) const;
 	void take(std::uint32_t action);
 	double reward();
-	Ns rss_kib(TaskId id) const;
+	void draw_sizes();
 
 	std::shared_ptr<const PickNextSetup> setup_;
 	std::unique_ptr<Simulation> simulation_;
@@ -183,6 +183,7 @@ class PickNext
 	CpuId elsewhere_ = NONE;	 // who may be preempted
 	Ns longest_ = 0;
 	Ns decided_at_ = 0, since_ = 0;
+	std::vector<float> rss_;  // encoded, of each task definition
 	const Amounts *baseline_ = nullptr;
 	Amounts before_{};
 	bool terminated_ = true, truncated_ = false;

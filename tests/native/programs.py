@@ -17,6 +17,7 @@ ENGINE = [
     for source in sorted((ROOT / "native/sim").glob("*.cpp"))
     if not source.name.startswith(("rt_app", "json"))
 ]
+ENVIRONMENTS = [*ENGINE, *sorted((ROOT / "native/env").glob("*.cpp"))]
 OBJECTS = ROOT / "build/tests"  # compiled once for all that use them, in any process or session
 SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DSCHEDTUNA_SIM_CHECK")
 

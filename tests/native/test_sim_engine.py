@@ -7,14 +7,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.native.programs import ENGINE, ROOT, cases_of, compile_program
+from tests.native.programs import ENGINE, ENVIRONMENTS, ROOT, cases_of, compile_program
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
 SOURCES = {
     name: ROOT / f"tests/native/sim_{name}.cpp"
     for name in ("engine", "decisions", "swap", "extremes", "random")
+} | {"environments": ROOT / "tests/native/env_core.cpp"}
+NEEDED = dict.fromkeys(SOURCES, ENGINE) | {
+    "random": [ROOT / "native/sim/random.cpp"],
+    "environments": ENVIRONMENTS,
 }
-NEEDED = {name: [ROOT / "native/sim/random.cpp"] if name == "random" else ENGINE for name in SOURCES}
 CASES = [(name, case) for name, source in SOURCES.items() for case in cases_of(source)]
 
 

@@ -8,14 +8,14 @@ namespace schedtuna::env
 
 Encoder::Encoder(std::vector<Ns> edges) : edges_(std::move(edges))
 {
-	if (edges_.empty() || !std::is_sorted(edges_.begin(), edges_.end()))
-		throw sim::BadInput("the edges of a feature's bins ascend, and there is at least one");
+	if (edges_.empty() || edges_.size() > 65'535 || !std::is_sorted(edges_.begin(), edges_.end()))
+		throw sim::BadInput("the edges of a feature's bins ascend, and there are 1 to 65,535");
 	floats_.clear();
 	for (std::size_t bin = 0; bin <= edges_.size(); bin++)
 		floats_.push_back(static_cast<float>(bin) / static_cast<float>(edges_.size()));
 	for (std::uint32_t i = 0; i < start_.size(); i++) {
 		Ns least = i < 8 ? i : static_cast<Ns>(8 | (i & 7)) << ((i + 16) / 8 - 3);
-		start_[i] = static_cast<std::uint32_t>(std::upper_bound(edges_.begin(), edges_.end(), least)
+		start_[i] = static_cast<std::uint16_t>(std::upper_bound(edges_.begin(), edges_.end(), least)
 						       - edges_.begin());
 	}
 }

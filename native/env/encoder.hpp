@@ -18,6 +18,10 @@ class Encoder
 	// Ascending, the first bin's not among them. Raises BadInput.
 	explicit Encoder(std::vector<Ns> edges);
 
+	const std::vector<Ns> &edges() const
+	{
+		return edges_;
+	}
 	std::uint32_t bin(Ns value) const
 	{
 		std::uint32_t bin = value < 0 ? 0 : start_[octant(value)];
@@ -42,7 +46,7 @@ class Encoder
 
 	std::vector<Ns> edges_;
 	std::vector<float> floats_{0};
-	std::array<std::uint32_t, 496> start_{};  // the bin of the least value of each octant
+	std::array<std::uint16_t, 496> start_{};  // the bin of the least value of each octant
 };
 
 }  // namespace schedtuna::env

@@ -134,7 +134,10 @@ bool PickNext::is_allowed(std::uint32_t action) const
 
 void PickNext::mask(bool *allowed) const
 {
-	for (std::uint32_t action = 0; action < setup_->nr_actions(); action++)
+	std::uint32_t n = setup_->nr_slots;
+	for (std::uint32_t slot = 0; slot < n; slot++)
+		allowed[slot] = allowed[n + slot] = slots_[slot] != NONE;
+	for (std::uint32_t action = 2 * n; action < setup_->nr_actions(); action++)
 		allowed[action] = is_allowed(action);
 }
 
@@ -211,7 +214,7 @@ double PickNext::reward()
 // the simulated machine depends on it.
 void PickNext::draw_sizes()
 {
-	const Encoder &encode = setup_->task_features[static_cast<std::size_t>(TaskFeature::rss_kib)];
+	const Encoder &encode = *setup_->task_features[static_cast<std::size_t>(TaskFeature::rss_kib)];
 	rss_.resize(simulation_->workload().tasks.size());
 	for (std::size_t i = 0; i < rss_.size(); i++) {
 		std::uint64_t drawn = mix(setup_->arrivals[draw_.arrival] ^ mix(i));
@@ -225,7 +228,7 @@ void PickNext::observe_task(TaskId id, float *values) const
 	CpuId cpu = simulation_->deciding_cpu();
 	auto put = [&](TaskFeature feature, Ns value) {
 		auto i = static_cast<std::size_t>(feature);
-		values[i] = setup_->task_features[i](value);
+		values[i] = (*setup_->task_features[i])(value);
 	};
 	put(TaskFeature::is_candidate, 1);
 	put(TaskFeature::nice, row.nice);
@@ -248,7 +251,7 @@ void PickNext::observe(float *values) const
 	values += setup_->nr_slots * TASK_FEATURES.size();
 	auto put = [&](MachineFeature feature, Ns value) {
 		auto i = static_cast<std::size_t>(feature);
-		values[i] = setup_->machine_features[i](value);
+		values[i] = (*setup_->machine_features[i])(value);
 	};
 	put(MachineFeature::nr_waiting, meter().nr_waiting());
 	put(MachineFeature::nr_candidates, nr_candidates_);

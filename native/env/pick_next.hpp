@@ -11,6 +11,7 @@
 #include "sim/external.hpp"
 
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <mutex>
 
@@ -90,7 +91,7 @@ class PickNextSetup
 	Ns slice_ns;
 	std::array<double, TERMS.size()> weights;  // with signs, scaled: the default scheduler comes to -100 or 100
 	std::uint32_t nr_slots;
-	std::vector<Encoder> task_features, machine_features;
+	std::vector<const Encoder *> task_features, machine_features;
 
       private:
 	struct Baseline {
@@ -98,6 +99,7 @@ class PickNextSetup
 		Amounts amounts{};
 	};
 
+	std::deque<Encoder> encoders_;	// features of the same bins share one
 	std::vector<Simulation> baseline_starts_;
 	mutable std::vector<Baseline> baselines_;  // [load][arrival]
 	mutable std::mutex lock_;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pick_next.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 namespace schedtuna::env
@@ -49,8 +50,12 @@ PickNextSetup::PickNextSetup(std::vector<Workload> loads, std::vector<std::uint6
 		throw BadInput("an environment has 2 to " + std::to_string(MAX_SLOTS) + " slots");
 	if (edges.size() != TASK_FEATURES.size() + MACHINE_FEATURES.size())
 		throw BadInput("each feature has its bins");
-	for (std::size_t i = 0; i < edges.size(); i++)
-		(i < TASK_FEATURES.size() ? task_features : machine_features).emplace_back(std::move(edges[i]));
+	for (std::vector<Ns> &each : edges) {
+		auto found = std::find_if(encoders_.begin(), encoders_.end(),
+					  [&](const Encoder &encoder) { return encoder.edges() == each; });
+		const Encoder *encoder = found == encoders_.end() ? &encoders_.emplace_back(std::move(each)) : &*found;
+		(task_features.size() < TASK_FEATURES.size() ? task_features : machine_features).push_back(encoder);
+	}
 	bool follows_shares = weights[static_cast<int>(Term::fairness)] != 0;
 	auto metered = [&](const Scheduler &scheduler) {
 		return std::make_unique<Metered>(scheduler.clone(), follows_shares);

@@ -30,7 +30,7 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class Question:
+class TreeSplit:
     """A question: left where the input is at most the threshold.
 
     Attributes:
@@ -43,15 +43,15 @@ class Question:
 
     feature: int
     threshold: int
-    left: Leaf | Question
-    right: Leaf | Question
+    left: Leaf | TreeSplit
+    right: Leaf | TreeSplit
     nr_leaves: int = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nr_leaves", nr_leaves(self.left) + nr_leaves(self.right))
 
 
-FloatTree = Leaf | Question
+FloatTree = Leaf | TreeSplit
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class FloatTrees:
 
 def nr_leaves(tree: FloatTree) -> int:
     """How many leaves a tree has."""
-    return tree.nr_leaves if isinstance(tree, Question) else 1
+    return tree.nr_leaves if isinstance(tree, TreeSplit) else 1
 
 
 def leaf_values(tree: FloatTree) -> list[float]:
@@ -132,7 +132,7 @@ def leaf_values(tree: FloatTree) -> list[float]:
 
 def value_of(tree: FloatTree, row: Sequence[int]) -> float:
     """The value of the leaf that a row ends in."""
-    while isinstance(tree, Question):
+    while isinstance(tree, TreeSplit):
         tree = tree.left if row[tree.feature] <= tree.threshold else tree.right
     return tree.value
 
@@ -145,7 +145,7 @@ def pruned(tree: FloatTree) -> FloatTree:
         return pruned(tree.right)
     if tree.threshold >= np.iinfo(np.uint16).max:
         return pruned(tree.left)
-    return Question(tree.feature, tree.threshold, pruned(tree.left), pruned(tree.right))
+    return TreeSplit(tree.feature, tree.threshold, pruned(tree.left), pruned(tree.right))
 
 
 def split_up(tree: FloatTree) -> list[FloatTree]:
@@ -187,18 +187,18 @@ def _cut(tree: FloatTree, path: Sequence[bool]) -> tuple[FloatTree, FloatTree]:
     """The branch at the end of a way as a tree of its own, and the tree without it."""
     if not path:
         return tree, Leaf(0.0)
-    assert isinstance(tree, Question)
+    assert isinstance(tree, TreeSplit)
     zero = Leaf(0.0)
     if path[0]:
         branch, rest = _cut(tree.left, path[1:])
         return (
-            Question(tree.feature, tree.threshold, branch, zero),
-            Question(tree.feature, tree.threshold, rest, tree.right),
+            TreeSplit(tree.feature, tree.threshold, branch, zero),
+            TreeSplit(tree.feature, tree.threshold, rest, tree.right),
         )
     branch, rest = _cut(tree.right, path[1:])
     return (
-        Question(tree.feature, tree.threshold, zero, branch),
-        Question(tree.feature, tree.threshold, tree.left, rest),
+        TreeSplit(tree.feature, tree.threshold, zero, branch),
+        TreeSplit(tree.feature, tree.threshold, tree.left, rest),
     )
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from schedtuna.errors import ModelError
-from schedtuna.learn.float_trees import FloatTree, FloatTrees, Leaf, Question
+from schedtuna.learn.float_trees import FloatTree, FloatTrees, Leaf, TreeSplit
 
 _CATEGORICAL, _ZERO = 1, 1 << 2  # bits of a decision_type; those of missing values are 2 and 3
 _MISSING = 3 << 2
@@ -86,7 +86,7 @@ def _tree(fields: Mapping[str, str], nr_inputs: int) -> FloatTree:
         if math.isnan(threshold[node]):
             raise ValueError("a threshold is no number")
         edge = math.floor(min(max(threshold[node], -1), 1 << 16))
-        return Question(feature[node], edge, build(left[node], node), build(right[node], node))
+        return TreeSplit(feature[node], edge, build(left[node], node), build(right[node], node))
 
     return build(0, -1)
 
@@ -94,4 +94,4 @@ def _tree(fields: Mapping[str, str], nr_inputs: int) -> FloatTree:
 def _scaled(tree: FloatTree, divisor: int) -> FloatTree:
     if isinstance(tree, Leaf):
         return Leaf(tree.value / divisor)
-    return Question(tree.feature, tree.threshold, _scaled(tree.left, divisor), _scaled(tree.right, divisor))
+    return TreeSplit(tree.feature, tree.threshold, _scaled(tree.left, divisor), _scaled(tree.right, divisor))

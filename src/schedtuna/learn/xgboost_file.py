@@ -10,7 +10,7 @@ import numpy as np
 
 from schedtuna.configfile import parse_json
 from schedtuna.errors import ModelError
-from schedtuna.learn.float_trees import FloatTree, FloatTrees, Leaf, Question
+from schedtuna.learn.float_trees import FloatTree, FloatTrees, Leaf, TreeSplit
 
 # Objective -> whether base_score is a probability; else it is a margin.
 _OBJECTIVES = {"binary:logistic": True, "binary:logitraw": False, "reg:squarederror": False}
@@ -77,6 +77,6 @@ def _tree(tree: Mapping[str, Any], nr_inputs: int) -> FloatTree:
             raise ValueError("a split is by an input or a number that is none")
         edge = math.ceil(min(max(condition[node], -1), 1 << 17)) - 1
         below, above = build(left[node], ancestors + 1), build(right[node], ancestors + 1)
-        return Question(feature[node], edge, below, above)
+        return TreeSplit(feature[node], edge, below, above)
 
     return build(0, 0)

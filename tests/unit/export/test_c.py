@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from schedtuna.export.c_text import comment, identifier, number, require_identif
 from schedtuna.model.model import DecisionModel
 
 DRIVER = Path(__file__).parents[2] / "native/model_driver.c"
+BARE = DRIVER.with_name("model_bare.c")
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 COMPILERS = [
@@ -192,3 +194,30 @@ def test_numbers_keep_their_value(tmp_path):
     subprocess.run(["gcc", *FLAGS, tmp_path / "n.c", "-o", tmp_path / "n"], check=True)
     printed = subprocess.run([tmp_path / "n"], capture_output=True, check=True).stdout
     assert [int(line) for line in printed.splitlines()] == ENDS
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize(
+    "kind", ["trees", "oblivious", "linear", "linear of four", "mlp", "small mlp", "small step"]
+)
+def test_a_microcontroller_computes_the_same(kind, small, tmp_path):
+    """Code for a Cortex-M3, without a library but the compiler's own.
+
+    Its instructions are Thumb-2's, which an emulated CPU of another profile runs as well, as a process.
+    """
+    for tool in ("arm-none-eabi-gcc", "qemu-arm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    write(models.make(kind), tmp_path, small=small)
+    source = (tmp_path / "m.c").read_text()
+    program = tmp_path / "program"
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m3", "-mthumb", "-Os", "-std=gnu99", "-Wall", "-Werror"]
+    command += ["-ffreestanding", "-nostdlib", "-I", str(tmp_path), "-o", str(program)]
+    command += [str(BARE), str(tmp_path / "m.c"), str(tmp_path / "m_check.c"), "-lgcc"]
+    subprocess.run(command, check=True)
+    assert subprocess.run(["qemu-arm", "-cpu", "max", program], check=False).returncode == 0
+    assert ">> 47" in source
+    (tmp_path / "m.c").write_text(source.replace(">> 47", ">> 46"))
+    subprocess.run(command, check=True)
+    assert subprocess.run(["qemu-arm", "-cpu", "max", program], check=False).returncode == 1

@@ -13,7 +13,7 @@ from schedtuna.learn.float_trees import (
     FloatTree,
     FloatTrees,
     Leaf,
-    Question,
+    TreeSplit,
     nr_leaves,
     pruned,
     split_up,
@@ -35,7 +35,7 @@ def trees(draw, most: int = 150) -> FloatTree:
             return Leaf(float(random.integers(-1000, 1001)) / 64)
         left = min(max(int(count * random.beta(1, 1) * 2 * balance), 1), count - 1)
         threshold = int(random.integers(-2, 20)) if random.random() < 0.95 else 65535
-        return Question(
+        return TreeSplit(
             int(random.integers(NR_INPUTS)), threshold, grow(left, depth + 1), grow(count - left, depth + 1)
         )
 
@@ -71,7 +71,7 @@ def test_the_canonical_model_is_as_near_as_its_leaves_are(several, base):
 def test_a_chain_that_is_too_deep_is_refused():
     tree: FloatTree = Leaf(1.0)
     for level in range(70):
-        tree = Question(level % NR_INPUTS, level, Leaf(float(level)), tree)
+        tree = TreeSplit(level % NR_INPUTS, level, Leaf(float(level)), tree)
     with pytest.raises(ModelError, match="deeper than 30"):
         split_up(tree)
 

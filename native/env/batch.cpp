@@ -141,7 +141,11 @@ void Batch::step(std::size_t i, std::int64_t action)
 		has_ended_[i] = 0;
 	}
 	bool is_known = action >= 0 && action < setup_->nr_actions();
-	Outcome outcome = envs_[i].step(is_known ? static_cast<std::uint32_t>(action) : NONE);
+	take_in(i, envs_[i].step(is_known ? static_cast<std::uint32_t>(action) : NONE));
+}
+
+void Batch::take_in(std::size_t i, const Outcome &outcome)
+{
 	buffers_.rewards[i] = outcome.reward;
 	buffers_.terminated[i] = outcome.terminated;
 	buffers_.truncated[i] = outcome.truncated;
@@ -169,6 +173,13 @@ void Batch::step()
 void Batch::step_one(std::int64_t action)
 {
 	step(0, action);
+}
+
+std::uint32_t Batch::watch_one()
+{
+	auto [outcome, action] = envs_[0].watch();
+	take_in(0, outcome);
+	return action;
 }
 
 }  // namespace schedtuna::env

@@ -77,6 +77,7 @@ class Batch
 	void reset(std::uint32_t i, Draw draw);
 	void step();
 	void step_one(std::int64_t action);  // the first
+	std::uint32_t watch_one();	     // see PickNext::watch()
 	std::size_t size() const
 	{
 		return envs_.size();
@@ -92,6 +93,7 @@ class Batch
 
       private:
 	void step(std::size_t i, std::int64_t action);
+	void take_in(std::size_t i, const Outcome &outcome);
 	void tell(std::size_t i);
 	void tell_end(std::size_t i);
 

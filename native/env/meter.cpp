@@ -7,7 +7,8 @@ namespace schedtuna::env
 static constexpr int OWED_SHIFT = 20;
 
 Metered::Metered(const Metered &other)
-    : Scheduler(other), inner_(other.inner_->clone()), follows_shares_(other.follows_shares_), now_(other.now_),
+    : Scheduler(other), inner_(other.inner_->clone()), follows_shares_(other.follows_shares_),
+      is_watched_(other.is_watched_), chosen_(other.chosen_), past_(other.past_), now_(other.now_),
       nr_runnable_(other.nr_runnable_), nr_running_(other.nr_running_), nr_stuck_(other.nr_stuck_),
       nr_live_(other.nr_live_), queued_since_(other.queued_since_), waited_ns_(other.waited_ns_),
       wanted_ns_(other.wanted_ns_), ages_(other.ages_), unfair_(other.unfair_), nr_idle_exits_(other.nr_idle_exits_),
@@ -115,6 +116,8 @@ void Metered::init_task(Machine &m, TaskId id)
 	queued_at_.resize(m.nr_tasks());
 	if (follows_shares_)
 		shares_.resize(m.nr_tasks());
+	if (is_watched_)
+		past_.resize(m.nr_tasks());
 	inner_->init_task(m, id);
 }
 
@@ -129,6 +132,8 @@ CpuId Metered::select_cpu(Machine &m, TaskId id, CpuId prev, EnqueueReason why)
 {
 	pass(m);
 	begin(m, id);
+	if (is_watched_)
+		past_[id].woke_with = m.task(id).cpu_time_ns;
 	return inner_->select_cpu(m, id, prev, why);
 }
 
@@ -145,6 +150,8 @@ void Metered::dequeue(Machine &m, TaskId id, DequeueReason why)
 		queued_since_ -= queued_at_[id];
 		end(m, id);
 	}
+	if (is_watched_ && why == DequeueReason::Sleep)
+		past_[id].burst_ns = m.task(id).cpu_time_ns - past_[id].woke_with;
 	inner_->dequeue(m, id, why);
 }
 
@@ -154,7 +161,25 @@ bool Metered::wake_in_place(Machine &m, TaskId id)
 	if (!inner_->wake_in_place(m, id))
 		return false;
 	begin(m, id);
+	if (is_watched_)
+		past_[id].woke_with = m.task(id).cpu_time_ns;
 	return true;
+}
+
+CandidateRow Metered::row(const Machine &m, TaskId id) const
+{
+	const Task &t = m.task(id);
+	const Past &past = past_[id];
+	return {id,
+		t.weight,
+		t.cpu,
+		t.group,
+		t.nice,
+		t.policy,
+		m.now() - queued_at_[id],
+		m.cpu_time_ns(id) - past.woke_with,
+		past.burst_ns,
+		m.cpu_time_ns(id)};
 }
 
 TaskId Metered::dispatch(Machine &m, CpuId cpu, TaskId prev)
@@ -178,6 +203,8 @@ void Metered::running(Machine &m, TaskId id)
 	pass(m);
 	nr_running_++;
 	queued_since_ -= queued_at_[id];
+	if (chosen_ == NONE)
+		chosen_ = id;
 	inner_->running(m, id);
 }
 

@@ -6,6 +6,7 @@
 // worker would empty the queue of all that wait for it. Sleeping is what its load wants.
 #pragma once
 
+#include "sim/external.hpp"
 #include "sim/scheduler.hpp"
 #include "sim/simulation.hpp"
 
@@ -60,8 +61,9 @@ class Metered final : public Scheduler
 {
       public:
 	// Shares are only followed if they are asked for: they take time for each task that waits.
-	Metered(std::unique_ptr<Scheduler> inner, bool follows_shares)
-	    : inner_(std::move(inner)), follows_shares_(follows_shares)
+	// One that is watched comes back at each of its decisions, as `external` does.
+	Metered(std::unique_ptr<Scheduler> inner, bool follows_shares, bool is_watched = false)
+	    : inner_(std::move(inner)), follows_shares_(follows_shares), is_watched_(is_watched)
 	{
 	}
 	Metered(const Metered &other);
@@ -83,6 +85,20 @@ class Metered final : public Scheduler
 	{
 		return *inner_;
 	}
+	bool is_watched() const
+	{
+		return is_watched_;
+	}
+	// Of one that is watched: what `external` knows of a task, and who came to run first since watch_next().
+	CandidateRow row(const Machine &, TaskId) const;
+	void watch_next()
+	{
+		chosen_ = NONE;
+	}
+	TaskId chosen() const
+	{
+		return chosen_;
+	}
 
 	std::string_view name() const override
 	{
@@ -94,7 +110,7 @@ class Metered final : public Scheduler
 	}
 	bool decides_outside() const override
 	{
-		return inner_->decides_outside();
+		return is_watched_ || inner_->decides_outside();
 	}
 	void init(Machine &) override;
 	void init_task(Machine &, TaskId) override;
@@ -131,7 +147,15 @@ class Metered final : public Scheduler
 	void pass_shares(const Machine &, Ns passed);
 
 	std::unique_ptr<Scheduler> inner_;
-	bool follows_shares_;
+	// Of a task of one that is watched.
+	struct Past {
+		Ns woke_with = 0;  // CPU time that it had then
+		Ns burst_ns = 0;
+	};
+
+	bool follows_shares_, is_watched_ = false;
+	TaskId chosen_ = NONE;
+	std::vector<Past> past_;
 	Ns now_ = 0;
 	std::uint32_t nr_runnable_ = 0, nr_running_ = 0, nr_stuck_ = 0, nr_live_ = 0;
 	Ns queued_since_ = 0;  // summed over those that wait

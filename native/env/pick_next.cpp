@@ -60,7 +60,10 @@ void PickNext::go_on()
 			throw BadInput("the load is stuck: " + simulation_->waiting());
 		case Stop::Decision:
 			if (simulation_->candidates().size() < 2) {
-				simulation_->choose(simulation_->candidates()[0]);
+				if (meter().is_watched())
+					simulation_->choose_own();
+				else
+					simulation_->choose(simulation_->candidates()[0]);
 				continue;
 			}
 			break;
@@ -115,7 +118,7 @@ CpuId PickNext::longest_elsewhere(Ns &attained) const
 		TaskId id = simulation_->current(cpu);
 		if (cpu == own || id == NONE || simulation_->need_resched(cpu))
 			continue;
-		Ns here = external().attained_ns(*simulation_, id);
+		Ns here = attained_ns(id);
 		if (found == NONE || here > attained) {
 			found = cpu;
 			attained = here;
@@ -154,6 +157,22 @@ Outcome PickNext::step(std::uint32_t action)
 	else
 		take(action);
 	return {reward(), terminated_, truncated_, since_, was_masked};
+}
+
+std::pair<Outcome, std::uint32_t> PickNext::watch()
+{
+	if (terminated_ || truncated_)
+		throw BadInput("the episode has ended: reset first");
+	if (!meter().is_watched())
+		throw BadInput("only a scheduler that decides by itself can be watched");
+	std::array<TaskId, MAX_SLOTS> shown = slots_;
+	meter().watch_next();
+	simulation_->choose_own();
+	auto found = std::find(shown.begin(), shown.begin() + setup_->nr_slots, meter().chosen());
+	auto slot = static_cast<std::uint32_t>(found - shown.begin());
+	bool is_shown = meter().chosen() != NONE && slot < setup_->nr_slots;
+	go_on();
+	return {{reward(), terminated_, truncated_, since_, false}, is_shown ? slot : NONE};
 }
 
 void PickNext::take(std::uint32_t action)
@@ -198,6 +217,13 @@ void PickNext::idle(Ns length)
 	choose(NONE);
 }
 
+Ns PickNext::attained_ns(TaskId id) const
+{
+	if (meter().is_watched())
+		return meter().row(*simulation_, id).attained_ns;
+	return external().attained_ns(*simulation_, id);
+}
+
 double PickNext::reward()
 {
 	Amounts now = meter().amounts(*simulation_);
@@ -224,7 +250,7 @@ void PickNext::draw_sizes()
 
 void PickNext::observe_task(TaskId id, float *values) const
 {
-	CandidateRow row = external().row(*simulation_, id);
+	CandidateRow row = this->row(id);
 	CpuId cpu = simulation_->deciding_cpu();
 	auto put = [&](TaskFeature feature, Ns value) {
 		auto i = static_cast<std::size_t>(feature);

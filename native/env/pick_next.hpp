@@ -140,9 +140,13 @@ class PickNext
 	{
 		return *simulation_;
 	}
+	// The same where the scheduler decides by itself: it does, and which action was that? NONE: who runs has no
+	// slot.
+	std::pair<Outcome, std::uint32_t> watch();
+
 	CandidateRow row(TaskId id) const
 	{
-		return external().row(*simulation_, id);
+		return meter().is_watched() ? meter().row(*simulation_, id) : external().row(*simulation_, id);
 	}
 	TaskId in_slot(std::uint32_t slot) const  // NONE: nobody
 	{
@@ -172,6 +176,7 @@ class PickNext
 	void take(std::uint32_t action);
 	double reward();
 	void draw_sizes();
+	Ns attained_ns(TaskId id) const;
 
 	std::shared_ptr<const PickNextSetup> setup_;
 	std::unique_ptr<Simulation> simulation_;

@@ -41,9 +41,7 @@ PickNextSetup::PickNextSetup(std::vector<Workload> loads, std::vector<std::uint6
 {
 	check(lengths);
 	auto *external = dynamic_cast<External *>(chooser.get());
-	if (!external)
-		throw BadInput("decisions come from outside under `external` alone");
-	slice_ns = external->slice_ns();
+	slice_ns = external ? external->slice_ns() : NEVER;
 	if (loads.empty() || this->arrivals.empty())
 		throw BadInput("there is at least one load, and one seed of arrivals");
 	if (nr_slots < 2 || nr_slots > MAX_SLOTS)
@@ -57,12 +55,12 @@ PickNextSetup::PickNextSetup(std::vector<Workload> loads, std::vector<std::uint6
 		(task_features.size() < TASK_FEATURES.size() ? task_features : machine_features).push_back(encoder);
 	}
 	bool follows_shares = weights[static_cast<int>(Term::fairness)] != 0;
-	auto metered = [&](const Scheduler &scheduler) {
-		return std::make_unique<Metered>(scheduler.clone(), follows_shares);
+	auto metered = [&](const Scheduler &scheduler, bool is_watched) {
+		return std::make_unique<Metered>(scheduler.clone(), follows_shares, is_watched);
 	};
 	for (Workload &load : loads) {
-		starts.emplace_back(topology, costs, load, metered(*chooser), Seeds{});
-		baseline_starts_.emplace_back(topology, costs, std::move(load), metered(*baseline), Seeds{});
+		starts.emplace_back(topology, costs, load, metered(*chooser, !external), Seeds{});
+		baseline_starts_.emplace_back(topology, costs, std::move(load), metered(*baseline, false), Seeds{});
 	}
 }
 

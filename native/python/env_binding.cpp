@@ -183,6 +183,11 @@ void bind_env(nb::module_ &m)
 		.def(
 			"step", [](BoundBatch &b) { b.batch.step(); }, nb::call_guard<nb::gil_scoped_release>())
 		.def("step_one", [](BoundBatch &b, std::int64_t action) { b.batch.step_one(action); })
+		.def("watch_one",
+		     [](BoundBatch &b) {
+			     std::uint32_t action = b.batch.watch_one();
+			     return action == NONE ? -1 : static_cast<std::int64_t>(action);
+		     })
 		.def("slots", &slots)
 		.def("state", &state);
 }

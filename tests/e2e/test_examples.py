@@ -141,3 +141,18 @@ def test_simulate(example):
     done = example("simulate.py", 1)
     assert done.returncode == 0, done.stderr
     assert {line.split("  ")[0].strip() for line in done.stdout.splitlines()} == {"fair", "wakers first"}
+
+
+@pytest.mark.skipif(missing_extra("ppo") is not None, reason="needs the extra rl")
+def test_own_agent(example):
+    done = example("own_agent.py", 4096)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+
+
+@pytest.mark.skipif(missing_extra("ppo") is not None, reason="needs the extra rl")
+def test_train_ppo(example, tmp_path):
+    done = example("train_ppo.py", "learning.png", 4096)
+    assert done.returncode == 0, done.stderr
+    assert "EEVDF                      -100.0" in done.stdout
+    assert (tmp_path / "learning.png").stat().st_size > 10_000

@@ -82,8 +82,8 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
         str,
         typer.Option(
             "--warm-start",
-            metavar="MODEL",
-            help="Imitate this policy first.",
+            metavar="SCHEDULER|MODEL",
+            help="Imitate this first: a scheduler that `rl list` shows for ENV, or a policy.",
             show_default=False,
         ),
     ] = "",
@@ -209,8 +209,8 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     policies: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
-            help="Policies; others are compared with the first.",
+            metavar="MODEL|SCHEDULER...",
+            help="Policies, and schedulers of `rl list`; others are compared with the first.",
             show_default=False,
         ),
     ],
@@ -243,18 +243,19 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
 
 @app.command("list")
 def list_all(as_json: JsonOption = False) -> None:
-    """Show algorithms and environments."""
+    """Show algorithms, environments, and who can be imitated in them."""
     _require_extra()
     from schedtuna.rl.learners import ALGORITHMS
-    from schedtuna.rl.world import environments
+    from schedtuna.rl.world import World, environments
 
     algorithms = {name: entry.summary for name, entry in ALGORITHMS.items()}
-    worlds = environments()
+    worlds = {name: World(name).experts() for name in environments()}
     if as_json:
         print_json({"algorithms": algorithms, "environments": worlds})
         return
     print(described(["algorithm", "what it is"], [list(row) for row in algorithms.items()]), end="\n\n")
-    print("environments: " + (", ".join(worlds) or "those that Gymnasium has"))
+    rows = [[name, ", ".join(experts) or "a policy only"] for name, experts in worlds.items()]
+    print(described(["environment", "can imitate"], rows))
 
 
 def _interval(side: Side) -> str:

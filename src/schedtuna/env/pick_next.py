@@ -73,7 +73,7 @@ class CPUSchedulerEnv(gymnasium.Env[Any, Any]):
         self.observation_space = self.setting.observation_space
         self.action_space = self.setting.action_space
         self._seed = seed
-        self._batch = BoundBatch(self.setting, 1, 0, Autoreset.DISABLED, 1)
+        self._batch = BoundBatch(self.setting.native, 1, 0, Autoreset.DISABLED, 1)
         self._step = self._batch.native.step_one
         self._observation = self._batch.observations[0]
         self._mask: npt.NDArray[np.bool_] = self._batch.masks[0]

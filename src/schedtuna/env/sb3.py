@@ -33,7 +33,7 @@ class CPUSchedulerVecEnv(VecEnv):
 
     def __init__(self, num_envs: int, *, seed: int = 0, nr_threads: int = 0, **settings: Any) -> None:
         self.setting = PickNextSetting(**settings)
-        self._batch = BoundBatch(self.setting, num_envs, seed, Autoreset.SAME_STEP, nr_threads)
+        self._batch = BoundBatch(self.setting.native, num_envs, seed, Autoreset.SAME_STEP, nr_threads)
         super().__init__(num_envs, self.setting.observation_space, self.setting.action_space)
 
     def reset(self) -> npt.NDArray[np.float32]:

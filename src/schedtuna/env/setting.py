@@ -138,6 +138,14 @@ class PickNextSetting(LoadSetting):
     @cached_property
     def native(self) -> PickNextSetup:
         """What environments share."""
+        return self.setup(f"external:slice_us={self.slice_us}")
+
+    def setup(self, scheduler: str) -> PickNextSetup:
+        """Return what environments share in which this scheduler decides.
+
+        Raises:
+            UsageError: There is none of this name, or a keyword is out of bounds.
+        """
         for seed in self.arrivals:
             _whole("arrivals", seed, 0, 2**64 - 1)
         _whole("nr_slots", self.nr_slots, 2, MAX_SLOTS)
@@ -154,7 +162,7 @@ class PickNextSetting(LoadSetting):
                 self.shape.native(),
                 complete_costs(self.costs),
                 lengths,
-                chosen_scheduler(f"external:slice_us={self.slice_us}")[0],
+                chosen_scheduler(scheduler)[0],
                 _native_baseline(self.scheduler),
                 self.weights,
                 self.nr_slots,
@@ -220,9 +228,8 @@ class BoundBatch:
     """A native batch and the arrays that it reads and writes, one row per environment."""
 
     def __init__(
-        self, setting: PickNextSetting, n: int, seed: int, autoreset: Autoreset, nr_threads: int = 0
+        self, setup: PickNextSetup, n: int, seed: int, autoreset: Autoreset, nr_threads: int = 0
     ) -> None:
-        setup = setting.native
         self.native = Batch(setup, _whole("num_envs", n, 1, 2**20), seed, autoreset, nr_threads)
         self.actions: Actions = np.zeros(n, np.int64)
         self.observations = np.zeros((n, setup.nr_observed), np.float32)

@@ -62,7 +62,7 @@ class CPUSchedulerVectorEnv(VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._is_same_step = mode is AutoresetMode.SAME_STEP
         self._seed = seed
-        self._batch = BoundBatch(self.setting, num_envs, 0, _MODES[mode], nr_threads)
+        self._batch = BoundBatch(self.setting.native, num_envs, 0, _MODES[mode], nr_threads)
 
     def reset(
         self,

@@ -53,14 +53,14 @@ def compare(
     """Compare policies with the first of them, episode by episode.
 
     Args:
-        names: Files or folders of policies.
+        names: Files or folders of policies, one at least, and schedulers that can be watched.
         loads: Empty: those that the first policy was validated on.
         parameters: Keywords of the environment beyond those of the first policy's training.
         seed: Of the episodes.
         episodes: How many, over all loads.
 
     Raises:
-        UsageError: There are not two, or one does not fit the environment.
+        UsageError: There are not two, no policy is among them, or one does not fit the environment.
         PolicyError: A policy can't be read.
     """
     if len(names) < 2 or len(set(names)) < len(names):
@@ -68,18 +68,22 @@ def compare(
             "two different policies or more are compared", hint="name another one, or a scheduler"
         )
     policies = {name: load_policy(Path(name)) for name in names if Path(name).exists()}
-    for name in names:
-        if name not in policies:
-            raise UsageError(f"there is no policy {name}", hint="`schedtuna rl train` makes one")
+    if not policies:
+        raise UsageError(
+            f"none of {', '.join(names)} is a policy's file or folder", hint="`schedtuna rl train` makes one"
+        )
     first = next(iter(policies.values())).manifest
     world = World(first.fit.environment, first.parameters | dict(parameters))
     fit = world.fit()
     for policy in policies.values():
         policy.require_fit(fit)
+    for name in names:
+        if name not in policies:
+            world.watched(name, [])
     chosen = list(loads) or first.splits.validation
     scores = {
         name: np.array(
-            [e.score for e in evaluate(policies[name], world, chosen, seed=seed, episodes=episodes)]
+            [e.score for e in evaluate(policies.get(name, name), world, chosen, seed=seed, episodes=episodes)]
         )
         for name in names
     }

@@ -42,7 +42,7 @@ class Episode:
 
 
 def evaluate(
-    decider: Decider,
+    decider: Decider | str,
     world: World,
     loads: Sequence[str],
     *,
@@ -52,7 +52,7 @@ def evaluate(
     """Play episodes to their ends.
 
     Args:
-        decider: Who decides.
+        decider: Who decides; a text: a scheduler that can be watched there.
         world: Where.
         loads: Each gets the same number of episodes, rounded up; empty: the environment's own load.
         seed: Of the episodes' seeds: two deciders with the same one meet the same arrivals.
@@ -68,12 +68,25 @@ def evaluate(
         for i, load in enumerate(chosen)
         for j in range(-(-episodes // len(chosen)))
     ]
-    made = [world.make(load or None) for load, _ in plan]
+    if isinstance(decider, str):
+        return [_watched(decider, world, load, seed) for load, seed in plan]
+    made = [world.make(load or None, [seed]) for load, seed in plan]
     try:
         return _played(decider, made, plan)
     finally:
         for environment in made:
             environment.close()
+
+
+def _watched(scheduler: str, world: World, load: str, seed: int) -> Episode:
+    watched = world.watched(scheduler, [load] if load else [], [seed])
+    watched.reset(seed)
+    score, nr_steps, ended = 0.0, 0, False
+    info: dict[str, Any] = {}
+    while not ended:
+        _, _, reward, terminated, truncated, info = watched.step()
+        score, nr_steps, ended = score + reward, nr_steps + 1, terminated or truncated
+    return Episode(load, seed, score, nr_steps, info)
 
 
 def _played(decider: Decider, made: list[Any], plan: list[tuple[str, int]]) -> list[Episode]:

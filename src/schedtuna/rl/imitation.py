@@ -1,23 +1,26 @@
-"""Whose decisions does a policy start from? Another policy's: behaviour cloning."""
+"""Whose decisions does a policy start from? A scheduler's, or another policy's: behaviour cloning."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from schedtuna.errors import UsageError
 from schedtuna.rl.learners import Demonstrations
 from schedtuna.rl.policy import FILE_NAME, Policy, load_policy
 from schedtuna.rl.reinforce_learner import SoftmaxLearner
 from schedtuna.rl.world import World, action_masks
 
+if TYPE_CHECKING:
+    from schedtuna.env.watching import Watched
+
 SHARE = 4  # of all decisions of a training, one in so many is shown at most
 MOST_SHOWN = 32_768
 EPOCHS = 10
+_TELL_EVERY = 256
 
 Tell = Callable[[int], None]
 
@@ -43,12 +46,12 @@ def make_expert(name: str, world: World, loads: Sequence[str]) -> Expert:
     """Return who decides.
 
     Args:
-        name: A policy's file or folder.
+        name: A scheduler that can be watched in the environment, or a policy's file or folder.
         world: For which environment.
         loads: On which loads; empty: those of the environment's parameters.
 
     Raises:
-        UsageError: There is none, or it is for another environment.
+        UsageError: There is no such scheduler, or the policy is for another environment.
         PolicyError: The policy can't be read.
     """
     path = Path(name)
@@ -56,9 +59,25 @@ def make_expert(name: str, world: World, loads: Sequence[str]) -> Expert:
         policy = load_policy(path)
         policy.require_fit(world.fit())
         return _PolicyExpert(policy, world, loads)
-    raise UsageError(
-        f"there is no policy {name} to imitate", hint="name a file that `schedtuna rl train` wrote"
-    )
+    return _SchedulerExpert(world.watched(name, loads))
+
+
+@dataclass(frozen=True)
+class _SchedulerExpert:
+    watched: Watched
+
+    def show(self, nr_steps: int, seed: int, tell: Tell) -> Demonstrations:
+        """Let it decide in one episode after the other."""
+        observed = self.watched.reset(seed)
+        rows: list[tuple[Any, ...]] = []
+        for step in range(nr_steps):
+            mask = self.watched.action_masks()
+            action, following, reward, terminated, truncated, _ = self.watched.step()
+            rows.append((observed[None], [action], [reward], [terminated or truncated], mask[None]))
+            observed = self.watched.reset() if terminated or truncated else following
+            if step % _TELL_EVERY == 0:
+                tell(step)
+        return Demonstrations(*(np.asarray(column) for column in zip(*rows, strict=True)))
 
 
 @dataclass(frozen=True)

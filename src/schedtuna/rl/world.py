@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -14,9 +14,15 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from schedtuna.errors import UsageError, nearest
+from schedtuna.plugins import load_class
 from schedtuna.rl.policy import Fit
 
+if TYPE_CHECKING:
+    from schedtuna.env.watching import Watched
+
 OWN = "schedtuna/"  # what ids of ours begin with
+# Environments of which one native call steps many, and in which schedulers can be watched.
+FACES = {"schedtuna/PickNext-v0": "schedtuna.env.sb3:CPUSchedulerVecEnv"}
 
 
 @dataclass(frozen=True)
@@ -31,19 +37,21 @@ class World:
     environment: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
-    def make(self, load: str | None = None) -> gymnasium.Env[np.ndarray, Any]:
+    def make(
+        self, load: str | None = None, arrivals: Sequence[int] | None = None
+    ) -> gymnasium.Env[np.ndarray, Any]:
         """Make one environment.
 
         Args:
             load: Its `workload`; None: that of the parameters, or its own default.
+            arrivals: Its `arrivals`; None: the same. What has none of its own is not told.
 
         Raises:
             UsageError: There is no such environment, or it can't be made so, or can't be trained in.
         """
         import_module("schedtuna.env")  # registers ours
-        said = dict(self.parameters) | ({} if load is None else {"workload": load})
         try:
-            made = gymnasium.make(self.environment, **said)
+            made = gymnasium.make(self.environment, **self._keywords(load, arrivals))
         except gymnasium.error.Error:
             raise UsageError(
                 f"there is no environment {self.environment!r}: {nearest(self.environment, environments())}",
@@ -75,9 +83,50 @@ class World:
         made.close()
         return fit
 
+    def experts(self) -> list[str]:
+        """Return the names of schedulers whose decisions can be watched in it."""
+        if self.environment not in FACES:
+            return []
+        from schedtuna.env.watching import watchable
+
+        return watchable()
+
+    def watched(self, scheduler: str, loads: Sequence[str], arrivals: Sequence[int] | None = None) -> Watched:
+        """Return the same episodes in which a scheduler decides.
+
+        Args:
+            scheduler: One of `experts()`, with or without values.
+            loads: Empty: those of the parameters.
+            arrivals: As in `make`.
+
+        Raises:
+            UsageError: There is none of this name, or it can't be watched here.
+        """
+        known = self.experts()
+        if scheduler.partition(":")[0] not in known:
+            raise UsageError(
+                f"{self.environment} can't tell what {scheduler!r} would do: {nearest(scheduler, known)}",
+                hint="or name a policy that `schedtuna rl train` wrote",
+            )
+        from schedtuna.env.watching import Watched
+
+        return Watched(scheduler, **self._keywords(list(loads) or None, arrivals))
+
     def vector(self, nr: int, loads: Sequence[str]) -> VecEnv:
         """Make a vector of environments for stable-baselines3, over all loads."""
+        if self.environment in FACES:
+            face = load_class(FACES[self.environment], VecEnv, what=self.environment, hint="")
+            made: VecEnv = face(nr, **self._keywords(list(loads) or None, None))
+            return made
         return DummyVecEnv([partial(self.make, loads[i % len(loads)] if loads else None) for i in range(nr)])
+
+    def _keywords(self, load: Any, arrivals: Sequence[int] | None) -> dict[str, Any]:
+        said = dict(self.parameters)
+        if load is not None:
+            said["workload"] = load
+        if arrivals is not None and self.environment in FACES:
+            said["arrivals"] = list(arrivals)
+        return said
 
 
 def environments() -> list[str]:

@@ -16,6 +16,7 @@ for module in ("gymnasium", "sb3_contrib", "stable_baselines3", "torch"):
 from schedtuna.cli.main import main
 from schedtuna.errors import PolicyError, UsageError
 from schedtuna.rl.evaluation import evaluate, mean_score
+from schedtuna.rl.imitation import agreement, make_expert
 from schedtuna.rl.learners import ALGORITHMS, LOOK_AHEAD, returns_to_go
 from schedtuna.rl.policy import load_policy
 from schedtuna.rl.tensors import write_tensors
@@ -104,13 +105,53 @@ def test_a_policy_is_imitated(tmp_path):
     assert train(plan, tmp_path / "dqn").curve[0].score > 60
 
 
+PICK = "schedtuna/PickNext-v0"
+SMALL = {"cpus": 1, "episode_ms": 50, "reward": {"turnaround": 1}}
+HEAVY = {
+    name: [f"heavy-tail:load=0.9,member={n}"] for name, n in (("train", 1), ("validation", 2), ("test", 3))
+}
+
+
+def test_a_scheduler_is_imitated(tmp_path, capsys):
+    plan = make_plan(
+        environment=PICK, parameters=SMALL, algorithm="imitation", steps=16384, warm_start="las", splits=HEAVY
+    )
+    world = World(PICK, SMALL)
+    rules = {
+        name: mean_score(evaluate(name, world, HEAVY["validation"], seed=1))
+        for name in ("fair", "las", "srtf", "fifo")
+    }
+    assert rules["fair"] == pytest.approx(-100)
+    assert rules["fifo"] < rules["las"] < rules["srtf"]
+    found = train(plan, tmp_path / "las")
+    assert found.policy.manifest.warm_start == "las"
+    assert rules["fair"] < found.curve[0].score
+    assert found.policy.manifest.test is not None
+    shown = make_expert("las", world, HEAVY["validation"]).show(512, 5, print)
+    assert agreement(found.policy, shown) > 0.8
+    capsys.readouterr()
+    code, out, _ = run(capsys, "rl", "compare", tmp_path / "las", "fair", "las", "--episodes", 4, "--json")
+    assert code == 0
+    assert json.loads(out)["sides"][1]["score"] == pytest.approx(-100)
+    assert run(capsys, "rl", "compare", tmp_path / "las", "nope")[0] == 2
+    with pytest.raises(UsageError, match="not for CartPole-v1"):
+        make_expert(str(tmp_path / "las"), World(CART), [])
+
+
+def test_masks_are_obeyed(tmp_path):
+    plan = make_plan(environment=PICK, parameters=SMALL, algorithm="maskable_ppo", steps=4096, splits=HEAVY)
+    found = train(plan, tmp_path)
+    played = evaluate(found.policy, World(PICK, SMALL), HEAVY["test"], seed=2, episodes=2)
+    assert {episode.info["nr_masked"] for episode in played} == {0}
+
+
 def test_what_is_wrong_is_refused_before_there_is_a_folder(tmp_path):
     for fields, told in (
         ({"environment": "Nope-v0"}, "there is no environment"),
         ({"algorithm": "pp"}, "did you mean ppo"),
         ({"algorithm": "imitation"}, "needs somebody to imitate"),
         ({"algorithm": "maskable_ppo"}, "action masks"),
-        ({"warm_start": "fair"}, "there is no policy fair"),
+        ({"warm_start": "fair"}, "can't tell what 'fair' would do"),
         ({"parameters": {"nope": 1}}, "can't be made so"),
         ({"environment": "Pendulum-v1"}, "can't be trained in"),
         ({"splits": {"train": ["a"], "test": ["a"]}}, "both for train and for test"),

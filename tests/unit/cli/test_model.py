@@ -164,3 +164,27 @@ def test_a_damaged_file_is_refused(capsys, forest):
     forest.write_bytes(bytes(content))
     code, _, err = run(capsys, "check", forest)
     assert code == 1 and "damaged" in err
+
+
+def test_check_measures_in_the_kernel_and_keeps_a_budget(capsys):
+    code, out, _ = run(capsys, "check", "migration", "--json")
+    told = json.loads(out)
+    outcome = {one["executor"]: one["outcome"] for one in told["executors"]}["kernel"]
+    assert code == 0 and outcome in {"same", "not here"}
+    code, _, err = run(capsys, "check", "migration", "--budget-ns", 1)
+    if outcome == "not here":
+        assert told["kernel_cost"] is None
+        assert code == 3 and "--budget-ns needs the kernel" in err
+    else:
+        cost = told["kernel_cost"]
+        assert cost["class_name"] == "linear" and cost["cold_ns"]["16"] > cost["cold_ns"]["0"]
+        assert code == 1 and "1 ns are allowed" in err
+        assert "after 16 MB" in run(capsys, "check", "migration", "--budget-ns", 10**9)[1]
+
+
+def test_export_to_bpf_writes_what_a_program_needs(capsys, tmp_path, forest):
+    code, out, _ = run(capsys, "export", forest, "--to", "bpf", "-o", tmp_path / "out", "--name", "forest")
+    assert code == 0 and "see forest.md" in out
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"forest.md", "forest.table", "forest.bpf.h", "model_trees_small.bpf.o", "model.h"} <= written
+    assert "trees_small" in (tmp_path / "out/forest.md").read_text()

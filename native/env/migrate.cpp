@@ -11,10 +11,22 @@ Migrate::Migrate(std::shared_ptr<const MigrateSetup> setup, std::uint64_t seed) 
 
 void Migrate::reset()
 {
-	reset(setup_->loads.draw(key_, nth_episode_++));
+	for (int tries = 0; tries < 64; tries++) {
+		begin(setup_->loads.draw(key_, nth_episode_++));
+		if (!terminated_ && !truncated_)
+			return;
+	}
+	throw BadInput("no task migrates in 64 episodes: it takes two CPUs or more, and tasks that sleep");
 }
 
 void Migrate::reset(Draw draw)
+{
+	begin(draw);
+	if (terminated_ || truncated_)
+		throw BadInput("no task migrates in this episode");
+}
+
+void Migrate::begin(Draw draw)
 {
 	base_ = setup_->loads.begin(draw);
 	base_->set_migration_cost(setup_->decision_ns);
@@ -80,8 +92,9 @@ double Migrate::reward()
 
 void Migrate::observe(float *values) const
 {
-	const Ns all[] = {asked_.to == NONE ? 0 : asked_.to, asked_.nr_idle, asked_.nr_busy, asked_.from_load,
-			  asked_.to_load};
+	auto permille = [](Ns load) { return (load * 1000 + 512) / 1024; };
+	const Ns all[] = {asked_.to == NONE ? 0 : asked_.to, asked_.nr_idle, asked_.nr_busy, permille(asked_.from_load),
+			  permille(asked_.to_load)};
 	for (std::size_t i = 0; i < MIGRATION_FEATURES.size(); i++)
 		values[i] = setup_->features[i](all[i]);
 }

@@ -12,11 +12,11 @@ namespace schedtuna::env
 
 // X(name): what is observed; a row of the same name in the table of features says what it is.
 #define SCHEDTUNA_ENV_MIGRATION_FEATURES(X) \
-	X(destination_cpu)                  \
+	X(cpu)                              \
 	X(nr_idle_cpus)                     \
 	X(nr_busy_cpus)                     \
-	X(source_load)                      \
-	X(destination_load)
+	X(src_load_permille)                \
+	X(dst_load_permille)
 
 #define X(name) #name,
 inline constexpr std::array<std::string_view, 5> MIGRATION_FEATURES{SCHEDTUNA_ENV_MIGRATION_FEATURES(X)};
@@ -41,7 +41,7 @@ class Migrate
 		key_ = mix(seed);
 		nth_episode_ = 0;
 	}
-	void reset();
+	void reset();  // to an episode with a decision to take; raises BadInput: there is none among many
 	void reset(Draw draw);
 	// STAY or MIGRATE. Raises BadInput: there is no such action, or the episode has ended.
 	Outcome step(std::uint32_t action);
@@ -70,6 +70,7 @@ class Migrate
 	}
 
       private:
+	void begin(Draw draw);
 	void look_ahead();
 	double reward();
 

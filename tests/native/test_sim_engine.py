@@ -13,10 +13,14 @@ pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no g++")
 SOURCES = {
     name: ROOT / f"tests/native/sim_{name}.cpp"
     for name in ("engine", "decisions", "swap", "extremes", "random")
-} | {"environments": ROOT / "tests/native/env_core.cpp"}
+} | {
+    "environments": ROOT / "tests/native/env_core.cpp",
+    "migrate": ROOT / "tests/native/env_migrate.cpp",
+}
 NEEDED = dict.fromkeys(SOURCES, ENGINE) | {
     "random": [ROOT / "native/sim/random.cpp"],
     "environments": ENVIRONMENTS,
+    "migrate": ENVIRONMENTS,
 }
 CASES = [(name, case) for name, source in SOURCES.items() for case in cases_of(source)]
 

@@ -176,12 +176,12 @@ _MACHINE = [
     ),
 ]
 
-# What a migration from one CPU's queue to another's may look at.
+# What a migration from one CPU's queue to another's may look at: names as in `schedtuna.model.migration`.
 _CPUS = Bins("log2", 0, 1024, 37, per_octave=4)
-_LOAD = Bins("linear", 0, 1024, 257)
+_PERMILLE = Bins("linear", 0, 1000, 1001)
 _MIGRATION = [
     Feature(
-        "destination_cpu",
+        "cpu",
         "",
         Kind.GAUGE,
         Bins("linear", 0, 1023, 1024),
@@ -191,14 +191,14 @@ _MIGRATION = [
     Feature("nr_idle_cpus", "", Kind.GAUGE, _CPUS, _IN_KERNEL, "CPUs without tasks that can run"),
     Feature("nr_busy_cpus", "", Kind.GAUGE, _CPUS, _IN_KERNEL, "CPUs with such"),
     Feature(
-        "source_load",
-        "1/1024",
+        "src_load_permille",
+        "1/1000",
         Kind.GAUGE,
-        _LOAD,
+        _PERMILLE,
         _IN_KERNEL,
         "how much of its present CPU was used lately (util_avg)",
     ),
-    Feature("destination_load", "1/1024", Kind.GAUGE, _LOAD, _IN_KERNEL, "and of the other one"),
+    Feature("dst_load_permille", "1/1000", Kind.GAUGE, _PERMILLE, _IN_KERNEL, "and of the other CPU"),
 ]
 
 # Of these, events tell what samples would have been: see `told`.

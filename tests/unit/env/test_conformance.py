@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -99,3 +103,20 @@ def test_the_loads_of_the_future_are_the_same_until_then():
     for simulation in (one, other):
         simulation.run(20 * until_ns)
     assert one.totals.hash != other.totals.hash
+
+
+@pytest.mark.long
+def test_an_earlier_gymnasium_will_do(tmp_path):
+    """RLlib asks for exactly this one."""
+    pinned = ["--no-deps", "--target", tmp_path, "gymnasium==1.2.2"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *pinned], check=True)
+    told = "import gymnasium, pytest; print(gymnasium.__version__); raise SystemExit(pytest.main())"
+    done = subprocess.run(
+        [sys.executable, "-c", told],
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "PYTEST_ADDOPTS": f"-q -m 'not long' {__file__}"},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("1.2.2\n") and done.returncode == 0, done.stdout + done.stderr

@@ -57,7 +57,7 @@ def test_what_is_observed_is_what_the_scheduler_asks_for():
     while migration := simulation.next_migration(60 * MS):
         exact = (
             *(migration.destination, migration.nr_idle, migration.nr_busy),
-            *(migration.source_load, migration.destination_load),
+            *((load * 1000 + 512) // 1024 for load in (migration.source_load, migration.destination_load)),
         )
         rows = [FEATURES[name].bins for name in MIGRATION_FEATURES]
         expected = [int(row.quantise(value)) / row.last for row, value in zip(rows, exact, strict=True)]
@@ -68,6 +68,17 @@ def test_what_is_observed_is_what_the_scheduler_asks_for():
         observation, *_ = env.step(int(moves))
         nr_decisions += 1
     assert nr_decisions > 15
+
+
+def test_episodes_without_a_decision_are_left_out():
+    hog = {"tasks": {"hog": {"instance": 2, "run": 10_000}}}
+    both = made([hog, "poisson:load=0.7"])
+    for seed in range(8):
+        both.reset(seed=seed)
+        both.step(1)
+    for options, match in ((None, "in 64 episodes: it takes two CPUs"), ({"workload": 0}, "in this episode")):
+        with pytest.raises(UsageError, match=match):
+            made(hog).reset(seed=1, options=options)
 
 
 def test_it_shows_what_is_to_be_decided():

@@ -183,6 +183,7 @@ def main() -> None:
                 "hot_least_ns": min(samples[name]["decide_bins"]),
                 "ratio_to_base": round(bins / base, 1),
                 "end_to_end_ns": key,
+                "end_to_end_least_ns": min(samples[name]["decide_key"]),
                 "cold_ns": {mb: round(decided - nothing) for mb, (decided, nothing) in cold.items()},
                 "swap_us": swap_us(programs, table or pack(made_models[name], programs.geometry), rounds),
                 "goal_ns": {"hot": hot_goal, "end_to_end": end_goal},

@@ -41,7 +41,8 @@ static __always_inline void run_walk(const struct model_walk *table, const __u64
 				break;
 			node = nodes[at & (WALK_NODES - 1)];
 			room = (node & 0xffff) - bins[node >> 16 & (WALK_INPUTS - 1)];
-			at = (node >> 32) + (if_negative(room) & 1);
+			PIN(room);
+			at = (node >> 32) + (room >> 63);
 		}
 		sum += table->leaves[tree][at & (WALK_NODES - 1)];
 		PIN(sum);

@@ -117,6 +117,10 @@ class ModelError(SchedtunaError):
     """A model can't be read, built or trusted, or its input is not of the kind it takes."""
 
 
+class SimulationTimeoutError(SimulationError):
+    """A simulation took longer than it was allowed."""
+
+
 class EvidenceError(SchedtunaError):
     """The observations can't carry the inference that was asked for."""
 

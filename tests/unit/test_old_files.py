@@ -58,7 +58,7 @@ class NothingRuns:
     identity: Mapping[str, str] = {}
     warnings: tuple[str, ...] = ()
 
-    def run(self, workload, scheduler, *, seed):
+    def run(self, workload, scheduler, *, seed, nth=0):
         raise AssertionError("a run was made again")
 
 
@@ -73,7 +73,7 @@ class SameAgain:
         self.trial = trial
         self.runs = 0
 
-    def run(self, workload, scheduler, *, seed):
+    def run(self, workload, scheduler, *, seed, nth=0):
         self.runs += 1
         changes = {"scheduler": scheduler.name, "values": scheduler.values, "seed": seed}
         return self.trial.model_copy(update=changes | {"in_force": {}})

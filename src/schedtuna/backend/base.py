@@ -93,8 +93,15 @@ class Backend(Protocol):
         """What to know before the first run."""
         ...
 
-    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
-        """Run the workload once under the scheduler."""
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int, nth: int = 0) -> Trial:
+        """Run the workload once under the scheduler.
+
+        Args:
+            workload: What runs.
+            scheduler: Under what.
+            seed: What the workload draws.
+            nth: Which of the runs with this seed it is: what a simulated machine draws goes by it.
+        """
         ...
 
 
@@ -120,9 +127,9 @@ class Side:
         """The scheduler as `compare` reads it, and where it runs if that makes a difference."""
         return label(self.scheduler, self.where)
 
-    def run(self, workload: Workload, *, seed: int) -> Trial:
-        """Run the workload once."""
-        return self.backend.run(workload, self.scheduler, seed=seed)
+    def run(self, workload: Workload, *, seed: int, nth: int = 0) -> Trial:
+        """Run the workload once; `nth` of the runs with this seed."""
+        return self.backend.run(workload, self.scheduler, seed=seed, nth=nth)
 
 
 def label(scheduler: SchedulerConfig, where: str) -> str:

@@ -81,7 +81,14 @@ class DeterministicBackend:
     ) -> None:
         """Nothing runs between trials."""
 
-    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+    def run(
+        self,
+        workload: Workload,
+        scheduler: SchedulerConfig,
+        *,
+        seed: int,
+        nth: int = 0,  # noqa: ARG002 - it draws nothing
+    ) -> Trial:
         """Run the workload once under the scheduler; more than once on several CPUs.
 
         Raises:

@@ -88,7 +88,14 @@ class HostBackend:
         """Leave the kernel as it was; every run has cleaned up after itself."""
         self._settings.close()
 
-    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+    def run(
+        self,
+        workload: Workload,
+        scheduler: SchedulerConfig,
+        *,
+        seed: int,
+        nth: int = 0,  # noqa: ARG002 - it draws by itself
+    ) -> Trial:
         """Run the workload once under the scheduler, with its warm-up runs before.
 
         Raises:

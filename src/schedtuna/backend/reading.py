@@ -24,10 +24,14 @@ class RunError(SchedtunaError):
         reason: Why, for people.
         log: What a scheduler's program printed.
         ran: What is known of a run whose machine died once its command had ended.
+        is_timeout: Whether its time was up.
     """
 
-    def __init__(self, reason: str, log: str = "", *, ran: Ran | None = None) -> None:
+    def __init__(
+        self, reason: str, log: str = "", *, ran: Ran | None = None, is_timeout: bool = False
+    ) -> None:
         super().__init__(reason)
+        self.is_timeout = is_timeout
         self.log = log
         self.ran = ran
 
@@ -108,7 +112,8 @@ class TrialReader:
             validity, reason = Validity.FAILED, str(error.__cause__ or error)  # without the output
             tail = ran.raw.tail() if ran else ""
         except RunError as error:
-            validity, reason, ran = Validity.FAILED, str(error), error.ran
+            validity = Validity.TIMEOUT if error.is_timeout else Validity.FAILED
+            reason, ran = str(error), error.ran
             tail = error.log or (ran.raw.tail() if ran else "")
         return Trial(
             scheduler=scheduler.name,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from schedtuna.backend.base import KERNELS_OWN, Trial
 from schedtuna.backend.reading import Ran, RunError, TrialReader
-from schedtuna.errors import SimulationError, StudyError, TraceError, UsageError
+from schedtuna.errors import SimulationError, SimulationTimeoutError, StudyError, TraceError, UsageError
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.sim.loads import read_load
 from schedtuna.sim.topology import MachineShape
@@ -23,8 +24,6 @@ from schedtuna.workload.command import RawRun
 from schedtuna.workload.spec import MetricSpec, Workload
 
 COMMAND = ("schedtuna", "sim", "run")
-_NOISE_BITS = 32  # a covariate is a float, which has to hold the seed
-_WARNING = "all of this is simulated: the model is not certified for any machine"
 
 
 def load_of(workload: Workload) -> str:
@@ -67,6 +66,7 @@ class SimulatedBackend:
         metrics: What is read from every run, besides what is always read.
         required: Names of more metrics that every run must have.
         is_noisy: Whether its interrupts and kernel threads draw anew in every run.
+        certification: For what the model is certified, or why it is not.
 
     Attributes:
         identity: What the runs' numbers depend on, besides load and scheduler.
@@ -87,17 +87,18 @@ class SimulatedBackend:
         metrics: Sequence[MetricSpec] = (),
         required: Sequence[str] = (),
         is_noisy: bool = False,
+        certification: str = "",
     ) -> None:
         self.reading = TrialReader(metrics, required)
         told = "".join(f", {name}={value}" for name, value in sorted(costs.items()))
         self.identity = {"simulated machine": f"{shape}{told}"}
-        self.warnings = [_WARNING]
+        self.warnings = [f"all of this is simulated: the model is {certification}"] if certification else []
         self._shape, self._costs, self._is_noisy = shape, dict(costs), is_noisy
         self._facts: dict[str, dict[str, Any]] = {}
         self._read(workload)
 
-    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
-        """Simulate the load once under the scheduler.
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int, nth: int = 0) -> Trial:
+        """Simulate the load once under the scheduler; its noise is drawn anew for each `nth` run with a seed.
 
         Raises:
             UsageError: The workload is no load.
@@ -105,7 +106,7 @@ class SimulatedBackend:
             MetricError: A successful first run of the default lacks a metric.
         """
         self._read(workload)
-        noise_seed = secrets.randbits(_NOISE_BITS) if self._is_noisy else seed
+        noise_seed = _noise_seed(seed, nth) if self._is_noisy else seed
         return self.reading.trial_of(
             lambda: self._ran(workload, scheduler, seed, noise_seed), workload, scheduler, seed=seed
         )
@@ -131,12 +132,15 @@ class SimulatedBackend:
         try:
             trace = simulate(
                 load_of(workload),
-                "fair" if scheduler.name in KERNELS_OWN and not scheduler.values else scheduler,
+                _source(scheduler),
                 topology=self._shape,
                 seed=seed,
                 noise_seed=noise_seed,
                 costs=self._costs,
+                timeout_s=workload.timeout_s,
             )
+        except SimulationTimeoutError as error:
+            raise RunError(str(error), is_timeout=True) from error
         except SimulationError as error:
             raise RunError(str(error)) from error
         figures = Analysis(trace).overall(kthreads=False)
@@ -153,3 +157,14 @@ class SimulatedBackend:
         }
         raw = RawRun(0, None, False, started_at, usage, counters=counters)
         return Ran(raw, covariates={"noise_seed": float(noise_seed)} if self._is_noisy else {})
+
+
+def _source(scheduler: SchedulerConfig) -> SchedulerConfig | str:
+    if scheduler.name in KERNELS_OWN and not scheduler.values:
+        return "fair"
+    return scheduler.name if ":" in scheduler.name else scheduler
+
+
+def _noise_seed(seed: int, nth: int) -> int:
+    """Return 32 bits: a covariate is a float, which has to hold the seed."""
+    return int(np.random.SeedSequence([seed, nth]).generate_state(1)[0])

@@ -94,7 +94,14 @@ class VmBackend:
     ) -> None:
         self._drop_guest()
 
-    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+    def run(
+        self,
+        workload: Workload,
+        scheduler: SchedulerConfig,
+        *,
+        seed: int,
+        nth: int = 0,  # noqa: ARG002 - it draws by itself
+    ) -> Trial:
         """Run the workload once under the scheduler, with its warm-up runs before.
 
         Raises:

@@ -23,6 +23,7 @@ from schedtuna.cli.options import (
     KernelListOption,
     KernelOption,
     KernelsOption,
+    MachineOption,
     NamedOption,
     ParserOption,
     PidOption,
@@ -181,6 +182,7 @@ class WhereOptions:
     cpus: CpusOption = None
     topology: TopologyOption = None
     cost: CostOption = None
+    machine: MachineOption = None
 
     def place(self) -> Place:
         """Return where runs are made.
@@ -222,6 +224,7 @@ class SidesOptions:
     cpus: CpusOption = None
     topology: TopologyOption = None
     cost: CostOption = None
+    machine: MachineOption = None
     scope: ScopeOption = None
     pid: PidOption = None
     cgroup: CgroupOption = None
@@ -265,6 +268,7 @@ class ListOptions:
     cpus: CpusOption = None
     topology: TopologyOption = None
     cost: CostOption = None
+    machine: MachineOption = None
     scope: ScopeOption = None
     pid: PidOption = None
     cgroup: CgroupOption = None

@@ -239,6 +239,16 @@ CostOption = Annotated[
         show_default=False,
     ),
 ]
+MachineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--machine",
+        metavar="FILE|here",
+        help="With `sim`: the constants that `sim calibrate` fitted; `here`: to this machine. "
+        "Default: those of `sim list`.",
+        show_default=False,
+    ),
+]
 ParserOption = Annotated[
     str,
     typer.Option(

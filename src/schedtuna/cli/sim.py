@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.common import parse_positive_duration, termination_interrupts
-from schedtuna.cli.options import JsonOption
+from schedtuna.cli.options import JsonOption, MachineOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.cli.sim_fidelity import calibrate, certification_of, fidelity
-from schedtuna.cli.sim_options import CostOption, ForceOption, MachineOption, TopologyOption, constants_of
+from schedtuna.cli.sim_options import CostOption, ForceOption, TopologyOption, constants_of
 from schedtuna.cli.sim_picks import verify_picks
 from schedtuna.cli.sim_replay import replay
 from schedtuna.cli.sim_why import why

@@ -27,15 +27,6 @@ CostOption = Annotated[
         show_default=False,
     ),
 ]
-MachineOption = Annotated[
-    str | None,
-    typer.Option(
-        "--machine",
-        metavar="FILE|here",
-        help="Constants that `sim calibrate` fitted; `here`: to this machine. Default: those of `sim list`.",
-        show_default=False,
-    ),
-]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace a trace in DIR.")]
 
 

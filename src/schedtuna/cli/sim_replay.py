@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from schedtuna.cli.common import termination_interrupts
-from schedtuna.cli.options import JsonOption
+from schedtuna.cli.options import JsonOption, MachineOption
 from schedtuna.cli.output import print_json, print_remark
-from schedtuna.cli.sim_options import CostOption, ForceOption, MachineOption, TopologyOption, constants_of
+from schedtuna.cli.sim_options import CostOption, ForceOption, TopologyOption, constants_of
 from schedtuna.cli.table import described, table, wrapped
 from schedtuna.cli.trace_table import spell
 from schedtuna.errors import SimulationError, naming

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -204,6 +205,47 @@ class SearchOptions:
 
 
 @dataclass(frozen=True)
+class ScreenOptions:
+    """Whether a model is asked what to try."""
+
+    screen: Annotated[
+        Literal["sim"] | None,
+        typer.Option(
+            "--screen",
+            help="sim: first try settings by the hundred on a simulated machine, which steers the search.",
+            show_default=False,
+        ),
+    ] = None
+    load: Annotated[
+        str | None,
+        typer.Option(
+            "--load",
+            metavar="TRACE|FILE|NAME",
+            help="With --screen: what stands for COMMAND there. Default: a run of it is recorded first.",
+            show_default=False,
+        ),
+    ] = None
+
+    def screened(self, plan: StudyPlan, folder: FolderOptions) -> tuple[StudyPlan, list[str]]:
+        """Return the plan with what the model says, if it is asked, and what to know of that.
+
+        Raises:
+            UsageError: A load without a model, or a model that can't stand for what is tuned.
+        """
+        if self.screen is None:
+            if self.load is not None:
+                raise UsageError("--load names what a model takes for COMMAND", hint="add --screen sim")
+            return plan, []
+        from schedtuna.cli.progress import RunProgress
+        from schedtuna.sim import native  # noqa: F401 - what is missing is told before a run is made
+        from schedtuna.tune.screened import screened
+
+        recording = folder.results / time.strftime("recording_%Y%m%d-%H%M%S")
+        with termination_interrupts(), RunProgress("settings in the model", None) as progress:
+            return screened(plan, self.load, recording=recording, say=progress.say, progress=progress.update)
+
+
+@dataclass(frozen=True)
 class LearnerOptions:
     """Of a sampler that learns."""
 
@@ -270,6 +312,7 @@ def tune(
     context: typer.Context,
     *,
     asked: SearchOptions,
+    model: ScreenOptions,
     length: LengthOptions,
     instead: CommandOptions,
     learner: LearnerOptions,
@@ -317,6 +360,11 @@ def tune(
         )
     plan = plan.model_copy(update=limits if before is None else _changed(limits, context, before))
     require_sampler(plan)
+    if before is None:
+        plan, more = model.screened(plan, folder)
+        notes += more
+    elif model.screen:
+        plan = plan.model_copy(update={"screen": before.screen})
     try:
         result = _run(plan, folder, output, notes)
     except UnwrittenStudyError as error:

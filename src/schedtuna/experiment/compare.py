@@ -196,10 +196,11 @@ class _Blocks:
         Raises:
             StudyError: The log has another design's run in this place.
         """
-        for index, arm in enumerate(plan.order, start=len(self._sides) * number):
+        first = len(self._sides) * number
+        for index, arm in enumerate(plan.order, start=first):
             record = self._log.find(self._phase, index)
             if record is None:
-                trial = self._sides[arm].run(self._spec.workload, seed=plan.seed)
+                trial = self._sides[arm].run(self._spec.workload, seed=plan.seed, nth=index - first)
                 trial = self._reference.judged(trial)
                 record = TrialRecord(phase=self._phase, index=index, block=number, arm=arm, trial=trial)
                 self._log.append(record)

@@ -12,7 +12,8 @@ from itertools import combinations
 
 import numpy as np
 
-from schedtuna.samplers.gp import (
+from schedtuna.samplers.observation import Observation
+from schedtuna.samplers.process import (
     CONSTANT_VARIANCE,
     JITTER,
     Fit,
@@ -21,7 +22,6 @@ from schedtuna.samplers.gp import (
     feature_groups,
     matern,
 )
-from schedtuna.samplers.observation import Observation
 from schedtuna.samplers.racing import MAD_TO_SD
 from schedtuna.space import ParameterSpace, ParameterSpec, ParameterType, ParameterValue
 

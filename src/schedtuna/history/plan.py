@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,31 @@ class PastRun(BaseModel):
     cost: float | None
 
 
+def _digest(runs: Sequence[PastRun]) -> str:
+    text = json.dumps([run.model_dump(mode="json") for run in runs])
+    return f"{len(runs)} runs, {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+class Screen(BaseModel):
+    """What a model said of settings before the first run.
+
+    Attributes:
+        load: What it simulated: a trace's folder, a file or a family's member.
+        figures: What it looked at, by the metric that each stands for.
+        parameters: Those of which it knows what they do.
+        nr_settings: How many settings it tried.
+        runs: What they cost there, the best first; as many as steer the search.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    load: str
+    figures: dict[str, str]
+    parameters: tuple[str, ...]
+    nr_settings: int
+    runs: tuple[PastRun, ...]
+
+
 class StudyPlan(RunSpec):
     """Everything that decides what a study runs; written to its folder before the first run.
 
@@ -82,6 +108,7 @@ class StudyPlan(RunSpec):
             the search has ended.
         name: What its folder is called; empty: by scheduler, sampler and runs.
         warm_start: Runs of earlier studies, which steer the search and never enter the claim.
+        screen: What a model said of settings, which does no more either.
     """
 
     version: int = STORED.newest
@@ -99,6 +126,7 @@ class StudyPlan(RunSpec):
     confirmation_runs: int | None = Field(default=None, gt=0)
     name: str = ""
     warm_start: tuple[PastRun, ...] = ()
+    screen: Screen | None = None
 
     def identity(self) -> dict[str, str]:
         """What the trials depend on beside workload, seed and machine; another one is refused."""
@@ -110,9 +138,9 @@ class StudyPlan(RunSpec):
             "sampler": f"{self.sampler} {json.dumps(self.sampler_options, sort_keys=True)}",
         }
         if self.warm_start:
-            runs = json.dumps([run.model_dump(mode="json") for run in self.warm_start])
-            digest = hashlib.sha256(runs.encode()).hexdigest()[:16]
-            identity["warm start"] = f"{len(self.warm_start)} runs, {digest}"
+            identity["warm start"] = _digest(self.warm_start)
+        if self.screen:
+            identity["screen"] = _digest(self.screen.runs)
         return identity
 
     @property

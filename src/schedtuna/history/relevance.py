@@ -15,7 +15,7 @@ import numpy as np
 
 from schedtuna.evidence.several import holm
 from schedtuna.history.anova import FIT_ITERATIONS, Data
-from schedtuna.samplers.gp import (
+from schedtuna.samplers.process import (
     CONSTANT_VARIANCE,
     JITTER,
     SQRT5,

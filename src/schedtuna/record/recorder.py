@@ -408,6 +408,7 @@ class Recorder:
                 "duration_s": duration_s,
                 "own_cpu_s": own_cpu_s,
                 "nr_tasks": tally.nr_tasks,
+                "helper_tgids": self._writer.helper_pids,
                 **picks,
                 **self._notes,
             }

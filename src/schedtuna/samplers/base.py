@@ -67,6 +67,16 @@ class Sampler(ABC):
         They say what to try early, and never count as runs of this study: nothing is recommended
         for what it did elsewhere.
         """
+        self._suggest(observations)
+
+    def trust(self, told: Sequence[Observation]) -> None:
+        """Take in what a model says that assignments of this space cost, before the first `ask`.
+
+        The model may be wrong: unless a sampler knows better, its best ones are tried early, and no more.
+        """
+        self._suggest(told)
+
+    def _suggest(self, observations: Sequence[Observation]) -> None:
         ranked = [dict(c.values) for c in rank(self.space, observations) if c.eligible]
         default = self.space.default()
         self.suggestions += [values for values in ranked[:NR_SUGGESTIONS] if values != default]

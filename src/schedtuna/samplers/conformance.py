@@ -279,6 +279,20 @@ def suggestions_are_tried(factory: SamplerFactory) -> None:
     _expect(any(o.values == good for o in sampler.history), "never tried what was best in another study")
 
 
+def a_models_word_is_tried_and_no_more(factory: SamplerFactory) -> None:
+    """What a model finds good runs early, and is not recommended for that, nor where runs contradict it."""
+    good: dict[str, ParameterValue] = {"slice_us": 90_000, "switch": True}
+    rng = np.random.default_rng(8)
+    settings = [PLAIN.default(), good, *(PLAIN.sample(rng) for _ in range(20))]
+    wrong = [Observation(values, -0.5 if values == good else -_cost(values)) for values in settings]
+    sampler = _make(factory, PLAIN)
+    sampler.trust(wrong)
+    _expect(sampler.recommend() == PLAIN.default(), "recommends what only a model has seen")
+    _drive(sampler, _cost)
+    _expect(any(o.values == good for o in sampler.history), "never tried what is best in the model")
+    _expect(_cost(sampler.recommend()) <= _cost(PLAIN.default()), "believes a model that runs contradict")
+
+
 def checkpoints_fit_their_space_only(factory: SamplerFactory) -> None:
     """A checkpoint, where there is one, is read back for the same space and refused for another."""
     sampler = _make(factory, PLAIN)
@@ -312,6 +326,7 @@ CHECKS: tuple[Callable[[SamplerFactory], None], ...] = (
     a_lucky_run_does_not_win,
     returned_assignments_are_copies,
     suggestions_are_tried,
+    a_models_word_is_tried_and_no_more,
     checkpoints_fit_their_space_only,
 )
 

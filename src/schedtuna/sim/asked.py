@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from schedtuna.errors import UsageError
 from schedtuna.machine.cpu_lists import parse_cpu_list
 from schedtuna.sim.flat import NONE, FlatArray
-from schedtuna.sim.lives import Lives
+from schedtuna.sim.lives import BoolArray, Lives
 from schedtuna.sim.loops import Places
 from schedtuna.sim.native import Op, Policy
 from schedtuna.sim.retold import Deeds, place_in
@@ -63,9 +63,15 @@ class AskedOfScheduler:
             for name, value in values.items():
                 tasks[name][task] = value
 
-    def changes(self) -> Deeds:
-        """Return the steps with which tasks ask for something else, when they next run."""
-        task, time, op, value = (np.array(column, np.int64) for column in self._columns())
+    def changes(self, kept: Mapping[str, BoolArray]) -> Deeds:
+        """Return the steps with which tasks ask for something else, when they next run.
+
+        `kept` are the attributes that some tasks never change.
+        """
+        never = {_STEPS[name]: tasks for name, tasks in kept.items()}
+        rows = [row for row in self._changes if row[2] not in never or not never[row[2]][row[0]]]
+        numbers = [(task, time, op.value, value) for task, time, op, value in rows]
+        task, time, op, value = np.array(numbers, np.int64).reshape(-1, 4).T
         lives = self._lives
         state = lives.at(lives.states.tid[lives.first[task]], time)
         known = state >= 0
@@ -79,10 +85,6 @@ class AskedOfScheduler:
             amount=np.where(is_set, 0, value),
             time_ns=time,
         )
-
-    def _columns(self) -> list[list[int]]:
-        rows = [(task, time, op.value, value) for task, time, op, value in self._changes]
-        return [list(column) for column in zip(*rows, strict=True)] if rows else [[], [], [], []]
 
     def _read_attributes(self, trace: Trace, rows: Places) -> None:
         tids, starts = trace.tasks["tid"].to_list(), trace.tasks["start_time_ns"].to_list()

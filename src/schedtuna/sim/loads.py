@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import UsageError
+from schedtuna.sim.flat import FlatLoad
 from schedtuna.sim.native import BadInputError, Workload, cost_table, parse_rt_app
 from schedtuna.sim.recorded import RecordedLoad
 from schedtuna.trace.parts import MANIFEST
@@ -27,7 +28,7 @@ class LoadText:
     text: str
 
 
-LoadSource = str | Path | Mapping[str, Any] | Trace | RecordedLoad | LoadText
+LoadSource = str | Path | Mapping[str, Any] | Trace | RecordedLoad | FlatLoad | LoadText
 
 # What is made of a family if nothing else is asked for.
 FAMILY_MEMBER, FAMILY_LOAD, FAMILY_SECONDS = 1, 0.7, 10.0
@@ -77,6 +78,8 @@ def read_load(
         return source.workload(
             nr_cpus, {name: initial for name, initial, *_ in cost_table()} | dict(costs or {})
         )
+    if isinstance(source, FlatLoad):
+        return source.workload(), {"name": "load"}
     if isinstance(source, LoadText):
         name, text = source.name, source.text
     elif isinstance(source, Mapping):

@@ -15,7 +15,7 @@ from schedtuna.errors import TraceError, UsageError
 from schedtuna.sim import retold
 from schedtuna.sim.asked import SIMULATED, AskedOfScheduler
 from schedtuna.sim.flat import INTERRUPTION_DTYPE, TASK_DTYPE, FlatArray, FlatLoad
-from schedtuna.sim.lives import Lives
+from schedtuna.sim.lives import BoolArray, Lives
 from schedtuna.sim.loops import RULES, Blocks, Loop, Places, rule_of_tasks, wakers
 from schedtuna.sim.native import NEVER, Workload
 from schedtuna.sim.retold import Deeds
@@ -121,13 +121,21 @@ class RecordedLoad:
         _, workload, sha256 = self._built
         return workload, {"name": self.name, "sha256": sha256, "loop": self.loop, "notes": self.notes}
 
-    def flat(self, nr_cpus: int, costs: Mapping[str, int]) -> FlatLoad:
-        """Return it as arrays: see `workload`."""
+    def flat(
+        self, nr_cpus: int, costs: Mapping[str, int], *, kept: Mapping[str, BoolArray] | None = None
+    ) -> FlatLoad:
+        """Return it as arrays: see `workload`.
+
+        Args:
+            nr_cpus: Of the machine.
+            costs: Its constants.
+            kept: Attributes, as `TASK_DTYPE` names them, that some tasks never change.
+        """
         blocks, lives = self._blocks, self.lives
         woken = None if self.loop == "open" else self._wakers
-        asked = AskedOfScheduler(self.trace, lives, self._rows, self.names, nr_cpus)
+        asked = AskedOfScheduler(self.trace, lives, self.rows, self.names, nr_cpus)
         parts = [retold.blocking(lives, blocks, self._is_closed, woken), self._forks, retold.ending(lives)]
-        parts.append(asked.changes())
+        parts.append(asked.changes(kept or {}))
         if woken is not None:
             parts.append(retold.waking(lives, blocks, woken))
         steps, nr_steps = retold.steps_of(lives, Deeds.together(parts), retold.Work(lives, costs, woken))
@@ -195,7 +203,7 @@ class RecordedLoad:
             told.append(
                 f"Real-time tasks take {share:.2%} of the CPUs' time away, when and where they did then."
             )
-        cgroups = self.trace.tasks["cgroup"].gather(self._rows[self._rows >= 0]).drop_nulls().n_unique()
+        cgroups = self.trace.tasks["cgroup"].gather(self.rows[self.rows >= 0]).drop_nulls().n_unique()
         if cgroups > 1:
             told.append(
                 f"Tasks are of {cgroups} cgroups, whose weights are not in the trace: all compete as one."
@@ -209,14 +217,14 @@ class RecordedLoad:
         return self.lives.states.task[self.lives.first]
 
     @cached_property
-    def _rows(self) -> Places:
+    def rows(self) -> Places:
         """Each task's row in the task table; -1: it has none."""
         return self.analysis.row_of_task[self._numbers]
 
     @cached_property
     def _policies(self) -> list[str]:
         names = self.trace.tasks["policy"].to_list()
-        return [names[row] if row >= 0 else "OTHER" for row in self._rows.tolist()]
+        return [names[row] if row >= 0 else "OTHER" for row in self.rows.tolist()]
 
     @cached_property
     def _is_taken_away(self) -> npt.NDArray[np.bool_]:
@@ -262,8 +270,8 @@ class RecordedLoad:
         tasks = np.zeros(self.lives.nr_tasks, TASK_DTYPE)
         tasks["start_ns"] = self._starts
         tasks["first_cpu"] = np.minimum(self._first_cpus(), nr_cpus - 1)
-        known = self._rows >= 0
-        tasks["is_kthread"][known] = self.trace.tasks["is_kthread"].to_numpy()[self._rows[known]]
+        known = self.rows >= 0
+        tasks["is_kthread"][known] = self.trace.tasks["is_kthread"].to_numpy()[self.rows[known]]
         return tasks
 
     def _first_cpus(self) -> npt.NDArray[np.uint16]:

@@ -77,12 +77,8 @@ def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str
         UsageError: There is no such scheduler, parameter or value.
     """
     if isinstance(source, str):
-        module, _, attribute = source.partition(":")
-        known = _all_schedulers()
-        if attribute.isidentifier() and module not in {*known, *ALIASES}:
-            source = load_class(source, Scheduler, what=f"scheduler {source}", hint=_HINT)
-        else:
-            source = _parsed(source, known)
+        named = _class_named(source)
+        source = _parsed(source, _all_schedulers()) if named is None else named
     if isinstance(source, SchedulerConfig):
         return _native(source)
     if isinstance(source, type):
@@ -91,6 +87,27 @@ def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str
     name = f"{kind.__module__}:{kind.__qualname__}"
     callbacks = defined_callbacks(source, CALLBACKS)
     return python_scheduler(name, source, callbacks), {"name": name, "parameters": {}}
+
+
+def _class_named(text: str) -> type[Scheduler] | None:
+    """Return the scheduler in Python that ``module:Class`` means; None: the text is none of that kind."""
+    module, _, attribute = text.partition(":")
+    if not attribute.isidentifier() or module in {*_all_schedulers(), *ALIASES}:
+        return None
+    return load_class(text, Scheduler, what=f"scheduler {text}", hint=_HINT)
+
+
+def python_scheduler_named(text: str) -> SchedulerConfig | None:
+    """Return the scheduler in Python that ``module:Class`` means, as data; None: it means none.
+
+    Raises:
+        UsageError: There is no such class.
+    """
+    found = _class_named(text)
+    if found is None:
+        return None
+    summary = (found.__doc__ or "").partition("\n")[0]
+    return SchedulerConfig(name=text, description=summary)
 
 
 def scheduler_text(name: str, parameters: Assignment) -> str:

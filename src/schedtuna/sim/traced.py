@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from schedtuna import __version__
-from schedtuna.errors import SimulationError, UsageError, naming
+from schedtuna.errors import SimulationError, SimulationTimeoutError, UsageError, naming
 from schedtuna.sim.loads import LoadSource
 from schedtuna.sim.native import LONGEST_NS, Stop, TaskState
 from schedtuna.sim.schedulers import SchedulerSource
@@ -48,6 +50,7 @@ def simulate(
     trace: Path | str | None = None,
     force: bool = False,
     on_start: Callable[[Simulation], None] | None = None,
+    timeout_s: float | None = None,
 ) -> Trace:
     """Simulate a load from its beginning, and return what happened.
 
@@ -64,6 +67,7 @@ def simulate(
         trace: A folder for the trace; default: it stays in memory, 32 bytes an event.
         force: Replace a trace in that folder.
         on_start: Called with the simulation before it goes on.
+        timeout_s: Seconds, of ours, after which it is given up.
 
     Returns:
         A trace whose clock is ``simulated``; `manifest["simulation"]` says of what.
@@ -71,6 +75,7 @@ def simulate(
     Raises:
         UsageError: See `Simulation`; or the folder holds something.
         SimulationError: The scheduler broke a rule of the kernel's, or tasks wait for each other for ever.
+        SimulationTimeoutError: It was given up.
         UnavailableError: The native module or polars is not there.
     """
     if duration_s is not None and not 0 < duration_s <= LONGEST_NS / 1e9:
@@ -91,11 +96,11 @@ def simulate(
     until_ns = None if duration_s is None else round(duration_s * 1e9)
     if trace is None:
         collector = Collector({"schedtuna_version": __version__, "clock": CLOCK} | _manifest(simulation))
-        _write(simulation, until_ns, swaps, collector)
+        _write(simulation, _stages(simulation, until_ns, swaps), timeout_s, collector)
         return collector.trace()
     folder = Path(trace)
     with naming(folder), TraceWriter(folder, _manifest(simulation), clock=CLOCK, force=force) as writer:
-        _write(simulation, until_ns, swaps, writer)
+        _write(simulation, _stages(simulation, until_ns, swaps), timeout_s, writer)
     return open_trace(folder)
 
 
@@ -114,21 +119,20 @@ def _stages(
     yield from simulation.stages(until_ns)
 
 
-def _write(
-    simulation: Simulation,
-    until_ns: int | None,
-    swaps: Sequence[tuple[float, SchedulerSource]],
-    sink: Sink,
-) -> None:
-    tally = _Tally()
+def _write(simulation: Simulation, stages: Iterator[Stop], timeout_s: float | None, sink: Sink) -> None:
+    tally, end_s = _Tally(), math.inf if timeout_s is None else time.monotonic() + timeout_s
     sink.write_cpu_sets(simulation.cpu_sets())
     try:
         stop = Stop.TIME
-        for stop in _stages(simulation, until_ns, swaps):  # noqa: B007 - why it came back at last
+        for stop in stages:
             events = simulation.take_events()
             tally.add(events)
             sink.write_events(events)
             sink.write_attributes(simulation.take_attributes())
+            if time.monotonic() > end_s and stop is Stop.TIME:
+                raise SimulationTimeoutError(
+                    f"{simulation.now_ns / 1e9:.3f} s were simulated in {timeout_s:.1f} s, the timeout"
+                )
         if stop is Stop.DECISION:
             raise UsageError(
                 "external decides nothing by itself",

@@ -18,7 +18,7 @@ from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.history.objective import Objective
 from schedtuna.history.outcome import SearchOutcome, cost_of
-from schedtuna.history.plan import StudyPlan
+from schedtuna.history.plan import PastRun, StudyPlan
 from schedtuna.samplers.observation import Observation
 from schedtuna.samplers.registry import make_sampler
 from schedtuna.space import ParameterSpace, ParameterValue
@@ -161,9 +161,14 @@ def search(
     space = plan.scheduler.space
     rng = np.random.default_rng([plan.seed, 2, *sampler_name.encode()])
     sampler = make_sampler(sampler_name, space, budget=len(baseline) + runs, rng=rng, **options)
+
+    def told(runs: Sequence[PastRun]) -> list[Observation]:
+        return [Observation(space.validate_assignment(run.values), run.cost) for run in runs]
+
     if plan.warm_start:
-        past = [Observation(space.validate_assignment(run.values), run.cost) for run in plan.warm_start]
-        sampler.pretrain(past, epochs=WARM_START_EPOCHS)
+        sampler.pretrain(told(plan.warm_start), epochs=WARM_START_EPOCHS)
+    if plan.screen and plan.screen.runs:
+        sampler.trust(told(plan.screen.runs))
     history: list[Observation] = []
 
     def tell(record: TrialRecord) -> float | None:

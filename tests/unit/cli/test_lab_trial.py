@@ -20,7 +20,7 @@ class Guests(DeterministicBackend):
             Trial(scheduler="fair", validity=Validity.FAILED, reason="the pattern matches nothing"),
         ]
 
-    def run(self, _workload, _scheduler, *, seed):
+    def run(self, _workload, _scheduler, *, seed, nth=0):
         raw = RawRun(0, None, False, 0.0, {"wall_time_s": 1.0})
         self.last = SimpleNamespace(  # type: ignore[assignment]
             seed=seed, raw=raw, ejected="", hash="00", guest_ns=10**9, nr_switches=3, wall_s=1.0

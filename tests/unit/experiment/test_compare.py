@@ -38,7 +38,7 @@ class Simulated:
         self.fails = fails
         self.runs: list[tuple[bool, int]] = []
 
-    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int, nth: int = 0) -> Trial:
         if self.interrupt_at == len(self.runs):
             raise KeyboardInterrupt
         number = len(self.runs)
@@ -315,7 +315,7 @@ def test_disturbed_runs_are_told(tmp_path):
     backend = Simulated()
     run = backend.run
 
-    def stolen(workload, scheduler, *, seed):
+    def stolen(workload, scheduler, *, seed, nth=0):
         return run(workload, scheduler, seed=seed).model_copy(update={"covariates": {"steal_fraction": 0.4}})
 
     backend.run = stolen  # type: ignore[method-assign]

@@ -28,7 +28,7 @@ class Exact:
         self.runs: list[tuple[str, int]] = []
         self.drift, self.draws, self.fails = drift, draws, fails
 
-    def run(self, workload, scheduler, *, seed):
+    def run(self, workload, scheduler, *, seed, nth=0):
         self.runs.append((scheduler.name, seed))
         rng = np.random.default_rng(seed if self.draws else 1)
         value = 8 + rng.random() + self.drift * len(self.runs)

@@ -79,7 +79,7 @@ class NowAndThen:
         self.gain, self.share, self.undoes = gain, share, undoes
         self.rng = np.random.default_rng(seed)
 
-    def run(self, workload, scheduler, *, seed):
+    def run(self, workload, scheduler, *, seed, nth=0):
         nice = scheduler.values["nice"]
         undone = nice == self.undoes and self.rng.random() < self.share
         rate = 1000 * math.exp(0.01 * float(self.rng.standard_normal())) * (self.gain if nice == 5 else 1)

@@ -34,7 +34,7 @@ class Parted:
         self.rng = np.random.default_rng(1)
         self.number = 0
 
-    def run(self, workload, scheduler, *, seed):
+    def run(self, workload, scheduler, *, seed, nth=0):
         candidate = bool(scheduler.values)
         parts = self.parts(candidate, self.number)
         unit = self.unit(candidate, self.number)

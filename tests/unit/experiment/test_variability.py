@@ -27,7 +27,7 @@ class Counting:
         self.failing = failing
         self.seeds: list[int] = []
 
-    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int, nth: int = 0) -> Trial:
         self.seeds.append(seed)
         number = len(self.seeds)
         if number in self.failing:

@@ -1,19 +1,24 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
 from scipy.stats import multivariate_normal
 from tests.unit.samplers.spaces import BEST, SPACE, drive, true_cost
 
-from schedtuna.samplers.gp import (
+from schedtuna.samplers.cost_model import CostModel
+from schedtuna.samplers.gp import GpSampler
+from schedtuna.samplers.observation import Observation
+from schedtuna.samplers.process import (
     CONSTANT_VARIANCE,
     JITTER,
-    GpSampler,
+    SLOPE_MEAN,
+    SLOPE_VARIANCE,
     Places,
     Posterior,
     feature_groups,
     matern,
 )
-from schedtuna.samplers.observation import Observation
 
 
 def sampler(budget=60, seed=0):
@@ -89,6 +94,71 @@ def test_prediction_is_the_conditional_normal(repeated):
     gain = joint[:4, 4:] @ np.linalg.inv(joint[4:, 4:])
     assert mean == pytest.approx(gain @ np.concatenate(runs), abs=1e-4)
     assert covariance == pytest.approx(joint[:4, :4] - gain @ joint[4:, :4], abs=1e-4)
+
+
+def test_what_a_model_has_told_is_a_linear_term(repeated):
+    """With it, the posterior is that of a joint normal with a slope of its own mean and variance."""
+    places, runs = repeated
+    told, new_told = np.random.default_rng(6).normal(size=12), np.array([0.5, -1.0, 2.0, 0.0])
+    places = replace(places, told=told)
+    posterior = Posterior(np.arange(3))
+    fit = posterior.fit(places, iterations=0)
+    new = np.random.default_rng(5).random((4, 3))
+    mean, covariance = fit.predict(posterior.groups, new, new_told)
+    scales, signal, noise = np.exp(fit.theta[:-2]), np.exp(fit.theta[-2]), np.exp(fit.theta[-1])
+    order = np.repeat(np.arange(12), places.counts.astype(int))
+    whole, slope = np.vstack([new, places.features[order]]) / scales, np.concatenate([new_told, told[order]])
+    joint = matern(whole, whole, signal) + CONSTANT_VARIANCE + SLOPE_VARIANCE * np.outer(slope, slope)
+    joint[4:, 4:] += noise * np.eye(len(order))
+    gain = joint[:4, 4:] @ np.linalg.inv(joint[4:, 4:])
+    expected = SLOPE_MEAN * slope
+    assert mean == pytest.approx(expected[:4] + gain @ (np.concatenate(runs) - expected[4:]), abs=1e-4)
+    assert covariance == pytest.approx(joint[:4, :4] - gain @ joint[4:, :4], abs=1e-4)
+    table = squares(places.features)
+    error = check_grad(
+        lambda t: posterior._loss(t, places, table)[0],
+        lambda t: posterior._loss(t, places, table)[1],
+        fit.theta,
+    )
+    assert error < 1e-3
+
+
+def told(cost):
+    rng = np.random.default_rng(3)
+    return [Observation(values, cost(values)) for values in (SPACE.sample(rng) for _ in range(120))]
+
+
+def after(runs, model=None, *, noise_sd=0.1):
+    """The mean cost of what is recommended after so many noisy runs, as a share of the best possible."""
+    found = []
+    for seed in range(3):
+        one = sampler(runs, seed)
+        if model is not None:
+            one.trust(told(model))
+        found.append(true_cost(drive(one, runs, noise_sd=noise_sd, seed=seed).recommend()))
+    return float(np.mean(found)) / true_cost(BEST)
+
+
+def test_a_model_saves_runs_where_it_is_right_and_costs_few_where_it_is_not():
+    alone = after(24)
+    assert after(12, lambda values: 1.5 * true_cost(values)) > alone
+    assert after(24, lambda values: -true_cost(values)) > 0.85 * alone
+
+
+def test_a_model_is_smoothed_and_asked_about_every_assignment():
+    rng = np.random.default_rng(4)
+    model = CostModel(SPACE, told(lambda values: true_cost(values) + 0.02 * float(rng.standard_normal())))
+    others = [SPACE.sample(rng) for _ in range(60)]
+    said = model.costs(np.array([SPACE.to_one_hot(values) for values in others]))
+    assert np.corrcoef(said, [true_cost(values) for values in others])[0, 1] > 0.9
+    assert true_cost(model.proposed[0]) < 0.8 * true_cost(BEST)
+
+
+def test_a_model_without_differences_or_without_successes_is_taken():
+    for cost in (0.0, None):
+        one = sampler()
+        one.trust([Observation(SPACE.sample(np.random.default_rng(k)), cost) for k in range(9)])
+        assert drive(one, 20).recommend().keys() == BEST.keys()
 
 
 def test_the_noise_is_learnt_from_repeats():

@@ -63,7 +63,7 @@ class SurfaceBackend:
         self.runs: list[tuple[dict, int]] = []
         self.timeouts_s: list[float] = []
 
-    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int, nth: int = 0) -> Trial:
         if self.dies_at is not None and len(self.runs) == self.dies_at:
             raise KeyboardInterrupt
         self.runs.append((scheduler.values, seed))

@@ -233,7 +233,7 @@ def test_hopeless_runs_are_cut_short_in_the_search_only(tmp_path):
 
 def test_settings_that_exclude_each_other_are_learned_from(tmp_path):
     class Refuses(SurfaceBackend):
-        def run(self, workload, scheduler, *, seed):
+        def run(self, workload, scheduler, *, seed, nth=0):
             if scheduler.values.get("policy") == "idle":
                 raise UnavailableError("slice_us can't be changed under policy idle")
             return super().run(workload, scheduler, seed=seed)
@@ -267,7 +267,7 @@ class SlowBackend(SurfaceBackend):
 
     now_s = 0.0
 
-    def run(self, workload, scheduler, *, seed):
+    def run(self, workload, scheduler, *, seed, nth=0):
         trial = super().run(workload, scheduler, seed=seed)
         duration_s = 10.0 if scheduler.values else 1.0
         self.now_s += duration_s

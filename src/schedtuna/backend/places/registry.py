@@ -56,7 +56,7 @@ PLACES: dict[str, PlaceEntry] = {
         "schedtuna.backend.places.simulated:Simulated",
         "a simulated machine, which runs a load (`--workload`) in place of a command",
         ability="simulate",
-        options=("cpus", "topology", "cost"),
+        options=("cpus", "topology", "cost", "machine"),
         extra="sim",
         modules=("nanobind_backend",),
     ),

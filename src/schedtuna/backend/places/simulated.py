@@ -11,12 +11,14 @@ from schedtuna.backend.base import Backend
 from schedtuna.backend.places.base import Place
 from schedtuna.backend.simulated import SimulatedBackend, load_of, recorded_command, workload_of
 from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.fidelity.envelope import NOISE, certification
+from schedtuna.fidelity.machine_file import read_machine
 from schedtuna.kernel.slices import slice_scale
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.sim.loads import read_load, with_recording
 from schedtuna.sim.recorded import RecordedLoad
-from schedtuna.sim.schedulers import parsed_scheduler
+from schedtuna.sim.schedulers import parsed_scheduler, python_scheduler_named
 from schedtuna.sim.simulation import complete_costs
 from schedtuna.sim.topology import MachineShape
 from schedtuna.space import ParameterValue
@@ -27,10 +29,10 @@ from schedtuna.workload.suite import suite
 
 METRIC = "sched.wakeup_latency_p99_us"
 _LONGEST_SLICE_US = 100_000  # that a task may ask for (kernel/sched/syscalls.c)
-_NOISE = ("irq_per_s", "kthread_per_s")  # the constants without which a machine has no noise
+_DRAWING = ("irq_per_s", "kthread_per_s")  # the constants without which a machine has no noise
 # What `fair` is searched by: parameters that a machine has, too, and the knob that sets them there.
 _SLICE = "base_slice_us"
-_KNOBS = {
+KNOBS = {
     _SLICE: "slice_us",
     "migration_cost_us": "migration_cost_us",
     **{
@@ -54,11 +56,13 @@ class Simulated(Place):
     Attributes:
         topology: LLCSxCORESxTHREADS; None: what a trace has that is replayed, else 8 CPUs of one cache.
         costs: Its constants that differ from the defaults, by name.
+        noise: Those of them that came with the constants of a machine, and are its noise of an hour.
     """
 
     kind: Literal["sim"] = "sim"
     topology: str | None = None
     costs: tuple[tuple[str, int], ...] = ()
+    noise: tuple[str, ...] = ()
     is_model: ClassVar[bool] = True
 
     @classmethod
@@ -67,18 +71,23 @@ class Simulated(Place):
         cpus: int | None = None,
         topology: str | None = None,
         cost: Mapping[str, int] | None = None,
+        machine: str | None = None,
         **_none: Any,
     ) -> Self:
         """Return the machine that options name.
 
         Raises:
-            UsageError: They contradict each other, or there is no such machine or constant.
+            UsageError: They contradict each other, or there is no such machine, file or constant.
+            ConfigFileError: The machine file is none.
         """
-        costs = dict(cost or {})
-        complete_costs(costs)
+        said, plain = dict(cost or {}), complete_costs({})
+        fitted = {} if machine is None else read_machine(machine).costs
+        complete = complete_costs(fitted | said)
+        costs = {name: value for name, value in complete.items() if name in said or value != plain[name]}
         is_open = cpus is None and topology is None
         shape = None if is_open else str(MachineShape.of(cpus, topology))
-        return cls(topology=shape, costs=tuple(sorted(costs.items())))
+        noise = tuple(name for name in NOISE if name in costs and name not in said)
+        return cls(topology=shape, costs=tuple(sorted(costs.items())), noise=noise)
 
     @property
     def shape(self) -> MachineShape:
@@ -89,7 +98,7 @@ class Simulated(Place):
     def is_exact(self) -> bool:
         """Without interrupts and kernel threads, equal seeds are equal runs."""
         costs = complete_costs(dict(self.costs))
-        return not any(costs[name] for name in _NOISE)
+        return not any(costs[name] for name in _DRAWING)
 
     @property
     def label(self) -> str:
@@ -99,8 +108,17 @@ class Simulated(Place):
 
     @property
     def caveat(self) -> str:
-        """It is a model."""
-        return "in a model, which is not certified for any machine"
+        """It is a model, and which machine it was held against."""
+        return f"in a model, {self.certification}"
+
+    @property
+    def certification(self) -> str:
+        """For what the model is certified under `fair` as it is, or why it is not."""
+        defaults = {name: spec.default for name, spec in parsed_scheduler(FAIR).parameters.items()}
+        told = certification(
+            str(self.shape), {"name": FAIR, "parameters": defaults}, complete_costs(dict(self.costs))
+        )
+        return told.text
 
     def nr_cpus(self) -> int:
         """Return its CPUs."""
@@ -117,11 +135,13 @@ class Simulated(Place):
         return (*super().options(), *shape, *costs)
 
     def fitting(self, named: str | None) -> Self:
-        """Return a machine that has, unless it was said, as many CPUs as the one that a trace is from."""
-        load = None if named is None or self.topology is not None else with_recording(named)
+        """Return a machine for a trace: as many CPUs, unless it was said, and the noise that is in it."""
+        load = None if named is None else with_recording(named)
         if not isinstance(load, RecordedLoad):
             return self
-        return self.model_copy(update={"topology": str(MachineShape.of(load.nr_cpus, None))})
+        costs = tuple(row for row in self.costs if row[0] not in self.noise)
+        topology = self.topology or str(MachineShape.of(load.nr_cpus, None))
+        return self.model_copy(update={"topology": topology, "costs": costs, "noise": ()})
 
     def named_workload(self, name: str) -> tuple[Workload, MetricSpec]:
         """Return the load that a file, a trace or a family's name means, and what it is optimised for."""
@@ -154,8 +174,8 @@ class Simulated(Place):
         return {"load": f"{facts['name']} {facts['sha256'][:16]}", "target": "sim"}
 
     def scheduler(self, text: str) -> SchedulerConfig:
-        """Return the simulated scheduler that a text means."""
-        return parsed_scheduler(text)
+        """Return the simulated scheduler that a text means; ``module:Class`` is one in Python."""
+        return python_scheduler_named(text) or parsed_scheduler(text)
 
     def tunable(
         self, text: str, include: Sequence[str] = (), *, defined: SchedulerConfig | None = None
@@ -167,7 +187,7 @@ class Simulated(Place):
             raise UsageError(f"{defined.name} is defined for real machines: a model has its own schedulers")
         found = self.scheduler(text)
         if found.name == FAIR:
-            found = found.with_parameters({name: found.parameters[name] for name in _KNOBS})
+            found = found.with_parameters({name: found.parameters[name] for name in KNOBS})
         if not found.parameters:
             raise UnavailableError(
                 f"nothing of {found.name} can be tuned",
@@ -180,15 +200,15 @@ class Simulated(Place):
 
         None: no machine has this scheduler, or a setting of it.
         """
-        if scheduler.name != FAIR or not scheduler.values.keys() <= _KNOBS.keys():
+        if scheduler.name != FAIR or not scheduler.values.keys() <= KNOBS.keys():
             return None
         # `fair` scales its base slice by the number of CPUs; what a task asks for itself is taken as it is.
-        values: dict[str, ParameterValue] = {_KNOBS[name]: value for name, value in scheduler.values.items()}
+        values: dict[str, ParameterValue] = {KNOBS[name]: value for name, value in scheduler.values.items()}
         if isinstance(base_us := scheduler.values.get(_SLICE), int):
-            values[_KNOBS[_SLICE]] = min(base_us * slice_scale(self.nr_cpus()), _LONGEST_SLICE_US)
-        everywhere = values.keys() - {_KNOBS[_SLICE]}
-        if everywhere and _KNOBS[_SLICE] in values:
-            values[_SLICE] = values.pop(_KNOBS[_SLICE])
+            values[KNOBS[_SLICE]] = min(base_us * slice_scale(self.nr_cpus()), _LONGEST_SLICE_US)
+        everywhere = values.keys() - {KNOBS[_SLICE]}
+        if everywhere and KNOBS[_SLICE] in values:
+            values[_SLICE] = values.pop(KNOBS[_SLICE])
         options = ("--scope", "machine") if everywhere else ()
         return options, SchedulerConfig(name=FAIR, values=values).label()
 
@@ -217,4 +237,5 @@ class Simulated(Place):
             metrics=spec.metrics,
             required=spec.required,
             is_noisy=not self.is_exact,
+            certification=self.certification,
         )

@@ -81,7 +81,7 @@ class SimulatedBackend:
         self.identity = {"simulator": f"{cpus} CPUs"}
         self._cpus = cpus
 
-    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int, nth: int = 0) -> Trial:
         noise = 1 + 0.01 * float(np.random.default_rng(seed).standard_normal())
         slice_us = float(str(scheduler.values.get("slice_us", SLICE.default)))
         told = {"scheduler": scheduler.name, "values": scheduler.values, "seed": seed}
@@ -135,7 +135,7 @@ class RemoteBackend:
         self.warnings = tuple(f"{address}: {text}" for text in there.warnings)
         self._there = there
 
-    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int) -> Trial:
+    def run(self, workload: Workload, scheduler: SchedulerConfig, *, seed: int, nth: int = 0) -> Trial:
         order = json.dumps([workload.model_dump_json(), scheduler.model_dump_json(), seed])
         return Trial.model_validate_json(self._carried_out(order))
 

@@ -13,7 +13,11 @@ from schedtuna.backend.conformance import Example, check_place
 from schedtuna.backend.places.registry import make_place
 from schedtuna.backend.places.simulated import Simulated
 from schedtuna.errors import StudyError, UnavailableError, UsageError
+from schedtuna.fidelity.envelope import default_certificate, envelope_here
+from schedtuna.fidelity.machine_file import Constant, SimulatedMachine, write_machine
 from schedtuna.scheduler.fair import fair
+from schedtuna.sim.schedulers import parsed_scheduler
+from schedtuna.sim.simulation import complete_costs
 from schedtuna.sim.traced import simulate
 from schedtuna.trace.aggregates.metrics import SCHED_METRICS
 from schedtuna.trace.analysis import Analysis
@@ -45,11 +49,11 @@ def test_it_keeps_the_contract_of_places(options, example):
     check_place(make_place("sim", options), example)
 
 
-def trial(machine, load="interactive", scheduler="default", seed=1):
-    spec = RunSpec(workload=machine.named_workload(load)[0])
+def trial(machine, load="interactive", scheduler="default", seed=1, nth=0, **how):
+    spec = RunSpec(workload=machine.named_workload(load)[0].model_copy(update=how))
     chosen = machine.scheduler(scheduler)
     with machine.open(spec, [chosen]) as backend:
-        return backend.run(spec.workload, chosen, seed=seed)
+        return backend.run(spec.workload, chosen, seed=seed, nth=nth)
 
 
 @given(
@@ -63,12 +67,75 @@ def test_equal_seeds_are_equal_runs_and_others_are_not(seed, scheduler):
     assert first.metrics != other.metrics
 
 
-def test_noise_is_drawn_anew_in_every_run_and_written_down():
+def test_noise_is_drawn_anew_in_every_run_of_a_seed_and_the_same_again():
     machine = Simulated.of(cpus=1, cost=NOISY)
-    first, again = trial(machine), trial(machine)
+    runs = [trial(machine, seed=seed, nth=nth) for seed in (1, 2) for nth in range(3)]
     assert not machine.is_exact
-    assert first.metrics != again.metrics
-    assert first.covariates["noise_seed"] != again.covariates["noise_seed"]
+    assert len({one.covariates["noise_seed"] for one in runs}) == len(runs)
+    assert runs[0].metrics != runs[1].metrics
+    again = trial(machine, seed=1, nth=1)
+    assert (again.metrics, again.covariates) == (runs[1].metrics, runs[1].covariates)
+
+
+def test_schedulers_in_python_run_there_and_are_the_same_as_elsewhere():
+    machine = Simulated.of(cpus=1)
+    own = "schedtuna.sim.fair:Fair"
+    found, native = (trial(machine, "ping-pong:load=0.1", scheduler=name) for name in (own, "fair"))
+    assert (found.validity, found.scheduler) == (Validity.OK, own)
+    assert found.metrics == native.metrics
+    with pytest.raises(UsageError, match="nothing_there"):
+        machine.scheduler("nothing_there:Fifo")
+    with pytest.raises(UnavailableError, match="can be tuned"):
+        machine.tunable(own)
+
+
+def test_a_simulation_that_takes_too_long_has_timed_out():
+    found = trial(Simulated.of(cpus=1), timeout_s=0.001)
+    assert found.validity is Validity.TIMEOUT
+    assert "the timeout" in found.reason
+
+
+@pytest.fixture
+def machine_file(tmp_path):
+    constants = {
+        name: Constant(value=value, is_fitted=True, source="a test")
+        for name, value in (complete_costs({}) | {"wakeup_ns": 700, "kthread_per_s": 30}).items()
+    }
+    file = tmp_path / "machine.json"
+    write_machine(SimulatedMachine(constants=constants), file)
+    return str(file)
+
+
+def test_a_machine_file_says_the_constants_but_for_those_that_are_said(machine_file, tmp_path):
+    found = Simulated.of(cpus=2, machine=machine_file, cost={"wakeup_ns": 800})
+    assert dict(found.costs) == {"kthread_per_s": 30, "wakeup_ns": 800}
+    trace = tmp_path / "trace"
+    simulate("ping-pong:load=0.1", cpus=1, trace=trace, duration_s=1)
+    replayed = found.fitting(str(trace))
+    assert dict(replayed.costs) == {"wakeup_ns": 800}  # the trace has the noise of its machine
+    kept = Simulated.of(machine=machine_file, cost={"kthread_per_s": 5}).fitting(str(trace))
+    assert dict(kept.costs) == {"kthread_per_s": 5, "wakeup_ns": 700}
+    assert kept.nr_cpus() == 1
+
+
+def test_it_says_whether_the_certificate_holds(monkeypatch, tmp_path):
+    monkeypatch.setenv("SCHEDTUNA_STATE_DIR", str(tmp_path))
+    machine = Simulated.of(cpus=2)
+    assert "not certified for this machine: `schedtuna sim fidelity` has not been run" in machine.caveat
+    defaults = {name: spec.default for name, spec in parsed_scheduler("fair").parameters.items()}
+    certificate = {
+        "envelope": vars(envelope_here("1x2x1")),
+        "is_certified": True,
+        "reason": "",
+        "costs": complete_costs({}),
+        "parameters": defaults,
+    }
+    default_certificate().write_text(json.dumps(certificate))
+    assert machine.caveat.startswith("in a model, certified for 1x2x1 CPUs under Linux")
+    with machine.open(RunSpec(workload=machine.named_workload("interactive")[0])) as backend:
+        assert backend.warnings == [f"all of this is simulated: the model is {machine.certification}"]
+    assert "not of 1x1x1" in Simulated.of(cpus=1).caveat
+    assert "wakeup_ns differs" in Simulated.of(cpus=2, cost={"wakeup_ns": 1}).caveat
 
 
 def test_the_figures_are_those_of_the_same_simulation_as_a_trace():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from schedtuna.cli.trace_table import spell
 from schedtuna.errors import SimulationError, naming
 
 if TYPE_CHECKING:
+    from schedtuna.fidelity.crossed import Measured
     from schedtuna.sim.replay import Replay, ReplayedFigure
 
 _ROWS = 10
@@ -77,6 +78,16 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
     topology: TopologyOption = None,
     cost: CostOption = None,
     machine: MachineOption = None,
+    real: Annotated[
+        Path | None,
+        typer.Option(
+            "--real",
+            metavar="TRACE",
+            help="The same load, recorded under the other one: how far off is the replay? It is kept, and "
+            "told with later answers about this change.",
+            show_default=False,
+        ),
+    ] = None,
     allow_lost: Annotated[
         bool, typer.Option("--allow-lost", help="Accept a trace that lost events.")
     ] = False,
@@ -112,10 +123,11 @@ def replay(  # noqa: PLR0917 - typer's options are a function's parameters
             output=output,
             force=force,
         )
+        across = _across(found, real, metric or METRICS, comm)
     if as_json:
-        print_json(_json(found))
+        print_json(_json(found, across))
     else:
-        _show(found)
+        _show(found, across)
         if output is not None:
             print(wrapped(f"The replay is in {output}: schedtuna stats, plot and trace read it."))
     contradicted = [each.metric for each in found.answers if each.is_contradicted]
@@ -137,7 +149,26 @@ def _certified(found: Replay) -> tuple[bool, str]:
     return told.is_certified, told.text
 
 
-def _json(found: Replay) -> dict[str, Any]:
+def _across(
+    found: Replay, real: Path | None, metrics: Sequence[str], comm: str | None
+) -> Mapping[str, Measured]:
+    """Return how far replays were off across this change, by figure, as far as it was measured."""
+    from schedtuna.fidelity.crossed import Crossing, measured, remember
+    from schedtuna.sim.replay import cross_errors
+    from schedtuna.sim.schedulers import scheduler_text
+    from schedtuna.trace.store import open_trace
+
+    change, topology = " -> ".join(_labels(found.against, found.scheduler)), str(found.shape)
+    if real is not None:
+        other = scheduler_text(str(found.scheduler["name"]), found.scheduler["parameters"])
+        errors = cross_errors(
+            found.load, open_trace(real), other, metrics, comm=comm, topology=topology, costs=found.costs
+        )
+        remember(Crossing(change=change, topology=topology, errors=errors))
+    return measured(change, topology)
+
+
+def _json(found: Replay, across: Mapping[str, Measured]) -> dict[str, Any]:
     is_certified, why = _certified(found)
     return {
         "is_certified": is_certified,
@@ -147,7 +178,12 @@ def _json(found: Replay) -> dict[str, Any]:
         "topology": str(found.shape),
         "loop": found.load.loop,
         "answers": [
-            {**vars(each), "error": each.error, "is_contradicted": each.is_contradicted}
+            {
+                **vars(each),
+                "error": each.error,
+                "is_contradicted": each.is_contradicted,
+                "cross_error": across[each.metric].error if each.metric in across else None,
+            }
             for each in found.answers
         ],
         "decisions": [vars(each) for each in found.decisions],
@@ -159,7 +195,7 @@ def _share(change: float | None) -> str:
     return "-" if change is None else f"{change:+.1%}"
 
 
-def _show(found: Replay) -> None:
+def _show(found: Replay, across: Mapping[str, Measured]) -> None:
     before, after = _labels(found.against, found.scheduler)
     seconds = found.load.duration_ns / 1e9
     nr_cpus = found.shape.nr_cpus
@@ -172,6 +208,7 @@ def _show(found: Replay) -> None:
     )
     headings = ["", "recorded", f"{before} (model)", "off by", f"{after} (model)", "change", "open", "closed"]
     print(table(headings, [_row(each) for each in found.answers]), end="\n\n")
+    print(wrapped(_told_across(found, across)), end="\n\n")
     decisions = sorted(found.decisions, key=lambda each: -each.nr_wakeups)
     if decisions:
         rows = [
@@ -191,6 +228,20 @@ def _show(found: Replay) -> None:
     for note in found.load.notes:
         print_remark("note", note)
     print(wrapped(f"This is a model, and {_certified(found)[1]}. Compare on the machine what it proposes."))
+
+
+def _told_across(found: Replay, across: Mapping[str, Measured]) -> str:
+    told = [
+        f"{each.metric.removesuffix('_ns')} {across[each.metric].error:+.1%} ({across[each.metric].nr_runs})"
+        for each in found.answers
+        if each.metric in across
+    ]
+    if told:
+        return f"Off by, where this change was recorded on both sides (recordings): {', '.join(told)}."
+    return (
+        "How far replays are off across this change is not measured: --real TRACE, the same load recorded "
+        "under it, tells."
+    )
 
 
 def _labels(*schedulers: Mapping[str, Any]) -> list[str]:

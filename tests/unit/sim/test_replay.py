@@ -145,6 +145,33 @@ def test_the_command_tells_both_sides_the_error_and_why_tasks_wake_up(run, tmp_p
     assert json.loads(out)["is_certified"] is False
 
 
+def test_a_real_trace_under_the_other_one_tells_how_far_off_the_change_is(run, tmp_path, monkeypatch):
+    """Next to nothing where it is simulated on the same machine, and more on one with other costs."""
+    monkeypatch.setenv("SCHEDTUNA_STATE_DIR", str(tmp_path / "state"))
+    told, real, slow = (tmp_path / name for name in ("told", "real", "slow"))
+    other = "fair:base_slice_us=300"
+    for folder, scheduler, costs in (
+        (told, "fair", COSTS),
+        (real, other, COSTS),
+        (slow, other, {**COSTS, "context_switch_ns": 200_000}),
+    ):
+        simulate(LOAD, scheduler, cpus=2, costs=costs, duration_s=0.5, trace=folder)
+    metric = ("--scheduler", other, "--metric", "nr_switches")
+
+    def error(*options):
+        [found] = json.loads(run(told, *metric, "--json", *options)[1])["answers"]
+        return found["cross_error"]
+
+    assert error() is None
+    assert "is not measured: --real TRACE" in " ".join(run(told, *metric)[1].split())
+    same = error("--real", real)
+    assert abs(same) < 0.1
+    assert f"nr_switches {same:+.1%} (1)." in run(told, *metric)[1]
+    assert abs(error("--real", slow) - same) > 0.02
+    assert "(2)" in run(told, *metric)[1]
+    assert "not measured" in run(told, "--scheduler", "fifo", "--metric", "nr_switches")[1]
+
+
 def test_an_answer_that_depends_on_the_loop_is_refused(run, tmp_path):
     over = {"tasks": {"a": {"instance": 3, "run": 3000, "sleep": 2000}}}
     simulate(over, "las", cpus=1, duration_s=0.3, trace=tmp_path / "told")

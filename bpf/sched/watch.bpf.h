@@ -99,6 +99,13 @@ static __always_inline __u64 waited_ns(struct task_struct *p, __u64 now_ns)
 	return before(now_ns, tctx->queued_ns) ? 0 : now_ns - tctx->queued_ns;
 }
 
+static __always_inline bool is_behind_real_time(struct task_struct *p)
+{
+	struct cpu_ctx *cpuc = cpu_ctx(scx_bpf_task_cpu(p));
+
+	return cpuc && cpuc->taken && is_pinned(p);
+}
+
 /* Put those before all others that wait for long; leave if somebody waits too long. */
 static __noinline void watch_queue(__u64 queue, __u64 overdue_queue, __u64 now_ns, bool excused)
 {
@@ -111,8 +118,12 @@ static __noinline void watch_queue(__u64 queue, __u64 overdue_queue, __u64 now_n
 		__u64 waited = waited_ns(p, now_ns);
 
 		if (!excused && waited > leave_after_ms * NSEC_PER_MSEC) {
-			leave(TUNA_EXIT_QUEUE, "%s[%d] waits for %llu ms in queue %llx", (__u64)p->comm, p->pid,
-			      waited / NSEC_PER_MSEC, queue);
+			if (is_behind_real_time(p))
+				leave(TUNA_EXIT_RT, "%s[%d] waits for CPU %d, which real-time tasks hold",
+				      (__u64)p->comm, p->pid, scx_bpf_task_cpu(p));
+			else
+				leave(TUNA_EXIT_QUEUE, "%s[%d] waits for %llu ms in queue %llx", (__u64)p->comm, p->pid,
+				      waited / NSEC_PER_MSEC, queue);
 			return;
 		}
 		if (waited < overdue_ns || queue == overdue_queue)
@@ -137,7 +148,8 @@ static __always_inline void watch_local(__s32 cpu, struct cpu_ctx *cpuc, __u64 n
 	}
 	if (!cpuc->local_since_ns || excused)
 		cpuc->local_since_ns = now_ns;
-	if (before(now_ns, cpuc->local_since_ns + leave_after_ms * NSEC_PER_MSEC))
+	/* Next to nothing is in a local queue, and never for long, unless real-time tasks have the CPU. */
+	if (before(now_ns, cpuc->local_since_ns + leave_after_ms * NSEC_PER_MSEC / (cpuc->taken ? 1 : 2)))
 		return;
 	if (cpuc->taken)
 		leave(TUNA_EXIT_RT, "tasks wait for CPU %d, which real-time tasks hold", cpu);

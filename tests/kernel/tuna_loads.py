@@ -95,6 +95,8 @@ def main():
                     answer = running.params().version
                 case ["rt", cpu, seconds]:
                     answer = rt_hog(cpu, seconds)
+                case ["rt_pinned", cpu, seconds]:
+                    answer = rt_hog(cpu, seconds, pinned=True)
                 case ["groups", groups, seconds, cpus]:
                     answer = in_groups(groups, seconds, cpus)
                 case ["state"]:
@@ -121,14 +123,15 @@ def in_groups(groups, seconds, cpus):
     return {path: sum(one["cpu_s"] for one in answers(found)) for path, found in children.items()}
 
 
-def rt_hog(cpu, seconds):
-    """A real-time task takes a CPU, where others ran; returns what they have seen."""
+def rt_hog(cpu, seconds, *, pinned=False):
+    """A real-time task takes a CPU where others ran, which may leave it or not; returns what they saw."""
 
     def work():
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         return spin(seconds)()
 
-    free = [fork(spin(seconds + 0.5)) for _ in range(os.cpu_count())]
+    cpus = {cpu} if pinned else None
+    free = [fork(spin(seconds + 0.5), cpus=cpus) for _ in range(os.cpu_count())]
     time.sleep(0.2)
     answers([fork(work, cpus={cpu})])
     return answers(free)

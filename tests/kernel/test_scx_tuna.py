@@ -140,7 +140,7 @@ def test_weights_of_cgroups_hold_for_the_groups_not_for_their_tasks(running):
     _, found, _ = running(
         ("set", {"slice_us": 4000}), ("groups", groups, 3, [1]), ("set", {"slice_us": 20000})
     )
-    # Half for `a`, a sixth for `b` and a third for `c`, where no host disturbs; a sixth for each task by weights alone.
+    # Half for `a`, a sixth for `b`, a third for `c` where no host disturbs; without groups a sixth per task.
     assert found["a"] > 1.5 * found["b"]
     assert found["c/e"] > 1.5 * found["c/d"]
     assert found["b"] < 1.5 * (found["c/d"] + found["c/e"])

@@ -138,8 +138,8 @@ static __always_inline bool may_pinned_go_first(struct cpu_ctx *cpuc, __u32 llc)
 }
 
 /* local_pcpu: into the CPU's own queue; what runs there yields to it as far as the share of pinned tasks goes. */
-static __always_inline void enqueue_pinned(struct task_struct *p, __s32 cpu, struct cpu_ctx *cpuc, __u64 slice,
-					   __u64 key, __u64 enq_flags)
+static __always_inline void enqueue_pinned(const struct tuna_params *now, struct task_struct *p, __s32 cpu,
+					   struct cpu_ctx *cpuc, __u64 slice, __u64 key, __u64 enq_flags)
 {
 	count(nr_queued_pinned);
 	insert_vtime(p, PINNED_QUEUE(cpu), slice, key, enq_flags);
@@ -147,9 +147,14 @@ static __always_inline void enqueue_pinned(struct task_struct *p, __s32 cpu, str
 	    && may_pinned_go_first(cpuc, cpuc->llc)) {
 		scx_bpf_kick_cpu(cpu, KICK(PREEMPT));
 		count(nr_preempt_kicks);
-	} else {
-		scx_bpf_kick_cpu(cpu, KICK(IDLE));
+		return;
 	}
+#ifndef NO_TIMER_KICK
+	if (now->timer_kick)
+		return;
+#endif
+	scx_bpf_kick_cpu(cpu, KICK(IDLE));
+	count(nr_idle_kicks);
 }
 
 void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
@@ -195,7 +200,7 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 	key = queue_key(now, p, tctx, llcc, cpuc->llc);
 #ifndef NO_LOCAL_PCPU
 	if (now->local_pcpu && is_pinned(p)) {
-		enqueue_pinned(p, cpu, cpuc, slice, key, enq_flags);
+		enqueue_pinned(now, p, cpu, cpuc, slice, key, enq_flags);
 		return;
 	}
 #endif

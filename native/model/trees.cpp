@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <utility>
 
 namespace schedtuna::model
@@ -12,39 +13,41 @@ namespace schedtuna::model
 namespace
 {
 
-constexpr std::size_t LINE = 64;    // bytes
-constexpr std::size_t CHUNK = 128;  // rows that pass a line of trees, one after the other
+constexpr std::size_t LINE = 64;  // bytes
 constexpr std::uint32_t DE_BRUIJN = 0x077CB531;
 
-template <typename Mask> struct alignas(LINE) Line {
+template <typename Mask> struct alignas(LINE) Line {  // GCC aligns a dependent vector type less
 	static constexpr std::size_t WIDTH = LINE / sizeof(Mask);
-	std::array<Mask, WIDTH> mask;
+	typedef Mask Vector __attribute__((vector_size(LINE)));	 // as many registers as it takes
+	Vector mask;
 };
 
 // The rows of masks of one input: those that differ from the one before, and which one each bin has.
 template <typename Mask> struct Table {
 	using Row = std::vector<Mask>;
 
-	std::size_t nr_rows = 0;
+	std::size_t nr_lines = 0;  // of a row
 	std::vector<std::uint16_t> which;
-	std::vector<Line<Mask>> lines;	// [line of trees][row]
+	std::vector<Line<Mask>> lines;	// [row][line of trees]
 
 	void fill(const std::vector<Row> &of_bins)
 	{
 		constexpr std::size_t width = Line<Mask>::WIDTH;
-		std::vector<const Row *> rows;
+		const Row *last = nullptr;
+		std::size_t nr_rows = 0;
+		nr_lines = of_bins.front().size() / width;
 		for (const Row &row : of_bins) {
-			if (rows.empty() || row != *rows.back())
-				rows.push_back(&row);
-			which.push_back(static_cast<std::uint16_t>(rows.size() - 1));
+			if (!last || row != *last) {
+				lines.resize(++nr_rows * nr_lines);
+				std::memcpy(&lines[(nr_rows - 1) * nr_lines], row.data(), row.size() * sizeof(Mask));
+			}
+			last = &row;
+			which.push_back(static_cast<std::uint16_t>(nr_rows - 1));
 		}
-		nr_rows = rows.size();
-		const std::size_t nr_lines = of_bins.front().size() / width;
-		lines.resize(nr_lines * nr_rows);
-		for (std::size_t line = 0; line < nr_lines; line++)
-			for (std::size_t row = 0; row < nr_rows; row++)
-				std::copy_n(rows[row]->data() + line * width, width,
-					    lines[line * nr_rows + row].mask.data());
+	}
+	const Line<Mask> *row(std::uint16_t bin) const
+	{
+		return &lines[which[bin] * nr_lines];
 	}
 };
 
@@ -58,60 +61,54 @@ template <typename Mask> struct Ensemble {
 	std::span<const Table<Mask>> tables;  // of each input
 	const std::int16_t *leaves;	      // [tree][place]
 	std::size_t nr_trees, nr_leaves;
-
-	const Mask *masks(std::size_t line, std::size_t input, std::uint16_t bin) const
-	{
-		const Table<Mask> &table = tables[input];
-		return table.lines[line * table.nr_rows + table.which[bin]].mask.data();
-	}
 };
 
-// Each line of trees meets all rows of a chunk before the next line does: its tables stay near.
 SCHEDTUNA_VECTORS void add_trees(const Ensemble<std::uint32_t> &of, const std::uint16_t *bins, std::size_t nr_rows,
 				 std::int32_t *sums)
 {
-	constexpr std::size_t width = Line<std::uint32_t>::WIDTH;
+	using Masks = Line<std::uint32_t>;
 	const std::size_t inputs = of.tables.size();
-	for (std::size_t line = 0; line * width < of.nr_trees; line++) {
-		const std::int16_t *leaves = of.leaves + line * width * MOST_LEAVES;
-		for (std::size_t at = 0; at < nr_rows; at++) {
-			std::uint32_t mask[width];
-			std::fill(mask, mask + width, UINT32_MAX);
-			for (std::size_t input = 0; input < inputs; input++) {
-				const std::uint32_t *from = of.masks(line, input, bins[at * inputs + input]);
-				for (std::size_t tree = 0; tree < width; tree++)
-					mask[tree] &= from[tree];
-			}
-			for (std::size_t tree = 0; tree < width; tree++)
-				mask[tree] = tree * MOST_LEAVES + (mask[tree] * DE_BRUIJN >> 27);
-			std::int32_t sum = 0;
-			for (std::size_t tree = 0; tree < width; tree++)
-				sum += leaves[mask[tree]];
-			sums[at] += sum;
+	const Masks *row[MOST_INPUTS];
+	for (std::size_t at = 0; at < nr_rows; at++, bins += inputs) {
+		for (std::size_t input = 0; input < inputs; input++)
+			row[input] = of.tables[input].row(bins[input]);
+		std::int32_t sum = 0;
+		const std::int16_t *leaves = of.leaves;
+		for (std::size_t line = 0; line * Masks::WIDTH < of.nr_trees; line++) {
+			Masks::Vector mask = row[0][line].mask;
+			for (std::size_t input = 1; input < inputs; input++)
+				mask &= row[input][line].mask;
+			std::uint32_t left[Masks::WIDTH];
+			std::memcpy(left, &mask, sizeof(left));
+			for (std::size_t tree = 0; tree < Masks::WIDTH; tree++, leaves += MOST_LEAVES)
+				sum += leaves[left[tree] * DE_BRUIJN >> 27];
 		}
+		sums[at] += sum;
 	}
 }
 
 SCHEDTUNA_VECTORS void add_oblivious(const Ensemble<std::uint8_t> &of, const std::uint16_t *bins, std::size_t nr_rows,
 				     std::int32_t *sums)
 {
-	constexpr std::size_t width = Line<std::uint8_t>::WIDTH;
+	using Masks = Line<std::uint8_t>;
 	const std::size_t inputs = of.tables.size();
-	for (std::size_t line = 0; line * width < of.nr_trees; line++) {
-		const std::int16_t *leaves = of.leaves + line * width * of.nr_leaves;
-		const std::size_t trees = std::min(of.nr_trees - line * width, width);
-		for (std::size_t at = 0; at < nr_rows; at++) {
-			std::uint8_t mask[width] = {};
-			for (std::size_t input = 0; input < inputs; input++) {
-				const std::uint8_t *from = of.masks(line, input, bins[at * inputs + input]);
-				for (std::size_t tree = 0; tree < width; tree++)
-					mask[tree] |= from[tree];
-			}
-			std::int32_t sum = 0;
-			for (std::size_t tree = 0; tree < trees; tree++)
-				sum += leaves[tree * of.nr_leaves + mask[tree]];
-			sums[at] += sum;
+	const Masks *row[MOST_INPUTS];
+	for (std::size_t at = 0; at < nr_rows; at++, bins += inputs) {
+		for (std::size_t input = 0; input < inputs; input++)
+			row[input] = of.tables[input].row(bins[input]);
+		std::int32_t sum = 0;
+		const std::int16_t *leaves = of.leaves;
+		for (std::size_t line = 0; line * Masks::WIDTH < of.nr_trees; line++) {
+			Masks::Vector mask = row[0][line].mask;
+			for (std::size_t input = 1; input < inputs; input++)
+				mask |= row[input][line].mask;
+			std::uint8_t place[Masks::WIDTH];
+			std::memcpy(place, &mask, sizeof(place));
+			const std::size_t trees = std::min(of.nr_trees - line * Masks::WIDTH, Masks::WIDTH);
+			for (std::size_t tree = 0; tree < trees; tree++, leaves += of.nr_leaves)
+				sum += leaves[place[tree]];
 		}
+		sums[at] += sum;
 	}
 }
 
@@ -236,9 +233,7 @@ class Trees final : public Masked<std::uint32_t>
 		for (std::size_t tree = 0; tree < nr_trees_; tree++) {
 			std::uint32_t mask = UINT32_MAX;
 			for (std::size_t input = 0; input < nr_inputs(); input++) {
-				const auto &table = tables_[input];
-				const auto &line = table.lines[tree / WIDTH * table.nr_rows + table.which[bins[input]]];
-				mask &= line.mask[tree % WIDTH];
+				mask &= tables_[input].row(bins[input])[tree / WIDTH].mask[tree % WIDTH];
 			}
 			sum += leaves_[tree * MOST_LEAVES + place_of(mask)];
 			accumulators[tree] = LEAF_OF_PLACE[place_of(mask)];
@@ -249,9 +244,7 @@ class Trees final : public Masked<std::uint32_t>
 	void logits(const std::uint16_t *bins, std::size_t nr_rows, std::int32_t *logits) const override
 	{
 		std::fill(logits, logits + nr_rows, base_);
-		for (std::size_t first = 0; first < nr_rows; first += CHUNK)
-			add_trees({tables_, leaves_.data(), nr_trees_, MOST_LEAVES}, bins + first * nr_inputs(),
-				  std::min(CHUNK, nr_rows - first), logits + first);
+		add_trees({tables_, leaves_.data(), nr_trees_, MOST_LEAVES}, bins, nr_rows, logits);
 	}
 
       private:
@@ -286,9 +279,7 @@ class Oblivious final : public Masked<std::uint8_t>
 		for (std::size_t tree = 0; tree < nr_trees_; tree++) {
 			std::size_t leaf = 0;
 			for (std::size_t input = 0; input < nr_inputs(); input++) {
-				const auto &table = tables_[input];
-				const auto &line = table.lines[tree / WIDTH * table.nr_rows + table.which[bins[input]]];
-				leaf |= line.mask[tree % WIDTH];
+				leaf |= tables_[input].row(bins[input])[tree / WIDTH].mask[tree % WIDTH];
 			}
 			sum += leaves_[tree * nr_leaves_ + leaf];
 			accumulators[tree] = static_cast<std::int32_t>(leaf);
@@ -299,9 +290,7 @@ class Oblivious final : public Masked<std::uint8_t>
 	void logits(const std::uint16_t *bins, std::size_t nr_rows, std::int32_t *logits) const override
 	{
 		std::fill(logits, logits + nr_rows, base_);
-		for (std::size_t first = 0; first < nr_rows; first += CHUNK)
-			add_oblivious({tables_, leaves_.data(), nr_trees_, nr_leaves_}, bins + first * nr_inputs(),
-				      std::min(CHUNK, nr_rows - first), logits + first);
+		add_oblivious({tables_, leaves_.data(), nr_trees_, nr_leaves_}, bins, nr_rows, logits);
 	}
 
       private:

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate.hpp"
 
+#include <utility>
+
 namespace schedtuna::env
 {
 
@@ -11,22 +13,10 @@ Migrate::Migrate(std::shared_ptr<const MigrateSetup> setup, std::uint64_t seed) 
 
 void Migrate::reset()
 {
-	for (int tries = 0; tries < 64; tries++) {
-		begin(setup_->loads.draw(key_, nth_episode_++));
-		if (!terminated_ && !truncated_)
-			return;
-	}
-	throw BadInput("no task migrates in 64 episodes: it takes two CPUs or more, and tasks that sleep");
+	reset(setup_->loads.draw(key_, nth_episode_++));
 }
 
 void Migrate::reset(Draw draw)
-{
-	begin(draw);
-	if (terminated_ || truncated_)
-		throw BadInput("no task migrates in this episode");
-}
-
-void Migrate::begin(Draw draw)
 {
 	base_ = setup_->loads.begin(draw);
 	base_->set_migration_cost(setup_->decision_ns);
@@ -37,6 +27,7 @@ void Migrate::begin(Draw draw)
 	decided_at_ = since_ = 0;
 	terminated_ = truncated_ = false;
 	look_ahead();
+	is_still_ = terminated_ || truncated_;
 }
 
 // To the next decision, or to the end.
@@ -65,6 +56,8 @@ Outcome Migrate::step(std::uint32_t action)
 {
 	if (action > MIGRATE)
 		throw BadInput("action " + std::to_string(action) + ": expected 0 or 1");
+	if (std::exchange(is_still_, false))
+		return {reward(), terminated_, truncated_, since_, false};
 	if (terminated_ || truncated_)
 		throw BadInput("the episode has ended: reset first");
 	std::uint64_t decided = nth_++;

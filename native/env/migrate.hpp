@@ -41,7 +41,7 @@ class Migrate
 		key_ = mix(seed);
 		nth_episode_ = 0;
 	}
-	void reset();  // to an episode with a decision to take; raises BadInput: there is none among many
+	void reset();
 	void reset(Draw draw);
 	// STAY or MIGRATE. Raises BadInput: there is no such action, or the episode has ended.
 	Outcome step(std::uint32_t action);
@@ -70,7 +70,6 @@ class Migrate
 	}
 
       private:
-	void begin(Draw draw);
 	void look_ahead();
 	double reward();
 
@@ -84,6 +83,7 @@ class Migrate
 	Amounts before_{};
 	Ns decided_at_ = 0, since_ = 0;
 	bool terminated_ = true, truncated_ = false;
+	bool is_still_ = false;	 // nothing migrates in the episode: its only step has no effect
 };
 
 }  // namespace schedtuna::env

@@ -70,15 +70,15 @@ def test_what_is_observed_is_what_the_scheduler_asks_for():
     assert nr_decisions > 15
 
 
-def test_episodes_without_a_decision_are_left_out():
-    hog = {"tasks": {"hog": {"instance": 2, "run": 10_000}}}
-    both = made([hog, "poisson:load=0.7"])
-    for seed in range(8):
-        both.reset(seed=seed)
-        both.step(1)
-    for options, match in ((None, "in 64 episodes: it takes two CPUs"), ({"workload": 0}, "in this episode")):
-        with pytest.raises(UsageError, match=match):
-            made(hog).reset(seed=1, options=options)
+def test_an_episode_in_which_nothing_migrates_is_one_step_without_effect():
+    env = made({"tasks": {"hog": {"instance": 2, "run": 10_000}}}, reward={"energy": 1})
+    for action in (0, 1):
+        observation, _ = env.reset(seed=1)
+        _, reward, terminated, truncated, info = env.step(action)
+        assert not observation.any() and reward == pytest.approx(-100)
+        assert (terminated, truncated, info["elapsed_ns"]) == (False, True, 60 * MS)
+        with pytest.raises(UsageError, match="has ended"):
+            env.step(action)
 
 
 def test_it_shows_what_is_to_be_decided():

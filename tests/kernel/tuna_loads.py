@@ -128,6 +128,7 @@ def rt_hog(cpu, seconds, *, pinned=False):
 
     def work():
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        time.sleep(0.05)  # the kernel tells of a CPU that is taken when such a task wakes
         return spin(seconds)()
 
     cpus = {cpu} if pinned else None

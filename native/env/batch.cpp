@@ -127,7 +127,7 @@ void Batch::reset(std::uint32_t i, Draw draw)
 	tell(i);
 }
 
-void Batch::step(std::size_t i, std::int64_t action)
+Outcome Batch::step(std::size_t i, std::int64_t action)
 {
 	if (has_ended_[i] && autoreset_ != Autoreset::Disabled) {
 		if (autoreset_ == Autoreset::NextStep) {
@@ -135,13 +135,15 @@ void Batch::step(std::size_t i, std::int64_t action)
 			buffers_.rewards[i] = 0;
 			buffers_.terminated[i] = buffers_.truncated[i] = false;
 			buffers_.elapsed_ns[i] = 0;
-			return;
+			return {};
 		}
 		buffers_.nr_masked[i] = 0;
 		has_ended_[i] = 0;
 	}
 	bool is_known = action >= 0 && action < setup_->nr_actions();
-	take_in(i, envs_[i].step(is_known ? static_cast<std::uint32_t>(action) : NONE));
+	Outcome outcome = envs_[i].step(is_known ? static_cast<std::uint32_t>(action) : NONE);
+	take_in(i, outcome);
+	return outcome;
 }
 
 void Batch::take_in(std::size_t i, const Outcome &outcome)
@@ -170,9 +172,9 @@ void Batch::step()
 	});
 }
 
-void Batch::step_one(std::int64_t action)
+Outcome Batch::step_one(std::int64_t action)
 {
-	step(0, action);
+	return step(0, action);
 }
 
 std::uint32_t Batch::watch_one()

@@ -76,8 +76,8 @@ class Batch
 	void reset(std::uint32_t i);  // one
 	void reset(std::uint32_t i, Draw draw);
 	void step();
-	void step_one(std::int64_t action);  // the first
-	std::uint32_t watch_one();	     // see PickNext::watch()
+	Outcome step_one(std::int64_t action);	// the first
+	std::uint32_t watch_one();		// see PickNext::watch()
 	std::size_t size() const
 	{
 		return envs_.size();
@@ -92,7 +92,7 @@ class Batch
 	}
 
       private:
-	void step(std::size_t i, std::int64_t action);
+	Outcome step(std::size_t i, std::int64_t action);
 	void take_in(std::size_t i, const Outcome &outcome);
 	void tell(std::size_t i);
 	void tell_end(std::size_t i);

@@ -182,7 +182,11 @@ void bind_env(nb::module_ &m)
 		     })
 		.def(
 			"step", [](BoundBatch &b) { b.batch.step(); }, nb::call_guard<nb::gil_scoped_release>())
-		.def("step_one", [](BoundBatch &b, std::int64_t action) { b.batch.step_one(action); })
+		.def("step_one",
+		     [](BoundBatch &b, std::int64_t action) {
+			     Outcome o = b.batch.step_one(action);
+			     return nb::make_tuple(o.reward, o.terminated, o.truncated, o.elapsed_ns);
+		     })
 		.def("watch_one",
 		     [](BoundBatch &b) {
 			     std::uint32_t action = b.batch.watch_one();

@@ -77,9 +77,7 @@ class CPUSchedulerEnv(gymnasium.Env[Any, Any]):
         self._step = self._batch.native.step_one
         self._observation = self._batch.observations[0]
         self._mask: npt.NDArray[np.bool_] = self._batch.masks[0]
-        self._rewards, self._elapsed_ns = self._batch.rewards, self._batch.elapsed_ns
-        self._terminated, self._truncated = self._batch.terminated, self._batch.truncated
-        self._last_action: int | None = None
+        self._mask_as_int8 = self._mask.view(np.int8)  # as Gymnasium's samplers take it
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -99,7 +97,6 @@ class CPUSchedulerEnv(gymnasium.Env[Any, Any]):
         if seed is not None:
             super().reset(seed=seed)
             self._batch.native.seed(0, seed)
-        self._last_action = None
         try:
             if options:
                 self._batch.native.reset_to(0, *self.episode(options))
@@ -107,7 +104,7 @@ class CPUSchedulerEnv(gymnasium.Env[Any, Any]):
                 self._batch.native.reset(0)
         except BadInputError as error:
             raise UsageError(str(error)) from error
-        return self._observation.copy(), {"action_mask": self._mask.astype(np.int8)}
+        return self._observation.copy(), {"action_mask": self._mask_as_int8.copy()}
 
     def episode(self, options: Mapping[str, Any]) -> tuple[int, int, int]:
         """Return which load, which arrivals and which slots the options of `reset` mean.
@@ -132,18 +129,13 @@ class CPUSchedulerEnv(gymnasium.Env[Any, Any]):
             UsageError: There is no such action, or the episode has ended.
         """
         try:
-            self._step(int(action))
+            reward, terminated, truncated, elapsed_ns = self._step(int(action))
         except BadInputError as error:
             raise UsageError(str(error)) from error
-        self._last_action = action
-        info: dict[str, Any] = {
-            "action_mask": self._mask.astype(np.int8),
-            "elapsed_ns": int(self._elapsed_ns[0]),
-        }
-        terminated, truncated = bool(self._terminated[0]), bool(self._truncated[0])
+        info: dict[str, Any] = {"action_mask": self._mask_as_int8.copy(), "elapsed_ns": elapsed_ns}
         if terminated or truncated:
             info |= self._end()
-        return self._observation.copy(), float(self._rewards[0]), terminated, truncated, info
+        return self._observation.copy(), reward, terminated, truncated, info
 
     def _end(self) -> dict[str, Any]:
         terms = dict(zip(REWARD_TERMS, self._batch.terms[0].tolist(), strict=True))

@@ -182,7 +182,7 @@ def page(rows: Sequence[Row]) -> str:
             f"{np.mean([row.cpu_seconds for row in group]):.0f} | {told(group, 'turnaround')} | "
             f"{told(group, 'latency')} | {verdict(group, best)} |"
         )
-    return "\n".join([*lines, "", conclusion(groups.values(), best), ""])
+    return "\n".join([*lines, "", conclusion(list(groups.values()), best), ""])
 
 
 def told(group: Sequence[Row], metric: str) -> str:
@@ -203,13 +203,18 @@ def verdict(group: Sequence[Row], best: Row) -> str:
     return f"**wins**: {claim.reason}" if claim.wins else claim.reason
 
 
-def conclusion(groups: Iterable[Sequence[Row]], best: Row) -> str:
+def conclusion(groups: Sequence[Sequence[Row]], best: Row) -> str:
     """Say in a sentence whether training pays here."""
     winners = [group[0] for group in groups if verdict(group, best).startswith("**wins")]
     if winners:
         names = ", ".join(f"{row.arm} at {row.decision_ns / 1000:g} us" for row in winners)
         return f"Better than `{best.arm}`: {names}."
-    return f"No policy is shown to be better than `{best.arm}`: use that rule."
+    told_so = f"No policy is shown to be better than `{best.arm}`: use that rule."
+    if any(len(group) < LEAST_SEEDS for group in groups):
+        told_so += (
+            "\nFewer seeds than claims need are a first look, as `--quick` takes it, and prove nothing."
+        )
+    return told_so
 
 
 def main() -> None:

@@ -22,8 +22,9 @@ LOADS = Splits(
 
 
 def tell(progress: Progress) -> None:
-    """Show how far it is, on one line."""
-    print(f"\r{progress.title}: {progress.done:,} of {progress.total:,}  {progress.note}", end="\033[K")
+    """Show how far it is, at the end of every stage."""
+    if progress.title == "validating":
+        print(f"{progress.done:,} of {progress.total:,} decisions  {progress.note}", flush=True)
 
 
 def main(picture: Path, steps: int, warm_start: str) -> None:
@@ -38,7 +39,6 @@ def main(picture: Path, steps: int, warm_start: str) -> None:
             warm_start=warm_start,
         )
         curve = train(plan, Path(folder) / "trained", tell).curve
-    print()
     world = World(ENVIRONMENT, PARAMETERS)
     rules = {
         name: mean_score(evaluate(rule, world, LOADS.validation, seed=VALIDATION_SEED))

@@ -174,8 +174,8 @@ def test_nobody_waits_for_a_second_at_64_tasks_per_cpu(running):
 @pytest.mark.long
 def test_slices_and_weights_are_exact_where_the_guests_time_is(bpf_object, tmp_path):
     """Two hogs on one CPU, whose clock counts instructions."""
-    weighted = {"native_priority": True}
-    cases = {
+    weighted: dict[str, int | float | str] = {"native_priority": True}
+    cases: dict[str, tuple[dict[str, int | float | str], int, int]] = {
         "8 ms": ({"slice_us": 8000}, 1, 0),
         "20 ms": ({"slice_us": 20000}, 2, 0),
         "100 ms": ({"slice_us": 100000}, 4, 0),

@@ -61,6 +61,7 @@ def switches_per_s(count, seconds, cpus):
 
 
 def main():
+    answer: object
     with tuna.RunningTuna() as running:
         for order in json.load(sys.stdin):
             match order:
@@ -132,7 +133,7 @@ def rt_hog(cpu, seconds, *, pinned=False):
         return spin(seconds)()
 
     cpus = {cpu} if pinned else None
-    free = [fork(spin(seconds + 0.5), cpus=cpus) for _ in range(os.cpu_count())]
+    free = [fork(spin(seconds + 0.5), cpus=cpus) for _ in range(os.cpu_count() or 1)]
     time.sleep(0.2)
     answers([fork(work, cpus={cpu})])
     return answers(free)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -307,6 +308,8 @@ def _trained(plan: Plan | None, folder: Path) -> Trained:
 
 
 def _show_trained(trained: Trained, *, as_json: bool) -> None:
+    from schedtuna.rl.world import World
+
     manifest = trained.policy.manifest
     if as_json:
         print_json(
@@ -329,12 +332,16 @@ def _show_trained(trained: Trained, *, as_json: bool) -> None:
         print(wrapped(f"On the loads that were kept back it scores {number(manifest.test, digits=5)}."))
     if trained.ended_early:
         print("It ended early: validations had stopped to improve.")
-    print(wrapped(f"The policy is in {trained.folder}: schedtuna rl eval and compare read it."))
+    print(wrapped(f"The policy is in {trained.folder}: schedtuna rl eval reads it."))
+    if experts := World(manifest.fit.environment).experts():
+        sides = [str(trained.folder), *(name for name in ("fair", "las", "srtf") if name in experts)]
+        print(f"Is it better than plain rules? schedtuna rl compare {shlex.join(sides)}")
 
 
 def _told_manifest(manifest: Any) -> str:
     start = f", after imitating {manifest.warm_start}" if manifest.warm_start else ""
     return (
         f"{manifest.algorithm} for {manifest.fit.environment}, seed {manifest.seed}: "
-        f"{manifest.nr_steps:,} decisions in {number(manifest.cpu_seconds, digits=3)} s of CPU time{start}"
+        f"best after {manifest.nr_steps:,} decisions, "
+        f"{number(manifest.cpu_seconds, digits=3)} s of CPU time{start}"
     )

@@ -93,7 +93,7 @@ def check(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a model's own rows through all that runs it here, and measure it in the kernel.
+    """Hold all that runs a model to its own rows, and measure it.
 
     Every accumulator has to be the reference's, bit for bit. Exits with 1 if one is not.
     """

@@ -15,8 +15,8 @@ from schedtuna.cli.table import described, number, table, wrapped
 from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
-    from schedtuna.rl.comparing import Side
-    from schedtuna.rl.training import Plan, Progress, Trained
+    from schedtuna.rl.comparing import Contestant
+    from schedtuna.rl.training import Progress, Trained, TrainingPlan
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train policies in simulated machines, and judge them."
@@ -259,7 +259,7 @@ def list_all(as_json: JsonOption = False) -> None:
     print(described(["environment", "can imitate"], rows))
 
 
-def _interval(side: Side) -> str:
+def _interval(side: Contestant) -> str:
     if side.difference is None or side.low is None or side.high is None:
         return ""
     difference, low, high = (number(value, digits=4) for value in (side.difference, side.low, side.high))
@@ -290,7 +290,7 @@ def _parameters(texts: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def _trained(plan: Plan | None, folder: Path) -> Trained:
+def _trained(plan: TrainingPlan | None, folder: Path) -> Trained:
     """Train by a plan, or go on without one, behind a bar."""
     from schedtuna.cli.progress import RunProgress
     from schedtuna.rl.training import resume, train

@@ -17,7 +17,7 @@ from schedtuna.cli.trace_table import spell
 from schedtuna.errors import SimulationError, naming
 
 if TYPE_CHECKING:
-    from schedtuna.fidelity.crossed import Measured
+    from schedtuna.fidelity.crossed import MeasuredChange
     from schedtuna.sim.replay import Replay, ReplayedFigure
 
 _ROWS = 10
@@ -151,7 +151,7 @@ def _certified(found: Replay) -> tuple[bool, str]:
 
 def _across(
     found: Replay, real: Path | None, metrics: Sequence[str], comm: str | None
-) -> Mapping[str, Measured]:
+) -> Mapping[str, MeasuredChange]:
     """Return how far replays were off across this change, by figure, as far as it was measured."""
     from schedtuna.fidelity.crossed import Crossing, measured, remember
     from schedtuna.sim.replay import cross_errors
@@ -168,7 +168,7 @@ def _across(
     return measured(change, topology)
 
 
-def _json(found: Replay, across: Mapping[str, Measured]) -> dict[str, Any]:
+def _json(found: Replay, across: Mapping[str, MeasuredChange]) -> dict[str, Any]:
     is_certified, why = _certified(found)
     return {
         "is_certified": is_certified,
@@ -195,7 +195,7 @@ def _share(change: float | None) -> str:
     return "-" if change is None else f"{change:+.1%}"
 
 
-def _show(found: Replay, across: Mapping[str, Measured]) -> None:
+def _show(found: Replay, across: Mapping[str, MeasuredChange]) -> None:
     before, after = _labels(found.against, found.scheduler)
     seconds = found.load.duration_ns / 1e9
     nr_cpus = found.shape.nr_cpus
@@ -230,7 +230,7 @@ def _show(found: Replay, across: Mapping[str, Measured]) -> None:
     print(wrapped(f"This is a model, and {_certified(found)[1]}. Compare on the machine what it proposes."))
 
 
-def _told_across(found: Replay, across: Mapping[str, Measured]) -> str:
+def _told_across(found: Replay, across: Mapping[str, MeasuredChange]) -> str:
     told = [
         f"{each.metric.removesuffix('_ns')} {across[each.metric].error:+.1%} ({across[each.metric].nr_runs})"
         for each in found.answers

@@ -21,7 +21,7 @@ def watchable() -> list[str]:
     return list(native_schedulers())
 
 
-class Watched:
+class WatchedSchedulers:
     """Episodes of `schedtuna/PickNext-v0` in which a scheduler of the simulator decides, at no cost.
 
     Args:

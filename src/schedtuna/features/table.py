@@ -29,7 +29,7 @@ class Kind(StrEnum):
     FLAG = "flag"  # 0 or 1
 
 
-class Source(StrEnum):
+class FeatureSource(StrEnum):
     """Who can compute a feature."""
 
     TRACE = "trace"  # recorded events
@@ -56,14 +56,14 @@ class Feature:
     unit: str
     kind: Kind
     bins: Bins
-    sources: frozenset[Source]
+    sources: frozenset[FeatureSource]
     help: str
 
 
-_SAMPLED = frozenset({Source.SAMPLES})
+_SAMPLED = frozenset({FeatureSource.SAMPLES})
 # Recorded as well as simulated decisions have them, and a scheduler in the kernel.
-_DECISION = frozenset({Source.TRACE, Source.SIMULATOR, Source.BPF})
-_IN_KERNEL = frozenset({Source.SIMULATOR, Source.BPF})
+_DECISION = frozenset({FeatureSource.TRACE, FeatureSource.SIMULATOR, FeatureSource.BPF})
+_IN_KERNEL = frozenset({FeatureSource.SIMULATOR, FeatureSource.BPF})
 
 _PERCENT = Bins("linear", 0, 100, 101)
 _COUNT = Bins("log2", 0, 2**20, 41, per_octave=2)
@@ -215,7 +215,9 @@ _TOLD = (
     "forks_per_s",
 )
 _SYSTEM = [
-    replace(row, sources=_SAMPLED | {Source.TRACE, Source.SIMULATOR}) if row.name in _TOLD else row
+    replace(row, sources=_SAMPLED | {FeatureSource.TRACE, FeatureSource.SIMULATOR})
+    if row.name in _TOLD
+    else row
     for row in _SYSTEM
 ]
 
@@ -248,7 +250,7 @@ def window_features() -> dict[str, Feature]:
 
 
 def _derived(row: Feature) -> Iterator[Feature]:
-    if Source.SAMPLES not in row.sources:
+    if FeatureSource.SAMPLES not in row.sources:
         return
     reach = row.bins.hi
     change = replace(row, kind=Kind.CHANGE)

@@ -49,7 +49,7 @@ class _Kept(BaseModel):
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredChange:
     """What was measured of a figure: the median error, signed, and how often."""
 
     error: float
@@ -73,7 +73,7 @@ def remember(crossing: Crossing, path: Path | None = None) -> None:
     write_text(path, json.dumps(kept.model_dump(mode="json"), indent=1) + "\n")
 
 
-def measured(change: str, topology: str, path: Path | None = None) -> Mapping[str, Measured]:
+def measured(change: str, topology: str, path: Path | None = None) -> Mapping[str, MeasuredChange]:
     """Return what was measured of a change on such a machine, by figure; empty: nothing.
 
     Raises:
@@ -85,7 +85,7 @@ def measured(change: str, topology: str, path: Path | None = None) -> Mapping[st
             for name, error in crossing.errors.items():
                 if error is not None:
                     found.setdefault(name, []).append(error)
-    return {name: Measured(median(errors), len(errors)) for name, errors in found.items()}
+    return {name: MeasuredChange(median(errors), len(errors)) for name, errors in found.items()}
 
 
 def _read(path: Path) -> tuple[Crossing, ...]:

@@ -20,7 +20,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Side:
+class Contestant:
     """One of those that are compared.
 
     Attributes:
@@ -43,7 +43,7 @@ class Side:
 class PolicyComparison:
     """What came of a comparison."""
 
-    sides: list[Side]
+    sides: list[Contestant]
     nr_episodes: int
 
 
@@ -88,12 +88,12 @@ def compare(
         for name in names
     }
     reference = scores[names[0]]
-    sides = [Side(names[0], float(reference.mean()), verdict="the reference")]
+    sides = [Contestant(names[0], float(reference.mean()), verdict="the reference")]
     sides += [_side(name, scores[name], reference, len(names) - 1) for name in names[1:]]
     return PolicyComparison(sides, len(reference))
 
 
-def _side(name: str, scores: np.ndarray, reference: np.ndarray, nr_compared: int) -> Side:
+def _side(name: str, scores: np.ndarray, reference: np.ndarray, nr_compared: int) -> Contestant:
     """Student's interval of the paired differences, widened (Bonferroni) for how many are compared."""
     differences = scores - reference
     mean = float(differences.mean())
@@ -104,4 +104,4 @@ def _side(name: str, scores: np.ndarray, reference: np.ndarray, nr_compared: int
     reach = float(stats.t.ppf(share, len(differences) - 1)) * error
     low, high = mean - reach, mean + reach
     verdict = "better" if low > 0 else "worse" if high < 0 else "same" if low == high else "no evidence"
-    return Side(name, float(scores.mean()), mean, low, high, verdict)
+    return Contestant(name, float(scores.mean()), mean, low, high, verdict)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from schedtuna.rl.learners import Demonstrations
-from schedtuna.rl.policy import FILE_NAME, Policy, load_policy
+from schedtuna.rl.policy import FILE_NAME, TrainedPolicy, load_policy
 from schedtuna.rl.reinforce_learner import SoftmaxLearner
 from schedtuna.rl.world import World, action_masks
 
 if TYPE_CHECKING:
-    from schedtuna.env.watching import Watched
+    from schedtuna.env.watching import WatchedSchedulers
 
 SHARE = 4  # of all decisions of a training, one in so many is shown at most
 MOST_SHOWN = 32_768
@@ -64,7 +64,7 @@ def make_expert(name: str, world: World, loads: Sequence[str]) -> Expert:
 
 @dataclass(frozen=True)
 class _SchedulerExpert:
-    watched: Watched
+    watched: WatchedSchedulers
 
     def show(self, nr_steps: int, seed: int, tell: Tell) -> Demonstrations:
         """Let it decide in one episode after the other."""
@@ -82,7 +82,7 @@ class _SchedulerExpert:
 
 @dataclass(frozen=True)
 class _PolicyExpert:
-    policy: Policy
+    policy: TrainedPolicy
     world: World
     loads: Sequence[str]
 
@@ -107,7 +107,7 @@ class _PolicyExpert:
         return Demonstrations(seen, actions, rewards, ends, np.stack(all_masks) if all_masks else None)
 
 
-def agreement(policy: Policy, shown: Demonstrations) -> float:
+def agreement(policy: TrainedPolicy, shown: Demonstrations) -> float:
     """Return the share of decisions in which a policy does what was shown."""
     known = shown.actions.reshape(-1) >= 0
     observed = shown.observations.reshape(-1, shown.observations.shape[-1])[known]

@@ -28,7 +28,7 @@ _MOST_ACTIONS = 65_536
 Activation = Literal["tanh", "relu"]
 
 
-class Fit(BaseModel):
+class PolicyFit(BaseModel):
     """What an environment must be like for a policy to fit it.
 
     Attributes:
@@ -56,7 +56,7 @@ class Splits(BaseModel):
     test: list[str] = []
 
 
-class Manifest(BaseModel):
+class PolicyManifest(BaseModel):
     """Where a policy comes from.
 
     Attributes:
@@ -82,7 +82,7 @@ class Manifest(BaseModel):
     version: int = STORED.newest
     schedtuna_version: str
     algorithm: str
-    fit: Fit
+    fit: PolicyFit
     parameters: dict[str, JsonValue] = {}
     hidden: list[int] = Field(default=[], max_length=8)
     activation: Activation = "tanh"
@@ -153,7 +153,7 @@ def require_choice(masks: np.ndarray) -> None:
 
 
 @dataclass(frozen=True)
-class Policy:
+class TrainedPolicy:
     """A trained policy.
 
     Attributes:
@@ -161,14 +161,14 @@ class Policy:
         network: What scores actions.
     """
 
-    manifest: Manifest
+    manifest: PolicyManifest
     network: Network
 
     def act(self, observations: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
         """Return an action (n,) per observation (n, observed) and mask (n, actions)."""
         return best_allowed(self.network.scores(observations), masks)
 
-    def require_fit(self, fit: Fit) -> None:
+    def require_fit(self, fit: PolicyFit) -> None:
         """Refuse another environment than the one that this policy was trained for.
 
         Raises:
@@ -191,7 +191,7 @@ class Policy:
                 hint=_made_as(self.manifest.parameters),
             )
 
-    def tested(self, score: float) -> Policy:
+    def tested(self, score: float) -> TrainedPolicy:
         """Return the same with its score on the loads that were kept back."""
         return replace(self, manifest=self.manifest.model_copy(update={"test": score}))
 
@@ -201,7 +201,7 @@ def _made_as(parameters: Mapping[str, Any]) -> str:
     return f"make it as in training, with {said}; or train a policy for it"
 
 
-def save_policy(policy: Policy, path: Path) -> None:
+def save_policy(policy: TrainedPolicy, path: Path) -> None:
     """Write a policy, whole or not at all.
 
     Raises:
@@ -217,7 +217,7 @@ def save_policy(policy: Policy, path: Path) -> None:
     write_tensors(path, {name: array.astype(np.float32) for name, array in arrays.items()}, content)
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: Path) -> TrainedPolicy:
     """Read a policy from a file, or from the folder of a training.
 
     Raises:
@@ -227,15 +227,15 @@ def load_policy(path: Path) -> Policy:
     arrays, content = read_tensors(file)
     content = STORED.upgrade(content, file)
     try:
-        manifest = Manifest.model_validate(content)
+        manifest = PolicyManifest.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise PolicyError(f"{file} is no policy: {where}: {first['msg']}") from None
-    return Policy(manifest, _network(file, arrays, manifest))
+    return TrainedPolicy(manifest, _network(file, arrays, manifest))
 
 
-def _network(file: Path, arrays: Arrays, manifest: Manifest) -> Network:
+def _network(file: Path, arrays: Arrays, manifest: PolicyManifest) -> Network:
     if any(not 1 <= width <= _MOST_WIDE for width in manifest.hidden):
         raise PolicyError(f"{file} is no policy: a hidden layer is not 1 to {_MOST_WIDE} wide")
     expected = shapes(manifest.fit.nr_observed, manifest.hidden, manifest.fit.nr_actions)

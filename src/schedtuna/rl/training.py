@@ -31,7 +31,15 @@ from schedtuna.rl.evaluation import EPISODES, evaluate, mean_score
 from schedtuna.rl.imitation import EPOCHS, MOST_SHOWN, SHARE, make_expert
 from schedtuna.rl.learner import tensorboard_writer
 from schedtuna.rl.learners import Learner, learner_class
-from schedtuna.rl.policy import FILE_NAME, Fit, Manifest, Policy, Splits, load_policy, save_policy
+from schedtuna.rl.policy import (
+    FILE_NAME,
+    PolicyFit,
+    PolicyManifest,
+    Splits,
+    TrainedPolicy,
+    load_policy,
+    save_policy,
+)
 from schedtuna.rl.randomness import derived_seed, one_thread, seeded
 from schedtuna.rl.tensors import Arrays, flatten, read_tensors, restore, write_tensors
 from schedtuna.rl.world import World, action_masks
@@ -46,7 +54,7 @@ VALIDATION_SEED, TEST_SEED = 1, 2  # the same for every training: all policies m
 PACKAGES = ("gymnasium", "numpy", "sb3-contrib", "stable-baselines3", "torch")
 
 
-class Plan(BaseModel):
+class TrainingPlan(BaseModel):
     """What a training is to do; stored in its folder.
 
     Attributes:
@@ -81,7 +89,7 @@ class Plan(BaseModel):
         return max(1, min(MOST_STAGES, self.steps // LEAST_STAGE))
 
 
-class Point(BaseModel):
+class CurvePoint(BaseModel):
     """A point of a learning curve: the end of a stage.
 
     Attributes:
@@ -126,8 +134,8 @@ class Trained:
         folder: Where all of it is.
     """
 
-    policy: Policy
-    curve: list[Point]
+    policy: TrainedPolicy
+    curve: list[CurvePoint]
     ended_early: bool
     folder: Path
 
@@ -135,20 +143,20 @@ class Trained:
 Tell = Callable[[Progress], None]
 
 
-def make_plan(**fields: Any) -> Plan:
+def make_plan(**fields: Any) -> TrainingPlan:
     """Return a plan.
 
     Raises:
         UsageError: Something of it is out of bounds.
     """
     try:
-        return Plan(**fields)
+        return TrainingPlan(**fields)
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def train(plan: Plan, folder: Path, tell: Tell = lambda _progress: None) -> Trained:
+def train(plan: TrainingPlan, folder: Path, tell: Tell = lambda _progress: None) -> Trained:
     """Train a policy in a new folder.
 
     Args:
@@ -182,7 +190,7 @@ def resume(folder: Path, tell: Tell = lambda _progress: None) -> Trained:
         return training.run()
 
 
-def read_plan(folder: Path) -> Plan:
+def read_plan(folder: Path) -> TrainingPlan:
     """Return the plan of the training in a folder.
 
     Raises:
@@ -195,7 +203,7 @@ def read_plan(folder: Path) -> Plan:
             f"there is no training in {folder}", hint="`schedtuna rl train ... -o DIR` makes one"
         )
     try:
-        return Plan.model_validate(STORED.upgrade(parse_json(path.read_bytes()), path))
+        return TrainingPlan.model_validate(STORED.upgrade(parse_json(path.read_bytes()), path))
     except (ValueError, ValidationError) as error:
         raise PolicyError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
@@ -215,7 +223,7 @@ def require_apart(splits: Splits) -> None:
                 )
 
 
-def _check(plan: Plan) -> None:
+def _check(plan: TrainingPlan) -> None:
     """Make everything once, so that a wrong plan is refused before there is a folder."""
     require_apart(plan.splits)
     kind, world = learner_class(plan.algorithm), World(plan.environment, plan.parameters)
@@ -254,16 +262,16 @@ def _alone(folder: Path) -> Iterator[None]:
 class _Training:
     """A training at work."""
 
-    def __init__(self, plan: Plan, folder: Path, tell: Tell) -> None:
+    def __init__(self, plan: TrainingPlan, folder: Path, tell: Tell) -> None:
         self.plan, self.folder, self.tell = plan, folder, tell
         self.world = World(plan.environment, plan.parameters)
-        self.fit: Fit = self.world.fit()
+        self.fit: PolicyFit = self.world.fit()
         kind = learner_class(plan.algorithm)
         self.vector = self.world.vector(kind.nr_environments, plan.splits.train)
         self.nr_shown = min(plan.steps // SHARE, MOST_SHOWN) if plan.warm_start else 0
         with seeded(plan.seed):
             self.learner: Learner = kind(self.vector, nr_steps=plan.steps - self.nr_shown, seed=plan.seed)
-        self.curve: list[Point] = []
+        self.curve: list[CurvePoint] = []
         self.cpu_before = time.process_time()
         self.writer: Any = None
 
@@ -314,7 +322,7 @@ class _Training:
     def _end_stage(self, metrics: dict[str, float]) -> None:
         nr_steps = self.nr_shown + self.learner.nr_done
         self._told("validating", nr_steps)
-        policy = Policy(self._manifest(nr_steps), self.learner.network())
+        policy = TrainedPolicy(self._manifest(nr_steps), self.learner.network())
         episodes = evaluate(
             policy, self.world, self.plan.splits.validation, seed=VALIDATION_SEED, episodes=EPISODES
         )
@@ -325,7 +333,7 @@ class _Training:
             )
         best = max((point.score for point in self.curve), default=-np.inf)
         self.curve.append(
-            Point(nr_steps=nr_steps, score=score, cpu_seconds=self._cpu_seconds, metrics=metrics)
+            CurvePoint(nr_steps=nr_steps, score=score, cpu_seconds=self._cpu_seconds, metrics=metrics)
         )
         if score > best:
             manifest = policy.manifest.model_copy(update={"validation": score})
@@ -344,9 +352,9 @@ class _Training:
         scores = [point.score for point in self.curve]
         return bool(self.plan.patience) and len(scores) - 1 - int(np.argmax(scores)) >= self.plan.patience
 
-    def _manifest(self, nr_steps: int) -> Manifest:
+    def _manifest(self, nr_steps: int) -> PolicyManifest:
         network = self.learner.network()
-        return Manifest(
+        return PolicyManifest(
             schedtuna_version=__version__,
             algorithm=self.plan.algorithm,
             fit=self.fit,
@@ -377,7 +385,7 @@ class _Training:
         arrays, content = read_tensors(path, most_bytes=MOST_CHECKPOINT_BYTES)
         content = STORED.upgrade(content, path)
         try:
-            self.curve = [Point.model_validate(row) for row in content["curve"]]
+            self.curve = [CurvePoint.model_validate(row) for row in content["curve"]]
             self.learner.restore(restore(content["state"], arrays))
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise PolicyError(

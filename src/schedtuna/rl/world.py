@@ -15,10 +15,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from schedtuna.errors import UsageError, nearest
 from schedtuna.plugins import load_class
-from schedtuna.rl.policy import Fit
+from schedtuna.rl.policy import PolicyFit
 
 if TYPE_CHECKING:
-    from schedtuna.env.watching import Watched
+    from schedtuna.env.watching import WatchedSchedulers
 
 OWN = "schedtuna/"  # what ids of ours begin with
 # Environments of which one native call steps many, and in which schedulers can be watched.
@@ -69,12 +69,12 @@ class World:
             )
         return made
 
-    def fit(self) -> Fit:
+    def fit(self) -> PolicyFit:
         """Return what a policy has to fit."""
         made = self.make()
         assert isinstance(made.action_space, spaces.Discrete)
         setting = getattr(made.unwrapped, "setting", None)
-        fit = Fit(
+        fit = PolicyFit(
             environment=self.environment,
             nr_observed=int(np.prod(made.observation_space.shape or ())),
             nr_actions=int(made.action_space.n),
@@ -91,7 +91,9 @@ class World:
 
         return watchable()
 
-    def watched(self, scheduler: str, loads: Sequence[str], arrivals: Sequence[int] | None = None) -> Watched:
+    def watched(
+        self, scheduler: str, loads: Sequence[str], arrivals: Sequence[int] | None = None
+    ) -> WatchedSchedulers:
         """Return the same episodes in which a scheduler decides.
 
         Args:
@@ -108,9 +110,9 @@ class World:
                 f"{self.environment} can't tell what {scheduler!r} would do: {nearest(scheduler, known)}",
                 hint="or name a policy that `schedtuna rl train` wrote",
             )
-        from schedtuna.env.watching import Watched
+        from schedtuna.env.watching import WatchedSchedulers
 
-        return Watched(scheduler, **self._keywords(list(loads) or None, arrivals))
+        return WatchedSchedulers(scheduler, **self._keywords(list(loads) or None, arrivals))
 
     def vector(self, nr: int, loads: Sequence[str]) -> VecEnv:
         """Make a vector of environments for stable-baselines3, over all loads."""

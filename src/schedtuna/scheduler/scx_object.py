@@ -49,7 +49,7 @@ REFUSED = 22  # EINVAL
 _FIRST_VERSION = 2  # of parameters; 1 are the defaults, which the object sets itself
 
 
-class Scheduler:
+class ObjectScheduler:
     """A scheduler that is loaded and attached.
 
     Args:
@@ -147,7 +147,7 @@ class Scheduler:
 class StatsSocket:
     """Answers on scx_stats' socket, which only its owner can connect to: one JSON object per line."""
 
-    def __init__(self, scheduler: Scheduler, path: str = STATS) -> None:
+    def __init__(self, scheduler: ObjectScheduler, path: str = STATS) -> None:
         self._scheduler = scheduler
         self._path = path
         self._clients: dict[socket.socket, tuple[bytearray, dict[str, int]]] = {}
@@ -249,7 +249,7 @@ def run(path: str, words: list[str]) -> int:
     """Keep it in charge; returns the exit code."""
     ops_name, settings = parse_arguments(words)
     with BpfObject(os.path.basename(path), content=content_of(path)) as bpf:
-        scheduler = Scheduler(bpf, ops_name, settings)
+        scheduler = ObjectScheduler(bpf, ops_name, settings)
         stats = StatsSocket(scheduler)
         try:
             while not signal.sigpending() & STOP and scheduler.in_charge():

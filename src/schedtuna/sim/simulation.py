@@ -86,7 +86,7 @@ class SimulatedTask:
 
 
 @dataclass(frozen=True)
-class Migration:
+class NextMigration:
     """A task that would go from one CPU's queue to another's, and how things are then.
 
     Attributes:
@@ -350,7 +350,7 @@ class Simulation:
         """
         self._native.place_at_wakeup(nth, cpu)
 
-    def next_migration(self, until_ns: int | None = None) -> Migration | None:
+    def next_migration(self, until_ns: int | None = None) -> NextMigration | None:
         """Return the next migration that is to come and nobody has decided about; None: there is none.
 
         `fair` asks for each: where it would wake a task up on another CPU, and where balancing would move one
@@ -367,7 +367,7 @@ class Simulation:
             raise UsageError("migrations are asked for by `fair` alone: elsewhere CPUs share a queue")
         with self._told():
             found = self._engine.next_migration(end)
-        return None if found is None else Migration(*found)
+        return None if found is None else NextMigration(*found)
 
     def decide_migration(self, nth: int, *, moves: bool) -> None:
         """Let a migration that is to come be, or let its task stay where it is.

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("gymnasium")
 
-from schedtuna.env.watching import NO_ACTION, Watched, watchable
+from schedtuna.env.watching import NO_ACTION, WatchedSchedulers, watchable
 from schedtuna.errors import UsageError
 from schedtuna.sim.native import TASK_FEATURES
 from schedtuna.workload.families import FAMILIES
@@ -29,7 +29,7 @@ def episode(watched, seed=1):
 def test_watching_changes_nothing(scheduler, cpus):
     """Its amounts are those of the same scheduler that runs by itself, to the last nanosecond."""
     for family in FAMILIES:
-        watched = Watched(
+        watched = WatchedSchedulers(
             scheduler,
             scheduler=scheduler,
             workload=f"{family}:load=0.9",
@@ -48,7 +48,9 @@ def test_watching_changes_nothing(scheduler, cpus):
     ("scheduler", "feature", "best"), [("las", "attained_ns", min), ("fifo", "waited_ns", max)]
 )
 def test_its_choice_is_the_action(scheduler, feature, best):
-    watched = Watched(scheduler, workload="heavy-tail:load=1.2", cpus=1, episode_ms=100, arrivals=[3])
+    watched = WatchedSchedulers(
+        scheduler, workload="heavy-tail:load=1.2", cpus=1, episode_ms=100, arrivals=[3]
+    )
     rows, _, _ = episode(watched)
     nr_slots, column, nr_known = watched.setting.nr_slots, TASK_FEATURES.index(feature), 0
     for observed, mask, action in rows:
@@ -63,11 +65,11 @@ def test_its_choice_is_the_action(scheduler, feature, best):
 
 def test_what_can_not_be_watched_is_refused():
     with pytest.raises(UsageError, match="nope"):
-        Watched("nope")
-    watched = Watched("external", episode_ms=20)
+        WatchedSchedulers("nope")
+    watched = WatchedSchedulers("external", episode_ms=20)
     watched.reset(1)
     with pytest.raises(UsageError, match="by itself"):
         watched.step()
-    watched = Watched("fair", episode_ms=20)
+    watched = WatchedSchedulers("fair", episode_ms=20)
     with pytest.raises(UsageError, match="reset first"):
         watched.step()

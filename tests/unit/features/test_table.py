@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from schedtuna.errors import UsageError
-from schedtuna.features.table import FEATURES, RATE_SUFFIX, Kind, Source, feature, window_features
+from schedtuna.features.table import FEATURES, RATE_SUFFIX, FeatureSource, Kind, feature, window_features
 from schedtuna.features.told import TOLD
 from schedtuna.record.procfs import SYSTEM_METRICS
 
@@ -39,8 +39,8 @@ def test_a_window_has_average_change_and_percent_change_of_each_and_totals_of_co
     for name in WINDOW:
         parts = ["change", "percent_change"] + ["total"] * name.endswith(RATE_SUFFIX)
         for part in ("", *(f".{part}" for part in parts)):
-            told = {Source.TRACE, Source.SIMULATOR} if name in TOLD else set()
-            assert found[name + part].sources == {Source.SAMPLES} | told
+            told = {FeatureSource.TRACE, FeatureSource.SIMULATOR} if name in TOLD else set()
+            assert found[name + part].sources == {FeatureSource.SAMPLES} | told
     assert found["io_read_bytes_per_s.total"].unit == "bytes"
     assert found["switches_per_s.total"].unit == ""
     assert "cpu_percent.total" not in found

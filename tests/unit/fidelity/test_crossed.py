@@ -3,7 +3,7 @@
 import pytest
 
 from schedtuna.errors import ConfigFileError
-from schedtuna.fidelity.crossed import Crossing, Measured, default_path, measured, remember
+from schedtuna.fidelity.crossed import Crossing, MeasuredChange, default_path, measured, remember
 
 CHANGE = "fair -> fair:base_slice_us=3000"
 
@@ -19,14 +19,14 @@ def test_it_is_the_signed_median_of_what_was_measured_of_that_change_on_that_mac
             Crossing(change=CHANGE, topology="1x2x1", errors={"run_delay_ns": error, "nr_switches": None})
         )
     remember(Crossing(change=CHANGE, topology="1x8x1", errors={"run_delay_ns": 9.0}))
-    assert measured(CHANGE, "1x2x1") == {"run_delay_ns": Measured(0.2, 3)}
+    assert measured(CHANGE, "1x2x1") == {"run_delay_ns": MeasuredChange(0.2, 3)}
     assert measured("fair -> rr", "1x2x1") == {}
 
 
 def test_the_oldest_make_room():
     for k in range(230):
         remember(Crossing(change=str(k % 2), topology="1x1x1", errors={"a": float(k)}))
-    assert measured("0", "1x1x1") == {"a": Measured(129.0, 100)}
+    assert measured("0", "1x1x1") == {"a": MeasuredChange(129.0, 100)}
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"crossings": 3}', '{"format_version": 99}'])

@@ -11,10 +11,19 @@ from hypothesis import strategies as st
 pytest.importorskip("safetensors")
 
 from schedtuna.errors import PolicyError, SchedtunaError, UsageError
-from schedtuna.rl.policy import FILE_NAME, Fit, Manifest, Network, Policy, load_policy, save_policy, shapes
+from schedtuna.rl.policy import (
+    FILE_NAME,
+    Network,
+    PolicyFit,
+    PolicyManifest,
+    TrainedPolicy,
+    load_policy,
+    save_policy,
+    shapes,
+)
 from schedtuna.rl.tensors import flatten, read_tensors, restore, write_tensors
 
-FIT = Fit(environment="schedtuna/PickNext-v0", nr_observed=3, nr_actions=2, features=["a", "b", "c"])
+FIT = PolicyFit(environment="schedtuna/PickNext-v0", nr_observed=3, nr_actions=2, features=["a", "b", "c"])
 
 
 def make_policy(rng, hidden=(4,), fit=FIT):
@@ -24,7 +33,7 @@ def make_policy(rng, hidden=(4,), fit=FIT):
     }
     layers = tuple((arrays[f"layer{i}.weight"], arrays[f"layer{i}.bias"]) for i in range(len(hidden) + 1))
     network = Network(layers, "tanh", arrays["observation.mean"], arrays["observation.variance"] ** 2)
-    manifest = Manifest(
+    manifest = PolicyManifest(
         schedtuna_version="1",
         algorithm="ppo",
         fit=fit,
@@ -33,7 +42,7 @@ def make_policy(rng, hidden=(4,), fit=FIT):
         nr_steps=9,
         cpu_seconds=0.5,
     )
-    return Policy(manifest, network)
+    return TrainedPolicy(manifest, network)
 
 
 @given(seed=st.integers(0, 2**32 - 1), hidden=st.lists(st.integers(1, 6), max_size=3))

@@ -26,7 +26,7 @@ WAIT_MS = 1.0
 CACHE_ROWS = 4096
 _MOST_CACHED_INPUTS = 8
 _FIELDS = ("cpu", "cpu_idle", "cpu_not_idle", "src_dom_load", "dst_dom_load")
-# Multiplications from which looking a decision up is faster than making it (benchmarks/model_speed.py).
+# Multiplications from which a decision is looked up: a guess, by what benchmarks/model_speed.py compares.
 _WORTH_CACHING = 1500
 _TREES_WORTH_CACHING = 8
 

@@ -59,7 +59,7 @@ def main(picture: Path, steps: int, warm_start: str) -> None:
         for (name, score), style in zip(rules.items(), ("--", ":"), strict=True):
             axes.axhline(score, color=COLORS["default"], linestyle=style, label=name)
         axes.set(xlabel="decisions (thousands)", ylabel="score on loads it was not trained on")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.25))
         figure.savefig(picture, dpi=144)
     print(f"drawn: {picture}")
 

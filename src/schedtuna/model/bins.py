@@ -147,7 +147,8 @@ class Bins:
         if self.kind == "log2":
             bins = _log2_index(clamped.astype(np.uint64), rule.shift) - np.uint64(rule.base)
         else:
-            distance = clamped.astype(np.uint64) - np.uint64(rule.lo & (1 << 64) - 1)  # modulo 2^64
+            with np.errstate(over="ignore"):  # numpy warns of single numbers that wrap around
+                distance = clamped.astype(np.uint64) - np.uint64(rule.lo & (1 << 64) - 1)  # modulo 2^64
             scaled = (distance >> np.uint64(rule.shift)) * np.uint64(rule.multiplier)
             bins = scaled >> np.uint64(LINEAR_SHIFT)
         found: npt.NDArray[np.uint16] = np.minimum(bins, np.uint64(rule.last)).astype(np.uint16)

@@ -66,7 +66,7 @@ struct user_exit_info uei SEC(".data");
 
 const volatile bool does_exit; /* at once; with code 0 it is an error */
 const volatile __s64 exit_code = 5;
-__u32 slice_us SEC(".data");		/* 0: the kernel's default */
+__u32 slice_us SEC(".data"); /* 0: the kernel's default */
 __u64 nr_enqueued;
 static char told[] = "told to with %llu";
 
@@ -78,7 +78,7 @@ int fifo_enqueue(__u64 *ctx)
 
 	__sync_fetch_and_add(&nr_enqueued, 1);
 	if (does_exit) {
-		__u64 data[] = { exit_code };
+		__u64 data[] = {exit_code};
 
 		if (exit_code)
 			scx_bpf_exit_bstr(exit_code, told, data, sizeof(data));

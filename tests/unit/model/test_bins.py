@@ -125,3 +125,9 @@ def test_bins_that_cannot_be_are_refused(fields, told):
 def test_only_integers_are_binned():
     with pytest.raises(ModelError, match="integers"):
         Bins("linear", 0, 9, 2).quantise([0.5])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_single_number_is_binned_as_one_of_many():
+    for bins in (Bins("linear", -50, 1049, 11), Bins("log2", 0, 1023, 36, 4)):
+        assert bins.quantise(5) == bins.quantise([5, 7])[0]

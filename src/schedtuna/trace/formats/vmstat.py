@@ -8,6 +8,7 @@ units of memory) or the interval: what can be seen from the numbers is, and the 
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from io import BufferedIOBase
@@ -70,6 +71,7 @@ _MEMORY = frozenset(VMSTAT[word][0] for word in ("swpd", "free", "buff", "cache"
 _SCALED = {*_MEMORY, VMSTAT["si"][0], VMSTAT["so"][0]}  # what -S changes
 _PAGE_KIB = 4
 _LEAST_KIB = 1 << 16  # free, buffers and cache of the smallest machine that is taken for one
+_ZONE = re.compile(r"[A-Z]{3,5}|[+-]\d\d(\d\d)?")  # of a time; columns have small letters
 _ROWS_PER_HEADER = 21  # where the output is not a terminal
 _HINT = "LC_ALL=C vmstat -t 1 > FILE"
 
@@ -151,7 +153,8 @@ def _rows(stream: BufferedIOBase, notes: Notes) -> list[_Row]:
         if not header or not _is_integer(words[0]):
             raise TraceError(f"line {number}: expected the header of vmstat, got {shown(line)}", hint=_HINT)
         words, time_ns = _split_time(words, header, notes)
-        columns = columns or _columns(header[: len(words)], number)
+        has_zone = time_ns is not None and _ZONE.fullmatch(header[-1])
+        columns = columns or _columns(header[:-1] if has_zone else header[: len(words)], number)
         nr_zones = len(header) - len(words)
         if len(words) != len(columns) or nr_zones not in ({0, 1} if time_ns is not None else {0}):
             raise TraceError(f"line {number}: expected {len(columns)} numbers, got {shown(line)}", hint=_HINT)

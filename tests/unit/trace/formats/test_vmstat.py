@@ -197,3 +197,13 @@ def test_without_a_row_since_boot_every_row_counts():
 )
 def test_other_texts_are_not_taken_for_vmstat(head):
     assert not is_vmstat(head)
+
+
+def test_the_zone_of_a_time_names_no_column():
+    header = "procs ---memory---\nr b swpd free buff cache si so bi bo in cs us sy id wa st UTC\n"
+    first = "0 0 0 131072 0 0 0 0 0 0 7 0 0 0 0 100 0 2024-02-28 23:59:50\n"
+    second = "0 0 0 131072 0 0 0 0 0 0 9000 0 0 0 0 100 0 2024-02-28 23:59:57\n"
+    assert len(rows((header + first + second).encode())) == 1
+    gained = first.replace("100 0 ", "100 0 7 ")
+    with pytest.raises(TraceError, match="line 3: expected 17 numbers"):
+        read((header + gained + header + first + second).encode())

@@ -228,7 +228,10 @@ def _attributes(fd: int) -> list[str]:
 
 
 def read_all(fd: int) -> bytes:
-    """What is in a file, wherever its descriptor stands."""
+    """What is in a file, wherever its descriptor stands.
+
+    It stays there: a process to which the descriptor was handed down writes at the same position.
+    """
     chunks = []
     offset = 0
     while chunk := os.pread(fd, 1 << 20, offset):

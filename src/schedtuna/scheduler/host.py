@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from schedtuna.errors import UnavailableError
-from schedtuna.files import make_folder, open_for_writing
+from schedtuna.files import make_folder, open_for_writing, read_all
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
 from schedtuna.knobs.scheduler_process import SchedulerProcess
@@ -62,9 +62,7 @@ class HostMachine:
 
     def log(self, pid: int) -> str:
         """What it has printed."""
-        file = self._processes[pid][1]
-        file.seek(0)
-        return file.read().decode(errors="replace")
+        return read_all(self._processes[pid][1].fileno()).decode(errors="replace")
 
     def close(self) -> None:
         """Forget the programs, all of which must have ended."""

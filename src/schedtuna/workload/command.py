@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from schedtuna.errors import WorkloadError
+from schedtuna.files import read_all
 from schedtuna.machine.procstat import ProcStat, read_proc_stat
 from schedtuna.printable import printable
 from schedtuna.workload.counters import Counters
@@ -338,8 +339,7 @@ def _warnings(message: Message) -> tuple[str, ...]:
 
 def _kept(file: IO[bytes], nr_bytes: int) -> str:
     """Read back what the launcher kept: all, or the first half and the ring of the last half."""
-    file.seek(0)
-    data = file.read()
+    data = read_all(file.fileno())
     if nr_bytes > KEEP_BYTES:
         half = KEEP_BYTES // 2
         oldest = half + (nr_bytes - half) % half

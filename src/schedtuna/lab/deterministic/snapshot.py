@@ -47,7 +47,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from schedtuna.errors import UsageError
-from schedtuna.files import make_folder, move, remove
+from schedtuna.files import make_folder, move, read_all, remove
 from schedtuna.lab.deterministic.orders import ORDER_BYTES, ORDER_NAME, Report
 from schedtuna.lab.errors import BootError, GuestError, LabError
 from schedtuna.lab.image import LayerFile, write_layer
@@ -191,13 +191,8 @@ class _Machine:
 
     def last_words(self) -> str:
         """What QEMU and the guest's kernel said last."""
-        return last_words((content(self.errors) + b"\n" + content(self.console)).decode(errors="replace"))
-
-
-def content(file: IO[bytes]) -> bytes:
-    """Return all of a file."""
-    file.seek(0)
-    return file.read()
+        said = b"\n".join(read_all(file.fileno()) for file in (self.errors, self.console))
+        return last_words(said.decode(errors="replace"))
 
 
 def _machine_options(spec: MachineSpec, report: int, console: int, order: int, line: int) -> list[str]:
@@ -329,7 +324,7 @@ def _save(lab: Lab, spec: MachineSpec, initrd: int, file: Path) -> bool:
             raise LabError(f"a guest can't be saved in {file.parent}: {error}") from None
         machine.qmp.execute("cont")  # there is no order for it: it says how long it stood still, and ends
         machine.qmp.await_end(_PATIENCE_S)
-        return Report.parse(content(machine.report)).numbers("stopped")[0] > _WARPED_NS
+        return Report.parse(read_all(machine.report.fileno())).numbers("stopped")[0] > _WARPED_NS
 
 
 def _watch_migration(qmp: Qmp) -> None:
@@ -380,9 +375,9 @@ def restore(lab: Lab, saved: SavedMachine, order: bytes, *, within_cpu_s: float)
             machine.qmp.await_end(_LOOK_EVERY_S, give_up=give_up)
         except GuestError as error:
             raise GuestError(f"{error}{machine.last_words()}") from None
-        report = Report.parse(content(machine.report))
+        report = Report.parse(read_all(machine.report.fileno()))
         if "failed" in report.sections:
             raise GuestError(f"the guest can't carry out its order: {report.text('failed')}")
         if not report.complete:
             raise GuestError(f"the guest died{machine.last_words()}")
-        return Answer(report, content(machine.console), restore_s, restore_cpu_s)
+        return Answer(report, read_all(machine.console.fileno()), restore_s, restore_cpu_s)

@@ -300,8 +300,8 @@ def _text(path: str) -> str:
 
 
 def _content(file: IO[bytes]) -> str:
-    file.seek(0)
-    return _encoded(file.read())
+    size = os.fstat(file.fileno()).st_size
+    return _encoded(os.pread(file.fileno(), size, 0))  # to seek would move what writes to it, too
 
 
 def _encoded(data: bytes) -> str:

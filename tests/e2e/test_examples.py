@@ -119,10 +119,12 @@ def test_every_example_is_tested():
         "advanced_usage.py",
         "config_file_usage.py",
         "custom_scheduler_params.py",
+        "own_agent.py",
         "own_parser.py",
         "own_sampler.py",
         "own_scheduler.py",
         "simulate.py",
+        "train_ppo.py",
     }
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
 

@@ -77,7 +77,9 @@ def test_the_session_of_the_documents(schedtuna, tmp_path):
     in_charge = (tmp_path / "in-charge").read_text()
     assert in_charge.startswith("bpfland" if "scx_bpfland" in installed() else "own_fifo")
     if "scx_tuna" in installed():
-        assert "slice_us is 20000\nsticky_cpu is true\nin force: version 3" in said["schedulers set"]
+        assert said["schedulers set"].startswith("slice_us is 20000\nsticky_cpu is true\n")
+        assert "ineffective: sticky_cpu: there is one CPU" in said["schedulers set"]
+        assert "\nin force: version 3, for " in said["schedulers set"]
     assert re.search(r"^trial +up ", said["lab list"], re.MULTILINE)
     assert said["lab stop"] == "guest trial is stopped\n"
     with pytest.raises(ProcessLookupError):

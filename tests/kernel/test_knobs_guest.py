@@ -9,7 +9,6 @@ from tests.kernel.lab_guest import lab_or_skip
 
 from schedtuna.knobs.settings import FILE_KNOBS
 from schedtuna.lab.boot import boot
-from schedtuna.lab.qemu import program
 from schedtuna.lab.vm import GuestSpec
 
 # The contract of each, what is there, and whether undo finds each CPU's own value after a kill between two.
@@ -117,14 +116,7 @@ def found(tmp_path_factory):
     share = shared_package(lab, tmp_path_factory.mktemp("share"))
     (share / "lib/knobs.py").write_text(SCRIPT)
     share_cells(share)
-    options = program.bare_options
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            program,
-            "bare_options",
-            lambda **asked: ["-smp", "sockets=2", *options(**asked)],  # QEMU merges the two -smp
-        )
-        booted, _ = boot(lab, GuestSpec(cpus=2, memory_mib=1536, share=share))
+    booted, _ = boot(lab, GuestSpec.of(None, "2x1x1", memory_mib=1536, share=share))
     with booted:
         return run_script(booted, "knobs.py", json.dumps([cell[:2] for cell in CELLS]))
 

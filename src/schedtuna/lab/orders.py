@@ -9,7 +9,6 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -174,7 +173,7 @@ class Orders:
             )
         with _understood():
             message, out, err = (base64.b64decode(answer[key]) for key in ("message", "stdout", "stderr"))
-        raw = raw_run(Message.unpack(message), BytesIO(out), BytesIO(err), argv=argv, started_at=started_at)
+        raw = raw_run(Message.unpack(message), out, err, argv=argv, started_at=started_at)
         return raw, answer
 
     def fetch_changes(self) -> list[Path]:

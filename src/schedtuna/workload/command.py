@@ -139,7 +139,8 @@ class Held:
             WorkloadError: The command never ran: not found, not executable, no such folder.
         """
         message = self._launcher.receive()
-        raw = raw_run(message, *self._outputs, argv=self._argv, started_at=self._started_at)
+        outputs = [read_all(file.fileno()) for file in self._outputs]
+        raw = raw_run(message, *outputs, argv=self._argv, started_at=self._started_at)
         raw = replace(
             raw,
             covariates=covariates(read_proc_stat() - self._before, raw.usage["cpu_time_s"])
@@ -156,9 +157,9 @@ class Held:
 
 
 def raw_run(
-    message: Message, stdout: IO[bytes], stderr: IO[bytes], *, argv: Sequence[str], started_at: float
+    message: Message, stdout: bytes, stderr: bytes, *, argv: Sequence[str], started_at: float
 ) -> RawRun:
-    """Return what the launcher's last message and its files of outputs say.
+    """Return what the launcher's last message and the files of outputs that it left say.
 
     Raises:
         WorkloadError: The command never ran: not found, not executable, no such folder.
@@ -337,9 +338,8 @@ def _warnings(message: Message) -> tuple[str, ...]:
     return tuple(text for flag, text in texts.items() if message.flags & flag)
 
 
-def _kept(file: IO[bytes], nr_bytes: int) -> str:
+def _kept(data: bytes, nr_bytes: int) -> str:
     """Read back what the launcher kept: all, or the first half and the ring of the last half."""
-    data = read_all(file.fileno())
     if nr_bytes > KEEP_BYTES:
         half = KEEP_BYTES // 2
         oldest = half + (nr_bytes - half) % half

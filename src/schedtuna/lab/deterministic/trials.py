@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 
 from schedtuna.errors import UsageError
@@ -247,7 +246,7 @@ def _read(answer: Answer, argv: Sequence[str], started_at: float) -> Determinist
             f"the guest has no command {argv[0]}",
             hint="--with PROGRAM copies a program of this machine into it; --share DIR copies a folder",
         )
-    outputs = [BytesIO(report.sections.get(name, b"")) for name in ("stdout", "stderr")]
+    outputs = [report.sections.get(name, b"") for name in ("stdout", "stderr")]
     hashed = {name: report.sections.get(name, b"") for name in ("clock", "message", "stdout", "stderr")}
     return DeterministicRun(
         seed=0,

@@ -42,6 +42,7 @@ def schedtuna(folder, *arguments):
         (["sim", "replay", "trace", "--scheduler", "rr", "-o", "disk/replay"], "disk/replay"),
         (["sim", "calibrate", "trace", "-o", "disk/machine.json"], "disk/machine.json"),
         (["sim", "fidelity", "--quick", "--load", "hogs", "-o", "disk/runs"], "disk/runs"),
+        (["model", "export", "migration", "--to", "c", "-o", "disk/model"], "disk/model"),
     ],
 )
 def test_the_place_that_is_full_is_named(tmp_path, disk, command, place):

@@ -11,7 +11,7 @@ import typer
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark, refuse_existing
 from schedtuna.cli.table import described, spelled_size, table, wrapped
-from schedtuna.errors import ModelError, UnavailableError, UsageError, nearest
+from schedtuna.errors import ModelError, UnavailableError, UsageError, naming, nearest
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
@@ -159,11 +159,12 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     if name is not None:
         require_identifier(name)
     files = TARGETS[to].files(find_model(model), name, small)
-    make_folder(output)
-    for file in files:
-        refuse_existing(output / file, force=force)
-    for file, content in files.items():
-        write_bytes(output / file, content)
+    with naming(output):
+        make_folder(output)
+        for file in files:
+            refuse_existing(output / file, force=force)
+        for file, content in files.items():
+            write_bytes(output / file, content)
     if as_json:
         print_json({"folder": str(output), "files": {file: len(content) for file, content in files.items()}})
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from schedtuna.errors import UsageError
 from schedtuna.rl.policy import Splits
 from schedtuna.rl.world import OWN
 
@@ -23,11 +24,19 @@ def splits_for(
     Args:
         environment: Its id.
         train: Those that the user chose; if any of the three are, only those are taken.
-        validation: The same; by default those to train on.
+        validation: The same.
         test: The same.
+
+    Raises:
+        UsageError: There are some to train on, and none to choose by.
     """
+    if train and not validation:
+        raise UsageError(
+            "--workload says what is trained on, and nothing what the best stage is chosen by",
+            hint=f"name others, or other members: --validate {FAMILIES[0]}:load={LOAD},member=101",
+        )
     if train or validation or test or not environment.startswith(OWN):
-        return Splits(train=list(train), validation=list(validation or train), test=list(test))
+        return Splits(train=list(train), validation=list(validation), test=list(test))
     return Splits(**{name: default_loads(name) for name in MEMBERS})
 
 

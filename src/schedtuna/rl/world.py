@@ -58,7 +58,11 @@ class World:
                 hint="`schedtuna rl list` shows them; module:Id imports one of your own first",
             ) from None
         except TypeError as error:
-            raise UsageError(f"{self.environment} can't be made so: {error}") from None
+            said = str(error).partition(" was raised from the environment creator")[0]
+            raise UsageError(
+                f"{self.environment} can't be made so: {said}",
+                hint="docs/environments.md lists what each of ours is made with",
+            ) from None
         actions, observed = made.action_space, made.observation_space
         if not (
             isinstance(actions, spaces.Discrete) and actions.start == 0 and isinstance(observed, spaces.Box)

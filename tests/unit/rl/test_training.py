@@ -18,6 +18,7 @@ from schedtuna.errors import PolicyError, UsageError
 from schedtuna.rl.evaluation import evaluate, mean_score
 from schedtuna.rl.imitation import agreement, make_expert
 from schedtuna.rl.learners import ALGORITHMS, LOOK_AHEAD, returns_to_go
+from schedtuna.rl.loads import splits_for
 from schedtuna.rl.policy import load_policy
 from schedtuna.rl.tensors import write_tensors
 from schedtuna.rl.training import CHECKPOINT, make_plan, resume, train
@@ -162,6 +163,14 @@ def test_what_is_wrong_is_refused_before_there_is_a_folder(tmp_path):
     for name, value in (("steps", 1), ("seed", -1), ("patience", -1)):
         with pytest.raises(UsageError, match=name):
             make_plan(environment=CART, **{name: value})
+
+
+def test_who_says_what_to_train_on_says_what_to_choose_by():
+    with pytest.raises(UsageError, match="the best stage is chosen by") as refused:
+        splits_for(PICK, ["poisson"], [], [])
+    assert "--validate poisson:load=0.9,member=101" in (refused.value.hint or "")
+    assert splits_for(PICK, ["poisson"], ["bursts"], []).validation == ["bursts"]
+    assert splits_for(CART, [], [], []).train == []
 
 
 def test_what_is_damaged_is_said(tmp_path):

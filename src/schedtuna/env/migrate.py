@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import gymnasium
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 
+from schedtuna.env.load_env import LoadEnv, Observation
 from schedtuna.env.setting import DEFAULT_ARRIVALS, EnvLoad, LoadSetting
 from schedtuna.env.terms import REWARD_TERMS
 from schedtuna.errors import UsageError
@@ -25,7 +24,6 @@ from schedtuna.sim.simulation import complete_costs
 from schedtuna.sim.topology import MachineShape
 
 ACTIONS = ("stay", "migrate")
-Observation = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +49,7 @@ class MigrateSetting(LoadSetting):
             raise UsageError(str(error)) from error
 
 
-class MigrateEnv(gymnasium.Env[Observation, np.int64]):
+class MigrateEnv(LoadEnv):
     """One simulated machine under `fair`, which asks before a task goes from one CPU to another.
 
     Args:
@@ -64,7 +62,7 @@ class MigrateEnv(gymnasium.Env[Observation, np.int64]):
         UsageError: One of them is none.
     """
 
-    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012 - Gymnasium's own declaration
+    setting: MigrateSetting
 
     def __init__(
         self,
@@ -81,9 +79,7 @@ class MigrateEnv(gymnasium.Env[Observation, np.int64]):
         costs: Mapping[str, int] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode not in {None, "ansi"}:
-            raise UsageError(f"render_mode={render_mode!r}: expected 'ansi' or None")
-        self.setting = MigrateSetting(
+        setting = MigrateSetting(
             workload=workload,
             cpus=cpus,
             topology=topology,
@@ -94,10 +90,9 @@ class MigrateEnv(gymnasium.Env[Observation, np.int64]):
             episode_ms=episode_ms,
             costs=costs or {},
         )
-        self.render_mode = render_mode
+        super().__init__(setting, seed=seed, render_mode=render_mode)
         self.observation_space = spaces.Box(0.0, 1.0, (len(MIGRATION_FEATURES),), np.float32)
         self.action_space: spaces.Discrete = spaces.Discrete(len(ACTIONS))
-        self._seed = seed
         self._native = NativeMigrate(self.setting.native, 0)
         self._observation = np.zeros(len(MIGRATION_FEATURES), np.float32)
         self._native.bind(self._observation)
@@ -112,32 +107,8 @@ class MigrateEnv(gymnasium.Env[Observation, np.int64]):
             options: ``workload``: the index of a load; ``arrivals``: one of the setting's seeds. With any of
                 them the other is the first.
         """
-        if seed is None and self._seed is not None:
-            seed = self._seed
-        if seed is None and self._np_random is None:
-            seed = int(self.np_random.integers(2**32))
-        self._seed = None
-        if seed is not None:
-            super().reset(seed=seed)
-            self._native.seed(seed)
-        try:
-            if options:
-                self._native.reset_to(*self._episode(options))
-            else:
-                self._native.reset()
-        except BadInputError as error:
-            raise UsageError(str(error)) from error
+        self.begin(self._native, (), seed=seed, options=options)
         return self._observation.copy(), {}
-
-    def _episode(self, options: Mapping[str, Any]) -> tuple[int, int]:
-        arrivals, nr_loads = list(self.setting.arrivals), len(self.setting.loads)
-        seed, load = options.get("arrivals", arrivals[0]), options.get("workload", 0)
-        if set(options) - {"workload", "arrivals"} or seed not in arrivals or load not in range(nr_loads):
-            raise UsageError(
-                f"options {dict(options)}: expected workload, the index of one of {nr_loads}, "
-                "and arrivals, one of the environment's"
-            )
-        return load, arrivals.index(seed)
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Let the task go (1) or stay (0), and go on to the next one.

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna.env.load_env import LoadEnv, Observation
 from schedtuna.env.setting import DEFAULT_ARRIVALS, BoundBatch, EnvLoad, PickNextSetting
 from schedtuna.env.terms import REWARD_TERMS
 from schedtuna.errors import UsageError
@@ -19,10 +19,8 @@ from schedtuna.sim.native import Autoreset, BadInputError
 from schedtuna.sim.schedulers import SchedulerSource
 from schedtuna.sim.topology import MachineShape
 
-Observation = npt.NDArray[np.float32]
 
-
-class CPUSchedulerEnv(gymnasium.Env[Any, Any]):
+class CPUSchedulerEnv(LoadEnv):
     """One simulated machine, whose CPUs ask what to run.
 
     Args:
@@ -35,7 +33,7 @@ class CPUSchedulerEnv(gymnasium.Env[Any, Any]):
         UsageError: One of them is none.
     """
 
-    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012 - Gymnasium's own declaration
+    setting: PickNextSetting
 
     def __init__(
         self,
@@ -54,9 +52,7 @@ class CPUSchedulerEnv(gymnasium.Env[Any, Any]):
         costs: Mapping[str, int] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode not in {None, "ansi"}:
-            raise UsageError(f"render_mode={render_mode!r}: expected 'ansi' or None")
-        self.setting = PickNextSetting(
+        setting = PickNextSetting(
             workload=workload,
             cpus=cpus,
             topology=topology,
@@ -69,10 +65,9 @@ class CPUSchedulerEnv(gymnasium.Env[Any, Any]):
             episode_ms=episode_ms,
             costs=costs or {},
         )
-        self.render_mode = render_mode
+        super().__init__(setting, seed=seed, render_mode=render_mode)
         self.observation_space = self.setting.observation_space
         self.action_space = self.setting.action_space
-        self._seed = seed
         self._batch = BoundBatch(self.setting.native, 1, 0, Autoreset.DISABLED, 1)
         self._step = self._batch.native.step_one
         self._observation = self._batch.observations[0]
@@ -89,38 +84,17 @@ class CPUSchedulerEnv(gymnasium.Env[Any, Any]):
             options: ``workload``: the index of a load; ``arrivals``: one of the setting's seeds; ``slots``:
                 what permutes the slots. With any of them the others are 0, the first and 0.
         """
-        if seed is None and self._seed is not None:
-            seed = self._seed
-        if seed is None and self._np_random is None:
-            seed = int(self.np_random.integers(2**32))
-        self._seed = None
-        if seed is not None:
-            super().reset(seed=seed)
-            self._batch.native.seed(0, seed)
-        try:
-            if options:
-                self._batch.native.reset_to(0, *self.episode(options))
-            else:
-                self._batch.native.reset(0)
-        except BadInputError as error:
-            raise UsageError(str(error)) from error
+        self.begin(self._batch.native, (0,), seed=seed, options=options)
         return self._observation.copy(), {"action_mask": self._mask_as_int8.copy()}
 
-    def episode(self, options: Mapping[str, Any]) -> tuple[int, int, int]:
+    def episode(self, options: Mapping[str, Any]) -> tuple[int, ...]:
         """Return which load, which arrivals and which slots the options of `reset` mean.
 
         Raises:
             UsageError: There are none such.
         """
-        unknown = set(options) - {"workload", "arrivals", "slots"}
-        arrivals = list(self.setting.arrivals)
-        seed, load = options.get("arrivals", arrivals[0]), options.get("workload", 0)
-        if unknown or seed not in arrivals or load not in range(len(self.setting.loads)):
-            raise UsageError(
-                f"options {dict(options)}: expected workload, the index of one of {len(self.setting.loads)}, "
-                "arrivals, one of the environment's, and slots"
-            )
-        return load, arrivals.index(seed), int(options.get("slots", 0))
+        named = {name: value for name, value in options.items() if name != "slots"}
+        return (*super().episode(named), int(options.get("slots", 0)))
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Let the CPU do what the action says, and go on to the next choice.

@@ -146,11 +146,9 @@ class PickNextSetting(LoadSetting):
         Raises:
             UsageError: There is none of this name, or a keyword is out of bounds.
         """
-        for seed in self.arrivals:
-            _whole("arrivals", seed, 0, 2**64 - 1)
         _whole("nr_slots", self.nr_slots, 2, MAX_SLOTS)
         lengths = {
-            "episode_ns": _whole("episode_ms", round(self.episode_ms * 1e6), 1, _MOST_NS),
+            "episode_ns": self.episode_ns,
             "decision_ns": self.cost_ns,
             "idle_ns": 4_000_000,
             "delay_ns": 100_000,
@@ -158,7 +156,7 @@ class PickNextSetting(LoadSetting):
         try:
             return PickNextSetup(
                 [load for _, load in self.loads],
-                list(self.arrivals),
+                self.seeds,
                 self.shape.native(),
                 complete_costs(self.costs),
                 lengths,

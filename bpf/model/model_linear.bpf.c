@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Weighted sums of up to 16 inputs. */
-#include "../record/kernel_types.h"
+#include "../basic_types.h"
 
 #define LINEAR_INPUTS MODEL_INPUTS
 #include "linear.bpf.h"

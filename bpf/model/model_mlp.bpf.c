@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A ReLU net of 10 inputs, 64-64-2: the fastest for this size. */
-#include "../record/kernel_types.h"
+#include "../basic_types.h"
 
 #define MLP_INPUTS 10
 #define MLP_OUTPUTS 1

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A ReLU net of up to 16-64-64-4, whose time is that of its own size. */
-#include "../record/kernel_types.h"
+#include "../basic_types.h"
 
 #define MLP_INPUTS 16
 #define MLP_OUTPUTS 2

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Up to 112 oblivious trees, 6 levels deep, of 10 inputs with 256 bins. */
-#include "../record/kernel_types.h"
+#include "../basic_types.h"
 
 #define OBLIVIOUS_INPUTS 10
 #define OBLIVIOUS_WORDS 14

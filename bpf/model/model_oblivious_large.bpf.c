@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Up to 224 oblivious trees, 8 levels deep, of 16 inputs with 256 bins. */
-#include "../record/kernel_types.h"
+#include "../basic_types.h"
 
 #define OBLIVIOUS_INPUTS 16
 #define OBLIVIOUS_WORDS 28

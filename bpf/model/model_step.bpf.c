@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A step net of 10 inputs, up to 64-64-2. */
-#include "../record/kernel_types.h"
+#include "../basic_types.h"
 
 #define STEP_INPUTS 10
 #define STEP_OUTPUTS 1

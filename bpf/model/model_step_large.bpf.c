@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A step net of 16 inputs, up to 128-128-4. */
-#include "../record/kernel_types.h"
+#include "../basic_types.h"
 
 #define STEP_INPUTS 16
 #define STEP_OUTPUTS 2

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Up to 250 trees of 16 inputs with 256 bins. */
-#include "../record/kernel_types.h"
+#include "../basic_types.h"
 
 #define TREES_INPUTS 16
 #define TREES_WORDS 125

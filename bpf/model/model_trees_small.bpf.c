@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Up to 100 trees of 10 inputs with 64 bins. */
-#include "../record/kernel_types.h"
+#include "../basic_types.h"
 
 #define TREES_INPUTS 10
 #define TREES_WORDS 50

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Up to 100 trees, walked level by level: what the others are compared with. For benchmarks. */
-#include "../record/kernel_types.h"
+#include "../basic_types.h"
 
 #define WALK_INPUTS 16
 #define WALK_TREES 100

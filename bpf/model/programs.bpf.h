@@ -87,12 +87,8 @@ int decide_bins(struct xdp_md *ctx)
 	return OK;
 }
 
-/* From values. */
-SEC("xdp")
-int decide(struct xdp_md *ctx)
+static __always_inline int decide_from(const struct model_values *given, __u32 row)
 {
-	__u32 row = take_row();
-	const struct model_values *given = bpf_map_lookup_elem(&rows, &row);
 	struct model_decision *decision = bpf_map_lookup_elem(&decisions, &row);
 	const struct model_table *table = current_model();
 	__u64 bins[MODEL_INPUTS];
@@ -104,21 +100,22 @@ int decide(struct xdp_md *ctx)
 	return OK;
 }
 
+/* From values. */
+SEC("xdp")
+int decide(struct xdp_md *ctx)
+{
+	__u32 row = take_row();
+
+	return decide_from(bpf_map_lookup_elem(&rows, &row), row);
+}
+
 /* From counters that are found by a key, as a scheduler finds a task's. */
 SEC("xdp")
 int decide_key(struct xdp_md *ctx)
 {
 	__u32 row = take_row();
-	const struct model_values *given = bpf_map_lookup_elem(&counters, &row);
-	struct model_decision *decision = bpf_map_lookup_elem(&decisions, &row);
-	const struct model_table *table = current_model();
-	__u64 bins[MODEL_INPUTS];
 
-	if (!given || !decision || !table)
-		return undecided();
-	quantise(&table->head, given->values, bins);
-	model_run(table, bins, decision, NULL);
-	return OK;
+	return decide_from(bpf_map_lookup_elem(&counters, &row), row);
 }
 
 /* Tells every accumulator. */

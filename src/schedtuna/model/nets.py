@@ -46,7 +46,7 @@ def sum_bounds(weights: AnyArray, biases: AnyArray, most: int) -> tuple[IntArray
     return bias + most * np.minimum(wide, 0).sum(axis=1), bias + most * np.maximum(wide, 0).sum(axis=1)
 
 
-def _require_layers(core: Mlp | StepNet, most_units: int) -> None:
+def _require_layers(core: Net, most_units: int) -> None:
     """Make a net's weights and biases arrays of their type, and refuse shapes that don't fit together."""
     if len(core.weights) - 1 not in _HIDDEN_LAYERS or len(core.biases) != len(core.weights):
         raise ModelError(
@@ -77,28 +77,9 @@ def _require_layers(core: Mlp | StepNet, most_units: int) -> None:
     object.__setattr__(core, "biases", tuple(biases))
 
 
-def _require_bytes(family: str, nr_bins: Sequence[int]) -> None:
-    if max(nr_bins) > MOST_BYTE + 1:
-        raise ModelError(f"{family}: an input has {max(nr_bins)} bins, and at most 256 fit into a byte")
-
-
 def _layers_of(arrays: Mapping[str, AnyArray], name: str) -> tuple[AnyArray, ...]:
     found = [arrays.get(f"{name}{number}") for number in range(max(_HIDDEN_LAYERS) + 1)]
     return tuple(array for array in found if array is not None)
-
-
-def _net_arrays(core: Mlp | StepNet) -> dict[str, AnyArray]:
-    weights = {f"weights{number}": array for number, array in enumerate(core.weights)}
-    return weights | {f"biases{number}": array for number, array in enumerate(core.biases)}
-
-
-def _net_layout(core: Mlp | StepNet) -> tuple[tuple[str, int], ...]:
-    hidden = [
-        (f"{stage}{number}", len(array))
-        for number, array in enumerate(core.weights[:-1], start=1)
-        for stage in ("sum", "hidden")
-    ]
-    return (*hidden, ("logit", core.nr_logits))
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +147,51 @@ class Linear(Core):
 
 
 @dataclass(frozen=True, eq=False)
-class Mlp(Core):
+class Net(Core):
+    """Layers of sums, with something between two of them.
+
+    Attributes:
+        weights: int8 [units, units of the layer before] of each layer.
+        biases: int32 [units] of each.
+    """
+
+    weights: tuple[Given, ...]
+    biases: tuple[Given, ...]
+
+    @property
+    def nr_inputs(self) -> int:
+        """How many bins it takes."""
+        return int(self.weights[0].shape[1])
+
+    @property
+    def nr_logits(self) -> int:
+        """How many numbers decide."""
+        return len(self.weights[-1])
+
+    def layout(self) -> tuple[tuple[str, int], ...]:
+        """Of each hidden layer its sums and its units, and the logits."""
+        hidden = [
+            (f"{stage}{number}", len(array))
+            for number, array in enumerate(self.weights[:-1], start=1)
+            for stage in ("sum", "hidden")
+        ]
+        return (*hidden, ("logit", self.nr_logits))
+
+    def require(self, nr_bins: Sequence[int]) -> None:
+        """Refuse inputs that are no bytes."""
+        if max(nr_bins) > MOST_BYTE + 1:
+            raise ModelError(
+                f"{self.family}: an input has {max(nr_bins)} bins, and at most 256 fit into a byte"
+            )
+
+    def arrays(self) -> dict[str, AnyArray]:
+        """Weights and biases of each layer, numbered."""
+        weights = {f"weights{number}": array for number, array in enumerate(self.weights)}
+        return weights | {f"biases{number}": array for number, array in enumerate(self.biases)}
+
+
+@dataclass(frozen=True, eq=False)
+class Mlp(Net):
     """A net of ReLU units: sum = bias + weights x input, hidden = clamp((sum + half) >> shift, 0, 127).
 
     half is 2^(shift - 1), or 0 where the shift is 0. The last layer's sums are the logits. Every sum, with
@@ -181,8 +206,6 @@ class Mlp(Core):
 
     family: ClassVar[str] = "mlp"
 
-    weights: tuple[Given, ...]
-    biases: tuple[Given, ...]
     shifts: tuple[int, ...]
 
     def __post_init__(self) -> None:
@@ -198,24 +221,6 @@ class Mlp(Core):
             require_sum(f"sum of layer {number + 1}, unit", low + half, high + half, RELU_LANE)
             most = MOST_HIDDEN
 
-    @property
-    def nr_inputs(self) -> int:
-        """How many bins it takes."""
-        return int(self.weights[0].shape[1])
-
-    @property
-    def nr_logits(self) -> int:
-        """How many numbers decide."""
-        return len(self.weights[-1])
-
-    def layout(self) -> tuple[tuple[str, int], ...]:
-        """Of each hidden layer its sums and its units, and the logits."""
-        return _net_layout(self)
-
-    def require(self, nr_bins: Sequence[int]) -> None:
-        """Refuse inputs that are no bytes."""
-        _require_bytes(self.family, nr_bins)
-
     def accumulate(self, bins: BinArray) -> Accumulators:
         """Layer by layer, in integers."""
         units, stages = bins.astype(np.int64), []
@@ -226,10 +231,6 @@ class Mlp(Core):
                 units = np.clip(round_shift(sums, self.shifts[number]), 0, MOST_HIDDEN)
                 stages.append(units)
         return np.concatenate(stages, axis=1).astype(np.int32)
-
-    def arrays(self) -> dict[str, AnyArray]:
-        """What a file holds of it."""
-        return _net_arrays(self)
 
     def settings(self) -> dict[str, int | list[int]]:
         """What a file's header holds of it."""
@@ -243,7 +244,7 @@ class Mlp(Core):
 
 
 @dataclass(frozen=True, eq=False)
-class StepNet(Core):
+class StepNet(Net):
     """A net of step units: hidden = 1 where its sum is at least 0, else 0.
 
     In the first layer each term is rounded by itself: (weight * bin + half) >> shift, half = 2^(shift - 1),
@@ -259,8 +260,6 @@ class StepNet(Core):
 
     family: ClassVar[str] = "step"
 
-    weights: tuple[Given, ...]
-    biases: tuple[Given, ...]
     shift: int
 
     def __post_init__(self) -> None:
@@ -275,24 +274,6 @@ class StepNet(Core):
                 bits = STEP_LANE if number < len(self.weights) - 1 else 32
                 require_sum(f"sum of layer {number + 1}, unit", *sum_bounds(weights, biases, 1), bits)
 
-    @property
-    def nr_inputs(self) -> int:
-        """How many bins it takes."""
-        return int(self.weights[0].shape[1])
-
-    @property
-    def nr_logits(self) -> int:
-        """How many numbers decide."""
-        return len(self.weights[-1])
-
-    def layout(self) -> tuple[tuple[str, int], ...]:
-        """Of each hidden layer its sums and its units, and the logits."""
-        return _net_layout(self)
-
-    def require(self, nr_bins: Sequence[int]) -> None:
-        """Refuse inputs that are no bytes."""
-        _require_bytes(self.family, nr_bins)
-
     def accumulate(self, bins: BinArray) -> Accumulators:
         """Layer by layer, in integers."""
         sums = np.broadcast_to(self.biases[0].astype(np.int64), (len(bins), len(self.biases[0])))
@@ -305,10 +286,6 @@ class StepNet(Core):
             sums = units @ weights.astype(np.int64).T + biases
             stages += [units, sums]
         return np.concatenate(stages, axis=1).astype(np.int32)
-
-    def arrays(self) -> dict[str, AnyArray]:
-        """What a file holds of it."""
-        return _net_arrays(self)
 
     def settings(self) -> dict[str, int | list[int]]:
         """What a file's header holds of it."""

@@ -97,7 +97,7 @@ void Batch::tell_end(std::size_t i)
 	if (!buffers_.terms)
 		return;
 	Amounts amounts = envs_[i].amounts();
-	const Amounts &baseline = setup_->baseline(envs_[i].draw().load, envs_[i].draw().arrival);
+	const Amounts &baseline = setup_->loads.baseline(envs_[i].draw());
 	for (std::size_t term = 0; term < TERMS.size(); term++)
 		buffers_.terms[i * TERMS.size() + term] = static_cast<double>(amounts[term])
 							  / static_cast<double>(baseline[term]);

@@ -28,12 +28,16 @@ Loads::Loads(std::vector<Workload> loads, std::vector<std::uint64_t> arrivals, T
 				     std::make_unique<Metered>(scheduler.clone(), follows_shares), Seeds{});
 }
 
-std::unique_ptr<Simulation> Loads::begin(const Draw &draw) const
+std::uint64_t Loads::seed(const Draw &draw) const
 {
 	if (draw.load >= starts_.size() || draw.arrival >= arrivals_.size())
 		throw BadInput("there is no such load, or no such arrivals");
-	std::uint64_t seed = arrivals_[draw.arrival];
-	return std::make_unique<Simulation>(starts_[draw.load], Seeds{seed, seed});
+	return arrivals_[draw.arrival];
+}
+
+std::unique_ptr<Simulation> Loads::begin(const Draw &draw) const
+{
+	return std::make_unique<Simulation>(starts_[draw.load], Seeds{seed(draw), seed(draw)});
 }
 
 const Amounts &Loads::baseline(const Draw &draw) const

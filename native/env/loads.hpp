@@ -2,10 +2,28 @@
 // Loads of which episodes are drawn, with what a built-in scheduler makes of each.
 #pragma once
 
-#include "pick_next.hpp"
+#include "meter.hpp"
+
+#include <atomic>
+#include <memory>
+#include <mutex>
 
 namespace schedtuna::env
 {
+
+// Which episode: indices of a load and of arrivals, and what permutes the slots.
+struct Draw {
+	std::uint32_t load = 0, arrival = 0;
+	std::uint64_t shuffle = 0;
+};
+
+// What a step comes to.
+struct Outcome {
+	double reward = 0;
+	bool terminated = false, truncated = false;
+	Ns elapsed_ns = 0;  // since the decision before
+	bool was_masked = false;
+};
 
 class Loads
 {
@@ -13,7 +31,9 @@ class Loads
 	Loads(std::vector<Workload> loads, std::vector<std::uint64_t> arrivals, Topology topology, const Costs &costs,
 	      Ns episode_ns, const Scheduler &scheduler, const std::array<double, TERMS.size()> &weights);
 
-	// Its load under that scheduler, before anything has happened. Raises BadInput: there is no such load.
+	// The seed of an episode's arrivals. Raises BadInput: there is no such load, or no such arrivals.
+	std::uint64_t seed(const Draw &draw) const;
+	// Its load under that scheduler, before anything has happened. Raises BadInput likewise.
 	std::unique_ptr<Simulation> begin(const Draw &draw) const;
 	// What that scheduler comes to by the end; simulated once.
 	const Amounts &baseline(const Draw &draw) const;

@@ -5,6 +5,7 @@
 // before it until it is decided. Whoever lets every task go does what `fair` does, to the last switch.
 #pragma once
 
+#include "encoder.hpp"
 #include "loads.hpp"
 
 namespace schedtuna::env

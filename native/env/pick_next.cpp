@@ -20,20 +20,14 @@ void PickNext::seed(std::uint64_t seed)
 
 void PickNext::reset()
 {
-	std::uint64_t drawn = mix(key_ + nth_++);
-	auto among = [&](std::size_t n, std::uint64_t purpose) {
-		return static_cast<std::uint32_t>(mix(drawn + purpose) % n);
-	};
-	reset({among(setup_->starts.size(), 0), among(setup_->arrivals.size(), 1), mix(drawn + 2)});
+	reset(setup_->loads.draw(key_, nth_++));
 }
 
 void PickNext::reset(Draw draw)
 {
-	if (draw.load >= setup_->starts.size() || draw.arrival >= setup_->arrivals.size())
-		throw BadInput("there is no such load, or no such arrivals");
+	std::uint64_t seed = setup_->loads.seed(draw);
 	draw_ = draw;
-	std::uint64_t seed = setup_->arrivals[draw.arrival];
-	baseline_ = &setup_->baseline(draw.load, draw.arrival);
+	baseline_ = &setup_->loads.baseline(draw);
 	simulation_ = std::make_unique<Simulation>(setup_->starts[draw.load], Seeds{seed, seed});
 	std::iota(home_.begin(), home_.end(), 0);
 	for (std::uint32_t i = setup_->nr_slots; i > 1; i--)
@@ -227,11 +221,7 @@ Ns PickNext::attained_ns(TaskId id) const
 double PickNext::reward()
 {
 	Amounts now = meter().amounts(*simulation_);
-	double sum = 0;
-	for (std::size_t i = 0; i < now.size(); i++)
-		if (setup_->weights[i] != 0)
-			sum += setup_->weights[i] * static_cast<double>(now[i] - before_[i])
-			       / static_cast<double>((*baseline_)[i]);
+	double sum = setup_->loads.reward(now, before_, *baseline_);
 	before_ = now;
 	return sum;
 }
@@ -243,7 +233,7 @@ void PickNext::draw_sizes()
 	const Encoder &encode = *setup_->task_features[static_cast<std::size_t>(TaskFeature::rss_kib)];
 	rss_.resize(simulation_->workload().tasks.size());
 	for (std::size_t i = 0; i < rss_.size(); i++) {
-		std::uint64_t drawn = mix(setup_->arrivals[draw_.arrival] ^ mix(i));
+		std::uint64_t drawn = mix(setup_->loads.seed(draw_) ^ mix(i));
 		rss_[i] = encode(Ns{1024 + static_cast<Ns>(drawn >> 32 & 1023)} << drawn % 10);
 	}
 }

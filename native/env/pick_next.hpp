@@ -7,13 +7,11 @@
 #pragma once
 
 #include "encoder.hpp"
-#include "meter.hpp"
+#include "loads.hpp"
 #include "sim/external.hpp"
 
-#include <atomic>
 #include <deque>
 #include <memory>
-#include <mutex>
 
 namespace schedtuna::env
 {
@@ -67,13 +65,10 @@ struct Lengths {
 class PickNextSetup
 {
       public:
-	PickNextSetup(std::vector<Workload> loads, std::vector<std::uint64_t> arrivals, Topology topology,
+	PickNextSetup(std::vector<Workload> workloads, std::vector<std::uint64_t> arrivals, Topology topology,
 		      const Costs &costs, Lengths lengths, std::unique_ptr<Scheduler> chooser,
 		      std::unique_ptr<Scheduler> baseline, std::array<double, TERMS.size()> weights,
 		      std::uint32_t nr_slots, std::vector<std::vector<Ns>> edges);
-
-	// What the default scheduler comes to under the same arrivals; simulated once.
-	const Amounts &baseline(std::uint32_t load, std::uint32_t arrival) const;
 
 	std::uint32_t nr_actions() const
 	{
@@ -85,37 +80,15 @@ class PickNextSetup
 		       + static_cast<std::uint32_t>(MACHINE_FEATURES.size());
 	}
 
-	std::vector<Simulation> starts;	      // of each load, under the policy
-	std::vector<std::uint64_t> arrivals;  // workload seeds
+	Loads loads;			 // under the default scheduler
+	std::vector<Simulation> starts;	 // of each load, under the policy
 	Lengths lengths;
 	Ns slice_ns;
-	std::array<double, TERMS.size()> weights;  // with signs, scaled: the default scheduler comes to -100 or 100
 	std::uint32_t nr_slots;
 	std::vector<const Encoder *> task_features, machine_features;
 
       private:
-	struct Baseline {
-		std::atomic<bool> is_known{false};
-		Amounts amounts{};
-	};
-
 	std::deque<Encoder> encoders_;	// features of the same bins share one
-	std::vector<Simulation> baseline_starts_;
-	mutable std::vector<Baseline> baselines_;  // [load][arrival]
-	mutable std::mutex lock_;
-};
-
-struct Outcome {
-	double reward = 0;
-	bool terminated = false, truncated = false;
-	Ns elapsed_ns = 0;  // since the decision before
-	bool was_masked = false;
-};
-
-// Which episode: indices into the setup's loads and arrivals, and what permutes the slots.
-struct Draw {
-	std::uint32_t load = 0, arrival = 0;
-	std::uint64_t shuffle = 0;
 };
 
 class PickNext

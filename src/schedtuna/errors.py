@@ -145,6 +145,10 @@ class PolicyError(SchedtunaError):
     """A trained policy can't be read, written, trained on, or used here."""
 
 
+class DatasetError(SchedtunaError):
+    """A dataset can't be built, read or trusted, or has nothing that could be learnt from."""
+
+
 class IncompleteTraceError(TraceError):
     """Events are missing where a metric needs them all."""
 

@@ -273,13 +273,13 @@ def write_dataset(folder: Path, dataset: Dataset, *, force: bool = False) -> Dat
 
     prepare_dataset_folder(folder, force=force)
     _require_form(dataset.card, dataset.rows, folder)
-    content = io.BytesIO()
+    buffer = io.BytesIO()
     names = [*dataset.feature_names, *COLUMNS, *dataset.card.extras]
-    dataset.rows.select(names).write_parquet(content, compression="zstd", compression_level=12)
-    digest = hashlib.sha256(content.getbuffer()).hexdigest()
+    dataset.rows.select(names).write_parquet(buffer, compression="zstd", compression_level=12)
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
     card = dataset.card.model_copy(update={"rows_sha256": digest})
     files.remove(folder / CARD, missing_ok=True)  # a card without its rows would lie, rows without one do not
-    files.write_bytes(folder / ROWS, content.getvalue())
+    files.write_bytes(folder / ROWS, buffer.getvalue())
     files.write_text(folder / CARD, card.model_dump_json(indent=1) + "\n")
     return replace(dataset, card=card)
 

@@ -37,7 +37,7 @@ _HINT = (
 
 
 @dataclass(frozen=True)
-class Objective:
+class ServiceObjective:
     """A service-level objective.
 
     Attributes:
@@ -71,7 +71,7 @@ class Objective:
         return self.reading(value if known else None, 0)
 
 
-def parse_objective(text: str, known: Iterable[str] = OWN_METRICS) -> Objective:
+def parse_objective(text: str, known: Iterable[str] = OWN_METRICS) -> ServiceObjective:
     """Read what `--slo` takes.
 
     Args:
@@ -98,16 +98,16 @@ def parse_objective(text: str, known: Iterable[str] = OWN_METRICS) -> Objective:
                 else "`schedtuna metrics system` lists what is sampled"
             )
             raise UsageError(f"this machine has no metric {name!r}: {told}", hint=_HINT)
-        return Objective(name, limit, at_most, stale_s)
+        return ServiceObjective(name, limit, at_most, stale_s)
     if kind == "cmd":
-        return Objective(name, limit, at_most, stale_s, "cmd", command=_arguments(rest, text))
+        return ServiceObjective(name, limit, at_most, stale_s, "cmd", command=_arguments(rest, text))
     if kind == "prom":
         url, query = _question(rest, text)
-        return Objective(name, limit, at_most, stale_s, "prom", url=url, query=query)
+        return ServiceObjective(name, limit, at_most, stale_s, "prom", url=url, query=query)
     raise UsageError(f"{text!r}: values come from cmd or prom, not {kind!r}", hint=_HINT)
 
 
-def parse_objectives(texts: Iterable[str]) -> list[Objective]:
+def parse_objectives(texts: Iterable[str]) -> list[ServiceObjective]:
     """Read all that `--slo` was given.
 
     Raises:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from schedtuna.agent.contract import Sensed
-from schedtuna.agent.slo import Objective
+from schedtuna.agent.slo import ServiceObjective
 from schedtuna.errors import MetricError
 
 PERIOD_S = 5.0
@@ -50,7 +50,7 @@ class SloSources:
         period_s: How often.
     """
 
-    def __init__(self, objectives: Sequence[Objective], *, period_s: float = PERIOD_S) -> None:
+    def __init__(self, objectives: Sequence[ServiceObjective], *, period_s: float = PERIOD_S) -> None:
         self.objectives = tuple(objectives)
         self._period_s = period_s
         self._values = [SloValue(at_ns=time.monotonic_ns()) for _ in self.objectives]
@@ -104,7 +104,7 @@ class SloSources:
             self._stop.wait(self._period_s)
 
 
-def ask(objective: Objective, is_over: Callable[[], bool] = lambda: False) -> float:
+def ask(objective: ServiceObjective, is_over: Callable[[], bool] = lambda: False) -> float:
     """Read a value, from a command or a server.
 
     Args:
@@ -117,7 +117,7 @@ def ask(objective: Objective, is_over: Callable[[], bool] = lambda: False) -> fl
     return _run(objective, is_over) if objective.kind == "cmd" else _query(objective)
 
 
-def _run(objective: Objective, is_over: Callable[[], bool]) -> float:
+def _run(objective: ServiceObjective, is_over: Callable[[], bool]) -> float:
     command = objective.command
     try:
         process = subprocess.Popen(
@@ -156,7 +156,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.stdout.close()
 
 
-def _query(objective: Objective) -> float:
+def _query(objective: ServiceObjective) -> float:
     where = f"{objective.url}/api/v1/query?{urllib.parse.urlencode({'query': objective.query})}"
     try:
         with urllib.request.urlopen(where, timeout=_PATIENCE_S) as answer:  # noqa: S310  # http(s), as was checked

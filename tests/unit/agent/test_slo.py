@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 from tests.unit.agent.sensed import interval
 
-from schedtuna.agent.slo import OWN_METRICS, Objective, parse_objective, parse_objectives
+from schedtuna.agent.slo import OWN_METRICS, ServiceObjective, parse_objective, parse_objectives
 from schedtuna.agent.slo_sources import SloSources, ask
 from schedtuna.errors import MetricError, UsageError
 
@@ -20,15 +20,15 @@ from schedtuna.errors import MetricError, UsageError
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("wakeup_latency_p99_us<=2000", Objective("wakeup_latency_p99_us", 2000, True)),
-        ("memory_available_bytes>=1e9@5s", Objective("memory_available_bytes", 1e9, False, 5)),
+        ("wakeup_latency_p99_us<=2000", ServiceObjective("wakeup_latency_p99_us", 2000, True)),
+        ("memory_available_bytes>=1e9@5s", ServiceObjective("memory_available_bytes", 1e9, False, 5)),
         (
             "p99_ms<=50=cmd:tool --last 'a b'",
-            Objective("p99_ms", 50, True, kind="cmd", command=("tool", "--last", "a b")),
+            ServiceObjective("p99_ms", 50, True, kind="cmd", command=("tool", "--last", "a b")),
         ),
         (
             "p99_ms <= 50@60s=prom:http://localhost:9090/ max(latency{job='a=b'})",
-            Objective(
+            ServiceObjective(
                 "p99_ms", 50, True, 60, "prom", url="http://localhost:9090", query="max(latency{job='a=b'})"
             ),
         ),
@@ -70,7 +70,7 @@ def test_the_machines_own_metrics_are_those_that_are_sensed():
 
 
 def command(code):
-    return Objective("x", 1, True, kind="cmd", command=(sys.executable, "-c", code))
+    return ServiceObjective("x", 1, True, kind="cmd", command=(sys.executable, "-c", code))
 
 
 def test_a_command_answers_with_the_last_word_that_it_prints():
@@ -84,7 +84,7 @@ def test_a_command_answers_with_the_last_word_that_it_prints():
         (command("print('n/a')"), "'n/a'"),
         (command("print('inf')"), "'inf'"),
         (command(""), "no finite number"),
-        (Objective("x", 1, True, kind="cmd", command=("/no/such/program",)), "can't be run"),
+        (ServiceObjective("x", 1, True, kind="cmd", command=("/no/such/program",)), "can't be run"),
     ],
 )
 def test_a_command_without_an_answer_says_why(objective, told):
@@ -163,8 +163,8 @@ def test_values_are_followed_and_their_age_is_told(tmp_path):
     good = tmp_path / "value"
     good.write_text("5")
     objectives = [
-        Objective("x", 10, True, stale_s=30, kind="cmd", command=("cat", str(good))),
-        Objective("y", 10, True, stale_s=30, kind="cmd", command=("cat", str(tmp_path / "none"))),
+        ServiceObjective("x", 10, True, stale_s=30, kind="cmd", command=("cat", str(good))),
+        ServiceObjective("y", 10, True, stale_s=30, kind="cmd", command=("cat", str(tmp_path / "none"))),
     ]
     with SloSources(objectives, period_s=0.05) as sources:
         for _ in range(400):

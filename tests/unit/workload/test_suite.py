@@ -93,11 +93,29 @@ def test_hogs_work_and_no_requests_need_no_latency():
     assert "p99_us" not in figures
 
 
+def test_what_is_skipped_does_not_count_and_parts_can_be_swapped():
+    options = ("--seconds", "0.8", "--tasks", "2", "--hogs", "2", "--units", "2", "--rate", "100")
+    whole, swapped = mix(*options), mix(*options, "--swap")
+    assert swapped["nr_requests"] == whole["nr_requests"]
+    assert swapped["ops_per_s"] > 0
+    skipped = mix(*options, "--skip", "0.6", "--swap")
+    assert 0 < skipped["nr_requests"] < whole["nr_requests"] / 2
+    assert skipped["ops_per_s"] > 0
+
+
+def test_who_is_who_is_told_before_the_figures():
+    command = [sys.executable, "-I", MIX, "--seconds", "0.2", "--tasks", "2", "--hogs", "1", "--announce"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    roles, figures = map(json.loads, done.stdout.splitlines())
+    assert (len(roles["interactive"]), len(roles["batch"])) == (2, 1)
+    assert figures["nr_requests"] > 0
+
+
 def test_long_running_tasks_can_have_sessions_of_their_own():
     program = runpy.run_path(MIX)
 
     def session(*, apart: bool) -> int:
-        pipe = program["fork_reporter"](lambda: [program["hog"](0, apart=apart), os.getsid(0)])
+        pipe = program["fork_reporter"](lambda: [program["hog"](0, apart=apart), os.getsid(0)], [])
         found = program["collect"](pipe)[1]
         os.wait()
         return int(found)

@@ -5,11 +5,13 @@ the previous one, so that a late answer makes the next ones late, too, as for re
 is the time from a request's arrival to its answer. With --helper the second half of an answer's
 work is done by another process, woken through a pipe. Hogs compute without a break; with --apart
 they have sessions of their own, as what runs in another terminal has, which is what the kernel's
-autogroups share the CPUs out among.
+autogroups share the CPUs out among. With --swap the tasks change their parts halfway: who answered
+computes, and the other way round, as far as there are as many of both.
 
 All that is random (arrival times, work per request) is drawn from the seed before the run begins.
-The last line of output is a JSON object. A program of its own, without imports outside the
-standard library, so that hardly more than the scheduler is measured.
+The last line of output is a JSON object; with --announce the first one says who is who. A program
+of its own, without imports outside the standard library, so that hardly more than the scheduler is
+measured.
 """
 
 from __future__ import annotations
@@ -47,8 +49,10 @@ def draw_requests(rng: random.Random, options: argparse.Namespace) -> list[tuple
     return requests
 
 
-def serve(requests: list[tuple[int, int]], start_ns: int, *, helper: bool) -> list[float]:
-    """Answer requests, and return their latencies in microseconds."""
+def serve(
+    requests: list[tuple[int, int]], start_ns: int, *, helper: bool, counted_ns: int = 0
+) -> list[float]:
+    """Answer requests, and return the latencies, in microseconds, of those that arrive from counted_ns on."""
     ask, answer = start_helper() if helper else (-1, -1)
     latencies_us = []
     for arrival_ns, nr_loops in requests:
@@ -61,7 +65,8 @@ def serve(requests: list[tuple[int, int]], start_ns: int, *, helper: bool) -> li
             os.read(answer, 1)
         else:
             work(nr_loops)
-        latencies_us.append((time.monotonic_ns() - start_ns - arrival_ns) / 1e3)
+        if arrival_ns >= counted_ns:
+            latencies_us.append((time.monotonic_ns() - start_ns - arrival_ns) / 1e3)
     return latencies_us
 
 
@@ -80,26 +85,43 @@ def start_helper() -> tuple[int, int]:
     return requests_out, answers_in
 
 
-def hog(end_ns: int, *, apart: bool) -> int:
-    """Compute until the end, and return the units of work that were done."""
+def hog(end_ns: int, *, apart: bool, counted_ns: int = 0) -> int:
+    """Compute until the end, and return the units of work that were done from counted_ns on."""
     if apart:
         os.setsid()
     nr_units = 0
-    while time.monotonic_ns() < end_ns:
+    while (now_ns := time.monotonic_ns()) < end_ns:
         work(10 * LOOPS_PER_UNIT)
-        nr_units += 10
+        nr_units += 10 * (now_ns >= counted_ns)
     return nr_units
 
 
-def fork_reporter(task: Callable[[], Any]) -> int:
-    """Run a task in a child, and return a pipe with its result as JSON."""
+Times = tuple[int, int, int, int]  # start, half, end; from when on it counts: all on CLOCK_MONOTONIC, in ns
+
+
+def in_turn(requests: list[tuple[int, int]], times: Times, *, serves_first: bool) -> list[float]:
+    """Answer in one half and compute in the other; return the units of work, and then the latencies."""
+    start_ns, half_ns, end_ns, counted_ns = times
+    mine = [one for one in requests if (one[0] < half_ns - start_ns) == serves_first]
+    since_ns = counted_ns - start_ns
+    if serves_first:
+        latencies_us = serve(mine, start_ns, helper=False, counted_ns=since_ns)
+        return [hog(end_ns, apart=False, counted_ns=counted_ns), *latencies_us]
+    nr_units = hog(half_ns, apart=False, counted_ns=counted_ns)
+    return [nr_units, *serve(mine, start_ns, helper=False, counted_ns=since_ns)]
+
+
+def fork_reporter(task: Callable[[], Any], pids: list[int]) -> int:
+    """Run a task in a child, whose number joins the list, and return a pipe with its result as JSON."""
     readable, writable = os.pipe()
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         os.close(readable)
         with os.fdopen(writable, "w") as pipe:
             json.dump(task(), pipe)
             pipe.flush()
         os._exit(0)
+    pids.append(pid)
     os.close(writable)
     return readable
 
@@ -126,6 +148,9 @@ def parse_options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--loops", type=int, default=LOOPS_PER_UNIT, help="size of a request's unit of work")
     parser.add_argument("--hogs", type=int, default=1, help="long-running tasks")
     parser.add_argument("--apart", action="store_true", help="long-running tasks have their own sessions")
+    parser.add_argument("--skip", type=float, default=0.0, help="seconds at the start that do not count")
+    parser.add_argument("--swap", action="store_true", help="tasks and hogs change parts halfway")
+    parser.add_argument("--announce", action="store_true", help="print first who answers and who computes")
     parser.add_argument("--helper", action="store_true", help="interactive tasks hand work to a helper")
     return parser.parse_args(argv)
 
@@ -139,13 +164,43 @@ def main(argv: list[str]) -> None:
     gc.disable()
     start_ns = time.monotonic_ns() + 50_000_000  # all are ready by then
     end_ns = start_ns + int(options.seconds * 1e9)
-    tasks = [fork_reporter(partial(serve, mine, start_ns, helper=options.helper)) for mine in requests]
-    hogs = [fork_reporter(partial(hog, end_ns, apart=options.apart)) for _ in range(options.hogs)]
-    latencies_us = sorted(latency for pipe in tasks for latency in collect(pipe))
-    nr_units = sum(collect(pipe) for pipe in hogs)
-    for _ in range(len(tasks) + len(hogs)):
+    skipped_ns = int(options.skip * 1e9)
+    counted_ns = start_ns + skipped_ns
+    swapped: list[Callable[[], Any]] = []
+    if options.swap:
+        times = (start_ns, (start_ns + end_ns) // 2, end_ns, counted_ns)
+        swapped = [
+            partial(in_turn, requests[index // 2], times, serves_first=not index % 2)
+            for index in range(2 * min(options.tasks, options.hogs))
+        ]
+    nr_swapped = len(swapped) // 2
+    serving = [
+        partial(serve, mine, start_ns, helper=options.helper, counted_ns=skipped_ns)
+        for mine in requests[nr_swapped:]
+    ]
+    computing = [
+        partial(hog, end_ns, apart=options.apart, counted_ns=counted_ns)
+        for _ in range(options.hogs - nr_swapped)
+    ]
+    roles: dict[str, list[int]] = {"interactive": [], "batch": []}
+    tasks = [fork_reporter(task, roles["interactive"]) for task in serving]
+    hogs = [fork_reporter(task, roles["batch"]) for task in computing]
+    both = [
+        fork_reporter(task, roles["batch" if index % 2 else "interactive"])
+        for index, task in enumerate(swapped)
+    ]
+    if options.announce:
+        print(json.dumps(roles), flush=True)  # noqa: T201 - a program of its own
+    reports = [collect(pipe) for pipe in both]
+    latencies_us = sorted(
+        [latency for pipe in tasks for latency in collect(pipe)]
+        + [latency for report in reports for latency in report[1:]]
+    )
+    nr_units = sum(collect(pipe) for pipe in hogs) + sum(report[0] for report in reports)
+    for _ in range(len(tasks) + len(hogs) + len(both)):
         os.wait()  # their CPU time counts as ours
-    figures = {"ops_per_s": nr_units / options.seconds, "nr_requests": len(latencies_us)}
+    counted_s = options.seconds - options.skip
+    figures = {"ops_per_s": nr_units / counted_s, "nr_requests": len(latencies_us)}
     if latencies_us:
         figures |= {
             "p50_us": percentile(latencies_us, 50),

@@ -65,11 +65,17 @@ class ExperimentGuard:
         self._reason = ""
 
     def judge(self, sensed: Sensed, standing: Mapping[str, Standing]) -> GuardVerdict:
-        """Say whether changes may be made and may stay; call it once per interval, in order."""
+        """Say whether changes may be made and may stay; call it once per interval, in order.
+
+        Args:
+            sensed: The interval.
+            standing: What is in force; while this guard suspends it, what was and will be again, or nothing.
+        """
         regular = self._clock.is_regular(sensed)
+        in_force: Mapping[str, Standing] = {} if self._suspended else standing
         if self.state is GuardState.ROLLED_BACK:
             return self._verdict(GuardDecision.ROLL_BACK, self._reason)
-        if why := self._tripwire.check(sensed, standing):
+        if why := self._tripwire.check(sensed, in_force):
             return self._roll_back(why)
         if stale := [slo for slo in sensed.slos if slo.is_stale]:
             return self._wait(f"there is no fresh value of {', '.join(slo.name for slo in stale)}")
@@ -77,7 +83,7 @@ class ExperimentGuard:
             if standing:
                 self._begin(sensed)
             return self._arm()
-        spoilt = self._spoilt(standing, regular=regular)
+        spoilt = self._spoilt(in_force, regular=regular)
         done = self._windows.observe(self._costs(sensed), spoilt)
         return self._conclude(done, sensed) if done else self._arm()
 
@@ -128,13 +134,11 @@ class ExperimentGuard:
         values = values_of(sensed)
         return {name: self._watched[name].cost(values[name]) for name in self._evidence if name in values}
 
-    def _spoilt(self, standing: Mapping[str, Standing], *, regular: bool) -> str:
+    def _spoilt(self, in_force: Mapping[str, Standing], *, regular: bool) -> str:
         if not regular:
             return "an interval was far longer or shorter than usual"
-        if self._windows.on and not standing:
+        if self._windows.on and not in_force:
             return "nothing was in force"
-        if not self._windows.on and standing:
-            return "changes were in force in a window without them"
         return ""
 
     def _conclude(self, done: FinishedUnits, sensed: Sensed) -> GuardVerdict:

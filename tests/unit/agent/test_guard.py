@@ -20,7 +20,8 @@ def live(guard, levels, effect=lambda number: 1.0):
     for number, level in enumerate(levels):
         on = decision in {GuardDecision.ALLOW, GuardDecision.HOLD}
         value = level * (effect(number) if on else 1.0)
-        verdict = guard.judge(interval(number, kernel={METRIC: value}), IN_FORCE if on else {})
+        # Some loops give what is suspended, others nothing.
+        verdict = guard.judge(interval(number, kernel={METRIC: value}), IN_FORCE if on or number % 2 else {})
         verdicts.append(verdict)
         decision = verdict.decision
         if decision is GuardDecision.ROLL_BACK:

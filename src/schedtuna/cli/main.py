@@ -46,6 +46,7 @@ COMMANDS: dict[str, str] = {
     "top": "Which tasks wait longest for a CPU right now, and why?",
     "sim": "What would a load do on another machine? Simulate it.",
     "model": "What is in a learned decision? Check it, export it.",
+    "dataset": "What can be learnt from traces? Datasets for training.",
     "rl": "Train policies in simulated machines, and judge them.",
     "lab": "Run commands on other kernels, with sched_ext, in a guest.",
     "suite": "Which workloads are bundled? Run them.",

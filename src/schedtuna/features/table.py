@@ -201,6 +201,47 @@ _MIGRATION = [
     Feature("dst_load_permille", "1/1000", Kind.GAUGE, _PERMILLE, _IN_KERNEL, "and of the other CPU"),
 ]
 
+# What a guess about a task may look at when it wakes up: its bursts, sleeps and waits until then.
+_TASK_SOURCES = frozenset({FeatureSource.TRACE, FeatureSource.SIMULATOR})
+_HISTORY = 8  # bursts, at most: `features.task_history` remembers so many
+
+
+def _of_task(name: str, bins: Bins, text: str, kind: Kind = Kind.GAUGE) -> Feature:
+    unit = "ns" if name.endswith("_ns") else ("1/1000" if name.endswith("_permille") else "")
+    return Feature(name, unit, kind, bins, _TASK_SOURCES, text)
+
+
+_FEW = Bins("log2", 0, 1024, 21, per_octave=2)
+_TASK = [
+    _of_task("burst_2_ns", _TIME, "the burst before `burst_ns`; 0: not known, as in all of these"),
+    _of_task("burst_3_ns", _TIME, "the one before that"),
+    _of_task("burst_4_ns", _TIME, "and before that"),
+    _of_task("burst_mean_ns", _TIME, f"mean of its last bursts, at most {_HISTORY}"),
+    _of_task("burst_median_ns", _TIME, "their median; the lower one of two"),
+    _of_task("burst_average_ns", _TIME, "their average in which each counts half of the one after it"),
+    _of_task("burst_most_ns", _TIME, "the longest of them"),
+    _of_task(
+        "nr_known_bursts",
+        Bins("linear", 0, _HISTORY, _HISTORY + 1),
+        f"how many of its last {_HISTORY} are known",
+    ),
+    _of_task("sleep_ns", _TIME, "how long the sleep was that has just ended; 0: it was just born"),
+    _of_task("sleep_2_ns", _TIME, "and the sleep before that"),
+    _of_task("sleep_mean_ns", _TIME, f"mean of its last sleeps, at most {_HISTORY}"),
+    _of_task("slept_blocked", _FLAG, "1: that sleep was one that signals do not end (D)", Kind.FLAG),
+    _of_task("slept_for_io", _FLAG, "1: it was one for IO", Kind.FLAG),
+    _of_task("wakeup_latency_ns", _TIME, "how long it waited for a CPU after the wakeup before this one"),
+    _of_task("preempt_delay_ns", _TIME, "how long it waited in its last burst, preempted"),
+    _of_task("nr_preempted", _FEW, "how often it was preempted in its last burst"),
+    _of_task("nr_burst_migrations", _FEW, "how often it changed CPUs in its last burst"),
+    _of_task("cpu_permille", _PERMILLE, "CPU time of its known bursts, of the time since the first of them"),
+    _of_task("policy", Bins("linear", 0, 7, 8), "OTHER 0, FIFO 1, RR 2, BATCH 3, IDLE 5, DEADLINE 6, EXT 7"),
+    _of_task("task_weight", Bins("log2", 2, 2**17, 60, per_octave=4), "its weight; 1024 is nice 0"),
+    _of_task("asked_slice_ns", _TIME, "the slice that it asked for; 0: none"),
+    _of_task("is_kthread", _FLAG, "1: it is a thread of the kernel", Kind.FLAG),
+    _of_task("is_leader", _FLAG, "1: it is the first thread of its process", Kind.FLAG),
+]
+
 # Of these, events tell what samples would have been: see `told`.
 _TOLD = (
     "cpu_percent",
@@ -221,7 +262,8 @@ _SYSTEM = [
     for row in _SYSTEM
 ]
 
-FEATURES: dict[str, Feature] = {row.name: row for row in (*_SYSTEM, *_CANDIDATE, *_MACHINE, *_MIGRATION)}
+_ROWS = (*_SYSTEM, *_CANDIDATE, *_MACHINE, *_MIGRATION, *_TASK)
+FEATURES: dict[str, Feature] = {row.name: row for row in _ROWS}
 SYSTEM_FEATURES: dict[str, Feature] = {row.name: row for row in _SYSTEM}
 
 

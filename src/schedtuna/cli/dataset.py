@@ -1,0 +1,169 @@
+"""`schedtuna dataset`: what can be learnt from traces? Build it, look at it, check it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from schedtuna.cli.common import termination_interrupts
+from schedtuna.cli.options import JsonOption
+from schedtuna.cli.output import print_json, print_remark
+from schedtuna.cli.table import described, table, wrapped
+from schedtuna.errors import naming
+
+if TYPE_CHECKING:
+    from schedtuna.learn.dataset_form import Dataset
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Datasets of traces: build, show, check them."
+)
+
+Task = Literal["burst", "class", "next", "migrate", "scheduler"]
+_FOLDER = typer.Argument(metavar="DIR", help="A dataset: its folder.", show_default=False)
+SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of all that is drawn.")]
+ReplaceOption = Annotated[bool, typer.Option("--force", help="Replace a dataset that is there.")]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="The dataset's folder.", show_default=False)
+]
+
+
+@app.command()
+def build(  # noqa: PLR0917 - typer's options are a function's parameters
+    traces: Annotated[
+        list[Path], typer.Argument(metavar="TRACES...", help="Traces: their folders.", show_default=False)
+    ],
+    output: OutputOption,
+    task: Annotated[
+        Task,
+        typer.Option(
+            "--task",
+            help="What is to be learnt: a task's next CPU burst, its class, who runs next, whether to "
+            "migrate, the best scheduler of a window.",
+            show_default=False,
+        ),
+    ],
+    split: Annotated[
+        Literal["family", "run", "host", "time"] | None,
+        typer.Option(
+            "--split",
+            help="What training, validation and test have whole; time: with gaps. Default: family where "
+            "there are three, else run, else time.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", metavar="FILE", help="Rules that label tasks, for class.", show_default=False
+        ),
+    ] = None,
+    max_rows: Annotated[
+        int, typer.Option("--max-rows", metavar="N", min=1, help="Of more, so many are drawn.")
+    ] = 1_000_000,
+    seed: SeedOption = 1,
+    force: ReplaceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a dataset of traces, recorded or simulated.
+
+    A row's features know nothing later than its own moment, and no task's name.
+    """
+    from schedtuna.cli.progress import RunProgress
+    from schedtuna.learn.building import BuildOptions, build_dataset
+    from schedtuna.learn.dataset_form import prepare_dataset_folder, write_dataset
+    from schedtuna.learn.sources import RunSource
+    from schedtuna.trace.labels import read_labels
+
+    rules = read_labels(labels) if labels is not None else []
+    with termination_interrupts():
+        with naming(output):
+            prepare_dataset_folder(output, force=force)
+        sources = []
+        for folder in traces:
+            with naming(folder):
+                sources.append(RunSource.of_folder(folder))
+        with RunProgress("building", len(sources), unit="traces") as progress:
+            options = BuildOptions(
+                task,
+                split=split,
+                seed=seed,
+                most_rows=max_rows,
+                labels=rules,
+                on_progress=_shown(progress.update, len(sources)),
+            )
+            data = build_dataset(sources, options)
+        with naming(output):
+            data = write_dataset(output, data, force=force)
+    _tell(data, as_json)
+
+
+@app.command()
+def show(folder: Annotated[Path, _FOLDER], as_json: JsonOption = False) -> None:
+    """Show what a dataset holds, what its labels are, and what was dropped."""
+    from schedtuna.learn.dataset_form import read_dataset
+
+    with naming(folder):
+        data = read_dataset(folder)
+    _tell(data, as_json)
+
+
+def _shown(update: Callable[..., None], nr_traces: int) -> Callable[[int, int], None]:
+    return lambda run, nr_events: update(run, nr_traces, note=f"{nr_events:,} events")
+
+
+def _tell(data: Dataset, as_json: bool) -> None:
+    from schedtuna.learn.describing import about_features, about_labels
+
+    card = data.card
+    if as_json:
+        told: dict[str, Any] = card.model_dump(mode="json")
+        print_json(told | {"labels": about_labels(data), "ranges": about_features(data)})
+        return
+    counts = card.counts
+    print(wrapped(f"{card.task}: {data.task.help}. A label is {card.label}."))
+    sizes = ", ".join(f"{counts[f'nr_{name}']:,} {name}" for name in ("train", "validation", "test"))
+    print(wrapped(f"{len(data):,} rows of {len(card.runs)} runs, divided by {card.split}: {sizes}"))
+    print()
+    print(table(["labels", "rows", "share", "train", "validation", "test"], _label_cells(data)))
+    print()
+    rows = [
+        [
+            one["feature"],
+            *(f"{one[name]:,}" for name in ("least", "median", "most")),
+            str(one["nr_bins_used"]),
+        ]
+        for one in about_features(data)
+    ]
+    print(table(["feature", "least", "median", "most", "bins used"], rows))
+    print()
+    runs = [
+        [run.name, run.family, run.kind, run.host, f"{run.nr_rows:,}", f"{sum(run.nr_dropped.values()):,}"]
+        for run in card.runs
+    ]
+    print(table(["run", "family", "kind", "host", "rows", "dropped"], runs))
+    dropped: dict[str, int] = {}
+    for run in card.runs:
+        for reason, count in run.nr_dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    if dropped:
+        print()
+        print(described(["dropped", "why"], [[f"{n:,}", reason] for reason, n in dropped.items()]))
+    for note in dict.fromkeys([*card.notes, *(note for run in card.runs for note in run.notes)]):
+        print_remark("note", note)
+
+
+def _label_cells(data: Dataset) -> list[list[str]]:
+    from schedtuna.learn.describing import about_labels
+
+    return [
+        [
+            str(one["label"]),
+            f"{one['nr_rows']:,}",
+            f"{100 * one['share']:.1f}%",
+            *(f"{one[name]:,}" for name in ("train", "validation", "test")),
+        ]
+        for one in about_labels(data)
+    ]

@@ -102,7 +102,7 @@ def build(  # noqa: PLR0917 - typer's options are a function's parameters
 
 @app.command()
 def show(folder: Annotated[Path, _FOLDER], as_json: JsonOption = False) -> None:
-    """Show what a dataset holds, what its labels are, and what was dropped."""
+    """Show a dataset: its labels, ranges, what was dropped."""
     from schedtuna.learn.dataset_form import read_dataset
 
     with naming(folder):

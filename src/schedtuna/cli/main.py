@@ -45,6 +45,7 @@ COMMANDS: dict[str, str] = {
     "import": "Read perf, trace-cmd, ftrace, vmstat, pidstat or dstat.",
     "top": "Which tasks wait longest for a CPU right now, and why?",
     "sim": "What would a load do on another machine? Simulate it.",
+    "train": "Which model learns a dataset best? Train, judge, export.",
     "model": "What is in a learned decision? Check it, export it.",
     "dataset": "What can be learnt from traces? Datasets for training.",
     "rl": "Train policies in simulated machines, and judge them.",

@@ -92,13 +92,14 @@ class Bins:
                 )
         elif self.per_octave:
             raise ModelError("linear bins have no per_octave")
-        if self.nr_bins > (most := self._most_bins()):
+        if self.nr_bins > (most := self.most_bins()):
             raise ModelError(
                 f"{self.nr_bins} {self.kind} bins from {self.lo} to {self.hi}: some would be empty",
                 hint=f"at most {most} bins have a value there",
             )
 
-    def _most_bins(self) -> int:
+    def most_bins(self) -> int:
+        """How many bins there can be at most, so that each has a value."""
         if self.kind == "linear":
             return self.hi - self.lo + 1
         return self._index(self.hi) - self._index(self.lo) + 1

@@ -64,6 +64,7 @@ ELSEWHERE = {
     "suite record": "e2e/test_suite.py",
     "suite run": "e2e/test_suite.py",
     "top": "e2e/test_record.py",
+    "train": "unit/cli/test_train.py",
     "tune": "e2e/test_tune.py",
     "variability": "e2e/test_variability.py",
 }

@@ -1,0 +1,150 @@
+"""`schedtuna train`: models from a dataset, each in its canonical form, with a card of what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from schedtuna.cli.common import termination_interrupts
+from schedtuna.cli.options import JsonOption
+from schedtuna.cli.output import print_json, print_remark
+from schedtuna.cli.table import number, table, wrapped
+from schedtuna.printable import printable
+
+if TYPE_CHECKING:
+    from schedtuna.learn.model_card import TrainingFiles
+    from schedtuna.learn.scoring import GroupedMetric
+    from schedtuna.learn.training_run import ProblemOutcome
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def train(  # noqa: PLR0917 - typer's options are a function's parameters
+    dataset: Annotated[
+        Path,
+        typer.Argument(metavar="DATASET", help="A folder that `dataset build` has made.", show_default=False),
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="lightgbm, xgboost, forest, tree, linear, mlp, mlp_small, or a plain rule such as "
+            "last_value. Repeatable. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Write models, card and page there.", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")] = 1,
+    budget: Annotated[
+        int, typer.Option("--budget", min=1, max=100, help="Settings of each algorithm that are tried.")
+    ] = 2,
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--feature", metavar="NAME", help="Look at these alone. Repeatable.", show_default=False
+        ),
+    ] = None,
+    inputs: Annotated[
+        int, typer.Option("--inputs", metavar="N", help="Keep the N most useful features, 1 to 16.")
+    ] = 10,
+    positive: Annotated[
+        str,
+        typer.Option(
+            "--class", metavar="NAME", help="Of several classes, tell this one alone.", show_default=False
+        ),
+    ] = "",
+    penalty: Annotated[
+        float,
+        typer.Option(
+            "--migration-overhead-penalty",
+            metavar="X",
+            min=0,
+            help="migrate: add X times the probability of migrating to the loss of linear models and nets.",
+        ),
+    ] = 0.0,
+    force: Annotated[bool, typer.Option("--force", help="Replace a training that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train models on a dataset, and judge them on runs that they have not seen.
+
+    Settings are chosen inside the training rows, the validation rows end a training and calibrate it, and the
+    test rows judge once. Each model becomes a file that `schedtuna model` shows, checks and exports.
+    """
+    from schedtuna.cli.progress import RunProgress
+    from schedtuna.learn.dataset_form import read_dataset
+    from schedtuna.learn.model_card import make_card, prepare_training_folder, write_training
+    from schedtuna.learn.training_run import TrainingOptions, train_models
+
+    options = TrainingOptions(
+        models=[] if model == ["all"] else model or [],
+        features=feature or [],
+        positive=positive,
+        most_inputs=inputs,
+        budget=budget,
+        penalty=penalty,
+        seed=seed,
+    )
+    rows = read_dataset(dataset)
+    if output is not None:
+        prepare_training_folder(output, force=force)
+    with termination_interrupts(), RunProgress("training", None, unit="steps") as bar:
+        steps = iter(range(10**6))
+        found = train_models(rows, options, lambda text: bar.update(next(steps), None, title=text))
+    written = None
+    if output is not None:
+        written = write_training(output, rows, found, options)
+    if as_json:
+        print_json(written.card if written else make_card(rows, found, options))
+        return
+    for outcome in found:
+        _print_outcome(outcome)
+    if written is not None:
+        _print_files(written)
+
+
+def _print_outcome(outcome: ProblemOutcome) -> None:
+    from schedtuna.learn.model_card import best_first
+    from schedtuna.learn.scoring import MAIN, METRICS
+
+    problem = outcome.problem
+    below, above = (printable(label) for label in problem.labels)
+    at = f", which meet at {number(problem.threshold_ns / 1e3)} us" if problem.threshold_ns else ""
+    sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in problem.parts.items())
+    print(wrapped(f"{problem.task}: {above} or {below}{at}; rows: {sizes}"), end="\n\n")
+    shown = [name for name, row in METRICS.items() if problem.kind in row.kinds]
+    ordered = [*best_first(outcome, MAIN[problem.kind]), outcome.control]
+    rows = [[one.name, *(_cell(one.metrics[name]) for name in shown)] for one in ordered]
+    print(table(["model", *shown], rows), end="\n\n")
+    metric = outcome.control.metrics[shown[0]]
+    print(wrapped(f"Test rows of {metric.nr_groups} runs: mean over runs [95%]."))
+    for text in outcome.notes:
+        print_remark("note", text)
+    for name, why in outcome.left_out.items():
+        print_remark("left out", f"{name}: {why}")
+    print()
+
+
+def _cell(metric: GroupedMetric) -> str:
+    if metric.mean is None:
+        return "-"
+    if metric.low is None or metric.high is None:
+        return number(metric.mean, digits=3)
+    return f"{metric.mean:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
+
+
+def _print_files(written: TrainingFiles) -> None:
+    names: Sequence[str] = list(written.models)
+    print(wrapped(f"In {printable(str(written.folder))}: {len(names)} models, card.json, results.csv."))
+    if names:
+        first = printable(str(written.models[names[0]]))
+        print(f"schedtuna model check {first}")

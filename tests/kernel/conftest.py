@@ -1,7 +1,9 @@
 import fcntl
 import os
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from tests.kernel.knob_target import Program
@@ -50,6 +52,19 @@ def bpf():
         pytest.skip(str(error))
     if not VMLINUX_BTF.exists():
         pytest.skip("the kernel has no BTF")
+
+
+@pytest.fixture(scope="session")
+def tracefs():
+    """Have tracefs where it belongs; systemd mounts it, small images don't."""
+    folder = Path("/sys/kernel/tracing")
+    if (folder / "events").exists():
+        yield folder
+        return
+    if os.geteuid() or subprocess.run(["mount", "-t", "tracefs", "tracefs", folder], check=False).returncode:
+        pytest.skip("tracefs is not mounted, and can't be")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=False)
 
 
 @pytest.fixture

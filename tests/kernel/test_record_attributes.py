@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from tests.kernel.recording import Memory, Puppet, until
 
+from schedtuna.errors import UnavailableError
 from schedtuna.kernel.kernel_btf import KernelBtf
+from schedtuna.kernel.objects import BpfObject
 from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.record import attributes
 from schedtuna.record.filters import TaskFilter
@@ -20,7 +22,7 @@ from schedtuna.resources import resource_path
 from schedtuna.sim import simulate
 from schedtuna.trace.store import open_trace
 
-pytestmark = pytest.mark.usefixtures("bpf")
+pytestmark = pytest.mark.usefixtures("bpf", "tracefs")
 CPUS = sorted(os.sched_getaffinity(0))
 ALL, FIRST = format_cpu_list(CPUS), str(CPUS[0])
 
@@ -141,6 +143,31 @@ def test_what_can_not_be_followed_is_said_and_found(tmp_path, monkeypatch, puppe
         (0, "OTHER", 0, ALL, "snapshot"),
         (6, "OTHER", 0, ALL, "snapshot"),
     ]
+
+
+def test_where_system_calls_can_not_be_followed_either_that_is_said(tmp_path, monkeypatch, puppet):
+    attach = BpfObject.attach
+
+    def refuse(self, names):
+        if attributes.CALLS & set(names):
+            raise UnavailableError("no such event")
+        attach(self, names)
+
+    monkeypatch.setitem(attributes.FOLLOWERS, "after_nice", "no_such_function")
+    monkeypatch.setattr(BpfObject, "attach", refuse)
+    with Recorder(tmp_path / "t", RecordOptions(processes=False, task_filter=TaskFilter(tgid=puppet.pid))):
+        os.setpriority(os.PRIO_PROCESS, puppet.pid, 6)
+    trace = open_trace(tmp_path / "t")
+    (doubt,) = trace.attribute_doubts
+    assert "no_such_function" in doubt and "tracefs" in doubt
+    assert seen(trace.attributes, puppet.pid)[-1] == (6, "OTHER", 0, ALL, "snapshot")
+
+
+def test_what_the_kernel_says_of_a_small_program_holds_for_those_of_the_recorder(monkeypatch):
+    asked = attributes.why_not_followed(None)
+    monkeypatch.setattr(attributes, "refuses_fexit", lambda id_: None)
+    with EventStream() as stream:  # tries all of them, and goes without where they are refused
+        assert stream.follows_attributes == (asked is None)
 
 
 def test_every_task_is_found_but_the_recorder(tmp_path):

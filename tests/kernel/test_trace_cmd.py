@@ -25,7 +25,7 @@ LOAD = ["sh", "-c", "for i in 1 2 3; do (echo a; sleep 0.01) | cat >/dev/null; d
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
+def recorded(tmp_path_factory, tracefs):
     """A folder with text, and a trace.dat that trace-cmd makes of the same raw buffers."""
     if shutil.which("trace-cmd") is None:
         pytest.skip("trace-cmd is not installed")

@@ -111,7 +111,7 @@ class Ftrace:
 
 
 @pytest.fixture
-def ftrace(tmp_path):
+def ftrace(tmp_path, tracefs):
     instance = Ftrace(tmp_path)
     yield instance
     instance.close()

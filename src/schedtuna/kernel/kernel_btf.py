@@ -95,7 +95,11 @@ class KernelBtf:
 
     def has_function(self, name: str) -> bool:
         """Whether the kernel has a function of that name, which a program may be attached to."""
-        return bool(self._libbpf.btf__find_by_name_kind(self._btf, name.encode(), KIND_FUNC) > 0)
+        return self.function_id(name) > 0
+
+    def function_id(self, name: str) -> int:
+        """Return the number of a function's type; not above 0 where the kernel has none of that name."""
+        return int(self._libbpf.btf__find_by_name_kind(self._btf, name.encode(), KIND_FUNC))
 
     def enum_value(self, name: str) -> int | None:
         """Value of an enumerator, in whichever enumeration it is; None where the kernel has none.

@@ -18,7 +18,27 @@ _INFO_BYTES = 232
 _LENGTHS_AT = 16
 _VERIFIED_AT = 216
 _INSN_BYTES = 8
+_RETURN_0 = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
+_TRACING, _FEXIT = 26, 25  # BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT
 _STACK_DEPTH = re.compile(r"^stack depth ([\d+]+)", re.MULTILINE)
+
+
+def refuses_fexit(function_id: int) -> str | None:
+    """Return what the kernel has against programs at a function's end, such as "Operation not permitted".
+
+    It is asked by a program of two instructions: an object's are refused only once all of it was read.
+
+    Args:
+        function_id: Of the function, in the running kernel's types.
+    """
+    # struct bpf_prog_load_opts, up to attach_btf_id; its size comes first.
+    options = struct.pack("=iiIIIII4x", 0, _FEXIT, 0, 0, 0, 0, function_id)
+    options = struct.pack("=Q", 8 + len(options)) + options
+    fd = libbpf().bpf_prog_load(_TRACING, b"probe", b"GPL", _RETURN_0, len(_RETURN_0) // _INSN_BYTES, options)
+    if fd < 0:
+        return os.strerror(ctypes.get_errno())
+    os.close(fd)
+    return None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.kernel.kernel_btf import KernelBtf
+from schedtuna.kernel.programs import refuses_fexit
 from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, UNKNOWN_CPUS, UNKNOWN_SLICE, AttributeArray
 from schedtuna.trace.schema import STATIC_PRIO_NICE_0, TaskArray
@@ -37,10 +38,16 @@ class AttributeSink(Protocol):
 
 
 def why_not_followed(btf: Path | None) -> str | None:
-    """Return why `FOLLOWERS` can't see everything on a kernel; None: they can, as far as its types tell."""
+    """Return why `FOLLOWERS` can't see everything on a kernel; None: they can, as far as it tells before."""
     with KernelBtf(btf) as kernel:
-        missing = [function for function in FOLLOWERS.values() if not kernel.has_function(function)]
-    return f"this kernel has no function {', '.join(missing)} to attach to" if missing else None
+        ids = {function: kernel.function_id(function) for function in FOLLOWERS.values()}
+    missing = [function for function, id_ in ids.items() if id_ <= 0]
+    if missing:
+        return f"this kernel has no function {', '.join(missing)} to attach to"
+    for function, id_ in ids.items() if btf is None else ():
+        if refusal := refuses_fexit(id_):
+            return f"the kernel lets no program attach to the function {function}: {refusal}"
+    return None
 
 
 class AttributeRows:

@@ -36,6 +36,7 @@ from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventTyp
 
 _FEWEST_ROWS_BYTES = 1 << 22  # 31,000 forks, execs and exits
 _ROWS_SHARE = 8  # one part in so many of the memory for events
+_NEEDS = "which takes tracefs (mount -t tracefs tracefs /sys/kernel/tracing)"
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.05  # between two readings of the rings
 _COMFORTABLE_FILL = 0.1
 _LOOK_SHARE = 50  # looking at all tasks takes one part in so many of the time
@@ -162,8 +163,9 @@ class EventStream:
             self._skipped |= CALLS  # they were not loaded
         try:
             self._bpf.attach(CALLS - self._skipped)
-        except UnavailableError:  # there is no tracefs; what changed is found by looking
+        except UnavailableError:  # what changed is found by looking
             self._skipped |= CALLS
+            self._why_not_followed = f"{self._why_not_followed}; nor can system calls be followed, {_NEEDS}"
         self._bpf.attach(["on_fork", "on_exec", "on_rename", "on_exit"])  # who has events has a name
         self._bpf.attach(set(self._bpf.programs) - self._skipped)
 

@@ -57,7 +57,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--scheduler",
             metavar="NAME[:PARAMETER=VALUE,...]",
-            help="One of `sim list`, or module:Class of your own in Python.",
+            help="One of `sim list`, model:FILE of `train`, or module:Class of your own in Python.",
         ),
     ] = "fair",
     cpus: Annotated[

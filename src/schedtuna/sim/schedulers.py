@@ -24,6 +24,7 @@ from schedtuna.space import Assignment, ParameterSpec, ParameterType, spell_assi
 ALIASES = {"eevdf": "fair"}
 _HINT = "docs/simulator.md shows how to write one"
 _PARAMETERS_HINT = "`schedtuna sim list` shows each scheduler's parameters"
+_MODEL = "model:"
 _UNITS = ("ns", "us", "ms")  # as names end that have one
 SchedulerSource = str | SchedulerConfig | Scheduler | type[Scheduler]
 
@@ -70,12 +71,14 @@ def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str
 
     Args:
         source: A name with or without values (``fair``, ``rr:slice_us=500``), a file with settings, what
-            `parsed_scheduler` made of one, ``module:Class`` of a scheduler in Python, or such a scheduler
-            itself.
+            `parsed_scheduler` made of one, ``module:Class`` of a scheduler in Python, ``model:FILE`` of
+            a trained model, or such a scheduler itself.
 
     Raises:
         UsageError: There is no such scheduler, parameter or value.
     """
+    if isinstance(source, str) and (model := model_named(source)) is not None:
+        return _of_model(source, model)
     if isinstance(source, str):
         named = _class_named(source)
         source = _parsed(source, _all_schedulers()) if named is None else named
@@ -89,6 +92,21 @@ def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str
     return python_scheduler(name, source, callbacks), {"name": name, "parameters": {}}
 
 
+def model_named(text: str) -> str | None:
+    """Return the model's file or name that ``model:FILE`` means; None: the text is none of that kind."""
+    return text.removeprefix(_MODEL) if text.startswith(_MODEL) else None
+
+
+def _of_model(text: str, name: str) -> tuple[NativeScheduler, dict[str, Any]]:
+    from schedtuna.model.shipped import find_model
+    from schedtuna.sim.model_scheduler import ModelScheduler
+
+    model = find_model(name)
+    scheduler = ModelScheduler(model)
+    facts = {"name": text, "parameters": {}, "model_version": model.version}
+    return python_scheduler(text, scheduler, defined_callbacks(scheduler, CALLBACKS)), facts
+
+
 def _class_named(text: str) -> type[Scheduler] | None:
     """Return the scheduler in Python that ``module:Class`` means; None: the text is none of that kind."""
     module, _, attribute = text.partition(":")
@@ -98,11 +116,16 @@ def _class_named(text: str) -> type[Scheduler] | None:
 
 
 def python_scheduler_named(text: str) -> SchedulerConfig | None:
-    """Return the scheduler in Python that ``module:Class`` means, as data; None: it means none.
+    """Return the scheduler that ``module:Class`` or ``model:FILE`` means, as data; None: it means none.
 
     Raises:
         UsageError: There is no such class.
+        ModelError: There is no such model.
     """
+    if (model := model_named(text)) is not None:
+        from schedtuna.model.shipped import find_model
+
+        return SchedulerConfig(name=text, description=f"the model {find_model(model).name}")
     found = _class_named(text)
     if found is None:
         return None

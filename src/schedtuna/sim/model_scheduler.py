@@ -20,7 +20,14 @@ from schedtuna.model.model import DecisionModel
 from schedtuna.model.runtime import ModelRuntime
 from schedtuna.sim.native import DequeueReason, EnqueueReason, Machine, Task, TaskState
 from schedtuna.sim.scheduler import Scheduler
-from schedtuna.sim.task_past import CHOICE_FEATURES, WAKING_FEATURES, Candidate, DecidingCpu, TaskPast, Waking
+from schedtuna.sim.task_past import (
+    CHOICE_FEATURES,
+    WAKING_FEATURES,
+    ChoiceCandidate,
+    DecidingCpu,
+    TaskPast,
+    Waking,
+)
 
 SLICE_NS = 3_000_000
 LEVEL_NS = 4_000_000
@@ -168,11 +175,11 @@ class ModelScheduler(Scheduler):
     def _score(self, machine: Machine, cpu: int, prev: Task | None, able: list[Task]) -> None:
         running = sum(machine.current(other) is not None for other in range(machine.nr_cpus) if other != cpu)
         choice = DecidingCpu(cpu, None if prev is None else prev.id, len(self._queue), len(able), running)
-        rows = [self._row(Candidate(self._past[task.id], task, machine, choice)) for task in able]
+        rows = [self._row(ChoiceCandidate(self._past[task.id], task, machine, choice)) for task in able]
         for task, logit in zip(able, self._logits(rows).tolist(), strict=True):
             self._logit[task.id] = logit
 
-    def _row(self, at: Candidate) -> list[int]:
+    def _row(self, at: ChoiceCandidate) -> list[int]:
         waking = Waking(at.past, at.task)
         return [
             CHOICE_FEATURES[name](at) if name in CHOICE_FEATURES else WAKING_FEATURES[name](waking)

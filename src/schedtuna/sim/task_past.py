@@ -139,7 +139,7 @@ class Waking(NamedTuple):
     task: Task
 
 
-class Candidate(NamedTuple):
+class ChoiceCandidate(NamedTuple):
     """A task that may be chosen.
 
     Attributes:
@@ -180,7 +180,7 @@ WAKING_FEATURES: Mapping[str, Callable[[Waking], int]] = {
     "cpu_permille": lambda at: at.past.cpu_permille(),
 }
 # As of a choice, of each candidate.
-CHOICE_FEATURES: Mapping[str, Callable[[Candidate], int]] = {
+CHOICE_FEATURES: Mapping[str, Callable[[ChoiceCandidate], int]] = {
     "is_candidate": lambda _: 1,
     "waited_ns": lambda at: at.machine.now_ns - at.past.ready_ns if at.past.ready_ns >= 0 else 0,
     "attained_ns": lambda at: at.task.cpu_time_ns - at.past.began_cpu_ns,

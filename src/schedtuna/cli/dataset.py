@@ -12,7 +12,7 @@ from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.cli.table import described, table, wrapped
-from schedtuna.errors import naming
+from schedtuna.errors import DatasetError, naming
 
 if TYPE_CHECKING:
     from schedtuna.learn.dataset_form import Dataset
@@ -108,6 +108,32 @@ def show(folder: Annotated[Path, _FOLDER], as_json: JsonOption = False) -> None:
     with naming(folder):
         data = read_dataset(folder)
     _tell(data, as_json)
+
+
+@app.command()
+def check(folder: Annotated[Path, _FOLDER], seed: SeedOption = 1, as_json: JsonOption = False) -> None:
+    """Look for what makes a dataset lie: leaks, and chance.
+
+    Exits with 1 if there is a flaw: permuted labels that are foretold all the same, a feature that tells the
+    label alone, parts that share runs, labels that training never saw.
+    """
+    from dataclasses import asdict
+
+    from schedtuna.learn.controls import check_dataset
+    from schedtuna.learn.dataset_form import read_dataset
+
+    with termination_interrupts(), naming(folder):
+        found = check_dataset(read_dataset(folder), seed=seed)
+    flaws = [control.name for control in found if control.outcome == "flaw"]
+    if as_json:
+        print_json({"is_sound": not flaws, "controls": [asdict(control) for control in found]})
+    else:
+        print(described(["control", "outcome", "found"], [[c.name, c.outcome, c.told] for c in found]))
+    if flaws:
+        raise DatasetError(
+            f"{folder} has flaws: {', '.join(dict.fromkeys(flaws))}",
+            hint="what is learnt from it would not be worth what it seems: divide it otherwise (--split)",
+        )
 
 
 def _shown(update: Callable[..., None], nr_traces: int) -> Callable[[int, int], None]:

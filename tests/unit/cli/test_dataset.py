@@ -73,3 +73,15 @@ def test_labels_of_a_file_are_classes(folders, tmp_path, capsys):
 def test_mistakes_are_told(arguments, code, told, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert told in run(capsys, *arguments, code=code).err
+
+
+def test_check_tells_flaws(folders, tmp_path, capsys):
+    pytest.importorskip("lightgbm")
+    run(capsys, "build", *folders, "-o", tmp_path / "d", "--task", "burst")
+    sound = last_json(run(capsys, "check", tmp_path / "d", "--json"))
+    assert sound["is_sound"]
+    assert {one["outcome"] for one in sound["controls"]} <= {"ok", "told", "not judged"}
+    run(capsys, "build", folders[0], *folders, "-o", tmp_path / "twice", "--task", "burst", "--split", "run")
+    said = run(capsys, "check", tmp_path / "twice", code=1)
+    assert "parts share nothing" in said.err
+    assert "more than once: interactive, interactive" in " ".join(said.out.split())

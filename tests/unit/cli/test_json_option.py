@@ -33,6 +33,7 @@ ELSEWHERE = {
     "bisect": "e2e/test_bisect.py",
     "compare": "e2e/test_compare.py",
     "dataset build": "unit/cli/test_dataset.py",
+    "dataset check": "unit/cli/test_dataset.py",
     "dataset show": "unit/cli/test_dataset.py",
     "import": "e2e/test_trace.py",
     "lab boot": "e2e/test_lab.py",

@@ -137,7 +137,7 @@ def check(folder: Annotated[Path, _FOLDER], seed: SeedOption = 1, as_json: JsonO
 
 
 def _shown(update: Callable[..., None], nr_traces: int) -> Callable[[int, int], None]:
-    return lambda run, nr_events: update(run, nr_traces, note=f"{nr_events:,} events")
+    return lambda run, nr_events: update(run, nr_traces, note=f"{nr_events:,} events or choices")
 
 
 def _tell(data: Dataset, as_json: bool) -> None:

@@ -99,9 +99,10 @@ def build_dataset(sources: Iterable[RunSource], options: BuildOptions) -> Datase
 
 
 def _makers() -> dict[str, Callable[[list[RunSource], BuildOptions], MadeRows]]:
+    from schedtuna.learn.candidate_rows import make_next_rows
     from schedtuna.learn.class_labels import make_class_rows
 
-    return {"burst": _make_bursts, "class": make_class_rows}
+    return {"burst": _make_bursts, "class": make_class_rows, "next": make_next_rows}
 
 
 def _make_bursts(sources: list[RunSource], options: BuildOptions) -> MadeRows:

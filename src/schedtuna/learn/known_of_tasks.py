@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna.features.as_of import AsOf
 from schedtuna.trace.schema import PF_KTHREAD, POLICIES
 from schedtuna.trace.trace import Trace
 
@@ -15,34 +16,6 @@ IntArray = npt.NDArray[np.int64]
 ATTRIBUTE_FEATURES = ("nice", "policy", "task_weight", "asked_slice_ns")
 ROLE_FEATURES = ("is_kthread", "is_leader")
 _UNKNOWN = np.iinfo(np.int64).min
-
-
-class AsOf:
-    """A table of what holds of each tid from when on; what comes later is not seen.
-
-    Args:
-        tid: [n] of each row.
-        since_ns: [n] from when on it holds.
-    """
-
-    def __init__(self, tid: npt.ArrayLike, since_ns: npt.ArrayLike) -> None:
-        tids, since = np.asarray(tid, np.int64), np.asarray(since_ns, np.int64)
-        self._order = np.lexsort((since, tids))
-        self._tid, self._since = tids[self._order], since[self._order]
-        self._tids = np.unique(self._tid)
-        # One line for all: a tid's rank, then time; ranks are far apart.
-        self._span = int(max(since.max(initial=0), 0)) + 2
-        self._line = np.searchsorted(self._tids, self._tid) * self._span + np.maximum(self._since, 0)
-
-    def at(self, tid: npt.NDArray[Any], time_ns: IntArray) -> npt.NDArray[np.intp]:
-        """Return the row that holds of each tid at a time; -1: none does yet."""
-        if not len(self._tids):
-            return np.full(len(tid), -1)
-        rank = np.minimum(np.searchsorted(self._tids, tid), len(self._tids) - 1)
-        time = np.minimum(time_ns, self._span - 1)
-        found = np.searchsorted(self._line, rank * self._span + time, side="right") - 1
-        is_own = (found >= 0) & (self._tid[np.maximum(found, 0)] == tid)
-        return np.where(is_own, self._order[np.maximum(found, 0)], -1)
 
 
 class KnownOfTasks:
@@ -76,6 +49,11 @@ class KnownOfTasks:
             "is_leader": (first["tid"] == first["tgid"]).astype(np.int64),
         }
         self._tgid = first["tgid"].astype(np.int64)
+        self._found = {
+            name: first[name].astype(np.int64)
+            for name in ("tid", "timestamp_ns", "start_time_ns", "cpu_time_ns")
+        }
+        self._begin_ns = trace.window_ns[0]
 
     def features(self, tid: npt.NDArray[Any], time_ns: IntArray) -> dict[str, IntArray]:
         """Return what is known of tasks at times; `unknown()` says where nothing is."""
@@ -88,6 +66,25 @@ class KnownOfTasks:
             row = as_of.at(tid, time_ns)
             found |= {name: np.where(row >= 0, _taken(c, row), _UNKNOWN) for name, c in columns.items()}
         return found
+
+    def cpu_time_before(
+        self, tid: npt.NDArray[Any], time_ns: IntArray, seen: Callable[[IntArray, IntArray], IntArray]
+    ) -> IntArray:
+        """Return how much CPU time tasks had before the trace began; it is unknown where no row tells.
+
+        Args:
+            tid: Whose.
+            time_ns: As of when.
+            seen: What the trace sees of tids' CPU time until a moment.
+        """
+        row = np.maximum(self._lives.at(tid, time_ns), 0)
+        if not len(self._found["tid"]):
+            return np.full(len(tid), _UNKNOWN)
+        is_born = self._found["start_time_ns"] >= self._begin_ns
+        told = self._found["cpu_time_ns"] - seen(self._found["tid"], self._found["timestamp_ns"])
+        before = np.where(is_born, 0, np.maximum(told, 0))[row]
+        too_early = ~is_born[row] & (self._found["timestamp_ns"][row] > time_ns)
+        return np.where((self._lives.at(tid, time_ns) < 0) | too_early, _UNKNOWN, before)
 
     def processes(self, tid: npt.NDArray[Any], time_ns: IntArray) -> IntArray:
         """Return the tgid of tasks; -1: unknown."""

@@ -6,7 +6,6 @@ import pytest
 from schedtuna.errors import DatasetError, UsageError
 from schedtuna.learn.building import BuildOptions, build_dataset
 from schedtuna.learn.dataset_form import read_dataset, write_dataset
-from schedtuna.learn.known_of_tasks import AsOf
 from schedtuna.learn.sources import RunSource
 from schedtuna.learn.task_rows import CUT, LOST, NO_HISTORY
 from schedtuna.trace.labels import LabelRule
@@ -177,14 +176,6 @@ def test_what_gives_nothing_is_refused(traces):
         build_dataset([], BuildOptions("brust"))
     with pytest.raises(UsageError, match="no trace to build of"):
         bursts()
-
-
-def test_what_holds_is_what_was_said_last_and_not_later():
-    table = AsOf([5, 5, 9, 5], [100, 300, 50, 200])
-    tids = np.array([5, 5, 5, 5, 9, 9, 4, 6])
-    times = np.array([99, 100, 250, 10**12, 49, 50, 500, 500])
-    assert table.at(tids, times).tolist() == [-1, 0, 3, 1, -1, 2, -1, -1]
-    assert AsOf([], []).at(tids, times).tolist() == [-1] * 8
 
 
 def test_events_are_counted(traces, sources):

@@ -84,7 +84,8 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--warm-start",
             metavar="SCHEDULER|MODEL",
-            help="Imitate this first: a scheduler that `rl list` shows for ENV, or a policy.",
+            help="Imitate this first: a scheduler that `rl list` shows for ENV, a policy, or a "
+            "model of `train`.",
             show_default=False,
         ),
     ] = "",

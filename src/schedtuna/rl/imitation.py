@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from schedtuna.errors import ModelError
+from schedtuna.model.file import read_model
+from schedtuna.model.model import DecisionModel
+from schedtuna.rl.evaluation import Decider
 from schedtuna.rl.learners import Demonstrations
+from schedtuna.rl.model_expert import ModelDecider
 from schedtuna.rl.policy import FILE_NAME, TrainedPolicy, load_policy
 from schedtuna.rl.reinforce_learner import SoftmaxLearner
 from schedtuna.rl.world import World, action_masks
@@ -46,7 +51,8 @@ def make_expert(name: str, world: World, loads: Sequence[str]) -> Expert:
     """Return who decides.
 
     Args:
-        name: A scheduler that can be watched in the environment, or a policy's file or folder.
+        name: A scheduler that can be watched in the environment, a policy's file or folder, or the file of a
+            model that says who comes first.
         world: For which environment.
         loads: On which loads; empty: those of the environment's parameters.
 
@@ -55,11 +61,23 @@ def make_expert(name: str, world: World, loads: Sequence[str]) -> Expert:
         PolicyError: The policy can't be read.
     """
     path = Path(name)
+    if (model := _model_of(path)) is not None:
+        return _DeciderExpert(ModelDecider(model, world.fit()), world, loads)
     if path.suffix == Path(FILE_NAME).suffix or (path / FILE_NAME).is_file():
         policy = load_policy(path)
         policy.require_fit(world.fit())
-        return _PolicyExpert(policy, world, loads)
+        return _DeciderExpert(policy, world, loads)
     return _SchedulerExpert(world.watched(name, loads))
+
+
+def _model_of(path: Path) -> DecisionModel | None:
+    """Return the model in its canonical form that a file holds; None: it holds none."""
+    if not path.is_file():
+        return None
+    try:
+        return read_model(path)
+    except ModelError:
+        return None  # a policy, perhaps: whoever reads that says what is wrong
 
 
 @dataclass(frozen=True)
@@ -81,8 +99,8 @@ class _SchedulerExpert:
 
 
 @dataclass(frozen=True)
-class _PolicyExpert:
-    policy: TrainedPolicy
+class _DeciderExpert:
+    decider: Decider
     world: World
     loads: Sequence[str]
 
@@ -97,7 +115,7 @@ class _PolicyExpert:
             masks = action_masks(vector)
             if masks is not None:
                 all_masks.append(masks)
-            actions = self.policy.act(observed, masks)
+            actions = self.decider.act(observed, masks)
             following, rewards, ends, _ = vector.step(actions)
             rows.append((observed, actions, rewards, ends))
             observed = np.asarray(following)

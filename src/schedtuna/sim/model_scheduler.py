@@ -39,6 +39,20 @@ _LOGIT_BITS = 33
 Rank = int
 
 
+def require_scheduling(model: DecisionModel) -> None:
+    """Refuse a model that says of no task whether it comes first.
+
+    Raises:
+        ModelError: It decides something else.
+    """
+    if model.labels not in SCHEDULING_LABELS or model.core.nr_logits != 1:
+        known = " or ".join("/".join(pair) for pair in SCHEDULING_LABELS)
+        raise ModelError(
+            f"{model.name} decides {'/'.join(model.labels)}: it says of no task whether it comes first",
+            hint=f"a scheduler is a model that decides {known}: `schedtuna train` makes them",
+        )
+
+
 class _Shared:
     """What all copies of a scheduler have in common: a model does not change."""
 
@@ -63,12 +77,7 @@ class ModelScheduler(Scheduler):
     conserves_work = True
 
     def __init__(self, model: DecisionModel) -> None:
-        if model.labels not in SCHEDULING_LABELS or model.core.nr_logits != 1:
-            known = " or ".join("/".join(pair) for pair in SCHEDULING_LABELS)
-            raise ModelError(
-                f"{model.name} decides {'/'.join(model.labels)}: it says of no task whether it comes first",
-                hint=f"a scheduler is a model that decides {known}: `schedtuna train` makes them",
-            )
+        require_scheduling(model)
         names = [one.name for one in model.inputs]
         unknown = [name for name in names if name not in {*WAKING_FEATURES, *CHOICE_FEATURES}]
         if unknown:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import signal
@@ -20,6 +19,7 @@ from typing import Self
 
 from schedtuna.agent.contract import Sensed
 from schedtuna.agent.slo import ServiceObjective
+from schedtuna.configfile import parse_json
 from schedtuna.errors import MetricError
 
 PERIOD_S = 5.0
@@ -160,7 +160,7 @@ def _query(objective: ServiceObjective) -> float:
     where = f"{objective.url}/api/v1/query?{urllib.parse.urlencode({'query': objective.query})}"
     try:
         with urllib.request.urlopen(where, timeout=_PATIENCE_S) as answer:  # noqa: S310  # http(s), as was checked
-            told = json.loads(answer.read(_MOST_BYTES))
+            told = parse_json(answer.read(_MOST_BYTES), any_text=True)
     except urllib.error.HTTPError as error:
         error.close()
         raise MetricError(f"{objective.url} answered {error.code} {error.reason}") from error

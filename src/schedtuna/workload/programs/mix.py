@@ -190,7 +190,8 @@ def main(argv: list[str]) -> None:
         for index, task in enumerate(swapped)
     ]
     if options.announce:
-        print(json.dumps(roles), flush=True)  # noqa: T201 - a program of its own
+        half_ns = (start_ns + end_ns) // 2 if options.swap else end_ns
+        print(json.dumps({**roles, "swap_ns": half_ns, "end_ns": end_ns}), flush=True)  # noqa: T201 - a program of its own
     reports = [collect(pipe) for pipe in both]
     latencies_us = sorted(
         [latency for pipe in tasks for latency in collect(pipe)]

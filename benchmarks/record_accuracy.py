@@ -29,6 +29,7 @@ from schedtuna.record.filters import TaskFilter
 from schedtuna.record.stream import EventStream
 from schedtuna.trace.aggregates.layout import Delay
 from schedtuna.trace.attributes import AttributeArray
+from schedtuna.trace.groups import GroupArray
 from schedtuna.trace.intervals import intervals
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, TaskArray, TaskReason
 from schedtuna.trace.states import RUNNABLE, TaskState
@@ -66,6 +67,9 @@ class Memory:
         """They are not looked at."""
 
     def write_cpu_sets(self, cpu_sets: Mapping[int, str]) -> None:
+        """Nor are these."""
+
+    def write_groups(self, rows: GroupArray) -> None:
         """Nor are these."""
 
     @property

@@ -28,6 +28,7 @@ struct task_attributes {
 	__u8 policy; /* the kernel's number */
 	__u8 reason;
 	__u8 reserved;
+	__u64 group_id; /* whose part of the CPU time it shares: sched_group.h; 0: unknown */
 };
 #ifdef __cplusplus
 #define _Static_assert static_assert
@@ -35,7 +36,7 @@ struct task_attributes {
 #define AT(field, offset) (__builtin_offsetof(struct task_attributes, field) == (offset))
 _Static_assert(AT(timestamp_ns, 0) && AT(start_time_ns, 8) && AT(slice_ns, 16) && AT(tid, 24) && AT(weight, 28)
 		       && AT(cpu_set, 32) && AT(nice, 36) && AT(policy, 37) && AT(reason, 38) && AT(reserved, 39)
-		       && sizeof(struct task_attributes) == 40,
+		       && AT(group_id, 40) && sizeof(struct task_attributes) == 48,
 	       "ATTRIBUTE_DTYPE is not so");
 #undef AT
 #ifdef __cplusplus

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What tasks ask of the scheduler: nice value, policy, slice, CPUs; when they are born, and when that changes.
+ * What tasks ask of the scheduler: nice value, policy, slice, CPUs, their group; when they are born, and when that
+ * changes.
  *
- * Every change goes through one of three functions, whose ends are seen (fexit). Where nobody may attach to
+ * Every change goes through one of a few functions, whose ends are seen (fexit). Where nobody may attach to
  * functions, system calls are looked at instead: what a task changed of itself is told at once, and that
  * something was changed is counted, for the reader to look at all tasks. Nothing is done per switch. Records
  * that repeat what is known are left to the reader.
@@ -12,6 +13,7 @@
 
 #include "compat.bpf.h"
 #include "filter.bpf.h"
+#include "groups.bpf.h"
 #include "task_attributes.h"
 
 #define MOST_CPU_WORDS 128 /* CONFIG_NR_CPUS is at most 8192 */
@@ -45,7 +47,9 @@ static __always_inline void fill_attributes(struct attributes_record *record, st
 		.nice = task->static_prio - 120,
 		.policy = task->policy,
 		.reason = reason,
+		.group_id = group_id(task_group_of(task)),
 	};
+	tell_groups(task);
 	bpf_probe_read_kernel(record->cpus, nr_cpu_words * sizeof(__u64), &task->cpus_mask);
 }
 
@@ -86,6 +90,22 @@ int BPF_PROG(after_affinity, struct task_struct *task)
 	return 0;
 }
 
+/* Into another control group, or a session of its own. */
+SEC("fexit/sched_move_task")
+int BPF_PROG(after_move, struct task_struct *task)
+{
+	if (!(task->flags & PF_EXITING)) /* each leaves its session's group when it exits */
+		emit_attributes(task, ATTRIBUTE_CHANGED);
+	return 0;
+}
+
+SEC("fexit/sched_group_set_shares")
+int BPF_PROG(after_shares, struct task_group *group)
+{
+	tell_group(group, BPF_CORE_READ(group, parent));
+	return 0;
+}
+
 static __always_inline int after_call(void)
 {
 	emit_attributes(bpf_get_current_task_btf(), ATTRIBUTE_CHANGED);
@@ -115,6 +135,20 @@ SEC("tp/syscalls/sys_exit_sched_setaffinity")
 int after_setaffinity_call(void *ctx)
 {
 	return after_call();
+}
+
+SEC("tp/syscalls/sys_exit_setsid")
+int after_setsid_call(void *ctx)
+{
+	return after_call();
+}
+
+/* Of whom it tells, the looker finds out. */
+SEC("raw_tp/cgroup_attach_task")
+int after_attach_call(void *ctx)
+{
+	__sync_fetch_and_add(&nr_change_calls, 1);
+	return 0;
 }
 
 SEC("iter/task")

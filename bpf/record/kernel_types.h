@@ -113,7 +113,15 @@ struct cpumask {
 };
 
 struct autogroup {
+	unsigned long id;
 	int nice;
+};
+
+struct task_group {
+	struct cgroup_subsys_state css;
+	unsigned long shares;
+	struct task_group *parent;
+	struct autogroup *autogroup;
 };
 
 struct signal_struct {
@@ -143,6 +151,7 @@ struct task_struct {
 	unsigned in_iowait : 1;
 	bool throttled;
 	struct sched_entity se;
+	struct task_group *sched_task_group;
 	struct sched_info sched_info;
 	unsigned long nvcsw;
 	unsigned long nivcsw;

@@ -15,7 +15,7 @@ namespace schedtuna::sim
 namespace
 {
 
-using GroupRow = std::tuple<std::string, GroupId, std::uint32_t>;  // name, parent, cpu.weight
+using GroupRow = std::tuple<std::string, GroupId, std::uint32_t>;  // name, parent, shares
 
 std::string_view rows_of(const nb::bytes &bytes)
 {
@@ -29,8 +29,8 @@ Workload flat_workload(std::vector<std::string> names, nb::bytes tasks, nb::byte
 	FlatWorkload flat{rows_of(steps),   rows_of(tasks),	 rows_of(interruptions),
 			  std::move(names), std::move(cpu_sets), {},
 			  nr_mailboxes,	    duration_ns};
-	for (const auto &[name, parent, weight] : groups)
-		flat.groups.push_back({name, parent, weight});
+	for (const auto &[name, parent, shares] : groups)
+		flat.groups.push_back({name, parent, shares});
 	nb::gil_scoped_release release;
 	return from_flat(flat);
 }

@@ -13,6 +13,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
@@ -168,11 +169,13 @@ bool is_endless(const Workload &workload)
 	return false;
 }
 
-std::vector<std::pair<std::string, std::optional<GroupId>>> groups(const Workload &workload)
+// Name, parent and shares of each.
+std::vector<std::tuple<std::string, std::optional<GroupId>, std::uint32_t>> groups(const Workload &workload)
 {
-	std::vector<std::pair<std::string, std::optional<GroupId>>> all;
+	std::vector<std::tuple<std::string, std::optional<GroupId>, std::uint32_t>> all;
 	for (const GroupDef &group : workload.groups)
-		all.emplace_back(group.name, group.parent == NONE ? std::nullopt : std::optional(group.parent));
+		all.emplace_back(group.name, group.parent == NONE ? std::nullopt : std::optional(group.parent),
+				 group.shares);
 	return all;
 }
 

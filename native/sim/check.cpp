@@ -21,7 +21,7 @@ void check_group(const Workload &workload, std::size_t i)
 	const GroupDef &group = workload.groups[i];
 	std::string where = "group " + group.name;
 	demand(i == 0 ? group.parent == NONE : group.parent < i, where, "a parent stands before its children");
-	demand(group.cpu_weight >= 1 && group.cpu_weight <= 10000, where, "cpu_weight is 1 to 10000");
+	demand(group.shares >= MIN_SHARES && group.shares <= MAX_SHARES, where, "shares are 2 to 262144");
 }
 
 void check_resource(const Resource &resource)

@@ -18,7 +18,6 @@ using EntityId = std::uint32_t;
 
 inline constexpr std::uint32_t WEIGHT_SHIFT = 10;  // SCHED_FIXEDPOINT_SHIFT: weights of groups need the resolution
 inline constexpr std::uint32_t NICE_0_LOAD = NICE_0_WEIGHT << WEIGHT_SHIFT;
-inline constexpr std::uint32_t MIN_SHARES = 2;
 
 // A task or a group on one CPU (struct sched_entity), one cache line.
 struct Entity {

@@ -178,7 +178,7 @@ void Machine::record_attributes(TaskId id, attribute_reason reason)
 	const Task &t = tasks_[id];
 	attributes_.push_back({static_cast<__u64>(now_), static_cast<__u64>(births_[id]),
 			       static_cast<__u64>(t.custom_slice_ns), id + 1, t.weight, t.cpu_set + 1, t.nice,
-			       KERNELS[static_cast<int>(t.policy)], static_cast<__u8>(reason), 0});
+			       KERNELS[static_cast<int>(t.policy)], static_cast<__u8>(reason), 0, t.group + 1ull});
 }
 
 }  // namespace schedtuna::sim

@@ -108,7 +108,7 @@ GroupId Reader::group(const Field &field, const std::string &path)
 		field.fail("\"" + path + "\" is no group: write \"/name\" or \"/parent/name\"");
 	GroupId parent = group(field, path.substr(0, slash));
 	auto id = static_cast<GroupId>(workload_.groups.size());
-	workload_.groups.push_back({path, parent, 100});
+	workload_.groups.push_back({path, parent, NICE_0_WEIGHT});
 	return groups_[path] = id;
 }
 
@@ -121,7 +121,8 @@ void Reader::read_groups(const Field &groups)
 			field.fail("the root group has no weight");
 		field.allow({"cpu_weight"});
 		if (auto weight = field.find("cpu_weight"))
-			workload_.groups[id].cpu_weight = static_cast<std::uint32_t>(weight->integer(1, MAX_WEIGHT));
+			workload_.groups[id].shares = shares_of(
+				static_cast<std::uint32_t>(weight->integer(1, MAX_WEIGHT)));
 	}
 }
 

@@ -68,8 +68,8 @@ void Simulation::add_cpu_sets()
 
 void Simulation::add_groups()
 {
-	for (const GroupDef &group : workload_->groups)	 // sched_weight_from_cgroup()
-		groups_.push_back({(group.cpu_weight * NICE_0_WEIGHT + 50) / 100, group.parent});
+	for (const GroupDef &group : workload_->groups)
+		groups_.push_back({group.shares, group.parent});
 }
 
 // A kernel thread per CPU that has something to do now and then.

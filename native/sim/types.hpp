@@ -24,6 +24,7 @@ inline constexpr Ns LONGEST = Ns{1} << 53;  // of a simulation: 104 days. Virtua
 inline constexpr std::uint32_t NONE = std::numeric_limits<std::uint32_t>::max();
 inline constexpr std::uint32_t ROOT_GROUP = 0;
 inline constexpr std::uint32_t NICE_0_WEIGHT = 1024;
+inline constexpr std::uint32_t MIN_SHARES = 2, MAX_SHARES = 1 << 18;  // of groups, as the kernel has them
 
 // What a user got wrong, in words that say what to do. The binding turns it into a Python exception.
 struct BadInput : std::invalid_argument {

@@ -91,8 +91,14 @@ struct TaskDef {
 struct GroupDef {
 	std::string name;
 	GroupId parent = ROOT_GROUP;
-	std::uint32_t cpu_weight = 100;	 // 1 .. 10,000, as in cpu.weight
+	std::uint32_t shares = NICE_0_WEIGHT;  // of what is above it, beside tasks of that weight
 };
+
+// sched_weight_from_cgroup(): cpu.weight is 1 .. 10,000
+constexpr std::uint32_t shares_of(std::uint32_t cpu_weight)
+{
+	return (cpu_weight * NICE_0_WEIGHT + 50) / 100;
+}
 
 enum class ResourceKind : std::uint8_t { Mutex, Condition, Barrier, Suspended, Pipe };
 
@@ -111,7 +117,7 @@ struct Interruption {
 struct Workload {
 	std::vector<Program> programs;
 	std::vector<TaskDef> tasks;
-	std::vector<GroupDef> groups{{"", NONE, 100}};	// the root first; a parent stands before its children
+	std::vector<GroupDef> groups{{"", NONE, NICE_0_WEIGHT}};  // the root first; a parent stands before its children
 	std::vector<Resource> resources;
 	std::vector<std::vector<CpuId>> cpu_sets;
 	std::vector<Interruption> interruptions;  // in order of CPU, then of time

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, attribute_table
+from schedtuna.trace.groups import empty_groups, group_table
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE
 
 
@@ -16,7 +17,7 @@ class Memory:
     """A sink that keeps everything."""
 
     def __init__(self):
-        self._events, self._rows, self._attributes, self._cpu_sets = [], [], [], {}
+        self._events, self._rows, self._attributes, self._cpu_sets, self._groups = [], [], [], {}, []
 
     def write_events(self, events):
         self._events.append(events.copy())
@@ -30,10 +31,17 @@ class Memory:
     def write_cpu_sets(self, cpu_sets):
         self._cpu_sets |= cpu_sets
 
+    def write_groups(self, rows):
+        self._groups.append(rows)
+
     @property
     def attributes(self):
         rows = np.concatenate([np.empty(0, ATTRIBUTE_DTYPE), *self._attributes])
         return attribute_table(rows, self._cpu_sets)
+
+    @property
+    def groups(self):
+        return group_table(np.concatenate([empty_groups(), *self._groups]), {})
 
     @property
     def events(self):

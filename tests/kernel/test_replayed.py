@@ -3,8 +3,10 @@
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from schedtuna.record.recorder import Recorder, RecordOptions
@@ -60,3 +62,34 @@ def test_each_task_has_the_cpu_time_that_the_kernel_gave_it(tmp_path):
     assert names.count("hog") >= 2
     again = Analysis(simulate(load)).by("comm")
     assert dict(zip(again.names, again.columns["nr_tasks"].tolist(), strict=True))["child"] > 10
+
+
+def in_an_autogroup():
+    """Whether tasks here share CPU time by session."""
+    enabled = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    own = dict(line.split(":", 2)[1:] for line in Path("/proc/self/cgroup").read_text().splitlines())
+    return enabled.exists() and enabled.read_text().strip() == "1" and own.get("cpu", own.get("")) == "/"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="recording needs root")
+def test_a_session_of_one_has_as_much_as_one_of_eight_also_in_the_replay(tmp_path):
+    if not in_an_autogroup():
+        pytest.skip("there are no autogroups here")
+    players = []
+    with Recorder(tmp_path / "trace", RecordOptions(processes=False)):
+        for name, nr in (("one", 1), ("eight", 8)):
+            tasks = {name: {"instance": nr, "run": 10_000, "cpus": [0], "loop": -1}}
+            (tmp_path / name).write_text(json.dumps({"tasks": tasks, "global": {"duration": 2}}))
+            argv = [resource_path("native/schedtuna-player"), tmp_path / name]
+            players.append(subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True))
+        assert [player.wait() for player in players] == [0, 0]
+    trace = open_trace(tmp_path / "trace")
+    load = RecordedLoad(trace)
+    in_groups = {
+        name: set(trace.attributes.filter(pl.col("tid").is_in(rows["tid"].to_list()))["group_id"])
+        for (name,), rows in trace.tasks.filter(pl.col("comm").is_in(["one", "eight"])).group_by("comm")
+    }
+    assert in_groups["one"].isdisjoint(in_groups["eight"])
+    for of in (trace, simulate(load)):
+        used = {row["name"]: row["cpu_time_ns"] for row in Analysis(of).by("comm").dicts()}
+        assert used["one"] / (used["one"] + used["eight"]) == pytest.approx(0.5, abs=0.1)

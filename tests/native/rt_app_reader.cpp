@@ -59,7 +59,7 @@ static void print(const Workload &workload)
 			  << ",\"start_ns\":" << time_or_never(task.start_ns) << "}";
 	std::cout << "],\"groups\":{";
 	for (comma = ""; const GroupDef &group : workload.groups)
-		std::cout << next() << quoted(group.name) << ":" << group.cpu_weight;
+		std::cout << next() << quoted(group.name) << ":" << group.shares;
 	std::cout << "},\"resources\":[";
 	for (comma = ""; const Resource &resource : workload.resources)
 		std::cout << next() << "[" << quoted(resource.name) << "," << static_cast<int>(resource.kind) << ","

@@ -256,7 +256,7 @@ def test_forks_and_execs_name_definitions_and_programs(reader):
 def test_groups_have_weights_and_parents(reader):
     text = task('"run": 5, "taskgroup": "/a/b"')[:-1] + ', "taskgroups": {"/a": {"cpu_weight": 30}}}'
     read = reader.read(text)
-    assert read["groups"] == {"": 100, "/a": 30, "/a/b": 100}
+    assert read["groups"] == {"": 1024, "/a": 307, "/a/b": 1024}  # shares, as the kernel has them
     assert read["tasks"][0]["group"] == "/a/b"
 
 

@@ -25,6 +25,7 @@ from schedtuna.trace.aggregates.layout import (
     Migration,
 )
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, AttributeReason
+from schedtuna.trace.groups import GROUP_DTYPE
 from schedtuna.trace.picks import (
     MOST_CANDIDATES,
     MOST_LEVELS,
@@ -50,6 +51,7 @@ STRUCTS = {
     "sched_pick": PICK_DTYPE,
     "sched_candidate": RAW_CANDIDATE_DTYPE,
     "task_attributes": ATTRIBUTE_DTYPE,
+    "sched_group": GROUP_DTYPE,
 }
 NAMES_IN_C = {("task_row", "reserved"): "other_tid"}
 ENUMS = {

@@ -13,6 +13,7 @@ from schedtuna.errors import SchedtunaError
 from schedtuna.trace.analysis import Analysis
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE
 from schedtuna.trace.columns import decode, encode
+from schedtuna.trace.groups import group_rows
 from schedtuna.trace.schema import EVENT_DTYPE
 from schedtuna.trace.store import TraceWriter, open_trace
 
@@ -47,6 +48,7 @@ def sound(tmp_path_factory):
         writer.write_tasks(tasks({"tid": 3, "comm": b"x"}))
         writer.write_samples(5, {"load": 1.0})
         writer.write_cgroups({1: "/a"})
+        writer.write_groups(group_rows([[0, 1, 0, 1024], [0, 2, 1, 300]], "test"))
         writer.note_lost(1)
         writer.write_picks(pick_rows(PICKS))
     (folder / "events-000001.spool").write_bytes(some.tobytes())

@@ -157,9 +157,22 @@ def test_a_manifest_is_what_its_migration_makes(path):
 def test_a_traces_manifest_is_what_its_migration_makes(path):
     assert read_manifest((OLD / path).parent) == TRACE.upgrade(loaded(path), path)
     trace = open_trace((OLD / path).parent)
-    with pytest.raises(TraceError, match="what tasks asked of the scheduler is unknown"):
-        _ = trace.attributes
-    assert ("imported" in trace.why_no_attributes) == (trace.manifest["mode"] == "import")
+    with pytest.raises(TraceError, match="in which groups tasks were is unknown"):
+        _ = trace.groups
+    assert ("imported" in trace.why_no_groups) == (trace.manifest["mode"] == "import")
+    if loaded(path)["schema_version"] == 1:
+        with pytest.raises(TraceError, match="what tasks asked of the scheduler is unknown"):
+            _ = trace.attributes
+        assert ("imported" in trace.why_no_attributes) == (trace.manifest["mode"] == "import")
+
+
+@pytest.mark.parametrize(("trace", "nr_tasks"), [("events", 17), ("cut", 5)])
+def test_attributes_of_schema_version_2_have_no_groups(trace, nr_tasks):
+    attributes = open_trace(OLD / "2026-11-30/traces" / trace).attributes
+    assert attributes["tid"].n_unique() == nr_tasks
+    assert attributes["group_id"].null_count() == attributes.height
+    assert set(attributes["policy"]) == {"OTHER"}
+    assert set(attributes["weight"]) == {1024}
 
 
 @pytest.mark.parametrize("path", every("*/lab.json"))

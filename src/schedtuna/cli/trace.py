@@ -45,7 +45,7 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--table",
             metavar="NAME",
-            help="Which one: events, intervals, unknown, tasks, attributes, system, process, ...",
+            help="Which one: events, intervals, unknown, tasks, attributes, groups, system, ...",
         ),
     ] = "events",
     allow_lost: Annotated[

@@ -14,6 +14,7 @@ from schedtuna.kernel.kernel_btf import KernelBtf
 from schedtuna.kernel.programs import refuses_fexit
 from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, UNKNOWN_CPUS, UNKNOWN_SLICE, AttributeArray
+from schedtuna.trace.groups import GroupArray
 from schedtuna.trace.schema import STATIC_PRIO_NICE_0, TaskArray
 
 # Program -> the kernel's function whose end it sees.
@@ -21,9 +22,14 @@ FOLLOWERS = {
     "after_nice": "set_user_nice",
     "after_setscheduler": "__sched_setscheduler",
     "after_affinity": "set_cpus_allowed_common",
+    "after_move": "sched_move_task",
+    "after_shares": "sched_group_set_shares",
 }
 # Where these can't be had: system calls, which take every other call 9 ns longer.
-CALLS = frozenset(f"after_{call}_call" for call in ("setpriority", "setscheduler", "setattr", "setaffinity"))
+CALLS = frozenset(
+    f"after_{call}_call"
+    for call in ("setpriority", "setscheduler", "setattr", "setaffinity", "setsid", "attach")
+)
 _WORD_BITS = 64
 
 
@@ -35,6 +41,9 @@ class AttributeSink(Protocol):
 
     def write_cpu_sets(self, cpu_sets: Mapping[int, str]) -> None:
         """Take sets of CPUs by their numbers."""
+
+    def write_groups(self, rows: GroupArray) -> None:
+        """Take how groups are now."""
 
 
 def why_not_followed(btf: Path | None) -> str | None:

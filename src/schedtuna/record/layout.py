@@ -11,6 +11,7 @@ from schedtuna.errors import UnavailableError
 from schedtuna.kernel.btf import Btf, StructLayout
 from schedtuna.trace.aggregates.layout import CPU_STATS_DTYPE, STATS_DTYPE
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE
+from schedtuna.trace.groups import GROUP_DTYPE
 from schedtuna.trace.picks import PICK_DTYPE, RAW_CANDIDATE_DTYPE
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE
 
@@ -22,6 +23,7 @@ _STRUCTS: dict[str, np.dtype[Any]] = {
     "sched_event": EVENT_DTYPE,
     "task_row": TASK_DTYPE,
     "task_attributes": ATTRIBUTE_DTYPE,
+    "sched_group": GROUP_DTYPE,
     "task_stats": STATS_DTYPE,
     "cpu_stats": CPU_STATS_DTYPE,
     "sched_pick": PICK_DTYPE,

@@ -102,7 +102,7 @@ class StreamSource(Source):
         self._stream.attach()
         if self._picks:
             self._picks.attach()
-        writer.update_manifest({"attributes": self._stream.attributes_told})
+        writer.update_manifest(self._told())
         rows = self._stream.tasks()
         writer.write_tasks(rows)
         unlisted = None
@@ -151,9 +151,12 @@ class StreamSource(Source):
         """Write down what is known of who lives now."""
         writer.write_tasks(self._stream.tasks())
         self._stream.write_attributes(writer)
-        writer.update_manifest({"attributes": self._stream.attributes_told})
+        writer.update_manifest(self._told())
         picks = self._picks.tally if self._picks else None
         return Tally(nr_events=self._stream.nr_events, nr_lost=self._stream.nr_lost, picks=picks)
+
+    def _told(self) -> dict[str, object]:
+        return {"attributes": self._stream.attributes_told, "groups": self._stream.groups_told}
 
     def close(self) -> None:
         """Detach and unload."""

@@ -32,6 +32,7 @@ from schedtuna.record.filters import TaskFilter, current_layout
 from schedtuna.record.layout import REASON_WAKEUP, REASON_WAKING
 from schedtuna.record.loading import nr_cpu_ids, open_object
 from schedtuna.record.procfs import memory_gauges
+from schedtuna.trace.groups import GROUP_DTYPE
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE, EventArray, EventType, TaskArray, TaskReason
 
 _FEWEST_ROWS_BYTES = 1 << 22  # 31,000 forks, execs and exits
@@ -39,6 +40,7 @@ _ROWS_SHARE = 8  # one part in so many of the memory for events
 _NEEDS = "which takes tracefs (mount -t tracefs tracefs /sys/kernel/tracing)"
 SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.01, 0.05  # between two readings of the rings
 _COMFORTABLE_FILL = 0.1
+_GROUPS_BYTES = 1 << 18  # as the object has it: 6,500 groups
 _LOOK_SHARE = 50  # looking at all tasks takes one part in so many of the time
 _DEFAULT_CPU_BYTES = 16 << 20  # with sched_waking, twice that
 _DEFAULT_TOTAL_BYTES = 512 << 20
@@ -138,6 +140,7 @@ class EventStream:
             self._attribute_records = RingBuffer(
                 self._bpf.map_fd("attributes"), rows_bytes // 2, self._record
             )
+            self._groups = RingBuffer(self._bpf.map_fd("groups"), _GROUPS_BYTES, GROUP_DTYPE)
         except BaseException:
             self._bpf.close()
             raise
@@ -212,6 +215,7 @@ class EventStream:
         """
         before_s = time.monotonic()
         records = np.frombuffer(self._bpf.iterate("found_attributes"), self._record)
+        self._write_groups(sink)
         self._attributes.write_news(records, sink)
         self._next_look_s = time.monotonic() + _LOOK_SHARE * (time.monotonic() - before_s)
         if unlisted is not None:
@@ -223,6 +227,11 @@ class EventStream:
         why, lost = self._why_not_followed, self._bpf.variable("nr_attributes_lost")
         return {**({"not_followed": why} if why else {}), "nr_lost": lost}
 
+    @property
+    def groups_told(self) -> dict[str, object]:
+        """What the manifest tells of groups: how often there was no room to tell of one."""
+        return {"nr_lost": self._bpf.variable("nr_groups_lost")}
+
     def drain(self, sink: EventSink) -> int:
         """Pass everything that waits to the sink, and return how many events that was.
 
@@ -230,6 +239,7 @@ class EventStream:
             OSError: The sink's; events that it did not take stay in the rings, rows of tasks do not.
         """
         nr_events = 0
+        self._write_groups(sink)
         self._attributes.write(self._attribute_records.take(), sink)
         calls = self._bpf.variable("nr_change_calls")
         if calls != self._nr_change_calls and time.monotonic() >= self._next_look_s:
@@ -250,6 +260,11 @@ class EventStream:
                 nr_events += len(events)
         self.nr_events += nr_events
         return nr_events
+
+    def _write_groups(self, sink: AttributeSink) -> None:
+        rows = self._groups.take()
+        if len(rows):
+            sink.write_groups(rows)
 
     @property
     def fill(self) -> float:
@@ -285,7 +300,7 @@ def _loaded(
     sizes: Mapping[str, int],
     skipped: Iterable[str],
 ) -> BpfObject:
-    structs = ["sched_event", "task_row", "task_attributes"]
+    structs = ["sched_event", "task_row", "task_attributes", "sched_group"]
     bpf = open_object("sched_stream", structs, task_filter, layout, btf=btf)
     try:
         bpf.set_constants({name: sizes[name] for name in _CONSTANTS})

@@ -52,7 +52,7 @@ class FlatLoad:
         steps: `STEP_DTYPE`, task by task.
         duration_ns: When it ends.
         cpu_sets: Sets of CPUs that tasks and steps name.
-        groups: (name, parent, cpu.weight) of each, a parent before its children; the root is there already.
+        groups: (name, parent, shares) of each, a parent before its children; the root is there already.
         nr_mailboxes: Pipes that are never full, which READ and WRITE steps name.
         interruptions: `INTERRUPTION_DTYPE`, in order of CPU, then of time.
     """

@@ -15,6 +15,7 @@ from schedtuna.errors import TraceError, UsageError
 from schedtuna.sim import retold
 from schedtuna.sim.asked import SIMULATED, AskedOfScheduler
 from schedtuna.sim.flat import INTERRUPTION_DTYPE, TASK_DTYPE, FlatArray, FlatLoad
+from schedtuna.sim.grouped import RecordedGroups
 from schedtuna.sim.lives import BoolArray, Lives
 from schedtuna.sim.loops import RULES, Blocks, Loop, Places, rule_of_tasks, wakers
 from schedtuna.sim.native import NEVER, Workload
@@ -141,6 +142,7 @@ class RecordedLoad:
         steps, nr_steps = retold.steps_of(lives, Deeds.together(parts), retold.Work(lives, costs, woken))
         tasks = self._tasks(nr_cpus)
         asked.fill(tasks)
+        tasks["group"] = self._groups.of_task
         tasks["nr_steps"] = nr_steps
         return FlatLoad(
             self.names,
@@ -148,6 +150,7 @@ class RecordedLoad:
             steps,
             self.duration_ns,
             asked.cpu_sets,
+            self._groups.rows,
             nr_mailboxes=0 if woken is None else lives.nr_tasks,
             interruptions=self._interruptions(nr_cpus),
         )
@@ -203,11 +206,7 @@ class RecordedLoad:
             told.append(
                 f"Real-time tasks take {share:.2%} of the CPUs' time away, when and where they did then."
             )
-        cgroups = self.trace.tasks["cgroup"].gather(self.rows[self.rows >= 0]).drop_nulls().n_unique()
-        if cgroups > 1:
-            told.append(
-                f"Tasks are of {cgroups} cgroups, whose weights are not in the trace: all compete as one."
-            )
+        told += self._groups.notes
         if not len(self.lives.of_type(EventType.WAKING)):
             told.append("Who woke whom is not recorded.")
         return told
@@ -220,6 +219,10 @@ class RecordedLoad:
     def rows(self) -> Places:
         """Each task's row in the task table; -1: it has none."""
         return self.analysis.row_of_task[self._numbers]
+
+    @cached_property
+    def _groups(self) -> RecordedGroups:
+        return RecordedGroups(self.trace, self.lives, self.rows)
 
     @cached_property
     def _policies(self) -> list[str]:

@@ -18,6 +18,7 @@ from schedtuna.sim.schedulers import SchedulerSource
 from schedtuna.sim.simulation import Simulation
 from schedtuna.sim.topology import MachineShape
 from schedtuna.trace.formats.sink import Collector, Sink
+from schedtuna.trace.groups import GROUP_DTYPE, GroupArray
 from schedtuna.trace.schema import (
     PF_KTHREAD,
     POLICIES,
@@ -122,6 +123,7 @@ def _stages(
 def _write(simulation: Simulation, stages: Iterator[Stop], timeout_s: float | None, sink: Sink) -> None:
     tally, end_s = _Tally(), math.inf if timeout_s is None else time.monotonic() + timeout_s
     sink.write_cpu_sets(simulation.cpu_sets())
+    sink.write_groups(_groups(simulation))
     try:
         stop = Stop.TIME
         for stop in stages:
@@ -156,6 +158,7 @@ def _manifest(simulation: Simulation) -> dict[str, Any]:
         "command": [],
         "nr_cpus": simulation.shape.nr_cpus,
         "attributes": {},
+        "groups": {},
         "simulation": {
             "workload": simulation.load_facts,
             "scheduler": simulation.scheduler_facts,
@@ -229,7 +232,14 @@ def _of(counts: Any, tids: Any) -> Any:
 
 
 def _cgroups(simulation: Simulation) -> dict[int, str]:
-    paths: list[str] = []
-    for name, parent in simulation.load.groups:  # parents stand before their children
-        paths.append("/" if parent is None else f"{paths[parent].rstrip('/')}/{name}")
-    return {group + 1: path for group, path in enumerate(paths)}
+    """Return the groups' paths, which are their names."""
+    return {group: name or "/" for group, (name, *_) in enumerate(simulation.load.groups, 1)}
+
+
+def _groups(simulation: Simulation) -> GroupArray:
+    groups = simulation.load.groups
+    rows = np.zeros(len(groups), GROUP_DTYPE)
+    rows["id"] = np.arange(1, len(groups) + 1)
+    rows["parent_id"] = [0 if parent is None else parent + 1 for _, parent, _ in groups]
+    rows["shares"] = [shares for _, _, shares in groups]
+    return rows

@@ -18,6 +18,7 @@ from schedtuna import files
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.machine.cpu_lists import format_cpu_list, parse_cpu_list
 from schedtuna.trace import parts
+from schedtuna.trace.groups import UNKNOWN_GROUP
 from schedtuna.trace.schema import POLICIES
 
 if TYPE_CHECKING:
@@ -50,10 +51,12 @@ ATTRIBUTE_DTYPE = np.dtype(
         ("policy", "u1"),  # index into POLICIES
         ("reason", "u1"),  # AttributeReason
         ("reserved", "u1"),
+        ("group_id", "<u8"),  # of `groups`; 0: unknown
     ]
 )
+_FORMER_DTYPE = np.dtype(ATTRIBUTE_DTYPE.descr[:-1])  # until schema version 2
 ATTRIBUTE_COLUMNS = tuple(name for name in ATTRIBUTE_DTYPE.names or () if name != "reserved")
-_VALUES = ("nice", "policy", "slice_ns", "weight", "cpu_set")
+_VALUES = ("nice", "policy", "slice_ns", "weight", "cpu_set", "group_id")
 
 
 def attribute_table(rows: AttributeArray, cpu_sets: Mapping[int, str]) -> pl.DataFrame:
@@ -62,7 +65,7 @@ def attribute_table(rows: AttributeArray, cpu_sets: Mapping[int, str]) -> pl.Dat
     Returns:
         A polars frame: tid, start_time_ns, timestamp_ns, nice, policy (a name), slice_ns (asked for; 0: none;
         null: unknown), weight (null: unknown), cpus (such as ``0-3,8``; null: unknown), reason
-        (``snapshot``, ``fork``, ``changed``).
+        (``snapshot``, ``fork``, ``changed``), group_id (of `groups`; null: unknown).
 
     Raises:
         TraceError: A row is damaged.
@@ -93,6 +96,7 @@ def attribute_table(rows: AttributeArray, cpu_sets: Mapping[int, str]) -> pl.Dat
         "weight": _nullable(rows["weight"], 0),
         "cpus": pl.Series(texts, dtype=pl.String).gather(rows["cpu_set"]),
         "reason": pl.Series(reasons).gather(rows["reason"]),
+        "group_id": _nullable(rows["group_id"], UNKNOWN_GROUP),
     }
     return pl.DataFrame(columns)
 
@@ -107,18 +111,28 @@ def _nullable(column: npt.NDArray[Any], unknown: int) -> pl.Series:
     return series.set(series == unknown, None)
 
 
-def read_attributes(folder: Path) -> AttributeArray:
+def read_attributes(folder: Path, *, are_former: bool = False) -> AttributeArray:
     """Return the rows of a trace's folder, in the order in which they were written.
+
+    Args:
+        folder: The trace's.
+        are_former: They are of schema version 2, which did not have groups.
 
     Raises:
         TraceError: They are damaged.
     """
     parquet, spool = folder / parts.ATTRIBUTES_PARQUET, folder / parts.ATTRIBUTES_SPOOL
+    names = [name for name in ATTRIBUTE_COLUMNS if not are_former or name in (_FORMER_DTYPE.names or ())]
     if not parquet.exists():
-        return parts.read_records(spool, ATTRIBUTE_DTYPE) if spool.exists() else np.empty(0, ATTRIBUTE_DTYPE)
-    frame = parts.read_parquet(parquet, list(ATTRIBUTE_COLUMNS))
+        dtype = _FORMER_DTYPE if are_former else ATTRIBUTE_DTYPE
+        stored = parts.read_records(spool, dtype) if spool.exists() else np.empty(0, dtype)
+        rows = np.zeros(len(stored), ATTRIBUTE_DTYPE)
+        for name in names:
+            rows[name] = stored[name]
+        return rows
+    frame = parts.read_parquet(parquet, names)
     rows = np.zeros(frame.height, ATTRIBUTE_DTYPE)
-    for name in ATTRIBUTE_COLUMNS:
+    for name in names:
         rows[name] = parts.column(frame, name, ATTRIBUTE_DTYPE[name].str[1:], parquet)
     return rows
 

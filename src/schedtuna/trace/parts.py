@@ -45,10 +45,11 @@ ATTRIBUTES_PARQUET = "attributes.parquet"
 CPU_SETS = "cpu_sets.jsonl"
 LOSSES = "losses.jsonl"
 CGROUPS = "cgroups.jsonl"
+GROUPS = "groups.jsonl"
 SAMPLES_JSONL = "samples.jsonl"
 _NAMES = {
     MANIFEST, LOCK, RESERVE, TASKS_SPOOL, TASKS_PARQUET, ATTRIBUTES_SPOOL, ATTRIBUTES_PARQUET, CPU_SETS,
-    LOSSES, CGROUPS, SAMPLES_JSONL,
+    LOSSES, CGROUPS, GROUPS, SAMPLES_JSONL,
 }  # fmt: skip
 _NOT_OURS = "a file of another program is in the trace's folder, or the trace is of a newer version"
 ZSTD_LEVEL = 9  # on noisy timestamps, higher levels cost time and gain nothing

@@ -24,8 +24,19 @@ def _without_attributes(manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest | {"attributes": {"unknown": "it was made by a version that did not record them"}}
 
 
+FORMER_ATTRIBUTES = "former_attributes"  # of a manifest: the rows of attributes beside it have no groups
+
+
+def _without_groups(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 told no groups: neither in rows of attributes nor in a table of their own."""
+    former = manifest | {FORMER_ATTRIBUTES: True}
+    if manifest.get("mode") == "import":
+        return former
+    return former | {"groups": {"unknown": "it was made by a version that did not record them"}}
+
+
 # Of the manifest, and of the tables beside it.
-STORED = StoredFormat(TraceError, {1: _without_attributes}, key="schema_version")
+STORED = StoredFormat(TraceError, {1: _without_attributes, 2: _without_groups}, key="schema_version")
 
 EventArray = npt.NDArray[np.void]
 TaskArray = npt.NDArray[np.void]

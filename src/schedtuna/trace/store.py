@@ -33,8 +33,9 @@ from schedtuna.trace.attributes import (
     read_attributes,
     read_cpu_sets,
 )
+from schedtuna.trace.groups import GROUP_DTYPE, GroupArray, as_json, read_groups
 from schedtuna.trace.picks import PICK_DTYPE, Picks
-from schedtuna.trace.schema import EVENT_DTYPE, STORED, TASK_DTYPE, EventArray, TaskArray
+from schedtuna.trace.schema import EVENT_DTYPE, FORMER_ATTRIBUTES, STORED, TASK_DTYPE, EventArray, TaskArray
 from schedtuna.trace.trace import Trace
 
 FORMAT = "schedtuna-trace"
@@ -150,6 +151,12 @@ class TraceWriter:
     def write_cgroups(self, paths: Mapping[int, str]) -> None:
         """Name cgroups: id to path. A later name wins."""
         self._append_json(parts.CGROUPS, {"cgroups": {str(id_): path for id_, path in paths.items()}})
+
+    def write_groups(self, rows: GroupArray) -> None:
+        """Append how groups are now (`GROUP_DTYPE`)."""
+        if rows.dtype != GROUP_DTYPE:
+            raise TraceError(f"groups are {rows.dtype}, expected groups.GROUP_DTYPE")
+        self._append_json(parts.GROUPS, as_json(rows))
 
     def write_samples(
         self, timestamp_ns: int, values: Mapping[str, float | str | None], *, kind: str = "system"
@@ -285,7 +292,7 @@ def open_trace(folder: Path | str) -> Trace:
     ended = manifest.get("state") == "complete"
     is_cut = "ended_by" in manifest or (not ended and not _is_being_written(folder))
     state = "cut" if is_cut else "complete" if ended else "recording"
-    return Trace(manifest, _FolderSource(folder), state=state)
+    return Trace(manifest, _FolderSource(folder, FORMER_ATTRIBUTES in manifest), state=state)
 
 
 def add_samples(folder: Path, other: Trace, kind: str) -> int:
@@ -424,8 +431,9 @@ def _bytes(records: EventArray | TaskArray) -> memoryview:
 class _FolderSource:
     """Reads a trace's tables from its folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, has_former_attributes: bool) -> None:
         self.folder = folder
+        self._has_former_attributes = has_former_attributes
 
     def segments(self) -> Iterator[EventArray]:
         for path in parts.segments(self.folder):
@@ -439,10 +447,13 @@ class _FolderSource:
         return parts.read_tasks(self.folder)
 
     def attributes(self) -> AttributeArray:
-        return read_attributes(self.folder)
+        return read_attributes(self.folder, are_former=self._has_former_attributes)
 
     def cpu_sets(self) -> dict[int, str]:
         return read_cpu_sets(self.folder)
+
+    def groups(self) -> GroupArray:
+        return read_groups(self.folder)
 
     def cgroups(self) -> dict[int, str]:
         found: dict[int, str] = {}

@@ -11,6 +11,7 @@ import numpy as np
 
 from schedtuna.errors import IncompleteTraceError, MissingExtraError, TraceError, nearest
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, AttributeArray, attribute_table
+from schedtuna.trace.groups import GroupArray, empty_groups, group_table
 from schedtuna.trace.parts import in_time_order, require_polars
 from schedtuna.trace.picks import Picks, concatenate, to_columns
 from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
@@ -51,6 +52,9 @@ class TraceTables(Protocol):
     def cpu_sets(self) -> dict[int, str]:
         """Return the sets of CPUs that these rows name."""
 
+    def groups(self) -> GroupArray:
+        """Return the rows of the table of groups."""
+
     def cgroups(self) -> dict[int, str]:
         """Return the cgroups' paths."""
 
@@ -72,6 +76,7 @@ class MemorySource:
     loss_rows: list[dict[str, Any]] = field(default_factory=list)
     attribute_rows: AttributeArray = field(default_factory=lambda: np.empty(0, ATTRIBUTE_DTYPE))
     cpu_set_texts: dict[int, str] = field(default_factory=dict)
+    group_rows: GroupArray = field(default_factory=empty_groups)
 
     def segments(self) -> Iterator[EventArray]:
         """Yield all events at once."""
@@ -92,6 +97,10 @@ class MemorySource:
     def cpu_sets(self) -> dict[int, str]:
         """Return the sets of CPUs that these rows name."""
         return self.cpu_set_texts
+
+    def groups(self) -> GroupArray:
+        """Return the rows of the table of groups."""
+        return self.group_rows
 
     def cgroups(self) -> dict[int, str]:
         """Return the cgroups' paths."""
@@ -213,6 +222,35 @@ class Trace:
             doubts.append(f"{nr_lost} changes of attributes were lost while this was recorded")
         return [clean_name(doubt[:400]) for doubt in doubts]
 
+    @cached_property
+    def groups(self) -> pl.DataFrame:
+        """The groups that tasks share CPU time in, and changes, as a polars frame; see `group_table()`.
+
+        Raises:
+            TraceError: The trace does not tell (`why_no_groups`), or they are damaged.
+        """
+        if self.why_no_groups is not None:
+            raise TraceError(
+                f"in which groups tasks were is unknown: {self.why_no_groups}",
+                hint="`schedtuna record` tells it, and so do simulated traces",
+            )
+        return group_table(self.group_rows, self.cgroups)
+
+    @cached_property
+    def group_rows(self) -> GroupArray:
+        """The rows of `groups` as they were written (`GROUP_DTYPE`)."""
+        return self._source.groups()
+
+    @property
+    def why_no_groups(self) -> str | None:
+        """Why `groups` are unknown; None: they are known."""
+        told = self.manifest.get("groups")
+        if isinstance(told, dict):
+            return clean_name(str(told["unknown"])[:400]) if "unknown" in told else None
+        if imported_format(self.manifest) is not None:
+            return "it was imported, and what other tools record does not tell them"
+        return "scheduling events were not recorded"
+
     def label(self, rules: list[LabelRule]) -> None:
         """Label tasks by rules (`labels.read_labels()`)."""
         from schedtuna.trace.labels import label_tasks
@@ -300,10 +338,10 @@ class Trace:
         refuse_losses(self.losses, self.manifest)
 
     def to_polars(self, table: str = "events") -> pl.DataFrame:
-        """Return `events`, `tasks`, `attributes`, `picks`, `candidates`, or a kind of samples, as a frame."""
+        """Return a table as a frame: events, tasks, attributes, groups, picks, candidates, or samples."""
         import polars as pl
 
-        if table in {"tasks", "attributes"}:
+        if table in {"tasks", "attributes", "groups"}:
             frame: pl.DataFrame = getattr(self, table)
             return frame
         if table in {"picks", "candidates"}:

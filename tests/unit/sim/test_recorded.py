@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,13 +145,88 @@ def test_what_tasks_ask_for_changes_when_it_did(load, scheduler, loop):
     assert totals(again) == totals(told)
 
 
-def test_groups_are_told_to_be_flat():
-    groups = {"hog": {"run": 1000, "taskgroup": "/a"}, "other": {"run": 1000, "taskgroup": "/b"}}
-    load = {"tasks": groups, "taskgroups": {"/a": {"cpu_weight": 200}, "/b": {"cpu_weight": 100}}}
-    [flat] = [
-        note for note in RecordedLoad(simulate(load, cpus=1, duration_s=0.01)).notes if "cgroups" in note
+GROUPED = {
+    "tasks": {
+        "one": {"run": 1000, "loop": -1, "taskgroup": "/a"},
+        "eight": {"run": 700, "loop": -1, "instance": 8, "taskgroup": "/b/c"},
+        "sleeper": {"run": 300, "sleep": 2000, "loop": -1, "taskgroup": "/b"},
+    },
+    "taskgroups": {"/a": {"cpu_weight": 100}, "/b": {"cpu_weight": 100}},
+}
+
+
+def cpu_time_by_cgroup(trace: Trace) -> dict[str, int]:
+    return dict(trace.tasks.group_by("cgroup").agg(pl.col("cpu_time_ns").sum()).rows())
+
+
+@pytest.mark.parametrize("weights", [(100, 100), (300, 100), (1, 10_000)])
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_groups_come_to_the_same_switches(cpus, weights):
+    taskgroups = {path: {"cpu_weight": w} for path, w in zip(("/a", "/b"), weights, strict=True)}
+    load = GROUPED | {"taskgroups": taskgroups}
+    told = simulate(load, "fair", cpus=cpus, costs=COSTS, duration_s=0.3)
+    recorded = RecordedLoad(told)
+    assert not [note for note in recorded.notes if "group" in note]
+    assert totals(simulate(recorded, "fair", costs=COSTS)) == totals(told)
+
+
+def test_a_group_of_one_has_as_much_as_one_of_eight():
+    told = simulate(GROUPED, "fair", cpus=1, costs=FREE, duration_s=1)
+    again = cpu_time_by_cgroup(simulate(RecordedLoad(told), "fair", costs=FREE))
+    assert again["/a"] / sum(again.values()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_groups_that_are_unknown_are_flat_and_that_is_said():
+    told = simulate(GROUPED, "fair", cpus=1, costs=FREE, duration_s=1)
+    del told.manifest["groups"]
+    recorded = RecordedLoad(told)
+    assert [
+        note for note in recorded.notes if note.startswith("Tasks are of 3 cgroups, whose weights are un")
     ]
-    assert flat.startswith("Tasks are of 2 cgroups")
+    again = simulate(recorded, "fair", costs=FREE).tasks
+    one = again.filter(pl.col("comm") == "one")["cpu_time_ns"].sum()
+    assert one / again["cpu_time_ns"].sum() == pytest.approx(1 / 9.5, abs=0.02)
+
+
+def moved(told: Trace, share: float) -> Trace:
+    """Let the hog of group /a have been in the root group for a share of the time, from the beginning."""
+    rows = told.attribute_rows
+    [place] = np.flatnonzero(rows["tid"] == 1)
+    later = rows[place : place + 1].copy()
+    rows["group_id"][place] = 1
+    later["timestamp_ns"] = round(share * told.window_ns[1])
+    told.__dict__["attribute_rows"] = np.concatenate([rows, later])
+    return told
+
+
+def test_who_was_moved_is_where_it_was_longest():
+    told = simulate(GROUPED, "fair", cpus=1, costs=FREE, duration_s=0.3)
+    recorded = RecordedLoad(moved(told, 0.05))
+    [note] = [note for note in recorded.notes if "in other groups than" in note]
+    assert 0.005 < float(note.split("%")[0]) / 100 < 0.05
+    names = {0: "/"} | {number: name for number, (name, *_) in enumerate(recorded.flat(1, FREE).groups, 1)}
+    assert names[recorded.flat(1, FREE).tasks["group"][0]] == "/a"
+
+
+def test_who_was_moved_too_late_is_refused():
+    told = simulate(GROUPED, "fair", cpus=1, costs=FREE, duration_s=0.3)
+    with pytest.raises(TraceError, match="while tasks were in other groups"):
+        simulate(RecordedLoad(moved(told, 0.4)), "fair", costs=FREE)
+
+
+def test_shares_that_changed_are_told_or_refused():
+    told = simulate(GROUPED, "fair", cpus=1, costs=FREE, duration_s=0.3)
+    rows = told.group_rows
+    later = rows[rows["id"] == 2].copy()
+    later["shares"], later["timestamp_ns"] = 2048, 0.97 * told.window_ns[1]
+    told.__dict__["group_rows"] = np.concatenate([rows, later])
+    [note] = [note for note in RecordedLoad(told).notes if "whose shares were others" in note]
+    assert float(note.split("%")[0]) == pytest.approx(1.5, abs=0.2)
+    later["timestamp_ns"] //= 2
+    told.__dict__["group_rows"] = np.concatenate([rows, later])
+    del told.__dict__["groups"]
+    with pytest.raises(TraceError, match="these had other shares"):
+        simulate(RecordedLoad(told), "fair", costs=FREE)
 
 
 def test_who_may_run_nowhere_is_refused():

@@ -16,6 +16,7 @@ from schedtuna.trace.attributes import (
     AttributeReason,
     attribute_table,
 )
+from schedtuna.trace.groups import UNKNOWN_GROUP
 from schedtuna.trace.schema import POLICIES, STORED
 from schedtuna.trace.store import TraceWriter, open_trace, read_manifest
 from schedtuna.trace.trace import MemorySource, Trace
@@ -28,6 +29,7 @@ VALUES = st.tuples(
     st.sampled_from([0, 3_000_000, UNKNOWN_SLICE]),
     st.sampled_from([0, 15, 1024, 88761]),
     st.sampled_from([UNKNOWN_CPUS, *SETS]),
+    st.sampled_from([UNKNOWN_GROUP, 1, 1 << 62]),
 )
 ROWS = st.lists(
     st.tuples(
@@ -45,13 +47,15 @@ def attributes(*rows):
             time,
             reason,
         )
-        for name, value in zip(("nice", "policy", "slice_ns", "weight", "cpu_set"), values, strict=True):
+        for name, value in zip(
+            ("nice", "policy", "slice_ns", "weight", "cpu_set", "group_id"), values, strict=True
+        ):
             place[name] = value
     return array
 
 
 def told(values):
-    nice, policy, slice_ns, weight, cpu_set = values
+    nice, policy, slice_ns, weight, cpu_set, _ = values
     return (
         nice,
         POLICIES[policy],
@@ -65,10 +69,11 @@ def expected(rows):
     """One row after the other, by the rule: by task, in time order, and what changes nothing is left out."""
     found, last = [], {}
     for tid, start, time, values, reason in sorted(rows, key=lambda row: row[:3]):
-        if last.get((tid, start)) == told(values):
+        group = values[-1] or None
+        if last.get((tid, start)) == (told(values), group):
             continue
-        last[tid, start] = told(values)
-        found.append((tid, start, time, *told(values), reason.name.lower()))
+        last[tid, start] = told(values), group
+        found.append((tid, start, time, *told(values), reason.name.lower(), group))
     return found
 
 
@@ -77,7 +82,7 @@ def test_the_table_has_each_tasks_changes_in_time_order(rows):
     table = attribute_table(attributes(*rows), SETS)
     assert table.rows() == expected(rows)
     assert [str(dtype) for dtype in table.dtypes] == [
-        "UInt32", "Int64", "UInt64", "Int8", "String", "UInt64", "UInt32", "String", "String",
+        "UInt32", "Int64", "UInt64", "Int8", "String", "UInt64", "UInt32", "String", "String", "UInt64",
     ]  # fmt: skip
 
 
@@ -100,7 +105,7 @@ def test_a_folder_has_them_while_it_is_written_and_afterwards(tmp_path_factory, 
 
 
 def test_both_files_after_a_crash_are_one_table(tmp_path):
-    rows = [(1, 0, 5, (0, 0, 0, 1024, 1), AttributeReason.FORK)]
+    rows = [(1, 0, 5, (0, 0, 0, 1024, 1, 5), AttributeReason.FORK)]
     with TraceWriter(tmp_path / "t", KNOWN) as writer:
         writer.write_cpu_sets(SETS)
         writer.write_attributes(attributes(*rows))
@@ -112,7 +117,7 @@ def test_both_files_after_a_crash_are_one_table(tmp_path):
     ("field", "value", "told"), [("cpu_set", 9, "numbered 9"), ("reason", 3, "no reason 3")]
 )
 def test_damaged_rows_are_refused(field, value, told):
-    rows = attributes(*[(1, 0, 5, (0, 0, 0, 1024, 1), AttributeReason.FORK)])
+    rows = attributes(*[(1, 0, 5, (0, 0, 0, 1024, 1, 5), AttributeReason.FORK)])
     rows[field] = value
     with pytest.raises(TraceError, match=told):
         attribute_table(rows, SETS)
@@ -152,7 +157,7 @@ def test_what_nobody_told_is_unknown_and_not_empty(manifest, why):
 def test_a_trace_of_version_1_does_not_tell(tmp_path, mode, why):
     with TraceWriter(tmp_path / "t", {"mode": mode, "imported_from": {"format": "ftrace"}}) as writer:
         writer.update_manifest({STORED.key: 1})
-    assert read_manifest(tmp_path / "t")[STORED.key] == 2
+    assert read_manifest(tmp_path / "t")[STORED.key] == STORED.newest
     assert why in open_trace(tmp_path / "t").why_no_attributes
 
 

@@ -3,7 +3,8 @@
 `{"kind": "event", "timestamp_ns": 1, "type": "SWITCH", "tid": 7, ...}`, likewise `"kind": "task"`;
 any other kind is one of samples: `{"kind": "system", "timestamp_ns": 1, "cpu_percent": 3.5}`. Fields
 that are left out are 0. `{"kind": "attributes", ...}` names its CPUs by the number of a `{"kind": "cpu_set",
-"number": 1, "cpus": "0-3,8"}`. `{"kind": "loss", ...}` and `{"kind": "cgroup", "id": 1, "path": "/a"}` too.
+"number": 1, "cpus": "0-3,8"}`, its group by the id of a `{"kind": "group", "id": 5, "parent_id": 1, ...}`.
+`{"kind": "loss", ...}` and `{"kind": "cgroup", "id": 1, "path": "/a"}` too.
 The first line, `{"kind": "manifest", ...}`, says how the events are to be taken.
 """
 
@@ -20,6 +21,7 @@ from schedtuna.configfile import parse_json
 from schedtuna.errors import TraceError
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, checked_cpus
 from schedtuna.trace.formats.sink import Sink
+from schedtuna.trace.groups import GROUP_DTYPE
 from schedtuna.trace.parts import check_kind
 from schedtuna.trace.reading import EVERYBODY, SLACK_NS, SOME_TASKS, begin_of_cpus, records_everybody
 from schedtuna.trace.schema import (
@@ -47,6 +49,7 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
     events: list[dict[str, Any]] = []
     tasks: list[dict[str, Any]] = []
     attributes: list[dict[str, Any]] = []
+    groups: list[dict[str, Any]] = []
     number = nr_rows = 0
     while line := stream.readline(LONGEST_LINE):
         number += 1
@@ -72,6 +75,8 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
             elif kind == "cpu_set":
                 cpus = checked_cpus(row["cpus"], "a set of CPUs")
                 sink.write_cpu_sets({_int(row["number"]): cpus})
+            elif kind == "group":
+                groups.append(row)
             elif kind == "cgroup":
                 sink.write_cgroups({_int(row["id"]): str(row["path"])})
             elif kind == "manifest":
@@ -93,6 +98,8 @@ def parse(stream: BufferedIOBase, sink: Sink) -> None:
             sink.write_tasks(_records(tasks, TASK_DTYPE))
         if attributes:
             sink.write_attributes(_records(attributes, ATTRIBUTE_DTYPE))
+        if groups:
+            sink.write_groups(_records(groups, GROUP_DTYPE))
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise TraceError(f"an event, a task or its attributes before line {number + 1}: {error}") from error
     if not nr_rows:
@@ -108,6 +115,8 @@ def write(trace: Trace, file: BinaryIO) -> None:
     facts = {name: trace.manifest[name] for name in _CARRIED if trace.manifest.get(name)}
     why = trace.why_no_attributes
     facts["attributes"] = {"unknown": why} if why else trace.manifest["attributes"]
+    why = trace.why_no_groups
+    facts["groups"] = {"unknown": why} if why else trace.manifest["groups"]
     if trace.manifest.get("records") == SOME_TASKS:
         facts["records"] = SOME_TASKS
     elif records_everybody(trace):
@@ -133,6 +142,8 @@ def write(trace: Trace, file: BinaryIO) -> None:
         put({"kind": "cpu_set", "number": number, "cpus": cpus})
     for values in trace.attribute_rows.tolist():
         put({"kind": "attributes", **dict(zip(ATTRIBUTE_DTYPE.names or (), values, strict=True))})
+    for values in trace.group_rows.tolist():
+        put({"kind": "group", **dict(zip(GROUP_DTYPE.names or (), values, strict=True))})
     for kind, frame in trace.sample_frames.items():
         for row in frame.iter_rows(named=True):
             put({"kind": kind, **row})
@@ -146,7 +157,7 @@ def _facts(row: dict[str, Any]) -> dict[str, Any]:
         facts["cpus_begin"] = row["cpus_begin"]
     if row.get("records") in {EVERYBODY, SOME_TASKS}:
         facts["records"] = row["records"]
-    for name in ("filter", "attributes"):
+    for name in ("filter", "attributes", "groups"):
         if isinstance(row.get(name), dict):
             facts[name] = row[name]
     if "nr_cpus" in row:

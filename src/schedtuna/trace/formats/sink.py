@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, AttributeArray
+from schedtuna.trace.groups import GroupArray, empty_groups
 from schedtuna.trace.parts import require_polars, sample_frame
 from schedtuna.trace.schema import TASK_DTYPE, EventArray, TaskArray, empty_events
 from schedtuna.trace.trace import MemorySource, Trace
@@ -27,6 +28,9 @@ class Sink(Protocol):
 
     def write_cpu_sets(self, cpu_sets: Mapping[int, str]) -> None:
         """Say which CPUs the sets have that attributes name."""
+
+    def write_groups(self, rows: GroupArray) -> None:
+        """Append how groups are now."""
 
     def write_cgroups(self, paths: Mapping[int, str]) -> None:
         """Name cgroups."""
@@ -66,6 +70,7 @@ class Collector:
         self._attributes: list[AttributeArray] = []
         self._cpu_sets: dict[int, str] = {}
         self._cgroups: dict[int, str] = {}
+        self._groups: list[GroupArray] = []
         self._samples: dict[str, list[dict[str, Any]]] = {}
         self._losses: list[dict[str, Any]] = []
 
@@ -84,6 +89,10 @@ class Collector:
     def write_cpu_sets(self, cpu_sets: Mapping[int, str]) -> None:
         """Say which CPUs the sets have that attributes name."""
         self._cpu_sets.update(cpu_sets)
+
+    def write_groups(self, rows: GroupArray) -> None:
+        """Append how groups are now."""
+        self._groups.append(rows)
 
     def write_cgroups(self, paths: Mapping[int, str]) -> None:
         """Name cgroups."""
@@ -122,5 +131,6 @@ class Collector:
             self._losses,
             np.concatenate([np.empty(0, ATTRIBUTE_DTYPE), *self._attributes]),
             self._cpu_sets,
+            np.concatenate([empty_groups(), *self._groups]),
         )
         return Trace(self.manifest, source)

@@ -8,6 +8,7 @@ from schedtuna.errors import TraceError
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, UNKNOWN_SLICE, attribute_table
 from schedtuna.trace.formats import json_lines
 from schedtuna.trace.formats.sink import Collector
+from schedtuna.trace.groups import AUTOGROUP, group_rows
 
 
 def read(text):
@@ -48,6 +49,19 @@ def test_attributes_come_back_or_why_they_are_unknown():
         assert np.array_equal(after.attribute_rows, before.attribute_rows)
         assert after.cpu_sets == before.cpu_sets
     assert collector.trace().attributes.equals(attribute_table(rows, {1: "0-3,8"}))
+
+
+def test_groups_come_back_or_why_they_are_unknown():
+    collector = Collector({"attributes": {}, "groups": {"nr_lost": 0}})
+    collector.write_groups(group_rows([[5, 1, 0, 1024], [5, AUTOGROUP | 7, 1, 2048]], "test"))
+    for before in (collector.trace(), Collector({"groups": {"unknown": "so"}, "attributes": {}}).trace()):
+        file = io.BytesIO()
+        json_lines.write(before, file)
+        after = read(file.getvalue())
+        assert after.why_no_groups == before.why_no_groups
+        assert np.array_equal(after.group_rows, before.group_rows)
+    assert after.why_no_groups == "so"
+    assert read(b'{"kind": "event", "timestamp_ns": 9, "type": "SWITCH"}\n').why_no_groups is not None
 
 
 def test_fields_may_be_left_out():

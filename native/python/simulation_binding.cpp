@@ -8,6 +8,7 @@
 #include "sim/rt_app.hpp"
 #include "sim/simulation.hpp"
 
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
@@ -115,9 +116,26 @@ std::vector<std::optional<TaskId>> currents(const Simulation &simulation)
 	return all;
 }
 
-template <typename Record> nb::bytes bytes_of(const std::vector<Record> &taken)
+// The records as bytes, which are not copied.
+template <typename Record> nb::ndarray<nb::numpy, std::uint8_t, nb::ndim<1>> bytes_of(std::vector<Record> taken)
 {
-	return nb::bytes(reinterpret_cast<const char *>(taken.data()), taken.size() * sizeof(Record));
+	auto *kept = new std::vector<Record>(std::move(taken));
+	nb::capsule owner(kept, [](void *p) noexcept { delete static_cast<std::vector<Record> *>(p); });
+	if (kept->capacity() == 0)
+		kept->reserve(1);
+	return {kept->data(), {kept->size() * sizeof(Record)}, owner};
+}
+
+// Of each task: when it was born and died, voluntary and involuntary switches.
+std::vector<std::tuple<Ns, std::optional<Ns>, std::uint64_t, std::uint64_t>> tallies(const Simulation &simulation)
+{
+	std::vector<std::tuple<Ns, std::optional<Ns>, std::uint64_t, std::uint64_t>> all;
+	for (TaskId id = 0; id < simulation.nr_tasks(); id++) {
+		TaskTally tally = simulation.tally_of(id);
+		all.emplace_back(tally.born_at, time_or_none(tally.died_at), tally.nr_voluntary_switches,
+				 tally.nr_involuntary_switches);
+	}
+	return all;
 }
 
 // The sets of CPUs that attributes name, from number 1 on.
@@ -276,6 +294,7 @@ void bind_simulation(nb::module_ &m)
 		.def("set_traced", &Simulation::set_traced)
 		.def("take_events", [](Simulation &s) { return bytes_of(s.take_events()); })
 		.def("take_attributes", [](Simulation &s) { return bytes_of(s.take_attributes()); })
+		.def("tallies", &tallies)
 		.def("cpu_sets", &cpu_sets)
 		.def("waiting", &Simulation::waiting)
 		.def("totals", &totals)

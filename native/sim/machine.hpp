@@ -284,6 +284,18 @@ class Machine
 		std::set<std::tuple<Ns, std::uint64_t, TaskId>> by_vtime;
 	};
 
+	// What a trace's table of tasks says beside what is known of each anyway.
+	struct Ended {
+		std::uint64_t nr_voluntary = 0, nr_involuntary = 0;  // switches
+		Ns at = NEVER;
+	};
+	Ended &ended(TaskId id)
+	{
+		if (id >= ended_.size()) [[unlikely]]
+			ended_.resize(tasks_.size());
+		return ended_[id];
+	}
+
 	struct Group {
 		std::uint32_t weight;
 		GroupId parent;
@@ -357,6 +369,7 @@ class Machine
 	std::vector<sched_event> trace_;
 	std::vector<task_attributes> attributes_;  // their cpu_set is one more than the task's
 	std::vector<Ns> births_;		   // of the tasks; Thread::born_at is a program's
+	std::vector<Ended> ended_;		   // of the tasks that there are in the trace; others have none
 };
 
 }  // namespace schedtuna::sim

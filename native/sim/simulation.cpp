@@ -25,6 +25,7 @@ void Simulation::set_traced(bool is_traced)
 {
 	is_traced_ = is_traced;
 	attributes_.clear();
+	ended_.clear();
 	for (TaskId id = 0; id < nr_tasks(); id++)
 		if (is_known(id))
 			record_attributes(id, ATTRIBUTE_SNAPSHOT);
@@ -272,6 +273,10 @@ void Simulation::switch_to(CpuId cpu, TaskId prev, TaskId next)
 		e->prev_state = prev == NONE ? static_cast<__u8>(PREV_RUNNABLE) : c.leaves_as;
 		e->aux = KERNELS[e->prev_state];
 		e->other_prio = static_cast<__s16>(120 + (next == NONE ? 0 : tasks_[next].nice));
+		if (prev != NONE) {
+			Ended &counts = ended(prev);
+			(e->prev_state > PREV_RUNNABLE ? counts.nr_voluntary : counts.nr_involuntary)++;
+		}
 	}
 	c.current = next;
 	if (next == NONE) {
@@ -397,7 +402,14 @@ std::vector<sched_event> Simulation::take_events()
 {
 	std::vector<sched_event> events;
 	events.swap(trace_);
+	trace_.reserve(events.size() + events.size() / 8);
 	return events;
+}
+
+TaskTally Simulation::tally_of(TaskId id) const
+{
+	Ended counts = id < ended_.size() ? ended_[id] : Ended{};
+	return {births_[id], counts.at, counts.nr_voluntary, counts.nr_involuntary};
 }
 
 std::vector<task_attributes> Simulation::take_attributes()

@@ -30,6 +30,12 @@ enum class Stop : std::uint8_t { Time, AllExited, Deadlock, Decision };
 // The kernel's weight for load (sched_prio_to_weight; WEIGHT_IDLEPRIO).
 std::uint32_t weight_of(std::int8_t nice, Policy policy);
 
+// What a trace's table of tasks says of one beside its state.
+struct TaskTally {
+	Ns born_at, died_at;  // NEVER: it lives
+	std::uint64_t nr_voluntary_switches, nr_involuntary_switches;
+};
+
 inline constexpr std::uint32_t MAX_TASKS = 1'000'000;  // ever created
 
 class Simulation : public Machine
@@ -158,6 +164,7 @@ class Simulation : public Machine
 	void set_traced(bool is_traced);		 // off at first; tasks that are there are found as they are
 	std::vector<sched_event> take_events();		 // since the last call
 	std::vector<task_attributes> take_attributes();	 // likewise
+	TaskTally tally_of(TaskId id) const;		 // since it is traced
 	std::vector<CpuId> cpu_set(std::uint32_t number) const;	 // those that attributes name, from 1 on
 	std::uint32_t nr_cpu_sets() const
 	{

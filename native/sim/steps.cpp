@@ -233,8 +233,10 @@ void Simulation::exec(TaskId id, const Step &step)
 void Simulation::exit(CpuId cpu, TaskId id)
 {
 	nr_live_ -= !threads_[id].is_background;
-	if (sched_event *e = record(EVENT_EXIT, id, NONE))
+	if (sched_event *e = record(EVENT_EXIT, id, NONE)) {
 		e->aux = e->tid;
+		ended(id).at = now_;
+	}
 	scheduler_->stopping(*this, id, false);
 	tasks_[id].state = TaskState::Dead;
 	scheduler_->dequeue(*this, id, DequeueReason::Exit);

@@ -18,6 +18,7 @@ from schedtuna.cli.sim_replay import replay
 from schedtuna.cli.sim_why import why
 from schedtuna.cli.table import described, wrapped
 from schedtuna.cli.trace_table import Columns, figures_table
+from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
     from schedtuna.sim.simulation import Simulation
@@ -87,6 +88,9 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Write a trace.", show_default=False),
     ] = None,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Compress the trace to a tenth, which takes a while.")
+    ] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -97,6 +101,8 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.sim.traced import simulate
     from schedtuna.trace.analysis import Analysis
 
+    if compact and output is None:
+        raise UsageError("--compact is of a trace that is written", hint="say where: -o DIR")
     with termination_interrupts():
         trace = simulate(
             workload,
@@ -109,6 +115,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             costs=constants_of(machine, cost),
             trace=output,
             force=force,
+            compact=compact,
             on_start=_tell_memory,
         )
     source = Analysis(trace)

@@ -461,14 +461,21 @@ class Simulation:
 
     def take_events(self) -> EventArray:
         """Return the events since the last call (`EVENT_DTYPE`), in time order, if they are kept."""
-        return np.frombuffer(self._native.take_events(), EVENT_DTYPE)
+        return self._native.take_events().view(EVENT_DTYPE)
 
     def take_attributes(self) -> AttributeArray:
         """Return what tasks asked for when they were born, or first seen, and changes since the last call.
 
         In time order (`ATTRIBUTE_DTYPE`), if events are kept; `cpu_sets()` has the sets that they name.
         """
-        return np.frombuffer(self._native.take_attributes(), ATTRIBUTE_DTYPE)
+        return self._native.take_attributes().view(ATTRIBUTE_DTYPE)
+
+    def tallies(self) -> list[tuple[int, int | None, int, int]]:
+        """Return, of each task (by id), when it was born and died (None: it lives), and its switches.
+
+        These are two numbers, of voluntary and of involuntary ones, counted while events are kept.
+        """
+        return self._native.tallies()
 
     def cpu_sets(self) -> dict[int, str]:
         """Return the sets of CPUs that tasks may ever be bound to, by the numbers that attributes have."""

@@ -54,6 +54,7 @@ class TraceWriter:
         clock: The clock of all timestamps: `monotonic`, `boottime`, `realtime`, `local` (perf's and
             ftrace's own, not comparable with another trace's), `simulated`.
         force: Replace an existing trace.
+        compacts: Compress at the end what is not compressed yet; else it stays raw, but for what piled up.
 
     Raises:
         MissingExtraError: polars is not installed.
@@ -63,10 +64,16 @@ class TraceWriter:
     """
 
     def __init__(
-        self, folder: Path, manifest: Mapping[str, Any], *, clock: str = "monotonic", force: bool = False
+        self,
+        folder: Path,
+        manifest: Mapping[str, Any],
+        *,
+        clock: str = "monotonic",
+        force: bool = False,
+        compacts: bool = True,
     ) -> None:
         parts.require_polars()
-        self.folder = folder
+        self.folder, self._compacts = folder, compacts
         prepare_folder(folder, force=force)
         self._lock = os.fdopen(files.open_for_writing(folder / parts.LOCK), "wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -228,6 +235,8 @@ class TraceWriter:
             self.manifest = {**window, **self.manifest, "state": "complete"}
             self.manifest |= {"nr_events": self.nr_events, "nr_lost": self.nr_lost}
             self._write_manifest()
+            if not self._compacts:
+                return
             for path in self._raw_segments():
                 parts.compact_segment(path)
             parts.compact_tasks(self.folder)

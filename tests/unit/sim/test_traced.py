@@ -16,7 +16,7 @@ from schedtuna.sim.simulation import Simulation
 from schedtuna.sim.traced import simulate
 from schedtuna.trace.analysis import Analysis
 from schedtuna.trace.attributes import attribute_table
-from schedtuna.trace.schema import EventType
+from schedtuna.trace.schema import EventType, PrevState
 from schedtuna.trace.store import open_trace
 
 MS = 1_000_000
@@ -249,3 +249,35 @@ def test_a_family_is_a_load(name):
 def test_a_family_that_is_none_is_refused(name):
     with pytest.raises(UsageError):
         simulate(name, "fifo", duration_s=1)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_a_trace_in_a_folder_is_the_one_in_memory(tmp_path, compact):
+    told = simulate("fork-join", "fair", cpus=2, duration_s=0.3)
+    again = simulate("fork-join", "fair", cpus=2, duration_s=0.3, trace=tmp_path / "t", compact=compact)
+    assert again.state == "complete"
+    assert bool(list((tmp_path / "t").glob("*.spool"))) == (not compact)
+    assert np.array_equal(again.events, told.events)
+    assert again.tasks.equals(told.tasks)
+    assert again.attributes.equals(told.attributes)
+    assert again.groups.equals(told.groups)
+    assert again.manifest["simulation"] == told.manifest["simulation"]
+
+
+def test_the_task_table_counts_what_the_events_tell():
+    told = simulate("fork-join", "fair", cpus=2, duration_s=0.3)
+    events = told.events
+    left = events[(events["type"] == EventType.SWITCH) & (events["tid"] != 0)]
+    could_run = np.isin(left["prev_state"], (PrevState.PREEMPTED, PrevState.RUNNABLE))
+    ended = events[events["type"] == EventType.EXIT]
+    born = events[events["type"] == EventType.WAKEUP_NEW]
+    assert len(ended) > 10
+    for kinds, column in ((~could_run, "nr_voluntary_switches"), (could_run, "nr_involuntary_switches")):
+        counts = np.bincount(left["tid"][kinds], minlength=int(told.tasks["tid"].max()) + 1)
+        assert told.tasks[column].to_list() == counts[told.tasks["tid"].to_numpy()].tolist()
+    assert dict(told.tasks.select("tid", "exit_ns").drop_nulls().rows()) == dict(
+        zip(ended["tid"].tolist(), ended["timestamp_ns"].tolist(), strict=True)
+    )
+    assert dict(told.tasks.select("tid", "start_time_ns").rows()) == dict(
+        zip(born["tid"].tolist(), born["timestamp_ns"].tolist(), strict=True)
+    )

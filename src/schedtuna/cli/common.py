@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from schedtuna.backend.places.registry import HOST, PLACES, make_place
+from schedtuna.backend.places.registry import HOST, PLACES, kind_of, make_place
 from schedtuna.cli.options import (
     AllowClientOption,
     BackendOption,
@@ -34,6 +34,7 @@ from schedtuna.cli.options import (
     SeedOption,
     ShellOption,
     TimeoutOption,
+    TokenFileOption,
     TopologyOption,
     TrustOption,
     UnitOption,
@@ -183,6 +184,7 @@ class WhereOptions:
     topology: TopologyOption = None
     cost: CostOption = None
     machine: MachineOption = None
+    token_file: TokenFileOption = None
 
     def place(self) -> Place:
         """Return where runs are made.
@@ -225,6 +227,7 @@ class SidesOptions:
     topology: TopologyOption = None
     cost: CostOption = None
     machine: MachineOption = None
+    token_file: TokenFileOption = None
     scope: ScopeOption = None
     pid: PidOption = None
     cgroup: CgroupOption = None
@@ -269,6 +272,7 @@ class ListOptions:
     topology: TopologyOption = None
     cost: CostOption = None
     machine: MachineOption = None
+    token_file: TokenFileOption = None
     scope: ScopeOption = None
     pid: PidOption = None
     cgroup: CgroupOption = None
@@ -319,8 +323,9 @@ def _said(options: WhereOptions | SidesOptions | ListOptions) -> dict[str, Any]:
 
 def _of_kind(kind: str, kinds: Sequence[str], said: Mapping[str, Any]) -> dict[str, Any]:
     """What was said of one kind of place, and what is said of none, which it refuses."""
-    others = {name for other in kinds if other != kind for name in PLACES[other].options}
-    own = PLACES[kind].options
+    there = {text: PLACES[kind_of(text)].options for text in kinds if kind_of(text) in PLACES}
+    others = {name for text, options in there.items() if text != kind for name in options}
+    own = there.get(kind, ())
     return {name: value for name, value in said.items() if name in own or name not in others}
 
 

@@ -50,13 +50,14 @@ COMMANDS: dict[str, str] = {
     "dataset": "What can be learnt from traces? Datasets for training.",
     "rl": "Train policies in simulated machines, and judge them.",
     "lab": "Run commands on other kernels, with sched_ext, in a guest.",
+    "serve": "Run workloads here for another machine, over HTTP.",
     "suite": "Which workloads are bundled? Run them.",
     "doctor": "What is missing here? May two results be compared?",
     "completion": "Print what completes commands and names in your shell.",
 }
 
 # These put back what a killed run has left, and say so, before they do anything else.
-PUT_BACK_THEMSELVES = {"tune", "compare", "bisect", "variability", "undo"}
+PUT_BACK_THEMSELVES = {"tune", "compare", "bisect", "variability", "serve", "undo"}
 
 _DISK_HINTS = {
     errno.ENOSPC: "free some space and run again",

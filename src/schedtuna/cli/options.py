@@ -5,13 +5,12 @@ What becomes of them is in `cli.common`.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from schedtuna.backend.places.registry import HOST, PLACES
+from schedtuna.backend.places.registry import HOST, PLACES, URLS
 from schedtuna.knobs.base import Scope
 
 MOST_RUNS = 1_000_000  # what a study's files and its statistics are made for
@@ -176,16 +175,14 @@ IgnoreLimitsOption = Annotated[
     ),
 ]
 _BACKENDS = f"Where runs are made: {'; '.join(f'`{name}`, {row.summary}' for name, row in PLACES.items())}."
-if TYPE_CHECKING:
-    _Backend = str
-else:
-    _Backend = StrEnum("_Backend", {name: name for name in PLACES})
+_PLACE = "|".join([*(name for name in PLACES if name != URLS), "URL"])
 _KERNEL = "With `vm`: an installed kernel."
-BackendOption = Annotated[_Backend, typer.Option("--backend", help=_BACKENDS)]
+BackendOption = Annotated[str, typer.Option("--backend", metavar=_PLACE, help=_BACKENDS)]
 PlacesOption = Annotated[
-    list[_Backend] | None,
+    list[str] | None,
     typer.Option(
         "--backend",
+        metavar=_PLACE,
         help=f"{_BACKENDS} Twice: compare two places, under one scheduler. Default: {HOST}.",
         show_default=False,
     ),
@@ -246,6 +243,15 @@ MachineOption = Annotated[
         metavar="FILE|here",
         help="With `sim`: the constants that `sim calibrate` fitted; `here`: to this machine. "
         "Default: those of `sim list`.",
+        show_default=False,
+    ),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="With a URL: the file that holds the token for it. Default: the variable SCHEDTUNA_TOKEN.",
         show_default=False,
     ),
 ]

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from schedtuna.backend.places.registry import PLACES, URLS
 from schedtuna.cli.completion import Shell
 from schedtuna.cli.main import COMMANDS, build, load
 from schedtuna.errors import UnavailableError
@@ -34,6 +35,7 @@ _OPTIONS = {
     "replay --sampler": LEARNERS,
     "sim run --scheduler": SIMULATED,
     "--parser": PARSERS,
+    "--backend": " ".join(name for name in PLACES if name != URLS),
     "--resume": STUDIES,
     "--warm-start": STUDIES,
 }

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.backend.places.base import Place
-from schedtuna.backend.places.registry import HOST, PLACES, make_place
+from schedtuna.backend.places.registry import HOST, PLACES, kind_of, make_place
 from schedtuna.configfile import load_config
 from schedtuna.errors import UnavailableError, UsageError, nearest
 from schedtuna.evidence import DELTA
@@ -41,10 +41,10 @@ CHECKED_BUDGET = 50  # any would do
 REPETITIONS = 1  # of llama-bench itself: repeats are the study's, so that they are interleaved
 
 
-def _known_place(kind: str) -> str:
-    if kind not in PLACES:
-        raise ValueError(nearest(kind, PLACES))
-    return kind
+def _known_place(text: str) -> str:
+    if kind_of(text) not in PLACES:
+        raise ValueError(nearest(text, PLACES))
+    return text
 
 
 class OptimizerConfig(BaseModel):

@@ -66,6 +66,7 @@ ELSEWHERE = {
     "suite run": "e2e/test_suite.py",
     "top": "e2e/test_record.py",
     "train": "unit/cli/test_train.py",
+    "serve": "e2e/test_serve.py",
     "tune": "e2e/test_tune.py",
     "variability": "e2e/test_variability.py",
 }

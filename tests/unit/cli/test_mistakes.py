@@ -63,7 +63,7 @@ def test_an_unknown_command_of_a_group_is_answered_with_the_nearest(capsys, name
         ("tune --budget x -- true", "--budget: expected a whole number, not 'x'"),
         ("tune --budget 0 -- true", "--budget: expected 1 or more, not 0"),
         ("tune --budget 99999999 -- true", "--budget: expected 1000000 or less, not 99999999"),
-        ("tune --backend moon -- true", "--backend: 'moon' is not one of 'host', 'vm', 'sim'"),
+        ("tune --backend moon -- true", "unknown place 'moon': known: host, http, sim, vm"),
         ("compare --fail-on x a b -- true", "--fail-on: 'x' is not one of 'worse', 'not-improved'"),
         ("variability --max-steal 2 -- true", "--max-steal: expected 1.0 or less, not 2"),
         ("variability --runs 1.5 -- true", "--runs: expected a whole number, not '1.5'"),

@@ -60,7 +60,20 @@ PLACES: dict[str, PlaceEntry] = {
         extra="sim",
         modules=("nanobind_backend",),
     ),
+    "http": PlaceEntry(
+        "schedtuna.backend.places.remote:Remote",
+        "another machine, on which `schedtuna serve` runs; named by its URL, such as http://HOST:8787",
+        ability="remote",
+        options=("token_file",),
+    ),
 }
+URLS = "http"  # the kind of place that is named by a URL
+_SCHEMES = ("http://", "https://")
+
+
+def kind_of(text: str) -> str:
+    """Return the kind of place that a name on the command line means: a URL is of the kind `URLS`."""
+    return URLS if text.startswith(_SCHEMES) else text
 
 
 def place_class(kind: str) -> type[Place]:
@@ -71,7 +84,10 @@ def place_class(kind: str) -> type[Place]:
         MissingExtraError: Its packages are not installed.
     """
     if kind not in PLACES:
-        raise UsageError(f"unknown place {kind!r}: {nearest(kind, PLACES)}")
+        raise UsageError(
+            f"unknown place {kind!r}: {nearest(kind, PLACES)}",
+            hint="`schedtuna doctor` says where runs can be made; another machine is named by its URL",
+        )
     entry = PLACES[kind]
     if entry.extra and not all(importlib.util.find_spec(name) for name in entry.modules):
         raise MissingExtraError(f"place {kind}", entry.extra)
@@ -80,21 +96,24 @@ def place_class(kind: str) -> type[Place]:
     return found
 
 
-def make_place(kind: str, options: Mapping[str, Any]) -> Place:
+def make_place(text: str, options: Mapping[str, Any]) -> Place:
     """Return the place that a command line names.
 
     Args:
-        kind: Its kind.
+        text: Its kind, or its URL.
         options: What was said of it, by option; None for what was not said.
 
     Raises:
         UsageError: There is no such kind, an option is another kind's, or the options contradict each other.
         MissingExtraError: Its packages are not installed.
     """
+    kind = kind_of(text)
     found = place_class(kind)
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in PLACES[kind].options:
             others = " or ".join(other for other, entry in PLACES.items() if name in entry.options)
-            raise UsageError(f"--{name} needs --backend {others}")
+            raise UsageError(f"--{name.replace('_', '-')} needs --backend {others}")
+    if kind == URLS:
+        given["url"] = text
     return found.of(**given)

@@ -53,6 +53,7 @@ ABILITIES = (
     ),
     Ability("lab", "boot the VM lab", ("lab",), ("kvm",)),
     Ability("simulate", "simulate loads", ("simulator",)),
+    Ability("remote", "use other machines", ()),
 )
 
 

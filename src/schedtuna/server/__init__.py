@@ -1,0 +1,1 @@
+"""Runs workloads for other machines, which ask over HTTP: `schedtuna serve`."""

@@ -24,7 +24,12 @@ def _without_keeping(content: Content) -> Content:
     return {**content, "kept": False}
 
 
-STORED = StoredFormat(JournalError, {1: _with_namespaces, 2: _without_keeping})
+def _without_heirs(content: Content) -> Content:
+    """Version 3 knew no thread whose heirs are put back with it; what it has is as it was."""
+    return content
+
+
+STORED = StoredFormat(JournalError, {1: _with_namespaces, 2: _without_keeping, 3: _without_heirs})
 
 
 class _Data(BaseModel):
@@ -38,14 +43,17 @@ class TaskSubject(_Data):
         tid: The thread; for a process or a tree, its (first) thread group leader.
         tgid: Its process.
         start_ticks: When `tid` started, so that a stranger with its number is never touched.
-        reach: How many threads are meant.
+        reach: How many threads are meant. `heirs`: the thread, and what its process and that one's
+            descendants have forked since, as far as it has the new value still.
+        since_ticks: When it was changed, in clock ticks since boot (heirs); 0: unknown.
     """
 
     kind: Literal["task"] = "task"
     tid: int
     tgid: int
     start_ticks: int
-    reach: Literal["thread", "process", "tree"]
+    reach: Literal["thread", "process", "tree", "heirs"]
+    since_ticks: int = 0
 
 
 class GroupTasksSubject(_Data):
@@ -218,7 +226,7 @@ class Record(_Data):
         """Whether reverting it sets threads that have records of their own, which are reverted after it."""
         subject = self.subject
         return isinstance(subject, GroupTasksSubject) or (
-            isinstance(subject, TaskSubject) and subject.reach != "thread"
+            isinstance(subject, TaskSubject) and subject.reach in ("process", "tree")
         )
 
     def tell(self) -> str:
@@ -233,7 +241,7 @@ class Record(_Data):
             case UnitSubject(path=path):
                 return f"{path}: {'removed' if self.old is None else 'as it was'}"
             case TaskSubject(tid=tid, reach=reach):
-                what = f"{'thread' if reach == 'thread' else 'process'} {tid}"
+                what = f"{'thread' if reach in ('thread', 'heirs') else 'process'} {tid}"
             case GroupTasksSubject(path=path) | FileSubject(path=path):
                 what = str(path)
         return f"{what}: {self.new} -> {self.old}"

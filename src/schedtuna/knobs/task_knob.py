@@ -23,11 +23,13 @@ from schedtuna.knobs.journal import Step
 from schedtuna.knobs.records import Change, GroupTasksSubject, Record, TaskSubject
 from schedtuna.machine.tasks import (
     Task,
+    descendants,
     group_tasks,
     is_alive,
     may_schedule,
     process_tree,
     read_stat,
+    start_ticks,
     threads,
 )
 from schedtuna.space import ParameterValue
@@ -142,6 +144,8 @@ class TaskKnob(Knob, Generic[State]):
                 return Reverted.GONE
             errors = self._sweep(lambda: group_tasks(subject.path), record.old, set())
         elif isinstance(subject, TaskSubject):
+            if subject.reach == "heirs":
+                return self._revert_heirs(subject, record)
             if not is_alive(subject.tid, subject.start_ticks):
                 return Reverted.GONE
             errors = self._sweep(lambda: _reached(subject), record.old, set())
@@ -150,6 +154,54 @@ class TaskKnob(Knob, Generic[State]):
         if errors:
             raise errors[0]
         return Reverted.RESTORED
+
+    def plan_thread(self, task: Task, value: ParameterValue, *, since_ticks: int) -> Turn:
+        """Change one thread; what it forks from then on inherits the value, and is put back with it.
+
+        Args:
+            task: The thread.
+            value: Of the parameter.
+            since_ticks: The time, in clock ticks since boot.
+
+        Raises:
+            KnobError: It is gone, it can't be read, or it has no such attribute.
+        """
+        try:
+            old = self.read(task.tid)
+        except OSError as error:
+            raise self._refused(task.tid, "read", error) from error
+        if old is None or not self.may_change(old) or not is_alive(task.tid, task.start_ticks):
+            raise KnobError(f"{self.name}: thread {task.tid} is gone, or has no such attribute")
+        new = self.to_state(value, Target(Scope.TREE, pid=task.tid))
+        subject = TaskSubject(**task._asdict(), reach="heirs", since_ticks=since_ticks)
+
+        def make(step: Step) -> None:
+            errors = self._sweep(lambda: [task], new, set(), step)
+            if errors:
+                raise errors[0]
+
+        return Turn(self.name, [Change(self.name, subject, old, new)], make)
+
+    def _revert_heirs(self, subject: TaskSubject, record: Record) -> Reverted:
+        """Put back what still has the value that was set; what somebody set since is theirs."""
+        found, errors = False, []
+        for _ in range(_MAX_PASSES):
+            changed = 0
+            for task in _with_heirs(subject):
+                found = True
+                try:
+                    if self.read(task.tid) == record.new != record.old:
+                        self.write(task.tid, record.old)
+                        changed += 1
+                except ProcessLookupError:
+                    continue
+                except OSError as error:
+                    errors.append(self._refused(task.tid, "set", error))
+            if errors:
+                raise errors[0]
+            if not changed:
+                break
+        return Reverted.RESTORED if found else Reverted.GONE
 
     def _read_all(self, target: Target) -> dict[Task, State | None]:
         found: dict[Task, State | None] = {}
@@ -260,6 +312,18 @@ def _reached(subject: TaskSubject) -> Iterator[Task]:
         return
     for tgid in process_tree(subject.tgid) if subject.reach == "tree" else [subject.tgid]:
         yield from threads(tgid)
+
+
+def _with_heirs(subject: TaskSubject) -> Iterator[Task]:
+    """A thread, and what its process and the descendants of that have forked since it was changed."""
+    leader = start_ticks(subject.tgid)
+    if leader is None or leader > subject.since_ticks:
+        return  # with its process it is gone, and its children have others as parents
+    for tgid in descendants(subject.tgid):
+        for task in threads(tgid):
+            own = task.tid == subject.tid and task.start_ticks == subject.start_ticks
+            if own or task.start_ticks >= subject.since_ticks:
+                yield task
 
 
 def _most_common(states: Iterable[State]) -> State:

@@ -13,7 +13,7 @@ from schedtuna.knobs.journal import Journal, StaleChangesError
 from schedtuna.knobs.records import ProcessSubject, Record, TaskSubject, require_own_proc
 from schedtuna.knobs.registry import reverter
 from schedtuna.machine.namespaces import KINDS, process_in
-from schedtuna.machine.tasks import boot_id, is_alive
+from schedtuna.machine.tasks import boot_id, is_alive, start_ticks
 
 
 class UndoResult(StrEnum):
@@ -78,7 +78,13 @@ class UndoOutcome:
 
 
 def undo(
-    journal: Journal, *, force: bool = False, dry_run: bool = False, lasting: bool = True
+    journal: Journal,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    lasting: bool = True,
+    owner: int | None = None,
+    only: str = "",
 ) -> list[UndoOutcome]:
     """Revert what dead processes left changed, newest first.
 
@@ -88,6 +94,8 @@ def undo(
             what is not there from here is taken to be gone.
         dry_run: Only say what would be done.
         lasting: Also revert what was meant to outlive who made it.
+        owner: Look at nothing but what this process has changed; it may have ended.
+        only: Look at nothing but records whose id begins so.
 
     Raises:
         JournalError: The journal can't be read or trusted, or /proc is another PID namespace's. Where it
@@ -99,6 +107,8 @@ def undo(
         outcomes, to_revert = [], []
         for record in reversed(journal.open_records()):
             if record.lasting and not lasting:
+                continue
+            if owner not in (None, record.owner.pid) or not record.id.startswith(only):
                 continue
             if record.boot_id != boot and not record.outlives_boot:
                 outcomes.append(UndoOutcome(record, UndoResult.OTHER_BOOT, "ended by a reboot"))
@@ -259,7 +269,10 @@ def _elsewhere(record: Record, *kinds: str) -> UndoOutcome:
 
 def _foreseen(record: Record) -> UndoOutcome:
     subject = record.subject
-    if isinstance(subject, TaskSubject) and not is_alive(subject.tid, subject.start_ticks):
+    gone = isinstance(subject, TaskSubject) and not is_alive(subject.tid, subject.start_ticks)
+    if isinstance(subject, TaskSubject) and subject.reach == "heirs":
+        gone = gone and start_ticks(subject.tgid) is None
+    if isinstance(subject, TaskSubject) and gone:
         return UndoOutcome(record, UndoResult.GONE, f"thread {subject.tid} has ended")
     if isinstance(subject, ProcessSubject) and not is_alive(subject.pid, subject.start_ticks):
         return UndoOutcome(record, UndoResult.GONE, f"process {subject.pid} has ended")

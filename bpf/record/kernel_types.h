@@ -145,6 +145,7 @@ struct task_struct {
 	int prio;
 	int static_prio;
 	unsigned int policy;
+	int nr_cpus_allowed;
 	struct cpumask cpus_mask;
 	int pid;
 	int tgid;

@@ -6,11 +6,13 @@
  * kernel's own accounting knows (struct sched_info), and what it waited for follows from why it left
  * its CPU before. So the sums agree with /proc/<tid>/schedstat to the nanosecond.
  *
- * A task's statistics live as long as the task, and leave through `exits` at its last switch.
+ * A task's statistics live as long as the task, and leave through `exits` at its last switch. Who wants no
+ * more than the sums of all tasks (`only_sums`) reads those of the CPUs, and nothing leaves.
  */
 #include "clock.bpf.h"
 #include "compat.bpf.h"
 #include "filter.bpf.h"
+#include "sensed.h"
 #include "task.bpf.h"
 #include "task_stats.h"
 
@@ -33,6 +35,16 @@ struct {
 	__type(key, __u32);
 	__type(value, struct cpu_stats);
 } cpus SEC(".maps");
+
+const volatile bool only_sums = false;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* number of CPUs; with only_sums */
+	__type(key, __u32);
+	__type(value, struct cpu_delays);
+} delays SEC(".maps");
 
 /* Of each CPU: its last-level cache << 16 | its memory node. */
 struct {
@@ -149,8 +161,20 @@ static __always_inline void emit_exit(struct task_stats *stats, struct task_stru
 	stats->turnaround_ns = stats->task.timestamp_ns - task->start_time;
 	if (stats->flags & STATS_BORN)
 		count_turnaround(cpu, stats->turnaround_ns);
-	if (bpf_ringbuf_output(&exits, stats, sizeof(*stats), BPF_RB_NO_WAKEUP))
+	if (!only_sums && bpf_ringbuf_output(&exits, stats, sizeof(*stats), BPF_RB_NO_WAKEUP))
 		cpu->nr_exits_lost++;
+}
+
+static __always_inline void sum_delay(__u32 class, __u64 delay_ns)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct cpu_delays *sums = bpf_map_lookup_elem(&delays, &cpu);
+
+	if (!sums || class >= NR_SUMMED_DELAYS)
+		return;
+	sums->delay_ns[class] += delay_ns;
+	sums->nr_delays[class]++;
+	sums->histograms[class][bucket(delay_ns) & (NR_BUCKETS - 1)]++;
 }
 
 static __always_inline void add_delay(struct task_stats *stats, __u32 class, __u64 delay_ns)
@@ -161,6 +185,8 @@ static __always_inline void add_delay(struct task_stats *stats, __u32 class, __u
 		stats->delay_max_ns[class] = delay_ns;
 	if (class < TIME_SLICES)
 		count(stats, class, delay_ns);
+	if (only_sums)
+		sum_delay(class, delay_ns);
 }
 
 static __always_inline void add_blocked(struct task_stats *stats, __u32 class, __u64 now_ns, __u64 delay_ns)

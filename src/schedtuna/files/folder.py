@@ -212,6 +212,23 @@ class Folder:
         finally:
             os.close(fd)
 
+    def move(self, name: str, to: str) -> None:
+        """Give a file of this folder another name, in the place of what has that name.
+
+        Raises:
+            OSError: It is missing, or the disk refuses.
+        """
+        os.rename(name, to, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+    def discard(self, name: str) -> None:
+        """Remove a name from this folder, if it is there; what a link leads to stays.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._fd)
+
     def clear_scratch(self) -> None:
         """Remove what killed writers left half written; only for who keeps all others out."""
         for name in os.listdir(self._fd):  # noqa: PTH208 - the opened folder, not a path

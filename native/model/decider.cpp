@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 namespace schedtuna::model
@@ -43,10 +45,12 @@ std::optional<std::uint8_t> Cache::find(const Key &key)
 	for (std::size_t way = 0; way < WAYS && set[way].is_used; way++) {
 		if (set[way].key != key)
 			continue;
-		if (way)
-			std::rotate(set, set + way, set + way + 1);
 		nr_hits++;
-		return set->label;
+		const Place found = set[way];
+		for (; way; way--)
+			set[way] = set[way - 1];
+		set[0] = found;
+		return found.label;
 	}
 	nr_misses++;
 	return std::nullopt;
@@ -75,7 +79,10 @@ template <typename Number> void Decider::require_numbers(const Number *row, std:
 		const double value = row[index];
 		if (!std::isfinite(value))
 			throw BadNumber(at, index, "is no finite number");
-		if (kind == Kind::Count && (value < 0 || value > LARGEST_COUNT || value != std::floor(value)))
+		// Converting is an instruction; the library's rounding would be a call.
+		if (kind == Kind::Count
+		    && (value < 0 || value > LARGEST_COUNT
+			|| value != static_cast<double>(static_cast<std::int64_t>(value))))
 			throw BadNumber(at, index, "is no whole number from 0 on");
 	}
 }
@@ -86,9 +93,10 @@ template <typename Number> void Decider::quantise(const Number *row, std::uint16
 		double value = row[columns_[input].index];
 		if (columns_[input].kind == Kind::Load) {
 			nr_clamped_ += value < 0 || value > 1;
-			value = std::floor(std::clamp(value, 0.0, 1.0) * LOAD_SCALE + 0.5);
+			value = std::clamp(value, 0.0, 1.0) * LOAD_SCALE + 0.5;
 		}
-		bins[input] = runtime_->row(input).bin(static_cast<std::int64_t>(value));
+		bins[input] = runtime_->row(input).bin(
+			static_cast<std::int64_t>(value));  // rounded down: it is not negative
 	}
 }
 
@@ -98,6 +106,37 @@ void Decider::decide_bins(const std::uint16_t *bins, std::size_t nr_rows, std::u
 	runtime_->logits(bins, nr_rows, logits.data());
 	for (std::size_t at = 0; at < nr_rows; at++)
 		labels[at] = runtime_->label(logits.data() + at * runtime_->nr_logits());
+}
+
+Decider::Cost Decider::measure(std::size_t nr_rounds) const
+{
+	using Clock = std::chrono::steady_clock;
+	const std::size_t nr_inputs = columns_.size();
+	std::array<std::uint16_t, CHUNK * MOST_INPUTS> bins{};
+	std::array<std::uint8_t, CHUNK> labels{};
+	Cache cache(CHUNK * Cache::WAYS);
+	Cost best{std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()};
+	if (nr_inputs > Cache::MOST_BINS)
+		return {0, best.look_up_ns};
+	for (std::size_t at = 0; at < CHUNK * nr_inputs; at++)
+		bins[at] = static_cast<std::uint16_t>(at * 2654435761U % (runtime_->row(at % nr_inputs).last + 1U));
+	for (std::size_t at = 0; at < CHUNK; at++)
+		cache.remember(Cache::key_of(bins.data() + at * nr_inputs, nr_inputs), 0);
+	const auto per_row = [](Clock::time_point begin, Clock::time_point end) {
+		return std::chrono::duration<double, std::nano>(end - begin).count() / CHUNK;
+	};
+	for (std::size_t round = 0; round < nr_rounds; round++) {
+		const auto begin = Clock::now();
+		for (std::size_t at = 0; at < CHUNK; at++)
+			decide_bins(bins.data() + at * nr_inputs, 1, labels.data() + at);
+		const auto middle = Clock::now();
+		for (std::size_t at = 0; at < CHUNK; at++)
+			labels[at] ^= cache.find(Cache::key_of(bins.data() + at * nr_inputs, nr_inputs)).value_or(1);
+		const auto end = Clock::now();
+		best.decide_ns = std::min(best.decide_ns, per_row(begin, middle));
+		best.look_up_ns = std::min(best.look_up_ns, per_row(middle, end));
+	}
+	return best;
 }
 
 template <typename Number>

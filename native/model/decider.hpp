@@ -65,6 +65,12 @@ class Decider
 	template <typename Number>
 	void decide(const Number *rows, std::size_t nr_rows, std::size_t width, std::uint8_t *labels);
 
+	// What a row costs here, decided by itself or looked up where it is remembered: the best of some rounds.
+	struct Cost {
+		double decide_ns, look_up_ns;
+	};
+	Cost measure(std::size_t nr_rounds) const;
+
 	std::uint64_t nr_clamped() const
 	{
 		return nr_clamped_;

@@ -2,33 +2,10 @@
 #include "model/runtime.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <utility>
 
 namespace schedtuna::model
 {
-
-namespace
-{
-constexpr unsigned LINEAR_SHIFT = 47;
-}
-
-std::uint16_t BinRow::bin(std::int64_t value) const
-{
-	const std::int64_t clamped = std::clamp(value, lo, hi);
-	std::uint64_t found;
-
-	if (is_log2) {
-		const auto x = static_cast<std::uint64_t>(clamped);
-		const unsigned logarithm = x ? std::bit_width(x) - 1 : 0;
-		const unsigned step = logarithm > shift ? logarithm - shift : 0;
-		found = (static_cast<std::uint64_t>(step) << shift) + (x >> step) - base;
-	} else {
-		const std::uint64_t distance = static_cast<std::uint64_t>(clamped) - static_cast<std::uint64_t>(lo);
-		found = ((distance >> shift) * multiplier) >> LINEAR_SHIFT;
-	}
-	return found < last ? static_cast<std::uint16_t>(found) : last;
-}
 
 Runtime::Runtime(std::vector<BinRow> rows, std::size_t nr_logits, std::size_t nr_accumulators)
     : rows_(std::move(rows)), nr_logits_(nr_logits), nr_accumulators_(nr_accumulators)

@@ -4,19 +4,16 @@
 #ifndef SCHEDTUNA_MODEL_RUNTIME_HPP
 #define SCHEDTUNA_MODEL_RUNTIME_HPP
 
+#include "model/vectors.hpp"
+
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <stdexcept>
 #include <vector>
-
-// One function for each kind of vectors, chosen when the program starts. Sanitizers start later than that choice.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
-#define SCHEDTUNA_VECTORS __attribute__((target_clones("avx2", "default")))
-#else
-#define SCHEDTUNA_VECTORS
-#endif
 
 namespace schedtuna::model
 {
@@ -31,6 +28,7 @@ constexpr std::size_t MOST_TREES = 1024;
 constexpr std::size_t MOST_UNITS = 128;
 constexpr std::size_t MOST_LEAVES = 32;
 constexpr std::size_t MOST_NODES = MOST_LEAVES - 1;
+constexpr unsigned LINEAR_SHIFT = 47;
 
 struct BinRow {
 	std::int64_t lo, hi;
@@ -42,6 +40,23 @@ struct BinRow {
 
 	std::uint16_t bin(std::int64_t value) const;
 };
+
+inline std::uint16_t BinRow::bin(std::int64_t value) const
+{
+	const std::int64_t clamped = std::clamp(value, lo, hi);
+	std::uint64_t found;
+
+	if (is_log2) {
+		const auto x = static_cast<std::uint64_t>(clamped);
+		const unsigned logarithm = x ? std::bit_width(x) - 1 : 0;
+		const unsigned step = logarithm > shift ? logarithm - shift : 0;
+		found = (static_cast<std::uint64_t>(step) << shift) + (x >> step) - base;
+	} else {
+		const std::uint64_t distance = static_cast<std::uint64_t>(clamped) - static_cast<std::uint64_t>(lo);
+		found = ((distance >> shift) * multiplier) >> LINEAR_SHIFT;
+	}
+	return found < last ? static_cast<std::uint16_t>(found) : last;
+}
 
 class Runtime
 {
@@ -105,13 +120,17 @@ struct LayerArrays {
 };
 
 // Each throws BadModel where an array has another size than it should, or would lead outside another one.
-std::unique_ptr<Runtime> make_trees(std::vector<BinRow> rows, const TreeArrays &arrays);
-std::unique_ptr<Runtime> make_oblivious(std::vector<BinRow> rows, const ObliviousArrays &arrays);
+// The processor has to have the vectors.
+std::unique_ptr<Runtime> make_trees(std::vector<BinRow> rows, const TreeArrays &arrays,
+				    Vectors vectors = best_vectors());
+std::unique_ptr<Runtime> make_oblivious(std::vector<BinRow> rows, const ObliviousArrays &arrays,
+					Vectors vectors = best_vectors());
 std::unique_ptr<Runtime> make_linear(std::vector<BinRow> rows, std::span<const std::int16_t> weights,
 				     std::span<const std::int32_t> biases);
 std::unique_ptr<Runtime> make_mlp(std::vector<BinRow> rows, const std::vector<LayerArrays> &layers,
-				  const std::vector<int> &shifts);
-std::unique_ptr<Runtime> make_step(std::vector<BinRow> rows, const std::vector<LayerArrays> &layers, int shift);
+				  const std::vector<int> &shifts, Vectors vectors = best_vectors());
+std::unique_ptr<Runtime> make_step(std::vector<BinRow> rows, const std::vector<LayerArrays> &layers, int shift,
+				   Vectors vectors = best_vectors());
 
 inline void require(bool holds, const char *what)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // Trees without walking them: each bin of each input has a row of masks, a bit for each leaf whose box it lies in.
 // And-ed over the inputs, one bit of each tree is left. Of oblivious trees a mask has the bits of the leaf's number.
+#include "model/masks.hpp"
 #include "model/runtime.hpp"
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 
 namespace schedtuna::model
@@ -13,112 +13,26 @@ namespace schedtuna::model
 namespace
 {
 
-constexpr std::size_t LINE = 64;  // bytes
-constexpr std::uint32_t DE_BRUIJN = 0x077CB531;
-
-template <typename Mask> struct alignas(LINE) Line {  // GCC aligns a dependent vector type less
-	static constexpr std::size_t WIDTH = LINE / sizeof(Mask);
-	typedef Mask Vector __attribute__((vector_size(LINE)));	 // as many registers as it takes
-	Vector mask;
-};
-
-// The rows of masks of one input: those that differ from the one before, and which one each bin has.
-template <typename Mask> struct Table {
-	using Row = std::vector<Mask>;
-
-	std::size_t nr_lines = 0;  // of a row
-	std::vector<std::uint16_t> which;
-	std::vector<Line<Mask>> lines;	// [row][line of trees]
-
-	void fill(const std::vector<Row> &of_bins)
-	{
-		constexpr std::size_t width = Line<Mask>::WIDTH;
-		const Row *last = nullptr;
-		std::size_t nr_rows = 0;
-		nr_lines = of_bins.front().size() / width;
-		for (const Row &row : of_bins) {
-			if (!last || row != *last) {
-				lines.resize(++nr_rows * nr_lines);
-				std::memcpy(&lines[(nr_rows - 1) * nr_lines], row.data(), row.size() * sizeof(Mask));
-			}
-			last = &row;
-			which.push_back(static_cast<std::uint16_t>(nr_rows - 1));
-		}
-	}
-	const Line<Mask> *row(std::uint16_t bin) const
-	{
-		return &lines[which[bin] * nr_lines];
-	}
-};
-
 template <typename Mask> std::size_t padded(std::size_t nr_trees)
 {
 	constexpr std::size_t width = Line<Mask>::WIDTH;
 	return (nr_trees + width - 1) / width * width;
 }
 
-template <typename Mask> struct Ensemble {
-	std::span<const Table<Mask>> tables;  // of each input
-	const std::int16_t *leaves;	      // [tree][place]
-	std::size_t nr_trees, nr_leaves;
-};
-
-SCHEDTUNA_VECTORS void add_trees(const Ensemble<std::uint32_t> &of, const std::uint16_t *bins, std::size_t nr_rows,
-				 std::int32_t *sums)
-{
-	using Masks = Line<std::uint32_t>;
-	const std::size_t inputs = of.tables.size();
-	const Masks *row[MOST_INPUTS];
-	for (std::size_t at = 0; at < nr_rows; at++, bins += inputs) {
-		for (std::size_t input = 0; input < inputs; input++)
-			row[input] = of.tables[input].row(bins[input]);
-		std::int32_t sum = 0;
-		const std::int16_t *leaves = of.leaves;
-		for (std::size_t line = 0; line * Masks::WIDTH < of.nr_trees; line++) {
-			Masks::Vector mask = row[0][line].mask;
-			for (std::size_t input = 1; input < inputs; input++)
-				mask &= row[input][line].mask;
-			std::uint32_t left[Masks::WIDTH];
-			std::memcpy(left, &mask, sizeof(left));
-			for (std::size_t tree = 0; tree < Masks::WIDTH; tree++, leaves += MOST_LEAVES)
-				sum += leaves[left[tree] * DE_BRUIJN >> 27];
-		}
-		sums[at] += sum;
-	}
-}
-
-SCHEDTUNA_VECTORS void add_oblivious(const Ensemble<std::uint8_t> &of, const std::uint16_t *bins, std::size_t nr_rows,
-				     std::int32_t *sums)
-{
-	using Masks = Line<std::uint8_t>;
-	const std::size_t inputs = of.tables.size();
-	const Masks *row[MOST_INPUTS];
-	for (std::size_t at = 0; at < nr_rows; at++, bins += inputs) {
-		for (std::size_t input = 0; input < inputs; input++)
-			row[input] = of.tables[input].row(bins[input]);
-		std::int32_t sum = 0;
-		const std::int16_t *leaves = of.leaves;
-		for (std::size_t line = 0; line * Masks::WIDTH < of.nr_trees; line++) {
-			Masks::Vector mask = row[0][line].mask;
-			for (std::size_t input = 1; input < inputs; input++)
-				mask |= row[input][line].mask;
-			std::uint8_t place[Masks::WIDTH];
-			std::memcpy(place, &mask, sizeof(place));
-			const std::size_t trees = std::min(of.nr_trees - line * Masks::WIDTH, Masks::WIDTH);
-			for (std::size_t tree = 0; tree < trees; tree++, leaves += of.nr_leaves)
-				sum += leaves[place[tree]];
-		}
-		sums[at] += sum;
-	}
-}
-
 template <typename Mask> class Masked : public Runtime
 {
       public:
-	Masked(std::vector<BinRow> rows, std::size_t nr_trees, std::int32_t base, std::size_t nr_leaves)
+	Masked(std::vector<BinRow> rows, std::size_t nr_trees, std::int32_t base, std::size_t nr_leaves,
+	       AddTrees<Mask> add)
 	    : Runtime(std::move(rows), 1, nr_trees + 1), nr_trees_(nr_trees), base_(base), nr_leaves_(nr_leaves),
-	      tables_(nr_inputs()), leaves_(padded<Mask>(nr_trees) * nr_leaves)
+	      tables_(nr_inputs()), leaves_(padded<Mask>(nr_trees) * nr_leaves + 1), add_(add)
 	{
+	}
+
+	void logits(const std::uint16_t *bins, std::size_t nr_rows, std::int32_t *logits) const override
+	{
+		std::fill(logits, logits + nr_rows, base_);
+		add_({tables_, leaves_.data(), nr_trees_, nr_leaves_}, bins, nr_rows, logits);
 	}
 
       protected:
@@ -131,14 +45,11 @@ template <typename Mask> class Masked : public Runtime
 	std::int32_t base_;
 	std::size_t nr_leaves_;
 	std::vector<Table<Mask>> tables_;
-	std::vector<std::int16_t> leaves_;  // [tree][place]
-};
+	std::vector<std::int16_t> leaves_;  // [tree][place], and one more, as two are read at once
 
-// A bit of half a word as a number: times this, its upper five bits are its own.
-constexpr std::size_t place_of(std::uint32_t mask)
-{
-	return mask * DE_BRUIJN >> 27;
-}
+      private:
+	AddTrees<Mask> add_;
+};
 
 constexpr auto LEAF_OF_PLACE = [] {
 	std::array<std::uint8_t, MOST_LEAVES> numbers{};
@@ -206,8 +117,8 @@ class Boxes
 class Trees final : public Masked<std::uint32_t>
 {
       public:
-	Trees(std::vector<BinRow> rows, const TreeArrays &arrays)
-	    : Masked(std::move(rows), arrays.nr_leaves.size(), arrays.base, MOST_LEAVES)
+	Trees(std::vector<BinRow> rows, const TreeArrays &arrays, Vectors vectors)
+	    : Masked(std::move(rows), arrays.nr_leaves.size(), arrays.base, MOST_LEAVES, add_trees(vectors))
 	{
 		std::vector<Boxes> boxes;
 		for (std::size_t tree = 0; tree < nr_trees_; tree++) {
@@ -219,7 +130,7 @@ class Trees final : public Masked<std::uint32_t>
 		for (std::size_t input = 0; input < nr_inputs(); input++) {
 			std::vector<std::vector<std::uint32_t>> of_bins;
 			for (std::uint32_t bin = 0; bin <= row(input).last; bin++) {
-				of_bins.emplace_back(nr_lines() * Line<std::uint32_t>::WIDTH, 1);
+				of_bins.emplace_back(nr_lines() * WIDTH, 1);
 				for (std::size_t tree = 0; tree < nr_trees_; tree++)
 					of_bins.back()[tree] = boxes[tree].mask(input, bin);
 			}
@@ -233,18 +144,12 @@ class Trees final : public Masked<std::uint32_t>
 		for (std::size_t tree = 0; tree < nr_trees_; tree++) {
 			std::uint32_t mask = UINT32_MAX;
 			for (std::size_t input = 0; input < nr_inputs(); input++) {
-				mask &= tables_[input].row(bins[input])[tree / WIDTH].mask[tree % WIDTH];
+				mask &= tables_[input].row(bins[input])[tree / WIDTH].masks[tree % WIDTH];
 			}
 			sum += leaves_[tree * MOST_LEAVES + place_of(mask)];
 			accumulators[tree] = LEAF_OF_PLACE[place_of(mask)];
 		}
 		accumulators[nr_trees_] = sum;
-	}
-
-	void logits(const std::uint16_t *bins, std::size_t nr_rows, std::int32_t *logits) const override
-	{
-		std::fill(logits, logits + nr_rows, base_);
-		add_trees({tables_, leaves_.data(), nr_trees_, MOST_LEAVES}, bins, nr_rows, logits);
 	}
 
       private:
@@ -254,9 +159,9 @@ class Trees final : public Masked<std::uint32_t>
 class Oblivious final : public Masked<std::uint8_t>
 {
       public:
-	Oblivious(std::vector<BinRow> rows, const ObliviousArrays &arrays)
+	Oblivious(std::vector<BinRow> rows, const ObliviousArrays &arrays, Vectors vectors)
 	    : Masked(std::move(rows), arrays.feature.size() / arrays.nr_levels, arrays.base,
-		     std::size_t{1} << arrays.nr_levels)
+		     std::size_t{1} << arrays.nr_levels, add_oblivious(vectors))
 	{
 		for (const std::uint8_t feature : arrays.feature)
 			require(feature < nr_inputs(), "a tree looks at an input that is not there");
@@ -279,18 +184,12 @@ class Oblivious final : public Masked<std::uint8_t>
 		for (std::size_t tree = 0; tree < nr_trees_; tree++) {
 			std::size_t leaf = 0;
 			for (std::size_t input = 0; input < nr_inputs(); input++) {
-				leaf |= tables_[input].row(bins[input])[tree / WIDTH].mask[tree % WIDTH];
+				leaf |= tables_[input].row(bins[input])[tree / WIDTH].masks[tree % WIDTH];
 			}
 			sum += leaves_[tree * nr_leaves_ + leaf];
 			accumulators[tree] = static_cast<std::int32_t>(leaf);
 		}
 		accumulators[nr_trees_] = sum;
-	}
-
-	void logits(const std::uint16_t *bins, std::size_t nr_rows, std::int32_t *logits) const override
-	{
-		std::fill(logits, logits + nr_rows, base_);
-		add_oblivious({tables_, leaves_.data(), nr_trees_, nr_leaves_}, bins, nr_rows, logits);
 	}
 
       private:
@@ -299,17 +198,17 @@ class Oblivious final : public Masked<std::uint8_t>
 
 }  // namespace
 
-std::unique_ptr<Runtime> make_trees(std::vector<BinRow> rows, const TreeArrays &arrays)
+std::unique_ptr<Runtime> make_trees(std::vector<BinRow> rows, const TreeArrays &arrays, Vectors vectors)
 {
 	const std::size_t nr_trees = arrays.nr_leaves.size(), nodes = nr_trees * MOST_NODES;
 	require(nr_trees >= 1 && nr_trees <= MOST_TREES, "a model has 1 to 1024 trees");
 	require(arrays.feature.size() == nodes && arrays.threshold.size() == nodes && arrays.left.size() == nodes
 			&& arrays.right.size() == nodes && arrays.leaves.size() == nr_trees * MOST_LEAVES,
 		"trees' arrays are of different sizes");
-	return std::make_unique<Trees>(std::move(rows), arrays);
+	return std::make_unique<Trees>(std::move(rows), arrays, vectors);
 }
 
-std::unique_ptr<Runtime> make_oblivious(std::vector<BinRow> rows, const ObliviousArrays &arrays)
+std::unique_ptr<Runtime> make_oblivious(std::vector<BinRow> rows, const ObliviousArrays &arrays, Vectors vectors)
 {
 	require(arrays.nr_levels >= 1 && arrays.nr_levels <= 8, "an oblivious tree has 1 to 8 levels");
 	const std::size_t nr_trees = arrays.feature.size() / arrays.nr_levels;
@@ -317,7 +216,7 @@ std::unique_ptr<Runtime> make_oblivious(std::vector<BinRow> rows, const Obliviou
 	require(arrays.feature.size() == nr_trees * arrays.nr_levels && arrays.threshold.size() == arrays.feature.size()
 			&& arrays.leaves.size() == nr_trees << arrays.nr_levels,
 		"trees' arrays are of different sizes");
-	return std::make_unique<Oblivious>(std::move(rows), arrays);
+	return std::make_unique<Oblivious>(std::move(rows), arrays, vectors);
 }
 
 }  // namespace schedtuna::model

@@ -7,9 +7,12 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+#include <array>
 #include <string>
 #include <tuple>
 
@@ -25,6 +28,8 @@ template <typename T> using Matrix = nb::ndarray<const T, nb::ndim<2>, nb::c_con
 template <typename T> using Out = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 using Row = std::tuple<std::int64_t, std::int64_t, std::uint64_t, std::uint32_t, std::uint16_t, std::uint8_t, bool>;
 using Shared = std::shared_ptr<Runtime>;
+
+const std::array<std::string, 3> NAMES = {"portable", "avx2", "avx512"};  // as Vectors numbers them
 
 template <typename T> std::span<const T> span_of(const Array<T> &array)
 {
@@ -49,18 +54,42 @@ std::vector<LayerArrays> layers_of(const std::vector<Array<std::int8_t>> &weight
 	return made;
 }
 
-Shared trees(const std::vector<Row> &rows, std::int32_t base, Array<std::uint8_t> nr_leaves,
+// "" for the widest that the processor has.
+Vectors vectors_of(const std::string &name)
+{
+	const auto found = std::find(NAMES.begin(), NAMES.end(), name);
+	if (name.empty())
+		return best_vectors();
+	require(found != NAMES.end(), "there are no vectors of that name");
+	const auto vectors = static_cast<Vectors>(found - NAMES.begin());
+	require(has(vectors), "the processor lacks these vectors");
+	return vectors;
+}
+
+std::vector<std::string> vectors()
+{
+	std::vector<std::string> found;
+	for (const std::string &name : NAMES)
+		if (has(static_cast<Vectors>(&name - NAMES.data())))
+			found.push_back(name);
+	return found;
+}
+
+Shared trees(const std::vector<Row> &rows, const std::string &use, std::int32_t base, Array<std::uint8_t> nr_leaves,
 	     Array<std::uint8_t> feature, Array<std::uint16_t> threshold, Array<std::int8_t> left,
 	     Array<std::int8_t> right, Array<std::int16_t> leaves)
 {
-	return make_trees(rows_of(rows), {base, span_of(nr_leaves), span_of(feature), span_of(threshold), span_of(left),
-					  span_of(right), span_of(leaves)});
+	return make_trees(rows_of(rows),
+			  {base, span_of(nr_leaves), span_of(feature), span_of(threshold), span_of(left),
+			   span_of(right), span_of(leaves)},
+			  vectors_of(use));
 }
 
-Shared oblivious(const std::vector<Row> &rows, std::int32_t base, std::size_t nr_levels, Array<std::uint8_t> feature,
-		 Array<std::uint16_t> threshold, Array<std::int16_t> leaves)
+Shared oblivious(const std::vector<Row> &rows, const std::string &use, std::int32_t base, std::size_t nr_levels,
+		 Array<std::uint8_t> feature, Array<std::uint16_t> threshold, Array<std::int16_t> leaves)
 {
-	return make_oblivious(rows_of(rows), {base, nr_levels, span_of(feature), span_of(threshold), span_of(leaves)});
+	return make_oblivious(rows_of(rows), {base, nr_levels, span_of(feature), span_of(threshold), span_of(leaves)},
+			      vectors_of(use));
 }
 
 Shared linear(const std::vector<Row> &rows, Array<std::int16_t> weights, Array<std::int32_t> biases)
@@ -68,16 +97,16 @@ Shared linear(const std::vector<Row> &rows, Array<std::int16_t> weights, Array<s
 	return make_linear(rows_of(rows), span_of(weights), span_of(biases));
 }
 
-Shared mlp(const std::vector<Row> &rows, const std::vector<Array<std::int8_t>> &weights,
+Shared mlp(const std::vector<Row> &rows, const std::string &use, const std::vector<Array<std::int8_t>> &weights,
 	   const std::vector<Array<std::int32_t>> &biases, const std::vector<int> &shifts)
 {
-	return make_mlp(rows_of(rows), layers_of(weights, biases), shifts);
+	return make_mlp(rows_of(rows), layers_of(weights, biases), shifts, vectors_of(use));
 }
 
-Shared step(const std::vector<Row> &rows, const std::vector<Array<std::int8_t>> &weights,
+Shared step(const std::vector<Row> &rows, const std::string &use, const std::vector<Array<std::int8_t>> &weights,
 	    const std::vector<Array<std::int32_t>> &biases, int shift)
 {
-	return make_step(rows_of(rows), layers_of(weights, biases), shift);
+	return make_step(rows_of(rows), layers_of(weights, biases), shift, vectors_of(use));
 }
 
 void quantise(const Runtime &runtime, Matrix<std::int64_t> values, Out<std::uint16_t> bins)
@@ -157,6 +186,7 @@ NB_MODULE(_runtime, m)
 		.def("quantise", &quantise, nb::arg("values"), nb::arg("bins"))
 		.def("accumulate", &accumulate, nb::arg("bins"), nb::arg("accumulators"))
 		.def("logits", &logits, nb::arg("bins"), nb::arg("logits"));
+	m.def("vectors", &vectors);
 	m.def("trees", &trees);
 	m.def("oblivious", &oblivious);
 	m.def("linear", &linear);
@@ -165,6 +195,11 @@ NB_MODULE(_runtime, m)
 	nb::class_<Decider>(m, "Decider")
 		.def("decide_rows", &decide_rows, nb::arg("rows"), nb::arg("labels"))
 		.def("decide_one", &decide_one)
+		.def("measure",
+		     [](const Decider &d, std::size_t nr_rounds) {
+			     const auto [decide_ns, look_up_ns] = d.measure(nr_rounds);
+			     return std::make_tuple(decide_ns, look_up_ns);
+		     })
 		.def_prop_ro("nr_clamped", &Decider::nr_clamped)
 		.def_prop_ro("nr_hits", [](const Decider &d) { return d.cache() ? d.cache()->nr_hits : 0; })
 		.def_prop_ro("nr_misses", [](const Decider &d) { return d.cache() ? d.cache()->nr_misses : 0; });

@@ -6,15 +6,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from schedtuna.export.c_text import array, smallest
+from schedtuna.export.c_nets import net_code
+from schedtuna.export.c_text import HEAD, array, smallest
 from schedtuna.model.core import AnyArray, Core
-from schedtuna.model.nets import MOST_HIDDEN, Linear, Mlp, StepNet
+from schedtuna.model.nets import Linear, Mlp, StepNet
 from schedtuna.model.trees import MOST_LEAVES, BoxTrees, ObliviousTrees
 
 _BLOCK = 64  # trees whose masks are on the stack at a time
 _DE_BRUIJN = 0x077CB531
-# What all of them are: x has the bins, none beyond its last; accumulators may be null.
-_HEAD = "static inline void run(const uint16_t *x, int32_t *accumulators, int32_t *logits)\n{\n"
 
 
 def core_code(core: Core, nr_bins: Sequence[int], *, small: bool) -> str:
@@ -42,7 +41,7 @@ def _trees(core: Core, nr_bins: Sequence[int], small: bool) -> str:
         + "/* One bit of a tree's mask is left: times this number, its upper five bits tell which. */\n"
         + array("LEAF_NUMBER", number)
         + array("LEAVES", leaves)
-        + _HEAD
+        + HEAD
         + _mask_rows(core, nr_bins)
         + f"""\tint32_t sum = {core.base};
 
@@ -102,7 +101,7 @@ def _walked(core: BoxTrees) -> str:
     return (
         text
         + array("NR_LEAVES", core.nr_leaves)
-        + _HEAD
+        + HEAD
         + f"""\tint32_t sum = {core.base};
 
 	for (int tree = 0; tree < {core.nr_trees}; tree++) {{
@@ -145,7 +144,7 @@ def _oblivious(core: Core, nr_bins: Sequence[int], small: bool) -> str:
     return (
         tables
         + array("LEAVES", core.leaves)
-        + _HEAD
+        + HEAD
         + rows
         + f"""\tint32_t sum = {core.base};
 
@@ -169,7 +168,7 @@ def _linear(core: Core, _nr_bins: Sequence[int], _small: bool) -> str:
     return (
         array("WEIGHTS", core.weights)
         + array("BIASES", core.biases)
-        + _HEAD
+        + HEAD
         + f"""\tfor (int logit = 0; logit < {core.nr_logits}; logit++) {{
 		int64_t sum = BIASES[logit]; /* on its way it may need more bits than at its end */
 
@@ -184,59 +183,10 @@ def _linear(core: Core, _nr_bins: Sequence[int], _small: bool) -> str:
     )
 
 
-def _net(core: Core, _nr_bins: Sequence[int], _small: bool) -> str:
-    assert isinstance(core, Mlp | StepNet)
-    text, body, offset, source = "", "", 0, "x"
-    last = len(core.weights) - 1
-    declared = "".join(f"\tuint8_t hidden_{layer}[{len(core.weights[layer])}];\n" for layer in range(last))
-    for layer, weights in enumerate(core.weights):
-        text += array(f"WEIGHTS_{layer}", weights) + array(f"BIASES_{layer}", core.biases[layer])
-        units, inputs = weights.shape
-        is_term = isinstance(core, StepNet) and layer == 0
-        product = f"WEIGHTS_{layer}[unit][input] * {source}[input]"
-        if is_term and isinstance(core, StepNet) and core.shift:
-            product = f"({product} + {1 << core.shift >> 1}) >> {core.shift}"
-        body += f"""
-	for (int unit = 0; unit < {units}; unit++) {{
-		int32_t sum = BIASES_{layer}[unit];
-
-		for (int input = 0; input < {inputs}; input++)
-			sum += {product};
-"""
-        if layer == last:
-            body += f"""		logits[unit] = sum;
-		if (accumulators)
-			accumulators[{offset} + unit] = sum;
-	}}
-"""
-            break
-        body += f"""{_activation(core, layer)}		hidden_{layer}[unit] = (uint8_t)value;
-		if (accumulators) {{
-			accumulators[{offset} + unit] = sum;
-			accumulators[{offset + units} + unit] = value;
-		}}
-	}}
-"""
-        offset += 2 * units
-        source = f"hidden_{layer}"
-    return text + _HEAD + declared + body + "}\n"
-
-
-def _activation(core: Mlp | StepNet, layer: int) -> str:
-    if isinstance(core, StepNet):
-        return "\t\tconst int32_t value = sum >= 0;\n\n"
-    shift = core.shifts[layer]
-    rounded = f"(sum + {1 << shift >> 1}) >> {shift}" if shift else "sum"
-    return f"""		int32_t value = {rounded};
-
-		value = value < 0 ? 0 : value > {MOST_HIDDEN} ? {MOST_HIDDEN} : value;
-"""
-
-
 _WRITERS: dict[str, Callable[[Core, Sequence[int], bool], str]] = {
     BoxTrees.family: _trees,
     ObliviousTrees.family: _oblivious,
     Linear.family: _linear,
-    Mlp.family: _net,
-    StepNet.family: _net,
+    Mlp.family: net_code,
+    StepNet.family: net_code,
 }

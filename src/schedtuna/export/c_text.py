@@ -32,6 +32,9 @@ _TYPES = {
     "i8": "int64_t",
 }
 
+# What all of them are: x has the bins, none beyond its last; accumulators may be null.
+HEAD = "static inline void run(const uint16_t *x, int32_t *accumulators, int32_t *logits)\n{\n"
+
 
 def identifier(name: str) -> str:
     """Return a name that C and C++ take, of a model's: small letters, digits and underscores.

@@ -26,9 +26,12 @@ class Decider:
 
     def decide_rows(self, rows: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> None: ...
     def decide_one(self, cpu: float, idle: float, busy: float, src: float, dst: float, /) -> int: ...
+    def measure(self, nr_rounds: int, /) -> tuple[float, float]: ...
 
+def vectors() -> list[str]: ...
 def trees(
     rows: Sequence[_Row],
+    vectors: str,
     base: int,
     nr_leaves: _Array,
     feature: _Array,
@@ -39,13 +42,25 @@ def trees(
     /,
 ) -> Runtime: ...
 def oblivious(
-    rows: Sequence[_Row], base: int, nr_levels: int, feature: _Array, threshold: _Array, leaves: _Array, /
+    rows: Sequence[_Row],
+    vectors: str,
+    base: int,
+    nr_levels: int,
+    feature: _Array,
+    threshold: _Array,
+    leaves: _Array,
+    /,
 ) -> Runtime: ...
 def linear(rows: Sequence[_Row], weights: _Array, biases: _Array, /) -> Runtime: ...
 def mlp(
-    rows: Sequence[_Row], weights: Sequence[_Array], biases: Sequence[_Array], shifts: Sequence[int], /
+    rows: Sequence[_Row],
+    vectors: str,
+    weights: Sequence[_Array],
+    biases: Sequence[_Array],
+    shifts: Sequence[int],
+    /,
 ) -> Runtime: ...
 def step(
-    rows: Sequence[_Row], weights: Sequence[_Array], biases: Sequence[_Array], shift: int, /
+    rows: Sequence[_Row], vectors: str, weights: Sequence[_Array], biases: Sequence[_Array], shift: int, /
 ) -> Runtime: ...
 def decider(runtime: Runtime, columns: Sequence[tuple[int, bool]], cache_rows: int) -> Decider: ...

@@ -14,10 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.errors import ModelError, UsageError
-from schedtuna.model.core import Core
 from schedtuna.model.migration import INPUTS, LABELS
 from schedtuna.model.model import DecisionModel
-from schedtuna.model.nets import Mlp, StepNet
 from schedtuna.model.shipped import find_model
 
 WIDTH = 10  # columns of a batch: five are used, five are spare and not looked at
@@ -26,9 +24,8 @@ WAIT_MS = 1.0
 CACHE_ROWS = 4096
 _MOST_CACHED_INPUTS = 8
 _FIELDS = ("cpu", "cpu_idle", "cpu_not_idle", "src_dom_load", "dst_dom_load")
-# Multiplications from which a decision is looked up: a guess, by what benchmarks/model_speed.py compares.
-_WORTH_CACHING = 1500
-_TREES_WORTH_CACHING = 8
+_ROUNDS = 5  # of 64 rows: about 50 us where a decision takes 100 ns
+_WORTH_CACHING = 2  # times as long as looking up: what is not remembered costs both
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +58,8 @@ class MigrationDecider:
             `schedtuna.model.migration.INPUTS` names, its labels `stay` and `migrate`. Default: the one that
             was made by hand, not trained.
         cache_rows: How many decisions are remembered, by the bins that the model makes of the features: a
-            decision that is remembered is the same one. None: 4,096 where that is faster than deciding,
-            else 0.
+            decision that is remembered is the same one. None: 4,096 where deciding, measured here, takes
+            more than twice as long as looking up; else 0.
 
     Raises:
         ModelError: There is no such model, or it decides something else.
@@ -76,16 +73,16 @@ class MigrationDecider:
 
         self.model = model if isinstance(model, DecisionModel) else find_model(model)
         columns = _columns(self.model)
-        cached = cache_rows
-        if cached is None:
-            cached = CACHE_ROWS if _is_worth_caching(self.model.core) else 0
-        if cached < 0 or (cached and len(columns) > _MOST_CACHED_INPUTS):
+        if cache_rows is not None and (cache_rows < 0 or (cache_rows and len(columns) > _MOST_CACHED_INPUTS)):
             raise UsageError(
-                f"cache_rows={cached}: 0 or more, and 0 for more than {_MOST_CACHED_INPUTS} inputs"
+                f"cache_rows={cache_rows}: 0 or more, and 0 for more than {_MOST_CACHED_INPUTS} inputs"
             )
-        self.cache_rows = cached
         runtime = ModelRuntime(self.model)
-        self._native = native.decider(runtime.native, columns, cached)
+        self.cache_rows = cache_rows or 0
+        self._native = native.decider(runtime.native, columns, self.cache_rows)
+        if cache_rows is None:
+            self.cache_rows = rows_worth_remembering(*self._native.measure(_ROUNDS))
+            self._native = native.decider(runtime.native, columns, self.cache_rows)
 
     def should_migrate(self, features: MigrationFeatures) -> bool:
         """Decide about one task.
@@ -234,10 +231,9 @@ def _columns(model: DecisionModel) -> list[tuple[int, bool]]:
     return [(names.index(one.name), one.name.endswith("_permille")) for one in model.inputs]
 
 
-def _is_worth_caching(core: Core) -> bool:
-    if isinstance(core, Mlp | StepNet):
-        return sum(int(weights.size) for weights in core.weights) > _WORTH_CACHING
-    return core.nr_accumulators > _TREES_WORTH_CACHING
+def rows_worth_remembering(decide_ns: float, look_up_ns: float) -> int:
+    """How many decisions a decider remembers whose decision and whose looking up take so long."""
+    return CACHE_ROWS if decide_ns > _WORTH_CACHING * look_up_ns else 0
 
 
 def _require_features(features: MigrationFeatures) -> None:

@@ -38,8 +38,12 @@ except ImportError as _error:
 __all__ = ["ModelRuntime", "native", "native_runtime"]
 
 
-def native_runtime(model: DecisionModel) -> native.Runtime:
+def native_runtime(model: DecisionModel, vectors: str = "") -> native.Runtime:
     """Build what computes a model natively, from its arrays.
+
+    Args:
+        model: The model.
+        vectors: Which of `native.vectors()` it may use; default: the widest.
 
     Raises:
         ModelError: It can't be one: an index leads outside an array.
@@ -50,23 +54,25 @@ def native_runtime(model: DecisionModel) -> native.Runtime:
         for c in [one.bins.constants()]
     ]
     try:
-        return _made(model.core, rows)
+        return _made(model.core, rows, vectors)
     except native.BadModelError as error:
         raise ModelError(f"the native runtime refuses the model: {error}") from None
 
 
-def _made(core: Core, rows: list[tuple[int, int, int, int, int, int, bool]]) -> native.Runtime:
+def _made(core: Core, rows: list[tuple[int, int, int, int, int, int, bool]], vectors: str) -> native.Runtime:
     if isinstance(core, BoxTrees):
         shapes = (core.nr_leaves, core.feature, core.threshold, core.left, core.right, core.leaves)
-        return native.trees(rows, core.base, *shapes)
+        return native.trees(rows, vectors, core.base, *shapes)
     if isinstance(core, ObliviousTrees):
-        return native.oblivious(rows, core.base, core.nr_levels, core.feature, core.threshold, core.leaves)
+        return native.oblivious(
+            rows, vectors, core.base, core.nr_levels, core.feature, core.threshold, core.leaves
+        )
     if isinstance(core, Linear):
         return native.linear(rows, core.weights, core.biases)
     if isinstance(core, Mlp):
-        return native.mlp(rows, core.weights, core.biases, core.shifts)
+        return native.mlp(rows, vectors, core.weights, core.biases, core.shifts)
     assert isinstance(core, StepNet)
-    return native.step(rows, core.weights, core.biases, core.shift)
+    return native.step(rows, vectors, core.weights, core.biases, core.shift)
 
 
 class ModelRuntime:
@@ -74,14 +80,16 @@ class ModelRuntime:
 
     Args:
         model: The model; its own rows, where it has them, are computed before anything else.
+        vectors: Which vector instructions it may use, of `native.vectors()`; default: the widest that this
+            processor has. What is computed is the same.
 
     Raises:
         ModelError: The runtime computes a row of the model's other than the reference does.
     """
 
-    def __init__(self, model: DecisionModel) -> None:
+    def __init__(self, model: DecisionModel, *, vectors: str = "") -> None:
         self.model = model
-        self.native = native_runtime(model)
+        self.native = native_runtime(model, vectors)
         if model.rows is not None and (row := self._first_other()) is not None:
             raise ModelError(f"the native runtime computes row {row} of {model.name} differently")
 

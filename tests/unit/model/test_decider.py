@@ -14,7 +14,7 @@ from tests import models
 
 import schedtuna
 from schedtuna.errors import ModelError, UsageError
-from schedtuna.model.decider import CACHE_ROWS, MigrationDecider, MigrationFeatures
+from schedtuna.model.decider import CACHE_ROWS, MigrationDecider, MigrationFeatures, rows_worth_remembering
 from schedtuna.model.file import write_model
 from schedtuna.model.migration import INPUTS, LABELS, group_load, made_by_hand
 from schedtuna.model.model import DecisionModel, ModelInput
@@ -122,8 +122,13 @@ def test_tenths_are_one_row(trained):
 
 
 def test_nothing_is_remembered_where_the_model_is_faster(trained):
-    assert MigrationDecider().cache_rows == 0
-    assert MigrationDecider(trained).cache_rows == CACHE_ROWS
+    slow, fast = (100.0, 20.0), (30.0, 20.0)
+    assert rows_worth_remembering(*slow) == CACHE_ROWS
+    assert rows_worth_remembering(*fast) == 0
+    for model in ("migration", trained):
+        decider = MigrationDecider(model)
+        assert decider.cache_rows in (0, CACHE_ROWS)
+        assert min(decider._native.measure(3)) > 0
 
 
 def test_loads_outside_are_clamped_and_counted():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tests import models
@@ -18,13 +20,14 @@ def require_same(model: DecisionModel, count: int, seed: int) -> None:
     columns = [random.integers(one.bins.lo, one.bins.hi, count, endpoint=True) for one in model.inputs]
     anything = random.integers(-(2**63), 2**63 - 1, (count // 10, len(model.inputs)))
     values = np.concatenate([np.stack(columns, axis=1), anything])
-    runtime = ModelRuntime(model)  # it computes the model's own rows first
     bins = model.quantise(values)
     expected = model.core.accumulate(bins)
-    assert np.array_equal(runtime.quantise(values), bins)
-    assert np.array_equal(runtime.accumulate(bins), expected)
-    assert np.array_equal(runtime.logits(bins), expected[:, -model.core.nr_logits :])
-    assert np.array_equal(runtime.decide(bins), model.decide(bins))
+    for vectors in native.vectors():
+        runtime = ModelRuntime(model, vectors=vectors)  # it computes the model's own rows first
+        assert np.array_equal(runtime.quantise(values), bins)
+        assert np.array_equal(runtime.accumulate(bins), expected)
+        assert np.array_equal(runtime.logits(bins), expected[:, -model.core.nr_logits :])
+        assert np.array_equal(runtime.decide(bins), model.decide(bins))
 
 
 @pytest.mark.parametrize("kind", models.KINDS)
@@ -40,17 +43,40 @@ def test_a_million_rows_are_the_references(kind):
         require_same(models.make(kind), 50_000, seed)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 127, 128, 129, 300])
+def test_vectors_are_those_of_the_processor():
+    flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
+    names = native.vectors()
+    assert names[0] == "portable"
+    assert ("avx2" in names) == ("avx2" in flags)
+    assert ("avx512" in names) == (flags >= {"avx2", "avx512f", "avx512bw", "avx512vl", "avx512_vnni"})
+
+
+@pytest.mark.parametrize("vectors", ["avx1024", "AVX2"])
+def test_unknown_vectors_are_refused(vectors):
+    with pytest.raises(ModelError, match="vectors"):
+        ModelRuntime(models.make("trees"), vectors=vectors)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (16, 3), (17, 33, 4), (64, 64, 2), (63, 15, 1), (48, 1)], ids=str)
+@pytest.mark.parametrize("make", [models.mlp, models.step_net])
+def test_nets_of_any_size_are_computed(make, sizes):
+    random = np.random.default_rng(sum(sizes))
+    for count in (1, 4, 7, 10):
+        core = make(random, count, *sizes)
+        require_same(models.model(core, models.byte_inputs(count)), 300, 3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 15, 16, 17, 127, 128, 129, 300])
 @pytest.mark.parametrize("kind", ["trees", "oblivious", "mlp", "step", "linear of four"])
 def test_any_number_of_rows_is_decided(kind, count):
     model = models.make(kind)
     bins = model.rows.bins[:count]
-    assert np.array_equal(
-        ModelRuntime(model).logits(bins), model.rows.accumulators[:count, -model.core.nr_logits :]
-    )
+    expected = model.rows.accumulators[:count, -model.core.nr_logits :]
+    for vectors in native.vectors():
+        assert np.array_equal(ModelRuntime(model, vectors=vectors).logits(bins), expected)
 
 
-@pytest.mark.parametrize("nr_trees", [1, 15, 16, 17, 64, 65])
+@pytest.mark.parametrize("nr_trees", [1, 15, 16, 17, 64, 65, 117, 250])
 def test_any_number_of_trees_is_computed(nr_trees):
     random = np.random.default_rng(nr_trees)
     rows = models.byte_inputs()
@@ -87,7 +113,7 @@ def test_arrays_that_would_lead_outside_are_refused():
         one[0][0], one[2][0], one[3][0] = feature, left, right
         kinds = (np.uint8, np.uint16, np.int8, np.int8)
         f, t, lefts, rights = (array[:size].astype(kind) for array, kind in zip(one, kinds, strict=True))
-        native.trees([row], 0, np.array([count], np.uint8), f, t, lefts, rights, leaves)
+        native.trees([row], "", 0, np.array([count], np.uint8), f, t, lefts, rights, leaves)
 
     tree(2)
     for wrong in (
@@ -106,6 +132,6 @@ def test_arrays_that_would_lead_outside_are_refused():
             tree(count)
     byte, bias = np.zeros(4, np.int8), np.zeros(2, np.int32)
     with pytest.raises(native.BadModelError, match="sizes"):
-        native.mlp([row], [byte, byte], [bias, bias], [0])
+        native.mlp([row], "", [byte, byte], [bias, bias], [0])
     with pytest.raises(native.BadModelError, match="bytes"):
-        native.mlp([(0, 999, 1 << 47, 0, 999, 0, False)], [byte[:2], byte], [bias, bias], [0])
+        native.mlp([(0, 999, 1 << 47, 0, 999, 0, False)], "", [byte[:2], byte], [bias, bias], [0])

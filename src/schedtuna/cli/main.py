@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "bisect": "Which release or kernel made this command worse?",
     "variability": "How much do a command's runs vary, here and elsewhere?",
     "apply": "Run a command under what a study proved.",
+    "agent": "Tune this machine while it runs: advise, act, explain, undo.",
     "schedulers": "Which schedulers are known? What does a binary understand?",
     "knobs": "What can be changed here, and why can't the rest be?",
     "metrics": "Which numbers can be asked for, and what is missing here?",
@@ -57,7 +58,7 @@ COMMANDS: dict[str, str] = {
 }
 
 # These put back what a killed run has left, and say so, before they do anything else.
-PUT_BACK_THEMSELVES = {"tune", "compare", "bisect", "variability", "serve", "undo"}
+PUT_BACK_THEMSELVES = {"tune", "compare", "bisect", "variability", "serve", "undo", "agent"}
 
 _DISK_HINTS = {
     errno.ENOSPC: "free some space and run again",

@@ -8,6 +8,7 @@ import typer
 
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
+from schedtuna.errors import UsageError
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
@@ -18,10 +19,20 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def undo(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Only this change, of a running agent too.", show_default=False),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Also revert what runs that are still going have changed.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be put back.")] = False,
+    owner: Annotated[
+        int | None,
+        typer.Option(
+            "--owner", metavar="PID", help="Only what this process has changed.", show_default=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put back what killed runs have left changed, and what `apply` keeps, newest first.
@@ -34,7 +45,11 @@ def undo(
     from schedtuna.lab.named.guests import find_all
 
     journal = Journal()
-    outcomes = undo_journal(journal, force=force, dry_run=dry_run)
+    if what is not None and not dry_run and _agent_undoes(what):
+        return
+    outcomes = undo_journal(journal, force=force, dry_run=dry_run, owner=owner, only=what or "")
+    if what is not None and not outcomes:
+        raise UsageError(f"nothing that is in force is called {what!r}", hint="schedtuna undo --dry-run")
     failed = any(outcome.failed for outcome in outcomes)
     guests = [one.record.name for one in find_all() if not one.gone]
     unwritten = next((outcome.unwritten for outcome in outcomes if outcome.unwritten), "")
@@ -56,6 +71,20 @@ def undo(
         print(f"guest {guest} is up, and stays: `schedtuna lab stop {guest}` ends it")
     if failed:
         raise typer.Exit(1)
+
+
+def _agent_undoes(what: str) -> bool:
+    """Have a running agent put back what is its own; False where none runs, or it knows nothing of it."""
+    from schedtuna.agent.control import ask_agent
+    from schedtuna.errors import SchedtunaError
+
+    try:
+        said = ask_agent("undo", {"id": what})
+    except SchedtunaError:
+        return False
+    for one in said["undone"]:
+        print(printable(f"{one['result']} {one['what']}; the agent leaves it alone from now on"))
+    return True
 
 
 def _line(outcome: UndoOutcome) -> str:

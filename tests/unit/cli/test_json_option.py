@@ -13,6 +13,7 @@ OLD = ROOT / "tests/data/old/2026-11-29"
 PROGRAM = "#!/bin/sh\necho '  -s, --slice-us <US>  Base slice [default: 5000]'\n"
 # What each command is run with; or the test that has it with --json, where it makes runs or boots guests.
 CHEAP: dict[str, list[Path | str]] = {
+    "agent check-config": [],
     "analyze": [OLD / "studies/gp"],
     "doctor": [],
     "knobs": [],
@@ -30,6 +31,9 @@ CHEAP: dict[str, list[Path | str]] = {
     "undo": ["--dry-run"],
 }
 ELSEWHERE = {
+    "agent run": "e2e/test_agent.py",
+    "agent status": "e2e/test_agent.py",
+    "agent why": "e2e/test_agent.py",
     "bisect": "e2e/test_bisect.py",
     "compare": "e2e/test_compare.py",
     "dataset build": "unit/cli/test_dataset.py",

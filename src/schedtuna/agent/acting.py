@@ -1,0 +1,318 @@
+"""How intents become changes of the machine, and go again: through the knobs, each in the journal first."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from schedtuna.agent.contract import Intent, Standing
+from schedtuna.agent.limits import ThreadFacts
+from schedtuna.errors import KnobError, SchedtunaError, SpaceError, UsageError
+from schedtuna.kernel.text import lines_of
+from schedtuna.knobs.base import Scope, Target, Turn
+from schedtuna.knobs.hierarchies import find_hierarchy
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.records import Change, Record, TaskSubject
+from schedtuna.knobs.registry import knob_named
+from schedtuna.knobs.task_knob import TaskKnob
+from schedtuna.knobs.undo import UndoResult, revert_records
+from schedtuna.machine.tasks import Task, read_stat
+from schedtuna.space import ParameterValue
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+YIELDED = "yielded"  # what the journal says of a change that somebody else has made their own
+_DELEGATE = ("trusted.delegate", "user.delegate")  # systemd.resource-control(5), Delegate=
+
+
+class ActResult(StrEnum):
+    """What became of an intent."""
+
+    MADE = "made"
+    ADVISED = "advised"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Act:
+    """One intent and what became of it.
+
+    Attributes:
+        intent: As the policy said it.
+        result: What became of it.
+        reason: Why not; empty where it was made.
+    """
+
+    intent: Intent
+    result: ActResult
+    reason: str = ""
+
+
+@dataclass
+class _Held:
+    standing: Standing
+    records: list[Record]
+
+
+@dataclass(frozen=True)
+class Undone:
+    """A change that was put back, or found gone.
+
+    Attributes:
+        standing: As it was in force.
+        result: Of the journal.
+        reason: Why it could not be put back; empty where it was.
+    """
+
+    standing: Standing
+    result: UndoResult
+    reason: str = ""
+
+
+@dataclass
+class Actor:
+    """Makes changes and puts them back.
+
+    Attributes:
+        journal: Where they are written down first.
+    """
+
+    journal: Journal
+    _held: dict[str, _Held] = field(default_factory=dict)
+
+    @property
+    def standing(self) -> dict[str, Standing]:
+        """What is in force, by `Intent.key`."""
+        return {key: held.standing for key, held in self._held.items()}
+
+    def make(self, intents: Sequence[Intent]) -> list[Act]:
+        """Make changes: all are written down, then each is made; one that fails leaves the others.
+
+        Raises:
+            JournalError: They can't be written down; none was made.
+        """
+        planned: list[tuple[Intent, Turn]] = []
+        acts = []
+        for intent in intents:
+            try:
+                planned.append((intent, _plan(intent)))
+            except (KnobError, UsageError, SpaceError) as error:
+                acts.append(Act(intent, ActResult.FAILED, str(error)))
+        try:
+            records = self.journal.begin([change for _, turn in planned for change in turn.changes])
+        except BaseException:
+            for _, turn in planned:
+                turn.cancel()
+            raise
+        place = 0
+        for intent, turn in planned:
+            own = records[place : place + len(turn.changes)]
+            place += len(own)
+            acts.append(self._make_one(intent, turn, own))
+        return acts
+
+    def _make_one(self, intent: Intent, turn: Turn, records: list[Record]) -> Act:
+        self.journal.step(f"{turn.knob}: before the change")
+        try:
+            turn.make(self.journal.step)
+        except (SchedtunaError, OSError) as error:
+            revert_records(records, self.journal)
+            return Act(intent, ActResult.FAILED, str(error))
+        self.journal.step(f"{turn.knob}: after the change")
+        held = self._held.get(intent.key)
+        kept = [] if held is None else held.records
+        found = intent.old if held is None else held.standing.found
+        self._held[intent.key] = _Held(Standing(intent, time.monotonic_ns(), found), [*kept, *records])
+        return Act(intent, ActResult.MADE)
+
+    def adopt(self, intents: Sequence[Intent]) -> list[Act]:
+        """Write down what threads have inherited, to be put back with the rest; nothing is changed.
+
+        Raises:
+            JournalError: It can't be written down.
+        """
+        acts = []
+        for intent in intents:
+            knob, task = knob_named(intent.setting), _same_thread(intent.target.tid, intent.target.tgid)
+            if task is None or not isinstance(knob, TaskKnob):
+                continue
+            place = Target(Scope.TREE, pid=task.tid)
+            old = 0 if intent.old is None else intent.old  # the default slice
+            subject = TaskSubject(**task._asdict(), reach="heirs", since_ticks=boot_ticks())
+            states = knob.to_state(old, place), knob.to_state(intent.new, place)
+            records = self.journal.begin([Change(knob.name, subject, *states)])
+            self._held[intent.key] = _Held(Standing(intent, time.monotonic_ns(), intent.old), records)
+            acts.append(Act(intent, ActResult.MADE))
+        return acts
+
+    def put_back(self, keys: Iterable[str]) -> list[Undone]:
+        """Put changes back, the newest first; what can't be stays in force and in the journal.
+
+        Raises:
+            JournalError: It can't be written; what was put back stays in it.
+        """
+        chosen = [key for key in self._held if key in set(keys)]
+        records = [record for key in chosen for record in self._held[key].records]
+        outcomes = {one.record.id: one for one in revert_records(records, self.journal)} if records else {}
+        undone = []
+        for key in chosen:
+            held = self._held[key]
+            own = [outcomes[record.id] for record in held.records]
+            failed = next((one for one in own if not one.closed), None)
+            worst = failed or own[0]
+            undone.append(Undone(held.standing, worst.result, worst.unwritten or worst.reason))
+            if failed is None:
+                del self._held[key]
+        return undone
+
+    def let_go(self, keys: Iterable[str], outcome: str = YIELDED) -> None:
+        """Take changes out of the journal as they are: somebody else has set the same since.
+
+        Raises:
+            JournalError: It can't be written.
+        """
+        chosen = [key for key in self._held if key in set(keys)]
+        self.journal.finish({record.id: outcome for key in chosen for record in self._held[key].records})
+        for key in chosen:
+            del self._held[key]
+
+    def find(self, name: str) -> list[str]:
+        """Return the keys of what is in force by an id (of an intent or the journal) or a thread's number."""
+        return [
+            key
+            for key, held in self._held.items()
+            if held.standing.intent.id == name
+            or any(record.id.startswith(name) for record in held.records)
+            or name in (str(held.standing.intent.target.tid), str(held.standing.intent.target.tgid))
+        ]
+
+    def record_ids(self) -> dict[str, list[str]]:
+        """Return the journal's ids of what is in force, by `Intent.key`."""
+        return {key: [record.id for record in held.records] for key, held in self._held.items()}
+
+
+def _plan(intent: Intent) -> Turn:
+    knob = knob_named(intent.setting)
+    target = intent.target
+    if target.kind == "thread":
+        if not isinstance(knob, TaskKnob):
+            raise UsageError(f"{knob.name} is not a setting of a thread")
+        task = _same_thread(target.tid, target.tgid)
+        if task is None:
+            raise KnobError(f"thread {target.tid} is gone")
+        now = value_now(intent)
+        if intent.old is not None and now != intent.old:
+            raise KnobError(f"{knob.name} of thread {target.tid} is {now} now: somebody has just set it")
+        return knob.plan_thread(task, intent.new, since_ticks=boot_ticks())
+    if target.kind == "cgroup":
+        chosen = Target(Scope.CGROUP, cgroup=group_folder(target.cgroup))
+    elif target.kind == "machine":
+        chosen = Target(Scope.MACHINE)
+    else:
+        raise UsageError(f"{intent.setting} of a scheduler is no knob")
+    found = knob.probe(chosen)
+    if not found.ok:
+        raise KnobError(f"{knob.name} can't be changed: {found.reason}", hint=found.hint or None)
+    return knob.plan(chosen, knob.spec(chosen).validate_value(intent.new))
+
+
+def value_now(intent: Intent) -> ParameterValue | None:
+    """Return what a setting has now; None where its target is gone, or has no such attribute.
+
+    Raises:
+        KnobError: It can't be read.
+    """
+    knob, target = knob_named(intent.setting), intent.target
+    if target.kind == "thread" and isinstance(knob, TaskKnob):
+        try:
+            state = knob.read(target.tid)
+        except ProcessLookupError:
+            return None
+        except OSError as error:
+            raise KnobError(f"{knob.name} of thread {target.tid}: {error.strerror}") from error
+        return None if state is None else knob.to_value(state, Target(Scope.TREE, pid=target.tid))
+    if target.kind == "cgroup":
+        folder = group_folder(target.cgroup)
+        return knob.show(Target(Scope.CGROUP, cgroup=folder)) if folder.is_dir() else None
+    return knob.show(Target(Scope.MACHINE))
+
+
+def group_folder(cgroup: str) -> Path:
+    """Return the folder of a control group of the cpu controller's hierarchy.
+
+    Raises:
+        KnobError: There is no such hierarchy.
+    """
+    hierarchy = find_hierarchy("cpu")
+    if hierarchy is None:
+        raise KnobError("no control group hierarchy has the cpu controller")
+    return hierarchy.mount / cgroup.lstrip("/")
+
+
+def _same_thread(tid: int, tgid: int) -> Task | None:
+    found = read_stat(f"/proc/{tgid}/task/{tid}")
+    return None if found is None else Task(tid, tgid, found.start_ticks)
+
+
+def boot_ticks() -> int:
+    """Return the time since boot in the kernel's clock ticks, as /proc tells start times."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _TICKS_PER_S // 10**9
+
+
+def thread_facts(tid: int, tgid: int, sensed_ns: int) -> ThreadFacts | None:
+    """Read what limits are judged by; None where the thread is gone, or another one has its number.
+
+    Args:
+        tid: The thread.
+        tgid: Its process.
+        sensed_ns: When it was sensed (CLOCK_MONOTONIC): what started later is another one.
+    """
+    folder = f"/proc/{tgid}/task/{tid}"
+    found = read_stat(folder)
+    if found is None:
+        return None
+    age_ns = time.monotonic_ns() - sensed_ns
+    if found.start_ticks > boot_ticks() - age_ns * _TICKS_PER_S // 10**9 + 1:
+        return None
+    try:
+        policy = os.sched_getscheduler(tid) & ~os.SCHED_RESET_ON_FORK
+    except OSError:
+        return None
+    return ThreadFacts(tgid, found.is_kernel_thread, policy, cgroup_of(folder))
+
+
+def cgroup_of(folder: str) -> str:
+    """Return the path of the control group that a folder of /proc names; empty where it can't be read."""
+    try:
+        text = Path(folder, "cgroup").read_text()
+    except OSError:
+        return ""
+    named: Mapping[str, str] = {
+        controllers: path
+        for _, controllers, path in (line.split(":", 2) for line in lines_of(text) if line.count(":") >= 2)
+    }
+    cpu = next((path for names, path in named.items() if "cpu" in names.split(",")), None)
+    return cpu if cpu is not None else named.get("", "")
+
+
+def is_delegated(cgroup: str) -> bool:
+    """Return whether systemd has given a control group, or one above it, to somebody else."""
+    try:
+        folder = group_folder(cgroup)
+        root = group_folder("/")
+    except KnobError:
+        return False
+    for group in [folder, *folder.parents]:
+        if group in (root, root.parent):
+            break
+        for name in _DELEGATE:
+            try:
+                if os.getxattr(group, name) == b"1":
+                    return True
+            except OSError:
+                continue
+    return False

@@ -1,0 +1,108 @@
+"""How the agent of this machine is to run: /etc/schedtuna/agent.toml, and agent.conf.d/*.toml after it.
+
+Of the same value the last file's counts; options of the command line count before all files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schedtuna.agent.limits import Limits
+from schedtuna.agent.loop import LoopOptions
+from schedtuna.agent.policies import make_policy
+from schedtuna.agent.slo import parse_objectives
+from schedtuna.configfile import load_config
+from schedtuna.errors import ConfigFileError
+from schedtuna.files import require_trusted
+
+CONFIG_FILE = Path("/etc/schedtuna/agent.toml")
+CONFIG_FOLDER = Path("/etc/schedtuna/agent.conf.d")
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LimitsTable(_Data):
+    """The table `[limits]`; see `limits.Limits`."""
+
+    changes_per_interval: Annotated[int, Field(ge=1, le=10_000)] = 20
+    most_standing: Annotated[int, Field(ge=1, le=100_000)] = 200
+    settings: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()
+
+
+class AgentConfig(_Data):
+    """All of the files together.
+
+    Attributes:
+        policy: As `--policy` takes it.
+        interval_s: Of the loop.
+        advise: Whether it only says what it would change.
+        slo: As `--slo` takes them.
+        guard: Whether what it does is proven by windows without it, and put back where it harms.
+        log_mb: How large the log may become.
+        snapshot_every: Intervals from one summary in the log to the next.
+        limits: How much it changes at most.
+    """
+
+    policy: str = "rules"
+    interval_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
+    advise: bool = False
+    slo: tuple[str, ...] = ()
+    guard: bool = True
+    log_mb: Annotated[int, Field(ge=1, le=10_000)] = 32
+    snapshot_every: Annotated[int, Field(ge=1, le=10_000)] = 10
+    limits: LimitsTable = LimitsTable()
+
+    def options(self) -> LoopOptions:
+        """What the loop is told."""
+        table = self.limits
+        limits = Limits(
+            changes_per_interval=table.changes_per_interval,
+            most_standing=table.most_standing,
+            settings=frozenset(table.settings),
+            cgroups=table.cgroups,
+        )
+        return LoopOptions(self.interval_s, self.advise, limits, self.snapshot_every)
+
+
+def config_files(file: Path = CONFIG_FILE, folder: Path = CONFIG_FOLDER) -> list[Path]:
+    """Return the files that are there, in the order in which they are read."""
+    found = [file] if file.is_file() else []
+    return found + sorted(folder.glob("*.toml"))
+
+
+def load_agent_config(files: list[Path]) -> AgentConfig:
+    """Read files, of the same value the last one's.
+
+    Raises:
+        ConfigFileError: One can't be read, or says what no agent can do.
+        UnavailableError: Somebody else could have written one.
+    """
+    together: dict[str, Any] = {}
+    for path in files:
+        require_trusted(path, "as the agent's configuration", hint="chown root it, and chmod go-w it")
+        said = load_config(path)
+        try:
+            AgentConfig.model_validate(said)  # so that the message names the file
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ConfigFileError(f"{path}: {where}: {first['msg']}", hint="see docs/agent.md") from error
+        together = _over(together, said)
+    config = AgentConfig.model_validate(together)
+    make_policy(config.policy)
+    parse_objectives(config.slo)
+    return config
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for name, value in above.items():
+        known = result.get(name)
+        result[name] = _over(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return result

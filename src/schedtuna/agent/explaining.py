@@ -1,0 +1,117 @@
+"""Why is something as it is: the rows of the log about a thread or a change, in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from schedtuna.agent.log import read_log
+from schedtuna.errors import UsageError
+from schedtuna.machine.tasks import read_stat
+
+_MOST_ROWS = 50
+
+
+@dataclass(frozen=True)
+class AgentAnswer:
+    """What is known.
+
+    Attributes:
+        asked: A number of a thread or process, or an id.
+        rows: Of the log, oldest first.
+        now: What the kernel has of the thread now; empty where it is gone, or none was named.
+    """
+
+    asked: str
+    rows: list[dict[str, Any]]
+    now: dict[str, Any] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """It, for people."""
+        lines = []
+        if self.now:
+            told = ", ".join(f"{name} {value}" for name, value in self.now.items())
+            lines.append(f"{self.asked} now: {told}")
+        for row in self.rows:
+            lines.append(tell_row(row))
+            if features := row.get("features"):
+                told = ", ".join(f"{name} {value}" for name, value in features.items())
+                lines.append(f"    decided on: {told}; by {row.get('policy')}, version {row.get('version')}")
+        return lines
+
+
+def explain(asked: str, directory: Path | None = None) -> AgentAnswer:
+    """Return what the log says of a process, a thread or a change.
+
+    Raises:
+        UsageError: It says nothing, and there is no such thread.
+    """
+    rows = [row for row in read_log(directory) if _concerns(row, asked)]
+    now = _now(int(asked)) if asked.isascii() and asked.isdecimal() and len(asked) < 8 else {}
+    if now:
+        started = now.pop("start_ns")
+        rows = [row for row in rows if not row.get("tid") or _is_same(row, int(asked), started)]
+    if not rows and not now:
+        raise UsageError(
+            f"the log says nothing of {asked}, and there is no such process",
+            hint="`schedtuna agent log` shows what it has",
+        )
+    return AgentAnswer(asked, rows[-_MOST_ROWS:], now)
+
+
+def tell_row(row: Mapping[str, Any]) -> str:
+    """Return a row of the log as a line for people."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(row.get("time", 0))))
+    kind = str(row.get("kind", ""))
+    if "setting" in row:
+        turn = f"{row.get('kernel')} -> {row.get('chosen')}"
+        what = f"{row.get('id')} {row['setting']} of {row.get('target')}: {turn}"
+        match kind:
+            case "decision":
+                tail = row.get("why_not") or f"because {row.get('reason')}"
+                return f"{at} {row.get('result')} {what}, {tail}"
+            case "yield":
+                return f"{at} yielded {what}: {row.get('who')} set {row.get('what')}"
+        return f"{at} {kind} {row.get('result', '')} {what} ({row.get('why', '')})"
+    rest = {name: value for name, value in row.items() if name not in ("time", "kind")}
+    if kind == "snapshot":
+        rest = {name: rest.get(name) for name in ("nr_threads", "standing", "scheduler", "own_cpu_percent")}
+    return f"{at} {kind} " + ", ".join(f"{name} {value}" for name, value in rest.items())
+
+
+def _concerns(row: Mapping[str, Any], asked: str) -> bool:
+    if "setting" not in row:
+        return False
+    return asked in (str(row.get("id")), str(row.get("tid")), str(row.get("tgid")))
+
+
+def _is_same(row: Mapping[str, Any], pid: int, start_ns: int) -> bool:
+    """Whether a row is of the thread that has the number now (start times of /proc are in clock ticks)."""
+    if row.get("tid") != pid:
+        return row.get("tgid") == pid and float(row.get("start_time_ns", 0)) >= start_ns - 20_000_000
+    return abs(float(row.get("start_time_ns", 0)) - start_ns) < 20_000_000 or not row.get("start_time_ns")
+
+
+def _now(pid: int) -> dict[str, Any]:
+    import os
+
+    from schedtuna.agent.acting import cgroup_of
+    from schedtuna.agent.limits import FAIR_POLICIES
+    from schedtuna.agent.sensing import running_scheduler
+
+    found = read_stat(f"/proc/{pid}")
+    if found is None:
+        return {}
+    ticks_ns = 10**9 // os.sysconf("SC_CLK_TCK")
+    slept_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    number = os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK
+    return {
+        "start_ns": found.start_ticks * ticks_ns - slept_ns,
+        "scheduler": running_scheduler().name,
+        "policy": FAIR_POLICIES.get(number, f"number {number}"),
+        "nice": os.getpriority(os.PRIO_PROCESS, pid),
+        "cgroup": cgroup_of(f"/proc/{pid}"),
+    }

@@ -1,0 +1,440 @@
+"""The agent: senses, decides, asks its guard, acts, and writes down what it did; interval after interval.
+
+All that decides is elsewhere and pure (`rules`, `limits`, `ownership`, a guard); here is the order of things,
+and what happens when one of them fails.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from schedtuna import __version__
+from schedtuna.agent.acting import Act, Actor, ActResult, Undone, is_delegated, thread_facts, value_now
+from schedtuna.agent.contract import (
+    AgentGuard,
+    AgentPolicy,
+    GuardDecision,
+    GuardVerdict,
+    Intent,
+    Sensed,
+    Standing,
+)
+from schedtuna.agent.limits import Limits, Surroundings, ThreadFacts, refusal
+from schedtuna.agent.log import AgentLog, intent_row
+from schedtuna.agent.managers import Manager, running_managers
+from schedtuna.agent.ownership import Ownership, heirs
+from schedtuna.agent.sensing import Senses
+from schedtuna.agent.slo_sources import SloSources
+from schedtuna.errors import JournalError, KnobError, SchedtunaError
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.undo import UndoResult
+from schedtuna.machine.tasks import read_stat
+from schedtuna.printable import printable
+from schedtuna.trace.tasks import clean_name
+
+_OWN_SHARE = 0.01  # of one CPU that the loop may take
+_LONGEST_S = 60.0
+_MOST_SILENT = 3  # intervals in a row without a reading, before all is put back
+_SUSPENDED_S = 1.0  # this much more passed than the clock has counted: the machine slept
+
+
+class SensorError(SchedtunaError):
+    """The agent can't see any more what its changes do, so it has put them back."""
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How an agent runs.
+
+    Attributes:
+        interval_s: Of the loop; it grows where the loop would take more than 1% of one CPU.
+        advise: Whether it only says what it would change.
+        limits: How much it changes at most.
+        snapshot_every: Intervals from one row of the log that sums up to the next.
+    """
+
+    interval_s: float = 1.0
+    advise: bool = False
+    limits: Limits = field(default_factory=Limits)
+    snapshot_every: int = 10
+
+
+@dataclass
+class Counts:
+    """What an agent has done since it started."""
+
+    intervals: int = 0
+    made: int = 0
+    undone: int = 0
+    refused: int = 0
+    advised: int = 0
+    failed: int = 0
+    yielded: int = 0
+    rollbacks: int = 0
+    cpu_s: float = 0.0
+
+
+@dataclass
+class Agent:
+    """Runs a policy.
+
+    Attributes:
+        policy: Decides.
+        senses: Reads.
+        journal: Where changes are written down first.
+        log: Where decisions are written down.
+        guard: Watches; None: nobody does.
+        objectives: Gives their values; None: there are none.
+        tell: Called with lines for people: what was done and why.
+    """
+
+    policy: AgentPolicy
+    senses: Senses
+    journal: Journal
+    log: AgentLog
+    options: LoopOptions = field(default_factory=LoopOptions)
+    guard: AgentGuard | None = None
+    objectives: SloSources | None = None
+    tell: Callable[[str], None] = lambda _text: None
+    counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        self.actor = Actor(self.journal)
+        self.ownership = Ownership()
+        self.verdict = GuardVerdict(GuardDecision.ALLOW)
+        self.sensed: Sensed | None = None
+        self.advice: dict[str, Act] = {}
+        self.interval_s = self.options.interval_s
+        self.managers: tuple[Manager, ...] = ()
+        self.own_tgids = own_processes()
+        self.stopped = ""  # why nothing is changed any more
+        self._suspended: dict[str, Standing] = {}
+        self._told: dict[str, str] = {}  # id -> the last refusal that was logged
+        self._silent = 0
+        self._clocks = _clocks()
+
+    def start(self, **facts: Any) -> None:
+        """Write down how it runs."""
+        self.log.write(
+            "start",
+            version=__version__,
+            pid=os.getpid(),
+            policy=self.policy.name,
+            advise=self.options.advise,
+            interval_s=self.options.interval_s,
+            snapshot_every=self.options.snapshot_every,
+            decisions_logged="each that differs from the one before",
+            unknown=self.senses.unknown,
+            **facts,
+        )
+
+    def step(self) -> Sensed | None:
+        """Do one interval; None where nothing could be read.
+
+        Raises:
+            SensorError: Nothing could be read for some intervals in a row; all was put back.
+        """
+        began_ns = time.thread_time_ns()
+        try:
+            sensed = self.senses.read()
+            if self.objectives is not None:
+                sensed = self.objectives.fill(sensed)
+        except (SchedtunaError, OSError) as error:
+            self._nothing_read(error)
+            return None
+        self._silent = 0
+        self.sensed = sensed
+        self._yield_what_is_taken(sensed)
+        self._forget_the_gone(sensed)
+        self.managers = running_managers(clean_name(name) for name in set(sensed.tasks["comm"].tolist()))
+        if self._slept():
+            self._say("hold", "the machine slept: this interval says nothing")
+        else:
+            self._decide(sensed)
+        self._account(began_ns, sensed)
+        return sensed
+
+    def put_back_all(self, why: str) -> list[Undone]:
+        """Put everything back.
+
+        Raises:
+            JournalError: The journal can't be written; what was put back stays in it.
+        """
+        return self._put_back(list(self.actor.standing), why)
+
+    def finish(self, why: str) -> list[Undone]:
+        """Put everything back, and say how it ended."""
+        undone = self.put_back_all(why)
+        self.log.write("stop", reason=why, counts=vars(self.counts), mb_per_h=self.log.megabytes_per_h)
+        return undone
+
+    def resume(self) -> None:
+        """Change things again after a guard has put all back."""
+        self.stopped = ""
+        self._say("resume", "told to go on")
+
+    def undo(self, name: str, why: str) -> list[Undone]:
+        """Put one change back, by an id or a thread, and leave its setting alone from then on."""
+        keys = self.actor.find(name)
+        undone = self._put_back(keys, why)
+        for key in keys:
+            self.ownership.taken[key] = why
+        return undone
+
+    def _decide(self, sensed: Sensed) -> None:
+        standing = self.actor.standing
+        self.verdict = self._ask_guard(sensed, standing or self._suspended)
+        decision = self.verdict.decision
+        if decision is GuardDecision.ROLL_BACK and not self.stopped:
+            self.stopped = self.verdict.reason
+            self.counts.rollbacks += 1
+            self._say("roll_back", self.verdict.reason, **dict(self.verdict.facts))
+            self._put_back(list(standing), f"guard: {self.verdict.reason}")
+        wanted = {one.key: one for one in self.policy.decide(sensed, standing or self._suspended)}
+        if self.stopped:
+            return
+        if decision is GuardDecision.SUSPEND:
+            if standing:
+                self._suspended = standing
+                self._put_back(list(standing), f"guard: {self.verdict.reason}", suspended=True)
+            return
+        self._suspended = {}
+        unwanted = [key for key in standing if key not in wanted]
+        if unwanted:
+            self._put_back(unwanted, f"{self.policy.name} does not want it any more")
+        if decision is GuardDecision.HOLD:
+            return
+        self._adopt_heirs(sensed, standing)
+        self._carry_out([one for key, one in wanted.items() if not _stands(one, standing.get(key))], sensed)
+
+    def _ask_guard(self, sensed: Sensed, standing: dict[str, Standing]) -> GuardVerdict:
+        if self.guard is None:
+            return GuardVerdict(GuardDecision.ALLOW)
+        verdict = self.guard.judge(sensed, standing)
+        if verdict.decision is not self.verdict.decision:
+            self.log.write(
+                "guard", decision=str(verdict.decision), reason=verdict.reason, facts=dict(verdict.facts)
+            )
+        return verdict
+
+    def _adopt_heirs(self, sensed: Sensed, standing: dict[str, Standing]) -> None:
+        inherited = [] if self.options.advise else heirs(sensed.tasks, standing)
+        if inherited:
+            for act in self.actor.adopt(inherited):
+                self.log.write("decision", result="inherited", **intent_row(act.intent))
+
+    def _carry_out(self, intents: list[Intent], sensed: Sensed) -> None:
+        chosen: list[Intent] = []
+        limits = with_descendants(self.options.limits, sensed)
+        for intent in intents:
+            self.ownership.claim(intent, sensed.tasks, self.actor.standing)
+            found = refusal(intent, limits, self._surroundings(sensed), self._facts(intent, sensed))
+            if found is not None and found.quiet:
+                continue
+            if found is None and self.options.advise:
+                self._record(Act(intent, ActResult.ADVISED))
+            elif found is not None:
+                self._record(
+                    Act(intent, ActResult.ADVISED if found.advise else ActResult.REFUSED, found.reason)
+                )
+            else:
+                chosen.append(intent)
+        room = max(0, limits.most_standing - len(self.actor.standing))
+        now = min(room, limits.changes_per_interval)
+        if len(chosen) > now:
+            self._say("limit", f"{len(chosen) - now} changes wait: the limits allow {now} in this interval")
+        if not chosen[:now]:
+            return
+        try:
+            acts = self.actor.make(chosen[:now])
+        except JournalError as error:
+            acts = [Act(intent, ActResult.FAILED, f"{error}; nothing was changed") for intent in chosen[:now]]
+        for act in acts:
+            self._record(act)
+
+    def _surroundings(self, sensed: Sensed) -> Surroundings:
+        children = sensed.tasks["tgid"][sensed.tasks["ppid"] == os.getpid()]
+        own = self.own_tgids | set(children.tolist())
+        return Surroundings(own, self.managers, sensed.scheduler, self.ownership.taken)
+
+    def _facts(self, intent: Intent, sensed: Sensed) -> ThreadFacts | None:
+        target = intent.target
+        if target.kind == "cgroup":
+            return ThreadFacts(0, False, 0, target.cgroup, is_delegated(target.cgroup))
+        return thread_facts(target.tid, target.tgid, sensed.end_ns) if target.kind == "thread" else None
+
+    def _record(self, act: Act) -> None:
+        """Count, log and tell it, unless it is just what it was the last time."""
+        intent, key = act.intent, act.intent.key
+        if act.result is ActResult.MADE:
+            self.advice.pop(key, None)
+            self._told.pop(key, None)
+            self.counts.made += 1
+        else:
+            state = f"{act.result}: {intent.id}: {act.reason}"
+            if self._told.get(key) == state:
+                return
+            if len(self._told) > 10_000:
+                self._told.clear()
+            self._told[key] = state
+            name = {ActResult.FAILED: "failed", ActResult.ADVISED: "advised"}.get(act.result, "refused")
+            setattr(self.counts, name, getattr(self.counts, name) + 1)
+            if act.result is ActResult.ADVISED:
+                self.advice[key] = act
+        self.log.write("decision", result=str(act.result), why_not=act.reason, **intent_row(intent))
+        self.tell(tell_act(act))
+
+    def _put_back(self, keys: Iterable[str], why: str, *, suspended: bool = False) -> list[Undone]:
+        undone = self.actor.put_back(keys)
+        for one in undone:
+            intent = one.standing.intent
+            self.counts.undone += not one.reason
+            result = "suspended" if suspended else str(one.result)
+            self.log.write("undo", result=result, why=why, failed=one.reason, **intent_row(intent))
+            what = f"{intent.setting} of {intent.target.tell()}: {intent.new} -> {one.standing.found}"
+            if one.reason and one.result not in (UndoResult.RESTORED, UndoResult.GONE):
+                self.tell(printable(f"could not put back {what}: {one.reason}"))
+            elif not suspended:
+                self.tell(printable(f"put back {what} ({why})"))
+        return undone
+
+    def _yield_what_is_taken(self, sensed: Sensed) -> None:
+        standing = self.actor.standing
+        taken = self.ownership.see(sensed.tasks, self.senses.touches, standing)
+        for one in taken:
+            self.counts.yielded += 1
+            self.log.write("yield", who=one.who, what=one.what, **intent_row(standing[one.key].intent))
+            self.tell(printable(f"yielded {standing[one.key].intent.target.tell()}: {one.tell()}"))
+        if taken:
+            self.actor.let_go([one.key for one in taken])
+        for key, held in standing.items():
+            if held.intent.target.kind in ("cgroup", "machine") and key in self.actor.standing:
+                self._yield_if_changed(key, held)
+
+    def _yield_if_changed(self, key: str, one: Standing) -> None:
+        try:
+            now = value_now(one.intent)
+        except KnobError:
+            return
+        if now is None or now == one.intent.new:
+            return
+        what = f"{one.intent.setting} to {now}"
+        self.ownership.taken[key] = f"somebody, unseen, set {what}"
+        self.counts.yielded += 1
+        self.log.write("yield", who="somebody, unseen", what=what, **intent_row(one.intent))
+        self.tell(printable(f"yielded {one.intent.target.tell()}: somebody set {what}"))
+        self.actor.let_go([key])
+
+    def _forget_the_gone(self, sensed: Sensed) -> None:
+        living = set(zip(sensed.tasks["tid"].tolist(), sensed.tasks["start_time_ns"].tolist(), strict=True))
+        gone = [
+            key
+            for key, one in self.actor.standing.items()
+            if one.intent.target.kind == "thread"
+            and (one.intent.target.tid, one.intent.target.start_time_ns) not in living
+        ]
+        if gone:
+            for undone in self.actor.put_back(gone):  # with heirs that live on
+                self.log.write("gone", result=str(undone.result), **intent_row(undone.standing.intent))
+        self.advice = {
+            key: act
+            for key, act in self.advice.items()
+            if act.intent.target.kind != "thread"
+            or (act.intent.target.tid, act.intent.target.start_time_ns) in living
+        }
+
+    def _nothing_read(self, error: Exception) -> None:
+        self._silent += 1
+        self.log.write("silent", reason=str(error), intervals=self._silent)
+        if self._silent >= _MOST_SILENT:
+            self.put_back_all(f"nothing could be read: {error}")
+            raise SensorError(
+                f"nothing could be read for {self._silent} intervals, so all was put back: {error}",
+                hint="see `schedtuna agent log`; start the agent again once that works",
+            ) from error
+
+    def _slept(self) -> bool:
+        before, self._clocks = self._clocks, _clocks()
+        return (self._clocks[0] - before[0]) - (self._clocks[1] - before[1]) > _SUSPENDED_S * 1e9
+
+    def _say(self, kind: str, text: str, **facts: Any) -> None:
+        if self._told.get(kind) != text:
+            self._told[kind] = text
+            self.log.write(kind, reason=text, facts=facts)
+            self.tell(printable(text))
+
+    def _account(self, began_ns: int, sensed: Sensed) -> None:
+        """Note what the interval took, and let the next one be longer where that was too much."""
+        spent_s = (time.thread_time_ns() - began_ns) / 1e9
+        self.counts.intervals += 1
+        self.counts.cpu_s += spent_s
+        needed = min(_LONGEST_S, spent_s / _OWN_SHARE)
+        slow = max(self.options.interval_s, needed)
+        # Up at once, down slowly: one cheap interval says little.
+        self.interval_s = slow if slow > self.interval_s else max(slow, 0.8 * self.interval_s)
+        if sensed.number % self.options.snapshot_every == 0:
+            self.log.write(
+                "snapshot",
+                interval=sensed.number,
+                seconds=sensed.seconds,
+                nr_threads=len(sensed.tasks),
+                standing=len(self.actor.standing),
+                scheduler=sensed.scheduler.name,
+                kernel=dict(sensed.kernel),
+                machine=dict(sensed.machine),
+                slos={one.name: one.value for one in sensed.slos},
+                own_cpu_percent=100 * spent_s / max(sensed.seconds, 1e-9),
+                counts=vars(self.counts),
+            )
+
+
+def tell_act(act: Act) -> str:
+    """Return a line for people about an intent and what became of it."""
+    intent = act.intent
+    old = "" if intent.old is None else f"{intent.old} -> "
+    what = f"{intent.id} {intent.setting} of {intent.target.tell()}: {old}{intent.new}"
+    match act.result:
+        case ActResult.MADE:
+            return printable(f"set {what}, because {intent.reason}")
+        case ActResult.ADVISED if not act.reason:
+            expected = "unknown"
+            if intent.expected is not None:
+                one = intent.expected
+                expected = f"{one.metric} x{one.ratio_low:.2f} to x{one.ratio_high:.2f} ({one.basis})"
+            return printable(f"advise {what}, because {intent.reason}; expected effect: {expected}")
+    return printable(f"{act.result} {what}: {act.reason}")
+
+
+def with_descendants(limits: Limits, sensed: Sensed) -> Limits:
+    """Return limits whose processes have those with them that they have started."""
+    if not limits.tgids:
+        return limits
+    found, tasks = set(limits.tgids), sensed.tasks
+    while True:
+        children = np.isin(tasks["ppid"], list(found)) & ~np.isin(tasks["tgid"], list(found))
+        if not children.any():
+            return replace(limits, tgids=frozenset(found))
+        found |= set(tasks["tgid"][children].tolist())
+
+
+def own_processes() -> frozenset[int]:
+    """Return this process and what it descends from."""
+    found, pid = {os.getpid()}, os.getpid()
+    while (stat := read_stat(f"/proc/{pid}")) is not None and stat.ppid:
+        pid = stat.ppid
+        found.add(pid)
+    return frozenset(found)
+
+
+def _stands(intent: Intent, standing: Standing | None) -> bool:
+    return standing is not None and standing.intent.new == intent.new
+
+
+def _clocks() -> tuple[int, int]:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME), time.monotonic_ns()

@@ -1,0 +1,238 @@
+"""The policy `rules`: a plain table of what is set where, which learning must match or beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from schedtuna.agent.behaviour import Behaviour, BehaviourLimits, Rates, behaviours, rates
+from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, SensedTasks, Standing
+from schedtuna.agent.ownership import values_of
+from schedtuna.configfile import load_config
+from schedtuna.errors import ConfigFileError
+from schedtuna.resources import resource_path
+from schedtuna.trace.tasks import clean_name
+
+DEFAULT_FILE = "agent/data/rules.toml"
+BehaviourWord = Literal["interactive", "batch", "other"]
+_LEAVE_AFTER = 5  # intervals in a row in which a rule does not match any more, before its change goes
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BehaviourTable(_Data):
+    """Where behaviours end, as a table says it; see `behaviour.BehaviourLimits`."""
+
+    interactive_wakeups_per_s: Annotated[float, Field(gt=0)] = 4.0
+    interactive_burst_ms: Annotated[float, Field(gt=0)] = 5.0
+    interactive_cpu_percent: Annotated[float, Field(gt=0, le=100)] = 40.0
+    batch_demand_percent: Annotated[float, Field(gt=0, le=100)] = 60.0
+    batch_burst_ms: Annotated[float, Field(gt=0)] = 20.0
+    waiting_ms_per_s: Annotated[float, Field(ge=0)] = 1.0
+
+
+class AgentRuleMatch(_Data):
+    """What must hold for a rule."""
+
+    behaviour: BehaviourWord | None = None
+    cgroup: str | None = None
+    comm: str | None = None
+    beside: BehaviourWord | None = None
+
+
+class RuleSettings(_Data):
+    """What a rule sets."""
+
+    nice: Annotated[int, Field(ge=-20, le=19)] | None = None
+    slice_us: Annotated[int, Field(ge=100, le=100_000)] | None = None
+    policy: Literal["other", "batch", "idle"] | None = None
+    cpu_weight: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
+class AgentRule(_Data):
+    """One rule."""
+
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    match: AgentRuleMatch
+    set: RuleSettings
+    reason: str = ""
+    intervals: Annotated[int, Field(ge=1, le=1000)] = 3
+
+
+class RulesTable(_Data):
+    """A file of rules."""
+
+    version: Literal[1] = 1
+    behaviour: BehaviourTable = BehaviourTable()
+    rule: tuple[AgentRule, ...] = ()
+
+
+def load_rules(path: Path | None = None) -> RulesTable:
+    """Read a file of rules; None: the one that ships.
+
+    Raises:
+        ConfigFileError: It can't be read, or says what no rule can.
+    """
+    place = path or resource_path(DEFAULT_FILE)
+    try:
+        table = RulesTable.model_validate(load_config(place))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigFileError(f"{place}: {where}: {first['msg']}", hint="see docs/agent.md") from error
+    for rule in table.rule:
+        if all(value is None for value in rule.set.model_dump().values()):
+            raise ConfigFileError(f"{place}: rule {rule.name!r} sets nothing")
+        if all(value is None for value in rule.match.model_dump().values()):
+            raise ConfigFileError(
+                f"{place}: rule {rule.name!r} matches every thread",
+                hint="say what it is for: behaviour, cgroup, comm",
+            )
+    return table
+
+
+class RulesPolicy:
+    """Decides by a table of rules.
+
+    A rule has to match some intervals in a row before it acts, and to miss some before its change goes.
+    """
+
+    name = "rules"
+    needs = frozenset({Need.TASKS})
+
+    def __init__(self, table: RulesTable | None = None) -> None:
+        self._table = load_rules() if table is None else table
+        self._limits = BehaviourLimits(**self._table.behaviour.model_dump())
+        self._matched: dict[tuple[int, int, str], int] = {}  # (tid, start, rule) -> intervals in a row
+        self._missed: dict[str, int] = {}  # Intent.key -> intervals in a row
+
+    def decide(self, sensed: Sensed, standing: Mapping[str, Standing]) -> list[Intent]:
+        """Return what the rules want to be in force."""
+        tasks = sensed.tasks
+        found = rates(tasks)
+        kinds = behaviours(found, self._limits)
+        waits, present = self._waiting(tasks, kinds)
+        acted = _acted_on(standing)
+        wanted: dict[str, Intent] = {}
+        matched: dict[tuple[int, int, str], int] = {}
+        for rule in self._table.rule:
+            beside = rule.match.beside
+            if beside is not None and beside not in present:
+                continue
+            for row in np.flatnonzero(self._candidates(rule, tasks, found, kinds)):
+                task = tasks[row]
+                if not _fits(rule, task, sensed):
+                    continue
+                # Once it has stepped back, the others need not wait any more, which is no reason to return.
+                if beside is not None and beside not in waits and _identity(task, rule) not in acted:
+                    continue
+                identity = _identity(task, rule)
+                matched[identity] = self._matched.get(identity, 0) + 1
+                if matched[identity] >= rule.intervals:
+                    for intent in self._intents(rule, task, sensed, found.of(int(row))):
+                        wanted.setdefault(intent.key, intent)
+        self._matched = matched
+        return self._with_lasting(wanted, standing, sensed)
+
+    def _candidates(self, rule: AgentRule, tasks: SensedTasks, found: Rates, kinds: np.ndarray) -> np.ndarray:
+        """Which rows may match: what numbers tell, of all at once."""
+        if rule.match.behaviour is not None:
+            return np.asarray(kinds == Behaviour[rule.match.behaviour.upper()]) & (tasks["observed_ns"] > 0)
+        return np.asarray(found.cpu_percent > 0)
+
+    def _waiting(self, tasks: SensedTasks, kinds: np.ndarray) -> tuple[set[str], set[str]]:
+        """The behaviours of threads that have to wait, and of those that are there at all."""
+        seconds = np.maximum(tasks["observed_ns"] / 1e9, 1e-9)
+        waits = tasks["run_delay_ns"] / 1e6 / seconds >= self._limits.waiting_ms_per_s
+        watched = tasks["observed_ns"] > 0
+        waiting, present = (
+            {Behaviour(int(kind)).word for kind in np.unique(kinds[chosen])}
+            for chosen in (waits & watched, watched)
+        )
+        return waiting, present
+
+    def _intents(
+        self, rule: AgentRule, task: np.void, sensed: Sensed, features: Mapping[str, float]
+    ) -> list[Intent]:
+        now = values_of(task)
+        cgroup = sensed.cgroups.get(int(task["cgroup_id"]), "")
+        thread = ChangeTarget(
+            kind="thread",
+            tid=int(task["tid"]),
+            tgid=int(task["tgid"]),
+            start_time_ns=int(task["start_time_ns"]),
+            comm=clean_name(task["comm"]),
+            cgroup=cgroup,
+        )
+        intents = []
+        for setting, value in rule.set.model_dump(exclude_none=True).items():
+            of_group = setting == "cpu_weight"
+            if of_group and not cgroup:
+                continue
+            intents.append(
+                Intent(
+                    target=ChangeTarget(kind="cgroup", cgroup=cgroup) if of_group else thread,
+                    setting=setting,
+                    old=now.get(setting),
+                    new=value,
+                    reason=rule.reason or f"rule {rule.name}",
+                    features=dict(features),
+                    policy=f"rules/{rule.name}",
+                )
+            )
+        return intents
+
+    def _with_lasting(
+        self, wanted: dict[str, Intent], standing: Mapping[str, Standing], sensed: Sensed
+    ) -> list[Intent]:
+        """What is wanted, and what was wanted a short time ago and may be again."""
+        living = set(zip(sensed.tasks["tid"].tolist(), sensed.tasks["start_time_ns"].tolist(), strict=True))
+        missed: dict[str, int] = {}
+        for key, one in standing.items():
+            if key in wanted:
+                wanted[key] = one.intent if one.intent.new == wanted[key].new else wanted[key]
+                continue
+            target = one.intent.target
+            gone = target.kind == "thread" and (target.tid, target.start_time_ns) not in living
+            missed[key] = self._missed.get(key, 0) + 1
+            if not gone and missed[key] < _LEAVE_AFTER:
+                wanted[key] = one.intent
+        self._missed = missed
+        return list(wanted.values())
+
+
+def _identity(task: np.void, rule: AgentRule) -> tuple[int, int, str]:
+    return int(task["tid"]), int(task["start_time_ns"]), rule.name
+
+
+def _acted_on(standing: Mapping[str, Standing]) -> set[tuple[int, int, str]]:
+    intents = (one.intent for one in standing.values())
+    return {
+        (one.target.tid, one.target.start_time_ns, one.policy.partition("/")[2])
+        for one in intents
+        if one.target.kind == "thread"
+    }
+
+
+def _fits(rule: AgentRule, task: np.void, sensed: Sensed) -> bool:
+    match = rule.match
+    if match.comm is not None and not fnmatchcase(clean_name(task["comm"]), match.comm):
+        return False
+    cgroup = sensed.cgroups.get(int(task["cgroup_id"]), "")
+    return match.cgroup is None or fnmatchcase(cgroup, match.cgroup)
+
+
+def explain(table: RulesTable) -> dict[str, object]:
+    """Return the table as it is in force, with what it left to defaults."""
+    return {
+        **table.model_dump(mode="json"),
+        "behaviour": asdict(BehaviourLimits(**table.behaviour.model_dump())),
+    }

@@ -1,0 +1,275 @@
+"""A whole agent as a process: what is opened for it, what ends it, what may be asked of it meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from schedtuna import __version__
+from schedtuna.agent.contract import AgentGuard, AgentPolicy, Need
+from schedtuna.agent.control import ControlServer
+from schedtuna.agent.log import AgentLog
+from schedtuna.agent.loop import Agent, LoopOptions, tell_act
+from schedtuna.agent.notify import notify
+from schedtuna.agent.sensing import Senses
+from schedtuna.agent.slo import ServiceObjective
+from schedtuna.agent.slo_sources import SloSources
+from schedtuna.agent.watcher import Watcher, start_watcher
+from schedtuna.errors import SchedtunaError, UsageError
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.undo import UndoResult, put_back_stale
+
+_ENDING = (signal.SIGINT, signal.SIGTERM)
+
+Reload = Callable[[], tuple[AgentPolicy, LoopOptions]]
+
+
+@dataclass(frozen=True)
+class AgentRun:
+    """What a run of the agent is made of.
+
+    Attributes:
+        policy: Decides.
+        options: How it runs.
+        guard: Watches; None: nobody does.
+        objectives: What has to hold meanwhile.
+        for_s: How long it runs; None: until it is ended.
+        log_bytes: How long the log may become.
+        reload: Called on SIGHUP; gives policy and options anew.
+        needs_kernel: Whether it refuses to run where the kernel's aggregates can't be had.
+    """
+
+    policy: AgentPolicy
+    options: LoopOptions = field(default_factory=LoopOptions)
+    guard: AgentGuard | None = None
+    objectives: tuple[ServiceObjective, ...] = ()
+    for_s: float | None = None
+    log_bytes: int = 32 << 20
+    reload: Reload | None = None
+    needs_kernel: bool = False
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run went.
+
+    Attributes:
+        seconds: How long it was.
+        counts: What it did, by the names of `loop.Counts`.
+        not_put_back: What could not be put back, for people; it is in the journal.
+        log: Where its log is.
+        mb_per_h: How fast the log grew.
+        advice: What it would change, where it only advises.
+    """
+
+    seconds: float
+    counts: Mapping[str, Any]
+    not_put_back: tuple[str, ...]
+    log: Path
+    mb_per_h: float
+    advice: tuple[str, ...]
+
+
+def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
+    """Run an agent until it is ended, and put back all that it changed.
+
+    Args:
+        asked: What it is made of.
+        tell: Called with lines for people.
+
+    Raises:
+        AgentRunningError: There is one already.
+        UnavailableError: What it needs can't be had here.
+        JournalError: The journal can't be read or trusted: nothing is changed.
+    """
+    journal = Journal()
+    with contextlib.ExitStack() as stack:
+        holder: list[Agent] = []
+        control = ControlServer(lambda *request: _answer(holder, *request), journal.directory)
+        stack.callback(control.close)
+        if not asked.options.advise:
+            for remark in put_back_stale(journal):
+                tell(remark)
+            journal.open_records()  # what can't be read is no journal to write to
+        needs = asked.policy.needs | ({Need.KERNEL} if asked.needs_kernel else set())
+        senses = Senses(frozenset(needs))
+        stack.callback(senses.close)
+        for name, why in senses.unknown.items():
+            tell(f"unknown: {name}: {why}")
+        log = AgentLog(journal.directory, asked.log_bytes)
+        stack.callback(log.close)
+        agent = Agent(asked.policy, senses, journal, log, options=asked.options, guard=asked.guard, tell=tell)
+        if asked.objectives:
+            agent.objectives = stack.enter_context(SloSources(asked.objectives))
+        holder.append(agent)
+        watcher = _watch(asked, journal, tell)
+        if watcher is not None:
+            agent.own_tgids |= {watcher.pid}
+        agent.start(watcher_lacks=() if watcher is None else watcher.lacks, limits=repr(asked.options.limits))
+        signals = stack.enter_context(_signals())
+        control.wake_on(signals.fileno())
+        began_s = time.monotonic()
+        why = _loop(agent, control, signals, asked)
+        undone = agent.finish(why)
+        failed = tuple(
+            f"{one.standing.intent.setting} of {one.standing.intent.target.tell()}: {one.reason}"
+            for one in undone
+            if one.result is UndoResult.FAILED
+        )
+        if watcher is not None and not failed:
+            watcher.dismiss()
+        return RunSummary(
+            seconds=time.monotonic() - began_s,
+            counts=dict(vars(agent.counts)),
+            not_put_back=failed,
+            log=log.directory,
+            mb_per_h=log.megabytes_per_h,
+            advice=tuple(tell_act(act) for act in agent.advice.values()),
+        )
+
+
+def _watch(asked: AgentRun, journal: Journal, tell: Callable[[str], None]) -> Watcher | None:
+    if asked.options.advise:
+        return None
+    watcher = start_watcher(journal.directory)
+    for lack in watcher.lacks:
+        tell(f"what undoes after a kill could not be made {lack}")
+    return watcher
+
+
+def _loop(
+    agent: Agent,
+    control: ControlServer,
+    signals: socket.socket,
+    asked: AgentRun,
+) -> str:
+    """Do interval after interval; return why it ended."""
+    began_s = time.monotonic()
+    end_s = None if asked.for_s is None else began_s + asked.for_s
+    next_s = began_s + agent.interval_s
+    notify("READY=1", f"STATUS={agent.policy.name}, each {agent.interval_s:g} s")
+    while True:
+        if control.serve_until(next_s if end_s is None else min(next_s, end_s)):
+            for number in signals.recv(64):
+                if number == signal.SIGHUP:
+                    _reload(agent, asked)
+                elif number in _ENDING:
+                    notify("STOPPING=1")
+                    return f"ended by {signal.Signals(number).name}"
+            continue
+        if end_s is not None and time.monotonic() >= end_s:
+            return "its time is over"
+        agent.step()
+        notify("WATCHDOG=1")
+        next_s = max(next_s + agent.interval_s, time.monotonic() + 0.1 * agent.interval_s)
+
+
+def _reload(agent: Agent, asked: AgentRun) -> None:
+    """Take policy and options anew; what is wrong in a file leaves all as it was."""
+    if asked.reload is None:
+        return
+    try:
+        policy, options = asked.reload()
+    except SchedtunaError as error:
+        agent.tell(f"not reloaded, all stays as it was: {error}")
+        agent.log.write("reload", result="failed", reason=str(error))
+        return
+    agent.policy = policy
+    agent.options = replace(options, advise=agent.options.advise)
+    agent.interval_s = options.interval_s
+    agent.tell("reloaded")
+    agent.log.write("reload", result="done", policy=policy.name)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """Have signals come as bytes on a socket, so that none interrupts a change."""
+    here, there = socket.socketpair()
+    there.setblocking(False)
+    here.setblocking(False)
+
+    def nothing(_number: int, _frame: FrameType | None) -> None:
+        pass  # its number is written to the socket
+
+    before = {number: signal.signal(number, nothing) for number in (*_ENDING, signal.SIGHUP)}
+    descriptor = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
+    try:
+        yield here
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        here.close()
+        there.close()
+
+
+def _answer(holder: list[Agent], name: str, arguments: Mapping[str, Any], uid: int) -> Mapping[str, Any]:
+    if not holder:
+        raise SchedtunaError("it is starting", hint="ask again in a second")
+    agent = holder[0]
+    match name:
+        case "status":
+            return status_of(agent)
+        case "undo":
+            what = str(arguments.get("id", ""))
+            if not agent.actor.find(what):
+                raise UsageError(
+                    f"nothing that is in force is called {what!r}", hint="schedtuna agent status"
+                )
+            undone = agent.undo(what, f"`schedtuna undo {what}` by user {uid}")
+            return {"undone": [{"what": one.standing.intent.id, "result": str(one.result)} for one in undone]}
+        case "resume":
+            agent.resume()
+            return {"resumed": True}
+    raise UsageError(f"an agent is not asked for {name!r}")
+
+
+def status_of(agent: Agent) -> dict[str, Any]:
+    """Return what an agent does now, for `agent status` and metrics."""
+    sensed = agent.sensed
+    ids = agent.actor.record_ids()
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "policy": agent.policy.name,
+        "advise": agent.options.advise,
+        "interval_s": agent.interval_s,
+        "stopped": agent.stopped,
+        "guard": {
+            "decision": str(agent.verdict.decision),
+            "reason": agent.verdict.reason,
+            "facts": dict(agent.verdict.facts),
+        },
+        "counts": dict(vars(agent.counts)),
+        "unknown": dict(agent.senses.unknown),
+        "managers": [manager.name for manager in agent.managers],
+        "scheduler": None if sensed is None else sensed.scheduler.name,
+        "kernel": {} if sensed is None else dict(sensed.kernel),
+        "nr_threads": 0 if sensed is None else len(sensed.tasks),
+        "log": {"mb_per_h": agent.log.megabytes_per_h, "rows_lost": agent.log.nr_lost},
+        "standing": [
+            {
+                "id": one.intent.id,
+                "what": one.intent.target.tell(),
+                "tid": one.intent.target.tid,
+                "cgroup": one.intent.target.cgroup,
+                "setting": one.intent.setting,
+                "found": one.found,
+                "value": one.intent.new,
+                "reason": one.intent.reason,
+                "since_s": (time.monotonic_ns() - one.since_ns) / 1e9,
+                "records": ids.get(key, []),
+            }
+            for key, one in agent.actor.standing.items()
+        ],
+        "advice": [tell_act(act) for act in agent.advice.values()],
+        "taken": dict(list(agent.ownership.taken.items())[-100:]),
+    }

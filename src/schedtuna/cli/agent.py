@@ -1,0 +1,288 @@
+"""`schedtuna agent`: a running machine is watched and tuned, within limits, and always put back."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from schedtuna.cli.options import JsonOption, SeedOption
+from schedtuna.cli.output import print_json, print_remark
+from schedtuna.errors import UsageError
+from schedtuna.printable import printable
+
+if TYPE_CHECKING:
+    from schedtuna.agent.config import AgentConfig
+    from schedtuna.agent.contract import AgentGuard, AgentPolicy
+    from schedtuna.agent.loop import LoopOptions
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+_ONLY = ("cgroup", "unit", "pid")
+ConfigOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Read this file instead of /etc/schedtuna/agent.toml and agent.conf.d. Repeatable.",
+    ),
+]
+
+
+@app.command()
+def run(  # noqa: PLR0917 - typer's options are a function's parameters
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy", metavar="NAME[:FILE]", help="What decides.  [default: rules]", show_default=False
+        ),
+    ] = None,
+    interval: Annotated[
+        str | None,
+        typer.Option("--interval", metavar="TIME", help="Of the loop.  [default: 1s]", show_default=False),
+    ] = None,
+    advise: Annotated[
+        bool, typer.Option("--advise", help="Change nothing: say what would be changed, and why.")
+    ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            metavar="KIND=NAME",
+            help="Change nothing else: cgroup=PATH, unit=NAME or pid=PID. Repeatable.",
+        ),
+    ] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="Stop after this time.", show_default=False)
+    ] = None,
+    slo: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slo",
+            metavar="NAME<=LIMIT",
+            help="What has to hold: a metric of this machine, or NAME<=LIMIT=cmd:COMMAND. Repeatable.",
+        ),
+    ] = None,
+    no_guard: Annotated[
+        bool, typer.Option("--no-guard", help="Do not prove the effect by windows without the changes.")
+    ] = False,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tune what runs, until Ctrl-C; then put everything back.
+
+    What it does is told on stderr. Where it is killed, another program puts everything back.
+    """
+    from schedtuna.agent.running import AgentRun, run_agent
+    from schedtuna.agent.slo import parse_objectives
+    from schedtuna.cli.common import parse_positive_duration
+
+    def asked() -> tuple[AgentPolicy, LoopOptions, AgentConfig]:
+        return _asked(policy, interval, advise, only or (), config)
+
+    decides, options, settings = asked()
+    done = run_agent(
+        AgentRun(
+            decides,
+            options,
+            guard=_guard(decides, seed) if settings.guard and not (no_guard or options.advise) else None,
+            objectives=tuple(parse_objectives(slo or settings.slo)),
+            for_s=None if for_ is None else parse_positive_duration(for_, option="--for"),
+            log_bytes=settings.log_mb << 20,
+            reload=lambda: asked()[:2],
+        ),
+        tell=lambda text: print_remark("agent", text, file=sys.stderr),
+    )
+    if as_json:
+        print_json({**vars(done), "log": str(done.log)})
+    else:
+        _print_summary(done, advise=options.advise)
+    if done.not_put_back:
+        raise typer.Exit(1)
+
+
+def _asked(
+    policy: str | None,
+    interval: str | None,
+    advise: bool,
+    only: Sequence[str],
+    files: Sequence[Path] | None,
+) -> tuple[AgentPolicy, LoopOptions, AgentConfig]:
+    """What the command line and, below it, files say."""
+    from dataclasses import replace
+
+    from schedtuna.agent.config import config_files, load_agent_config
+    from schedtuna.agent.policies import make_policy
+    from schedtuna.cli.common import parse_positive_duration
+
+    settings = load_agent_config(list(files) if files else config_files())
+    options = settings.options()
+    if interval is not None:
+        seconds = parse_positive_duration(interval, option="--interval")
+        if not 0.1 <= seconds <= 60:
+            raise UsageError(f"--interval {interval}: expected 0.1s to 60s")
+        options = replace(options, interval_s=seconds)
+    limits = _limited(options.limits, only)
+    options = replace(options, advise=advise or options.advise, limits=limits)
+    return make_policy(policy or settings.policy), options, settings
+
+
+def _guard(policy: AgentPolicy, seed: int | None) -> AgentGuard:
+    """What watches a policy; the seed draws when its changes are in force."""
+    import numpy as np
+
+    from schedtuna.agent.guard import ExperimentGuard
+
+    return ExperimentGuard(np.random.default_rng(seed), needs=policy.needs)
+
+
+def _limited(limits: Any, only: Sequence[str]) -> Any:
+    """Limits that leave out all that is not named."""
+    from dataclasses import replace
+
+    from schedtuna.agent.acting import group_folder
+    from schedtuna.cli.common import require_process
+    from schedtuna.knobs.services import unit_group
+    from schedtuna.machine.tasks import descendants, thread_group
+
+    groups, tgids = list(limits.cgroups), set(limits.tgids)
+    for text in only:
+        kind, _, name = text.partition("=")
+        if kind not in _ONLY or not name:
+            raise UsageError(f"--only {text}: expected cgroup=PATH, unit=NAME or pid=PID")
+        if kind == "pid":
+            if not (name.isascii() and name.isdecimal()):
+                raise UsageError(f"--only {text}: expected a number")
+            require_process(int(name))
+            tgids |= {thread_group(tid) or tid for tid in descendants(int(name))}
+            continue
+        root = group_folder("/")
+        folder = unit_group(name) if kind == "unit" else group_folder(name.removeprefix(str(root)))
+        if not folder.is_dir():
+            raise UsageError(f"there is no control group {folder}", hint="see /proc/PID/cgroup")
+        groups.append("/" + str(folder.relative_to(root)).removeprefix("."))
+    return replace(limits, cgroups=tuple(groups), tgids=frozenset(tgids))
+
+
+def _print_summary(done: Any, *, advise: bool) -> None:
+    counts = done.counts
+    if advise:
+        for line in done.advice[:3]:
+            print(printable(line))
+        if not done.advice:
+            print("nothing to advise: no rule found anything that it would change")
+    else:
+        print(
+            f"made {counts['made']} changes, put {counts['undone']} back, yielded {counts['yielded']}; "
+            f"refused {counts['refused']}, failed {counts['failed']}, rolled back {counts['rollbacks']} times"
+        )
+    share = 100 * counts["cpu_s"] / max(done.seconds, 1e-9)
+    print(f"{counts['intervals']} intervals in {done.seconds:.0f} s took {share:.2f}% of one CPU")
+    print(printable(f"log: {done.log} ({done.mb_per_h:.2f} MB/h); `schedtuna agent log` shows it"))
+    for line in done.not_put_back:
+        print_remark("could not put back", line)
+
+
+@app.command()
+def status(as_json: JsonOption = False) -> None:
+    """Say what the agent does now, and what is in force."""
+    from schedtuna.agent.control import ask_agent
+
+    said = ask_agent("status")
+    if as_json:
+        print_json(said)
+        return
+    kind = "advises only" if said["advise"] else f"{len(said['standing'])} changes in force"
+    print(printable(f"process {said['pid']}: {said['policy']}, each {said['interval_s']:g} s, {kind}"))
+    print(printable(f"scheduler {said['scheduler']}, {said['nr_threads']} threads"))
+    if said["stopped"]:
+        print(printable(f"stopped: {said['stopped']}; `schedtuna agent resume` lets it go on"))
+    for name, why in said["unknown"].items():
+        print(printable(f"unknown: {name}: {why}"))
+    for name in said["managers"]:
+        print(printable(f"{name} runs: what it sets is only advised"))
+    for one in said["standing"]:
+        print(
+            printable(
+                f"{one['id']}  {one['setting']} of {one['what']}: {one['found']} -> {one['value']}, "
+                f"for {one['since_s']:.0f} s: {one['reason']}"
+            )
+        )
+    for line in said["advice"]:
+        print(printable(line))
+
+
+@app.command()
+def resume() -> None:
+    """Go on after a guard has put all back."""
+    from schedtuna.agent.control import ask_agent
+
+    ask_agent("resume")
+    print("it goes on")
+
+
+@app.command()
+def why(
+    what: Annotated[
+        str, typer.Argument(metavar="PID|ID", help="A process, a thread, or the id of a change.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what was decided about a thread, and on which numbers."""
+    from schedtuna.agent.explaining import explain
+
+    found = explain(what)
+    if as_json:
+        print_json({"rows": found.rows, "now": found.now})
+        return
+    for line in found.lines():
+        print(printable(line))
+
+
+@app.command()
+def log(
+    last: Annotated[int, typer.Option("--last", min=1, help="How many rows.")] = 20,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Only rows of this kind.", show_default=False)
+    ] = None,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="Print one JSON object per row, with all that it has.")
+    ] = False,
+) -> None:
+    """Show what the agent has logged."""
+    from collections import deque
+
+    from schedtuna.agent.explaining import tell_row
+    from schedtuna.agent.log import read_log
+
+    rows = deque((row for row in read_log() if kind in (None, row.get("kind"))), maxlen=last)
+    for row in rows:
+        if json_lines:
+            print_json(row)
+        else:
+            print(printable(tell_row(row)))
+    if not rows and not json_lines:
+        print("nothing is logged")
+
+
+@app.command(name="check-config")
+def check_config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Read the configuration, and show what it amounts to."""
+    from schedtuna.agent.config import config_files, load_agent_config
+
+    files = list(config) if config else config_files()
+    settings = load_agent_config(files)
+    values = settings.model_dump(mode="json")
+    if as_json:
+        print_json({"files": [str(path) for path in files], "config": values})
+        return
+    for path in files:
+        print(printable(f"{path}: ok"))
+    if not files:
+        print("no file: the defaults hold")
+    for name, value in values.items():
+        print(printable(f"{name} = {value}"))

@@ -1,0 +1,223 @@
+"""An agent that dies at any step: what it had changed, and what has inherited it, is put back."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.kernel.knob_target import observe
+
+from schedtuna.agent.acting import Actor
+from schedtuna.agent.contract import ChangeTarget, Intent
+from schedtuna.agent.watcher import start_watcher
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.journal import Journal
+from schedtuna.knobs.registry import knob_named
+from schedtuna.knobs.undo import undo
+
+pytestmark = pytest.mark.usefixtures("root", "machine_settings")
+
+# Forks a child whenever it is told to, and tells its number.
+FORKER = """
+import os, sys, time
+for line in sys.stdin:
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(600)
+    print(pid, flush=True)
+"""
+SETTINGS = {"nice": 7, "policy": "batch", "slice_us": 3000}
+
+
+class Family:
+    """A process, and the children that it was told to fork."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.children = []
+
+    def fork(self):
+        self.process.stdin.write("fork\n")
+        self.process.stdin.flush()
+        self.children.append(int(self.process.stdout.readline()))
+
+    def close(self):
+        for pid in self.children:
+            os.kill(pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.communicate()
+
+    def seen(self):
+        return [observe(tid) for tid in (self.process.pid, *self.children)]
+
+
+@pytest.fixture
+def family():
+    made = Family()
+    made.fork()  # so that it has started
+    yield made
+    made.close()
+
+
+def intents(pid, sysctl):
+    target = ChangeTarget("thread", tid=pid, tgid=pid)
+    thread = [
+        Intent(target, name, None, value, "the test wants it")
+        for name, value in SETTINGS.items()
+        if knob_named(name).probe(Target(Scope.PID, pid=pid)).ok
+    ]
+    machine = [Intent(ChangeTarget("machine"), "rr_timeslice_ms", None, 42, "the test wants it")]
+    return thread + (machine if sysctl else [])
+
+
+def act(journal, family, sysctl):
+    """What an agent does: changes, forks of what it changed, and all of it back."""
+    actor = Actor(journal)
+    made = actor.make(intents(family.process.pid, sysctl))
+    journal.step("between")
+    actor.put_back([act.intent.key for act in made[:1]])
+    actor.make([act.intent for act in made[:1]])
+    actor.put_back(list(actor.standing))
+
+
+def killed_at(step, folder, family, sysctl):
+    """Act in a child that kills itself at a step; the child's number, and whether it got that far."""
+    child = os.fork()
+    if child == 0:
+        steps = iter(range(1, step + 1))
+
+        def count(_name):
+            if next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        try:
+            act(Journal(folder, on_step=count), family, sysctl)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return child, True
+    assert os.WEXITSTATUS(status) == 0, "the act itself failed"
+    return child, False
+
+
+def sysctls():
+    return subprocess.run(
+        ["cat", "/proc/sys/kernel/sched_rr_timeslice_ms"], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def writable_sysctl():
+    return knob_named("rr_timeslice_ms").probe(Target(Scope.MACHINE)).ok
+
+
+def test_a_kill_at_any_step_leaves_nothing(family, tmp_path):
+    sysctl = writable_sysctl()
+    before, settings = family.seen()[0], sysctls()
+    step, reached = 1, True
+    while reached:
+        child, reached = killed_at(step, tmp_path / "state", family, sysctl)
+        family.fork()  # what inherits between the kill and the undo
+        outcomes = undo(Journal(tmp_path / "state"), owner=child)
+        assert not [one for one in outcomes if one.failed]
+        assert all(seen == before for seen in family.seen()), f"after step {step}"
+        assert sysctls() == settings
+        assert Journal(tmp_path / "state").open_records() == []
+        step += 1
+    assert step > 20
+
+
+def test_what_somebody_has_set_since_is_left_to_them(family, tmp_path):
+    child = os.fork()
+    if child == 0:
+        Actor(Journal(tmp_path / "state")).make(intents(family.process.pid, False))
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.setpriority(os.PRIO_PROCESS, family.process.pid, 3)
+    undo(Journal(tmp_path / "state"), owner=child)
+    assert os.getpriority(os.PRIO_PROCESS, family.process.pid) == 3
+
+
+def test_undo_of_one_owner_leaves_the_others(family, tmp_path):
+    children = []
+    for name in ("nice", "policy"):
+        child = os.fork()
+        if child == 0:
+            chosen = [one for one in intents(family.process.pid, False) if one.setting == name]
+            Actor(Journal(tmp_path / "state")).make(chosen)
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+        children.append(child)
+    undo(Journal(tmp_path / "state"), owner=children[0])
+    assert os.getpriority(os.PRIO_PROCESS, family.process.pid) == 0
+    assert os.sched_getscheduler(family.process.pid) == os.SCHED_BATCH
+    undo(Journal(tmp_path / "state"))
+    assert os.sched_getscheduler(family.process.pid) == os.SCHED_OTHER
+
+
+def watched(folder, family, *, dismissed):
+    """Act in a child with a watcher, and end without a word or with one; returns the watcher's number."""
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        watcher = start_watcher(folder)
+        Actor(Journal(folder)).make(intents(family.process.pid, False))
+        os.write(tell, str(watcher.pid).encode())
+        if dismissed:
+            watcher.dismiss()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.close(tell)
+    pid = int(os.read(told, 20))
+    os.waitpid(child, 0)
+    os.close(told)
+    return pid
+
+
+def wait_for_end(pid):
+    deadline = time.monotonic() + 60
+    while state_of(pid) != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def state_of(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+@pytest.mark.parametrize("dismissed", [False, True])
+def test_the_watcher_undoes_unless_it_was_told_that_nothing_is_left(family, tmp_path, dismissed):
+    before = family.seen()[0]
+    pid = watched(tmp_path / "state", family, dismissed=dismissed)
+    wait_for_end(pid)
+    assert (family.seen()[0] == before) is not dismissed
+    undo(Journal(tmp_path / "state"))
+    assert family.seen()[0] == before
+
+
+@pytest.mark.long
+def test_five_hundred_kills(family, tmp_path):
+    """Spread evenly over the steps that there are, while the process goes on forking."""
+    sysctl = writable_sysctl()
+    rng = random.Random(1)
+    before, settings, nr_steps = family.seen()[0], sysctls(), 1
+    while killed_at(nr_steps, tmp_path / "state", family, sysctl)[1]:
+        undo(Journal(tmp_path / "state"))
+        nr_steps += 1
+    for number in range(500):
+        child, _ = killed_at(1 + number % nr_steps, tmp_path / "state", family, sysctl)
+        if rng.random() < 0.05:
+            family.fork()
+        undo(Journal(tmp_path / "state"), owner=child)
+        assert all(seen == before for seen in family.seen())
+        assert sysctls() == settings

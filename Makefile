@@ -73,4 +73,4 @@ wheel: .venv/.dev
 	tools/wheel.sh
 
 clean:
-	rm -rf .venv build dist results .*_cache .hypothesis
+	rm -rf .venv .venv-ray build dist results .*_cache .hypothesis

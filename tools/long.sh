@@ -13,6 +13,7 @@ steps=$(grep -l '^def main' benchmarks/*.py | sed "s|.*|.venv/bin/python & $quic
 [ -n "$quick" ] || steps=".venv/bin/pytest -m long --ignore tests/property
 .venv/bin/pytest -m long tests/property
 .venv/bin/pytest -m 'not long' tests/property --hypothesis-profile=explore
+tools/ray.sh
 $steps"
 
 nr_steps=$(echo "$steps" | wc -l)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,6 +106,15 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = None,
+    ray: Annotated[
+        str,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS|local",
+            help="Train with Ray's RLlib (ppo, impala, appo) on the cluster at ADDRESS, or on one made here.",
+            show_default=False,
+        ),
+    ] = "",
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -125,20 +135,21 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
     if resume is not None:
         if environment is not None or output is not None:
             raise UsageError("--resume takes everything from its folder", hint="leave ENV and -o out")
-        _show_trained(_trained(None, resume), as_json=as_json)
+        _show_trained(_trained(None, resume, ray), as_json=as_json)
         return
     if environment is None or output is None:
         lacking = "ENV" if environment is None else "--output"
         raise UsageError(
             f"{lacking} is missing", hint="schedtuna rl train schedtuna/PickNext-v0 --steps 200000 -o DIR"
         )
+    from schedtuna.rl.learners import ray_algorithm
     from schedtuna.rl.loads import splits_for
     from schedtuna.rl.training import make_plan
 
     plan = make_plan(
         environment=environment,
         parameters=_parameters(parameters),
-        algorithm=algorithm,
+        algorithm=ray_algorithm(algorithm) if ray else algorithm,
         steps=steps,
         seed=seed,
         splits=splits_for(environment, workload or [], validate or [], test or []),
@@ -146,7 +157,7 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
         patience=patience,
         tensorboard="" if tensorboard is None else str(tensorboard.absolute()),
     )
-    _show_trained(_trained(plan, output), as_json=as_json)
+    _show_trained(_trained(plan, output, ray), as_json=as_json)
 
 
 @app.command("eval")
@@ -291,12 +302,17 @@ def _parameters(texts: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def _trained(plan: TrainingPlan | None, folder: Path) -> Trained:
+def _trained(plan: TrainingPlan | None, folder: Path, ray: str) -> Trained:
     """Train by a plan, or go on without one, behind a bar."""
     from schedtuna.cli.progress import RunProgress
+    from schedtuna.rl.ray_cluster import connected
     from schedtuna.rl.training import resume, train
 
-    with termination_interrupts(), RunProgress("training", None, unit="decisions") as bar:
+    with (
+        termination_interrupts(),
+        RunProgress("training", None, unit="decisions") as bar,
+        connected(ray) if ray else nullcontext(),
+    ):
 
         def tell(progress: Progress) -> None:
             bar.update(progress.done, progress.total, note=progress.note, title=progress.title)

@@ -6,9 +6,9 @@ One row per algorithm; nothing of one is imported before it is made.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
     from schedtuna.rl.policy import Network
+    from schedtuna.rl.world import World
 
 GAMMA = 0.99
 HIDDEN = [64, 64]
@@ -64,6 +65,15 @@ class Learner(ABC):
         self.total = nr_steps
         self.seed = seed
         self.nr_done = 0
+
+    @classmethod
+    def of_world(cls, world: World, loads: Sequence[str], *, nr_steps: int, seed: int) -> Self:
+        """Make one that acts in a world, on these loads or on its own."""
+        return cls(world.vector(cls.nr_environments, loads), nr_steps=nr_steps, seed=seed)
+
+    def close(self) -> None:
+        """End what it acts in."""
+        self.vector.close()
 
     @abstractmethod
     def advance(self, nr_steps: int, seed: int, tell: Callable[[int], None]) -> dict[str, float]:
@@ -147,6 +157,23 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
         "schedtuna.rl.imitation:Imitation", "decides as --warm-start does, and learns nothing else"
     ),
 }
+# Those that act on many machines: with --ray their short names will do.
+RAY_PREFIX = "rllib_"
+ALGORITHMS |= {
+    f"{RAY_PREFIX}ppo": AlgorithmEntry("schedtuna.rl.ray_learners:RayPpo", "PPO of RLlib, on a Ray cluster"),
+    f"{RAY_PREFIX}impala": AlgorithmEntry(
+        "schedtuna.rl.ray_learners:RayImpala", "IMPALA of RLlib: runners do not wait for the learner"
+    ),
+    f"{RAY_PREFIX}appo": AlgorithmEntry(
+        "schedtuna.rl.ray_learners:RayAppo", "the same with PPO's loss, of RLlib; in the place of A3C"
+    ),
+}
+_GONE = {
+    "a3c": (
+        "RLlib has no A3C any more, and no other library here has",
+        "`--ray local --algorithm appo` (or impala) has its runners, a2c its synchronous form",
+    )
+}
 _OWN_HINT = "one of your own is named by its class, module:Class; docs/training.md has an example"
 
 
@@ -159,8 +186,29 @@ def learner_class(name: str) -> type[Learner]:
     Raises:
         UsageError: There is none of this name, or it is no `Learner`.
     """
+    if name.removeprefix(RAY_PREFIX) in _GONE:
+        what, hint = _GONE[name.removeprefix(RAY_PREFIX)]
+        raise UsageError(what, hint=hint)
+    if name.startswith(RAY_PREFIX):
+        from schedtuna.rl.ray_cluster import require_ray
+
+        require_ray()
     if name in ALGORITHMS:
         name = ALGORITHMS[name].path
     elif ":" not in name:
         raise UsageError(f"there is no algorithm {name!r}: {nearest(name, ALGORITHMS)}", hint=_OWN_HINT)
     return load_class(name, Learner, what=f"algorithm {name}", hint=_OWN_HINT)
+
+
+def ray_algorithm(name: str) -> str:
+    """Return the name of an algorithm's form in RLlib.
+
+    Raises:
+        UsageError: It has none.
+    """
+    if name.startswith(RAY_PREFIX):
+        return name
+    if name in _GONE or RAY_PREFIX + name in ALGORITHMS:
+        return RAY_PREFIX + name
+    there = [known.removeprefix(RAY_PREFIX) for known in ALGORITHMS if known.startswith(RAY_PREFIX)]
+    raise UsageError(f"Ray trains {', '.join(there)}, not {name!r}: {nearest(name, there)}")

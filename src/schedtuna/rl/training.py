@@ -267,17 +267,18 @@ class _Training:
         self.world = World(plan.environment, plan.parameters)
         self.fit: PolicyFit = self.world.fit()
         kind = learner_class(plan.algorithm)
-        self.vector = self.world.vector(kind.nr_environments, plan.splits.train)
         self.nr_shown = min(plan.steps // SHARE, MOST_SHOWN) if plan.warm_start else 0
         with seeded(plan.seed):
-            self.learner: Learner = kind(self.vector, nr_steps=plan.steps - self.nr_shown, seed=plan.seed)
+            self.learner: Learner = kind.of_world(
+                self.world, plan.splits.train, nr_steps=plan.steps - self.nr_shown, seed=plan.seed
+            )
         self.curve: list[CurvePoint] = []
         self.cpu_before = time.process_time()
         self.writer: Any = None
 
     def close(self) -> None:
         """Close environments and event files."""
-        self.vector.close()
+        self.learner.close()
         if self.writer is not None:
             self.writer.close()
 

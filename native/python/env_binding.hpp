@@ -8,5 +8,6 @@ namespace schedtuna::env
 
 void bind_env(nanobind::module_ &m);
 void bind_migrate(nanobind::module_ &m);
+void bind_futures(nanobind::module_ &m);
 
 }  // namespace schedtuna::env

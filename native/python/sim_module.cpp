@@ -44,4 +44,5 @@ NB_MODULE(_native, m)
 	bind_flat(m);
 	schedtuna::env::bind_env(m);
 	schedtuna::env::bind_migrate(m);
+	schedtuna::env::bind_futures(m);
 }

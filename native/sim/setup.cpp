@@ -52,6 +52,14 @@ Simulation::Simulation(const Simulation &unstarted, Seeds seeds) : Simulation(un
 	start_noise();
 }
 
+void Simulation::redraw(std::uint64_t seed)
+{
+	std::uint64_t other = mix(~seed);
+	seeds_ = {mix(seeds_.workload ^ other), mix(seeds_.noise ^ other)};
+	for (Thread &thread : threads_)
+		thread.key = mix(thread.key ^ other);
+}
+
 Key Simulation::key_of(const Thread &thread) const
 {
 	return root_key(thread.is_background ? ~mix(seeds_.noise) : seeds_.workload, thread.definition);

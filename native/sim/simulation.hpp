@@ -104,6 +104,8 @@ class Simulation : public Machine
 	{
 		asking_ns_ = cost;
 	}
+	// Draw other amounts from now on, which the seed tells; what has been drawn stays.
+	void redraw(std::uint64_t seed);
 	std::uint64_t nr_migrations_asked() const
 	{
 		return nr_asked_;

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from schedtuna.env.loss import LOSS_TERMS, SWITCHING, complete_weights, loss, window_figures
 from schedtuna.errors import SimulationError, UsageError
+from schedtuna.features.loss import LOSS_TERMS, SWITCHING, complete_weights, loss, window_figures
 from schedtuna.features.table import feature
 from schedtuna.features.told import TOLD, told_samples
 from schedtuna.features.windows import Window, windows
@@ -103,7 +103,7 @@ class SwapEnv(gymnasium.Env[Observation, np.int64]):
         cpus, topology, costs: The machine, as for `Simulation`.
         schedulers: Those to choose from: names with or without values. The first step of an episode, and
             the default that all is measured by, is `fair`.
-        reward: Weights of the terms of L and of ``switching`` (`schedtuna.env.loss`).
+        reward: Weights of the terms of L and of ``switching`` (`schedtuna.features.loss`).
         steps: Of an episode, which is truncated then.
         steps_per_load: After how many the next load begins, under the scheduler that is on.
         step_s: Simulated seconds of a step.

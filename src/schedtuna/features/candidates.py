@@ -40,7 +40,8 @@ class TaskMoments:
         self._ran_before = ran - np.where(self._runs, self._length, 0)  # CPU time before each, of all tasks
         breaks = ~np.isin(states.state, _AWAKE)
         last_break = np.maximum.accumulate(np.where(breaks, place, -1))
-        self._wake = np.maximum(np.maximum(last_break + 1, self._first), 0)
+        # Of a state that is a break itself it has no meaning, and may lie behind the last.
+        self._wake = np.minimum(np.maximum(last_break + 1, self._first), max(len(states) - 1, 0))
         last_run = np.maximum.accumulate(np.where(self._runs, place, -1))
         self._last_run = np.where(last_run >= self._first, last_run, -1)
         self._cycles = CycleBuilder().feed([states])

@@ -17,6 +17,8 @@ from schedtuna.errors import UsageError, nearest
 from schedtuna.model.bins import Bins
 
 RATE_SUFFIX = "_per_s"
+# Schedulers that are told apart where one is to be chosen for a window.
+SWAPPED = ("fair", "rr", "las", "mlfq")
 
 
 class Kind(StrEnum):
@@ -199,6 +201,18 @@ _MIGRATION = [
         "how much of its present CPU was used lately (util_avg)",
     ),
     Feature("dst_load_permille", "1/1000", Kind.GAUGE, _PERMILLE, _IN_KERNEL, "and of the other CPU"),
+    Feature(
+        "is_wakeup", "", Kind.FLAG, _FLAG, _IN_KERNEL, "1: it would wake up there; 0: it waits, and is moved"
+    ),
+    Feature(
+        "scheduler_now",
+        "",
+        Kind.GAUGE,
+        Bins("linear", 0, len(SWAPPED) - 1, len(SWAPPED)),
+        frozenset({FeatureSource.SIMULATOR}),
+        "which scheduler is in charge: its number in SWAPPED",
+    ),
+    Feature("cpus_share_llc", "", Kind.FLAG, _FLAG, _IN_KERNEL, "1: both CPUs share a last-level cache"),
 ]
 
 # What a guess about a task may look at when it wakes up: its bursts, sleeps and waits until then.

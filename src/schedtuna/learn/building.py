@@ -101,8 +101,16 @@ def build_dataset(sources: Iterable[RunSource], options: BuildOptions) -> Datase
 def _makers() -> dict[str, Callable[[list[RunSource], BuildOptions], MadeRows]]:
     from schedtuna.learn.candidate_rows import make_next_rows
     from schedtuna.learn.class_labels import make_class_rows
+    from schedtuna.learn.migration_rows import make_migration_rows
+    from schedtuna.learn.scheduler_rows import make_scheduler_rows
 
-    return {"burst": _make_bursts, "class": make_class_rows, "next": make_next_rows}
+    return {
+        "burst": _make_bursts,
+        "class": make_class_rows,
+        "next": make_next_rows,
+        "migrate": make_migration_rows,
+        "scheduler": make_scheduler_rows,
+    }
 
 
 def _make_bursts(sources: list[RunSource], options: BuildOptions) -> MadeRows:

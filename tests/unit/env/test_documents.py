@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from schedtuna.env.exploits import EXPLOITS
-from schedtuna.env.loss import LOSS_TERMS, SWITCHING
 from schedtuna.env.registration import ENVIRONMENTS
 from schedtuna.env.setting import DECISION_NS, OTHER_ACTIONS
 from schedtuna.env.swap import SCHEDULERS
 from schedtuna.env.terms import REWARD_TERMS
+from schedtuna.features.loss import LOSS_TERMS, SWITCHING
 from schedtuna.features.table import FEATURES
 from schedtuna.features.told import TOLD
 from schedtuna.sim.native import MACHINE_FEATURES, MIGRATION_FEATURES, TASK_FEATURES

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schedtuna.env.loss import LOSS_TERMS, complete_weights, loss, window_figures
 from schedtuna.env.swap import OBSERVED, SwapEnv
 from schedtuna.errors import UsageError
+from schedtuna.features.loss import LOSS_TERMS, complete_weights, loss, window_figures
 from schedtuna.features.told import TOLD, told_samples
 from schedtuna.sim.simulation import Simulation
 from schedtuna.sim.traced import simulate

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "futures.hpp"
+
+#include <utility>
+
+namespace schedtuna::env
+{
+
+Futures::Futures(Topology topology, const Costs &costs, Workload workload, const Scheduler &fair, Seeds seeds)
+{
+	if (fair.name() != "fair")
+		throw BadInput(std::string(fair.name())
+			       + " has no queue per CPU, so that nothing migrates between them");
+	base_ = std::make_unique<Simulation>(topology, costs, std::move(workload),
+					     std::make_unique<Metered>(fair.clone(), false), seeds);
+}
+
+bool Futures::next(Ns until)
+{
+	if (std::exchange(is_due_, false)) {
+		base_->decide_migration(nth_, true);
+		Simulation after(*base_);
+		// Unless the same event holds the next decision, too.
+		after.run_to_migration(nth_++, until);
+		if (after.nr_migrations_asked() == nth_)
+			*base_ = std::move(after);
+	}
+	Simulation ahead(*base_);
+	is_due_ = ahead.run_to_migration(nth_, until);
+	asked_ = is_due_ ? ahead.asked() : Migration{};
+	return is_due_;
+}
+
+Simulation Futures::behind(bool moves) const
+{
+	Simulation future(*base_);
+	future.decide_migration(nth_, moves);
+	future.run_to_migration(nth_, asked_.at_ns);
+	return future;
+}
+
+std::vector<Ns> Futures::gains(std::uint32_t nr_pairs, const std::vector<Ns> &horizons) const
+{
+	if (!is_due_)
+		throw BadInput("no migration is due");
+	const Simulation begins[] = {behind(false), behind(true)};
+	auto wanted = [](Simulation &s) {
+		return static_cast<Metered &>(s.scheduler()).amounts(s)[static_cast<int>(Term::turnaround)];
+	};
+	std::vector<Ns> gains;
+	for (std::uint32_t pair = 0; pair < nr_pairs; pair++) {
+		Simulation stays(begins[0]), moves(begins[1]);
+		for (Simulation *future : {&stays, &moves})
+			future->redraw(pair + 1);
+		for (Ns horizon : horizons) {
+			for (Simulation *future : {&stays, &moves})
+				if (future->run(asked_.at_ns + horizon) == Stop::Deadlock)
+					throw BadInput("the load is stuck: " + future->waiting());
+			gains.push_back(wanted(stays) - wanted(moves));
+		}
+	}
+	return gains;
+}
+
+}  // namespace schedtuna::env

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from schedtuna.model.model import DecisionModel
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Show, check and export models: learned decisions."
+    no_args_is_help=True,
+    add_completion=False,
+    help="Show, check, import and export models: learned decisions.",
 )
 
 ModelArgument = Annotated[
@@ -171,6 +173,77 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     for file, content in files.items():
         print(f"{printable(str(output / file))}  {spelled_size(len(content))}")
     print_remark("note", TARGETS[to].advice.format(name=name or next(iter(files)).partition(".")[0]))
+
+
+@app.command("import")
+def import_(  # noqa: PLR0917 - typer's options are a function's parameters
+    net: Annotated[
+        Path,
+        typer.Argument(
+            metavar="NET", help="Its file: .onnx, .keras, .h5, .pt2, .pt or .pth.", show_default=False
+        ),
+    ],
+    rows: Annotated[
+        Path,
+        typer.Option(
+            "--rows",
+            metavar="CSV",
+            help="Rows such as it will meet, with names of its inputs, in its order.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Write the model here.", show_default=False)
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the model; default: the net's file.", show_default=False)
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option("--labels", metavar="A,B", help="What it decides between.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a model of a net that another library trained.
+
+    Up to 16 inputs, 1 or 2 hidden layers of up to 64 ReLU units, one sigmoid or up to 4 logits. Rows say how
+    far inputs reach, and how many decisions change where floats become integers.
+    """
+    from schedtuna.learn.float_nets import import_net
+    from schedtuna.learn.net_files import read_net
+    from schedtuna.learn.net_rows import read_rows
+    from schedtuna.model.file import write_model
+
+    with naming(output):
+        refuse_existing(output, force=force)
+    with naming(net):
+        found = read_net(net)
+    with naming(rows):
+        columns = read_rows(rows)
+    made = import_net(found, columns, name or net.stem, labels.split(",") if labels is not None else None)
+    with naming(output):
+        write_model(made.model, output)
+    if as_json:
+        told = {
+            "file": str(output),
+            "decisions_changed": made.decisions_changed,
+            "rows": made.nr_rows,
+            "fixed": made.fixed,
+            "assumed": found.assumed,
+        }
+        print_json(_described(made.model) | told)
+        return
+    if found.assumed:
+        print_remark("note", found.assumed)
+    if made.fixed:
+        told_fixed = ", ".join(f"{column} = {value:g}" for column, value in made.fixed.items())
+        print_remark("note", f"the same in all rows, and taken to be so always: {told_fixed}")
+    print(wrapped(f"{output}: {made.model.name}, version {made.model.version}"))
+    changed = round(made.decisions_changed * made.nr_rows)
+    print(
+        wrapped(f"decides {changed} of {made.nr_rows} rows ({100 * made.decisions_changed:.2f}%) differently")
+    )
 
 
 def _print_cost(cost: CostSheet) -> None:

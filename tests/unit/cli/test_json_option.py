@@ -54,6 +54,7 @@ ELSEWHERE = {
     "schedulers switch": "e2e/test_lab_named.py",
     "model check": "unit/cli/test_model.py",
     "model export": "unit/cli/test_model.py",
+    "model import": "unit/cli/test_model_import.py",
     "model show": "unit/cli/test_model.py",
     "rl compare": "unit/rl/test_training.py",
     "rl eval": "unit/rl/test_training.py",

@@ -1,14 +1,21 @@
 """`schedtuna agent` as a user types it, on threads of the test's own."""
 
+import contextlib
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from tests.commands import run_schedtuna
+
+from schedtuna.knobs.base import Scope, Target
+from schedtuna.knobs.registry import knob_named
 
 RULES = """
 [[rule]]
@@ -51,6 +58,14 @@ def agent(state, rules, hog):
     yield process
     process.kill()
     process.communicate()
+
+
+@contextlib.contextmanager
+def machine_locked():
+    """Keep the tests of other checkouts on this machine away from its settings meanwhile."""
+    with open("/tmp/schedtuna-tests.lock", "w") as file:  # noqa: PTH123 - one for all checkouts
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def nice(process):
@@ -191,3 +206,62 @@ def test_without_an_agent_there_is_no_status(state):
     done = run(state, "agent", "status")
     assert done.returncode == 3
     assert "no agent runs here" in done.stderr
+
+
+def test_settings_are_held_while_a_command_lives(state):
+    done = run(state, "agent", "hold", "nice=5", "--", "sh", "-c", "cut -d' ' -f19 /proc/self/stat; exit 3")
+    assert done.returncode == 3, done.stderr
+    assert done.stdout == "5\n"
+
+
+@needs_root
+def test_what_is_held_goes_when_the_command_crashes_and_when_the_holder_is_killed(state, tmp_path):
+    path = Path("/proc/sys/kernel/sched_rr_timeslice_ms")
+    setting = "rr_timeslice_ms=42"
+    before = path.read_text()
+    if not knob_named("rr_timeslice_ms").probe(Target(Scope.MACHINE)).ok:
+        pytest.skip("the sysctl can't be set here")
+    with machine_locked():
+        crash = f"cat {path}; kill -SEGV $$"
+        done = run(state, "agent", "hold", setting, "--", "sh", "-c", crash)
+        assert done.stdout == "42\n"
+        assert done.returncode == 128 + signal.SIGSEGV
+        assert path.read_text() == before
+        argv = [sys.executable, "-m", "schedtuna", "agent", "hold", setting, "--", "sleep", "60"]
+        with subprocess.Popen(argv, env=state) as holder:
+            until(lambda: path.read_text() == "42\n")
+            holder.kill()
+        until(lambda: path.read_text() == before)
+        until(lambda: (tmp_path / "state/journal.jsonl").read_text() == "")
+
+
+def test_the_unit_ends_with_an_undo_and_has_few_privileges(state):
+    done = run(state, "agent", "install", "--print")
+    if done.returncode == 3:
+        pytest.skip(done.stderr)  # others can write where the tests run
+    for line in ("Type=notify", "WatchdogSec=180", "KillMode=mixed", "NoNewPrivileges=yes"):
+        assert line in done.stdout.splitlines()
+    assert "undo --killed" in done.stdout
+    if shutil.which("systemd-analyze"):
+        unit = Path(state["SCHEDTUNA_STATE_DIR"]).parent / "schedtuna-agent.service"
+        unit.write_text(done.stdout)
+        checked = subprocess.run(
+            ["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False
+        )
+        assert "Unknown key" not in checked.stderr
+        assert checked.returncode == 0, checked.stderr
+
+
+@needs_root
+def test_a_unit_is_installed_elsewhere_and_undone(state, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir(mode=0o755)
+    done = run(state, "agent", "install", "--root", root)
+    if done.returncode == 3:
+        pytest.skip(done.stderr)
+    unit = root / "etc/systemd/system/schedtuna-agent.service"
+    assert "agent run" in unit.read_text()
+    assert run(state, "undo", "--killed").returncode == 0
+    assert unit.exists()
+    assert run(state, "undo").returncode == 0
+    assert not unit.exists()

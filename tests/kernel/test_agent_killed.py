@@ -30,7 +30,7 @@ for line in sys.stdin:
         time.sleep(600)
     print(pid, flush=True)
 """
-SETTINGS = {"nice": 7, "policy": "batch", "slice_us": 3000}
+SETTINGS: dict[str, int | str] = {"nice": 7, "policy": "batch", "slice_us": 3000}
 
 
 class Family:

@@ -46,7 +46,7 @@ class BehaviourLimits:
 
 
 @dataclass(frozen=True)
-class Rates:
+class BehaviourRates:
     """What threads did per second, in the order of the rows; NaN where it is not known.
 
     Attributes:
@@ -65,12 +65,12 @@ class Rates:
         return {name: round(float(values[row]), 3) for name, values in vars(self).items()}
 
 
-def rates(tasks: SensedTasks) -> Rates:
+def rates(tasks: SensedTasks) -> BehaviourRates:
     """Return what threads did per second of the time that they were watched."""
     seconds = np.where(tasks["observed_ns"] > 0, tasks["observed_ns"] / 1e9, np.nan)
     wakeups = tasks["nr_voluntary"].astype(np.float64)
     cpu_ms = tasks["cpu_time_ns"] / 1e6
-    return Rates(
+    return BehaviourRates(
         cpu_percent=cpu_ms / 10 / seconds,
         wait_percent=tasks["run_delay_ns"] / 1e7 / seconds,
         wakeups_per_s=wakeups / seconds,
@@ -78,7 +78,7 @@ def rates(tasks: SensedTasks) -> Rates:
     )
 
 
-def behaviours(found: Rates, limits: BehaviourLimits) -> npt.NDArray[np.uint8]:
+def behaviours(found: BehaviourRates, limits: BehaviourLimits) -> npt.NDArray[np.uint8]:
     """Return a `Behaviour` for each thread; what is not known is `OTHER`."""
     demand = found.cpu_percent + found.wait_percent
     batch = (demand >= limits.batch_demand_percent) & (found.burst_ms >= limits.batch_burst_ms)

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,13 +30,15 @@ from schedtuna.agent.log import AgentLog, intent_row
 from schedtuna.agent.managers import Manager, running_managers
 from schedtuna.agent.ownership import Ownership, heirs
 from schedtuna.agent.sensing import Senses
-from schedtuna.agent.slo_sources import SloSources
 from schedtuna.errors import JournalError, KnobError, SchedtunaError
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.undo import UndoResult
 from schedtuna.machine.tasks import read_stat
 from schedtuna.printable import printable
 from schedtuna.trace.tasks import clean_name
+
+if TYPE_CHECKING:
+    from schedtuna.agent.slo_sources import SloSources  # brings TLS along
 
 _OWN_SHARE = 0.01  # of one CPU that the loop may take
 _LONGEST_S = 60.0
@@ -66,7 +68,7 @@ class LoopOptions:
 
 
 @dataclass
-class Counts:
+class AgentCounts:
     """What an agent has done since it started."""
 
     intervals: int = 0
@@ -102,7 +104,7 @@ class Agent:
     guard: AgentGuard | None = None
     objectives: SloSources | None = None
     tell: Callable[[str], None] = lambda _text: None
-    counts: Counts = field(default_factory=Counts)
+    counts: AgentCounts = field(default_factory=AgentCounts)
 
     def __post_init__(self) -> None:
         self.actor = Actor(self.journal)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schedtuna.agent.behaviour import Behaviour, BehaviourLimits, Rates, behaviours, rates
+from schedtuna.agent.behaviour import Behaviour, BehaviourLimits, BehaviourRates, behaviours, rates
 from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, SensedTasks, Standing
 from schedtuna.agent.ownership import values_of
 from schedtuna.configfile import load_config
@@ -142,7 +142,9 @@ class RulesPolicy:
         self._matched = matched
         return self._with_lasting(wanted, standing, sensed)
 
-    def _candidates(self, rule: AgentRule, tasks: SensedTasks, found: Rates, kinds: np.ndarray) -> np.ndarray:
+    def _candidates(
+        self, rule: AgentRule, tasks: SensedTasks, found: BehaviourRates, kinds: np.ndarray
+    ) -> np.ndarray:
         """Which rows may match: what numbers tell, of all at once."""
         if rule.match.behaviour is not None:
             return np.asarray(kinds == Behaviour[rule.match.behaviour.upper()]) & (tasks["observed_ns"] > 0)

@@ -21,7 +21,6 @@ from schedtuna.agent.loop import Agent, LoopOptions, tell_act
 from schedtuna.agent.notify import notify
 from schedtuna.agent.sensing import Senses
 from schedtuna.agent.slo import ServiceObjective
-from schedtuna.agent.slo_sources import SloSources
 from schedtuna.agent.watcher import Watcher, start_watcher
 from schedtuna.errors import SchedtunaError, UsageError
 from schedtuna.knobs.journal import Journal
@@ -63,7 +62,7 @@ class RunSummary:
 
     Attributes:
         seconds: How long it was.
-        counts: What it did, by the names of `loop.Counts`.
+        counts: What it did, by the names of `loop.AgentCounts`.
         not_put_back: What could not be put back, for people; it is in the journal.
         log: Where its log is.
         mb_per_h: How fast the log grew.
@@ -108,6 +107,8 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
         stack.callback(log.close)
         agent = Agent(asked.policy, senses, journal, log, options=asked.options, guard=asked.guard, tell=tell)
         if asked.objectives:
+            from schedtuna.agent.slo_sources import SloSources  # brings TLS along
+
             agent.objectives = stack.enter_context(SloSources(asked.objectives))
         holder.append(agent)
         watcher = _watch(asked, journal, tell)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schedtuna.cli.options import JsonOption, SeedOption
+from schedtuna.cli.options import CommandArgument, JsonOption, SeedOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import UsageError
 from schedtuna.printable import printable
@@ -267,6 +267,62 @@ def log(
             print(printable(tell_row(row)))
     if not rows and not json_lines:
         print("nothing is logged")
+
+
+@app.command()
+def hold(
+    settings: Annotated[
+        str,
+        typer.Argument(
+            metavar="SETTINGS",
+            help="Such as nice=5,slice_us=3000, or what `apply` takes.",
+            show_default=False,
+        ),
+    ],
+    command: CommandArgument,
+) -> None:
+    """Keep settings in force while COMMAND lives, and no longer.
+
+    Settings of threads and groups are for COMMAND and what it starts, others for the whole machine. Exits as
+    COMMAND does. They go when it ends or crashes, and where this program is killed, too.
+    """
+    from schedtuna.agent.holding import hold as hold_settings
+    from schedtuna.backend.places.host import Host
+    from schedtuna.cli.common import termination_interrupts
+    from schedtuna.tune.apply import require_trusted_settings
+
+    named = settings if ":" in settings or "=" not in settings else f"fair:{settings}"
+    place = Host.of(None, None, None, None, force=False)
+    chosen = place.scheduler(named, stated=False)
+    require_trusted_settings(named, chosen, command, trusted=False)
+    with termination_interrupts():
+        code = hold_settings(
+            chosen, command, warn=lambda text: print_remark("warning", text, file=sys.stderr)
+        )
+    raise typer.Exit(code)
+
+
+@app.command()
+def install(
+    print_unit: Annotated[bool, typer.Option("--print", help="Print the unit, and install nothing.")] = False,
+    root: Annotated[
+        Path, typer.Option("--root", metavar="DIR", help="The root folder of another system's files.")
+    ] = Path("/"),
+) -> None:
+    """Run the agent as a service of systemd, at every boot."""
+    from schedtuna.agent.install import agent_unit, install_agent, own_program
+    from schedtuna.knobs.journal import Journal
+    from schedtuna.knobs.unit import AGENT_UNIT, systemd_runs
+
+    if print_unit:
+        print(agent_unit(own_program()), end="")
+        return
+    path = install_agent(Journal(), root=root)
+    print(printable(f"{path}: written; `schedtuna undo` removes it"))
+    if root != Path("/"):
+        print(printable(f"enable it: systemctl --root={root} enable {AGENT_UNIT}"))
+    elif not systemd_runs():
+        print(f"systemd does not run here: where it does, `systemctl enable --now {AGENT_UNIT}` starts it")
 
 
 @app.command(name="check-config")

@@ -18,7 +18,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def undo(
+def undo(  # noqa: PLR0917 - typer's options are a function's parameters
     what: Annotated[
         str | None,
         typer.Argument(metavar="[ID]", help="Only this change, of a running agent too.", show_default=False),
@@ -33,6 +33,9 @@ def undo(
             "--owner", metavar="PID", help="Only what this process has changed.", show_default=False
         ),
     ] = None,
+    killed: Annotated[
+        bool, typer.Option("--killed", help="Only what killed runs have left, and not what is to stay.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Put back what killed runs have left changed, and what `apply` keeps, newest first.
@@ -47,7 +50,9 @@ def undo(
     journal = Journal()
     if what is not None and not dry_run and _agent_undoes(what):
         return
-    outcomes = undo_journal(journal, force=force, dry_run=dry_run, owner=owner, only=what or "")
+    outcomes = undo_journal(
+        journal, force=force, dry_run=dry_run, lasting=not killed, owner=owner, only=what or ""
+    )
     if what is not None and not outcomes:
         raise UsageError(f"nothing that is in force is called {what!r}", hint="schedtuna undo --dry-run")
     failed = any(outcome.failed for outcome in outcomes)

@@ -1,4 +1,4 @@
-"""A unit of systemd that keeps a scheduler across reboots: written under the journal, removed by undo."""
+"""Units of systemd that keep a scheduler, or an agent, across reboots: journalled, and removed by undo."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from schedtuna.knobs.records import Change, Record, UnitSubject
 
 FOLDER = Path("etc/systemd/system")
 UNIT = "schedtuna-scheduler.service"
+AGENT_UNIT = "schedtuna-agent.service"
 _BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 _ANSWER_WITHIN_S = 120.0
 
@@ -25,17 +26,18 @@ def systemd_runs() -> bool:
 
 
 class SystemUnit:
-    """The unit that Schedtuna installs; there is one at most, as one scheduler is in charge."""
+    """The units that Schedtuna installs: one of each kind at most."""
 
     name = "systemd_unit"
 
-    def install(self, text: str, journal: Journal, *, root: Path = Path("/")) -> Path:
+    def install(self, text: str, journal: Journal, *, root: Path = Path("/"), unit: str = UNIT) -> Path:
         """Write the unit; with systemd running, also enable and start it.
 
         Args:
             text: The unit.
             journal: Where the change is written down first.
             root: Of another system; there nothing is started.
+            unit: Its name: `UNIT` or `AGENT_UNIT`.
 
         Returns:
             The unit's path.
@@ -43,7 +45,7 @@ class SystemUnit:
         Raises:
             KnobError: It can't be written, enabled or started; then nothing of it remains.
         """
-        path = root / FOLDER / UNIT
+        path = root / FOLDER / unit
         old = _read(path)
         (record,) = journal.begin([Change(self.name, UnitSubject(path=path), old, text)])
         journal.step(f"{self.name}: before the change")
@@ -52,8 +54,8 @@ class SystemUnit:
             journal.step(f"{self.name}: after the change")
             if root == Path("/") and systemd_runs():
                 _systemctl("daemon-reload")
-                _systemctl("enable", UNIT)
-                _systemctl("restart", UNIT)
+                _systemctl("enable", unit)
+                _systemctl("restart", unit)
         except KnobError:
             self.revert(record)
             journal.finish({record.id: "restored"})
@@ -67,7 +69,7 @@ class SystemUnit:
             KnobError: Somebody else has changed the file, or it can't be removed.
         """
         path = record.subject.path if isinstance(record.subject, UnitSubject) else None
-        if path is None or path.name != UNIT:
+        if path is None or path.name not in (UNIT, AGENT_UNIT):
             raise KnobError(f"{self.name}: the journal's record {record.id} names no unit of Schedtuna's")
         found = _read(path)
         if found == record.old:
@@ -75,12 +77,12 @@ class SystemUnit:
         if found is not None and found != record.new:
             raise KnobError(
                 f"{path} was edited since it was installed",
-                hint=f"remove it by hand: systemctl disable --now {UNIT}",
+                hint=f"remove it by hand: systemctl disable --now {path.name}",
             )
         live = path.parent == Path("/") / FOLDER and systemd_runs()
         if live:
             with contextlib.suppress(KnobError):  # it may never have been enabled
-                _systemctl("disable", "--now", UNIT)
+                _systemctl("disable", "--now", path.name)
         if record.old is None:
             remove(path, missing_ok=True)
         else:
@@ -88,7 +90,7 @@ class SystemUnit:
         if live:
             _systemctl("daemon-reload")
             if record.old is not None:
-                _systemctl("enable", "--now", UNIT)
+                _systemctl("enable", "--now", path.name)
         return Reverted.RESTORED
 
 
@@ -129,5 +131,5 @@ def _systemctl(*arguments: str) -> None:
     if done.returncode:
         raise KnobError(
             f"systemctl {' '.join(arguments)} failed: {done.stderr.strip()[-300:]}",
-            hint=f"journalctl -u {UNIT}",
+            hint=f"journalctl -u {arguments[-1]}",
         )

@@ -22,7 +22,9 @@ def clone(tmp_path):
     shutil.copy(ROOT / "tools/long.sh", tmp_path / "tools")
     (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
     (tmp_path / ".venv/bin/pytest").write_text('#!/bin/sh\necho "pytest $*"; exit 1\n')
-    (tmp_path / ".venv/bin/pytest").chmod(0o755)
+    shutil.copy(tmp_path / ".venv/bin/pytest", tmp_path / "tools/ray.sh")
+    for path in (".venv/bin/pytest", "tools/ray.sh"):
+        (tmp_path / path).chmod(0o755)
     for name, body in (("a", ""), ("b", "sys.exit(3)"), ("c", "")):
         (tmp_path / f"benchmarks/{name}.py").write_text(BENCHMARK.format(name=name, body=body))
     (tmp_path / "benchmarks/shared.py").write_text("print('is imported by others')\n")
@@ -38,14 +40,14 @@ def test_a_step_that_fails_keeps_none_from_running_and_is_told_in_the_end(clone)
     done = run(clone)
     assert done.returncode == 1
     *tests, first, last = done.stdout.splitlines()
-    assert len(tests) == 3
-    assert all(line.startswith("pytest ") for line in tests)
+    assert len(tests) == 4
+    assert all(line.startswith("pytest") for line in tests)
     assert [json.loads(line) for line in (first, last)] == [["a"], ["c"]]
-    assert "# 5 of 6, " in done.stderr
+    assert "# 6 of 7, " in done.stderr
     told = done.stderr.rpartition("\n\n")[2].splitlines()
     codes = [int(line.partition("exit code ")[2].split()[0]) for line in told[:-1]]
-    assert codes == [1, 1, 1, 0, 3, 0]
-    assert told[-1] == "6 of 6 steps ended, 4 of them in failure"
+    assert codes == [1, 1, 1, 1, 0, 3, 0]
+    assert told[-1] == "7 of 7 steps ended, 5 of them in failure"
 
 
 def test_quick_is_the_benchmarks_alone(clone):

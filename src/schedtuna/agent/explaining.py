@@ -22,12 +22,14 @@ class AgentAnswer:
     Attributes:
         asked: A number of a thread or process, or an id.
         rows: Of the log, oldest first.
+        effects: What windows with and without all changes say by now, by metric; empty where none do.
         now: What the kernel has of the thread now; empty where it is gone, or none was named.
     """
 
     asked: str
     rows: list[dict[str, Any]]
     now: dict[str, Any] = field(default_factory=dict)
+    effects: dict[str, Any] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """It, for people."""
@@ -40,6 +42,10 @@ class AgentAnswer:
             if features := row.get("features"):
                 told = ", ".join(f"{name} {value}" for name, value in features.items())
                 lines.append(f"    decided on: {told}; by {row.get('policy')}, version {row.get('version')}")
+        if self.rows:
+            lines += [tell_effect(name, found) for name, found in self.effects.items()] or [
+                "what it gained: unknown; no window with and without the changes is complete yet"
+            ]
         return lines
 
 
@@ -49,7 +55,16 @@ def explain(asked: str, directory: Path | None = None) -> AgentAnswer:
     Raises:
         UsageError: It says nothing, and there is no such thread.
     """
-    rows = [row for row in read_log(directory) if _concerns(row, asked)]
+    rows: list[dict[str, Any]] = []
+    effects: dict[str, Any] = {}
+    for row in read_log(directory):
+        if row.get("kind") == "start":
+            effects = {}
+        facts = row.get("facts")
+        if row.get("kind") == "guard" and isinstance(facts, dict):
+            effects = facts.get("effects") or effects
+        if _concerns(row, asked):
+            rows.append(row)
     now = _now(int(asked)) if asked.isascii() and asked.isdecimal() and len(asked) < 8 else {}
     if now:
         started = now.pop("start_ns")
@@ -59,7 +74,21 @@ def explain(asked: str, directory: Path | None = None) -> AgentAnswer:
             f"the log says nothing of {asked}, and there is no such process",
             hint="`schedtuna agent log` shows what it has",
         )
-    return AgentAnswer(asked, rows[-_MOST_ROWS:], now)
+    return AgentAnswer(asked, rows[-_MOST_ROWS:], now, effects)
+
+
+def tell_effect(name: str, found: Mapping[str, Any]) -> str:
+    """Return what is known of the changes' effect on a metric, as a line for people."""
+    if found.get("ratio") is None:
+        return f"what all changes together gained in {name}: unknown"
+    interval = "of unknown certainty"
+    if found.get("ratio_low") is not None and found.get("ratio_high") is not None:
+        interval = f"x{found['ratio_low']:.3f} to x{found['ratio_high']:.3f}"
+    noise = (
+        "" if found.get("noise_ratio") is None else f"; alike windows differ by x{found['noise_ratio']:.3f}"
+    )
+    units = f"{found.get('nr_units') or 0:.0f} pairs"
+    return f"what all changes together do to {name}: x{found['ratio']:.3f} ({interval}) in {units}{noise}"
 
 
 def tell_row(row: Mapping[str, Any]) -> str:

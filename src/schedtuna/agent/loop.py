@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -206,20 +206,21 @@ class Agent:
                 self._suspended = standing
                 self._put_back(list(standing), f"guard: {self.verdict.reason}", suspended=True)
             return
-        self._suspended = {}
+        again, self._suspended = self._suspended, {}
         unwanted = [key for key in standing if key not in wanted]
         if unwanted:
             self._put_back(unwanted, f"{self.policy.name} does not want it any more")
         if decision is GuardDecision.HOLD:
             return
         self._adopt_heirs(sensed, standing)
-        self._carry_out([one for key, one in wanted.items() if not _stands(one, standing.get(key))], sensed)
+        new = [one for key, one in wanted.items() if not _stands(one, standing.get(key))]
+        self._carry_out(new, sensed, again=again)
 
     def _ask_guard(self, sensed: Sensed, standing: dict[str, Standing]) -> GuardVerdict:
         if self.guard is None:
             return GuardVerdict(GuardDecision.ALLOW)
         verdict = self.guard.judge(sensed, standing)
-        if verdict.decision is not self.verdict.decision:
+        if verdict.decision is not self.verdict.decision or "effects" in verdict.facts:
             self.log.write(
                 "guard", decision=str(verdict.decision), reason=verdict.reason, facts=dict(verdict.facts)
             )
@@ -231,7 +232,8 @@ class Agent:
             for act in self.actor.adopt(inherited):
                 self.log.write("decision", result="inherited", **intent_row(act.intent))
 
-    def _carry_out(self, intents: list[Intent], sensed: Sensed) -> None:
+    def _carry_out(self, intents: list[Intent], sensed: Sensed, *, again: Collection[str] = ()) -> None:
+        """Make what may be made; what a guard had suspended, all `again` in one interval."""
         chosen: list[Intent] = []
         limits = with_descendants(self.options.limits, sensed)
         for intent in intents:
@@ -248,17 +250,18 @@ class Agent:
             else:
                 chosen.append(intent)
         room = max(0, limits.most_standing - len(self.actor.standing))
-        now = min(room, limits.changes_per_interval)
-        if len(chosen) > now:
-            self._say("limit", f"{len(chosen) - now} changes wait: the limits allow {now} in this interval")
-        if not chosen[:now]:
+        chosen.sort(key=lambda one: one.key not in again)
+        most = min(room, limits.changes_per_interval + sum(one.key in again for one in chosen))
+        if len(chosen) > most:
+            self._say("limit", f"{len(chosen) - most} changes wait: the limits allow {most} in this interval")
+        if not chosen[:most]:
             return
         try:
-            acts = self.actor.make(chosen[:now])
+            acts = self.actor.make(chosen[:most])
         except JournalError as error:
-            acts = [Act(intent, ActResult.FAILED, f"{error}; nothing was changed") for intent in chosen[:now]]
+            acts = [Act(one, ActResult.FAILED, f"{error}; nothing was changed") for one in chosen[:most]]
         for act in acts:
-            self._record(act)
+            self._record(act, again=act.intent.key in again)
 
     def _surroundings(self, sensed: Sensed) -> Surroundings:
         children = sensed.tasks["tgid"][sensed.tasks["ppid"] == os.getpid()]
@@ -271,13 +274,13 @@ class Agent:
             return ThreadFacts(0, False, 0, target.cgroup, is_delegated(target.cgroup))
         return thread_facts(target.tid, target.tgid, sensed.end_ns) if target.kind == "thread" else None
 
-    def _record(self, act: Act) -> None:
+    def _record(self, act: Act, *, again: bool = False) -> None:
         """Count, log and tell it, unless it is just what it was the last time."""
         intent, key = act.intent, act.intent.key
         if act.result is ActResult.MADE:
             self.advice.pop(key, None)
             self._told.pop(key, None)
-            self.counts.made += 1
+            self.counts.made += not again
         else:
             state = f"{act.result}: {intent.id}: {act.reason}"
             if self._told.get(key) == state:
@@ -289,14 +292,16 @@ class Agent:
             setattr(self.counts, name, getattr(self.counts, name) + 1)
             if act.result is ActResult.ADVISED:
                 self.advice[key] = act
-        self.log.write("decision", result=str(act.result), why_not=act.reason, **intent_row(intent))
-        self.tell(tell_act(act))
+        result = "made again" if again and act.result is ActResult.MADE else str(act.result)
+        self.log.write("decision", result=result, why_not=act.reason, **intent_row(intent))
+        if result != "made again":
+            self.tell(tell_act(act))
 
     def _put_back(self, keys: Iterable[str], why: str, *, suspended: bool = False) -> list[Undone]:
         undone = self.actor.put_back(keys)
         for one in undone:
             intent = one.standing.intent
-            self.counts.undone += not one.reason
+            self.counts.undone += not one.reason and not suspended
             result = "suspended" if suspended else str(one.result)
             self.log.write("undo", result=result, why=why, failed=one.reason, **intent_row(intent))
             what = f"{intent.setting} of {intent.target.tell()}: {intent.new} -> {one.standing.found}"

@@ -237,7 +237,7 @@ def why(
 
     found = explain(what)
     if as_json:
-        print_json({"rows": found.rows, "now": found.now})
+        print_json({"rows": found.rows, "now": found.now, "effects": found.effects})
         return
     for line in found.lines():
         print(printable(line))

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from schedtuna import __version__
 from schedtuna.agent.acting import Act, Actor, ActResult, Undone, is_delegated, thread_facts, value_now
@@ -29,11 +27,12 @@ from schedtuna.agent.limits import Limits, Surroundings, ThreadFacts, refusal
 from schedtuna.agent.log import AgentLog, intent_row
 from schedtuna.agent.managers import Manager, running_managers
 from schedtuna.agent.ownership import Ownership, heirs
+from schedtuna.agent.reach import own_processes, with_descendants
 from schedtuna.agent.sensing import Senses
+from schedtuna.agent.telling import tell_act
 from schedtuna.errors import JournalError, KnobError, SchedtunaError
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.undo import UndoResult
-from schedtuna.machine.tasks import read_stat
 from schedtuna.printable import printable
 from schedtuna.trace.tasks import clean_name
 
@@ -399,44 +398,6 @@ class Agent:
                 own_cpu_percent=100 * spent_s / max(sensed.seconds, 1e-9),
                 counts=vars(self.counts),
             )
-
-
-def tell_act(act: Act) -> str:
-    """Return a line for people about an intent and what became of it."""
-    intent = act.intent
-    old = "" if intent.old is None else f"{intent.old} -> "
-    what = f"{intent.id} {intent.setting} of {intent.target.tell()}: {old}{intent.new}"
-    match act.result:
-        case ActResult.MADE:
-            return printable(f"set {what}, because {intent.reason}")
-        case ActResult.ADVISED if not act.reason:
-            expected = "unknown"
-            if intent.expected is not None:
-                one = intent.expected
-                expected = f"{one.metric} x{one.ratio_low:.2f} to x{one.ratio_high:.2f} ({one.basis})"
-            return printable(f"advise {what}, because {intent.reason}; expected effect: {expected}")
-    return printable(f"{act.result} {what}: {act.reason}")
-
-
-def with_descendants(limits: Limits, sensed: Sensed) -> Limits:
-    """Return limits whose processes have those with them that they have started."""
-    if not limits.tgids:
-        return limits
-    found, tasks = set(limits.tgids), sensed.tasks
-    while True:
-        children = np.isin(tasks["ppid"], list(found)) & ~np.isin(tasks["tgid"], list(found))
-        if not children.any():
-            return replace(limits, tgids=frozenset(found))
-        found |= set(tasks["tgid"][children].tolist())
-
-
-def own_processes() -> frozenset[int]:
-    """Return this process and what it descends from."""
-    found, pid = {os.getpid()}, os.getpid()
-    while (stat := read_stat(f"/proc/{pid}")) is not None and stat.ppid:
-        pid = stat.ppid
-        found.add(pid)
-    return frozenset(found)
 
 
 def _stands(intent: Intent, standing: Standing | None) -> bool:

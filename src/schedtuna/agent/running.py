@@ -17,10 +17,11 @@ from schedtuna import __version__
 from schedtuna.agent.contract import AgentGuard, AgentPolicy, Need
 from schedtuna.agent.control import ControlServer
 from schedtuna.agent.log import AgentLog
-from schedtuna.agent.loop import Agent, LoopOptions, tell_act
+from schedtuna.agent.loop import Agent, LoopOptions
 from schedtuna.agent.notify import notify
 from schedtuna.agent.sensing import Senses
 from schedtuna.agent.slo import ServiceObjective
+from schedtuna.agent.telling import tell_act
 from schedtuna.agent.watcher import Watcher, start_watcher
 from schedtuna.errors import SchedtunaError, UsageError
 from schedtuna.knobs.journal import Journal

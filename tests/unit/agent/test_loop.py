@@ -98,8 +98,7 @@ def made(tmp_path):
         guard = options.pop("guard", None)
         log = AgentLog(tmp_path / "state")
         logs.append(log)
-        agent = Agent(policy, senses, Journal(tmp_path / "state"), log, LoopOptions(**options), guard)
-        return agent
+        return Agent(policy, senses, Journal(tmp_path / "state"), log, LoopOptions(**options), guard)
 
     yield make
     for log in logs:

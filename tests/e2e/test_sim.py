@@ -116,3 +116,29 @@ def test_what_is_wrong_ends_with_its_code_and_what_to_do(sim, options, code, tol
     ended, _, error = sim("run", *options)
     assert (ended, error.startswith("error: ")) == (code, True)
     assert told in error
+
+
+def test_another_scheduler_takes_over_while_a_load_runs(sim, tmp_path):
+    hogs = {"tasks": {"hog": {"run": 1000, "loop": -1, "instance": 3}}, "global": {"duration": 1}}
+    (tmp_path / "hogs.json").write_text(json.dumps(hogs))
+    options = ("hogs.json", "--cpus", 1, "--cost", "swap_ns=0")
+    nr_switches = []
+    for swap in ((), ("--swap", "500ms:rr:slice_us=40000")):
+        code, out, _ = sim("run", *options, *swap, "--json")
+        assert code == 0
+        told = json.loads(out)
+        nr_switches.append(told["overall"]["nr_switches"])
+    [taken_over] = told["simulation"]["swaps"]
+    assert (taken_over["at_ns"], taken_over["scheduler"]["name"]) == (500_000_000, "rr")
+    assert nr_switches[1] < 0.75 * nr_switches[0]  # slices of 40 ms in the second half
+    code, out, err = sim("run", *options, "--swap", "5s:rr", "--swap", "100ms:fifo")
+    assert code == 0
+    assert "under fair, then fifo after 0.1 s" in out
+    assert "rr was to take over after 5 s: the load had ended before" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("swap", ["2s", "2s:", "x:rr", "0s:rr", "1s:nobody"])
+def test_swaps_that_are_none_are_refused(sim, swap):
+    code, _, err = sim("run", "load.json", "--swap", swap)
+    assert code == 2
+    assert err.startswith("error")

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,14 @@ import pytest
 from schedtuna.record.recorder import Recorder, RecordOptions
 from schedtuna.resources import resource_path
 from schedtuna.sim.flat import FOREVER
+from schedtuna.sim.mixed import load_of_mix
 from schedtuna.sim.native import Op, cost_table
 from schedtuna.sim.recorded import RecordedLoad
 from schedtuna.sim.traced import simulate
 from schedtuna.trace.analysis import Analysis
+from schedtuna.trace.schema import EventType
 from schedtuna.trace.store import open_trace
+from schedtuna.workload.programs import mix
 
 LOAD = {
     "tasks": {
@@ -93,3 +97,30 @@ def test_a_session_of_one_has_as_much_as_one_of_eight_also_in_the_replay(tmp_pat
     for of in (trace, simulate(load)):
         used = {row["name"]: row["cpu_time_ns"] for row in Analysis(of).by("comm").dicts()}
         assert used["one"] / (used["one"] + used["eight"]) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="recording needs root")
+def test_the_suites_own_program_wakes_up_when_the_model_says(tmp_path):
+    words = ["--seed", "7", "--tasks", "1", "--hogs", "0", "--rate", "60", "--units", "2", "--seconds", "2"]
+    argv = [sys.executable, "-I", str(resource_path("workload/programs/mix.py")), *words]
+    with (
+        Recorder(tmp_path / "trace", RecordOptions(processes=False)),
+        subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True) as program,
+    ):
+        nr_requests = json.loads(program.stdout.read().splitlines()[-1])["nr_requests"]
+    load = load_of_mix(mix.parse_options(words), 20_000)
+    arrivals = load.steps["amount"][load.steps["op"] == Op.SLEEP_UNTIL.value]
+    assert len(arrivals) == nr_requests > 80
+    trace = open_trace(tmp_path / "trace")
+    [tid] = trace.tasks.filter(pl.col("ppid") == program.pid)["tid"].to_list()
+    events = trace.events
+    wakeups = events["timestamp_ns"][(events["tid"] == tid) & (events["type"] == EventType.WAKEUP)]
+    # Of requests that come while one before is answered none wakes it up; a timer is late, never early.
+    off_ns = np.subtract.outer(wakeups.astype(np.int64), arrivals)
+    begin_ns = off_ns[0, 0]  # the first wakeup is that of the first request
+    late_ns = off_ns - begin_ns
+    late_ns = np.where(late_ns < -1_000_000, 1 << 60, late_ns).min(axis=1)
+    assert 0.6 * nr_requests < len(wakeups) <= nr_requests + 3
+    assert np.mean(late_ns < 2_000_000) > 0.8
+    [row] = Analysis(simulate(load, cpus=2)).by("comm").dicts()
+    assert 0.9 * nr_requests < row["nr_wakeups"] <= nr_requests

@@ -119,7 +119,7 @@ class SimulatedBackend:
                 "a simulated machine has no users, and nothing to warm up or to rest",
                 hint="leave --user, --warmup and --washout out",
             )
-        native, facts = read_load(load, nr_cpus=self._shape.nr_cpus, costs=self._costs)
+        native, facts = read_load(load, nr_cpus=self._shape.nr_cpus, costs=self._costs, seed=1)
         if native.duration_ns is None and native.is_endless:
             raise UsageError(
                 f"{load} has no end: tasks go round for ever", hint='give it one: "global": {"duration": 10}'

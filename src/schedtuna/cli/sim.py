@@ -49,7 +49,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         str,
         typer.Argument(
             metavar="WORKLOAD",
-            help="A file of rt-app's JSON, a TRACE, or a family such as `poisson:load=0.7`: see `sim list`.",
+            help="A file of rt-app's JSON, a TRACE, or a name such as `poisson:load=0.7`: see `sim list`.",
             show_default=False,
         ),
     ],
@@ -84,6 +84,15 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     ] = None,
     cost: CostOption = None,
     machine: MachineOption = None,
+    swap: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--swap",
+            metavar="TIME:SCHEDULER",
+            help="Let another scheduler take over after that time, such as 2s:rr. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Write a trace.", show_default=False),
@@ -103,6 +112,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
 
     if compact and output is None:
         raise UsageError("--compact is of a trace that is written", hint="say where: -o DIR")
+    swaps = [_swap_of(text) for text in swap or []]
     with termination_interrupts():
         trace = simulate(
             workload,
@@ -113,6 +123,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             noise_seed=noise_seed,
             duration_s=None if for_ is None else parse_positive_duration(for_, option="--for"),
             costs=constants_of(machine, cost),
+            swaps=swaps,
             trace=output,
             force=force,
             compact=compact,
@@ -120,6 +131,9 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         )
     source = Analysis(trace)
     certified = certification_of(trace.manifest["simulation"])
+    for at_s, name in sorted(swaps, key=lambda each: each[0])[len(trace.manifest["simulation"]["swaps"]) :]:
+        told = f"{name} was to take over after {at_s:g} s: the load had ended before"
+        print_remark("warning", told, file=sys.stderr)
     if as_json:
         print_json(
             {
@@ -138,6 +152,14 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     print(wrapped(f"This is a model, {certified.text}; compare on the machine what it proposes."))
     if output is not None:
         print(wrapped(f"The trace is in {output}: schedtuna stats, plot and trace read it."))
+
+
+def _swap_of(text: str) -> tuple[float, str]:
+    """Return the time and the scheduler of ``TIME:SCHEDULER``."""
+    time, _, scheduler = text.partition(":")
+    if not scheduler:
+        raise UsageError(f"--swap {text}: expected TIME:SCHEDULER", hint="such as --swap 2s:rr:slice_us=3000")
+    return parse_positive_duration(time, option="--swap"), scheduler
 
 
 def _tell_memory(simulation: Simulation) -> None:
@@ -163,7 +185,8 @@ def _print_result(source: Analysis, simulation: dict[str, Any]) -> None:
     # Of tasks, as the table's rows are: the totals also count switches to idle and forks.
     overall = source.overall()
     counts = [f"{overall[f'nr_{name}']:,} {name}" for name in ("switches", "wakeups", "migrations")]
-    print(wrapped(f"{source.seconds:.3f} s under {scheduler} on {shape}"))
+    then = [f"{each['scheduler']['name']} after {each['at_ns'] / 1e9:g} s" for each in simulation["swaps"]]
+    print(wrapped(f"{source.seconds:.3f} s under {', then '.join([scheduler, *then])} on {shape}"))
     print(", ".join(counts))
     print(wrapped(f"CPUs busy {busy:.1%} of the time, {overhead:.2%} in switches and interrupts"), end="\n\n")
     grouped = source.by("comm")
@@ -177,6 +200,7 @@ def list_all(as_json: JsonOption = False) -> None:
     from schedtuna.sim.native import cost_table, left_out_table
     from schedtuna.sim.schedulers import native_schedulers
     from schedtuna.workload.families import FAMILIES
+    from schedtuna.workload.suite import own_names, suite_workload
 
     schedulers = native_schedulers()
     if as_json:
@@ -184,6 +208,7 @@ def list_all(as_json: JsonOption = False) -> None:
             {
                 "schedulers": [config.model_dump(mode="json") for config in schedulers.values()],
                 "families": {name: family.help for name, family in FAMILIES.items()},
+                "suite": own_names(),
                 "costs": [
                     dict(zip(("name", "default", "unit", "source", "is_fitted"), row, strict=True))
                     for row in cost_table()
@@ -196,6 +221,7 @@ def list_all(as_json: JsonOption = False) -> None:
         print(wrapped(f"{config.name}: {config.description}"))
         print_parameters(config)
     rows = [[name, family.help] for name, family in FAMILIES.items()]
+    rows += [[name, f"of the suite: {suite_workload(name).description}"] for name in own_names()]
     print(described(["family", "what it is"], rows), end="\n\n")
     constants = [
         [name, str(initial), unit, "yes" if is_fitted else "no", source]

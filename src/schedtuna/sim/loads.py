@@ -13,6 +13,7 @@ from typing import Any
 
 from schedtuna.errors import UsageError
 from schedtuna.sim.flat import FlatLoad
+from schedtuna.sim.mixed import is_mixed, mixed_load
 from schedtuna.sim.native import BadInputError, Workload, cost_table, parse_rt_app
 from schedtuna.sim.recorded import RecordedLoad
 from schedtuna.trace.parts import MANIFEST
@@ -59,14 +60,17 @@ def read_load(
     nr_cpus: int,
     duration_s: float | None = None,
     costs: Mapping[str, int] | None = None,
+    seed: int | None = None,
 ) -> tuple[Workload, dict[str, Any]]:
     """Return a workload, and what a manifest says of it: its name, its text and the hash of that.
 
     Args:
-        source: A file, its text, a dict, ``FAMILY:load=0.7,member=1``, a trace, or its folder.
+        source: A file, its text, a dict, ``FAMILY:load=0.7,member=1``, a workload of the suite, a trace, or
+            its folder.
         nr_cpus: How many CPUs it is for.
         duration_s: How long a family's member goes on, rounded up to seconds. Default: 10.
         costs: Constants of the machine that differ from the defaults: a trace's CPU time has them in it.
+        seed: What a workload of the suite is drawn from, once and for all. None: these are refused.
 
     Raises:
         UsageError: There is no such file or family, or it can't be simulated; the message names the place.
@@ -80,6 +84,14 @@ def read_load(
         )
     if isinstance(source, FlatLoad):
         return source.workload(), {"name": "load"}
+    if is_mixed(source):
+        if seed is None:
+            raise UsageError(
+                f"{source} draws its amounts before it begins: here they would never change",
+                hint="`schedtuna sim list` shows the families, which are drawn while they run",
+            )
+        load, facts = mixed_load(str(source), nr_cpus, seed)
+        return load.workload(), facts
     if isinstance(source, LoadText):
         name, text = source.name, source.text
     elif isinstance(source, Mapping):

@@ -59,8 +59,10 @@ class Origin:
             )
         try:
             workload, scheduler = facts["workload"], facts["scheduler"]
+            is_of_suite = workload.get("is_of_suite") is True
+            name = str(workload["name"])
             return cls(
-                LoadText(str(workload["name"]), str(workload["text"])),
+                name if is_of_suite else LoadText(name, str(workload["text"])),
                 False,
                 str(scheduler["name"]),
                 dict(scheduler["parameters"]),

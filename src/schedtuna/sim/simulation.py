@@ -156,8 +156,9 @@ class Simulation:
     """A machine, a load and a scheduler.
 
     Args:
-        workload: A file of rt-app's JSON, the same as a dict, ``FAMILY:load=0.7,member=1``, a trace, its
-            folder, or a `RecordedLoad`, which also says why its tasks wake up.
+        workload: A file of rt-app's JSON, the same as a dict, ``FAMILY:load=0.7,member=1``, a workload of the
+            suite that is ours (``short-bursts``), a trace, its folder, or a `RecordedLoad`, which also says
+            why its tasks wake up.
         scheduler: A name with or without values (``fair``, ``rr:slice_us=500``), ``module:Class``, or a
             `Scheduler` of yours, of which the simulation runs a copy. Under ``external`` it comes back
             wherever a CPU is to choose, and `choose()` says who runs.
@@ -198,7 +199,11 @@ class Simulation:
         self.seed, self.noise_seed = _seed(seed), _seed(seed if noise_seed is None else noise_seed)
         self.costs = complete_costs(costs or {})
         self.load, self.load_facts = read_load(
-            workload, nr_cpus=self.shape.nr_cpus, costs=self.costs, duration_s=duration_s
+            workload,
+            nr_cpus=self.shape.nr_cpus,
+            costs=self.costs,
+            duration_s=duration_s,
+            seed=self.seed,
         )
         require_memory(self.load.nr_tasks, read_memory_bytes(Probe(), "MemAvailable"))
         native, self.scheduler_facts = chosen_scheduler(scheduler)

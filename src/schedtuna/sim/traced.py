@@ -119,7 +119,7 @@ def _stages(
             break
         for stop in simulation.stages(at_ns):
             yield stop
-        if stop is not Stop.TIME:
+        if stop is not Stop.TIME or simulation.now_ns < at_ns:  # the load has ended
             return
         simulation.swap(scheduler)
     yield from simulation.stages(until_ns)

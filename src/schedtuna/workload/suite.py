@@ -176,6 +176,11 @@ def suite(nr_cpus: int | None = None) -> dict[str, SuiteWorkload]:
     return {row.name: _build(row, nr_cpus) for row in ROWS}
 
 
+def own_names() -> list[str]:
+    """Return the names of those that a program of ours runs, which a model can simulate, too."""
+    return [row.name for row in ROWS if row.command.startswith(f"{_MIX} ")]
+
+
 def suite_workload(name: str, nr_cpus: int | None = None) -> SuiteWorkload:
     """Return one workload of the suite.
 

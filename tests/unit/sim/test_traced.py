@@ -273,7 +273,7 @@ def test_the_task_table_counts_what_the_events_tell():
     born = events[events["type"] == EventType.WAKEUP_NEW]
     assert len(ended) > 10
     for kinds, column in ((~could_run, "nr_voluntary_switches"), (could_run, "nr_involuntary_switches")):
-        counts = np.bincount(left["tid"][kinds], minlength=int(told.tasks["tid"].max()) + 1)
+        counts = np.bincount(left["tid"][kinds], minlength=told.tasks.height + 1)
         assert told.tasks[column].to_list() == counts[told.tasks["tid"].to_numpy()].tolist()
     assert dict(told.tasks.select("tid", "exit_ns").drop_nulls().rows()) == dict(
         zip(ended["tid"].tolist(), ended["timestamp_ns"].tolist(), strict=True)

@@ -17,6 +17,7 @@ from schedtuna.kernel.slices import slice_scale
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.sim.loads import read_load, with_recording
+from schedtuna.sim.mixed import is_mixed
 from schedtuna.sim.recorded import RecordedLoad
 from schedtuna.sim.schedulers import parsed_scheduler, python_scheduler_named
 from schedtuna.sim.simulation import complete_costs
@@ -145,10 +146,10 @@ class Simulated(Place):
 
     def named_workload(self, name: str) -> tuple[Workload, MetricSpec]:
         """Return the load that a file, a trace or a family's name means, and what it is optimised for."""
-        if name in (bundled := suite(self.nr_cpus())):
+        if not is_mixed(name) and name in (bundled := suite(self.nr_cpus())):
             self.command(command_line(bundled[name].workload, seed=1))  # a program, whatever it is called by
         workload = workload_of(name)
-        read_load(load_of(workload), nr_cpus=self.nr_cpus(), costs=dict(self.costs))
+        read_load(load_of(workload), nr_cpus=self.nr_cpus(), costs=dict(self.costs), seed=1)
         return workload, parse_metric(METRIC)
 
     def command(self, argv: Sequence[str], *, shell: bool = False) -> NoReturn:  # noqa: ARG002
@@ -158,7 +159,7 @@ class Simulated(Place):
             UsageError: Always.
         """
         raise UsageError(
-            "a simulated machine runs no commands: it needs --workload FILE, TRACE or the name of a family",
+            "a simulated machine runs no commands: it needs --workload FILE, TRACE or a name of `sim list`",
             hint="record what the command does, and replay that:\n"
             f"  schedtuna record -o trace -- {shlex.join(argv) or 'COMMAND'}\n"
             "  the same command with --workload trace --cost kthread_per_s=20 in place of the COMMAND",
@@ -170,7 +171,7 @@ class Simulated(Place):
 
     def identity(self, workload: Workload) -> dict[str, str]:
         """The load, by its content."""
-        _, facts = read_load(load_of(workload), nr_cpus=self.nr_cpus(), costs=dict(self.costs))
+        _, facts = read_load(load_of(workload), nr_cpus=self.nr_cpus(), costs=dict(self.costs), seed=1)
         return {"load": f"{facts['name']} {facts['sha256'][:16]}", "target": "sim"}
 
     def scheduler(self, text: str) -> SchedulerConfig:

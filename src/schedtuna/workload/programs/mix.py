@@ -29,6 +29,7 @@ from functools import partial
 from typing import Any
 
 LOOPS_PER_UNIT = 1000  # some 20 us
+START_NS = 50_000_000  # from its begin until requests arrive: all are ready by then
 
 
 def work(nr_loops: int) -> None:
@@ -47,6 +48,12 @@ def draw_requests(rng: random.Random, options: argparse.Namespace) -> list[tuple
         requests.append((int(at_s * 1e9), nr_units * options.loops))
         at_s += rng.expovariate(options.rate)
     return requests
+
+
+def draw_all(options: argparse.Namespace) -> list[list[tuple[int, int]]]:
+    """Return every task's requests: all that is random."""
+    rng = random.Random(options.seed)
+    return [draw_requests(rng, options) for _ in range(options.tasks)]
 
 
 def serve(
@@ -158,11 +165,10 @@ def parse_options(argv: list[str]) -> argparse.Namespace:
 def main(argv: list[str]) -> None:
     """Run the mix, and print its figures."""
     options = parse_options(argv)
-    rng = random.Random(options.seed)
-    requests = [draw_requests(rng, options) for _ in range(options.tasks)]
+    requests = draw_all(options)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.disable()
-    start_ns = time.monotonic_ns() + 50_000_000  # all are ready by then
+    start_ns = time.monotonic_ns() + START_NS
     end_ns = start_ns + int(options.seconds * 1e9)
     skipped_ns = int(options.skip * 1e9)
     counted_ns = start_ns + skipped_ns

@@ -265,3 +265,46 @@ def test_a_unit_is_installed_elsewhere_and_undone(state, tmp_path):
     assert unit.exists()
     assert run(state, "undo").returncode == 0
     assert not unit.exists()
+
+
+STORM = f"""
+import ctypes, os, time
+ctypes.CDLL(None).prctl(15, b'{COMM}', 0, 0, 0)
+while True:
+    pid = os.fork()
+    if pid == 0:
+        if os.fork() == 0:
+            time.sleep(0.3)  # outlives its parent
+        os._exit(0)
+    os.waitpid(pid, 0)
+    sum(range(20_000))
+"""
+
+
+def values_of(comm):
+    """The nice values of all processes of a name."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "comm").read_text().strip() == comm:
+                found.append(os.getpriority(os.PRIO_PROCESS, int(folder.name)))
+    return found
+
+
+@needs_root
+def test_a_fork_storm_of_heirs_is_put_back(state, rules):
+    with subprocess.Popen([sys.executable, "-c", STORM]) as storm:
+        argv = [sys.executable, "-m", "schedtuna", "agent", "run", "--no-guard", "--interval", "0.2"]
+        argv += ["--policy", rules, "--only", f"pid={storm.pid}"]
+        with subprocess.Popen(
+            argv, env=state, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as run_:
+            until(lambda: nice(storm) == 7)
+            until(lambda: values_of(COMM).count(7) > 2)
+            run_.send_signal(signal.SIGTERM)
+            out, error = run_.communicate(timeout=60)
+        until(lambda: set(values_of(COMM)) == {0})
+        storm.kill()
+    assert run_.returncode == 0, error
+    assert "could not put back" not in out
+    assert (Path(state["SCHEDTUNA_STATE_DIR"]) / "journal.jsonl").read_text() == ""

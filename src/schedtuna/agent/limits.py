@@ -98,6 +98,10 @@ def refusal(
         around: The machine.
         thread: Of a thread as target: what is known of it; None: it is gone.
     """
+    if not _is_asked_for(intent, limits, thread):
+        return Refusal("it is not among the processes and control groups that may be changed", quiet=True)
+    if intent.target.kind == "thread" and thread is None:
+        return Refusal("the thread is gone", quiet=True)
     if intent.key in around.taken:
         return Refusal(f"it is somebody else's: {around.taken[intent.key]}", advise=True)
     if limits.settings and intent.setting not in limits.settings:
@@ -109,15 +113,20 @@ def refusal(
         if effect in _VOID:
             return Refusal(f"{around.scheduler.name} is in charge: {why}")
     if intent.target.kind == "thread":
-        return _thread_refusal(limits, around, thread)
+        return None if thread is None else _thread_refusal(around, thread)
     if intent.target.kind == "cgroup":
-        return _group_refusal(intent.target.cgroup, limits, delegated=bool(thread and thread.delegated))
+        return _group_refusal(intent.target.cgroup, delegated=bool(thread and thread.delegated))
     return None
 
 
-def _thread_refusal(limits: Limits, around: Surroundings, thread: ThreadFacts | None) -> Refusal | None:
-    if thread is None:
-        return Refusal("the thread is gone")
+def _is_asked_for(intent: Intent, limits: Limits, thread: ThreadFacts | None) -> bool:
+    """Whether limits leave the target in; a machine's settings are named by their own limit."""
+    if intent.target.kind == "thread" and thread is not None:
+        return is_within(limits, thread.tgid, thread.cgroup)
+    return is_within(limits, intent.target.tgid, intent.target.cgroup) or intent.target.kind == "machine"
+
+
+def _thread_refusal(around: Surroundings, thread: ThreadFacts) -> Refusal | None:
     if thread.is_kernel_thread:
         return Refusal("it is a thread of the kernel")
     if thread.tgid == _INIT:
@@ -126,22 +135,18 @@ def _thread_refusal(limits: Limits, around: Surroundings, thread: ThreadFacts | 
         return Refusal("it is this agent, or what it descends from")
     if thread.policy not in FAIR_POLICIES:
         return Refusal("it is a realtime, deadline or sched_ext thread")
-    if not is_within(limits, thread.tgid, thread.cgroup):
-        return Refusal("it is not among the processes and control groups that may be changed", quiet=True)
     if manager := group_manager(thread.cgroup):
         return Refusal(f"its control group belongs to {manager}", advise=True)
     return None
 
 
-def _group_refusal(cgroup: str, limits: Limits, *, delegated: bool) -> Refusal | None:
+def _group_refusal(cgroup: str, *, delegated: bool) -> Refusal | None:
     if cgroup in ("", "/"):
         return Refusal("it is the root of all control groups")
     if manager := group_manager(cgroup):
         return Refusal(f"the control group belongs to {manager}", advise=True)
     if delegated:
         return Refusal("the control group was delegated to somebody else", advise=True)
-    if not is_within(limits, 0, cgroup):
-        return Refusal("it is not among the control groups that may be changed", quiet=True)
     return None
 
 

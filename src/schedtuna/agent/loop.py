@@ -212,7 +212,7 @@ class Agent:
         if decision is GuardDecision.HOLD:
             return
         self._adopt_heirs(sensed, standing)
-        new = [one for key, one in wanted.items() if not _stands(one, standing.get(key))]
+        new = [one for key, one in wanted.items() if not _is_so(one, standing.get(key))]
         self._carry_out(new, sensed, again=again)
 
     def _ask_guard(self, sensed: Sensed, standing: dict[str, Standing]) -> GuardVerdict:
@@ -400,8 +400,9 @@ class Agent:
             )
 
 
-def _stands(intent: Intent, standing: Standing | None) -> bool:
-    return standing is not None and standing.intent.new == intent.new
+def _is_so(intent: Intent, standing: Standing | None) -> bool:
+    """Whether there is nothing to change: it is in force, or was found so."""
+    return intent.old == intent.new if standing is None else standing.intent.new == intent.new
 
 
 def _clocks() -> tuple[int, int]:

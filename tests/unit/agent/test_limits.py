@@ -78,6 +78,10 @@ def test_only_what_was_named_is_changed():
     assert judged(limits=Limits(tgids=frozenset({7}))) is None
     assert judged(limits=Limits(cgroups=("/user.slice",))) is None
     assert judged(limits=Limits(cgroups=("/user",))).quiet  # a name is not a prefix of another
+    around = Surroundings(taken={intent().key: "somebody"})
+    assert judged(
+        limits=Limits(tgids=frozenset({8})), around=around
+    ).quiet  # what is not asked for is not told
     assert judged(limits=Limits(settings=frozenset({"slice_us"}))).advise
 
 

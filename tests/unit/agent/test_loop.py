@@ -172,7 +172,7 @@ def test_one_that_is_refused_halfway_leaves_the_others(made, sleeper):
         agent = made(Wants(of(sleeper), of(gone), of(other)), Shows(sleeper.pid, other.pid, extra=[row]))
         agent.step()
         assert (nice(sleeper), nice(other)) == (10, 10)
-        assert (agent.counts.made, agent.counts.refused) == (2, 1)
+        assert (agent.counts.made, agent.counts.refused) == (2, 0)  # threads end all the time: no news
         agent.finish("over")
         assert (nice(sleeper), nice(other)) == (0, 0)
     finally:

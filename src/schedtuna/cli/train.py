@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +16,11 @@ from schedtuna.cli.table import number, table, wrapped
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
+    from schedtuna.learn.decision_value import DecisionValue
     from schedtuna.learn.model_card import TrainingFiles
     from schedtuna.learn.scoring import GroupedMetric
     from schedtuna.learn.training_run import ProblemOutcome
+    from schedtuna.sim.schedulers import SchedulerSource
 
 app = typer.Typer(add_completion=False)
 
@@ -72,6 +75,16 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
             help="migrate: add X times the probability of migrating to the loss of linear models and nets.",
         ),
     ] = 0.0,
+    simulate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--simulate",
+            metavar="LOAD",
+            help="Let each model schedule this load, as `sim run` takes it, beside fair, las and srtf. "
+            "Give two or more, or `all`.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a training that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,6 +95,7 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
     """
     from schedtuna.cli.progress import RunProgress
     from schedtuna.learn.dataset_form import read_dataset
+    from schedtuna.learn.decision_value import LOADS, decision_values
     from schedtuna.learn.model_card import make_card, prepare_training_folder, write_training
     from schedtuna.learn.training_run import TrainingOptions, train_models
 
@@ -99,17 +113,66 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
         prepare_training_folder(output, force=force)
     with termination_interrupts(), RunProgress("training", None, unit="steps") as bar:
         steps = iter(range(10**6))
-        found = train_models(rows, options, lambda text: bar.update(next(steps), None, title=text))
+
+        def tell(text: str) -> None:
+            bar.update(next(steps), None, title=text)
+
+        found = train_models(rows, options, tell)
+        worth = []
+        if simulate:
+            loads = LOADS if simulate == ["all"] else simulate
+            worth = decision_values(_schedulers(found), loads=loads, tell=tell)
     written = None
     if output is not None:
-        written = write_training(output, rows, found, options)
+        written = write_training(output, rows, found, options, worth)
+        _write_page(written)
     if as_json:
-        print_json(written.card if written else make_card(rows, found, options))
+        card = written.card if written else make_card(rows, found, options)
+        print_json({**card, "worth": [asdict(one) for one in worth]})
         return
     for outcome in found:
         _print_outcome(outcome)
+    if worth:
+        _print_worth(worth)
     if written is not None:
         _print_files(written)
+
+
+def _schedulers(found: Sequence[ProblemOutcome]) -> dict[str, SchedulerSource]:
+    """Every model of a training as a scheduler."""
+    from schedtuna.sim.model_scheduler import ModelScheduler
+
+    models = [one.fitted.model for outcome in found for one in outcome.outcomes if one.fitted is not None]
+    return {model.name: ModelScheduler(model) for model in models}
+
+
+def _write_page(written: TrainingFiles) -> None:
+    from schedtuna.learn.model_card import PAGE
+    from schedtuna.report.learning import training_page
+    from schedtuna.report.page import write
+
+    write(training_page(written.card), written.folder / PAGE)
+
+
+def _print_worth(worth: Sequence[DecisionValue]) -> None:
+    rows = [
+        [
+            one.scheduler,
+            f"{one.turnaround:.3f} [{one.turnaround_bounds[0]:.3f}, {one.turnaround_bounds[1]:.3f}]",
+            f"{one.latency:.3g} [{one.latency_bounds[0]:.3g}, {one.latency_bounds[1]:.3g}]",
+            f"{one.regret:+.1%}",
+        ]
+        for one in worth
+    ]
+    print(
+        table(["scheduler", "turnaround / fair's", "p99 wakeup latency / fair's", "above srtf"], rows),
+        end="\n\n",
+    )
+    nr_loads = len(worth[0].by_load)
+    print(
+        wrapped(f"In the simulator, which is a model: geometric means over {nr_loads} loads [95%]."),
+        end="\n\n",
+    )
 
 
 def _print_outcome(outcome: ProblemOutcome) -> None:
@@ -144,7 +207,11 @@ def _cell(metric: GroupedMetric) -> str:
 
 def _print_files(written: TrainingFiles) -> None:
     names: Sequence[str] = list(written.models)
-    print(wrapped(f"In {printable(str(written.folder))}: {len(names)} models, card.json, results.csv."))
+    print(
+        wrapped(
+            f"In {printable(str(written.folder))}: {len(names)} models, card.json, results.csv, report.html."
+        )
+    )
     if names:
         first = printable(str(written.models[names[0]]))
         print(f"schedtuna model check {first}")

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +17,16 @@ import numpy as np
 
 import schedtuna
 from schedtuna import __version__, files
-from schedtuna.errors import UsageError
+from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.learn.dataset_form import Dataset
+from schedtuna.learn.decision_value import DecisionValue
 from schedtuna.learn.judging import ModelOutcome
 from schedtuna.learn.problem import LearningProblem
 from schedtuna.learn.scoring import METRICS, confusion, reliability
 from schedtuna.learn.training_run import ProblemOutcome, TrainingOptions
+from schedtuna.model.core import BinArray
 from schedtuna.model.file import dump_model
+from schedtuna.model.model import DecisionModel
 from schedtuna.printable import printable
 
 CARD, RESULTS, PAGE = "card.json", "results.csv", "report.html"
@@ -30,6 +34,7 @@ CARD_VERSION = 1
 MODEL_SUFFIX = ".safetensors"
 _CODE = ("learn", "model", "features")  # what decides what a model is
 _REFERENCE_BINS = 16
+_TIMED_ROWS, _TRIES = 4096, 5
 
 
 @dataclass(frozen=True)
@@ -64,10 +69,8 @@ def prepare_training_folder(folder: Path, *, force: bool = False) -> None:
         raise UsageError(f"{folder} holds a training already", hint="choose another folder, or --force")
 
 
-def write_training(
-    folder: Path, dataset: Dataset, found: Sequence[ProblemOutcome], options: TrainingOptions
-) -> TrainingFiles:
-    """Write models, card and results into a folder that is ready.
+def write_models(folder: Path, found: Sequence[ProblemOutcome]) -> dict[str, Path]:
+    """Write the models of a training into a folder that is ready, and return each one's file by its name.
 
     Raises:
         OSError: They can't be written.
@@ -82,7 +85,30 @@ def write_training(
                 name = model_name(one.name, outcome.problem, several=len(found) > 1)
                 models[name] = folder / f"{name}{MODEL_SUFFIX}"
                 files.write_bytes(models[name], dump_model(one.fitted.model))
-    card = make_card(dataset, found, options)
+    return models
+
+
+def write_training(
+    folder: Path,
+    dataset: Dataset,
+    found: Sequence[ProblemOutcome],
+    options: TrainingOptions,
+    worth: Sequence[DecisionValue] = (),
+) -> TrainingFiles:
+    """Write models, card and results into a folder that is ready.
+
+    Args:
+        folder: Where.
+        dataset: What was learnt from.
+        found: What was learnt.
+        options: How.
+        worth: What models are worth as schedulers, where that was asked.
+
+    Raises:
+        OSError: They can't be written.
+    """
+    models = write_models(folder, found)
+    card = make_card(dataset, found, options) | {"worth": [asdict(one) for one in worth]}
     files.write_text(folder / RESULTS, results_csv(found))
     files.write_text(folder / CARD, json.dumps(card, indent=1, allow_nan=False) + "\n")
     return TrainingFiles(folder, models, card)
@@ -147,7 +173,7 @@ def _problem_card(outcome: ProblemOutcome, *, several: bool) -> dict[str, Any]:
             for one in outcome.outcomes
         ],
         "control": {name: asdict(metric) for name, metric in outcome.control.metrics.items()},
-        "learning_curve": [{"rows": n, "loss_or_gain": value} for n, value in outcome.learning_curve],
+        "learning_curve": [{"rows": n, "value": value} for n, value in outcome.learning_curve],
         "left_out": dict(outcome.left_out),
         "notes": list(outcome.notes),
     }
@@ -176,8 +202,25 @@ def _outcome_card(one: ModelOutcome, problem: LearningProblem, name: str) -> dic
             "rounding": asdict(one.rounding),
             "gains": dict(one.fitted.gains),
             "curve": dict(one.fitted.curve),
+            "native_ns_per_row": _native_ns(one.fitted.model, rows.bins),
         }
     return told
+
+
+def _native_ns(model: DecisionModel, bins: BinArray) -> float | None:
+    """How long the native runtime takes for a row of many, here and now: the best of some tries."""
+    try:
+        from schedtuna.model.runtime import ModelRuntime
+    except UnavailableError:
+        return None
+    runtime = ModelRuntime(model)
+    rows = np.resize(bins, (_TIMED_ROWS, bins.shape[1]))
+    taken = []
+    for _ in range(_TRIES):
+        begin = time.perf_counter_ns()
+        runtime.logits(rows)
+        taken.append((time.perf_counter_ns() - begin) / len(rows))
+    return min(taken)
 
 
 def _reference(problem: LearningProblem) -> list[dict[str, Any]]:

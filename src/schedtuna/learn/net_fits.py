@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -40,7 +41,7 @@ def fit_linear(problem: LearningProblem, settings: Settings, seed: int) -> Fitte
     spread = np.where(spread > 0, spread, 1.0)
     design = np.column_stack([(rows.bins - centre) / spread, np.ones(len(rows))])
     solve = _least_squares if problem.kind == "number" else _logistic
-    weights = solve(design, rows, settings)
+    weights = _with_signs(design, settings.get("monotone"), lambda some: solve(some, rows, settings))
     slope = weights[:-1] / spread
     base = float(weights[-1] - slope @ centre)
 
@@ -51,6 +52,19 @@ def fit_linear(problem: LearningProblem, settings: Settings, seed: int) -> Fitte
     model = checked(DecisionModel("linear", problem.inputs, problem.labels, core, made_by("linear", problem)))
     gains = dict(zip(problem.names, np.abs(weights[:-1]).tolist(), strict=True))
     return FittedModel("linear", model, unit, exact, settings, {}, gains)
+
+
+def _with_signs(design: Floats, signs: Sequence[int] | None, solve: Callable[[Floats], Floats]) -> Floats:
+    """Solve with the signs that weights may have (1, -1; 0: any): those that come out otherwise become 0."""
+    wanted = np.append(np.zeros(design.shape[1] - 1) if signs is None else np.asarray(signs, float), 0.0)
+    kept = np.ones(design.shape[1], bool)
+    while True:
+        weights = np.zeros(design.shape[1])
+        weights[kept] = solve(design[:, kept])
+        wrong = weights * wanted < 0
+        if not wrong.any():
+            return weights
+        kept &= ~wrong
 
 
 def _ridge(design: Floats, weight: Floats, ridge: float) -> Floats:

@@ -27,6 +27,7 @@ MOST_TUNING_ROWS = 30_000
 CURVE_SHARES = (0.1, 0.25, 0.5, 1.0)
 CONTROL = "permuted_labels"
 _NEAR_CHANCE = 0.02
+_MONOTONE = {"lightgbm": "monotone_constraints", "linear": "monotone"}  # what each calls its signs
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class TrainingOptions:
         most_inputs: How many inputs a model takes at most; the most useful ones are kept.
         budget: How many settings of each algorithm are tried, inside the training rows.
         penalty: Of `migrate`: what the loss adds for the probability of migrating, for migrations cost.
-        monotone: Inputs with which a score may only rise (1) or only fall (-1): of LightGBM alone.
+        monotone: Inputs with which a score may only rise (1) or only fall (-1): of LightGBM and the line.
         seed: Of all that is drawn.
     """
 
@@ -214,8 +215,8 @@ def _learn(name: str, row: AlgorithmRow, problem: LearningProblem, options: Trai
     extra: dict[str, Any] = {}
     if options.penalty and row.has_penalty:
         extra["penalty"] = options.penalty
-    if options.monotone and name == "lightgbm":
-        extra["monotone_constraints"] = [options.monotone.get(one, 0) for one in problem.names]
+    if options.monotone and name in _MONOTONE:
+        extra[_MONOTONE[name]] = [options.monotone.get(one, 0) for one in problem.names]
     grid = [{**settings, **extra} for settings in row.grid[: options.budget]]
     settings = grid[0] if len(grid) == 1 else _tuned(row.fit, grid, problem, options.seed)
     return judged(problem, row.fit(problem, settings, options.seed))

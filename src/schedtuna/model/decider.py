@@ -55,8 +55,8 @@ class MigrationDecider:
 
     Args:
         model: A model, its file, or the name of one that comes along. Its inputs are of those that
-            `schedtuna.model.migration.INPUTS` names, its labels `stay` and `migrate`. Default: the one that
-            was made by hand, not trained.
+            `schedtuna.model.migration.INPUTS` names, its labels `stay` and `migrate`. Default: the one
+            that comes along, trained on simulated migrations.
         cache_rows: How many decisions are remembered, by the bins that the model makes of the features: a
             decision that is remembered is the same one. None: 4,096 where deciding, measured here, takes
             more than twice as long as looking up; else 0.

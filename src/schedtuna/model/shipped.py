@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from schedtuna.errors import ModelError, nearest
 from schedtuna.model.file import read_model
-from schedtuna.model.migration import made_by_hand
 from schedtuna.model.model import DecisionModel
+from schedtuna.resources import resource_path
 
-SHIPPED: dict[str, Callable[[], DecisionModel]] = {"migration": made_by_hand}
+# Name -> what it decides; benchmarks/shipped_models.py makes each.
+SHIPPED: Mapping[str, str] = {
+    "default": "which tasks deserve a CPU first: those whose next burst is short",
+    "migration": "whether a task goes to another group of CPUs",
+}
+
+
+def shipped_path(name: str) -> Path:
+    """Return the file of a model that comes along.
+
+    Raises:
+        UnavailableError: The installation lacks it.
+    """
+    return resource_path("model/shipped_models") / f"{name}.safetensors"
 
 
 def find_model(name: str | Path) -> DecisionModel:
@@ -24,9 +38,14 @@ def find_model(name: str | Path) -> DecisionModel:
         OSError: The file can't be read.
     """
     if isinstance(name, str) and name in SHIPPED:
-        return SHIPPED[name]()
+        return _shipped(name)
     path = Path(name)
     if not path.is_file():
         hint = f"name a file that holds one, or one that comes along ({nearest(str(name), SHIPPED)})"
         raise ModelError(f"there is no model {str(name)!r}", hint=hint)
     return read_model(path)
+
+
+@cache
+def _shipped(name: str) -> DecisionModel:
+    return read_model(shipped_path(name))

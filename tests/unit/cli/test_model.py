@@ -33,7 +33,7 @@ def forest(tmp_path):
 def test_show_says_which_inputs_decide(capsys):
     code, out, _ = run(capsys, "show", "migration")
     assert code == 0
-    assert "made by hand, not trained" in out and "stay, migrate" in out
+    assert "logistic regression" in out and "stay, migrate" in out
     code, out, _ = run(capsys, "show", "migration", "--json")
     told = json.loads(out)
     changed = told["decisions_changed"]

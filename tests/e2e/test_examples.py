@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,7 @@ def test_every_example_is_tested():
         "own_sampler.py",
         "own_scheduler.py",
         "simulate.py",
+        "train_offline.py",
         "train_ppo.py",
     }
     assert {path.name for path in EXAMPLES.glob("*.py")} == tested
@@ -158,3 +160,12 @@ def test_train_ppo(example, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "EEVDF                      -100.0" in done.stdout
     assert (tmp_path / "learning.png").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(find_spec("lightgbm") is None, reason="needs the extra learn")
+def test_train_offline(example, tmp_path):
+    done = example("train_offline.py", ".", 0.6)
+    assert done.returncode == 0, done.stderr
+    told = [line.split()[0] for line in done.stdout.splitlines()]
+    assert {"tree", "linear", "running_median", "fair", "las", "srtf", "schedtuna"} == set(told)
+    assert (tmp_path / "best.safetensors").is_file()

@@ -22,7 +22,7 @@ SCENARIOS = [
 def test_each_is_a_file_that_names_itself(name):
     model = find_model(name)
     assert model.name == name and model.version == read_model(shipped_path(name)).version
-    assert len(model.rows) > 100
+    assert len(model.rows or ()) > 100
 
 
 @pytest.mark.parametrize(("features", "migrates"), SCENARIOS)

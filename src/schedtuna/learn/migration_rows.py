@@ -79,6 +79,10 @@ def make_migration_rows(sources: list[RunSource], options: BuildOptions) -> Made
         )
         rows, sign = migration_rows(found)
         rows.nr_seen, rows.nr_events = nr_asked, 0
+        if found and all((one.gains_ns == one.gains_ns[:1]).all() for one in found):
+            rows.notes.append(
+                f"{source.name} draws nothing: all pairs of futures are one, and certainty means little"
+            )
         signs.append(sign)
         made.runs.append((source, rows))
     _tell(made, np.concatenate(signs))
@@ -91,9 +95,14 @@ def futures_of(
     """Return both futures of a run's migrations, evenly taken if there are too many; and how many there are.
 
     Raises:
-        DatasetError: The run is of another scheduler than `fair`.
+        DatasetError: The run is a recording, or of another scheduler than `fair`.
     """
     origin = Origin.of(source.trace)
+    if origin.is_recorded:
+        raise DatasetError(
+            f"{source.name} was recorded: its load draws nothing, so that all of its futures would be one",
+            hint="simulate a family, or a workload file, under fair",
+        )
     if origin.scheduler != "fair":
         raise DatasetError(
             f"{source.name} was simulated under {origin.scheduler}: migrations are asked for by `fair` alone",

@@ -53,11 +53,25 @@ def test_a_dataset_of_migrations_keeps_what_is_undecided():
     )
     assert 20 <= len(data) <= 40
     assert data.card.classes == ["stay", "migrate", "undecided"]
-    assert data.card.settings["share_decided"].keys() == set(HORIZONS)  # type: ignore[union-attr]
+    assert data.card.settings["share_decided"].keys() == set(HORIZONS)
     gain, certainty = data.column("gain_50ms_ns"), data.column("certainty_50ms")
     expected = np.where(certainty < CERTAINTY, 2, np.where(gain > 0, 1, 0))
     assert data.labels().tolist() == expected.tolist()
     assert not set(data.card.extras) & set(data.feature_names)
+
+
+def test_pairs_that_are_all_one_are_told():
+    tasks = {f"task{n}": {"loop": -1, "run": 700 + 410 * n, "sleep": 500 + 170 * n} for n in range(7)}
+    trace = simulate({"tasks": tasks, "global": {"duration": 1}}, cpus=3, duration_s=0.25)
+    data = build_dataset([RunSource.of(trace, "fixed")], BuildOptions("migrate", split="time"))
+    assert "draws nothing" in data.card.runs[0].notes[0]
+
+
+def test_a_recording_is_refused():
+    trace = simulate("poisson:load=0.5", cpus=2, duration_s=0.3)
+    del trace.manifest["simulation"]
+    with pytest.raises(DatasetError, match="draws nothing"):
+        build_dataset([RunSource.of(trace, "recorded")], BuildOptions("migrate"))
 
 
 def test_another_scheduler_is_refused():

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "futures.hpp"
 
+#include <algorithm>
+#include <future>
+#include <thread>
 #include <utility>
 
 namespace schedtuna::env
@@ -47,18 +50,30 @@ std::vector<Ns> Futures::gains(std::uint32_t nr_pairs, const std::vector<Ns> &ho
 	auto wanted = [](Simulation &s) {
 		return static_cast<Metered &>(s.scheduler()).amounts(s)[static_cast<int>(Term::turnaround)];
 	};
-	std::vector<Ns> gains;
-	for (std::uint32_t pair = 0; pair < nr_pairs; pair++) {
+	std::vector<Ns> gains(nr_pairs * horizons.size());
+	auto follow = [&](std::uint32_t pair) {
 		Simulation stays(begins[0]), moves(begins[1]);
 		for (Simulation *future : {&stays, &moves})
 			future->redraw(pair + 1);
-		for (Ns horizon : horizons) {
+		for (std::size_t h = 0; h < horizons.size(); h++) {
 			for (Simulation *future : {&stays, &moves})
-				if (future->run(asked_.at_ns + horizon) == Stop::Deadlock)
+				if (future->run(asked_.at_ns + horizons[h]) == Stop::Deadlock)
 					throw BadInput("the load is stuck: " + future->waiting());
-			gains.push_back(wanted(stays) - wanted(moves));
+			gains[pair * horizons.size() + h] = wanted(stays) - wanted(moves);
 		}
-	}
+	};
+	// Pairs have nothing to do with each other: whichever thread follows one, it comes to the same.
+	std::uint32_t nr_threads = std::clamp(std::thread::hardware_concurrency(), 1u, std::max(nr_pairs, 1u));
+	std::vector<std::future<void>> threads;
+	for (std::uint32_t first = 0; first < nr_threads; first++)
+		threads.push_back(std::async(std::launch::async, [&, first] {
+			for (std::uint32_t pair = first; pair < nr_pairs; pair += nr_threads)
+				follow(pair);
+		}));
+	for (std::future<void> &thread : threads)
+		thread.wait();
+	for (std::future<void> &thread : threads)
+		thread.get();
 	return gains;
 }
 

@@ -101,6 +101,33 @@ def build(  # noqa: PLR0917 - typer's options are a function's parameters
 
 
 @app.command()
+def load(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A reference set: suite-v1.", show_default=False)
+    ],
+    output: OutputOption,
+    task: Annotated[
+        Literal["burst", "class", "next", "migrate"],
+        typer.Option("--task", help="What is to be learnt.", show_default=False),
+    ],
+    force: ReplaceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a reference set, which ships with the package.
+
+    Simulated loads of each family, with fixed parts: for who can't record, and for results to compare.
+    """
+    from schedtuna.learn.dataset_form import prepare_dataset_folder, read_dataset, write_dataset
+    from schedtuna.learn.reference import reference_folder
+
+    shipped = reference_folder(name, task)
+    with naming(output):
+        prepare_dataset_folder(output, force=force)
+        data = write_dataset(output, read_dataset(shipped), force=force)
+    _tell(data, as_json)
+
+
+@app.command()
 def show(folder: Annotated[Path, _FOLDER], as_json: JsonOption = False) -> None:
     """Show a dataset: its labels, ranges, what was dropped."""
     from schedtuna.learn.dataset_form import read_dataset

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from schedtuna.errors import DatasetError
 from schedtuna.features.candidates import TaskMoments
 from schedtuna.features.cycles import IntArray
-from schedtuna.learn.decisions import Choices, choices_of
+from schedtuna.learn.decisions import TaskChoices, choices_of
 from schedtuna.learn.known_of_tasks import KnownOfTasks, unknown
 from schedtuna.learn.sources import RunSource
 from schedtuna.learn.task_rows import RunRows
@@ -69,7 +69,7 @@ def make_next_rows(sources: list[RunSource], options: BuildOptions) -> MadeRows:
     return made
 
 
-def choice_rows(source: RunSource, choices: Choices, *, most: int, seed: int) -> RunRows:
+def choice_rows(source: RunSource, choices: TaskChoices, *, most: int, seed: int) -> RunRows:
     """Return the rows of one run's choices; of more than `most`, those of some choices."""
     trace = source.trace
     states, reading = read_states(trace, lambda r: Intervals.concatenate(list(r.pieces())))
@@ -143,7 +143,7 @@ def llc_of_cpus(manifest: Mapping[str, Any], nr_cpus: int) -> IntArray | None:
         return None
 
 
-def _about_choices(choices: Choices, moments: TaskMoments, nr_cpus: int) -> dict[str, IntArray]:
+def _about_choices(choices: TaskChoices, moments: TaskMoments, nr_cpus: int) -> dict[str, IntArray]:
     choice = choices.choice
     busy = np.minimum(moments.number("running", choices.time_ns), nr_cpus)
     per_choice = {

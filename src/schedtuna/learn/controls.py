@@ -28,7 +28,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Control:
+class DatasetControl:
     """What one control found.
 
     Attributes:
@@ -44,7 +44,7 @@ class Control:
     value: float | None = None
 
 
-def check_dataset(data: Dataset, *, seed: int = 1) -> list[Control]:
+def check_dataset(data: Dataset, *, seed: int = 1) -> list[DatasetControl]:
     """Run all controls.
 
     Args:
@@ -73,27 +73,27 @@ def _require_trees() -> None:
         raise MissingExtraError("the probes of `dataset check`", "learn") from error
 
 
-def _parts_are_apart(data: Dataset) -> Iterator[Control]:
+def _parts_are_apart(data: Dataset) -> Iterator[DatasetControl]:
     """Do training, validation and test share what they should not?"""
     name, by = "parts share nothing", data.card.split
     present = [side for side in _SIDES if len(data.part(side))]
     if missing := set(_SIDES) - set(present):
-        yield Control(name, "flaw", f"no rows for {', '.join(sorted(missing))}")
+        yield DatasetControl(name, "flaw", f"no rows for {', '.join(sorted(missing))}")
     hashes = [run.sha256 for run in data.card.runs]
     split, group = data.column("split"), data.column("group")
     for digest in sorted({digest for digest in hashes if hashes.count(digest) > 1}):
         names = ", ".join(run.name for run in data.card.runs if run.sha256 == digest)
-        yield Control(name, "flaw", f"one trace is in it more than once: {names}")
+        yield DatasetControl(name, "flaw", f"one trace is in it more than once: {names}")
     if by in _UNIT:
         units = data.column(_UNIT[by])
         shared = [str(unit) for unit in np.unique(units) if len(set(split[units == unit]) - {"none"}) > 1]
         told = f"{', '.join(shared[:5])} in more than one part" if shared else f"each {by} is in one part"
-        yield Control(name, "flaw" if shared else "ok", told)
+        yield DatasetControl(name, "flaw" if shared else "ok", told)
     elif by == "time":
         yield _parts_follow(data, split, group)
 
 
-def _parts_follow(data: Dataset, split: Any, group: Any) -> Control:
+def _parts_follow(data: Dataset, split: Any, group: Any) -> DatasetControl:
     name, time = "parts share nothing", data.column("time_ns")
     end = time + (data.labels() if data.task.name == "burst" else 0)
     nr_over = 0
@@ -103,11 +103,13 @@ def _parts_follow(data: Dataset, split: Any, group: Any) -> Control:
             if len(later):
                 nr_over += int((end[(group == number) & (split == before)] >= later.min()).sum())
     if nr_over:
-        return Control(name, "flaw", f"{nr_over:,} labels of a part end when the next one has begun", nr_over)
-    return Control(name, "ok", "each part's labels end before the next part begins")
+        return DatasetControl(
+            name, "flaw", f"{nr_over:,} labels of a part end when the next one has begun", nr_over
+        )
+    return DatasetControl(name, "ok", "each part's labels end before the next part begins")
 
 
-def _labels_are_in_training(data: Dataset) -> Iterator[Control]:
+def _labels_are_in_training(data: Dataset) -> Iterator[DatasetControl]:
     if data.task.label == "number":
         return
     seen = set(data.part("train").labels().tolist())
@@ -115,18 +117,18 @@ def _labels_are_in_training(data: Dataset) -> Iterator[Control]:
     unseen = sorted(set(data.labels().tolist()) - seen)
     if unseen:
         told = f"no row of {', '.join(names[label] for label in unseen)} is in training"
-        yield Control("labels are in training", "flaw", told)
+        yield DatasetControl("labels are in training", "flaw", told)
     else:
-        yield Control("labels are in training", "ok", "each label is")
+        yield DatasetControl("labels are in training", "ok", "each label is")
 
 
-def _alone(data: Dataset) -> Iterator[Control]:
+def _alone(data: Dataset) -> Iterator[DatasetControl]:
     """Does one feature alone tell the label? By the mean label of each of its bins, fitted in training."""
     name = "no feature tells the label alone"
     worst, who = 0.5, ""
     train, rest = data.part("train"), data.where(data.column("split") != "train")
     if not len(train) or not len(rest):
-        yield Control(name, "not judged", "there is nothing beside training")
+        yield DatasetControl(name, "not judged", "there is nothing beside training")
         return
     bins = (train.bins(), rest.bins())
     for target in _targets(data):
@@ -137,9 +139,9 @@ def _alone(data: Dataset) -> Iterator[Control]:
             if area is not None and area > worst:
                 worst, who = area, feature
     if worst > TOO_GOOD:
-        yield Control(name, "flaw", f"{who} alone reaches an AUC of {worst:.3f}", worst)
+        yield DatasetControl(name, "flaw", f"{who} alone reaches an AUC of {worst:.3f}", worst)
     else:
-        yield Control(name, "ok", f"the best, {who or 'none'}, reaches an AUC of {worst:.3f}", worst)
+        yield DatasetControl(name, "ok", f"the best, {who or 'none'}, reaches an AUC of {worst:.3f}", worst)
 
 
 def _targets(data: Dataset) -> list[Any]:
@@ -163,22 +165,22 @@ def _of_bins(train: Any, truth: Flags, rest: Any) -> Floats:
     return score
 
 
-def _permuted(data: Dataset, rng: np.random.Generator) -> Control:
+def _permuted(data: Dataset, rng: np.random.Generator) -> DatasetControl:
     """Labels permuted within runs: whoever still foretells them does so by the dataset's make."""
     name = "permuted labels give chance"
     target = _targets(data)[0]
     train, rest = _some(data.part("train"), rng), _some(data.where(data.column("split") != "train"), rng)
     if not len(train) or not len(rest):
-        return Control(name, "not judged", "there is nothing beside training")
+        return DatasetControl(name, "not judged", "there is nothing beside training")
     parts = [(part, _shuffled(target(part), _blocks(part), rng)) for part in (train, rest)]
     if any(len(np.unique(truth)) < 2 for _, truth in parts):
-        return Control(name, "not judged", "one side has a single label")
+        return DatasetControl(name, "not judged", "one side has a single label")
     score = _trained(parts[0][0].bins(), parts[0][1])(parts[1][0].bins())
     low, high, mean = _by_chance(parts[1][0], parts[1][1], score, rng)
     if mean is None:
-        return Control(name, "not judged", "no run has both labels")
+        return DatasetControl(name, "not judged", "no run has both labels")
     told = f"AUC within runs {mean:.3f}; by chance {low:.3f} to {high:.3f}"
-    return Control(name, "ok" if low <= mean <= high else "flaw", told, mean)
+    return DatasetControl(name, "ok" if low <= mean <= high else "flaw", told, mean)
 
 
 def _by_chance(
@@ -202,40 +204,40 @@ def _blocks(data: Dataset) -> Any:
     return group
 
 
-def _run_identity(data: Dataset, rng: np.random.Generator) -> Control:
+def _run_identity(data: Dataset, rng: np.random.Generator) -> DatasetControl:
     """How well do features tell the run? What tells runs may stand for what differs between them."""
     name = "features do not name the run"
     group = data.column("group")
     if len(np.unique(group)) < 2:
-        return Control(name, "not judged", "there is one run")
+        return DatasetControl(name, "not judged", "there is one run")
     middle = {number: np.median(data.column("time_ns")[group == number]) for number in np.unique(group)}
     is_early = data.column("time_ns") < np.array([middle[number] for number in group.tolist()])
     early, late = _some(data.where(is_early), rng), _some(data.where(~is_early), rng)
     if not len(early) or not len(late):
-        return Control(name, "not judged", "a run has rows of one moment alone")
+        return DatasetControl(name, "not judged", "a run has rows of one moment alone")
     numbers, known = np.unique(early.column("group"), return_inverse=True)
     if len(numbers) < 2:
-        return Control(name, "not judged", "there is one run in the first half")
+        return DatasetControl(name, "not judged", "there is one run in the first half")
     scores = _trained(early.bins(), known, nr_classes=len(numbers))(late.bins())
     predicted = scores.argmax(axis=1) if scores.ndim > 1 else (scores > 0.5).astype(int)
     hit = float((numbers[predicted] == late.column("group")).mean())
     counts = np.bincount(late.column("group"))
     told = f"trained on each run's first half, the run is told in {hit:.0%} of rows of the second; "
     told += f"always naming the largest would in {counts.max() / counts.sum():.0%}"
-    return Control(name, "told", told, hit)
+    return DatasetControl(name, "told", told, hit)
 
 
-def _time_alone(data: Dataset) -> Control:
+def _time_alone(data: Dataset) -> DatasetControl:
     """Does the label drift with time? A model that sees time by a feature would learn the day."""
     name = "labels do not follow the time"
     target, time = _targets(data)[0](data), data.column("time_ns").astype(float)
     area = _mean_area(target, time, data.column("group"))
     if area is None:
-        return Control(name, "not judged", "no run has both labels")
+        return DatasetControl(name, "not judged", "no run has both labels")
     told = f"within runs, the time alone reaches an AUC of {max(area, 1 - area):.3f}"
     if max(area, 1 - area) > TOO_GOOD:
-        return Control(name, "flaw", told, area)
-    return Control(name, "ok", told, area)
+        return DatasetControl(name, "flaw", told, area)
+    return DatasetControl(name, "ok", told, area)
 
 
 def _some(data: Dataset, rng: np.random.Generator) -> Dataset:

@@ -28,7 +28,7 @@ _TOLD_EVERY = 2000
 
 
 @dataclass(frozen=True)
-class Choices:
+class TaskChoices:
     """Choices among tasks, in time order, and all their candidates, choice by choice.
 
     Attributes:
@@ -53,7 +53,7 @@ class Choices:
         return np.repeat(np.arange(len(self.time_ns)), self.nr_candidates)
 
 
-def choices_of(source: RunSource, *, on_choices: Callable[[int], object] = lambda _: None) -> Choices:
+def choices_of(source: RunSource, *, on_choices: Callable[[int], object] = lambda _: None) -> TaskChoices:
     """Return the choices of a run with two candidates and more.
 
     Raises:
@@ -70,7 +70,7 @@ def choices_of(source: RunSource, *, on_choices: Callable[[int], object] = lambd
     return found
 
 
-def _recorded(source: RunSource) -> Choices:
+def _recorded(source: RunSource) -> TaskChoices:
     picks = concatenate_picks(list(source.trace.picks()))
     nr_seen = len(picks.queues)
     dropped = Counter[str]()
@@ -94,7 +94,7 @@ def _recorded(source: RunSource) -> Choices:
     dropped[ALONE] = int((~real).sum())
     kept = awake & real[choice]
     queues = picks.queues[real]
-    made = Choices(
+    made = TaskChoices(
         time_ns=queues["timestamp_ns"].astype(np.int64),
         cpu=queues["cpu"].astype(np.int64),
         prev_tid=queues["prev_tid"].astype(np.int64),
@@ -107,12 +107,12 @@ def _recorded(source: RunSource) -> Choices:
     return _in_time_order(made)
 
 
-def _in_time_order(made: Choices) -> Choices:
+def _in_time_order(made: TaskChoices) -> TaskChoices:
     order = np.argsort(made.time_ns, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     rows = np.argsort(rank[made.choice], kind="stable")
-    return Choices(
+    return TaskChoices(
         made.time_ns[order],
         made.cpu[order],
         made.prev_tid[order],
@@ -124,7 +124,7 @@ def _in_time_order(made: Choices) -> Choices:
     )
 
 
-def _simulated(source: RunSource, on_choices: Callable[[int], object]) -> Choices:
+def _simulated(source: RunSource, on_choices: Callable[[int], object]) -> TaskChoices:
     simulation = Origin.of(source.trace).simulation()
     end_ns = source.trace.window_ns[1]
     columns: dict[str, list[Any]] = {name: [] for name in ("time", "cpu", "prev", "count", "tid", "chosen")}
@@ -153,7 +153,7 @@ def _simulated(source: RunSource, on_choices: Callable[[int], object]) -> Choice
         columns["chosen"] += [task == after for task in candidates]
     _require_same(source, simulation)
     arrays = {name: np.array(column, np.int64) for name, column in columns.items()}
-    return Choices(
+    return TaskChoices(
         arrays["time"],
         arrays["cpu"],
         arrays["prev"],
@@ -166,7 +166,7 @@ def _simulated(source: RunSource, on_choices: Callable[[int], object]) -> Choice
 
 
 def _running(simulation: Any, cpu: int) -> int | None:
-    running: int | None = simulation.state().running[cpu]
+    running: int | None = simulation.running[cpu]
     return running
 
 

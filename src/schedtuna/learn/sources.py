@@ -63,7 +63,8 @@ class RunSource:
         simulation = trace.manifest.get("simulation")
         facts: dict[str, Any] = simulation if isinstance(simulation, dict) else {}
         if digest is None:
-            digest = sha256(json.dumps(trace.manifest, sort_keys=True, default=str).encode()).hexdigest()
+            told = facts or trace.manifest
+            digest = sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
         kind: Literal["recorded", "imported", "simulated"] = "recorded"
         if facts:
             kind = "simulated"

@@ -451,6 +451,11 @@ class Simulation:
         return self._native.now_ns
 
     @property
+    def running(self) -> tuple[int | None, ...]:
+        """Who runs, per CPU: a task's id, or None; without the rest of `state()`."""
+        return tuple(self._native.currents())
+
+    @property
     def totals(self) -> SimulationTotals:
         """What it amounts to so far."""
         return SimulationTotals(**self._native.totals())

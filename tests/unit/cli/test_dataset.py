@@ -85,3 +85,14 @@ def test_check_tells_flaws(folders, tmp_path, capsys):
     said = run(capsys, "check", tmp_path / "twice", code=1)
     assert "parts share nothing" in said.err
     assert "more than once: interactive, interactive" in " ".join(said.out.split())
+
+
+@pytest.mark.parametrize("task", ["burst", "class", "next", "migrate"])
+def test_reference_sets_come_along(task, tmp_path, capsys):
+    loaded = last_json(run(capsys, "load", "suite-v1", "--task", task, "-o", tmp_path / "d", "--json"))
+    assert loaded["counts"]["nr_train"] > loaded["counts"]["nr_test"] > 100
+    assert len({one["family"] for one in loaded["runs"]}) == 7
+    assert (
+        "no reference set 'suite-v2'"
+        in run(capsys, "load", "suite-v2", "--task", task, "-o", tmp_path / "e", code=2).err
+    )

@@ -38,6 +38,7 @@ ELSEWHERE = {
     "compare": "e2e/test_compare.py",
     "dataset build": "unit/cli/test_dataset.py",
     "dataset check": "unit/cli/test_dataset.py",
+    "dataset load": "unit/cli/test_dataset.py",
     "dataset show": "unit/cli/test_dataset.py",
     "import": "e2e/test_trace.py",
     "lab boot": "e2e/test_lab.py",

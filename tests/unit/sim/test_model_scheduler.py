@@ -50,7 +50,8 @@ def test_it_keeps_the_rules_of_schedulers(weights):
 @pytest.mark.parametrize("load", ["interactive:load=0.9", "fork-join:load=0.8", "heavy-tail:load=0.9"])
 def test_it_knows_at_each_wakeup_what_a_trace_tells_of_it(load):
     """So that what was learnt from traces decides by what it was learnt from."""
-    from schedtuna.learn.task_rows import HISTORY_FEATURES, task_rows
+    from schedtuna.features.task_history import HISTORY_FEATURES
+    from schedtuna.learn.task_rows import task_rows
 
     SEEN.clear()
     trace = simulate(load, Watched(model(SHORT_FIRST)), cpus=2, seed=3, duration_s=1)

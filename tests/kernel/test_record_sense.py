@@ -87,34 +87,52 @@ def test_cpus_allowed_are_alike_or_not(sensor):
     assert (one["nr_cpus_allowed"], other["nr_cpus_allowed"]) == (1, len(os.sched_getaffinity(0)))
 
 
-def test_sums_are_what_the_recorder_counts():
-    """Both count at the same switches; each leaves its own process out, which is this one."""
-    sums, aggregator = DelaySums(), Aggregator()
+def totals(window, first):
+    """What the recorder has counted in a window, by the names of `DelaySums.window` of one second."""
+    together = fold(window.tasks, [])[0]
+
+    def more(name):
+        return float((window.cpus[name] - first.cpus[name]).sum())
+
+    return {
+        "switches_per_s": more("nr_switches"),
+        "wakeups_per_s": float(together["nr_delays"][Delay.WAKEUP]),
+        "run_delay_ms_per_s": float(together["delay_ns"][: Delay.THROTTLED].sum()) / 1e6,
+        "turnarounds_per_s": more("nr_turnarounds"),
+        "turnaround_mean_us": more("turnaround_ns") / more("nr_turnarounds") / 1e3,
+    }
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_sums_are_what_the_recorder_counts(within):
+    """Both count at the same switches; the one whose window is within the other's has no more than that."""
+    sums = DelaySums()
     try:
-        with aggregator:
+        with Aggregator() as aggregator:
             time.sleep(1)  # so that both have met what runs here
-            first, began = aggregator.window(), time.monotonic()
-            sums.window(1.0)
-            for _ in range(5):
+            if within:
+                first = aggregator.window()
+                sums.window(1.0)
+            else:
+                sums.window(1.0)
+                first = aggregator.window()
+            for _ in range(3):
                 subprocess.run([sys.executable, "-c", FORKS], check=True)
-            seconds = time.monotonic() - began
-            found, window = sums.window(seconds), aggregator.window()
+            if within:
+                ours, theirs = sums.window(1.0), totals(aggregator.window(), first)
+            else:
+                theirs = totals(aggregator.window(), first)
+                ours = sums.window(1.0)
     finally:
         sums.close()
-    together = fold(window.tasks, [])[0]
-    # The readings are some milliseconds apart, in which others wait: of forks none is in between.
-    for name, delay, rel in (
-        ("wakeup_latency", Delay.WAKEUP, 0.15),
-        ("first_run_delay", Delay.FIRST_RUN, 0.02),
-    ):
-        mean_us = together["delay_ns"][delay] / together["nr_delays"][delay] / 1e3
-        assert found[f"{name}_mean_us"] == pytest.approx(mean_us, rel=rel), name
-    switches = (window.cpus["nr_switches"] - first.cpus["nr_switches"]).sum()
-    assert found["switches_per_s"] * seconds == pytest.approx(switches, rel=0.15)
-    nr_ended = (window.cpus["nr_turnarounds"] - first.cpus["nr_turnarounds"]).sum()
-    spent_ns = (window.cpus["turnaround_ns"] - first.cpus["turnaround_ns"]).sum()
-    assert nr_ended >= 1500
-    assert found["turnaround_mean_us"] == pytest.approx(spent_ns / nr_ended / 1e3, rel=0.02)
+    assert ours["turnarounds_per_s"] >= 900
+    for name, value in theirs.items():
+        if name == "turnaround_mean_us":  # of the same forks, and a few of others
+            assert ours[name] == pytest.approx(value, rel=0.15)
+        elif within:
+            assert ours[name] <= 1.02 * value, name
+        else:
+            assert ours[name] >= 0.98 * value, name
 
 
 def test_who_sets_an_attribute_is_seen(sensor):

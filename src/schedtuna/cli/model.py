@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schedtuna.cli.model_serve import serve
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark, refuse_existing
 from schedtuna.cli.table import described, spelled_size, table, wrapped
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Show, check, import and export models: learned decisions.",
+    help="Show, check, import, export and serve models: learned decisions.",
 )
+
+app.command()(serve)
 
 ModelArgument = Annotated[
     str,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import signal
+import socket
 import subprocess
+import sys
 
 import pytest
 from tests import models
@@ -188,3 +191,38 @@ def test_export_to_bpf_writes_what_a_program_needs(capsys, tmp_path, forest):
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"forest.md", "forest.table", "forest.bpf.h", "model_trees_small.bpf.o", "model.h"} <= written
     assert "trees_small" in (tmp_path / "out/forest.md").read_text()
+
+
+def test_serve_answers_at_a_socket_until_it_is_ended(tmp_path):
+    path = tmp_path / "decide"
+    command = [
+        sys.executable,
+        "-m",
+        "schedtuna",
+        "model",
+        "serve",
+        "--model-path",
+        "migration",
+        "--socket",
+        path,
+    ]
+    features = {"cpu": 4, "cpu_idle": 2, "cpu_not_idle": 6, "src_dom_load": 0.9, "dst_dom_load": 0.2}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert "answers at" in server.stderr.readline()
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(str(path))
+            line.sendall(json.dumps({"id": 7, "features": features}).encode() + b"\n")
+            assert json.loads(line.recv(1000)) == {"id": 7, "decision": "migrate"}
+        server.send_signal(signal.SIGTERM)
+        told = server.communicate()[1]
+    assert server.returncode == 130 and "1 requests in 1 batches, 0 refused" in told
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "there is no model"), (b"nonsense", "nonsense.bin")])
+def test_serve_refuses_what_is_no_model(content, told, capsys, tmp_path):
+    path = tmp_path / "nonsense.bin"
+    if content is not None:
+        path.write_bytes(content)
+    code, out, error = run(capsys, "serve", "--model-path", path)
+    assert (code, out) == (1, "") and told in error

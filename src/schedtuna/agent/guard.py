@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from schedtuna.agent.contract import GuardDecision, GuardVerdict, Need, Sensed, Standing
+from schedtuna.agent.contract import AgentGuard, GuardDecision, GuardVerdict, Need, Sensed, Standing
 from schedtuna.agent.tripwire import IntervalClock, Tripwire
 from schedtuna.agent.watched import WATCHED, WatchedMetric, values_of
 from schedtuna.agent.windows import SLOT_INTERVALS, FinishedUnits, Windows
@@ -55,6 +55,7 @@ class ExperimentGuard:
         self.nr_void = 0
         self._watched = {row.name: row for row in watched}
         self._alpha = alpha
+        self._needs = needs
         self._tripwire = Tripwire(needs)
         self._clock = IntervalClock()
         self._windows = Windows(rng, slot_intervals)
@@ -111,6 +112,14 @@ class ExperimentGuard:
     def _effect(self, name: str, evidence: OnOffEvidence) -> OnOffEffect:
         effect = evidence.effect()
         return effect if self._watched[name].at_most else effect.of_more_is_better()
+
+    def resume(self) -> None:
+        """Begin anew after a roll-back: what was known is forgotten, as it was of what harmed."""
+        self.state, self._reason = GuardState.IDLE, ""
+        self._evidence.clear()
+        self._units.clear()
+        self._tripwire = Tripwire(self._needs)
+        self._suspended = False
 
     @property
     def threshold(self) -> float:
@@ -196,11 +205,18 @@ class ExperimentGuard:
         return GuardVerdict(decision, reason, {"state": str(self.state), **(facts or {})})
 
 
+def effects_of(guard: AgentGuard | None) -> dict[str, dict[str, float | None]]:
+    """What a guard knows of the effect on each metric; of another kind of guard, nothing."""
+    if not isinstance(guard, ExperimentGuard):
+        return {}
+    return {name: told(effect) for name, effect in guard.effects().items()}
+
+
 def told(effect: OnOffEffect) -> dict[str, float | None]:
     """An effect for a log or a page; None where a figure is not known."""
     rows = {
         "ratio": effect.ratio,
-        "ratio_low": effect.low,
+        "ratio_low": effect.low or math.nan,  # 0 is no bound
         "ratio_high": effect.high,
         "noise_ratio": effect.noise_ratio,
         "nr_units": float(effect.nr_units),

@@ -23,6 +23,7 @@ from schedtuna.agent.contract import (
     Sensed,
     Standing,
 )
+from schedtuna.agent.guard import ExperimentGuard
 from schedtuna.agent.limits import Limits, Surroundings, ThreadFacts, refusal
 from schedtuna.agent.log import AgentLog, intent_row
 from schedtuna.agent.managers import Manager, running_managers
@@ -178,6 +179,8 @@ class Agent:
     def resume(self) -> None:
         """Change things again after a guard has put all back."""
         self.stopped = ""
+        if isinstance(self.guard, ExperimentGuard):
+            self.guard.resume()
         self._say("resume", "told to go on")
 
     def undo(self, name: str, why: str) -> list[Undone]:

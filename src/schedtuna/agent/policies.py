@@ -21,7 +21,13 @@ def _rules(file: Path | None) -> AgentPolicy:
     return RulesPolicy(load_rules(file))
 
 
-POLICIES: dict[str, PolicyMaker] = {"rules": _rules}
+def _priority(file: Path | None) -> AgentPolicy:
+    from schedtuna.agent.priority import make_priority
+
+    return make_priority(file)
+
+
+POLICIES: dict[str, PolicyMaker] = {"rules": _rules, "priority": _priority}
 
 
 def make_policy(text: str) -> AgentPolicy:

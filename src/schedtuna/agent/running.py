@@ -16,6 +16,7 @@ from typing import Any
 from schedtuna import __version__
 from schedtuna.agent.contract import AgentGuard, AgentPolicy, Need
 from schedtuna.agent.control import ControlServer
+from schedtuna.agent.guard import effects_of
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent, LoopOptions
 from schedtuna.agent.notify import notify
@@ -250,6 +251,17 @@ def status_of(agent: Agent) -> dict[str, Any]:
             "reason": agent.verdict.reason,
             "facts": dict(agent.verdict.facts),
         },
+        "effects": effects_of(agent.guard),
+        "slos": [
+            {
+                "name": slo.name,
+                "value": slo.value,
+                "limit": slo.limit,
+                "is_met": slo.is_met,
+                "is_stale": slo.is_stale,
+            }
+            for slo in (() if sensed is None else sensed.slos)
+        ],
         "counts": dict(vars(agent.counts)),
         "unknown": dict(agent.senses.unknown),
         "managers": [manager.name for manager in agent.managers],

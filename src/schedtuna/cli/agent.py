@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schedtuna.cli.agent_watch import advise, metrics, monitoring
 from schedtuna.cli.options import CommandArgument, JsonOption, SeedOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import UsageError
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from schedtuna.agent.loop import LoopOptions
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+app.command()(advise)
+app.command()(metrics)
+app.command()(monitoring)
 
 _ONLY = ("cgroup", "unit", "pid")
 ConfigOption = Annotated[

@@ -52,6 +52,7 @@ COMMANDS: dict[str, str] = {
     "rl": "Train policies in simulated machines, and judge them.",
     "lab": "Run commands on other kernels, with sched_ext, in a guest.",
     "serve": "Run workloads here for another machine, over HTTP.",
+    "demo": "What does it bring here? Shown in four minutes.",
     "suite": "Which workloads are bundled? Run them.",
     "doctor": "What is missing here? May two results be compared?",
     "completion": "Print what completes commands and names in your shell.",

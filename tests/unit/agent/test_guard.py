@@ -106,6 +106,15 @@ def test_after_a_roll_back_nothing_is_allowed_any_more():
     assert verdict.reason
 
 
+def test_told_to_go_on_it_begins_anew():
+    watch = guard(6)
+    live(watch, load(6, 1500), lambda _: 1.8)
+    watch.resume()
+    assert watch.judge(interval(9999), {}).decision is GuardDecision.ALLOW
+    assert (watch.state, watch.effects()) == (GuardState.IDLE, {})
+    assert live(watch, load(7, 1500), lambda _: 1.8)[-1].decision is GuardDecision.ROLL_BACK
+
+
 def test_an_objective_without_fresh_data_holds_all_as_it_is():
     watch = guard(7)
     for number in range(30):

@@ -14,6 +14,7 @@ PROGRAM = "#!/bin/sh\necho '  -s, --slice-us <US>  Base slice [default: 5000]'\n
 # What each command is run with; or the test that has it with --json, where it makes runs or boots guests.
 CHEAP: dict[str, list[Path | str]] = {
     "agent check-config": [],
+    "agent monitoring": ["monitoring"],
     "analyze": [OLD / "studies/gp"],
     "doctor": [],
     "knobs": [],
@@ -31,6 +32,7 @@ CHEAP: dict[str, list[Path | str]] = {
     "undo": ["--dry-run"],
 }
 ELSEWHERE = {
+    "agent advise": "unit/cli/test_agent_watch.py",
     "agent run": "e2e/test_agent.py",
     "agent status": "e2e/test_agent.py",
     "agent why": "e2e/test_agent.py",
@@ -40,6 +42,7 @@ ELSEWHERE = {
     "dataset check": "unit/cli/test_dataset.py",
     "dataset load": "unit/cli/test_dataset.py",
     "dataset show": "unit/cli/test_dataset.py",
+    "demo agent": "unit/cli/test_demo.py",
     "import": "e2e/test_trace.py",
     "lab boot": "e2e/test_lab.py",
     "lab run": "e2e/test_lab.py",

@@ -1,0 +1,1 @@
+"""What the agent brings on a load whose parts nobody has named, beside what an oracle would."""

@@ -1,0 +1,252 @@
+"""The policy `priority`: a learned model says which threads deserve the CPU first, cut-offs do the rest.
+
+A thread's score is the model's logit, an integer: above 0 the thread is of the label that deserves more. Who
+deserves less steps back, only while somebody who deserves more has to wait for a CPU; `STEPS` says how far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, SensedTasks, Standing
+from schedtuna.agent.limits import FAIR_POLICIES
+from schedtuna.agent.thread_features import THREAD_FEATURES
+from schedtuna.errors import ModelError, UsageError
+from schedtuna.model.model import DecisionModel
+from schedtuna.model.shipped import SHIPPED, find_model
+from schedtuna.trace.tasks import clean_name
+
+DEFAULT_MODEL = "default"
+DESERVING = ("short", "interactive", "run")  # labels that deserve the CPU before the other one
+IN_A_ROW = 3  # intervals that say the same before anything is changed, and before it goes again
+_LEAST_DEMAND_PERMILLE = 10  # who uses less is in nobody's way
+_WAITING_NS_PER_S = 1e6
+
+
+@dataclass(frozen=True)
+class PriorityStep:
+    """What threads are set to whose score is at most a cut-off.
+
+    Attributes:
+        at_most: Of the model's sure score: the median size of the scores of its own rows.
+        settings: Knob -> value.
+        word: For people.
+    """
+
+    at_most: float
+    settings: Mapping[str, int | str]
+    word: str
+
+
+# The first that holds counts. Nobody is raised: that would take from threads outside the model's view.
+STEPS = (
+    PriorityStep(-1.0, {"nice": 10, "policy": "batch"}, "surely deserves less"),
+    PriorityStep(0.0, {"nice": 5}, "deserves less"),
+)
+# A short slice gives a thread an earlier deadline, and takes no share from others.
+SURELY_MORE = PriorityStep(1.0, {"slice_us": 1000}, "surely deserves more")
+# A control group in which all that runs surely deserves less.
+GROUP_STEP = PriorityStep(-1.0, {"cpu_weight": 50}, f"holds only what {STEPS[0].word}")
+
+
+class PriorityPolicy:
+    """Decides by a model.
+
+    Args:
+        model: Its labels are two, the second of `DESERVING`; its inputs are of `THREAD_FEATURES`.
+
+    Attributes:
+        notes: What stands in for what, for people.
+
+    Raises:
+        ModelError: It decides something else, or looks at what the agent does not see.
+    """
+
+    name = "priority"
+    needs = frozenset({Need.TASKS})
+
+    def __init__(self, model: DecisionModel) -> None:
+        _require_usable(model)
+        self.model = model
+        self._sure = _sure_score(model)
+        self._columns = [THREAD_FEATURES[one.name].compute for one in model.inputs]
+        self._said: dict[tuple[int, int], tuple[str, int]] = {}  # thread -> (word, intervals in a row)
+        self._held: dict[tuple[int, int], PriorityStep] = {}
+        stands_in = {
+            one.name: THREAD_FEATURES[one.name].stands_in
+            for one in model.inputs
+            if THREAD_FEATURES[one.name].stands_in
+        }
+        self.notes = [f"{name} stands in for {what}" for name, what in stands_in.items()]
+
+    def scores(self, tasks: SensedTasks) -> npt.NDArray[np.int64]:
+        """Return each thread's score, of those that an interval saw."""
+        if not len(tasks):
+            return np.zeros(0, np.int64)
+        values = np.stack([np.asarray(column(tasks), np.int64) for column in self._columns], axis=1)
+        logits = self.model.core.logits(self.model.quantise(values))
+        one = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+        return np.asarray(one, np.int64)
+
+    def decide(self, sensed: Sensed, standing: Mapping[str, Standing]) -> list[Intent]:
+        """Return what is to be set, of threads that were scored alike some intervals in a row."""
+        tasks = as_found(sensed.tasks, standing)
+        tasks = tasks[(tasks["observed_ns"] > 0) & ~tasks["is_kernel_thread"]]
+        tasks = tasks[np.isin(tasks["policy"], list(FAIR_POLICIES))]
+        asked_ns = tasks["cpu_time_ns"] + tasks["run_delay_ns"]
+        busy = 1000 * asked_ns / np.maximum(tasks["observed_ns"], 1) >= _LEAST_DEMAND_PERMILLE
+        scores = self.scores(tasks)
+        self._follow(
+            tasks, [self._step(score) if one else None for score, one in zip(scores, busy, strict=True)]
+        )
+        waits = tasks["run_delay_ns"] / np.maximum(tasks["observed_ns"] / 1e9, 1e-9) >= _WAITING_NS_PER_S
+        # Once others have stepped back nobody waits any more, which is no reason for them to return.
+        if not ((scores > 0).any() if standing else (waits & (scores > 0)).any()):
+            return []
+        return [*self._of_threads(sensed, tasks, scores), *self._of_groups(sensed, tasks[busy], scores[busy])]
+
+    def _step(self, score: float) -> PriorityStep | None:
+        if score >= SURELY_MORE.at_most * self._sure:
+            return SURELY_MORE
+        return next((step for step in STEPS if score <= step.at_most * self._sure), None)
+
+    def _follow(self, tasks: SensedTasks, steps: list[PriorityStep | None]) -> None:
+        """Count intervals that say the same of a thread; what they say holds after `IN_A_ROW`."""
+        said: dict[tuple[int, int], tuple[str, int]] = {}
+        held: dict[tuple[int, int], PriorityStep] = {}
+        for task, step in zip(tasks, steps, strict=True):
+            key = int(task["tid"]), int(task["start_time_ns"])
+            word = step.word if step else ""
+            before = self._said.get(key, ("", 0))
+            said[key] = (word, before[1] + 1 if before[0] == word else 1)
+            if said[key][1] >= IN_A_ROW:
+                if step:
+                    held[key] = step
+            elif key in self._held:
+                held[key] = self._held[key]
+        self._said, self._held = said, held
+
+    def _of_threads(self, sensed: Sensed, tasks: SensedTasks, scores: npt.NDArray[np.int64]) -> list[Intent]:
+        intents = []
+        for task, score in zip(tasks, scores.tolist(), strict=True):
+            step = self._held.get((int(task["tid"]), int(task["start_time_ns"])))
+            if step is None:
+                continue
+            target = ChangeTarget(
+                kind="thread",
+                tid=int(task["tid"]),
+                tgid=int(task["tgid"]),
+                start_time_ns=int(task["start_time_ns"]),
+                comm=clean_name(task["comm"]),
+                cgroup=sensed.cgroups.get(int(task["cgroup_id"]), ""),
+            )
+            old: dict[str, int | str | None] = {
+                "nice": int(task["nice"]),
+                "policy": FAIR_POLICIES.get(int(task["policy"]), ""),
+                "slice_us": int(task["slice_ns"]) // 1000 or None,
+            }
+            seen = {
+                one.name: float(column(task[None])[0])
+                for one, column in zip(self.model.inputs, self._columns, strict=True)
+            }
+            intents += self._intents(target, step, old, {"score": score, **seen})
+        return intents
+
+    def _of_groups(self, sensed: Sensed, tasks: SensedTasks, scores: npt.NDArray[np.int64]) -> list[Intent]:
+        """Of groups in which all that runs surely deserves less."""
+        intents = []
+        for group in np.unique(tasks["cgroup_id"]).tolist():
+            path = sensed.cgroups.get(int(group), "")
+            inside = tasks["cgroup_id"] == group
+            keys = zip(tasks["tid"][inside].tolist(), tasks["start_time_ns"][inside].tolist(), strict=True)
+            if not path.strip("/") or not all(self._held.get(key) is STEPS[0] for key in keys):
+                continue
+            seen = {"most_score": float(scores[inside].max()), "nr_threads": float(inside.sum())}
+            intents += self._intents(ChangeTarget(kind="cgroup", cgroup=path), GROUP_STEP, {}, seen)
+        return intents
+
+    def _intents(
+        self,
+        target: ChangeTarget,
+        step: PriorityStep,
+        old: Mapping[str, int | str | None],
+        features: Mapping[str, float],
+    ) -> list[Intent]:
+        reason = f"it {step.word}, says the model {self.model.name}"
+        version = f"priority/{self.model.name}-{self.model.version[:8]}"
+        return [
+            Intent(target, setting, old.get(setting), value, reason, features, version)
+            for setting, value in step.settings.items()
+        ]
+
+
+def as_found(tasks: SensedTasks, standing: Mapping[str, Standing]) -> SensedTasks:
+    """Return threads as they were before this agent changed them, so that a policy does not follow itself."""
+    found = tasks.copy()
+    for one in standing.values():
+        target = one.intent.target
+        column = _COLUMNS.get(one.intent.setting)
+        if target.kind != "thread" or column is None:
+            continue
+        mine = (found["tid"] == target.tid) & (found["start_time_ns"] == target.start_time_ns)
+        found[column[0]][mine] = column[1](one.found)
+        if one.intent.setting == "nice":
+            found["weight"][mine] = 0  # as of nice: unknown
+    return found
+
+
+def _number_of_policy(value: object) -> int:
+    return next((number for number, name in FAIR_POLICIES.items() if name == value), 0)
+
+
+# Setting -> the column that it shows in, and what a value of the setting is there.
+_COLUMNS: dict[str, tuple[str, Callable[[Any], int]]] = {
+    "nice": ("nice", lambda value: int(value or 0)),
+    "slice_us": ("slice_ns", lambda value: 1000 * int(value or 0)),
+    "policy": ("policy", _number_of_policy),
+}
+
+
+def _require_usable(model: DecisionModel) -> None:
+    if len(model.labels) != 2 or model.labels[1] not in DESERVING:
+        raise ModelError(
+            f"{model.name} decides {' or '.join(model.labels)}: the second of two labels has to be one of "
+            f"{', '.join(DESERVING)}, for whoever deserves the CPU first",
+            hint="train one on bursts: `schedtuna train DATASET`",
+        )
+    unseen = [one.name for one in model.inputs if one.name not in THREAD_FEATURES]
+    if unseen:
+        raise ModelError(
+            f"{model.name} looks at {', '.join(unseen)}, which the agent does not see of a thread",
+            hint=f"it sees {', '.join(THREAD_FEATURES)}: train with --feature for each that is to be used",
+        )
+
+
+def _sure_score(model: DecisionModel) -> int:
+    """The median size of the scores of its own rows; 1 at least."""
+    if model.rows is None or not len(model.rows):
+        return 1
+    logits = model.core.logits(model.rows.bins)
+    score = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+    return max(1, int(np.median(np.abs(score))))
+
+
+def make_priority(file: Path | None) -> PriorityPolicy:
+    """Return the policy of a model's file; None: of the model that ships.
+
+    Raises:
+        UsageError: No file was named, and none ships.
+        ModelError: The model is damaged, or of another kind.
+    """
+    if file is None and DEFAULT_MODEL not in SHIPPED:
+        raise UsageError(
+            "no model for priorities ships with this version",
+            hint="name one: --policy priority:FILE, made by `schedtuna train`; or use --policy rules",
+        )
+    return PriorityPolicy(find_model(DEFAULT_MODEL if file is None else file))

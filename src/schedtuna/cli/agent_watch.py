@@ -1,0 +1,113 @@
+"""What `schedtuna agent` tells without changing anything: advice, metrics, files for monitoring."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schedtuna.cli.options import JsonOption
+from schedtuna.cli.output import print_json, print_remark
+
+
+def advise(
+    on: Annotated[Path, typer.Option("--on", metavar="TRACE", help="A recording of events: its folder.")],
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="NAME[:FILE]", help="What decides: rules or priority.")
+    ] = "rules",
+    allow_lost: Annotated[
+        bool, typer.Option("--allow-lost", help="Accept a trace that lost events.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what would have been changed in a recording.
+
+    At most three changes, why, and what each is expected to bring the threads that are not changed: by a
+    replay in the simulated machine, where the certificate covers it. Nothing is changed; no privilege is
+    needed.
+    """
+    from schedtuna.agent.advising import advise_on
+    from schedtuna.agent.policies import make_policy
+    from schedtuna.cli.common import termination_interrupts
+    from schedtuna.cli.table import wrapped
+    from schedtuna.errors import naming
+
+    decides = make_policy(policy)
+    with termination_interrupts(), naming(on):
+        found = advise_on(on, decides, allow_lost=allow_lost)
+    if as_json:
+        told = [
+            {
+                "id": one.id,
+                "setting": one.setting,
+                "value": one.new,
+                "threads": one.threads,
+                "reason": one.reason,
+                "expected": None if one.expected is None else vars(one.expected),
+                "why_unknown": one.why_unknown,
+                "model": one.model,
+            }
+            for one in found.advice
+        ]
+        print_json({"advice": told, "dropped": list(found.dropped)})
+        return
+    for one in found.advice:
+        print(wrapped(one.tell()))
+    if not found.advice:
+        print("nothing is advised")
+    for why in found.dropped:
+        print_remark("not advised", why)
+
+
+def metrics(
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="ADDRESS:PORT|SOCKET",
+            help="Serve them at /metrics until Ctrl-C, such as at 127.0.0.1:9798.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Print the agent's metrics for Prometheus, or serve them.
+
+    Whoever serves needs no privilege but to ask the agent. Other machines can't reach it.
+    """
+    from schedtuna.agent.exporter import metrics_text, serve_at
+
+    if listen is None:
+        print(metrics_text(), end="")
+        return
+    from schedtuna.cli.common import termination_interrupts
+
+    with termination_interrupts(), serve_at(listen) as server:
+        print_remark("metrics", f"served at {listen}", file=sys.stderr)
+        server.serve_forever()
+
+
+def monitoring(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files go.", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Replace the files that are there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write alert rules for Prometheus and a Grafana dashboard."""
+    from schedtuna.agent.monitoring import DATA_FILES
+    from schedtuna.cli.output import refuse_existing, writing
+    from schedtuna.files import make_folder
+    from schedtuna.resources import resource_path
+
+    paths = [folder / name for name in DATA_FILES]
+    make_folder(folder)
+    for path in paths:
+        refuse_existing(path, force=force)
+    for path in paths:
+        with writing(path, force=force) as file:
+            file.write(resource_path(f"agent/data/{path.name}").read_bytes())
+    if as_json:
+        print_json({"files": [str(path) for path in paths]})
+        return
+    for path in paths:
+        print_remark("written", str(path))

@@ -1,0 +1,156 @@
+"""A model's scores become settings, by cut-offs, and only where somebody has to wait."""
+
+import numpy as np
+import pytest
+from tests.unit.agent.sensed import interval
+
+from schedtuna.agent.contract import ChangeTarget, Intent, Standing
+from schedtuna.agent.priority import GROUP_STEP, STEPS, PriorityPolicy, as_found, make_priority
+from schedtuna.agent.thread_features import THREAD_FEATURES
+from schedtuna.errors import ModelError
+from schedtuna.model.bins import Bins
+from schedtuna.model.file import write_model
+from schedtuna.model.model import DecisionModel, ModelInput
+from schedtuna.model.nets import Linear
+from schedtuna.model.rows import checked
+
+TIME = Bins("log2", 2**10, 2**34, 97, per_octave=4)
+
+
+def model(labels=("long", "short"), inputs=("burst_mean_ns",), weights=(-1,), bias=48):
+    """By default: short is what has bursts of less than 2**22 ns, some 4 ms (bin 48)."""
+    made = DecisionModel(
+        "by-hand",
+        tuple(ModelInput(name, TIME) for name in inputs),
+        labels,
+        Linear([list(weights)], [bias]),
+        "test",
+    )
+    return checked(made)
+
+
+def threads(*rows):
+    """Rows of (tid, CPU ms, wait ms, wakeups, group) in a second."""
+    tasks = interval(0, tasks=len(rows)).tasks
+    for task, (tid, cpu_ms, wait_ms, wakeups, group) in zip(tasks, rows, strict=True):
+        task["tid"], task["tgid"], task["start_time_ns"], task["cgroup_id"] = tid, tid, 5, group
+        task["observed_ns"] = 10**9
+        task["cpu_time_ns"], task["run_delay_ns"] = cpu_ms * 10**6, wait_ms * 10**6
+        task["nr_voluntary"] = wakeups
+    return tasks
+
+
+def sensed(number, tasks, groups=None):
+    from dataclasses import replace
+
+    return replace(interval(number), tasks=tasks, cgroups=groups or {})
+
+
+BUSY = threads((10, 50, 20, 100, 1), (11, 900, 100, 0, 2), (12, 1, 0, 1, 2))
+GROUPS = {1: "/user.slice", 2: "/batch.slice"}
+
+
+def decided(policy, tasks, times=3, groups=GROUPS):
+    return [policy.decide(sensed(n, tasks, groups), {}) for n in range(times)]
+
+
+def test_the_one_that_computes_steps_back_after_three_intervals_alike():
+    first, second, third = decided(PriorityPolicy(model()), BUSY)
+    assert first == second == []
+    of_threads = {(one.target.tid, one.setting): one.new for one in third if one.target.kind == "thread"}
+    assert (11, "nice") in of_threads
+    assert not any(tid == 12 for tid, _ in of_threads)
+    assert all(setting == "slice_us" for tid, setting in of_threads if tid == 10)
+    one = next(one for one in third if one.target.tid == 11)
+    assert one.features["burst_mean_ns"] == 900e6
+    assert one.features["score"] < 0
+    assert "by-hand" in one.reason
+    assert "by-hand" in one.policy
+
+
+def test_how_sure_the_score_is_decides_how_far():
+    policy = PriorityPolicy(model())
+    sure = policy._step(-10 * policy._sure)
+    assert sure is STEPS[0]
+    assert policy._step(-0.1 * policy._sure) is STEPS[1]
+    assert policy._step(0.1 * policy._sure) is None
+
+
+def test_nobody_steps_back_where_nobody_waits():
+    calm = threads((10, 50, 0, 100, 1), (11, 900, 0, 0, 2))
+    assert decided(PriorityPolicy(model()), calm)[-1] == []
+
+
+def test_nobody_steps_back_for_nobody():
+    hogs = threads((11, 900, 500, 0, 2), (13, 900, 500, 0, 2))
+    assert decided(PriorityPolicy(model()), hogs)[-1] == []
+
+
+def test_a_group_of_nothing_else_gets_less_weight():
+    last = decided(PriorityPolicy(model()), threads((10, 50, 20, 100, 1), (11, 990, 10, 0, 2)))[-1]
+    groups = [one for one in last if one.target.kind == "cgroup"]
+    assert [(one.target.cgroup, one.setting, one.new) for one in groups] == [
+        ("/batch.slice", "cpu_weight", GROUP_STEP.settings["cpu_weight"])
+    ]
+    mixed = threads((10, 50, 20, 100, 2), (11, 990, 10, 0, 2))
+    assert not [one for one in decided(PriorityPolicy(model()), mixed)[-1] if one.target.kind == "cgroup"]
+
+
+def test_one_interval_of_another_kind_changes_nothing():
+    policy = PriorityPolicy(model())
+    decided(policy, BUSY)
+    other = threads((10, 50, 20, 100, 1), (11, 100, 20, 100, 2))
+    still = policy.decide(sensed(4, other, GROUPS), {})
+    assert any(one.target.tid == 11 and one.setting == "nice" for one in still)
+
+
+def test_scores_are_of_what_was_there_before_the_agents_own_changes():
+    tasks = threads((11, 900, 100, 0, 2))
+    tasks["nice"], tasks["weight"], tasks["policy"] = 10, 110, 3
+    target = ChangeTarget("thread", tid=11, tgid=11, start_time_ns=5)
+    made = [Intent(target, "nice", 0, 10, "x"), Intent(target, "policy", "other", "batch", "x")]
+    found = as_found(tasks, {one.key: Standing(one, 0, one.old) for one in made})
+    assert (found["nice"][0], found["policy"][0], found["weight"][0]) == (0, 0, 0)
+    assert tasks["nice"][0] == 10
+
+
+def test_kernel_threads_and_real_time_threads_are_not_looked_at():
+    tasks = BUSY.copy()
+    tasks["policy"][1] = 1
+    assert not [one for one in decided(PriorityPolicy(model()), tasks)[-1] if one.target.tid == 11]
+    tasks = BUSY.copy()
+    tasks["is_kernel_thread"][1] = True
+    assert not [one for one in decided(PriorityPolicy(model()), tasks)[-1] if one.target.tid == 11]
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda: model(labels=("stay", "migrate")), "stay or migrate"),
+        (lambda: model(inputs=("src_load_permille",)), "src_load_permille, which the agent does not see"),
+    ],
+)
+def test_models_of_another_kind_are_refused(made, told):
+    with pytest.raises(ModelError, match=told) as error:
+        PriorityPolicy(made())
+    assert error.value.hint
+
+
+def test_what_stands_in_for_single_bursts_is_told():
+    assert PriorityPolicy(model()).notes
+    assert not PriorityPolicy(model(inputs=("cpu_permille",))).notes
+
+
+def test_a_file_is_read(tmp_path):
+    path = tmp_path / "own.model"
+    write_model(model(), path)
+    assert make_priority(path).model.version == model().version
+    with pytest.raises(ModelError, match="no model"):
+        make_priority(tmp_path / "none")
+
+
+def test_every_feature_is_computed_of_threads_that_did_nothing():
+    idle = interval(0, tasks=2).tasks
+    for name, feature in THREAD_FEATURES.items():
+        values = np.asarray(feature.compute(idle), np.int64)
+        assert values.shape == (2,), name

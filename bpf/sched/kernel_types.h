@@ -95,6 +95,7 @@ struct sched_ext_entity {
 struct task_struct {
 	unsigned int flags;
 	int prio;
+	int static_prio;
 	const struct cpumask *cpus_ptr;
 	int nr_cpus_allowed;
 	unsigned short migration_disabled;

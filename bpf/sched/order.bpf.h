@@ -92,8 +92,11 @@ static __always_inline __u64 judged_at_ticks(const struct tuna_params *now, __u6
 	return (ticks ?: 1) * tick_ns - tick_ns / 2;
 }
 
-/* The slice of a task that is put into a queue now. Waiting tasks are counted per CPU of the LLC. */
-static __always_inline __u64 slice_ns(const struct tuna_params *now, struct llc_ctx *llcc, __u32 llc)
+/*
+ * The slice of a task that is put into a queue now, by the kind that a model says it is of. Waiting tasks are counted
+ * per CPU of the LLC.
+ */
+static __always_inline __u64 slice_ns(const struct tuna_params *now, struct llc_ctx *llcc, __u32 llc, __u8 kind)
 {
 #ifndef NO_SLICE_US
 	__u64 slice = now->slice_us * NSEC_PER_USEC;
@@ -113,6 +116,10 @@ static __always_inline __u64 slice_ns(const struct tuna_params *now, struct llc_
 #endif
 	if (nr_waiting > 1)
 		slice /= nr_waiting;
+	if (kind == TUNA_KIND_INTERACTIVE)
+		slice /= 2;
+	else if (kind == TUNA_KIND_BATCH && slice <= TUNA_SLICE_US_MAX * NSEC_PER_USEC / 2)
+		slice *= 2;
 	return judged_at_ticks(now, slice > slice_floor_ns ? slice : slice_floor_ns);
 }
 
@@ -170,15 +177,17 @@ static __always_inline __u64 queue_key(const struct tuna_params *now, struct tas
 		count(nr_credits);
 		count_by(credit_ns, credit);
 	}
-	key = tctx->vtime + expected(now, tctx, weight);
+	key = tctx->vtime + expected(now, tctx, weight) - tctx->lead;
 	if (before(llcc->last_key, key))
 		llcc->last_key = key;
 	return key;
 }
 
-/* Who runs only shortly whenever it is woken. */
+/* Who runs only shortly whenever it is woken, as a model says or its history. */
 static __always_inline bool is_interactive(struct task_ctx *tctx)
 {
+	if (tctx->kind)
+		return tctx->kind == TUNA_KIND_INTERACTIVE;
 	return tctx->burst_ns < interactive_burst_ns;
 }
 

@@ -3,7 +3,7 @@
 #ifndef PLACE_BPF_H
 #define PLACE_BPF_H
 
-#include "order.bpf.h"
+#include "predict.bpf.h"
 
 __u32 bpf_cpumask_first_and(const struct cpumask *src1, const struct cpumask *src2) __ksym;
 

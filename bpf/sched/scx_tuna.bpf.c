@@ -94,8 +94,12 @@ __s32 CALLBACK(tuna_select_cpu, struct task_struct *p, __s32 prev_cpu, __u64 wak
 	if (!w.direct || !llcc)
 		return cpu;
 	count(nr_direct);
+	if (w.tctx) {
+		w.tctx->lead = 0;
+		w.tctx->kind = TUNA_KIND_NONE;
+	}
 	note_local(cpuc, w.now_ns);
-	scx_bpf_dsq_insert(p, DSQ_LOCAL, slice_ns(w.now, llcc, cpuc->llc), 0);
+	scx_bpf_dsq_insert(p, DSQ_LOCAL, slice_ns(w.now, llcc, cpuc->llc, TUNA_KIND_NONE), 0);
 	return cpu;
 }
 
@@ -178,8 +182,9 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 	if (tctx) {
 		tctx->queued_ns = now_ns;
 		tctx->group_worth = worth_of_task(p);
+		predict(now, p, tctx, llcc, cpuc->llc, enq_flags);
 	}
-	slice = slice_ns(now, llcc, cpuc->llc);
+	slice = slice_ns(now, llcc, cpuc->llc, tctx ? tctx->kind : TUNA_KIND_NONE);
 #ifndef NO_LOCAL_KTHREADS
 	if (now->local_kthreads && is_bound_kthread(p) && !(enq_flags & ENQ(REENQ))) {
 		count(nr_kthread_head);
@@ -238,7 +243,7 @@ static __noinline bool is_first(const struct tuna_params *now, struct task_struc
 	if (!tctx || tctx->epoch != epoch || tctx->llc != cpuc->llc)
 		return false;
 	charge(now, prev, tctx);
-	key = tctx->vtime + expected(now, tctx, task_weight(now, prev, tctx));
+	key = tctx->vtime + expected(now, tctx, task_weight(now, prev, tctx)) - tctx->lead;
 	bpf_for_each(scx_dsq, p, LLC_QUEUE(cpuc->llc), 0)
 	{
 		if (!bpf_cpumask_test_cpu(cpu, p->cpus_ptr) || (is_migration_disabled(p) && scx_bpf_task_cpu(p) != cpu))
@@ -251,7 +256,8 @@ static __noinline bool is_first(const struct tuna_params *now, struct task_struc
 static __always_inline void run_on(const struct tuna_params *now, struct task_struct *prev, struct cpu_ctx *cpuc,
 				   struct llc_ctx *llcc, __u64 now_ns)
 {
-	__u64 slice = slice_ns(now, llcc, cpuc->llc);
+	struct task_ctx *tctx = task_ctx(prev);
+	__u64 slice = slice_ns(now, llcc, cpuc->llc, tctx ? tctx->kind : TUNA_KIND_NONE);
 
 	count(nr_kept);
 	note_util(cpuc, now_ns);
@@ -366,6 +372,8 @@ void CALLBACK(tuna_running, struct task_struct *p)
 	if (tctx->cpu != cpu && tctx->cpu >= 0)
 		count(nr_migrations);
 	tctx->cpu = cpu;
+	if (before(tctx->queued_ns, now_ns))
+		tctx->mean_delay_ns = (3 * tctx->mean_delay_ns + now_ns - tctx->queued_ns) / 4;
 	tctx->run_start_ns = p->se.sum_exec_runtime;
 	join_llc(tctx, llcc, cpuc->llc);
 	if (before(llcc->vtime, tctx->vtime))
@@ -375,10 +383,22 @@ void CALLBACK(tuna_running, struct task_struct *p)
 void CALLBACK(tuna_runnable, struct task_struct *p, __u64 enq_flags)
 {
 	struct task_ctx *tctx = task_ctx(p);
+	__u64 now_ns = scx_bpf_now();
 
 	count_in_groups(p, 1);
-	if (tctx)
-		tctx->group_worth = worth_of_task(p);
+	if (!tctx)
+		return;
+	tctx->group_worth = worth_of_task(p);
+	tctx->queued_ns = now_ns;
+	if (!(enq_flags & ENQ(WAKEUP)))
+		return;
+	if (tctx->slept_since_ns && before(tctx->slept_since_ns, now_ns))
+		tctx->slept_ns = now_ns - tctx->slept_since_ns;
+	if (tctx->woken_ns && before(tctx->woken_ns, now_ns))
+		tctx->wakeup_interval_ns = tctx->wakeup_interval_ns
+						   ? (3 * tctx->wakeup_interval_ns + now_ns - tctx->woken_ns) / 4
+						   : now_ns - tctx->woken_ns;
+	tctx->woken_ns = now_ns;
 }
 
 void CALLBACK(tuna_quiescent, struct task_struct *p, __u64 deq_flags)
@@ -418,7 +438,11 @@ void CALLBACK(tuna_stopping, struct task_struct *p, bool runnable)
 		return;
 	charge(now, p, tctx);
 	burst = total - tctx->slept_at_ns;
+	tctx->queued_ns = now_ns;
 	if (!runnable) {
+		note_outcome(now, tctx, burst);
+		tctx->slept_since_ns = now_ns;
+		tctx->last_burst_ns = burst;
 		tctx->burst_ns = (3 * tctx->burst_ns + burst) / 4;
 		tctx->slept_at_ns = total;
 	} else if (tctx->burst_ns < burst) {

@@ -5,6 +5,7 @@
 
 #include "compat.bpf.h"
 #include "scx_tuna.h"
+#include "scx_tuna_model.h"
 
 #define NSEC_PER_USEC 1000ULL
 #define NSEC_PER_MSEC 1000000ULL
@@ -31,16 +32,27 @@ const volatile __u32 leave_after_ms = 5000;		 /* a third of ops.timeout_ms */
 #define GPU_QUEUE 0x40000ULL
 
 struct task_ctx {
-	__u64 vtime;	    /* weighted run time, comparable with the LLC's */
-	__u64 run_start_ns; /* its sum_exec_runtime when it was charged last */
-	__u64 slept_at_ns;  /* its sum_exec_runtime when it slept last */
-	__u64 burst_ns;	    /* mean run time between two sleeps */
-	__u64 queued_ns;    /* since when it waits */
-	__u64 group_worth;  /* what it is worth by its cgroup, in 1/GROUP_ONE */
-	__u64 gpu_until_ns; /* it counts as a feeder of the GPU */
-	__u32 llc;	    /* whose virtual time `vtime` is compared with */
-	__u32 epoch;	    /* `epoch` below when that was so */
-	__s32 cpu;	    /* where it ran last */
+	__u64 vtime;	      /* weighted run time, comparable with the LLC's */
+	__u64 run_start_ns;   /* its sum_exec_runtime when it was charged last */
+	__u64 slept_at_ns;    /* its sum_exec_runtime when it slept last */
+	__u64 burst_ns;	      /* mean run time between two sleeps */
+	__u64 queued_ns;      /* since when it waits */
+	__u64 group_worth;    /* what it is worth by its cgroup, in 1/GROUP_ONE */
+	__u64 gpu_until_ns;   /* it counts as a feeder of the GPU */
+	__u64 last_burst_ns;  /* run time between its last two sleeps */
+	__u64 slept_since_ns; /* when it fell asleep last, how long it slept, and when it was woken */
+	__u64 slept_ns;
+	__u64 woken_ns;
+	__u64 wakeup_interval_ns; /* mean time between two wakeups; 0: it was never woken twice */
+	__u64 mean_delay_ns;	  /* mean time from runnable to running */
+	__s64 lead;	       /* in vtime: how much earlier in order it stands, as it is predicted; negative: later */
+	__u32 llc;	       /* whose virtual time `vtime` is compared with */
+	__u32 epoch;	       /* `epoch` below when that was so */
+	__s32 cpu;	       /* where it ran last */
+	__u32 predicted_under; /* the version of the control that `predicted` is of */
+	__u8 kind;	       /* enum tuna_kind that it is treated as; 0: as its history says */
+	__u8 predicted;	       /* by the model, for the burst that is to come; 0: not */
+	__u8 expected;	       /* by the scheduler itself, of the same */
 };
 
 struct cpu_ctx {

@@ -233,6 +233,7 @@ static int watch(void *map, __u32 *key, struct timer *timer)
 	watch_cpus(now_ns, passed_ns, excused);
 	if (now)
 		watch_llcs(now, now_ns, excused);
+	judge_model();
 	bpf_rcu_read_unlock();
 #ifndef BUG_TIMER_DEAD
 	bpf_timer_start(&timer->timer, watch_period_ns, 0);

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -100,11 +101,54 @@ def main():
                     answer = rt_hog(cpu, seconds, pinned=True)
                 case ["groups", groups, seconds, cpus]:
                     answer = in_groups(groups, seconds, cpus)
+                case ["bursts", seconds]:
+                    answer = bursts(seconds)
+                case ["model", name, mode, settings]:
+                    text = Path(f"/share/{name}.json").read_text()
+                    parts = [text[start : start + 40_000] for start in range(0, len(text), 40_000)]
+                    requests = [*({"part": part} for part in parts), {"do": "load"}]
+                    answer = ask_model(*requests, {"do": mode, "settings": settings})
+                case ["model_status"]:
+                    answer = ask_model({"do": "status"})
                 case ["state"]:
                     answer = Path("/sys/kernel/sched_ext/state").read_text().strip()
                 case _:
                     raise ValueError(order)
             print(json.dumps(answer), flush=True)
+
+
+def ask_model(*requests):
+    """Put requests to the scheduler's loader; returns the last answer."""
+    line = socket.socket(socket.AF_UNIX)
+    line.connect("/var/run/scx/root/stats")
+    answers = line.makefile()
+    for arguments in requests:
+        line.sendall(json.dumps({"req": "model", "args": arguments}).encode() + b"\n")
+        said = json.loads(answers.readline())
+        if said["errno"]:
+            raise ValueError(said)
+    return said["args"]["resp"]
+
+
+def bursts(seconds):
+    """Sleepers of two kinds on one CPU, which want more of it than there is; how late each kind is, in ms."""
+
+    def sleeper(burst_s, nap_s):
+        def work():
+            late, end = [], time.monotonic() + seconds
+            while (began := time.monotonic()) < end:
+                time.sleep(nap_s)
+                late.append(time.monotonic() - began - nap_s)
+                until = time.thread_time() + burst_s
+                while time.thread_time() < until:
+                    pass
+            return sorted(late)[len(late) // 2] * 1e3
+
+        return fork(work)
+
+    short = [sleeper(0.0005, 0.011) for _ in range(4)]
+    long = [sleeper(0.008, 0.011) for _ in range(4)]
+    return {"short_ms": max(answers(short)), "long_ms": max(answers(long))}
 
 
 def in_groups(groups, seconds, cpus):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from schedtuna.backend.places.guest import Guest
 from schedtuna.backend.vm import scheduler_program
@@ -19,6 +21,7 @@ from schedtuna.lab.named.guest import NamedGuest
 from schedtuna.lab.store import read_lab
 from schedtuna.scheduler.control import SchedulerStatus, SwitchCost, find_live
 from schedtuna.scheduler.live import LiveSettings, change
+from schedtuna.scheduler.live_model import ModelStatus, carry_out
 from schedtuna.scheduler.scx import (
     DISABLED,
     SchedulerError,
@@ -30,6 +33,9 @@ from schedtuna.scheduler.scx import (
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.scheduler.stall import StallProbe
 from schedtuna.scheduler.watch import PREFIX
+
+if TYPE_CHECKING:
+    from schedtuna.model.model import DecisionModel
 
 _BASELINE_S = 0.5
 _PYTHON = "/usr/bin/python3"
@@ -149,6 +155,17 @@ def set_values(guest: NamedGuest, text: str) -> tuple[SchedulerConfig, LiveSetti
     """
     scheduler = Guest(kernel=guest.kernel).scheduler(text, stated=True)
     return scheduler, *change(guest, _PYTHON, scheduler)
+
+
+def model_inside(
+    guest: NamedGuest,
+    scheduler: str,
+    action: str,
+    model: DecisionModel | None,
+    settings: Mapping[str, int],
+) -> ModelStatus:
+    """Do something with the model inside the scheduler in charge of a guest; see `live_model.carry_out`."""
+    return carry_out(guest, _PYTHON, scheduler, action, model, settings)
 
 
 def status(guest: NamedGuest) -> SchedulerStatus:

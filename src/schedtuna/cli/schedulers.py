@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schedtuna.cli import schedulers_model
 from schedtuna.cli.common import parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import IgnoreLimitsOption, InOption, JsonOption
 from schedtuna.cli.output import print_json, print_remark, require_writable, writing
@@ -328,6 +329,9 @@ def status(named: InOption = None, as_json: JsonOption = False) -> None:
     ):
         if value:
             print_remark(title, value)
+
+
+app.command()(schedulers_model.model)
 
 
 @contextmanager

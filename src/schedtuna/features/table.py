@@ -66,6 +66,7 @@ _SAMPLED = frozenset({FeatureSource.SAMPLES})
 # Recorded as well as simulated decisions have them, and a scheduler in the kernel.
 _DECISION = frozenset({FeatureSource.TRACE, FeatureSource.SIMULATOR, FeatureSource.BPF})
 _IN_KERNEL = frozenset({FeatureSource.SIMULATOR, FeatureSource.BPF})
+_OF_SCX_TUNA = frozenset({FeatureSource.BPF})
 
 _PERCENT = Bins("linear", 0, 100, 101)
 _COUNT = Bins("log2", 0, 2**20, 41, per_octave=2)
@@ -256,6 +257,41 @@ _TASK = [
     _of_task("is_leader", _FLAG, "1: it is the first thread of its process", Kind.FLAG),
 ]
 
+# What scx_tuna's model may look at beside these, when a task is queued: include/scx_tuna_model.h.
+_QUEUED = [
+    Feature("mean_burst_ns", "ns", Kind.GAUGE, _TIME, _OF_SCX_TUNA, "its mean CPU time between two sleeps"),
+    Feature("slept_ns", "ns", Kind.GAUGE, _TIME, _OF_SCX_TUNA, "how long it slept last"),
+    Feature("wakeups_per_s", "1/s", Kind.GAUGE, _RATE, _OF_SCX_TUNA, "how often it is woken, of late"),
+    Feature(
+        "mean_delay_ns",
+        "ns",
+        Kind.GAUGE,
+        _TIME,
+        _OF_SCX_TUNA,
+        "its mean wait for a CPU, each time it could run",
+    ),
+    Feature(
+        "weight",
+        "",
+        Kind.GAUGE,
+        Bins("log2", 0, 10_000, 49, per_octave=4),
+        _OF_SCX_TUNA,
+        "its weight by its nice value; 100 is nice 0",
+    ),
+    Feature(
+        "llc_nr_waiting", "", Kind.GAUGE, _COUNT, _OF_SCX_TUNA, "tasks that wait in the queue of its LLC"
+    ),
+    Feature(
+        "llc_busy_permille",
+        "1/1000",
+        Kind.GAUGE,
+        _PERMILLE,
+        _OF_SCX_TUNA,
+        "how much of its LLC's CPUs was used lately",
+    ),
+    Feature("was_woken", "", Kind.FLAG, _FLAG, _OF_SCX_TUNA, "1: it was woken; 0: it could run all along"),
+]
+
 # Of these, events tell what samples would have been: see `told`.
 _TOLD = (
     "cpu_percent",
@@ -276,7 +312,7 @@ _SYSTEM = [
     for row in _SYSTEM
 ]
 
-_ROWS = (*_SYSTEM, *_CANDIDATE, *_MACHINE, *_MIGRATION, *_TASK)
+_ROWS = (*_SYSTEM, *_CANDIDATE, *_MACHINE, *_MIGRATION, *_TASK, *_QUEUED)
 FEATURES: dict[str, Feature] = {row.name: row for row in _ROWS}
 SYSTEM_FEATURES: dict[str, Feature] = {row.name: row for row in _SYSTEM}
 

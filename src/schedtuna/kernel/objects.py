@@ -16,10 +16,10 @@ from schedtuna.errors import UnavailableError
 from schedtuna.kernel.btf import Btf, parse_btf
 from schedtuna.kernel.libbpf import libbpf
 from schedtuna.kernel.privilege import require_bpf
+from schedtuna.kernel.runs import run_packet, run_syscall
 from schedtuna.resources import resource_path
 
 VMLINUX_BTF = Path("/sys/kernel/btf/vmlinux")
-_PACKET_BYTES = 64
 _LOG_STATISTICS = 4  # BPF_LOG_STATS, include/linux/bpf_verifier.h
 _LOG_BYTES = 1 << 16
 _STRUCT_OPS = 26  # BPF_MAP_TYPE_STRUCT_OPS, include/uapi/linux/bpf.h
@@ -37,28 +37,6 @@ class _OpenOptions(ctypes.Structure):
         ("reserved", ctypes.c_long),
         ("kconfig", ctypes.c_char_p),
         ("btf_custom_path", ctypes.c_char_p),
-    )
-
-
-class _TestRunOptions(ctypes.Structure):
-    """struct bpf_test_run_opts."""
-
-    _fields_ = (
-        ("sz", ctypes.c_size_t),
-        ("data_in", ctypes.c_void_p),
-        ("data_out", ctypes.c_void_p),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_void_p),
-        ("ctx_out", ctypes.c_void_p),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("repeat", ctypes.c_int),
-        ("duration", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("cpu", ctypes.c_uint32),
-        ("batch_size", ctypes.c_uint32),
     )
 
 
@@ -258,31 +236,24 @@ class BpfObject:
             os.close(descriptor)
         return b"".join(chunks)
 
-    def run(self, program: str, context: bytes = b"") -> int:
-        """Run a `syscall` program once and return its result."""
-        options = _TestRunOptions(
-            sz=ctypes.sizeof(_TestRunOptions),
-            ctx_in=ctypes.cast(ctypes.c_char_p(context), ctypes.c_void_p),
-            ctx_size_in=len(context),
-        )
-        code = self._libbpf.bpf_prog_test_run_opts(self.program_fd(program), ctypes.byref(options))
+    def run(self, program: str, context: bytes | bytearray = b"") -> int:
+        """Run a `syscall` program once and return its result.
+
+        Args:
+            program: Its name.
+            context: What it is given; into a bytearray goes what it makes of that.
+        """
+        code, result = run_syscall(self.program_fd(program), context)
         if code:
             raise self._error(f"can't run {program} of", -code)
-        return int(options.retval)
+        return result
 
     def run_packet(self, program: str, repeat: int) -> int:
         """Run an `xdp` program on an empty packet so many times; return nanoseconds per run, rounded down."""
-        packet = ctypes.create_string_buffer(_PACKET_BYTES)
-        options = _TestRunOptions(
-            sz=ctypes.sizeof(_TestRunOptions),
-            data_in=ctypes.cast(packet, ctypes.c_void_p),
-            data_size_in=_PACKET_BYTES,
-            repeat=repeat,
-        )
-        code = self._libbpf.bpf_prog_test_run_opts(self.program_fd(program), ctypes.byref(options))
+        code, duration_ns = run_packet(self.program_fd(program), repeat)
         if code:
             raise self._error(f"can't run {program} of", -code)
-        return int(options.duration)
+        return duration_ns
 
     def program_fd(self, program: str) -> int:
         """The file descriptor of a loaded program, open as long as the object is."""

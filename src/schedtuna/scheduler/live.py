@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from schedtuna.configfile import parse_json
 from schedtuna.errors import UnavailableError, UsageError
@@ -22,18 +22,17 @@ from schedtuna.scheduler.stats import SOCKET
 from schedtuna.scheduler.tuna import DEFAULTS, ONE, ineffective, speed_of
 from schedtuna.space import ParameterValue, spell_value
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_WITHIN_S = 30.0
-# Puts one question to the loader, and prints its answer. Arguments: the socket, the request.
+_WITHIN_S = 60.0
+# Puts questions to the loader, and prints its answers. Arguments: the socket, the requests.
 _CLIENT = """
 import socket, sys
 line = socket.socket(socket.AF_UNIX)
-line.settimeout(20)
+line.settimeout(60)
 line.connect(sys.argv[1])
-line.sendall(sys.argv[2].encode() + b"\\n")
-print(line.makefile().readline().strip(), flush=True)
+answers = line.makefile()
+for question in sys.argv[2:]:
+    line.sendall(question.encode() + b"\\n")
+    print(answers.readline().strip(), flush=True)
 """
 
 
@@ -73,36 +72,44 @@ class LiveSettings:
         return f"version {self.version}, {since}, {self.nr_decisions:,} decisions"
 
 
-def ask(machine: Machine, python: str, request: str, arguments: Mapping[str, str] | None = None) -> Any:
+def ask(machine: Machine, python: str, request: str, arguments: Mapping[str, Any] | None = None) -> Any:
     """Put a question to the loader of the scheduler in charge.
 
     Args:
         machine: The scheduler's.
         python: The machine's Python.
-        request: ``settings`` or ``set``.
-        arguments: Of ``set``: values by name.
+        request: ``settings``, ``set`` or ``model``.
+        arguments: Of ``set``: values by name; see `scx_object`.
 
     Raises:
         UnavailableError: Nobody answers.
         UsageError: It refuses.
     """
-    question = json.dumps({"req": request, "args": dict(arguments or {})})
-    client = Helper(machine, [python, "-I", "-S", "-c", _CLIENT, SOCKET, question])
+    return ask_all(machine, python, [(request, arguments or {})])[-1]
+
+
+def ask_all(machine: Machine, python: str, requests: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Any]:
+    """Put questions to the loader, one after the other; see `ask`. The first refusal is raised at the end."""
+    questions = [json.dumps({"req": request, "args": dict(arguments)}) for request, arguments in requests]
+    client = Helper(machine, [python, "-I", "-S", "-c", _CLIENT, SOCKET, *questions])
     try:
-        heard = client.lines() if client.await_lines(1, _WITHIN_S) else []
+        heard = client.lines() if client.await_lines(len(questions), _WITHIN_S) else []
     finally:
         client.close()
     try:
-        answer = parse_json(heard[0], any_text=True)
-        number, said = answer["errno"], answer["args"]["resp"]
-    except (IndexError, ValueError, TypeError, KeyError):
+        answers = [parse_json(line, any_text=True) for line in heard]
+        said = [(answer["errno"], answer["args"]["resp"]) for answer in answers]
+    except (ValueError, TypeError, KeyError):
+        said = []
+    if len(said) < len(questions):
         raise UnavailableError(
             "the scheduler in charge does not answer",
             hint="only what `schedtuna schedulers start` keeps in charge as an object can be asked",
-        ) from None
-    if number:
-        raise UsageError(str(said))
-    return said
+        )
+    for number, text in said:
+        if number:
+            raise UsageError(str(text))
+    return [answer for _, answer in said]
 
 
 def read_live(machine: Machine, python: str) -> LiveSettings:

@@ -31,7 +31,7 @@ from schedtuna.errors import SchedtunaError, UsageError
 from schedtuna.kernel.objects import BpfObject
 from schedtuna.kernel.sched_ext import OPS_NAME, UNREGISTERED, fill_in, find_operations, read_exit
 from schedtuna.kernel.settings import Settings
-from schedtuna.scheduler import tuna
+from schedtuna.scheduler import tuna, tuna_model
 
 TYPE_CHECKING = False  # typing's own would be imported for it
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ COUNTER = "nr_"
 LOOK_EVERY_S = 0.2
 TOLD_WITHIN_S = 30.0  # from the kernel's decision to its call of the scheduler's `exit`
 LONGEST_REQUEST = 1 << 16
+MOST_PARTS = 512  # of a model that is sent
 REFUSED = 22  # EINVAL
 _FIRST_VERSION = 2  # of parameters; 1 are the defaults, which the object sets itself
 
@@ -68,11 +69,15 @@ class ObjectScheduler:
         params = {}
         if tuna.is_tuna(bpf.btf):
             tuna.check_layout(bpf.btf)
+            if tuna_model.has_model(bpf.btf):
+                tuna_model.check_layout(bpf.btf)
             params = {name: tuna.parse(name, settings[name]) for name in settings if name in tuna.DEFAULTS}
             first = tuna.pack(params, version=_FIRST_VERSION)
         self._settings.set({name: text for name, text in settings.items() if name not in params})
         bpf.load()
         self._tuna = tuna.RunningTuna() if tuna.is_tuna(bpf.btf) else None
+        self._model = tuna_model.InsideModel(bpf) if tuna_model.has_model(bpf.btf) else None
+        self._parts: list[str] = []
         if self._tuna:  # before it decides anything
             speeds = {cpu: tuna.speed_of(cpu, read) for cpu in range(os.cpu_count() or 1)}
             self._tuna.set_fast_cpus(tuna.fast_cpus(speeds))
@@ -96,8 +101,8 @@ class ObjectScheduler:
         """Answer a request of scx_stats' form.
 
         Args:
-            request: ``stats``, ``settings`` or ``set``.
-            arguments: Of ``set``: texts by name.
+            request: ``stats``, ``settings``, ``set`` or ``model``.
+            arguments: Of ``set``: texts by name. Of ``model``: see `_model_request`.
             seen: What the one who asks has seen before; what it sees now is put there.
 
         Raises:
@@ -111,7 +116,32 @@ class ObjectScheduler:
             return {"values": self._settings.values(), **(self._tuna.status() if self._tuna else {})}
         if request == "set":
             return self._set({name: str(value) for name, value in arguments.items()})
-        raise UsageError(f"unknown request {request!r}: expected stats, settings or set")
+        if request == "model":
+            return self._model_request(arguments)
+        raise UsageError(f"unknown request {request!r}: expected stats, settings, set or model")
+
+    def _model_request(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Do something with the model inside; returns its status.
+
+        Args:
+            arguments: ``part``: a part of the text of what is to be loaded. Or ``do``: ``load`` what the
+                parts are together, ``status``, or a mode, with ``settings``.
+        """
+        if self._model is None:
+            raise UsageError(f"{self.name} has no model inside")
+        if "part" in arguments:
+            self._parts.append(str(arguments["part"]))
+            if len(self._parts) > MOST_PARTS:
+                self._parts = []
+                raise UsageError(f"a model of more than {MOST_PARTS} parts")
+            return {"parts": len(self._parts)}
+        action, found = str(arguments.get("do")), {}
+        if action == "load":
+            text, self._parts = "".join(self._parts), []
+            found["nr_rows"] = self._model.load(json.loads(text))
+        elif action != "status":
+            self._model.switch(action, dict(arguments.get("settings") or {}))
+        return {**self._model.status(), **found}
 
     def _set(self, texts: dict[str, str]) -> dict[str, Any]:
         """Set some, or none where one of them can't be; returns how they read afterwards."""

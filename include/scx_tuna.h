@@ -96,6 +96,9 @@ struct tuna_stats {
 enum tuna_class {
 	TUNA_CLASS_NONE = 0,
 	TUNA_CLASS_GPU = 1,
+	TUNA_CLASS_BATCH = 2, /* hints: as enum tuna_kind of scx_tuna_model.h */
+	TUNA_CLASS_NORMAL = 3,
+	TUNA_CLASS_INTERACTIVE = 4,
 };
 
 /* Why it leaves by itself: the exit code in the kernel's scx_exit_info. */

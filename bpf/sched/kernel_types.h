@@ -22,6 +22,10 @@ struct bpf_iter_scx_dsq {
 	__u64 __opaque[6];
 } __attribute__((aligned(8)));
 
+struct bpf_spin_lock {
+	__u32 val;
+};
+
 struct bpf_iter_num {
 	__u64 __opaque[1];
 } __attribute__((aligned(8)));
@@ -92,6 +96,10 @@ struct sched_ext_entity {
 	__u64 dsq_vtime;
 };
 
+struct css_set {
+	struct cgroup *dfl_cgrp; /* of the unified hierarchy */
+};
+
 struct task_struct {
 	unsigned int flags;
 	int prio;
@@ -100,9 +108,11 @@ struct task_struct {
 	int nr_cpus_allowed;
 	unsigned short migration_disabled;
 	int pid;
+	__u64 start_time;
 	struct sched_entity se;
 	struct sched_ext_entity scx;
 	char comm[16];
+	struct css_set *cgroups;
 };
 
 struct kernel_cpustat {

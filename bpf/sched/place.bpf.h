@@ -3,7 +3,7 @@
 #ifndef PLACE_BPF_H
 #define PLACE_BPF_H
 
-#include "predict.bpf.h"
+#include "advice.bpf.h"
 
 __u32 bpf_cpumask_first_and(const struct cpumask *src1, const struct cpumask *src2) __ksym;
 
@@ -242,12 +242,35 @@ static __always_inline __s32 pick_busy(struct wakeup *w)
 	return -1;
 }
 
+/* Where advice says, if the task may run there; straight to it if it is idle, and nobody is overtaken. */
+static __always_inline __s32 pick_advised(struct wakeup *w)
+{
+	struct advice advice;
+	struct cpu_ctx *cpuc;
+
+	if (!has_advice(w->tctx, &advice) || advice.cpu < 0)
+		return -1;
+	cpuc = cpu_ctx(advice.cpu);
+	if (!cpuc || !bpf_cpumask_test_cpu(advice.cpu, w->p->cpus_ptr) || cpuc->taken) {
+		count_advice(nr_not_allowed);
+		return -1;
+	}
+	count_advice(nr_placed);
+	if (!others_wait(advice.cpu, cpuc->llc)) {
+		w->idle = scx_bpf_test_and_clear_cpu_idle(advice.cpu);
+		w->direct = w->idle;
+	}
+	return advice.cpu;
+}
+
 /* Where to: returns a CPU, and sets `direct` and `idle`. */
 static __always_inline __s32 choose(struct wakeup *w)
 {
 	struct cpu_ctx *cpuc;
-	__s32 cpu = -1;
+	__s32 cpu = w->is_gpu || w->away ? -1 : pick_advised(w);
 
+	if (cpu >= 0)
+		return cpu;
 #ifndef NO_SCHEDULING_POLICY
 	if (w->now->scheduling_policy == TUNA_POWERSAVE && !w->is_gpu && !w->away) {
 		cpu = pick_packed(w);

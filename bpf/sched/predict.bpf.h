@@ -143,7 +143,7 @@ static __always_inline void gather(__s64 *values, struct task_struct *p, struct 
 	values[TUNA_MEAN_BURST_NS] = tctx->burst_ns;
 	values[TUNA_ATTAINED_NS] = total - tctx->slept_at_ns;
 	values[TUNA_CPU_TIME_NS] = total;
-	values[TUNA_SLEPT_NS] = tctx->slept_ns;
+	values[TUNA_SLEEP_NS] = tctx->slept_ns;
 	values[TUNA_WAKEUPS_PER_S] = tctx->wakeup_interval_ns ? 1000 * NSEC_PER_MSEC / tctx->wakeup_interval_ns : 0;
 	values[TUNA_MEAN_DELAY_NS] = tctx->mean_delay_ns;
 	values[TUNA_WEIGHT] = p->scx.weight;

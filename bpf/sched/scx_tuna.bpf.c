@@ -168,7 +168,7 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 	__s32 cpu = scx_bpf_task_cpu(p);
 	struct cpu_ctx *cpuc = cpu_ctx(cpu);
 	struct llc_ctx *llcc = cpuc ? llc_ctx(cpuc->llc) : NULL;
-	__u64 now_ns = scx_bpf_now(), slice, key;
+	__u64 now_ns = scx_bpf_now(), slice, key, advised_ns = 0;
 
 #ifdef BUG_NEVER_INSERTED
 	if (!(p->flags & PF_KTHREAD) && p->comm[0] == 'l' && p->comm[1] == 'o' && p->comm[2] == 's')
@@ -183,8 +183,10 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 		tctx->queued_ns = now_ns;
 		tctx->group_worth = worth_of_task(p);
 		predict(now, p, tctx, llcc, cpuc->llc, enq_flags);
+		advised_ns = follow_advice(now, p, tctx);
 	}
-	slice = slice_ns(now, llcc, cpuc->llc, tctx ? tctx->kind : TUNA_KIND_NONE);
+	slice = advised_ns ? judged_at_ticks(now, advised_ns)
+			   : slice_ns(now, llcc, cpuc->llc, tctx ? tctx->kind : TUNA_KIND_NONE);
 #ifndef NO_LOCAL_KTHREADS
 	if (now->local_kthreads && is_bound_kthread(p) && !(enq_flags & ENQ(REENQ))) {
 		count(nr_kthread_head);
@@ -425,7 +427,9 @@ void CALLBACK(tuna_stopping, struct task_struct *p, bool runnable)
 	struct task_ctx *tctx = task_ctx(p);
 	__s32 cpu = scx_bpf_task_cpu(p);
 	struct cpu_ctx *cpuc = cpu_ctx(cpu);
+	struct llc_ctx *llcc = cpuc ? llc_ctx(cpuc->llc) : NULL;
 	__u64 now_ns = scx_bpf_now(), total = p->se.sum_exec_runtime, burst;
+	bool asks = false;
 
 	if (!now || !cpuc)
 		return;
@@ -441,6 +445,7 @@ void CALLBACK(tuna_stopping, struct task_struct *p, bool runnable)
 	tctx->queued_ns = now_ns;
 	if (!runnable) {
 		note_outcome(now, tctx, burst);
+		asks = true;
 		tctx->slept_since_ns = now_ns;
 		tctx->last_burst_ns = burst;
 		tctx->burst_ns = (3 * tctx->burst_ns + burst) / 4;
@@ -448,6 +453,8 @@ void CALLBACK(tuna_stopping, struct task_struct *p, bool runnable)
 	} else if (tctx->burst_ns < burst) {
 		tctx->burst_ns = burst;
 	}
+	if (asks && llcc)
+		ask_advice(p, tctx, cpuc, llcc, cpu, now_ns);
 }
 
 /* Core scheduling asks which of two tasks on sibling CPUs goes first. */

@@ -31,7 +31,19 @@ const volatile __u32 leave_after_ms = 5000;		 /* a third of ops.timeout_ms */
 #define PINNED_QUEUE(cpu) (0x30000ULL + (cpu))
 #define GPU_QUEUE 0x40000ULL
 
+/* What a program in user space has said of a task: include/scx_tuna_advice.h. */
+struct advice {
+	__u64 expires_ns; /* 0: nothing */
+	__s32 cpu;
+	__u32 kind;
+	__u32 slice_us;
+};
+
 struct task_ctx {
+	struct bpf_spin_lock lock; /* of `advice`, which is set at any time */
+	struct advice advice;
+	__u64 request_id; /* of the last request about it; 0: there was none */
+	__u64 asked_ns;
 	__u64 vtime;	      /* weighted run time, comparable with the LLC's */
 	__u64 run_start_ns;   /* its sum_exec_runtime when it was charged last */
 	__u64 slept_at_ns;    /* its sum_exec_runtime when it slept last */
@@ -145,7 +157,7 @@ struct {
 	__type(value, struct masks);
 } masks SEC(".maps");
 
-__u32 nr_cpu_ids, nr_llcs, nr_fast;
+__u32 nr_cpu_ids, nr_llcs, nr_fast, nr_online;
 __u32 epoch;	   /* counts flips of rr_sched: who is of an earlier one starts afresh in the order */
 __u32 order_is_rr; /* what rr_sched was at the last of them */
 __u64 watch_at_ns; /* when the watch looked last, and when it was missed first since then */

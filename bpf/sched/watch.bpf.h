@@ -160,12 +160,15 @@ static __always_inline void watch_local(__s32 cpu, struct cpu_ctx *cpuc, __u64 n
 static __always_inline void watch_cpus(__u64 now_ns, __u64 passed_ns, bool excused)
 {
 	struct masks *all = cpu_masks();
+	const struct cpumask *online = scx_bpf_get_online_cpumask();
+	__u64 least = ~0ULL;
 	__u32 nr = 0, cpu;
 
 	bpf_for(cpu, 0, nr_cpu_ids)
 	{
 		struct cpu_ctx *cpuc = cpu_ctx(cpu);
 		struct llc_ctx *llcc;
+		__u64 util;
 		bool stolen;
 
 		if (!cpuc || !all)
@@ -177,9 +180,16 @@ static __always_inline void watch_cpus(__u64 now_ns, __u64 passed_ns, bool excus
 		watch_local(cpu, cpuc, now_ns, stolen);
 		watch_queue(PINNED_QUEUE(cpu), PINNED_QUEUE(cpu), now_ns, stolen);
 		llcc = llc_ctx(cpuc->llc);
+		util = cpu_util(cpuc, now_ns);
 		if (llcc)
-			llcc->util_sum += cpu_util(cpuc, now_ns);
+			llcc->util_sum += util;
+		if (util < least && !cpuc->taken && bpf_cpumask_test_cpu(cpu, online)) {
+			least = util;
+			least_used_cpu = cpu;
+		}
 	}
+	nr_online = bpf_cpumask_weight(online);
+	scx_bpf_put_cpumask(online);
 	nr_fast = nr;
 }
 

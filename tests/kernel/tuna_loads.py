@@ -101,6 +101,8 @@ def main():
                     answer = rt_hog(cpu, seconds, pinned=True)
                 case ["groups", groups, seconds, cpus]:
                     answer = in_groups(groups, seconds, cpus)
+                case ["pipes", rounds]:
+                    answer = pipes(rounds)
                 case ["bursts", seconds]:
                     answer = bursts(seconds)
                 case ["model", name, mode, settings]:
@@ -128,6 +130,27 @@ def ask_model(*requests):
         if said["errno"]:
             raise ValueError(said)
     return said["args"]["resp"]
+
+
+def pipes(rounds):
+    """Two tasks wake each other so often; returns ns per round: instructions, where these are the clock."""
+    there, back = os.pipe(), os.pipe()
+
+    def serve():
+        for _ in range(rounds):
+            os.write(back[1], os.read(there[0], 1))
+        return {}
+
+    server = fork(serve)
+    began = time.monotonic_ns()
+    for _ in range(rounds):
+        os.write(there[1], b"x")
+        os.read(back[0], 1)
+    passed_ns = time.monotonic_ns() - began
+    answers([server])
+    for pipe in (*there, *back):
+        os.close(pipe)
+    return {"round_ns": passed_ns / rounds}
 
 
 def bursts(seconds):

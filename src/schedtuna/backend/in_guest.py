@@ -10,7 +10,7 @@ import shlex
 import time
 from collections.abc import Mapping
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schedtuna.backend.places.guest import Guest
 from schedtuna.backend.vm import scheduler_program
@@ -19,9 +19,10 @@ from schedtuna.lab.build.examples import find_examples
 from schedtuna.lab.layers import guest_program
 from schedtuna.lab.named.guest import NamedGuest
 from schedtuna.lab.store import read_lab
+from schedtuna.scheduler import live_model
 from schedtuna.scheduler.control import SchedulerStatus, SwitchCost, find_live
 from schedtuna.scheduler.live import LiveSettings, change
-from schedtuna.scheduler.live_model import ModelStatus, carry_out
+from schedtuna.scheduler.live_model import ModelStatus
 from schedtuna.scheduler.scx import (
     DISABLED,
     SchedulerError,
@@ -165,7 +166,12 @@ def model_inside(
     settings: Mapping[str, int],
 ) -> ModelStatus:
     """Do something with the model inside the scheduler in charge of a guest; see `live_model.carry_out`."""
-    return carry_out(guest, _PYTHON, scheduler, action, model, settings)
+    return live_model.carry_out(guest, _PYTHON, scheduler, action, model, settings)
+
+
+def hint(guest: NamedGuest, scheduler: str, arguments: Mapping[str, Any]) -> None:
+    """Say of which class a task or a control group of a guest is; see `live_model.hint`."""
+    live_model.hint(guest, _PYTHON, scheduler, arguments)
 
 
 def status(guest: NamedGuest) -> SchedulerStatus:

@@ -82,7 +82,7 @@ def model(  # noqa: PLR0917 - typer's options are a function's parameters
     named: InOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Load a model into scx_tuna, let it predict, let it act, switch it off.
+    """Load and switch the model inside scx_tuna.
 
     A model that was loaded has given what it should for each of its own rows, on the scheduler's kernel; it
     decides nothing yet. In shadow it predicts for some tasks and changes nothing; acting, it moves tasks

@@ -223,7 +223,8 @@ _HISTORY = 8  # bursts, at most: `features.task_history` remembers so many
 
 def _of_task(name: str, bins: Bins, text: str, kind: Kind = Kind.GAUGE) -> Feature:
     unit = "ns" if name.endswith("_ns") else ("1/1000" if name.endswith("_permille") else "")
-    return Feature(name, unit, kind, bins, _TASK_SOURCES, text)
+    sources = _TASK_SOURCES | (_OF_SCX_TUNA if name == "sleep_ns" else frozenset())
+    return Feature(name, unit, kind, bins, sources, text)
 
 
 _FEW = Bins("log2", 0, 1024, 21, per_octave=2)
@@ -260,8 +261,7 @@ _TASK = [
 # What scx_tuna's model may look at beside these, when a task is queued: include/scx_tuna_model.h.
 _QUEUED = [
     Feature("mean_burst_ns", "ns", Kind.GAUGE, _TIME, _OF_SCX_TUNA, "its mean CPU time between two sleeps"),
-    Feature("slept_ns", "ns", Kind.GAUGE, _TIME, _OF_SCX_TUNA, "how long it slept last"),
-    Feature("wakeups_per_s", "1/s", Kind.GAUGE, _RATE, _OF_SCX_TUNA, "how often it is woken, of late"),
+    Feature("wakeups_per_s", "1/s", Kind.COUNTER, _RATE, _OF_SCX_TUNA, "how often it is woken, of late"),
     Feature(
         "mean_delay_ns",
         "ns",

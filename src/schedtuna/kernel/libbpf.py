@@ -50,6 +50,8 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__next_map": (c_void_p, (c_void_p, c_void_p)),
     "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
     "bpf_object__open_mem": (c_void_p, (c_void_p, c_size_t, c_void_p)),
+    "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_prog_get_next_id": (c_int, (c_uint32, POINTER(c_uint32))),
     "bpf_prog_load": (c_int, (c_uint32, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p)),
     "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
     "bpf_program__attach": (c_void_p, (c_void_p,)),

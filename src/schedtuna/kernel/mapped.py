@@ -7,32 +7,17 @@ no acquire loads, so this is for machines that keep stores in order (x86).
 from __future__ import annotations
 
 import mmap
-import platform
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from schedtuna.errors import UnavailableError
+from schedtuna.kernel.ordered import require_ordered_stores
 
 Records = npt.NDArray[np.void]
 
 _RINGBUF_BUSY = 1 << 31  # include/uapi/linux/bpf.h
 _RINGBUF_HEADER = 8
-
-
-def require_ordered_stores() -> None:
-    """Check that this machine's CPUs show stores in program order.
-
-    Raises:
-        UnavailableError: They do not.
-    """
-    if platform.machine() not in {"x86_64", "i686"}:
-        raise UnavailableError(
-            "events are read from shared memory, which relies on x86's ordering of stores; "
-            f"this is {platform.machine()}",
-            hint="`schedtuna record --procfs` works here, with less detail",
-        )
 
 
 class RingBuffer:

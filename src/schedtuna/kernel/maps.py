@@ -78,6 +78,14 @@ class LoadedMaps:
         while self._fds:
             os.close(self._fds.popitem()[1])
 
+    def fd(self, name: str) -> int:
+        """The file descriptor of a map, open as long as this is."""
+        return self._fds[name]
+
+    def remove(self, name: str, key: bytes) -> None:
+        """Take an element out of a hash, if it is there."""
+        self._libbpf.bpf_map_delete_elem(self._fds[name], ctypes.c_char_p(key))
+
     def read(self, name: str, index: int, size: int) -> bytes:
         """Return an element of an array.
 

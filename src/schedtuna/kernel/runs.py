@@ -1,12 +1,16 @@
-"""Loaded BPF programs that are run from here (BPF_PROG_TEST_RUN): on a context, or on an empty packet."""
+"""Loaded BPF programs that are run from here (BPF_PROG_TEST_RUN), and found by their names."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 
+from schedtuna.errors import UnavailableError
 from schedtuna.kernel.libbpf import libbpf
 
 _PACKET_BYTES = 64
+_INFO_BYTES = 80  # struct bpf_prog_info, up to its name
+_NAME_AT = 64
 
 
 class _TestRunOptions(ctypes.Structure):
@@ -59,3 +63,27 @@ def run_packet(program_fd: int, repeat: int) -> tuple[int, int]:
     )
     code = int(libbpf().bpf_prog_test_run_opts(program_fd, ctypes.byref(options)))
     return code, int(options.duration)
+
+
+def loaded_program(name: str) -> int:
+    """Return a descriptor of a program that is loaded, by whichever process; of several, of the last.
+
+    Raises:
+        UnavailableError: None has this name.
+    """
+    id_, found = ctypes.c_uint32(0), -1
+    while not libbpf().bpf_prog_get_next_id(id_, ctypes.byref(id_)):
+        fd = int(libbpf().bpf_prog_get_fd_by_id(id_))
+        if fd < 0:  # gone meanwhile
+            continue
+        info, size = ctypes.create_string_buffer(_INFO_BYTES), ctypes.c_uint32(_INFO_BYTES)
+        libbpf().bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size))
+        if info.raw[_NAME_AT:].rstrip(b"\0") != name.encode()[:15]:
+            os.close(fd)
+            continue
+        if found >= 0:
+            os.close(found)
+        found = fd
+    if found < 0:
+        raise UnavailableError(f"no BPF program named {name} is loaded")
+    return found

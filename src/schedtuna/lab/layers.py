@@ -27,7 +27,7 @@ from schedtuna.scheduler.objects import is_object, loader_path
 
 _KERNEL_MODULES = (
     *("__init__", "btf", "kernel_btf", "libbpf", "maps", "objects", "privilege", "sched_ext", "settings"),
-    *("runs", "text"),
+    *("ordered", "runs", "text"),
 )
 _PACKAGE = f"{OWN}/python/schedtuna"
 _SHARE_LIMIT = 256 << 20
@@ -50,7 +50,7 @@ def _libbpf_layer(root: Path) -> Layer:
         "errors",
         "resources",
         *(f"kernel/{name}" for name in _KERNEL_MODULES),
-        *("scheduler/__init__", "scheduler/tuna", "scheduler/tuna_model"),
+        *("scheduler/__init__", "scheduler/tuna", "scheduler/tuna_model", "scheduler/tuna_advice"),
     )
     library = resource_path("native/libbpf.so")
     layer = {f"{_PACKAGE}/{name}.py": file_entry(resource_path(f"{name}.py")) for name in modules}

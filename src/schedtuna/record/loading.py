@@ -7,8 +7,8 @@ from pathlib import Path
 
 from schedtuna.errors import UnavailableError
 from schedtuna.kernel.kernel_btf import KernelBtf
-from schedtuna.kernel.mapped import require_ordered_stores
 from schedtuna.kernel.objects import BpfObject
+from schedtuna.kernel.ordered import require_ordered_stores
 from schedtuna.kernel.privilege import require_bpf
 from schedtuna.machine.mounts import CgroupMounts
 from schedtuna.machine.namespaces import in_initial_pid_namespace

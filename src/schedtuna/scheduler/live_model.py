@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from schedtuna.scheduler.tuna_model import checked_settings
 
 if TYPE_CHECKING:
     from schedtuna.model.model import DecisionModel
+    from schedtuna.scheduler.host import HostMachine
 
 _PART_BYTES = 48 << 10  # of a request
 _AT_A_TIME = 16  # requests on one command line
@@ -157,16 +159,51 @@ def carry_out(  # noqa: PLR0917 - where, of what, what, and with what
     return load(machine, python, scheduler, model)
 
 
+def hint(machine: Machine, python: str, scheduler: str, arguments: Mapping[str, Any]) -> None:
+    """Say of which class a task or a control group of the machine is.
+
+    Args:
+        machine: Where the scheduler is in charge.
+        python: The machine's Python.
+        scheduler: Its name.
+        arguments: ``class``, and ``tid`` or ``group``: see `tuna_advice.Hints.set`.
+
+    Raises:
+        UsageError: There is no such class or group.
+        UnavailableError: Another scheduler is in charge, or it does not answer.
+    """
+    _require_in_charge(machine, scheduler)
+    ask(machine, python, "hint", arguments)
+
+
 def on_this_machine(
     scheduler: str, action: str, model: DecisionModel | None, settings: Mapping[str, int]
 ) -> ModelStatus:
     """Do something with the model inside the scheduler in charge of this machine; see `carry_out`."""
-    from contextlib import closing
+    with _this_machine() as machine:
+        return carry_out(machine, sys.executable, scheduler, action, model, settings)
 
+
+def hint_here(scheduler: str, arguments: Mapping[str, Any]) -> None:
+    """Say of which class a task or a control group of this machine is; see `hint`."""
+    with _this_machine() as machine:
+        hint(machine, sys.executable, scheduler, arguments)
+
+
+def require_in_charge_here(scheduler: str) -> None:
+    """Refuse a scheduler that is not in charge of this machine, or has no model inside.
+
+    Raises:
+        UsageError, UnavailableError: It is not.
+    """
+    with _this_machine() as machine:
+        _require_in_charge(machine, scheduler)
+
+
+def _this_machine() -> closing[HostMachine]:
     from schedtuna.scheduler.host import HostMachine
 
-    with closing(HostMachine()) as machine:
-        return carry_out(machine, sys.executable, scheduler, action, model, settings)
+    return closing(HostMachine())
 
 
 def _require_in_charge(machine: Machine, scheduler: str) -> None:

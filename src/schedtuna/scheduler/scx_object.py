@@ -31,7 +31,7 @@ from schedtuna.errors import SchedtunaError, UsageError
 from schedtuna.kernel.objects import BpfObject
 from schedtuna.kernel.sched_ext import OPS_NAME, UNREGISTERED, fill_in, find_operations, read_exit
 from schedtuna.kernel.settings import Settings
-from schedtuna.scheduler import tuna, tuna_model
+from schedtuna.scheduler import tuna, tuna_advice, tuna_model
 
 TYPE_CHECKING = False  # typing's own would be imported for it
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class ObjectScheduler:
             tuna.check_layout(bpf.btf)
             if tuna_model.has_model(bpf.btf):
                 tuna_model.check_layout(bpf.btf)
+                tuna_advice.check_layout(bpf.btf)
             params = {name: tuna.parse(name, settings[name]) for name in settings if name in tuna.DEFAULTS}
             first = tuna.pack(params, version=_FIRST_VERSION)
         self._settings.set({name: text for name, text in settings.items() if name not in params})
@@ -101,8 +102,8 @@ class ObjectScheduler:
         """Answer a request of scx_stats' form.
 
         Args:
-            request: ``stats``, ``settings``, ``set`` or ``model``.
-            arguments: Of ``set``: texts by name. Of ``model``: see `_model_request`.
+            request: ``stats``, ``settings``, ``set``, ``model`` or ``hint``.
+            arguments: Of ``set``: texts by name. Of ``model``: see `_model_request`; of ``hint``: `_hint`.
             seen: What the one who asks has seen before; what it sees now is put there.
 
         Raises:
@@ -118,7 +119,20 @@ class ObjectScheduler:
             return self._set({name: str(value) for name, value in arguments.items()})
         if request == "model":
             return self._model_request(arguments)
-        raise UsageError(f"unknown request {request!r}: expected stats, settings, set or model")
+        if request == "hint":
+            return self._hint(arguments)
+        raise UsageError(f"unknown request {request!r}: expected stats, settings, set, model or hint")
+
+    def _hint(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Say of which class a task or a control group is; see `tuna_advice.Hints`."""
+        if self._model is None:
+            raise UsageError(f"{self.name} takes no hints")
+        hints = tuna_advice.Hints()
+        try:
+            hints.set(str(arguments.get("class")), tid=arguments.get("tid"), group=arguments.get("group"))
+        finally:
+            hints.close()
+        return dict(arguments)
 
     def _model_request(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Do something with the model inside; returns its status.

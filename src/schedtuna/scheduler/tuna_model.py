@@ -26,7 +26,7 @@ MODES = ("off", "shadow", "act")  # enum tuna_mode
 KINDS = ("none", "batch", "normal", "interactive")  # enum tuna_kind
 FAMILIES = ("linear", "trees", "oblivious", "mlp", "step")  # enum tuna_family
 FEATURES = (  # enum tuna_feature: rows of schedtuna.features.table
-    *("nice", "burst_ns", "mean_burst_ns", "attained_ns", "cpu_time_ns", "slept_ns", "wakeups_per_s"),
+    *("nice", "burst_ns", "mean_burst_ns", "attained_ns", "cpu_time_ns", "sleep_ns", "wakeups_per_s"),
     *("mean_delay_ns", "weight", "nr_cpus", "llc_nr_waiting", "llc_busy_permille", "was_woken"),
 )
 GIVEN_UP = {  # enum tuna_given_up

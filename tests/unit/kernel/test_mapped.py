@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schedtuna.errors import UnavailableError
-from schedtuna.kernel.mapped import CpuRings, require_ordered_stores
+from schedtuna.kernel.mapped import CpuRings
+from schedtuna.kernel.ordered import require_ordered_stores
 
 RECORD = np.dtype([("number", "<u8"), ("cpu", "<u8")])
 CAPACITY, NR_CPUS = 8, 2

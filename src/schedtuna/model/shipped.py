@@ -46,7 +46,8 @@ def find_model(name: str | Path) -> DecisionModel:
         return BY_HAND[name]()
     path = Path(name)
     if not path.is_file():
-        hint = f"name a file that holds one, or one that comes along ({nearest(str(name), [*SHIPPED, *BY_HAND])})"
+        known = nearest(str(name), [*SHIPPED, *BY_HAND])
+        hint = f"name a file that holds one, or one that comes along ({known})"
         raise ModelError(f"there is no model {str(name)!r}", hint=hint)
     return read_model(path)
 

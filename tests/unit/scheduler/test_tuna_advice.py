@@ -6,6 +6,7 @@ import pytest
 from schedtuna.errors import ModelError, UnavailableError
 from schedtuna.features.table import FEATURES
 from schedtuna.kernel.objects import BpfObject
+from schedtuna.model import migration
 from schedtuna.model.model import DecisionModel, ModelInput
 from schedtuna.model.nets import Linear
 from schedtuna.model.shipped import find_model
@@ -37,13 +38,13 @@ def test_structures_are_those_of_the_object():
 
 def test_answers_are_to_the_request_and_hold_for_a_while():
     before = time.monotonic_ns()
-    (answer,) = adviser_of(find_model("migration"), valid_ns=VALID_NS)([request()])
+    (answer,) = adviser_of(migration.made_by_hand(), valid_ns=VALID_NS)([request()])
     assert (answer.id, answer.start_time_ns, answer.tid) == (7, 11, 4711)
     assert before + VALID_NS <= answer.expires_ns <= time.monotonic_ns() + VALID_NS
 
 
 def test_a_task_that_should_migrate_is_sent_to_the_cpu_that_was_offered():
-    advise = adviser_of(find_model("migration"))
+    advise = adviser_of(migration.made_by_hand())
     goes, stays, nowhere = advise([request(), request(src=100, dst=100), request(offered=-1)])
     assert (goes.cpu, stays.cpu, nowhere.cpu) == (2, 1, 1)
     assert goes.kind == goes.slice_us == 0  # no opinion

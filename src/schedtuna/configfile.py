@@ -44,7 +44,7 @@ def parse_json(text: str | bytes, *, any_text: bool = False, any_name: bool = Fa
         raise ValueError("nested too deeply") from None
     escaped = b"\\u" in text if isinstance(text, bytes) else "\\u" in text
     refused = _UNUSABLE_NAME if any_name else _UNUSABLE
-    if escaped and not any_text and (found := _unusable(value, refused)) is not None:
+    if escaped and not any_text and (found := unusable(value, refused)) is not None:
         raise ValueError(found)
     return value
 
@@ -72,8 +72,8 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
-def _unusable(value: Any, refused: re.Pattern[str] = _UNUSABLE) -> str | None:
-    """Say which text or number in a document no text or number of ours can be; None where all can."""
+def unusable(value: Any, refused: re.Pattern[str] = _UNUSABLE) -> str | None:
+    """Say which text or number in a document none of ours can be, for people; None where all can."""
     todo = [value]
     while todo:
         one = todo.pop()
@@ -113,7 +113,7 @@ def load_config(path: Path) -> dict[str, Any]:
         raise ConfigFileError(f"{path}, {error}") from error
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise ConfigFileError(f"{path}: expected a mapping from names to values, such as 'scheduler: fair'")
-    if (found := _unusable(value)) is not None:
+    if (found := unusable(value)) is not None:
         raise ConfigFileError(f"{path}: {found}")
     return value
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schedtuna.configfile import unusable
 from schedtuna.errors import UsageError
 from schedtuna.space import ParameterValue
 
@@ -106,6 +107,13 @@ class Submission(WireForm):
     seed: int = Field(default=0, ge=0, lt=2**64)
     lease_s: float = Field(default=60.0, ge=2, le=3600)
     trace: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_usable_texts(cls, content: Any) -> Any:
+        if (found := unusable(content)) is not None:
+            raise ValueError(found)
+        return content
 
     @model_validator(mode="after")
     def _of_one_workload(self) -> Submission:

@@ -178,6 +178,28 @@ def test_a_place_keeps_where_its_token_is_and_never_the_token(server, place):
     assert place.options() == ("--backend", server.url, "--token-file", str(server.token_file))
 
 
+def test_schedulers_are_chosen_step_by_step_on_another_machine(server):
+    gymnasium = pytest.importorskip("gymnasium")
+    import schedtuna.env  # noqa: F401 - registers them
+
+    keywords = {"step_s": 0.6, "discard_s": 0.2, "steps": 2, "steps_per_load": 2, "workload": "switch"}
+    env = gymnasium.make(
+        "schedtuna/LiveSwap-v0",
+        place=server.url,
+        token_file=server.token_file,
+        schedulers=("default", "fair:nice=1"),
+        disable_env_checker=True,
+        **keywords,
+    ).unwrapped
+    try:
+        observation, info = env.reset(seed=1)
+        assert (env.observation_space.contains(observation), info["unknown"]) == (True, [])
+        _, _, _, truncated, info = env.step(1)
+        assert (truncated, info["failed"], info["figures"]["turnaround"] > 0) == (False, "", True)
+    finally:
+        env.close()
+
+
 def test_what_a_scheduler_has_is_asked_there(place):
     assert "slice_us" in place.tunable("fair").parameters
     assert place.scheduler("fair:nice=4").values == {"nice": 4}

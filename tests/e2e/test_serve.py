@@ -144,13 +144,15 @@ def server_state(server, trial):
         (b'{"submit_id": "' + b"0" * 32 + b'"}', 422),
         (b'{"submit_id": "' + b"0" * 32 + b'", "workload": "../../bin/true"}', 403),
         (b'{"submit_id": "' + b"0" * 32 + b'", "workload": "pipes", "command": {"argv": ["true"]}}', 422),
-        (b'{"submit_id": "' + b"0" * 32 + b'", "command": {"argv": ["true"]}, "version": 99}', 400),
-        (b'{"submit_id": "' + b"0" * 32 + b'", "command": {"argv": ["true"]}, "parser": "os:system"}', 400),
-        (b'{"submit_id": "' + b"0" * 32 + b'", "command": {"argv": ["true"]}, "timeout_s": 1e5}', 400),
+        (b'{"submit_id": "' + b"0" * 32 + b'", "command": {"argv": ["true"]}, "version": 99}', 409),
+        (b'{"submit_id": "' + b"0" * 32 + b'", "command": {"argv": ["true"]}, "parser": "os:system"}', 403),
+        (b'{"submit_id": "' + b"0" * 32 + b'", "command": {"argv": ["true"]}, "timeout_s": 1e5}', 403),
         (b'{"submit_id": "' + b"0" * 32 + b'", "command": {"argv": ["true"]}, "seed": -1}', 422),
         (b'{"submit_id": "' + b"0" * 32 + b'", "command": {"argv": ["true"]}, "seed": NaN}', 422),
         (b'{"submit_id": "' + b"0" * 32 + b'", "command": {"argv": ["true"]}, "what": 1}', 422),
         (b"\xff\xfe", 422),
+        (b'{"submit_id": "' + b"0" * 32 + b'", "command": {"argv": ["a\\u0000b"]}}', 422),
+        (b'{"submit_id": "' + b"0" * 32 + b'", "workload": "\\ud800"}', 422),
     ],
 )
 def test_what_is_malformed_is_refused_with_what_is_wrong(server, body, status):
@@ -190,6 +192,7 @@ def test_headers_and_paths_of_strangers_lead_nowhere(server):
         b"GET /trials/../../../../etc/passwd HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n",
         b"GET /trials/%%2e%%2e%%2f%%2e%%2e%%2fetc HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n",
         b"GET /schedulers/..%%2f..%%2fbin%%2fsh HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n",
+        b"GET /schedulers/fair?include=%%00 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n",
         b"GET /trials/%%0d%%0aSet-Cookie:%%20a=b HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %b\r\n\r\n",
     ):
         answer = raw(server, head % token.encode())

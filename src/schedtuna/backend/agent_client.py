@@ -140,7 +140,7 @@ class AgentClient:
         if len(content) > _MOST_ANSWER_BYTES:
             raise UsageError(f"{self.url} answered with more than {_MOST_ANSWER_BYTES >> 20} MiB")
         try:
-            found = parse_json(content)
+            found = parse_json(content, any_text=True)
         except ValueError:
             found = None
         if not isinstance(found, dict):

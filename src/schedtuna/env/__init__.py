@@ -27,6 +27,7 @@ _PUBLIC = {
     "CPUSchedulerEnv": "schedtuna.env.pick_next",
     "CPUSchedulerVecEnv": "schedtuna.env.sb3",
     "CPUSchedulerVectorEnv": "schedtuna.env.vector",
+    "LiveSwapEnv": "schedtuna.env.live",
     "MigrateEnv": "schedtuna.env.migrate",
     "SwapEnv": "schedtuna.env.swap",
     "check_environment": "schedtuna.env.conformance",
@@ -34,6 +35,7 @@ _PUBLIC = {
 
 if TYPE_CHECKING:
     from schedtuna.env.conformance import check_environment as check_environment
+    from schedtuna.env.live import LiveSwapEnv as LiveSwapEnv
     from schedtuna.env.migrate import MigrateEnv as MigrateEnv
     from schedtuna.env.pick_next import CPUSchedulerEnv as CPUSchedulerEnv
     from schedtuna.env.sb3 import CPUSchedulerVecEnv as CPUSchedulerVecEnv

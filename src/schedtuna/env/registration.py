@@ -13,10 +13,12 @@ ENVIRONMENTS: dict[str, tuple[str, str | None]] = {
     "schedtuna/Migrate-v0": ("schedtuna.env.migrate:MigrateEnv", None),
     "schedtuna/Swap-v0": ("schedtuna.env.swap:SwapEnv", None),
 }
+# Those whose steps are measured: equal seeds give equal loads, and not equal rewards.
+LIVE: dict[str, tuple[str, str | None]] = {"schedtuna/LiveSwap-v0": ("schedtuna.env.live:LiveSwapEnv", None)}
 
 
 def register_environments() -> None:
     """Register what is not yet."""
-    for name, (single, vector) in ENVIRONMENTS.items():
+    for name, (single, vector) in {**ENVIRONMENTS, **LIVE}.items():
         if name not in registry:
             register(id=name, entry_point=single, vector_entry_point=vector)

@@ -40,7 +40,7 @@ class Allowed:
         """
         if submission.version not in VERSIONS:
             raise RefusedError(
-                400,
+                409,
                 f"the submission is of version {submission.version}: expected one of {list(VERSIONS)}",
                 hint="update the older side",
             )
@@ -59,14 +59,14 @@ class Allowed:
         whole_s = longest_s(submission)
         if whole_s > self.longest_s:
             raise RefusedError(
-                400,
+                403,
                 f"with its warm-up runs and rests it may take {whole_s:g} s, and this server allows "
                 f"{self.longest_s:g} s",
                 hint="ask for a shorter --timeout, or start the server with a longer --time-limit",
             )
         if submission.parser and submission.parser not in PARSERS:
             raise RefusedError(
-                400, f"there is no parser {submission.parser!r} here: {nearest(submission.parser, PARSERS)}"
+                403, f"there is no parser {submission.parser!r} here: {nearest(submission.parser, PARSERS)}"
             )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import StringConstraints
 from starlette.exceptions import HTTPException
 
 from schedtuna import __version__
@@ -28,15 +29,16 @@ from schedtuna.wire import (
 )
 
 TrialId = Annotated[str, Path(pattern=f"^{SUBMIT_ID}$", description="The submit id.")]
+KnobName = Annotated[str, StringConstraints(pattern=f"^{SCHEDULER_NAME}$")]
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in {
-        400: "It is malformed, or asks for more than is allowed.",
+        400: "It is malformed.",
         401: "There is no token, or one that nobody has.",
         403: "The token's roles, or what the server allows, do not reach so far.",
         404: "There is no such trial, for all that the client may know.",
         408: "The body was too slow.",
-        409: "The submit id is another trial's.",
+        409: "The submit id is another trial's, the version is unknown, or the scheduler can't run.",
         413: "The body is too large.",
         422: "A value is not of its form.",
         429: "Too many requests, or trials that wait; Retry-After says when to ask again.",
@@ -72,7 +74,7 @@ def make_app(link: Link) -> Any:
         request: Request,
         name: Annotated[str, Path(pattern=f"^{SCHEDULER_NAME}$")],
         tunable: bool = False,
-        include: Annotated[list[str] | None, Query(max_length=100)] = None,
+        include: Annotated[list[KnobName] | None, Query(max_length=100)] = None,
     ) -> Any:
         """Say what can be set of a scheduler; `tunable`: what a search varies, with knobs to include."""
         return await ask(request, "scheduler", scheduler=name, tunable=tunable, include=include or [])

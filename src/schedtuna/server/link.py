@@ -55,7 +55,7 @@ class Link:
     async def listen(self) -> None:
         """Take in answers until the other side has gone."""
         while line := await self._reader.readline():
-            told = parse_json(line)
+            told = parse_json(line, any_text=True)
             future = self._waiting.get(told["id"])
             if future is None or future.done():
                 continue
@@ -75,7 +75,7 @@ async def answer_all(
     """Answer what the other side asks, each in a task of its own, until it has gone."""
     async with asyncio.TaskGroup() as tasks:
         while line := await reader.readline():
-            tasks.create_task(_answer(parse_json(line), writer, answerer, say))
+            tasks.create_task(_answer(parse_json(line, any_text=True), writer, answerer, say))
 
 
 async def _answer(

@@ -200,7 +200,7 @@ def content_digest(submission: Submission) -> str:
 
 def _read(path: Path) -> TrialEntry:
     try:
-        return TrialEntry.model_validate(STORED.upgrade(parse_json(path.read_bytes()), path))
+        return TrialEntry.model_validate(STORED.upgrade(parse_json(path.read_bytes(), any_text=True), path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -178,7 +178,8 @@ class Turns:
                 return answer
             if isinstance(answer, TrialOutcome) and answer.problem is not None:
                 problem = answer.problem
-                raise RefusedError(422, problem.message, hint=problem.hint, kind=problem.kind)
+                status = 404 if problem.kind == "UsageError" else 409
+                raise RefusedError(status, problem.message, hint=problem.hint, kind=problem.kind)
             raise RefusedError(500, f"there was no answer: {worker.tail()}")
         finally:
             self._alone.release()

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -26,6 +27,7 @@ from schedtuna.errors import SchedtunaError, UsageError
 from schedtuna.files import write_text
 from schedtuna.server.allowed import Allowed, run_spec
 from schedtuna.wire import Problem, SchedulerAnswer, Submission, TrialOutcome
+from schedtuna.workload.spec import RunSpec
 
 ANSWER_NAME = "answer.json"
 TRACE_NAME = "trace.tar"
@@ -107,6 +109,7 @@ def run_trial(submission: Submission, allowed: Allowed, folder: Path) -> TrialOu
     manifest = manifest.model_copy(update={"command": tuple(argv)})
     trace: Path | None = folder / "trace" if submission.trace else None
     with ExitStack() as stack:
+        spec = stack.enter_context(_in_own_folder(spec))
         backend = stack.enter_context(place.open(spec, [scheduler]))
         if trace is not None:
             stack.enter_context(_recorded(trace, submission))
@@ -118,11 +121,24 @@ def run_trial(submission: Submission, allowed: Allowed, folder: Path) -> TrialOu
         nr_bytes, told = archived(trace, folder / TRACE_NAME)
         warnings += told
     return TrialOutcome(
-        trial=parse_json(trial.model_dump_json()),
-        manifest=parse_json(manifest.model_dump_json()),
+        trial=parse_json(trial.model_dump_json(), any_text=True),
+        manifest=parse_json(manifest.model_dump_json(), any_text=True),
         warnings=tuple(warnings),
         trace_bytes=nr_bytes,
     )
+
+
+@contextmanager
+def _in_own_folder(spec: RunSpec) -> Iterator[RunSpec]:
+    """Give a trial an empty folder of its user's to run in: stress-ng, for one, needs one to write."""
+    from schedtuna.workload.identity import find_identity
+
+    with TemporaryDirectory(prefix="schedtuna-trial-") as folder:
+        identity = find_identity(spec.workload.user) if spec.workload.user else None
+        if identity is not None:
+            os.chown(folder, identity.uid, identity.gid)
+        workload = spec.workload.model_copy(update={"folder": Path(folder)})
+        yield spec.model_copy(update={"workload": workload})
 
 
 @contextmanager
@@ -167,7 +183,7 @@ def tell_scheduler(name: str, *, tunable: bool, include: tuple[str, ...] = ()) -
     found = place.tunable(name, include) if tunable else place.scheduler(name)
     program = str(found.binary_path) if found.binary_path is not None else ""
     return SchedulerAnswer(
-        scheduler=parse_json(found.model_copy(update={"binary_path": None}).model_dump_json()),
+        scheduler=parse_json(found.model_copy(update={"binary_path": None}).model_dump_json(), any_text=True),
         program=next(iter(hash_programs([program]).values()), "") if program else "",
         left_out=tuple(place.left_out(name)) if tunable else (),
     )
@@ -208,7 +224,7 @@ def read_answer(
 ) -> TrialOutcome | SchedulerAnswer | None:
     """Return what a worker has answered; None: it came to no answer."""
     try:
-        content: Mapping[str, Any] = parse_json((folder / ANSWER_NAME).read_bytes())
+        content: Mapping[str, Any] = parse_json((folder / ANSWER_NAME).read_bytes(), any_text=True)
     except (FileNotFoundError, ValueError):
         return None
     with contextlib.suppress(ValidationError):

@@ -18,11 +18,11 @@ COMMAND = Submission(submit_id="0" * 32, command=RemoteCommand(argv=("true", "{s
         (Allowed(("pipes",)), NAMED, 403),
         (Allowed(("pipes",)), COMMAND, 403),
         (Allowed((), commands=True), COMMAND, None),
-        (Allowed((), commands=True, longest_s=299), COMMAND, 400),
+        (Allowed((), commands=True, longest_s=299), COMMAND, 403),
         (Allowed((), commands=True), COMMAND.model_copy(update={"warmup_runs": 11}), None),
-        (Allowed((), commands=True), COMMAND.model_copy(update={"warmup_runs": 12}), 400),
-        (Allowed((), commands=True), COMMAND.model_copy(update={"parser": "os:system"}), 400),
-        (Allowed((), commands=True), COMMAND.model_copy(update={"version": 2}), 400),
+        (Allowed((), commands=True), COMMAND.model_copy(update={"warmup_runs": 12}), 403),
+        (Allowed((), commands=True), COMMAND.model_copy(update={"parser": "os:system"}), 403),
+        (Allowed((), commands=True), COMMAND.model_copy(update={"version": 2}), 409),
     ],
 )
 def test_what_may_not_run_is_refused(allowed, asked, status):

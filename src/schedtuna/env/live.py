@@ -24,8 +24,8 @@ from gymnasium import spaces
 from schedtuna.backend.base import Backend, Trial, Validity
 from schedtuna.backend.places.base import Place
 from schedtuna.backend.places.registry import make_place
-from schedtuna.env.loss import LOSS_TERMS, MOST, SWITCHING, complete_weights, loss
 from schedtuna.errors import SchedtunaError, StudyError, UsageError
+from schedtuna.features.loss import LOSS_TERMS, MOST, SWITCHING, complete_weights, loss
 from schedtuna.features.table import feature
 from schedtuna.features.windows import Window, WindowValues, windows
 from schedtuna.resources import resource_path
@@ -83,7 +83,7 @@ class LiveSwapEnv(gymnasium.Env[Observation, np.int64]):
         workload: Names of `LOADS`, of which an episode is made; default: all of them.
         schedulers: Those to choose from, as ``--scheduler`` takes them; default: what of `CANDIDATES` and of
             sched_ext schedulers the place can run, behind the default.
-        reward: Weights of the terms of L (`schedtuna.env.loss`).
+        reward: Weights of the terms of L (`schedtuna.features.loss`).
         steps: Of an episode, which is truncated then.
         steps_per_load: After how many the next load begins.
         step_s: Seconds of a step.

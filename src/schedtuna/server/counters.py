@@ -20,7 +20,7 @@ GAUGES = {
 
 
 @dataclass
-class Counts:
+class RequestCounts:
     """Numbers that only grow, by name and kind."""
 
     _values: Counter[tuple[str, str]] = field(default_factory=Counter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from schedtuna.server.rates import Rates
+from schedtuna.server.rates import RequestRates
 from schedtuna.server.refusal import RefusedError
 from schedtuna.server.tokens import ClientRow, Role, TokenFile
 
@@ -21,8 +21,8 @@ class Gate:
 
     def __init__(self, tokens: TokenFile) -> None:
         self._tokens = tokens
-        self._rates = Rates(PER_S, BURST)
-        self._failures = Rates(FAILURES_PER_S, FAILURES_BURST)
+        self._rates = RequestRates(PER_S, BURST)
+        self._failures = RequestRates(FAILURES_PER_S, FAILURES_BURST)
 
     def admit(self, token: str, peer: str, *, counted: bool) -> tuple[str, ClientRow]:
         """Return the client that a token is of, and its name.

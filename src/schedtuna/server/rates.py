@@ -8,7 +8,7 @@ _MOST_KNOWN = 10_000
 
 
 @dataclass
-class Rates:
+class RequestRates:
     """A bucket for each of those who ask.
 
     Attributes:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from schedtuna.server.allowed import Allowed
-from schedtuna.server.counters import Counts
+from schedtuna.server.counters import RequestCounts
 from schedtuna.server.gate import Gate, require
 from schedtuna.server.machine import capabilities
 from schedtuna.server.refusal import RefusedError
@@ -60,7 +60,7 @@ class Service:
         }
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> RequestCounts:
         """What was counted so far."""
         return self._counts
 

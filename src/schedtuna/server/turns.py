@@ -14,7 +14,7 @@ from collections.abc import Callable
 from schedtuna.errors import SchedtunaError
 from schedtuna.files import move, remove_folder
 from schedtuna.server.allowed import Allowed, longest_s
-from schedtuna.server.counters import Counts
+from schedtuna.server.counters import RequestCounts
 from schedtuna.server.refusal import RefusedError
 from schedtuna.server.runner import Worker, end_process, put_back
 from schedtuna.server.store import TrialEntry, TrialStore
@@ -44,7 +44,7 @@ class Turns:
     def __init__(self, allowed: Allowed, store: TrialStore, say: Callable[[str], None]) -> None:
         self._allowed, self._store, self._say = allowed, store, say
         self.problem = ""
-        self.counts = Counts()
+        self.counts = RequestCounts()
         self._queue: list[str] = []  # the first one may run
         self._heard_s: dict[str, float] = {}
         self._ended_as: dict[str, tuple[TrialState, str]] = {}

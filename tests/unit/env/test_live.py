@@ -7,9 +7,9 @@ import pytest
 import schedtuna.env
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.env.live import LIVE_FEATURES, LIVE_OBSERVED, LOADS
-from schedtuna.env.loss import MOST
 from schedtuna.env.registration import LIVE
 from schedtuna.errors import StudyError, UsageError
+from schedtuna.features.loss import MOST
 
 SHORT = {"step_s": 0.6, "discard_s": 0.2, "steps": 2, "steps_per_load": 1, "workload": ["switch", "mixed"]}
 

@@ -39,10 +39,10 @@ def test_a_task_that_computes_is_one_job_and_one_that_sleeps_is_many():
 
 
 def test_a_look_agrees_with_the_sampler_of_the_recorder():
-    sampler, before = SystemSampler(), window.Sighting()
+    sampler, before = SystemSampler(), window.SystemLook()
     time.sleep(0.5)
     _, theirs = sampler.sample()
-    ours = window.Sighting().since(before)
+    ours = window.SystemLook().since(before)
     assert ours.keys() <= theirs.keys()
     for name in ("memory_available_bytes", "cache_bytes", "memory_used_bytes"):
         assert math.isclose(ours[name], theirs[name], rel_tol=0.2), name

@@ -48,7 +48,7 @@ def words_of(path: str) -> dict[str, list[str]]:
     return {words[0].rstrip(":"): words[1:] for words in lines if words}
 
 
-class Sighting:
+class SystemLook:
     """The numbers of a moment."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Sighting:
                     states[state] += 1
         self.gauges |= {"nr_active_threads": states["R"], "nr_blocked_threads": states["D"]}
 
-    def since(self, before: Sighting) -> dict[str, float]:
+    def since(self, before: SystemLook) -> dict[str, float]:
         """Return the features of the time since an earlier look."""
         seconds = max(self.at_s - before.at_s, 1e-9)
         spent = [now - then for now, then in zip(self.ticks, before.ticks, strict=True)]
@@ -198,11 +198,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with subprocess.Popen(options.command, stdout=subprocess.DEVNULL, start_new_session=True) as load:
         try:
             time.sleep(options.discard)
-            looks, threads = [Sighting()], threads_of(load.pid)
+            looks, threads = [SystemLook()], threads_of(load.pid)
             for number in range(1, options.samples + 1):
                 due_s = options.discard + (options.length - options.discard) * number / options.samples
                 time.sleep(max(begun_s + due_s - time.monotonic(), 0))
-                looks.append(Sighting())
+                looks.append(SystemLook())
             if load.poll() is not None:
                 sys.stderr.write(f"the load ended early, with exit code {load.returncode}\n")
                 return 1

@@ -220,6 +220,11 @@ def _inputs(rows: Dataset, features: Sequence[str]) -> tuple[tuple[ModelInput, .
     constant: list[str] = []
     if not len(train):
         raise DatasetError("the training part has no rows", hint="build the dataset with another --split")
+    if len(train) < _LEAST_ROWS:
+        raise DatasetError(
+            f"the training part has {len(train)} rows that say something, expected {_LEAST_ROWS} at least",
+            hint="build the dataset of more traces",
+        )
     for name in wanted:
         values = train.rows[name]
         (constant if values.min() == values.max() else columns).append(name)

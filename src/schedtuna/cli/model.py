@@ -30,7 +30,9 @@ app.command()(serve)
 ModelArgument = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="A model's file, or `migration`, which comes along.", show_default=False
+        metavar="MODEL",
+        help="A model's file, or `default` or `migration`, which come along.",
+        show_default=False,
     ),
 ]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
 
+from schedtuna.configfile import parse_json
 from schedtuna.errors import MissingExtraError, ModelError
 from schedtuna.learn.float_nets import FloatNet, NetStep, net_of, require_small
 
@@ -23,7 +23,7 @@ def read_keras(content: bytes, name: str) -> FloatNet:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             require_small(archive, name)
-            config = json.loads(archive.read("config.json"))
+            config = parse_json(archive.read("config.json"))
             weights = archive.read("model.weights.h5")
         with h5py.File(io.BytesIO(weights), "r") as file:
             numbers = iter(range(len(_dense_layers(config))))
@@ -37,7 +37,7 @@ def read_h5(content: bytes, name: str) -> FloatNet:
     h5py = _h5py()
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
-            config = json.loads(file.attrs["model_config"])
+            config = parse_json(file.attrs["model_config"])
 
             def arrays(layer: str) -> list[Any]:
                 group = file["model_weights"][layer]

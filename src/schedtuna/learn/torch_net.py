@@ -6,7 +6,6 @@ torch itself opens programs as pickles where it fails otherwise, and a pickle ru
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from math import prod
@@ -14,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from schedtuna.configfile import parse_json
 from schedtuna.errors import MissingExtraError, ModelError
 from schedtuna.learn.float_nets import FloatNet, NetStep, net_of, require_small
 
@@ -27,9 +27,9 @@ def read_pt2(content: bytes, name: str) -> FloatNet:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             require_small(archive, name)
             root = archive.namelist()[0].partition("/")[0]
-            model = json.loads(archive.read(f"{root}/models/model.json"))
+            model = parse_json(archive.read(f"{root}/models/model.json"))
             weights = f"{root}/data/weights"
-            config = json.loads(archive.read(f"{weights}/model_weights_config.json"))["config"]
+            config = parse_json(archive.read(f"{weights}/model_weights_config.json"))["config"]
             arrays = {
                 key: _array(one, archive.read(f"{weights}/{one['path_name']}")) for key, one in config.items()
             }

@@ -71,7 +71,8 @@ def load(path: str, kind: type[T], *, what: str, hint: str) -> T:
     module, _, name = path.partition(":")
     found = _attribute(module, name, what)
     if not isinstance(found, kind):
-        raise UsageError(f"{what}: {module} has no {kind.__name__} of that name", hint=hint)
+        named = "class" if kind is type else kind.__name__
+        raise UsageError(f"{what}: {module} has no {named} of that name", hint=hint)
     return found
 
 

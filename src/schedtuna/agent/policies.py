@@ -1,7 +1,7 @@
-"""Which policies there are, by the names that `--policy NAME[:FILE]` takes. Other packages add theirs.
+"""Which policies there are, by what `--policy` takes: `NAME[:FILE]` of ours, `module:Class[:FILE]` of others.
 
-A package registers one as an entry point of the group `schedtuna.agent_policies`: a function that takes the
-FILE (a path, or None) and returns an `AgentPolicy`.
+Such a class keeps the contract of `AgentPolicy`. It is made with the path of FILE where one is named, else
+with nothing.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from schedtuna.agent.contract import AgentPolicy
-from schedtuna.errors import UsageError, nearest
+from schedtuna.agent.contract import AgentPolicy, Need
+from schedtuna.errors import SchedtunaError, UsageError, nearest
+from schedtuna.plugins import load
 
 PolicyMaker = Callable[[Path | None], AgentPolicy]
 
@@ -28,16 +29,39 @@ def _priority(file: Path | None) -> AgentPolicy:
 
 
 POLICIES: dict[str, PolicyMaker] = {"rules": _rules, "priority": _priority}
+_OWN_HINT = "one of your own is named by its class, module:Class; docs/agent.md has an example"
 
 
 def make_policy(text: str) -> AgentPolicy:
-    """Return the policy that a text such as ``rules`` or ``rules:my.toml`` names.
+    """Return the policy that a text such as ``rules``, ``rules:my.toml`` or ``mine.policies:Mine`` names.
 
     Raises:
-        UsageError: There is none of this name, or its file is none of its own.
+        UsageError: There is none of this name, it keeps no contract, or its file is none of its own.
     """
-    name, _, file = text.partition(":")
-    maker = POLICIES.get(name)
-    if maker is None:
-        raise UsageError(f"there is no policy {name!r}", hint=nearest(name, POLICIES))
-    return maker(Path(file) if file else None)
+    name, _, rest = text.partition(":")
+    if maker := POLICIES.get(name):
+        return maker(Path(rest) if rest else None)
+    if not rest:
+        raise UsageError(f"there is no policy {text!r}: {nearest(name, POLICIES)}", hint=_OWN_HINT)
+    return _own(name, *rest.partition(":")[::2])
+
+
+def _own(module: str, name: str, file: str) -> AgentPolicy:
+    """Make a policy of somebody's own class."""
+    what = f"policy {module}:{name}"
+    kind = load(f"{module}:{name}", type, what=what, hint=_OWN_HINT)
+    try:
+        made = kind(Path(file)) if file else kind()
+    except SchedtunaError:
+        raise
+    except Exception as error:  # whatever the class of somebody else raises
+        given = f"the path {file}" if file else "no FILE"
+        raise UsageError(
+            f"{what} can't be made with {given}: {type(error).__name__}: {error}", hint=_OWN_HINT
+        ) from error
+    if lacking := [part for part in ("name", "needs", "decide") if not hasattr(made, part)]:
+        raise UsageError(f"{what} has no {', '.join(lacking)}", hint=_OWN_HINT)
+    if not isinstance(made.needs, frozenset) or not made.needs <= set(Need):
+        raise UsageError(f"{what}: its needs are no frozenset of `Need`", hint=_OWN_HINT)
+    policy: AgentPolicy = made
+    return policy

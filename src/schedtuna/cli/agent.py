@@ -41,7 +41,10 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     policy: Annotated[
         str | None,
         typer.Option(
-            "--policy", metavar="NAME[:FILE]", help="What decides.  [default: rules]", show_default=False
+            "--policy",
+            metavar="NAME[:FILE]",
+            help="What decides: rules, priority, or module:Class.  [default: rules]",
+            show_default=False,
         ),
     ] = None,
     interval: Annotated[

@@ -15,7 +15,10 @@ from schedtuna.cli.output import print_json, print_remark
 def advise(
     on: Annotated[Path, typer.Option("--on", metavar="TRACE", help="A recording of events: its folder.")],
     policy: Annotated[
-        str, typer.Option("--policy", metavar="NAME[:FILE]", help="What decides: rules or priority.")
+        str,
+        typer.Option(
+            "--policy", metavar="NAME[:FILE]", help="What decides: rules, priority, or module:Class."
+        ),
     ] = "rules",
     allow_lost: Annotated[
         bool, typer.Option("--allow-lost", help="Accept a trace that lost events.")

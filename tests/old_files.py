@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 OLD = Path(__file__).parent / "data/old"
-EARLIER, LATER = "2026-11-21", "2026-11-29"
+EARLIER, LATER, LAST = "2026-11-21", "2026-11-29", "2026-11-30-later"
 
 
 def every(pattern: str) -> list[str]:

@@ -6,12 +6,14 @@ Every file below `tests/data/old` is read by the test of its kind; see the READM
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.old_files import EARLIER, LATER, OLD, copied, every
+from tests.old_files import EARLIER, LAST, LATER, OLD, copied, every
 
 from schedtuna.backend.base import Side, Trial
 from schedtuna.errors import TraceError, UnavailableError
@@ -34,7 +36,7 @@ from schedtuna.lab import store
 from schedtuna.lab.store import Lab, read_lab
 from schedtuna.machine import manifest
 from schedtuna.machine.manifest import Manifest, load_manifest
-from schedtuna.machine.tasks import boot_id
+from schedtuna.machine.tasks import boot_id, start_ticks
 from schedtuna.samplers.registry import SAMPLERS, make_sampler, missing_extra
 from schedtuna.scheduler import parse, registry
 from schedtuna.scheduler.parse import parse_scheduler
@@ -433,15 +435,21 @@ def test_a_boot_ended_what_an_earlier_one_had_changed(path, tmp_path):
     assert journal.open_records() == []
 
 
-@pytest.mark.parametrize("date", [EARLIER, LATER])
+GONE = {
+    "nice": ["policy", "nice", "timer_slack_us"],
+    "service": ["policy", "nice"],
+    "cgroup": ["nice", "nice", "cpu_weight"],
+    "group": ["cpu_weight"],
+    "scheduler": ["scheduler"],
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "knobs"),
+    ("date", "name", "knobs"),
     [
-        ("nice", ["policy", "nice", "timer_slack_us"]),
-        ("service", ["policy", "nice"]),
-        ("cgroup", ["nice", "nice", "cpu_weight"]),
-        ("group", ["cpu_weight"]),
-        ("scheduler", ["scheduler"]),
+        *[(date, name, knobs) for date in (EARLIER, LATER) for name, knobs in GONE.items()],
+        (LAST, "nice", ["policy", "nice", "timer_slack_us"]),
+        (LAST, "kept", ["nice", "timer_slack_us"]),
     ],
 )
 def test_what_is_gone_is_closed(date, name, knobs, tmp_path):
@@ -449,6 +457,37 @@ def test_what_is_gone_is_closed(date, name, knobs, tmp_path):
     outcomes = undo(journal)
     assert [outcome.record.knob for outcome in outcomes] == knobs
     assert {outcome.result for outcome in outcomes} <= {UndoResult.GONE, UndoResult.RESTORED}
+    assert journal.open_records() == []
+
+
+def test_journals_of_all_earlier_versions_are_here():
+    there = {json.loads(line)["version"] for path in every("*/journals/*.jsonl") for line in lines_of(path)}
+    assert there == set(range(1, records.STORED.newest))
+
+
+def lines_of(path):
+    return [line for line in (OLD / path).read_text().splitlines() if '"id"' in line]
+
+
+def test_what_version_3_kept_is_put_back(tmp_path):
+    if os.geteuid():
+        pytest.skip("lowers a nice value: root only")
+    path = f"{LAST}/journals/kept.jsonl"
+    subject = json.loads(lines_of(path)[0])["subject"]
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            pid, ticks = process.pid, start_ticks(process.pid)
+            here = {str(subject["start_ticks"]): str(ticks), f": {subject['tid']},": f": {pid},"}
+            os.setpriority(os.PRIO_PROCESS, pid, 7)
+            Path(f"/proc/{pid}/timerslack_ns").write_text("99000")
+            journal = journal_of(path, tmp_path, **{BOOT: boot_id()}, **here)
+            assert [record.kept for record in journal.open_records()] == [True, True]
+            outcomes = undo(journal)
+            assert [outcome.result for outcome in outcomes] == [UndoResult.RESTORED] * 2
+            assert os.getpriority(os.PRIO_PROCESS, pid) == 0
+            assert Path(f"/proc/{pid}/timerslack_ns").read_text() == "50000\n"
+        finally:
+            process.kill()
     assert journal.open_records() == []
 
 

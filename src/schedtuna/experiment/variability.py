@@ -13,7 +13,7 @@ from schedtuna.backend.base import Side, Trial, Validity
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.experiment.viability import require_viable
-from schedtuna.workload.spec import RunSpec
+from schedtuna.workload.spec import RunSpec, derived_seed
 
 PHASE = "variability"
 
@@ -119,8 +119,7 @@ def run_variability(
         if record is None:
             if trials and monotonic() >= deadline:
                 break
-            run_seed = int(np.random.SeedSequence([spec.seed, index]).generate_state(1)[0])
-            trial = reference.judged(side.run(spec.workload, seed=run_seed))
+            trial = reference.judged(side.run(spec.workload, seed=derived_seed(spec.seed, index)))
             record = TrialRecord(phase=PHASE, index=index, trial=trial)
             log.append(record)
         reference.learn(record.trial)

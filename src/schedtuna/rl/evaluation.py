@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from schedtuna.rl.randomness import derived_seed
 from schedtuna.rl.world import World
+from schedtuna.workload.spec import derived_seed
 
 MOST_STEPS = 1_000_000  # of an episode
 EPISODES = 16  # where nothing else is said

@@ -11,11 +11,6 @@ import numpy as np
 import torch
 
 
-def derived_seed(*parts: int) -> int:
-    """Return a seed for one purpose of several, from 0 to 2^31 - 1: equal parts give equal ones."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0]) >> 1
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Keep torch to one thread: these networks are tiny, and threads that spin disturb a loaded machine."""

@@ -40,9 +40,10 @@ from schedtuna.rl.policy import (
     load_policy,
     save_policy,
 )
-from schedtuna.rl.randomness import derived_seed, one_thread, seeded
+from schedtuna.rl.randomness import one_thread, seeded
 from schedtuna.rl.tensors import Arrays, flatten, read_tensors, restore, write_tensors
 from schedtuna.rl.world import World, action_masks
+from schedtuna.workload.spec import derived_seed
 
 STORED = StoredFormat(PolicyError)
 PLAN, CHECKPOINT = "plan.json", "checkpoint.safetensors"

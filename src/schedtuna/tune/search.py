@@ -23,6 +23,7 @@ from schedtuna.samplers.observation import Observation
 from schedtuna.samplers.registry import make_sampler
 from schedtuna.space import ParameterSpace, ParameterValue
 from schedtuna.tune.timing import TimeLimit
+from schedtuna.workload.spec import derived_seed
 
 Values = dict[str, ParameterValue]
 WARM_START_EPOCHS = 20  # of samplers that train a network
@@ -91,8 +92,7 @@ class Trials:
         """Run one trial, or return the one that an earlier session ran."""
         record = self.log.find(phase, index)
         if record is None:
-            stream = [self.plan.seed, index, *phase.encode()]
-            seed = int(np.random.SeedSequence(stream).generate_state(1)[0])
+            seed = derived_seed(self.plan.seed, index, *phase.encode())
             trial = self._reference.judged(self._measure(values, seed))
             record = TrialRecord(phase=phase, index=index, trial=trial)
             self.log.append(record)

@@ -11,6 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SEED_PLACEHOLDER = "{seed}"
 SEED_VARIABLE = "SCHEDTUNA_SEED"
+SEED_LIMIT = 2**31  # below it: sysbench 1.0.20 and others read seeds as signed integers of 32 bits
+
+
+def derived_seed(*parts: int) -> int:
+    """Return a seed for one purpose of several, below SEED_LIMIT: equal parts give equal ones."""
+    from numpy.random import SeedSequence
+
+    return int(SeedSequence(parts).generate_state(1)[0]) >> 1
 
 
 class Direction(StrEnum):

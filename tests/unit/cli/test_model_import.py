@@ -111,7 +111,7 @@ WRITERS = {".onnx": onnx_file, ".keras": keras_file, ".h5": keras_file, ".pt2": 
 
 @pytest.fixture
 def rows(tmp_path) -> Path:
-    path = tmp_path / "rows.csv"
+    path: Path = tmp_path / "rows.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([NAMES, *made_rows().tolist()])
     return path

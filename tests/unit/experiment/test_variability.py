@@ -10,7 +10,7 @@ from schedtuna.errors import StudyError
 from schedtuna.experiment.triallog import TrialLog
 from schedtuna.experiment.variability import describe, describe_trials, run_variability
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.workload.spec import RunSpec, Workload
+from schedtuna.workload.spec import SEED_LIMIT, RunSpec, Workload
 
 WORKLOAD = Workload(argv=("true",))
 FAIR = SchedulerConfig(name="fair")
@@ -78,6 +78,14 @@ def test_every_run_has_its_own_seed_and_a_repeat_has_the_same_ones(tmp_path):
     study(tmp_path / "b", second, 8)
     assert first.seeds == second.seeds
     assert len(set(first.seeds)) == 8
+
+
+def test_every_tool_can_read_the_seeds(tmp_path):
+    """Sysbench 1.0.20 reads a signed integer of 32 bits, and refuses what is larger."""
+    sides = Counting()
+    study(tmp_path / "a", sides, 64)
+    assert all(0 <= seed < SEED_LIMIT for seed in sides.seeds)
+    assert max(sides.seeds) > SEED_LIMIT // 2
 
 
 def test_a_continued_study_runs_only_what_is_missing(tmp_path):

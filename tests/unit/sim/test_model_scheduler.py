@@ -67,11 +67,12 @@ def test_it_knows_at_each_wakeup_what_a_trace_tells_of_it(load):
 def test_short_bursts_first_wait_less_than_in_the_order_of_arrival():
     """On a busy machine shortest-first has the least mean wait of all orders (Smith, 1956)."""
     waits = {}
-    for name, scheduler in {
+    sides: dict[str, str | ModelScheduler] = {
         "fifo": "fifo",
         "short first": ModelScheduler(model(SHORT_FIRST)),
         "long first": ModelScheduler(model({name: -weight for name, weight in SHORT_FIRST.items()})),
-    }.items():
+    }
+    for name, scheduler in sides.items():
         trace = simulate("poisson:load=0.9", scheduler, cpus=2, seed=5, duration_s=2)
         waits[name] = Analysis(trace).overall()["wakeup_latency_mean_ns"]
     assert waits["short first"] < waits["fifo"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from schedtuna.configfile import parse_json
 from schedtuna.errors import ModelError, SchedtunaError
 from schedtuna.model.decider import WIDTH, MigrationDecider
 from schedtuna.model.migration import INPUTS, LABELS
@@ -22,6 +23,7 @@ from schedtuna.model.runtime import ModelRuntime
 _FIELDS = ("cpu", "cpu_idle", "cpu_not_idle", "src_dom_load", "dst_dom_load")
 _MOST_COUNT = 1 << 24  # a float32 tells them apart
 _INT64 = 1 << 63
+_EXPECTED = 'expected {"id": ..., "values": {...}} in one line of JSON'
 
 
 class ModelAnswers:
@@ -107,11 +109,11 @@ class ModelAnswers:
 
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
-        request = json.loads(line)
-    except (ValueError, RecursionError):
-        request = None
+        request = parse_json(line, any_text=True)
+    except ValueError as error:
+        raise ModelError(f"no request: {error}; {_EXPECTED}") from None
     if not isinstance(request, dict):
-        raise ModelError('no request: expected {"id": ..., "values": {...}} in one line of JSON')
+        raise ModelError(f"no request: {_EXPECTED}")
     if unknown := set(request) - {"id", "values", "features"}:
         raise ModelError(
             f"{_shown(min(unknown))} is no part of a request: expected id, and values or features"

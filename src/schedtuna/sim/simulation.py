@@ -306,7 +306,8 @@ class Simulation:
         """Return what `external` can know of the candidates (`CANDIDATE_DTYPE`), in order of arrival.
 
         ``waited_ns`` is since it was queued, ``attained_ns`` its CPU time since it woke up, ``burst_ns`` that
-        between its last two sleeps (0: none yet), ``cpu`` where it ran last.
+        between its last two sleeps (0: none yet), ``cpu`` what the kernel's task_cpu() is: the CPU it ran on
+        last or, where its wakeup chose another, that one.
 
         Raises:
             UsageError: The scheduler is another one, or no decision is due.

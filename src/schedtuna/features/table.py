@@ -76,6 +76,10 @@ _BYTE_RATE = Bins("log2", 2**10, 2**40, 61, per_octave=2)
 _PERCENT_CHANGE = Bins("linear", -100, 1000, 1101)
 _TIME = Bins("log2", 2**10, 2**34, 97, per_octave=4)  # 1 us to 17 s
 _FLAG = Bins("linear", 0, 1, 2)
+# How far a change of what has these bins is told apart. Changes have a sign, so their bins are linear: these
+# are narrow enough for what is common, and at most 255, so that models need no wider ones.
+_CHANGE_REACH = {_PERCENT: 100, _COUNT: 127, _BYTES: 2**34, _RATE: 2**15, _BYTE_RATE: 2**31}
+_MOST_CHANGE_BINS = 255
 
 
 def _gauge(name: str, unit: str, bins: Bins, text: str) -> Feature:
@@ -344,12 +348,12 @@ def window_features() -> dict[str, Feature]:
 def _derived(row: Feature) -> Iterator[Feature]:
     if FeatureSource.SAMPLES not in row.sources:
         return
-    reach = row.bins.hi
+    reach = _CHANGE_REACH[row.bins]
     change = replace(row, kind=Kind.CHANGE)
     yield replace(
         change,
         name=f"{row.name}.change",
-        bins=Bins("linear", -reach, reach, min(2 * reach + 1, 4001)),
+        bins=Bins("linear", -reach, reach, min(2 * reach + 1, _MOST_CHANGE_BINS)),
         help=f"{row.help}: change in the window",
     )
     yield replace(

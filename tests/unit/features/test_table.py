@@ -8,6 +8,7 @@ import pytest
 from schedtuna.errors import UsageError
 from schedtuna.features.table import FEATURES, RATE_SUFFIX, FeatureSource, Kind, feature, window_features
 from schedtuna.features.told import TOLD
+from schedtuna.learn.problem import narrowed
 from schedtuna.record.procfs import SYSTEM_METRICS
 
 # What a window is to tell, each as average, total change and percent change.
@@ -58,6 +59,21 @@ def test_each_row_is_whole():
         assert (row.kind is Kind.COUNTER) == name.endswith(RATE_SUFFIX)
         ends = row.bins.quantise(np.array([row.bins.lo, row.bins.hi]))
         assert ends.tolist() == [0, row.bins.last]
+
+
+def test_changes_that_are_common_have_bins_of_their_own():
+    """A model's input has 256 bins at most: wider ones would hide what these tell."""
+    common = {
+        "switches_per_s": [-20_000, -3_000, -1_000, -400, 0, 400, 1_000, 3_000, 20_000],
+        "run_queue_length": [-40, -2, -1, 0, 1, 2, 40],
+        "cpu_percent": [-50, -1, 0, 1, 50],
+        "memory_used_bytes": [-(2**32), -(2**28), 0, 2**28, 2**32],
+        "io_read_bytes_per_s": [-(2**29), -(2**25), 0, 2**25, 2**29],
+    }
+    for name, changes in common.items():
+        bins = narrowed(feature(f"{name}.change").bins).quantise(np.array(changes))
+        assert (np.diff(bins.astype(int)) > 0).all(), name
+        assert bins[0] + bins[-1] == 2 * bins[len(bins) // 2], "a rise is as far from none as a fall"
 
 
 def test_names_that_are_none_are_refused():

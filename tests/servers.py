@@ -84,10 +84,12 @@ def submission(*argv, **fields):
 def serving(folder, *options, commands=True):
     """A server that is ended with the context, where it has not been ended before."""
     argv = [sys.executable, "-m", "schedtuna", "serve", "--bind", "127.0.0.1:0", "--json", "--state"]
-    argv += [str(folder / "serve"), *(["--allow-commands", *UNPRIVILEGED] if commands else []), *options]
+    argv += ["serve", *(["--allow-commands", *UNPRIVILEGED] if commands else []), *options]
     environment = {**os.environ, "SCHEDTUNA_STATE_DIR": str(folder / "state")}
     with (folder / "serve.log").open("a") as log:
-        process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen(
+            argv, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        )
     try:
         line = process.stdout.readline()
         assert line, (folder / "serve.log").read_text()

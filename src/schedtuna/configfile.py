@@ -90,14 +90,18 @@ def unusable(value: Any, refused: re.Pattern[str] = _UNUSABLE) -> str | None:
     return None
 
 
-def load_config(path: Path) -> dict[str, Any]:
-    """Read a file of named values; its suffix names the format.
+def load_config(path: Path, suffix: str = "") -> dict[str, Any]:
+    """Read a file of named values.
+
+    Args:
+        path: The file.
+        suffix: One of SUFFIXES: what it is, whatever its name; empty: its own suffix tells.
 
     Raises:
         ConfigFileError: The file can't be read, is malformed (with the line), names a key twice,
             or is not a mapping from names to values.
     """
-    suffix = path.suffix.lower()
+    suffix = suffix or path.suffix.lower()
     if suffix not in SUFFIXES:
         if not path.exists():
             raise ConfigFileError(f"there is no {path}")

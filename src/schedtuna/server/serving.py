@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from schedtuna.errors import UnavailableError, UsageError
@@ -108,6 +108,7 @@ def serve(
         UnavailableError: Another server has the folder, or the process that serves HTTP does not start.
     """
     options.require_sound()
+    options = replace(options, state=options.state.absolute())  # trials run in folders of their own
     make_folder(options.state, mode=0o700)
     with _locked(options.state), contextlib.closing(_listening(options.host, options.port)) as listening:
         tokens, own_token = _tokens(options)

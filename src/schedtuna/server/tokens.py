@@ -141,7 +141,7 @@ def read_clients(path: Path) -> dict[str, ClientRow]:
         ConfigFileError: It can't be read, or is malformed.
     """
     try:
-        return _Content.model_validate(load_config(path)).clients
+        return _Content.model_validate(load_config(path, ".toml")).clients
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

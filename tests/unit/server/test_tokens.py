@@ -24,6 +24,12 @@ def test_a_token_names_its_client_and_no_other_text_does(path):
         assert tokens.find(wrong) is None
 
 
+def test_what_was_written_is_read_whatever_it_is_called(tmp_path):
+    token = add_client(tmp_path / "tokens", "one")
+    add_client(tmp_path / "tokens", "two")
+    assert TokenFile(tmp_path / "tokens").find(token) is not None
+
+
 def test_a_new_token_ends_the_one_before_without_a_restart(path):
     old = add_client(path, "one")
     tokens = TokenFile(path)

@@ -108,7 +108,17 @@ def tell_row(row: Mapping[str, Any]) -> str:
     rest = {name: value for name, value in row.items() if name not in ("time", "kind")}
     if kind == "snapshot":
         rest = {name: rest.get(name) for name in ("nr_threads", "standing", "scheduler", "own_cpu_percent")}
-    return f"{at} {kind} " + ", ".join(f"{name} {value}" for name, value in rest.items())
+    return f"{at} {kind} " + _words(rest)
+
+
+def _words(value: Any) -> str:
+    """A value of the log for people; what is empty is left out."""
+    if isinstance(value, Mapping):
+        told = [(name, _words(part)) for name, part in value.items() if part not in (None, "", [], {})]
+        return ", ".join(f"{name} ({text})" if ", " in text else f"{name} {text}" for name, text in told)
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _concerns(row: Mapping[str, Any], asked: str) -> bool:

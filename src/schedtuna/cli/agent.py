@@ -204,7 +204,7 @@ def status(as_json: JsonOption = False) -> None:
         print_json(said)
         return
     kind = "advises only" if said["advise"] else f"{len(said['standing'])} changes in force"
-    print(printable(f"process {said['pid']}: {said['policy']}, each {said['interval_s']:g} s, {kind}"))
+    print(printable(f"process {said['pid']}: {said['policy']}, each {said['interval_s']:.2g} s, {kind}"))
     print(printable(f"scheduler {said['scheduler']}, {said['nr_threads']} threads"))
     if said["stopped"]:
         print(printable(f"stopped: {said['stopped']}; `schedtuna agent resume` lets it go on"))

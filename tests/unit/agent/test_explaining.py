@@ -62,3 +62,14 @@ def test_what_nobody_knows_is_an_error(tmp_path):
 @pytest.mark.parametrize("kind", ["decision", "undo", "yield", "gone"])
 def test_every_row_can_be_told(kind):
     assert "nice of" in tell_row({"time": 1.0, "kind": kind, **intent_row(intent())})
+
+
+def test_rows_are_told_without_the_marks_of_python():
+    row = {
+        "time": 1.0,
+        "kind": "guard",
+        "reason": "",
+        "facts": {"state": "testing", "e": 1 / 3, "none": None},
+    }
+    told = tell_row(row)
+    assert told.endswith("guard facts (state testing, e 0.333)")

@@ -97,7 +97,7 @@ def lay_dataset(folder):
 def lay_trace(folder):
     pytest.importorskip("polars")
     done = run_schedtuna(
-        *("sim", "run", "interactive:load=0.9", "--cpus", "4", "--for", "40s", "-o", "trace"), cwd=folder
+        *("sim", "run", "interactive:load=0.9", "--cpus", "4", "--for", "150s", "-o", "trace"), cwd=folder
     )
     assert done.returncode == 0, done.stderr
 

@@ -135,7 +135,9 @@ def check(
 @app.command()
 def export(  # noqa: PLR0917 - typer's options are a function's parameters
     model: ModelArgument,
-    to: Annotated[str, typer.Option("--to", metavar="FORM", help="c, native or bpf.", show_default=False)],
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORM", help="c, native, bpf or onnx.", show_default=False)
+    ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="DIR", help="Write into this folder.", show_default=False),
@@ -154,7 +156,8 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
 
     --to c: C99 that needs no library, with the rows that check it. --to native: a shared library for this
     machine's CPU, compiled and checked here. --to bpf: a table for a fixed BPF program, that program, and
-    what other BPF programs need to decide by it.
+    what other BPF programs need to decide by it. --to onnx: integers throughout, compared with onnxruntime
+    before it is written (extra onnx).
     """
     from schedtuna.export.c_text import require_identifier
     from schedtuna.export.targets import TARGETS

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from schedtuna.export.bpf import bpf_files
 from schedtuna.export.c import generate_c
 from schedtuna.export.compiled import shared_library
+from schedtuna.export.onnx import onnx_file
 from schedtuna.model.model import DecisionModel
 
 
@@ -38,6 +39,10 @@ def _native(model: DecisionModel, name: str | None, small: bool) -> dict[str, by
     return shared_library(model, name, small=small)
 
 
+def _onnx(model: DecisionModel, name: str | None, _small: bool) -> dict[str, bytes]:
+    return onnx_file(model, name)
+
+
 TARGETS: dict[str, ExportTarget] = {
     "c": ExportTarget("C99 without any library, and the rows that check it", _c, _CALL_CHECK),
     "native": ExportTarget(
@@ -45,5 +50,10 @@ TARGETS: dict[str, ExportTarget] = {
     ),
     "bpf": ExportTarget(
         "a table for a fixed BPF program, that program, and its headers", bpf_files, "see {name}.md"
+    ),
+    "onnx": ExportTarget(
+        "ONNX in integers, compared with onnxruntime before it is written",
+        _onnx,
+        "give it int64 values [rows, inputs]: decision is the number of each row's label",
     ),
 }

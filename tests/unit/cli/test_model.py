@@ -15,6 +15,7 @@ from tests import models
 from schedtuna.cli.main import main
 from schedtuna.export import parity
 from schedtuna.model.file import write_model
+from schedtuna.model.shipped import find_model
 from schedtuna.model.trees import BoxTrees
 
 
@@ -191,6 +192,17 @@ def test_export_to_bpf_writes_what_a_program_needs(capsys, tmp_path, forest):
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"forest.md", "forest.table", "forest.bpf.h", "model_trees_small.bpf.o", "model.h"} <= written
     assert "trees_small" in (tmp_path / "out/forest.md").read_text()
+
+
+def test_export_to_onnx_writes_what_onnxruntime_runs(capsys, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    code, out, _ = run(capsys, "export", "migration", "--to", "onnx", "-o", tmp_path, "--name", "mig")
+    assert code == 0 and "decision is the number of each row's label" in " ".join(out.split())
+    session = onnxruntime.InferenceSession(tmp_path / "mig.onnx", providers=["CPUExecutionProvider"])
+    model = find_model("migration")
+    (decision,) = session.run(["decision"], {"values": model.rows.values})
+    assert decision.tolist() == model.decide(model.rows.bins).tolist()
+    assert {*decision.tolist()} == {0, 1}
 
 
 def test_serve_answers_at_a_socket_until_it_is_ended(tmp_path):

@@ -1,7 +1,9 @@
 """The policy `priority`: a learned model says which threads deserve the CPU first, cut-offs do the rest.
 
-A thread's score is the model's logit, an integer: above 0 the thread is of the label that deserves more. Who
-deserves less steps back, only while somebody who deserves more has to wait for a CPU; `STEPS` says how far.
+A thread's score is the model's logit, an integer: above 0 the thread is of the label that deserves more. What
+a model was trained on is not this machine, so scores count by their rank among the threads that want a CPU:
+where two neighbours lie a margin apart, those below step back, only while somebody above has to wait. `STEPS`
+says how far. Who is above 0 never steps back.
 """
 
 from __future__ import annotations
@@ -25,34 +27,36 @@ from schedtuna.trace.tasks import clean_name
 DEFAULT_MODEL = "default"
 DESERVING = ("short", "interactive", "run")  # labels that deserve the CPU before the other one
 IN_A_ROW = 3  # intervals that say the same before anything is changed, and before it goes again
+KEPT_MARGIN = 0.5  # of the margin at which somebody steps back: at less than that all return
 _LEAST_DEMAND_PERMILLE = 10  # who uses less is in nobody's way
 _WAITING_NS_PER_S = 1e6
 
 
 @dataclass(frozen=True)
 class PriorityStep:
-    """What threads are set to whose score is at most a cut-off.
+    """What threads are set to.
 
     Attributes:
-        at_most: Of the model's sure score: the median size of the scores of its own rows.
+        apart: From how far on, in the model's sure score (the median size of the scores of its own rows):
+            below the lowest of those who go first; of `SURELY_MORE`, above 0.
         settings: Knob -> value.
         word: For people.
     """
 
-    at_most: float
+    apart: float
     settings: Mapping[str, int | str]
     word: str
 
 
 # The first that holds counts. Nobody is raised: that would take from threads outside the model's view.
 STEPS = (
-    PriorityStep(-1.0, {"nice": 10, "policy": "batch"}, "surely deserves less"),
-    PriorityStep(0.0, {"nice": 5}, "deserves less"),
+    PriorityStep(1.5, {"nice": 10, "policy": "batch"}, "surely deserves less"),
+    PriorityStep(1.0, {"nice": 5}, "deserves less"),
 )
 # A short slice gives a thread an earlier deadline, and takes no share from others.
 SURELY_MORE = PriorityStep(1.0, {"slice_us": 1000}, "surely deserves more")
 # A control group in which all that runs surely deserves less.
-GROUP_STEP = PriorityStep(-1.0, {"cpu_weight": 50}, f"holds only what {STEPS[0].word}")
+GROUP_STEP = PriorityStep(STEPS[0].apart, {"cpu_weight": 50}, f"holds only what {STEPS[0].word}")
 
 
 class PriorityPolicy:
@@ -102,19 +106,43 @@ class PriorityPolicy:
         asked_ns = tasks["cpu_time_ns"] + tasks["run_delay_ns"]
         busy = 1000 * asked_ns / np.maximum(tasks["observed_ns"], 1) >= _LEAST_DEMAND_PERMILLE
         scores = self.scores(tasks)
+        first = self.first_score(scores[busy])
         self._follow(
-            tasks, [self._step(score) if one else None for score, one in zip(scores, busy, strict=True)]
+            tasks,
+            [self._step(score, first) if one else None for score, one in zip(scores, busy, strict=True)],
         )
         waits = tasks["run_delay_ns"] / np.maximum(tasks["observed_ns"] / 1e9, 1e-9) >= _WAITING_NS_PER_S
         # Once others have stepped back nobody waits any more, which is no reason for them to return.
-        if not ((scores > 0).any() if standing else (waits & (scores > 0)).any()):
+        if not standing and (first is None or not (busy & waits & (scores >= first)).any()):
             return []
-        return [*self._of_threads(sensed, tasks, scores), *self._of_groups(sensed, tasks[busy], scores[busy])]
+        return [
+            *self._of_threads(sensed, tasks, scores, first),
+            *self._of_groups(sensed, tasks[busy], scores[busy]),
+        ]
 
-    def _step(self, score: float) -> PriorityStep | None:
-        if score >= SURELY_MORE.at_most * self._sure:
-            return SURELY_MORE
-        return next((step for step in STEPS if score <= step.at_most * self._sure), None)
+    def first_score(self, scores: npt.NDArray[np.int64]) -> int | None:
+        """Return the lowest score of those who go first; None where nobody is a margin below anybody.
+
+        Of several gaps that are wide enough the lowest counts: who is between two of them stays as it is.
+
+        Args:
+            scores: Of all threads that want a CPU.
+        """
+        ranked = np.unique(scores)
+        lower, upper = ranked[:-1], ranked[1:]
+        for margin in (STEPS[-1].apart, *((STEPS[-1].apart * KEPT_MARGIN,) if self._held else ())):
+            wide = np.flatnonzero((upper - lower >= margin * self._sure) & (lower <= 0))
+            if len(wide):
+                return int(upper[wide[0]])
+        return None
+
+    def _step(self, score: float, first: int | None) -> PriorityStep | None:
+        """What a score gets, where those who go first have `first` or more."""
+        if first is None:
+            return None
+        if score >= first:
+            return SURELY_MORE if score >= SURELY_MORE.apart * self._sure else None
+        return next((step for step in STEPS if first - score >= step.apart * self._sure), STEPS[-1])
 
     def _follow(self, tasks: SensedTasks, steps: list[PriorityStep | None]) -> None:
         """Count intervals that say the same of a thread; what they say holds after `IN_A_ROW`."""
@@ -132,8 +160,11 @@ class PriorityPolicy:
                 held[key] = self._held[key]
         self._said, self._held = said, held
 
-    def _of_threads(self, sensed: Sensed, tasks: SensedTasks, scores: npt.NDArray[np.int64]) -> list[Intent]:
+    def _of_threads(
+        self, sensed: Sensed, tasks: SensedTasks, scores: npt.NDArray[np.int64], first: int | None
+    ) -> list[Intent]:
         intents = []
+        ranked = {} if first is None else {"first_score": float(first)}
         for task, score in zip(tasks, scores.tolist(), strict=True):
             step = self._held.get((int(task["tid"]), int(task["start_time_ns"])))
             if step is None:
@@ -155,7 +186,7 @@ class PriorityPolicy:
                 one.name: float(column(task[None])[0])
                 for one, column in zip(self.model.inputs, self._columns, strict=True)
             }
-            intents += self._intents(target, step, old, {"score": score, **seen})
+            intents += self._intents(target, step, old, {"score": score, **ranked, **seen})
         return intents
 
     def _of_groups(self, sensed: Sensed, tasks: SensedTasks, scores: npt.NDArray[np.int64]) -> list[Intent]:

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from tests.unit.agent.rows import standing
 from tests.unit.agent.sensed import interval
 
 from schedtuna.agent.contract import ChangeTarget, Intent, Standing
-from schedtuna.agent.priority import GROUP_STEP, STEPS, PriorityPolicy, as_found, make_priority
+from schedtuna.agent.priority import GROUP_STEP, STEPS, SURELY_MORE, PriorityPolicy, as_found, make_priority
 from schedtuna.agent.thread_features import THREAD_FEATURES
 from schedtuna.errors import ModelError
 from schedtuna.model.bins import Bins
@@ -68,12 +69,60 @@ def test_the_one_that_computes_steps_back_after_three_intervals_alike():
     assert "by-hand" in one.policy
 
 
-def test_how_sure_the_score_is_decides_how_far():
+def test_how_far_a_score_lies_below_the_others_decides_how_far():
     policy = PriorityPolicy(model())
-    sure = policy._step(-10 * policy._sure)
-    assert sure is STEPS[0]
-    assert policy._step(-0.1 * policy._sure) is STEPS[1]
-    assert policy._step(0.1 * policy._sure) is None
+    first = 3 * policy._sure
+    assert policy._step(-2 * policy._sure, first) is STEPS[0]
+    assert policy._step(1.9 * policy._sure, first) is STEPS[1]
+    assert policy._step(first, first) is SURELY_MORE
+    assert policy._step(0.5 * policy._sure, 0.5 * policy._sure) is None
+    assert policy._step(-5 * policy._sure, None) is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "first"),
+    [
+        ([-3.0, -3.0, -1.5, -1.4], -1.5),  # all below 0: who is above the gap goes first
+        ([-3.0, -2.5, -1.8, -1.1, -0.4], None),  # no gap is wide enough
+        ([-5.0, -3.0, 2.0], -3.0),  # of two gaps the lower
+        ([0.5, 3.0], None),  # nobody steps back whom the model has go first
+        ([-1.0, -1.0], None),
+        ([-1.0], None),
+        ([], None),
+    ],
+)
+def test_scores_count_by_their_rank_and_a_margin(scores, first):
+    policy = PriorityPolicy(model())
+    found = policy.first_score(np.asarray([int(100 * policy._sure * one) // 100 for one in scores], np.int64))
+    assert found == (None if first is None else int(100 * policy._sure * first) // 100)
+
+
+def test_who_has_stepped_back_returns_at_half_the_margin():
+    policy = PriorityPolicy(model())
+    sure = policy._sure
+    near = np.asarray([-2 * sure, -int(1.4 * sure)], np.int64)
+    assert policy.first_score(near) is None
+    policy._held = {(11, 5): STEPS[1]}
+    assert policy.first_score(near) == near[1]
+    assert policy.first_score(np.asarray([-2 * sure, -int(1.6 * sure)], np.int64)) is None
+
+
+def shipped_load(nr_hogs, nr_web):
+    """Threads that compute without a pause, and threads that answer 50 requests of 1 ms a second."""
+    tasks = threads(*[(10 + n, 500 + 20 * n, 400, 0, 1) for n in range(nr_hogs)])
+    web = threads(*[(100 + n, 50 + n, 50, 50, 1) for n in range(nr_web)])
+    tasks["nr_involuntary"], web["nr_involuntary"] = 100, 20
+    return np.concatenate([tasks, web])
+
+
+def test_the_model_that_ships_tells_three_hogs_from_two_that_answer():
+    policy = make_priority(None)
+    tasks = shipped_load(3, 2)
+    assert (policy.scores(tasks) < 0).all()  # so that 0 tells nothing
+    nice = {one.target.tid: one.new for one in decided(policy, tasks)[-1] if one.setting == "nice"}
+    assert nice == {10: 10, 11: 10, 12: 10}
+    assert not decided(make_priority(None), shipped_load(4, 0))[-1]
+    assert not decided(make_priority(None), shipped_load(0, 4))[-1]
 
 
 def test_nobody_steps_back_where_nobody_waits():
@@ -98,9 +147,9 @@ def test_a_group_of_nothing_else_gets_less_weight():
 
 def test_one_interval_of_another_kind_changes_nothing():
     policy = PriorityPolicy(model())
-    decided(policy, BUSY)
+    made = decided(policy, BUSY)[-1]
     other = threads((10, 50, 20, 100, 1), (11, 100, 20, 100, 2))
-    still = policy.decide(sensed(4, other, GROUPS), {})
+    still = policy.decide(sensed(4, other, GROUPS), standing(*made))
     assert any(one.target.tid == 11 and one.setting == "nice" for one in still)
 
 

@@ -29,13 +29,22 @@ class ThreadFeature:
 
 
 def _burst_ns(tasks: SensedTasks) -> npt.NDArray[Any]:
-    return np.asarray(tasks["cpu_time_ns"] // np.maximum(tasks["nr_voluntary"], 1))
+    """Of who did not sleep in the interval: what it has had in it, or its life's mean where that is more."""
+    mean_ns = tasks["cpu_time_ns"] // np.maximum(tasks["nr_voluntary"], 1)
+    of_life_ns = tasks["total_cpu_time_ns"] // np.maximum(tasks["total_nr_voluntary"], 1)
+    return np.asarray(np.where(tasks["nr_voluntary"] > 0, mean_ns, np.maximum(mean_ns, of_life_ns)))
 
 
 def _sleep_ns(tasks: SensedTasks) -> npt.NDArray[Any]:
-    awake = tasks["cpu_time_ns"] + tasks["run_delay_ns"]
-    slept = np.maximum(tasks["observed_ns"].astype(np.int64) - awake.astype(np.int64), 0)
-    return np.asarray(slept // np.maximum(tasks["nr_voluntary"].astype(np.int64), 1))
+    """Of who did not sleep in the interval how long it slept before is unknown: the interval is taken.
+
+    What is left of it beside running and waiting is none: a wait is counted when it has ended.
+    """
+    observed_ns = tasks["observed_ns"].astype(np.int64)
+    awake_ns = (tasks["cpu_time_ns"] + tasks["run_delay_ns"]).astype(np.int64)
+    nr_sleeps = tasks["nr_voluntary"].astype(np.int64)
+    mean_ns = np.maximum(observed_ns - awake_ns, 0) // np.maximum(nr_sleeps, 1)
+    return np.asarray(np.where(nr_sleeps > 0, mean_ns, observed_ns))
 
 
 def _wait_ns(tasks: SensedTasks) -> npt.NDArray[Any]:
@@ -44,7 +53,9 @@ def _wait_ns(tasks: SensedTasks) -> npt.NDArray[Any]:
 
 
 _MEAN_BURST = ThreadFeature(_burst_ns, "single bursts: the mean of the interval's is taken")
-_MEAN_SLEEP = ThreadFeature(_sleep_ns, "single sleeps: the mean of the interval's is taken")
+_MEAN_SLEEP = ThreadFeature(
+    _sleep_ns, "single sleeps: the mean of the interval's is taken, the interval where there was none"
+)
 _MEAN_WAIT = ThreadFeature(_wait_ns, "single waits: the mean of the interval's is taken")
 _BURSTS = (
     *("burst_ns", "burst_2_ns", "burst_3_ns", "burst_4_ns"),

@@ -203,3 +203,21 @@ def test_every_feature_is_computed_of_threads_that_did_nothing():
     for name, feature in THREAD_FEATURES.items():
         values = np.asarray(feature.compute(idle), np.int64)
         assert values.shape == (2,), name
+
+
+def test_who_does_not_sleep_has_a_long_burst_and_a_sleep_as_long_as_the_interval():
+    tasks = threads((10, 30, 310, 0, 1), (11, 30, 310, 10, 1))
+    tasks["total_cpu_time_ns"], tasks["total_nr_voluntary"] = 6 * 10**9, 2
+    assert THREAD_FEATURES["burst_mean_ns"].compute(tasks).tolist() == [3 * 10**9, 3 * 10**6]
+    assert THREAD_FEATURES["sleep_mean_ns"].compute(tasks).tolist() == [10**9, 66 * 10**6]
+
+
+@pytest.mark.parametrize(("cpu_ms", "wait_ms"), [(183, 256), (19, 419), (64, 295), (29, 489)])
+def test_hogs_that_get_little_are_hogs_to_the_model_that_ships(cpu_ms, wait_ms):
+    """What threads that compute had in intervals of 0.4 s on a machine that is busy with other things."""
+    hogs, web = threads((10, cpu_ms, wait_ms, 0, 1)), threads((11, 10, 60, 27, 1), (12, 10, 292, 13, 1))
+    tasks = np.concatenate([hogs, web])
+    tasks["observed_ns"] = 4 * 10**8
+    policy = make_priority(None)
+    hog, *others = policy.scores(tasks).tolist()
+    assert hog < policy.first_score(policy.scores(tasks)) <= min(others)

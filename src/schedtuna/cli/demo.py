@@ -138,7 +138,7 @@ def _summary(plan: DemoPlan, runs: list[DemoRun], results: list[ArmResult]) -> d
         "title": plan.load.title,
         "metric": plan.load.metric,
         "blocks": plan.nr_blocks,
-        "arms": [_row(result) for result in results],
+        "arms": [_row(result) for result in sorted(results, key=lambda one: plan.arms.index(one.arm))],
         "verdicts": verdicts(runs, plan.load.metric, plan.load.work, plan.policies),
         "runs": [{**vars(run), "figures": dict(run.figures)} for run in runs],
     }
@@ -181,7 +181,7 @@ def _text(shown: dict[str, Any]) -> str:
             f"{100 * arm['acted_on']:.0f}%",
             f"{arm['own_cpu_percent']:.2f}%",
         ]
-        for arm in sorted(shown["arms"], key=lambda arm: arm["arm"] != "none")
+        for arm in shown["arms"]
     ]
     title = f"{shown['load']}: {shown['title']} ({shown['blocks']} blocks, 95% intervals)"
     return "\n".join([wrapped(title), table(headings, rows), *(wrapped(line) for line in shown["verdicts"])])

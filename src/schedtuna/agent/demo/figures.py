@@ -12,6 +12,7 @@ from schedtuna.agent.demo.arms import NONE, ORACLE
 LEVEL = 0.95
 GOOD_SHARE = 0.8
 SMALL_COST = 0.01
+_LEAST_FACTOR, _MOST_FACTOR = 0.01, 100  # bounds that lie further off say the same
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Interval:
             return f"{100 * self.value:.0f}% [unknown]" if percent else f"x{self.value:.2f} [unknown]"
         if percent:
             return f"{100 * self.value:.0f}% [{100 * self.low:.0f}, {100 * self.high:.0f}]"
-        return f"x{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        low = f"{self.low:.2f}" if self.low >= _LEAST_FACTOR else f"<{_LEAST_FACTOR}"
+        high = f"{self.high:.2f}" if self.high <= _MOST_FACTOR else f">{_MOST_FACTOR}"
+        return f"x{self.value:.2f} [{low}, {high}]"
 
 
 UNKNOWN = Interval(math.nan, -math.inf, math.inf)

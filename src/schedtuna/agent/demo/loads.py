@@ -18,7 +18,7 @@ class DemoLoad:
         metric: Of the program's figures, less is better.
         work: What its batch part gets done, more is better.
         can_gain: Whether there is anything to gain.
-        nr_blocks: Where nobody says otherwise; all loads together end within four minutes.
+        nr_blocks: Where nobody says otherwise; all loads together take three and a half minutes.
         has_placebo: Whether changes at random are an arm.
     """
 
@@ -48,16 +48,16 @@ LOADS: dict[str, DemoLoad] = {
             "beside",
             "tasks that answer requests, beside as many that compute",
             (*_ANSWERING, "--hogs", "{2cpus}"),
-            4.5,
-            2.5,
+            3.6,
+            1.9,
             "p99_us",
         ),
         DemoLoad(
             "swapped",
             "the same, and halfway all of them change parts",
             (*_ANSWERING, "--hogs", "{2cpus}", "--swap"),
-            7.0,
-            2.5,
+            5.4,
+            1.9,
             "avg_us",
             nr_blocks=3,
             has_placebo=False,
@@ -66,8 +66,8 @@ LOADS: dict[str, DemoLoad] = {
             "nothing",
             "two computing tasks per CPU: nothing can be gained",
             ("--tasks", "0", "--hogs", "{2cpus}"),
-            3.5,
-            1.5,
+            2.6,
+            1.2,
             "",
             can_gain=False,
             nr_blocks=3,

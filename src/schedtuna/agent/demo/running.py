@@ -29,7 +29,8 @@ from schedtuna.resources import resource_path
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-INTERVAL_S = 0.5
+INTERVAL_S = 0.4
+_BESIDES_S = 0.4  # of each run: it starts, draws its requests and ends
 _PROGRAM = "workload/programs/mix.py"
 _MOST_CHANGES = 1000
 _GRACE_S = 30.0
@@ -62,7 +63,7 @@ class DemoPlan:
     @property
     def expected_s(self) -> float:
         """About how long it takes."""
-        return len(self.arms) * self.nr_blocks * (self.load.seconds + 0.7)
+        return len(self.arms) * self.nr_blocks * (self.load.seconds + _BESIDES_S)
 
 
 def run_plan(plan: DemoPlan, rng: Generator, on_run: Callable[[DemoRun], None]) -> list[DemoRun]:

@@ -7,6 +7,8 @@ import pytest
 from tests.unit.agent.sensed import interval
 
 from schedtuna.agent.demo.arms import NONE, ONE_LINER, ORACLE, PLACEBO, OnlyOf, Roles, told_policy
+from schedtuna.agent.demo.loads import LOADS
+from schedtuna.agent.demo.running import INTERVAL_S, DemoPlan, known_policies
 
 SWAP_NS = 10 * 10**9
 ROLES = Roles(interactive=(1, 2, 3), batch=(11, 12), swap_ns=SWAP_NS)
@@ -64,3 +66,11 @@ def test_parts_change_at_a_moment(at_ns, batch):
 def test_more_that_compute_than_answer_keep_some():
     roles = Roles(interactive=(1,), batch=(11, 12, 13), swap_ns=0)
     assert roles.batch_at(1) == (11, 12, 1)
+
+
+def test_with_both_policies_it_is_planned_to_take_three_and_a_half_minutes():
+    policies, note = known_policies(())
+    assert (policies, note) == (["rules", "priority"], "")
+    plans = [DemoPlan(load, tuple(policies), load.nr_blocks, 1) for load in LOADS.values()]
+    assert 180 <= sum(plan.expected_s for plan in plans) <= 215
+    assert all(load.seconds - load.skipped_s > INTERVAL_S for load in LOADS.values())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from schedtuna.agent.demo.figures import DemoRun, between, results_of, verdicts
+from schedtuna.agent.demo.figures import DemoRun, Interval, between, results_of, verdicts
 
 
 def runs(latencies, work=None, acted=0):
@@ -88,3 +88,8 @@ def test_the_cost_where_nothing_can_be_gained():
 def test_a_block_without_a_figure_is_left_out():
     made = runs({"none": [2.0, 2.0, 2.0], "rules": [1.0, math.nan, 1.0]})
     assert between(made, "rules", "none", "p99_us").value == pytest.approx(0.5)
+
+
+def test_bounds_that_say_nothing_are_told_shortly():
+    assert Interval(1.29, 0.001, 76094.97).tell() == "x1.29 [<0.01, >100]"
+    assert Interval(1.29, 1.01, 1.57).tell() == "x1.29 [1.01, 1.57]"

@@ -36,6 +36,7 @@ enum touch_reach {
 	TOUCH_SEEN = 0, /* the thread has these values now */
 	TOUCH_CALL = 1, /* somebody is about to set something of tid: no values, no start time */
 	TOUCH_MANY = 2, /* or of all threads of a process group or a user */
+	TOUCH_NICE = 3, /* seen, and only the nice value was set */
 };
 
 /* Somebody set what a thread of user space asks of the scheduler. */

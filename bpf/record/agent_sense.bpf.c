@@ -65,7 +65,7 @@ int sense(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-static __always_inline int touched(struct task_struct *task)
+static __always_inline int touched(struct task_struct *task, __u16 reach)
 {
 	__u64 actor = bpf_get_current_pid_tgid();
 	struct sensed_touch *touch;
@@ -85,7 +85,7 @@ static __always_inline int touched(struct task_struct *task)
 	touch->actor_tgid = actor >> 32;
 	touch->nice = task->static_prio - 120;
 	touch->policy = task->policy;
-	touch->reach = TOUCH_SEEN;
+	touch->reach = reach;
 	bpf_get_current_comm(touch->actor_comm, sizeof(touch->actor_comm));
 	bpf_ringbuf_submit(touch, BPF_RB_NO_WAKEUP);
 	return 0;
@@ -94,13 +94,13 @@ static __always_inline int touched(struct task_struct *task)
 SEC("fexit/set_user_nice")
 int BPF_PROG(after_nice, struct task_struct *task)
 {
-	return touched(task);
+	return touched(task, TOUCH_NICE);
 }
 
 SEC("fexit/__sched_setscheduler")
 int BPF_PROG(after_setscheduler, struct task_struct *task)
 {
-	return touched(task);
+	return touched(task, TOUCH_SEEN);
 }
 
 /*

@@ -18,6 +18,8 @@ from schedtuna.space import ParameterValue
 from schedtuna.trace.tasks import clean_name
 
 _MOST_TAKEN = 10_000
+# What is known to have been set, of what was seen.
+_SEEN = {TouchReach.SEEN: "policy", TouchReach.NICE: "nice"}
 _DEFAULTS: dict[str, ParameterValue | None] = {"nice": 0, "policy": "other", "slice_us": None}
 
 
@@ -61,12 +63,16 @@ class Ownership:
             standing: What is in force by this agent, by `Intent.key`.
         """
         found: dict[str, Taken] = {}
-        calls = [touch for touch in touches if touch.reach is not TouchReach.SEEN]
-        for touch in (one for one in touches if one.reach is TouchReach.SEEN):
+        calls = [touch for touch in touches if touch.reach not in _SEEN]
+        for touch in (one for one in touches if one.reach in _SEEN):
             who = f"{touch.actor_comm} (process {touch.actor_tgid})"
             for setting, value in _told(touch).items():
                 key = f"thread:{touch.tid}:{touch.start_time_ns}:{setting}"
                 mine = standing.get(key)
+                if setting != _SEEN[touch.reach] and (
+                    key in self.taken if mine is None else value == mine.intent.new
+                ):
+                    continue  # as it was: whether it was set again with the policy is not known
                 if mine is not None:
                     found[key] = Taken(key, who, f"{setting} to {value}")
                 elif value != _DEFAULTS[setting] or key in self.taken:
@@ -161,6 +167,9 @@ def values_of(row: np.void) -> dict[str, ParameterValue | None]:
 
 
 def _told(touch: Touch) -> dict[str, ParameterValue | None]:
+    """What may have been set by it."""
+    if touch.reach is TouchReach.NICE:
+        return {"nice": touch.nice}
     return {
         "nice": touch.nice,
         "policy": FAIR_POLICIES.get(touch.policy, f"number {touch.policy}"),

@@ -96,9 +96,10 @@ TaskRows = npt.NDArray[np.void]
 class TouchReach(IntEnum):
     """What is known of a touch."""
 
-    SEEN = 0  # the thread has these values now
+    SEEN = 0  # the thread has these values now; its policy was set, maybe the others with it
     CALL = 1  # somebody was about to set something of it: without values and start time
     MANY = 2  # the same of all threads of a process group or a user
+    NICE = 3  # the thread has these values now; its nice value was set, and nothing else
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,30 @@ def test_who_called_for_it_is_named():
 
 
 def test_who_sets_just_the_same_value_has_it_from_then_on():
-    (found,) = Ownership().see(tasks(thread(7, nice=10)), [touch(7, nice=10)], standing(intent()))
+    (found,) = Ownership().see(
+        tasks(thread(7, nice=10)), [touch(7, nice=10, reach=TouchReach.NICE)], standing(intent())
+    )
     assert found.tell() == "renice (process 91) set nice to 10"
+
+
+def test_who_sets_one_attribute_has_no_other():
+    nice, policy = intent(), intent(setting="policy", old="other", new="batch")
+    row = tasks(thread(7, nice=10, policy=3))
+    (found,) = Ownership().see(
+        row, [touch(7, nice=10, policy=3, reach=TouchReach.NICE)], standing(nice, policy)
+    )
+    assert found.key == nice.key
+    (found,) = Ownership().see(row, [touch(7, nice=10, policy=3)], standing(nice, policy))
+    assert found.key == policy.key
+
+
+def test_who_set_the_nice_value_is_not_forgotten_for_who_set_the_policy():
+    owner = Ownership()
+    owner.see(tasks(thread(7, nice=3)), [touch(7, nice=3, reach=TouchReach.NICE)], {})
+    later = Touch(6, 7, 7000, 3, 3, 0, 95, 96, "chrt", TouchReach.SEEN)
+    owner.see(tasks(thread(7, nice=3, policy=3)), [later], {})
+    assert owner.taken[intent().key] == "renice (process 91) set nice to 3"
+    assert owner.taken[intent(setting="policy").key] == "chrt (process 96) set policy to batch"
 
 
 def test_what_another_thread_with_the_number_has_says_nothing():
@@ -68,8 +90,8 @@ def test_what_a_parent_has_by_the_agent_is_no_ones_choice():
 
 def test_a_renice_that_was_seen_before_the_first_act_counts():
     owner = Ownership()
-    owner.see(tasks(thread(7, nice=4)), [touch(7, nice=4)], {})
-    owner.see(tasks(thread(7)), [touch(7, nice=0)], {})  # and back again
+    owner.see(tasks(thread(7, nice=4)), [touch(7, nice=4, reach=TouchReach.NICE)], {})
+    owner.see(tasks(thread(7)), [touch(7, nice=0, reach=TouchReach.NICE)], {})  # and back again
     assert "set nice to 0" in owner.taken[intent().key]
 
 

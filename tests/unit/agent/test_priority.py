@@ -75,7 +75,7 @@ def test_how_far_a_score_lies_below_the_others_decides_how_far():
     assert policy._step(-2 * policy._sure, first) is STEPS[0]
     assert policy._step(1.9 * policy._sure, first) is STEPS[1]
     assert policy._step(first, first) is SURELY_MORE
-    assert policy._step(0.5 * policy._sure, 0.5 * policy._sure) is None
+    assert policy._step(policy._sure // 2, policy._sure // 2) is None
     assert policy._step(-5 * policy._sure, None) is None
 
 

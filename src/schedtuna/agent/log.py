@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna import __version__
-from schedtuna.agent.contract import Intent
+from schedtuna.agent.contract import Intent, Sensed
 from schedtuna.configfile import parse_json
 from schedtuna.files import Folder, read_all, write_all
 from schedtuna.knobs.state import state_directory
@@ -91,6 +91,19 @@ class AgentLog:
         os.close(self._file)
         self._folder.move(LOG_NAME, OLDER_NAME)
         self._open()
+
+
+def sensed_row(sensed: Sensed) -> dict[str, Any]:
+    """Return what a row says of an interval: of all threads together."""
+    return {
+        "interval": sensed.number,
+        "seconds": sensed.seconds,
+        "nr_threads": len(sensed.tasks),
+        "scheduler": sensed.scheduler.name,
+        "kernel": dict(sensed.kernel),
+        "machine": dict(sensed.machine),
+        "slos": {one.name: one.value for one in sensed.slos},
+    }
 
 
 def intent_row(intent: Intent) -> dict[str, Any]:

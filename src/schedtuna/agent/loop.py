@@ -25,7 +25,7 @@ from schedtuna.agent.contract import (
 )
 from schedtuna.agent.guard import ExperimentGuard
 from schedtuna.agent.limits import Limits, Surroundings, ThreadFacts, refusal
-from schedtuna.agent.log import AgentLog, intent_row
+from schedtuna.agent.log import AgentLog, intent_row, sensed_row
 from schedtuna.agent.managers import Manager, running_managers
 from schedtuna.agent.ownership import Ownership, heirs
 from schedtuna.agent.reach import own_processes, with_descendants
@@ -388,17 +388,12 @@ class Agent:
         # Up at once, down slowly: one cheap interval says little.
         self.interval_s = slow if slow > self.interval_s else max(slow, 0.8 * self.interval_s)
         if sensed.number % self.options.snapshot_every == 0:
+            own_cpu_percent = 100 * spent_s / max(sensed.seconds, 1e-9)
             self.log.write(
                 "snapshot",
-                interval=sensed.number,
-                seconds=sensed.seconds,
-                nr_threads=len(sensed.tasks),
+                **sensed_row(sensed),
                 standing=len(self.actor.standing),
-                scheduler=sensed.scheduler.name,
-                kernel=dict(sensed.kernel),
-                machine=dict(sensed.machine),
-                slos={one.name: one.value for one in sensed.slos},
-                own_cpu_percent=100 * spent_s / max(sensed.seconds, 1e-9),
+                own_cpu_percent=own_cpu_percent,
                 counts=vars(self.counts),
             )
 

@@ -83,6 +83,7 @@ class RayLearner(Learner):
     ) -> None:
         super().__init__(vector, nr_steps=nr_steps, seed=seed)
         self._mean, self._variance = _looks(vector, seed)
+        self._nr_played = 0  # as RLlib counts
         self._stack = ExitStack()
         self._stack.enter_context(connected())
         try:
@@ -139,7 +140,8 @@ class RayLearner(Learner):
         result: dict[str, Any] = {}
         while self.nr_done < until:
             result = self.algorithm.train()
-            played = int(result.get("env_runners", {}).get("num_env_steps_sampled") or 0)
+            ever = int(result.get("num_env_steps_sampled_lifetime", 0))  # of one round without any it is NaN
+            played, self._nr_played = ever - self._nr_played, ever
             silent = 0 if played else silent + 1
             if silent >= MOST_SILENT:
                 raise PolicyError(

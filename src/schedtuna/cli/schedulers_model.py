@@ -68,7 +68,7 @@ WorseOption = Annotated[
 
 
 def model(  # noqa: PLR0917 - typer's options are a function's parameters
-    action: Annotated[Action, typer.Argument(show_default=False)],
+    action: Annotated[Action, typer.Argument(metavar="ACTION", show_default=False)],
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     file: Annotated[
         str | None,

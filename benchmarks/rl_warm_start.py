@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from schedtuna.learn.building import BuildOptions, build_dataset
+from schedtuna.learn.building import build_dataset
+from schedtuna.learn.made_rows import BuildOptions
 from schedtuna.learn.sources import RunSource
 from schedtuna.learn.training_run import TrainingOptions, train_models
 from schedtuna.model.file import write_model

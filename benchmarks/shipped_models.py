@@ -22,9 +22,10 @@ import numpy as np
 
 from migration_rows import MigrationRow, rows_of_runs
 from schedtuna.files import write_bytes
-from schedtuna.learn.building import BuildOptions, build_dataset
+from schedtuna.learn.building import build_dataset
 from schedtuna.learn.decision_value import LOADS, decision_values
 from schedtuna.learn.judging import judged
+from schedtuna.learn.made_rows import BuildOptions
 from schedtuna.learn.net_fits import fit_linear
 from schedtuna.learn.problem import PARTS, LearningProblem, LearningRows
 from schedtuna.learn.sources import RunSource

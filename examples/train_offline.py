@@ -6,8 +6,9 @@ python examples/train_offline.py [DIR [SECONDS]]
 import sys
 from pathlib import Path
 
-from schedtuna.learn.building import BuildOptions, build_dataset
+from schedtuna.learn.building import build_dataset
 from schedtuna.learn.decision_value import decision_values
+from schedtuna.learn.made_rows import BuildOptions
 from schedtuna.learn.sources import RunSource
 from schedtuna.learn.training_run import TrainingOptions, train_models
 from schedtuna.model.file import write_model

@@ -72,8 +72,9 @@ def build(  # noqa: PLR0917 - typer's options are a function's parameters
     A row's features know nothing later than its own moment, and no task's name.
     """
     from schedtuna.cli.progress import RunProgress
-    from schedtuna.learn.building import BuildOptions, build_dataset
+    from schedtuna.learn.building import build_dataset
     from schedtuna.learn.dataset_form import prepare_dataset_folder, write_dataset
+    from schedtuna.learn.made_rows import BuildOptions
     from schedtuna.learn.sources import RunSource
     from schedtuna.trace.labels import read_labels
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,13 @@ from schedtuna.features.candidates import TaskMoments
 from schedtuna.features.cycles import IntArray
 from schedtuna.learn.decisions import TaskChoices, choices_of
 from schedtuna.learn.known_of_tasks import KnownOfTasks, unknown
+from schedtuna.learn.made_rows import BuildOptions, MadeRows
 from schedtuna.learn.sources import RunSource
 from schedtuna.learn.task_rows import RunRows
 from schedtuna.learn.thinning import ThinnedRows
 from schedtuna.sim.topology import MachineShape
 from schedtuna.trace.intervals import Intervals
 from schedtuna.trace.reading import read_states
-
-if TYPE_CHECKING:
-    from schedtuna.learn.building import BuildOptions, MadeRows
 
 NEXT_FEATURES = (
     "nice",
@@ -49,8 +47,6 @@ def make_next_rows(sources: list[RunSource], options: BuildOptions) -> MadeRows:
     Raises:
         DatasetError: A trace has no choices.
     """
-    from schedtuna.learn.building import MadeRows
-
     made = MadeRows(NEXT_FEATURES, "1: this candidate was chosen to run next; 0: another one was")
     nr_seen = nr_real = 0
     for number, source in enumerate(sources):

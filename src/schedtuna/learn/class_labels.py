@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from schedtuna.errors import DatasetError
 from schedtuna.learn.known_of_tasks import LabelsOfTasks
+from schedtuna.learn.made_rows import BuildOptions, MadeRows
 from schedtuna.learn.sources import SIMULATED, RunSource
 from schedtuna.learn.task_rows import TASK_FEATURES, RunRows, task_rows
 from schedtuna.trace.labels import label_tasks
-
-if TYPE_CHECKING:
-    from schedtuna.learn.building import BuildOptions, MadeRows
 
 # What the tasks of `workload.families` are there for: family -> name without its number -> class.
 ROLES: dict[str, dict[str, str]] = {
@@ -35,8 +32,6 @@ def make_class_rows(sources: list[RunSource], options: BuildOptions) -> MadeRows
     Raises:
         DatasetError: No task has one.
     """
-    from schedtuna.learn.building import MadeRows
-
     labels = [labels_of(source, options) for source in sources]
     names = sorted({name for one in labels for name in one.names})
     if not names:

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from schedtuna.errors import DatasetError
 from schedtuna.learn.dataset_form import LEARNING_TASKS, UNDECIDED
+from schedtuna.learn.made_rows import BuildOptions, MadeRows
 from schedtuna.learn.sources import RunSource
 from schedtuna.learn.task_rows import RunRows
 from schedtuna.learn.thinning import Columns
 from schedtuna.sim.futures import MigrationFutures, migration_futures
 from schedtuna.sim.origin import Origin
 from schedtuna.sim.schedulers import scheduler_text
-
-if TYPE_CHECKING:
-    from schedtuna.learn.building import BuildOptions, MadeRows
 
 MIGRATE_FEATURES = (
     "cpu",
@@ -59,8 +56,6 @@ def make_migration_rows(sources: list[RunSource], options: BuildOptions) -> Made
     Raises:
         DatasetError: A trace is of another scheduler, or nothing migrates in it.
     """
-    from schedtuna.learn.building import MadeRows
-
     made = MadeRows(
         MIGRATE_FEATURES,
         f"which of its two futures is better within {HORIZONS[LABELLED_BY]}, on average over {NR_PAIRS} "

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schedtuna.errors import UsageError, nearest
-from schedtuna.learn.building import BuildOptions, build_dataset
+from schedtuna.learn.building import build_dataset
 from schedtuna.learn.dataset_form import Dataset, SplitBy
+from schedtuna.learn.made_rows import BuildOptions
 from schedtuna.learn.sources import RunSource
 from schedtuna.resources import resource_path
 from schedtuna.workload.families import FAMILIES

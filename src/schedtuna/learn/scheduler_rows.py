@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,13 @@ from schedtuna.features.table import SWAPPED, Kind, feature
 from schedtuna.features.told import TOLD, told_samples
 from schedtuna.features.windows import windows
 from schedtuna.learn.dataset_form import TIE
+from schedtuna.learn.made_rows import BuildOptions, MadeRows
 from schedtuna.learn.sources import RunSource
 from schedtuna.learn.task_rows import RunRows
 from schedtuna.sim import simulate
 from schedtuna.sim.origin import Origin
 from schedtuna.trace.intervals import Intervals, intervals
 from schedtuna.trace.trace import Trace
-
-if TYPE_CHECKING:
-    from schedtuna.learn.building import BuildOptions, MadeRows
 
 NR_SEEDS = 8
 LEVEL = 0.05
@@ -71,8 +69,6 @@ def make_scheduler_rows(sources: list[RunSource], options: BuildOptions) -> Made
     Raises:
         DatasetError: A run is no simulation: a recording can't be had again under other seeds.
     """
-    from schedtuna.learn.building import MadeRows
-
     made = MadeRows(
         SCHEDULER_FEATURES,
         f"whose loss L over {NR_SEEDS} seeds of the load is lower than each other's, certain by "

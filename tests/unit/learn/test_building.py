@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from schedtuna.errors import DatasetError, UsageError
-from schedtuna.learn.building import BuildOptions, build_dataset
+from schedtuna.learn.building import build_dataset
 from schedtuna.learn.dataset_form import read_dataset, write_dataset
+from schedtuna.learn.made_rows import BuildOptions
 from schedtuna.learn.sources import RunSource
 from schedtuna.learn.task_rows import CUT, LOST, NO_HISTORY
 from schedtuna.trace.labels import LabelRule

@@ -3,7 +3,8 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from schedtuna.errors import DatasetError
-from schedtuna.learn.building import BuildOptions, build_dataset
+from schedtuna.learn.building import build_dataset
+from schedtuna.learn.made_rows import BuildOptions
 from schedtuna.learn.migration_rows import CERTAINTY, HORIZONS, certainty_of_sign, migration_rows
 from schedtuna.learn.sources import RunSource
 from schedtuna.sim import simulate

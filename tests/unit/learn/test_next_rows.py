@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from schedtuna.errors import DatasetError
-from schedtuna.learn.building import BuildOptions, build_dataset
+from schedtuna.learn.building import build_dataset
 from schedtuna.learn.candidate_rows import llc_of_cpus
 from schedtuna.learn.decisions import ALONE, choices_of
+from schedtuna.learn.made_rows import BuildOptions
 from schedtuna.learn.sources import RunSource
 from schedtuna.trace.picks import CANDIDATE_DTYPE, PICK_DTYPE, Picks
 from schedtuna.trace.trace import MemorySource, Trace

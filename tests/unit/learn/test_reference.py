@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from schedtuna.errors import UsageError
-from schedtuna.learn.building import BuildOptions, build_dataset
+from schedtuna.learn.building import build_dataset
 from schedtuna.learn.controls import check_dataset
 from schedtuna.learn.dataset_form import read_dataset
+from schedtuna.learn.made_rows import BuildOptions
 from schedtuna.learn.reference import SETS, SUITE, load_names, reference_folder, reference_source
 
 pytest.importorskip("polars")

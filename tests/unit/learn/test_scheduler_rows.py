@@ -4,8 +4,9 @@ import pytest
 from schedtuna.errors import DatasetError
 from schedtuna.features.table import SWAPPED
 from schedtuna.learn import scheduler_rows
-from schedtuna.learn.building import BuildOptions, build_dataset
+from schedtuna.learn.building import build_dataset
 from schedtuna.learn.dataset_form import TIE
+from schedtuna.learn.made_rows import BuildOptions
 from schedtuna.learn.scheduler_rows import NR_SEEDS, separated
 from schedtuna.learn.sources import RunSource
 from schedtuna.sim import simulate

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from schedtuna.server.answers import refusal_response
 from schedtuna.server.link import Link
 from schedtuna.server.refusal import RefusedError
 from schedtuna.wire import MOST_BODY_BYTES
@@ -34,8 +35,6 @@ class Admission:
         """Serve a request."""
         if scope["type"] != "http":
             return
-        from schedtuna.server.app import refusal_response
-
         scope["token"], scope["peer"] = _token(scope), (scope.get("client") or ("",))[0]
         try:
             if scope["path"] != OPEN:

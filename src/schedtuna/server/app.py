@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request, Response
@@ -14,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from schedtuna import __version__
 from schedtuna.server.admission import Admission
+from schedtuna.server.answers import refusal_response
 from schedtuna.server.link import Link
 from schedtuna.server.refusal import RefusedError
 from schedtuna.wire import (
@@ -129,12 +129,3 @@ def make_app(link: Link) -> Any:
         return refusal_response(RefusedError(422, f"{where}: {first['msg']}"))
 
     return Admission(app, link)
-
-
-def refusal_response(error: RefusedError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """Return what a refused request is answered with, with more headers."""
-    problem = Problem(kind=error.kind or "RefusedError", message=str(error), hint=error.hint or "")
-    headers = {**(headers or {}), **({"WWW-Authenticate": "Bearer"} if error.status == 401 else {})}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(error.retry_after_s)
-    return JSONResponse(problem.model_dump(mode="json"), status_code=error.status, headers=headers)

@@ -181,7 +181,7 @@ def _print_summary(done: Any, *, advise: bool) -> None:
         for line in done.advice[:3]:
             print(printable(line))
         if not done.advice:
-            print("nothing to advise: no rule found anything that it would change")
+            print("nothing to advise: the policy found nothing that it would change")
     else:
         print(
             f"made {counts['made']} changes, put {counts['undone']} back, yielded {counts['yielded']}; "

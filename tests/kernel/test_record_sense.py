@@ -67,7 +67,10 @@ def test_both_see_the_same_threads_and_none_of_the_kernels(sensor):
         process.kill()
     assert process.pid in seen & listed
     assert 2 not in seen | listed  # kthreadd
-    assert len(seen ^ listed) <= 0.2 * len(seen) + 5  # what started or ended in between
+    hidden = {
+        int(path.name) for path in Path("/proc/1/task").iterdir()
+    }  # some guests' kernels list these nowhere else
+    assert len((seen ^ listed) - hidden) <= 0.2 * len(seen) + 5  # what started or ended in between
 
 
 def test_cpus_allowed_are_alike_or_not(sensor):

@@ -50,7 +50,7 @@ struct Load : Workload {
 	}
 	GroupId group(std::uint32_t weight, GroupId parent = ROOT_GROUP)
 	{
-		groups.push_back({"group", parent, weight});
+		groups.push_back({"group", parent, shares_of(weight)});
 		return static_cast<GroupId>(groups.size() - 1);
 	}
 

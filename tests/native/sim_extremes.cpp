@@ -48,7 +48,8 @@ void weights()
 {
 	Workload w;
 	for (std::uint32_t group = 1; group <= 6; group++)
-		w.groups.push_back({"g" + std::to_string(group), group < 3 ? 0 : group - 2, group % 2 ? 1u : 10'000u});
+		w.groups.push_back(
+			{"g" + std::to_string(group), group < 3 ? 0 : group - 2, group % 2 ? MIN_SHARES : MAX_SHARES});
 	auto set = [](Op op, Ns value) { return Step{op, 0, 0, NONE, NONE, {Shape::Fixed, value, 0, 0}}; };
 	for (std::uint32_t i = 0; i < 21; i++) {
 		Ns nice = i % 2 ? 19 : -20;

@@ -6,7 +6,9 @@ is not read with this: it has 100,000 types, and libbpf finds the few that matte
 
 from __future__ import annotations
 
+import ctypes
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from schedtuna.errors import UnavailableError
@@ -87,6 +89,12 @@ class StructLayout:
     offsets: dict[str, int]
     integers: dict[str, Integer] = field(default_factory=dict, compare=False)
 
+    @classmethod
+    def of(cls, structure: type[ctypes.Structure]) -> StructLayout:
+        """Return the layout that ctypes gives a structure."""
+        names = [str(row[0]) for row in structure._fields_]
+        return cls(ctypes.sizeof(structure), {name: getattr(structure, name).offset for name in names})
+
 
 @dataclass
 class Btf:
@@ -103,6 +111,30 @@ class Btf:
     sections: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
     integers: dict[str, Integer] = field(default_factory=dict)
     enums: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def require(
+        self, name: str, wanted: StructLayout, *, renamed: Mapping[str, str] | None = None, use: str = "reads"
+    ) -> None:
+        """Check that a structure is laid out as it is here.
+
+        Args:
+            name: Of the structure.
+            wanted: How it is here.
+            renamed: Members that have another name here.
+            use: What this package does with it.
+
+        Raises:
+            UnavailableError: It is not: the object is of another version of this package.
+        """
+        found, renamed = self.structs.get(name), renamed or {}
+        if found is not None:
+            offsets = {renamed.get(member, member): offset for member, offset in found.offsets.items()}
+            found = StructLayout(found.size, offsets)
+        if found != wanted:
+            raise UnavailableError(
+                f"the BPF object's {name} is not what this version of schedtuna {use}",
+                hint="reinstall schedtuna: its native files are of another version",
+            )
 
 
 def parse_btf(data: bytes) -> Btf:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from schedtuna.errors import UnavailableError
 from schedtuna.kernel.btf import Btf, StructLayout
 from schedtuna.trace.aggregates.layout import CPU_STATS_DTYPE, STATS_DTYPE
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE
@@ -40,12 +39,5 @@ def check_layouts(btf: Btf, structs: Iterable[str], known: Mapping[str, np.dtype
     """
     for name in structs:
         dtype = known[name]
-        renamed = _RENAMED.get(name, {})
-        found = btf.structs.get(name)
-        names = {} if found is None else {renamed.get(n, n): offset for n, offset in found.offsets.items()}
         wanted = StructLayout(dtype.itemsize, {n: dtype.fields[n][1] for n in dtype.names or ()})  # type: ignore[index]  # structured
-        if found is None or StructLayout(found.size, names) != wanted:
-            raise UnavailableError(
-                f"the BPF object's {name} is not what this version of schedtuna reads",
-                hint="reinstall schedtuna: its native files are of another version",
-            )
+        btf.require(name, wanted, renamed=_RENAMED.get(name))

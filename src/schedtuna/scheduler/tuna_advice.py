@@ -99,12 +99,7 @@ def check_layout(btf: Btf) -> None:
         UnavailableError: It does not: it is of another version of this package.
     """
     for name, structure in STRUCTURES.items():
-        offsets = {field[0]: getattr(structure, field[0]).offset for field in structure._fields_}
-        if btf.structs.get(name) != StructLayout(ctypes.sizeof(structure), offsets):
-            raise UnavailableError(
-                f"the BPF object's {name} is not what this version of schedtuna reads",
-                hint="reinstall schedtuna: its native files are of another version",
-            )
+        btf.require(name, StructLayout.of(structure))
 
 
 def features_of(request: AdviceRequest) -> dict[str, int]:

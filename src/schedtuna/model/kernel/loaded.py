@@ -234,8 +234,4 @@ def _require_layout(bpf: BpfObject, geometry: KernelClass) -> None:
     """Check that the object's table is what `pack` makes."""
     dtype = geometry.table_dtype
     offsets = {name: dtype.fields[name][1] for name in dtype.names or ()}  # type: ignore[index]  # structured
-    if bpf.btf.structs.get(geometry.struct) != StructLayout(dtype.itemsize, offsets):
-        raise UnavailableError(
-            f"the BPF object's {geometry.struct} is not what this version of schedtuna writes",
-            hint="reinstall schedtuna: its native files are of another version",
-        )
+    bpf.btf.require(geometry.struct, StructLayout(dtype.itemsize, offsets), use="writes")

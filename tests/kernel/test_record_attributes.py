@@ -11,6 +11,7 @@ import pytest
 from tests.kernel.recording import Memory, Puppet, until
 
 from schedtuna.errors import UnavailableError
+from schedtuna.kernel import programs
 from schedtuna.kernel.kernel_btf import KernelBtf
 from schedtuna.kernel.objects import BpfObject
 from schedtuna.machine.cpu_lists import format_cpu_list
@@ -164,8 +165,8 @@ def test_where_system_calls_can_not_be_followed_either_that_is_said(tmp_path, mo
 
 
 def test_what_the_kernel_says_of_a_small_program_holds_for_those_of_the_recorder(monkeypatch):
-    asked = attributes.why_not_followed(None)
-    monkeypatch.setattr(attributes, "refuses_fexit", lambda id_: None)
+    asked = programs.why_not_followed(attributes.FOLLOWERS.values())
+    monkeypatch.setattr(programs, "refuses_fexit", lambda id_: None)
     with EventStream() as stream:  # tries all of them, and goes without where they are refused
         assert stream.follows_attributes == (asked is None)
 

@@ -7,9 +7,12 @@ import errno
 import os
 import re
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from schedtuna.errors import UnavailableError
+from schedtuna.kernel.kernel_btf import KernelBtf
 from schedtuna.kernel.libbpf import libbpf
 
 _ARRAY = 2  # BPF_MAP_TYPE_ARRAY, include/uapi/linux/bpf.h
@@ -38,6 +41,24 @@ def refuses_fexit(function_id: int) -> str | None:
     if fd < 0:
         return os.strerror(ctypes.get_errno())
     os.close(fd)
+    return None
+
+
+def why_not_followed(functions: Iterable[str], btf: Path | None = None) -> str | None:
+    """Return why programs can't see the ends of the kernel's functions; None: they can, as far as it tells.
+
+    Args:
+        functions: Their names.
+        btf: Another kernel's types; that one can't be asked, but for what they say.
+    """
+    with KernelBtf(btf) as kernel:
+        ids = {function: kernel.function_id(function) for function in functions}
+    missing = [function for function, id_ in ids.items() if id_ <= 0]
+    if missing:
+        return f"this kernel has no function {', '.join(missing)} to attach to"
+    for function, id_ in ids.items() if btf is None else ():
+        if refusal := refuses_fexit(id_):
+            return f"the kernel lets no program attach to the function {function}: {refusal}"
     return None
 
 

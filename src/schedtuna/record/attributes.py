@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from schedtuna.kernel.kernel_btf import KernelBtf
-from schedtuna.kernel.programs import refuses_fexit
 from schedtuna.machine.cpu_lists import format_cpu_list
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, UNKNOWN_CPUS, UNKNOWN_SLICE, AttributeArray
 from schedtuna.trace.groups import GroupArray
@@ -44,19 +41,6 @@ class AttributeSink(Protocol):
 
     def write_groups(self, rows: GroupArray) -> None:
         """Take how groups are now."""
-
-
-def why_not_followed(btf: Path | None) -> str | None:
-    """Return why `FOLLOWERS` can't see everything on a kernel; None: they can, as far as it tells before."""
-    with KernelBtf(btf) as kernel:
-        ids = {function: kernel.function_id(function) for function in FOLLOWERS.values()}
-    missing = [function for function, id_ in ids.items() if id_ <= 0]
-    if missing:
-        return f"this kernel has no function {', '.join(missing)} to attach to"
-    for function, id_ in ids.items() if btf is None else ():
-        if refusal := refuses_fexit(id_):
-            return f"the kernel lets no program attach to the function {function}: {refusal}"
-    return None
 
 
 class AttributeRows:

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.errors import UnavailableError
-from schedtuna.kernel.kernel_btf import KernelBtf
 from schedtuna.kernel.mapped import RingBuffer
 from schedtuna.kernel.objects import BpfObject
 from schedtuna.kernel.privilege import require_bpf
+from schedtuna.kernel.programs import why_not_followed
 from schedtuna.machine.mounts import CgroupMounts
 from schedtuna.machine.namespaces import in_initial_pid_namespace
 from schedtuna.printable import printable
@@ -143,10 +143,8 @@ class TaskSensor:
                 "this process is in a PID namespace of its own: the kernel knows threads by other numbers",
                 hint="run it in the host's (docker run --pid=host)",
             )
-        with KernelBtf(None) as kernel:
-            missing = [name for name in _FOLLOWERS.values() if not kernel.has_function(name)]
-        self.why_unfollowed = f"this kernel has no function {', '.join(missing)}" if missing else ""
-        self._bpf = self._open_best(() if missing else tuple(_FOLLOWERS))
+        self.why_unfollowed = why_not_followed(_FOLLOWERS.values()) or ""
+        self._bpf = self._open_best(() if self.why_unfollowed else tuple(_FOLLOWERS))
         self._touches = RingBuffer(self._bpf.map_fd("touches"), _TOUCHES_BYTES, _TOUCH_DTYPE)
 
     def _open_best(self, followers: Sequence[str]) -> BpfObject:

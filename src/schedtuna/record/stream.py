@@ -20,13 +20,13 @@ import numpy as np
 from schedtuna.errors import UnavailableError
 from schedtuna.kernel.mapped import CpuRings, RingBuffer
 from schedtuna.kernel.objects import BpfObject
+from schedtuna.kernel.programs import why_not_followed
 from schedtuna.machine.mounts import CgroupMounts
 from schedtuna.record.attributes import (
     CALLS,
     FOLLOWERS,
     AttributeRows,
     AttributeSink,
-    why_not_followed,
 )
 from schedtuna.record.filters import TaskFilter, current_layout
 from schedtuna.record.layout import REASON_WAKEUP, REASON_WAKING
@@ -106,7 +106,7 @@ class EventStream:
         self._letting_go: threading.Thread | None = None
         self._attributes = AttributeRows(nr_cpus)
         self._record = self._attributes.record_dtype
-        self._why_not_followed = why_not_followed(btf)
+        self._why_not_followed = why_not_followed(FOLLOWERS.values(), btf)
         self._skipped = {*(FOLLOWERS if self._why_not_followed else CALLS)}
         if not waking:
             self._skipped.add("on_waking")

@@ -75,6 +75,10 @@ class UnavailableError(SchedtunaError):
     exit_code: ClassVar[int] = 3
 
 
+class NotLoadedError(UnavailableError):
+    """No BPF map or program of that name is loaded, by anybody."""
+
+
 class MissingExtraError(UnavailableError):
     """An optional dependency is not installed."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-from schedtuna.errors import UnavailableError
+from schedtuna.errors import NotLoadedError
 from schedtuna.kernel.libbpf import libbpf
 from schedtuna.kernel.privilege import require_bpf
 
@@ -48,7 +48,7 @@ class LoadedMaps:
         self._find(wanted)
         if missing := sorted(wanted - set(self._fds)):
             self.close()
-            raise UnavailableError(f"no BPF map named {', '.join(missing)} is loaded")
+            raise NotLoadedError(f"no BPF map named {', '.join(missing)} is loaded")
 
     def _find(self, wanted: set[str]) -> None:
         id_ = ctypes.c_uint32(0)

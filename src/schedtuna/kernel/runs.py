@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from schedtuna.errors import UnavailableError
+from schedtuna.errors import NotLoadedError
 from schedtuna.kernel.libbpf import libbpf
 
 _PACKET_BYTES = 64
@@ -85,5 +85,5 @@ def loaded_program(name: str) -> int:
             os.close(found)
         found = fd
     if found < 0:
-        raise UnavailableError(f"no BPF program named {name} is loaded")
+        raise NotLoadedError(f"no BPF program named {name} is loaded")
     return found

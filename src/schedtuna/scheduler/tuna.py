@@ -12,7 +12,12 @@ from collections.abc import Callable, Mapping
 from ctypes import c_uint8, c_uint32, c_uint64
 from typing import Any, Self
 
-from schedtuna.errors import OutOfBoundsError, UnavailableError, UnknownParameterError, UsageError
+from schedtuna.errors import (
+    NotLoadedError,
+    OutOfBoundsError,
+    UnknownParameterError,
+    UsageError,
+)
 from schedtuna.kernel.btf import Btf, StructLayout
 from schedtuna.kernel.maps import LoadedMaps
 
@@ -231,10 +236,8 @@ class RunningTuna:
     def __init__(self) -> None:
         try:
             self._maps = LoadedMaps(_MAPS)
-        except UnavailableError as error:
-            if "is loaded" not in str(error):
-                raise
-            raise UnavailableError(
+        except NotLoadedError:
+            raise NotLoadedError(
                 "scx_tuna is not loaded here", hint="start it: schedtuna schedulers start scx_tuna"
             ) from None
 

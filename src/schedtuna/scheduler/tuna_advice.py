@@ -14,7 +14,7 @@ from ctypes import c_int32, c_int64, c_uint32, c_uint64
 from pathlib import Path
 from typing import Self
 
-from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.errors import NotLoadedError, UnavailableError, UsageError
 from schedtuna.kernel.btf import Btf, StructLayout
 from schedtuna.kernel.maps import LoadedMaps
 from schedtuna.kernel.ordered import RecordRing
@@ -148,10 +148,8 @@ class AdviceChannel:
         try:
             self._maps = LoadedMaps(_MAPS)
             self._program = loaded_program("tuna_answer")
-        except UnavailableError as error:
-            if "is loaded" not in str(error):
-                raise
-            raise UnavailableError(
+        except NotLoadedError:
+            raise NotLoadedError(
                 "scx_tuna is not loaded here", hint="start it: schedtuna schedulers start scx_tuna"
             ) from None
         self._control = AdviceControl(period_ns=period_ns, model_version=model_version)

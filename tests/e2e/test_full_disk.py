@@ -43,12 +43,18 @@ def schedtuna(folder, *arguments):
         (["sim", "calibrate", "trace", "-o", "disk/machine.json"], "disk/machine.json"),
         (["sim", "fidelity", "--quick", "--load", "hogs", "-o", "disk/runs"], "disk/runs"),
         (["model", "export", "migration", "--to", "c", "-o", "disk/model"], "disk/model"),
+        (["dataset", "load", "suite-v1", "--task", "burst", "-o", "disk/set"], "disk/set"),
+        (["train", "set", "--model", "tree", "--budget", "1", "-o", "disk/models"], "disk/models"),
+        (["agent", "monitoring", "disk/rules"], "disk/rules/alerts.yml"),
     ],
 )
 def test_the_place_that_is_full_is_named(tmp_path, disk, command, place):
     if command[0] == "lab" and not shutil.which("apt-get"):
         pytest.skip("the lab is set up by apt")
     (tmp_path / "vmstat.txt").write_bytes(VMSTAT_T)
+    if command[0] == "train":
+        made = schedtuna(tmp_path, "dataset", "load", "suite-v1", "--task", "burst", "-o", "set")
+        assert made.returncode == 0, made.stderr
     if command[0] == "trace":
         assert schedtuna(tmp_path, "import", "vmstat.txt", "-o", "trace").returncode == 0
     if command[0] == "sim" and "trace" in command:

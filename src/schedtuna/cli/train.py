@@ -13,6 +13,7 @@ from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.cli.table import number, table, wrapped
+from schedtuna.errors import naming
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
     )
     rows = read_dataset(dataset)
     if output is not None:
-        prepare_training_folder(output, force=force)
+        with naming(output):
+            prepare_training_folder(output, force=force)
     with termination_interrupts(), RunProgress("training", None, unit="steps") as bar:
         steps = iter(range(10**6))
 
@@ -124,8 +126,9 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
             worth = decision_values(_schedulers(found), loads=loads, tell=tell)
     written = None
     if output is not None:
-        written = write_training(output, rows, found, options, worth)
-        _write_page(written)
+        with naming(output):
+            written = write_training(output, rows, found, options, worth)
+            _write_page(written)
     if as_json:
         card = written.card if written else make_card(rows, found, options)
         print_json({**card, "worth": [asdict(one) for one in worth]})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,6 +69,36 @@ def test_a_token_may_stand_in_the_environment(server, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "2 runs, 0 failed" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_over_tls_its_certificate_is_checked(tmp_path):
+    """With paths as one types them, although its processes work in other folders."""
+    asked = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    files = ["-keyout", "key.pem", "-out", "cert.pem", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*asked, *files], cwd=tmp_path, check=True, capture_output=True)
+    with serving(tmp_path, "--tls-cert", "cert.pem", "--tls-key", "key.pem") as server:
+        assert server.url.startswith("https://")
+        command = ("variability", "--backend", server.url, "-n", "2", "--results", tmp_path, "--", "true")
+        own = {"SCHEDTUNA_TOKEN": server.token, "SCHEDTUNA_STATE_DIR": str(tmp_path / "s")}
+        strange = run_schedtuna(*command, env=os.environ | own)
+        trusted = run_schedtuna(
+            *command, env=os.environ | own | {"SSL_CERT_FILE": str(tmp_path / "cert.pem")}
+        )
+    assert (strange.returncode, "is not trusted" in strange.stderr) == (3, True), strange.stderr
+    assert trusted.returncode == 0, trusted.stderr
+    assert "2 runs, 0 failed" in trusted.stdout
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,11 @@ class ServerOptions:
         """Of its URL."""
         return "https" if self.tls_cert else "http"
 
+    def anywhere(self) -> ServerOptions:
+        """Return the same with absolute paths: its processes work in folders of their own."""
+        paths = {name: getattr(self, name) for name in ("state", "tokens", "tls_cert", "tls_key")}
+        return replace(self, **{name: path.absolute() for name, path in paths.items() if path is not None})
+
     def require_sound(self) -> None:
         """Refuse what would be open to strangers.
 
@@ -108,7 +113,7 @@ def serve(
         UnavailableError: Another server has the folder, or the process that serves HTTP does not start.
     """
     options.require_sound()
-    options = replace(options, state=options.state.absolute())  # trials run in folders of their own
+    options = options.anywhere()
     make_folder(options.state, mode=0o700)
     with _locked(options.state), contextlib.closing(_listening(options.host, options.port)) as listening:
         tokens, own_token = _tokens(options)

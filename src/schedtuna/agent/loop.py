@@ -237,10 +237,11 @@ class Agent:
     def _carry_out(self, intents: list[Intent], sensed: Sensed, *, again: Collection[str] = ()) -> None:
         """Make what may be made; what a guard had suspended, all `again` in one interval."""
         chosen: list[Intent] = []
-        limits = with_descendants(self.options.limits, sensed)
+        limits, around = with_descendants(self.options.limits, sensed), self._surroundings(sensed)
+        standing = self.actor.standing
         for intent in intents:
-            self.ownership.claim(intent, sensed.tasks, self.actor.standing)
-            found = refusal(intent, limits, self._surroundings(sensed), self._facts(intent, sensed))
+            self.ownership.claim(intent, sensed.tasks, standing)
+            found = refusal(intent, limits, around, self._facts(intent, sensed))
             if found is not None and found.quiet:
                 continue
             if found is None and self.options.advise:
@@ -251,7 +252,7 @@ class Agent:
                 )
             else:
                 chosen.append(intent)
-        room = max(0, limits.most_standing - len(self.actor.standing))
+        room = max(0, limits.most_standing - len(standing))
         chosen.sort(key=lambda one: one.key not in again)
         most = min(room, limits.changes_per_interval + sum(one.key in again for one in chosen))
         if len(chosen) > most:

@@ -38,7 +38,10 @@
 #define SCX_FUEL (1ull << 26) /* jumps back that one callback may take, as the kernel bounds its programs */
 
 struct scx_instance;
-/* A program, a subprogram, or a function of the kernel that these call. */
+/*
+ * A program, a subprogram, or a function of the kernel that these call. Registers are 64 bits wide: a function of the
+ * kernel takes of an argument what its C type has, (int32_t)r2, and returns its value extended as its C type says.
+ */
 typedef uint64_t (*scx_code)(struct scx_instance *, uint64_t r1, uint64_t r2, uint64_t r3, uint64_t r4, uint64_t r5);
 
 enum scx_trap_reason {
@@ -79,8 +82,10 @@ struct scx_instruction {
 	uint8_t dst;
 	uint8_t src;
 	uint8_t reserved;
-	int32_t off;  /* of a jump: instructions to go, from the next one */
-	uint64_t imm; /* sign-extended where BPF's is 32 bits */
+	int32_t off;	/* of a jump: instructions to go, from the next one */
+	uint64_t imm;	/* sign-extended where BPF's is 32 bits */
+	uint32_t block; /* 1 + the index in `blocks` of what begins here; 0: nothing does */
+	uint32_t padding;
 };
 
 enum scx_own_code {
@@ -88,7 +93,6 @@ enum scx_own_code {
 	SCX_OWN_CALL_LOCAL = 0x85, /* imm: an index in `functions` */
 	SCX_OWN_SYMBOL = 0x98,	   /* dst = symbols[imm] */
 	SCX_OWN_UNKNOWN = 0xe0,	   /* imm: an index in `unknowns` */
-	SCX_OWN_BLOCK = 0xe8,	   /* imm: an index in `blocks`; a line of code begins, counted where asked */
 };
 
 struct scx_function {
@@ -146,6 +150,14 @@ struct scx_map {
 	uint32_t reserved;
 };
 
+/* What a map of maps holds from the beginning. */
+struct scx_map_slot {
+	uint32_t map; /* indices in `maps` */
+	uint32_t key;
+	uint32_t inner;
+	uint32_t reserved;
+};
+
 /* A variable of the kernel that a program takes the address of (runqueues, ...). */
 struct scx_symbol {
 	const char *name;
@@ -183,6 +195,7 @@ struct scx_object {
 	const struct scx_section *sections;
 	const struct scx_global *globals;
 	const struct scx_map *maps;
+	const struct scx_map_slot *map_slots;
 	const struct scx_symbol *symbols;
 	const struct scx_local_type *local_types;
 	const struct scx_block *blocks;
@@ -193,10 +206,12 @@ struct scx_object {
 	uint32_t nr_sections;
 	uint32_t nr_globals;
 	uint32_t nr_maps;
+	uint32_t nr_map_slots;
 	uint32_t nr_symbols;
 	uint32_t nr_local_types;
 	uint32_t nr_blocks;
 	uint32_t nr_unknowns;
+	uint32_t reserved;
 };
 
 /* Runs a function's instructions: native/object/interpreter.c. */

@@ -17,12 +17,13 @@ from schedtuna.history.outcome import StudyResult
 from schedtuna.history.plan import DECIDING_FILES, StudyPlan
 from schedtuna.history.results import summary
 from schedtuna.scheduler.control import find_installed
-from schedtuna.scheduler.definition import defined_by, make_known, redefined
+from schedtuna.scheduler.definition import scheduler_from_mapping
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.fair import fair
 from schedtuna.scheduler.lookup import lookup
+from schedtuna.scheduler.own import defined_by, make_known, redefined
 from schedtuna.scheduler.parse import BEST_NAME, parse_scheduler
-from schedtuna.scheduler.registry import names, scheduler_from_mapping
+from schedtuna.scheduler.registry import names
 from schedtuna.scheduler.settable import for_search
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec

@@ -13,8 +13,9 @@ from schedtuna.errors import MetricError
 from schedtuna.samplers.conformance import check_sampler
 from schedtuna.samplers.registry import missing_extra, sampler_class
 from schedtuna.scheduler import registry
+from schedtuna.scheduler.arguments import command_line
+from schedtuna.scheduler.lookup import registered
 from schedtuna.scheduler.parse import parse_scheduler
-from schedtuna.scheduler.registry import command_line, registered
 from schedtuna.tune.options import OptimizerConfig
 from schedtuna.workload.parsers import named_parser
 

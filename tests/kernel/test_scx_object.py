@@ -16,7 +16,7 @@ from schedtuna.lab.boot import boot
 from schedtuna.lab.deterministic.trials import Deterministic, DeterministicSpec
 from schedtuna.lab.layers import guest_program
 from schedtuna.lab.vm import GuestSpec
-from schedtuna.scheduler.registry import command_line
+from schedtuna.scheduler.arguments import command_line
 from schedtuna.scheduler.scx import SchedulerError, ScxProcess, exit_reason, read_state
 from schedtuna.scheduler.stats import SOCKET
 from schedtuna.scheduler.watch import Watch

@@ -55,11 +55,11 @@ from schedtuna.lab.store import read_lab
 from schedtuna.machine.compare import compare_manifests
 from schedtuna.machine.manifest import load_manifest, machine_identity
 from schedtuna.record.suite import read_set
+from schedtuna.scheduler.definition import scheduler_from_mapping
 from schedtuna.scheduler.help_text import parse_help
 from schedtuna.scheduler.lookup import lookup
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import ProbedProgram, configured, join
-from schedtuna.scheduler.registry import scheduler_from_mapping
 from schedtuna.scheduler.stats import parse_answer
 from schedtuna.space import ParameterSpace
 from schedtuna.trace import formats

@@ -38,7 +38,7 @@ from schedtuna.machine import manifest
 from schedtuna.machine.manifest import Manifest, load_manifest
 from schedtuna.machine.tasks import boot_id, start_ticks
 from schedtuna.samplers.registry import SAMPLERS, make_sampler, missing_extra
-from schedtuna.scheduler import parse, registry
+from schedtuna.scheduler import definition, parse
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.trace.schema import STORED as TRACE
@@ -202,7 +202,7 @@ FORMATS = {
     "trials.jsonl": triallog.STORED,
     "best_parameters.json": parse.STORED,
     "result.json": results.STORED,
-    "a file that defines a scheduler": registry.STORED,
+    "a file that defines a scheduler": definition.STORED,
     "manifest.json of results": manifest.STORED,
     "manifest.json of a trace": TRACE,
     "journal.jsonl": records.STORED,

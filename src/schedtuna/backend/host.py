@@ -22,10 +22,10 @@ from schedtuna.knobs.session import Changes
 from schedtuna.knobs.undo import put_back_stale, remarks
 from schedtuna.machine.tasks import is_alive, start_ticks
 from schedtuna.record.filters import TaskFilter
+from schedtuna.scheduler.arguments import command_line
 from schedtuna.scheduler.control import find_program
 from schedtuna.scheduler.host import HostMachine
 from schedtuna.scheduler.objects import host_command
-from schedtuna.scheduler.registry import command_line
 from schedtuna.scheduler.scx import SchedulerError, ScxProcess, StuckSchedulerError, read_state
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.scheduler.watch import Watch

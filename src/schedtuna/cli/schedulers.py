@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from schedtuna.lab.named.guest import NamedGuest
+    from schedtuna.scheduler.entry import Entry
     from schedtuna.scheduler.probe import Joined, ProbedProgram
-    from schedtuna.scheduler.registry import Entry
     from schedtuna.scheduler.spec import SchedulerConfig
 
 app = typer.Typer(
@@ -65,9 +65,9 @@ def show(
 
     With NAME:param=value,... or a file of settings, what they set, too.
     """
+    from schedtuna.scheduler.entry import entries
     from schedtuna.scheduler.lookup import lookup
     from schedtuna.scheduler.parse import parse_scheduler
-    from schedtuna.scheduler.registry import entries
 
     found: list[Entry] = []
 

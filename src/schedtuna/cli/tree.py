@@ -208,7 +208,7 @@ def known_words() -> dict[str, list[str]]:
     from schedtuna.knobs.registry import all_knobs
     from schedtuna.samplers.registry import SAMPLERS as NAMED
     from schedtuna.samplers.registry import learners
-    from schedtuna.scheduler.registry import entries
+    from schedtuna.scheduler.entry import entries
     from schedtuna.workload.own_metrics import OWN_FIELDS
     from schedtuna.workload.parsers import PARSERS as READ
     from schedtuna.workload.suite import ROWS
@@ -239,7 +239,8 @@ def _simulated() -> list[str]:
 def known_parameters() -> dict[str, list[str]]:
     """Return what can be set of each scheduler, by its name."""
     from schedtuna.knobs.registry import all_knobs
-    from schedtuna.scheduler.registry import entries, registered
+    from schedtuna.scheduler.entry import entries
+    from schedtuna.scheduler.lookup import registered
 
     found = {name: list(registered(name).parameters) for name in sorted(entries())}
     return {"fair": [knob.name for knob in all_knobs()], **{name: of for name, of in found.items() if of}}

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import UsageError
+from schedtuna.scheduler.entry import entries
 from schedtuna.scheduler.fair import fair
+from schedtuna.scheduler.lookup import registered
 from schedtuna.scheduler.probe import Joined, ProbedProgram, configured, installed, join, probe
-from schedtuna.scheduler.registry import entries, names, registered
+from schedtuna.scheduler.registry import names
 from schedtuna.scheduler.spec import SchedulerConfig
 
 _ITSELF = "the kernel"

@@ -58,14 +58,17 @@ from schedtuna.knobs.systemd import scheduler_unit
 from schedtuna.knobs.undo import revert_records
 from schedtuna.knobs.unit import SystemUnit
 from schedtuna.machine.tasks import is_alive
+from schedtuna.scheduler.arguments import command_line
+from schedtuna.scheduler.entry import entries
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.groups import require_honoured
 from schedtuna.scheduler.host import HostMachine, LastingMachine
 from schedtuna.scheduler.live import LiveSettings, change, read_live
+from schedtuna.scheduler.lookup import registered
 from schedtuna.scheduler.objects import host_command, is_object
 from schedtuna.scheduler.parse import DEFAULT, parse_scheduler
 from schedtuna.scheduler.probe import configured, installed, probe
-from schedtuna.scheduler.registry import command_line, entries, names, registered
+from schedtuna.scheduler.registry import names
 from schedtuna.scheduler.scx import (
     DISABLED,
     ENABLED,

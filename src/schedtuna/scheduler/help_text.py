@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from schedtuna.errors import UsageError
 from schedtuna.printable import without_sequences
-from schedtuna.scheduler.registry import FlagKind
+from schedtuna.scheduler.entry import FlagKind
 
 # " <US>", "[=<US>]", " <LOW> <HIGH>", " <MASKS>...", " [<US>...]", " US", "=US", " {fast,slow}"
 _VALUE = r"[ =]?\[?=?<[^<>]{1,200}>(?:\.\.\.)?\]?|[ =]\[?[A-Z][A-Z0-9_|-]*\]?|[ =]\{[^{}]{1,2000}\}"

@@ -26,8 +26,8 @@ from schedtuna.configfile import SUFFIXES, load_config
 from schedtuna.errors import ConfigFileError, SpaceError, UsageError, nearest
 from schedtuna.files.versions import StoredFormat
 from schedtuna.kernel.sched_ext import SUFFIX
-from schedtuna.scheduler.definition import defined_by, named_in_module
 from schedtuna.scheduler.objects import object_scheduler
+from schedtuna.scheduler.own import defined_by, named_in_module
 from schedtuna.scheduler.registry import names
 from schedtuna.scheduler.settable import require_policy, settable
 from schedtuna.scheduler.spec import SchedulerConfig

@@ -16,10 +16,10 @@ from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.files import require_trusted
 from schedtuna.machine.checks.programs import scx_binaries
 from schedtuna.machine.probe import Probe
+from schedtuna.scheduler.entry import Entry
 from schedtuna.scheduler.guess import COMMON_FLAGS, guess
 from schedtuna.scheduler.help_text import HelpFlag, about, parse_help
 from schedtuna.scheduler.objects import is_object, object_flags, own_objects
-from schedtuna.scheduler.registry import Entry
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec
 

@@ -20,8 +20,8 @@ from schedtuna.errors import SchedtunaError, UnavailableError
 from schedtuna.kernel.kfuncs import REMEDY, is_refusal
 from schedtuna.knobs.scheduler_process import WAY_OUT, is_named, is_of
 from schedtuna.machine.patience import Patience
+from schedtuna.scheduler.arguments import command_line
 from schedtuna.scheduler.objects import is_object
-from schedtuna.scheduler.registry import command_line
 from schedtuna.scheduler.spec import SchedulerConfig
 
 SYSFS = "/sys/kernel/sched_ext"

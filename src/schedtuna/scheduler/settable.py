@@ -15,10 +15,10 @@ from typing import Any
 
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.resources import resource_path
+from schedtuna.scheduler.entry import Entry, OlderName, entries
 from schedtuna.scheduler.guess import COMMON_FLAGS
 from schedtuna.scheduler.help_text import HelpFlag
 from schedtuna.scheduler.probe import probe
-from schedtuna.scheduler.registry import Entry, OlderName, entries
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType, spell_value
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from schedtuna.configfile import parse_json
+from schedtuna.scheduler.entry import entries
 from schedtuna.scheduler.helper import Helper
-from schedtuna.scheduler.registry import entries
 
 if TYPE_CHECKING:
     from schedtuna.scheduler.scx import Machine

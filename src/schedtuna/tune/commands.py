@@ -6,7 +6,7 @@ import shlex
 
 from schedtuna.history.plan import StudyPlan
 from schedtuna.printable import exact
-from schedtuna.scheduler.registry import command_line as flags
+from schedtuna.scheduler.arguments import command_line as flags
 from schedtuna.space import ParameterValue
 from schedtuna.workload.command import command_line
 from schedtuna.workload.metrics import format_metric

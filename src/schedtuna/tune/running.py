@@ -17,7 +17,7 @@ from schedtuna.history.outcome import StudyResult
 from schedtuna.history.plan import StudyPlan
 from schedtuna.history.results import PLOTS_NAME, REPORT_NAME, write_results
 from schedtuna.report.page import write
-from schedtuna.scheduler.definition import make_known_again
+from schedtuna.scheduler.own import make_known_again
 from schedtuna.tune.experimentlog import ExperimentLog
 from schedtuna.tune.page import study_page, write_plots
 from schedtuna.tune.search import OnEvent, StudyEvent

@@ -6,7 +6,7 @@ from schedtuna.errors import UsageError
 from schedtuna.machine.checks.programs import SCX_PATH_VARIABLE
 from schedtuna.scheduler.catalogue import catalogue, examine, find_binary
 from schedtuna.scheduler.control import find_registered
-from schedtuna.scheduler.registry import entries
+from schedtuna.scheduler.entry import entries
 
 
 def program(folder, name, text):

@@ -13,10 +13,11 @@ from schedtuna.files import distrusted
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, ProcessSubject
 from schedtuna.machine.tasks import start_ticks
+from schedtuna.scheduler.arguments import command_line
 from schedtuna.scheduler.control import _again, find_installed, find_program, find_running
+from schedtuna.scheduler.lookup import registered
 from schedtuna.scheduler.objects import host_command
 from schedtuna.scheduler.probe import probe
-from schedtuna.scheduler.registry import command_line, registered
 from schedtuna.scheduler.scx import SchedulerError
 from schedtuna.scheduler.spec import SchedulerConfig
 

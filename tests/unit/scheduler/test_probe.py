@@ -10,9 +10,10 @@ import pytest
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.machine.binaries import hash_programs
 from schedtuna.machine.checks.programs import SCX_PATH_VARIABLE
+from schedtuna.scheduler.arguments import command_line
+from schedtuna.scheduler.entry import entries
 from schedtuna.scheduler.help_text import parse_help
 from schedtuna.scheduler.probe import ProbedProgram, configured, installed, join, probe
-from schedtuna.scheduler.registry import command_line, entries
 
 CLAP = """\
 A scheduler.

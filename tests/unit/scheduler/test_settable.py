@@ -12,10 +12,11 @@ import pytest
 from schedtuna.backend.places.guest import Guest
 from schedtuna.errors import SpaceError, UnavailableError, UsageError
 from schedtuna.machine.checks.programs import SCX_PATH_VARIABLE
+from schedtuna.scheduler.arguments import command_line
 from schedtuna.scheduler.control import find_installed
+from schedtuna.scheduler.entry import entries
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import join, probe
-from schedtuna.scheduler.registry import command_line, entries
 from schedtuna.scheduler.settable import for_search
 
 HELP = """\

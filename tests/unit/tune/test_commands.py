@@ -9,7 +9,7 @@ from schedtuna.backend.places.guest import Guest
 from schedtuna.backend.places.host import Host
 from schedtuna.history.plan import StudyPlan
 from schedtuna.knobs.base import Scope
-from schedtuna.scheduler.registry import scheduler_from_mapping
+from schedtuna.scheduler.definition import scheduler_from_mapping
 from schedtuna.tune.commands import apply_line, check_line, scheduler_line
 from schedtuna.workload.metrics import parse_metric, parse_requirement
 from schedtuna.workload.spec import Workload

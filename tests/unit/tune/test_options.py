@@ -11,8 +11,8 @@ from schedtuna.knobs.base import Availability
 from schedtuna.knobs.position import Position
 from schedtuna.knobs.registry import knob_named
 from schedtuna.samplers.registry import missing_extra
+from schedtuna.scheduler.entry import entries
 from schedtuna.scheduler.fair import fair
-from schedtuna.scheduler.registry import entries
 from schedtuna.tune.options import OptimizerConfig, find_workload, make_plan, sampler_options, without
 from schedtuna.workload.metrics import parse_metric
 from schedtuna.workload.spec import Workload

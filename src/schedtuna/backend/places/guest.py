@@ -21,11 +21,13 @@ from schedtuna.lab.build.examples import find_examples
 from schedtuna.lab.shape import GuestShape
 from schedtuna.lab.store import read_lab
 from schedtuna.lab.vm import GuestSpec
+from schedtuna.scheduler.entry import entries
 from schedtuna.scheduler.fair import NAME as FAIR
+from schedtuna.scheduler.lookup import registered
 from schedtuna.scheduler.objects import OURS, is_object
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import configured, installed, probe
-from schedtuna.scheduler.registry import entries, is_own, names, registered
+from schedtuna.scheduler.registry import is_own, names
 from schedtuna.scheduler.settable import POLICY, for_search
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.scheduler.tuna import ineffective

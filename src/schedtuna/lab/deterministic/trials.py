@@ -23,7 +23,7 @@ from schedtuna.lab.deterministic.snapshot import Answer, MachineSpec, SavedMachi
 from schedtuna.lab.errors import GuestError
 from schedtuna.lab.layers import guest_program
 from schedtuna.lab.store import Lab
-from schedtuna.scheduler.registry import command_line
+from schedtuna.scheduler.arguments import command_line
 from schedtuna.scheduler.scx import DISABLED, SchedulerError, Startup, ejection, startup
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.command import KEEP_BYTES, RawRun, raw_run

@@ -1,12 +1,11 @@
-import re
-
 import numpy as np
 import pytest
 
 from schedtuna.errors import SpaceError, UsageError
-from schedtuna.scheduler import registry, tuna
+from schedtuna.scheduler import tuna
+from schedtuna.scheduler.entry import entries
+from schedtuna.scheduler.lookup import registered
 from schedtuna.scheduler.objects import OURS
-from schedtuna.scheduler.registry import command_line, entries, registered, scheduler_from_mapping
 
 CURATED = ("scx_flash", "scx_bpfland", "scx_rusty", "scx_lavd", "scx_cosmos", "scx_p2dq", "scx_layered")
 
@@ -118,48 +117,3 @@ def test_older_names_are_mapped():
 def test_older_names_that_mean_nothing_are_refused(values):
     with pytest.raises(UsageError):
         entries()["scx_rusty"].translate(values)
-
-
-def test_only_what_differs_is_on_the_command_line():
-    p2dq = registered("scx_p2dq").with_values(
-        {"autoslice": True, "dsq_time_slices": (100, 200, 300), "fork_balance": False, "min_slice_us": 100}
-    )
-    assert command_line(p2dq) == [
-        "--autoslice",
-        *("--dsq-time-slices", "100", "--dsq-time-slices", "200", "--dsq-time-slices", "300"),
-        "--fork-balance=false",
-    ]
-
-
-def test_short_flags_take_their_value_apart():
-    assert command_line(registered("scx_central").with_values({"slice_us": 1000})) == ["-s", "1000"]
-
-
-def test_an_unknown_scheduler_names_the_nearest():
-    with pytest.raises(UsageError) as caught:
-        registered("scx_rusti")
-    assert "scx_rusty" in str(caught.value.hint)
-
-
-def test_a_users_scheduler_can_be_registered(monkeypatch):
-    monkeypatch.setattr(registry, "_user_schedulers", {})
-    content = {"name": "scx_mine", "parameters": {"turbo": {"type": "boolean", "default": False}}}
-    registry.register(scheduler_from_mapping(content, place="here"))
-    assert registered("scx_mine").parameters["turbo"].default is False
-    assert "scx_mine" in set(registry.names())
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ({"nam": "x"}, "mine.yaml: unknown key 'nam'"),
-        ({"name": "x", "parameters": []}, "mine.yaml: 'parameters' must map names to specifications"),
-        ({"name": "x", "parameters": {"a": 3}}, "mine.yaml: each parameter must be a mapping"),
-        ({"name": "x", "parameters": {"a": {"type": "integer", "default": 5}}}, "parameter a: integer needs"),
-        ({"name": "x", "parameters": {"a": {"type": "colour", "default": 5}}}, "mine.yaml: type: Input"),
-        ({}, "mine.yaml: name: Field required"),
-    ],
-)
-def test_a_bad_definition_says_where(content, said):
-    with pytest.raises(UsageError, match=f"^{re.escape(said)}"):
-        scheduler_from_mapping(content, place="mine.yaml")

@@ -13,12 +13,13 @@ from schedtuna.agent.contract import Intent, Standing
 from schedtuna.agent.limits import ThreadFacts
 from schedtuna.errors import KnobError, SchedtunaError, SpaceError, UsageError
 from schedtuna.kernel.text import lines_of
-from schedtuna.knobs.base import Scope, Target, Turn
+from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.records import Change, Record, TaskSubject
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.task_knob import TaskKnob
+from schedtuna.knobs.turn import Turn
 from schedtuna.knobs.undo import UndoResult, revert_records
 from schedtuna.machine.tasks import Task, read_stat
 from schedtuna.space import ParameterValue

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from schedtuna.capabilities import read_kernel_file
 from schedtuna.errors import KnobError
-from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, Turn, as_int
+from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, as_int
 from schedtuna.knobs.kernel_files import write_kernel_file
 from schedtuna.knobs.records import Change, Record, TaskSubject
 from schedtuna.knobs.task_attributes import autogroup_enabled, may_have_nice
+from schedtuna.knobs.turn import Turn
 from schedtuna.machine.tasks import is_alive, may_schedule, start_ticks
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,8 +13,9 @@ from schedtuna.errors import KnobError, UsageError
 from schedtuna.kernel.text import read_lines
 
 if TYPE_CHECKING:  # the command line takes its scopes from here, and should start fast
-    from schedtuna.knobs.journal import Journal, Step
-    from schedtuna.knobs.records import Change, Record
+    from schedtuna.knobs.journal import Journal
+    from schedtuna.knobs.records import Record
+    from schedtuna.knobs.turn import Turn
     from schedtuna.space import ParameterSpec, ParameterValue
 
 
@@ -108,27 +108,6 @@ class Reverted(StrEnum):
     RESTORED = "restored"
     ALIKE = "alike"  # it acts as before, but does not read so: the knob's `alike` says why
     GONE = "gone"  # what was changed no longer exists
-
-
-def _nothing() -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A turn of a knob that is planned; `Journal.carry_out` writes it down, and then makes it.
-
-    Attributes:
-        knob: Name of the knob.
-        changes: What may be changed, for the journal; what goes with another knob's change is not in it.
-        make: Makes it, and tells its steps. Raises KnobError where the kernel refuses.
-        cancel: Gives back what planning took, where it is not to be made.
-    """
-
-    knob: str
-    changes: Sequence[Change]
-    make: Callable[[Step], None]
-    cancel: Callable[[], None] = _nothing
 
 
 class Knob(ABC):

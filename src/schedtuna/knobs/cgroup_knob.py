@@ -12,7 +12,7 @@ from abc import abstractmethod
 from pathlib import Path
 
 from schedtuna.errors import KnobError
-from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, Turn
+from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target
 from schedtuna.knobs.hierarchies import (
     PREFIX,
     Hierarchy,
@@ -23,9 +23,9 @@ from schedtuna.knobs.hierarchies import (
     same_group,
     transient_name,
 )
-from schedtuna.knobs.journal import Step
 from schedtuna.knobs.kernel_files import write_kernel_file
 from schedtuna.knobs.records import Change, FileSubject, NewGroupSubject, Record
+from schedtuna.knobs.turn import Step, Turn
 from schedtuna.machine.tasks import start_ticks
 from schedtuna.space import ParameterValue
 

@@ -20,23 +20,21 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from schedtuna.configfile import parse_json
 from schedtuna.errors import JournalError
-from schedtuna.knobs.base import Turn
 from schedtuna.knobs.private_file import PrivateFolder
 from schedtuna.knobs.records import STORED, Change, NewGroupSubject, Record, this_process
 from schedtuna.knobs.state import JOURNAL_NAME, state_directory
+from schedtuna.knobs.turn import Step, Turn
 from schedtuna.machine.tasks import boot_id
 
 _REWRITE_BYTES = 1 << 20  # a journal this long with open records is rewritten without the closed ones
 
 _encode = json.JSONEncoder(allow_nan=False).encode
-
-Step = Callable[[str], None]
 
 
 class StaleChangesError(JournalError):

@@ -16,10 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from schedtuna.errors import KnobError
-from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, Turn
+from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target
 from schedtuna.knobs.file_formats import Format
-from schedtuna.knobs.journal import Step, TargetBusyError
+from schedtuna.knobs.journal import TargetBusyError
 from schedtuna.knobs.records import Change, FileSubject, Record
+from schedtuna.knobs.turn import Step, Turn
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
 DEBUGFS = Path("/sys/kernel/debug/sched")

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from schedtuna.errors import KnobError
-from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target, Turn
-from schedtuna.knobs.journal import Step
+from schedtuna.knobs.base import Availability, Knob, Reverted, Scope, Target
 from schedtuna.knobs.records import Change, GroupTasksSubject, Record, TaskSubject
+from schedtuna.knobs.turn import Step, Turn
 from schedtuna.machine.tasks import (
     Task,
     descendants,

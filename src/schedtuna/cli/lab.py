@@ -12,14 +12,8 @@ import typer
 from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import listed, parse_positive_duration, termination_interrupts
 from schedtuna.cli.lab_named import list_guests, start, stop
-from schedtuna.cli.lab_shell import (
-    MachineOptions,
-    ProgramsOption,
-    boot,
-    forward,
-    found,
-    shell,
-)
+from schedtuna.cli.lab_options import MachineOptions, ProgramsOption, found
+from schedtuna.cli.lab_shell import boot, forward, shell
 from schedtuna.cli.options import CommandArgument, InOption, JsonOption, MetricOption
 from schedtuna.cli.output import print_json
 from schedtuna.cli.streams import pass_on

@@ -13,7 +13,7 @@ import typer
 
 from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import termination_interrupts
-from schedtuna.cli.lab_shell import MachineOptions, found
+from schedtuna.cli.lab_options import GuestOptions, MachineOptions, found
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
 from schedtuna.cli.streams import pass_on
@@ -21,7 +21,6 @@ from schedtuna.errors import UsageError
 from schedtuna.printable import exact, printable
 
 if TYPE_CHECKING:
-    from schedtuna.cli.lab_shell import GuestOptions
     from schedtuna.lab.named.guest import NamedGuest
 
 Answer = TypeVar("Answer")

@@ -20,9 +20,9 @@ class Shell(StrEnum):
 
 @app.command()
 def completion(
-    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.", show_default=False)],
+    shell: Annotated[Shell, typer.Argument(metavar="|".join(Shell), help="The shell.", show_default=False)],
 ) -> None:
-    """Print a script that completes commands, options and names in SHELL.
+    """Print a script that completes commands, options and names in a shell.
 
     To install it: `schedtuna completion bash > ~/.local/share/bash-completion/completions/schedtuna` (with
     the package bash-completion); `schedtuna completion zsh > _schedtuna` in a folder of $fpath; `schedtuna

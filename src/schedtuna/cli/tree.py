@@ -13,7 +13,6 @@ from typing import Any
 import typer
 
 from schedtuna.backend.places.registry import PLACES, URLS
-from schedtuna.cli.completion import Shell
 from schedtuna.cli.main import COMMANDS, build, load
 from schedtuna.errors import UnavailableError
 
@@ -44,12 +43,12 @@ _ARGUMENTS = {
     "compare A": SCHEDULERS,
     "compare B": SCHEDULERS,
     "bisect RELEASE": SCHEDULERS,
-    "completion SHELL": " ".join(Shell),
     "apply STUDY": STUDIES,
     "analyze DIR": STUDIES,
     "schedulers show NAME": SCHEDULERS,
     "schedulers start NAME": SCHEDULERS,
     "schedulers switch NAME": SCHEDULERS,
+    "schedulers set NAME": SCHEDULERS,
     "sim run WORKLOAD": FILES,
     "suite run NAME": WORKLOADS,
     "suite record NAME": WORKLOADS,
@@ -57,7 +56,17 @@ _ARGUMENTS = {
     "trace diff B": FOLDERS,
 }
 # The same by what stands for it in help texts.
-_PLACEHOLDERS = (("COMMAND", COMMAND), ("DIR", FOLDERS), ("FILE", FILES), ("BINARY", FILES), ("OUT.", FILES))
+_PLACEHOLDERS = (
+    ("COMMAND", COMMAND),
+    ("DIR", FOLDERS),
+    ("TRACE", FOLDERS),
+    ("DATASET", FOLDERS),
+    ("FILE", FILES),
+    ("BINARY", FILES),
+    ("MODEL", FILES),
+    ("NET", FILES),
+    ("OUT.", FILES),
+)
 _CHOICES = re.compile(r"[<\[]?(?:list\[)?((?:[a-z][a-z-]*\|)+[a-z][a-z-]*)\]?[>\]]?")
 
 
@@ -190,12 +199,13 @@ def _placeholder(parameter: Any, context: Any) -> str:
 
 def _argument(parameter: Any, path: str) -> ArgumentEntry:
     placeholder = re.sub(r"\.\.\.|[\[\]]", "", parameter.metavar or parameter.name.upper())
+    choices = placeholder.replace("|", " ") if _CHOICES.fullmatch(placeholder) else ""
     return ArgumentEntry(
         placeholder=placeholder,
         many=parameter.nargs != 1,
         required=parameter.required,
         help=" ".join((parameter.help or "").split()),
-        values=_ARGUMENTS.get(f"{path} {placeholder}") or _by_name(placeholder),
+        values=choices or _ARGUMENTS.get(f"{path} {placeholder}") or _by_name(placeholder),
     )
 
 

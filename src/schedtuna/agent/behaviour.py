@@ -34,7 +34,8 @@ class BehaviourLimits:
         interactive_cpu_percent: Of one CPU, at most.
         batch_demand_percent: Of one CPU, running or waiting to run, at least.
         batch_burst_ms: At least.
-        waiting_ms_per_s: An interactive thread that waits so long a second has to wait.
+        waiting_ms_per_s, waiting_us_per_wakeup: A thread has to wait that waits so long a second, and each
+            time that it wakes up, on average.
     """
 
     interactive_wakeups_per_s: float = 4.0
@@ -43,6 +44,7 @@ class BehaviourLimits:
     batch_demand_percent: float = 60.0
     batch_burst_ms: float = 20.0
     waiting_ms_per_s: float = 1.0
+    waiting_us_per_wakeup: float = 100.0
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from schedtuna.agent.log import AgentLog, intent_row, sensed_row
 from schedtuna.agent.managers import Manager, running_managers
 from schedtuna.agent.ownership import Ownership, heirs
 from schedtuna.agent.reach import own_processes, with_descendants
+from schedtuna.agent.returning import Glance, Reconsidering
 from schedtuna.agent.sensing import Senses
 from schedtuna.agent.telling import tell_act
 from schedtuna.errors import JournalError, KnobError, SchedtunaError
@@ -161,6 +162,25 @@ class Agent:
             self._decide(sensed)
         self._account(began_ns, sensed)
         return sensed
+
+    @property
+    def glances(self) -> bool:
+        """Whether there is anything to look at between intervals, and a policy that wants to."""
+        return isinstance(self.policy, Reconsidering) and bool(self.actor.standing) and self.senses.by_bpf
+
+    def glance(self) -> None:
+        """Look at what is in force between two intervals: what the policy does not want any more goes."""
+        standing = self.actor.standing
+        if not isinstance(self.policy, Reconsidering) or not standing:
+            return
+        began_ns = time.thread_time_ns()
+        tids = {one.intent.target.tid for one in standing.values()}
+        found = self.senses.counted(tids)
+        self._put_back(
+            self.policy.reconsider(Glance(time.monotonic_ns(), found), standing),
+            "what stepped back runs shortly now",
+        )
+        self.counts.cpu_s += (time.thread_time_ns() - began_ns) / 1e9
 
     def put_back_all(self, why: str) -> list[Undone]:
         """Put everything back.

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, SensedTasks, Standing
 from schedtuna.agent.limits import FAIR_POLICIES
+from schedtuna.agent.returning import Glance, Returning, Thread, keys_of, threads_of
 from schedtuna.agent.thread_features import THREAD_FEATURES
 from schedtuna.errors import ModelError, UsageError
 from schedtuna.model.model import DecisionModel
@@ -27,9 +28,11 @@ from schedtuna.trace.tasks import clean_name
 DEFAULT_MODEL = "default"
 DESERVING = ("short", "interactive", "run")  # labels that deserve the CPU before the other one
 IN_A_ROW = 3  # intervals that say the same before anything is changed, and before it goes again
+RETURN_BURST_MS = 5.0  # of CPU time per sleep: who runs as shortly returns at once, whatever the model says
 KEPT_MARGIN = 0.5  # of the margin at which somebody steps back: at less than that all return
 _LEAST_DEMAND_PERMILLE = 10  # who uses less is in nobody's way
 _WAITING_NS_PER_S = 1e6
+_WAITING_NS_PER_WAKEUP = 1e5  # waking up takes some microseconds on an idle CPU, too
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ STEPS = (
     PriorityStep(1.5, {"nice": 10, "policy": "batch"}, "surely deserves less"),
     PriorityStep(1.0, {"nice": 5}, "deserves less"),
 )
+_STEPS_BACK_BY = frozenset(setting for step in STEPS for setting in step.settings)
 # A short slice gives a thread an earlier deadline, and takes no share from others.
 SURELY_MORE = PriorityStep(1.0, {"slice_us": 1000}, "surely deserves more")
 # A control group in which all that runs surely deserves less.
@@ -82,6 +86,7 @@ class PriorityPolicy:
         self._columns = [THREAD_FEATURES[one.name].compute for one in model.inputs]
         self._said: dict[tuple[int, int], tuple[str, int]] = {}  # thread -> (word, intervals in a row)
         self._held: dict[tuple[int, int], PriorityStep] = {}
+        self._returning = Returning(RETURN_BURST_MS)
         stands_in = {
             one.name: THREAD_FEATURES[one.name].stands_in
             for one in model.inputs
@@ -100,6 +105,9 @@ class PriorityPolicy:
 
     def decide(self, sensed: Sensed, standing: Mapping[str, Standing]) -> list[Intent]:
         """Return what is to be set, of threads that were scored alike some intervals in a row."""
+        self._let_return(sensed.tasks, standing)
+        living = zip(sensed.tasks["tid"].tolist(), sensed.tasks["start_time_ns"].tolist(), strict=True)
+        self._returning.forget_all_but(set(living))
         tasks = as_found(sensed.tasks, standing)
         tasks = tasks[(tasks["observed_ns"] > 0) & ~tasks["is_kernel_thread"]]
         tasks = tasks[np.isin(tasks["policy"], list(FAIR_POLICIES))]
@@ -112,6 +120,7 @@ class PriorityPolicy:
             [self._step(score, first) if one else None for score, one in zip(scores, busy, strict=True)],
         )
         waits = tasks["run_delay_ns"] / np.maximum(tasks["observed_ns"] / 1e9, 1e-9) >= _WAITING_NS_PER_S
+        waits &= tasks["run_delay_ns"] / np.maximum(tasks["nr_voluntary"], 1) >= _WAITING_NS_PER_WAKEUP
         # Once others have stepped back nobody waits any more, which is no reason for them to return.
         if not standing and (first is None or not (busy & waits & (scores >= first)).any()):
             return []
@@ -119,6 +128,28 @@ class PriorityPolicy:
             *self._of_threads(sensed, tasks, scores, first),
             *self._of_groups(sensed, tasks[busy], scores[busy]),
         ]
+
+    def reconsider(self, glance: Glance, standing: Mapping[str, Standing]) -> list[str]:
+        """Return the changes of those that have stepped back, and turn out to run shortly."""
+        returned = self._let_return(glance.tasks, standing)
+        # Its control group holds what deserves more, too.
+        groups = {standing[key].intent.target.cgroup for key in keys_of(returned, standing)}
+        of_groups = [
+            key
+            for key, one in standing.items()
+            if one.intent.target.kind == "cgroup" and one.intent.target.cgroup in groups
+        ]
+        return [*keys_of(returned, standing), *of_groups]
+
+    def _let_return(self, tasks: SensedTasks, standing: Mapping[str, Standing]) -> set[Thread]:
+        """Those that run shortly, though they have stepped back; they are scored anew, and for longer."""
+        in_force = (one.intent for one in standing.values())
+        stepped_back = threads_of(one for one in in_force if one.setting in _STEPS_BACK_BY)
+        returned = self._returning.found(tasks, stepped_back)
+        for thread in returned:
+            self._held.pop(thread, None)
+            self._said.pop(thread, None)
+        return returned
 
     def first_score(self, scores: npt.NDArray[np.int64]) -> int | None:
         """Return the lowest score of those who go first; None where nobody is a margin below anybody.
@@ -153,12 +184,14 @@ class PriorityPolicy:
             word = step.word if step else ""
             before = self._said.get(key, ("", 0))
             said[key] = (word, before[1] + 1 if before[0] == word else 1)
-            if said[key][1] >= IN_A_ROW:
+            longer = self._returning.times_longer(key) if step in STEPS and key not in self._held else 1
+            if said[key][1] >= IN_A_ROW * longer:
                 if step:
                     held[key] = step
             elif key in self._held:
                 held[key] = self._held[key]
         self._said, self._held = said, held
+        self._returning.follow(tasks, {key for key, step in held.items() if step in STEPS})
 
     def _of_threads(
         self, sensed: Sensed, tasks: SensedTasks, scores: npt.NDArray[np.int64], first: int | None

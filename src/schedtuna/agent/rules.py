@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schedtuna.agent.behaviour import Behaviour, BehaviourLimits, BehaviourRates, behaviours, rates
 from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, SensedTasks, Standing
 from schedtuna.agent.ownership import values_of
+from schedtuna.agent.returning import Glance, Returning, Thread, keys_of, threads_of
 from schedtuna.configfile import load_config
 from schedtuna.errors import ConfigFileError
 from schedtuna.resources import resource_path
@@ -37,6 +38,7 @@ class BehaviourTable(_Data):
     batch_demand_percent: Annotated[float, Field(gt=0, le=100)] = 60.0
     batch_burst_ms: Annotated[float, Field(gt=0)] = 20.0
     waiting_ms_per_s: Annotated[float, Field(ge=0)] = 1.0
+    waiting_us_per_wakeup: Annotated[float, Field(ge=0)] = 100.0
 
 
 class AgentRuleMatch(_Data):
@@ -102,7 +104,8 @@ def load_rules(path: Path | None = None) -> RulesTable:
 class RulesPolicy:
     """Decides by a table of rules.
 
-    A rule has to match some intervals in a row before it acts, and to miss some before its change goes.
+    A rule has to match some intervals in a row before it acts, and to miss some before its change goes. What
+    was set because a thread computes goes at once where it turns out to run shortly.
     """
 
     name = "rules"
@@ -113,10 +116,15 @@ class RulesPolicy:
         self._limits = BehaviourLimits(**self._table.behaviour.model_dump())
         self._matched: dict[tuple[int, int, str], int] = {}  # (tid, start, rule) -> intervals in a row
         self._missed: dict[str, int] = {}  # Intent.key -> intervals in a row
+        self._returning = Returning(self._limits.interactive_burst_ms)
+        self._for_batch = {rule.name for rule in self._table.rule if rule.match.behaviour == "batch"}
 
     def decide(self, sensed: Sensed, standing: Mapping[str, Standing]) -> list[Intent]:
         """Return what the rules want to be in force."""
         tasks = sensed.tasks
+        living = set(zip(tasks["tid"].tolist(), tasks["start_time_ns"].tolist(), strict=True))
+        returned = self._returned(tasks, standing)
+        self._returning.forget_all_but(living)
         found = rates(tasks)
         kinds = behaviours(found, self._limits)
         waits, present = self._waiting(tasks, kinds)
@@ -129,18 +137,42 @@ class RulesPolicy:
                 continue
             for row in np.flatnonzero(self._candidates(rule, tasks, found, kinds)):
                 task = tasks[row]
-                if not _fits(rule, task, sensed):
+                if _thread(task) in returned or not _fits(rule, task, sensed):
                     continue
                 # Once it has stepped back, the others need not wait any more, which is no reason to return.
                 if beside is not None and beside not in waits and _identity(task, rule) not in acted:
                     continue
                 identity = _identity(task, rule)
                 matched[identity] = self._matched.get(identity, 0) + 1
-                if matched[identity] >= rule.intervals:
+                if matched[identity] >= rule.intervals * self._times_longer(identity, acted):
                     for intent in self._intents(rule, task, sensed, found.of(int(row))):
                         wanted.setdefault(intent.key, intent)
         self._matched = matched
-        return self._with_lasting(wanted, standing, sensed)
+        gone = frozenset(keys_of(returned, standing))
+        intents = self._with_lasting(wanted, standing, living, gone)
+        self._returning.follow(tasks, self._stepping_back(intents))
+        return intents
+
+    def reconsider(self, glance: Glance, standing: Mapping[str, Standing]) -> list[str]:
+        """Return the changes of those that computed, and turn out to run shortly."""
+        return keys_of(self._returned(glance.tasks, standing), standing)
+
+    def _returned(self, tasks: SensedTasks, standing: Mapping[str, Standing]) -> set[Thread]:
+        """Those that do not compute any more; they have to match anew, and for longer."""
+        stepped_back = self._stepping_back(one.intent for one in standing.values())
+        returned = self._returning.found(tasks, stepped_back)
+        self._matched = {key: times for key, times in self._matched.items() if key[:2] not in returned}
+        return returned
+
+    def _stepping_back(self, intents: Iterable[Intent]) -> set[Thread]:
+        return threads_of(one for one in intents if _rule_of(one) in self._for_batch)
+
+    def _times_longer(self, identity: tuple[int, int, str], acted: Collection[tuple[int, int, str]]) -> int:
+        """By what factor longer a rule has to match; what is in force stays."""
+        tid, start_time_ns, rule = identity
+        if rule not in self._for_batch or identity in acted:
+            return 1
+        return self._returning.times_longer((tid, start_time_ns))
 
     def _candidates(
         self, rule: AgentRule, tasks: SensedTasks, found: BehaviourRates, kinds: np.ndarray
@@ -154,6 +186,9 @@ class RulesPolicy:
         """The behaviours of threads that have to wait, and of those that are there at all."""
         seconds = np.maximum(tasks["observed_ns"] / 1e9, 1e-9)
         waits = tasks["run_delay_ns"] / 1e6 / seconds >= self._limits.waiting_ms_per_s
+        # Waking up takes some microseconds on an idle CPU, too: many short waits are none.
+        wakeups = np.maximum(tasks["nr_voluntary"], 1)
+        waits &= tasks["run_delay_ns"] / 1e3 / wakeups >= self._limits.waiting_us_per_wakeup
         watched = tasks["observed_ns"] > 0
         waiting, present = (
             {Behaviour(int(kind)).word for kind in np.unique(kinds[chosen])}
@@ -193,12 +228,18 @@ class RulesPolicy:
         return intents
 
     def _with_lasting(
-        self, wanted: dict[str, Intent], standing: Mapping[str, Standing], sensed: Sensed
+        self,
+        wanted: dict[str, Intent],
+        standing: Mapping[str, Standing],
+        living: Collection[Thread],
+        gone_at_once: Collection[str],
     ) -> list[Intent]:
         """What is wanted, and what was wanted a short time ago and may be again."""
-        living = set(zip(sensed.tasks["tid"].tolist(), sensed.tasks["start_time_ns"].tolist(), strict=True))
         missed: dict[str, int] = {}
         for key, one in standing.items():
+            if key in gone_at_once:
+                wanted.pop(key, None)
+                continue
             if key in wanted:
                 wanted[key] = one.intent if one.intent.new == wanted[key].new else wanted[key]
                 continue
@@ -211,14 +252,22 @@ class RulesPolicy:
         return list(wanted.values())
 
 
+def _thread(task: np.void) -> Thread:
+    return int(task["tid"]), int(task["start_time_ns"])
+
+
 def _identity(task: np.void, rule: AgentRule) -> tuple[int, int, str]:
-    return int(task["tid"]), int(task["start_time_ns"]), rule.name
+    return (*_thread(task), rule.name)
+
+
+def _rule_of(intent: Intent) -> str:
+    return intent.policy.partition("/")[2]
 
 
 def _acted_on(standing: Mapping[str, Standing]) -> set[tuple[int, int, str]]:
     intents = (one.intent for one in standing.values())
     return {
-        (one.target.tid, one.target.start_time_ns, one.policy.partition("/")[2])
+        (one.target.tid, one.target.start_time_ns, _rule_of(one))
         for one in intents
         if one.target.kind == "thread"
     }

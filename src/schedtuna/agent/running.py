@@ -16,6 +16,7 @@ from typing import Any
 from schedtuna import __version__
 from schedtuna.agent.contract import AgentGuard, AgentPolicy, Need
 from schedtuna.agent.control import ControlServer
+from schedtuna.agent.glancing import Glances
 from schedtuna.agent.guard import effects_of
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent, LoopOptions
@@ -158,15 +159,21 @@ def _loop(
     began_s = time.monotonic()
     end_s = None if asked.for_s is None else began_s + asked.for_s
     next_s = began_s + agent.interval_s
+    glances = Glances(agent)
     notify("READY=1", f"STATUS={agent.policy.name}, each {agent.interval_s:g} s")
     while True:
-        if control.serve_until(next_s if end_s is None else min(next_s, end_s)):
+        due_s = next_s if end_s is None else min(next_s, end_s)
+        wake_s = glances.wake_s(due_s)
+        if control.serve_until(wake_s):
             for number in signals.recv(64):
                 if number == signal.SIGHUP:
                     _reload(agent, asked)
                 elif number in _ENDING:
                     notify("STOPPING=1")
                     return f"ended by {signal.Signals(number).name}"
+            continue
+        if wake_s < due_s:
+            glances.look()
             continue
         if end_s is not None and time.monotonic() >= end_s:
             return "its time is over"

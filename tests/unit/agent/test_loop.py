@@ -9,6 +9,7 @@ import pytest
 from tests.unit.agent.rows import intent, sensed, thread
 
 from schedtuna.agent.contract import ChangeTarget, GuardDecision, GuardVerdict, Intent, Need, RunningScheduler
+from schedtuna.agent.glancing import Glances
 from schedtuna.agent.limits import Limits
 from schedtuna.agent.log import AgentLog, read_log
 from schedtuna.agent.loop import Agent, LoopOptions, SensorError
@@ -344,3 +345,52 @@ def somebody_sets(knob, target, value):
     """Somebody else sets it."""
     path = knob.file(target)
     path.write_text(knob.to_text(value, target.cgroup, 2 if path.name == "cpu.weight" else 1))
+
+
+class Reconsiders(Wants):
+    """Wants back what it has changed, as soon as it looks again."""
+
+    def reconsider(self, glance, standing):
+        self.looked = glance.tasks["tid"].tolist()
+        return list(standing)
+
+
+class Counts(Shows):
+    """Senses that BPF would be."""
+
+    by_bpf = True
+
+    def counted(self, tids):
+        return sensed(0, *(thread(tid) for tid in tids)).tasks
+
+
+@root
+def test_between_intervals_goes_what_the_policy_does_not_want_any_more(made, sleeper):
+    policy = Reconsiders(of(sleeper))
+    agent = made(policy, Counts(sleeper.pid))
+    assert not agent.glances  # nothing is in force
+    agent.step()
+    assert agent.glances
+    agent.glance()
+    assert (nice(sleeper), agent.counts.undone, policy.looked) == (0, 1, [sleeper.pid])
+    undone = next(row for row in read_log(agent.log.directory) if row["kind"] == "undo")
+    assert "runs shortly" in undone["why"]
+
+
+@root
+def test_policies_that_do_not_reconsider_are_not_asked(made, sleeper):
+    agent = made(Wants(of(sleeper)), Counts(sleeper.pid))
+    agent.step()
+    agent.glance()
+    assert (agent.glances, nice(sleeper)) == (False, 10)
+
+
+@root
+def test_looks_are_the_rarer_the_more_they_cost(made, sleeper):
+    agent = made(Reconsiders(of(sleeper)), Counts(sleeper.pid))
+    agent.step()
+    glances, now_s = Glances(agent), time.monotonic()
+    assert glances.wake_s(now_s + 1) < now_s + 0.2
+    glances._cost_s = 0.01  # 1% of a second
+    assert glances.wake_s(now_s + 1) == now_s + 1
+    assert glances.wake_s(now_s + 60) >= now_s + 1.9

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedtuna.agent.contract import AgentPolicy, ChangeTarget, Intent, Need, Sensed, Standing
+from schedtuna.agent.returning import Glance, Reconsidering
 from schedtuna.trace.tasks import clean_name
 
 if TYPE_CHECKING:
@@ -122,6 +123,10 @@ class OnlyOf:
         """Return what the policy decides of what it sees."""
         shown = sensed.tasks[np.isin(sensed.tasks["tgid"], self._tgids)]
         return self._policy.decide(replace(sensed, tasks=shown), standing)
+
+    def reconsider(self, glance: Glance, standing: Mapping[str, Standing]) -> list[str]:
+        """Return what the policy wants to be put back between intervals; it is shown what it has changed."""
+        return self._policy.reconsider(glance, standing) if isinstance(self._policy, Reconsidering) else []
 
 
 NONE, PLACEBO, ONE_LINER, ORACLE = "none", "placebo", "one-liner", "oracle"

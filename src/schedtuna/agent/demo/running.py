@@ -16,6 +16,7 @@ from schedtuna.agent.contract import AgentPolicy
 from schedtuna.agent.demo.arms import NONE, ONE_LINER, ORACLE, PLACEBO, OnlyOf, Roles, told_policy
 from schedtuna.agent.demo.figures import DemoRun
 from schedtuna.agent.demo.loads import DemoLoad
+from schedtuna.agent.glancing import Glances
 from schedtuna.agent.limits import Limits
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent, LoopOptions
@@ -133,11 +134,15 @@ def _run_agent(
         agent = Agent(policy=policy, senses=senses, journal=Journal(), log=log, options=options)
         senses.read()  # what was before the run belongs to no interval of it
         try:
+            glances = Glances(agent)
             while time.monotonic_ns() < end_ns:
                 agent.step()
                 acted_on |= {one.intent.target.tid for one in agent.actor.standing.values()}
-                left_s = (end_ns - time.monotonic_ns()) / 1e9
-                time.sleep(max(0.0, min(agent.interval_s, left_s)))
+                due_s = min(time.monotonic() + agent.interval_s, end_ns / 1e9)
+                while (wake_s := glances.wake_s(due_s)) < due_s:
+                    time.sleep(max(0.0, wake_s - time.monotonic()))
+                    glances.look()
+                time.sleep(max(0.0, due_s - time.monotonic()))
         finally:
             agent.finish("the run is over")
     finally:

@@ -134,4 +134,14 @@ struct scx_bpf_select_cpu_and_args {
 	u64 flags;
 };
 
+struct bpf_perf_event_value {
+	u64 counter;
+	u64 enabled;
+	u64 running;
+};
+
+struct atomic_t { /* the kernel's typedef */
+	s32 counter;
+};
+
 #endif

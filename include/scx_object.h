@@ -214,7 +214,7 @@ struct scx_object {
 	uint32_t reserved;
 };
 
-/* Runs a function's instructions: native/object/interpreter.c. */
+/* Runs a function's instructions: native/scx/interpreter.c. */
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -67,6 +67,7 @@ _SAMPLED = frozenset({FeatureSource.SAMPLES})
 _DECISION = frozenset({FeatureSource.TRACE, FeatureSource.SIMULATOR, FeatureSource.BPF})
 _IN_KERNEL = frozenset({FeatureSource.SIMULATOR, FeatureSource.BPF})
 _OF_SCX_TUNA = frozenset({FeatureSource.BPF})
+_OF_PICKS = frozenset({FeatureSource.TRACE})
 
 _PERCENT = Bins("linear", 0, 100, 101)
 _COUNT = Bins("log2", 0, 2**20, 41, per_octave=2)
@@ -152,14 +153,39 @@ _CANDIDATE = [
         "KiB",
         Kind.GAUGE,
         Bins("log2", 2**10, 2**30, 41, per_octave=2),
-        _IN_KERNEL,
-        "its RAM: resident memory; in the simulator drawn per program, and without effect",
+        _DECISION,
+        "its RAM: resident memory of its process; in traces as of the last sample of /proc, 0: none yet; in "
+        "the simulator's environments drawn per program, and without effect",
     ),
     Feature("ran_here", "", Kind.FLAG, _FLAG, _DECISION, "1: it ran on this CPU last"),
     Feature(
         "shares_llc", "", Kind.FLAG, _FLAG, _DECISION, "1: it ran last on a CPU that shares this one's cache"
     ),
     Feature("is_previous", "", Kind.FLAG, _FLAG, _DECISION, "1: it ran on this CPU until now, and can go on"),
+    Feature(
+        "deadline_ns",
+        "ns",
+        Kind.GAUGE,
+        Bins("linear", -(2**22), 2**23, 256),
+        _OF_PICKS,
+        "its virtual deadline, less its queue's mean virtual time V; of `record --picks`",
+    ),
+    Feature(
+        "vlag_ns",
+        "ns",
+        Kind.GAUGE,
+        Bins("linear", -(2**22), 2**22, 256),
+        _OF_PICKS,
+        "V less its virtual time: how much it is owed; of `record --picks`",
+    ),
+    Feature(
+        "is_eligible",
+        "",
+        Kind.FLAG,
+        _FLAG,
+        _OF_PICKS,
+        "1: it is not ahead of V, so that EEVDF may choose it; of `record --picks`",
+    ),
 ]
 # and of the machine.
 _MACHINE = [
@@ -260,6 +286,22 @@ _TASK = [
     _of_task("asked_slice_ns", _TIME, "the slice that it asked for; 0: none"),
     _of_task("is_kthread", _FLAG, "1: it is a thread of the kernel", Kind.FLAG),
     _of_task("is_leader", _FLAG, "1: it is the first thread of its process", Kind.FLAG),
+    _of_task(
+        "group_shares",
+        Bins("log2", 2, 2**18, 67, per_octave=4),
+        "shares of its group of tasks; 1024: as much as a task of nice 0 (cpu.weight 100)",
+    ),
+    _of_task(
+        "group_depth", Bins("linear", 0, 15, 16), "how many groups are above its own; 0: it is the root"
+    ),
+    _of_task(
+        "woken_by_interrupt",
+        _FLAG,
+        "1: an interrupt woke it up, as timers and devices do; 0: a task, or it was just born",
+        Kind.FLAG,
+    ),
+    _of_task("woken_by_sibling", _FLAG, "1: a thread of its own process woke it up", Kind.FLAG),
+    _of_task("woken_by_kthread", _FLAG, "1: a thread of the kernel woke it up", Kind.FLAG),
 ]
 
 # What scx_tuna's model may look at beside these, when a task is queued: include/scx_tuna_model.h.

@@ -18,19 +18,29 @@ from schedtuna.features.cycles import BoolArray, CycleBuilder, Cycles, IntArray
 from schedtuna.features.task_history import HISTORY_FEATURES, HistoryBuilder
 from schedtuna.learn.known_of_tasks import (
     ATTRIBUTE_FEATURES,
+    GROUP_FEATURES,
+    MEMORY_FEATURES,
     ROLE_FEATURES,
     KnownOfTasks,
     LabelsOfTasks,
     unknown,
 )
 from schedtuna.learn.thinning import Columns, ThinnedRows
+from schedtuna.learn.wakers import WAKER_FEATURES, WakersOfTasks, tells_wakers
 from schedtuna.trace.intervals import Intervals
 from schedtuna.trace.reading import Reading, read_states
-from schedtuna.trace.schema import IDLE_TID
+from schedtuna.trace.schema import IDLE_TID, EventArray
 from schedtuna.trace.states import RUNNABLE, TaskState
 from schedtuna.trace.trace import Loss, Trace
 
-TASK_FEATURES = (*HISTORY_FEATURES, *ATTRIBUTE_FEATURES, *ROLE_FEATURES)
+TASK_FEATURES = (
+    *HISTORY_FEATURES,
+    *ATTRIBUTE_FEATURES,
+    *ROLE_FEATURES,
+    *GROUP_FEATURES,
+    *MEMORY_FEATURES,
+    *WAKER_FEATURES,
+)
 _PART = 1 << 19  # task states at once: some 100 MB with all that is made of them
 _AWAKE = np.isin(np.arange(len(TaskState)), (TaskState.RUNNING, TaskState.THROTTLED, *RUNNABLE))
 _FOREVER = np.iinfo(np.int64).max
@@ -39,7 +49,8 @@ OWN = "of the recorder itself"
 BROKEN = "not all of the burst, or of the sleep before it, is known"
 LOST = "events may be missing in the burst, or in the sleep before it"
 NO_HISTORY = "no burst before it is known"
-NOT_KNOWN = "what its task asked for is not known"
+NOT_KNOWN = "what its task asked for, or its group, is not known"
+NO_WAKER = "who woke its task up is not known"
 NO_LABEL = "its task has no label"
 CUT = "the trace ends in it"
 
@@ -95,7 +106,7 @@ def task_rows(
         collector = _Collector(trace, reading, known, labels, ThinnedRows(most, seed))
         pieces: list[Intervals] = []
         nr_states = 0
-        for piece in reading.pieces():
+        for piece in reading.pieces(collector.watch):
             pieces.append(piece)
             nr_states += len(piece)
             if nr_states >= _PART:
@@ -114,9 +125,11 @@ def task_rows(
     on_events(reading.nr_events)
     rows = RunRows(collector.rows.columns(), collector.rows.nr_seen, collector.dropped)
     rows.nr_events = reading.nr_events
-    rows.notes = [*known.doubts]
-    if known.why_no_attributes:
-        rows.notes.append(f"what tasks asked for is unknown: {known.why_no_attributes}")
+    rows.notes = known.notes
+    if collector.wakers is not None and collector.wakers.nr_forgotten:
+        rows.notes.append(
+            f"{collector.wakers.nr_forgotten:,} wakeups were too many to remember who caused them"
+        )
     if trace.is_incomplete:
         rows.notes.append("events were lost: what rests on them was dropped")
     return rows
@@ -139,6 +152,12 @@ class _Collector:
         self._own = _own_processes(trace)
         self._losses = _losses(trace.losses)
         self._cycles, self._history = CycleBuilder(self._losses), HistoryBuilder()
+        self.wakers = WakersOfTasks(known) if tells_wakers(trace) else None
+
+    def watch(self, events: EventArray) -> None:
+        """See events before the states that follow from them."""
+        if self.wakers is not None:
+            self.wakers.watch(events)
 
     def add(self, pieces: list[Intervals]) -> None:
         if not pieces:
@@ -148,10 +167,12 @@ class _Collector:
             int((piece.ends_after & (piece.tid != IDLE_TID) & _AWAKE[piece.state]).sum()) for piece in pieces
         )
         tid, time = cycles.tid, cycles.wake_ns
-        features |= self._known.features(tid, time)
+        asked = self._known.features(tid, time)
+        woken = {} if self.wakers is None else self.wakers.features(cycles)
+        features |= asked | woken
         label = cycles.burst_ns if self._labels is None else self._labels.at(tid, time)
         left = np.ones(len(cycles), np.bool_)
-        for reason, bad in self._reasons(cycles, features, depth, label):
+        for reason, bad in self._reasons(cycles, asked, woken, depth, label):
             self.dropped[reason] += int((left & bad).sum())
             left &= ~bad
         columns: Columns = {name: column[left] for name, column in features.items()}
@@ -164,7 +185,12 @@ class _Collector:
         self.rows.add(keys[left], columns)
 
     def _reasons(
-        self, cycles: Cycles, features: dict[str, IntArray], depth: IntArray, label: IntArray
+        self,
+        cycles: Cycles,
+        asked: dict[str, IntArray],
+        woken: dict[str, IntArray],
+        depth: IntArray,
+        label: IntArray,
     ) -> Iterator[tuple[str, BoolArray]]:
         own = np.isin(self._known.processes(cycles.tid, cycles.wake_ns), self._own)
         if self._recorded is not None:
@@ -176,7 +202,9 @@ class _Collector:
         yield LOST, lost
         yield BROKEN, ~cycles.is_known
         yield NO_HISTORY, (depth == 0) & ~cycles.is_birth
-        yield NOT_KNOWN, unknown(features)
+        yield NOT_KNOWN, unknown(asked)
+        if woken:
+            yield NO_WAKER, unknown(woken)
         if self._labels is not None:
             yield NO_LABEL, label < 0
 

@@ -97,7 +97,7 @@ class ModelScheduler(Scheduler):
         past = self._past[task.id] = TaskPast()
         self._logit[task.id] = 0
         if task.state in {TaskState.QUEUED, TaskState.RUNNING}:
-            self._begin(machine, task, past)
+            self._begin(machine, task, past, None)
 
     def exit_task(self, machine: Machine, task: Task) -> None:  # noqa: ARG002
         """Forget it."""
@@ -105,20 +105,22 @@ class ModelScheduler(Scheduler):
         self._logit.pop(task.id, None)
         self._queue.pop(task.id, None)
 
-    def select_cpu(self, machine: Machine, task: Task, prev_cpu: int, reason: EnqueueReason) -> int | None:  # noqa: ARG002
+    def select_cpu(self, machine: Machine, task: Task, prev_cpu: int, reason: EnqueueReason) -> int | None:
         """A burst begins: score it, and take an idle CPU if there is one."""
-        self._begin(machine, task, self._past[task.id])
+        self._begin(machine, task, self._past[task.id], reason)
         idle = machine.pick_idle_cpu(task, prev_cpu)
         if idle is None:
             return prev_cpu if task.may_run_on(prev_cpu) else task.cpus[0]
         machine.dsq_insert(task, machine.local_dsq(idle), SLICE_NS)
         return idle
 
-    def _begin(self, machine: Machine, task: Task, past: TaskPast) -> None:
+    def _begin(self, machine: Machine, task: Task, past: TaskPast, reason: EnqueueReason | None) -> None:
         past.wake(machine.now_ns, task.cpu_time_ns)
+        if reason is EnqueueReason.WAKEUP:
+            past.woken(machine)
         if not self._is_of_choices:
             self._logit[task.id] = int(
-                self._logits([[WAKING_FEATURES[n](Waking(past, task)) for n in self._names]])[0]
+                self._logits([[WAKING_FEATURES[n](Waking(past, task, machine)) for n in self._names]])[0]
             )
 
     def _logits(self, rows: list[list[int]]) -> Any:
@@ -189,7 +191,7 @@ class ModelScheduler(Scheduler):
             self._logit[task.id] = logit
 
     def _row(self, at: ChoiceCandidate) -> list[int]:
-        waking = Waking(at.past, at.task)
+        waking = Waking(at.past, at.task, at.machine)
         return [
             CHOICE_FEATURES[name](at) if name in CHOICE_FEATURES else WAKING_FEATURES[name](waking)
             for name in self._names

@@ -34,6 +34,7 @@ class TaskPast:
         latency_ns, delay_ns, nr_preempted, nr_migrations: Of the present burst.
         past: The same four of the one before.
         last_cpu: Where it ran in this burst; -1: it has not yet.
+        woken_by_interrupt, woken_by_kthread: By whom this burst was begun.
     """
 
     bursts: deque[int] = field(default_factory=lambda: deque(maxlen=DEPTH))
@@ -51,6 +52,8 @@ class TaskPast:
     nr_migrations: int = 0
     past: tuple[int, int, int, int] = (0, 0, 0, 0)
     last_cpu: int = -1
+    woken_by_interrupt: bool = False
+    woken_by_kthread: bool = False
 
     def wake(self, now_ns: int, cpu_time_ns: int) -> None:
         """A burst begins."""
@@ -59,6 +62,13 @@ class TaskPast:
         self.began_cpu_ns, self.ready_ns = cpu_time_ns, now_ns
         self.latency_ns, self.delay_ns, self.nr_preempted, self.nr_migrations = -1, 0, 0, 0
         self.last_cpu, self.ran_ns, self.is_put_back = -1, 0, False
+        self.woken_by_interrupt = self.woken_by_kthread = False
+
+    def woken(self, machine: Machine) -> None:
+        """Look who wakes it, at its wakeup."""
+        waker = machine.current(machine.this_cpu)
+        self.woken_by_interrupt = machine.in_interrupt or waker is None
+        self.woken_by_kthread = not self.woken_by_interrupt and waker is not None and waker.is_kthread
 
     def run(self, now_ns: int, cpu: int) -> None:
         """It is given a CPU."""
@@ -133,10 +143,20 @@ class Waking(NamedTuple):
     Attributes:
         past: Of the task.
         task: The task.
+        machine: At the moment.
     """
 
     past: TaskPast
     task: Task
+    machine: Machine
+
+    @property
+    def group_depth(self) -> int:
+        """How many groups are above the task's own."""
+        depth, group = 0, self.machine.group_parent(self.task.group)
+        while group is not None:
+            depth, group = depth + 1, self.machine.group_parent(group)
+        return depth
 
 
 class ChoiceCandidate(NamedTuple):
@@ -161,6 +181,11 @@ WAKING_FEATURES: Mapping[str, Callable[[Waking], int]] = {
     "task_weight": lambda at: at.task.weight,
     "asked_slice_ns": lambda at: at.task.custom_slice_ns,
     "is_kthread": lambda at: int(at.task.is_kthread),
+    "group_shares": lambda at: at.machine.group_weight(at.task.group),
+    "group_depth": lambda at: at.group_depth,
+    "woken_by_interrupt": lambda at: int(at.past.woken_by_interrupt),
+    "woken_by_sibling": lambda _: 0,  # each simulated task is a process of its own
+    "woken_by_kthread": lambda at: int(at.past.woken_by_kthread),
     "burst_ns": lambda at: at.past.burst(1),
     "burst_2_ns": lambda at: at.past.burst(2),
     "burst_3_ns": lambda at: at.past.burst(3),

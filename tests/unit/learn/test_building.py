@@ -42,6 +42,7 @@ def remade(trace, *, events=None, losses=(), manifest=None):
         loss_rows=list(losses),
         attribute_rows=trace.attribute_rows,
         cpu_set_texts=trace.cpu_sets,
+        group_rows=trace.group_rows,
     )
     return Trace(trace.manifest | (manifest or {}), source)
 
@@ -91,6 +92,9 @@ def test_the_future_is_in_no_feature(traces, family):
     changed = remade(trace, events=np.concatenate([past, later]))
     moved = attributes.copy()
     moved["timestamp_ns"], moved["nice"] = now + 1, 7
+    regrouped = trace.group_rows.copy()
+    regrouped["timestamp_ns"], regrouped["shares"] = now + 1, 77
+    changed._source.group_rows = np.concatenate([trace.group_rows, regrouped])
     changed._source.attribute_rows = np.concatenate([attributes, moved])
     before = keyed(bursts(RunSource.of(trace, "a")))
     after = keyed(bursts(RunSource.of(changed, "a")))

@@ -33,9 +33,9 @@ SEEN: list[tuple[int, int, list[int]]] = []
 class Watched(ModelScheduler):
     """Tells what it knew at each wakeup."""
 
-    def _begin(self, machine, task, past):
-        super()._begin(machine, task, past)
-        waking = Waking(past, task)
+    def _begin(self, machine, task, past, reason):
+        super()._begin(machine, task, past, reason)
+        waking = Waking(past, task, machine)
         SEEN.append((task.id + 1, machine.now_ns, [WAKING_FEATURES[name](waking) for name in NAMES]))
 
 
@@ -47,16 +47,22 @@ def test_it_keeps_the_rules_of_schedulers(weights):
     check_scheduler(ModelScheduler(model(weights, labels)))
 
 
-@pytest.mark.parametrize("load", ["interactive:load=0.9", "fork-join:load=0.8", "heavy-tail:load=0.9"])
+@pytest.mark.parametrize(
+    "load", ["interactive:load=0.9", "fork-join:load=0.8", "heavy-tail:load=0.9", "ping-pong:load=0.5"]
+)
 def test_it_knows_at_each_wakeup_what_a_trace_tells_of_it(load):
     """So that what was learnt from traces decides by what it was learnt from."""
     from schedtuna.features.task_history import HISTORY_FEATURES
+    from schedtuna.learn.known_of_tasks import GROUP_FEATURES
     from schedtuna.learn.task_rows import task_rows
+    from schedtuna.learn.wakers import WAKER_FEATURES
 
     SEEN.clear()
     trace = simulate(load, Watched(model(SHORT_FIRST)), cpus=2, seed=3, duration_s=1)
     columns = task_rows(trace, most=10**6, seed=1).columns
-    names = [name for name in NAMES if name in {*HISTORY_FEATURES, "nice", "policy", "task_weight"}]
+    told_too = {"nice", "policy", "task_weight", *GROUP_FEATURES, *WAKER_FEATURES}
+    names = [name for name in NAMES if name in {*HISTORY_FEATURES, *told_too}]
+    assert told_too <= set(names)
     told = {tuple(row) for row in np.column_stack([columns[n] for n in ("time_ns", *names)]).tolist()}
     place = [NAMES.index(name) for name in names]
     known = {(at, *(values[i] for i in place)) for _, at, values in SEEN}

@@ -16,6 +16,7 @@ from schedtuna.learn.problem import Floats, Ints
 _WINDOW = 9  # bursts of a running median
 _SMOOTHING = 0.5  # of the exponential average, as in textbooks
 _MOST_OCTAVE = 64
+_NEVER_NS = 2.0**62  # later than any deadline
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,14 @@ class BaselineRow:
     Attributes:
         help: What it does.
         kind: For which kind of problems.
-        needs: Which column of the dataset it reads; empty: labels before.
+        needs: Which columns of the dataset it reads; none: labels before.
         score: Of the whole dataset, and which rows are for training. number: each row's logarithm (to base 2)
             as it is foretold, NaN where there is no burst before; choice: greatest of who is foretold.
     """
 
     help: str
     kind: str
-    needs: str
+    needs: tuple[str, ...]
     score: Callable[[Dataset, np.ndarray], Floats]
 
 
@@ -113,30 +114,36 @@ def _column(name: str, sign: int) -> Callable[[Dataset, np.ndarray], Floats]:
     return of
 
 
+def _first_deadline(dataset: Dataset, _train: np.ndarray) -> Floats:
+    deadline, eligible = (dataset.rows[name].to_numpy() for name in ("deadline_ns", "is_eligible"))
+    score: Floats = np.where(eligible == 1, 0.0, -_NEVER_NS) - deadline
+    return score
+
+
 BASELINES: Mapping[str, BaselineRow] = {
-    "last_value": BaselineRow("the burst before", "number", "", _last_value),
-    "running_median": BaselineRow(f"the median of the {_WINDOW} before", "number", "", _running_median),
+    "last_value": BaselineRow("the burst before", "number", (), _last_value),
+    "running_median": BaselineRow(f"the median of the {_WINDOW} before", "number", (), _running_median),
     "exponential_average": BaselineRow(
         f"half the burst before, half the average before it (weight {_SMOOTHING})",
         "number",
-        "",
+        (),
         _exponential_average,
     ),
-    "frequency": BaselineRow("what was most frequent of the task", "number", "", _frequency),
-    "markov": BaselineRow("what followed such a burst in the training rows", "number", "", _markov),
-    "waited_longest": BaselineRow("who waited longest", "choice", "waited_ns", _column("waited_ns", 1)),
+    "frequency": BaselineRow("what was most frequent of the task", "number", (), _frequency),
+    "markov": BaselineRow("what followed such a burst in the training rows", "number", (), _markov),
+    "waited_longest": BaselineRow("who waited longest", "choice", ("waited_ns",), _column("waited_ns", 1)),
     "shortest_last_burst": BaselineRow(
-        "whose burst before was shortest", "choice", "burst_ns", _column("burst_ns", -1)
+        "whose burst before was shortest", "choice", ("burst_ns",), _column("burst_ns", -1)
     ),
     "smallest_deadline": BaselineRow(
         "whose virtual deadline is first, of the eligible (the kernel's own rule)",
         "choice",
-        "deadline_ns",
-        _column("deadline_ns", -1),
+        ("deadline_ns", "is_eligible"),
+        _first_deadline,
     ),
 }
 
 
 def has_columns(dataset: Dataset, row: BaselineRow) -> bool:
     """Whether a dataset has what a rule reads."""
-    return not row.needs or row.needs in dataset.rows.columns
+    return set(row.needs) <= set(dataset.rows.columns)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from schedtuna.errors import DatasetError
 from schedtuna.features.candidates import TaskMoments
 from schedtuna.features.cycles import IntArray
-from schedtuna.learn.decisions import TaskChoices, choices_of
+from schedtuna.learn.decisions import VIRTUAL_FEATURES, TaskChoices, choices_of
 from schedtuna.learn.known_of_tasks import KnownOfTasks, unknown
 from schedtuna.learn.made_rows import BuildOptions, MadeRows
 from schedtuna.learn.sources import RunSource
@@ -35,10 +35,14 @@ NEXT_FEATURES = (
     "busy_percent",
     "nr_cpus",
     "was_idle",
+    "group_shares",
+    "rss_kib",
+    *VIRTUAL_FEATURES,
 )
+_ASKED = ("nice", "group_shares", "rss_kib")
 NOT_SEEN = "choices with a candidate of which the trace does not tell what it did"
 NO_CPU_TIME = "choices with a candidate whose CPU time before the trace is not known"
-NO_NICE = "choices with a candidate whose nice value is not known"
+NO_NICE = "choices with a candidate whose nice value, or group, is not known"
 
 
 def make_next_rows(sources: list[RunSource], options: BuildOptions) -> MadeRows:
@@ -79,7 +83,7 @@ def choice_rows(source: RunSource, choices: TaskChoices, *, most: int, seed: int
     choice = choices.choice
     time, tid = choices.time_ns[choice], choices.tid
     features, known = moments.look(tid, time)
-    asked = {name: column for name, column in known_of.features(tid, time).items() if name == "nice"}
+    asked = {name: column for name, column in known_of.features(tid, time).items() if name in _ASKED}
     before = known_of.cpu_time_before(tid, time, lambda who, when: moments.look(who, when)[0]["cpu_time_ns"])
     dropped = choices.dropped.copy()
     whole = _of_all(known, choice, dropped, NOT_SEEN)
@@ -87,9 +91,9 @@ def choice_rows(source: RunSource, choices: TaskChoices, *, most: int, seed: int
     features["cpu_time_ns"] = features["cpu_time_ns"] + np.where(whole, before, 0)
     if asked:
         whole &= _of_all(~unknown(asked) | ~whole, choice, dropped, NO_NICE)
-        features["nice"] = asked["nice"]
+        features |= asked
     features |= _about_cpus(features.pop("last_cpu"), choices.cpu[choice], trace.manifest, nr_cpus)
-    features |= _about_choices(choices, moments, nr_cpus)
+    features |= _about_choices(choices, moments, nr_cpus) | dict(choices.virtual)
     columns = {name: column[whole] for name, column in features.items()}
     begin_ns = trace.window_ns[0]
     columns |= {
@@ -101,8 +105,7 @@ def choice_rows(source: RunSource, choices: TaskChoices, *, most: int, seed: int
     rows = ThinnedRows(most, seed)
     rows.add(choice[whole].astype(np.uint64), columns)  # a choice is kept whole, or not at all
     made = RunRows(rows.columns(), rows.nr_seen, dropped, nr_events=reading.nr_events)
-    if known_of.why_no_attributes:
-        made.notes.append(f"what tasks asked for is unknown: {known_of.why_no_attributes}")
+    made.notes = known_of.notes
     return made
 
 

@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from schedtuna.errors import MissingExtraError
 from schedtuna.learn.dataset_form import Dataset
+from schedtuna.learn.decisions import VIRTUAL_FEATURES
+from schedtuna.learn.scoring import hits_of_choices
 
 TOO_GOOD = 0.95  # an area under the curve that a feature alone should not reach
 _MOST_ROWS = 40_000  # that a probe is trained on, and judged on
@@ -138,10 +140,32 @@ def _alone(data: Dataset) -> Iterator[DatasetControl]:
             area = _mean_area(truth[1], score, rest.column("group"))
             if area is not None and area > worst:
                 worst, who = area, feature
+    if data.task.label == "choice":
+        yield _tells_choices(data)
     if worst > TOO_GOOD:
         yield DatasetControl(name, "flaw", f"{who} alone reaches an AUC of {worst:.3f}", worst)
     else:
         yield DatasetControl(name, "ok", f"the best, {who or 'none'}, reaches an AUC of {worst:.3f}", worst)
+
+
+def _tells_choices(data: Dataset) -> DatasetControl:
+    """Is whoever has most, or least, of one feature always the chosen one?
+
+    Not asked of `VIRTUAL_FEATURES`: by these the kernel decides, and where slices are alike one may do.
+    """
+    name, worst, who = "no feature tells choices alone", 0.0, ""
+    choice = data.column("group").astype(np.int64) << 32 | data.column("candidate_set").astype(np.int64)
+    is_chosen = data.labels() == 1
+    for feature in data.feature_names:
+        if feature in VIRTUAL_FEATURES:
+            continue
+        values = data.rows[feature].to_numpy().astype(float)
+        for sign, which in ((1, "most"), (-1, "least")):
+            share = float(hits_of_choices(choice, is_chosen, sign * values)[0].mean())
+            if share > worst:
+                worst, who = share, f"who has {which} {feature}"
+    told = f"{who} is the chosen one in {worst:.1%} of choices"
+    return DatasetControl(name, "flaw" if worst > TOO_GOOD else "ok", told, worst)
 
 
 def _targets(data: Dataset) -> list[Any]:

@@ -7,7 +7,7 @@ Simulated ones are those of the trace's own scheduler: the simulation is repeate
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +17,18 @@ import numpy.typing as npt
 from schedtuna.errors import DatasetError
 from schedtuna.learn.sources import SIMULATED, RunSource
 from schedtuna.sim.origin import Origin
+from schedtuna.sim.picks import Choices
 from schedtuna.trace.picks import CandidateFlag
 from schedtuna.trace.picks import concatenate as concatenate_picks
+from schedtuna.trace.schema import EventArray, EventType
 
 IntArray = npt.NDArray[np.int64]
 ALONE = "choices of one candidate: nothing is decided"
 TORN = "picks whose candidates are not all there, or do not give the kernel's sums"
 OF_GROUPS = "picks among groups of tasks"
+NO_SWITCH = "picks whose switch is not in the trace"
+VIRTUAL_FEATURES = ("deadline_ns", "vlag_ns", "is_eligible")
+NEVER = -1  # no switch's time
 _TOLD_EVERY = 2000
 
 
@@ -34,6 +39,7 @@ class TaskChoices:
     Attributes:
         time_ns, cpu, prev_tid, nr_candidates: Of each choice; 0 ran before where the CPU idled.
         tid, is_chosen: Of each candidate.
+        virtual: `VIRTUAL_FEATURES` of each candidate, as the kernel had them at the choice; empty: not told.
         nr_seen: How many choices there were.
         dropped: Choices that are not here, by reason.
     """
@@ -46,6 +52,7 @@ class TaskChoices:
     is_chosen: npt.NDArray[np.bool_]
     nr_seen: int
     dropped: Counter[str] = field(default_factory=Counter)
+    virtual: Mapping[str, IntArray] = field(default_factory=dict)
 
     @property
     def choice(self) -> IntArray:
@@ -84,6 +91,9 @@ def _recorded(source: RunSource) -> TaskChoices:
     whole = picks.is_consistent()
     dropped[TORN] = int((~whole).sum())
     picks = picks.where(whole)
+    switched_ns = switch_times(source.trace.segments(), picks.queues)
+    dropped[NO_SWITCH] = int((switched_ns == NEVER).sum())
+    picks, switched_ns = picks.where(switched_ns != NEVER), switched_ns[switched_ns != NEVER]
     chosen = np.zeros(len(picks.candidates), np.bool_)
     chosen[picks.starts] = True
     # Who sleeps, and stays queued until its lag is gone, is no candidate.
@@ -95,7 +105,7 @@ def _recorded(source: RunSource) -> TaskChoices:
     kept = awake & real[choice]
     queues = picks.queues[real]
     made = TaskChoices(
-        time_ns=queues["timestamp_ns"].astype(np.int64),
+        time_ns=switched_ns[real],
         cpu=queues["cpu"].astype(np.int64),
         prev_tid=queues["prev_tid"].astype(np.int64),
         nr_candidates=count[real],
@@ -103,8 +113,55 @@ def _recorded(source: RunSource) -> TaskChoices:
         is_chosen=chosen[kept],
         nr_seen=nr_seen,
         dropped=dropped,
+        virtual={name: column[kept] for name, column in virtual_features(Choices.of(picks)).items()},
     )
     return _in_time_order(made)
+
+
+def switch_times(parts: Iterable[EventArray], queues: npt.NDArray[np.void]) -> IntArray:
+    """Return when each pick's switch was, by the events: NEVER where there is none.
+
+    A pick is written some 0.1 us before or after its switch, by another program. By its own time whom it
+    chose might run already, and what is known "before the choice" would tell it.
+
+    Args:
+        parts: The events of the trace, in time order.
+        queues: Of the picks (`PICK_DTYPE`).
+    """
+    names = ["timestamp_ns", "cpu", "tid", "other_tid"]
+    switches = [part[part["type"] == EventType.SWITCH][names] for part in parts]
+    found = np.full(len(queues), NEVER)
+    events = np.concatenate(switches) if switches else None
+    if events is None or not len(events):
+        return found
+    for cpu in np.unique(queues["cpu"]).tolist():
+        here, wanted = events[events["cpu"] == cpu], np.flatnonzero(queues["cpu"] == cpu)
+        if not len(here):
+            continue
+        ours = queues[wanted]
+        after = np.searchsorted(here["timestamp_ns"], ours["timestamp_ns"], side="right")
+        for at in (after, after - 1):  # the one before it comes last, and stays if both are its
+            inside = (at >= 0) & (at < len(here))
+            event = here[np.clip(at, 0, len(here) - 1)]
+            is_its = inside & (event["other_tid"] == ours["tid"]) & (event["tid"] == ours["prev_tid"])
+            found[wanted[is_its]] = event["timestamp_ns"][is_its].astype(np.int64)
+    return found
+
+
+def virtual_features(choices: Choices) -> dict[str, IntArray]:
+    """Return what EEVDF decides by, of each candidate: `VIRTUAL_FEATURES`.
+
+    V is the mean of all candidates' vruntimes by weight, those of delayed tasks included, rounded down; who
+    is eligible follows from the exact sums (kernel/sched/fair.c: avg_vruntime(), entity_eligible()).
+    """
+    if not len(choices.starts):
+        return {name: np.empty(0, np.int64) for name in VIRTUAL_FEATURES}
+    average = choices.total(choices.vruntime * choices.weight) // choices.total(choices.weight)
+    return {
+        "deadline_ns": choices.deadline - average,
+        "vlag_ns": average - choices.vruntime,
+        "is_eligible": choices.is_eligible().astype(np.int64),
+    }
 
 
 def _in_time_order(made: TaskChoices) -> TaskChoices:
@@ -121,6 +178,7 @@ def _in_time_order(made: TaskChoices) -> TaskChoices:
         made.is_chosen[rows],
         made.nr_seen,
         made.dropped,
+        {name: column[rows] for name, column in made.virtual.items()},
     )
 
 

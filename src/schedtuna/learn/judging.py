@@ -102,7 +102,7 @@ def judged_rules(
         if row.kind != problem.kind or (models and name not in models):
             continue
         if not has_columns(dataset, row):
-            why[name] = f"the dataset has no column {row.needs}"
+            why[name] = f"the dataset has no column {' or '.join(row.needs)}"
             continue
         score = row.score(dataset, split == "train")
         found.append(_rule(name, problem, score, _kept(dataset)))

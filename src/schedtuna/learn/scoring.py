@@ -104,13 +104,24 @@ def chance(rows: LearningRows, _score: Floats, _p: Floats) -> float | None:
 
 
 def _hits(rows: LearningRows, score: Floats) -> tuple[Floats, Ints]:
-    numbers = np.unique(rows.choice, return_inverse=True)[1]
+    return hits_of_choices(rows.choice, rows.truth, score)
+
+
+def hits_of_choices(choice: Ints, truth: Flags, score: Floats) -> tuple[Floats, Ints]:
+    """Return of each choice how right the greatest score is, ties by their share; and its candidates' number.
+
+    Args:
+        choice: Of each row, whose candidate it is.
+        truth: Of each row, whether it was chosen.
+        score: Of each row.
+    """
+    numbers = np.unique(choice, return_inverse=True)[1]
     sizes = np.bincount(numbers)
     best = np.full(len(sizes), -np.inf)
     np.maximum.at(best, numbers, score)
     is_best = score == best[numbers]
     nr_best = np.bincount(numbers, is_best)
-    right = np.bincount(numbers, is_best & rows.truth)
+    right = np.bincount(numbers, is_best & truth)
     return right / np.maximum(nr_best, 1), sizes
 
 

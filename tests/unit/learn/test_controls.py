@@ -180,3 +180,30 @@ def test_labels_are_permuted_within_blocks_alone():
     mixed = controls._shuffled(truth, blocks, rng)
     assert [mixed[blocks == b].sum() for b in range(5)] == [truth[blocks == b].sum() for b in range(5)]
     assert (mixed != truth).any()
+
+
+def test_a_feature_that_tells_who_was_chosen_is_found():
+    """Its values' order within each choice tells, though not their size."""
+
+    def change(columns, card):
+        nr_rows = len(columns["label"])
+        columns["candidate_set"] = np.arange(nr_rows) // 3
+        columns["label"] = (np.arange(nr_rows) % 3 == 1).astype(int)
+        columns["burst_ns"] = columns["burst_ns"].repeat(3)[:nr_rows] - columns["label"]
+        return card.model_copy(update={"task": "next"})
+
+    found = outcomes(made(change))["no feature tells choices alone"]
+    assert (found.outcome, found.told) == (
+        "flaw",
+        "who has least burst_ns is the chosen one in 100.0% of choices",
+    )
+
+    def sound(columns, card):
+        columns["burst_ns"] = columns["sleep_ns"]
+        burst = columns["burst_ns"].copy()
+        card = change(columns, card)
+        columns["burst_ns"] = burst
+        return card
+
+    found = outcomes(made(sound))["no feature tells choices alone"]
+    assert found.outcome == "ok" and 0.3 < found.value < 0.45

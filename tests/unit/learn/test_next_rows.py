@@ -6,10 +6,11 @@ import pytest
 from schedtuna.errors import DatasetError
 from schedtuna.learn.building import build_dataset
 from schedtuna.learn.candidate_rows import llc_of_cpus
-from schedtuna.learn.decisions import ALONE, choices_of
+from schedtuna.learn.decisions import ALONE, NO_SWITCH, choices_of
 from schedtuna.learn.made_rows import BuildOptions
 from schedtuna.learn.sources import RunSource
 from schedtuna.trace.picks import CANDIDATE_DTYPE, PICK_DTYPE, Picks
+from schedtuna.trace.schema import EVENT_DTYPE, EventType
 from schedtuna.trace.trace import MemorySource, Trace
 
 pytest.importorskip("polars")
@@ -59,14 +60,29 @@ def test_choices_are_thinned_whole(source):
     assert (np.bincount(number, data.labels()) == 1).all()
 
 
-def recorded(picks):
-    """A trace that tells nothing but picks."""
+def switches_of(picks):
+    """The switch of each pick."""
+    events = np.zeros(len(picks.queues), EVENT_DTYPE)
+    events["type"] = EventType.SWITCH
+    for name, of in (
+        ("timestamp_ns", "timestamp_ns"),
+        ("cpu", "cpu"),
+        ("tid", "prev_tid"),
+        ("other_tid", "tid"),
+    ):
+        events[name] = picks.queues[of]
+    return events
+
+
+def recorded(picks, events=None):
+    """A trace that tells nothing but picks, and their switches."""
 
     class Source(MemorySource):
         def picks(self):
             yield picks
 
-    return RunSource.of(Trace({"nr_cpus": 1}, Source()), "picks")
+    events = switches_of(picks) if events is None else events
+    return RunSource.of(Trace({"nr_cpus": 1}, Source(events=events)), "picks")
 
 
 def picks_of(*choices):
@@ -92,6 +108,41 @@ def test_recorded_candidates_are_tasks_that_could_run():
     assert found.is_chosen.tolist() == [True, False, True, False]
     assert found.dropped[ALONE] == 1
     assert found.nr_seen == 3
+
+
+@pytest.mark.parametrize("late_ns", [-140, 0, 140])
+def test_a_choice_is_as_of_its_switch_whenever_its_pick_was_written(late_ns):
+    """By a pick that is written after its switch, who was chosen would run already."""
+    picks = picks_of(*((1000 * k, [(1 + k % 2, 0), (2 - k % 2, 0)]) for k in range(1, 6)))
+    picks.queues["prev_tid"] = [1 if tid == 2 else 2 for tid in picks.queues["tid"]]
+    events = switches_of(picks)
+    picks.queues["timestamp_ns"] = picks.queues["timestamp_ns"].astype(int) + late_ns
+    assert choices_of(recorded(picks, events)).time_ns.tolist() == [1000, 2000, 3000, 4000, 5000]
+
+
+def test_picks_without_a_switch_are_counted():
+    picks = picks_of((1000, [(1, 0), (2, 0)]), (2000, [(2, 0), (1, 0)]))
+    events = switches_of(picks)
+    events["tid"][1] = 77
+    found = choices_of(recorded(picks, events))
+    assert found.time_ns.tolist() == [1000]
+    assert found.dropped[NO_SWITCH] == 1
+
+
+def test_the_kernels_own_rule_is_right_of_what_it_decides_by():
+    """Who was chosen has the first deadline of those that are not ahead of V; of all it need not have it."""
+    picks = picks_of((1, [(1, 0), (2, 0), (3, 0), (4, 1)]), (2, [(1, 0), (2, 0)]))
+    picks.candidates["weight"] = [1024, 2048, 1024, 1024, 1024, 1024]
+    picks.candidates["vruntime"] = [0, 30, -70, 11, -5, 5]
+    picks.candidates["deadline"] = [100, 90, 400, 0, 7, 6]
+    picks.queues["sum_weight"] = [4096, 1024]
+    picks.queues["sum_w_vruntime"] = [1024 * (2 * 30 - 70 + 11), 1024 * 5]
+    assert picks.is_consistent().all()
+    virtual = choices_of(recorded(picks)).virtual
+    # V is (0 + 60 - 70 + 11) / 5, rounded down, and 0.
+    assert virtual["vlag_ns"].tolist() == [0, -30, 70, 5, -5]
+    assert virtual["deadline_ns"].tolist() == [100, 90, 400, 7, 6]
+    assert virtual["is_eligible"].tolist() == [1, 0, 1, 1, 0]
 
 
 def test_recorded_choices_that_are_not_whole_are_counted():

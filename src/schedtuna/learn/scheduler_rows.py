@@ -1,7 +1,9 @@
-"""Which scheduler is best for a load? A row per window under each, labelled where evidence separates them.
+"""Which scheduler is best, and when? A row per window under each, labelled where evidence separates them.
 
-Each load runs under every scheduler with the same seeds. A scheduler is best if its loss (`features.loss`) is
-lower than each other's over seeds, by Holm's correction; else they tie. A run is one unit, never a window.
+Each load runs under every scheduler with the same seeds. A scheduler is best in a window if its loss there
+(`features.loss`) is lower than each other's over seeds, by Holm's correction; else they tie. Seeds are what
+evidence is made of, never windows: those of one run hang together. What is best for the load as a whole
+stands beside it.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ NR_SEEDS = 8
 LEVEL = 0.05
 WINDOW_NS = 500_000_000
 SAMPLE_NS = 50_000_000
+BEST_OF_LOAD = "best_of_load"
 NO_VALUE = "windows of which a feature is unknown"
 
 
@@ -55,11 +58,13 @@ class LoadUnderEach:
     Attributes:
         losses: [seeds, schedulers], over `fair` with the same seed.
         best: Index into SWAPPED; None: they tie.
+        window_losses: [windows, seeds, schedulers], over `fair` in the same window with the same seed.
         traces: (scheduler, seed, its trace).
     """
 
     losses: Floats
     best: int | None
+    window_losses: Floats
     traces: list[tuple[int, int, Trace]]
 
 
@@ -71,30 +76,40 @@ def make_scheduler_rows(sources: list[RunSource], options: BuildOptions) -> Made
     """
     made = MadeRows(
         SCHEDULER_FEATURES,
-        f"whose loss L over {NR_SEEDS} seeds of the load is lower than each other's, certain by "
-        f"{1 - LEVEL:.0%} with Holm's correction; else {TIE}",
+        f"whose loss L in the window over {NR_SEEDS} seeds of the load, each from its beginning under that "
+        f"scheduler, is lower than each other's, certain by {1 - LEVEL:.0%} with Holm's correction; "
+        f"else {TIE}",
         classes=[*SWAPPED, TIE],
+        extras={BEST_OF_LOAD: "the same of the load as a whole: index into classes"},
         settings={"row": f"a window of {WINDOW_NS // 1_000_000} ms", "nr_seeds": NR_SEEDS},
     )
     most = max(options.most_rows // len(sources), 1)
-    best = Counter[str]()
+    best, by_window = Counter[str](), Counter[str]()
     for number, source in enumerate(sources):
         found = under_each(source, lambda nr, number=number: options.on_progress(number, nr))
-        label = len(SWAPPED) if found.best is None else found.best
-        best[made.classes[label]] += 1
-        rows = _rows(found, label)
+        labels = [_label(separated(losses)) for losses in found.window_losses]
+        best[made.classes[_label(found.best)]] += 1
+        by_window.update(made.classes[label] for label in labels)
+        rows = _rows(found, labels)
         if len(rows.columns.get("label", ())) > most:
             kept = np.random.default_rng(options.seed).permutation(len(rows.columns["label"]))[:most]
             rows.columns = {name: column[np.sort(kept)] for name, column in rows.columns.items()}
         made.runs.append((source, rows))
-    made.settings["loads_by_best"] = dict(best)
+    made.settings |= {"loads_by_best": dict(best), "windows_by_best": dict(by_window)}
     made.notes.append(
-        f"of {len(sources)} loads "
-        + ", ".join(
-            f"{name} is best for {count}" if name != TIE else f"{count} tie" for name, count in best.items()
-        )
+        f"of {len(sources)} loads {_told(best)}; of {by_window.total()} windows {_told(by_window)}"
     )
     return made
+
+
+def _label(best: int | None) -> int:
+    return len(SWAPPED) if best is None else best
+
+
+def _told(best: Counter[str]) -> str:
+    return ", ".join(
+        f"{name} is best for {count}" if name != TIE else f"{count} tie" for name, count in best.items()
+    )
 
 
 def under_each(source: RunSource, on_run: Any = lambda _: None) -> LoadUnderEach:
@@ -110,21 +125,23 @@ def under_each(source: RunSource, on_run: Any = lambda _: None) -> LoadUnderEach
             "each scheduler is no evidence",
             hint="simulate a family, or a workload file",
         )
-    losses, traces = np.zeros((NR_SEEDS, len(SWAPPED))), []
+    nr_windows = -(-origin.until_ns // WINDOW_NS)
+    losses, traces = np.zeros((nr_windows + 1, NR_SEEDS, len(SWAPPED))), []
     machine = {name: value for name, value in origin.machine.items() if name not in ("seed", "noise_seed")}
     first = int(origin.machine["seed"])
     for k in range(NR_SEEDS):
-        default: dict[str, float] = {}
+        default: list[dict[str, float]] = []
         for number, name in enumerate(SWAPPED):
             trace = simulate(
                 origin.load, name, seed=first + 1000 * k, duration_s=origin.until_ns / 1e9, **machine
             )
-            figures = _figures(trace)
+            figures = _figures(trace, origin.until_ns)
             default = default or figures
-            losses[k, number] = loss(figures, default, complete_weights(None))
+            terms = zip(figures, default, strict=True)
+            losses[:, k, number] = [loss(own, fair, complete_weights(None)) for own, fair in terms]
             traces.append((number, k, trace))
             on_run(len(traces))
-    return LoadUnderEach(losses, separated(losses), traces)
+    return LoadUnderEach(losses[-1], separated(losses[-1]), losses[:-1], traces)
 
 
 def separated(losses: Floats) -> int | None:
@@ -155,12 +172,19 @@ def separated(losses: Floats) -> int | None:
     return best if is_clear else None
 
 
-def _figures(trace: Trace) -> dict[str, float]:
-    begin, end = trace.window_ns
+def _figures(trace: Trace, until_ns: int) -> list[dict[str, float]]:
+    """Return the terms of L of each window of a trace, the last one perhaps shorter, and of the whole.
+
+    One in which all tasks have exited is worth the same under every scheduler.
+    """
     table = trace.tasks
     weights = dict(zip(table["tid"].to_list(), table["weight"].to_list(), strict=True))
     states = _states(trace)
-    return window_figures(states, begin, end, nr_cpus=trace.nr_cpus(1), weights=weights)
+    parts = [(at, min(at + WINDOW_NS, until_ns)) for at in range(0, until_ns, WINDOW_NS)]
+    return [
+        window_figures(states, first, last, nr_cpus=trace.nr_cpus(1), weights=weights)
+        for first, last in (*parts, trace.window_ns)
+    ]
 
 
 def _states(trace: Trace) -> Intervals:
@@ -168,8 +192,9 @@ def _states(trace: Trace) -> Intervals:
     return intervals(trace.events, start_ns=begin, end_ns=end).sorted()
 
 
-def _rows(found: LoadUnderEach, label: int) -> RunRows:
-    columns: dict[str, list[int]] = {name: [] for name in (*SCHEDULER_FEATURES, "label", "time_ns", "task")}
+def _rows(found: LoadUnderEach, labels: list[int]) -> RunRows:
+    names = (*SCHEDULER_FEATURES, "label", "time_ns", "task", BEST_OF_LOAD)
+    columns: dict[str, list[int]] = {name: [] for name in names}
     dropped = Counter[str]()
     nr_events = 0
     for scheduler, _, trace in found.traces:
@@ -181,7 +206,8 @@ def _rows(found: LoadUnderEach, label: int) -> RunRows:
             columns["scheduler_now"].append(scheduler)
             for name, value in values.items():
                 columns[name].append(int(np.floor(value)))  # type: ignore[arg-type]
-            columns["label"].append(label)
+            columns["label"].append(labels[(time_ns - 1) // WINDOW_NS])
+            columns[BEST_OF_LOAD].append(_label(found.best))
             columns["time_ns"].append(time_ns)
             columns["task"].append(0)
     arrays = {name: np.array(column, np.int64) for name, column in columns.items()}

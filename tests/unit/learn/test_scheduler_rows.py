@@ -45,20 +45,42 @@ def test_a_dataset_has_windows_under_each_scheduler(monkeypatch):
     ]
     loads = [scheduler_rows.under_each(source) for source in sources]
     assert (loads[0].losses[:, 0] == 3).all()  # the default is the measure: 1 for each term
-    monkeypatch.setattr(scheduler_rows, "separated", lambda losses: 2 if losses is loads[0].losses else None)
+    assert loads[0].window_losses.shape == (2, 3, 4)
+    assert (loads[0].window_losses[:, :, 0] == 3).all()
+    # The second window of the first load has a best scheduler, and each load as a whole.
+    monkeypatch.setattr(scheduler_rows, "separated", lambda losses: _is(losses, loads[0].window_losses[1]))
     monkeypatch.setattr(
         scheduler_rows, "under_each", lambda source, _: _as_found(loads[sources.index(source)])
     )
     data = build_dataset(sources, BuildOptions("scheduler", split="time"))
     assert data.card.classes == [*SWAPPED, TIE]
     assert np.bincount(data.rows["scheduler_now"]).tolist() == [12] * 4
-    assert set(data.where(data.column("group") == 0).labels()) == {2}
-    assert set(data.where(data.column("group") == 1).labels()) == {4}
+    first, second = (data.where(data.column("group") == group) for group in (0, 1))
+    ends = first.column("time_ns")
+    assert [set(first.where(ends == ns).labels().tolist()) for ns in (500_000_000, 10**9)] == [{4}, {2}]
+    assert set(second.labels()) == {4}
+    assert set(data.column("best_of_load")) == {1}
+    assert data.card.settings["windows_by_best"] == {"tie": 3, "las": 1}
+
+
+def _is(losses, wanted):
+    return 2 if np.array_equal(losses, wanted) else None
 
 
 def _as_found(load):
-    best = scheduler_rows.separated(load.losses)
-    return scheduler_rows.LoadUnderEach(load.losses, best, load.traces)
+    return scheduler_rows.LoadUnderEach(load.losses, 1, load.window_losses, load.traces)
+
+
+def test_windows_of_a_load_that_changes_have_other_labels_than_the_load():
+    """Where nothing competes nobody is best; short sleepers beside hogs wait less under `las`."""
+    asleep, busy = {"loop": 1, "sleep": 500_000}, {"loop": -1, "run": 60_000, "sleep": 1000}
+    short = {"instance": 4, "phases": {"a": {"loop": -1, "run": 300, "sleep": 4000}}}
+    hog = {"instance": 3, "phases": {"a": asleep, "b": busy}}
+    load = {"tasks": {"hog": hog, "short": short}, "global": {"duration": 1}}
+    source = RunSource.of(simulate(load, cpus=1, duration_s=1, seed=1), "changing")
+    found = scheduler_rows.under_each(source)
+    assert found.window_losses.shape[0] == 2
+    assert (found.window_losses[0].std(axis=1) < found.window_losses[1].std(axis=1)).all()
 
 
 def test_a_recording_is_refused():

@@ -125,15 +125,9 @@ class Elf:
         return next((place for place, one in enumerate(self.sections) if one.name == name), None)
 
     def content(self, section: int) -> bytes:
-        """The bytes of a section; zeros where the file has none of them.
-
-        Raises:
-            UsageError: It has more than a scheduler could.
-        """
+        """The bytes of a section; zeros where the file has none of them."""
         one = self.sections[section]
         if one.type == SHT_NOBITS:
-            if one.size > 1 << 28:
-                raise self.damaged(f"section {one.name} has {one.size} bytes")
             return bytes(one.size)
         return bytes(self.data[one.offset : one.offset + one.size])
 

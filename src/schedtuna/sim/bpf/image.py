@@ -16,6 +16,7 @@ ARENA = ".addr_space.1"
 _KINDS = ("data", "rodata", "bss")
 _ALIGNMENT = 64
 _RESIZABLE_ROOM = 64 << 10  # of a section of its own: 8,192 elements of 8 bytes
+_LARGEST = 64 << 20
 _CONSTANT = "__SCX_"  # what scx's loaders fill in by name
 
 
@@ -85,6 +86,8 @@ class Image:
 def read_image(elf: Elf, types: Types, kernel: KernelTypes) -> Image:
     """Lay out the global variables of an object, and fill in what the kernel says."""
     image, place = Image([], {}, [], {}), IMAGE
+    if sum(one.size for one in elf.sections if one.type == SHT_NOBITS) > _LARGEST:
+        raise elf.damaged("its variables take more than 64 MiB")
     for number, one in enumerate(elf.sections):
         parts = one.name.split(".")
         is_data = one.name == ARENA or (len(parts) > 1 and not parts[0] and parts[1] in _KINDS)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schedtuna.errors import UnavailableError
+from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.sim.bpf.abi import MAP_REFERENCE, OWN_CALL, OWN_SYMBOL, OWN_UNKNOWN
 from schedtuna.sim.bpf.instructions import LOAD_64, Instruction
 from schedtuna.sim.bpf.kernel import KernelTypes
@@ -98,9 +100,11 @@ def translate(data: bytes, name: str, kernel: KernelTypes, *, operations: str | 
         UsageError: It is no such object, or damaged.
         UnavailableError: It needs of the kernel what that lacks; the message lists it.
     """
-    object_ = read_object(data, name, kernel)
-    resolved = resolve(object_, kernel.types, mirror())
-    ops = read_operations(object_, kernel, operations)
+    kernel.types.constants  # noqa: B018 - what is wrong with the kernel is not said of the object
+    with _reading(name):
+        object_ = read_object(data, name, kernel)
+        resolved = resolve(object_, kernel.types, mirror())
+        ops = read_operations(object_, kernel, operations)
     if resolved.strong:
         raise UnavailableError(
             f"{name} needs what the kernel {kernel.label} lacks: {', '.join(resolved.strong)}",
@@ -112,6 +116,17 @@ def translate(data: bytes, name: str, kernel: KernelTypes, *, operations: str | 
     digest = digest_of(data, kernel, ops.variable)
     blocks = [block for function in wanted for block in _blocks(function, resolved.code[function])]
     return Translation(object_, ops, resolved, kernel.label, digest, reached, wanted, blocks)
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Say of an object that it is damaged, wherever what it says of itself does not fit."""
+    try:
+        yield
+    except (struct.error, LookupError, ValueError, OverflowError, RecursionError) as error:
+        raise UsageError(
+            f"{name} is a damaged BPF object: {error}", hint="copy or compile it anew, with -g"
+        ) from error
 
 
 def _blocks(function: int, code: list[Instruction]) -> list[CodeBlock]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 OLD = Path(__file__).parent / "data/old"
 EARLIER, LATER, LAST = "2026-11-21", "2026-11-29", "2026-11-30-later"
+OF_AGENT = "2026-11-30-agent"
 
 
 def every(pattern: str) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.old_files import EARLIER, LAST, LATER, OLD, copied, every
+from tests.old_files import EARLIER, LAST, LATER, OF_AGENT, OLD, copied, every
 
 from schedtuna.backend.base import Side, Trial
 from schedtuna.errors import TraceError, UnavailableError
@@ -450,6 +450,7 @@ GONE = {
         *[(date, name, knobs) for date in (EARLIER, LATER) for name, knobs in GONE.items()],
         (LAST, "nice", ["policy", "nice", "timer_slack_us"]),
         (LAST, "kept", ["nice", "timer_slack_us"]),
+        (OF_AGENT, "agent", ["policy", "nice"]),
     ],
 )
 def test_what_is_gone_is_closed(date, name, knobs, tmp_path):

@@ -16,12 +16,13 @@ from schedtuna.kernel.text import lines_of
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy
 from schedtuna.knobs.journal import Journal
-from schedtuna.knobs.records import Change, Record, TaskSubject
+from schedtuna.knobs.records import Change, Record, SchedulerParameterSubject, TaskSubject
 from schedtuna.knobs.registry import knob_named
+from schedtuna.knobs.scheduler_parameter import SchedulerParameter, is_same
 from schedtuna.knobs.task_knob import TaskKnob
 from schedtuna.knobs.turn import Turn
 from schedtuna.knobs.undo import UndoResult, revert_records
-from schedtuna.machine.tasks import Task, read_stat
+from schedtuna.machine.tasks import Task, is_alive, read_stat
 from schedtuna.space import ParameterValue
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -191,14 +192,28 @@ class Actor:
             or name in (str(held.standing.intent.target.tid), str(held.standing.intent.target.tgid))
         ]
 
+    def ended(self) -> list[str]:
+        """Return the keys of what a process had in force that has ended: a scheduler's parameters."""
+        return [
+            key
+            for key, held in self._held.items()
+            if any(
+                isinstance(record.subject, SchedulerParameterSubject)
+                and not is_alive(record.subject.pid, record.subject.start_ticks)
+                for record in held.records
+            )
+        ]
+
     def record_ids(self) -> dict[str, list[str]]:
         """Return the journal's ids of what is in force, by `Intent.key`."""
         return {key: [record.id for record in held.records] for key, held in self._held.items()}
 
 
 def _plan(intent: Intent) -> Turn:
-    knob = knob_named(intent.setting)
     target = intent.target
+    if target.kind == "scheduler":
+        return _plan_parameter(intent)
+    knob = knob_named(intent.setting)
     if target.kind == "thread":
         if not isinstance(knob, TaskKnob):
             raise UsageError(f"{knob.name} is not a setting of a thread")
@@ -211,14 +226,27 @@ def _plan(intent: Intent) -> Turn:
         return knob.plan_thread(task, intent.new, since_ticks=boot_ticks())
     if target.kind == "cgroup":
         chosen = Target(Scope.CGROUP, cgroup=group_folder(target.cgroup))
-    elif target.kind == "machine":
-        chosen = Target(Scope.MACHINE)
     else:
-        raise UsageError(f"{intent.setting} of a scheduler is no knob")
+        chosen = Target(Scope.MACHINE)
     found = knob.probe(chosen)
     if not found.ok:
         raise KnobError(f"{knob.name} can't be changed: {found.reason}", hint=found.hint or None)
     return knob.plan(chosen, knob.spec(chosen).validate_value(intent.new))
+
+
+def _plan_parameter(intent: Intent) -> Turn:
+    turn = SchedulerParameter().plan(intent.target.scheduler, intent.setting, intent.new)
+    now = turn.changes[0].old
+    if intent.old is not None and not is_same(now, intent.old):
+        raise KnobError(
+            f"{intent.setting} of {intent.target.scheduler} is {now} now: somebody has just set it"
+        )
+    return turn
+
+
+def is_in_force(intent: Intent, now: ParameterValue) -> bool:
+    """Return whether a value that was read is the one that an intent has set."""
+    return is_same(now, intent.new) if intent.target.kind == "scheduler" else now == intent.new
 
 
 def value_now(intent: Intent) -> ParameterValue | None:
@@ -227,7 +255,10 @@ def value_now(intent: Intent) -> ParameterValue | None:
     Raises:
         KnobError: It can't be read.
     """
-    knob, target = knob_named(intent.setting), intent.target
+    target = intent.target
+    if target.kind == "scheduler":
+        return SchedulerParameter().show(target.scheduler, intent.setting)
+    knob = knob_named(intent.setting)
     if target.kind == "thread" and isinstance(knob, TaskKnob):
         try:
             state = knob.read(target.tid)

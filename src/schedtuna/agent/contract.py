@@ -55,7 +55,7 @@ class Need(StrEnum):
     TASKS = "tasks"  # rows of `Sensed.tasks`
     MACHINE = "machine"  # `Sensed.machine`
     KERNEL = "kernel"  # `Sensed.kernel`, which takes the privilege to load BPF programs
-    SCHEDULER = "scheduler"  # a sched_ext scheduler whose parameters can be read
+    SCHEDULER = "scheduler"  # a sched_ext scheduler whose parameters can be set while it runs
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class RunningScheduler:
         name: As `schedtuna schedulers` calls it; `eevdf` or `cfs` for the kernel's own.
         is_ext: Whether it is a sched_ext scheduler.
         version: Of its program; empty where unknown.
-        parameters: Its parameters as they are now, as far as they can be read.
+        parameters: What can be set of it while it runs, as it is now; empty: nothing, or nobody asked.
     """
 
     name: str

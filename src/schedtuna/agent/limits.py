@@ -106,6 +106,8 @@ def refusal(
         return Refusal(f"it is somebody else's: {around.taken[intent.key]}", advise=True)
     if limits.settings and intent.setting not in limits.settings:
         return Refusal(f"{intent.setting} is not among the settings that may be changed", advise=True)
+    if intent.target.kind == "scheduler":
+        return _scheduler_refusal(intent, around)
     if owner := owner_of(intent.setting, around.managers):
         return Refusal(f"{owner.name} runs, and {owner.does}: {intent.setting} is its own", advise=True)
     if around.scheduler.is_ext:
@@ -124,6 +126,17 @@ def _is_asked_for(intent: Intent, limits: Limits, thread: ThreadFacts | None) ->
     if intent.target.kind == "thread" and thread is not None:
         return is_within(limits, thread.tgid, thread.cgroup)
     return is_within(limits, intent.target.tgid, intent.target.cgroup) or intent.target.kind == "machine"
+
+
+def _scheduler_refusal(intent: Intent, around: Surroundings) -> Refusal | None:
+    running, wanted = around.scheduler, intent.target.scheduler
+    if owner := owner_of("scheduler", around.managers):
+        return Refusal(f"{owner.name} runs, and {owner.does}: their parameters are its own", advise=True)
+    if running.name != wanted:
+        return Refusal(f"{running.name} is in charge, not {wanted}")
+    if intent.setting not in running.parameters:
+        return Refusal(f"{wanted} has no parameter {intent.setting} that can be set while it runs")
+    return None
 
 
 def _thread_refusal(around: Surroundings, thread: ThreadFacts) -> Refusal | None:

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from schedtuna import __version__
-from schedtuna.agent.acting import Act, Actor, ActResult, Undone, is_delegated, thread_facts, value_now
+from schedtuna.agent.acting import (
+    Act,
+    Actor,
+    ActResult,
+    Undone,
+    is_delegated,
+    is_in_force,
+    thread_facts,
+    value_now,
+)
 from schedtuna.agent.contract import (
     AgentGuard,
     AgentPolicy,
@@ -23,6 +32,7 @@ from schedtuna.agent.contract import (
     Sensed,
     Standing,
 )
+from schedtuna.agent.counts import AgentCounts
 from schedtuna.agent.guard import ExperimentGuard
 from schedtuna.agent.limits import Limits, Surroundings, ThreadFacts, refusal
 from schedtuna.agent.log import AgentLog, intent_row, sensed_row
@@ -66,21 +76,6 @@ class LoopOptions:
     advise: bool = False
     limits: Limits = field(default_factory=Limits)
     snapshot_every: int = 10
-
-
-@dataclass
-class AgentCounts:
-    """What an agent has done since it started."""
-
-    intervals: int = 0
-    made: int = 0
-    undone: int = 0
-    refused: int = 0
-    advised: int = 0
-    failed: int = 0
-    yielded: int = 0
-    rollbacks: int = 0
-    cpu_s: float = 0.0
 
 
 @dataclass
@@ -153,6 +148,7 @@ class Agent:
             return None
         self._silent = 0
         self.sensed = sensed
+        self._forget(self.actor.ended())
         self._yield_what_is_taken(sensed)
         self._forget_the_gone(sensed)
         self.managers = running_managers(clean_name(name) for name in set(sensed.tasks["comm"].tolist()))
@@ -220,7 +216,8 @@ class Agent:
             self.counts.rollbacks += 1
             self._say("roll_back", self.verdict.reason, **dict(self.verdict.facts))
             self._put_back(list(standing), f"guard: {self.verdict.reason}")
-        wanted = {one.key: one for one in self.policy.decide(sensed, standing or self._suspended)}
+        decided = self.policy.decide(sensed, standing or self._suspended)
+        wanted = {one.key: one for one in decided}
         if self.stopped:
             return
         if decision is GuardDecision.SUSPEND:
@@ -344,7 +341,7 @@ class Agent:
         if taken:
             self.actor.let_go([one.key for one in taken])
         for key, held in standing.items():
-            if held.intent.target.kind in ("cgroup", "machine") and key in self.actor.standing:
+            if held.intent.target.kind != "thread" and key in self.actor.standing:
                 self._yield_if_changed(key, held)
 
     def _yield_if_changed(self, key: str, one: Standing) -> None:
@@ -352,7 +349,7 @@ class Agent:
             now = value_now(one.intent)
         except KnobError:
             return
-        if now is None or now == one.intent.new:
+        if now is None or is_in_force(one.intent, now):
             return
         what = f"{one.intent.setting} to {now}"
         self.ownership.taken[key] = f"somebody, unseen, set {what}"
@@ -369,15 +366,19 @@ class Agent:
             if one.intent.target.kind == "thread"
             and (one.intent.target.tid, one.intent.target.start_time_ns) not in living
         ]
-        if gone:
-            for undone in self.actor.put_back(gone):  # with heirs that live on
-                self.log.write("gone", result=str(undone.result), **intent_row(undone.standing.intent))
+        self._forget(gone)  # with heirs that live on
         self.advice = {
             key: act
             for key, act in self.advice.items()
             if act.intent.target.kind != "thread"
             or (act.intent.target.tid, act.intent.target.start_time_ns) in living
         }
+
+    def _forget(self, gone: Collection[str]) -> None:
+        """Close what has no target any more."""
+        if gone:
+            for undone in self.actor.put_back(gone):
+                self.log.write("gone", result=str(undone.result), **intent_row(undone.standing.intent))
 
     def _nothing_read(self, error: Exception) -> None:
         self._silent += 1

@@ -28,7 +28,17 @@ def _priority(file: Path | None) -> AgentPolicy:
     return make_priority(file)
 
 
-POLICIES: dict[str, PolicyMaker] = {"rules": _rules, "priority": _priority}
+def _params(file: Path | None) -> AgentPolicy:
+    from schedtuna.agent.params import ParamsPolicy, load_params
+
+    if file is None:
+        raise UsageError(
+            "the policy params needs a file that says what is set when", hint="--policy params:FILE"
+        )
+    return ParamsPolicy(*load_params(file))
+
+
+POLICIES: dict[str, PolicyMaker] = {"rules": _rules, "priority": _priority, "params": _params}
 _OWN_HINT = "one of your own is named by its class, module:Class; docs/agent.md has an example"
 
 

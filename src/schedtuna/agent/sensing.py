@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from schedtuna.agent.contract import SENSED_DTYPE, Need, RunningScheduler, Sensed, SensedTasks
-from schedtuna.errors import SchedtunaError, UnavailableError
+from schedtuna.errors import KnobError, UnavailableError
+from schedtuna.knobs.scheduler_parameter import HotParameters, SchedulerParameter
 from schedtuna.machine.mounts import CgroupMounts
 from schedtuna.record.filters import cgroup_names, current_layout
 from schedtuna.record.procfs import SystemSampler
@@ -32,7 +33,7 @@ _ALIKE = (
     *("cpus_hash", "nr_cpus_allowed"),
 )
 
-ReadParameters = Callable[[str], Mapping[str, object]]  # of the scheduler's name
+ReadParameters = Callable[[], HotParameters]
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Senses:
 
     Args:
         needs: What policy and guard need; the kernel's aggregates cost a program per context switch.
-        read_parameters: Gives the parameters of the sched_ext scheduler in charge.
+        read_parameters: Gives the parameters of the sched_ext scheduler in charge, where they are needed.
 
     Attributes:
         unknown: What can't be sensed, and why, by name.
@@ -79,9 +80,12 @@ class Senses:
         read_parameters: ReadParameters | None = None,
     ) -> None:
         self.unknown: dict[str, str] = {}
+        read_parameters = read_parameters or SchedulerParameter().read
+        if Need.SCHEDULER in needs:
+            _require_parameters(read_parameters)
         self.costs = Costs()
         self.touches: list[Touch] = []
-        self._read_parameters = read_parameters
+        self._read_parameters = read_parameters if Need.SCHEDULER in needs else None
         self._layout: CgroupMounts = current_layout()
         self._tasks = self._open_tasks()
         self._sums: DelaySums | None = None
@@ -171,14 +175,22 @@ class Senses:
 
     def _scheduler(self) -> RunningScheduler:
         running = running_scheduler()
-        if not running.is_ext:
+        if self._read_parameters is None:
             return running
+        self.unknown.pop("parameters", None)
         try:
-            found = {} if self._read_parameters is None else dict(self._read_parameters(running.name))
-        except SchedtunaError as error:
+            found = self._read_parameters()
+        except KnobError as error:
             self.unknown["parameters"] = str(error)
-            found = {}
-        return replace(running, parameters=found)  # type: ignore[arg-type]  # plain values
+            return running
+        return replace(running, parameters=found.values) if found.scheduler == running.name else running
+
+
+def _require_parameters(read_parameters: ReadParameters) -> None:
+    try:
+        read_parameters()
+    except KnobError as error:
+        raise UnavailableError(f"the policy sets parameters, and {error}", hint=error.hint) from error
 
 
 def running_scheduler() -> RunningScheduler:

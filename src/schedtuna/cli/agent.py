@@ -43,7 +43,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--policy",
             metavar="NAME[:FILE]",
-            help="What decides: rules, priority, or module:Class.  [default: rules]",
+            help="What decides: rules, priority, params:FILE or module:Class.  [default: rules]",
             show_default=False,
         ),
     ] = None,

@@ -17,7 +17,9 @@ def advise(
     policy: Annotated[
         str,
         typer.Option(
-            "--policy", metavar="NAME[:FILE]", help="What decides: rules, priority, or module:Class."
+            "--policy",
+            metavar="NAME[:FILE]",
+            help="What decides: rules, priority, params:FILE or module:Class.",
         ),
     ] = "rules",
     allow_lost: Annotated[

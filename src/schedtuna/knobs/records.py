@@ -29,7 +29,15 @@ def _without_heirs(content: Content) -> Content:
     return content
 
 
-STORED = StoredFormat(JournalError, {1: _with_namespaces, 2: _without_keeping, 3: _without_heirs})
+def _without_parameters(content: Content) -> Content:
+    """Version 4 knew no parameter of a running scheduler; what it has is as it was."""
+    return content
+
+
+STORED = StoredFormat(
+    JournalError,
+    {1: _with_namespaces, 2: _without_keeping, 3: _without_heirs, 4: _without_parameters},
+)
 
 
 class _Data(BaseModel):
@@ -88,6 +96,22 @@ class ProcessSubject(_Data):
     program: str
 
 
+class SchedulerParameterSubject(_Data):
+    """A parameter of a sched_ext scheduler that is set while it runs.
+
+    Attributes:
+        scheduler: The scheduler's name.
+        parameter: Which one.
+        pid, start_ticks: The process that keeps it in charge; both end together.
+    """
+
+    kind: Literal["scheduler_parameter"] = "scheduler_parameter"
+    scheduler: str
+    parameter: str
+    pid: int
+    start_ticks: int
+
+
 class LoaderSubject(_Data):
     """The scheduler that the service scx_loader runs."""
 
@@ -107,6 +131,7 @@ AnySubject = (
     | FileSubject
     | NewGroupSubject
     | ProcessSubject
+    | SchedulerParameterSubject
     | LoaderSubject
     | UnitSubject
 )
@@ -236,6 +261,8 @@ class Record(_Data):
                 return f"the control group {path}: removed"
             case ProcessSubject(pid=pid):
                 return f"{scheduler_of(self.new)}, process {pid}: stopped"
+            case SchedulerParameterSubject(scheduler=scheduler, parameter=parameter):
+                what = f"{parameter} of {scheduler}"
             case LoaderSubject():
                 return f"scx_loader: {scheduler_of(self.new)} -> {scheduler_of(self.old)}"
             case UnitSubject(path=path):

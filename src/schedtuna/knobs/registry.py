@@ -12,6 +12,7 @@ from schedtuna.knobs.base import Knob, Reverted, Scope
 from schedtuna.knobs.cgroup import CpuQuota, Cpuset, CpuWeight
 from schedtuna.knobs.realtime import Realtime
 from schedtuna.knobs.records import Record
+from schedtuna.knobs.scheduler_parameter import SchedulerParameter
 from schedtuna.knobs.scheduler_process import SchedulerProcess
 from schedtuna.knobs.scx_loader import LoaderScheduler
 from schedtuna.knobs.settings import FILE_KNOBS
@@ -34,7 +35,12 @@ class Reverter(Protocol):
 
 
 # What is journalled and undone as a knob is, but has no values to search.
-OTHER_CHANGES: tuple[Reverter, ...] = (SchedulerProcess(), LoaderScheduler(), SystemUnit())
+OTHER_CHANGES: tuple[Reverter, ...] = (
+    SchedulerProcess(),
+    SchedulerParameter(),
+    LoaderScheduler(),
+    SystemUnit(),
+)
 
 
 @cache

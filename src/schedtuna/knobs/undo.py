@@ -10,7 +10,13 @@ from typing import Any
 from schedtuna.errors import JournalError, SchedtunaError
 from schedtuna.knobs.base import Knob, Reverted
 from schedtuna.knobs.journal import Journal, StaleChangesError
-from schedtuna.knobs.records import ProcessSubject, Record, TaskSubject, require_own_proc
+from schedtuna.knobs.records import (
+    ProcessSubject,
+    Record,
+    SchedulerParameterSubject,
+    TaskSubject,
+    require_own_proc,
+)
 from schedtuna.knobs.registry import reverter
 from schedtuna.machine.namespaces import KINDS, process_in
 from schedtuna.machine.tasks import boot_id, is_alive, start_ticks
@@ -29,6 +35,7 @@ class UndoResult(StrEnum):
 
 
 _CLOSING = frozenset({UndoResult.RESTORED, UndoResult.GONE, UndoResult.OTHER_BOOT})
+_OF_PROCESS = (ProcessSubject, SchedulerParameterSubject)  # what ends with a process
 _FAILURES = frozenset({UndoResult.FAILED, UndoResult.ELSEWHERE})
 
 
@@ -245,7 +252,7 @@ def _revert(record: Record) -> UndoOutcome:
 
 def _may_be_elsewhere(record: Record) -> bool:
     """Whether what is missing here may be there where the record was made."""
-    return not isinstance(record.subject, (TaskSubject, ProcessSubject)) and bool(
+    return not isinstance(record.subject, (TaskSubject, *_OF_PROCESS)) and bool(
         record.owner.differs("mnt", "cgroup")
     )
 
@@ -274,6 +281,6 @@ def _foreseen(record: Record) -> UndoOutcome:
         gone = gone and start_ticks(subject.tgid) is None
     if isinstance(subject, TaskSubject) and gone:
         return UndoOutcome(record, UndoResult.GONE, f"thread {subject.tid} has ended")
-    if isinstance(subject, ProcessSubject) and not is_alive(subject.pid, subject.start_ticks):
+    if isinstance(subject, _OF_PROCESS) and not is_alive(subject.pid, subject.start_ticks):
         return UndoOutcome(record, UndoResult.GONE, f"process {subject.pid} has ended")
     return UndoOutcome(record, UndoResult.WOULD_RESTORE)

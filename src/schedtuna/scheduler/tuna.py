@@ -184,6 +184,19 @@ def unpack(params: Params) -> dict[str, bool | int | float | str]:
     }
 
 
+def changed(now: Params, values: Mapping[str, Any]) -> Params:
+    """Return the next version of some parameters; what is not named stays to the last bit, unrounded.
+
+    Raises:
+        UsageError: A value is unknown, out of bounds or of another type.
+    """
+    params = pack({**unpack(now), **values}, now.version + 1)
+    for name in DEFAULTS:
+        if name not in values:
+            setattr(params, name, getattr(now, name))
+    return params
+
+
 def speed_of(cpu: int, read: Callable[[str], str | None]) -> int:
     """Return a CPU's speed, in whichever measure the kernel has one; 0: in none.
 
@@ -262,8 +275,7 @@ class RunningTuna:
             UsageError: One is out of bounds: nothing was changed.
             OSError: The kernel's errno.
         """
-        now = self.params()
-        params = pack({**unpack(now), **values}, now.version + 1)
+        params = changed(self.params(), values)
         self.set_raw(params)
         return int(params.version)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.agent.rows import intent, sensed, thread
+from tests.unit.knobs.loader import Loader, be_of, machine_of
 
 from schedtuna.agent.contract import ChangeTarget, GuardDecision, GuardVerdict, Intent, Need, RunningScheduler
 from schedtuna.agent.glancing import Glances
@@ -18,6 +19,7 @@ from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.registry import knob_named
+from schedtuna.knobs.scheduler_parameter import SchedulerParameter
 from schedtuna.knobs.state import JOURNAL_NAME
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: nice is put back")
@@ -394,3 +396,58 @@ def test_looks_are_the_rarer_the_more_they_cost(made, sleeper):
     glances._cost_s = 0.01  # 1% of a second
     assert glances.wake_s(now_s + 1) == now_s + 1
     assert glances.wake_s(now_s + 60) >= now_s + 1.9
+
+
+@pytest.fixture
+def tuna(tmp_path, monkeypatch):
+    machine = machine_of(tmp_path)
+    be_of(machine, monkeypatch)
+    loaders = [Loader(machine[1])]
+    yield machine, loaders
+    for one in loaders:
+        one.end()
+
+
+def tunes(**values):
+    target = ChangeTarget("scheduler", scheduler="scx_tuna")
+    return Wants(*(Intent(target, name, None, value, "the test") for name, value in values.items()))
+
+
+TUNA = RunningScheduler("scx_tuna", is_ext=True, parameters={"slice_us": 20000, "cpu_util_threshold": 0.85})
+
+
+def test_a_schedulers_parameters_are_made_suspended_and_put_back(made, tuna):
+    says = GuardDecision
+    guard = Says(says.ALLOW, says.SUSPEND, says.ALLOW, says.ROLL_BACK)
+    agent = made(tunes(slice_us=5000, cpu_util_threshold=0.333), Shows(scheduler=TUNA), guard=guard)
+    seen = []
+    for _ in range(4):
+        agent.step()
+        now = SchedulerParameter().read().values
+        seen.append((now["slice_us"], now["cpu_util_threshold"]))
+    assert seen == [(5000, 0.332), (20000, 0.85), (5000, 0.332), (20000, 0.85)]
+    assert agent.counts.yielded == 0  # what the kernel rounds is nobody's
+
+
+def test_parameters_that_somebody_sets_are_theirs(made, tuna):
+    agent = made(tunes(slice_us=5000, cpu_util_threshold=0.333), Shows(scheduler=TUNA))
+    agent.step()
+    SchedulerParameter().plan("scx_tuna", "slice_us", 7000).make(lambda _step: None)
+    agent.step()
+    assert (agent.counts.yielded, len(agent.actor.standing)) == (1, 1)
+    agent.finish("over")
+    now = SchedulerParameter().read().values
+    assert (now["slice_us"], now["cpu_util_threshold"]) == (7000, 0.85)
+
+
+def test_parameters_of_a_scheduler_that_has_ended_are_closed_and_no_namesakes(made, tuna):
+    (_, place), loaders = tuna
+    agent = made(tunes(slice_us=5000), Shows(scheduler=TUNA))
+    agent.step()
+    loaders.pop().end()
+    loaders.append(Loader(place))
+    agent.step()
+    assert (agent.counts.yielded, agent.counts.made) == (0, 2)  # of the new one anew
+    agent.finish("over")
+    assert SchedulerParameter().read().values["slice_us"] == 20000
+    assert agent.journal.open_records() == []

@@ -110,3 +110,10 @@ def test_the_source_has_the_same_defaults():
 
 def test_the_document_has_each_reason_to_leave():
     assert {int(code): reason for code, reason in rows("Why it leaves")} == tuna.EXITS
+
+
+def test_what_is_not_named_stays_to_the_last_bit_however_often_something_is_set():
+    params = tuna.pack({"cpu_util_threshold": 0.333}, version=1)
+    for number in range(50):
+        params = tuna.changed(params, {"slice_us": 5000 + number})
+    assert (params.version, params.slice_us, params.cpu_util_threshold) == (51, 5049, 340)

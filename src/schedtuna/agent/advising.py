@@ -18,6 +18,7 @@ from schedtuna.agent.contract import (
     AgentPolicy,
     ExpectedEffect,
     Intent,
+    IntentProofs,
     Need,
     RunningScheduler,
     Sensed,
@@ -53,7 +54,8 @@ class Advice:
         new: What to set it to.
         threads: Names, and how many threads have each.
         reason: Why.
-        expected: What it brings to the threads that are not changed; None: unknown.
+        expected: What it brings, by a study to its load, by a replay to the threads that are not changed;
+            None: unknown.
         why_unknown: Why that is not known; empty where it is.
         model: What the simulated machine says, certified or not: the ratio's bounds; None where it was not
             asked, or has no answer.
@@ -75,7 +77,8 @@ class Advice:
         names = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in self.threads.items())
         if self.expected is not None:
             low, high = self.expected.ratio_low, self.expected.ratio_high
-            effect = f"{self.expected.metric} of the others x{low:.2f} to x{high:.2f} ({self.expected.basis})"
+            whose = "" if self.intents[0].proof else " of the others"
+            effect = f"{self.expected.metric}{whose} x{low:.2f} to x{high:.2f} ({self.expected.basis})"
         else:
             effect = f"unknown ({self.why_unknown})"
         change = f"{self.id}: set {self.setting} to {self.new} of {names}"
@@ -95,13 +98,16 @@ class AdviceOfTrace:
     dropped: Sequence[str]
 
 
-def advise_on(path: Path, policy: AgentPolicy, *, allow_lost: bool = False) -> AdviceOfTrace:
+def advise_on(
+    path: Path, policy: AgentPolicy, *, allow_lost: bool = False, proofs: IntentProofs | None = None
+) -> AdviceOfTrace:
     """Advise by a recording.
 
     Args:
         path: A trace of events; it is not changed.
         policy: Decides.
         allow_lost: Accept a trace that lost events.
+        proofs: Say what past studies have proven.
 
     Raises:
         TraceError: It is no trace, or does not tell what tasks did.
@@ -115,7 +121,9 @@ def advise_on(path: Path, policy: AgentPolicy, *, allow_lost: bool = False) -> A
     require_advising(policy)
     trace = open_trace(path)
     analysis = Analysis(trace, allow_lost=allow_lost)
-    groups = grouped(decided(policy, sensed_of(analysis)), analysis)
+    sensed = sensed_of(analysis)
+    wanted = decided(policy, sensed)
+    groups = grouped(wanted if proofs is None else proofs.judge(wanted, sensed), analysis)
     load: RecordedLoad | None = None
     problem = ""
     if groups:
@@ -199,8 +207,8 @@ def grouped(intents: Sequence[Intent], analysis: Analysis) -> list[list[Intent]]
 
 def _judged(intents: list[Intent], load: RecordedLoad | None, problem: str) -> Advice:
     first = intents[0]
-    expected, why, model = None, problem, None
-    if load is not None:
+    expected, why, model = _proven(intents), problem, None
+    if expected is None and load is not None:
         expected, why, model = _replayed(intents, load)
     names = Counter(intent.target.comm or intent.target.cgroup for intent in intents)
     told = "".join(sorted(intent.id for intent in intents))
@@ -215,6 +223,12 @@ def _judged(intents: list[Intent], load: RecordedLoad | None, problem: str) -> A
         model,
         tuple(intents),
     )
+
+
+def _proven(intents: Sequence[Intent]) -> ExpectedEffect | None:
+    """What studies that hold expect, the same of all; None where one of them has none."""
+    effects = {intent.expected for intent in intents}
+    return effects.pop() if len(effects) == 1 else None
 
 
 def _replayed(

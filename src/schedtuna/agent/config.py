@@ -33,6 +33,7 @@ class LimitsTable(_Data):
     most_standing: Annotated[int, Field(ge=1, le=100_000)] = 200
     settings: tuple[str, ...] = ()
     cgroups: tuple[str, ...] = ()
+    proven_only: bool = False
 
 
 class AgentConfig(_Data):
@@ -46,6 +47,8 @@ class AgentConfig(_Data):
         guard: Whether what it does is proven by windows without it, and put back where it harms.
         log_mb: How large the log may become.
         snapshot_every: Intervals from one summary in the log to the next.
+        history: Folders of past studies, which say what is proven.
+        proof_days: How long what they say holds.
         limits: How much it changes at most.
     """
 
@@ -56,6 +59,8 @@ class AgentConfig(_Data):
     guard: bool = True
     log_mb: Annotated[int, Field(ge=1, le=10_000)] = 32
     snapshot_every: Annotated[int, Field(ge=1, le=10_000)] = 10
+    history: tuple[str, ...] = ()
+    proof_days: Annotated[float, Field(gt=0, le=36_500)] = 90
     limits: LimitsTable = LimitsTable()
 
     def options(self) -> LoopOptions:
@@ -66,6 +71,7 @@ class AgentConfig(_Data):
             most_standing=table.most_standing,
             settings=frozenset(table.settings),
             cgroups=table.cgroups,
+            proven_only=table.proven_only,
         )
         return LoopOptions(self.interval_s, self.advise, limits, self.snapshot_every)
 

@@ -203,6 +203,27 @@ class ExpectedEffect:
 
 
 @dataclass(frozen=True)
+class IntentProof:
+    """The study that says something of just what an intent, with the others of its target, would set.
+
+    Attributes:
+        evidence: Twelve digits that name its result.
+        study: Its folder, in which its raw trials are.
+        metric: What was judged.
+        told: What it says, for people.
+        expires_s: Unix time from which on it is too old.
+        lacks: Why it does not hold here and now; empty: it holds.
+    """
+
+    evidence: str
+    study: str
+    metric: str
+    told: str
+    expires_s: float
+    lacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Intent:
     """One change that a policy intends.
 
@@ -216,6 +237,7 @@ class Intent:
         policy: The policy's name, and its version after a `/` where it has one.
         expected: None: unknown.
         propensity: With which probability the policy chose so; 1 where it does not draw.
+        proof: What a past study says of it; None: none does. The loop sees to it, not the policy.
     """
 
     target: ChangeTarget
@@ -227,6 +249,14 @@ class Intent:
     policy: str = ""
     expected: ExpectedEffect | None = None
     propensity: float = 1.0
+    proof: IntentProof | None = None
+
+    @property
+    def why_unproven(self) -> str:
+        """Why it is not proven; empty: it is."""
+        if self.proof is None:
+            return "no past study says anything of it"
+        return "; ".join(self.proof.lacks)
 
     @property
     def key(self) -> str:
@@ -312,4 +342,13 @@ class AgentGuard(Protocol):
 
         Called before `decide`; in intervals in which `standing` is empty, too.
         """
+        ...
+
+
+@runtime_checkable
+class IntentProofs(Protocol):
+    """Says what past studies have proven of settings."""
+
+    def judge(self, intents: Sequence[Intent], sensed: Sensed) -> list[Intent]:
+        """Return the same intents with their proofs, and with what is expected of those that hold."""
         ...

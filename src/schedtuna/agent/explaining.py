@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from schedtuna.agent.log import read_log
-from schedtuna.errors import UsageError
+from schedtuna.errors import SchedtunaError, UsageError
 from schedtuna.machine.tasks import read_stat
 
 _MOST_ROWS = 50
+_TRIALS = "trials.jsonl"  # `experiment.triallog`'s, which brings much along
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class AgentAnswer:
         asked: A number of a thread or process, or an id.
         rows: Of the log, oldest first.
         effects: What windows with and without all changes say by now, by metric; empty where none do.
+        trials: The runs that proofs rest on, by the evidence's name; a text says why they can't be read.
         now: What the kernel has of the thread now; empty where it is gone, or none was named.
     """
 
@@ -30,6 +33,7 @@ class AgentAnswer:
     rows: list[dict[str, Any]]
     now: dict[str, Any] = field(default_factory=dict)
     effects: dict[str, Any] = field(default_factory=dict)
+    trials: dict[str, list[dict[str, Any]] | str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """It, for people."""
@@ -42,11 +46,42 @@ class AgentAnswer:
             if features := row.get("features"):
                 told = ", ".join(f"{name} {value}" for name, value in features.items())
                 lines.append(f"    decided on: {told}; by {row.get('policy')}, version {row.get('version')}")
+            lines += self._proof_lines(row.get("proof"))
         if self.rows:
             lines += [tell_effect(name, found) for name, found in self.effects.items()] or [
                 "what it gained: unknown; no window with and without the changes is complete yet"
             ]
         return lines
+
+    def _proof_lines(self, proof: Any) -> list[str]:
+        """What proves a change, down to the runs."""
+        if not isinstance(proof, Mapping):
+            return []
+        until = time.strftime("%Y-%m-%d", time.localtime(float(proof.get("expires_s", 0))))
+        name, lacks = proof.get("evidence"), proof.get("lacks") or []
+        holds = f"it holds until {until}" if not lacks else "it does not hold: " + "; ".join(map(str, lacks))
+        lines = [f"    proof {name}: {proof.get('told')}; {holds}"]
+        trials = self.trials.get(str(name), "")
+        if isinstance(trials, str):
+            return [*lines, f"    its runs can't be read: {trials}"]
+        arms = Counter(str(one["arm"]) for one in trials if one["validity"] == "ok")
+        counts = ", ".join(f"{arm} {count}" for arm, count in arms.items())
+        return [*lines, f"    its runs: {proof.get('study')}/{_TRIALS}, in blocks: {counts}"]
+
+
+def _trials(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]] | str]:
+    found: dict[str, list[dict[str, Any]] | str] = {}
+    for proof in (row.get("proof") for row in rows):
+        if not isinstance(proof, Mapping) or str(proof.get("evidence")) in found:
+            continue
+        from schedtuna.agent.proof import raw_trials  # brings what reads studies along
+
+        name = str(proof.get("evidence"))
+        try:
+            found[name] = raw_trials(Path(str(proof.get("study"))), name, str(proof.get("metric")))
+        except (SchedtunaError, OSError) as error:
+            found[name] = str(error)
+    return found
 
 
 def explain(asked: str, directory: Path | None = None) -> AgentAnswer:
@@ -74,7 +109,8 @@ def explain(asked: str, directory: Path | None = None) -> AgentAnswer:
             f"the log says nothing of {asked}, and there is no such process",
             hint="`schedtuna agent log` shows what it has",
         )
-    return AgentAnswer(asked, rows[-_MOST_ROWS:], now, effects)
+    rows = rows[-_MOST_ROWS:]
+    return AgentAnswer(asked, rows, now, effects, _trials(rows))
 
 
 def tell_effect(name: str, found: Mapping[str, Any]) -> str:

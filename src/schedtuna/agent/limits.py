@@ -27,6 +27,7 @@ class Limits:
         cgroups: The only control groups whose threads may be changed, with those below; empty: all.
         tgids: The only processes, with their threads and what they start; empty: all. Where both are
             named, what is in either may be changed.
+        proven_only: Whether what no past study proves here and now is only advised.
     """
 
     changes_per_interval: int = 20
@@ -34,6 +35,7 @@ class Limits:
     settings: frozenset[str] = frozenset()
     cgroups: tuple[str, ...] = ()
     tgids: frozenset[int] = frozenset()
+    proven_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def refusal(
         return Refusal(f"it is somebody else's: {around.taken[intent.key]}", advise=True)
     if limits.settings and intent.setting not in limits.settings:
         return Refusal(f"{intent.setting} is not among the settings that may be changed", advise=True)
+    if limits.proven_only and intent.why_unproven:
+        return Refusal(f"it is not proven: {intent.why_unproven}", advise=True)
     if intent.target.kind == "scheduler":
         return _scheduler_refusal(intent, around)
     if owner := owner_of(intent.setting, around.managers):

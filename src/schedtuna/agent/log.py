@@ -127,6 +127,7 @@ def intent_row(intent: Intent) -> dict[str, Any]:
         "features": dict(intent.features),
         "propensity": intent.propensity,
         "expected": None if expected is None else vars(expected),
+        "proof": None if intent.proof is None else vars(intent.proof),
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +29,13 @@ from schedtuna.agent.contract import (
     GuardDecision,
     GuardVerdict,
     Intent,
+    IntentProofs,
     Sensed,
     Standing,
 )
 from schedtuna.agent.counts import AgentCounts
 from schedtuna.agent.guard import ExperimentGuard
+from schedtuna.agent.lapses import ProofWatch
 from schedtuna.agent.limits import Limits, Surroundings, ThreadFacts, refusal
 from schedtuna.agent.log import AgentLog, intent_row, sensed_row
 from schedtuna.agent.managers import Manager, running_managers
@@ -89,6 +91,7 @@ class Agent:
         log: Where decisions are written down.
         guard: Watches; None: nobody does.
         objectives: Gives their values; None: there are none.
+        proofs: Say what past studies have proven; None: nobody knows of any.
         tell: Called with lines for people: what was done and why.
     """
 
@@ -99,6 +102,7 @@ class Agent:
     options: LoopOptions = field(default_factory=LoopOptions)
     guard: AgentGuard | None = None
     objectives: SloSources | None = None
+    proofs: IntentProofs | None = None
     tell: Callable[[str], None] = lambda _text: None
     counts: AgentCounts = field(default_factory=AgentCounts)
 
@@ -113,6 +117,7 @@ class Agent:
         self.own_tgids = own_processes()
         self.stopped = ""  # why nothing is changed any more
         self._suspended: dict[str, Standing] = {}
+        self._proof_watch = ProofWatch()
         self._told: dict[str, str] = {}  # id -> the last refusal that was logged
         self._silent = 0
         self._clocks = _clocks()
@@ -217,7 +222,8 @@ class Agent:
             self._say("roll_back", self.verdict.reason, **dict(self.verdict.facts))
             self._put_back(list(standing), f"guard: {self.verdict.reason}")
         decided = self.policy.decide(sensed, standing or self._suspended)
-        wanted = {one.key: one for one in decided}
+        judged = decided if self.proofs is None else self.proofs.judge(decided, sensed)
+        wanted = {one.key: one for one in judged}
         if self.stopped:
             return
         if decision is GuardDecision.SUSPEND:
@@ -226,6 +232,8 @@ class Agent:
                 self._put_back(list(standing), f"guard: {self.verdict.reason}", suspended=True)
             return
         again, self._suspended = self._suspended, {}
+        self._put_back_unproven(standing, wanted)
+        standing = self.actor.standing
         unwanted = [key for key in standing if key not in wanted]
         if unwanted:
             self._put_back(unwanted, f"{self.policy.name} does not want it any more")
@@ -234,6 +242,15 @@ class Agent:
         self._adopt_heirs(sensed, standing)
         new = [one for key, one in wanted.items() if not _is_so(one, standing.get(key))]
         self._carry_out(new, sensed, again=again)
+
+    def _put_back_unproven(self, standing: Mapping[str, Standing], wanted: Mapping[str, Intent]) -> None:
+        """Say whose proof is another one now; where only what is proven may stay, put the others back."""
+        for change in self._proof_watch.see(standing, wanted):
+            result = "lapsed" if change.why else "holds"
+            self.log.write("proof", result=result, why=change.why, **intent_row(change.intent))
+        if self.options.limits.proven_only:
+            lapsed = [key for key in standing if key in wanted and wanted[key].why_unproven]
+            self._put_back(lapsed, "it is not proven any more")
 
     def _ask_guard(self, sensed: Sensed, standing: dict[str, Standing]) -> GuardVerdict:
         if self.guard is None:

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from schedtuna import __version__
-from schedtuna.agent.contract import AgentGuard, AgentPolicy, Need
+from schedtuna.agent.contract import AgentGuard, AgentPolicy, IntentProofs, Need
 from schedtuna.agent.control import ControlServer
 from schedtuna.agent.glancing import Glances
 from schedtuna.agent.guard import effects_of
@@ -43,6 +43,7 @@ class AgentRun:
         options: How it runs.
         guard: Watches; None: nobody does.
         objectives: What has to hold meanwhile.
+        proofs: Say what past studies have proven; None: nobody knows of any.
         for_s: How long it runs; None: until it is ended.
         log_bytes: How long the log may become.
         reload: Called on SIGHUP; gives policy and options anew.
@@ -53,6 +54,7 @@ class AgentRun:
     options: LoopOptions = field(default_factory=LoopOptions)
     guard: AgentGuard | None = None
     objectives: tuple[ServiceObjective, ...] = ()
+    proofs: IntentProofs | None = None
     for_s: float | None = None
     log_bytes: int = 32 << 20
     reload: Reload | None = None
@@ -109,6 +111,7 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
         log = AgentLog(journal.directory, asked.log_bytes)
         stack.callback(log.close)
         agent = Agent(asked.policy, senses, journal, log, options=asked.options, guard=asked.guard, tell=tell)
+        agent.proofs = asked.proofs
         if asked.objectives:
             from schedtuna.agent.slo_sources import SloSources  # brings TLS along
 
@@ -286,6 +289,7 @@ def status_of(agent: Agent) -> dict[str, Any]:
                 "found": one.found,
                 "value": one.intent.new,
                 "reason": one.intent.reason,
+                "why_unproven": one.intent.why_unproven,
                 "since_s": (time.monotonic_ns() - one.since_ns) / 1e9,
                 "records": ids.get(key, []),
             }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schedtuna.cli.agent_watch import advise, metrics, monitoring
+from schedtuna.cli.agent_watch import HistoryOption, advise, metrics, monitoring, read_history
 from schedtuna.cli.options import CommandArgument, JsonOption, SeedOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import UsageError
@@ -73,6 +73,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             help="What has to hold: a metric of this machine, or NAME<=LIMIT=cmd:COMMAND. Repeatable.",
         ),
     ] = None,
+    history: HistoryOption = None,
     no_guard: Annotated[
         bool, typer.Option("--no-guard", help="Do not prove the effect by windows without the changes.")
     ] = False,
@@ -98,6 +99,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             options,
             guard=_guard(decides, seed) if settings.guard and not (no_guard or options.advise) else None,
             objectives=tuple(parse_objectives(slo or settings.slo)),
+            proofs=read_history(history or [Path(name) for name in settings.history], settings.proof_days),
             for_s=None if for_ is None else parse_positive_duration(for_, option="--for"),
             log_bytes=settings.log_mb << 20,
             reload=lambda: asked()[:2],
@@ -244,7 +246,7 @@ def why(
 
     found = explain(what)
     if as_json:
-        print_json({"rows": found.rows, "now": found.now, "effects": found.effects})
+        print_json({"rows": found.rows, "now": found.now, "effects": found.effects, "trials": found.trials})
         return
     for line in found.lines():
         print(printable(line))

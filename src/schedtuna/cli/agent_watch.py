@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
+
+if TYPE_CHECKING:
+    from schedtuna.agent.contract import IntentProofs
+
+HistoryOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--history",
+        metavar="DIR",
+        help="A folder of past studies, which say what is proven. Repeatable.",
+        show_default=False,
+    ),
+]
+
+
+def read_history(places: Sequence[Path], valid_days: float = 90) -> IntentProofs | None:
+    """What studies in some folders say; None where none is named. Why one says nothing goes to stderr."""
+    if not places:
+        return None
+    from schedtuna.agent.proof import ProofBook, read_proofs
+
+    proofs, without = read_proofs(places, valid_days=valid_days)
+    for folder, why in without.items():
+        print_remark("no proof", f"{folder}: {why}", file=sys.stderr)
+    return ProofBook(proofs)
 
 
 def advise(
@@ -22,6 +48,7 @@ def advise(
             help="What decides: rules, priority, params:FILE or module:Class.",
         ),
     ] = "rules",
+    history: HistoryOption = None,
     allow_lost: Annotated[
         bool, typer.Option("--allow-lost", help="Accept a trace that lost events.")
     ] = False,
@@ -29,9 +56,9 @@ def advise(
 ) -> None:
     """Say what would have been changed in a recording.
 
-    At most three changes, why, and what each is expected to bring the threads that are not changed: by a
-    replay in the simulated machine, where the certificate covers it. Nothing is changed; no privilege is
-    needed.
+    At most three changes, why, and what each is expected to bring: by a past study of just that (--history),
+    else to the threads that are not changed, by a replay in the simulated machine, where the certificate
+    covers it. Nothing is changed; no privilege is needed.
     """
     from schedtuna.agent.advising import advise_on
     from schedtuna.agent.policies import make_policy
@@ -41,7 +68,7 @@ def advise(
 
     decides = make_policy(policy)
     with termination_interrupts(), naming(on):
-        found = advise_on(on, decides, allow_lost=allow_lost)
+        found = advise_on(on, decides, allow_lost=allow_lost, proofs=read_history(history or ()))
     if as_json:
         told = [
             {

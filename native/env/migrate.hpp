@@ -30,11 +30,23 @@ struct MigrateSetup {
 	Ns episode_ns, decision_ns;
 	Loads loads;
 	std::vector<Encoder> features;
+
+	std::uint32_t nr_actions() const
+	{
+		return MIGRATE + 1;
+	}
+	std::uint32_t nr_observed() const
+	{
+		return static_cast<std::uint32_t>(MIGRATION_FEATURES.size());
+	}
 };
 
 class Migrate
 {
       public:
+	using Setup = MigrateSetup;
+	static constexpr std::size_t PER_THREAD = 4;  // a step copies simulations: tens of microseconds
+
 	Migrate(std::shared_ptr<const MigrateSetup> setup, std::uint64_t seed);
 
 	void seed(std::uint64_t seed)  // of the episodes from the next reset() on

@@ -94,6 +94,9 @@ class PickNextSetup
 class PickNext
 {
       public:
+	using Setup = PickNextSetup;
+	static constexpr std::size_t PER_THREAD = 256;	// with fewer, waking threads up takes longer than they save
+
 	explicit PickNext(std::shared_ptr<const PickNextSetup> setup, std::uint64_t seed);
 
 	void seed(std::uint64_t seed);	// of the episodes from the next reset() on

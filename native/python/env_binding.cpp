@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "env_binding.hpp"
-#include "env/batch.hpp"
+#include "batch_binding.hpp"
 #include "simulation_binding.hpp"
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
-#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/tuple.h>
@@ -16,61 +14,12 @@
 #include <span>
 #include <tuple>
 
-namespace nb = nanobind;
-
 namespace schedtuna::env
 {
 namespace
 {
 
-template <typename T> using Array = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
-
-// A batch and the arrays that it works on.
-struct BoundBatch {
-	Batch batch;
-	nb::dict arrays;
-
-	BoundBatch(std::shared_ptr<PickNextSetup> setup, std::uint32_t n, std::uint64_t seed, Autoreset autoreset,
-		   unsigned nr_threads)
-	    : batch(std::move(setup), n, seed, autoreset, nr_threads)
-	{
-	}
-
-	template <typename T> T *array(const char *name, std::size_t width)
-	{
-		if (!arrays.contains(name))
-			throw BadInput(std::string("there is no array ") + name);
-		auto found = nb::cast<Array<T>>(arrays[name]);
-		if (found.size() != batch.size() * width)
-			throw BadInput(std::string(name) + " has " + std::to_string(found.size())
-				       + " elements, expected " + std::to_string(batch.size() * width));
-		return found.data();
-	}
-
-	void bind(nb::dict given)
-	{
-		arrays = given;
-		const PickNextSetup &setup = batch.setup();
-		Buffers b;
-		b.actions = array<std::int64_t>("actions", 1);
-		b.observations = array<float>("observations", setup.nr_observed());
-		b.rewards = array<double>("rewards", 1);
-		b.terminated = array<bool>("terminated", 1);
-		b.truncated = array<bool>("truncated", 1);
-		b.elapsed_ns = array<std::int64_t>("elapsed_ns", 1);
-		b.final_observations = array<float>("final_observations", setup.nr_observed());
-		b.masks = array<bool>("masks", setup.nr_actions());
-		b.terms = array<double>("terms", TERMS.size());
-		b.nr_masked = array<std::int64_t>("nr_masked", 1);
-		batch.bind(b);
-	}
-	PickNext &at(std::uint32_t i)
-	{
-		if (i >= batch.size())
-			throw BadInput("there is no environment " + std::to_string(i));
-		return batch.at(i);
-	}
-};
+using BoundPickNext = BoundBatch<PickNext>;
 
 std::shared_ptr<PickNextSetup> new_setup(const std::vector<const Workload *> &loads,
 					 std::vector<std::uint64_t> arrivals, const Topology &topology,
@@ -100,7 +49,7 @@ std::vector<std::string> names(std::span<const std::string_view> all)
 }
 
 // What stands in each slot, exactly: id, CPU time since it woke up, waited, CPU time. For rules of one's own.
-nb::list slots(BoundBatch &b, std::uint32_t i)
+nb::list slots(BoundPickNext &b, std::uint32_t i)
 {
 	nb::list all;
 	const PickNext &env = b.at(i);
@@ -117,7 +66,7 @@ nb::list slots(BoundBatch &b, std::uint32_t i)
 	return all;
 }
 
-nb::tuple state(BoundBatch &b, std::uint32_t i)
+nb::tuple state(BoundPickNext &b, std::uint32_t i)
 {
 	const PickNext &env = b.at(i);
 	const Simulation &s = env.simulation();
@@ -158,37 +107,10 @@ void bind_env(nb::module_ &m)
 		     nb::arg("nr_slots"), nb::arg("edges"))
 		.def_prop_ro("nr_actions", &PickNextSetup::nr_actions)
 		.def_prop_ro("nr_observed", &PickNextSetup::nr_observed);
-	nb::class_<BoundBatch>(m, "Batch")
-		.def(nb::init<std::shared_ptr<PickNextSetup>, std::uint32_t, std::uint64_t, Autoreset, unsigned>(),
-		     nb::arg("setup"), nb::arg("n"), nb::arg("seed"), nb::arg("autoreset"), nb::arg("nr_threads") = 0)
-		.def("bind", &BoundBatch::bind)
-		.def("seed",
-		     [](BoundBatch &b, std::uint32_t i, std::uint64_t seed) {
-			     b.at(i);
-			     b.batch.seed(i, seed);
-		     })
-		.def(
-			"reset_all", [](BoundBatch &b) { b.batch.reset(); }, nb::call_guard<nb::gil_scoped_release>())
-		.def("reset",
-		     [](BoundBatch &b, std::uint32_t i) {
-			     b.at(i);
-			     b.batch.reset(i);
-		     })
-		.def("reset_to",
-		     [](BoundBatch &b, std::uint32_t i, std::uint32_t load, std::uint32_t arrival,
-			std::uint64_t shuffle) {
-			     b.at(i);
-			     b.batch.reset(i, {load, arrival, shuffle});
-		     })
-		.def(
-			"step", [](BoundBatch &b) { b.batch.step(); }, nb::call_guard<nb::gil_scoped_release>())
-		.def("step_one",
-		     [](BoundBatch &b, std::int64_t action) {
-			     Outcome o = b.batch.step_one(action);
-			     return nb::make_tuple(o.reward, o.terminated, o.truncated, o.elapsed_ns);
-		     })
+	bind_batch<PickNext>(m, "Batch")
 		.def("watch_one",
-		     [](BoundBatch &b) {
+		     [](BoundPickNext &b) {
+			     b.check_bound();
 			     std::uint32_t action = b.batch.watch_one();
 			     return action == NONE ? -1 : static_cast<std::int64_t>(action);
 		     })

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // Migrate under the sanitizers, by name: test_sim_engine.py runs each case.
-#include "env/migrate.hpp"
+#include "env/batch.hpp"
 #include "sim_cases.hpp"
 
 #include <cmath>
@@ -92,7 +92,82 @@ void the_same_twice()
 	});
 }
 
+// What a batch writes of each, in either mode, is what it gives alone.
+void a_batch_is_its_members(Autoreset autoreset, unsigned nr_threads)
+{
+	constexpr std::uint32_t N = 5;
+	constexpr std::size_t WIDTH = MIGRATION_FEATURES.size();
+	auto shared = setup(500);
+	MigrateBatch batch(shared, N, 3, autoreset, nr_threads);
+	std::vector<std::int64_t> actions(N), elapsed_ns(N), nr_masked(N);
+	std::vector<float> seen(N * WIDTH), final(N * WIDTH);
+	std::vector<double> rewards(N), terms(N * TERMS.size());
+	std::array<bool, N> terminated{}, truncated{};
+	Buffers buffers;
+	buffers.actions = actions.data();
+	buffers.observations = seen.data();
+	buffers.final_observations = final.data();
+	buffers.rewards = rewards.data();
+	buffers.terms = terms.data();
+	buffers.elapsed_ns = elapsed_ns.data();
+	buffers.nr_masked = nr_masked.data();
+	buffers.terminated = terminated.data();
+	buffers.truncated = truncated.data();
+	batch.bind(buffers);
+	batch.reset();
+	std::vector<Migrate> alone;
+	std::vector<Dice> dice;
+	std::array<bool, N> has_ended{};
+	for (std::uint32_t i = 0; i < N; i++) {
+		alone.emplace_back(shared, 3 + i);
+		alone[i].reset();
+		dice.emplace_back(i);
+	}
+	auto shows = [&](std::uint32_t i, const std::vector<float> &all) {
+		float own[WIDTH];
+		alone[i].observe(own);
+		return std::equal(own, own + WIDTH, all.begin() + static_cast<std::ptrdiff_t>(i * WIDTH));
+	};
+	int nr_ended = 0;
+	for (int step = 0; step < 200; step++) {
+		for (std::uint32_t i = 0; i < N; i++)
+			actions[i] = static_cast<std::int64_t>(dice[i].below(2));
+		batch.step();
+		for (std::uint32_t i = 0; i < N; i++) {
+			if (has_ended[i] && autoreset == Autoreset::NextStep) {
+				alone[i].reset();
+				has_ended[i] = false;
+				check("the next episode", shows(i, seen) && rewards[i] == 0 && !truncated[i]);
+				continue;
+			}
+			Outcome outcome = alone[i].step(static_cast<std::uint32_t>(actions[i]));
+			has_ended[i] = outcome.terminated || outcome.truncated;
+			check("its reward", rewards[i] == outcome.reward && elapsed_ns[i] == outcome.elapsed_ns);
+			check("its end", terminated[i] == outcome.terminated && truncated[i] == outcome.truncated);
+			if (has_ended[i] && autoreset == Autoreset::SameStep) {
+				check("its last observation", shows(i, final));
+				alone[i].reset();
+			}
+			check("its observation", shows(i, seen));
+			nr_ended += has_ended[i];
+		}
+	}
+	check("episodes ended", nr_ended > 5);
+}
+
+void a_batch_of_next_step()
+{
+	a_batch_is_its_members(Autoreset::NextStep, 2);
+}
+
+void a_batch_of_same_step()
+{
+	a_batch_is_its_members(Autoreset::SameStep, 1);
+}
+
 const Case CASES[] = {
+	{"a_batch_of_next_step", a_batch_of_next_step},
+	{"a_batch_of_same_step", a_batch_of_same_step},
 	{"whoever_lets_all_go_is_the_default", whoever_lets_all_go_is_the_default},
 	{"the_same_twice", the_same_twice},
 };

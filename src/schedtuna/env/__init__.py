@@ -30,6 +30,10 @@ _PUBLIC = {
     "LiveSwapEnv": "schedtuna.env.live",
     "MigrateEnv": "schedtuna.env.migrate",
     "SwapEnv": "schedtuna.env.swap",
+    "MigrateVecEnv": "schedtuna.env.sb3",
+    "MigrateVectorEnv": "schedtuna.env.vector",
+    "SwapVecEnv": "schedtuna.env.sb3",
+    "SwapVectorEnv": "schedtuna.env.swap_vector",
     "check_environment": "schedtuna.env.conformance",
 }
 
@@ -39,9 +43,13 @@ if TYPE_CHECKING:
     from schedtuna.env.migrate import MigrateEnv as MigrateEnv
     from schedtuna.env.pick_next import CPUSchedulerEnv as CPUSchedulerEnv
     from schedtuna.env.sb3 import CPUSchedulerVecEnv as CPUSchedulerVecEnv
+    from schedtuna.env.sb3 import MigrateVecEnv as MigrateVecEnv
+    from schedtuna.env.sb3 import SwapVecEnv as SwapVecEnv
     from schedtuna.env.swap import SwapEnv as SwapEnv
+    from schedtuna.env.swap_vector import SwapVectorEnv as SwapVectorEnv
     from schedtuna.env.terms import REWARD_TERMS as REWARD_TERMS
     from schedtuna.env.vector import CPUSchedulerVectorEnv as CPUSchedulerVectorEnv
+    from schedtuna.env.vector import MigrateVectorEnv as MigrateVectorEnv
 
 __all__ = sorted(_PUBLIC)  # noqa: PLE0605 - the table holds strings
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from schedtuna.env.batch import BoundBatch
 from schedtuna.env.load_env import LoadEnv, Observation
 from schedtuna.env.setting import DEFAULT_ARRIVALS, EnvLoad, LoadSetting
-from schedtuna.env.terms import REWARD_TERMS
 from schedtuna.errors import UsageError
 from schedtuna.features.table import FEATURES
-from schedtuna.sim.native import MIGRATION_FEATURES, BadInputError, MigrateSetup, NativeMigrate
+from schedtuna.sim.native import MIGRATION_FEATURES, Autoreset, BadInputError, MigrateBatch, MigrateSetup
 from schedtuna.sim.schedulers import SchedulerSource, chosen_scheduler
 from schedtuna.sim.simulation import complete_costs
 from schedtuna.sim.topology import MachineShape
@@ -28,7 +28,13 @@ ACTIONS = ("stay", "migrate")
 
 @dataclass(frozen=True, kw_only=True)
 class MigrateSetting(LoadSetting):
-    """The keywords of `schedtuna/Migrate-v0`: those of every environment of the simulated machine."""
+    """The keywords of `schedtuna/Migrate-v0`: those of every environment of the simulated machine.
+
+    Attributes:
+        workload: As of all of them; by default one in which tasks wake up at any time.
+    """
+
+    workload: EnvLoad = "poisson"
 
     @cached_property
     def native(self) -> MigrateSetup:
@@ -47,6 +53,16 @@ class MigrateSetting(LoadSetting):
             )
         except BadInputError as error:
             raise UsageError(str(error)) from error
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Bins of `MIGRATION_FEATURES`, from 0 to 1."""
+        return spaces.Box(0.0, 1.0, (self.native.nr_observed,), np.float32)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """See `ACTIONS`."""
+        return spaces.Discrete(self.native.nr_actions)
 
 
 class MigrateEnv(LoadEnv):
@@ -91,11 +107,10 @@ class MigrateEnv(LoadEnv):
             costs=costs or {},
         )
         super().__init__(setting, seed=seed, render_mode=render_mode)
-        self.observation_space = spaces.Box(0.0, 1.0, (len(MIGRATION_FEATURES),), np.float32)
-        self.action_space: spaces.Discrete = spaces.Discrete(len(ACTIONS))
-        self._native = NativeMigrate(self.setting.native, 0)
-        self._observation = np.zeros(len(MIGRATION_FEATURES), np.float32)
-        self._native.bind(self._observation)
+        self.observation_space = self.setting.observation_space
+        self.action_space = self.setting.action_space
+        self._batch = BoundBatch(MigrateBatch, self.setting.native, 1, 0, Autoreset.DISABLED, nr_threads=1)
+        self._observation = self._batch.observations[0]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -107,8 +122,16 @@ class MigrateEnv(LoadEnv):
             options: ``workload``: the index of a load; ``arrivals``: one of the setting's seeds. With any of
                 them the other is the first.
         """
-        self.begin(self._native, (), seed=seed, options=options)
+        self.begin(self._batch.native, (0,), seed=seed, options=options)
         return self._observation.copy(), {}
+
+    def episode(self, options: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return which load and which arrivals the options of `reset` mean; there are no slots to permute.
+
+        Raises:
+            UsageError: There are none such.
+        """
+        return (*super().episode(options), 0)
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Let the task go (1) or stay (0), and go on to the next one.
@@ -117,19 +140,19 @@ class MigrateEnv(LoadEnv):
             UsageError: There is no such action, or the episode has ended.
         """
         try:
-            reward, terminated, truncated, elapsed_ns = self._native.step(int(action))
+            reward, terminated, truncated, elapsed_ns = self._batch.native.step_one(int(action))
         except (BadInputError, TypeError) as error:
             raise UsageError(f"action {action!r}: {error}") from error
         info: dict[str, Any] = {"elapsed_ns": elapsed_ns}
         if terminated or truncated:
-            info["terms"] = dict(zip(REWARD_TERMS, self._native.terms(), strict=True))
+            info["terms"] = self._batch.terms_of(0)
         return self._observation.copy(), reward, terminated, truncated, info
 
     def render(self) -> str | None:
         """Return the decision that is due as a line of text."""
         if self.render_mode is None:
             return None
-        now_ns, name, source, destination, wakes, idle, busy, loads = self._native.state()
+        now_ns, name, source, destination, wakes, idle, busy, loads = self._batch.native.state(0)
         if name is None:
             return f"{now_ns / 1e6:.3f} ms: the end"
         why = "wakes up" if wakes else "waits"

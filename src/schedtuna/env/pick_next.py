@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna.env.batch import BoundBatch
 from schedtuna.env.load_env import LoadEnv, Observation
-from schedtuna.env.setting import DEFAULT_ARRIVALS, BoundBatch, EnvLoad, PickNextSetting
-from schedtuna.env.terms import REWARD_TERMS
+from schedtuna.env.setting import DEFAULT_ARRIVALS, EnvLoad, PickNextSetting
 from schedtuna.errors import UsageError
-from schedtuna.sim.native import Autoreset, BadInputError
+from schedtuna.sim.native import Autoreset, BadInputError, Batch
 from schedtuna.sim.schedulers import SchedulerSource
 from schedtuna.sim.topology import MachineShape
 
@@ -68,7 +68,7 @@ class CPUSchedulerEnv(LoadEnv):
         super().__init__(setting, seed=seed, render_mode=render_mode)
         self.observation_space = self.setting.observation_space
         self.action_space = self.setting.action_space
-        self._batch = BoundBatch(self.setting.native, 1, 0, Autoreset.DISABLED, 1)
+        self._batch = BoundBatch(Batch, self.setting.native, 1, 0, Autoreset.DISABLED, nr_threads=1)
         self._step = self._batch.native.step_one
         self._observation = self._batch.observations[0]
         self._mask: npt.NDArray[np.bool_] = self._batch.masks[0]
@@ -112,8 +112,7 @@ class CPUSchedulerEnv(LoadEnv):
         return self._observation.copy(), reward, terminated, truncated, info
 
     def _end(self) -> dict[str, Any]:
-        terms = dict(zip(REWARD_TERMS, self._batch.terms[0].tolist(), strict=True))
-        return {"terms": terms, "nr_masked": int(self._batch.nr_masked[0])}
+        return {"terms": self._batch.terms_of(0), "nr_masked": int(self._batch.nr_masked[0])}
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Return which actions do what they say now; another one lets run who came first."""

@@ -10,8 +10,8 @@ ENVIRONMENTS: dict[str, tuple[str, str | None]] = {
         "schedtuna.env.pick_next:CPUSchedulerEnv",
         "schedtuna.env.vector:CPUSchedulerVectorEnv",
     ),
-    "schedtuna/Migrate-v0": ("schedtuna.env.migrate:MigrateEnv", None),
-    "schedtuna/Swap-v0": ("schedtuna.env.swap:SwapEnv", None),
+    "schedtuna/Migrate-v0": ("schedtuna.env.migrate:MigrateEnv", "schedtuna.env.vector:MigrateVectorEnv"),
+    "schedtuna/Swap-v0": ("schedtuna.env.swap:SwapEnv", "schedtuna.env.swap_vector:SwapVectorEnv"),
 }
 # Those whose steps are measured: equal seeds give equal loads, and not equal rewards.
 LIVE: dict[str, tuple[str, str | None]] = {"schedtuna/LiveSwap-v0": ("schedtuna.env.live:LiveSwapEnv", None)}

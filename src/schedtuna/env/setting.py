@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from gymnasium import spaces
 
+from schedtuna.env.batch import whole_number
 from schedtuna.env.terms import reward_weights
 from schedtuna.errors import UsageError
 from schedtuna.features.table import FEATURES, Feature
@@ -20,13 +19,10 @@ from schedtuna.sim.native import (
     MAX_SLOTS,
     NR_OTHER_ACTIONS,
     TASK_FEATURES,
-    Autoreset,
     BadInputError,
-    Batch,
     NativeScheduler,
     PickNextSetup,
     Workload,
-    term_table,
 )
 from schedtuna.sim.schedulers import SchedulerSource, chosen_scheduler
 from schedtuna.sim.simulation import complete_costs
@@ -41,7 +37,6 @@ DEFAULT_ARRIVALS = range(256)
 _MOST_NS = 2**40
 
 EnvLoad = LoadSource | Sequence[LoadSource]
-Actions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,17 +105,17 @@ class LoadSetting:
                 known = ", ".join(DECISION_NS)
                 raise UsageError(f"decision_ns={self.decision_ns!r}: expected ns, or one of {known}")
             return DECISION_NS[self.decision_ns]
-        return _whole("decision_ns", self.decision_ns, 0, 10**9)
+        return whole_number("decision_ns", self.decision_ns, 0, 10**9)
 
     @property
     def seeds(self) -> list[int]:
         """The arrivals, checked."""
-        return [_whole("arrivals", seed, 0, 2**64 - 1) for seed in self.arrivals]
+        return [whole_number("arrivals", seed, 0, 2**64 - 1) for seed in self.arrivals]
 
     @property
     def episode_ns(self) -> int:
         """How long an episode is."""
-        return _whole("episode_ms", round(self.episode_ms * 1e6), 1, _MOST_NS)
+        return whole_number("episode_ms", round(self.episode_ms * 1e6), 1, _MOST_NS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +141,7 @@ class PickNextSetting(LoadSetting):
         Raises:
             UsageError: There is none of this name, or a keyword is out of bounds.
         """
-        _whole("nr_slots", self.nr_slots, 2, MAX_SLOTS)
+        whole_number("nr_slots", self.nr_slots, 2, MAX_SLOTS)
         lengths = {
             "episode_ns": self.episode_ns,
             "decision_ns": self.cost_ns,
@@ -214,44 +209,3 @@ def _native_baseline(scheduler: SchedulerSource) -> NativeScheduler:
             hint="`schedtuna sim list` shows them",
         )
     return native
-
-
-def _whole(name: str, value: Any, least: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
-        raise UsageError(f"{name}={value!r}: expected a whole number from {least} to {most:,}")
-    return int(value)
-
-
-class BoundBatch:
-    """A native batch and the arrays that it reads and writes, one row per environment."""
-
-    def __init__(
-        self, setup: PickNextSetup, n: int, seed: int, autoreset: Autoreset, nr_threads: int = 0
-    ) -> None:
-        self.native = Batch(setup, _whole("num_envs", n, 1, 2**20), seed, autoreset, nr_threads)
-        self.actions: Actions = np.zeros(n, np.int64)
-        self.observations = np.zeros((n, setup.nr_observed), np.float32)
-        self.final_observations = np.zeros((n, setup.nr_observed), np.float32)
-        self.rewards = np.zeros(n, np.float64)
-        self.terminated = np.zeros(n, np.bool_)
-        self.truncated = np.zeros(n, np.bool_)
-        self.elapsed_ns = np.zeros(n, np.int64)
-        self.nr_masked = np.zeros(n, np.int64)
-        self.masks = np.zeros((n, setup.nr_actions), np.bool_)
-        self.terms = np.zeros((n, len(term_table())), np.float64)
-        arrays = {name: array for name, array in vars(self).items() if isinstance(array, np.ndarray)}
-        self.native.bind(arrays)
-
-    def take(self, actions: Any) -> None:
-        """Copy actions in.
-
-        Raises:
-            UsageError: They are no integers, or not one per environment.
-        """
-        given = np.asarray(actions)
-        if given.shape != self.actions.shape or given.dtype.kind not in "iu":
-            raise UsageError(
-                f"actions of shape {given.shape} and type {given.dtype}: "
-                f"expected {len(self.actions)} whole numbers"
-            )
-        self.actions[:] = given

@@ -7,9 +7,11 @@ of it that is discarded, and which scheduler is on: a host's samples have them, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import gymnasium
@@ -95,6 +97,23 @@ class _Course:
         )
 
 
+class Defaults:
+    """What the default scheduler makes of each load and draw of arrivals, simulated once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], list[dict[str, float]]] = {}
+        self._locks: defaultdict[tuple[int, int], Lock] = defaultdict(Lock)
+
+    def of(
+        self, drawn: tuple[int, int], simulate: Callable[[], list[dict[str, float]]]
+    ) -> list[dict[str, float]]:
+        """Return the terms of L of each step; others who ask for the same wait until they are known."""
+        with self._locks[drawn]:
+            if drawn not in self._known:
+                self._known[drawn] = simulate()
+            return self._known[drawn]
+
+
 class SwapEnv(gymnasium.Env[Observation, np.int64]):
     """Which scheduler next.
 
@@ -160,7 +179,7 @@ class SwapEnv(gymnasium.Env[Observation, np.int64]):
         self.action_space: spaces.Discrete = spaces.Discrete(len(self.schedulers))
         self.may_be_on = tuple(dict.fromkeys((DEFAULT, *self.schedulers)))
         self.observation_space = spaces.Box(0, 1, (len(OBSERVED) + len(self.may_be_on),), np.float32)
-        self._defaults: dict[tuple[int, int], list[dict[str, float]]] = {}
+        self.defaults = Defaults()
         self._first_seed: int | None = seed
         self._nth_step = 0
         self._course: _Course | None = None
@@ -247,12 +266,14 @@ class SwapEnv(gymnasium.Env[Observation, np.int64]):
     def _default_figures(self) -> dict[str, float]:
         """Return what the default scheduler makes of the step, alone since the load began; simulated once."""
         assert self._course is not None
-        if self._drawn not in self._defaults:
-            default = self._begun(self._drawn, DEFAULT)
-            for _ in range(self.steps_per_load):
-                default.go_on()
-            self._defaults[self._drawn] = default.figures
-        return self._defaults[self._drawn][len(self._course.figures) - 1]
+        figures = self.defaults.of(self._drawn, self._default_course)
+        return figures[len(self._course.figures) - 1]
+
+    def _default_course(self) -> list[dict[str, float]]:
+        default = self._begun(self._drawn, DEFAULT)
+        for _ in range(self.steps_per_load):
+            default.go_on()
+        return default.figures
 
     def _observation(self) -> Observation:
         assert self._course is not None and self._course.seen is not None

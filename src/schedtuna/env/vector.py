@@ -1,41 +1,91 @@
-"""Many of `schedtuna/PickNext-v0` at once, as Gymnasium's vector environment: one native call per step."""
+"""Many environments at once, as Gymnasium's vector environments: one native call per step."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from schedtuna.env.setting import BoundBatch, PickNextSetting
+from schedtuna.env.batch import BoundBatch, Flags
+from schedtuna.env.migrate import MigrateSetting
+from schedtuna.env.setting import PickNextSetting
 from schedtuna.env.terms import REWARD_TERMS
 from schedtuna.errors import UsageError
-from schedtuna.sim.native import Autoreset, BadInputError
+from schedtuna.sim.native import Autoreset, BadInputError, Batch, MigrateBatch
 
 _MODES = {AutoresetMode.NEXT_STEP: Autoreset.NEXT_STEP, AutoresetMode.SAME_STEP: Autoreset.SAME_STEP}
-_Flags = npt.NDArray[np.bool_]
-_Step = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], _Flags, _Flags, dict[str, Any]]
+Step = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], Flags, Flags, dict[str, Any]]
 
 
-class CPUSchedulerVectorEnv(VectorEnv[Any, Any, Any]):
-    """Simulated machines side by side; number i does what a single one with the seed + i does.
+class ManyEnvs(VectorEnv[Any, Any, Any]):
+    """What vectors of ours have in common: how they reset, and that nobody sees them.
 
     Args:
         num_envs: How many.
         autoreset_mode: ``NextStep``: the step after an episode's end resets, whatever its action;
             ``SameStep``: the step that ends one returns the next one's first observation, and
             ``final_obs`` and ``final_info`` in the info.
-        seed: Of the first one, until `reset(seed=)` sets others.
-        nr_threads: 0: one for each 256 environments, as many as there are CPUs at most.
+        observed, actions: The spaces of a single one.
         render_mode: None.
-        settings: See `PickNextSetting`.
+
+    Raises:
+        UsageError: It resets otherwise, or is to be seen.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        autoreset_mode: AutoresetMode | str,
+        observed: spaces.Box,
+        actions: spaces.Discrete,
+        render_mode: None,
+    ) -> None:
+        if render_mode is not None:
+            raise UsageError("many environments are not rendered", hint="make one with gymnasium.make")
+        mode = autoreset_of(autoreset_mode)
+        self.metadata = {"autoreset_mode": mode, "render_modes": []}
+        self.render_mode = None
+        self.num_envs = num_envs
+        self.single_observation_space = observed
+        self.single_action_space = actions
+        self.observation_space = batch_space(observed, num_envs)
+        self.action_space = batch_space(actions, num_envs)
+        self.is_same_step = mode is AutoresetMode.SAME_STEP
+
+
+def autoreset_of(mode: AutoresetMode | str) -> AutoresetMode:
+    """Return a mode by its name.
+
+    Raises:
+        UsageError: There is none of this name here.
+    """
+    if mode not in [*_MODES, *(each.value for each in _MODES)]:
+        raise UsageError(f"autoreset_mode {AutoresetMode(mode).value}: expected NextStep or SameStep")
+    return AutoresetMode(mode)
+
+
+class NativeVectorEnv(ManyEnvs):
+    """Simulated machines side by side; number i does what a single one with the seed + i does.
+
+    Args:
+        num_envs: How many.
+        autoreset_mode: See `ManyEnvs`.
+        seed: Of the first one, until `reset(seed=)` sets others.
+        nr_threads: 0: as many as pay, and as there are CPUs at most.
+        render_mode: None.
+        settings: Keywords of a single one.
 
     Raises:
         UsageError: One of them is none.
     """
+
+    has_masks: ClassVar[bool]
 
     def __init__(
         self,
@@ -47,22 +97,22 @@ class CPUSchedulerVectorEnv(VectorEnv[Any, Any, Any]):
         render_mode: None = None,
         **settings: Any,
     ) -> None:
-        mode = AutoresetMode(autoreset_mode)
-        if mode not in _MODES:
-            raise UsageError(f"autoreset_mode {mode.value}: expected NextStep or SameStep")
-        if render_mode is not None:
-            raise UsageError("many environments are not rendered", hint="make one with gymnasium.make")
-        self.setting = PickNextSetting(**settings)
-        self.metadata = {"autoreset_mode": mode, "render_modes": []}
-        self.render_mode = None
-        self.num_envs = num_envs
-        self.single_observation_space = self.setting.observation_space
-        self.single_action_space = self.setting.action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._is_same_step = mode is AutoresetMode.SAME_STEP
+        mode = autoreset_of(autoreset_mode)
+        self.setting = self.setting_of(settings)
+        self._batch = self.bound(num_envs, _MODES[mode], nr_threads)
+        super().__init__(
+            num_envs, mode, self.setting.observation_space, self.setting.action_space, render_mode
+        )
         self._seed = seed
-        self._batch = BoundBatch(self.setting.native, num_envs, 0, _MODES[mode], nr_threads)
+
+    @staticmethod
+    @abstractmethod
+    def setting_of(keywords: dict[str, Any]) -> PickNextSetting | MigrateSetting:
+        """Return what the keywords mean."""
+
+    @abstractmethod
+    def bound(self, n: int, autoreset: Autoreset, nr_threads: int) -> BoundBatch[Any]:
+        """Return a batch of that setting."""
 
     def reset(
         self,
@@ -96,9 +146,9 @@ class CPUSchedulerVectorEnv(VectorEnv[Any, Any, Any]):
                     self._batch.native.reset(number)
         except BadInputError as error:
             raise UsageError(str(error)) from error
-        return self._batch.observations.copy(), {"action_mask": self._batch.masks.astype(np.int8)}
+        return self._batch.observations.copy(), self._told_masks()
 
-    def step(self, actions: npt.NDArray[np.int64]) -> _Step:
+    def step(self, actions: npt.NDArray[np.int64]) -> Step:
         """Take a step in each.
 
         Raises:
@@ -111,23 +161,25 @@ class CPUSchedulerVectorEnv(VectorEnv[Any, Any, Any]):
         except BadInputError as error:
             raise UsageError(str(error)) from error
         terminated, truncated = batch.terminated.copy(), batch.truncated.copy()
-        info: dict[str, Any] = {
-            "action_mask": batch.masks.view(np.int8).copy(),
-            "elapsed_ns": batch.elapsed_ns.copy(),
-        }
+        info: dict[str, Any] = self._told_masks() | {"elapsed_ns": batch.elapsed_ns.copy()}
         ended = terminated | truncated
         if ended.any():
             self._tell_end(info, ended)
         return batch.observations.copy(), batch.rewards.copy(), terminated, truncated, info
 
-    def _tell_end(self, info: dict[str, Any], ended: _Flags) -> None:
+    def _told_masks(self) -> dict[str, Any]:
+        return {"action_mask": self._batch.masks.astype(np.int8)} if self.has_masks else {}
+
+    def _tell_end(self, info: dict[str, Any], ended: Flags) -> None:
         terms: dict[str, Any] = {}
         for name, column in zip(REWARD_TERMS, self._batch.terms.T, strict=True):
             terms[name] = np.where(ended, column, 0.0)
             terms[f"_{name}"] = ended.copy()
-        told = {"terms": terms, "nr_masked": np.where(ended, self._batch.nr_masked, 0)}
-        told |= {f"_{name}": ended.copy() for name in ("terms", "nr_masked")}
-        if not self._is_same_step:
+        told: dict[str, Any] = {"terms": terms}
+        if self.has_masks:
+            told["nr_masked"] = np.where(ended, self._batch.nr_masked, 0)
+        told |= {f"_{name}": ended.copy() for name in tuple(told)}
+        if not self.is_same_step:
             info |= told
             return
         final = np.full(self.num_envs, None, dtype=object)
@@ -137,6 +189,38 @@ class CPUSchedulerVectorEnv(VectorEnv[Any, Any, Any]):
         info |= {"final_obs": final, "_final_obs": ended.copy()}
         info |= {"final_info": told, "_final_info": ended.copy()}
 
-    def action_masks(self) -> _Flags:
+
+class CPUSchedulerVectorEnv(NativeVectorEnv):
+    """Many of `schedtuna/PickNext-v0`; arguments: see `NativeVectorEnv` and `PickNextSetting`."""
+
+    setting: PickNextSetting
+    has_masks = True
+
+    @staticmethod
+    def setting_of(keywords: dict[str, Any]) -> PickNextSetting:
+        """Return what the keywords mean."""
+        return PickNextSetting(**keywords)
+
+    def bound(self, n: int, autoreset: Autoreset, nr_threads: int) -> BoundBatch[Batch]:
+        """Return a batch of that setting."""
+        return BoundBatch(Batch, self.setting.native, n, 0, autoreset, nr_threads=nr_threads)
+
+    def action_masks(self) -> Flags:
         """Return which actions do what they say now, a row for each."""
         return self._batch.masks.copy()
+
+
+class MigrateVectorEnv(NativeVectorEnv):
+    """Many of `schedtuna/Migrate-v0`; arguments: see `NativeVectorEnv` and `MigrateSetting`."""
+
+    setting: MigrateSetting
+    has_masks = False
+
+    @staticmethod
+    def setting_of(keywords: dict[str, Any]) -> MigrateSetting:
+        """Return what the keywords mean."""
+        return MigrateSetting(**keywords)
+
+    def bound(self, n: int, autoreset: Autoreset, nr_threads: int) -> BoundBatch[MigrateBatch]:
+        """Return a batch of that setting."""
+        return BoundBatch(MigrateBatch, self.setting.native, n, 0, autoreset, nr_threads=nr_threads)

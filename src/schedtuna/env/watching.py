@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schedtuna.env.setting import BoundBatch, PickNextSetting
-from schedtuna.env.terms import REWARD_TERMS
+from schedtuna.env.batch import BoundBatch
+from schedtuna.env.setting import PickNextSetting
 from schedtuna.errors import UsageError
-from schedtuna.sim.native import Autoreset, BadInputError
+from schedtuna.sim.native import Autoreset, BadInputError, Batch
 from schedtuna.sim.schedulers import native_schedulers
 
 NO_ACTION = -1  # who ran stood in no slot
@@ -35,7 +35,9 @@ class WatchedSchedulers:
 
     def __init__(self, watched: str, /, *, seed: int = 0, **settings: Any) -> None:
         self.setting = PickNextSetting(**settings)
-        self._batch = BoundBatch(self.setting.setup(watched), 1, seed, Autoreset.DISABLED, 1)
+        self._batch = BoundBatch(
+            Batch, self.setting.setup(watched), 1, seed, Autoreset.DISABLED, nr_threads=1
+        )
 
     def reset(self, seed: int | None = None) -> npt.NDArray[np.float32]:
         """Begin an episode, and return what is observed at its first decision.
@@ -66,7 +68,7 @@ class WatchedSchedulers:
         terminated, truncated = bool(batch.terminated[0]), bool(batch.truncated[0])
         info: dict[str, Any] = {"elapsed_ns": int(batch.elapsed_ns[0])}
         if terminated or truncated:
-            info["terms"] = dict(zip(REWARD_TERMS, batch.terms[0].tolist(), strict=True))
+            info["terms"] = batch.terms_of(0)
         return action, batch.observations[0].copy(), float(batch.rewards[0]), terminated, truncated, info
 
     def action_masks(self) -> npt.NDArray[np.bool_]:

@@ -21,8 +21,30 @@ if TYPE_CHECKING:
     from schedtuna.env.watching import WatchedSchedulers
 
 OWN = "schedtuna/"  # what ids of ours begin with
-# Environments of which one native call steps many, and in which schedulers can be watched.
-FACES = {"schedtuna/PickNext-v0": "schedtuna.env.sb3:CPUSchedulerVecEnv"}
+
+
+@dataclass(frozen=True)
+class Face:
+    """How stable-baselines3 gets many of an environment of ours.
+
+    Attributes:
+        path: ``module:Class`` of the vector.
+        has_arrivals: Whether seeds of arrivals can be told, which make a load's episodes.
+        is_watchable: Whether a scheduler's decisions can be told as its actions.
+    """
+
+    path: str
+    has_arrivals: bool
+    is_watchable: bool
+
+
+FACES = {
+    "schedtuna/PickNext-v0": Face(
+        "schedtuna.env.sb3:CPUSchedulerVecEnv", has_arrivals=True, is_watchable=True
+    ),
+    "schedtuna/Migrate-v0": Face("schedtuna.env.sb3:MigrateVecEnv", has_arrivals=True, is_watchable=False),
+    "schedtuna/Swap-v0": Face("schedtuna.env.sb3:SwapVecEnv", has_arrivals=False, is_watchable=False),
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +111,7 @@ class World:
 
     def experts(self) -> list[str]:
         """Return the names of schedulers whose decisions can be watched in it."""
-        if self.environment not in FACES:
+        if self._face is None or not self._face.is_watchable:
             return []
         from schedtuna.env.watching import watchable
 
@@ -120,17 +142,21 @@ class World:
 
     def vector(self, nr: int, loads: Sequence[str]) -> VecEnv:
         """Make a vector of environments for stable-baselines3, over all loads."""
-        if self.environment in FACES:
-            face = load_class(FACES[self.environment], VecEnv, what=self.environment, hint="")
+        if self._face is not None:
+            face = load_class(self._face.path, VecEnv, what=self.environment, hint="")
             made: VecEnv = face(nr, **self._keywords(list(loads) or None, None))
             return made
         return DummyVecEnv([partial(self.make, loads[i % len(loads)] if loads else None) for i in range(nr)])
+
+    @property
+    def _face(self) -> Face | None:
+        return FACES.get(self.environment)
 
     def _keywords(self, load: Any, arrivals: Sequence[int] | None) -> dict[str, Any]:
         said = dict(self.parameters)
         if load is not None:
             said["workload"] = load
-        if arrivals is not None and self.environment in FACES:
+        if arrivals is not None and self._face is not None and self._face.has_arrivals:
             said["arrivals"] = list(arrivals)
         return said
 

@@ -41,6 +41,7 @@ try:
         EnqueueReason,
         Futures,
         Machine,
+        MigrateBatch,
         MigrateSetup,
         NativeScheduler,
         Op,
@@ -65,7 +66,6 @@ try:
         scheduler_table,
         term_table,
     )
-    from schedtuna.sim._native import Migrate as NativeMigrate
     from schedtuna.sim._native import Simulation as NativeSimulation
 except ImportError as _error:
     raise _missing(_error) from _error
@@ -89,8 +89,8 @@ __all__ = [
     "EnqueueReason",
     "Futures",
     "Machine",
+    "MigrateBatch",
     "MigrateSetup",
-    "NativeMigrate",
     "NativeScheduler",
     "NativeSimulation",
     "Op",

@@ -11,7 +11,17 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedtuna.env import CPUSchedulerEnv, CPUSchedulerVecEnv, CPUSchedulerVectorEnv
+from schedtuna.env import (
+    CPUSchedulerEnv,
+    CPUSchedulerVecEnv,
+    CPUSchedulerVectorEnv,
+    MigrateEnv,
+    MigrateVecEnv,
+    MigrateVectorEnv,
+    SwapEnv,
+    SwapVecEnv,
+    SwapVectorEnv,
+)
 from schedtuna.errors import UsageError
 
 LOAD = {
@@ -21,6 +31,24 @@ LOAD = {
     }
 }
 SHORT: dict[str, Any] = {"workload": LOAD, "cpus": 2, "episode_ms": 15, "arrivals": range(6), "nr_slots": 8}
+
+MIGRATE: dict[str, Any] = {"workload": LOAD, "cpus": 4, "episode_ms": 15, "arrivals": range(6)}
+SWAP: dict[str, Any] = {
+    "workload": [LOAD, "poisson:load=0.8"],
+    "schedulers": ("fair", "las", "fifo"),
+    "steps": 4,
+    "steps_per_load": 2,
+    "step_s": 0.02,
+    "discard_s": 0.005,
+    "nr_arrivals": 2,
+    "costs": {"swap_ns": 1_000_000},
+}
+# id -> single, vector, stable-baselines3's face, keywords, number of actions
+KINDS: dict[str, tuple[Any, Any, Any, dict[str, Any], int]] = {
+    "schedtuna/PickNext-v0": (CPUSchedulerEnv, CPUSchedulerVectorEnv, CPUSchedulerVecEnv, SHORT, 19),
+    "schedtuna/Migrate-v0": (MigrateEnv, MigrateVectorEnv, MigrateVecEnv, MIGRATE, 2),
+    "schedtuna/Swap-v0": (SwapEnv, SwapVectorEnv, SwapVecEnv, SWAP, 3),
+}
 
 
 def single(n, seed, policy_seed, nr_steps):
@@ -79,31 +107,82 @@ def test_a_batch_is_its_members(n, seed, policy_seed, nr_threads):
                 assert "terminal_observation" not in infos[i]
 
 
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_gymnasium_makes_many(mode):
-    env = gymnasium.make_vec("schedtuna/PickNext-v0", num_envs=3, autoreset_mode=mode, **SHORT)
-    assert isinstance(env, CPUSchedulerVectorEnv)
+def test_gymnasium_makes_many(name, mode):
+    _, kind, _, keywords, nr_actions = KINDS[name]
+    env = gymnasium.make_vec(name, num_envs=3, autoreset_mode=mode, **keywords)
+    assert isinstance(env, kind)
     assert env.metadata["autoreset_mode"] is AutoresetMode(mode)
     plain = gymnasium.make_vec(
-        "schedtuna/PickNext-v0",
+        name,
         num_envs=3,
         vectorization_mode="sync",
         vector_kwargs={"autoreset_mode": AutoresetMode(mode)},
-        **SHORT,
+        **keywords,
     )
     observations, _ = env.reset(seed=7)
     assert (plain.reset(seed=7)[0] == observations).all()
     nr_ended = 0
-    for actions in actions_of(3, 5, 200, len(env.setting.action_names)):
+    for actions in actions_of(3, 5, 14 if kind is SwapVectorEnv else 200, nr_actions):
         found, other = env.step(actions), plain.step(actions)
         for mine, theirs in zip(found[:4], other[:4], strict=True):
             assert (mine == theirs).all()
+        if "elapsed_ns" in other[4] and mode == "NextStep":  # all of them reset at once: none has any
+            assert (found[4]["elapsed_ns"] == other[4]["elapsed_ns"]).all()
         nr_ended += int(found[3].sum())
         if "final_obs" in other[4]:
             assert (found[4]["_final_obs"] == other[4]["_final_obs"]).all()
             for mine, theirs in zip(found[4]["final_obs"], other[4]["final_obs"], strict=True):
                 assert (mine is None) == (theirs is None) and (mine is None or (mine == theirs).all())
     assert nr_ended > 3
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["schedtuna/Migrate-v0", "schedtuna/Swap-v0"])
+def test_what_stable_baselines_gets_is_what_each_gives_alone(name):
+    kind, _, face, keywords, nr_actions = KINDS[name]
+    many, alone = face(3, nr_threads=2, **keywords), [kind(**keywords) for _ in range(3)]
+    many.seed(4)
+    expected = np.array([env.reset(seed=4 + i)[0] for i, env in enumerate(alone)])
+    assert (many.reset() == expected).all() and not many.has_attr("action_masks")
+    nr_ended = 0
+    for actions in actions_of(3, 6, 14 if kind is SwapEnv else 150, nr_actions):
+        observations, rewards, dones, infos = many.step(actions)
+        for i, env in enumerate(alone):
+            seen, reward, terminated, truncated, told = env.step(actions[i])
+            assert rewards[i] == np.float32(reward) and dones[i] == (terminated or truncated)
+            if dones[i]:
+                assert (infos[i]["terminal_observation"] == seen).all()
+                assert infos[i]["TimeLimit.truncated"] == truncated
+                assert infos[i].get("terms") == told.get("terms")
+                seen, _ = env.reset()
+                nr_ended += 1
+            assert (observations[i] == seen).all()
+    assert nr_ended > 3
+    many.close()
+
+
+def test_the_default_scheduler_is_simulated_once_for_all():
+    env = SwapVectorEnv(3, **SWAP | {"workload": [LOAD], "nr_arrivals": 1})
+    env.reset(seed=1)
+    env.step(np.array([0, 1, 2]))
+    first = env.envs[0].defaults.of((0, 0), lambda: pytest.fail("it is known"))
+    assert all(each.defaults.of((0, 0), list) is first for each in env.envs)
+    env.close()
+
+
+def test_some_may_be_reset_alone():
+    for name in ("schedtuna/Migrate-v0", "schedtuna/Swap-v0"):
+        _, kind, _, keywords, _ = KINDS[name]
+        env = kind(2, autoreset_mode="NextStep", **keywords)
+        first, _ = env.reset(seed=3)
+        before, *_ = env.step(np.array([1, 1]))
+        after, _ = env.reset(options={"reset_mask": np.array([False, True])})
+        assert (after[0] == before[0]).all()
+        again, _ = env.reset(seed=[None, 4])
+        assert (again[1] == first[1]).all()
+        env.close()
 
 
 def test_wrappers_know_how_it_resets():

@@ -81,9 +81,11 @@ def _at(
     which: npt.NDArray[np.bool_],
     times_ns: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
-    begun = np.searchsorted(np.sort(start_ns[which]), times_ns, side="right")
-    ended = np.searchsorted(np.sort(end_ns[which]), times_ns, side="right")
-    return (begun - ended).astype(np.float64)
+    start_ns, end_ns = start_ns[which], end_ns[which]
+    there = [
+        np.count_nonzero(start_ns <= time) - np.count_nonzero(end_ns <= time) for time in times_ns.tolist()
+    ]
+    return np.array(there, np.float64)
 
 
 def _until(

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from schedtuna.rl.gradient import Baseline, exploration, perceptron, policy_loss
 from schedtuna.rl.learners import HIDDEN, LOOK_AHEAD, Demonstrations, Learner, returns_to_go
 from schedtuna.rl.policy import EPSILON, Network, normalised, require_choice
+from schedtuna.rl.slots import SlotLayout, SlotNetwork
 from schedtuna.rl.tensors import as_tensors
 from schedtuna.rl.world import action_masks, sizes
 
@@ -23,22 +24,33 @@ IMITATION_BATCH = 512
 
 
 class SoftmaxLearner(Learner):
-    """A network with two hidden layers and a softmax over actions; subclasses say how it learns."""
+    """A network with two hidden layers and a softmax over actions; subclasses say how it learns.
+
+    Where an environment has slots, each is judged by the same weights (`schedtuna.rl.slots`).
+    """
 
     def __init__(self, vector: VecEnv, *, nr_steps: int, seed: int) -> None:
         super().__init__(vector, nr_steps=nr_steps, seed=seed)
         nr_observed, nr_actions = sizes(vector)
-        self.module = perceptron(nr_observed, HIDDEN, nr_actions)
+        self.layout = SlotLayout.of(vector)
+        self.module: torch.nn.Sequential | SlotNetwork = (
+            perceptron(nr_observed, HIDDEN, nr_actions) if self.layout is None else SlotNetwork(self.layout)
+        )
         self.optimizer = torch.optim.Adam(self.module.parameters(), lr=LEARNING_RATE)
         self.seen = RunningMeanStd(shape=(nr_observed,))
 
     def log_policy(self, observations: np.ndarray, masks: np.ndarray | None) -> torch.Tensor:
         """Return log probabilities of actions (n, actions) for what is observed (n, observed)."""
-        scores = self.module(torch.as_tensor(normalised(observations, self.seen.mean, self.seen.var)))
+        scores = self.module(torch.as_tensor(normalised(observations, *self.statistics())))
         if masks is not None:
             require_choice(masks)
             scores = scores.masked_fill(~torch.as_tensor(masks), -torch.inf)
         return torch.log_softmax(scores, dim=1)
+
+    def statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and variance of what is observed; the same for all slots, if there are slots."""
+        mean, variance = self.seen.mean, self.seen.var
+        return (mean, variance) if self.layout is None else self.layout.tied(mean, variance)
 
     def step_on(self, loss: torch.Tensor) -> float:
         """Take a step of the gradient; returns the loss."""
@@ -66,12 +78,15 @@ class SoftmaxLearner(Learner):
 
     def network(self) -> Network:
         """Its layers, and what it knows of observations."""
+        mean, variance = (array.astype(np.float32) for array in self.statistics())
+        if isinstance(self.module, SlotNetwork):
+            return Network(self.module.layers(), "tanh", mean, variance)
         layers = tuple(
             (layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy())
             for layer in self.module
             if isinstance(layer, torch.nn.Linear)
         )
-        return Network(layers, "tanh", self.seen.mean.astype(np.float32), self.seen.var.astype(np.float32))
+        return Network(layers, "tanh", mean, variance)
 
     def state(self) -> Any:
         """Weights, the optimiser's state, statistics, counters."""

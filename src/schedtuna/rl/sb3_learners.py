@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from schedtuna.rl.learners import GAMMA, HIDDEN, Demonstrations, Learner, returns_to_go
 from schedtuna.rl.policy import CLIP, EPSILON, Activation, Network
+from schedtuna.rl.slots import SlotLayout, SlotNetwork
 from schedtuna.rl.tensors import as_tensors
 
 ROLLOUT = 64  # steps of each environment between two updates of an actor-critic
@@ -73,12 +74,16 @@ class Sb3Learner(Learner):
         logged = self.model.logger.name_to_value
         return {ours: float(logged[theirs]) for theirs, ours in self.metric_names.items() if theirs in logged}
 
-    def network(self) -> Network:
-        """Its linear layers, and what it knows of observations."""
-        layers = tuple(
+    def layers(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """Return weights and biases of those."""
+        return tuple(
             (layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy())
             for layer in self.linear()
         )
+
+    def network(self) -> Network:
+        """Its layers, and what it knows of observations."""
+        layers = self.layers()
         seen = self.scaled.obs_rms
         assert isinstance(seen, RunningMeanStd)
         return Network(layers, self.activation, seen.mean.astype(np.float32), seen.var.astype(np.float32))
@@ -133,7 +138,28 @@ class Sb3Learner(Learner):
 
 
 class ActorCritic(Sb3Learner):
-    """Rollouts of all environments, each learnt from and dropped."""
+    """Rollouts of all environments, each learnt from and dropped; slots are judged alike."""
+
+    @property
+    def layout(self) -> SlotLayout | None:
+        """Where the environment has slots."""
+        return SlotLayout.of(self.vector)
+
+    def policy_of(self, kind: str) -> tuple[Any, dict[str, Any]]:
+        """Return SB3's policy, or the one of that name in `slot_policies`, and what it is made with."""
+        if self.layout is None:
+            return "MlpPolicy", {"net_arch": HIDDEN}
+        from schedtuna.rl import slot_policies
+
+        return getattr(slot_policies, kind), {
+            "net_arch": {"pi": [], "vf": HIDDEN},
+            "layout": self.layout,
+        }
+
+    def layers(self) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """The actor's."""
+        scores: Any = self.model.policy.action_net
+        return scores.layers() if isinstance(scores, SlotNetwork) else super().layers()
 
     def linear(self) -> list[torch.nn.Linear]:
         """The actor's."""
@@ -174,7 +200,8 @@ class Ppo(ActorCritic):
 
     def make(self) -> BaseAlgorithm:
         """PPO with batches of a whole rollout or 2,048."""
-        return PPO("MlpPolicy", self.scaled, **self.options())
+        policy, made_with = self.policy_of("SlotActorCritic")
+        return PPO(policy, self.scaled, policy_kwargs=made_with, **self.options())
 
     def options(self) -> dict[str, Any]:
         """What PPO and its maskable form are made with."""
@@ -186,7 +213,6 @@ class Ppo(ActorCritic):
             "gamma": GAMMA,
             "target_kl": 0.03,
             "device": "cpu",
-            "policy_kwargs": {"net_arch": HIDDEN},
         }
 
 
@@ -199,7 +225,8 @@ class MaskablePpo(Ppo):
         """The same options."""
         from sb3_contrib import MaskablePPO
 
-        return MaskablePPO("MlpPolicy", self.scaled, **self.options())
+        policy, made_with = self.policy_of("MaskableSlotActorCritic")
+        return MaskablePPO(policy, self.scaled, policy_kwargs=made_with, **self.options())
 
 
 class A2c(ActorCritic):
@@ -213,14 +240,15 @@ class A2c(ActorCritic):
 
     def make(self) -> BaseAlgorithm:
         """One step per rollout, over all environments."""
+        policy, made_with = self.policy_of("SlotActorCritic")
         return A2C(
-            "MlpPolicy",
+            policy,
             self.scaled,
             n_steps=max(8, self.rollout // 4),
             gamma=GAMMA,
             normalize_advantage=True,
             device="cpu",
-            policy_kwargs={"net_arch": HIDDEN},
+            policy_kwargs=made_with,
         )
 
 

@@ -92,7 +92,7 @@ class _NativeFace(_Face):
             raise UsageError(str(error)) from error
         dones = batch.terminated | batch.truncated
         infos: list[dict[str, Any]] = [{"elapsed_ns": elapsed} for elapsed in batch.elapsed_ns.tolist()]
-        for i in np.flatnonzero(dones):
+        for i in np.flatnonzero(dones).tolist():
             infos[i] |= {
                 "terminal_observation": batch.final_observations[i].copy(),
                 "TimeLimit.truncated": bool(batch.truncated[i] and not batch.terminated[i]),

@@ -178,7 +178,8 @@ class SwapEnv(gymnasium.Env[Observation, np.int64]):
         self.render_mode = render_mode
         self.action_space: spaces.Discrete = spaces.Discrete(len(self.schedulers))
         self.may_be_on = tuple(dict.fromkeys((DEFAULT, *self.schedulers)))
-        self.observation_space = spaces.Box(0, 1, (len(OBSERVED) + len(self.may_be_on),), np.float32)
+        self.observed = spaces.Box(0, 1, (len(OBSERVED) + len(self.may_be_on),), np.float32)
+        self.observation_space = self.observed
         self.defaults = Defaults()
         self._first_seed: int | None = seed
         self._nth_step = 0

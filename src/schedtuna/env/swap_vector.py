@@ -54,7 +54,7 @@ class SwapVectorEnv(ManyEnvs):
             env.defaults = self.envs[0].defaults
         first = self.envs[0]
         mode = autoreset_of(autoreset_mode)
-        super().__init__(num_envs, mode, first.observation_space, first.action_space, render_mode)
+        super().__init__(num_envs, mode, first.observed, first.action_space, render_mode)
         nr = whole_number("nr_threads", nr_threads, 0, 1024) or len(os.sched_getaffinity(0))
         self._threads = ThreadPoolExecutor(min(nr, num_envs))
         self._observations = np.zeros(self.observation_space.shape or (), np.float32)

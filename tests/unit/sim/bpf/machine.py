@@ -149,7 +149,11 @@ class Machine:
 
     def read(self, address: int, size: int) -> int:
         """A number in the block."""
-        return int.from_bytes(self.memory.raw[address : address + size], "little")
+        return int.from_bytes(self.bytes(address, size), "little")
+
+    def bytes(self, address: int, size: int) -> bytes:
+        """What is in the block."""
+        return ctypes.string_at(ctypes.addressof(self.memory) + address, size)
 
     def write(self, address: int, size: int, value: int) -> None:
         """Write a number into the block."""

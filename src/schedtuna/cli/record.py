@@ -7,6 +7,8 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -129,6 +131,21 @@ class DetailOptions:
         ),
     ] = None
     processes: Annotated[bool, typer.Option(help="Sample every process, too.")] = True
+    random_migrations: Annotated[
+        float | None,
+        typer.Option(
+            "--random-migrations",
+            metavar="N",
+            min=0.01,
+            max=100,
+            help="N times a second, on average, toss a coin whether one of COMMAND's threads that run or "
+            "wait goes to another CPU, for `dataset build --task migrate`.",
+            show_default=False,
+        ),
+    ] = None
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Of what --random-migrations draws.")
+    ] = 1
 
     def options(self, tasks: TaskFilter, interval_s: float, command: list[str]) -> RecordOptions:
         """Return what the recorder takes."""
@@ -188,6 +205,11 @@ def record(
         )
     if detail.pick_levels > 1 and not detail.picks:
         raise UsageError("--pick-levels says how much --picks records", hint="add --picks")
+    if detail.random_migrations and (detail.aggregate or detail.procfs or not command):
+        raise UsageError(
+            "--random-migrations moves threads of a command whose events are recorded",
+            hint="put a command after `--`, and leave out --aggregate and --procfs",
+        )
     interval_s = parse_positive_duration(detail.interval, option="--interval")
     seconds = None if duration is None else parse_positive_duration(duration, option="--for")
     wanted = tasks.filter()
@@ -204,11 +226,17 @@ def record(
     if command and not shutil.which(command[0]):
         raise UsageError(f"there is no command {command[0]!r}")
     folder = output or Path(time.strftime("trace_%Y%m%d-%H%M%S"))
-    _record(folder, options, seconds, force=force, as_json=as_json)
+    _record(folder, options, seconds, detail, force=force, as_json=as_json)
 
 
 def _record(
-    folder: Path, options: RecordOptions, seconds: float | None, *, force: bool, as_json: bool
+    folder: Path,
+    options: RecordOptions,
+    seconds: float | None,
+    detail: DetailOptions,
+    *,
+    force: bool,
+    as_json: bool,
 ) -> None:
     from schedtuna.cli.progress import LateProgress
     from schedtuna.record.recorder import Recorder
@@ -221,7 +249,8 @@ def _record(
         try:
             with LateProgress(shown.step, every_s=1.0), recorder:
                 try:
-                    ended = _wait(recorder, options, seconds, shown)
+                    with _random_migrations(recorder, detail):
+                        ended = _wait(recorder, options, seconds, shown)
                 finally:
                     shown.end()
             # Ctrl-C went to the command, too
@@ -239,6 +268,30 @@ def _record(
     if ended and ended.code:
         print(f"the command exited with code {ended.code}; the trace is complete", file=sys.stderr)
         raise typer.Exit(1)
+
+
+@contextmanager
+def _random_migrations(recorder: Recorder, detail: DetailOptions) -> Iterator[None]:
+    """Move threads at random meanwhile, if that was asked for, and say how it went."""
+    if detail.random_migrations is None:
+        yield
+        return
+    from schedtuna.record.random_migrations import KIND, ODDS, RandomMigrations
+
+    per_s, seed = detail.random_migrations, detail.seed
+    migrations = RandomMigrations(
+        per_s,
+        seed,
+        lambda at_ns, values: recorder.note_sample(at_ns, values, KIND),
+        others=lambda: recorder.helper_pids,
+    )
+    with migrations:
+        yield
+    nr_draws, nr_moves, nr_without = migrations.nr_draws, migrations.nr_moves, migrations.nr_without
+    told = {"nr_draws": nr_draws, "nr_moves": nr_moves, "nr_without": nr_without}
+    recorder.annotate({"random_migrations": {"per_s": per_s, "seed": seed, "odds": ODDS, **told}})
+    without = f"; {nr_without} times nobody ran or waited who could be moved" if nr_without else ""
+    print(f"{nr_moves} of {nr_draws} draws moved a thread{without}", file=sys.stderr)
 
 
 class _Shown:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from schedtuna.errors import DatasetError
 from schedtuna.learn.dataset_form import LEARNING_TASKS, UNDECIDED
 from schedtuna.learn.made_rows import BuildOptions, MadeRows
+from schedtuna.learn.randomised_rows import MeanEffect, has_draws, randomised_rows
 from schedtuna.learn.sources import RunSource
 from schedtuna.learn.task_rows import RunRows
 from schedtuna.learn.thinning import Columns
@@ -47,15 +48,28 @@ _EXTRAS = {
         for horizon in HORIZONS
     },
 }
+_DRAWN_EXTRAS = {
+    "was_migrated": "1: the coin moved it",
+    "odds": "of that",
+    **{
+        f"cost_{horizon}_ns": f"the integral of the number of tasks that run or wait, within {horizon}"
+        for horizon in HORIZONS
+    },
+}
+_Z95 = 1.959964
 Signs = npt.NDArray[np.int64]
 
 
 def make_migration_rows(sources: list[RunSource], options: BuildOptions) -> MadeRows:
     """Return a row per migration that `fair` asks for, labelled by the sign of what it gains, or undecided.
 
+    Of recordings in which a coin moved tasks, a row per draw: see `randomised_rows`.
+
     Raises:
-        DatasetError: A trace is of another scheduler, or nothing migrates in it.
+        DatasetError: A trace is of another scheduler, or nothing migrates in it; or both kinds are given.
     """
+    if any(has_draws(source) for source in sources):
+        return _make_randomised_rows(sources)
     made = MadeRows(
         MIGRATE_FEATURES,
         f"which of its two futures is better within {HORIZONS[LABELLED_BY]}, on average over {NR_PAIRS} "
@@ -84,6 +98,52 @@ def make_migration_rows(sources: list[RunSource], options: BuildOptions) -> Made
     return made
 
 
+def _make_randomised_rows(sources: list[RunSource]) -> MadeRows:
+    others = [source.name for source in sources if not has_draws(source)]
+    if others:
+        raise DatasetError(
+            f"{', '.join(others[:5])}: nobody was moved at random there, and labels of draws and of both "
+            "futures are not the same",
+            hint="build two datasets",
+        )
+    made = MadeRows(
+        MIGRATE_FEATURES,
+        f"what a coin decided, where less ran and waited within {HORIZONS[LABELLED_BY]} than on average over "
+        "the run's draws, else the other; by how much, over the odds, is the weight: one label says little, "
+        "their weighted mean what is better",
+        classes=[*LEARNING_TASKS["migrate"].classes[:2]],
+        extras=_DRAWN_EXTRAS,
+        settings={"row": "a draw of record --random-migrations", "horizons_ns": list(HORIZONS_NS)},
+    )
+    effects = []
+    for source in sources:
+        rows, found = randomised_rows(source, HORIZONS_NS, HORIZONS, LABELLED_BY)
+        made.runs.append((source, rows))
+        effects.append(found)
+    told = dict(zip(HORIZONS, (_pooled(list(runs)) for runs in zip(*effects, strict=True)), strict=True))
+    made.settings["mean_effect_ns"] = {name: list(bounds) for name, bounds in told.items()}
+    mean, low, high = (ns / 1e6 for ns in told[HORIZONS[LABELLED_BY]])
+    made.notes.append(
+        f"moving at random adds {mean:+.2f} ms [{low:+.2f}, {high:+.2f}] to the integral of the number of "
+        f"tasks that run or wait within {HORIZONS[LABELLED_BY]}: caused by the move, as a coin decided"
+    )
+    return made
+
+
+def _pooled(runs: Sequence[MeanEffect]) -> tuple[float, float, float]:
+    """Return the mean effect over runs, each by how many draws it had, and its interval of 95%."""
+    known = [run for run in runs if np.isfinite(run.ns)]
+    total = sum(run.nr_draws for run in known)
+    if not known:
+        raise DatasetError(
+            "too few threads were moved, or let be, for any of it to be told",
+            hint="record for longer, or with more --random-migrations",
+        )
+    mean = sum(run.ns * run.nr_draws for run in known) / total
+    error = sum((run.error_ns * run.nr_draws / total) ** 2 for run in known) ** 0.5
+    return mean, mean - _Z95 * error, mean + _Z95 * error
+
+
 def futures_of(
     source: RunSource, most: int, *, on_migration: Callable[[int], object] = lambda _: None
 ) -> tuple[list[MigrationFutures], int]:
@@ -96,7 +156,8 @@ def futures_of(
     if origin.is_recorded:
         raise DatasetError(
             f"{source.name} was recorded: its load draws nothing, so that all of its futures would be one",
-            hint="simulate a family, or a workload file, under fair",
+            hint="simulate a family, or a workload file, under fair; or move tasks at random meanwhile: "
+            "schedtuna record --random-migrations 10 -- COMMAND",
         )
     if origin.scheduler != "fair":
         raise DatasetError(

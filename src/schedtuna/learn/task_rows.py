@@ -149,8 +149,8 @@ class _Collector:
         self.rows, self.dropped = rows, Counter[str]()
         self._begin_ns = trace.window_ns[0]
         self._known, self._labels, self._recorded = known, labels, reading.recorded
-        self._own = _own_processes(trace)
-        self._losses = _losses(trace.losses)
+        self._own = own_processes(trace)
+        self._losses = lost_spans(trace.losses)
         self._cycles, self._history = CycleBuilder(self._losses), HistoryBuilder()
         self.wakers = WakersOfTasks(known) if tells_wakers(trace) else None
 
@@ -209,7 +209,8 @@ class _Collector:
             yield NO_LABEL, label < 0
 
 
-def _own_processes(trace: Trace) -> Sequence[int]:
+def own_processes(trace: Trace) -> Sequence[int]:
+    """Return the processes of the recorder itself."""
     recorder = trace.manifest.get("recorder")
     told = [recorder.get("tgid")] if isinstance(recorder, dict) else []
     helpers = trace.manifest.get("helper_tgids", [])
@@ -217,7 +218,8 @@ def _own_processes(trace: Trace) -> Sequence[int]:
     return [tgid for tgid in told if isinstance(tgid, int)]
 
 
-def _losses(losses: Sequence[Loss]) -> npt.NDArray[np.int64]:
+def lost_spans(losses: Sequence[Loss]) -> npt.NDArray[np.int64]:
+    """Return from when to when events may be missing, [losses, 2] in ns."""
     rows: list[Any] = [
         (loss.first_ns, _FOREVER if loss.last_ns is None else loss.last_ns)
         for loss in losses

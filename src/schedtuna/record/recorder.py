@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -135,6 +136,7 @@ class Recorder:
         self._end_s = self._next_sample_s = math.inf
         self._known_cgroups: dict[int, str] = {}
         self._notes: dict[str, Any] = {}
+        self._noted: SimpleQueue[tuple[int, Mapping[str, Any], str]] = SimpleQueue()
         self.result: RecordResult | None = None
         with ExitStack() as stack:
             with _signals_held():
@@ -244,6 +246,15 @@ class Recorder:
     def annotate(self, values: Mapping[str, Any]) -> None:
         """Add to the manifest, once the recording has ended."""
         self._notes |= values
+
+    def note_sample(self, timestamp_ns: int, values: Mapping[str, Any], kind: str) -> None:
+        """Add a row of samples of a kind of one's own; from any thread, while recording."""
+        self._noted.put((timestamp_ns, values, kind))
+
+    def _write_noted(self) -> None:
+        while not self._noted.empty():
+            timestamp_ns, values, kind = self._noted.get()
+            self._writer.write_samples(timestamp_ns, values, kind=kind)
 
     def follow(self, tgid: int) -> None:
         """Add a process to the roots of the filter's process trees."""
@@ -374,6 +385,7 @@ class Recorder:
                 self._writer.write_sample_table(timestamp_ns, columns, kind="process")
         self._source.sample(self._writer, self.options.interval_s)
         self._name_cgroups()
+        self._write_noted()
 
     def _name_cgroups(self) -> None:
         names = cgroup_names(self._layout)
@@ -390,6 +402,7 @@ class Recorder:
         self._source.read(self._writer)
         if not is_recent(self._sampled_s, ended_s, self.options.interval_s):
             self._sample()
+        self._write_noted()
         tally = self._source.finish(self._writer)
         own_cpu_s = sum(self._own_cpu_s) + time.thread_time() - before_s
         self.result = RecordResult(

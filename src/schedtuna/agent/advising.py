@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Waits = npt.NDArray[np.int64]  # in nanoseconds
 
 MOST_ADVICE = 3
-_INTERVALS = 6  # that the whole recording is shown, as one like the other: policies wait for some alike
+_INTERVALS = 20  # of the same: more than any policy that ships counts
 # Of the threads that are not changed; the first one that gains is told, else the first.
 _METRICS: dict[str, Callable[[npt.NDArray[np.integer[Any]]], float]] = {
     "wakeup_latency_p99_us": lambda values_ns: float(np.percentile(values_ns, 99)) / 1e3,

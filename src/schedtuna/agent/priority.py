@@ -28,6 +28,7 @@ from schedtuna.trace.tasks import clean_name
 DEFAULT_MODEL = "default"
 DESERVING = ("short", "interactive", "run")  # labels that deserve the CPU before the other one
 IN_A_ROW = 3  # intervals that say the same before anything is changed, and before it goes again
+LONG_IN_A_ROW = 8  # before anybody is set to the first of `STEPS`; until then it is set to the last of them
 RETURN_BURST_MS = 5.0  # of CPU time per sleep: who runs as shortly returns at once, whatever the model says
 KEPT_MARGIN = 0.5  # of the margin at which somebody steps back: at less than that all return
 _LEAST_DEMAND_PERMILLE = 10  # who uses less is in nobody's way
@@ -187,11 +188,18 @@ class PriorityPolicy:
             longer = self._returning.times_longer(key) if step in STEPS and key not in self._held else 1
             if said[key][1] >= IN_A_ROW * longer:
                 if step:
-                    held[key] = step
+                    held[key] = self._as_far_as(step, said[key][1], self._held.get(key))
             elif key in self._held:
                 held[key] = self._held[key]
         self._said, self._held = said, held
         self._returning.follow(tasks, {key for key, step in held.items() if step in STEPS})
+
+    @staticmethod
+    def _as_far_as(step: PriorityStep, in_a_row: int, before: PriorityStep | None) -> PriorityStep:
+        """Who deserves less steps back soon, but far only when that was so for long: it may change its ways."""
+        if step is not STEPS[0] or before is STEPS[0] or in_a_row >= LONG_IN_A_ROW:
+            return step
+        return STEPS[-1]
 
     def _of_threads(
         self, sensed: Sensed, tasks: SensedTasks, scores: npt.NDArray[np.int64], first: int | None

@@ -119,8 +119,10 @@ def test_the_model_that_ships_tells_three_hogs_from_two_that_answer():
     policy = make_priority(None)
     tasks = shipped_load(3, 2)
     assert (policy.scores(tasks) < 0).all()  # so that 0 tells nothing
-    nice = {one.target.tid: one.new for one in decided(policy, tasks)[-1] if one.setting == "nice"}
-    assert nice == {10: 10, 11: 10, 12: 10}
+    for number, value in zip(range(8), [None] * 2 + [5] * 5 + [10], strict=True):  # far only after long
+        wanted = policy.decide(sensed(number, tasks, GROUPS), {})
+        nice = {one.target.tid: one.new for one in wanted if one.setting == "nice"}
+        assert nice == (dict.fromkeys((10, 11, 12), value) if value else {})
     assert not decided(make_priority(None), shipped_load(4, 0))[-1]
     assert not decided(make_priority(None), shipped_load(0, 4))[-1]
 
@@ -136,7 +138,7 @@ def test_nobody_steps_back_for_nobody():
 
 
 def test_a_group_of_nothing_else_gets_less_weight():
-    last = decided(PriorityPolicy(model()), threads((10, 50, 20, 100, 1), (11, 990, 10, 0, 2)))[-1]
+    last = decided(PriorityPolicy(model()), threads((10, 50, 20, 100, 1), (11, 990, 10, 0, 2)), 8)[-1]
     groups = [one for one in last if one.target.kind == "cgroup"]
     assert [(one.target.cgroup, one.setting, one.new) for one in groups] == [
         ("/batch.slice", "cpu_weight", GROUP_STEP.settings["cpu_weight"])

@@ -60,7 +60,7 @@ def test_each_return_doubles_what_it_takes_up_to_a_limit():
 
 
 def stepped_back(policy):
-    for number in range(3):
+    for number in range(2):
         wanted = policy.decide(sensed(number, hog(10), interactive(20)), {})
     assert [one.target.tid for one in wanted] == [10]
     return standing(*wanted)
@@ -73,8 +73,8 @@ def test_rules_put_back_between_intervals_what_runs_shortly():
     assert policy.reconsider(Glance(0, counted(900, 0)), in_force) == []
     assert policy.reconsider(Glance(0, counted(901, 2)), in_force) == list(in_force)
     # The interval as a whole may still look like computing; it has to do so for twice as long now.
-    later = [policy.decide(sensed(n, hog(10), interactive(20)), {}) for n in range(3, 9)]
-    assert [bool(wanted) for wanted in later] == [False] * 5 + [True]
+    later = [policy.decide(sensed(n, hog(10), interactive(20)), {}) for n in range(2, 6)]
+    assert [bool(wanted) for wanted in later] == [False] * 3 + [True]
 
 
 def test_rules_that_do_not_speak_of_batch_are_nobodys_to_reconsider(tmp_path):

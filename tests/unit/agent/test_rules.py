@@ -13,11 +13,30 @@ def decide_often(policy, threads, times, in_force=None):
 
 
 def test_a_batch_thread_steps_back_where_interactive_ones_wait():
-    found = decide_often(RulesPolicy(), [hog(10), interactive(20)], 3)
-    assert found[0] == found[1] == []  # not at first sight
-    (one,) = found[2]
-    assert (one.target.tid, one.setting, one.old, one.new) == (10, "nice", 0, 10)
+    found = decide_often(RulesPolicy(), [hog(10), interactive(20)], 2)
+    assert found[0] == []  # not at first sight
+    (one,) = found[1]
+    assert (one.target.tid, one.setting, one.old, one.new) == (10, "nice", 0, 5)
     assert one.features["cpu_percent"] == 50
+
+
+def test_who_computes_for_long_steps_back_further_while_the_others_still_wait():
+    policy, in_force, values = RulesPolicy(), {}, []
+    for number in range(9):
+        wanted = policy.decide(sensed(number, hog(10), interactive(20)), in_force)
+        in_force = standing(*wanted)
+        values.append([one.new for one in wanted])
+    assert values == [[]] + [[5]] * 6 + [[10]] * 2
+    assert [one.new for one in policy.decide(sensed(9, hog(10), interactive(20, wait_ms=0)), in_force)] == [
+        10
+    ]
+
+
+def test_it_steps_back_no_further_once_nobody_waits():
+    policy = RulesPolicy()
+    in_force = standing(*decide_often(policy, [hog(10), interactive(20)], 2)[-1])
+    later = decide_often(policy, [hog(10), interactive(20, wait_ms=0)], 20, in_force)
+    assert {one.new for wanted in later for one in wanted} == {5}
 
 
 @pytest.mark.parametrize(
@@ -25,6 +44,7 @@ def test_a_batch_thread_steps_back_where_interactive_ones_wait():
     [
         [hog(10), hog(11)],  # nobody waits who runs shortly
         [hog(10), interactive(20, wait_ms=0)],  # nor has to wait
+        [hog(10), interactive(20, wait_ms=4)],  # nor for longer than waking up takes anyway
         [interactive(20), interactive(21)],
         [hog(10, observed_ns=0), interactive(20)],  # not known yet
     ],
@@ -42,21 +62,21 @@ def test_names_and_groups_do_not_matter_by_default():
 
 def test_a_change_stays_while_the_others_do_not_wait_any_more():
     policy = RulesPolicy()
-    wanted = decide_often(policy, [hog(10), interactive(20)], 3)[-1]
+    wanted = decide_often(policy, [hog(10), interactive(20)], 2)[-1]
     later = decide_often(policy, [hog(10, nice=10), interactive(20, wait_ms=0)], 20, standing(*wanted))
     assert all([one.key for one in found] == [wanted[0].key] for found in later)
 
 
 def test_a_change_goes_some_intervals_after_its_reason():
     policy = RulesPolicy()
-    wanted = decide_often(policy, [hog(10), interactive(20)], 3)[-1]
+    wanted = decide_often(policy, [hog(10), interactive(20)], 2)[-1]
     later = decide_often(policy, [hog(10, nice=10)], 6, standing(*wanted))
     assert [len(found) for found in later] == [1, 1, 1, 1, 0, 0]
 
 
 def test_what_is_gone_is_not_wanted():
     policy = RulesPolicy()
-    wanted = decide_often(policy, [hog(10), interactive(20)], 3)[-1]
+    wanted = decide_often(policy, [hog(10), interactive(20)], 2)[-1]
     assert policy.decide(sensed(3, interactive(20)), standing(*wanted)) == []
 
 

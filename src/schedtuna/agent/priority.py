@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna.agent.behaviour import rates
 from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, SensedTasks, Standing
 from schedtuna.agent.limits import FAIR_POLICIES
 from schedtuna.agent.returning import Glance, Returning, Thread, keys_of, threads_of
@@ -32,6 +33,8 @@ LONG_IN_A_ROW = 8  # before anybody is set to the first of `STEPS`; until then i
 RETURN_BURST_MS = 5.0  # of CPU time per sleep: who runs as shortly returns at once, whatever the model says
 KEPT_MARGIN = 0.5  # of the margin at which somebody steps back: at less than that all return
 _LEAST_DEMAND_PERMILLE = 10  # who uses less is in nobody's way
+_KEPT_DEMAND_PERMILLE = 1  # while some have stepped back: who waits less asks for less
+BURSTS_APART = 8  # who steps back runs so many times as long as those who go first: less gains nothing
 _WAITING_NS_PER_S = 1e6
 _WAITING_NS_PER_WAKEUP = 1e5  # waking up takes some microseconds on an idle CPU, too
 
@@ -113,12 +116,14 @@ class PriorityPolicy:
         tasks = tasks[(tasks["observed_ns"] > 0) & ~tasks["is_kernel_thread"]]
         tasks = tasks[np.isin(tasks["policy"], list(FAIR_POLICIES))]
         asked_ns = tasks["cpu_time_ns"] + tasks["run_delay_ns"]
-        busy = 1000 * asked_ns / np.maximum(tasks["observed_ns"], 1) >= _LEAST_DEMAND_PERMILLE
+        least = _KEPT_DEMAND_PERMILLE if self._held else _LEAST_DEMAND_PERMILLE
+        busy = 1000 * asked_ns / np.maximum(tasks["observed_ns"], 1) >= least
         scores = self.scores(tasks)
         first = self.first_score(scores[busy])
+        differs = busy & _differs(rates(tasks).burst_ms, scores, busy, first)
         self._follow(
             tasks,
-            [self._step(score, first) if one else None for score, one in zip(scores, busy, strict=True)],
+            [self._step(score, first) if one else None for score, one in zip(scores, differs, strict=True)],
         )
         waits = tasks["run_delay_ns"] / np.maximum(tasks["observed_ns"] / 1e9, 1e-9) >= _WAITING_NS_PER_S
         waits &= tasks["run_delay_ns"] / np.maximum(tasks["nr_voluntary"], 1) >= _WAITING_NS_PER_WAKEUP
@@ -196,7 +201,7 @@ class PriorityPolicy:
 
     @staticmethod
     def _as_far_as(step: PriorityStep, in_a_row: int, before: PriorityStep | None) -> PriorityStep:
-        """Who deserves less steps back soon, but far only when that was so for long: it may change its ways."""
+        """Who deserves less steps back soon, but far only after long, as it may change its ways."""
         if step is not STEPS[0] or before is STEPS[0] or in_a_row >= LONG_IN_A_ROW:
             return step
         return STEPS[-1]
@@ -256,6 +261,19 @@ class PriorityPolicy:
             Intent(target, setting, old.get(setting), value, reason, features, version)
             for setting, value in step.settings.items()
         ]
+
+
+def _differs(
+    bursts_ms: npt.NDArray[np.float64],
+    scores: npt.NDArray[np.int64],
+    busy: npt.NDArray[np.bool_],
+    first: int | None,
+) -> npt.NDArray[np.bool_]:
+    """Who goes first, or runs for so much longer than those that it is worth while to step back."""
+    if first is None:
+        return np.zeros(len(scores), bool)
+    goes_first = scores >= first
+    return goes_first | (bursts_ms >= BURSTS_APART * np.median(bursts_ms[busy & goes_first]))
 
 
 def as_found(tasks: SensedTasks, standing: Mapping[str, Standing]) -> SensedTasks:

@@ -223,3 +223,22 @@ def test_hogs_that_get_little_are_hogs_to_the_model_that_ships(cpu_ms, wait_ms):
     policy = make_priority(None)
     hog, *others = policy.scores(tasks).tolist()
     assert hog < policy.first_score(policy.scores(tasks)) <= min(others)
+
+
+def test_who_has_stepped_back_stays_so_while_the_others_ask_for_little():
+    """Once they do not wait any more they use 0.5% of a CPU, which is less than counts at first."""
+    policy, in_force = PriorityPolicy(model()), {}
+    for number in range(20):
+        busy = threads((10, 5, 40 if number < 4 else 0, 100, 1), (11, 900, 100, 0, 2))
+        in_force = standing(*policy.decide(sensed(number, busy, GROUPS), in_force))
+    assert (11, "nice") in {(one.intent.target.tid, one.intent.setting) for one in in_force.values()}
+
+
+def test_bursts_that_hardly_differ_are_left_alone_whatever_the_model_says():
+    """Bursts of 3 and 21 ms, seven times as long, and of 27 ms."""
+    for ratio, changed in [(7, False), (9, True)]:
+        tasks = threads((10, 300, 100, 100, 1), (11, 3 * ratio * 20, 100, 20, 2))
+        policy = PriorityPolicy(model(bias=46))
+        policy._sure = 1
+        last = decided(policy, tasks)[-1]
+        assert ((11, "nice") in {(one.target.tid, one.setting) for one in last}) is changed

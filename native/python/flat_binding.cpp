@@ -41,6 +41,7 @@ void bind_flat(nb::module_ &m)
 {
 	nb::enum_<Op>(m, "Op")
 		.value("RUN", Op::Run)
+		.value("SPIN", Op::Spin)
 		.value("SLEEP", Op::Sleep)
 		.value("SLEEP_UNTIL", Op::SleepUntil)
 		.value("IO", Op::Io)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,7 +28,7 @@ def _demo() -> None:
 
 
 @app.command()
-def agent(
+def agent(  # noqa: PLR0917 - typer's options are a function's parameters
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,10 +48,32 @@ def agent(
             show_default=False,
         ),
     ] = None,
+    families: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--families",
+            metavar="all|NAME",
+            help="Families of loads, named before any was run (requests, compiles, audio, chain, bursts,"
+            " users, turns), and those in which nothing can be gained (equal, idle, alike). Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="On a simulated machine of as many CPUs, in seconds.")
+    ] = False,
     blocks: Annotated[
         int | None,
         typer.Option(
-            "--blocks", min=2, max=100, help="Runs of each arm. Default: 4, or 3.", show_default=False
+            "--blocks", min=2, max=100, help="Runs of each arm. Default: 3 to 6, by load.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Keep each run in this file; given again with the same --seed, it goes on.",
+            show_default=False,
         ),
     ] = None,
     seed: SeedOption = None,
@@ -62,23 +85,20 @@ def agent(
     Compared are doing nothing, as many changes at random (placebo), `nice -n 10` for what computes, typed by
     somebody who knows (one-liner), the agent's policies, and an oracle that is always told who computes.
     """
-    import numpy as np
-
     from schedtuna.agent.demo.figures import results_of
+    from schedtuna.agent.demo.kept import KeptRuns
     from schedtuna.agent.demo.running import run_plan
     from schedtuna.cli.progress import RunProgress
     from schedtuna.experiment.campaign import choose_seed
 
     seed = choose_seed(seed)
-    plans, note = _plans(policy, load, blocks, seed)
-    rng = np.random.default_rng(seed)
+    plans, note = _plans(policy, load, families, blocks, seed, simulated=simulated)
+    kept = KeptRuns(out, _facts(seed, simulated=simulated)) if out else None
     shown: list[dict[str, Any]] = []
-    busy_percent = _busy_before()
+    busy_percent = 0.0 if simulated else _busy_before()
     total = sum(len(plan.arms) * plan.nr_blocks for plan in plans)
     with termination_interrupts(), RunProgress("demo", total) as progress:
-        progress.say(
-            f"{total} runs, about {sum(plan.expected_s for plan in plans) / 60:.1f} minutes; seed {seed}"
-        )
+        progress.say(_tell_plans(plans, total, seed, simulated=simulated))
         for remark in (note, _tell_busy(busy_percent)):
             if remark:
                 progress.say(remark)
@@ -90,27 +110,61 @@ def agent(
             progress.update(done, total, note=run.arm)
 
         for plan in plans:
-            runs = run_plan(plan, rng, count)
+            runs = run_plan(plan, count, kept=kept)
             shown.append(_summary(plan, runs, results_of(runs, plan.load.metric, plan.load.work)))
     if as_json:
-        print_json({"seed": seed, "busy_before_percent": busy_percent, "loads": shown})
+        busy = None if simulated else busy_percent
+        print_json({"seed": seed, "simulated": simulated, "busy_before_percent": busy, "loads": shown})
         return
     print("\n\n".join(_text(one) for one in shown))
 
 
 def _plans(
-    policy: list[str] | None, load: list[str] | None, blocks: int | None, seed: int
+    policy: list[str] | None,
+    load: list[str] | None,
+    families: list[str] | None,
+    blocks: int | None,
+    seed: int,
+    *,
+    simulated: bool,
 ) -> tuple[list[DemoPlan], str]:
     """Return what to run, and what to say of a policy that is left out."""
-    from schedtuna.agent.demo.loads import LOADS
+    from schedtuna.agent.demo.loads import FAMILIES, LOADS
     from schedtuna.agent.demo.running import DemoPlan, known_policies
 
-    for name in load or ():
-        if name not in LOADS:
-            raise UsageError(f"there is no load {name!r}: {nearest(name, LOADS)}")
+    for names, known, what in ((load, LOADS, "load"), (families, ("all", *FAMILIES), "family")):
+        for name in names or ():
+            if name not in known:
+                raise UsageError(f"there is no {what} {name!r}: {nearest(name, known)}")
     policies, note = known_policies(policy or ())
-    chosen = [LOADS[name] for name in LOADS if not load or name in load]
-    return [DemoPlan(one, tuple(policies), blocks or one.nr_blocks, seed) for one in chosen], note
+    chosen = [one for one in FAMILIES.values() if families and (one.name in families or "all" in families)]
+    chosen += [one for one in LOADS.values() if (one.name in load if load else not families)]
+    return [
+        DemoPlan(one, tuple(policies), blocks or one.nr_blocks, seed, simulated=simulated) for one in chosen
+    ], note
+
+
+def _facts(seed: int, *, simulated: bool) -> dict[str, Any]:
+    """What runs have to have in common, to be compared."""
+    import platform
+
+    from schedtuna import __version__
+    from schedtuna.agent.demo.running import nr_cpus
+
+    return {
+        "seed": seed,
+        "simulated": simulated,
+        "cpus": nr_cpus(),
+        "kernel": "" if simulated else platform.release(),
+        "version": __version__,
+    }
+
+
+def _tell_plans(plans: list[DemoPlan], total: int, seed: int, *, simulated: bool) -> str:
+    if simulated:
+        return f"{total} runs on a simulated machine; seed {seed}"
+    minutes = sum(plan.expected_s for plan in plans) / 60
+    return f"{total} runs, about {minutes:.1f} minutes; seed {seed}"
 
 
 def _busy_before() -> float:
@@ -179,7 +233,7 @@ def _text(shown: dict[str, Any]) -> str:
             interval(arm["work"]),
             *([interval(arm["share"], percent=True)] if metric else []),
             f"{100 * arm['acted_on']:.0f}%",
-            f"{arm['own_cpu_percent']:.2f}%",
+            "-" if arm["own_cpu_percent"] is None else f"{arm['own_cpu_percent']:.2f}%",
         ]
         for arm in shown["arms"]
     ]

@@ -46,6 +46,7 @@ class Policy(Enum):
 
 class Op(Enum):
     RUN = 0
+    SPIN = 1
     SLEEP = 2
     SLEEP_UNTIL = 3
     IO = 4

@@ -23,6 +23,7 @@ _PROGRAM = "mix.py"
 _SHARES = 1024
 
 Step = tuple[int, int, int, int]  # amount, object, op, flags
+_Row = tuple[str, int, list[Step]]  # name, group, steps
 
 
 def is_mixed(source: object) -> bool:
@@ -55,51 +56,88 @@ def load_of_mix(options: argparse.Namespace, unit_ns: int) -> FlatLoad:
     """Return what mix.py does with these options, where a unit of work takes so long.
 
     The interpreter's start, and its main process, which waits, are left out.
-
-    Raises:
-        UsageError: Tasks change their parts halfway.
     """
-    if options.swap:
-        raise UsageError("--swap of mix.py is not in the model", hint="simulate both halves")
-    tasks: list[tuple[str, int, list[Step]]] = []  # name, group, steps
-    helpers: list[tuple[str, int, list[Step]]] = []
-    session = 1 if options.apart else 0
-    for number, requests in enumerate(mix.draw_all(options)):
-        ask, answer = 2 * number, 2 * number + 1
-        mine: list[Step] = []
-        helping: list[Step] = []
-        for arrival_ns, nr_loops in requests:
-            own = nr_loops // 2 if options.helper else nr_loops
-            mine.append((mix.START_NS + arrival_ns, NONE, Op.SLEEP_UNTIL.value, FROM_BEGINNING))
-            mine.append(_work(own, unit_ns))
-            if options.helper:
-                mine += [(0, ask, Op.WRITE.value, 0), (0, answer, Op.READ.value, 0)]
-                helping += [
-                    (0, ask, Op.READ.value, 0),
-                    _work(nr_loops - own, unit_ns),
-                    (0, answer, Op.WRITE.value, 0),
-                ]
-        tasks.append(("interactive", session, mine))
-        if options.helper:
-            helpers.append(("helper", session, helping))
-    groups = [("/session", 0, _SHARES)] if options.apart else []
-    hogs: list[tuple[str, int, list[Step]]] = []
-    for number in range(options.hogs):
+    rows: list[_Row] = []
+    helpers: list[_Row] = []
+    groups: list[tuple[str, int, int]] = []
+    requests = mix.draw_all(options)
+    nr_both = min(options.tasks, options.hogs) if options.swap or options.users else 0
+    for number, mine in enumerate(requests[:nr_both] if options.swap else []):
+        rows += _in_turn(mine, options, unit_ns, number)
+    if options.apart:
+        groups.append(("/session", 0, _SHARES))
+    shared = len(groups)
+    for number, mine in enumerate(requests):
+        if options.swap and number < nr_both:
+            continue
+        group = shared
+        if options.users and number < nr_both:
+            groups.append((f"/user-{number + 1}", 0, _SHARES))
+            group = len(groups)
+        steps, helping = _serving(mine, options, unit_ns, number * _nr_helpers(options))
+        rows.append(("interactive", group, steps))
+        helpers += [("helper", group, one) for one in helping]
+    rows += helpers
+    for number in range(nr_both if options.swap else 0, options.hogs):
         if options.apart:
             groups.append((f"/session-{number + 1}", 0, _SHARES))
-        hogs.append(("hog", len(groups) if options.apart else 0, [(FOREVER, NONE, Op.RUN.value, 0)]))
-    everybody = [*tasks, *helpers, *hogs]
+        group = number + 1 if options.users and number < nr_both else len(groups) if options.apart else 0
+        rows.append(("hog", group, [(FOREVER, NONE, Op.RUN.value, 0)]))
+    rows += [("job", shared, _jobs(jobs, unit_ns)) for jobs in mix.draw_jobs(options)]
     return FlatLoad(
-        [name for name, _, _ in everybody],
-        _rows(everybody),
-        np.array([(*step, 0) for _, _, steps in everybody for step in steps], STEP_DTYPE),
+        [name for name, _, _ in rows],
+        _rows(rows),
+        np.array([(*step, 0) for _, _, steps in rows for step in steps], STEP_DTYPE),
         mix.START_NS + int(options.seconds * 1e9),
         groups=groups,
-        nr_mailboxes=2 * options.tasks if options.helper else 0,
+        nr_mailboxes=2 * options.tasks * _nr_helpers(options),
     )
 
 
-def _rows(everybody: list[tuple[str, int, list[Step]]]) -> np.ndarray[Any, Any]:
+def _nr_helpers(options: argparse.Namespace) -> int:
+    return len(mix.shares_of(0, options)[1])
+
+
+def _serving(
+    requests: list[tuple[int, int]], options: argparse.Namespace, unit_ns: int, first_helper: int
+) -> tuple[list[Step], list[list[Step]]]:
+    """The steps of a task that answers, and of each of its helpers."""
+    mine: list[Step] = []
+    helping: list[list[Step]] = [[] for _ in range(_nr_helpers(options))]
+    for arrival_ns, nr_loops in requests:
+        own, shares = mix.shares_of(nr_loops, options)
+        mine.append((mix.START_NS + arrival_ns, NONE, Op.SLEEP_UNTIL.value, FROM_BEGINNING))
+        mine += [_work(own, unit_ns)] if own else []
+        answers: list[Step] = []
+        for number, (share, steps) in enumerate(zip(shares, helping, strict=True), first_helper):
+            ask, answer = 2 * number, 2 * number + 1
+            mine.append((0, ask, Op.WRITE.value, 0))
+            (answers if options.together else mine).append((0, answer, Op.READ.value, 0))
+            steps += [(0, ask, Op.READ.value, 0), _work(share, unit_ns), (0, answer, Op.WRITE.value, 0)]
+        mine += answers
+    return mine, helping
+
+
+def _in_turn(
+    requests: list[tuple[int, int]], options: argparse.Namespace, unit_ns: int, number: int
+) -> list[_Row]:
+    """Two tasks that change their parts halfway, as `mix.in_turn`."""
+    half_ns = int(options.seconds * 1e9) // 2
+    first, _ = _serving([one for one in requests if one[0] < half_ns], options, unit_ns, number)
+    second, _ = _serving([one for one in requests if one[0] >= half_ns], options, unit_ns, number)
+    until_half = (mix.START_NS + half_ns, NONE, Op.SPIN.value, 0)
+    return [
+        ("interactive", 0, [*first, (FOREVER, NONE, Op.RUN.value, 0)]),
+        ("hog", 0, [until_half, *second]),
+    ]
+
+
+def _jobs(jobs: list[int], unit_ns: int) -> list[Step]:
+    pause = (int(mix.JOB_PAUSE_S * 1e9), NONE, Op.SLEEP.value, 0)
+    return [step for nr_loops in jobs for step in (_work(nr_loops, unit_ns), pause)]
+
+
+def _rows(everybody: list[_Row]) -> np.ndarray[Any, Any]:
     rows = np.zeros(len(everybody), TASK_DTYPE)
     rows["cpu_set"] = rows["first_cpu"] = NONE
     rows["group"] = [group for _, group, _ in everybody]

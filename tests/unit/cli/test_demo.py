@@ -18,6 +18,11 @@ def short(tmp_path, monkeypatch):
         for name, load in loads.LOADS.items()
     }
     monkeypatch.setattr(loads, "LOADS", small)
+    families = {
+        name: dataclasses.replace(load, seconds=4.0, skipped_s=2.0, nr_blocks=2)
+        for name, load in loads.FAMILIES.items()
+    }
+    monkeypatch.setattr(loads, "FAMILIES", families)
 
 
 def run(capsys, *argv):
@@ -50,10 +55,28 @@ def test_where_nothing_can_be_gained_a_table_and_the_cost_are_told(capsys):
     assert "rules: leaves alone all but 0.0% of the threads" in out
 
 
+def test_all_families_run_simulated_and_go_on_where_they_ended(capsys, tmp_path):
+    kept = tmp_path / "runs.jsonl"
+    argv = ["--families", "all", "--simulated", "--policy", "rules", "--seed", "1", "--out", str(kept)]
+    code, out, error = run(capsys, *argv, "--json")
+    assert code == 0, error
+    told = json.loads(out)
+    assert [load["load"] for load in told["loads"]] == list(loads.FAMILIES)
+    assert all(arm["own_cpu_percent"] is None for load in told["loads"] for arm in load["arms"])
+    whole = kept.read_text()
+    kept.write_text(whole[: 2 * len(whole) // 3])
+    assert json.loads(run(capsys, *argv, "--json")[1]) == told
+    assert sorted(kept.read_text().splitlines()) == sorted(whole.splitlines())
+    code, _, error = run(capsys, *argv[:-4], "--seed", "2", "--out", str(kept))
+    assert code == 1 and "--seed" in error
+    assert "chain" in run(capsys, "--families", "chain", "--simulated", "--seed", "1", "--policy", "rules")[1]
+
+
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
         (["--load", "besides"], "did you mean beside"),
+        (["--families", "chains"], "did you mean chain"),
         (["--policy", "rule"], "did you mean rules"),
     ],
 )

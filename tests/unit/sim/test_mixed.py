@@ -118,6 +118,60 @@ def test_bad_settings_are_refused(source, told):
 def test_what_can_not_be_drawn_is_refused():
     with pytest.raises(UsageError, match="here they would never change"):
         read_load("short-bursts", nr_cpus=2)
-    with pytest.raises(UsageError, match="not in the model"):
-        load_of_mix(mix.parse_options(["--swap"]), UNIT_NS)
     assert not is_mixed("cpu-bound")
+
+
+def ops(steps):
+    return [op for op, _, _ in steps]
+
+
+def test_helpers_work_one_after_the_other_or_together():
+    words = ["--seed", "5", "--tasks", "2", "--rate", "20", "--hogs", "0", "--helpers", "2"]
+    for together in (False, True):
+        options = mix.parse_options([*words, *["--together"] * together])
+        rows = steps_of(load_of_mix(options, UNIT_NS))
+        assert [name for name, _ in rows] == ["interactive"] * 2 + ["helper"] * 4
+        asks, reads = (Op.WRITE, Op.WRITE, Op.READ, Op.READ), (Op.WRITE, Op.READ, Op.WRITE, Op.READ)
+        assert ops(rows[0][1])[:5] == [Op.SLEEP_UNTIL, *(asks if together else reads)]
+        asked = {number for _, steps in rows[:2] for op, _, number in steps if op is Op.WRITE}
+        heard = {number for _, steps in rows[2:] for op, _, number in steps if op is Op.READ}
+        assert len(asked) == 4 and asked == heard
+        work = sum(amount for _, steps in rows for op, amount, _ in steps if op is Op.RUN)
+        drawn = sum(nr_loops // 2 * 2 for mine in mix.draw_all(options) for _, nr_loops in mine)
+        assert work == pytest.approx(drawn * UNIT_NS / mix.LOOPS_PER_UNIT)
+
+
+def test_tasks_that_change_parts_spin_until_halfway():
+    options = mix.parse_options(["--tasks", "3", "--hogs", "2", "--swap", "--seconds", "4"])
+    rows = steps_of(load_of_mix(options, UNIT_NS))
+    assert [name for name, _ in rows] == ["interactive", "hog"] * 2 + ["interactive"]
+    half_ns = mix.START_NS + 2 * 10**9
+    for first, second in (rows[:2], rows[2:4]):
+        assert first[1][-1][:2] == (Op.RUN, FOREVER)
+        assert second[1][0][:2] == (Op.SPIN, half_ns)
+        arrivals = [
+            [amount for op, amount, _ in steps if op is Op.SLEEP_UNTIL] for _, steps in (first, second)
+        ]
+        assert max(arrivals[0]) < half_ns <= min(arrivals[1])
+
+
+def test_even_requests_are_alike_and_jobs_pause():
+    options = mix.parse_options(["--tasks", "1", "--rate", "100", "--units", "5", "--even", "--hogs", "0"])
+    (requests,) = mix.draw_all(options)
+    gaps = np.diff([arrival for arrival, _ in requests])
+    assert set(gaps.tolist()) <= {9_999_999, 10_000_000, 10_000_001}
+    assert {nr_loops for _, nr_loops in requests} == {5000}
+    options = mix.parse_options(["--tasks", "0", "--hogs", "0", "--jobs", "2"])
+    rows = steps_of(load_of_mix(options, UNIT_NS))
+    assert [name for name, _ in rows] == ["job", "job"]
+    assert rows[0][1] != rows[1][1]
+    amounts = [amount for op, amount, _ in rows[0][1] if op is Op.RUN]
+    assert min(amounts) >= mix.LEAST_JOB_UNITS * UNIT_NS
+    assert np.mean(amounts) == pytest.approx(mix.JOB_UNITS * UNIT_NS, rel=0.2)
+
+
+def test_users_share_a_group_each_with_a_hog():
+    options = mix.parse_options(["--tasks", "2", "--hogs", "2", "--users"])
+    load = load_of_mix(options, UNIT_NS)
+    assert load.tasks["group"].tolist() == [1, 2, 1, 2]
+    assert [name for name, _, _ in load.groups] == ["/user-1", "/user-2"]

@@ -110,7 +110,7 @@ class OnlyOf:
 
     Args:
         policy: The policy.
-        tgids: The processes.
+        tgids: The processes; what they have forked is shown, too.
     """
 
     def __init__(self, policy: AgentPolicy, tgids: Collection[int]) -> None:
@@ -121,7 +121,8 @@ class OnlyOf:
 
     def decide(self, sensed: Sensed, standing: Mapping[str, Standing]) -> list[Intent]:
         """Return what the policy decides of what it sees."""
-        shown = sensed.tasks[np.isin(sensed.tasks["tgid"], self._tgids)]
+        tasks = sensed.tasks
+        shown = tasks[np.isin(tasks["tgid"], self._tgids) | np.isin(tasks["ppid"], self._tgids)]
         return self._policy.decide(replace(sensed, tasks=shown), standing)
 
     def reconsider(self, glance: Glance, standing: Mapping[str, Standing]) -> list[str]:

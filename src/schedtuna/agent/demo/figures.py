@@ -53,7 +53,7 @@ class DemoRun:
         figures: The program's.
         nr_acted_on: Threads that were changed.
         nr_threads: Threads of the load.
-        own_cpu_percent: Of one CPU, what the agent's loop took.
+        own_cpu_percent: Of one CPU, what the agent's loop took; None: unknown, where no agent ran.
     """
 
     arm: str
@@ -61,7 +61,7 @@ class DemoRun:
     figures: Mapping[str, float]
     nr_acted_on: int
     nr_threads: int
-    own_cpu_percent: float
+    own_cpu_percent: float | None
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ArmResult:
         work: Ratio of the batch part's work.
         share: Of the oracle's gain in the metric; 1 is all of it.
         acted_on: Share of the load's threads that were changed.
-        own_cpu_percent: Of one CPU, what the agent took.
+        own_cpu_percent: Of one CPU, what the agent took; None: unknown.
     """
 
     arm: str
@@ -82,7 +82,7 @@ class ArmResult:
     work: Interval
     share: Interval
     acted_on: float
-    own_cpu_percent: float
+    own_cpu_percent: float | None
 
 
 def results_of(runs: Sequence[DemoRun], metric: str, work: str) -> list[ArmResult]:
@@ -103,10 +103,15 @@ def results_of(runs: Sequence[DemoRun], metric: str, work: str) -> list[ArmResul
             UNKNOWN if arm == NONE else _share(gains[arm], gains.get(ORACLE, [])),
             sum(run.nr_acted_on for run in runs if run.arm == arm)
             / max(sum(run.nr_threads for run in runs if run.arm == arm), 1),
-            statistics.fmean(run.own_cpu_percent for run in runs if run.arm == arm),
+            _mean_known([run.own_cpu_percent for run in runs if run.arm == arm]),
         )
         for arm in arms
     ]
+
+
+def _mean_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
 def between(runs: Sequence[DemoRun], arm: str, other: str, figure: str) -> Interval:

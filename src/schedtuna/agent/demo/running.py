@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from schedtuna.agent.contract import AgentPolicy
 from schedtuna.agent.demo.arms import NONE, ONE_LINER, ORACLE, PLACEBO, OnlyOf, Roles, told_policy
@@ -30,6 +33,8 @@ from schedtuna.resources import resource_path
 if TYPE_CHECKING:
     from numpy.random import Generator
 
+    from schedtuna.agent.demo.kept import KeptRuns
+
 INTERVAL_S = 0.4
 _BESIDES_S = 0.4  # of each run: it starts, draws its requests and ends
 _PROGRAM = "workload/programs/mix.py"
@@ -46,12 +51,14 @@ class DemoPlan:
         policies: Arms under test, as `--policy` takes them.
         nr_blocks: Of all arms, each.
         seed: Of all that is random.
+        simulated: Whether a simulated machine runs it, of as many CPUs.
     """
 
     load: DemoLoad
     policies: tuple[str, ...]
     nr_blocks: int
     seed: int
+    simulated: bool = False
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -63,43 +70,77 @@ class DemoPlan:
 
     @property
     def expected_s(self) -> float:
-        """About how long it takes."""
+        """About how long it takes on this machine."""
         return len(self.arms) * self.nr_blocks * (self.load.seconds + _BESIDES_S)
 
 
-def run_plan(plan: DemoPlan, rng: Generator, on_run: Callable[[DemoRun], None]) -> list[DemoRun]:
-    """Run all blocks.
+def run_plan(
+    plan: DemoPlan, on_run: Callable[[DemoRun], None], *, kept: KeptRuns | None = None
+) -> list[DemoRun]:
+    """Run all blocks; what is kept already is not run again.
 
     Args:
         plan: What to run.
-        rng: Draws the order within blocks, and the placebo.
         on_run: Called after each run.
+        kept: Where runs are kept; None: nowhere.
 
     Raises:
         WorkloadError: The load did not run.
         UsageError: There is no such policy.
-        UnavailableError: Threads can't be sensed here.
+        UnavailableError: Threads can't be sensed here, or the installation lacks the simulator.
     """
     runs = []
-    senses = Senses()
-    try:
-        with tempfile.TemporaryDirectory(prefix="schedtuna-demo-") as folder:
-            for block in range(plan.nr_blocks):
-                seed = plan.seed + block
-                for place in rng.permutation(len(plan.arms)).tolist():
-                    run = _run_arm(plan.load, plan.arms[place], block, seed, rng, senses, Path(folder))
-                    runs.append(run)
-                    on_run(run)
-    finally:
-        senses.close()
+    with contextlib.ExitStack() as stack:
+        run_arm = _simulating(plan) if plan.simulated else _running(plan, stack)
+        for block in range(plan.nr_blocks):
+            # Of each block anew: one that goes on draws the same.
+            rng = np.random.default_rng([plan.seed, block, *plan.load.name.encode()])
+            for place in rng.permutation(len(plan.arms)).tolist():
+                arm = plan.arms[place]
+                placebo = np.random.default_rng([plan.seed, block, place])
+                run = kept.of(plan.load.name, arm, block) if kept else None
+                if run is None:
+                    run = run_arm(arm, block, placebo)
+                    if kept:
+                        kept.add(plan.load.name, run)
+                runs.append(run)
+                on_run(run)
     return runs
+
+
+RunArm = Callable[[str, int, "Generator"], DemoRun]
+
+
+def _simulating(plan: DemoPlan) -> RunArm:
+    from schedtuna.agent.demo.simulated import simulate_arm  # brings the simulator along
+
+    def run_arm(arm: str, block: int, rng: Generator) -> DemoRun:
+        seed = plan.seed + block
+        return simulate_arm(plan.load, arm, block, seed, rng, nr_cpus=nr_cpus(), interval_s=INTERVAL_S)
+
+    return run_arm
+
+
+def _running(plan: DemoPlan, stack: contextlib.ExitStack) -> RunArm:
+    senses = Senses()
+    stack.callback(senses.close)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="schedtuna-demo-")))
+
+    def run_arm(arm: str, block: int, rng: Generator) -> DemoRun:
+        return _run_arm(plan.load, arm, block, plan.seed + block, rng, senses, folder)
+
+    return run_arm
+
+
+def nr_cpus() -> int:
+    """How many CPUs loads are sized for: those that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _run_arm(  # noqa: PLR0917  # one run, all of it
     load: DemoLoad, arm: str, block: int, seed: int, rng: Generator, senses: Senses, folder: Path
 ) -> DemoRun:
-    nr_cpus = len(os.sched_getaffinity(0))
-    command = [sys.executable, "-I", str(resource_path(_PROGRAM)), *load.arguments(nr_cpus, seed)]
+    command = [sys.executable, "-I", str(resource_path(_PROGRAM)), *load.arguments(nr_cpus(), seed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

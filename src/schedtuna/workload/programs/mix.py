@@ -1,12 +1,16 @@
 """Interactive tasks beside long-running ones: how late are the answers, and how much gets done?
 
 Every interactive task answers requests that arrive at random times, whether or not it has answered
-the previous one, so that a late answer makes the next ones late, too, as for real users. A latency
+the previous one, so that a late answer makes the next ones late, too, as for real users; with
+--even they arrive at fixed times, and all take the same work, as what plays sound has it. A latency
 is the time from a request's arrival to its answer. With --helper the second half of an answer's
-work is done by another process, woken through a pipe. Hogs compute without a break; with --apart
-they have sessions of their own, as what runs in another terminal has, which is what the kernel's
-autogroups share the CPUs out among. With --swap the tasks change their parts halfway: who answered
-computes, and the other way round, as far as there are as many of both.
+work is done by another process, woken through a pipe; with --helpers an answer's work is done by
+so many processes in equal parts, one after the other, or with --together all at once. Hogs compute
+without a break, --jobs with a short one now and then, as what compiles does when it reads. With
+--apart hogs have sessions of their own, as what runs in another terminal has, which is what the
+kernel's autogroups share the CPUs out among; with --users each task shares one with a hog. With
+--swap the tasks change their parts halfway: who answered computes, and the other way round, as far
+as there are as many of both.
 
 All that is random (arrival times, work per request) is drawn from the seed before the run begins.
 The last line of output is a JSON object; with --announce the first one says who is who. A program
@@ -30,6 +34,8 @@ from typing import Any
 
 LOOPS_PER_UNIT = 1000  # some 20 us
 START_NS = 50_000_000  # from its begin until requests arrive: all are ready by then
+JOB_UNITS, LEAST_JOB_UNITS, JOB_PAUSE_S = 5000, 1250, 0.002  # 100 ms of work on average, and what is between
+_NR_JOBS = 1000  # that are drawn; then they begin anew
 
 
 def work(nr_loops: int) -> None:
@@ -42,6 +48,12 @@ def work(nr_loops: int) -> None:
 def draw_requests(rng: random.Random, options: argparse.Namespace) -> list[tuple[int, int]]:
     """Return (arrival in ns after the start, loops of work) of one task: Poisson, exponential sizes."""
     requests = []
+    if options.even:
+        period_s = 1 / options.rate
+        first_s = rng.random() * period_s
+        nr_loops = round(options.units * options.loops)
+        nr_periods = int((options.seconds - first_s) / period_s)
+        return [(int((first_s + nth * period_s) * 1e9), nr_loops) for nth in range(nr_periods)]
     at_s = rng.expovariate(options.rate)
     while at_s < options.seconds:
         nr_units = max(2, round(rng.expovariate(1 / options.units)))
@@ -56,22 +68,46 @@ def draw_all(options: argparse.Namespace) -> list[list[tuple[int, int]]]:
     return [draw_requests(rng, options) for _ in range(options.tasks)]
 
 
+def draw_jobs(options: argparse.Namespace) -> list[list[int]]:
+    """Return the loops of work of each job, of each task that has some."""
+    rng = random.Random(f"jobs {options.seed}")
+    return [
+        [
+            max(LEAST_JOB_UNITS, round(rng.expovariate(1 / JOB_UNITS))) * LOOPS_PER_UNIT
+            for _ in range(_NR_JOBS)
+        ]
+        for _ in range(options.jobs)
+    ]
+
+
+def shares_of(nr_loops: int, options: argparse.Namespace) -> tuple[int, list[int]]:
+    """Return the loops of an answer's work that its task does itself, and those of each helper."""
+    if options.helper:
+        return nr_loops // 2, [nr_loops - nr_loops // 2]
+    if options.helpers:
+        return 0, [nr_loops // options.helpers] * options.helpers
+    return nr_loops, []
+
+
 def serve(
-    requests: list[tuple[int, int]], start_ns: int, *, helper: bool, counted_ns: int = 0
+    requests: list[tuple[int, int]], start_ns: int, options: argparse.Namespace, *, counted_ns: int = 0
 ) -> list[float]:
     """Answer requests, and return the latencies, in microseconds, of those that arrive from counted_ns on."""
-    ask, answer = start_helper() if helper else (-1, -1)
+    helpers = [start_helper() for _ in shares_of(0, options)[1]]
     latencies_us = []
     for arrival_ns, nr_loops in requests:
         wait_ns = start_ns + arrival_ns - time.monotonic_ns()
         if wait_ns > 0:
             time.sleep(wait_ns / 1e9)
-        if helper:
-            work(nr_loops // 2)
-            os.write(ask, (nr_loops - nr_loops // 2).to_bytes(4, "little"))
-            os.read(answer, 1)
-        else:
-            work(nr_loops)
+        own, others = shares_of(nr_loops, options)
+        work(own)
+        for (ask, answer), share in zip(helpers, others, strict=True):
+            os.write(ask, share.to_bytes(4, "little"))
+            if not options.together:
+                os.read(answer, 1)
+        if options.together:
+            for _, answer in helpers:
+                os.read(answer, 1)
         if arrival_ns >= counted_ns:
             latencies_us.append((time.monotonic_ns() - start_ns - arrival_ns) / 1e3)
     return latencies_us
@@ -103,19 +139,55 @@ def hog(end_ns: int, *, apart: bool, counted_ns: int = 0) -> int:
     return nr_units
 
 
+def compile_jobs(jobs: list[int], end_ns: int, *, counted_ns: int = 0) -> int:
+    """Compute job after job until the end, and return the units of work of what counted_ns has seen begin."""
+    nr_units = 0
+    for nth in range(_NR_JOBS**2):
+        left = jobs[nth % len(jobs)]
+        while left > 0:
+            now_ns = time.monotonic_ns()
+            if now_ns >= end_ns:
+                return nr_units
+            work(10 * LOOPS_PER_UNIT)
+            left -= 10 * LOOPS_PER_UNIT
+            nr_units += 10 * (now_ns >= counted_ns)
+        time.sleep(JOB_PAUSE_S)
+    return nr_units
+
+
+def as_user(serving: Callable[[], list[float]], computing: Callable[[], int], hogs_pid: int) -> list[float]:
+    """Answer and compute in a session of its own; return the units of work, and then the latencies.
+
+    Args:
+        serving: This process does it.
+        computing: Another one does.
+        hogs_pid: A pipe that is told which.
+    """
+    os.setsid()
+    pids: list[int] = []
+    hog_report = fork_reporter(computing, pids)
+    os.write(hogs_pid, pids[0].to_bytes(4, "little"))
+    latencies_us = serving()
+    nr_units = collect(hog_report)
+    os.wait()
+    return [nr_units, *latencies_us]
+
+
 Times = tuple[int, int, int, int]  # start, half, end; from when on it counts: all on CLOCK_MONOTONIC, in ns
 
 
-def in_turn(requests: list[tuple[int, int]], times: Times, *, serves_first: bool) -> list[float]:
+def in_turn(
+    requests: list[tuple[int, int]], times: Times, options: argparse.Namespace, *, serves_first: bool
+) -> list[float]:
     """Answer in one half and compute in the other; return the units of work, and then the latencies."""
     start_ns, half_ns, end_ns, counted_ns = times
     mine = [one for one in requests if (one[0] < half_ns - start_ns) == serves_first]
     since_ns = counted_ns - start_ns
     if serves_first:
-        latencies_us = serve(mine, start_ns, helper=False, counted_ns=since_ns)
+        latencies_us = serve(mine, start_ns, options, counted_ns=since_ns)
         return [hog(end_ns, apart=False, counted_ns=counted_ns), *latencies_us]
     nr_units = hog(half_ns, apart=False, counted_ns=counted_ns)
-    return [nr_units, *serve(mine, start_ns, helper=False, counted_ns=since_ns)]
+    return [nr_units, *serve(mine, start_ns, options, counted_ns=since_ns)]
 
 
 def fork_reporter(task: Callable[[], Any], pids: list[int]) -> int:
@@ -131,6 +203,21 @@ def fork_reporter(task: Callable[[], Any], pids: list[int]) -> int:
     pids.append(pid)
     os.close(writable)
     return readable
+
+
+def fork_user(
+    requests: list[tuple[int, int]], times: Times, options: argparse.Namespace, roles: dict[str, list[int]]
+) -> int:
+    """Run a task and a hog of one session, whose numbers join their lists; return a pipe as above."""
+    start_ns, _, end_ns, counted_ns = times
+    told, tells = os.pipe()
+    serving = partial(serve, requests, start_ns, options, counted_ns=counted_ns - start_ns)
+    computing = partial(hog, end_ns, apart=False, counted_ns=counted_ns)
+    report = fork_reporter(partial(as_user, serving, computing, tells), roles["interactive"])
+    roles["batch"].append(int.from_bytes(os.read(told, 4), "little"))
+    os.close(told)
+    os.close(tells)
+    return report
 
 
 def collect(pipe: int) -> Any:
@@ -153,12 +240,17 @@ def parse_options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=200.0, help="requests per second and task")
     parser.add_argument("--units", type=float, default=10.0, help="mean work per request, of some 20 us each")
     parser.add_argument("--loops", type=int, default=LOOPS_PER_UNIT, help="size of a request's unit of work")
+    parser.add_argument("--even", action="store_true", help="requests arrive evenly and are all alike")
     parser.add_argument("--hogs", type=int, default=1, help="long-running tasks")
+    parser.add_argument("--jobs", type=int, default=0, help="tasks that compute job after job")
     parser.add_argument("--apart", action="store_true", help="long-running tasks have their own sessions")
     parser.add_argument("--skip", type=float, default=0.0, help="seconds at the start that do not count")
     parser.add_argument("--swap", action="store_true", help="tasks and hogs change parts halfway")
     parser.add_argument("--announce", action="store_true", help="print first who answers and who computes")
     parser.add_argument("--helper", action="store_true", help="interactive tasks hand work to a helper")
+    parser.add_argument("--helpers", type=int, default=0, help="interactive tasks hand all work to so many")
+    parser.add_argument("--together", action="store_true", help="these work at the same time")
+    parser.add_argument("--users", action="store_true", help="each task shares a session with a hog")
     return parser.parse_args(argv)
 
 
@@ -172,31 +264,30 @@ def main(argv: list[str]) -> None:
     end_ns = start_ns + int(options.seconds * 1e9)
     skipped_ns = int(options.skip * 1e9)
     counted_ns = start_ns + skipped_ns
-    swapped: list[Callable[[], Any]] = []
-    if options.swap:
-        times = (start_ns, (start_ns + end_ns) // 2, end_ns, counted_ns)
-        swapped = [
-            partial(in_turn, requests[index // 2], times, serves_first=not index % 2)
-            for index in range(2 * min(options.tasks, options.hogs))
+    roles: dict[str, list[int]] = {"interactive": [], "batch": []}
+    times = (start_ns, (start_ns + end_ns) // 2, end_ns, counted_ns)
+    nr_both = min(options.tasks, options.hogs) if options.swap or options.users else 0
+    if options.users:
+        both = [fork_user(mine, times, options, roles) for mine in requests[:nr_both]]
+    else:
+        both = [
+            fork_reporter(
+                partial(in_turn, requests[index // 2], times, options, serves_first=not index % 2),
+                roles["batch" if index % 2 else "interactive"],
+            )
+            for index in range(2 * nr_both)
         ]
-    nr_swapped = len(swapped) // 2
-    serving = [
-        partial(serve, mine, start_ns, helper=options.helper, counted_ns=skipped_ns)
-        for mine in requests[nr_swapped:]
+    tasks = [
+        fork_reporter(partial(serve, mine, start_ns, options, counted_ns=skipped_ns), roles["interactive"])
+        for mine in requests[nr_both:]
     ]
     computing = [
-        partial(hog, end_ns, apart=options.apart, counted_ns=counted_ns)
-        for _ in range(options.hogs - nr_swapped)
+        *[partial(hog, end_ns, apart=options.apart, counted_ns=counted_ns)] * (options.hogs - nr_both),
+        *(partial(compile_jobs, jobs, end_ns, counted_ns=counted_ns) for jobs in draw_jobs(options)),
     ]
-    roles: dict[str, list[int]] = {"interactive": [], "batch": []}
-    tasks = [fork_reporter(task, roles["interactive"]) for task in serving]
     hogs = [fork_reporter(task, roles["batch"]) for task in computing]
-    both = [
-        fork_reporter(task, roles["batch" if index % 2 else "interactive"])
-        for index, task in enumerate(swapped)
-    ]
     if options.announce:
-        half_ns = (start_ns + end_ns) // 2 if options.swap else end_ns
+        half_ns = times[1] if options.swap else end_ns
         print(json.dumps({**roles, "swap_ns": half_ns, "end_ns": end_ns}), flush=True)  # noqa: T201 - a program of its own
     reports = [collect(pipe) for pipe in both]
     latencies_us = sorted(

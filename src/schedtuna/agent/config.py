@@ -6,16 +6,17 @@ Of the same value the last file's counts; options of the command line count befo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.agent.limits import Limits
 from schedtuna.agent.loop import LoopOptions
 from schedtuna.agent.policies import make_policy
+from schedtuna.agent.profiles import BALANCED, PERFORMANCE, POWER_SAVER, PROFILES
 from schedtuna.agent.slo import parse_objectives
 from schedtuna.configfile import load_config
-from schedtuna.errors import ConfigFileError
+from schedtuna.errors import ConfigFileError, UsageError
 from schedtuna.files import require_trusted
 
 CONFIG_FILE = Path("/etc/schedtuna/agent.toml")
@@ -36,6 +37,25 @@ class LimitsTable(_Data):
     proven_only: bool = False
 
 
+class ProfileTable(_Data):
+    """A table `[profiles.NAME]`: what is otherwise while a power profile is active.
+
+    Attributes:
+        policy: As `--policy` takes it; empty: as configured.
+        limits: In place of the configured ones; None: as configured.
+    """
+
+    policy: str = ""
+    limits: LimitsTable | None = None
+
+
+DEFAULT_PROFILES = {
+    POWER_SAVER: ProfileTable(policy="none"),
+    BALANCED: ProfileTable(),
+    PERFORMANCE: ProfileTable(policy="priority"),
+}
+
+
 class AgentConfig(_Data):
     """All of the files together.
 
@@ -50,6 +70,7 @@ class AgentConfig(_Data):
         history: Folders of past studies, which say what is proven.
         proof_days: How long what they say holds.
         limits: How much it changes at most.
+        profiles: By power profile, what is otherwise while it is active; see `DEFAULT_PROFILES`.
     """
 
     policy: str = "rules"
@@ -62,6 +83,20 @@ class AgentConfig(_Data):
     history: tuple[str, ...] = ()
     proof_days: Annotated[float, Field(gt=0, le=36_500)] = 90
     limits: LimitsTable = LimitsTable()
+    profiles: dict[Literal["power-saver", "balanced", "performance"], ProfileTable] = {}
+
+    def under(self, profile: str) -> AgentConfig:
+        """What it is while a power profile is active.
+
+        Raises:
+            UsageError: There is none of this name.
+        """
+        if profile not in PROFILES:
+            raise UsageError(f"there is no profile {profile[:40]!r}: expected {', '.join(PROFILES)}")
+        own = next((table for name, table in self.profiles.items() if name == profile), None)
+        table = own or DEFAULT_PROFILES[profile]
+        changed = {"policy": table.policy or self.policy, "limits": table.limits or self.limits}
+        return self.model_copy(update=changed)
 
     def options(self) -> LoopOptions:
         """What the loop is told."""
@@ -102,6 +137,9 @@ def load_agent_config(files: list[Path]) -> AgentConfig:
         together = _over(together, said)
     config = AgentConfig.model_validate(together)
     make_policy(config.policy)
+    for table in config.profiles.values():
+        if table.policy:
+            make_policy(table.policy)
     parse_objectives(config.slo)
     return config
 

@@ -6,14 +6,29 @@ with nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from schedtuna.agent.contract import AgentPolicy, Need
+from schedtuna.agent.contract import AgentPolicy, Intent, Need, Sensed, Standing
 from schedtuna.errors import SchedtunaError, UsageError, nearest
 from schedtuna.plugins import load
 
 PolicyMaker = Callable[[Path | None], AgentPolicy]
+
+
+class HandsOffPolicy:
+    """Wants nothing: what was in force goes."""
+
+    name = "none"
+    needs: frozenset[Need] = frozenset()
+
+    def decide(self, sensed: Sensed, standing: Mapping[str, Standing]) -> list[Intent]:  # noqa: ARG002
+        """Return nothing."""
+        return []
+
+
+def _nothing(_file: Path | None) -> AgentPolicy:
+    return HandsOffPolicy()
 
 
 def _rules(file: Path | None) -> AgentPolicy:
@@ -38,7 +53,12 @@ def _params(file: Path | None) -> AgentPolicy:
     return ParamsPolicy(*load_params(file))
 
 
-POLICIES: dict[str, PolicyMaker] = {"rules": _rules, "priority": _priority, "params": _params}
+POLICIES: dict[str, PolicyMaker] = {
+    "rules": _rules,
+    "priority": _priority,
+    "params": _params,
+    "none": _nothing,
+}
 _OWN_HINT = "one of your own is named by its class, module:Class; docs/agent.md has an example"
 
 

@@ -21,6 +21,7 @@ from schedtuna.agent.guard import effects_of
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent, LoopOptions
 from schedtuna.agent.notify import notify
+from schedtuna.agent.profile_switch import MakeProfile, ProfileSwitch
 from schedtuna.agent.sensing import Senses
 from schedtuna.agent.slo import ServiceObjective
 from schedtuna.agent.telling import tell_act
@@ -47,6 +48,8 @@ class AgentRun:
         for_s: How long it runs; None: until it is ended.
         log_bytes: How long the log may become.
         reload: Called on SIGHUP; gives policy and options anew.
+        under: Gives policy and options while a power profile is active; None: it knows none.
+        may_need: What policies of other profiles need.
         needs_kernel: Whether it refuses to run where the kernel's aggregates can't be had.
     """
 
@@ -58,6 +61,8 @@ class AgentRun:
     for_s: float | None = None
     log_bytes: int = 32 << 20
     reload: Reload | None = None
+    under: MakeProfile | None = None
+    may_need: frozenset[Need] = frozenset()
     needs_kernel: bool = False
 
 
@@ -97,13 +102,14 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
     journal = Journal()
     with contextlib.ExitStack() as stack:
         holder: list[Agent] = []
-        control = ControlServer(lambda *request: _answer(holder, *request), journal.directory)
+        switch = None if asked.under is None else ProfileSwitch(asked.under)
+        control = ControlServer(lambda *request: _answer(holder, switch, *request), journal.directory)
         stack.callback(control.close)
         if not asked.options.advise:
             for remark in put_back_stale(journal):
                 tell(remark)
             journal.open_records()  # what can't be read is no journal to write to
-        needs = asked.policy.needs | ({Need.KERNEL} if asked.needs_kernel else set())
+        needs = asked.policy.needs | asked.may_need | ({Need.KERNEL} if asked.needs_kernel else set())
         senses = Senses(frozenset(needs))
         stack.callback(senses.close)
         for name, why in senses.unknown.items():
@@ -124,7 +130,7 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
         signals = stack.enter_context(_signals())
         control.wake_on(signals.fileno())
         began_s = time.monotonic()
-        why = _loop(agent, control, signals, asked)
+        why = _loop(agent, control, signals, asked, switch)
         undone = agent.finish(why)
         failed = tuple(
             f"{one.standing.intent.setting} of {one.standing.intent.target.tell()}: {one.reason}"
@@ -157,6 +163,7 @@ def _loop(
     control: ControlServer,
     signals: socket.socket,
     asked: AgentRun,
+    switch: ProfileSwitch | None,
 ) -> str:
     """Do interval after interval; return why it ended."""
     began_s = time.monotonic()
@@ -170,7 +177,7 @@ def _loop(
         if control.serve_until(wake_s):
             for number in signals.recv(64):
                 if number == signal.SIGHUP:
-                    _reload(agent, asked)
+                    _reload(agent, asked, switch)
                 elif number in _ENDING:
                     notify("STOPPING=1")
                     return f"ended by {signal.Signals(number).name}"
@@ -180,17 +187,19 @@ def _loop(
             continue
         if end_s is not None and time.monotonic() >= end_s:
             return "its time is over"
+        if switch is not None:
+            switch.expire(agent)
         agent.step()
         notify("WATCHDOG=1")
         next_s = max(next_s + agent.interval_s, time.monotonic() + 0.1 * agent.interval_s)
 
 
-def _reload(agent: Agent, asked: AgentRun) -> None:
+def _reload(agent: Agent, asked: AgentRun, switch: ProfileSwitch | None) -> None:
     """Take policy and options anew; what is wrong in a file leaves all as it was."""
     if asked.reload is None:
         return
     try:
-        policy, options = asked.reload()
+        policy, options = asked.reload() if switch is None else switch.make(switch.name)
     except SchedtunaError as error:
         agent.tell(f"not reloaded, all stays as it was: {error}")
         agent.log.write("reload", result="failed", reason=str(error))
@@ -224,7 +233,9 @@ def _signals() -> Iterator[socket.socket]:
         there.close()
 
 
-def _answer(holder: list[Agent], name: str, arguments: Mapping[str, Any], uid: int) -> Mapping[str, Any]:
+def _answer(
+    holder: list[Agent], switch: ProfileSwitch | None, name: str, arguments: Mapping[str, Any], uid: int
+) -> Mapping[str, Any]:
     if not holder:
         raise SchedtunaError("it is starting", hint="ask again in a second")
     agent = holder[0]
@@ -242,6 +253,8 @@ def _answer(holder: list[Agent], name: str, arguments: Mapping[str, Any], uid: i
         case "resume":
             agent.resume()
             return {"resumed": True}
+        case "profile" if switch is not None:
+            return switch.set(agent, str(arguments.get("name", "")))
     raise UsageError(f"an agent is not asked for {name!r}")
 
 

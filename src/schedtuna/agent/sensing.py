@@ -67,6 +67,7 @@ class Senses:
         read_parameters: Gives the parameters of the sched_ext scheduler in charge, where they are needed.
 
     Attributes:
+        needs: As given.
         unknown: What can't be sensed, and why, by name.
 
     Raises:
@@ -79,6 +80,7 @@ class Senses:
         *,
         read_parameters: ReadParameters | None = None,
     ) -> None:
+        self.needs = needs
         self.unknown: dict[str, str] = {}
         read_parameters = read_parameters or SchedulerParameter().read
         if Need.SCHEDULER in needs:

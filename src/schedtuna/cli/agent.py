@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schedtuna.cli.agent_profiles import power_profiles
 from schedtuna.cli.agent_watch import HistoryOption, advise, metrics, monitoring, read_history
 from schedtuna.cli.options import CommandArgument, JsonOption, SeedOption
 from schedtuna.cli.output import print_json, print_remark
@@ -17,13 +18,14 @@ from schedtuna.printable import printable
 
 if TYPE_CHECKING:
     from schedtuna.agent.config import AgentConfig
-    from schedtuna.agent.contract import AgentGuard, AgentPolicy
+    from schedtuna.agent.contract import AgentGuard, AgentPolicy, Need
     from schedtuna.agent.loop import LoopOptions
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 app.command()(advise)
 app.command()(metrics)
 app.command()(monitoring)
+app.command(name="power-profiles")(power_profiles)
 
 _ONLY = ("cgroup", "unit", "pid")
 ConfigOption = Annotated[
@@ -89,8 +91,8 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.agent.slo import parse_objectives
     from schedtuna.cli.common import parse_positive_duration
 
-    def asked() -> tuple[AgentPolicy, LoopOptions, AgentConfig]:
-        return _asked(policy, interval, advise, only or (), config)
+    def asked(profile: str = "balanced") -> tuple[AgentPolicy, LoopOptions, AgentConfig]:
+        return _asked(policy, interval, advise, only or (), config, profile)
 
     decides, options, settings = asked()
     done = run_agent(
@@ -103,6 +105,8 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             for_s=None if for_ is None else parse_positive_duration(for_, option="--for"),
             log_bytes=settings.log_mb << 20,
             reload=lambda: asked()[:2],
+            under=lambda profile: asked(profile)[:2],
+            may_need=_needed_by_profiles(settings),
         ),
         tell=lambda text: print_remark("agent", text, file=sys.stderr),
     )
@@ -114,14 +118,15 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         raise typer.Exit(1)
 
 
-def _asked(
+def _asked(  # noqa: PLR0917 - options, in their order
     policy: str | None,
     interval: str | None,
     advise: bool,
     only: Sequence[str],
     files: Sequence[Path] | None,
+    profile: str,
 ) -> tuple[AgentPolicy, LoopOptions, AgentConfig]:
-    """What the command line and, below it, files say."""
+    """What the command line and, below it, files say; a power profile's policy counts before both."""
     from dataclasses import replace
 
     from schedtuna.agent.config import config_files, load_agent_config
@@ -129,7 +134,8 @@ def _asked(
     from schedtuna.cli.common import parse_positive_duration
 
     settings = load_agent_config(list(files) if files else config_files())
-    options = settings.options()
+    under = settings.under(profile)
+    options = under.options()
     if interval is not None:
         seconds = parse_positive_duration(interval, option="--interval")
         if not 0.1 <= seconds <= 60:
@@ -137,7 +143,18 @@ def _asked(
         options = replace(options, interval_s=seconds)
     limits = _limited(options.limits, only)
     options = replace(options, advise=advise or options.advise, limits=limits)
-    return make_policy(policy or settings.policy), options, settings
+    if under.policy == settings.policy:
+        return make_policy(policy or settings.policy), options, settings
+    return make_policy(under.policy), options, settings
+
+
+def _needed_by_profiles(settings: AgentConfig) -> frozenset[Need]:
+    """What the policies of configured power profiles need; those that ship need threads alone."""
+    from schedtuna.agent.contract import Need
+    from schedtuna.agent.policies import make_policy
+
+    named = [table.policy for table in settings.profiles.values() if table.policy]
+    return frozenset({Need.TASKS}).union(*(make_policy(name).needs for name in named))
 
 
 def _guard(policy: AgentPolicy, seed: int | None) -> AgentGuard:

@@ -73,6 +73,7 @@ class Elf:
     Args:
         data: All of it, or a memory map.
         name: What to call it in errors.
+        kind: What it is to be, in errors.
 
     Raises:
         UsageError: It is no such file, or damaged.
@@ -80,6 +81,7 @@ class Elf:
 
     data: bytes | memoryview
     name: str
+    kind: str = "a BPF object"
     machine: int = field(init=False)
     sections: list[ElfSection] = field(init=False)
 
@@ -110,8 +112,8 @@ class Elf:
     def damaged(self, why: str) -> UsageError:
         """What to raise where it does not make sense."""
         return UsageError(
-            f"{self.name} is no BPF object that can be read: {why}",
-            hint="is it complete, and compiled by clang or gcc for BPF?",
+            f"{self.name} can't be read as {self.kind}: {why}",
+            hint="is it complete, and of a 64-bit machine?",
         )
 
     def _text(self, start: int) -> str:

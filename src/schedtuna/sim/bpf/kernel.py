@@ -17,6 +17,7 @@ from schedtuna.sim.bpf.elf import Elf
 from schedtuna.sim.bpf.types import STRUCT, Types
 
 RUNNING: Final = Path("/sys/kernel/btf/vmlinux")
+_GIVE = "give a vmlinux, or a file with BTF, of a kernel with CONFIG_DEBUG_INFO_BTF=y"
 _OPERATIONS: Final = "sched_ext_ops"
 _BANNER = re.compile(rb"Linux version (\d+\.\d+\S*)")
 _OPTION = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
@@ -79,6 +80,8 @@ def read_kernel(path: Path = RUNNING) -> KernelTypes:
         UsageError: It has no types.
     """
     try:
+        if not path.is_file():
+            raise UsageError(f"{path} is no file", hint=_GIVE)
         if path == RUNNING:
             release = os.uname().release
             return KernelTypes(str(path), release, path.read_bytes(), _running_options(release))
@@ -86,21 +89,21 @@ def read_kernel(path: Path = RUNNING) -> KernelTypes:
     except OSError as error:
         raise UnavailableError(
             f"can't read a kernel's types from {path}: {error.strerror}",
-            hint="give a vmlinux, or a kernel with CONFIG_DEBUG_INFO_BTF=y",
+            hint=_GIVE,
         ) from error
 
 
 def _read_file(path: Path) -> KernelTypes:
+    if not path.stat().st_size:
+        raise UsageError(f"{path} is empty", hint=_GIVE)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[:2] == b"\x9f\xeb":
             return KernelTypes(str(path), "", data[:])
         with memoryview(data) as view:
-            elf = Elf(view, str(path))
+            elf = Elf(view, str(path), "a kernel")
             section = elf.index(".BTF")
             if section is None:
-                raise UsageError(
-                    f"{path} has no types (BTF)", hint="give a vmlinux of CONFIG_DEBUG_INFO_BTF=y"
-                )
+                raise UsageError(f"{path} has no types (BTF)", hint=_GIVE)
             banner = _BANNER.search(data)
             release = banner[1].decode() if banner else ""
             return KernelTypes(str(path), release, elf.content(section), _options_beside(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,8 @@ def scheduler_in(path: Path) -> bytes:
         UnavailableError: It can't be read.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no file", hint=_GIVE)
         if path.stat().st_size > _LARGEST:
             raise UsageError(f"{path} has more than {_LARGEST} bytes", hint=_GIVE)
         data = path.read_bytes()
@@ -125,6 +128,8 @@ def load_object(
         UsageError: It is no scheduler's object, or damaged.
         UnavailableError: It can't be read, or needs of the kernel what that lacks.
     """
+    if sys.byteorder != "little" or sys.maxsize < 1 << 32:
+        raise UnavailableError("schedulers are translated on 64-bit little-endian machines alone")
     data = scheduler_in(path)
     sha256 = hashlib.sha256(data).hexdigest()
     compiler = None if interpret else find_compiler()

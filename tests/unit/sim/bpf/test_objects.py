@@ -46,6 +46,15 @@ def test_a_file_without_a_scheduler_is_refused(content: bytes, expected: str, tm
         scheduler_in(path)
 
 
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(UsageError, match="is no file"):
+            scheduler_in(path)
+        with pytest.raises(UsageError, match="is no file"):
+            read_kernel(path)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="can't read"):
         scheduler_in(tmp_path / "none")
@@ -165,8 +174,12 @@ def test_a_kernel_is_read_with_its_configuration(work: Path, tmp_path: Path) -> 
 
 
 def test_a_kernel_without_types_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match="can't read"):
+    with pytest.raises(UsageError, match="is no file"):
         read_kernel(tmp_path / "none")
+    for content, expected in ((b"", "is empty"), (b"noise", "can't be read as a kernel")):
+        (tmp_path / "noise").write_bytes(content)
+        with pytest.raises(UsageError, match=expected):
+            read_kernel(tmp_path / "noise")
     (tmp_path / "object").write_bytes(write_object([]).replace(b".BTF", b".XXX"))
     with pytest.raises(UsageError, match="no types"):
         read_kernel(tmp_path / "object")

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from tests.kernel.knob_target import observe
 
-from schedtuna.agent.acting import Actor
+from schedtuna.agent.acting import Actor, ActResult, group_folder
 from schedtuna.agent.contract import ChangeTarget, Intent
 from schedtuna.agent.watcher import start_watcher
+from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.registry import knob_named
@@ -31,6 +32,8 @@ for line in sys.stdin:
     print(pid, flush=True)
 """
 SETTINGS: dict[str, int | str] = {"nice": 7, "policy": "batch", "slice_us": 3000}
+GROUP_SETTINGS = {"cpu_weight": 50, "cpu_quota": 40}
+GROUP_FILES = ("cpu.weight", "cpu.max", "cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us")
 
 
 class Family:
@@ -65,7 +68,39 @@ def family():
     made.close()
 
 
-def intents(pid, sysctl):
+@pytest.fixture
+def group():
+    """A control group of the test's own; None where there is no hierarchy for the CPU."""
+    try:
+        folder = group_folder(f"/agent-killed-{os.getpid()}")
+        folder.mkdir()
+    except (KnobError, OSError):
+        yield None
+        return
+    yield folder
+    folder.rmdir()
+
+
+def files_of(group):
+    """What another program reads of the group's files."""
+    if group is None:
+        return ""
+    names = [path for name in GROUP_FILES if (path := group / name).exists()]
+    return subprocess.run(["head", "-n", "5", *names], capture_output=True, text=True, check=True).stdout
+
+
+def of_group(group):
+    if group is None:
+        return []
+    target, place = ChangeTarget("cgroup", cgroup=f"/{group.name}"), Target(Scope.CGROUP, cgroup=group)
+    return [
+        Intent(target, name, None, value, "the test wants it")
+        for name, value in GROUP_SETTINGS.items()
+        if knob_named(name).probe(place).ok
+    ]
+
+
+def intents(pid, sysctl, group=None):
     target = ChangeTarget("thread", tid=pid, tgid=pid)
     thread = [
         Intent(target, name, None, value, "the test wants it")
@@ -73,20 +108,21 @@ def intents(pid, sysctl):
         if knob_named(name).probe(Target(Scope.PID, pid=pid)).ok
     ]
     machine = [Intent(ChangeTarget("machine"), "rr_timeslice_ms", None, 42, "the test wants it")]
-    return thread + (machine if sysctl else [])
+    return thread + (machine if sysctl else []) + of_group(group)
 
 
-def act(journal, family, sysctl):
+def act(journal, family, sysctl, group=None):
     """What an agent does: changes, forks of what it changed, and all of it back."""
     actor = Actor(journal)
-    made = actor.make(intents(family.process.pid, sysctl))
+    made = actor.make(intents(family.process.pid, sysctl, group))
+    assert all(one.result is ActResult.MADE for one in made), made
     journal.step("between")
     actor.put_back([act.intent.key for act in made[:1]])
     actor.make([act.intent for act in made[:1]])
     actor.put_back(list(actor.standing))
 
 
-def killed_at(step, folder, family, sysctl):
+def killed_at(step, folder, family, sysctl, group=None):
     """Act in a child that kills itself at a step; the child's number, and whether it got that far."""
     child = os.fork()
     if child == 0:
@@ -97,7 +133,7 @@ def killed_at(step, folder, family, sysctl):
                 os.kill(os.getpid(), signal.SIGKILL)
 
         try:
-            act(Journal(folder, on_step=count), family, sysctl)
+            act(Journal(folder, on_step=count), family, sysctl, group)
             os._exit(0)
         finally:
             os._exit(1)
@@ -119,17 +155,17 @@ def writable_sysctl():
     return knob_named("rr_timeslice_ms").probe(Target(Scope.MACHINE)).ok
 
 
-def test_a_kill_at_any_step_leaves_nothing(family, tmp_path):
+def test_a_kill_at_any_step_leaves_nothing(family, group, tmp_path):
     sysctl = writable_sysctl()
-    before, settings = family.seen()[0], sysctls()
+    before, settings, files = family.seen()[0], sysctls(), files_of(group)
     step, reached = 1, True
     while reached:
-        child, reached = killed_at(step, tmp_path / "state", family, sysctl)
+        child, reached = killed_at(step, tmp_path / "state", family, sysctl, group)
         family.fork()  # what inherits between the kill and the undo
         outcomes = undo(Journal(tmp_path / "state"), owner=child)
         assert not [one for one in outcomes if one.failed]
         assert all(seen == before for seen in family.seen()), f"after step {step}"
-        assert sysctls() == settings
+        assert (sysctls(), files_of(group)) == (settings, files)
         assert Journal(tmp_path / "state").open_records() == []
         step += 1
     assert step > 20
@@ -206,18 +242,18 @@ def test_the_watcher_undoes_unless_it_was_told_that_nothing_is_left(family, tmp_
 
 
 @pytest.mark.long
-def test_five_hundred_kills(family, tmp_path):
+def test_five_hundred_kills(family, group, tmp_path):
     """Spread evenly over the steps that there are, while the process goes on forking."""
     sysctl = writable_sysctl()
     rng = random.Random(1)
-    before, settings, nr_steps = family.seen()[0], sysctls(), 1
-    while killed_at(nr_steps, tmp_path / "state", family, sysctl)[1]:
+    before, settings, files, nr_steps = family.seen()[0], sysctls(), files_of(group), 1
+    while killed_at(nr_steps, tmp_path / "state", family, sysctl, group)[1]:
         undo(Journal(tmp_path / "state"))
         nr_steps += 1
     for number in range(500):
-        child, _ = killed_at(1 + number % nr_steps, tmp_path / "state", family, sysctl)
+        child, _ = killed_at(1 + number % nr_steps, tmp_path / "state", family, sysctl, group)
         if rng.random() < 0.05:
             family.fork()
         undo(Journal(tmp_path / "state"), owner=child)
         assert all(seen == before for seen in family.seen())
-        assert sysctls() == settings
+        assert (sysctls(), files_of(group)) == (settings, files)

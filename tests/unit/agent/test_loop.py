@@ -349,6 +349,42 @@ def somebody_sets(knob, target, value):
     path.write_text(knob.to_text(value, target.cgroup, 2 if path.name == "cpu.weight" else 1))
 
 
+@root
+def test_after_a_sleep_an_interval_decides_nothing_and_the_next_one_does(made, sleeper, monkeypatch):
+    clocks = [(0, 0)]
+    monkeypatch.setattr("schedtuna.agent.loop._clocks", lambda: clocks[0])
+    guard = Says()
+    agent = made(Wants(of(sleeper)), Shows(sleeper.pid), guard=guard)
+    told = []
+    agent.tell = told.append
+    clocks[0] = (10**9, 10**9)
+    agent.step()
+    agent.policy.wanted = []
+    clocks[0] = (3602 * 10**9, 2 * 10**9)  # suspended for an hour, which CLOCK_MONOTONIC does not count
+    agent.step()
+    assert (nice(sleeper), len(guard.given)) == (10, 1)  # neither policy nor guard was asked
+    assert "the machine slept" in told[-1]
+    clocks[0] = (3603 * 10**9, 3 * 10**9)
+    agent.step()
+    assert (nice(sleeper), len(guard.given)) == (0, 2)
+
+
+@root
+@pytest.mark.parametrize("jump_s", [-(10**9), 10**9])
+def test_the_wall_clock_decides_nothing(made, sleeper, monkeypatch, jump_s):
+    policy = Wants(of(sleeper))
+    agent = made(policy, Shows(sleeper.pid))
+    agent.step()
+    now_s = time.time()
+    monkeypatch.setattr("schedtuna.agent.log.time.time", lambda: now_s + jump_s)
+    agent.step()
+    assert (nice(sleeper), agent.counts.made, agent.counts.yielded) == (10, 1, 0)
+    policy.wanted = []
+    agent.step()
+    assert nice(sleeper) == 0
+    assert agent.journal.open_records() == []
+
+
 class Reconsiders(Wants):
     """Wants back what it has changed, as soon as it looks again."""
 

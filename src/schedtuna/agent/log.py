@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class AgentLog:
     Args:
         directory: Its folder; default: that of the journal.
         most_bytes: How long both files together may become.
+        also: Is given each row, too.
 
     Attributes:
         nr_bytes: Written by this object.
@@ -44,6 +45,7 @@ class AgentLog:
 
     directory: Path = field(default_factory=state_directory)
     most_bytes: int = DEFAULT_MOST_BYTES
+    also: Callable[[Mapping[str, Any]], None] | None = None
     nr_bytes: int = 0
     nr_lost: int = 0
     _began_s: float = field(default_factory=time.monotonic)
@@ -57,6 +59,8 @@ class AgentLog:
     def write(self, kind: str, **values: Any) -> None:
         """Add a row; one that finds no room is counted."""
         row = {"time": round(time.time(), 3), "kind": kind, **{k: _plain(v) for k, v in values.items()}}
+        if self.also is not None:
+            self.also(row)
         line = (_encode(row) + "\n").encode()
         if self._size + len(line) > self.most_bytes // 2:
             self._turn_over()

@@ -16,8 +16,10 @@ from typing import Any
 from schedtuna import __version__
 from schedtuna.agent.contract import AgentGuard, AgentPolicy, IntentProofs, Need
 from schedtuna.agent.control import ControlServer
+from schedtuna.agent.explaining import tell_row
 from schedtuna.agent.glancing import Glances
 from schedtuna.agent.guard import effects_of
+from schedtuna.agent.journald import entry, opened_where_asked
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent, LoopOptions
 from schedtuna.agent.notify import notify
@@ -29,6 +31,7 @@ from schedtuna.agent.watcher import Watcher, start_watcher
 from schedtuna.errors import SchedtunaError, UsageError
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.undo import UndoResult, put_back_stale
+from schedtuna.printable import printable
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -114,7 +117,7 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
         stack.callback(senses.close)
         for name, why in senses.unknown.items():
             tell(f"unknown: {name}: {why}")
-        log = AgentLog(journal.directory, asked.log_bytes)
+        log = AgentLog(journal.directory, asked.log_bytes, also=_journald(stack))
         stack.callback(log.close)
         agent = Agent(asked.policy, senses, journal, log, options=asked.options, guard=asked.guard, tell=tell)
         agent.proofs = asked.proofs
@@ -147,6 +150,21 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
             mb_per_h=log.megabytes_per_h,
             advice=tuple(tell_act(act) for act in agent.advice.values()),
         )
+
+
+def _journald(stack: contextlib.ExitStack) -> Callable[[Mapping[str, Any]], None] | None:
+    """What hands rows of the log to systemd's journal, where this is a service of systemd's."""
+    journald = opened_where_asked(os.environ)
+    if journald is None:
+        return None
+    stack.callback(journald.close)
+
+    def send(row: Mapping[str, Any]) -> None:
+        data = entry(row, printable(tell_row(row)))
+        if data is not None:
+            journald.send(data)
+
+    return send
 
 
 def _watch(asked: AgentRun, journal: Journal, tell: Callable[[str], None]) -> Watcher | None:

@@ -257,3 +257,59 @@ def test_five_hundred_kills(family, group, tmp_path):
         undo(Journal(tmp_path / "state"), owner=child)
         assert all(seen == before for seen in family.seen())
         assert (sysctls(), files_of(group)) == (settings, files)
+
+
+# An agent that changes a thread, and then asks for more memory than its control group has.
+GREEDY = """
+import os, sys
+from pathlib import Path
+Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
+from schedtuna.agent.acting import Actor
+from schedtuna.agent.contract import ChangeTarget, Intent
+from schedtuna.agent.watcher import start_watcher
+from schedtuna.knobs.journal import Journal
+folder, pid = Path(sys.argv[2]), int(sys.argv[3])
+watcher = start_watcher(folder)
+target = ChangeTarget("thread", tid=pid, tgid=pid)
+(act,) = Actor(Journal(folder)).make([Intent(target, "nice", None, 7, "the test wants it")])
+print(watcher.pid, os.getpriority(os.PRIO_PROCESS, pid), flush=True)
+held = []
+while True:
+    held.append(bytearray(os.urandom(1 << 20)))
+"""
+ENOUGH_MIB = 160  # for the agent, and for what undoes once the agent's memory is free again
+
+
+@pytest.fixture
+def small():
+    """A control group with little memory, of whichever version."""
+    for mount, name in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        folder = Path(mount, f"agent-small-{os.getpid()}")
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        try:
+            (folder / name).write_text(str(ENOUGH_MIB << 20))
+        except OSError:
+            folder.rmdir()
+            continue
+        yield folder
+        deadline = time.monotonic() + 60
+        while (folder / "cgroup.procs").read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        folder.rmdir()
+        return
+    pytest.skip("no control group of memory can be made here")
+
+
+def test_an_agent_that_is_killed_for_memory_leaves_nothing(family, small, tmp_path):
+    before = family.seen()[0]
+    argv = [sys.executable, "-c", GREEDY, small, tmp_path / "state", str(family.process.pid)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as agent:
+        watcher, nice = map(int, agent.stdout.readline().split())
+        assert nice == 7
+        assert agent.wait(120) == -signal.SIGKILL
+    wait_for_end(watcher)
+    assert family.seen()[0] == before
+    assert Journal(tmp_path / "state").open_records() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from schedtuna.sim.bpf.abi import OWN_CALL, OWN_CALL_LOCAL, OWN_SYMBOL, OWN_UNKNOWN
@@ -38,6 +39,7 @@ from schedtuna.sim.bpf.instructions import (
     Instruction,
 )
 
+_ODD = re.compile(r"[^\w .,:+()-]", re.ASCII)
 _FRAME = 10  # the register that holds the frame's end
 _FRAME_BYTES = 512
 _CLOBBER = "r1 = r2 = r3 = r4 = r5 = 0;"
@@ -55,7 +57,7 @@ def function_code(number: int, name: str, code: list[Instruction], blocks: dict[
     targets = {place + 1 + one.off for place, one in enumerate(code) if one.is_jump}
     lines = [
         f"#define SCX_THIS {number}",
-        f"static uint64_t f{number}(SCX_PARAMETERS) /* {name} */",
+        f"static uint64_t f{number}(SCX_PARAMETERS){_comment(name)}",
         "{",
         "\tSCX_ENTER;",
     ]
@@ -87,8 +89,13 @@ def _lines(place: int, one: Instruction) -> list[str]:
     return [_BY_CLASS[one.kind](place, one)]
 
 
+def in_comment(text: str) -> str:
+    """Text of an object as a C comment takes it: names are anybody's, and none may end the comment."""
+    return _ODD.sub("?", text)
+
+
 def _comment(note: str) -> str:
-    return f" /* {note.replace('*/', '')} */" if note else ""
+    return f" /* {in_comment(note)} */" if note else ""
 
 
 def _own(place: int, one: Instruction) -> list[str]:

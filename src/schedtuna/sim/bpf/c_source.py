@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from schedtuna.sim.bpf.abi import ABI, ROWS
-from schedtuna.sim.bpf.c_code import function_code
+from schedtuna.sim.bpf.c_code import function_code, in_comment
 from schedtuna.sim.bpf.rows import ObjectRows, rows_of
 from schedtuna.sim.bpf.translation import Translation
 
@@ -27,8 +27,8 @@ def source_of(translation: Translation) -> str:
     for number, block in enumerate(translation.blocks):
         starts[block.function][block.first] = number
     head = _HEAD.format(
-        name=_in_comment(translation.operations.name),
-        kernel=_in_comment(translation.kernel),
+        name=in_comment(translation.operations.name),
+        kernel=in_comment(translation.kernel),
         abi=ABI,
         nr_targets=max(1, len(rows.calls)),
     )
@@ -40,10 +40,6 @@ def source_of(translation: Translation) -> str:
     return "\n".join(
         [head, prototypes, *bodies, _tables(rows, set(translation.wanted)), _description(translation, rows)]
     )
-
-
-def _in_comment(text: str) -> str:
-    return "".join(c if c.isprintable() and c.isascii() else "?" for c in text).replace("*/", "* /")
 
 
 def _string(text: str) -> str:

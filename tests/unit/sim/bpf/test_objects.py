@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.unit.sim.bpf.elf_writer import write_object
 from tests.unit.sim.bpf.sources import KERNEL, SCHEDULER, compile_bpf
 
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError
+from schedtuna.sim.bpf.c_source import source_of
 from schedtuna.sim.bpf.compiled import cache_folder
 from schedtuna.sim.bpf.elf import Elf
 from schedtuna.sim.bpf.embedded import embedded_objects
@@ -191,6 +193,31 @@ def test_a_kernel_without_types_is_refused(tmp_path: Path) -> None:
 def test_options_are_read_as_the_kernel_writes_them() -> None:
     text = 'CONFIG_A=y\nCONFIG_B=m\n# CONFIG_C is not set\nCONFIG_D="a b"\nCONFIG_E=0x10\n'
     assert parse_options(text) == {"CONFIG_A": "y", "CONFIG_B": "m", "CONFIG_D": '"a b"', "CONFIG_E": "0x10"}
+
+
+@pytest.mark.parametrize("odd", ["*/", "**//", '"', "\\", "\n#error", "??/", "é"])
+def test_names_of_an_object_can_not_become_code(
+    odd: str, scheduler: bytes, kernel: KernelTypes, tmp_path: Path
+) -> None:
+    """Whoever made the object chose them: the compiler is to see nothing but names."""
+    data = scheduler
+    for name in (b"enqueue", b"counts", b"tested", b"slice_ns", b"mixed"):
+        evil = f"{odd}evil;evil".encode()[: len(name)]
+        data = data.replace(b"\0" + name + b"\0", b"\0" + evil + b"\0")
+    try:
+        translation = translate(data, "odd", kernel)
+    except UsageError:
+        return  # the names no longer fit each other: refused is as good
+    code = re.sub(r'"(?:[^"\\\n]|\\[0-7]{3})*"', '""', source_of(translation))
+    bare = re.sub(r"/\*.*?\*/", "", code, flags=re.DOTALL)
+    assert "*/" not in bare
+    words = re.compile(r"[A-Za-z_]\w*")
+    assert set(words.findall(bare)) <= set(words.findall(plain_code(scheduler, kernel)))
+
+
+def plain_code(scheduler: bytes, kernel: KernelTypes) -> str:
+    code = re.sub(r'"[^"]*"', '""', source_of(translate(scheduler, "plain", kernel)))
+    return re.sub(r"/\*.*?\*/", "", code, flags=re.DOTALL)
 
 
 def stock() -> list[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from schedtuna.errors import UnavailableError
-from schedtuna.files import make_folder, require_trusted, write_bytes, write_text
+from schedtuna.files import make_folder, require_own, require_trusted, write_bytes, write_text
 from schedtuna.resources import resource_path
 
 FLAGS: Final = ("-O2", "-shared", "-fPIC", "-fno-strict-aliasing", "-fwrapv", "-fvisibility=hidden", "-w")
@@ -57,6 +57,7 @@ def find_library(digest: str, compiler: str, *, coverage: bool, folder: Path) ->
     """A library that was made before.
 
     Raises:
+        UntrustedError: The folder is not ours alone.
         UnavailableError: This process has privilege, and somebody else could have changed it.
     """
     path = _path(digest, compiler, coverage=coverage, folder=folder)
@@ -74,7 +75,8 @@ def make_library(source: str, digest: str, compiler: str, *, coverage: bool, fol
         folder: Where to keep it.
 
     Raises:
-        UnavailableError: The compiler refuses, or the folder is not ours alone.
+        UntrustedError: The folder is not ours alone.
+        UnavailableError: The compiler refuses.
     """
     path = _path(digest, compiler, coverage=coverage, folder=folder)
     make_folder(folder)
@@ -95,6 +97,7 @@ def _path(digest: str, compiler: str, *, coverage: bool, folder: Path) -> Path:
 
 
 def _trusted(path: Path) -> Path:
+    require_own(path.parent)
     return require_trusted(path, "as a scheduler's code", hint=f"remove it, or set {CACHE_VARIABLE}")
 
 

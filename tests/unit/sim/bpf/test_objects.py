@@ -11,7 +11,7 @@ import pytest
 from tests.unit.sim.bpf.elf_writer import write_object
 from tests.unit.sim.bpf.sources import KERNEL, SCHEDULER, compile_bpf
 
-from schedtuna.errors import SchedtunaError, UnavailableError, UsageError
+from schedtuna.errors import SchedtunaError, UnavailableError, UntrustedError, UsageError
 from schedtuna.sim.bpf.c_source import source_of
 from schedtuna.sim.bpf.compiled import cache_folder
 from schedtuna.sim.bpf.elf import Elf
@@ -141,6 +141,19 @@ def test_a_library_that_others_could_change_is_refused(
         pytest.skip("no C compiler")
     library.chmod(0o666)
     with pytest.raises(UnavailableError, match="can be written by others"):
+        load_object(path, kernel, folder=folder)
+
+
+def test_a_folder_that_others_can_write_is_refused(
+    scheduler: bytes, kernel: KernelTypes, tmp_path: Path
+) -> None:
+    """What lies there would be loaded as code, whoever we are."""
+    path, folder = tmp_path / "s.bpf.o", tmp_path / "cache"
+    path.write_bytes(scheduler)
+    if load_object(path, kernel, folder=folder).library is None:
+        pytest.skip("no C compiler")
+    folder.chmod(0o777)
+    with pytest.raises(UntrustedError):
         load_object(path, kernel, folder=folder)
 
 

@@ -19,9 +19,7 @@ from schedtuna.agent.acting import (
     ActResult,
     Undone,
     is_delegated,
-    is_in_force,
     thread_facts,
-    value_now,
 )
 from schedtuna.agent.contract import (
     AgentGuard,
@@ -44,7 +42,8 @@ from schedtuna.agent.reach import own_processes, with_descendants
 from schedtuna.agent.returning import Glance, Reconsidering
 from schedtuna.agent.sensing import Senses
 from schedtuna.agent.telling import tell_act
-from schedtuna.errors import JournalError, KnobError, SchedtunaError
+from schedtuna.agent.yielding import let_go
+from schedtuna.errors import JournalError, SchedtunaError
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.undo import UndoResult
 from schedtuna.printable import printable
@@ -153,9 +152,7 @@ class Agent:
             return None
         self._silent = 0
         self.sensed = sensed
-        self._forget(self.actor.ended())
-        self._yield_what_is_taken(sensed)
-        self._forget_the_gone(sensed)
+        let_go(self, sensed)
         self.managers = running_managers(clean_name(name) for name in set(sensed.tasks["comm"].tolist()))
         if self._slept():
             self._say("hold", "the machine slept: this interval says nothing")
@@ -347,55 +344,6 @@ class Agent:
             elif not suspended:
                 self.tell(printable(f"put back {what} ({why})"))
         return undone
-
-    def _yield_what_is_taken(self, sensed: Sensed) -> None:
-        standing = self.actor.standing
-        taken = self.ownership.see(sensed.tasks, self.senses.touches, standing)
-        for one in taken:
-            self.counts.yielded += 1
-            self.log.write("yield", who=one.who, what=one.what, **intent_row(standing[one.key].intent))
-            self.tell(printable(f"yielded {standing[one.key].intent.target.tell()}: {one.tell()}"))
-        if taken:
-            self.actor.let_go([one.key for one in taken])
-        for key, held in standing.items():
-            if held.intent.target.kind != "thread" and key in self.actor.standing:
-                self._yield_if_changed(key, held)
-
-    def _yield_if_changed(self, key: str, one: Standing) -> None:
-        try:
-            now = value_now(one.intent)
-        except KnobError:
-            return
-        if now is None or is_in_force(one.intent, now):
-            return
-        what = f"{one.intent.setting} to {now}"
-        self.ownership.taken[key] = f"somebody, unseen, set {what}"
-        self.counts.yielded += 1
-        self.log.write("yield", who="somebody, unseen", what=what, **intent_row(one.intent))
-        self.tell(printable(f"yielded {one.intent.target.tell()}: somebody set {what}"))
-        self.actor.let_go([key])
-
-    def _forget_the_gone(self, sensed: Sensed) -> None:
-        living = set(zip(sensed.tasks["tid"].tolist(), sensed.tasks["start_time_ns"].tolist(), strict=True))
-        gone = [
-            key
-            for key, one in self.actor.standing.items()
-            if one.intent.target.kind == "thread"
-            and (one.intent.target.tid, one.intent.target.start_time_ns) not in living
-        ]
-        self._forget(gone)  # with heirs that live on
-        self.advice = {
-            key: act
-            for key, act in self.advice.items()
-            if act.intent.target.kind != "thread"
-            or (act.intent.target.tid, act.intent.target.start_time_ns) in living
-        }
-
-    def _forget(self, gone: Collection[str]) -> None:
-        """Close what has no target any more."""
-        if gone:
-            for undone in self.actor.put_back(gone):
-                self.log.write("gone", result=str(undone.result), **intent_row(undone.standing.intent))
 
     def _nothing_read(self, error: Exception) -> None:
         self._silent += 1

@@ -114,7 +114,6 @@ def advise_on(
         UsageError: The policy needs more than a recording has.
     """
     from schedtuna.errors import TraceError
-    from schedtuna.sim.recorded import RecordedLoad
     from schedtuna.trace.analysis import Analysis
     from schedtuna.trace.store import open_trace
 
@@ -126,7 +125,9 @@ def advise_on(
     groups = grouped(wanted if proofs is None else proofs.judge(wanted, sensed), analysis)
     load: RecordedLoad | None = None
     problem = ""
-    if groups:
+    if any(_proven(intents) is None for intents in groups[:MOST_ADVICE]):
+        from schedtuna.sim.recorded import RecordedLoad
+
         try:
             load = RecordedLoad(trace, allow_lost=allow_lost)
         except TraceError as error:

@@ -117,9 +117,12 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
         stack.callback(senses.close)
         for name, why in senses.unknown.items():
             tell(f"unknown: {name}: {why}")
-        log = AgentLog(journal.directory, asked.log_bytes, also=_journald(stack))
+        also = _journald(stack)
+        log = AgentLog(journal.directory, asked.log_bytes, also=also)
         stack.callback(log.close)
-        agent = Agent(asked.policy, senses, journal, log, options=asked.options, guard=asked.guard, tell=tell)
+        agent = Agent(asked.policy, senses, journal, log, options=asked.options, guard=asked.guard)
+        if also is None:  # else each line would be in the journal twice
+            agent.tell = tell
         agent.proofs = asked.proofs
         if asked.objectives:
             from schedtuna.agent.slo_sources import SloSources  # brings TLS along

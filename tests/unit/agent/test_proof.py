@@ -9,11 +9,13 @@ from tests.old_files import LATER, OLD
 from tests.unit.agent.rows import sensed, standing, thread
 
 from schedtuna.agent import proof as proof_module
+from schedtuna.agent.advising import advise_on
 from schedtuna.agent.contract import ChangeTarget, Intent
 from schedtuna.agent.explaining import explain
 from schedtuna.agent.lapses import ProofWatch
 from schedtuna.agent.limits import Limits, Surroundings, ThreadFacts, refusal
 from schedtuna.agent.log import AgentLog, intent_row
+from schedtuna.agent.policies import make_policy
 from schedtuna.agent.proof import ProofBook, raw_trials, read_proofs
 from schedtuna.machine.manifest import load_manifest
 
@@ -181,3 +183,23 @@ def test_the_runs_are_those_of_the_log_itself(gp):
     values = [line["trial"]["metrics"]["time_s"] for line in lines if line["block"] is not None]
     (proof,) = read_proofs([gp], describe=as_there)[0]
     assert [run["time_s"] for run in raw_trials(gp, proof.evidence, "time_s")] == values
+
+
+ADVISED = """
+[[rule]]
+name = "t"
+intervals = 1
+match = { comm = "hackbench" }
+set = { nice = 10 }
+reason = "the test wants it"
+"""
+
+
+def test_advice_takes_its_effect_from_a_study_of_just_that(tmp_path):
+    folder = study(tmp_path, candidate={"nice": 10})
+    (tmp_path / "rules.toml").write_text(ADVISED)
+    policy = make_policy(f"rules:{tmp_path / 'rules.toml'}")
+    proofs = ProofBook(read_proofs([folder], describe=as_there)[0], lambda: NOW_S)
+    (advice,) = advise_on(OLD / LATER / "traces/events", policy, proofs=proofs).advice
+    assert advice.threads.keys() == {"hackbench"}
+    assert f"expected: time_s x0.67 to x0.97 (study gp, {advice.intents[0].proof.evidence})" in advice.tell()

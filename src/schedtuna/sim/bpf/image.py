@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from schedtuna.errors import UnavailableError
 from schedtuna.sim.bpf.abi import IMAGE, PAGE
-from schedtuna.sim.bpf.elf import SHT_NOBITS, SHT_PROGBITS, STT_OBJECT, Elf
+from schedtuna.sim.bpf.elf import SHT_NOBITS, SHT_PROGBITS, STB_WEAK, STT_OBJECT, Elf
 from schedtuna.sim.bpf.kernel import KernelTypes
 from schedtuna.sim.bpf.types import BOOL, DATASEC, ENUM, ENUM64, INT, Types
 
@@ -17,6 +17,7 @@ _KINDS = ("data", "rodata", "bss")
 _ALIGNMENT = 64
 _RESIZABLE_ROOM = 64 << 10  # of a section of its own: 8,192 elements of 8 bytes
 _LARGEST = 64 << 20
+_TRISTATE = {"y": 1, "m": 2}
 _CONSTANT = "__SCX_"  # what scx's loaders fill in by name
 
 
@@ -100,7 +101,7 @@ def read_image(elf: Elf, types: Types, kernel: KernelTypes) -> Image:
             place += -(-room // _ALIGNMENT) * _ALIGNMENT
     _add_globals(image, elf, types)
     _fill_constants(image, kernel.types.constants)
-    _add_kconfig(image, types, kernel, place)
+    _add_kconfig(image, elf, types, kernel, place)
     return image
 
 
@@ -144,28 +145,38 @@ def _fill_constants(image: Image, constants: dict[str, int]) -> None:
             section.data[start : start + one.size] = value.to_bytes(one.size, "little")
 
 
-def _add_kconfig(image: Image, types: Types, kernel: KernelTypes, place: int) -> None:
-    data = bytearray()
+def _add_kconfig(image: Image, elf: Elf, types: Types, kernel: KernelTypes, place: int) -> None:
+    weak = {one.name for one in elf.symbols if one.binding == STB_WEAK}
+    data, unknown = bytearray(), []
     for number in types.of_kinds(DATASEC):
         if types.name(number) == KCONFIG:
             for variable, _, _ in types.variables(number):
-                size = types.size(types.target(variable))
+                name, size = types.name(variable), types.size(types.target(variable))
+                value = kconfig_value(name, size, kernel)
+                if value is None and (name not in weak or not kernel.options):
+                    unknown.append(name)
                 data += bytes(-len(data) % 8)
-                image.kconfig[types.name(variable)] = place + len(data)
-                data += kconfig_bytes(types.name(variable), size, kernel)
+                image.kconfig[name] = place + len(data)
+                data += value or bytes(size)
+    if unknown:
+        raise UnavailableError(
+            f"{elf.name} asks for what is not known of the kernel {kernel.label}: {', '.join(unknown)}",
+            hint="give a vmlinux, with its configuration beside it as `config`",
+        )
     if data:
         image.sections.append(ImageSection(KCONFIG, data, place, len(data)))
 
 
-def kconfig_bytes(name: str, size: int, kernel: KernelTypes) -> bytes:
-    """What libbpf gives a variable of .kconfig; zeros where the configuration lacks it, as of a weak one."""
+def kconfig_value(name: str, size: int, kernel: KernelTypes) -> bytes | None:
+    """What libbpf gives a variable of .kconfig; None where the kernel's configuration has nothing of it."""
     if name == "LINUX_KERNEL_VERSION":
-        return (kernel.version_code or 0).to_bytes(size, "little")
+        return None if kernel.version_code is None else kernel.version_code.to_bytes(size, "little")
     if name.startswith("LINUX_HAS_"):
         return (1).to_bytes(size, "little")
-    value = kernel.options.get(name, "")
+    value = kernel.options.get(name)
+    if value is None:
+        return None
     if value.startswith('"'):
         return value.strip('"').encode()[: size - 1].ljust(size, b"\0")
-    known: dict[str, Callable[[], int]] = {"y": lambda: 1, "m": lambda: 2, "": lambda: 0}
-    number = known.get(value, lambda: int(value, 0))()
+    number = _TRISTATE[value] if value in _TRISTATE else int(value, 0)
     return (number & (1 << 8 * size) - 1).to_bytes(size, "little")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-import schedtuna
 from schedtuna.errors import UnavailableError
+from schedtuna.resources import resource_path
 from schedtuna.sim.bpf import abi
 from schedtuna.sim.bpf.compiled import find_compiler
 from schedtuna.sim.bpf.mirror import MirrorTypes, mirror, mirror_text
 
-INCLUDE = Path(schedtuna.__file__).parents[2] / "include"
+INCLUDE = resource_path("native/scx/scx_mirror.h").parent  # what is installed belongs together
 STRUCTURES = {
     "instruction": abi.CInstruction,
     "function": abi.CFunction,

@@ -84,6 +84,19 @@ def test_what_the_kernel_lacks_is_refused_by_name(work: Path, kernel: KernelType
         translate(data, "strong", kernel)
 
 
+@pytest.mark.parametrize(
+    ("release", "options", "named"),
+    [("", {"CONFIG_SMP": "y"}, "LINUX_KERNEL_VERSION"), ("7.3.4", {}, "CONFIG_SMP")],
+)
+def test_what_is_not_known_of_the_kernel_is_not_taken_as_zero(
+    scheduler: bytes, kernel: KernelTypes, release: str, options: dict[str, str], named: str
+) -> None:
+    bare = KernelTypes("bare", release, kernel.data, options)
+    with pytest.raises(UnavailableError, match=rf"not known of the kernel .*: {named}$"):
+        translate(scheduler, "tested", bare)
+    assert translate(scheduler, "tested", KernelTypes("bare", "7.3.4", kernel.data, {"CONFIG_X": "y"}))
+
+
 def test_one_of_several_operations_is_named(work: Path, kernel: KernelTypes) -> None:
     start = SCHEDULER.index('SEC(".struct_ops.link")')
     end = SCHEDULER.index("char licence")

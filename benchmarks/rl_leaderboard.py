@@ -61,7 +61,8 @@ that wait, long waits more.
 A policy **wins** only if the 95% bound of its interquartile mean over at least {LEAST_SEEDS} training
 seeds is below the best blind rule's turnaround, and its latency at most 2% above. That rule is chosen on
 validation loads. Rules decide at no cost, policies at the one that is given."""
-DECISION_NS = (0, 500, 5_000, 50_000)
+DECISION_NS = (500, 0, 5_000, 50_000)  # the default first
+STEPS, QUICK_STEPS = 65_536, 32_768
 EPISODES = 16
 
 
@@ -225,13 +226,21 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=Path, help="with --quick, by default: a temporary file")
     parser.add_argument("--page", type=Path, help="with --quick, by default: a temporary file")
+    parser.add_argument("--arms", nargs="*", choices=ARMS, help="of these alone; the page has all rows")
+    parser.add_argument("--decision-us", nargs="*", type=float, help="these costs alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         default = [Path(scratch) / path.name if options.quick else path for path in (ROWS, PAGE)]
-        measure(options.rows or default[0], options.page or default[1], quick=options.quick)
+        arms = tuple(options.arms or (QUICK if options.quick else ARMS))
+        decisions = (500,) if options.quick else DECISION_NS
+        if options.decision_us:
+            decisions = tuple(round(1000 * cost_us) for cost_us in options.decision_us)
+        measure(options.rows or default[0], options.page or default[1], arms, decisions, quick=options.quick)
 
 
-def measure(rows_path: Path, page_path: Path, *, quick: bool) -> None:
+def measure(
+    rows_path: Path, page_path: Path, arms: Sequence[str], decisions: Sequence[int], *, quick: bool
+) -> None:
     """Measure what is missing of the rows, and write the page."""
     rows = read_rows(rows_path)
     known = {row.key for row in rows}
@@ -240,9 +249,8 @@ def measure(rows_path: Path, page_path: Path, *, quick: bool) -> None:
         if (rule, ENVIRONMENT, 0, 0, 0) not in known:
             rows.append(rule_row(rule))
     write_rows(rows_path, rows)
-    steps, seeds = (32_768, 3) if quick else (300_000, LEAST_SEEDS)
-    arms, decisions = (QUICK, (500,)) if quick else (tuple(ARMS), DECISION_NS)
-    wanted = [(a, d, s) for s in range(1, seeds + 1) for d in decisions for a in arms]
+    steps, seeds = (QUICK_STEPS, 3) if quick else (STEPS, LEAST_SEEDS)
+    wanted = [(a, d, s) for d in decisions for s in range(1, seeds + 1) for a in arms]
     for done, (arm, decision_ns, seed) in enumerate(wanted):
         if (arm, ENVIRONMENT, decision_ns, seed, steps) not in known:
             rows.append(trained_row(arm, decision_ns, seed, steps))

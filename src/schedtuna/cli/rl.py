@@ -163,9 +163,11 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
 @app.command("eval")
 def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
     model: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="MODEL", help="A policy's file, or the folder of its training.", show_default=False
+            metavar="MODEL",
+            help="A policy's file, the folder of its training, or one that comes along: `pretrained`.",
+            show_default=False,
         ),
     ],
     workload: Annotated[
@@ -185,10 +187,10 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
     """Show what a policy is, and what it reaches, load by load."""
     _require_extra()
     from schedtuna.rl.evaluation import evaluate, mean_score
-    from schedtuna.rl.policy import load_policy
+    from schedtuna.rl.pretrained import find_policy
     from schedtuna.rl.world import World
 
-    policy = load_policy(model)
+    policy = find_policy(model)
     manifest = policy.manifest
     world = World(manifest.fit.environment, manifest.parameters | _parameters(parameters))
     policy.require_fit(world.fit())
@@ -259,16 +261,18 @@ def list_all(as_json: JsonOption = False) -> None:
     """Show algorithms, environments, and who can be imitated in them."""
     _require_extra()
     from schedtuna.rl.learners import ALGORITHMS
+    from schedtuna.rl.pretrained import PRETRAINED
     from schedtuna.rl.world import World, environments
 
     algorithms = {name: entry.summary for name, entry in ALGORITHMS.items()}
     worlds = {name: World(name).experts() for name in environments()}
     if as_json:
-        print_json({"algorithms": algorithms, "environments": worlds})
+        print_json({"algorithms": algorithms, "environments": worlds, "policies": dict(PRETRAINED)})
         return
     print(described(["algorithm", "what it is"], [list(row) for row in algorithms.items()]), end="\n\n")
     rows = [[name, ", ".join(experts) or "a policy only"] for name, experts in worlds.items()]
-    print(described(["environment", "can imitate"], rows))
+    print(described(["environment", "can imitate"], rows), end="\n\n")
+    print(described(["policy that comes along", "decides"], [list(row) for row in PRETRAINED.items()]))
 
 
 def _interval(side: Contestant) -> str:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from schedtuna.errors import UsageError
 from schedtuna.rl.evaluation import evaluate
-from schedtuna.rl.policy import load_policy
+from schedtuna.rl.pretrained import PRETRAINED, find_policy
 from schedtuna.rl.world import World
 
 CONFIDENCE = 0.95
@@ -53,7 +53,8 @@ def compare(
     """Compare policies with the first of them, episode by episode.
 
     Args:
-        names: Files or folders of policies, one at least, and schedulers that can be watched.
+        names: Files or folders of policies or names of such that come along, one at least, and schedulers
+            that can be watched.
         loads: Empty: those that the first policy was validated on.
         parameters: Keywords of the environment beyond those of the first policy's training.
         seed: Of the episodes.
@@ -67,10 +68,11 @@ def compare(
         raise UsageError(
             "two different policies or more are compared", hint="name another one, or a scheduler"
         )
-    policies = {name: load_policy(Path(name)) for name in names if Path(name).exists()}
+    policies = {name: find_policy(name) for name in names if name in PRETRAINED or Path(name).exists()}
     if not policies:
         raise UsageError(
-            f"none of {', '.join(names)} is a policy's file or folder", hint="`schedtuna rl train` makes one"
+            f"none of {', '.join(names)} is a policy's file or folder",
+            hint=f"`schedtuna rl train` makes one; {', '.join(PRETRAINED)} comes along",
         )
     first = next(iter(policies.values())).manifest
     world = World(first.fit.environment, first.parameters | dict(parameters))

@@ -15,7 +15,8 @@ from schedtuna.model.model import DecisionModel
 from schedtuna.rl.evaluation import Decider
 from schedtuna.rl.learners import Demonstrations
 from schedtuna.rl.model_expert import ModelDecider
-from schedtuna.rl.policy import FILE_NAME, TrainedPolicy, load_policy
+from schedtuna.rl.policy import TrainedPolicy
+from schedtuna.rl.pretrained import find_policy, is_policy
 from schedtuna.rl.reinforce_learner import SoftmaxLearner
 from schedtuna.rl.world import World, action_masks
 
@@ -51,8 +52,8 @@ def make_expert(name: str, world: World, loads: Sequence[str]) -> Expert:
     """Return who decides.
 
     Args:
-        name: A scheduler that can be watched in the environment, a policy's file or folder, or the file of a
-            model that says who comes first.
+        name: A scheduler that can be watched in the environment, a policy's file, folder or name, or the file
+            of a model that says who comes first.
         world: For which environment.
         loads: On which loads; empty: those of the environment's parameters.
 
@@ -63,8 +64,8 @@ def make_expert(name: str, world: World, loads: Sequence[str]) -> Expert:
     path = Path(name)
     if (model := _model_of(path)) is not None:
         return _DeciderExpert(ModelDecider(model, world.fit()), world, loads)
-    if path.suffix == Path(FILE_NAME).suffix or (path / FILE_NAME).is_file():
-        policy = load_policy(path)
+    if is_policy(name):
+        policy = find_policy(name)
         policy.require_fit(world.fit())
         return _DeciderExpert(policy, world, loads)
     return _SchedulerExpert(world.watched(name, loads))

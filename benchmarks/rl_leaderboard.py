@@ -183,7 +183,15 @@ def page(rows: Sequence[Row]) -> str:
             f"{np.mean([row.cpu_seconds for row in group]):.0f} | {told(group, 'turnaround')} | "
             f"{told(group, 'latency')} | {verdict(group, best)} |"
         )
-    return "\n".join([*lines, "", conclusion(list(groups.values()), best), ""])
+    return "\n".join([*lines, "", conclusion(list(groups.values()), best), *left(list(groups)), ""])
+
+
+def left(groups: Sequence[tuple[str, int, int]]) -> list[str]:
+    """Say what nothing is known of."""
+    arms = [arm for arm in ARMS if arm not in {arm for arm, _, _ in groups}]
+    costs_us = [f"{ns / 1000:g} us" for ns in sorted(DECISION_NS) if ns not in {ns for _, ns, _ in groups}]
+    missing = [*arms, *([f"decisions of {' and '.join(costs_us)}"] if costs_us else [])]
+    return [f"Not measured yet: {', '.join(missing)}."] if missing else []
 
 
 def told(group: Sequence[Row], metric: str) -> str:

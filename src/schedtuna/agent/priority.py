@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schedtuna.agent.behaviour import rates
+from schedtuna.agent.behaviour import BehaviourRates, rates
 from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, SensedTasks, Standing
 from schedtuna.agent.limits import FAIR_POLICIES
-from schedtuna.agent.returning import Glance, Returning, Thread, keys_of, threads_of
+from schedtuna.agent.returning import LEAST_CPU_PERCENT, Glance, Returning, Thread, keys_of, threads_of
 from schedtuna.agent.thread_features import THREAD_FEATURES
 from schedtuna.errors import ModelError, UsageError
 from schedtuna.model.model import DecisionModel
@@ -109,9 +109,8 @@ class PriorityPolicy:
 
     def decide(self, sensed: Sensed, standing: Mapping[str, Standing]) -> list[Intent]:
         """Return what is to be set, of threads that were scored alike some intervals in a row."""
-        self._let_return(sensed.tasks, standing)
-        living = zip(sensed.tasks["tid"].tolist(), sensed.tasks["start_time_ns"].tolist(), strict=True)
-        self._returning.forget_all_but(set(living))
+        self._let_return(sensed.tasks, standing, rates(sensed.tasks))
+        self._returning.forget_all_but(set(_threads(sensed.tasks)))
         tasks = as_found(sensed.tasks, standing)
         tasks = tasks[(tasks["observed_ns"] > 0) & ~tasks["is_kernel_thread"]]
         tasks = tasks[np.isin(tasks["policy"], list(FAIR_POLICIES))]
@@ -120,7 +119,10 @@ class PriorityPolicy:
         busy = 1000 * asked_ns / np.maximum(tasks["observed_ns"], 1) >= least
         scores = self.scores(tasks)
         first = self.first_score(scores[busy])
-        differs = busy & _differs(rates(tasks).burst_ms, scores, busy, first)
+        found = rates(tasks)
+        differs = busy & _differs(found.burst_ms, scores, busy, first)
+        held = [key in self._held for key in _threads(tasks)]
+        differs &= (scores >= (first or 0)) | (found.cpu_percent >= LEAST_CPU_PERCENT) | np.array(held, bool)
         self._follow(
             tasks,
             [self._step(score, first) if one else None for score, one in zip(scores, differs, strict=True)],
@@ -147,11 +149,15 @@ class PriorityPolicy:
         ]
         return [*keys_of(returned, standing), *of_groups]
 
-    def _let_return(self, tasks: SensedTasks, standing: Mapping[str, Standing]) -> set[Thread]:
-        """Those that run shortly, though they have stepped back; they are scored anew, and for longer."""
+    def _let_return(
+        self, tasks: SensedTasks, standing: Mapping[str, Standing], found: BehaviourRates | None = None
+    ) -> set[Thread]:
+        """Those that stepped back, and run shortly or starve; they are scored anew, and for longer."""
         in_force = (one.intent for one in standing.values())
         stepped_back = threads_of(one for one in in_force if one.setting in _STEPS_BACK_BY)
         returned = self._returning.found(tasks, stepped_back)
+        if found is not None:
+            returned |= self._returning.starved(tasks, found, stepped_back)
         for thread in returned:
             self._held.pop(thread, None)
             self._said.pop(thread, None)
@@ -261,6 +267,10 @@ class PriorityPolicy:
             Intent(target, setting, old.get(setting), value, reason, features, version)
             for setting, value in step.settings.items()
         ]
+
+
+def _threads(tasks: SensedTasks) -> list[Thread]:
+    return list(zip(tasks["tid"].tolist(), tasks["start_time_ns"].tolist(), strict=True))
 
 
 def _differs(

@@ -14,9 +14,14 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from schedtuna.agent.behaviour import BehaviourRates
 from schedtuna.agent.contract import Intent, SensedTasks, Standing
 
 NR_BURSTS = 2  # that are short on average, before it is called so
+# Of one CPU. Who gets so little does not even get to sleep if it begins to answer somebody, so that nobody
+# would see it: it does not step back, or returns.
+LEAST_CPU_PERCENT, STARVED_CPU_PERCENT = 5.0, 2.0
+_STARVED_WAIT_PERCENT = 60.0
 _MOST_DOUBLINGS = 4
 
 Thread = tuple[int, int]  # (tid, start_time_ns)
@@ -83,6 +88,16 @@ class Returning:
         for thread in short:
             self._nr_returns[thread] = self._nr_returns.get(thread, 0) + 1
         return short
+
+    def starved(
+        self, tasks: SensedTasks, found: BehaviourRates, stepped_back: Collection[Thread]
+    ) -> set[Thread]:
+        """Return those that stepped back and now wait for nearly all of the time; it counts as a return."""
+        starves = (found.cpu_percent < STARVED_CPU_PERCENT) & (found.wait_percent >= _STARVED_WAIT_PERCENT)
+        starved = {thread for thread, _, _ in _counted(tasks[starves], stepped_back)}
+        for thread in starved:
+            self._nr_returns[thread] = self._nr_returns.get(thread, 0) + 1
+        return starved
 
     def follow(self, tasks: SensedTasks, stepping_back: Collection[Thread]) -> None:
         """Take these for threads that step back from now on, so that what comes next is compared with now."""

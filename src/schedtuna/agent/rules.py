@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schedtuna.agent.behaviour import Behaviour, BehaviourLimits, BehaviourRates, behaviours, rates
 from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, SensedTasks, Standing
 from schedtuna.agent.ownership import values_of
-from schedtuna.agent.returning import Glance, Returning, Thread, keys_of, threads_of
+from schedtuna.agent.returning import LEAST_CPU_PERCENT, Glance, Returning, Thread, keys_of, threads_of
 from schedtuna.configfile import load_config
 from schedtuna.errors import ConfigFileError
 from schedtuna.resources import resource_path
@@ -123,9 +123,10 @@ class RulesPolicy:
         """Return what the rules want to be in force."""
         tasks = sensed.tasks
         living = set(zip(tasks["tid"].tolist(), tasks["start_time_ns"].tolist(), strict=True))
-        returned = self._returned(tasks, standing)
-        self._returning.forget_all_but(living)
         found = rates(tasks)
+        stepped_back = self._stepping_back(one.intent for one in standing.values())
+        returned = self._returned(tasks, standing) | self._returning.starved(tasks, found, stepped_back)
+        self._returning.forget_all_but(living)
         kinds = behaviours(found, self._limits)
         waits, present = self._waiting(tasks, kinds)
         acted = _acted_on(standing)
@@ -138,6 +139,8 @@ class RulesPolicy:
             for row in np.flatnonzero(self._candidates(rule, tasks, found, kinds)):
                 task = tasks[row]
                 if _thread(task) in returned or not _fits(rule, task, sensed):
+                    continue
+                if self._would_starve(rule, found.cpu_percent[row], _thread(task) in stepped_back):
                     continue
                 # Once it has stepped back, the others need not wait any more, which is no reason to return.
                 if beside is not None and beside not in waits and _identity(task, rule) not in acted:
@@ -163,6 +166,10 @@ class RulesPolicy:
         returned = self._returning.found(tasks, stepped_back)
         self._matched = {key: times for key, times in self._matched.items() if key[:2] not in returned}
         return returned
+
+    def _would_starve(self, rule: AgentRule, cpu_percent: float, is_back: bool) -> bool:
+        """Whether a thread gets so little of a CPU that it must not be set back."""
+        return rule.name in self._for_batch and not is_back and cpu_percent < LEAST_CPU_PERCENT
 
     def _stepping_back(self, intents: Iterable[Intent]) -> set[Thread]:
         return threads_of(one for one in intents if _rule_of(one) in self._for_batch)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.agent.rows import hog, interactive, sensed, standing
 
+from schedtuna.agent.priority import make_priority
 from schedtuna.agent.returning import Glance, Reconsidering, Returning
 from schedtuna.agent.rules import RulesPolicy, load_rules
 
@@ -95,3 +96,24 @@ def test_without_looks_in_between_the_interval_itself_is_enough():
     policy.decide(sensed(3, counted(900, 0), interactive(20)), in_force)
     short = interactive(10, total_cpu_time_ns=950_000_000, total_nr_voluntary=50)
     assert policy.decide(sensed(4, short, interactive(20)), in_force) == []
+
+
+@pytest.mark.parametrize("make", [RulesPolicy, lambda: make_priority(None)], ids=["rules", "priority"])
+def test_who_gets_little_of_a_cpu_is_not_set_back(make):
+    """With 4% of a CPU it could not even get to sleep, so nobody would see that it answers somebody."""
+    for cpu_ms, steps_back in [(40, False), (500, True)]:
+        policy = make()
+        threads = [hog(10, cpu_ms=cpu_ms, wait_ms=940), interactive(20)]
+        wanted = [policy.decide(sensed(number, *threads), {}) for number in range(10)][-1]
+        assert any(one.target.tid == 10 for one in wanted) is steps_back
+
+
+@pytest.mark.parametrize("make", [RulesPolicy, lambda: make_priority(None)], ids=["rules", "priority"])
+def test_who_starves_where_it_stepped_back_returns(make):
+    policy, in_force = make(), {}
+    for number in range(4):
+        in_force = standing(*policy.decide(sensed(number, hog(10), interactive(20)), in_force))
+    assert any(one.intent.target.tid == 10 for one in in_force.values())
+    starved = hog(10, cpu_ms=15, wait_ms=970, nice=5)
+    in_force = standing(*policy.decide(sensed(4, starved, interactive(20)), in_force))
+    assert not any(one.intent.target.tid == 10 for one in in_force.values())

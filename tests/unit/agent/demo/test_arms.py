@@ -7,8 +7,10 @@ import pytest
 from tests.unit.agent.sensed import interval
 
 from schedtuna.agent.demo.arms import NONE, ONE_LINER, ORACLE, PLACEBO, OnlyOf, Roles, told_policy
-from schedtuna.agent.demo.loads import LOADS
+from schedtuna.agent.demo.loads import FAMILIES, LOADS
 from schedtuna.agent.demo.running import INTERVAL_S, DemoPlan, known_policies
+from schedtuna.agent.priority import LONG_IN_A_ROW
+from schedtuna.agent.rules import load_rules
 
 SWAP_NS = 10 * 10**9
 ROLES = Roles(interactive=(1, 2, 3), batch=(11, 12), swap_ns=SWAP_NS)
@@ -68,9 +70,18 @@ def test_more_that_compute_than_answer_keep_some():
     assert roles.batch_at(1) == (11, 12, 1)
 
 
-def test_with_both_policies_it_is_planned_to_take_three_and_a_half_minutes():
+def test_with_both_policies_it_is_planned_to_take_four_minutes():
     policies, note = known_policies(())
     assert (policies, note) == (["rules", "priority"], "")
     plans = [DemoPlan(load, tuple(policies), load.nr_blocks, 1) for load in LOADS.values()]
-    assert 180 <= sum(plan.expected_s for plan in plans) <= 215
+    assert 220 <= sum(plan.expected_s for plan in plans) <= 260
     assert all(load.seconds - load.skipped_s > INTERVAL_S for load in LOADS.values())
+
+
+def test_families_count_only_when_the_policies_have_taken_their_last_step():
+    last_s = (LONG_IN_A_ROW + 1) * INTERVAL_S
+    assert {rule.intervals for rule in load_rules().rule} == {2, LONG_IN_A_ROW}
+    assert all(load.skipped_s > last_s for load in FAMILIES.values())
+    assert LOADS["beside"].skipped_s > last_s
+    assert len([load for load in FAMILIES.values() if load.can_gain]) >= 6
+    assert len([load for load in FAMILIES.values() if not load.can_gain]) == 3

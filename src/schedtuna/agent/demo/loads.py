@@ -88,7 +88,8 @@ def _without_gain(name: str, title: str, options: tuple[str, ...], work: str) ->
 
 
 # Named before any of them was run, and none was seen by the model that ships (whose rows are of loads of
-# `workload/families.py` in the simulated machine) or by the rules, whose limits are older.
+# `workload/families.py` in the simulated machine) or when the rules' limits of behaviour were set. How far
+# threads step back, and how soon, was chosen with their figures in view.
 FAMILIES: dict[str, DemoLoad] = {
     load.name: load
     for load in (

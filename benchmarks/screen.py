@@ -91,6 +91,7 @@ class Machine:
     metric: MetricSpec
     replica: Replica
     fresh: dict[tuple[ParameterValue, ...], list[float]] = field(default_factory=dict)
+    confirmed: dict[tuple[ParameterValue, ...], float] = field(default_factory=dict)
 
     @cached_property
     def reference(self) -> float:
@@ -115,12 +116,16 @@ class Machine:
         return self.fresh[key]
 
     def deployed(self, values: dict[str, ParameterValue], rng: np.random.Generator) -> float:
-        """The mean cost of what is deployed after confirmations of a setting."""
+        """The mean cost of what is deployed after confirmations of a setting, whoever nominates it."""
         if values == SPACE.default():
             return 0.0
         own, default = self.pool(values), self.pool(SPACE.default())
-        share = np.mean([_confirmed(default, own, rng) for _ in range(NR_CONFIRMATIONS)])
-        return float(share * (np.mean(own) - np.mean(default)))
+        key = SPACE.key(values)
+        if key not in self.confirmed:
+            self.confirmed[key] = float(
+                np.mean([_confirmed(default, own, rng) for _ in range(NR_CONFIRMATIONS)])
+            )
+        return float(self.confirmed[key] * (np.mean(own) - np.mean(default)))
 
 
 SCHEDULER = SchedulerConfig(name="fair", parameters=machine_parameters())

@@ -121,7 +121,10 @@ class GpSampler(Sampler):
         return self._fitted
 
     def _better(self, posteriors: tuple[Posterior, Posterior], iterations: int) -> Fit:
-        """Fit without the model and with it, and return that of which the runs are the better evidence."""
+        """Fit without the model and with it, and return that of which the runs are the better evidence.
+
+        A model that runs speak against is not turned round, but left out.
+        """
         plain = posteriors[0].fit(self._places(), iterations=iterations)
         if self._model is None:
             return plain
@@ -129,7 +132,7 @@ class GpSampler(Sampler):
         told = posteriors[1].fit(
             replace(places, told=self._standardised(self._model, places.features)), iterations=iterations
         )
-        return told if posteriors[1].loss < posteriors[0].loss else plain
+        return told if posteriors[1].loss < posteriors[0].loss and told.slope > 0 else plain
 
     def _places(self) -> Places:
         costs = robust_costs(self.history)
@@ -141,10 +144,13 @@ class GpSampler(Sampler):
         return Places(np.array(self._features), means, counts, within)
 
     def _standardised(self, model: CostModel, features: np.ndarray) -> np.ndarray:
-        """What the model says, on the scale that costs have here."""
-        costs = robust_costs(self.history)
-        told = np.minimum(model.costs(features), costs.max())
-        return np.asarray((told - float(np.median(costs))) / self._spread())
+        """What the model says, on the scale that costs have here, over its mean of those that ran.
+
+        So a level that it has wrong is no evidence, for it or against it.
+        """
+        most = robust_costs(self.history).max()
+        told, ran = (np.minimum(model.costs(rows), most) for rows in (features, np.array(self._features)))
+        return np.asarray((told - ran.mean()) / self._spread())
 
     def _told(self, fit: Fit, features: np.ndarray) -> np.ndarray | None:
         """What the model says, where the fit goes by it."""

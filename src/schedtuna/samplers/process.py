@@ -55,6 +55,13 @@ class Fit:
     chol: np.ndarray
     weights: np.ndarray
 
+    @property
+    def slope(self) -> float:
+        """Posterior mean of the factor on what a model has said; 0: there is none."""
+        if self.places.told is None:
+            return 0.0
+        return float(SLOPE_MEAN + SLOPE_VARIANCE * self.places.told @ self.weights)
+
     def predict(
         self, groups: np.ndarray, features: np.ndarray, told: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:

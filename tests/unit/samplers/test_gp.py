@@ -145,6 +145,25 @@ def test_a_model_saves_runs_where_it_is_right_and_costs_few_where_it_is_not():
     assert after(24, lambda values: -true_cost(values)) > 0.85 * alone
 
 
+def test_a_model_that_runs_speak_against_is_left_out_and_not_turned_round():
+    for sign, believed in ((1, True), (-1, False)):
+        one = sampler(24)
+        one.trust(told(lambda values, sign=sign: sign * true_cost(values)))
+        drive(one, 24)
+        fit = one._fit()
+        assert (fit.places.told is not None) == believed == (fit.slope > 0)
+
+
+def test_the_slope_is_that_of_what_was_told_and_what_was_found():
+    rng = np.random.default_rng(5)
+    features, said = rng.random((40, 3)), rng.standard_normal(40)
+    groups = feature_groups(SPACE)[:3]
+    for slope in (1.0, 0.4, -0.5):
+        places = Places(features, slope * said, np.full(40, 4.0), 0.4, told=said)
+        fit = Posterior(np.arange(len(groups))).fit(places, iterations=60)
+        assert fit.slope == pytest.approx(slope, abs=0.1)
+
+
 def test_a_model_is_smoothed_and_asked_about_every_assignment():
     rng = np.random.default_rng(4)
     model = CostModel(SPACE, told(lambda values: true_cost(values) + 0.02 * float(rng.standard_normal())))

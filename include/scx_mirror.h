@@ -76,6 +76,7 @@ struct task_struct {
 	s32 nr_cpus_allowed;
 	u16 migration_disabled;
 	SCX_POINTER(struct cpumask) cpus_ptr;
+	struct cpumask cpus_mask;
 	s32 pid;
 	s32 tgid;
 	SCX_POINTER(struct mm_struct) mm;
@@ -99,6 +100,11 @@ struct rq {
 	u64 clock;
 };
 
+/* Of a CPU, in ns: time of tasks (CPUTIME_USER) and idle time (CPUTIME_IDLE); the machine has no other. */
+struct kernel_cpustat {
+	u64 cpustat[10];
+};
+
 struct scx_init_task_args {
 	u8 fork;
 	SCX_POINTER(struct cgroup) cgroup;
@@ -114,6 +120,7 @@ struct scx_cgroup_init_args {
 
 struct scx_exit_info {
 	s32 kind;
+	s32 exit_cpu;
 	s64 exit_code;
 	SCX_POINTER(u8) reason;
 	SCX_POINTER(u8) msg;

@@ -5,6 +5,7 @@
 #include "flat_binding.hpp"
 #include "pick_binding.hpp"
 #include "python_scheduler.hpp"
+#include "scx_binding.hpp"
 #include "simulation_binding.hpp"
 
 namespace nb = nanobind;
@@ -42,6 +43,7 @@ NB_MODULE(_native, m)
 	bind_simulation(m);
 	bind_picks(m);
 	bind_flat(m);
+	schedtuna::scx::bind_scx(m);
 	schedtuna::env::bind_env(m);
 	schedtuna::env::bind_migrate(m);
 	schedtuna::env::bind_futures(m);

@@ -152,6 +152,10 @@ class Simulation : public Machine
 		return nr_stuck_;
 	}
 	std::string name_of(TaskId id) const;	      // its program's, after an Exec
+	std::uint32_t program_of(TaskId id) const     // which changes with an Exec, and the name with it
+	{
+		return threads_[id].program;
+	}
 	std::uint32_t definition_of(TaskId id) const  // its index in Workload::tasks; beyond: a background kthread
 	{
 		return threads_[id].definition;

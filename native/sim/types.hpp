@@ -88,6 +88,10 @@ class CpuSet
 		}
 		return found;
 	}
+	const std::vector<std::uint64_t> &words() const  // 64 CPUs each, the first in the lowest bit
+	{
+		return words_;
+	}
 	bool operator==(const CpuSet &) const = default;
 
       private:

@@ -50,14 +50,18 @@ def compile_object(source: Path, command: list[str]) -> Path:
 
 
 def compile_program(
-    program: Path, sources: list[Path], flags: tuple[str, ...] = SANITIZED, compiler: str = "g++"
+    program: Path,
+    sources: list[Path],
+    flags: tuple[str, ...] = SANITIZED,
+    compiler: str = "g++",
+    libraries: tuple[str, ...] = (),
 ) -> Path:
-    """Compile each source by itself, as many at a time as there are CPUs, and link them."""
+    """Compile each source by itself, as many at a time as there are CPUs, and link them with libraries."""
     command = [compiler, "-std=c++20", "-Wall", "-Wextra", "-Werror", *flags]
     command += [f"-I{ROOT / folder}" for folder in ("native", "include")]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(lambda source: compile_object(source, command), sources))
-    subprocess.run([*command, "-pthread", *objects, "-o", program], check=True)
+    subprocess.run([*command, "-pthread", *objects, *libraries, "-o", program], check=True)
     return program
 
 

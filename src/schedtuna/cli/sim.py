@@ -58,7 +58,8 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--scheduler",
             metavar="NAME[:PARAMETER=VALUE,...]",
-            help="One of `sim list`, model:FILE of `train`, or module:Class of your own in Python.",
+            help="One of `sim list`, model:FILE of `train`, FILE.bpf.o or a loader's program of a sched_ext "
+            "scheduler, or module:Class of your own in Python.",
         ),
     ] = "fair",
     cpus: Annotated[
@@ -128,6 +129,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             force=force,
             compact=compact,
             on_start=_tell_memory,
+            coverage=True,
         )
     source = Analysis(trace)
     certified = certification_of(trace.manifest["simulation"])
@@ -149,6 +151,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         )
         return
     _print_result(source, trace.manifest["simulation"])
+    _tell_object(trace.manifest["simulation"])
     print(wrapped(f"This is a model, {certified.text}; compare on the machine what it proposes."))
     if output is not None:
         print(wrapped(f"The trace is in {output}: schedtuna stats, plot and trace read it."))
@@ -170,6 +173,24 @@ def _tell_memory(simulation: Simulation) -> None:
     if needed > _WORTH_TELLING_BYTES:
         told = f"{nr_tasks:,} tasks: up to {needed / 1e6:,.0f} MB of memory, and 32 bytes an event"
         print_remark("note", told, file=sys.stderr)
+
+
+def _tell_object(simulation: dict[str, Any]) -> None:
+    """Say of a sched_ext object whose kernel it is translated for, and how much of it ran."""
+    scheduler = simulation["scheduler"]
+    if (translated := scheduler.get("object")) is None:
+        return
+    told = f"{translated['name']}: the object's own code, for the kernel {translated['kernel']}"
+    told += ", interpreted" if translated["interpreted"] else ""
+    executed = simulation.get("executed", {})
+    ran, count = (sum(row[i] for row in executed.values()) for i in (0, 1))
+    if count:
+        told += f"; {ran} of its {count} instructions ({ran / count:.0%}) ran"
+        if idle := [name for name, (each, _) in executed.items() if not each]:
+            told += f", none of {', '.join(idle)}"
+    if scheduler["object"]["never_called"]:
+        told += f"; the model never calls {', '.join(scheduler['object']['never_called'])}"
+    print_remark("note", f"{told}. The kernel around it is modelled: docs/sched-ext-in-simulator.md")
 
 
 def _without_text(simulation: dict[str, Any]) -> dict[str, Any]:
@@ -198,6 +219,7 @@ def list_all(as_json: JsonOption = False) -> None:
     """Show schedulers, families of loads, and constants."""
     from schedtuna.cli.schedulers import print_parameters
     from schedtuna.sim.native import cost_table, left_out_table
+    from schedtuna.sim.objects import found_objects
     from schedtuna.sim.schedulers import native_schedulers
     from schedtuna.workload.families import FAMILIES
     from schedtuna.workload.suite import own_names, suite_workload
@@ -214,12 +236,15 @@ def list_all(as_json: JsonOption = False) -> None:
                     for row in cost_table()
                 ],
                 "left_out_of_fair": dict(left_out_table()),
+                "objects": {name: str(path) for name, path in sorted(found_objects().items())},
             }
         )
         return
     for config in schedulers.values():
         print(wrapped(f"{config.name}: {config.description}"))
         print_parameters(config)
+    if objects := [[name, str(path)] for name, path in sorted(found_objects().items())]:
+        print(described(["sched_ext scheduler", "whose object is run"], objects), end="\n\n")
     rows = [[name, family.help] for name, family in FAMILIES.items()]
     rows += [[name, f"of the suite: {suite_workload(name).description}"] for name in own_names()]
     print(described(["family", "what it is"], rows), end="\n\n")

@@ -66,13 +66,18 @@ def _parameter(row: _ParameterRow) -> ParameterSpec:
     )
 
 
-def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str, Any]]:
+def chosen_scheduler(
+    source: SchedulerSource, *, seed: int = 1, coverage: bool = False
+) -> tuple[NativeScheduler, dict[str, Any]]:
     """Return a scheduler, and what a manifest says of it.
 
     Args:
         source: A name with or without values (``fair``, ``rr:slice_us=500``), a file with settings, what
             `parsed_scheduler` made of one, ``module:Class`` of a scheduler in Python, ``model:FILE`` of
-            a trained model, or such a scheduler itself.
+            a trained model, ``FILE.bpf.o``, ``scx_NAME`` or a loader's program of a sched_ext scheduler, or
+            such a scheduler itself.
+        seed: What an object's programs draw (bpf_get_prandom_u32).
+        coverage: Whether an object counts which of its instructions run.
 
     Raises:
         UsageError: There is no such scheduler, parameter or value.
@@ -80,16 +85,30 @@ def chosen_scheduler(source: SchedulerSource) -> tuple[NativeScheduler, dict[str
     if isinstance(source, str) and (model := model_named(source)) is not None:
         return _of_model(source, model)
     if isinstance(source, str):
-        named = _class_named(source)
+        named = _object_named(source) or _class_named(source)
         source = _parsed(source, _all_schedulers()) if named is None else named
     if isinstance(source, SchedulerConfig):
-        return _native(source)
+        return _of_object(source, seed, coverage=coverage) if source.binary_path else _native(source)
     if isinstance(source, type):
         source = source()
     kind = type(source)
     name = f"{kind.__module__}:{kind.__qualname__}"
     callbacks = defined_callbacks(source, CALLBACKS)
     return python_scheduler(name, source, callbacks), {"name": name, "parameters": {}}
+
+
+def _object_named(text: str) -> SchedulerConfig | None:
+    from schedtuna.sim.objects import object_named
+
+    return object_named(text.strip())
+
+
+def _of_object(
+    config: SchedulerConfig, seed: int, *, coverage: bool
+) -> tuple[NativeScheduler, dict[str, Any]]:
+    from schedtuna.sim.objects import object_native
+
+    return object_native(config, seed=seed, coverage=coverage)
 
 
 def model_named(text: str) -> str | None:
@@ -139,25 +158,25 @@ def scheduler_text(name: str, parameters: Assignment) -> str:
 
 
 def parsed_scheduler(text: str) -> SchedulerConfig:
-    """Return the built-in scheduler that a text means, with its values.
+    """Return the scheduler that a text means and that decides by itself, with its values.
 
     Args:
-        text: A name with or without values, or a file with settings.
+        text: A name with or without values, a file with settings, or what `objects.object_named` reads.
 
     Raises:
         UsageError: There is no such scheduler, parameter or value.
     """
-    return _parsed(text, native_schedulers())
+    return _object_named(text) or _parsed(text, native_schedulers())
 
 
 def _parsed(text: str, known: dict[str, SchedulerConfig]) -> SchedulerConfig:
     def lookup(name: str) -> SchedulerConfig:
         found = known.get(ALIASES.get(name, name))
         if found is None:
-            raise UsageError(
-                f"the simulator has no scheduler {name!r}: {nearest(name, known)}",
-                hint="`schedtuna sim list` shows them; module:Class names one in Python",
-            )
+            hint = "`schedtuna sim list` shows them; module:Class names one in Python"
+            if name.startswith("scx_"):
+                hint = "give its program's path or FILE.bpf.o, or put its folder into SCHEDTUNA_SCX_PATH"
+            raise UsageError(f"the simulator has no scheduler {name!r}: {nearest(name, known)}", hint=hint)
         return found
 
     try:

@@ -24,6 +24,7 @@ from schedtuna.sim.native import (
     Stop,
     TaskState,
     cost_table,
+    covered_instructions,
     idle_reason_table,
 )
 from schedtuna.sim.recorded import RecordedLoad
@@ -169,6 +170,7 @@ class Simulation:
         costs: Constants of the machine that differ from the table of `schedtuna sim list`.
         duration_s: How long a member of a family goes on. Default: 10.
         traced: Keep events for `take_events()`, and tasks' attributes for `take_attributes()`.
+        coverage: Let a sched_ext object count which of its instructions run: `executed()`.
 
     Attributes:
         scheduler_facts: What a manifest says of the scheduler: the one that it began with.
@@ -191,6 +193,7 @@ class Simulation:
         costs: Mapping[str, int] | None = None,
         duration_s: float | None = None,
         traced: bool = False,
+        coverage: bool = False,
     ) -> None:
         workload = with_recording(workload)
         if isinstance(workload, RecordedLoad) and topology is None:
@@ -206,7 +209,7 @@ class Simulation:
             seed=self.seed,
         )
         require_memory(self.load.nr_tasks, read_memory_bytes(Probe(), "MemAvailable"))
-        native, self.scheduler_facts = chosen_scheduler(scheduler)
+        native, self.scheduler_facts = chosen_scheduler(scheduler, seed=self.noise_seed, coverage=coverage)
         self.swaps: tuple[tuple[int, dict[str, Any]], ...] = ()
         self._failure: BaseException | None = None
         self._is_busy = False
@@ -430,12 +433,19 @@ class Simulation:
         Raises:
             UsageError: There is no such scheduler, or a decision is due.
         """
-        native, facts = chosen_scheduler(scheduler)
+        native, facts = chosen_scheduler(scheduler, seed=self.noise_seed)
         if self.deciding_cpu is not None:
             raise UsageError("the scheduler can't be changed while a decision is due: choose() first")
         with self._told():
             self._engine.swap(native)
         self.swaps += ((self.now_ns, facts),)
+
+    def executed(self) -> dict[str, tuple[int, int]]:
+        """Return how many instructions of each function of a sched_ext object ran, and how many it has.
+
+        Empty unless the simulation was made with `coverage`, and while no object's scheduler is in charge.
+        """
+        return {name: (ran, count) for name, ran, count in covered_instructions(self._native)}
 
     def state(self) -> SimulationState:
         """Return how everything is now."""

@@ -51,6 +51,7 @@ def simulate(
     compact: bool = False,
     on_start: Callable[[Simulation], None] | None = None,
     timeout_s: float | None = None,
+    coverage: bool = False,
 ) -> Trace:
     """Simulate a load from its beginning, and return what happened.
 
@@ -69,6 +70,7 @@ def simulate(
         compact: Compress it at its end: to a tenth of the 32 bytes an event, for twice the time.
         on_start: Called with the simulation before it goes on.
         timeout_s: Seconds, of ours, after which it is given up.
+        coverage: Let a sched_ext object count which of its instructions run; the manifest tells.
 
     Returns:
         A trace whose clock is ``simulated``; `manifest["simulation"]` says of what.
@@ -91,6 +93,7 @@ def simulate(
         costs=costs,
         duration_s=duration_s,
         traced=True,
+        coverage=coverage,
     )
     if on_start is not None:
         on_start(simulation)
@@ -178,6 +181,8 @@ def _manifest(simulation: Simulation) -> dict[str, Any]:
 
 def _result(simulation: Simulation, stop: Stop) -> dict[str, Any]:
     facts = _manifest(simulation)["simulation"]
+    if executed := simulation.executed():
+        facts["executed"] = {name: list(counts) for name, counts in executed.items()}
     totals = vars(simulation.totals) | {"hash": f"{simulation.totals.hash:016x}"}
     return {
         "window_ns": [0, simulation.now_ns],

@@ -18,6 +18,7 @@ from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.sim.loads import read_load, with_recording
 from schedtuna.sim.mixed import is_mixed
+from schedtuna.sim.objects import searched
 from schedtuna.sim.recorded import RecordedLoad
 from schedtuna.sim.schedulers import parsed_scheduler, python_scheduler_named
 from schedtuna.sim.simulation import complete_costs
@@ -189,6 +190,8 @@ class Simulated(Place):
         found = self.scheduler(text)
         if found.name == FAIR:
             found = found.with_parameters({name: found.parameters[name] for name in KNOBS})
+        elif found.binary_path is not None:
+            found = searched(found)
         if not found.parameters:
             raise UnavailableError(
                 f"nothing of {found.name} can be tuned",
@@ -201,6 +204,8 @@ class Simulated(Place):
 
         None: no machine has this scheduler, or a setting of it.
         """
+        if scheduler.binary_path is not None:
+            return (), scheduler.label()
         if scheduler.name != FAIR or not scheduler.values.keys() <= KNOBS.keys():
             return None
         # `fair` scales its base slice by the number of CPUs; what a task asks for itself is taken as it is.

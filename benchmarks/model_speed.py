@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
+import os
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from model_peers import peers, timed
 from schedtuna.export.c import generate_c
 from schedtuna.export.compiled import FLAGS, find_compiler
 from schedtuna.learn.lightgbm_file import parse_lightgbm
@@ -77,8 +77,8 @@ int main(void)
 """
 
 
-def train(random: np.random.Generator) -> tuple[Any, DecisionModel]:
-    """A booster of a hundred trees over bytes, and its canonical model."""
+def train(random: np.random.Generator) -> tuple[Any, DecisionModel, tuple[np.ndarray, np.ndarray]]:
+    """A booster of a hundred trees over bytes, its canonical model, and what it was trained on."""
     import lightgbm
 
     bins = random.integers(0, 256, (20_000, NR_INPUTS)).astype(float)
@@ -86,7 +86,8 @@ def train(random: np.random.Generator) -> tuple[Any, DecisionModel]:
     data = lightgbm.Dataset(bins, target.astype(float))
     settings = {"objective": "binary", "num_leaves": 31, "verbose": -1, "num_threads": 1}
     booster = lightgbm.train(settings, data, 100)
-    return booster, parse_lightgbm(booster.model_to_string()).canonical("trees", BYTES, LABELS, "benchmark")
+    model = parse_lightgbm(booster.model_to_string()).canonical("trees", BYTES, LABELS, "benchmark")
+    return booster, model, (bins, target)
 
 
 def other_cores(random: np.random.Generator, bins: np.ndarray) -> dict[str, Core]:
@@ -129,20 +130,10 @@ def compile_timer(model: DecisionModel, folder: Path) -> Path:
     return folder / "timer"
 
 
-def timed(run: Callable[[], object], count: int) -> float:
-    """Nanoseconds of one of `count` things that a call does, in the best of eight calls."""
-    best = math.inf
-    for _ in range(8):
-        started = time.perf_counter_ns()
-        run()
-        best = min(best, (time.perf_counter_ns() - started) / count)
-    return best
-
-
 def measurements(
-    models: dict[str, DecisionModel], booster: Any, folder: Path
-) -> dict[str, Callable[[], float]]:
-    """Name -> what measures it once, in ns a row."""
+    models: dict[str, DecisionModel], booster: Any, trained_on: tuple[np.ndarray, np.ndarray], folder: Path
+) -> tuple[dict[str, Callable[[], float]], dict[str, str]]:
+    """Name -> what measures it once, in ns a row; and why peers are missing."""
     random = np.random.default_rng(2)
     bins = random.integers(0, 256, (NR_ROWS, NR_INPUTS)).astype(np.uint16)
     found: dict[str, Callable[[], float]] = {}
@@ -172,7 +163,8 @@ def measurements(
     found["python_lightgbm"] = lambda: timed(
         lambda: [booster.predict(floats[:1], raw_score=True, num_threads=1) for _ in range(5)], 5
     )
-    return found | decider_measurements(random)
+    others, missing = peers(booster, *trained_on, floats, folder)
+    return found | others | decider_measurements(random), missing
 
 
 def decider_measurements(random: np.random.Generator) -> dict[str, Callable[[], float]]:
@@ -207,20 +199,31 @@ def decider_measurements(random: np.random.Generator) -> dict[str, Callable[[], 
     return found
 
 
+def _against(best: dict[str, float]) -> list[tuple[str, str, str]]:
+    """Each peer, and whom of ours it is held against: the net, or the trees."""
+    rows = []
+    for name in best:
+        kind, _, who = name.partition("_")
+        if who.startswith(("onnxruntime", "xgboost", "sklearn", "lightgbm_c", "tl2cgen")):
+            rows.append((name, kind, "mlp" if who.endswith("_mlp") else "trees"))
+    return rows
+
+
 def main() -> None:
     """Measure and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="3 rounds in place of 20")
     rounds = 3 if parser.parse_args().quick else 20
+    os.environ["OMP_NUM_THREADS"] = "1"  # for those that take their number of threads from there
     random = np.random.default_rng(1)
-    booster, trees = train(random)
+    booster, trees, trained_on = train(random)
     bins = random.integers(0, 256, (2000, NR_INPUTS)).astype(np.uint16)
     models = {"trees": trees} | {
         name: checked(DecisionModel(name, BYTES, LABELS, core, "benchmark"))
         for name, core in other_cores(random, bins).items()
     }
     with tempfile.TemporaryDirectory() as folder:
-        runs = measurements(models, booster, Path(folder))
+        runs, missing = measurements(models, booster, trained_on, Path(folder))
         samples: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(rounds):
             for name, run in runs.items():
@@ -237,6 +240,10 @@ def main() -> None:
                     "batch": round(best["batch_lightgbm"] / best["batch_trees"], 2),
                     "one_row_from_python": round(best["python_lightgbm"] / best["python_trees"], 2),
                 },
+                "times_faster": {
+                    name: round(best[name] / best[f"{kind}_{ours}"], 2) for name, kind, ours in _against(best)
+                },
+                "peers_missing": missing,
                 "goals": GOALS,
                 "met": {
                     "c_trees_ns": best["c_trees"] <= GOALS["c_trees_ns"],

@@ -73,30 +73,61 @@ Decider::Decider(std::shared_ptr<const Runtime> runtime, std::vector<Column> col
 	}
 }
 
-template <typename Number> void Decider::require_numbers(const Number *row, std::size_t at) const
+template <typename Number> bool Decider::is_number(Number number, Kind kind)
 {
-	for (const auto [index, kind] : columns_) {
-		const double value = row[index];
-		if (!std::isfinite(value))
-			throw BadNumber(at, index, "is no finite number");
-		// Converting is an instruction; the library's rounding would be a call.
-		if (kind == Kind::Count
-		    && (value < 0 || value > LARGEST_COUNT
-			|| value != static_cast<double>(static_cast<std::int64_t>(value))))
-			throw BadNumber(at, index, "is no whole number from 0 on");
-	}
+	const double value = number;
+
+	// Without branches, so that a compiler may test several at once. Converting is an instruction; the library's
+	// rounding would be a call. What is no number is not within bounds either.
+	if (kind == Kind::Load)
+		return std::abs(value) <= std::numeric_limits<double>::max();
+	const bool is_within = (value >= 0) & (value <= LARGEST_COUNT);
+	const double clamped = is_within ? value : 0;
+	return is_within & (clamped == static_cast<double>(static_cast<std::int32_t>(clamped)));
 }
 
-template <typename Number> void Decider::quantise(const Number *row, std::uint16_t *bins)
+template <typename Number>
+void Decider::require_numbers(const Number *rows, std::size_t nr_rows, std::size_t width) const
 {
-	for (std::size_t input = 0; input < columns_.size(); input++) {
-		double value = row[columns_[input].index];
-		if (columns_[input].kind == Kind::Load) {
-			nr_clamped_ += value < 0 || value > 1;
-			value = std::clamp(value, 0.0, 1.0) * LOAD_SCALE + 0.5;
+	bool are_numbers = true;
+	for (const auto [index, kind] : columns_)
+		for (std::size_t at = 0; at < nr_rows; at++)
+			are_numbers &= is_number(rows[at * width + index], kind);
+	if (are_numbers)
+		return;
+	for (std::size_t at = 0; at < nr_rows; at++)
+		for (const auto [index, kind] : columns_) {
+			const Number value = rows[at * width + index];
+			if (!std::isfinite(value))
+				throw BadNumber(at, index, "is no finite number");
+			if (!is_number(value, kind))
+				throw BadNumber(at, index, "is no whole number from 0 on");
 		}
-		bins[input] = runtime_->row(input).bin(
-			static_cast<std::int64_t>(value));  // rounded down: it is not negative
+}
+
+// Column by column: what holds of all its values is looked up once.
+template <typename Number>
+void Decider::quantise(const Number *rows, std::size_t nr_rows, std::size_t width, std::uint16_t *bins)
+{
+	const std::size_t nr_inputs = columns_.size();
+	for (std::size_t input = 0; input < nr_inputs; input++) {
+		const Number *column = rows + columns_[input].index;
+		const BinRow row = runtime_->row(input);
+		std::uint16_t *out = bins + input;
+		if (columns_[input].kind == Kind::Count) {
+			for (std::size_t at = 0; at < nr_rows; at++)
+				out[at * nr_inputs] = row.bin(static_cast<std::int64_t>(column[at * width]));
+			continue;
+		}
+		std::uint64_t nr_clamped = 0;
+		for (std::size_t at = 0; at < nr_rows; at++) {
+			const double load = column[at * width];
+			nr_clamped += static_cast<std::uint64_t>((load < 0) | (load > 1));
+			// Rounded down: it is not negative.
+			const double scaled = std::clamp(load, 0.0, 1.0) * LOAD_SCALE + 0.5;
+			out[at * nr_inputs] = row.bin(static_cast<std::int64_t>(scaled));
+		}
+		nr_clamped_ += nr_clamped;
 	}
 }
 
@@ -145,13 +176,11 @@ void Decider::decide(const Number *rows, std::size_t nr_rows, std::size_t width,
 	const std::size_t nr_inputs = columns_.size();
 	for (const auto [index, kind] : columns_)
 		require(index < width, "a row is too short");
-	for (std::size_t at = 0; at < nr_rows; at++)
-		require_numbers(rows + at * width, at);
+	require_numbers(rows, nr_rows, width);
 	std::array<std::uint16_t, CHUNK * MOST_INPUTS> bins;
 	for (std::size_t first = 0; first < nr_rows; first += CHUNK) {
 		const std::size_t count = std::min(CHUNK, nr_rows - first);
-		for (std::size_t at = 0; at < count; at++)
-			quantise(rows + (first + at) * width, bins.data() + at * nr_inputs);
+		quantise(rows + first * width, count, width, bins.data());
 		if (!cache_) {
 			decide_bins(bins.data(), count, labels + first);
 			continue;

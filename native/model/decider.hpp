@@ -81,8 +81,11 @@ class Decider
 	}
 
       private:
-	template <typename Number> void require_numbers(const Number *row, std::size_t at) const;
-	template <typename Number> void quantise(const Number *row, std::uint16_t *bins);
+	template <typename Number> static bool is_number(Number number, Kind kind);
+	template <typename Number>
+	void require_numbers(const Number *rows, std::size_t nr_rows, std::size_t width) const;
+	template <typename Number>
+	void quantise(const Number *rows, std::size_t nr_rows, std::size_t width, std::uint16_t *bins);
 	void decide_bins(const std::uint16_t *bins, std::size_t nr_rows, std::uint8_t *labels) const;
 
 	std::shared_ptr<const Runtime> runtime_;

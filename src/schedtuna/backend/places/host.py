@@ -33,7 +33,9 @@ from schedtuna.scheduler.control import find_installed, find_program
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.fair import fair, left_out, moved_defaults, notes, unavailable
 from schedtuna.scheduler.host import HostMachine
+from schedtuna.scheduler.live import ineffective_there
 from schedtuna.scheduler.lookup import lookup
+from schedtuna.scheduler.objects import OURS, is_object
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.registry import names
 from schedtuna.scheduler.scx import read_state
@@ -187,11 +189,15 @@ class Host(Place):
             find_program(found)
         except UnavailableError as error:
             _refuse(text, error)
-        return found
+        idle = _ineffective(found)
+        return found.with_parameters({n: s for n, s in found.parameters.items() if n not in idle})
 
     def left_out(self, text: str) -> list[str]:
-        """Say which knobs do nothing where the target is."""
-        return left_out(self.target()) if text == FAIR else []
+        """Say which knobs do nothing where the target is, or which parameters of scx_tuna on this machine."""
+        if text == FAIR:
+            return left_out(self.target())
+        idle = _ineffective(parse_scheduler(text, find_installed))
+        return [f"{name} is left out: {reason}" for name, reason in idle.items()]
 
     def missing(self, scheduler: SchedulerConfig) -> dict[str, str]:
         """Say which knobs of a scheduler can't be turned now, as autogroup_nice where autogroup is off."""
@@ -241,6 +247,14 @@ def _daemon_warnings() -> Iterator[str]:
     for found in running_daemons(Probe.live()):
         if found.daemon.interferes:
             yield f"{found.daemon.name} is running and {found.daemon.does}; stop it: {found.daemon.stop}"
+
+
+def _ineffective(scheduler: SchedulerConfig) -> dict[str, str]:
+    """Which of scx_tuna's parameters do nothing on this machine, however they are set: name -> why."""
+    if scheduler.name not in OURS or not is_object(scheduler.binary_path):
+        return {}
+    with closing(HostMachine()) as machine:
+        return ineffective_there(machine, {})
 
 
 def _refuse(name: str, problem: UnavailableError) -> NoReturn:

@@ -10,7 +10,9 @@ from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.claims import claimed
 from schedtuna.knobs.hierarchies import find_hierarchy
 from schedtuna.knobs.journal import TargetBusyError
+from schedtuna.scheduler import tuna
 from schedtuna.scheduler.fair import fair
+from schedtuna.scheduler.objects import own_objects
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType
 from schedtuna.workload.spec import RunSpec, Workload
@@ -52,6 +54,17 @@ def test_what_this_machine_lacks_is_not_blamed_on_the_text(monkeypatch):
         Host().scheduler("fair:made_up=1")
     with pytest.raises(UsageError, match="can't be set in scope machine"):
         Host(scope=Scope.MACHINE).scheduler("fair:policy=batch")
+
+
+def test_what_of_scx_tuna_does_nothing_here_is_left_out_of_a_search(monkeypatch):
+    if not own_objects():
+        pytest.skip("built without clang 17 or newer")
+    monkeypatch.setattr(
+        place, "ineffective_there", lambda machine, values: {"sticky_cpu": "there is one CPU"}
+    )
+    assert Host().left_out("scx_tuna") == ["sticky_cpu is left out: there is one CPU"]
+    monkeypatch.setattr(place, "read_state", lambda machine: None)
+    assert set(tuna.DEFAULTS) - set(Host().tunable("scx_tuna").parameters) == {"sticky_cpu"}
 
 
 def test_only_a_nice_that_root_could_set_takes_root(monkeypatch):

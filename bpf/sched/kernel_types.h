@@ -45,6 +45,7 @@ struct sched_ext_ops {
 	__s32 (*select_cpu)(struct task_struct *p, __s32 prev_cpu, __u64 wake_flags);
 	void (*enqueue)(struct task_struct *p, __u64 enq_flags);
 	void (*dispatch)(__s32 cpu, struct task_struct *prev);
+	void (*tick)(struct task_struct *p);
 	void (*runnable)(struct task_struct *p, __u64 enq_flags);
 	void (*running)(struct task_struct *p);
 	void (*stopping)(struct task_struct *p, bool runnable);
@@ -59,8 +60,12 @@ struct sched_ext_ops {
 	void (*dump)(struct scx_dump_ctx *ctx);
 	void (*dump_task)(struct scx_dump_ctx *ctx, struct task_struct *p);
 	__s32 (*cgroup_init)(struct cgroup *cgrp, struct scx_cgroup_init_args *args);
+	void (*cgroup_exit)(struct cgroup *cgrp);
 	void (*cgroup_move)(struct task_struct *p, struct cgroup *from, struct cgroup *to);
 	void (*cgroup_set_weight)(struct cgroup *cgrp, __u32 weight);
+	void (*cgroup_set_bandwidth)(struct cgroup *cgrp, __u64 period_us, __u64 quota_us,
+				     __u64 burst_us);		 /* not in 6.16 */
+	void (*cgroup_set_idle)(struct cgroup *cgrp, bool idle); /* not in 6.18 */
 	__s32 (*init)(void);
 	void (*exit)(struct scx_exit_info *info);
 	__u64 flags;
@@ -135,6 +140,10 @@ struct scx_init_task_args {
 
 struct scx_cgroup_init_args {
 	__u32 weight;
+	__u64 bw_period_us;
+	__u64 bw_quota_us;
+	__u64 bw_burst_us;
+	bool sched_idle;
 };
 
 struct scx_exit_info {
@@ -172,6 +181,7 @@ enum scx_enq_flags {
 	SCX_ENQ_CPU_SELECTED = 0x100000ULL,
 	SCX_ENQ_PREEMPT = 0x100000000ULL,
 	SCX_ENQ_REENQ = 0x10000000000ULL,
+	SCX_ENQ_LAST = 0x20000000000ULL,
 };
 enum scx_deq_flags {
 	SCX_DEQ_SLEEP = 0x1ULL,
@@ -195,6 +205,7 @@ enum cpu_usage_stat {
 };
 /* Of ops.flags, which is filled in by the compiler; the kernel's interface to schedulers. */
 enum scx_ops_flags {
+	SCX_OPS_ENQ_LAST = 1 << 1,
 	SCX_OPS_ENQ_EXITING = 1 << 2,
 	SCX_OPS_ENQ_MIGRATION_DISABLED = 1 << 4,
 	SCX_OPS_ALLOW_QUEUED_WAKEUP = 1 << 5,

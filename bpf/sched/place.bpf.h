@@ -4,8 +4,11 @@
 #define PLACE_BPF_H
 
 #include "advice.bpf.h"
+#include "quota.bpf.h"
 
 __u32 bpf_cpumask_first_and(const struct cpumask *src1, const struct cpumask *src2) __ksym;
+__u32 bpf_cpumask_any_and_distribute(const struct cpumask *src1, const struct cpumask *src2) __ksym;
+bool bpf_cpumask_intersects(const struct cpumask *src1, const struct cpumask *src2) __ksym;
 
 struct wakeup {
 	const struct tuna_params *now;
@@ -32,13 +35,20 @@ static __always_inline bool others_wait(__s32 cpu, __u32 llc)
 	       || scx_bpf_dsq_nr_queued(OVERDUE_QUEUE(llc));
 }
 
+static __always_inline bool may_use(struct task_struct *p, struct bpf_cpumask *mask)
+{
+	return mask && bpf_cpumask_intersects(p->cpus_ptr, (const struct cpumask *)mask);
+}
+
+/* Does it feed a GPU, and may it run on a fast CPU? */
 static __always_inline bool is_gpu_task(const struct tuna_params *now, struct task_struct *p, struct task_ctx *tctx,
 					__u64 now_ns)
 {
 #ifndef NO_AGGRESSIVE_GPU_TASKS
+	struct masks *all = cpu_masks();
 	__u32 tid = p->pid, *class;
 
-	if (!now->aggressive_gpu_tasks || !nr_fast)
+	if (!now->aggressive_gpu_tasks || !nr_fast || !all || !may_use(p, all->fast))
 		return false;
 	class = bpf_map_lookup_elem(&tuna_classes, &tid);
 	if (class && *class == TUNA_CLASS_GPU)

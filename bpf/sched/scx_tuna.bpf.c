@@ -36,7 +36,8 @@
  * Parameters (params.bpf.h) are swapped whole, and every decision counts for the version that it was made under.
  * Where a parameter acts, -DNO_<PARAMETER> leaves its branch out, so that its test can be seen to fail.
  *
- * Cgroups. cpu.weight is honoured (group.bpf.h); cpu.max and cpu.idle are not.
+ * Cgroups. cpu.weight and cpu.idle are weights (group.bpf.h). cpu.max holds tasks back (quota.bpf.h), also the last
+ * one of a CPU, which is why SCX_OPS_ENQ_LAST is set. 6.16 tells of neither quotas nor cpu.idle, 6.18 of quotas.
  *
  * Limits. Kernels before 6.16 lack scx_bpf_select_cpu_and: libbpf names it when it refuses to load there.
  */
@@ -78,11 +79,14 @@ __s32 CALLBACK(tuna_select_cpu, struct task_struct *p, __s32 prev_cpu, __u64 wak
 		.this_cpu = this_cpu,
 		.prev_cpu = prev_cpu,
 	};
+	struct lack lack = {};
 	struct cpu_ctx *cpuc;
 	struct llc_ctx *llcc;
 
 	count(nr_select_cpu);
 	if (!w.now || !w.thisc || !w.prevc)
+		return prev_cpu;
+	if (lacks_quota(p, 0, &lack)) /* `enqueue` puts it aside */
 		return prev_cpu;
 	w.prev_allowed = bpf_cpumask_test_cpu(prev_cpu, p->cpus_ptr);
 	w.is_gpu = is_gpu_task(w.now, p, w.tctx, w.now_ns);
@@ -112,6 +116,7 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 	struct cpu_ctx *cpuc = cpu_ctx(cpu);
 	struct llc_ctx *llcc = cpuc ? llc_ctx(cpuc->llc) : NULL;
 	__u64 now_ns = scx_bpf_now(), slice, key, advised_ns = 0;
+	bool is_gpu, stays = false;
 
 #ifdef BUG_NEVER_INSERTED
 	if (!(p->flags & PF_KTHREAD) && p->comm[0] == 'l' && p->comm[1] == 'o' && p->comm[2] == 's')
@@ -121,6 +126,21 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 	if (!now || !cpuc || !llcc) { /* it can't be */
 		scx_bpf_dsq_insert(p, DSQ_LOCAL, 20 * NSEC_PER_MSEC, enq_flags);
 		return;
+	}
+	if (tctx && throttle(p, tctx, enq_flags))
+		return;
+	is_gpu = is_gpu_task(now, p, tctx, now_ns);
+	if (cpuc->fast && fast_are_taken(now, now_ns) && (!is_gpu || is_pinned(p))) {
+		__s32 slow = away_from_fast(p);
+		struct cpu_ctx *slowc = cpu_ctx(slow);
+		struct llc_ctx *slow_llcc = slowc ? llc_ctx(slowc->llc) : NULL;
+
+		stays = !slow_llcc;
+		if (slow_llcc) {
+			cpu = slow;
+			cpuc = slowc;
+			llcc = slow_llcc;
+		}
 	}
 	if (tctx) {
 		tctx->queued_ns = now_ns;
@@ -149,28 +169,22 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 #endif
 	key = queue_key(now, p, tctx, llcc, cpuc->llc);
 #ifndef NO_LOCAL_PCPU
-	if (now->local_pcpu && is_pinned(p)) {
+	stays = stays || (now->local_pcpu && is_pinned(p));
+#endif
+	if (stays) {
 		enqueue_pinned(now, p, cpu, cpuc, slice, key, enq_flags);
 		return;
 	}
-#endif
-	if (is_gpu_task(now, p, tctx, now_ns) && !is_pinned(p)) {
-		struct masks *all = cpu_masks();
-		struct bpf_cpumask *fast = all ? all->fast : NULL;
-		__s32 idle = -1;
-
-		gpu_seen_ns = now_ns;
-		count(nr_queued_gpu);
-		insert_vtime(p, GPU_QUEUE, slice, key, enq_flags);
-		if (fast)
-			idle = scx_bpf_pick_idle_cpu((const struct cpumask *)fast, 0);
-		if (idle >= 0)
-			scx_bpf_kick_cpu(idle, KICK(IDLE));
+	if (is_gpu) {
+		enqueue_gpu(p, slice, key, now_ns, enq_flags);
 		return;
 	}
 	count(nr_queued);
 	insert_vtime(p, LLC_QUEUE(cpuc->llc), slice, key, enq_flags);
-	kick_for(now, p, tctx, cpu, cpuc, now_ns, enq_flags);
+	if (enq_flags & ENQ(LAST)) /* it had no quota when its CPU looked for somebody, and has some again */
+		scx_bpf_kick_cpu(scx_bpf_task_cpu(p), 0);
+	else
+		kick_for(now, p, tctx, cpu, cpuc, now_ns, enq_flags);
 }
 
 void CALLBACK(tuna_dispatch, __s32 cpu, struct task_struct *prev)
@@ -182,6 +196,11 @@ void CALLBACK(tuna_dispatch, __s32 cpu, struct task_struct *prev)
 	bool runnable = prev && (prev->scx.flags & (__u32)KERNEL(scx_ent_flags, SCX_TASK_QUEUED));
 	bool gpu_only;
 
+	if (runnable && nr_quotas) {
+		struct task_ctx *tctx = task_ctx(prev);
+
+		runnable = !tctx || !tctx->throttled;
+	}
 	count(nr_dispatch);
 	if (!now || !cpuc || !llcc)
 		return;
@@ -209,6 +228,9 @@ void CALLBACK(tuna_dispatch, __s32 cpu, struct task_struct *prev)
 	if (!gpu_only && !runnable && take_from_others(cpuc->llc))
 		return;
 	if (!gpu_only && scx_bpf_dsq_move_to_local(GPU_QUEUE))
+		return;
+	/* What was queued before they came, where no other CPU of the LLC could take it. */
+	if (gpu_only && !llcc->nr_slow && scx_bpf_dsq_move_to_local(LLC_QUEUE(cpuc->llc)))
 		return;
 	if (runnable)
 		run_on(now, prev, cpuc, llcc, now_ns);
@@ -242,6 +264,7 @@ void CALLBACK(tuna_running, struct task_struct *p)
 
 	if (!now || !llcc)
 		return;
+	note_clock(now_ns);
 	watch_the_watch(now_ns);
 	note_util(cpuc, now_ns);
 	cpuc->run_since_ns = now_ns;
@@ -251,7 +274,8 @@ void CALLBACK(tuna_running, struct task_struct *p)
 	cpuc->run_pinned = is_pinned(p);
 	cpuc->local_since_ns = has_no_local_tasks(cpu) ? 0 : now_ns;
 	set_speed(now, cpu, cpuc);
-	if (is_gpu_task(now, p, tctx, now_ns)) {
+	cpuc->run_gpu = is_gpu_task(now, p, tctx, now_ns);
+	if (cpuc->run_gpu) {
 		gpu_seen_ns = now_ns;
 		count(nr_gpu_runs);
 		if (cpuc->fast)
@@ -264,10 +288,25 @@ void CALLBACK(tuna_running, struct task_struct *p)
 	tctx->cpu = cpu;
 	if (before(tctx->queued_ns, now_ns))
 		tctx->mean_delay_ns = (3 * tctx->mean_delay_ns + now_ns - tctx->queued_ns) / 4;
-	tctx->run_start_ns = p->se.sum_exec_runtime;
+	tctx->run_start_ns = tctx->quota_start_ns = p->se.sum_exec_runtime;
 	join_llc(tctx, llcc, cpuc->llc);
 	if (before(llcc->vtime, tctx->vtime))
 		llcc->vtime = tctx->vtime;
+}
+
+/* The quotas of its groups are used up, also by other CPUs: it stops, and `enqueue` puts it aside. */
+void CALLBACK(tuna_tick, struct task_struct *p)
+{
+	struct task_ctx *tctx;
+	struct lack lack = {};
+
+	if (!nr_quotas)
+		return;
+	tctx = task_ctx(p);
+	if (!tctx || !lacks_quota(p, uncharged_ns(p, tctx), &lack))
+		return;
+	tctx->throttled = true;
+	set_slice(p, 0);
 }
 
 void CALLBACK(tuna_runnable, struct task_struct *p, __u64 enq_flags)
@@ -328,6 +367,11 @@ void CALLBACK(tuna_stopping, struct task_struct *p, bool runnable)
 	cpuc->run_kthread = false;
 	if (!tctx)
 		return;
+	if (nr_quotas) {
+		struct lack lack = {};
+
+		charge_quotas(p, uncharged_ns(p, tctx), &lack);
+	}
 	charge(now, p, tctx);
 	burst = total - tctx->slept_at_ns;
 	tctx->queued_ns = now_ns;
@@ -419,28 +463,53 @@ __s32 CALLBACK(tuna_cgroup_init, struct cgroup *cgrp, struct scx_cgroup_init_arg
 {
 	struct group_ctx *group = bpf_cgrp_storage_get(&group_ctxs, cgrp, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	if (group)
-		group->weight = args->weight;
-	else
+	if (!group) {
 		count(nr_no_storage);
+		return 0;
+	}
+	group->asked = args->weight;
+	if (bpf_core_field_exists(args->sched_idle))
+		group->idle = args->sched_idle;
+	group->weight = group->idle ? IDLE_WEIGHT : group->asked * GROUP_UNIT;
+	if (bpf_core_field_exists(args->bw_quota_us))
+		set_quota(group, args->bw_period_us, args->bw_quota_us, args->bw_burst_us);
 	return 0;
+}
+
+void CALLBACK(tuna_cgroup_exit, struct cgroup *cgrp)
+{
+	struct group_ctx *group = group_ctx(cgrp);
+
+	if (group)
+		drop_quota(group);
+}
+
+void CALLBACK(tuna_cgroup_set_bandwidth, struct cgroup *cgrp, __u64 period_us, __u64 quota_us, __u64 burst_us)
+{
+	struct group_ctx *group = group_ctx(cgrp);
+
+	if (group)
+		set_quota(group, period_us, quota_us, burst_us);
+}
+
+void CALLBACK(tuna_cgroup_set_idle, struct cgroup *cgrp, bool idle)
+{
+	struct group_ctx *group = group_ctx(cgrp);
+
+	if (!group)
+		return;
+	group->idle = idle;
+	reweigh(cgrp, group);
 }
 
 void CALLBACK(tuna_cgroup_set_weight, struct cgroup *cgrp, __u32 weight)
 {
-	struct group_ctx *group = group_ctx(cgrp), *parent;
-	struct cgroup *above;
+	struct group_ctx *group = group_ctx(cgrp);
 
 	if (!group)
 		return;
-	group->weight = weight;
-	above = group->counted && cgrp->level > 0 ? bpf_cgroup_ancestor(cgrp, cgrp->level - 1) : NULL;
-	if (!above)
-		return;
-	parent = group_ctx(above);
-	if (parent)
-		count_weight(group, parent, weight);
-	bpf_cgroup_release(above);
+	group->asked = weight;
+	reweigh(cgrp, group);
 }
 
 void CALLBACK(tuna_dump, struct scx_dump_ctx *dctx)
@@ -472,7 +541,7 @@ void CALLBACK(tuna_dump_task, struct scx_dump_ctx *dctx, struct task_struct *p)
 __s32 SLEEPABLE(tuna_init)
 {
 	struct masks *all = cpu_masks();
-	struct timer *timer;
+	struct timer *timer, *releaser;
 	__u32 zero = 0;
 	int error;
 
@@ -484,7 +553,8 @@ __s32 SLEEPABLE(tuna_init)
 	nr_llcs = nr_cpu_ids < MOST_LLCS ? nr_cpu_ids : MOST_LLCS;
 	set_defaults();
 	timer = bpf_map_lookup_elem(&watch_timer, &zero);
-	if (!all || !timer)
+	releaser = bpf_map_lookup_elem(&release_timer, &zero);
+	if (!all || !timer || !releaser)
 		return -12;
 	error = make_mask(&all->fast) ?: make_mask(&all->slow);
 	error = error ?: init_cpus();
@@ -492,6 +562,9 @@ __s32 SLEEPABLE(tuna_init)
 	error = error ?: scx_bpf_create_dsq(GPU_QUEUE, -1);
 	error = error ?: bpf_timer_init(&timer->timer, &watch_timer, CLOCK_MONOTONIC);
 	error = error ?: bpf_timer_set_callback(&timer->timer, watch);
+	error = error ?: scx_bpf_create_dsq(THROTTLED_QUEUE, -1);
+	error = error ?: bpf_timer_init(&releaser->timer, &release_timer, CLOCK_MONOTONIC);
+	error = error ?: bpf_timer_set_callback(&releaser->timer, release);
 	if (error)
 		return error;
 	bpf_rcu_read_lock();
@@ -518,10 +591,14 @@ struct sched_ext_ops scx_tuna = {
 	.running = (void *)tuna_running,
 	.stopping = (void *)tuna_stopping,
 	.core_sched_before = (void *)tuna_core_sched_before,
+	.tick = (void *)tuna_tick,
 	.runnable = (void *)tuna_runnable,
 	.quiescent = (void *)tuna_quiescent,
 	.cgroup_init = (void *)tuna_cgroup_init,
+	.cgroup_exit = (void *)tuna_cgroup_exit,
 	.cgroup_set_weight = (void *)tuna_cgroup_set_weight,
+	.cgroup_set_bandwidth = (void *)tuna_cgroup_set_bandwidth,
+	.cgroup_set_idle = (void *)tuna_cgroup_set_idle,
 	.init_task = (void *)tuna_init_task,
 	.enable = (void *)tuna_enable,
 	.cpu_acquire = (void *)tuna_cpu_acquire,
@@ -532,7 +609,7 @@ struct sched_ext_ops scx_tuna = {
 	.dump_task = (void *)tuna_dump_task,
 	.init = (void *)tuna_init,
 	.exit = (void *)tuna_exit,
-	.flags = SCX_OPS_ENQ_EXITING | SCX_OPS_ENQ_MIGRATION_DISABLED | SCX_OPS_ALLOW_QUEUED_WAKEUP,
+	.flags = SCX_OPS_ENQ_LAST | SCX_OPS_ENQ_EXITING | SCX_OPS_ENQ_MIGRATION_DISABLED | SCX_OPS_ALLOW_QUEUED_WAKEUP,
 	.timeout_ms = 15000,
 	.name = "scx_tuna",
 };

@@ -22,6 +22,8 @@ volatile __u64 kick_period_ns = 500 * NSEC_PER_USEC; /* of timer_kick's timer */
 volatile __u64 watch_period_ns = 50 * NSEC_PER_MSEC;
 volatile __u64 overdue_ns = 600 * NSEC_PER_MSEC; /* who has waited as long is put before all others */
 volatile __u64 gpu_decay_ns = 1000 * NSEC_PER_MSEC;
+volatile __u64 release_period_ns = 4 * NSEC_PER_MSEC;	 /* how often tasks are released whose group has quota again */
+volatile __u64 throttle_most_ns = 4000 * NSEC_PER_MSEC;	 /* nobody is held back by cpu.max for longer */
 volatile __u64 interactive_burst_ns = 2 * NSEC_PER_MSEC; /* who runs shorter between two sleeps is interactive */
 const volatile __u32 leave_after_ms = 5000;		 /* a third of ops.timeout_ms */
 
@@ -50,6 +52,9 @@ struct task_ctx {
 	__u64 burst_ns;	      /* mean run time between two sleeps */
 	__u64 queued_ns;      /* since when it waits */
 	__u64 group_worth;    /* what it is worth by its cgroup, in 1/GROUP_ONE */
+	__u64 quota_start_ns; /* its sum_exec_runtime when that was charged to its groups' quotas last */
+	__u64 throttled_ns;   /* since when it waits for quota */
+	__u32 throttled_by;   /* the quota that has nothing left */
 	__u64 gpu_until_ns;   /* it counts as a feeder of the GPU */
 	__u64 last_burst_ns;  /* run time between its last two sleeps */
 	__u64 slept_since_ns; /* when it fell asleep last, how long it slept, and when it was woken */
@@ -62,6 +67,7 @@ struct task_ctx {
 	__u32 epoch;	       /* `epoch` below when that was so */
 	__s32 cpu;	       /* where it ran last */
 	__u32 predicted_under; /* the version of the control that `predicted` is of */
+	bool throttled;	       /* it has run out of quota while it ran, and is to stop */
 	__u8 kind;	       /* enum tuna_kind that it is treated as; 0: as its history says */
 	__u8 predicted;	       /* by the model, for the burst that is to come; 0: not */
 	__u8 expected;	       /* by the scheduler itself, of the same */
@@ -73,6 +79,8 @@ struct cpu_ctx {
 	__u64 run_burst_ns;
 	__u64 util; /* 0 to TUNA_ONE, as of util_at_ns */
 	__u64 util_at_ns;
+	__u64 local_stamp_ns; /* the next one, as the watch has seen it, and when it saw it first, by its own clock */
+	__u64 local_seen_ns;
 	__u64 local_since_ns; /* when the oldest task was put into the local queue; 0: it is empty */
 	__u64 steal_ns;	      /* what the host had taken when the watch looked last */
 	__u64 pinned_ns;      /* run by pinned tasks, and by others while pinned ones waited; halved now and then */
@@ -93,6 +101,8 @@ struct llc_ctx {
 	__u64 util;	/* mean of its CPUs, 0 to TUNA_ONE */
 	__u64 util_sum;
 	__u32 nr_cpus;
+	__u32 nr_slow; /* of them, that are not fast, and as the watch counts them */
+	__u32 nr_slow_sum;
 	__s32 id; /* sd_llc_id of its CPUs; NO_LLC: this place is free */
 	__s32 node;
 	__u32 kicking; /* its timer runs */
@@ -162,7 +172,8 @@ __u32 epoch;	   /* counts flips of rr_sched: who is of an earlier one starts afr
 __u32 order_is_rr; /* what rr_sched was at the last of them */
 __u64 watch_at_ns; /* when the watch looked last, and when it was missed first since then */
 __u64 watch_missed_ns;
-__u64 tick_ns = 4 * NSEC_PER_MSEC; /* the watch measures it, from here on: */
+__u64 clock_noted_ns, clock_ahead_ns; /* of timer_now */
+__u64 tick_ns = 4 * NSEC_PER_MSEC;    /* the watch measures it, from here on: */
 __u64 tick_since_ns, tick_since_jiffies;
 __u64 gpu_seen_ns; /* when a feeder of the GPU was runnable last */
 

@@ -22,6 +22,15 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct timer);
+} release_timer SEC(".maps");
+
+__u32 is_releasing; /* the timer of quotas runs */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MOST_LLCS);
 	__type(key, __u32);
 	__type(value, struct timer);
@@ -42,6 +51,25 @@ static __noinline __u32 place_of_llc(__s32 id)
 			return llc;
 	}
 	return 0;
+}
+
+/*
+ * scx_bpf_now() for timers: where the TSC is not stable it stands still on a CPU that is idle, for as long as that is
+ * so. How far it is ahead of bpf_ktime_get_ns() is noted whenever a task begins to run, but not more often than this.
+ */
+#define CLOCK_NOTED_NS (10 * NSEC_PER_MSEC)
+
+static __always_inline void note_clock(__u64 now_ns)
+{
+	if (now_ns - clock_noted_ns < CLOCK_NOTED_NS)
+		return;
+	clock_noted_ns = now_ns;
+	clock_ahead_ns = now_ns - bpf_ktime_get_ns();
+}
+
+static __always_inline __u64 timer_now(void)
+{
+	return clock_noted_ns ? bpf_ktime_get_ns() + clock_ahead_ns : scx_bpf_now();
 }
 
 /* The topology may change with hotplug: CPUs are put to their LLCs again and again. */
@@ -149,7 +177,11 @@ static __always_inline void watch_local(__s32 cpu, struct cpu_ctx *cpuc, __u64 n
 	if (!cpuc->local_since_ns || excused)
 		cpuc->local_since_ns = now_ns;
 	/* Next to nothing is in a local queue, and never for long, unless real-time tasks have the CPU. */
-	if (before(now_ns, cpuc->local_since_ns + leave_after_ms * NSEC_PER_MSEC / (cpuc->taken ? 1 : 2)))
+	if (cpuc->local_stamp_ns != cpuc->local_since_ns) { /* set by that CPU's clock, which may lag behind */
+		cpuc->local_stamp_ns = cpuc->local_since_ns;
+		cpuc->local_seen_ns = now_ns;
+	}
+	if (before(now_ns, cpuc->local_seen_ns + leave_after_ms * NSEC_PER_MSEC / (cpuc->taken ? 1 : 2)))
 		return;
 	if (cpuc->taken)
 		leave(TUNA_EXIT_RT, "tasks wait for CPU %d, which real-time tasks hold", cpu);
@@ -177,12 +209,17 @@ static __always_inline void watch_cpus(__u64 now_ns, __u64 passed_ns, bool excus
 		refresh_topology(cpu, cpuc, false);
 		refresh_fast(cpu, cpuc, all);
 		nr += cpuc->fast;
-		watch_local(cpu, cpuc, now_ns, stolen);
+		if (bpf_cpumask_test_cpu(cpu, online))
+			watch_local(cpu, cpuc, now_ns, stolen);
+		else
+			cpuc->local_since_ns = 0; /* who waits there waits for a hotplug */
 		watch_queue(PINNED_QUEUE(cpu), PINNED_QUEUE(cpu), now_ns, stolen);
 		llcc = llc_ctx(cpuc->llc);
 		util = cpu_util(cpuc, now_ns);
-		if (llcc)
+		if (llcc) {
 			llcc->util_sum += util;
+			llcc->nr_slow_sum += !cpuc->fast;
+		}
 		if (util < least && !cpuc->taken && bpf_cpumask_test_cpu(cpu, online)) {
 			least = util;
 			least_used_cpu = cpu;
@@ -208,6 +245,8 @@ static __always_inline void watch_llcs(const struct tuna_params *now, __u64 now_
 			continue;
 		llcc->util = llcc->util_sum / llcc->nr_cpus;
 		llcc->util_sum = 0;
+		llcc->nr_slow = llcc->nr_slow_sum;
+		llcc->nr_slow_sum = 0;
 		watch_queue(LLC_QUEUE(llc), OVERDUE_QUEUE(llc), now_ns, excused);
 		watch_queue(OVERDUE_QUEUE(llc), OVERDUE_QUEUE(llc), now_ns, excused);
 		if (now->timer_kick && !llcc->kicking) {
@@ -231,10 +270,37 @@ static __always_inline void measure_tick(__u64 now_ns)
 	}
 }
 
+/* While a group has a quota, a timer lets tasks go that have waited for it. */
+static int release(void *map, __u32 *key, struct timer *timer)
+{
+	const struct tuna_params *now = params_held();
+
+	bpf_rcu_read_lock();
+	if (now)
+		release_throttled(now);
+	bpf_rcu_read_unlock();
+	if (nr_quotas || scx_bpf_dsq_nr_queued(THROTTLED_QUEUE) > 0)
+		bpf_timer_start(&timer->timer, release_period_ns, 0);
+	else
+		is_releasing = 0;
+	return 0;
+}
+
+static __always_inline void watch_quotas(void)
+{
+	__u32 zero = 0;
+	struct timer *timer = bpf_map_lookup_elem(&release_timer, &zero);
+
+	if (!timer || is_releasing || !nr_quotas)
+		return;
+	is_releasing = 1;
+	bpf_timer_start(&timer->timer, release_period_ns, 0);
+}
+
 static int watch(void *map, __u32 *key, struct timer *timer)
 {
 	const struct tuna_params *now = params_held();
-	__u64 now_ns = scx_bpf_now(), passed_ns = now_ns - watch_at_ns;
+	__u64 now_ns = timer_now(), passed_ns = now_ns - watch_at_ns;
 	bool excused = passed_ns > 4 * watch_period_ns; /* the timer itself came late: the whole machine stood still */
 
 	watch_at_ns = now_ns;
@@ -244,6 +310,7 @@ static int watch(void *map, __u32 *key, struct timer *timer)
 	if (now)
 		watch_llcs(now, now_ns, excused);
 	judge_model();
+	watch_quotas();
 	bpf_rcu_read_unlock();
 #ifndef BUG_TIMER_DEAD
 	bpf_timer_start(&timer->timer, watch_period_ns, 0);
@@ -256,7 +323,7 @@ static int kick(void *map, __u32 *llc, struct timer *timer)
 {
 	const struct tuna_params *now = params_held();
 	struct llc_ctx *llcc = llc_ctx(*llc);
-	__u64 now_ns = scx_bpf_now();
+	__u64 now_ns = timer_now();
 	__u32 cpu;
 
 	if (!llcc)

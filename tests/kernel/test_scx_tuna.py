@@ -136,7 +136,8 @@ def test_weights_are_the_kernels_or_compressed_or_none(running):
 
 
 def test_weights_of_cgroups_hold_for_the_groups_not_for_their_tasks(running):
-    groups = {"a": (300, 1), "b": (100, 3), "c": (200, 0), "c/d": (100, 1), "c/e": (300, 1)}
+    weights = {"a": (300, 1), "b": (100, 3), "c": (200, 0), "c/d": (100, 1), "c/e": (300, 1)}
+    groups = {path: ({"cpu.weight": str(weight)}, count) for path, (weight, count) in weights.items()}
     _, found, _ = running(
         ("set", {"slice_us": 4000}), ("groups", groups, 3, [1]), ("set", {"slice_us": 20000})
     )
@@ -144,6 +145,47 @@ def test_weights_of_cgroups_hold_for_the_groups_not_for_their_tasks(running):
     assert found["a"] > 1.5 * found["b"]
     assert found["c/e"] > 1.5 * found["c/d"]
     assert found["b"] < 1.5 * (found["c/d"] + found["c/e"])
+
+
+def honours(running, name):
+    """Whether the guest's kernel tells schedulers of a setting of groups."""
+    return name in running(("callbacks",))[0]
+
+
+def test_quotas_of_cgroups_hold_for_all_that_is_below_them(running):
+    if not honours(running, "cgroup_set_bandwidth"):
+        pytest.skip("this kernel tells schedulers of no quotas")
+    groups = {
+        "a": ({"cpu.max": "30000 100000"}, 2),
+        "b": ({"cpu.max": "80000 100000"}, 0),
+        "b/c": ({}, 2),
+        "d": ({}, 1),
+    }
+    before, found, after, state = running(("stats",), ("groups", groups, 4, None), ("stats",), ("state",))
+    # 1.2 s and 3.2 s of the 4, and what a busy host takes; `d` has the rest of two CPUs.
+    assert 0.4 < found["a"] < 1.5
+    assert found["a"] < found["b/c"] < 3.7
+    assert after["nr_throttled"] > before["nr_throttled"]
+    assert after["nr_over_quota"] == before["nr_over_quota"]
+    assert state == "enabled"
+
+
+def test_a_last_task_without_quota_leaves_its_cpu_idle_and_comes_back(running):
+    if not honours(running, "cgroup_set_bandwidth"):
+        pytest.skip("this kernel tells schedulers of no quotas")
+    found, state = running(("groups", {"a": ({"cpu.max": "20000 100000"}, 1)}, 3, None), ("state",))
+    assert 0.3 < found["a"] < 0.9  # 0.6 s
+    assert state == "enabled"
+
+
+def test_an_idle_cgroup_gets_what_the_others_leave(running):
+    if not honours(running, "cgroup_set_idle"):
+        pytest.skip("this kernel tells schedulers of no idle groups")
+    groups = {"a": ({"cpu.idle": "1"}, 1), "b": ({}, 1)}
+    (found,) = running(("groups", groups, 3, [1]))
+    assert found["a"] < 0.1 * found["b"]
+    (alone,) = running(("groups", {"a": groups["a"]}, 2, [1]))
+    assert alone["a"] > 0.5
 
 
 def test_flips_of_the_order_leave_nobody_behind(running):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, "/usr/lib/schedtuna/python")
 
+from schedtuna.kernel.kernel_btf import KernelBtf
 from schedtuna.scheduler import tuna
 
 
@@ -101,6 +102,9 @@ def main():
                     answer = rt_hog(cpu, seconds, pinned=True)
                 case ["groups", groups, seconds, cpus]:
                     answer = in_groups(groups, seconds, cpus)
+                case ["callbacks"]:
+                    with KernelBtf() as kernel:
+                        answer = sorted(kernel.members("sched_ext_ops"))
                 case ["pipes", rounds]:
                     answer = pipes(rounds)
                 case ["bursts", seconds]:
@@ -109,9 +113,9 @@ def main():
                     text = Path(f"/share/{name}.json").read_text()
                     parts = [text[start : start + 40_000] for start in range(0, len(text), 40_000)]
                     requests = [*({"part": part} for part in parts), {"do": "load"}]
-                    answer = ask_model(*requests, {"do": mode, "settings": settings})
+                    answer = ask("model", *requests, {"do": mode, "settings": settings})
                 case ["model_status"]:
-                    answer = ask_model({"do": "status"})
+                    answer = ask("model", {"do": "status"})
                 case ["state"]:
                     answer = Path("/sys/kernel/sched_ext/state").read_text().strip()
                 case _:
@@ -119,13 +123,13 @@ def main():
             print(json.dumps(answer), flush=True)
 
 
-def ask_model(*requests):
-    """Put requests to the scheduler's loader; returns the last answer."""
+def ask(request, *questions):
+    """Put questions to the scheduler's loader; returns the last answer."""
     line = socket.socket(socket.AF_UNIX)
     line.connect("/var/run/scx/root/stats")
     answers = line.makefile()
-    for arguments in requests:
-        line.sendall(json.dumps({"req": "model", "args": arguments}).encode() + b"\n")
+    for arguments in questions:
+        line.sendall(json.dumps({"req": request, "args": arguments}).encode() + b"\n")
         said = json.loads(answers.readline())
         if said["errno"]:
             raise ValueError(said)
@@ -175,20 +179,33 @@ def bursts(seconds):
 
 
 def in_groups(groups, seconds, cpus):
-    """Some spin in each of the groups (path -> weight, number); returns the CPU time of each group."""
-    root = Path("/sys/fs/cgroup")
+    """Some spin in each of the groups (path -> settings, number); returns the CPU time of each group."""
+    root, (gate, opens) = Path("/sys/fs/cgroup"), os.pipe()
     (root / "cgroup.subtree_control").write_text("+cpu")
     children = {}
-    for path, (weight, count) in groups.items():
+
+    def work():
+        os.read(gate, 1)  # until all are where they belong
+        before_s = time.process_time()
+        return spin(seconds)()["cpu_s"] - before_s
+
+    for path, (settings, count) in groups.items():
         folder = root / path
         folder.mkdir(exist_ok=True)
-        (folder / "cpu.weight").write_text(str(weight))
         if not count:
             (folder / "cgroup.subtree_control").write_text("+cpu")
-        children[path] = [fork(spin(seconds), cpus=cpus) for _ in range(count)]
+        children[path] = [fork(work, cpus=cpus) for _ in range(count)]
         for pid, _ in children[path]:
             (folder / "cgroup.procs").write_text(str(pid))
-    return {path: sum(one["cpu_s"] for one in answers(found)) for path, found in children.items()}
+        for name, text in settings.items():
+            (folder / name).write_text(text)
+    os.write(opens, b"o" * sum(count for _, count in groups.values()))
+    used = {path: sum(answers(found)) for path, found in children.items()}
+    for path in sorted(groups, key=len, reverse=True):
+        (root / path).rmdir()
+    os.close(gate)
+    os.close(opens)
+    return used
 
 
 def rt_hog(cpu, seconds, *, pinned=False):

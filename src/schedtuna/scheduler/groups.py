@@ -7,12 +7,13 @@ scheduler does, or nobody. Most do not, and say nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from schedtuna.errors import UsageError
+from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.kernel.kernel_btf import KernelBtf
 from schedtuna.knobs.hierarchies import find_hierarchy
 from schedtuna.printable import printable
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -26,11 +27,13 @@ _FILES = {
         "cpu.idle": ("idle", {"0"}),
     },
 }
-# What a scheduler gives, of those that give any of it; see its own documentation.
-HONOURED = {
-    "scx_tuna": frozenset({"weight"}),
-    "scx_flashyspark": frozenset({"weight"}),  # it is scx_tuna by that name
-    "scx_flatcg": frozenset({"weight"}),
+# What a scheduler gives, of those that give any of it (see its own documentation), and the member of struct
+# sched_ext_ops by which the kernel tells it; "": all kernels with sched_ext do.
+_TUNA = {"weight": "", "quota": "cgroup_set_bandwidth", "idle": "cgroup_set_idle"}
+HONOURED: Mapping[str, Mapping[str, str]] = {
+    "scx_tuna": _TUNA,
+    "scx_flashyspark": _TUNA,  # it is scx_tuna by that name
+    "scx_flatcg": {"weight": ""},
 }
 _MOST_NAMED = 10
 
@@ -63,13 +66,29 @@ def group_limits(root: Path, version: int) -> Iterator[GroupLimit]:
                     yield GroupLimit(Path(folder), kind, f"{name}={text}")
 
 
-def require_honoured(scheduler: SchedulerConfig, *, ignored: bool, root: Path | None = None) -> None:
+def kernel_callbacks() -> frozenset[str]:
+    """What this kernel can tell a scheduler: members of its struct sched_ext_ops; empty: not known."""
+    try:
+        with KernelBtf() as kernel:
+            return frozenset(kernel.members("sched_ext_ops"))
+    except UnavailableError:
+        return frozenset()
+
+
+def require_honoured(
+    scheduler: SchedulerConfig,
+    *,
+    ignored: bool,
+    root: Path | None = None,
+    callbacks: Callable[[], frozenset[str]] = kernel_callbacks,
+) -> None:
     """Refuse a scheduler for the whole machine under which groups would lose what they ask for.
 
     Args:
         scheduler: It.
         ignored: Whether that is wanted.
         root: Of a hierarchy of version 2; default: where the cpu controller is.
+        callbacks: What the kernel can tell a scheduler; asked where it matters.
 
     Raises:
         UsageError: Some would; the message names them.
@@ -78,13 +97,17 @@ def require_honoured(scheduler: SchedulerConfig, *, ignored: bool, root: Path | 
     if ignored or (root is None and hierarchy is None):
         return
     version, folder = (hierarchy.version, hierarchy.mount) if hierarchy else (2, root)
-    honoured = HONOURED.get(scheduler.name, frozenset())
-    lost = [one for one in group_limits(folder or Path(), version) if one.kind not in honoured]
+    gives = HONOURED.get(scheduler.name, {})
+    asked = [one for one in group_limits(folder or Path(), version) if gives.get(one.kind) != ""]
+    told = callbacks() if any(one.kind in gives for one in asked) else frozenset()
+    lost = [one for one in asked if gives.get(one.kind) not in told]
     if not lost:
         return
     named = "; ".join(printable(f"{one.group}: {one.text}") for one in lost[:_MOST_NAMED])
     more = f"; and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
+    untold = sorted({gives[one.kind] for one in lost if one.kind in gives})
+    why = f" (it would, but this kernel has no {', '.join(untold)} to tell it)" if untold else ""
     raise UsageError(
-        f"{scheduler.name} does not give control groups what they ask for: {named}{more}",
+        f"{scheduler.name} does not give control groups what they ask for: {named}{more}{why}",
         hint="--ignore-cgroup-limits starts it all the same: these groups run as if they asked for nothing",
     )

@@ -93,7 +93,14 @@ class Stats(ctypes.Structure):
             *("nr_same_cpu_wakeups", "nr_sync", "nr_sticky", "nr_with_kthread"),
             *("nr_kthread_head", "nr_own_idle", "nr_packed", "nr_above_threshold", "nr_idle_kicks"),
             *("nr_timer_kicks", "nr_timer_preempts", "nr_preempt_kicks", "nr_credits", "credit_ns"),
-            *("nr_gpu_runs", "nr_gpu_fast_runs", "nr_reenqueued", "nr_no_storage"),
+            *(
+                "nr_gpu_runs",
+                "nr_gpu_fast_runs",
+                "nr_reenqueued",
+                "nr_throttled",
+                "nr_over_quota",
+                "nr_no_storage",
+            ),
         )
     )
 

@@ -42,15 +42,30 @@ def test_a_scheduler_is_refused_only_for_what_it_does_not_give(tmp_path):
     assert "--ignore-cgroup-limits" in caught.value.hint
     require_honoured(scheduler("scx_simple"), ignored=True, root=tmp_path)
     make_group(tmp_path / "db.slice", {"cpu.max"})
-    with pytest.raises(UsageError, match=r"db.slice: cpu.max=50000 100000$"):
-        require_honoured(scheduler("scx_tuna"), ignored=False, root=tmp_path)
+    with pytest.raises(UsageError, match=r"scx_flatcg does not give .*db.slice: cpu.max=50000 100000$"):
+        require_honoured(scheduler("scx_flatcg"), ignored=False, root=tmp_path)
+
+
+def test_scx_tuna_gives_what_the_kernel_tells_it_of(tmp_path):
+    make_group(tmp_path / "db.slice", {"cpu.max", "cpu.idle"})
+
+    def ask(*callbacks):
+        told = frozenset(callbacks)
+        require_honoured(scheduler("scx_tuna"), ignored=False, root=tmp_path, callbacks=lambda: told)
+
+    ask("cgroup_set_bandwidth", "cgroup_set_idle")
+    with pytest.raises(UsageError, match=r"cpu.idle=1 \(it would, but .* no cgroup_set_idle to") as caught:
+        ask("cgroup_set_bandwidth")
+    assert "cpu.max" not in str(caught.value)
+    with pytest.raises(UsageError, match=r"no cgroup_set_bandwidth, cgroup_set_idle to tell it\)$"):
+        ask()
 
 
 def test_many_groups_are_counted_not_named(tmp_path):
     for number in range(12):
         make_group(tmp_path / f"g{number:02}", {"cpu.idle"})
     with pytest.raises(UsageError, match=r"g09: cpu.idle=1; and 2 more$"):
-        require_honoured(scheduler("scx_tuna"), ignored=False, root=tmp_path)
+        require_honoured(scheduler("scx_simple"), ignored=False, root=tmp_path)
 
 
 def test_version_1_has_other_files(tmp_path):

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from schedtuna.scheduler.scx import ScxProcess
 
 ROOT = Path(__file__).parents[2]
 TOPOLOGY = "2x1x1"
+FOUR = "2x2x1"
 SECONDS = 3.0
 Window = Mapping[str, Any]
 
@@ -47,6 +48,8 @@ class Row:
         figure: What is read from a window.
         shows: Whether the figures' medians, off and on, are as they must be.
         quick: Whether few and short windows tell.
+        topology: The guest's.
+        holds: What is so in each window with.
     """
 
     load: str
@@ -55,6 +58,8 @@ class Row:
     figure: Callable[[Window], float]
     shows: Callable[[float, float], bool]
     quick: bool = False
+    topology: str = TOPOLOGY
+    holds: Callable[[Window], bool] = lambda _: True
 
 
 def _part(counter: str, whole: str = "nr_select_cpu") -> Callable[[Window], float]:
@@ -68,6 +73,11 @@ def _switch(name: str, load: str, counter: str, *, least: float = 0.0, whole: st
         return off == 0 and on > least
 
     return Row(load, {name: False}, {name: True}, _part(counter, whole), shows, quick=True)
+
+
+def _switch_is_quiet(name: str, load: str, counter: str) -> Row:
+    """A switch whose branch has next to nothing to do."""
+    return Row(load, {name: False}, {name: True}, _part(counter), lambda off, on: off == 0 and on < 0.01)
 
 
 ROWS: dict[str, Row] = {
@@ -128,6 +138,90 @@ ROWS: dict[str, Row] = {
     ),
 }
 
+ROWS |= {
+    "slice_lag_scaling": Row(
+        "credits",
+        {},
+        {"slice_lag_scaling": True},
+        lambda window: (
+            window["full_ms"] / window["fifth_ms"] * window["fifth_used"] / window["full_used"] * 5
+        ),
+        lambda off, on: 0.7 < off < 1.3 and 4 < on < 6,
+    ),
+    "direct_dispatch": Row(
+        "mixed",
+        {"cpu_util_threshold": 1.0},
+        {"cpu_util_threshold": 1.0, "direct_dispatch": True},
+        _part("nr_overtakings"),
+        lambda off, on: off == 0 and on > 0.05,
+        quick=True,
+        holds=lambda window: window["longest_s"] < 1,
+    ),
+    "sticky_cpu": Row(
+        "crowded",
+        {},
+        {"sticky_cpu": True, "sticky_wait_ns": 10_000_000},
+        _part("nr_migrations"),
+        lambda off, on: off > 0.05 and on <= off / 2,
+        topology=FOUR,
+    ),
+    "stay_with_kthread": Row(
+        "behind kthreads",
+        {},
+        {"stay_with_kthread": True},
+        lambda window: window["stayed"],
+        lambda off, on: on >= 2 * off,
+        holds=lambda window: window["wait_ms"] < 3,  # not a slice: what is left of the thread's own run
+        topology=FOUR,
+    ),
+    "aggressive_gpu_tasks": Row(
+        "feeders",
+        {},
+        {"aggressive_gpu_tasks": True},
+        lambda window: window["others_on_fast"],
+        lambda off, on: off > 0.3 and on < 0.1,
+        holds=lambda window: window["first_on_fast"] >= 0.9,
+        topology=FOUR,
+    ),
+}
+
+
+def _alike(off: float, on: float) -> bool:
+    return abs(on - off) <= 0.1 * max(on, off)
+
+
+# Where a parameter must change nothing.
+QUIET: dict[str, Row] = {
+    "slice_lag_scaling": replace(  # the whole CPU is used
+        ROWS["slice_lag_scaling"], figure=lambda window: window["full_ms"], shows=_alike
+    ),
+    "direct_dispatch": Row(  # no CPU is below the threshold
+        "mixed",
+        {"cpu_util_threshold": 0.1},
+        {"cpu_util_threshold": 0.1, "direct_dispatch": True},
+        _part("nr_overtakings"),
+        lambda off, on: off == 0 and on < 0.01,
+    ),
+    "sticky_cpu": Row(  # no wait is short enough
+        "crowded",
+        {},
+        {"sticky_cpu": True, "sticky_wait_ns": 0},
+        _part("nr_migrations"),
+        lambda off, on: abs(on - off) < 0.25 * off,
+        topology=FOUR,
+    ),
+    "stay_with_kthread": _switch_is_quiet("stay_with_kthread", "light", "nr_with_kthread"),
+    "aggressive_gpu_tasks": Row(  # all CPUs are used
+        "no feeders",
+        {},
+        {"aggressive_gpu_tasks": True},
+        lambda window: window["used"],
+        lambda off, on: _alike(off, on) and on > 0.5,
+        topology=FOUR,
+    ),
+}
+ALL = {**ROWS, **{f"{name}, quiet": row for name, row in QUIET.items()}}
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -160,35 +254,46 @@ def object_without(parameter: str, folder: Path) -> Path:
 def measure(
     program: Path, rows: Sequence[str], *, pairs: int, seconds: float = SECONDS, seed: int = 1
 ) -> dict[str, Effect]:
-    """Run rows in one guest under an object; returns what each has shown."""
+    """Run rows of `ALL` under an object, in one guest for each topology; returns what each has shown."""
+    found: dict[str, Effect] = {}
+    for topology in (TOPOLOGY, FOUR):
+        here = [name for name in rows if ALL[name].topology == topology]
+        if here:
+            plan = {name: [ALL[name].load, dict(ALL[name].off), dict(ALL[name].on)] for name in here}
+            text = json.dumps({"rows": plan, "pairs": pairs, "seconds": seconds, "seed": seed})
+            windows = _windows(program, topology, text)
+            for name in here:
+                found[name] = _effect(ALL[name], [one for one in windows if one["row"] == name])
+    return found
+
+
+def _windows(program: Path, topology: str, plan: str) -> list[Window]:
     with tempfile.TemporaryDirectory() as folder:
         share = Path(folder)
         scripts = share / "tests/kernel"
         scripts.mkdir(parents=True)
         for name in ("tuna_loads.py", "tuna_windows.py"):
             shutil.copy(Path(__file__).with_name(name), scripts)
-        plan = {name: [ROWS[name].load, dict(ROWS[name].off), dict(ROWS[name].on)] for name in rows}
-        text = json.dumps({"rows": plan, "pairs": pairs, "seconds": seconds, "seed": seed})
         lab = lab_or_skip()
         # Its clock counts instructions: times are the scheduler's, however busy this machine is.
         qemu = lab.qemu.model_copy(update={"argv": (*lab.qemu.argv, *BY_INSTRUCTIONS)})
-        spec = GuestSpec.of(None, TOPOLOGY, programs=(program,), share=share)
+        spec = GuestSpec.of(None, topology, programs=(program,), share=share)
         guest, _ = boot(lab.model_copy(update={"qemu": qemu}), spec)
         scheduler = Guest().scheduler(str(program))
         with guest, ScxProcess(guest, scheduler, guest_program(program), cpu_s=guest.cpu_s) as running:
-            command = ["sh", "-c", f"PYTHONPATH=/share python3 -m tests.kernel.tuna_windows <<'E'\n{text}\nE"]
+            command = ["sh", "-c", f"PYTHONPATH=/share python3 -m tests.kernel.tuna_windows <<'E'\n{plan}\nE"]
             done = guest.run(command, folder="/", timeout_s=3000)
             if done.exit_code or (ejected := running.ejected()):
                 raise RuntimeError(done.stderr or ejected)
-    windows = [json.loads(line) for line in done.stdout.splitlines()]
-    return {name: _effect(ROWS[name], [one for one in windows if one["row"] == name]) for name in rows}
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def _effect(row: Row, windows: Sequence[Window]) -> Effect:
     off, on = (
         statistics.median(row.figure(window) for window in windows if window["on"] == side) for side in (0, 1)
     )
-    return Effect(off, on, len(windows) // 2, row.shows(off, on))
+    holds = all(row.holds(window) for window in windows if window["on"])
+    return Effect(off, on, len(windows) // 2, row.shows(off, on) and holds)
 
 
 def main() -> None:
@@ -196,13 +301,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without", default="", help="leave the branch of this parameter out")
     parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--rows", nargs="*", default=list(ROWS))
+    parser.add_argument("--rows", nargs="*", default=list(ALL))
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each window")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         own = own_objects()["scx_tuna"]
         built = object_without(options.without, Path(folder)) if options.without else own
-        found = measure(built, options.rows, pairs=options.pairs)
+        found = measure(built, options.rows, pairs=options.pairs, seconds=options.seconds)
     content = {
         "without": options.without,
         "effects": {name: vars(effect) for name, effect in found.items()},

@@ -93,6 +93,10 @@ def test_the_document_has_each_parameter_with_its_default_and_a_counter():
     assert {row[3] for row in found.values()} <= {field[0] for field in tuna.Stats._fields_}
 
 
+def test_the_document_says_what_each_parameter_was_measured_to_do():
+    assert {row[0].partition(",")[0] for row in rows("Measured effects")} == set(tuna.DEFAULTS)
+
+
 def test_each_parameter_has_its_place_in_the_source():
     source = "".join(path.read_text() for path in sorted((ROOT / "bpf/sched").glob("*.bpf.[ch]")))
     for name in tuna.DEFAULTS:

@@ -162,9 +162,10 @@ def test_quotas_of_cgroups_hold_for_all_that_is_below_them(running):
         "d": ({}, 1),
     }
     before, found, after, state = running(("stats",), ("groups", groups, 4, None), ("stats",), ("state",))
-    # 1.2 s and 3.2 s of the 4, and what a busy host takes; `d` has the rest of two CPUs.
-    assert 0.4 < found["a"] < 1.5
-    assert found["a"] < found["b/c"] < 3.7
+    # 1.2, 3.2 and 3.6 s of the 8 where no host disturbs; without quotas 3.2, 3.2 and 1.6.
+    assert 0.2 < found["a"] < 0.65 * found["d"]
+    assert found["a"] < 0.75 * found["b/c"]
+    assert found["b/c"] < 1.5 * found["d"]
     assert after["nr_throttled"] > before["nr_throttled"]
     assert after["nr_over_quota"] == before["nr_over_quota"]
     assert state == "enabled"
@@ -174,7 +175,7 @@ def test_a_last_task_without_quota_leaves_its_cpu_idle_and_comes_back(running):
     if not honours(running, "cgroup_set_bandwidth"):
         pytest.skip("this kernel tells schedulers of no quotas")
     found, state = running(("groups", {"a": ({"cpu.max": "20000 100000"}, 1)}, 3, None), ("state",))
-    assert 0.3 < found["a"] < 0.9  # 0.6 s
+    assert 0.2 < found["a"] < 1.5  # 0.6 s, without a quota 3 s
     assert state == "enabled"
 
 
@@ -183,7 +184,7 @@ def test_an_idle_cgroup_gets_what_the_others_leave(running):
         pytest.skip("this kernel tells schedulers of no idle groups")
     groups = {"a": ({"cpu.idle": "1"}, 1), "b": ({}, 1)}
     (found,) = running(("groups", groups, 3, [1]))
-    assert found["a"] < 0.1 * found["b"]
+    assert found["a"] < 0.5 * found["b"]  # 0.02 where no host disturbs
     (alone,) = running(("groups", {"a": groups["a"]}, 2, [1]))
     assert alone["a"] > 0.5
 

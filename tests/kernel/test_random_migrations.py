@@ -48,7 +48,7 @@ def cpu_of(pid):
 
 def test_killed_at_any_step_an_undo_puts_the_thread_back(busy, tmp_path):
     allowed = tuple(sorted(os.sched_getaffinity(busy)))
-    thread = ThreadOnCpu(Task(busy, busy, start_ticks(busy)), cpu_of(busy), allowed)
+    thread = ThreadOnCpu(Task(busy, busy, start_ticks(busy) or 0), cpu_of(busy), allowed)
     step, nr_pinned = 1, 0
     while killed_at(step, tmp_path, lambda journal: Mover(journal)(thread, allowed[0], True)):
         nr_pinned += os.sched_getaffinity(busy) != set(allowed)

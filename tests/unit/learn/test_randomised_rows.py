@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_ind
@@ -83,7 +85,7 @@ def test_use_decays_by_half_in_32_ms():
         (now - 9 * HALF_LIFE_NS, now - HALF_LIFE_NS),
         (now - HALF_LIFE_NS, now),
     ]
-    columns = {
+    columns: dict[str, Any] = {
         "task": np.arange(3, dtype=np.int32),
         "tid": np.arange(1, 4, dtype=np.uint32),
         "state": np.full(3, TaskState.RUNNING, np.uint8),

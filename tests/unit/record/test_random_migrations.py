@@ -30,7 +30,12 @@ def thread(tid, cpu, *allowed):
 
 def test_draws_are_even_and_all_are_noted():
     moved = []
-    migrations, noted = made(lambda one, cpu, moves: moved.append((one.task.tid, cpu, moves)) or len(moved))
+
+    def mover(one, cpu, moves):
+        moved.append((one.task.tid, cpu, moves))
+        return len(moved)
+
+    migrations, noted = made(mover)
     able = [thread(7, 0, 0, 1, 2), thread(8, 1, 0, 1), thread(9, 2, 2)]
     for _ in range(4000):
         migrations.draw(able)

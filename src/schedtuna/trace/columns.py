@@ -50,8 +50,7 @@ _KNOWN_TYPE[list(EventType)] = True
 
 def encode(events: EventArray) -> Columns:
     """Return the stored columns of events, which may be in any order."""
-    by_time = events[np.argsort(events["timestamp_ns"], kind="stable")]
-    rows = by_time[np.argsort(by_time["cpu"], kind="stable")]
+    rows = _by_cpu_and_time(events)
     previous_switch, cpu_starts = _previous_switch(rows["cpu"], rows["type"])
     current_is_tid = _CURRENT_IS_TID[rows["type"]]
     current = np.where(current_is_tid, rows["tid"], rows["other_tid"])
@@ -79,6 +78,15 @@ def encode(events: EventArray) -> Columns:
         "current_prio": current_prio ^ _expected(prio, previous_switch, always=is_switch),
     }
     return {name: np.ascontiguousarray(columns[name].astype(type_)) for name, type_ in COLUMN_TYPES.items()}
+
+
+def _by_cpu_and_time(events: EventArray) -> EventArray:
+    """The events as they are stored: by CPU, then by time; equal ones stay in order."""
+    order = np.argsort(events["timestamp_ns"], kind="stable")
+    order = order[np.argsort(events["cpu"][order], kind="stable")]
+    # As words, which numpy gathers ten times as fast as records.
+    words = np.ascontiguousarray(events).view(np.uint64).reshape(-1, EVENT_DTYPE.itemsize // 8)
+    return np.take(words, order, axis=0).view(EVENT_DTYPE).reshape(len(events))
 
 
 def decode(columns: Mapping[str, npt.NDArray[Any]]) -> EventArray:

@@ -52,7 +52,7 @@ _NAMES = {
     LOSSES, CGROUPS, GROUPS, SAMPLES_JSONL,
 }  # fmt: skip
 _NOT_OURS = "a file of another program is in the trace's folder, or the trace is of a newer version"
-ZSTD_LEVEL = 9  # on noisy timestamps, higher levels cost time and gain nothing
+ZSTD_LEVEL = 3  # higher ones take up to 1.7 times as long, and save 2% of the bytes
 
 _SEGMENT = re.compile(r"(events|picks)-(\d{6,})\.(spool|parquet)")
 _CANDIDATES = re.compile(r"candidates-\d{6,}\.parquet")

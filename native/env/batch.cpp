@@ -51,6 +51,10 @@ void Pool::serve(unsigned part)
 
 void Pool::run(std::size_t n, const std::function<void(std::size_t, std::size_t)> &work)
 {
+	if (threads_.empty()) {
+		work(0, n);
+		return;
+	}
 	{
 		std::lock_guard guard(lock_);
 		work_ = &work;

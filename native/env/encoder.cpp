@@ -18,6 +18,14 @@ Encoder::Encoder(std::vector<Ns> edges) : edges_(std::move(edges))
 		start_[i] = static_cast<std::uint16_t>(std::upper_bound(edges_.begin(), edges_.end(), least)
 						       - edges_.begin());
 	}
+	for (std::uint32_t i = 0; i < octants_.size(); i++) {
+		std::size_t bin = start_[i], next = i + 1 < start_.size() ? start_[i + 1] : edges_.size();
+		is_plain_ &= next <= bin + 1;
+		octants_[i] = {bin < edges_.size() ? edges_[bin] : sim::NEVER,
+			       {floats_[bin], floats_[std::min(bin + 1, edges_.size())]}};
+	}
+	for (std::size_t i = 0; i < small_.size(); i++)
+		small_[i] = floats_[bin(LEAST + static_cast<Ns>(i))];
 }
 
 }  // namespace schedtuna::env

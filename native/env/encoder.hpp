@@ -31,10 +31,21 @@ class Encoder
 	}
 	float operator()(Ns value) const
 	{
-		return floats_[bin(value)];
+		auto small = static_cast<std::uint64_t>(value - LEAST);
+		if (small < small_.size())
+			return small_[small];
+		if (value < 0 || !is_plain_) [[unlikely]]
+			return floats_[bin(value)];
+		const Octant &at = octants_[octant(value)];
+		return at.numbers[value >= at.edge];  // no branch: nobody could foretell it
 	}
 
       private:
+	struct Octant {
+		Ns edge = sim::NEVER;
+		float numbers[2] = {};	// below the edge, and from there on
+	};
+
 	// An eighth of an octave: values in an earlier one are smaller.
 	static std::uint32_t octant(Ns value)
 	{
@@ -46,7 +57,13 @@ class Encoder
 
 	std::vector<Ns> edges_;
 	std::vector<float> floats_{0};
-	std::array<std::uint16_t, 496> start_{};  // the bin of the least value of each octant
+	static constexpr std::size_t NR_OCTANTS = 488;	 // up to that of the greatest value
+	std::array<std::uint16_t, NR_OCTANTS> start_{};	 // the bin of the least value of each octant
+	// What is the same, without a search: small values, and octants, where none has more than one edge.
+	static constexpr Ns LEAST = -32;
+	std::array<float, 160> small_{};
+	std::array<Octant, NR_OCTANTS> octants_{};
+	bool is_plain_ = true;
 };
 
 }  // namespace schedtuna::env

@@ -73,7 +73,7 @@ void PickNext::go_on()
 void PickNext::fill_slots()
 {
 	std::fill_n(slots_.begin(), setup_->nr_slots, NONE);
-	nr_candidates_ = 0;
+	nr_candidates_ = nr_taken_ = 0;
 	elsewhere_ = NONE;
 	longest_ = 0;
 	if (terminated_ || truncated_)
@@ -89,6 +89,7 @@ void PickNext::fill_slots()
 		while (slots_[slot] != NONE)
 			slot = slot + 1 < n ? slot + 1 : 0;
 		slots_[slot] = id;
+		taken_[nr_taken_++] = static_cast<std::uint8_t>(slot);
 		left--;
 	};
 	first_ = found[0];
@@ -133,7 +134,8 @@ void PickNext::mask(bool *allowed) const
 {
 	std::uint32_t n = setup_->nr_slots;
 	for (std::uint32_t slot = 0; slot < n; slot++)
-		allowed[slot] = allowed[n + slot] = slots_[slot] != NONE;
+		allowed[slot] = slots_[slot] != NONE;
+	std::copy_n(allowed, n, allowed + n);
 	for (std::uint32_t action = 2 * n; action < setup_->nr_actions(); action++)
 		allowed[action] = is_allowed(action);
 }
@@ -240,11 +242,12 @@ void PickNext::draw_sizes()
 
 void PickNext::observe_task(TaskId id, float *values) const
 {
-	CandidateRow row = this->row(id);
-	CpuId cpu = simulation_->deciding_cpu();
+	const CandidateRow row = this->row(id);
+	const CpuId cpu = simulation_->deciding_cpu();
+	const Encoder *const *features = setup_->task_features.data();
 	auto put = [&](TaskFeature feature, Ns value) {
 		auto i = static_cast<std::size_t>(feature);
-		values[i] = (*setup_->task_features[i])(value);
+		values[i] = (*features[i])(value);
 	};
 	put(TaskFeature::is_candidate, 1);
 	put(TaskFeature::nice, row.nice);
@@ -261,9 +264,8 @@ void PickNext::observe_task(TaskId id, float *values) const
 void PickNext::observe(float *values) const
 {
 	std::fill_n(values, setup_->nr_observed(), 0.f);
-	for (std::uint32_t slot = 0; slot < setup_->nr_slots; slot++)
-		if (slots_[slot] != NONE)
-			observe_task(slots_[slot], values + slot * TASK_FEATURES.size());
+	for (std::uint32_t i = 0; i < nr_taken_; i++)
+		observe_task(slots_[taken_[i]], values + taken_[i] * TASK_FEATURES.size());
 	values += setup_->nr_slots * TASK_FEATURES.size();
 	auto put = [&](MachineFeature feature, Ns value) {
 		auto i = static_cast<std::size_t>(feature);

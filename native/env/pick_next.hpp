@@ -160,6 +160,8 @@ class PickNext
 	Draw draw_;
 	std::array<std::uint8_t, MAX_SLOTS> home_{};
 	std::array<TaskId, MAX_SLOTS> slots_{};
+	std::array<std::uint8_t, MAX_SLOTS> taken_{};  // slots that have a task
+	std::uint32_t nr_taken_ = 0;
 	TaskId first_ = NONE;  // who has waited longest
 	std::uint32_t nr_candidates_ = 0;
 	std::uint32_t nr_preempts_ = 0;	 // as part of this decision

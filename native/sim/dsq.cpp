@@ -31,7 +31,7 @@ void Machine::dsq_check(TaskId id, std::uint32_t dsq, bool is_vtime)
 	const Dsq &queue = dsq_of(dsq);
 	if (tasks_[id].state != TaskState::Queued || threads_[id].dsq != NONE)
 		throw SchedulerError("task " + std::to_string(id) + " is dispatched, but does not wait to be");
-	if (dsq & LOCAL_DSQ && !cpus(id).has(dsq & ~LOCAL_DSQ))
+	if (dsq & LOCAL_DSQ && !may_run(id, dsq & ~LOCAL_DSQ))
 		throw SchedulerError("task " + std::to_string(id) + " is dispatched to CPU "
 				     + std::to_string(dsq & ~LOCAL_DSQ) + ", where it may not run");
 	if (is_vtime && (dsq & LOCAL_DSQ || dsq == GLOBAL_DSQ))
@@ -91,12 +91,12 @@ TaskId Machine::dsq_first(std::uint32_t dsq, CpuId cpu) const
 	const Dsq &queue = dsq_of(dsq);
 	if (queue.by_vtime.empty()) {
 		TaskId id = queue.first;
-		while (id != NONE && !cpus(id).has(cpu))
+		while (id != NONE && !may_run(id, cpu))
 			id = threads_[id].dsq_behind;
 		return id;
 	}
 	for (const auto &[vtime, seq, id] : queue.by_vtime)
-		if (cpus(id).has(cpu))
+		if (may_run(id, cpu))
 			return id;
 	return NONE;
 }
@@ -114,7 +114,7 @@ bool Machine::dsq_move_to_local(std::uint32_t dsq, CpuId cpu)
 void Machine::dsq_candidates(CpuId cpu, std::vector<TaskId> &found) const
 {
 	auto add = [&](TaskId id) {
-		if (cpus(id).has(cpu))
+		if (may_run(id, cpu))
 			found.push_back(id);
 	};
 	auto add_all = [&](const Dsq &queue) {

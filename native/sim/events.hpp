@@ -7,6 +7,8 @@
 
 #include "types.hpp"
 
+#include <algorithm>
+
 namespace schedtuna::sim
 {
 
@@ -81,6 +83,59 @@ class Tournament
 
 	std::uint32_t leaves_ = 0;
 	std::vector<Node> nodes_;  // a node's children are at 2n and 2n + 1, leaves from leaves_ on
+};
+
+// The same for CPUs, whose time and number fit into one word: half the work. What lies beyond the longest simulation
+// never happens, and is told as LONGEST + 1.
+class CpuTournament
+{
+      public:
+	explicit CpuTournament(std::uint32_t nr_cpus = 1)
+	{
+		while (leaves_ < nr_cpus)
+			leaves_ *= 2;
+		keys_.assign(2 * static_cast<std::size_t>(leaves_), ~0ull);
+	}
+	Ns first_time() const
+	{
+		return time_in(keys_[1]);
+	}
+	CpuId first_cpu() const
+	{
+		return static_cast<CpuId>(keys_[1] & ((1u << CPU_BITS) - 1));
+	}
+	Ns time_of(CpuId cpu) const
+	{
+		return time_in(keys_[leaves_ + cpu]);
+	}
+	void set(CpuId cpu, Ns time)
+	{
+		std::uint64_t *keys = keys_.data(), winner = ~0ull;
+		if (time != NEVER)
+			winner = static_cast<std::uint64_t>(std::min(time, LONGEST + 1)) << CPU_BITS | cpu;
+		for (std::uint32_t node = leaves_ + cpu; keys[node] != winner; node >>= 1) {
+			keys[node] = winner;
+			if (node == 1)
+				break;
+			winner = std::min(winner, keys[node ^ 1]);
+		}
+	}
+	static std::uint64_t bytes(std::uint32_t nr_cpus)
+	{
+		return CpuTournament(nr_cpus).keys_.size() * sizeof(std::uint64_t);
+	}
+
+	static constexpr unsigned CPU_BITS = 10;
+	static_assert(LONGEST < static_cast<Ns>(~0ull >> CPU_BITS));
+
+      private:
+	static Ns time_in(std::uint64_t key)
+	{
+		return key == ~0ull ? NEVER : static_cast<Ns>(key >> CPU_BITS);
+	}
+
+	std::uint32_t leaves_ = 1;
+	std::vector<std::uint64_t> keys_;
 };
 
 }  // namespace schedtuna::sim

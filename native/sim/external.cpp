@@ -74,22 +74,6 @@ TaskId External::dispatch(Machine &m, CpuId cpu, TaskId)
 	return NONE;
 }
 
-CandidateRow External::row(const Machine &m, TaskId id) const
-{
-	const Task &t = m.task(id);
-	const Past &past = past_[id];
-	return {id,
-		t.weight,
-		t.cpu,
-		t.group,
-		t.nice,
-		t.policy,
-		m.now() - past.queued_at,
-		t.cpu_time_ns - past.woke_with,
-		past.burst_ns,
-		t.cpu_time_ns};
-}
-
 namespace
 {
 

@@ -61,7 +61,21 @@ class External final : public Scheduler
 	{
 		return slice_ns_;
 	}
-	CandidateRow row(const Machine &, TaskId) const;
+	CandidateRow row(const Machine &m, TaskId id) const
+	{
+		const Task &t = m.task(id);
+		const Past &past = past_[id];
+		return {id,
+			t.weight,
+			t.cpu,
+			t.group,
+			t.nice,
+			t.policy,
+			m.now() - past.queued_at,
+			t.cpu_time_ns - past.woke_with,
+			past.burst_ns,
+			t.cpu_time_ns};
+	}
 	Ns attained_ns(const Machine &m, TaskId id) const  // until now
 	{
 		return m.cpu_time_ns(id) - past_[id].woke_with;

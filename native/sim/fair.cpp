@@ -285,6 +285,19 @@ void Fair::preempt_616(Machine &m, EntityId se, EntityId pse)
 		m.resched(cpu_of(curr.queue));
 }
 
+// find_matching_se(): the ancestors of the two that share a queue.
+void Fair::find_matching(EntityId &se, EntityId &pse) const
+{
+	while (depth_of(se) > depth_of(pse))
+		se = parent_of(se);
+	while (depth_of(pse) > depth_of(se))
+		pse = parent_of(pse);
+	while (entities_[se].queue != entities_[pse].queue) {
+		se = parent_of(se);
+		pse = parent_of(pse);
+	}
+}
+
 // check_preempt_wakeup_fair()
 void Fair::check_preempt(Machine &m, CpuId cpu, TaskId id, bool is_fork)
 {
@@ -301,14 +314,8 @@ void Fair::check_preempt(Machine &m, CpuId cpu, TaskId id, bool is_fork)
 		set_next_buddy(pse);
 	if (m.need_resched(cpu) || !params_.wakeup_preemption)
 		return;
-	while (depth_of(se) > depth_of(pse))  // find_matching_se()
-		se = parent_of(se);
-	while (depth_of(pse) > depth_of(se))
-		pse = parent_of(pse);
-	while (entities_[se].queue != entities_[pse].queue) {
-		se = parent_of(se);
-		pse = parent_of(pse);
-	}
+	if (entities_[se].queue != entities_[pse].queue) [[unlikely]]
+		find_matching(se, pse);
 	Entity &curr = entities_[se];
 	bool is_idle = entities_[se].idle, wakes_idle = entities_[pse].idle;
 	if (is_idle && !wakes_idle) {

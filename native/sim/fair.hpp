@@ -169,6 +169,7 @@ class Fair final : public Scheduler
 	void start_hrtick(Machine &, CpuId);
 	void check_preempt(Machine &, CpuId, TaskId, bool is_fork);
 	void preempt_616(Machine &, EntityId curr, EntityId wakes);
+	void find_matching(EntityId &se, EntityId &pse) const;
 	void yield(Machine &, TaskId);
 	void take_attributes(const Task &, Entity &) const;
 
@@ -232,16 +233,40 @@ class Fair final : public Scheduler
 		return weight ? std::max<std::int64_t>(static_cast<std::int64_t>(weight >> WEIGHT_SHIFT), 2) : 0;
 	}
 	// rq_clock_pelt(); never 0, which stands for "not attached".
+	static constexpr Ns LOAD_CLOCK_BEGIN = 1 << 20;
 	Ns load_clock(const Machine &m, QueueId queue) const
 	{
-		return clock(m, queue) + (1 << 20);
+		return clock(m, queue) + LOAD_CLOCK_BEGIN;
 	}
-	void update_load(Machine &, EntityId, Change, bool to_group);
-	void pass_load_on(Machine &, EntityId, Change, bool decayed, bool to_group);
-	[[gnu::always_inline]] bool update_queue_load(QueueId queue, Ns now)
+	// update_load_avg(): the entity's averages, and its queue's. Mostly a task stays on its CPU's root queue, and
+	// no period ends: then nothing is passed on, and no average changes.
+	void update_load(Machine &m, EntityId id, Change change, bool to_group)
 	{
-		const FairQueue &q = queues_[queue];
-		QueueLoad &load = queue_loads_[queue];
+		if (!tracks_load_)
+			return;
+		const Entity &entity = entities_[id];
+		LoadAvg &load = loads_[id];
+		if (!is_task(id) || entity.queue >= nr_cpus_ || change == Change::Detach || !load.last_update)
+			[[unlikely]] {
+			update_any_load(m, id, change, to_group);
+			return;
+		}
+		const FairQueue &q = queues_[entity.queue];
+		QueueLoad &queue_load = queue_loads_[entity.queue];
+		Ns now = m.clock_task(entity.queue) + LOAD_CLOCK_BEGIN;
+		std::uint64_t steps = load.steps_to(now), queue_steps = queue_load.steps_to(now);
+		if (load.ends_period(steps) || queue_load.ends_period(queue_steps) || queue_load.nr_removed)
+			[[unlikely]] {
+			update_any_load(m, id, change, to_group);
+			return;
+		}
+		load.age_within(steps, entity.on_rq, entity.on_rq && !entity.delayed, q.curr == id);
+		queue_load.age_within(queue_steps, scale_down(q.load_weight), q.h_nr_runnable, q.curr != NONE);
+	}
+	void update_any_load(Machine &, EntityId, Change, bool to_group);
+	void pass_load_on(Machine &, EntityId, Change, bool decayed, bool to_group);
+	[[gnu::always_inline]] static bool update_queue_load(const FairQueue &q, QueueLoad &load, Ns now)
+	{
 		bool decayed = load.take_removed();
 		if (load.age(now, scale_down(q.load_weight), q.h_nr_runnable, q.curr != NONE)) {
 			load.average(1);

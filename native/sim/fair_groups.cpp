@@ -14,11 +14,8 @@ constexpr Ns CONTRIBUTION_INTERVAL = 1'000'000;	 // a queue tells its group once
 
 }  // namespace
 
-// update_load_avg(): the entity's averages, and its queue's.
-void Fair::update_load(Machine &m, EntityId id, Change change, bool to_group)
+void Fair::update_any_load(Machine &m, EntityId id, Change change, bool to_group)
 {
-	if (!tracks_load_)
-		return;
 	const Entity &entity = entities_[id];
 	QueueId queue = entity.queue;
 	LoadAvg &load = loads_[id];
@@ -31,7 +28,7 @@ void Fair::update_load(Machine &m, EntityId id, Change change, bool to_group)
 		if (load.age(now, entity.on_rq, entity.delayed ? 0 : runnable, queues_[queue].curr == id))
 			load.average(entity.load());
 	}
-	bool decayed = update_queue_load(queue, now);
+	bool decayed = update_queue_load(queues_[queue], queue_loads_[queue], now);
 	if (!of_task || !load.last_update || change == Change::Detach || queue >= nr_cpus_)
 		pass_load_on(m, id, change, decayed, to_group);
 }
@@ -153,7 +150,7 @@ void Fair::update_blocked(Machine &m, CpuId cpu)
 		QueueId queue = queue_of(group, cpu);
 		if (!queue_loads_[queue].last_update && !queues_[queue].nr_queued)
 			continue;
-		if (update_queue_load(queue, load_clock(m, queue)))
+		if (update_queue_load(queues_[queue], queue_loads_[queue], load_clock(m, queue)))
 			contribute(m, queue);
 		if (group != ROOT_GROUP && (loads_[queue].last_update || queue_loads_[queue].propagates))
 			update_load(m, queue, Change::None, true);

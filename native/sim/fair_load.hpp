@@ -19,15 +19,28 @@ struct LoadAvg {
 	// ns.
 	bool age(Ns now, std::int64_t load, std::int64_t runnable, bool running)
 	{
-		auto steps = static_cast<std::uint64_t>(now - last_update) >> 10;
+		std::uint64_t steps = steps_to(now);
 		if (!steps)
 			return false;
-		if (steps >= PERIOD - period_contrib)  // a period ends, or time went back
+		if (ends_period(steps))	 // or time went back
 			return age_by_periods(now, load, runnable, running);
+		age_within(steps, load, runnable, running);
+		return false;
+	}
+	// The same where it is known that no period ends: of so many steps, which may be none.
+	std::uint64_t steps_to(Ns now) const
+	{
+		return static_cast<std::uint64_t>(now - last_update) >> 10;
+	}
+	bool ends_period(std::uint64_t steps) const
+	{
+		return steps >= PERIOD - period_contrib;
+	}
+	void age_within(std::uint64_t steps, std::int64_t load, std::int64_t runnable, bool running)
+	{
 		last_update += static_cast<Ns>(steps << 10);
 		period_contrib += static_cast<std::uint32_t>(steps);
 		add(static_cast<std::int64_t>(steps), load, runnable, running);
-		return false;
 	}
 	void average(std::int64_t load);  // ___update_load_avg()
 	std::int64_t divider() const;	  // get_pelt_divider()

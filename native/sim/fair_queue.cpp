@@ -29,7 +29,7 @@ constexpr std::uint32_t NICE_INVERSES[] = {48388,     59856,	 76040,	    92818, 
 void Entity::set_weight(std::uint32_t scaled_up, bool is_task)
 {
 	weight = scaled_up;
-	std::uint32_t low = static_cast<std::uint32_t>(load());
+	low = std::max(weight >> WEIGHT_SHIFT, 2u);
 	std::uint64_t inverse = 0xffffffff / low;
 	if (const auto *nice = std::find(std::begin(NICE_WEIGHTS), std::end(NICE_WEIGHTS), low);
 	    is_task && nice != std::end(NICE_WEIGHTS))

@@ -30,6 +30,7 @@ struct Entity {
 	Ns exec_start = 0;
 	std::uint32_t weight = NICE_0_LOAD;  // scaled up
 	std::uint32_t factor = 0;	     // of delta_fair()
+	std::uint32_t low = NICE_0_WEIGHT;   // scale_load_down() of the weight
 	std::uint32_t queue = NONE;	     // where it is or is to be queued
 	std::uint8_t shift = 32;
 	bool on_rq = false;
@@ -38,10 +39,9 @@ struct Entity {
 	bool custom_slice = false;
 	bool idle = false;  // policy SCHED_IDLE
 
-	std::int64_t load() const  // scale_load_down()
+	std::int64_t load() const
 	{
-		std::int64_t low = weight >> WEIGHT_SHIFT;
-		return low < 2 ? 2 : low;
+		return low;
 	}
 	void set_weight(std::uint32_t scaled_up, bool is_task);
 	Ns delta_fair(Ns delta) const  // calc_delta_fair(): delta * 1024 / weight, truncated as the kernel does
@@ -52,6 +52,8 @@ struct Entity {
 				       >> shift);
 	}
 };
+
+static_assert(sizeof(Entity) == 64);
 
 using Entities = std::vector<Entity>;
 

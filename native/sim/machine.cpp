@@ -41,7 +41,7 @@ Machine::Machine(Topology topology, const Costs &costs) : topology_(topology), c
 	dsqs_.resize(1);
 	cpu_sets_.emplace_back(topology.nr_cpus, true);
 	idle_ = cpu_sets_[0];
-	cpu_events_.grow(topology.nr_cpus);
+	cpu_events_ = CpuTournament(topology.nr_cpus);
 	events_.grow(task_slot(0));
 }
 

@@ -18,6 +18,7 @@ namespace schedtuna::sim
 {
 
 inline constexpr std::uint32_t MAX_CPUS = 1024;
+static_assert(MAX_CPUS <= 1u << CpuTournament::CPU_BITS);
 
 enum class EnqueueReason : std::uint8_t {
 	Wakeup,	  // it slept
@@ -103,7 +104,7 @@ class Machine
 	}
 	std::uint32_t nr_tasks() const	// ever created: ids are below it
 	{
-		return static_cast<std::uint32_t>(tasks_.size());
+		return static_cast<std::uint32_t>(births_.size());
 	}
 	Task &task(TaskId id)
 	{
@@ -116,6 +117,11 @@ class Machine
 	const CpuSet &cpus(TaskId id) const  // where it may run
 	{
 		return cpu_sets_[tasks_[id].cpu_set];
+	}
+	bool may_run(TaskId id, CpuId cpu) const  // a CPU that there is
+	{
+		std::uint32_t set = tasks_[id].cpu_set;
+		return set == 0 || cpu_sets_[set].has(cpu);
 	}
 	TaskId current(CpuId cpu) const	 // NONE: idle
 	{
@@ -347,7 +353,8 @@ class Machine
 	Topology topology_;
 	Costs costs_;
 	// At equal times CPUs come first, then the scheduler's timers, interrupts, another scheduler, tasks.
-	Tournament cpu_events_, events_;
+	CpuTournament cpu_events_;
+	Tournament events_;
 	std::vector<Task> tasks_;
 	std::vector<Thread> threads_;
 	std::vector<Cpu> cpus_;

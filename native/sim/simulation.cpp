@@ -51,14 +51,15 @@ Stop Simulation::run(Ns until)
 	if (decision_.cpu != NONE && waits_for_choice())
 		return Stop::Decision;
 	Stop stop = state();
-	while (stop == Stop::Time && next_event() <= std::min(until, LONGEST)) {
+	Ns last = std::min(until, LONGEST);
+	while (stop == Stop::Time && next_time() <= last) {
 		happen();
 		stop = state();
 	}
 	decision_.is_told = true;
 	if (stop != Stop::Time)
 		return stop;
-	if (next_event() == NEVER)
+	if (next_time() == NEVER)
 		throw SchedulerError(std::string(scheduler_->name())
 				     + " left runnable tasks waiting though every CPU is idle");
 	if (until > LONGEST)
@@ -72,8 +73,8 @@ Stop Simulation::step()
 	if (decision_.cpu != NONE) {
 		if (waits_for_choice())
 			return Stop::Decision;
-	} else if (state() == Stop::Time && next_event() != NEVER) {
-		if (next_event() > LONGEST)
+	} else if (state() == Stop::Time && next_time() != NEVER) {
+		if (next_time() > LONGEST)
 			throw_too_long();
 		happen();
 	}
@@ -96,11 +97,23 @@ inline void Simulation::settle(std::size_t from)
 	touched_.clear();
 }
 
+Ns Simulation::next_event() const
+{
+	Ns next = next_time();
+	if (next <= LONGEST) [[likely]]
+		return next;
+	next = events_.first_time();
+	for (CpuId cpu = 0; cpu < nr_cpus(); cpu++)
+		next = std::min(next, next_of(cpus_[cpu]));
+	return next;
+}
+
 void Simulation::happen()
 {
-	bool is_cpu = cpu_events_.first_time() <= events_.first_time();
-	Tournament::Slot slot = (is_cpu ? cpu_events_ : events_).first_slot();
-	Ns when = next_event();
+	Ns of_cpu = cpu_events_.first_time(), when = events_.first_time();
+	bool is_cpu = of_cpu <= when;
+	Tournament::Slot slot = is_cpu ? cpu_events_.first_cpu() : events_.first_slot();
+	when = std::min(when, of_cpu);
 	if (when != now_) {
 #ifdef SCHEDTUNA_SIM_CHECK
 		if (when < now_)
@@ -151,7 +164,7 @@ void Simulation::service(CpuId cpu)
 {
 	Cpu &c = cpus_[cpu];
 	for (;;) {
-		Ns next = next_of(cpu);
+		Ns next = next_of(c);
 		if (next > now_) {
 			cpu_events_.set(cpu, next);
 			return;
@@ -211,7 +224,7 @@ TaskId Simulation::pick(CpuId cpu, TaskId prev)
 		if (next >= nr_tasks() || tasks_[next].state != TaskState::Queued || threads_[next].dsq != NONE)
 			throw SchedulerError(std::string(scheduler_->name()) + ": dispatch() returned task "
 					     + std::to_string(next) + ", which does not wait to run");
-		if (!cpus(next).has(cpu))
+		if (!may_run(next, cpu))
 			throw SchedulerError(std::string(scheduler_->name()) + ": " + name_of(next)
 					     + " was dispatched to CPU " + std::to_string(cpu)
 					     + ", where it may not run");
@@ -345,7 +358,7 @@ void Simulation::wake(TaskId id, EnqueueReason why)
 		CpuId cpu = scheduler_->select_cpu(*this, id, t.cpu, why);
 		if (totals_.nr_wakeups == place_at_) [[unlikely]]
 			cpu = placed(id, cpu);
-		if (cpu >= nr_cpus() || !cpus(id).has(cpu))
+		if (cpu >= nr_cpus() || !may_run(id, cpu))
 			throw SchedulerError(std::string(scheduler_->name()) + ": select_cpu() returned CPU "
 					     + std::to_string(cpu) + ", where " + name_of(id) + " may not run");
 		if (cpu != t.cpu && why == EnqueueReason::Wakeup)
@@ -431,7 +444,7 @@ std::vector<CpuId> Simulation::cpu_set(std::uint32_t number) const
 std::uint64_t Simulation::bytes_needed(std::uint32_t nr_cpus, std::uint32_t nr_tasks)
 {
 	std::uint64_t per_cpu = sizeof(Cpu) + sizeof(Dsq) + sizeof(CpuId) + sizeof(std::uint64_t);
-	per_cpu += Tournament::bytes(nr_cpus) / nr_cpus;
+	per_cpu += CpuTournament::bytes(nr_cpus) / nr_cpus;
 	std::uint64_t per_task = sizeof(Task) + sizeof(Thread) + 3 * sizeof(Ns);
 	return per_cpu * nr_cpus + per_task * nr_tasks + Tournament::bytes(2 * nr_cpus + 1 + nr_tasks);
 }

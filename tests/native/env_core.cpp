@@ -94,6 +94,8 @@ void bins_are_those_of_their_edges()
 				value = all[i % all.size()] - static_cast<Ns>(i & 1);
 			auto wanted = std::upper_bound(all.begin(), all.end(), value) - all.begin();
 			equal("bin", encoder.bin(value), wanted);
+			check("its number",
+			      encoder(value) == static_cast<float>(wanted) / static_cast<float>(all.size()));
 		}
 	}
 }

@@ -3,6 +3,8 @@
 // event. A case prints what was wrong and exits 1.
 #include "sim_cases.hpp"
 
+#include <algorithm>
+
 namespace
 {
 
@@ -406,6 +408,39 @@ void memory()
 	check("and with a few", Simulation::bytes_needed(8, 1000) <= 400ull * 1000);
 }
 
+void cpus_take_their_turns()
+{
+	for (std::uint32_t nr_cpus : {1u, 2u, 5u, 64u, 1000u}) {
+		Dice dice(nr_cpus);
+		CpuTournament cpus(nr_cpus);
+		std::vector<Ns> times(nr_cpus, NEVER);
+		for (int i = 0; i < 3000; i++) {
+			auto cpu = static_cast<CpuId>(dice.below(nr_cpus));
+			Ns time = static_cast<Ns>(dice.below(50)), far = LONGEST - 1 + static_cast<Ns>(dice.below(3));
+			times[cpu] = i % 7 == 0 ? NEVER : i % 5 == 0 ? far : time;
+			cpus.set(cpu, times[cpu]);
+			auto first = std::min_element(times.begin(), times.end());  // of equal ones the lowest
+			equal("first time", cpus.first_time(), *first);
+			equal("that CPU's", cpus.time_of(cpu), times[cpu]);
+			if (*first != NEVER)
+				equal("first CPU", cpus.first_cpu(), first - times.begin());
+		}
+	}
+}
+
+// It never happens, and is told as it is.
+void events_beyond_the_longest_simulation()
+{
+	Workload w;
+	add_task(w, "long", {run(Ns{1} << 60)});
+	Costs costs = free_of_cost();
+	costs.tick_ns = 0;
+	Simulation s({2, 0, 1}, costs, w, make_scheduler("fair"), {});
+	s.run(1000);
+	equal("next event", s.next_event(), Ns{1} << 60);
+	raises<BadInput>("too long", [&] { s.step(); });
+}
+
 const Case CASES[] = {
 	{"order_of_arrival", order_of_arrival},
 	{"costs_are_paid", costs_are_paid},
@@ -417,6 +452,8 @@ const Case CASES[] = {
 	{"two_seeds", two_seeds},
 	{"wrong_schedulers", wrong_schedulers},
 	{"bad_input", bad_input},
+	{"cpus_take_their_turns", cpus_take_their_turns},
+	{"events_beyond_the_longest_simulation", events_beyond_the_longest_simulation},
 	{"memory", memory},
 	{"variants", variants},
 };

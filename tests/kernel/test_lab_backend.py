@@ -1,5 +1,6 @@
 """Trials in guests: what ran, under what, and whether it counts."""
 
+import shutil
 import signal
 import threading
 
@@ -98,6 +99,16 @@ def test_a_guest_is_a_place_like_any_other(deterministic):
     lab_or_skip()
     place = Guest(cpus=1, deterministic=deterministic)
     check_place(place, Example(works=Workload(argv=("true",)), fails=Workload(argv=("false",))))
+
+
+def test_programs_of_one_name_are_each_themselves(tmp_path):
+    tools = [tmp_path / folder / "tool" for folder in ("good", "bad")]
+    for tool, program in zip(tools, ("true", "false"), strict=True):
+        tool.parent.mkdir()
+        shutil.copy(shutil.which(program), tool)
+    with VmBackend(lab=lab_or_skip()) as vm:
+        found = [vm.run(Workload(argv=(str(tool),)), FAIR, seed=1).validity for tool in tools]
+    assert found == [Validity.OK, Validity.FAILED]
 
 
 @pytest.mark.long

@@ -79,6 +79,7 @@ class VmBackend:
         self.reading = TrialReader(metrics, required, limits)
         self.nr_failed_boots = 0
         self._spec = replace(machine, recording=self.reading.reads_sched)
+        self._asked = machine.programs
         self._guest: BootedGuest | None = None
         self._ops: dict[str, str] = {}  # which version of each scheduler the runs were under
         guest = f"{self.lab.kernel(machine.kernel).version}, {machine.laid_out}, {self.lab.accelerator}"
@@ -189,7 +190,11 @@ class VmBackend:
         command = None if workload.shell else host_command(workload)
         needed = {path for path in (program, command) if path is not None}
         share = workload.folder.absolute() if workload.folder else None
-        programs = tuple(sorted({*self._spec.programs, *needed}))
+        # A program of an earlier run may have the name of one of this run's: it is left out.
+        places = {guest_program(path) for path in needed}
+        earlier = {*self._spec.programs} - {*self._asked}
+        others = {path for path in earlier if guest_program(path) not in places}
+        programs = tuple(sorted({*self._asked, *others, *needed}))
         wanted = replace(self._spec, programs=programs, share=share)
         if self._guest is None or wanted != self._spec:
             self._drop_guest()

@@ -26,6 +26,7 @@ _ENVIRONMENT = {
     "SCHEDTUNA_SCX_PATH": "Folders of sched_ext schedulers, beside PATH.",
     "SCHEDTUNA_STATE_DIR": "Where the journal of changes is, which `undo` reads.",
     "SCHEDTUNA_LAB_DIR": "Where the lab's kernels and guest programs are.",
+    "SCHEDTUNA_OBJECTS_DIR": "Where libraries made of schedulers' objects are kept.",
     "SCHEDTUNA_SIM_KERNEL": "The vmlinux or BTF for which the simulator translates sched_ext objects.",
     "SCHEDTUNA_LIBBPF": "Another libbpf.so in place of the one that is installed along.",
     "SCHEDTUNA_DEBUG": "If set, errors show where they came from.",

@@ -63,12 +63,13 @@ def object_layer(path: Path, root: Path) -> Layer:
     Raises:
         UsageError: It is not a BPF object, or has no sched_ext scheduler.
     """
-    place, loader = f"{OWN}/objects/{path.name}", loader_path()
+    program, loader = guest_program(path).removeprefix("/"), loader_path()
+    place = f"{OWN}/objects/{Path(program).name}.bpf.o"
     script = f'#!/bin/sh\nexec /usr/bin/python3 -I -S /{OWN}/{loader.name} "/{place}" "$@"\n'
     return {
         place: file_entry(path),
         f"{OWN}/{loader.name}": file_entry(loader),
-        guest_program(path).removeprefix("/"): text_entry(script, executable=True),
+        program: text_entry(script, executable=True),
         **_libbpf_layer(root),
     }
 
@@ -91,12 +92,19 @@ def program_layer(programs: Iterable[Path], root: Path) -> Layer:
     """Programs of the host in /usr/local/bin, with their libraries, and what loads bare BPF objects.
 
     Raises:
-        UsageError: One is not there, or can't run in the guest.
+        UsageError: One is not there, or can't run in the guest, or two have one name there.
     """
     layer: Layer = {}
+    first: dict[str, Path] = {}  # by their places
     for program in programs:
         if not program.is_file():
             raise UsageError(f"no such program: {program}")
+        other = first.setdefault(guest_program(program), program)
+        if other.resolve() != program.resolve():
+            raise UsageError(
+                f"{other} and {program} would both be {guest_program(program)} in the guest",
+                hint="leave one of them out, or give it another name",
+            )
         if is_object(program):
             layer |= object_layer(program, root)
             continue

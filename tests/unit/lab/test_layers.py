@@ -16,6 +16,18 @@ def test_a_missing_program_or_folder_is_the_users_error(tmp_path):
         share_layer(tmp_path / "absent", tmp_path)
 
 
+def test_two_programs_of_one_name_are_not_taken_for_one_another(tmp_path):
+    programs = [tmp_path / folder / "tool" for folder in ("old", "new")]
+    for program in programs:
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\necho {program.parent.name}\n")
+    with pytest.raises(UsageError, match=r"old/tool and .*new/tool would both be /usr/local/bin/tool"):
+        program_layer(programs, Path("/"))
+    programs[1].unlink()
+    programs[1].symlink_to(programs[0])
+    assert "usr/local/bin/tool" in program_layer(programs, Path("/"))
+
+
 def test_a_shared_folder_comes_whole_and_links_stay_links(tmp_path):
     (tmp_path / "deep/er").mkdir(parents=True)
     (tmp_path / "deep/er/file").write_text("x")

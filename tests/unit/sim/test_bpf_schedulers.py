@@ -27,6 +27,7 @@ def compile_bpf(folder: Path, name: str, text: str) -> bytes:
     source, target = folder / f"{name}.c", folder / f"{name}.o"
     source.write_text(text)
     options = ["-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Werror", "-Wno-unused-function"]
+    assert CLANG is not None
     subprocess.run([CLANG, *options, "-c", source, "-o", target], check=True)
     return target.read_bytes()
 
@@ -134,7 +135,9 @@ def test_a_task_that_is_never_dispatched_is_a_stall(work):
 
 
 def test_a_search_gets_bounds_around_what_a_variable_is(vtime):
-    found = searched(object_named(str(vtime)))
+    own = object_named(str(vtime))
+    assert own is not None
+    found = searched(own)
     slice_us = found.parameters["slice_us"]
     assert (slice_us.min_value, slice_us.default, slice_us.max_value) == (1250, 20000, 320000)
 

@@ -88,7 +88,7 @@ class CpuSet
 		}
 		return found;
 	}
-	const std::vector<std::uint64_t> &words() const  // 64 CPUs each, the first in the lowest bit
+	const std::vector<std::uint64_t> &words() const	 // 64 CPUs each, the first in the lowest bit
 	{
 		return words_;
 	}

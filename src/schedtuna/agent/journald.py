@@ -38,21 +38,21 @@ PRIORITIES = {
     "roll_back": _WARNING,
     "silent": _WARNING,
 }
-# Field -> key of the row.
+# Field, behind the prefix -> key of the row.
+PREFIX = "SCHEDTUNA_"
 FIELDS = {
-    "SCHEDTUNA_KIND": "kind",
-    "SCHEDTUNA_ID": "id",
-    "SCHEDTUNA_RESULT": "result",
-    "SCHEDTUNA_POLICY": "policy",
-    "SCHEDTUNA_TARGET": "target",
-    "SCHEDTUNA_SETTING": "setting",
-    "SCHEDTUNA_OLD": "kernel",
-    "SCHEDTUNA_NEW": "chosen",
-    "SCHEDTUNA_REASON": "reason",
-    "SCHEDTUNA_WHY": "why",
-    "SCHEDTUNA_CGROUP": "cgroup",
-    "SCHEDTUNA_VERSION": "version",
-    "OBJECT_PID": "tgid",  # journald adds what it knows of that process
+    "KIND": "kind",
+    "ID": "id",
+    "RESULT": "result",
+    "POLICY": "policy",
+    "TARGET": "target",
+    "SETTING": "setting",
+    "OLD": "kernel",
+    "NEW": "chosen",
+    "REASON": "reason",
+    "WHY": "why",
+    "CGROUP": "cgroup",
+    "VERSION": "version",
 }
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -63,7 +63,9 @@ def entry(row: Mapping[str, Any], message: str) -> bytes | None:
     if priority is None:
         return None
     fields = {"MESSAGE": message, "PRIORITY": str(priority), "SYSLOG_IDENTIFIER": _SYSLOG_NAME}
-    fields |= {name: str(row[key]) for name, key in FIELDS.items() if row.get(key) not in (None, "", 0)}
+    fields |= {PREFIX + name: str(row[key]) for name, key in FIELDS.items() if row.get(key) not in (None, "")}
+    if row.get("tgid"):
+        fields["OBJECT_PID"] = str(row["tgid"])  # journald adds what it knows of that process
     return b"".join(map(_field, fields, fields.values()))
 
 

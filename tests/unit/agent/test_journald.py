@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.unit.agent.rows import intent
 
-from schedtuna.agent.journald import FIELDS, PRIORITIES, Journald, entry, opened_where_asked
+from schedtuna.agent.journald import FIELDS, PREFIX, PRIORITIES, Journald, entry, opened_where_asked
 from schedtuna.agent.log import AgentLog, intent_row
 
 MADE = {"kind": "decision", "result": "made", **intent_row(intent(comm="one\ntwo"))}
@@ -59,7 +59,8 @@ def test_a_decision_has_its_fields(listener, tmp_path):
     assert (fields["SCHEDTUNA_SETTING"], fields["SCHEDTUNA_NEW"]) == ("nice", "10")
     assert fields["SCHEDTUNA_TARGET"] == "one\ntwo (7)"  # a newline makes no field of its own
     assert fields["OBJECT_PID"] == "7"
-    assert fields.keys() <= {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", *FIELDS}
+    own = {PREFIX + name for name in FIELDS}
+    assert fields.keys() <= {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "OBJECT_PID", *own}
 
 
 def test_what_is_too_long_for_a_datagram_goes_as_a_sealed_file(listener, tmp_path):

@@ -16,7 +16,7 @@ from schedtuna.sim.bpf.compiled import cache_folder, find_compiler, find_library
 from schedtuna.sim.bpf.embedded import embedded_objects
 from schedtuna.sim.bpf.interpreted import Memory
 from schedtuna.sim.bpf.kernel import KernelTypes
-from schedtuna.sim.bpf.object_file import defines_scheduler
+from schedtuna.sim.bpf.object_file import defined_operations, defines_scheduler
 from schedtuna.sim.bpf.translation import digest_of, translate
 
 _LARGEST = 1 << 30  # bytes of a loader's program
@@ -97,8 +97,10 @@ def scheduler_in(path: Path) -> bytes:
     if not every:
         raise UsageError(f"{path} is no BPF object, and has none inside", hint=_GIVE)
     if not found:
+        others = sorted({kind for one in every for kind in defined_operations(one, str(path))})
+        but = f"; it has operations of {', '.join(others)}, which are not known here" if others else ""
         raise UsageError(
-            f"{path} has {len(every)} BPF objects, none of which defines a scheduler", hint=_GIVE
+            f"{path} has {len(every)} BPF objects, none of which defines a scheduler{but}", hint=_GIVE
         )
     if len({hashlib.sha256(one).digest() for one in found}) > 1:
         raise UsageError(f"{path} has {len(found)} schedulers inside", hint="cut one out: give its .bpf.o")

@@ -79,14 +79,19 @@ class ObjectFile:
     accesses: dict[tuple[int, int], Access]
 
 
-def defines_scheduler(data: bytes, name: str) -> bool:
-    """Whether a BPF object has operations for sched_ext."""
+def defined_operations(data: bytes, name: str) -> list[str]:
+    """Return the structures of the operations that a BPF object defines, for any part of a kernel."""
     elf = Elf(data, name)
     number = elf.index(".BTF")
     if number is None or not any(one.name in _OPERATION_SECTIONS for one in elf.sections):
-        return False
+        return []
     types = Types(elf.content(number), name)
-    return any(True for _ in _variables(elf, types))
+    return [essential(types.name(one.type)) for one in _structures(elf, types)]
+
+
+def defines_scheduler(data: bytes, name: str) -> bool:
+    """Whether a BPF object has operations for sched_ext."""
+    return _OPERATIONS in defined_operations(data, name)
 
 
 def read_object(data: bytes, name: str, kernel: KernelTypes) -> ObjectFile:
@@ -143,7 +148,7 @@ def _accesses(elf: Elf, types: Types) -> dict[tuple[int, int], Access]:
 
 @dataclass(frozen=True)
 class _Variable:
-    """A struct sched_ext_ops: section's number, name, type, offset."""
+    """A structure of operations: section's number, name, type, offset."""
 
     section: int
     name: str
@@ -153,6 +158,11 @@ class _Variable:
 
 def _variables(elf: Elf, types: Types) -> list[_Variable]:
     """All operations for sched_ext."""
+    return [one for one in _structures(elf, types) if essential(types.name(one.type)) == _OPERATIONS]
+
+
+def _structures(elf: Elf, types: Types) -> list[_Variable]:
+    """All operations for any part of a kernel."""
     found = []
     for number, section in enumerate(elf.sections):
         if section.name not in _OPERATION_SECTIONS:
@@ -162,7 +172,7 @@ def _variables(elf: Elf, types: Types) -> list[_Variable]:
             if types.name(part) == section.name:
                 for variable, offset, _ in types.variables(part):
                     bare, name = types.bare(types.target(variable)), types.name(variable)
-                    if types.kind(bare) == STRUCT and essential(types.name(bare)) == _OPERATIONS:
+                    if types.kind(bare) == STRUCT:
                         found.append(_Variable(number, name, bare, at.get(name, offset)))
     return found
 

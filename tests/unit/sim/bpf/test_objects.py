@@ -48,6 +48,16 @@ def test_a_file_without_a_scheduler_is_refused(content: bytes, expected: str, tm
         scheduler_in(path)
 
 
+def test_operations_of_another_form_are_named(work: Path, tmp_path: Path) -> None:
+    # The second form of Linux 7.3, in which CPUs have topological numbers.
+    path = tmp_path / "object"
+    path.write_bytes(
+        compile_bpf(work, "cid", SCHEDULER.replace("struct sched_ext_ops", "struct sched_ext_ops_cid"))
+    )
+    with pytest.raises(UsageError, match="operations of sched_ext_ops_cid, which are not known here"):
+        scheduler_in(path)
+
+
 def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):

@@ -118,15 +118,19 @@ def descendants(pid: int) -> list[int]:
 
 
 def direct_children(pid: int) -> list[int]:
-    """The children of a process: of each of its threads."""
+    """The children of a process: of each of its threads; none where it is gone, or goes meanwhile."""
     if not _CHILDREN_LISTS.exists():
         parents = {process: read_stat(f"/proc/{process}") for process in process_tree(pid)}
         return [process for process, found in parents.items() if found is not None and found.ppid == pid]
+    try:
+        tids = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - names, not paths
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     children: list[int] = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+    for tid in tids:
         try:
-            children += [int(child) for child in path.read_text().split()]
-        except (OSError, ValueError):
+            children += map(int, read_kernel_file(f"/proc/{pid}/task/{tid}/children").split())
+        except (FileNotFoundError, ProcessLookupError):
             continue  # the thread is gone
     return children
 

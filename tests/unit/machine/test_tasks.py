@@ -39,6 +39,25 @@ def test_what_is_gone_reads_as_none():
     assert not is_alive(process.pid, 0)
 
 
+def test_what_goes_meanwhile_is_no_error():
+    """Somebody else's children, each gone at some point of being looked at."""
+    forks = """
+import os
+for _ in range(1500):
+    if not (pid := os.fork()):
+        os._exit(0)
+    print(pid, flush=True)
+    os.waitpid(pid, 0)
+"""
+    with subprocess.Popen([sys.executable, "-c", forks], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            for _ in range(8):
+                direct_children(int(line))
+                descendants(int(line))
+                list(threads(int(line)))
+
+
 def test_start_times_agree_with_ps():
     ticks = start_ticks(os.getpid())
     assert ticks is not None

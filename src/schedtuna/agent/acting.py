@@ -147,7 +147,11 @@ class Actor:
             subject = TaskSubject(**task._asdict(), reach="heirs", since_ticks=boot_ticks())
             states = knob.to_state(old, place), knob.to_state(intent.new, place)
             records = self.journal.begin([Change(knob.name, subject, *states)])
-            self._held[intent.key] = _Held(Standing(intent, time.monotonic_ns(), intent.old), records)
+            held = self._held.get(intent.key)
+            kept = [] if held is None else held.records
+            self._held[intent.key] = _Held(
+                Standing(intent, time.monotonic_ns(), intent.old), [*kept, *records]
+            )
             acts.append(Act(intent, ActResult.MADE))
         return acts
 

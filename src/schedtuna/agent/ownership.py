@@ -120,9 +120,10 @@ def _who(calls: Sequence[Touch], tid: int) -> str:
 def heirs(tasks: SensedTasks, standing: Mapping[str, Standing]) -> list[Intent]:
     """Return what threads have inherited from those that this agent has changed, as intents of its own.
 
-    Each has as `old` what the one before it had before the change.
+    Each has as `old` what the one before it had before the change, and stands here once, however many it
+    may have it from: its process's other threads, and its parent's.
     """
-    result = []
+    result: dict[str, Intent] = {}
     for one in standing.values():
         target = one.intent.target
         if target.kind != "thread" or one.intent.setting not in _DEFAULTS:
@@ -142,8 +143,8 @@ def heirs(tasks: SensedTasks, standing: Mapping[str, Standing]) -> list[Intent]:
                 one.intent, target=heir, old=one.found, reason=f"inherited from {target.tell()}", features={}
             )
             if intent.key not in standing and values_of(row)[one.intent.setting] == one.intent.new:
-                result.append(intent)
-    return result
+                result.setdefault(intent.key, intent)
+    return list(result.values())
 
 
 def row_of(tasks: SensedTasks, target: ChangeTarget) -> np.void | None:

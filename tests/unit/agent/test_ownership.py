@@ -105,3 +105,9 @@ def test_what_was_forked_since_has_inherited():
     ]
     (found,) = heirs(tasks(thread(7, nice=10), child, *others), mine)
     assert (found.target.tid, found.old, found.new) == (70, 0, 10)
+
+
+def test_what_is_inherited_from_several_is_one_change():
+    mine = standing(intent(7), intent(8, tgid=7), since_ns=500)
+    child = thread(70, ppid=7, nice=10, start_time_ns=600)
+    assert [one.target.tid for one in heirs(tasks(thread(7, nice=10), child), mine)] == [70]

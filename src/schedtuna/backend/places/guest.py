@@ -187,6 +187,6 @@ def _named(name: str) -> SchedulerConfig:
     if path is not None and not (privileged() and distrusted(path.resolve())):
         return configured(probe(path), entries().get(name))
     scheduler = registered(name)
-    if any(name in find_examples(kernel) for kernel in read_lab().kernels.values()):
+    if path is None and any(name in find_examples(kernel) for kernel in read_lab().kernels.values()):
         return scheduler  # built for the kernel that the run will name; it has no --help on others
     return scheduler.model_copy(update={"binary_path": scheduler_program(scheduler)})

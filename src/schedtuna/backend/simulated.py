@@ -67,6 +67,7 @@ class SimulatedBackend:
         required: Names of more metrics that every run must have.
         is_noisy: Whether its interrupts and kernel threads draw anew in every run.
         certification: For what the model is certified, or why it is not.
+        objects: What there is to say of each scheduler that is a sched_ext object, by its name.
 
     Attributes:
         identity: What the runs' numbers depend on, besides load and scheduler.
@@ -88,11 +89,17 @@ class SimulatedBackend:
         required: Sequence[str] = (),
         is_noisy: bool = False,
         certification: str = "",
+        objects: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         self.reading = TrialReader(metrics, required)
         told = "".join(f", {name}={value}" for name, value in sorted(costs.items()))
         self.identity = {"simulated machine": f"{shape}{told}"}
         self.warnings = [f"all of this is simulated: the model is {certification}"] if certification else []
+        for name, facts in (objects or {}).items():
+            self.identity[f"object of {name}"] = f"{str(facts['sha256'])[:16]}, for {facts['kernel']}"
+            self.warnings.append(
+                f"{name} is its own code, for the kernel {facts['kernel']}; what is around it is modelled"
+            )
         self._shape, self._costs, self._is_noisy = shape, dict(costs), is_noisy
         self._facts: dict[str, dict[str, Any]] = {}
         self._read(workload)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from schedtuna.backend.places.simulated import Simulated
 from schedtuna.errors import SimulationError, UnavailableError, UsageError
 from schedtuna.sim import simulate
 from schedtuna.sim.native import cost_table
 from schedtuna.sim.objects import KERNEL_VARIABLE, object_named, searched
 from schedtuna.sim.simulation import Simulation
 from schedtuna.trace.analysis import Analysis
+from schedtuna.workload.spec import RunSpec
 
 SOURCES = Path(__file__).parent / "bpf_sources"
 
@@ -155,6 +158,27 @@ def test_a_name_that_nobody_knows_says_where_it_is_looked_for():
     with pytest.raises(UsageError, match="scx_nobody") as told:
         simulate(hogs(0), "scx_nobody")
     assert "SCHEDTUNA_SCX_PATH" in told.value.hint
+
+
+def test_comparisons_say_which_object_ran_for_which_kernel(vtime):
+    machine = Simulated.of(cpus=1)
+    own = machine.scheduler(str(vtime))
+    workload, _ = machine.named_workload("interactive")
+    with machine.open(RunSpec(workload=workload), [own]) as backend:
+        assert backend.identity[f"object of {vtime}"].startswith(sha256(vtime.read_bytes()).hexdigest()[:16])
+        assert any(f"{vtime} is its own code, for the kernel" in one for one in backend.warnings)
+
+
+def test_variables_of_a_programs_object_are_not_told_as_its_options(vtime, work):
+    program = work / "scx_own"
+    program.write_bytes(Path("/bin/true").read_bytes() + vtime.read_bytes())
+    machine = Simulated.of(cpus=1)
+    assert machine.real_settings(machine.scheduler(f"{program}:slice_us=5000")) is None
+    assert machine.real_settings(machine.scheduler(str(program))) == ((), str(program))
+    assert machine.real_settings(machine.scheduler(f"{vtime}:slice_us=5000")) == (
+        (),
+        f"{vtime}:slice_us=5000",
+    )
 
 
 def test_what_the_simulated_kernel_lacks_is_named(work, kernel):

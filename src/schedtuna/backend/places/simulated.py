@@ -15,10 +15,12 @@ from schedtuna.fidelity.envelope import NOISE, certification
 from schedtuna.fidelity.machine_file import read_machine
 from schedtuna.kernel.slices import slice_scale
 from schedtuna.scheduler.fair import NAME as FAIR
+from schedtuna.scheduler.objects import is_object
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.sim.bpf.load import describe
 from schedtuna.sim.loads import read_load, with_recording
 from schedtuna.sim.mixed import is_mixed
-from schedtuna.sim.objects import searched
+from schedtuna.sim.objects import loaded_object, searched
 from schedtuna.sim.recorded import RecordedLoad
 from schedtuna.sim.schedulers import parsed_scheduler, python_scheduler_named
 from schedtuna.sim.simulation import complete_costs
@@ -202,10 +204,11 @@ class Simulated(Place):
     def real_settings(self, scheduler: SchedulerConfig) -> tuple[tuple[str, ...], str] | None:
         """Return what sets the same on a real machine: options, and the scheduler as `compare` reads it.
 
-        None: no machine has this scheduler, or a setting of it.
+        None: no machine has this scheduler, or a setting of it; or it is a program, whose options are not its
+        object's variables.
         """
         if scheduler.binary_path is not None:
-            return (), scheduler.label()
+            return None if _is_program_with_values(scheduler) else ((), scheduler.label())
         if scheduler.name != FAIR or not scheduler.values.keys() <= KNOBS.keys():
             return None
         # `fair` scales its base slice by the number of CPUs; what a task asks for itself is taken as it is.
@@ -221,6 +224,11 @@ class Simulated(Place):
     def confirmation(self, scheduler: SchedulerConfig, spec: RunSpec) -> str:
         """Return the comparison on a machine of what the load stands for; or that there can't be one."""
         found = self.real_settings(scheduler)
+        if _is_program_with_values(scheduler):
+            return (
+                f"which options of {scheduler.name} set these variables of its object is for you to find: "
+                f"`schedtuna schedulers probe {scheduler.binary_path}` lists its options"
+            )
         if found is None:
             return f"no machine has {scheduler.label()}: it is there in the model alone"
         options, label = found
@@ -232,10 +240,14 @@ class Simulated(Place):
     def open(
         self,
         spec: RunSpec,
-        schedulers: Sequence[SchedulerConfig] = (),  # noqa: ARG002 - a model is nobody else's
-        turned: Iterable[str] = (),  # noqa: ARG002
+        schedulers: Sequence[SchedulerConfig] = (),
+        turned: Iterable[str] = (),  # noqa: ARG002 - a model is nobody else's
     ) -> Iterator[Backend]:
-        """Return a backend that makes a new machine for every run."""
+        """Return a backend that makes a new machine for every run.
+
+        Raises:
+            UnavailableError: One of the schedulers' objects needs what the simulated kernel lacks.
+        """
         yield SimulatedBackend(
             self.shape,
             dict(self.costs),
@@ -244,4 +256,15 @@ class Simulated(Place):
             required=spec.required,
             is_noisy=not self.is_exact,
             certification=self.certification,
+            objects={
+                one.name: describe(loaded_object(one.binary_path).translated)
+                for one in schedulers
+                if one.binary_path is not None
+            },
         )
+
+
+def _is_program_with_values(scheduler: SchedulerConfig) -> bool:
+    """Whether it is a loader's program of which variables of the object were set, past its options."""
+    program = scheduler.binary_path
+    return program is not None and bool(scheduler.values) and not is_object(program)

@@ -104,10 +104,12 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
     """
     journal = Journal()
     with contextlib.ExitStack() as stack:
+        signals = stack.enter_context(_signals())  # first: one may come while things are made ready
         holder: list[Agent] = []
         switch = None if asked.under is None else ProfileSwitch(asked.under)
         control = ControlServer(lambda *request: _answer(holder, switch, *request), journal.directory)
         stack.callback(control.close)
+        control.wake_on(signals.fileno())
         if not asked.options.advise:
             for remark in put_back_stale(journal):
                 tell(remark)
@@ -133,8 +135,6 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
         if watcher is not None:
             agent.own_tgids |= {watcher.pid}
         agent.start(watcher_lacks=() if watcher is None else watcher.lacks, limits=repr(asked.options.limits))
-        signals = stack.enter_context(_signals())
-        control.wake_on(signals.fileno())
         began_s = time.monotonic()
         why = _loop(agent, control, signals, asked, switch)
         undone = agent.finish(why)

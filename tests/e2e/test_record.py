@@ -406,7 +406,8 @@ def test_top_tells_turnarounds_and_first_run_delays(tmp_path):
     window = json.loads(done.stdout)
     turnaround, first_run = (window["distributions"][name] for name in ("turnaround", "first_run_delay"))
     assert turnaround["count"] >= 1 and first_run["count"] >= 1
-    assert turnaround["mean_us"] >= 100_000 and turnaround["max_us"] >= turnaround["p50_us"] >= 0.87 * 100_000
+    assert turnaround["mean_us"] >= 100_000
+    assert turnaround["max_us"] * (1 + 1e-9) >= turnaround["p50_us"] >= 0.87 * 100_000
     assert 0 < first_run["p50_us"] <= first_run["max_us"] < turnaround["max_us"]
     [row] = [row for row in window["rows"] if row["name"] == "sleep"]
     assert row["values"]["turnaround_mean_us"] == pytest.approx(turnaround["mean_us"])

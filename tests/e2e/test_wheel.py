@@ -18,7 +18,6 @@ from schedtuna.kernel.objects import VMLINUX_BTF
 from schedtuna.kernel.privilege import missing_capabilities
 
 ROOT = Path(__file__).parents[2]
-MIRROR = "http://deb.debian.org/debian"
 # Debian systems that are made once, and copied for each test.
 SYSTEMS = Path(os.environ.get("SCHEDTUNA_TEST_SYSTEMS", "/var/cache/schedtuna/systems"))
 PARTS = (
@@ -46,11 +45,25 @@ def need(*programs: str) -> None:
             pytest.skip(f"{program} is not installed")
 
 
-def need_site(url: str) -> None:
-    try:
-        urlopen(url, timeout=60).close()
-    except OSError as error:
-        pytest.skip(f"{url}: {error}")
+def mirror_of(suite: str) -> str:
+    """The archive that apt has here, if it has a suite, too."""
+    asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages"]
+    listed = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
+    for archive in dict.fromkeys(listed):
+        try:
+            urlopen(f"{archive}dists/{suite}/Release", timeout=60).close()
+        except OSError:
+            continue
+        return archive
+    pytest.skip(f"no archive of apt's here has {suite}")
+
+
+def need_packages() -> None:
+    """Skip where pip can't reach what packages come from."""
+    asked = [sys.executable, "-m", "pip", "index", "versions", "numpy"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"pip: {done.stderr.strip().splitlines()[-1]}")
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +185,7 @@ def test_it_installs_and_works_in_a_bare_debian(suite, python, wheel, room):
 
 @pytest.mark.long
 def test_the_demo_works_in_a_bare_debian_13(room):
-    need_site(f"{MIRROR}/dists/trixie/Release")
-    need_site("https://pypi.org/simple/numpy/")
+    need_packages()
     system = debian("trixie", room)
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if files.returncode:
@@ -210,7 +222,7 @@ def debian(suite: str, folder: Path) -> Path:
         SYSTEMS.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(begun, ignore_errors=True)
         packages = "--include=python3-venv,ca-certificates,make"
-        command = ["debootstrap", "--variant=minbase", packages, suite, str(begun), MIRROR]
+        command = ["debootstrap", "--variant=minbase", packages, suite, str(begun), mirror_of(suite)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"debootstrap: {(done.stdout or done.stderr).splitlines()[-1]}")

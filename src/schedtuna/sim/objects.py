@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.configfile import SUFFIXES
-from schedtuna.errors import SpaceError, UnavailableError, UsageError, nearest
+from schedtuna.errors import SpaceError, UnavailableError, UsageError, naming, nearest
 from schedtuna.files import make_folder, require_trusted, write_bytes
 from schedtuna.kernel.sched_ext import SUFFIX
 from schedtuna.machine.checks.programs import scx_binaries
@@ -38,6 +38,7 @@ from schedtuna.space import ParameterType
 
 KERNEL_VARIABLE = "SCHEDTUNA_SIM_KERNEL"
 _PREFIX = "scx_"
+_STAND_IN = "object"  # for its name, where its values are parsed
 _MOST_U64 = 2**64 - 1
 _SPAN = 16  # of a variable's search, to both sides
 _TUNA_MAP = "first_params"  # what tuna_params holds at first
@@ -80,7 +81,13 @@ def object_named(text: str) -> SchedulerConfig | None:
     else:
         return None
     config = _config(path, name)
-    return parse_scheduler(f"object{colon}{rest}", lambda _: config, stated=True)
+    try:
+        # A path may hold what parts a name from values.
+        return parse_scheduler(f"{_STAND_IN}{colon}{rest}", lambda _: config, stated=True)
+    except (UsageError, SpaceError) as error:
+        error.args = (str(error).replace(_STAND_IN, name, 1),)
+        error.hint = "what is set here are variables of its object: docs/sched-ext-in-simulator.md"
+        raise
 
 
 def _config(path: Path, name: str) -> SchedulerConfig:
@@ -123,8 +130,9 @@ def _bare_object(path: Path) -> Path:
     folder = cache_folder()
     kept = folder / f"{sha256(data).hexdigest()[:32]}{SUFFIX}"
     if not kept.is_file():
-        make_folder(folder)
-        write_bytes(kept, data)
+        with naming(folder):
+            make_folder(folder)
+            write_bytes(kept, data)
     return require_trusted(kept, "as a scheduler's object", hint="remove it")
 
 
@@ -232,5 +240,7 @@ def _packed(native: BpfObject, values: Mapping[str, Any]) -> dict[str, bytes]:
         try:
             packed[name] = int(value).to_bytes(size, sys.byteorder, signed=kind == _SIGNED)
         except OverflowError:
-            raise SpaceError(f"{name}={value}: it has {size} bytes") from None
+            low = -(1 << 8 * size - 1) if kind == _SIGNED else 0
+            most = low + (1 << 8 * size) - 1
+            raise SpaceError(f"{name}={value}: expected {low} to {most}") from None
     return packed

@@ -147,7 +147,11 @@ def test_a_search_gets_bounds_around_what_a_variable_is(vtime):
 
 @pytest.mark.parametrize(
     ("rest", "expected"),
-    [(":slice_us=soon", "slice_us"), (":slices=3", "slices"), (":slice_us=-1", "slice_us")],
+    [
+        (":slice_us=soon", "slice_us"),
+        (":slices=3", r"^/.*vtime\.bpf\.o:slices=3: unknown parameter 'slices'"),
+        (":slice_us=-1", "slice_us=-1: out of bounds, expected 0 to 18446744073709551615$"),
+    ],
 )
 def test_what_an_object_does_not_have_is_refused(vtime, rest, expected):
     with pytest.raises(UsageError, match=expected):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from schedtuna import __version__
 from schedtuna.agent.demo.figures import DemoRun
 from schedtuna.configfile import parse_json
-from schedtuna.errors import StudyError
+from schedtuna.errors import StudyError, naming
 from schedtuna.files.versions import StoredFormat
 from schedtuna.files.whole import append_to, write_text
 
@@ -89,5 +89,6 @@ class KeptRuns:
             OSError: It can't be written.
         """
         row = _KeptRun(load=load, **{**vars(run), "figures": dict(run.figures)})
-        append_to(self._path, row.model_dump_json().encode() + b"\n")
+        with naming(self._path):
+            append_to(self._path, row.model_dump_json().encode() + b"\n")
         self._runs[load, run.arm, run.block] = run

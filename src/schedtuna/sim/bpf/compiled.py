@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from schedtuna.errors import UnavailableError
+from schedtuna.errors import UnavailableError, naming
 from schedtuna.files import make_folder, require_own, require_trusted, write_bytes, write_text
 from schedtuna.resources import resource_path
 
@@ -84,7 +84,8 @@ def make_library(source: str, digest: str, compiler: str, *, coverage: bool, fol
         work = Path(made)
         write_text(work / "object.c", source)
         _compile(compiler, _flags(coverage=coverage), work)
-        write_bytes(path, (work / "object.so").read_bytes())
+        with naming(path):
+            write_bytes(path, (work / "object.so").read_bytes())
     return _trusted(path)
 
 

@@ -146,7 +146,8 @@ u64 iter_dsq_next(Core &c, u64 address)
 	return c.address_of(next);
 }
 
-bool dsq_move(Core &c, u64 address, u64 p, u64 dsq, u64 flags)
+/* The slice and the virtual time that were set before are for this move alone. */
+bool move_from(Core &c, u64 address, u64 p, u64 dsq, u64 flags, bool by_vtime)
 {
 	auto &it = c.at<DsqIterator>(address);
 	TaskId id = c.task_at(p);
@@ -157,21 +158,17 @@ bool dsq_move(Core &c, u64 address, u64 p, u64 dsq, u64 flags)
 	if (it.has_vtime)
 		c.task(id).scx.dsq_vtime = it.vtime;
 	it.has_slice = it.has_vtime = 0;
-	return c.move(id, dsq, flags, false);
+	return c.move(id, dsq, flags, by_vtime);
+}
+
+bool dsq_move(Core &c, u64 address, u64 p, u64 dsq, u64 flags)
+{
+	return move_from(c, address, p, dsq, flags, false);
 }
 
 bool dsq_move_vtime(Core &c, u64 address, u64 p, u64 dsq, u64 flags)
 {
-	auto &it = c.at<DsqIterator>(address);
-	TaskId id = c.task_at(p);
-	if (id == NONE || it.dsq == NONE || c.places()[id].dsq != it.dsq)
-		return false;
-	if (it.has_slice)
-		c.set_slice(id, it.slice);
-	if (it.has_vtime)
-		c.task(id).scx.dsq_vtime = it.vtime;
-	it.has_slice = it.has_vtime = 0;
-	return c.move(id, dsq, flags, true);
+	return move_from(c, address, p, dsq, flags, true);
 }
 
 void dsq_move_set_slice(Core &c, u64 address, u64 slice)

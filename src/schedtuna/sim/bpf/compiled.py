@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ from typing import Final
 
 from schedtuna.errors import UnavailableError, naming
 from schedtuna.files import make_folder, require_own, require_trusted, write_bytes, write_text
+from schedtuna.machine.labfolder import cache_directory
 from schedtuna.resources import resource_path
 
 FLAGS: Final = ("-O2", "-shared", "-fPIC", "-fno-strict-aliasing", "-fwrapv", "-fvisibility=hidden", "-w")
@@ -26,13 +26,7 @@ _RERUN = "see whether the compiler works: cc --version"
 
 def cache_folder(environment: Mapping[str, str] | None = None) -> Path:
     """Where libraries are kept: SCHEDTUNA_OBJECTS_DIR, /var/cache/schedtuna for root, or the XDG cache."""
-    variables = os.environ if environment is None else environment
-    if override := variables.get(CACHE_VARIABLE):
-        return Path(override).absolute()
-    if os.geteuid() == 0:
-        return Path("/var/cache/schedtuna/objects")
-    base = variables.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "schedtuna" / "objects"
+    return cache_directory("objects", CACHE_VARIABLE, environment)
 
 
 def find_compiler() -> str | None:

@@ -114,8 +114,13 @@ struct scx_exit_task_args {
 	u8 cancelled;
 };
 
+/* Groups of a load have a weight, no bandwidth and no cpu.idle. */
 struct scx_cgroup_init_args {
 	u32 weight;
+	u64 bw_period_us;
+	u64 bw_quota_us;
+	u64 bw_burst_us;
+	u8 sched_idle;
 };
 
 struct scx_exit_info {

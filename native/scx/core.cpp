@@ -18,6 +18,10 @@ namespace
 
 constexpr std::uint64_t ROOM = 1ull << 30;  // of virtual memory beside what is known to be needed
 
+// Of a group without cpu.max: RUNTIME_INF and default_bw_period_us() of kernel/sched/sched.h.
+constexpr std::uint64_t NO_QUOTA = ~0ull;
+constexpr std::uint64_t DEFAULT_PERIOD_US = 100'000;
+
 // What the loaders of the kernel's own examples set, though no user does.
 struct LoaderRow {
 	std::string_view name;
@@ -111,6 +115,8 @@ void Core::load()
 		arguments.weight = id < machine_->nr_groups()
 					   ? std::clamp((machine_->group_weight(id) * 100 + 512) / 1024, 1u, 10'000u)
 					   : 100;
+		arguments.bw_period_us = DEFAULT_PERIOD_US;
+		arguments.bw_quota_us = NO_QUOTA;
 		if (auto code = static_cast<std::int32_t>(
 			    call(Operation::cgroup_init, Context::Other, {groups_[id], arguments_})))
 			error("ops.cgroup_init() failed (" + std::to_string(code) + ")");

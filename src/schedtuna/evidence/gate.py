@@ -1,4 +1,4 @@
-"""May a new version replace the one in charge? Judged by what each group of later data says, one vote each."""
+"""May a new version replace the one in charge? Judged by groups of later data, one vote each."""
 
 from __future__ import annotations
 

@@ -53,5 +53,5 @@ def test_nothing_passes_as_often_as_its_confidence_says():
     ],
 )
 def test_what_can_not_be_judged_is_refused(gains, options):
-    with pytest.raises(EvidenceError, match="expected|finite"):
+    with pytest.raises(EvidenceError, match=r"expected|finite"):
         judge_gate(gains, **options)

@@ -37,6 +37,7 @@ class AgentLog:
         directory: Its folder; default: that of the journal.
         most_bytes: How long both files together may become.
         also: Is given each row, too.
+        name: The file's.
 
     Attributes:
         nr_bytes: Written by this object.
@@ -46,6 +47,7 @@ class AgentLog:
     directory: Path = field(default_factory=state_directory)
     most_bytes: int = DEFAULT_MOST_BYTES
     also: Callable[[Mapping[str, Any]], None] | None = None
+    name: str = LOG_NAME
     nr_bytes: int = 0
     nr_lost: int = 0
     _began_s: float = field(default_factory=time.monotonic)
@@ -85,7 +87,7 @@ class AgentLog:
         self._folder.close()
 
     def _open(self) -> None:
-        self._file = self._folder.open(LOG_NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND, mode=0o600)
+        self._file = self._folder.open(self.name, os.O_RDWR | os.O_CREAT | os.O_APPEND, mode=0o600)
         self._size = os.fstat(self._file).st_size
         if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":
             write_all(self._file, b"\n")  # what a crash left of a last line is not continued
@@ -93,7 +95,7 @@ class AgentLog:
 
     def _turn_over(self) -> None:
         os.close(self._file)
-        self._folder.move(LOG_NAME, OLDER_NAME)
+        self._folder.move(self.name, _older(self.name))
         self._open()
 
 
@@ -135,11 +137,12 @@ def intent_row(intent: Intent) -> dict[str, Any]:
     }
 
 
-def read_log(directory: Path | None = None) -> Iterator[dict[str, Any]]:
+def read_log(directory: Path | None = None, name: str = LOG_NAME) -> Iterator[dict[str, Any]]:
     """Give the rows, oldest first; lines that a crash left half written are passed over.
 
     Args:
         directory: The log's folder; default: that of the journal.
+        name: The file's.
     """
     path = directory or state_directory()
     try:
@@ -147,9 +150,9 @@ def read_log(directory: Path | None = None) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         return
     with folder:
-        for name in (OLDER_NAME, LOG_NAME):
+        for one in (_older(name), name):
             try:
-                file = folder.open(name, os.O_RDONLY)
+                file = folder.open(one, os.O_RDONLY)
             except FileNotFoundError:
                 continue
             try:
@@ -161,6 +164,10 @@ def read_log(directory: Path | None = None) -> Iterator[dict[str, Any]]:
                     row = parse_json(line, any_text=True)
                     if isinstance(row, dict):
                         yield row
+
+
+def _older(name: str) -> str:
+    return f"{name}.1"
 
 
 def _plain(value: Any) -> Any:

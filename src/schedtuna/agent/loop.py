@@ -13,14 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from schedtuna import __version__
-from schedtuna.agent.acting import (
-    Act,
-    Actor,
-    ActResult,
-    Undone,
-    is_delegated,
-    thread_facts,
-)
+from schedtuna.agent.acting import Act, Actor, ActResult, Undone, is_delegated, thread_facts
 from schedtuna.agent.contract import (
     AgentGuard,
     AgentPolicy,
@@ -32,6 +25,7 @@ from schedtuna.agent.contract import (
     Standing,
 )
 from schedtuna.agent.counts import AgentCounts
+from schedtuna.agent.decision_log import DecisionLog
 from schedtuna.agent.guard import ExperimentGuard
 from schedtuna.agent.lapses import ProofWatch
 from schedtuna.agent.limits import Limits, Surroundings, ThreadFacts, refusal
@@ -91,6 +85,7 @@ class Agent:
         guard: Watches; None: nobody does.
         objectives: Gives their values; None: there are none.
         proofs: Say what past studies have proven; None: nobody knows of any.
+        decisions: Where choices among arms are written down; None: nowhere.
         tell: Called with lines for people: what was done and why.
     """
 
@@ -102,6 +97,7 @@ class Agent:
     guard: AgentGuard | None = None
     objectives: SloSources | None = None
     proofs: IntentProofs | None = None
+    decisions: DecisionLog | None = None
     tell: Callable[[str], None] = lambda _text: None
     counts: AgentCounts = field(default_factory=AgentCounts)
 
@@ -219,6 +215,8 @@ class Agent:
             self._say("roll_back", self.verdict.reason, **dict(self.verdict.facts))
             self._put_back(list(standing), f"guard: {self.verdict.reason}")
         decided = self.policy.decide(sensed, standing or self._suspended)
+        if self.decisions is not None:
+            self.decisions.take_from(self.policy, self._why_not_in_force())
         judged = decided if self.proofs is None else self.proofs.judge(decided, sensed)
         wanted = {one.key: one for one in judged}
         if self.stopped:
@@ -239,6 +237,14 @@ class Agent:
         self._adopt_heirs(sensed, standing)
         new = [one for key, one in wanted.items() if not _is_so(one, standing.get(key))]
         self._carry_out(new, sensed, again=again)
+
+    def _why_not_in_force(self) -> str:
+        """Why what was decided does not hold now; empty: it does."""
+        if self.options.advise:
+            return "the agent only advises"
+        if self.stopped or self.verdict.decision is not GuardDecision.ALLOW:
+            return f"guard: {self.stopped or self.verdict.reason}"
+        return ""
 
     def _put_back_unproven(self, standing: Mapping[str, Standing], wanted: Mapping[str, Intent]) -> None:
         """Say whose proof is another one now; where only what is proven may stay, put the others back."""

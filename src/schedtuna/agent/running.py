@@ -16,6 +16,7 @@ from typing import Any
 from schedtuna import __version__
 from schedtuna.agent.contract import AgentGuard, AgentPolicy, IntentProofs, Need
 from schedtuna.agent.control import ControlServer
+from schedtuna.agent.decision_log import open_decisions
 from schedtuna.agent.explaining import tell_row
 from schedtuna.agent.glancing import Glances
 from schedtuna.agent.guard import effects_of
@@ -126,6 +127,8 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
         if also is None:  # else each line would be in the journal twice
             agent.tell = tell
         agent.proofs = asked.proofs
+        agent.decisions = open_decisions(journal.directory, most_bytes=asked.log_bytes)
+        stack.callback(agent.decisions.close)
         if asked.objectives:
             from schedtuna.agent.slo_sources import SloSources  # brings TLS along
 

@@ -1,4 +1,4 @@
-"""Where rows of decisions are written: JSON lines in a file of their own, at a rate that is told, within a cap.
+"""Where rows of decisions are written: JSON lines in a file of their own, at a told rate, within a cap.
 
 All are written while they fit. Where they would not, each is kept with a probability, which its row tells, so
 that sums over the rows can be weighted; the coin knows nothing of the decision. What came of a decision is

@@ -53,8 +53,8 @@ class DecisionRow:
             raise EvidenceError("a decision has an id and the name of its policy")
         if len(set(self.arms)) != len(self.arms) or self.action not in self.arms:
             raise EvidenceError(
-                f"decision {self.id}: {self.action!r} of the arms {', '.join(self.arms)}: expected one of them, "
-                "each once"
+                f"decision {self.id}: {self.action!r} of the arms {', '.join(self.arms)}: expected one of "
+                "them, each once"
             )
         for name, value in self.features.items():
             if not math.isfinite(value):
@@ -68,8 +68,8 @@ class DecisionRow:
     def _check(self, propensities: tuple[float, ...]) -> None:
         if len(propensities) != len(self.arms) or not all(0 <= one <= 1 for one in propensities):
             raise EvidenceError(
-                f"decision {self.id}: {len(propensities)} propensities for {len(self.arms)} arms: expected one "
-                "for each, from 0 to 1"
+                f"decision {self.id}: {len(propensities)} propensities for {len(self.arms)} arms: expected "
+                "one for each, from 0 to 1"
             )
         if abs(sum(propensities) - 1) > _SUM_WITHIN:
             raise EvidenceError(f"decision {self.id}: its propensities sum to {sum(propensities):.6g}, not 1")

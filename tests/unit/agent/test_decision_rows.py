@@ -1,7 +1,8 @@
-"""Rows of decisions: what can't be is refused, what is written comes back, within a cap, at a rate that is told."""
+"""Rows of decisions: what can't be is refused, what is written comes back, within a cap, at a told rate."""
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -42,8 +43,8 @@ def decision(**values):
         ({"propensities": (1.0,)}, "1 propensities for 2 arms"),
         ({"propensities": (1.0, 0.0)}, "never does"),
         ({"propensities": (float("nan"), 0.5)}, "from 0 to 1"),
-        ({"action": "scx_rusty"}, "expected one of them"),
-        ({"arms": ("scx_simple", "scx_simple")}, "expected one of them"),
+        ({"action": "scx_rusty"}, "expected one of"),
+        ({"arms": ("scx_simple", "scx_simple")}, "expected one of"),
         ({"features": {"cpu_percent": float("inf")}}, "cpu_percent is inf"),
         ({"id": ""}, "an id"),
     ],
@@ -124,7 +125,7 @@ def test_the_cap_holds_and_weights_by_the_rate_give_all_back(log, tmp_path):
         log.write([decision(id=str(number), action=action), OutcomeRow(str(number), number, 0.5)])
         if number % 12_000 == 11_999:
             bytes_at.append(log.log.nr_bytes)
-    spans = [after - before for before, after in zip(bytes_at, bytes_at[1:], strict=False)]
+    spans = [after - before for before, after in pairwise(bytes_at)]
     assert max(spans) <= 1.02 * MOST_MB_PER_H * 1e6 / 60
     rows = [row for row in read_decision_rows(tmp_path) if row["kind"] == DECISION]
     sampled = [row for row in rows if row["rate"] < 1]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from tests.kernel.lab_guest import lab_or_skip
 
+from schedtuna.lab.build.examples import find_examples
 from schedtuna.scheduler.objects import own_objects
-from schedtuna.sim.objects import KERNEL_VARIABLE
+from schedtuna.sim.objects import KERNEL_VARIABLE, found_objects
 from schedtuna.sim.simulation import Simulation
 
 
@@ -27,3 +28,15 @@ def test_scx_tuna_shares_by_weight(native: str, ratio: float) -> None:
     simulation.run()
     used = {task.name: task.cpu_time_ns for task in simulation.state().tasks}
     assert used["hog0"] / used["hog10"] == pytest.approx(ratio, rel=0.05)
+
+
+def test_the_labs_examples_are_found_by_name() -> None:
+    lab = lab_or_skip()
+    examples = find_examples(lab.kernels[lab.default_kernel])
+    if "scx_simple" not in examples:
+        pytest.skip("the kernel's examples are not built: `schedtuna lab setup --schedulers`")
+    load = {"global": {"duration": 1}, "tasks": {"one": {"run": 1000, "loop": -1}}}
+    simulation = Simulation(load, "scx_simple", cpus=1)
+    simulation.run()
+    assert simulation.state().tasks[0].cpu_time_ns > 0.9e9
+    assert examples.keys() <= found_objects().keys()

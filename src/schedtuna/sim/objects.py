@@ -2,7 +2,7 @@
 
 FILE.bpf.o     a compiled object
 PROGRAM        a loader's program with such an object inside, by its path
-scx_NAME       the same, of SCHEDTUNA_SCX_PATH or PATH; scx_tuna is this package's own
+scx_NAME       the same, of SCHEDTUNA_SCX_PATH, PATH or the lab; scx_tuna is this package's own
 
 After each may stand `:NAME=VALUE,...`: variables of the object, as its loader would set them.
 """
@@ -61,8 +61,17 @@ class LoadedObject:
 
 def found_objects() -> dict[str, Path]:
     """Return the schedulers that a name means on this machine: name -> object, or program with one inside."""
-    programs = {name: Path(path) for name, path in scx_binaries(Probe()).items()}
-    return programs | own_objects()
+    installed = {name: Path(path) for name, path in scx_binaries(Probe()).items()}
+    return _lab_examples() | installed | own_objects()
+
+
+def _lab_examples() -> dict[str, Path]:
+    """Return the kernel's example schedulers, as they were built for the newest kernel of the lab."""
+    folders = list((lab_directory() / "schedulers").glob("*/"))
+    if not folders:
+        return {}
+    newest = max(folders, key=lambda each: _version(each.name))
+    return {path.name: path for path in sorted(newest.glob(f"{_PREFIX}*")) if path.is_file()}
 
 
 def object_named(text: str) -> SchedulerConfig | None:

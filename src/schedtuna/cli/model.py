@@ -188,7 +188,10 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     net: Annotated[
         Path,
         typer.Argument(
-            metavar="NET", help="Its file: .onnx, .keras, .h5, .pt2, .pt or .pth.", show_default=False
+            metavar="FILE",
+            help="A net: .onnx, .keras, .h5, .tflite, .pt2, .pt, .pth, or a SavedModel's folder; or trees: "
+            ".txt of LightGBM, .json or .ubj of XGBoost.",
+            show_default=False,
         ),
     ],
     rows: Annotated[
@@ -213,23 +216,22 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a model of a net that another library trained.
+    """Make a model of a net or of trees that another library trained.
 
-    Up to 16 inputs, 1 or 2 hidden layers of up to 64 ReLU units, one sigmoid or up to 4 logits. Rows say how
-    far inputs reach, and how many decisions change where floats become integers.
+    Nets have up to 16 inputs, 1 or 2 hidden layers of up to 64 ReLU units, one sigmoid or up to 4 logits;
+    trees one score. Rows say how far inputs reach, and how many decisions change where floats become
+    integers.
     """
-    from schedtuna.learn.float_nets import import_net
-    from schedtuna.learn.net_files import read_net
+    from schedtuna.learn.importing import import_file
     from schedtuna.learn.net_rows import read_rows
     from schedtuna.model.file import write_model
 
     with naming(output):
         refuse_existing(output, force=force)
-    with naming(net):
-        found = read_net(net)
     with naming(rows):
         columns = read_rows(rows)
-    made = import_net(found, columns, name or net.stem, labels.split(",") if labels is not None else None)
+    with naming(net):
+        made = import_file(net, columns, name, labels.split(",") if labels is not None else None)
     with naming(output):
         write_model(made.model, output)
     if as_json:
@@ -238,12 +240,17 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
             "decisions_changed": made.decisions_changed,
             "rows": made.nr_rows,
             "fixed": made.fixed,
-            "assumed": found.assumed,
+            "unasked": made.unasked,
+            "assumed": made.assumed,
         }
         print_json(_described(made.model) | told)
         return
-    if found.assumed:
-        print_remark("note", found.assumed)
+    if made.assumed:
+        print_remark("note", made.assumed)
+    if made.unasked:
+        print_remark(
+            "note", f"no question is about these, and the model does not take them: {', '.join(made.unasked)}"
+        )
     if made.fixed:
         told_fixed = ", ".join(f"{column} = {value:g}" for column, value in made.fixed.items())
         print_remark("note", f"the same in all rows, and taken to be so always: {told_fixed}")

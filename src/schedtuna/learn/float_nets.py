@@ -15,25 +15,26 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.errors import ModelError
+from schedtuna.learn.imported import (
+    NR_BINS,
+    FloatArray,
+    ImportedModel,
+    counted,
+    labels_of,
+    rows_of,
+    told_of,
+    whole,
+)
 from schedtuna.learn.quantise import quantise_mlp
 from schedtuna.model.bins import Bins
 from schedtuna.model.core import MOST_LOGITS
-from schedtuna.model.migration import INPUTS, LABELS, LOAD_SCALE
 from schedtuna.model.model import DecisionModel, ModelInput, decisions
 from schedtuna.model.nets import MOST_UNITS
 from schedtuna.model.rows import checked
 
-FloatArray = npt.NDArray[np.float64]
 MOST_INPUTS = 16
 MOST_BYTES = 64 << 20
-_NR_BINS = 256
-_FACTORS = {1: "", 1000: "_permille", 10**6: "_ppm"}  # an input of parts of one is told in these
-_LEAST_STEPS = 1000  # between the least and the greatest value of an input of fractions
 _AGREES = 1e-3  # of what a file's own library computes, in float32
-# What a decision about a migration is made by, as MigrationFeatures calls it, is an input of another name.
-_MIGRATION = dict(
-    zip(("cpu", "cpu_idle", "cpu_not_idle", "src_dom_load", "dst_dom_load"), INPUTS, strict=True)
-)
 
 
 @dataclass(frozen=True)
@@ -88,23 +89,6 @@ class FloatNet:
         logits = self.logits(rows)
         found = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(axis=1)
         return np.asarray(found, np.uint8)
-
-
-@dataclass(frozen=True, eq=False)
-class ImportedNet:
-    """A canonical model, and how it differs from the net.
-
-    Attributes:
-        model: With rows of its own.
-        decisions_changed: Share of the given rows that it decides differently.
-        nr_rows: How many rows there were.
-        fixed: Inputs that were the same in all rows, and are now part of the biases: their values.
-    """
-
-    model: DecisionModel
-    decisions_changed: float
-    nr_rows: int
-    fixed: dict[str, float]
 
 
 def net_of(steps: Sequence[NetStep], source: str, **rest: Any) -> FloatNet:
@@ -163,7 +147,7 @@ def _finite(values: Any, ndim: int, told: str) -> FloatArray:
 
 def import_net(
     net: FloatNet, columns: Mapping[str, npt.ArrayLike], name: str, labels: Sequence[str] | None = None
-) -> ImportedNet:
+) -> ImportedModel:
     """Make a net's canonical model.
 
     Args:
@@ -177,7 +161,7 @@ def import_net(
         ModelError: The rows are not those of the net, not finite, or all alike, or the file's own library
             computes something else than what was read.
     """
-    rows = _rows(net, columns)
+    rows = rows_of(columns, net.nr_inputs)
     _require_same(net, rows)
     inputs, scales, offsets, bins, fixed, kept = [], [], [], [], {}, []
     for index, (column, values) in enumerate(zip(columns, rows.T, strict=True)):
@@ -207,23 +191,10 @@ def import_net(
     )
     expected = net.decide(rows)
     changed = float((decisions(made.core.logits(stacked)) != expected).mean())
-    if labels is None:
-        is_migration = all(one.name in INPUTS for one in inputs) and len(net.layers[-1][1]) == 1
-        labels = LABELS if is_migration else [str(n) for n in range(max(len(net.layers[-1][1]), 2))]
-    made_by = f"{net.source}; {100 * changed:.3g}% of {len(rows)} rows decided differently"
+    labels = labels if labels is not None else labels_of(inputs, made.core.nr_logits)
+    made_by = told_of(net.source, changed, len(rows))
     model = checked(DecisionModel(name, tuple(inputs), tuple(labels), made.core, made_by))
-    return ImportedNet(model, changed, len(rows), fixed)
-
-
-def _rows(net: FloatNet, columns: Mapping[str, npt.ArrayLike]) -> FloatArray:
-    if len(columns) != net.nr_inputs:
-        raise ModelError(
-            f"the net takes {net.nr_inputs} values, and rows have {len(columns)}: {', '.join(columns)}"
-        )
-    rows = np.stack([np.asarray(values, np.float64) for values in columns.values()], axis=1)
-    if not len(rows) or not np.isfinite(rows).all():
-        raise ModelError("a net is calibrated by at least one row of finite numbers")
-    return rows
+    return ImportedModel(model, changed, len(rows), fixed, assumed=net.assumed)
 
 
 def _require_same(net: FloatNet, rows: FloatArray) -> None:
@@ -245,32 +216,19 @@ def _require_same(net: FloatNet, rows: FloatArray) -> None:
 
 def _binned(column: str, values: FloatArray) -> tuple[ModelInput, float, float, npt.NDArray[np.uint16]]:
     """An input, the scale and offset by which its bins are the net's values, and the bins of the rows."""
-    name = _MIGRATION.get(column, column)
-    factor = LOAD_SCALE if name != column and name.endswith("_permille") else _factor(values)
-    if name == column:
-        name += _FACTORS[factor]
-    whole = np.floor(values * factor + 0.5)
-    if np.abs(whole).max() >= 2**53:
-        raise ModelError(f"{column}: {values[np.abs(values).argmax()]:g} is too great to be counted")
-    lo, hi = int(whole.min()), int(whole.max())
+    name, factor = counted(column, values)
+    units = whole(values, factor)
+    lo, hi = int(units.min()), int(units.max())
     if lo == hi:
         raise ModelError(f"{column}: its values differ by less than 1/{factor}", hint="scale it, and the net")
-    bins = Bins("linear", lo, hi, min(_NR_BINS, hi - lo + 1))
+    bins = Bins("linear", lo, hi, min(NR_BINS, hi - lo + 1))
     width = (hi - lo + 1) / bins.nr_bins
     return (
         ModelInput(name, bins),
         width / factor,
         -(lo - 0.5) / width - 0.5,
-        bins.quantise(whole.astype(np.int64)),
+        bins.quantise(units),
     )
-
-
-def _factor(values: FloatArray) -> int:
-    """Whole numbers stay; others are told in parts that leave enough steps."""
-    if (values == np.floor(values)).all():
-        return 1
-    span = float(values.max() - values.min())
-    return next((f for f in _FACTORS if f > 1 and span * f >= _LEAST_STEPS), max(_FACTORS))
 
 
 def require_small(archive: zipfile.ZipFile, name: str) -> None:

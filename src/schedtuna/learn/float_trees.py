@@ -1,12 +1,14 @@
-"""Trees over integers with real numbers in their leaves, as libraries train them; their canonical form."""
+"""Trees of real numbers, as libraries train them; their canonical form over integers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from schedtuna.errors import ModelError
 from schedtuna.model.model import DecisionModel, ModelInput
@@ -35,14 +37,14 @@ class TreeSplit:
 
     Attributes:
         feature: Number of the input.
-        threshold: An integer: inputs are.
+        threshold: Any number: of integers its floor decides.
         left: Where rows go for which it holds.
         right: Where the others go.
         nr_leaves: Below it.
     """
 
     feature: int
-    threshold: int
+    threshold: float
     left: Leaf | TreeSplit
     right: Leaf | TreeSplit
     nr_leaves: int = field(init=False)
@@ -63,12 +65,35 @@ class FloatTrees:
         base: What the sum begins with.
         names: Of the inputs, where the model has them.
         nr_inputs: How many it takes.
+        is_single: Whether the library rounds inputs to float32 before it asks.
     """
 
     trees: tuple[FloatTree, ...]
     base: float
     names: tuple[str, ...]
     nr_inputs: int
+    is_single: bool = False
+
+    def scores(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Return the sum of all trees for each row, unrounded: float64 [rows].
+
+        Args:
+            rows: [rows, inputs] of numbers.
+        """
+        asked = rows.astype(np.float32).astype(np.float64) if self.is_single else rows
+        total = np.full(len(rows), self.base)
+        for tree in self.trees:
+            pending = [(tree, np.arange(len(rows)))]
+            while pending:
+                at, which = pending.pop()
+                if not len(which):
+                    continue
+                if isinstance(at, Leaf):
+                    total[which] += at.value
+                    continue
+                left = asked[which, at.feature] <= at.threshold
+                pending += [(at.left, which[left]), (at.right, which[~left])]
+        return total
 
     def canonical(
         self, name: str, inputs: Sequence[ModelInput], labels: Sequence[str], made_by: str
@@ -213,7 +238,7 @@ def _fill(rows: dict[str, np.ndarray], tree: FloatTree) -> list[float]:
             values.append(at.value)
             return -len(values)
         node, count = count, count + 1
-        rows["feature"][node], rows["threshold"][node] = at.feature, at.threshold
+        rows["feature"][node], rows["threshold"][node] = at.feature, math.floor(at.threshold)
         rows["left"][node] = place(at.left)
         rows["right"][node] = place(at.right)
         return node

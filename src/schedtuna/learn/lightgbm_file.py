@@ -85,8 +85,7 @@ def _tree(fields: Mapping[str, str], nr_inputs: int) -> FloatTree:
             raise ValueError("a node comes before its parent")
         if math.isnan(threshold[node]):
             raise ValueError("a threshold is no number")
-        edge = math.floor(min(max(threshold[node], -1), 1 << 16))
-        return TreeSplit(feature[node], edge, build(left[node], node), build(right[node], node))
+        return TreeSplit(feature[node], threshold[node], build(left[node], node), build(right[node], node))
 
     return build(0, -1)
 

@@ -10,9 +10,8 @@ from schedtuna.errors import MissingExtraError
 from schedtuna.learn.fitted import FittedModel, Settings, grouped_by_choice, made_by
 from schedtuna.learn.float_trees import FloatTrees
 from schedtuna.learn.lightgbm_file import parse_lightgbm
-from schedtuna.learn.problem import Floats, LearningProblem, LearningRows
+from schedtuna.learn.problem import LearningProblem, LearningRows
 from schedtuna.learn.xgboost_file import parse_xgboost
-from schedtuna.model.core import BinArray
 
 MOST_ROUNDS = 100  # trees that the kernel's programs have room for
 PATIENCE = 10
@@ -196,25 +195,8 @@ def _fitted(
         algorithm,
         model,
         2.0**source.fraction_bits,
-        lambda bins: float_scores(source, bins),
+        source.scores,
         settings,
         curve,
         dict(zip(problem.names, gains, strict=True)),
     )
-
-
-def float_scores(source: FloatTrees, bins: BinArray) -> Floats:
-    """Return the sum of all trees for each row, unrounded: float64 [rows]."""
-    total = np.full(len(bins), source.base)
-    for tree in source.trees:
-        pending = [(tree, np.arange(len(bins)))]
-        while pending:
-            at, rows = pending.pop()
-            if not len(rows):
-                continue
-            if hasattr(at, "value"):
-                total[rows] += at.value
-                continue
-            left = bins[rows, at.feature] <= at.threshold
-            pending += [(at.left, rows[left]), (at.right, rows[~left])]
-    return total

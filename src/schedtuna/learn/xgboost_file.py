@@ -1,4 +1,4 @@
-"""XGBoost's own files (JSON, `Booster.save_model`): what they mean for integers, and what is refused."""
+"""XGBoost's own files (JSON and UBJSON, `Booster.save_model`): what they mean, and what is refused."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import numpy as np
 from schedtuna.configfile import parse_json
 from schedtuna.errors import ModelError
 from schedtuna.learn.float_trees import FloatTree, FloatTrees, Leaf, TreeSplit
+from schedtuna.learn.ubjson import parse_ubjson
 
+_UBJSON_BEGINS = tuple(b"%c" % kind for kind in b"iUIlL$#}")  # the length of a name; JSON has a quote there
 # Objective -> whether base_score is a probability; else it is a margin.
 _OBJECTIVES = {"binary:logistic": True, "binary:logitraw": False, "reg:squarederror": False}
 
 
 def parse_xgboost(text: str | bytes) -> FloatTrees:
-    """Return the trees of a model in XGBoost's JSON format.
+    """Return the trees of a model in XGBoost's JSON format, or in UBJSON, which begins otherwise.
 
-    Rows go left where the input is less than the condition, a float32. Integers up to 65,535 are float32s,
-    and have no missing value.
+    Rows go left where the input, as a float32, is less than the condition. No input is taken to be missing.
 
     Args:
         text: The file's content.
@@ -29,7 +30,8 @@ def parse_xgboost(text: str | bytes) -> FloatTrees:
         ModelError: It is none, or does something that trees over integers can't.
     """
     try:
-        learner = parse_json(text)["learner"]
+        is_binary = isinstance(text, bytes) and text[:1] == b"{" and text[1:2] in _UBJSON_BEGINS
+        learner = (parse_ubjson(text) if is_binary else parse_json(text))["learner"]  # type: ignore[arg-type]
         parameters = learner["learner_model_param"]
         objective = learner["objective"]["name"]
         if objective not in _OBJECTIVES:
@@ -45,7 +47,7 @@ def parse_xgboost(text: str | bytes) -> FloatTrees:
         names = tuple(map(str, learner.get("feature_names", ())))
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ModelError(f"this is no model of XGBoost's JSON format, or damaged: {error!r}") from None
-    return FloatTrees(trees, base, names, nr_inputs)
+    return FloatTrees(trees, base, names, nr_inputs, is_single=True)
 
 
 def _base(text: str, *, is_probability: bool) -> float:
@@ -75,7 +77,7 @@ def _tree(tree: Mapping[str, Any], nr_inputs: int) -> FloatTree:
             return Leaf(condition[node])
         if not 0 <= feature[node] < nr_inputs or math.isnan(condition[node]):
             raise ValueError("a split is by an input or a number that is none")
-        edge = math.ceil(min(max(condition[node], -1), 1 << 17)) - 1
+        edge = float(np.nextafter(np.float32(condition[node]), np.float32(-np.inf)))  # of "less than"
         below, above = build(left[node], ancestors + 1), build(right[node], ancestors + 1)
         return TreeSplit(feature[node], edge, below, above)
 

@@ -1,10 +1,11 @@
-"""`schedtuna model import`: nets of ONNX, Keras and torch decide as they did, or are refused by name."""
+"""`schedtuna model import`: nets of other libraries decide as they did, or are refused by name."""
 
 from __future__ import annotations
 
 import csv
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,31 @@ def torch_file(path: Path, layers) -> Path:
     return path
 
 
-WRITERS = {".onnx": onnx_file, ".keras": keras_file, ".h5": keras_file, ".pt2": torch_file, ".pt": torch_file}
+def tflite_file(path: Path, _layers) -> Path:
+    """What TensorFlow's converter made of the net that Keras wrote."""
+    pytest.importorskip("ai_edge_litert", reason="the extra 'tflite' is not installed")
+    path.write_bytes((DATA / "tensorflow_2.21.0.tflite").read_bytes())
+    return path
+
+
+def saved_model(path: Path, _layers) -> Path:
+    """What Keras' export wrote of the same net; `.module`: tf.saved_model.save, of its arithmetic."""
+    writer = "tensorflow_2.21.0" if path.suffix == ".module" else "keras_3.15.1"
+    shutil.copytree(DATA / f"{writer}.saved_model", path)
+    return path
+
+
+WRITERS = {
+    ".onnx": onnx_file,
+    ".keras": keras_file,
+    ".h5": keras_file,
+    ".pt2": torch_file,
+    ".pt": torch_file,
+    ".tflite": tflite_file,
+    ".saved_model": saved_model,
+    ".module": saved_model,
+}
+OF_KERAS = (".keras", ".h5", ".tflite", ".saved_model", ".module")
 
 
 @pytest.fixture
@@ -121,7 +146,7 @@ def rows(tmp_path) -> Path:
 def test_an_imported_net_decides_as_it_did(suffix, capsys, tmp_path, rows):
     if suffix in (".keras", ".h5"):
         pytest.importorskip("h5py")
-    layers = made_layers(KERAS_SIZES if suffix in (".keras", ".h5") else SIZES)
+    layers = made_layers(KERAS_SIZES if suffix in OF_KERAS else SIZES)
     net, out = WRITERS[suffix](tmp_path / f"net{suffix}", layers), tmp_path / "mine.safetensors"
     code, text, error = run(capsys, "import", net, "--rows", rows, "-o", out, "--json")
     assert code == 0, error
@@ -181,7 +206,13 @@ def a_folder(path):
 
 
 def of_another_kind(path):
-    path.with_suffix(".tflite").write_bytes(b"TFL3")
+    path.with_suffix(".pb").write_bytes(b"TFL3")
+    return path.with_suffix(".pb")
+
+
+def of_integers(path):
+    pytest.importorskip("ai_edge_litert", reason="the extra 'tflite' is not installed")
+    path.with_suffix(".tflite").write_bytes((DATA / "tensorflow_2.21.0_int8.tflite").read_bytes())
     return path.with_suffix(".tflite")
 
 
@@ -193,6 +224,7 @@ REFUSED = {
     not_finite: "not finite",
     whole_module: "state_dict",
     a_folder: "SavedModel",
+    of_integers: "QUANTIZE can't be represented",
     of_another_kind: "no such kind",
 }
 
@@ -204,7 +236,7 @@ def test_what_it_can_not_be_is_refused_by_name(write, capsys, tmp_path, rows):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", [one for one in WRITERS if WRITERS[one] is not saved_model])
 def test_damaged_files_are_refused(suffix, capsys, tmp_path, rows):
     if suffix in (".keras", ".h5"):
         pytest.importorskip("h5py")

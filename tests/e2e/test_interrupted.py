@@ -114,6 +114,7 @@ LASTING = {
     ),
     "serve": Lasting("serve --bind 127.0.0.1:0 --state server --json", has_printed('"url"'), codes=(0, 0)),
     "agent run": Lasting("agent run --advise --interval 0.2", has_printed("agent:"), codes=(0, 0)),
+    "agent page": Lasting("agent page --listen 127.0.0.1:0", has_printed("#token=")),
     "agent hold": Lasting("agent hold nice=5 -- sleep 600", has_child_of("sleep"), codes=(130, 143)),
     "train": Lasting(
         "train rows --model lightgbm --budget 100 -o out", has_loaded("lib_lightgbm"), prepare=lay_dataset

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import ipaddress
 import os
 import socket
 import socketserver
@@ -12,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from schedtuna.agent.control import ask_agent
+from schedtuna.agent.listening import own_address
 from schedtuna.agent.monitoring import CONTENT_TYPE, exposition
-from schedtuna.errors import SchedtunaError, UsageError
+from schedtuna.errors import SchedtunaError
 from schedtuna.files import Folder
 
 _PATIENCE_S = 5.0
@@ -84,27 +84,9 @@ def serve_at(where: str, read: Callable[[], str] = metrics_text) -> socketserver
             return _UnixServer(where, handler)
         finally:
             os.umask(before)
-    host, _, port = where.rpartition(":")
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-        number = int(port)
-    except ValueError:
-        raise UsageError(
-            f"{where!r} is no ADDRESS:PORT and no path of a socket", hint="such as 127.0.0.1:9798"
-        ) from None
-    if not address.is_loopback:
-        raise UsageError(
-            f"{address} can be reached from other machines, and the metrics name what runs here",
-            hint="bind 127.0.0.1, and put a proxy that asks who it is in front",
-        )
-    if not 0 <= number <= 65535:
-        raise UsageError(f"there is no port {number}", hint="from 1 to 65535")
-    server = type(
-        "Server",
-        (_TcpServer,),
-        {"address_family": socket.AF_INET6 if address.version == 6 else socket.AF_INET},
-    )
-    bound: socketserver.BaseServer = server((str(address), number), handler)
+    family, address = own_address(where, otherwise=" and no path of a socket")
+    server = type("Server", (_TcpServer,), {"address_family": family})
+    bound: socketserver.BaseServer = server(address, handler)
     return bound
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ LOG_NAME = "agent.jsonl"
 OLDER_NAME = "agent.jsonl.1"
 DEFAULT_MOST_BYTES = 32 << 20
 LOG_VERSION = 1
+MOST_RECENT = 100  # rows that are told without reading files
+_SUMS = ("snapshot",)  # what sums up, and is no event
 
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
@@ -51,6 +54,8 @@ class AgentLog:
     nr_bytes: int = 0
     nr_lost: int = 0
     _began_s: float = field(default_factory=time.monotonic)
+    _recent: deque[tuple[int, dict[str, Any]]] = field(default_factory=lambda: deque(maxlen=MOST_RECENT))
+    _nr_rows: int = 0
     _file: int = -1
     _size: int = 0
 
@@ -61,6 +66,9 @@ class AgentLog:
     def write(self, kind: str, **values: Any) -> None:
         """Add a row; one that finds no room is counted."""
         row = {"time": round(time.time(), 3), "kind": kind, **{k: _plain(v) for k, v in values.items()}}
+        self._nr_rows += 1
+        if kind not in _SUMS:
+            self._recent.append((self._nr_rows, row))
         if self.also is not None:
             self.also(row)
         line = (_encode(row) + "\n").encode()
@@ -75,6 +83,14 @@ class AgentLog:
             return
         self._size += len(line)
         self.nr_bytes += len(line)
+
+    def rows_after(self, number: int) -> list[tuple[int, dict[str, Any]]]:
+        """Return the last rows that this object has written but for sums, with their numbers from 1.
+
+        Args:
+            number: Of the last one that is known already; 0: none is.
+        """
+        return [(at, row) for at, row in self._recent if at > number]
 
     @property
     def megabytes_per_h(self) -> float:

@@ -13,13 +13,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from schedtuna import __version__
 from schedtuna.agent.contract import AgentGuard, AgentPolicy, IntentProofs, Need
 from schedtuna.agent.control import ControlServer
 from schedtuna.agent.decision_log import open_decisions
 from schedtuna.agent.explaining import tell_row
 from schedtuna.agent.glancing import Glances
-from schedtuna.agent.guard import effects_of
 from schedtuna.agent.journald import entry, opened_where_asked
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent, LoopOptions
@@ -27,6 +25,7 @@ from schedtuna.agent.notify import notify
 from schedtuna.agent.profile_switch import MakeProfile, ProfileSwitch
 from schedtuna.agent.sensing import Senses
 from schedtuna.agent.slo import ServiceObjective
+from schedtuna.agent.status import status_of, view_of
 from schedtuna.agent.telling import tell_act
 from schedtuna.agent.watcher import Watcher, start_watcher
 from schedtuna.errors import SchedtunaError, UsageError
@@ -266,13 +265,17 @@ def _answer(
     match name:
         case "status":
             return status_of(agent)
+        case "view":
+            after = arguments.get("after", 0)
+            return view_of(agent, after=after if isinstance(after, int) else 0)
         case "undo":
             what = str(arguments.get("id", ""))
             if not agent.actor.find(what):
                 raise UsageError(
                     f"nothing that is in force is called {what!r}", hint="schedtuna agent status"
                 )
-            undone = agent.undo(what, f"`schedtuna undo {what}` by user {uid}")
+            by = "a click on the page" if arguments.get("on_page") is True else f"`schedtuna undo {what}`"
+            undone = agent.undo(what, f"{by} by user {uid}")
             return {"undone": [{"what": one.standing.intent.id, "result": str(one.result)} for one in undone]}
         case "resume":
             agent.resume()
@@ -280,58 +283,3 @@ def _answer(
         case "profile" if switch is not None:
             return switch.set(agent, str(arguments.get("name", "")))
     raise UsageError(f"an agent is not asked for {name!r}")
-
-
-def status_of(agent: Agent) -> dict[str, Any]:
-    """Return what an agent does now, for `agent status` and metrics."""
-    sensed = agent.sensed
-    ids = agent.actor.record_ids()
-    return {
-        "version": __version__,
-        "pid": os.getpid(),
-        "policy": agent.policy.name,
-        "advise": agent.options.advise,
-        "interval_s": agent.interval_s,
-        "stopped": agent.stopped,
-        "guard": {
-            "decision": str(agent.verdict.decision),
-            "reason": agent.verdict.reason,
-            "facts": dict(agent.verdict.facts),
-        },
-        "effects": effects_of(agent.guard),
-        "slos": [
-            {
-                "name": slo.name,
-                "value": slo.value,
-                "limit": slo.limit,
-                "is_met": slo.is_met,
-                "is_stale": slo.is_stale,
-            }
-            for slo in (() if sensed is None else sensed.slos)
-        ],
-        "counts": dict(vars(agent.counts)),
-        "unknown": dict(agent.senses.unknown),
-        "managers": [manager.name for manager in agent.managers],
-        "scheduler": None if sensed is None else sensed.scheduler.name,
-        "kernel": {} if sensed is None else dict(sensed.kernel),
-        "nr_threads": 0 if sensed is None else len(sensed.tasks),
-        "log": {"mb_per_h": agent.log.megabytes_per_h, "rows_lost": agent.log.nr_lost},
-        "standing": [
-            {
-                "id": one.intent.id,
-                "what": one.intent.target.tell(),
-                "tid": one.intent.target.tid,
-                "cgroup": one.intent.target.cgroup,
-                "setting": one.intent.setting,
-                "found": one.found,
-                "value": one.intent.new,
-                "reason": one.intent.reason,
-                "why_unproven": one.intent.why_unproven,
-                "since_s": (time.monotonic_ns() - one.since_ns) / 1e9,
-                "records": ids.get(key, []),
-            }
-            for key, one in agent.actor.standing.items()
-        ],
-        "advice": [tell_act(act) for act in agent.advice.values()],
-        "taken": dict(list(agent.ownership.taken.items())[-100:]),
-    }

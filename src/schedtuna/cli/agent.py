@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.agent_profiles import power_profiles
-from schedtuna.cli.agent_watch import HistoryOption, advise, metrics, monitoring, read_history
+from schedtuna.cli.agent_watch import HistoryOption, advise, metrics, monitoring, page, read_history
 from schedtuna.cli.options import CommandArgument, JsonOption, SeedOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import UsageError
@@ -25,6 +25,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 app.command()(advise)
 app.command()(metrics)
 app.command()(monitoring)
+app.command()(page)
 app.command(name="power-profiles")(power_profiles)
 
 _ONLY = ("cgroup", "unit", "pid")

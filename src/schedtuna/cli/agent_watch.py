@@ -120,6 +120,37 @@ def metrics(
         server.serve_forever()
 
 
+def page(
+    listen: Annotated[
+        str,
+        typer.Option(
+            "--listen",
+            metavar="ADDRESS:PORT",
+            help="Where to serve it, on this machine's own addresses; port 0: any that is free.",
+        ),
+    ] = "127.0.0.1:9799",
+    as_json: JsonOption = False,
+) -> None:
+    """Serve a page that shows live what the agent does.
+
+    Until Ctrl-C. Open the address that it prints, in which a token is. A change is undone there by a click.
+    Other machines can't reach it: ssh -L 9799:127.0.0.1:9799 HOST.
+    """
+    from schedtuna.agent.page.serving import serve_page
+    from schedtuna.cli.common import termination_interrupts
+
+    def ready(url: str, token: str) -> None:
+        opened = f"{url}#token={token}"
+        if as_json:
+            print_json({"url": url, "token": token, "open": opened})
+        else:
+            print(opened, flush=True)
+        print_remark("page", "served until Ctrl-C; whoever has the address may undo", file=sys.stderr)
+
+    with termination_interrupts():
+        serve_page(listen, ready)
+
+
 def monitoring(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files go.", show_default=False)],
     force: Annotated[bool, typer.Option("--force", help="Replace the files that are there.")] = False,

@@ -1,12 +1,16 @@
-"""May this process load BPF programs, and if not, what is missing?"""
+"""What privilege does this process have: is it enough to load BPF programs, and how is it given up?"""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from schedtuna.capabilities import Capability, effective_capabilities
 from schedtuna.errors import UnavailableError
+
+_NOBODY = "nobody"
+_PR_SET_NO_NEW_PRIVS = 38  # include/uapi/linux/prctl.h
 
 
 def missing_capabilities(status: str | None = None) -> list[str]:
@@ -38,3 +42,29 @@ def require_bpf(status: str | None = None) -> None:
             "  A copy of the interpreter (python3 -m venv --copies) keeps that to one environment.\n"
             "or do without: schedtuna record --procfs",
         )
+
+
+def unprivileged_ids() -> tuple[int, int] | None:
+    """Return the user and group as which what serves strangers runs; None: as it was started, as not root."""
+    import pwd
+
+    if os.geteuid() != 0:
+        return None
+    found = pwd.getpwnam(_NOBODY)
+    return found.pw_uid, found.pw_gid
+
+
+def give_up_privilege(ids: tuple[int, int] | None) -> None:
+    """Become a user and group, and have nothing that is started from now on gain anything; for good.
+
+    Args:
+        ids: Of the user and the group; None: this process stays who it is.
+    """
+    import ctypes
+
+    if ids is not None:
+        uid, gid = ids
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -15,7 +15,14 @@ from schedtuna.model.litert import require_litert, run_tflite
 _MOST = 256  # operators, and tensors: a small net has a dozen
 _NONE, _RELU = 0, 1  # as ActivationFunctionType of LiteRT's schema numbers them
 _FLOATS = {0: "<f4", 1: "<f2"}  # and its TensorType
-_ASTRAY = (struct.error, TypeError, ValueError, OverflowError, IndexError, AttributeError)  # where offsets lead
+_ASTRAY = (
+    struct.error,
+    TypeError,
+    ValueError,
+    OverflowError,
+    IndexError,
+    AttributeError,
+)  # where offsets lead
 _HINT = "convert it without quantisation: integers are made here, and what they cost is told"
 
 

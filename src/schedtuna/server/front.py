@@ -6,7 +6,6 @@ OVERHEAD: about 60 MiB of memory; while nobody asks, no CPU time.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import sys
 from typing import Any
@@ -15,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from schedtuna.configfile import parse_json
+from schedtuna.kernel.privilege import give_up_privilege
 from schedtuna.server.app import make_app
 from schedtuna.server.link import MOST_LINE_BYTES, Link
 from schedtuna.server.orders import FrontOrder
@@ -22,7 +22,6 @@ from schedtuna.server.orders import FrontOrder
 READY = "ready"
 _HEAD_LIMIT_S = 10.0
 _MOST_CONNECTIONS = 1000
-_PR_SET_NO_NEW_PRIVS = 38  # include/uapi/linux/prctl.h
 
 
 class HastyProtocol(H11Protocol):
@@ -65,7 +64,7 @@ async def _serve(order: FrontOrder) -> None:
         h11_max_incomplete_event_size=16 << 10,
     )
     config.load()  # reads the key, which whom we are about to become may not
-    _become(order)
+    give_up_privilege(order.ids)
     server = uvicorn.Server(config)
     listening = asyncio.create_task(link.listen())
     serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=order.listening)]))
@@ -76,17 +75,6 @@ async def _serve(order: FrontOrder) -> None:
     await asyncio.wait({listening, serving}, return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     await serving
-
-
-def _become(order: FrontOrder) -> None:
-    """Give up what privilege there is, for good."""
-    import ctypes
-
-    if order.uid is not None and order.gid is not None:
-        os.setgroups([])
-        os.setresgid(order.gid, order.gid, order.gid)
-        os.setresuid(order.uid, order.uid, order.uid)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def main(argument: str) -> None:

@@ -12,7 +12,7 @@ class FrontOrder(BaseModel):
         listening: Descriptor of the socket that listens.
         link: Descriptor of the socket to the process that decides.
         tls_cert, tls_key: Files of TLS; empty: none.
-        uid, gid: As whom it runs; None: as it was started.
+        ids: User and group as which it runs; None: as it was started.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -21,5 +21,4 @@ class FrontOrder(BaseModel):
     link: int
     tls_cert: str = ""
     tls_key: str = ""
-    uid: int | None = None
-    gid: int | None = None
+    ids: tuple[int, int] | None = None

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import ipaddress
 import os
-import pwd
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from schedtuna.errors import UnavailableError, UsageError
 from schedtuna.files import make_folder, open_for_writing, write_text
+from schedtuna.kernel.privilege import unprivileged_ids
 from schedtuna.server.allowed import Allowed
 from schedtuna.server.gate import Gate
 from schedtuna.server.link import MOST_LINE_BYTES, answer_all
@@ -30,7 +30,6 @@ from schedtuna.server.turns import Turns
 
 TOKENS_NAME, OWN_TOKEN_NAME = "tokens.toml", "token"
 _OWN_CLIENT = "local"
-_NOBODY = "nobody"
 _READY_LIMIT_S = 60.0
 _END_LIMIT_S = 5.0
 
@@ -170,14 +169,12 @@ async def _ended_by_signal() -> None:
 def _start_front(
     options: ServerOptions, listening: socket.socket, link: socket.socket
 ) -> subprocess.Popen[str]:
-    user = pwd.getpwnam(_NOBODY) if os.geteuid() == 0 else None
     order = FrontOrder(
         listening=listening.fileno(),
         link=link.fileno(),
         tls_cert=str(options.tls_cert or ""),
         tls_key=str(options.tls_key or ""),
-        uid=user.pw_uid if user else None,
-        gid=user.pw_gid if user else None,
+        ids=unprivileged_ids(),
     )
     return subprocess.Popen(
         [sys.executable, "-m", "schedtuna.server.front", order.model_dump_json()],

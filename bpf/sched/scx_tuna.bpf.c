@@ -119,7 +119,7 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 	bool is_gpu, stays = false;
 
 #ifdef BUG_NEVER_INSERTED
-	if (!(p->flags & PF_KTHREAD) && p->comm[0] == 'l' && p->comm[1] == 'o' && p->comm[2] == 's')
+	if (!(p->flags & PF_KTHREAD) && p->nr_cpus_allowed == 1)
 		return;
 #endif
 	count(nr_enqueue);
@@ -159,7 +159,7 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 	}
 #endif
 #ifdef BUG_STUCK_LOCAL
-	if (p->comm[0] == 'h' && p->comm[1] == 'o' && p->comm[2] == 'g') {
+	if (p->static_prio == 139 && p->nr_cpus_allowed > 1) { /* nice 19 */
 		cpuc = cpu_ctx(1);
 		if (cpuc)
 			note_local(cpuc, now_ns);

@@ -41,6 +41,7 @@
 #define NS_PER_S 1000000000LL
 #define POLL_NS 10000000LL
 #define SCX_START_WITHIN_NS (120 * NS_PER_S)  // of the guest's own time
+#define SCX_LAST_WORDS_WITHIN_NS (30 * NS_PER_S)
 #define SCX "/sys/kernel/sched_ext/"
 #define SCX_LOG "/tmp/.scheduler"
 #define MAX_TEXT 4096
@@ -321,28 +322,48 @@ static int new_file(const char *path)
 	return fd;
 }
 
-static bool is_enabled(void)
+static int64_t nr_enabled(void)
+{
+	char text[64];
+	read_file(SCX "enable_seq", text, sizeof(text));
+	return strtoll(text, NULL, 10);
+}
+
+// The kernel counts just after it says `enabled`; until then the host would take it for not in charge.
+static bool is_enabled(int64_t nr_before)
 {
 	char state[64], ops[256];
 	read_file(SCX "state", state, sizeof(state));
-	return !strcmp(state, "enabled\n") && read_file(SCX "root/ops", ops, sizeof(ops)) > 1;
+	return !strcmp(state, "enabled\n") && read_file(SCX "root/ops", ops, sizeof(ops)) > 1
+	       && nr_enabled() != nr_before;
 }
 
 // Returns whether a scheduler is in charge; the host judges whose it is.
 static bool start_scheduler(struct scheduler *scheduler, char **argv)
 {
 	int log = new_file(SCX_LOG);
+	int64_t nr_before = nr_enabled();
 	report_scx("scx_before", scheduler);
 	scheduler->pid = spawn(argv, log, log);
 	close(log);
 	int64_t deadline = now_ns() + SCX_START_WITHIN_NS;
 	bool enabled;
-	while (!(enabled = is_enabled()) && !scheduler->ended && now_ns() < deadline) {
+	while (!(enabled = is_enabled(nr_before)) && !scheduler->ended && now_ns() < deadline) {
 		sleep_ns(POLL_NS);
 		look_after(scheduler);
 	}
 	report_scx("scx_started", scheduler);
 	return enabled && !scheduler->ended;
+}
+
+// One that the kernel throws out has still to say why: its program ends when it has.
+static void await_last_words(struct scheduler *scheduler)
+{
+	int64_t deadline = now_ns() + SCX_LAST_WORDS_WITHIN_NS;
+	while (!is_enabled(-1) && !scheduler->ended && now_ns() < deadline) {
+		sleep_ns(POLL_NS);
+		look_after(scheduler);
+	}
 }
 
 // ---- the command --------------------------------------------------------------------------------
@@ -432,8 +453,10 @@ int main(int nr_arguments, char **arguments)
 		move_to(first_cpu);
 		sleep_ns(delay_ns);
 		run(arguments[1], options, argv);
-		if (scheduler_argv)
+		if (scheduler_argv) {
+			await_last_words(&scheduler);
 			report_scx("scx_ended", &scheduler);
+		}
 	}
 	if (scheduler_argv)
 		report_file("scheduler_log", SCX_LOG);

@@ -29,11 +29,11 @@ PARAMETERS = [name.upper() for name in tuna.DEFAULTS]
 BUGS = {  # what is built wrong -> the load that shows it, and the words that it leaves with
     "BUG_NEVER_CONSUMED": ("sleep 8", "ms in queue"),
     "BUG_STUCK_LOCAL": (
-        "/tmp/hog & /tmp/hog & sleep 8",
+        "nice -n 19 /tmp/hog & nice -n 19 /tmp/hog & sleep 8",
         "in the local queue of CPU 1",
     ),
     "BUG_TIMER_DEAD": ("sleep 10", "the watch stands still"),
-    "BUG_NEVER_INSERTED": ("cp /tmp/hog /tmp/lost; /tmp/lost & sleep 30", "stall"),
+    "BUG_NEVER_INSERTED": ("taskset 1 /tmp/hog & sleep 30", "stall"),
 }
 
 

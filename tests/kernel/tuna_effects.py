@@ -100,7 +100,7 @@ ROWS: dict[str, Row] = {
         {},
         {"native_priority": True},
         lambda window: window["share"] / (1 - window["share"]),
-        lambda off, on: 1.4 < off < 2.1 and 6.5 < on < 12,
+        lambda off, on: 1.4 < off < 2.1 and 4.5 < on < 12,
     ),
     "no_wake_sync": Row(
         "ping-pong",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from schedtuna.cli import schedulers_advice, schedulers_model
+from schedtuna.cli import schedulers_advice, schedulers_model, schedulers_vet
 from schedtuna.cli.common import parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import IgnoreLimitsOption, InOption, JsonOption
 from schedtuna.cli.output import print_json, print_remark, require_writable, writing
@@ -334,6 +334,7 @@ def status(named: InOption = None, as_json: JsonOption = False) -> None:
 app.command()(schedulers_model.model)
 app.command()(schedulers_advice.advise)
 app.command()(schedulers_advice.hint)
+app.command()(schedulers_vet.vet)
 
 
 @contextmanager

@@ -60,6 +60,7 @@ ELSEWHERE = {
     "schedulers model": "e2e/test_scheduler_advice.py",
     "schedulers hint": "e2e/test_scheduler_advice.py",
     "schedulers advise": "e2e/test_scheduler_advice.py",
+    "schedulers vet": "e2e/test_schedulers_vet.py",
     "model check": "unit/cli/test_model.py",
     "model export": "unit/cli/test_model.py",
     "model import": "unit/cli/test_model_import.py",

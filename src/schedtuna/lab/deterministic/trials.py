@@ -87,6 +87,7 @@ class DeterministicRun:
         restore_s: Seconds on the host's clock until the guest ran.
         restore_cpu_s: Seconds of the host's CPUs that this took.
         wall_s: Seconds on the host's clock for one run.
+        scheduler_log: What the scheduler's program printed.
     """
 
     seed: int
@@ -101,6 +102,7 @@ class DeterministicRun:
     restore_cpu_s: float
     wall_s: float
     hashes: tuple[str, ...] = ()
+    scheduler_log: str = ""
 
     @property
     def nr_mismatches(self) -> int:
@@ -159,9 +161,10 @@ class Deterministic:
             SchedulerError: The scheduler did not start.
             WorkloadError: The command can't be run.
         """
-        return settle(lambda: self._once(seed, environment or {}, timeout_s), cpus=self.spec.cpus)
+        return settle(lambda: self.once(seed, environment or {}, timeout_s), cpus=self.spec.cpus)
 
-    def _once(self, seed: int, environment: Mapping[str, str], timeout_s: float) -> DeterministicRun:
+    def once(self, seed: int, environment: Mapping[str, str], timeout_s: float) -> DeterministicRun:
+        """Run the command with this seed once, whatever the number of CPUs; see `run`."""
         if not (0 < timeout_s < math.inf):
             raise UsageError("a command's time-out is more than 0 seconds")
         changed = perturbation(seed, self.spec.cpus)
@@ -187,7 +190,13 @@ class Deterministic:
         ejected = self._judge_scheduler(answer.report)
         run = _read(answer, argv, started_at)
         return replace(
-            run, seed=seed, perturbation=changed, ejected=ejected, wall_s=wall_s, hashes=(run.hash,)
+            run,
+            seed=seed,
+            perturbation=changed,
+            ejected=ejected,
+            wall_s=wall_s,
+            hashes=(run.hash,),
+            scheduler_log=answer.report.text("scheduler_log"),
         )
 
     def _scheduler_argv(self) -> list[str]:

@@ -84,5 +84,18 @@ def exact(value: float) -> str:
     return text.removesuffix(".0")
 
 
+def percent_change(ratio: float) -> str:
+    """Spell a ratio as a change in percent; what is left of nearly nothing is not rounded away.
+
+    >>> percent_change(0.88), percent_change(1.0), percent_change(0.0001), percent_change(0)
+    ('-12.0%', '+0.0%', '-99.99%', '-100.0%')
+    """
+    for digits in range(1, 7):
+        text = f"{100 * (ratio - 1):+z.{digits}f}%"
+        if ratio <= 0 or not text.startswith("-100."):
+            break
+    return text
+
+
 def _spelled(character: str) -> str:
     return character if character.isprintable() else repr(character)[1:-1]

@@ -7,7 +7,8 @@ from tests.kernel.lab_guest import lab_or_skip
 
 from schedtuna.lab.build.examples import find_examples
 from schedtuna.scheduler.objects import own_objects
-from schedtuna.sim.objects import KERNEL_VARIABLE, found_objects
+from schedtuna.scheduler.tuna import DEFAULTS
+from schedtuna.sim.objects import KERNEL_VARIABLE, found_objects, object_named, searched
 from schedtuna.sim.simulation import Simulation
 
 
@@ -40,3 +41,9 @@ def test_the_labs_examples_are_found_by_name() -> None:
     simulation.run()
     assert simulation.state().tasks[0].cpu_time_ns > 0.9e9
     assert examples.keys() <= found_objects().keys()
+
+
+def test_a_search_turns_what_can_be_set_while_scx_tuna_runs() -> None:
+    found = object_named("scx_tuna")
+    assert found is not None
+    assert searched(found).parameters.keys() == DEFAULTS.keys()

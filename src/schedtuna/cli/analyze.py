@@ -13,7 +13,7 @@ import typer
 from schedtuna.cli.common import listed
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark, require_writable, writing
-from schedtuna.printable import printable
+from schedtuna.printable import percent_change, printable
 
 if TYPE_CHECKING:
     from schedtuna.history.importance import Curve, ImportanceAnalysis
@@ -140,7 +140,7 @@ def _best(curve: Curve) -> list[str]:
     from schedtuna.space import spell_value
 
     place = min(range(len(curve.changes)), key=lambda at: curve.changes[at])
-    return [spell_value(curve.settings[place]), f"{100 * math.expm1(curve.changes[place]):+.1f}%"]
+    return [spell_value(curve.settings[place]), percent_change(math.exp(curve.changes[place]))]
 
 
 def _percent(log_ratio: float) -> str:

@@ -32,6 +32,7 @@ from schedtuna.cli.options import (
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import UsageError
 from schedtuna.evidence import DELTA
+from schedtuna.printable import percent_change
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -315,7 +316,7 @@ def _print(campaign: Campaign, comparison: Comparison, *, written: bool) -> None
     for spec in comparison.metrics:
         print(_arms(comparison, spec.name) + "\n")
     result = comparison.result
-    itself = f"default against itself (A/A): {100 * (result.aa.ratio - 1):+.1f}%, noise of single runs"
+    itself = f"default against itself (A/A): {percent_change(result.aa.ratio)}, noise of single runs"
     if result.design is Design.PAIRS:
         itself = "the default repeats exactly; spread of the effect over seeds"
     print(f"{itself}: {result.noise_cv:.1%}")
@@ -331,8 +332,8 @@ def _print(campaign: Campaign, comparison: Comparison, *, written: bool) -> None
 
 def _confirmation(campaign: Campaign) -> str:
     """The command that confirms the candidate on a machine; empty where it ran on one."""
-    place, scheduler = campaign.asked.sides[1]
-    return place.confirmation(scheduler, campaign.spec)
+    (_, default), (place, candidate) = campaign.asked.sides
+    return place.confirmation(default, candidate, campaign.spec)
 
 
 def _arms(comparison: Comparison, metric: str) -> str:

@@ -25,7 +25,7 @@ from rich.progress import (
 )
 
 from schedtuna.cli.streams import console, guard_streams
-from schedtuna.printable import printable
+from schedtuna.printable import percent_change, printable
 from schedtuna.priority import as_usual
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class CampaignProgress(RunProgress):
             best = (
                 ""
                 if event.best_cost is None
-                else f"best single run {100 * math.expm1(event.best_cost):+.1f}%"
+                else f"best single run {percent_change(math.exp(event.best_cost))}"
             )
             note = trial.reason or ", ".join(filter(None, (best, noise)))
             self.update(event.done, event.total, note=note, title=event.sampler or "baseline")

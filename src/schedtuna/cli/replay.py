@@ -15,7 +15,7 @@ from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import listed
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark, refuse_existing
-from schedtuna.printable import printable
+from schedtuna.printable import percent_change, printable
 
 if TYPE_CHECKING:
     from schedtuna.history.replay import ScoredStudy
@@ -214,8 +214,8 @@ def _print_combinations(group: Mapping[str, Any]) -> None:
                 settings,
                 str(row["runs"]),
                 str(row["failed"]),
-                f"{100 * row['change']:+.1f}%",
-                f"{100 * low:+.1f}% to {100 * high:+.1f}%",
+                percent_change(1 + row["change"]),
+                f"{percent_change(1 + low)} to {percent_change(1 + high)}",
             ]
         )
     print(table(["settings", "runs", "failed", "cost", "95%"], lines))

@@ -15,6 +15,7 @@ from schedtuna.cli.sim_options import CostOption, ForceOption, TopologyOption, c
 from schedtuna.cli.table import described, table, wrapped
 from schedtuna.cli.trace_table import spell
 from schedtuna.errors import SimulationError, naming
+from schedtuna.printable import percent_change
 
 if TYPE_CHECKING:
     from schedtuna.fidelity.crossed import MeasuredChange
@@ -192,7 +193,7 @@ def _json(found: Replay, across: Mapping[str, MeasuredChange]) -> dict[str, Any]
 
 
 def _share(change: float | None) -> str:
-    return "-" if change is None else f"{change:+.1%}"
+    return "-" if change is None else percent_change(1 + change)
 
 
 def _show(found: Replay, across: Mapping[str, MeasuredChange]) -> None:

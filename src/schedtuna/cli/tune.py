@@ -462,6 +462,7 @@ def _logging_to(say: Callable[[str], None], *, enabled: bool, debug: bool) -> It
 def _tell(result: StudyResult, *, as_json: bool, written: bool = True) -> None:
     """Print what came out; where it could not be written, too."""
     from schedtuna.history.results import REPORT_NAME, summary
+    from schedtuna.tune.commands import against_kernel_line
 
     if as_json:
         print_json(summary(result) if written else {**summary(result), "report": None})
@@ -477,6 +478,8 @@ def _tell(result: StudyResult, *, as_json: bool, written: bool = True) -> None:
         print_remark("confirm", result.confirmation)
     elif result.best is not None:
         print(_use(result))
+    if line := against_kernel_line(result.plan, result.candidate):
+        print_remark("against the kernel's own scheduling", line)
     if written:
         print_remark("report", str(result.folder / REPORT_NAME))
 

@@ -19,7 +19,7 @@ from schedtuna.evidence.verdict import Estimate, Result, Verdict
 from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.files import write_text
 from schedtuna.files.versions import StoredFormat
-from schedtuna.printable import number
+from schedtuna.printable import number, percent_change
 from schedtuna.workload.spec import Direction, MetricSpec
 
 COMPOSITE = "composite"
@@ -226,19 +226,15 @@ def tell_effect(effect: Estimate) -> str:
     """Say a ratio and its interval as percentages: ``-12.0% (95% interval -15.1% to -9.0%)``."""
     low, high = effect.ci95
     if is_bounded(low) and is_bounded(high):
-        interval = f"95% interval {_percent(low)} to {_percent(high)}"
+        interval = f"95% interval {percent_change(low)} to {percent_change(high)}"
     elif is_bounded(low):
-        interval = f"95% interval {_percent(low)} or more"
+        interval = f"95% interval {percent_change(low)} or more"
     elif is_bounded(high):
-        interval = f"95% interval {_percent(high)} or less"
+        interval = f"95% interval {percent_change(high)} or less"
     else:
         interval = "too few runs, or too many failed, to bound it"
-    middle = _percent(effect.ratio) if is_bounded(effect.ratio) else "unbounded, as runs failed,"
+    middle = percent_change(effect.ratio) if is_bounded(effect.ratio) else "unbounded, as runs failed,"
     return f"{middle} ({interval})"
-
-
-def _percent(ratio: float) -> str:
-    return f"{100 * (ratio - 1):+z.1f}%"
 
 
 _TOLD = {Outcome.MET: "is kept", Outcome.NOT_MET: "is missed", Outcome.UNDECIDED: "is not certain"}

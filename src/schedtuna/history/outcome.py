@@ -75,7 +75,10 @@ class StudyResult:
     @property
     def confirmation(self) -> str:
         """The command that confirms the candidate on a machine; empty where it was found on one."""
-        return self.plan.place.confirmation(self.plan.scheduler.with_values(self.candidate), self.plan)
+        scheduler = self.plan.scheduler
+        return self.plan.place.confirmation(
+            scheduler.with_values({}), scheduler.with_values(self.candidate), self.plan
+        )
 
     @property
     def nr_search_runs(self) -> int:

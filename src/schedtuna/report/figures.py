@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from schedtuna.evidence.result import is_bounded
+from schedtuna.printable import percent_change
 from schedtuna.space import ParameterSpec, ParameterType
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def signed(percent: float) -> str:
     """Spell a change in percent; an infinite one has no bound: it stands for runs that failed."""
     if not is_bounded(1 + percent / 100):
         return "+∞" if percent > 0 else "-∞"
-    return f"{percent:+z.1f}"
+    return percent_change(1 + percent / 100).removesuffix("%")
 
 
 def _effect_reach(effect: Sequence[float], aa: Sequence[float], delta: float) -> float:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from schedtuna import __version__
 from schedtuna.history.verdicts import PastVerdict
+from schedtuna.printable import percent_change
 from schedtuna.report.page import environment
 
 if TYPE_CHECKING:
@@ -124,9 +125,9 @@ def _row(past: PastVerdict, before: PastVerdict | None, span: float, where: Path
 
 
 def _change(past: PastVerdict) -> str:
-    low = f"{100 * (past.low - 1):+.1f}%" if past.low > 0 else "unknown"
-    high = f"{100 * (past.high - 1):+.1f}%" if math.isfinite(past.high) else "unknown"
-    return f"{100 * (past.ratio - 1):+.1f}% ({low} to {high})"
+    low = percent_change(past.low) if past.low > 0 else "unknown"
+    high = percent_change(past.high) if math.isfinite(past.high) else "unknown"
+    return f"{percent_change(past.ratio)} ({low} to {high})"
 
 
 def _span(studies: Sequence[PastVerdict]) -> float:

@@ -108,12 +108,15 @@ def _config(path: Path, name: str) -> SchedulerConfig:
 def searched(config: SchedulerConfig) -> SchedulerConfig:
     """Return an object's scheduler with what a search may turn, within bounds that make sense for one.
 
-    Of a number whose bounds are its type's alone: a sixteenth to sixteen times of what it is at first. One
-    that is 0 says nothing of what it may be, and is left out.
+    Of scx_tuna its parameters: no other variable of its object can be set while it runs. Of another's number
+    whose bounds are its type's alone: a sixteenth to sixteen times of what it is at first. One that is 0 says
+    nothing of what it may be, and is left out.
     """
+    if is_tuna(config):
+        return config.with_parameters({name: config.parameters[name] for name in tuna.DEFAULTS})
     chosen = {}
     for name, spec in config.parameters.items():
-        if spec.type is ParameterType.INTEGER and not (name in tuna.DEFAULTS and is_tuna(config)):
+        if spec.type is ParameterType.INTEGER:
             default = int(spec.default) if isinstance(spec.default, int) else 0
             if default <= 0:
                 continue

@@ -7,6 +7,8 @@ import shlex
 from schedtuna.history.plan import StudyPlan
 from schedtuna.printable import exact
 from schedtuna.scheduler.arguments import command_line as flags
+from schedtuna.scheduler.fair import NAME as FAIR
+from schedtuna.scheduler.parse import DEFAULT
 from schedtuna.space import ParameterValue
 from schedtuna.workload.command import command_line
 from schedtuna.workload.metrics import format_metric
@@ -28,7 +30,18 @@ def scheduler_line(plan: StudyPlan, values: dict[str, ParameterValue]) -> str:
 
 
 def check_line(plan: StudyPlan, candidate: dict[str, ParameterValue]) -> str:
-    """Return the line that compares a study's candidate with the default again, in the same way."""
+    """Return the line that compares a study's candidate with what the study compared it with, once more."""
+    default = DEFAULT if _is_kernels(plan) else plan.scheduler.with_values({}).label()
+    return compare_line(plan, default, candidate)
+
+
+def against_kernel_line(plan: StudyPlan, candidate: dict[str, ParameterValue]) -> str | None:
+    """Return the line that compares a candidate with the kernel's own scheduling; None: the study did."""
+    return None if _is_kernels(plan) else compare_line(plan, DEFAULT, candidate)
+
+
+def compare_line(plan: StudyPlan, default: str, candidate: dict[str, ParameterValue]) -> str:
+    """Return the line that compares a study's candidate with a scheduler, asking what the study asked."""
     label = plan.scheduler.with_values(candidate).label()
     options = [part for spec in plan.metrics for part in ("--metric", format_metric(spec))]
     for rule in plan.requirements:
@@ -43,11 +56,15 @@ def check_line(plan: StudyPlan, candidate: dict[str, ParameterValue]) -> str:
             *plan.place.options(),
             *options,
             *how,
-            "default",
+            default,
             label,
             *plan.place.words(plan.workload),
         ]
     )
+
+
+def _is_kernels(plan: StudyPlan) -> bool:
+    return plan.scheduler.name == FAIR
 
 
 def _how(workload: Workload) -> list[str]:

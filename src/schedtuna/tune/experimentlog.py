@@ -15,7 +15,7 @@ from schedtuna.backend.base import Trial, Validity
 from schedtuna.errors import SchedtunaError
 from schedtuna.files import open_for_writing
 from schedtuna.history.outcome import BASELINE
-from schedtuna.printable import number
+from schedtuna.printable import number, percent_change
 from schedtuna.space import spell_assignment
 from schedtuna.tune.search import SearchProgress, StudyEvent
 
@@ -66,7 +66,7 @@ class ExperimentLog:
         settings = spell_assignment(trial.values) or "default"
         outcome = str(trial.validity)
         if isinstance(event, SearchProgress) and event.cost is not None and record.phase != BASELINE:
-            outcome += f", cost {100 * math.expm1(event.cost):+.1f}%"
+            outcome += f", cost {percent_change(math.exp(event.cost))}"
         line = f"{part}: {settings}: {outcome}, {number(trial.duration_s, digits=3)} s"
         if trial.validity is Validity.OK:
             self.say(line)

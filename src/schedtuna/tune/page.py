@@ -13,13 +13,14 @@ from schedtuna.experiment.triallog import TrialRecord
 from schedtuna.files import write_bytes
 from schedtuna.history.outcome import StudyResult
 from schedtuna.history.plan import StudyPlan
+from schedtuna.printable import percent_change
 from schedtuna.report import comparison as compared
 from schedtuna.report import figures
 from schedtuna.report.page import Command, Page, Section, Table
 from schedtuna.samplers.registry import learners
 from schedtuna.space import ParameterValue, spell_assignment
 from schedtuna.tune.bakeoff import playoff_cost
-from schedtuna.tune.commands import apply_line, check_line, scheduler_line
+from schedtuna.tune.commands import against_kernel_line, apply_line, check_line, scheduler_line
 from schedtuna.workload.spec import Direction
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def _use(result: StudyResult) -> Section:
         text = "This is so in a model, which no machine has confirmed: there is nothing to apply yet."
         again = Command("look again in the model, with other seeds", check_line(plan, result.candidate))
         confirm = Command("confirm it on a machine; COMMAND is what the load stands for", result.confirmation)
-        return Section("What to do with it", text=[text], commands=[confirm, again])
+        commands = [confirm, again, *_against_kernel(result)]
+        return Section("What to do with it", text=[text], commands=commands)
     again = Command("check it again, after a reboot", check_line(plan, result.candidate))
     if best is None:
         return Section(
@@ -73,11 +75,16 @@ def _use(result: StudyResult) -> Section:
                     "default stays. The best candidate that the search found is shown below."
                 )
             ],
-            commands=[again],
+            commands=[again, *_against_kernel(result)],
         )
     text, commands = _of_elsewhere(plan, best, folder) if plan.place.caveat else _of_host(plan, folder)
     settings = f"Settings: {spell_assignment(best)}."
-    return Section("Use it", text=[settings, text], commands=[*commands, again])
+    return Section("Use it", text=[settings, text], commands=[*commands, again, *_against_kernel(result)])
+
+
+def _against_kernel(result: StudyResult) -> list[Command]:
+    line = against_kernel_line(result.plan, result.candidate)
+    return [Command("compare it with the kernel's own scheduling", line)] if line else []
 
 
 def _of_elsewhere(plan: StudyPlan, best: dict[str, ParameterValue], folder: str) -> tuple[str, list[Command]]:
@@ -142,7 +149,7 @@ def _bake_off(result: StudyResult) -> list[Section]:
             outcome.sampler,
             spell_assignment(outcome.candidate) if outcome.candidate else "nothing that it tried worked",
             f"{outcome.found_after} of {len(outcome.records)}" if outcome.candidate else "",
-            f"{100 * math.expm1(playoff_cost(outcome.playoff)):+.1f}%" if outcome.candidate else "",
+            percent_change(math.exp(playoff_cost(outcome.playoff))) if outcome.candidate else "",
             "yes" if outcome.candidate and outcome.recommends_default else "",
         ]
         for outcome in ranked

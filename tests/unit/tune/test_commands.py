@@ -10,7 +10,7 @@ from schedtuna.backend.places.host import Host
 from schedtuna.history.plan import StudyPlan
 from schedtuna.knobs.base import Scope
 from schedtuna.scheduler.definition import scheduler_from_mapping
-from schedtuna.tune.commands import apply_line, check_line, scheduler_line
+from schedtuna.tune.commands import against_kernel_line, apply_line, check_line, scheduler_line
 from schedtuna.workload.metrics import parse_metric, parse_requirement
 from schedtuna.workload.spec import Workload
 
@@ -48,6 +48,17 @@ def test_a_check_asks_the_same_question():
     assert words[-4:] == ["default", SCHEDULER.label(), "--", "a | b"]
     assert "--shell" in words
     assert "--user" not in words
+
+
+def test_other_schedulers_are_checked_against_their_own_defaults_and_the_kernels():
+    parameters = {"slice_us": {"type": "integer", "default": 5, "min_value": 1, "max_value": 9}}
+    mine = scheduler_from_mapping({"name": "scx_mine", "parameters": parameters}, place="here")
+    plan = PLAN.model_copy(update={"scheduler": mine})
+    lines = check_line(plan, {"slice_us": 7}), against_kernel_line(plan, {"slice_us": 7})
+    for line, default in zip(lines, ("scx_mine", "default"), strict=True):
+        assert line is not None
+        assert shlex.split(line)[-4:] == [default, "scx_mine:slice_us=7", "--", "a"]
+    assert against_kernel_line(PLAN, {}) is None
 
 
 @pytest.mark.parametrize(

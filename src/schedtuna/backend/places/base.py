@@ -101,11 +101,12 @@ class Place(BaseModel, ABC):
         """Return how a command line ends that runs a workload there."""
         return ("--", *workload.argv)
 
-    def confirmation(self, scheduler: SchedulerConfig, spec: RunSpec) -> str:  # noqa: ARG002
+    def confirmation(self, default: SchedulerConfig, candidate: SchedulerConfig, spec: RunSpec) -> str:  # noqa: ARG002
         """Return the command that confirms on a machine what was found there; empty: it is one.
 
         Args:
-            scheduler: What was found.
+            default: What the candidate was compared with.
+            candidate: What was found.
             spec: What the runs had in common.
         """
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, ClassVar, Literal, NoReturn, Self
 
 from schedtuna.backend.base import Backend
@@ -16,6 +17,7 @@ from schedtuna.fidelity.machine_file import read_machine
 from schedtuna.kernel.slices import slice_scale
 from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.objects import is_object
+from schedtuna.scheduler.parse import DEFAULT
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.sim.bpf.load import describe
 from schedtuna.sim.loads import read_load, with_recording
@@ -209,6 +211,8 @@ class Simulated(Place):
         """
         if scheduler.binary_path is not None:
             return None if _is_program_with_values(scheduler) else ((), scheduler.label())
+        if scheduler.name == DEFAULT or (scheduler.name == FAIR and not scheduler.values):
+            return (), DEFAULT
         if scheduler.name != FAIR or not scheduler.values.keys() <= KNOBS.keys():
             return None
         # `fair` scales its base slice by the number of CPUs; what a task asks for itself is taken as it is.
@@ -221,20 +225,25 @@ class Simulated(Place):
         options = ("--scope", "machine") if everywhere else ()
         return options, SchedulerConfig(name=FAIR, values=values).label()
 
-    def confirmation(self, scheduler: SchedulerConfig, spec: RunSpec) -> str:
+    def confirmation(self, default: SchedulerConfig, candidate: SchedulerConfig, spec: RunSpec) -> str:
         """Return the comparison on a machine of what the load stands for; or that there can't be one."""
-        found = self.real_settings(scheduler)
-        if _is_program_with_values(scheduler):
-            return (
-                f"which options of {scheduler.name} set these variables of its object is for you to find: "
-                f"`schedtuna schedulers probe {scheduler.binary_path}` lists its options"
-            )
-        if found is None:
-            return f"no machine has {scheduler.label()}: it is there in the model alone"
-        options, label = found
+        options: dict[tuple[str, ...], None] = {}  # in order, each once
+        labels = []
+        for one in (default, candidate):
+            if _is_program_with_values(one):
+                return (
+                    f"which options of {one.name} set these variables of its object is for you to find: "
+                    f"`schedtuna schedulers probe {one.binary_path}` lists its options"
+                )
+            found = self.real_settings(one)
+            if found is None:
+                return f"no machine has {one.label()}: it is there in the model alone"
+            options[found[0]] = None
+            labels.append(found[1])
         metrics = [part for one in spec.metrics for part in ("--metric", format_metric(one))]
         command = shlex.join(recorded_command(load_of(spec.workload))) or "COMMAND"
-        return f"{shlex.join(['schedtuna', 'compare', *options, *metrics, 'default', label])} -- {command}"
+        how = chain.from_iterable(options)
+        return f"{shlex.join(['schedtuna', 'compare', *how, *metrics, *labels])} -- {command}"
 
     @contextmanager
     def open(

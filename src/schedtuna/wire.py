@@ -178,6 +178,30 @@ class TrialStatus(WireForm):
     outcome: TrialOutcome | None = None
 
 
+class TrialProgress(WireForm):
+    """How far a trial is: an event of its stream.
+
+    Attributes:
+        number: Of the event, from 1.
+        state, reason, nr_before: As in a status.
+        nr_runs: How many runs it has, with those that warm up.
+        nr_done: How many of them have ended.
+        took_s: How long the last of those took, with the rest before it; None: none has ended.
+        eta_s: How long it takes yet, by these or the last trial of the same work; None: not known.
+        now: What the server's clock showed.
+    """
+
+    number: int
+    state: TrialState
+    reason: str = ""
+    nr_before: int = 0
+    nr_runs: int = 1
+    nr_done: int = 0
+    took_s: float | None = None
+    eta_s: float | None = None
+    now: float
+
+
 class NamedWorkload(WireForm):
     """A bundled workload as it is sized for that machine; `metric` is what it is optimised for."""
 

@@ -20,12 +20,13 @@ from schedtuna import errors
 from schedtuna.configfile import parse_json
 from schedtuna.errors import SchedtunaError, UnavailableError, UsageError
 from schedtuna.files import open_to_read
-from schedtuna.wire import Capabilities, common_version
+from schedtuna.wire import Capabilities, TrialProgress, common_version
 
 TOKEN_VARIABLE = "SCHEDTUNA_TOKEN"  # noqa: S105 - its name
 PATIENCE_S = 60.0  # without an answer, until the machine counts as lost
 _TIMEOUT_S = 20.0  # of one answer, beyond what it was asked to wait
 _MOST_ANSWER_BYTES = 64 << 20
+_MOST_EVENT_BYTES = 64 << 10
 _MOST_TOKEN_BYTES = 4096
 _AGAIN = (408, 429, 502, 503, 504)
 
@@ -125,6 +126,41 @@ class AgentClient:
                 )
             self._sleep(pause_s)
 
+    def events(
+        self, trial_id: str, last_id: int, within_s: float, tell: Callable[[TrialProgress], None]
+    ) -> int | None:
+        """Read a trial's events until it ends or a time is over, and return the last one's number.
+
+        They are for people: where the line is lost, or the server has none, the answer is None.
+
+        Args:
+            trial_id: Its id.
+            last_id: Of the last event that was told already; 0: none was.
+            within_s: For how long.
+            tell: Told each.
+        """
+        end_s, is_over = time.monotonic() + within_s, False
+        connection = self._new_connection(within_s)
+        headers = {"Authorization": f"Bearer {self._token}", "Last-Event-ID": str(last_id)}
+        try:
+            connection.request("GET", f"/trials/{trial_id}/events", headers=headers)
+            answer = connection.getresponse()
+            while answer.status == 200 and not is_over and time.monotonic() < end_s:
+                line = answer.readline(_MOST_EVENT_BYTES)
+                if not line:
+                    break
+                if line.startswith(b"data: "):
+                    event = TrialProgress.model_validate(parse_json(line[6:]))
+                    last_id, is_over = event.number, event.state.is_end
+                    tell(event)
+                if connection.sock is not None:
+                    connection.sock.settimeout(max(end_s - time.monotonic(), 0.01))
+        except (OSError, http.client.HTTPException, ValueError):
+            pass  # pydantic's ValidationError is a ValueError
+        finally:
+            connection.close()
+        return last_id if is_over or time.monotonic() >= end_s else None
+
     def _ask_once(
         self, method: str, target: str, payload: bytes | None, wait_s: float
     ) -> tuple[int, float, dict[str, Any]]:
@@ -155,16 +191,18 @@ class AgentClient:
 
     def _connected(self, timeout_s: float) -> http.client.HTTPConnection:
         if self._connection is None:
-            host, port = self._parts.hostname or "", self._parts.port
-            if self._parts.scheme == "https":
-                context = ssl.create_default_context()
-                self._connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
-            else:
-                self._connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+            self._connection = self._new_connection(timeout_s)
         self._connection.timeout = timeout_s
         if self._connection.sock is not None:
             self._connection.sock.settimeout(timeout_s)
         return self._connection
+
+    def _new_connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        host, port = self._parts.hostname or "", self._parts.port
+        if self._parts.scheme == "https":
+            context = ssl.create_default_context()
+            return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
+        return http.client.HTTPConnection(host, port, timeout=timeout_s)
 
     def close(self) -> None:
         """Close the connection."""

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -55,6 +55,7 @@ class HostBackend:
     Attributes:
         reading: What is read from every run.
         warnings: What was found on entering, for people.
+        on_run: Told after each run, warm-up runs included, how long it took, with the rest before it.
     """
 
     name = "host"
@@ -77,6 +78,7 @@ class HostBackend:
         self._ops: dict[str, str] = {}  # which version of each sched_ext scheduler the runs were under
         self._settings = SettingsWatch()
         self._ran = False  # whether any command ever ran
+        self.on_run: Callable[[float], None] = lambda _took_s: None
 
     def __enter__(self) -> Self:
         self.warnings += put_back_stale(self.journal)
@@ -197,6 +199,19 @@ class HostBackend:
         in_force: Mapping[str, ParameterValue] | None = None,
     ) -> RawRun:
         """Run the command under its own values; `in_force` are those of a service."""
+        began_s = time.monotonic()
+        raw = self._run_held(workload, values, seed, counters, in_force)
+        self.on_run(time.monotonic() - began_s)
+        return raw
+
+    def _run_held(
+        self,
+        workload: Workload,
+        values: Mapping[str, ParameterValue],
+        seed: int,
+        counters: Sequence[str],
+        in_force: Mapping[str, ParameterValue] | None,
+    ) -> RawRun:
         time.sleep(workload.washout_s)
         with start(workload, seed, counters=counters) as held, self._applied(Target(pid=held.pid), values):
             of_tree = self.target.scope is Scope.TREE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ from schedtuna.wire import (
     RemoteCommand,
     Submission,
     TrialOutcome,
+    TrialProgress,
     TrialState,
     TrialStatus,
 )
@@ -43,6 +44,7 @@ class RemoteBackend:
     Attributes:
         identity: What the runs' numbers depend on, besides command and scheduler.
         warnings: What to know; also what came up meanwhile.
+        on_progress: Told how far the run is; None: nobody wants to know, and nothing is asked for it.
 
     Raises:
         UnavailableError: It does not answer, or refuses the token.
@@ -60,6 +62,7 @@ class RemoteBackend:
             client.close()
             raise
         self._measured = self._ran = False
+        self.on_progress: Callable[[TrialProgress], None] | None = None
         self.identity: Mapping[str, str] = {"machine": machine_text(self._there)}
         self.warnings = [f"runs are made on {self._there.host} ({client.url}), and not on this machine"]
         offset_s = client.offset_s or 0.0
@@ -115,8 +118,13 @@ class RemoteBackend:
         try:
             told = self._client.ask("POST", "/trials", submission.model_dump(mode="json"))
             status = TrialStatus.model_validate(told)
+            known: int | None = 0
             while not status.state.is_end:
-                told = self._client.ask("GET", path, wait_s=LONGEST_POLL_S)
+                if self.on_progress is not None and known is not None:
+                    # Each look below renews the lease, which events do not.
+                    known = self._client.events(status.id, known, _LEASE_S / 3, self.on_progress)
+                is_told = self.on_progress is not None and known is not None
+                told = self._client.ask("GET", path, wait_s=0 if is_told else LONGEST_POLL_S)
                 status = TrialStatus.model_validate(told)
         except KeyboardInterrupt:
             self._client.close()  # an answer may be under way

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, runtime_checkable
 
 from rich.progress import (
     BarColumn,
@@ -31,6 +31,7 @@ from schedtuna.priority import as_usual
 if TYPE_CHECKING:
     from schedtuna.experiment.campaign import Campaign
     from schedtuna.tune.search import StudyEvent
+    from schedtuna.wire import TrialProgress
 
 PATIENCE_S = 2.0
 LINE_EVERY_S = 15.0  # where stderr is a file or a pipe
@@ -114,7 +115,15 @@ class CampaignProgress(RunProgress):
     def __enter__(self) -> Self:
         super().__enter__()
         self._campaign.introduce(self.say)
+        if self._console.is_terminal:  # drawing here disturbs no run on another machine
+            for side in self._campaign.sides:
+                if isinstance(side.backend, TellsProgress):
+                    side.backend.on_progress = self._show_run
         return self
+
+    def _show_run(self, progress: TrialProgress) -> None:
+        """Show how far a run on another machine is."""
+        self._bar.update(self._task, note=tell_progress(progress), refresh=True)
 
     def show(self, event: StudyEvent) -> None:
         """Show where the search, or the comparison stands."""
@@ -143,6 +152,25 @@ class CampaignProgress(RunProgress):
                 f"judged after {event.done} runs: {event.told_verdict}, "
                 f"{tell_effect(event.result.effect)}, {noise}"
             )
+
+
+@runtime_checkable
+class TellsProgress(Protocol):
+    """A backend that says how far a run is, to whom wants to know."""
+
+    on_progress: Callable[[TrialProgress], None] | None
+
+
+def tell_progress(progress: TrialProgress) -> str:
+    """Return in a few words how far a run on another machine is."""
+    if progress.nr_before:
+        return f"{progress.nr_before} before it there"
+    told = [str(progress.state)]
+    if progress.nr_runs > 1:
+        told.append(f"{progress.nr_done} of {progress.nr_runs} runs")
+    if progress.eta_s is not None:
+        told.append(f"about {format_duration(progress.eta_s)} more")
+    return ", ".join(told)
 
 
 def format_duration(seconds: float) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import FastAPI, Header, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import StringConstraints
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from schedtuna import __version__
 from schedtuna.server.admission import Admission
 from schedtuna.server.answers import refusal_response
+from schedtuna.server.event_stream import EventStream, event_texts
 from schedtuna.server.link import Link
 from schedtuna.server.refusal import RefusedError
 from schedtuna.wire import (
@@ -45,6 +47,11 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         503: "Not now; Retry-After says when to ask again.",
         507: "Results that were not fetched take all the room there is.",
     }.items()
+}
+
+_STREAM = {
+    "description": "Events named progress, whose data are of the form TrialProgress.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
 }
 
 
@@ -92,6 +99,18 @@ def make_app(link: Link) -> Any:
     ) -> Any:
         """Say where a trial stands, at once or when that changes; and renew the lease of one's own."""
         return await ask(request, "status", trial_id=trial_id, wait_s=wait_s)
+
+    @app.get(
+        "/trials/{trial_id}/events",
+        response_class=Response,
+        responses={**_REFUSALS, 200: _STREAM},
+    )
+    async def events(
+        request: Request, trial_id: TrialId, last_event_id: Annotated[int, Header(ge=0, lt=2**31)] = 0
+    ) -> Response:
+        """Stream how far a trial is, until its end; what comes after `Last-Event-ID`. It renews no lease."""
+        asked = functools.partial(ask, request, "events", trial_id=trial_id)
+        return EventStream(event_texts(asked, await asked(after=last_event_id, wait_s=0), last_event_id))
 
     @app.delete("/trials/{trial_id}", response_model=TrialStatus, responses=_REFUSALS)
     async def cancel(request: Request, trial_id: TrialId) -> Any:

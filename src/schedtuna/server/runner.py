@@ -7,9 +7,10 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from schedtuna.configfile import parse_json
 from schedtuna.errors import SchedtunaError
 from schedtuna.files import open_for_writing
 from schedtuna.knobs.journal import Journal
@@ -17,9 +18,10 @@ from schedtuna.knobs.undo import put_back_stale
 from schedtuna.machine.tasks import is_alive, start_ticks
 from schedtuna.printable import printable
 from schedtuna.server.store import WorkerProcess
-from schedtuna.server.worker import WorkerOrder, order_line
+from schedtuna.server.worker import TOOK, WorkerOrder, order_line
 
 _GRACE_S = 1.2  # from SIGTERM to SIGKILL: the launcher and the undo have the rest of the two seconds
+_LAST_WORDS_S = 1.0  # to read what an ended worker has printed
 _LOG_NAME = "worker.log"
 _TAIL_BYTES = 2000
 
@@ -30,10 +32,14 @@ class Worker:
     Args:
         order: What it does.
         folder: Of its own.
+        on_run: Told how long each run took that has ended.
     """
 
-    def __init__(self, order: WorkerOrder, folder: Path) -> None:
+    def __init__(
+        self, order: WorkerOrder, folder: Path, on_run: Callable[[float], Awaitable[None]] | None = None
+    ) -> None:
         self._order = order
+        self._on_run = on_run
         self.folder = folder
         self._process: asyncio.subprocess.Process | None = None
 
@@ -44,7 +50,7 @@ class Worker:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "schedtuna.server.worker", str(self.folder)),
                 stdin=asyncio.subprocess.PIPE,
-                stdout=log,
+                stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 cwd="/",
                 start_new_session=True,  # Ctrl-C reaches the server alone, which then ends the trial
@@ -63,7 +69,20 @@ class Worker:
         with contextlib.suppress(ConnectionError):
             self._process.stdin.write(order_line(self._order))
             await self._process.stdin.drain()
-        await asyncio.wait_for(self._process.wait(), limit_s)
+        telling = asyncio.create_task(self._tell_runs(self._process.stdout))
+        try:
+            await asyncio.wait_for(self._process.wait(), limit_s)
+            await asyncio.wait({telling}, timeout=_LAST_WORDS_S)
+        finally:
+            telling.cancel()
+
+    async def _tell_runs(self, lines: asyncio.StreamReader | None) -> None:
+        assert lines is not None
+        with contextlib.suppress(ValueError):  # a line without an end: nothing that ours print
+            async for line in lines:
+                took_s = _took_s(line)
+                if took_s is not None and self._on_run is not None:
+                    await self._on_run(took_s)
 
     async def end(self) -> None:
         """End it, and its tree; once it has ended, this does nothing."""
@@ -85,6 +104,14 @@ class Worker:
             text = (self.folder / _LOG_NAME).read_bytes()[-_TAIL_BYTES:].decode(errors="replace")
             return printable(" | ".join(text.split("\n")[-4:]).strip(" |"))
         return ""
+
+
+def _took_s(line: bytes) -> float | None:
+    """How long a run took, as a worker tells it; None: something else was printed."""
+    try:
+        return float(parse_json(line)[TOOK])
+    except (ValueError, TypeError, LookupError):
+        return None
 
 
 async def end_process(process: WorkerProcess) -> None:

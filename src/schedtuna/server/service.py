@@ -52,6 +52,7 @@ class Service:
         self._verbs: dict[str, Callable[..., Awaitable[BaseModel | dict[str, Any]]]] = {
             "submit": self._submit,
             "status": self._status,
+            "events": self._events,
             "cancel": self._cancel,
             "trace": self._trace,
             "capabilities": self._capabilities,
@@ -132,6 +133,15 @@ class Service:
             if entry.state.is_end and entry.fetched_at is None:
                 entry = self._store.put(entry.model_copy(update={"fetched_at": time.time()}))
         return self._turns.status(entry)
+
+    async def _events(
+        self, name: str, client: ClientRow, *, trial_id: str, after: int, wait_s: float
+    ) -> dict[str, Any]:
+        """Tell a trial's events after one. It renews no lease: a line may stay open to who has gone."""
+        entry = self._visible(name, client, trial_id, Role.READ)
+        found = await self._turns.wait_for_events(entry, after, min(wait_s, LONGEST_POLL_S))
+        is_over = self._visible(name, client, trial_id, Role.READ).state.is_end
+        return {"events": [_told(event) for event in found], "is_over": is_over}
 
     async def _cancel(self, name: str, client: ClientRow, *, trial_id: str) -> TrialStatus:
         entry = self._visible(name, client, trial_id, Role.ADMIN)

@@ -15,11 +15,12 @@ from schedtuna.errors import SchedtunaError
 from schedtuna.files import move, remove_folder
 from schedtuna.server.allowed import Allowed, longest_s
 from schedtuna.server.counters import RequestCounts
+from schedtuna.server.progress import ProgressBook
 from schedtuna.server.refusal import RefusedError
 from schedtuna.server.runner import Worker, end_process, put_back
 from schedtuna.server.store import TrialEntry, TrialStore
 from schedtuna.server.worker import TRACE_NAME, WorkerOrder, read_answer
-from schedtuna.wire import SchedulerAnswer, TrialOutcome, TrialState, TrialStatus
+from schedtuna.wire import SchedulerAnswer, TrialOutcome, TrialProgress, TrialState, TrialStatus
 
 INTERRUPTED = "interrupted: the server ended meanwhile; it is not run again"
 _SLACK_S = 60.0  # beyond a trial's own time limits: imports, and what is read afterwards
@@ -51,6 +52,7 @@ class Turns:
         self._worker: Worker | None = None
         self._alone = asyncio.Lock()  # whoever has it starts workers
         self._changed = asyncio.Condition()
+        self._progress = ProgressBook()
 
     async def recover(self) -> None:
         """Take up what a former server has left: its workers are ended, and all is put back."""
@@ -137,6 +139,18 @@ class Turns:
             async with asyncio.timeout(limit_s), self._changed:
                 await self._changed.wait_for(is_news)
 
+    async def wait_for_events(self, entry: TrialEntry, number: int, limit_s: float) -> list[TrialProgress]:
+        """Return a trial's events after one, as soon as there are any; none after so long."""
+
+        def news() -> list[TrialProgress]:
+            now = self._store.find(entry.id) or entry
+            return self._progress.after(entry.id, number, self.status(now))
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s), self._changed:
+                await self._changed.wait_for(lambda: bool(news()))
+        return news()
+
     async def stop(self, entry: TrialEntry, state: TrialState, reason: str) -> None:
         """End a trial, whether it waits or runs; returns once it has ended."""
         if entry.state.is_end:
@@ -206,7 +220,7 @@ class Turns:
         order = WorkerOrder(
             submission=entry.submission, commands=self._allowed.commands, user=self._allowed.user
         )
-        worker = self._worker = Worker(order, folder)
+        worker = self._worker = Worker(order, folder, lambda took_s: self._ran(entry.id, took_s))
         begun = {"state": TrialState.RUNNING, "started_at": time.time()}
         entry = self._store.put(entry.model_copy(update=begun))
         try:
@@ -248,8 +262,15 @@ class Turns:
             self._queue.remove(entry.id)
         self._heard_s.pop(entry.id, None)
         end = {"state": state, "reason": reason, "outcome": outcome, "ended_at": time.time(), "worker": None}
-        self._store.put(entry.model_copy(update=end))
+        ended = self._store.put(entry.model_copy(update=end))
+        self._progress.see(ended.submission, self.status(ended))
         self.counts.add("trials", str(state))
+
+    async def _ran(self, trial_id: str, took_s: float) -> None:
+        entry = self._store.find(trial_id)
+        if entry is not None:
+            self._progress.ran(entry.submission, self.status(entry), took_s)
+            await self._tell()
 
     def _is_over(self, trial_id: str) -> bool:
         entry = self._store.find(trial_id)
@@ -274,5 +295,8 @@ class Turns:
                     await self.stop(entry, TrialState.FAILED, reason)
 
     async def _tell(self) -> None:
+        for trial_id in self._queue:
+            if (entry := self._store.find(trial_id)) is not None:
+                self._progress.see(entry.submission, self.status(entry))
         async with self._changed:
             self._changed.notify_all()

@@ -1,7 +1,8 @@
 """Makes one trial, in a process of its own: what needs privilege is here, and what serves HTTP is elsewhere.
 
 Its order comes as JSON on standard input, which stays open for as long as the server lives: at its end this
-process ends the trial, as it does on SIGTERM, and puts back what it had changed. Its answer goes into a file.
+process ends the trial, as it does on SIGTERM, and puts back what it had changed. Its answer goes into a file,
+and that a run has ended is told on standard output.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from schedtuna.workload.spec import RunSpec
 
 ANSWER_NAME = "answer.json"
 TRACE_NAME = "trace.tar"
+TOOK = "took_s"
 MOST_TRACE_BYTES = 64 << 20
 _PATIENCE_S = 1.5  # that an ended trial has to put things back, once the server is gone
 
@@ -94,6 +96,7 @@ def run_trial(submission: Submission, allowed: Allowed, folder: Path) -> TrialOu
     Raises:
         SchedtunaError: No trial could be made of it.
     """
+    from schedtuna.backend.host import HostBackend
     from schedtuna.backend.places.host import Host
     from schedtuna.machine.manifest import build_manifest
     from schedtuna.workload.command import command_line
@@ -113,6 +116,8 @@ def run_trial(submission: Submission, allowed: Allowed, folder: Path) -> TrialOu
         backend = stack.enter_context(place.open(spec, [scheduler]))
         if trace is not None:
             stack.enter_context(_recorded(trace, submission))
+        if isinstance(backend, HostBackend):
+            backend.on_run = _tell_run
         trial = backend.run(spec.workload, scheduler, seed=submission.seed)
         warnings = list(backend.warnings)
     trial = trial.model_copy(update={"manifest_hash": manifest.stable_hash()})
@@ -126,6 +131,13 @@ def run_trial(submission: Submission, allowed: Allowed, folder: Path) -> TrialOu
         warnings=tuple(warnings),
         trace_bytes=nr_bytes,
     )
+
+
+def _tell_run(took_s: float) -> None:
+    """Tell the server on standard output that a run has ended; where it has gone, nobody needs to know."""
+    with contextlib.suppress(OSError):
+        sys.stdout.write(json.dumps({TOOK: took_s}) + "\n")
+        sys.stdout.flush()
 
 
 @contextmanager

@@ -10,9 +10,10 @@ from __future__ import annotations
 import importlib
 import inspect
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-from schedtuna.errors import UsageError
+from schedtuna.errors import SchedtunaError, UsageError
 
 T = TypeVar("T")
 
@@ -74,6 +75,32 @@ def load(path: str, kind: type[T], *, what: str, hint: str) -> T:
         named = "class" if kind is type else kind.__name__
         raise UsageError(f"{what}: {module} has no {named} of that name", hint=hint)
     return found
+
+
+def make(module: str, name: str, file: str, *, what: str, hint: str) -> Any:
+    """Make an object of somebody's own class, with the path of a file where one is named, else with nothing.
+
+    Args:
+        module: Where the class is.
+        name: Of the class.
+        file: The path; empty: none.
+        what: Of what the errors speak: ``policy NAME``.
+        hint: Where users read how to write one.
+
+    Raises:
+        UsageError: It can't be imported, is none, or can't be made so.
+        SchedtunaError: What it raises of ours.
+    """
+    kind = load(f"{module}:{name}", type, what=what, hint=hint)
+    try:
+        return kind(Path(file)) if file else kind()
+    except SchedtunaError:
+        raise
+    except Exception as error:  # whatever the class of somebody else raises
+        given = f"the path {file}" if file else "no FILE"
+        raise UsageError(
+            f"{what} can't be made with {given}: {type(error).__name__}: {error}", hint=hint
+        ) from error
 
 
 def _attribute(module: str, name: str, what: str) -> Any:

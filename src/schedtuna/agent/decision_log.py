@@ -61,7 +61,7 @@ class DecisionLog:
     nr_cut: int = 0
 
     def __post_init__(self) -> None:
-        self.run = f"{int(time.time()):x}-{os.getpid():x}"
+        self.run = f"{time.time_ns() >> 20:x}-{os.getpid():x}"
         self.rate = 1.0
         self._open: OrderedDict[str, str] = (
             OrderedDict()

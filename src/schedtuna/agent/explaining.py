@@ -141,10 +141,23 @@ def tell_row(row: Mapping[str, Any]) -> str:
             case "yield":
                 return f"{at} yielded {what}: {row.get('who')} set {row.get('what')}"
         return f"{at} {kind} {row.get('result', '')} {what} ({row.get('why', '')})"
+    if kind == "decision" and "action" in row:
+        return f"{at} {row.get('id')} {_tell_choice(row)}"
     rest = {name: value for name, value in row.items() if name not in ("time", "kind")}
     if kind == "snapshot":
         rest = {name: rest.get(name) for name in ("nr_threads", "standing", "scheduler", "own_cpu_percent")}
     return f"{at} {kind} " + _words(rest)
+
+
+def _tell_choice(row: Mapping[str, Any]) -> str:
+    """What was chosen among arms, and how likely that was."""
+    arms, shares = row.get("arms") or [], row.get("propensities") or []
+    drawn = dict(zip(arms, shares, strict=False)).get(row["action"])
+    likely = "with unknown probability" if drawn is None else f"with probability {drawn:.2g}"
+    subject = f" for {row['subject']}" if row.get("subject") else ""
+    beside = f", where the kernel had {row['kernel_action']}" if row.get("kernel_action") else ""
+    chose = f"{row.get('policy')} chose {row['action']}{subject} {likely} of {', '.join(map(str, arms))}"
+    return f"{chose}{beside}: {_words(row.get('features'))}"
 
 
 def _words(value: Any) -> str:

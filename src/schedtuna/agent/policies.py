@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from schedtuna.agent.contract import AgentPolicy, Intent, Need, Sensed, Standing
-from schedtuna.errors import SchedtunaError, UsageError, nearest
-from schedtuna.plugins import load
+from schedtuna.errors import UsageError, nearest
+from schedtuna.plugins import make
 
 PolicyMaker = Callable[[Path | None], AgentPolicy]
 
@@ -79,16 +79,7 @@ def make_policy(text: str) -> AgentPolicy:
 def _own(module: str, name: str, file: str) -> AgentPolicy:
     """Make a policy of somebody's own class."""
     what = f"policy {module}:{name}"
-    kind = load(f"{module}:{name}", type, what=what, hint=_OWN_HINT)
-    try:
-        made = kind(Path(file)) if file else kind()
-    except SchedtunaError:
-        raise
-    except Exception as error:  # whatever the class of somebody else raises
-        given = f"the path {file}" if file else "no FILE"
-        raise UsageError(
-            f"{what} can't be made with {given}: {type(error).__name__}: {error}", hint=_OWN_HINT
-        ) from error
+    made = make(module, name, file, what=what, hint=_OWN_HINT)
     if lacking := [part for part in ("name", "needs", "decide") if not hasattr(made, part)]:
         raise UsageError(f"{what} has no {', '.join(lacking)}", hint=_OWN_HINT)
     if not isinstance(made.needs, frozenset) or not made.needs <= set(Need):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schedtuna.cli.agent_evaluate import evaluate
 from schedtuna.cli.agent_profiles import power_profiles
 from schedtuna.cli.agent_watch import HistoryOption, advise, metrics, monitoring, page, read_history
 from schedtuna.cli.options import CommandArgument, JsonOption, SeedOption
@@ -26,6 +27,7 @@ app.command()(advise)
 app.command()(metrics)
 app.command()(monitoring)
 app.command()(page)
+app.command()(evaluate)
 app.command(name="power-profiles")(power_profiles)
 
 _ONLY = ("cgroup", "unit", "pid")
@@ -271,7 +273,7 @@ def why(
 
 
 @app.command()
-def log(
+def log(  # noqa: PLR0917 - typer's options are a function's parameters
     last: Annotated[int, typer.Option("--last", min=1, help="How many rows.")] = 20,
     kind: Annotated[
         str | None, typer.Option("--kind", help="Only rows of this kind.", show_default=False)
@@ -279,14 +281,32 @@ def log(
     json_lines: Annotated[
         bool, typer.Option("--json-lines", help="Print one JSON object per row, with all that it has.")
     ] = False,
+    decisions: Annotated[
+        bool, typer.Option("--decisions", help="Show choices among arms, and what came of them.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Write all of those as a trace, in Parquet.", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
     """Show what the agent has logged."""
     from collections import deque
 
+    from schedtuna.agent.decision_log import read_decision_rows
     from schedtuna.agent.explaining import tell_row
     from schedtuna.agent.log import read_log
 
-    rows = deque((row for row in read_log() if kind in (None, row.get("kind"))), maxlen=last)
+    if out is not None:
+        from schedtuna.agent.decision_table import write_decision_table
+
+        count = write_decision_table(read_decision_rows(), out, force=force)
+        print_remark("written", f"{out}: {count} decisions")
+        return
+    logged = read_decision_rows() if decisions else read_log()
+    rows = deque((row for row in logged if kind in (None, row.get("kind"))), maxlen=last)
     for row in rows:
         if json_lines:
             print_json(row)

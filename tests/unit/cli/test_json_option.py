@@ -34,6 +34,7 @@ CHEAP: dict[str, list[Path | str]] = {
 ELSEWHERE = {
     "agent advise": "unit/cli/test_agent_watch.py",
     "agent page": "e2e/test_agent_page.py",
+    "agent evaluate": "e2e/test_agent_evaluate.py",
     "agent run": "e2e/test_agent.py",
     "agent status": "e2e/test_agent.py",
     "agent why": "e2e/test_agent.py",

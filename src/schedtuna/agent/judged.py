@@ -1,0 +1,121 @@
+"""Which policies can be judged by what another one has logged: what they would draw, decision by decision.
+
+Ours are named `always:ARM`, `uniform` and `kernel` (what the kernel itself decided or had); somebody's own is
+a class, `module:Class[:FILE]`, which keeps the contract of `ArmChooser`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
+
+from schedtuna.agent.decision_rows import DecisionRow
+from schedtuna.errors import EvidenceError, UsageError, nearest
+from schedtuna.plugins import make
+
+_HINT = "one of your own is named by its class, module:Class; docs/agent-learning.md has an example"
+
+
+@runtime_checkable
+class ArmChooser(Protocol):
+    """What can be judged.
+
+    Attributes:
+        name: For people.
+    """
+
+    name: str
+
+    def probabilities(self, row: DecisionRow) -> Sequence[float]:
+        """Return with which probability it would have drawn each of a decision's arms, summing to 1.
+
+        It may look at arms, features, subject, time and the kernel's decision; not at what was drawn.
+        """
+        ...
+
+
+class AlwaysChooser:
+    """One arm, whatever is seen."""
+
+    def __init__(self, arm: str) -> None:
+        self.arm, self.name = arm, f"always:{arm}"
+
+    def probabilities(self, row: DecisionRow) -> Sequence[float]:
+        """Return 1 for the arm."""
+        if self.arm not in row.arms:
+            raise EvidenceError(
+                f"{self.arm} is no arm of decision {row.id}: {nearest(self.arm, row.arms)}",
+                hint=f"its arms are {', '.join(row.arms)}",
+            )
+        return [float(arm == self.arm) for arm in row.arms]
+
+
+class UniformChooser:
+    """Each arm that could be drawn alike: what learning has to beat."""
+
+    name = "uniform"
+
+    def probabilities(self, row: DecisionRow) -> Sequence[float]:
+        """Return one over their number."""
+        possible = [one > 0 for one in row.propensities or [1.0] * len(row.arms)]
+        return [one / sum(possible) for one in possible]
+
+
+class KernelChooser:
+    """What the kernel decided."""
+
+    name = "kernel"
+
+    def probabilities(self, row: DecisionRow) -> Sequence[float]:
+        """Return 1 for it."""
+        if row.kernel_action not in row.arms:
+            raise EvidenceError(
+                f"decision {row.id} does not tell what the kernel would have done",
+                hint="judge always:ARM; for schedulers, the kernel's own is always:default",
+            )
+        return [float(arm == row.kernel_action) for arm in row.arms]
+
+
+def _always(rest: str) -> ArmChooser:
+    if not rest:
+        raise UsageError("always needs an arm", hint="--policy always:default")
+    return AlwaysChooser(rest)
+
+
+def _alone(make: Callable[[], ArmChooser]) -> Callable[[str], ArmChooser]:
+    def made(rest: str) -> ArmChooser:
+        if rest:
+            raise UsageError(f"{make().name} takes nothing after a colon")
+        return make()
+
+    return made
+
+
+CHOOSERS: dict[str, Callable[[str], ArmChooser]] = {
+    "always": _always,
+    "uniform": _alone(UniformChooser),
+    "kernel": _alone(KernelChooser),
+}
+
+
+def make_chooser(text: str) -> ArmChooser:
+    """Return what a text such as ``always:default`` or ``mine.policies:Mine`` names.
+
+    Raises:
+        UsageError: There is nothing of this name, or it can't be judged.
+        SchedtunaError: Its file is none of its own.
+    """
+    name, _, rest = text.partition(":")
+    if maker := CHOOSERS.get(name):
+        return maker(rest)
+    if not rest:
+        raise UsageError(f"there is no policy {text!r} to judge: {nearest(name, CHOOSERS)}", hint=_HINT)
+    return _own(name, *rest.partition(":")[::2])
+
+
+def _own(module: str, name: str, file: str) -> ArmChooser:
+    what = f"policy {module}:{name}"
+    made = make(module, name, file, what=what, hint=_HINT)
+    if not isinstance(made, ArmChooser):
+        raise UsageError(f"{what} has no name and probabilities(row)", hint=_HINT)
+    return made

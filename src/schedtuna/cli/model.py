@@ -136,7 +136,7 @@ def check(
 def export(  # noqa: PLR0917 - typer's options are a function's parameters
     model: ModelArgument,
     to: Annotated[
-        str, typer.Option("--to", metavar="FORM", help="c, native, bpf or onnx.", show_default=False)
+        str, typer.Option("--to", metavar="FORM", help="c, native, bpf, onnx or tflite.", show_default=False)
     ],
     output: Annotated[
         Path,
@@ -157,7 +157,8 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     --to c: C99 that needs no library, with the rows that check it. --to native: a shared library for this
     machine's CPU, compiled and checked here. --to bpf: a table for a fixed BPF program, that program, and
     what other BPF programs need to decide by it. --to onnx: integers throughout, compared with onnxruntime
-    before it is written (extra onnx).
+    before it is written (extra onnx). --to tflite: the same for LiteRT and TFLite Micro, compared with
+    LiteRT (extra tflite).
     """
     from schedtuna.export.c_text import require_identifier
     from schedtuna.export.targets import TARGETS

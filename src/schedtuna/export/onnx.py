@@ -7,7 +7,6 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from schedtuna.errors import MissingExtraError, ModelError
 from schedtuna.export.c_text import identifier
 from schedtuna.export.onnx_families import core_nodes
 from schedtuna.export.onnx_graph import OnnxGraph
+from schedtuna.export.searched_rows import compared_rows, require_same
 from schedtuna.model.bins import LINEAR_SHIFT
-from schedtuna.model.model import DecisionModel, decisions
-from schedtuna.model.rows import checked
+from schedtuna.model.model import DecisionModel
 
 if TYPE_CHECKING:
     from schedtuna.model.core import IntArray
@@ -46,7 +45,8 @@ def onnx_file(model: DecisionModel, name: str | None = None) -> dict[str, bytes]
     except ImportError:
         raise MissingExtraError("exporting ONNX", "onnx") from None
     content = _graph(model).model(onnx, model)
-    _require_same(model, content)
+    for told, values in compared_rows(model).items():
+        require_same("onnxruntime", model, told, values, _run(content, values))
     return {f"{name or identifier(model.name)}.onnx": content}
 
 
@@ -95,17 +95,6 @@ def _log2_bins(graph: OnnxGraph, clamped: str, per_octave: IntArray, base: IntAr
     return graph.node("Sub", index, graph.constant(base))
 
 
-def _require_same(model: DecisionModel, content: bytes) -> None:
-    """Compare with the reference: the model's own rows, thresholds, and every bound of bins."""
-    for told, values in _compared(model).items():
-        found, logits = _run(content, values)
-        expected = model.core.logits(model.quantise(values))
-        wrong = (found != decisions(expected)) | (logits != expected).any(axis=1)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise ModelError(f"onnxruntime decides otherwise, {told} {row}: {values[row].tolist()}")
-
-
 def _run(content: bytes, values: Any) -> Any:
     import onnxruntime
 
@@ -115,27 +104,3 @@ def _run(content: bytes, values: Any) -> Any:
     except Exception as error:  # its own have no common class
         first = str(error).splitlines()[0][:200]
         raise ModelError(f"onnxruntime {onnxruntime.__version__} can't run the model: {first}") from error
-
-
-def _compared(model: DecisionModel) -> dict[str, IntArray]:
-    assert model.rows is not None
-    searched = checked(model).rows
-    assert searched is not None
-    return {
-        "own row": model.rows.values,
-        "searched row": searched.values,
-        "bound of bins, row": np.concatenate(list(_bounds(model))),
-    }
-
-
-def _bounds(model: DecisionModel) -> Iterator[IntArray]:
-    """Rows in which one input is on or before each bound of its bins, and the others are at random."""
-    random = np.random.default_rng(int(model.version, 16))
-    rows = model.rows
-    assert rows is not None
-    for index, one in enumerate(model.inputs):
-        edges = one.bins.edges()
-        at = np.concatenate([edges, edges[1:] - 1, [_INT64.min, _INT64.max, one.bins.hi]])
-        made = rows.values[random.integers(0, len(rows), len(at))].copy()
-        made[:, index] = at
-        yield made

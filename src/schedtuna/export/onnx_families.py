@@ -11,7 +11,7 @@ from schedtuna.errors import ModelError
 from schedtuna.export.onnx_graph import OnnxGraph
 from schedtuna.model.core import Core
 from schedtuna.model.nets import MOST_HIDDEN, Linear, Mlp, StepNet
-from schedtuna.model.trees import BoxTrees, ObliviousTrees
+from schedtuna.model.trees import BoxTrees, ObliviousTrees, depth_of
 
 _LIFT = 1 << 20  # in halves of what is shifted: makes terms of 16 bits positive, a multiple of every divisor
 
@@ -49,26 +49,12 @@ def _box_trees(graph: OnnxGraph, core: BoxTrees, bins: str) -> str:
     roots = first[:, 0] + np.where(core.nr_leaves > 1, 0, nr_nodes)
     column = graph.node("Gather", bins, graph.constant([0]), axis=1)  # [rows, 1]: how many rows there are
     at = graph.node("Add", graph.node("Mul", column, graph.constant(0)), graph.constant(roots))
-    for _ in range(_depth(core)):
+    for _ in range(depth_of(core)):
         feature, threshold = (graph.node("Gather", table, at) for table in tables)
         above = graph.node("Greater", graph.node("GatherElements", bins, feature, axis=1), threshold)
         at = graph.node("Where", above, graph.node("Gather", right, at), graph.node("Gather", left, at))
     leaves = np.pad(core.leaves.astype(np.int64), ((0, 0), (nr_nodes, 0))).reshape(-1)
     return _sum_of_leaves(graph, leaves, at, core.base)
-
-
-def _depth(core: BoxTrees) -> int:
-    """How many questions are asked at most; children come after their parents."""
-    depth = np.zeros((core.nr_trees, core.feature.shape[1] + 1), int)
-    most = 0
-    for tree, count in enumerate(core.nr_leaves.tolist()):
-        for node in range(count - 1):
-            below = depth[tree, node] + 1
-            most = max(most, below)
-            for child in (core.left[tree, node], core.right[tree, node]):
-                if child >= 0:
-                    depth[tree, child] = below
-    return int(most)
 
 
 def _oblivious_trees(graph: OnnxGraph, core: ObliviousTrees, bins: str) -> str:

@@ -9,6 +9,7 @@ from schedtuna.export.bpf import bpf_files
 from schedtuna.export.c import generate_c
 from schedtuna.export.compiled import shared_library
 from schedtuna.export.onnx import onnx_file
+from schedtuna.export.tflite import tflite_file
 from schedtuna.model.model import DecisionModel
 
 
@@ -43,6 +44,10 @@ def _onnx(model: DecisionModel, name: str | None, _small: bool) -> dict[str, byt
     return onnx_file(model, name)
 
 
+def _tflite(model: DecisionModel, name: str | None, _small: bool) -> dict[str, bytes]:
+    return tflite_file(model, name)
+
+
 TARGETS: dict[str, ExportTarget] = {
     "c": ExportTarget("C99 without any library, and the rows that check it", _c, _CALL_CHECK),
     "native": ExportTarget(
@@ -55,5 +60,10 @@ TARGETS: dict[str, ExportTarget] = {
         "ONNX in integers, compared with onnxruntime before it is written",
         _onnx,
         "give it int64 values [rows, inputs]: decision is the number of each row's label",
+    ),
+    "tflite": ExportTarget(
+        "TensorFlow Lite, for LiteRT and TFLite Micro, compared with LiteRT before it is written",
+        _tflite,
+        "give it int32 or int64 values [rows, inputs]: decision is the number of each row's label",
     ),
 }

@@ -321,3 +321,17 @@ class ObliviousTrees(Core):
     def of(cls, arrays: Mapping[str, AnyArray], settings: Mapping[str, Any]) -> Self:
         """Build one of what a file holds."""
         return cls(settings["inputs"], settings["base"], **arrays)
+
+
+def depth_of(core: BoxTrees) -> int:
+    """How many questions are asked at most; children come after their parents."""
+    depth = np.zeros((core.nr_trees, core.feature.shape[1] + 1), int)
+    most = 0
+    for tree, count in enumerate(core.nr_leaves.tolist()):
+        for node in range(count - 1):
+            below = depth[tree, node] + 1
+            most = max(most, below)
+            for child in (core.left[tree, node], core.right[tree, node]):
+                if child >= 0:
+                    depth[tree, child] = below
+    return int(most)

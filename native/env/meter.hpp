@@ -112,7 +112,15 @@ class Metered final : public Scheduler
 	{
 		return is_watched_ || inner_->decides_outside();
 	}
+	std::string_view refuses(const Machine &m) const override
+	{
+		return inner_->refuses(m);
+	}
 	void init(Machine &) override;
+	bool set_parameters(Machine &m, Values values) override
+	{
+		return inner_->set_parameters(m, values);
+	}
 	void init_task(Machine &, TaskId) override;
 	void exit_task(Machine &, TaskId) override;
 	CpuId select_cpu(Machine &, TaskId, CpuId prev_cpu, EnqueueReason) override;

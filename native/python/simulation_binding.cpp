@@ -116,16 +116,6 @@ std::vector<std::optional<TaskId>> currents(const Simulation &simulation)
 	return all;
 }
 
-// The records as bytes, which are not copied.
-template <typename Record> nb::ndarray<nb::numpy, std::uint8_t, nb::ndim<1>> bytes_of(std::vector<Record> taken)
-{
-	auto *kept = new std::vector<Record>(std::move(taken));
-	nb::capsule owner(kept, [](void *p) noexcept { delete static_cast<std::vector<Record> *>(p); });
-	if (kept->capacity() == 0)
-		kept->reserve(1);
-	return {kept->data(), {kept->size() * sizeof(Record)}, owner};
-}
-
 // Of each task: when it was born and died, voluntary and involuntary switches.
 std::vector<std::tuple<Ns, std::optional<Ns>, std::uint64_t, std::uint64_t>> tallies(const Simulation &simulation)
 {
@@ -291,6 +281,13 @@ void bind_simulation(nb::module_ &m)
 				      Policy policy) { s.set_attribute(id, Op::SetPolicy, static_cast<Ns>(policy)); })
 		.def("set_slice", [](Simulation &s, TaskId id, Ns slice) { s.set_attribute(id, Op::SetSlice, slice); })
 		.def("swap", [](Simulation &s, const Scheduler &next) { s.swap(next.clone()); })
+		.def("set_parameters",
+		     [](Simulation &s, const Numbers &values) {
+			     std::vector<Setting> settings;
+			     for (const auto &[parameter, value] : values)
+				     settings.push_back({parameter, value});
+			     s.set_parameters(complete_values(scheduler_row(s.scheduler().name()), settings));
+		     })
 		.def("set_traced", &Simulation::set_traced)
 		.def("take_events", [](Simulation &s) { return bytes_of(s.take_events()); })
 		.def("take_attributes", [](Simulation &s) { return bytes_of(s.take_attributes()); })

@@ -27,6 +27,10 @@ class BpfScheduler final : public sim::Scheduler
 	{
 		return std::make_unique<BpfScheduler>(*this);
 	}
+	std::string_view refuses(const sim::Machine &m) const override
+	{
+		return sim::refuses_uneven(m);
+	}
 	void init(sim::Machine &) override;
 	void init_task(sim::Machine &, TaskId) override;
 	void exit_task(sim::Machine &, TaskId) override;

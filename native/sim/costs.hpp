@@ -39,7 +39,17 @@ enum class Fitted : std::uint8_t { No, Yes };  // No: a default that no recordin
 	X(swap_ns, 750000000, "ns",                                                                                    \
 	  "from one scheduler to another `fair` runs for so long; scx_rusty and others to enabled, in an emulated "    \
 	  "guest",                                                                                                     \
-	  No)
+	  No)                                                                                                          \
+	X(nodes, 1, "", "memory nodes of equally many caches; a task's memory lies where it first ran", No)            \
+	X(remote_distance, 20, "", "of another node, as firmware tells it (SLIT): 10 is a node's own", No)             \
+	X(remote_access_permille, 300, "1/1000",                                                                       \
+	  "how much longer bursts take at distance 20 from their memory, in proportion to distance - 10; a guess", No) \
+	X(migration_node_ns, 50000, "ns", "more of a longer next burst where the node is another one; a guess", No)    \
+	X(slow_cpus, 0, "", "so many CPUs, the last ones, are slow", No)                                               \
+	X(slow_capacity, 512, "1/1024", "what those compute in the time in which others compute 1,024; a guess", No)   \
+	X(pressure_per_s, 0, "1/s", "how often memory gets short, exponential gaps; 0: it never does", No)             \
+	X(pressure_ns, 50000000, "ns", "mean time for which it is, exponential; a guess", No)                          \
+	X(pressure_permille, 500, "1/1000", "how much longer all bursts take meanwhile; a guess", No)
 
 struct Costs {
 #define X(name, initial, unit, source, fitted) Ns name = initial;

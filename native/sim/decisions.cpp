@@ -93,6 +93,17 @@ void Simulation::set_attribute(TaskId id, Op op, Ns value)
 	settle_outside();
 }
 
+void Simulation::set_parameters(Values values)
+{
+	if (decision_.cpu != NONE)
+		throw BadInput("parameters can't be set while a decision is due");
+	this_cpu_ = 0;
+	in_interrupt_ = false;
+	if (!scheduler_->set_parameters(*this, values))
+		throw BadInput("the parameters of " + std::string(scheduler_->name()) + " hold from its beginning on");
+	settle_outside();
+}
+
 std::optional<Migration> Simulation::next_migration(Ns until) const
 {
 	Simulation ahead(*this);

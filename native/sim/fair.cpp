@@ -9,12 +9,48 @@
 namespace schedtuna::sim
 {
 
+namespace
+{
+
+FairParams params_of(Values values)
+{
+	FairParams params;
+	for (std::size_t i = 0; i < FAIR_PARAMETERS.size(); i++)
+		params.*FAIR_PARAMETERS[i].field = values[i];
+	if (params.version == 617)
+		throw BadInput("version of fair is 616 or 618");
+	return params;
+}
+
+}  // namespace
+
+std::string_view Fair::refuses(const Machine &m) const
+{
+	return refuses_uneven(m);
+}
+
+void Fair::scale_parameters(const Machine &m)
+{
+	std::uint32_t cpus = std::min(m.nr_cpus(), 8u);
+	params_.base_slice_ns = params_.base_slice_us * 1000 * std::bit_width(cpus);
+	params_.tick_ns = m.tick_ns() ? m.tick_ns() : 4'000'000;
+}
+
+// As through debugfs: a task's own slice follows when it is placed, or its deadline is renewed.
+bool Fair::set_parameters(Machine &m, Values values)
+{
+	FairParams params = params_of(values);
+	if (params.version != params_.version)
+		throw BadInput("version of fair holds from its beginning on");
+	params_ = params;
+	scale_parameters(m);
+	return true;
+}
+
 void Fair::init(Machine &m)
 {
 	nr_cpus_ = m.nr_cpus();
-	std::uint32_t cpus = std::min(nr_cpus_, 8u);
-	params_.base_slice_ns = params_.base_slice_us * 1000 * std::bit_width(cpus);
-	params_.tick_ns = m.tick_ns() ? m.tick_ns() : 4'000'000;
+	scale_parameters(m);
 	nr_queues_ = m.nr_groups() * nr_cpus_;
 	queues_.resize(nr_queues_);
 	queue_loads_.resize(nr_queues_);
@@ -366,14 +402,8 @@ constexpr auto PARAMETERS = [] {
 }  // namespace
 
 extern const SchedulerRow FAIR;
-const SchedulerRow FAIR{"fair", "the kernel's own: EEVDF of 6.18.44, with groups, load averages and balancing",
-			PARAMETERS, [](Values values) -> std::unique_ptr<Scheduler> {
-				FairParams params;
-				for (std::size_t i = 0; i < FAIR_PARAMETERS.size(); i++)
-					params.*FAIR_PARAMETERS[i].field = values[i];
-				if (params.version == 617)
-					throw BadInput("version of fair is 616 or 618");
-				return std::make_unique<Fair>(params);
-			}};
+const SchedulerRow FAIR{
+	"fair", "the kernel's own: EEVDF of 6.18.44, with groups, load averages and balancing", PARAMETERS,
+	[](Values values) -> std::unique_ptr<Scheduler> { return std::make_unique<Fair>(params_of(values)); }};
 
 }  // namespace schedtuna::sim

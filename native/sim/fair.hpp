@@ -29,7 +29,9 @@ class Fair final : public Scheduler
 	{
 		return std::make_unique<Fair>(*this);
 	}
+	std::string_view refuses(const Machine &) const override;
 	void init(Machine &) override;
+	bool set_parameters(Machine &, Values) override;
 	void init_task(Machine &, TaskId) override;
 	CpuId select_cpu(Machine &, TaskId, CpuId prev_cpu, EnqueueReason) override;
 	void enqueue(Machine &, TaskId, EnqueueReason) override;
@@ -171,6 +173,7 @@ class Fair final : public Scheduler
 	void preempt_616(Machine &, EntityId curr, EntityId wakes);
 	void find_matching(EntityId &se, EntityId &pse) const;
 	void yield(Machine &, TaskId);
+	void scale_parameters(const Machine &);
 	void take_attributes(const Task &, Entity &) const;
 
 	// fair_entities.cpp: accounts, queues, picks

@@ -37,6 +37,12 @@ class GlobalQueue : public Scheduler
 	{
 		return NONE;
 	}
+	bool set_parameters(Machine &, Values values) override
+	{
+		if (!values.empty())
+			slice_ns_ = values[0] * 1000;
+		return !values.empty();
+	}
 
       private:
 	std::string_view name_;

@@ -48,6 +48,11 @@ class Gittins final : public RankedScheduler
 	{
 		return std::make_unique<Gittins>(*this);
 	}
+	bool set_parameters(Machine &, Values values) override
+	{
+		quantum_ns_ = values[0] * 1000;
+		return true;
+	}
 
       protected:
 	Ns rank(const Machine &m, TaskId id) const override

@@ -29,6 +29,13 @@ class Interactive final : public RankedScheduler
 	{
 		return std::make_unique<Interactive>(*this);
 	}
+	bool set_parameters(Machine &, Values values) override
+	{
+		slice_ns_ = values[0] * 1000;
+		least_slice_ns_ = values[1] * 1000;
+		lag_ns_ = values[2] * 1000;
+		return true;
+	}
 	void init_task(Machine &m, TaskId id) override
 	{
 		RankedScheduler::init_task(m, id);

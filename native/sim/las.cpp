@@ -26,6 +26,11 @@ class Las final : public RankedScheduler
 	{
 		return std::make_unique<Las>(*this);
 	}
+	bool set_parameters(Machine &, Values values) override
+	{
+		quantum_ns_ = values[0] * 1000;
+		return true;
+	}
 
       protected:
 	Ns rank(const Machine &m, TaskId id) const override

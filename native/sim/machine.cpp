@@ -30,12 +30,32 @@ void check_costs(const Costs &costs)
 		throw BadInput("costs: tick_ns is at least 10,000, or 0 for no ticks");
 }
 
+// Those of the constants that lay the machine out.
+void check_layout(const Topology &topology, const Costs &costs)
+{
+	auto demand = [](bool holds, const std::string &what) {
+		if (!holds)
+			throw BadInput("costs: " + what);
+	};
+	Ns llcs = topology.cpus_per_llc ? topology.nr_cpus / topology.cpus_per_llc : 1;
+	demand(costs.nodes <= 1 || llcs % costs.nodes == 0,
+	       "nodes: " + std::to_string(llcs) + " caches can't be shared out among " + std::to_string(costs.nodes)
+		       + " nodes; a topology says how many there are");
+	demand(costs.nodes <= 1 || costs.remote_distance >= 10, "remote_distance is at least 10, a node's own");
+	demand(costs.slow_cpus < topology.nr_cpus, "slow_cpus: one CPU at least is not slow");
+	demand(costs.slow_cpus % topology.threads_per_core == 0, "slow_cpus: a core's threads are equally fast");
+	demand(!costs.slow_cpus || (costs.slow_capacity >= 1 && costs.slow_capacity < FULL_RATE),
+	       "slow_capacity is 1 to 1,023");
+}
+
 }  // namespace
 
 Machine::Machine(Topology topology, const Costs &costs) : topology_(topology), costs_(costs)
 {
 	check_topology(topology);
 	check_costs(costs);
+	check_layout(topology, costs);
+	is_uneven_ = nr_nodes() > 1 || costs.slow_cpus || costs.pressure_per_s;
 	cpus_.resize(topology.nr_cpus);
 	local_dsqs_.resize(topology.nr_cpus);
 	dsqs_.resize(1);
@@ -60,7 +80,8 @@ Ns Machine::burst_left_ns(TaskId id) const
 		return left;
 	const Cpu &c = cpus_[tasks_[id].cpu];
 	Ns ran = clock_task(tasks_[id].cpu) - c.charged_at - c.debt_ns;
-	return ran > 0 ? left - ran : left;
+	std::uint32_t part_done = threads_[id].part_done;
+	return ran > 0 ? left - (c.rate == FULL_RATE ? ran : work_done(c.rate, ran, part_done)) : left;
 }
 
 CpuId Machine::pick_idle_cpu(const CpuSet &allowed, CpuId near)
@@ -74,12 +95,41 @@ CpuId Machine::pick_idle_cpu(const CpuSet &allowed, CpuId near)
 			if (cpu != NONE && cpu >= first + topology_.cpus_per_llc)
 				cpu = NONE;
 		}
+		if (cpu == NONE && nr_nodes() > 1) {
+			cpu = idle_.first_of_both(allowed, node_of(near) * (nr_cpus() / nr_nodes()));
+			if (cpu != NONE && node_of(cpu) != node_of(near))
+				cpu = NONE;
+		}
 		if (cpu == NONE)
 			cpu = idle_.first_of_both(allowed);
 	}
 	if (cpu != NONE)
 		idle_.clear(cpu);
 	return cpu;
+}
+
+// What slows the task that runs there: its CPU, how far its memory is, and whether memory is short.
+void Machine::set_rate(CpuId cpu)
+{
+	Cpu &c = cpus_[cpu];
+	std::int64_t rate = capacity_of(cpu);
+	std::uint32_t &home = threads_[c.current].home;
+	if (home == NONE)
+		home = node_of(cpu);
+	if (home != node_of(cpu))
+		rate = rate * 1000 / (1000 + costs_.remote_access_permille * (costs_.remote_distance - 10) / 10);
+	if (is_pressed_)
+		rate = rate * 1000 / (1000 + costs_.pressure_permille);
+	c.rate = static_cast<std::uint32_t>(std::max<std::int64_t>(rate, 1));
+}
+
+std::string_view refuses_uneven(const Machine &m)
+{
+	if (m.nr_nodes() > 1)
+		return "numa: memory nodes are left out of its placement and balancing";
+	if (m.has_slow_cpus())
+		return "capacity: CPUs of several capacities are left out of its placement and balancing";
+	return {};
 }
 
 void Machine::interrupt(CpuId cpu, Ns length)
@@ -142,6 +192,8 @@ void Machine::moved(TaskId id, CpuId from, CpuId to)
 	}
 	Thread &thread = threads_[id];
 	Ns refill = costs_.migration_ns + (llc_of(from) != llc_of(to) ? costs_.migration_llc_ns : 0);
+	if (node_of(from) != node_of(to))
+		refill += costs_.migration_node_ns;
 	(thread.burst_left_ns ? thread.burst_left_ns : thread.refill_ns) += refill;
 }
 

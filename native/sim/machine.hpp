@@ -77,6 +77,19 @@ struct Migration {
 inline constexpr std::uint32_t LOCAL_DSQ = 0x80000000u;	 // | CPU: what dispatch() left for that CPU to run
 inline constexpr std::uint32_t GLOBAL_DSQ = 0;		 // schedulers may create more
 
+// How fast a burst gets on: so many nanoseconds of it in 1024 of CPU time. Switches, wakeups and interrupts take as
+// long everywhere.
+inline constexpr std::uint32_t FULL_RATE = 1024;
+
+// How much of a burst is done in some CPU time; what is left over of a nanosecond is kept for the next time, so that it
+// does not matter how often it is asked.
+inline Ns work_done(std::uint32_t rate, Ns ran, std::uint32_t &part_done)
+{
+	Ns all = ran * rate + part_done;
+	part_done = static_cast<std::uint32_t>(all % FULL_RATE);
+	return all / FULL_RATE;
+}
+
 inline constexpr Ns DEFAULT_SLICE = 20'000'000;	 // SCX_SLICE_DFL: of a task that is run with none left
 
 enum class Kick : std::uint8_t {
@@ -145,6 +158,33 @@ class Machine
 	{
 		return topology_.cpus_per_llc ? cpu / topology_.cpus_per_llc : 0;
 	}
+	std::uint32_t nr_nodes() const
+	{
+		return costs_.nodes > 1 ? static_cast<std::uint32_t>(costs_.nodes) : 1;
+	}
+	std::uint32_t node_of(CpuId cpu) const
+	{
+		return cpu / (topology_.nr_cpus / nr_nodes());
+	}
+	std::uint32_t home_of(TaskId id) const	// the node of its memory; NONE: it has not run
+	{
+		return threads_[id].home;
+	}
+	// What a CPU computes, of 1024.
+	std::uint32_t capacity_of(CpuId cpu) const
+	{
+		bool is_slow = cpu >= topology_.nr_cpus - static_cast<std::uint32_t>(costs_.slow_cpus);
+		return is_slow ? static_cast<std::uint32_t>(costs_.slow_capacity) : FULL_RATE;
+	}
+	bool has_slow_cpus() const
+	{
+		return costs_.slow_cpus != 0;
+	}
+	// For schedulers that draw: the same for the same load, whoever schedules it.
+	std::uint64_t load_seed() const
+	{
+		return load_seed_;
+	}
 	CpuId sibling_of(CpuId cpu) const  // the other thread of its core; NONE
 	{
 		return topology_.threads_per_core == 2 ? cpu ^ 1 : NONE;
@@ -180,7 +220,10 @@ class Machine
 			t.slice_ns = t.slice_ns > ran ? t.slice_ns - ran : 0;
 		Ns paid = c.debt_ns < ran ? c.debt_ns : ran;
 		c.debt_ns -= paid;
-		threads_[c.current].burst_left_ns -= ran - paid;
+		Ns done = ran - paid;
+		if (c.rate != FULL_RATE) [[unlikely]]
+			done = work_done(c.rate, done, threads_[c.current].part_done);
+		threads_[c.current].burst_left_ns -= done;
 	}
 	Ns cpu_time_ns(TaskId id) const;  // until now
 
@@ -266,6 +309,8 @@ class Machine
 		std::uint32_t loops[2] = {};			      // how often each was passed
 		std::uint32_t definition = 0;
 		TaskId parent = NONE;
+		std::uint32_t part_done = 0;  // of a nanosecond of its burst, in 1/1024
+		std::uint32_t home = NONE;    // the node of its memory
 		Ns born_at = 0;
 		CpuId timer_cpu = 0;	     // whose interrupt wakes it up
 		bool relocks = false;	     // Wait: it was woken, and takes its mutex again
@@ -276,6 +321,7 @@ class Machine
 		TaskId current = NONE;
 		bool need_resched = false, is_touched = false, yields = false;
 		std::uint8_t leaves_as = PREV_PREEMPTED;  // a task that blocked or exited
+		std::uint32_t rate = FULL_RATE;		  // of the task that runs there
 		Ns charged_at = 0;			  // clock_task() of the last charge()
 		Ns debt_ns = 0;				  // CPU time that its task has to spend before it gets on
 		Ns interrupts_ns = 0;			  // all that have begun
@@ -344,15 +390,28 @@ class Machine
 	{
 		return 2 * nr_cpus();
 	}
+	Tournament::Slot pressure_slot() const
+	{
+		return 2 * nr_cpus() + 1;
+	}
 	Tournament::Slot task_slot(TaskId id) const
 	{
-		return 2 * nr_cpus() + 1 + id;
+		return 2 * nr_cpus() + 2 + id;
 	}
+
+	// CPU time that the burst of the task that runs there takes, if nothing changes.
+	static Ns time_for(const Cpu &c, const Thread &thread)
+	{
+		if (thread.burst_left_ns == 0 || thread.burst_left_ns >= LONGEST)
+			return thread.burst_left_ns;
+		return (thread.burst_left_ns * FULL_RATE - thread.part_done + c.rate - 1) / c.rate;
+	}
+	void set_rate(CpuId cpu);
 
 	Ns now_ = 0;
 	Topology topology_;
 	Costs costs_;
-	// At equal times CPUs come first, then the scheduler's timers, interrupts, another scheduler, tasks.
+	// At equal times CPUs come first, then the scheduler's timers, interrupts, another scheduler, memory, tasks.
 	CpuTournament cpu_events_;
 	Tournament events_;
 	std::vector<Task> tasks_;
@@ -372,11 +431,17 @@ class Machine
 	Ns asking_ns_ = 0;
 	std::vector<std::uint64_t> stays_;  // those to come that are not to be
 	Totals totals_;
+	bool is_uneven_ = false;   // not all bursts get on at the full rate
+	bool is_pressed_ = false;  // memory is short
+	std::uint64_t nr_pressures_ = 0, load_seed_ = 0;
 	bool is_traced_ = false;
 	std::vector<sched_event> trace_;
 	std::vector<task_attributes> attributes_;  // their cpu_set is one more than the task's
 	std::vector<Ns> births_;		   // of the tasks; Thread::born_at is a program's
 	std::vector<Ended> ended_;		   // of the tasks that there are in the trace; others have none
 };
+
+// What schedulers say that know neither nodes nor capacities; empty: the machine has none.
+std::string_view refuses_uneven(const Machine &m);
 
 }  // namespace schedtuna::sim

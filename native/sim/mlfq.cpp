@@ -29,6 +29,13 @@ class Mlfq final : public RankedScheduler
 	{
 		return std::make_unique<Mlfq>(*this);
 	}
+	// Until tasks are lifted next it is as long as it was.
+	bool set_parameters(Machine &, Values values) override
+	{
+		allotment_ns_ = values[0] * 1000;
+		boost_ns_ = values[1] * 1'000'000;
+		return true;
+	}
 	void init(Machine &m) override
 	{
 		RankedScheduler::init(m);

@@ -33,20 +33,31 @@ template <typename Row> const Row &find(std::span<const Row> rows, std::string_v
 
 }  // namespace
 
-std::unique_ptr<Scheduler> make_scheduler(std::string_view name, std::span<const Setting> settings)
+const SchedulerRow &scheduler_row(std::string_view name)
 {
-	const SchedulerRow &row = name == EXTERNAL.name ? EXTERNAL : find(schedulers(), name, "no scheduler");
+	return name == EXTERNAL.name ? EXTERNAL : find(schedulers(), name, "no scheduler");
+}
+
+std::vector<std::int64_t> complete_values(const SchedulerRow &row, std::span<const Setting> settings)
+{
+	const std::string name(row.name);
 	std::vector<std::int64_t> values;
 	for (const Parameter &parameter : row.parameters)
 		values.push_back(parameter.initial);
 	for (const Setting &setting : settings) {
-		const Parameter &p = find(row.parameters, setting.name, "no parameter of " + std::string(name) + " is");
+		const Parameter &p = find(row.parameters, setting.name, "no parameter of " + name + " is");
 		if (setting.value < p.least || setting.value > p.most)
-			throw BadInput(setting.name + " of " + std::string(name) + " is " + std::to_string(p.least)
-				       + " to " + std::to_string(p.most));
+			throw BadInput(setting.name + " of " + name + " is " + std::to_string(p.least) + " to "
+				       + std::to_string(p.most));
 		values[static_cast<std::size_t>(&p - row.parameters.data())] = setting.value;
 	}
-	return row.make(values);
+	return values;
+}
+
+std::unique_ptr<Scheduler> make_scheduler(std::string_view name, std::span<const Setting> settings)
+{
+	const SchedulerRow &row = scheduler_row(name);
+	return row.make(complete_values(row, settings));
 }
 
 }  // namespace schedtuna::sim

@@ -5,6 +5,7 @@
 #include "scheduler.hpp"
 
 #include <span>
+#include <vector>
 
 namespace schedtuna::sim
 {
@@ -23,9 +24,6 @@ struct Setting {
 	std::int64_t value;
 };
 
-// The parameters' values in the order of the table.
-using Values = std::span<const std::int64_t>;
-
 struct SchedulerRow {
 	std::string_view name, help;
 	std::span<const Parameter> parameters;
@@ -36,7 +34,10 @@ struct SchedulerRow {
 std::span<const SchedulerRow> schedulers();
 const SchedulerRow &external_scheduler();  // the one that doesn't; make_scheduler() knows it, too
 
-// Raises BadInput: the names, parameters or values that there are.
+// Raises BadInput, as all here: the names, parameters or values that there are.
+const SchedulerRow &scheduler_row(std::string_view name);
+// The values of all its parameters, where these are set, and others as they are by default.
+std::vector<std::int64_t> complete_values(const SchedulerRow &row, std::span<const Setting> settings);
 std::unique_ptr<Scheduler> make_scheduler(std::string_view name, std::span<const Setting> settings = {});
 
 }  // namespace schedtuna::sim

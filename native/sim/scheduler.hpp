@@ -17,10 +17,14 @@
 #include "machine.hpp"
 
 #include <memory>
+#include <span>
 #include <string_view>
 
 namespace schedtuna::sim
 {
+
+// Parameters' values in the order of their table (registry.hpp).
+using Values = std::span<const std::int64_t>;
 
 class Scheduler
 {
@@ -29,6 +33,11 @@ class Scheduler
 	virtual std::string_view name() const = 0;
 	virtual std::unique_ptr<Scheduler> clone() const = 0;  // its whole state, for the fork of a simulation
 
+	// Why it can't schedule such a machine, asked before init(); empty: it can.
+	virtual std::string_view refuses(const Machine &) const
+	{
+		return {};
+	}
 	virtual void init(Machine &)
 	{
 	}
@@ -91,6 +100,11 @@ class Scheduler
 	}  // nice, policy or slice changed
 	virtual void set_cpumask(Machine &, TaskId)
 	{
+	}
+	// Its parameters become these while it runs. False: they hold from its beginning on.
+	virtual bool set_parameters(Machine &, Values)
+	{
+		return false;
 	}
 	// The task asks for its CPU time (clock_gettime, getrusage): the kernel's fair class brings its account up to
 	// date there.

@@ -9,8 +9,10 @@ namespace schedtuna::sim
 
 Simulation::Simulation(Topology topology, const Costs &costs, Workload workload, std::unique_ptr<Scheduler> scheduler,
 		       Seeds seeds)
-    : Machine(topology, costs), scheduler_(std::move(scheduler)), seeds_(seeds)
+    : Machine(topology, costs), scheduler_(std::move(scheduler))
 {
+	set_seeds(seeds);
+	require_fit(*scheduler_);
 	check_workload(workload, nr_cpus());
 	auto nr_tasks = static_cast<std::uint32_t>(workload.tasks.size());
 	if (costs.kthread_per_s)
@@ -46,7 +48,7 @@ Simulation::Simulation(Topology topology, const Costs &costs, Workload workload,
 
 Simulation::Simulation(const Simulation &unstarted, Seeds seeds) : Simulation(unstarted)
 {
-	seeds_ = seeds;
+	set_seeds(seeds);
 	for (Thread &thread : threads_)
 		thread.key = key_of(thread);
 	start_noise();
@@ -55,9 +57,15 @@ Simulation::Simulation(const Simulation &unstarted, Seeds seeds) : Simulation(un
 void Simulation::redraw(std::uint64_t seed)
 {
 	std::uint64_t other = mix(~seed);
-	seeds_ = {mix(seeds_.workload ^ other), mix(seeds_.noise ^ other)};
+	set_seeds({mix(seeds_.workload ^ other), mix(seeds_.noise ^ other)});
 	for (Thread &thread : threads_)
 		thread.key = mix(thread.key ^ other);
+}
+
+void Simulation::set_seeds(Seeds seeds)
+{
+	seeds_ = seeds;
+	load_seed_ = seeds.workload;
 }
 
 Key Simulation::key_of(const Thread &thread) const
@@ -132,6 +140,33 @@ void Simulation::start_noise()
 			next_noise(cpu);
 		await_interrupt(cpu);
 	}
+	is_pressed_ = false;
+	nr_pressures_ = 0;
+	if (costs_.pressure_per_s)
+		await_pressure();
+}
+
+// When memory gets short, or no longer is.
+void Simulation::await_pressure()
+{
+	Key key = root_key(mix(seeds_.noise) + 2, 0);
+	Ns mean = is_pressed_ ? costs_.pressure_ns : 1'000'000'000 / costs_.pressure_per_s;
+	Ns length = draw({Shape::Exponential, mean, 0, 0}, key, is_pressed_, nr_pressures_);
+	events_.set(pressure_slot(), now_ + std::max<Ns>(length, 1));
+}
+
+void Simulation::change_pressure()
+{
+	nr_pressures_ += is_pressed_;
+	is_pressed_ = !is_pressed_;
+	for (CpuId cpu = 0; cpu < nr_cpus(); cpu++) {
+		if (cpus_[cpu].current == NONE)
+			continue;
+		charge(cpu);
+		set_rate(cpu);
+		touch(cpu);
+	}
+	await_pressure();
 }
 
 // An interrupt of that CPU, but for the first time, and when the next one comes.

@@ -148,6 +148,8 @@ void Simulation::happen()
 	} else if (slot == swap_slot()) {
 		events_.set(slot, NEVER);
 		take_over(std::move(coming_));
+	} else if (slot == pressure_slot()) {
+		change_pressure();
 	} else {
 		events_.set(slot, NEVER);
 		time_out(slot - task_slot(0));
@@ -310,6 +312,8 @@ void Simulation::switch_to(CpuId cpu, TaskId prev, TaskId next)
 		}
 	}
 	c.charged_at = clock_task(cpu);
+	if (is_uneven_) [[unlikely]]
+		set_rate(cpu);
 	c.debt_ns += costs_.context_switch_ns;
 	totals_.overhead_ns += costs_.context_switch_ns;
 }
@@ -446,7 +450,7 @@ std::uint64_t Simulation::bytes_needed(std::uint32_t nr_cpus, std::uint32_t nr_t
 	std::uint64_t per_cpu = sizeof(Cpu) + sizeof(Dsq) + sizeof(CpuId) + sizeof(std::uint64_t);
 	per_cpu += CpuTournament::bytes(nr_cpus) / nr_cpus;
 	std::uint64_t per_task = sizeof(Task) + sizeof(Thread) + 3 * sizeof(Ns);
-	return per_cpu * nr_cpus + per_task * nr_tasks + Tournament::bytes(2 * nr_cpus + 1 + nr_tasks);
+	return per_cpu * nr_cpus + per_task * nr_tasks + Tournament::bytes(2 * nr_cpus + 2 + nr_tasks);
 }
 
 }  // namespace schedtuna::sim

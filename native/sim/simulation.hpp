@@ -120,6 +120,10 @@ class Simulation : public Machine
 	// holds until the task sets it itself. Raises BadInput.
 	void set_attribute(TaskId id, Op op, Ns value);
 
+	// Give the scheduler other parameters while it runs: all of them, in the order of its row. Raises BadInput: its
+	// own hold from its beginning on, or a decision is due.
+	void set_parameters(Values values);
+
 	// Another scheduler takes over, in swap.cpp. As in the kernel, the way from one to another leads through
 	// `fair`: that takes over now, and `next`, unless it is `fair` itself, after Costs::swap_ns; a later call
 	// overrules it. Raises BadInput while a decision is due.
@@ -164,10 +168,14 @@ class Simulation : public Machine
 	// Which tasks wait for what, and who holds it: a deadlock's explanation. Empty if none waits.
 	std::string waiting() const;
 
-	void set_traced(bool is_traced);		 // off at first; tasks that are there are found as they are
-	std::vector<sched_event> take_events();		 // since the last call
-	std::vector<task_attributes> take_attributes();	 // likewise
-	TaskTally tally_of(TaskId id) const;		 // since it is traced
+	void set_traced(bool is_traced);		// off at first; tasks that are there are found as they are
+	std::vector<sched_event> take_events();		// since the last call
+	const std::vector<sched_event> &events() const	// the same, and they stay
+	{
+		return trace_;
+	}
+	std::vector<task_attributes> take_attributes();		 // likewise
+	TaskTally tally_of(TaskId id) const;			 // since it is traced
 	std::vector<CpuId> cpu_set(std::uint32_t number) const;	 // those that attributes name, from 1 on
 	std::uint32_t nr_cpu_sets() const
 	{
@@ -217,7 +225,8 @@ class Simulation : public Machine
 			next = std::max({free_at, c.interrupted_until, now_});
 		} else {
 			const Thread &thread = threads_[c.current];
-			if (__builtin_add_overflow(free_at, thread.burst_left_ns, &next))
+			Ns left = c.rate == FULL_RATE ? thread.burst_left_ns : time_for(c, thread);
+			if (__builtin_add_overflow(free_at, left, &next))
 				next = NEVER;
 			if (thread.spin_until)
 				next = std::max({thread.spin_until, free_at, c.interrupted_until});
@@ -263,6 +272,7 @@ class Simulation : public Machine
 	CpuId placed(TaskId id, CpuId own);
 
 	// swap.cpp
+	void require_fit(const Scheduler &scheduler) const;
 	void take_over(std::unique_ptr<Scheduler> next);
 	void let_go(CpuId cpu);
 	bool is_known(TaskId id) const	// to the scheduler
@@ -276,6 +286,9 @@ class Simulation : public Machine
 	void add_background(Workload &workload) const;
 	void lay_out_programs();
 	void start_noise();
+	void set_seeds(Seeds seeds);
+	void await_pressure();
+	void change_pressure();
 	void next_noise(CpuId cpu);
 	Key key_of(const Thread &thread) const;
 	const Interruption *next_interruption(CpuId cpu) const;

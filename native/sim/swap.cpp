@@ -15,8 +15,16 @@ constexpr std::string_view DEFAULT_SCHEDULER = "fair";
 
 }  // namespace
 
+void Simulation::require_fit(const Scheduler &scheduler) const
+{
+	if (std::string_view why = scheduler.refuses(*this); !why.empty())
+		throw BadInput(std::string(scheduler.name()) + " can't schedule this machine: " + std::string(why));
+}
+
 void Simulation::swap(std::unique_ptr<Scheduler> next)
 {
+	require_fit(*next);
+	require_fit(*make_scheduler(DEFAULT_SCHEDULER));
 	if (decision_.cpu != NONE)
 		throw BadInput("the scheduler can't be changed while a decision is due");
 	coming_.reset();

@@ -26,19 +26,26 @@ class Vtime final : public RankedScheduler
 	{
 		return std::make_unique<Vtime>(*this);
 	}
+	bool set_parameters(Machine &, Values values) override
+	{
+		slice_ns_ = values[0] * 1000;
+		return true;
+	}
 	void init_task(Machine &m, TaskId id) override
 	{
+		granted_.resize(m.nr_tasks());
 		m.task(id).vtime = now_;
 	}
 	void running(Machine &m, TaskId id) override
 	{
 		now_ = std::max(now_, m.task(id).vtime);
+		granted_[id] = m.task(id).slice_ns;
 	}
 	// By what it used of its slice; who yields has used all of it.
 	void stopping(Machine &m, TaskId id, bool) override
 	{
 		Task &task = m.task(id);
-		task.vtime += (slice_ns_ - task.slice_ns) * NICE_0_WEIGHT / task.weight;
+		task.vtime += (granted_[id] - task.slice_ns) * NICE_0_WEIGHT / task.weight;
 	}
 
       protected:
@@ -62,7 +69,8 @@ class Vtime final : public RankedScheduler
 
       private:
 	Ns slice_ns_;
-	Ns now_ = 0;  // the virtual time of what began to run last
+	Ns now_ = 0;		   // the virtual time of what began to run last
+	std::vector<Ns> granted_;  // slices of those that run
 };
 
 constexpr Parameter PARAMETERS[] = {

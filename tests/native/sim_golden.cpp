@@ -10,12 +10,25 @@
 static constexpr int NR_LOADS = 24;
 
 // Every other one is a random load with all of the machine's costs and noise, the rest are mixed ones without noise.
-static std::uint64_t hash_of(const char *scheduler, std::uint32_t i)
+// "uneven:" before a scheduler's name: some CPUs are slow, those of two caches have a memory node each, and memory gets
+// short.
+static std::uint64_t hash_of(std::string_view scheduler, std::uint32_t i)
 {
+	constexpr std::string_view UNEVEN = "uneven:";
+	bool is_uneven = scheduler.starts_with(UNEVEN);
+	if (is_uneven)
+		scheduler.remove_prefix(UNEVEN.size());
 	Costs costs;
 	costs.irq_per_s = i % 2 * 1000;
 	costs.kthread_per_s = i % 2 * 100;
 	std::uint32_t cpus = 1 + i % 12;
+	if (is_uneven) {
+		costs.slow_cpus = cpus / 3;
+		costs.slow_capacity = 333;
+		costs.nodes = cpus == 8 ? 2 : 1;
+		costs.pressure_per_s = 50;
+		costs.pressure_ns = 7 * MS;
+	}
 	Simulation s({cpus, cpus % 4 ? 0u : 4u, 1}, costs, i % 2 ? random_load(i) : mixed_load(4 * i + 3),
 		     make_scheduler(scheduler), {i, i});
 	s.run(300 * MS);

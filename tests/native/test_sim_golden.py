@@ -21,6 +21,7 @@ GOLDEN = {
     "vtime": "2bfae1fac0c6de50",
     "interactive": "5b3cb1e32566ffe3",
     "fair": "315ccde8b8d181e1",
+    "uneven:rr": "dae3eddd02118601",
 }
 
 

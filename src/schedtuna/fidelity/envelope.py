@@ -144,7 +144,12 @@ def _problem(
         return f"the certificate is of `fair`, not of {scheduler['name']}"
     if topology != envelope.get("topology"):
         return f"the certificate is of {envelope.get('topology')} CPUs, not of {topology}"
-    moved = [name for name, value in costs.items() if name not in NOISE and found["costs"].get(name) != value]
+    certified = found["costs"]
+    if not costs.keys() <= certified.keys():  # of before there were some, which then were as by default
+        from schedtuna.sim.simulation import complete_costs
+
+        certified = complete_costs({}) | certified
+    moved = [name for name, value in costs.items() if name not in NOISE and certified.get(name) != value]
     if moved:
         more = f" and {len(moved) - 1} more differ" if len(moved) > 1 else " differs"
         return f"{moved[0]}{more} from the certificate's machine: simulate it with `--machine here`"

@@ -56,6 +56,19 @@ class Decision:
     why: str
 
 
+def require_one_speed(costs: Mapping[str, int]) -> None:
+    """Refuse what was simulated where a burst takes longer here than there, or now than then.
+
+    Raises:
+        TraceError: It was.
+    """
+    if costs.get("nodes", 1) > 1 or costs.get("slow_cpus") or costs.get("pressure_per_s"):
+        raise TraceError(
+            "its CPU time was simulated on CPUs of several speeds: how long bursts take elsewhere is unknown",
+            hint="replay what was simulated without slow_cpus, nodes and pressure_per_s",
+        )
+
+
 class RecordedLoad:
     """What the tasks of a trace did, for simulations.
 
@@ -93,6 +106,7 @@ class RecordedLoad:
                 f"what the CPUs did in {self.analysis.unknown_share:.0%} of their time is unknown",
                 hint="`schedtuna stats` says why",
             )
+        require_one_speed(self.trace.manifest.get("simulation", {}).get("costs", {}))
         self.lives = Lives(self.analysis)
         self._built: tuple[Any, Workload, str] | None = None  # for the machine that was last asked for
         self.nr_cpus = self.analysis.nr_cpus

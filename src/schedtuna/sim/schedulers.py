@@ -195,3 +195,19 @@ def _native(config: SchedulerConfig) -> tuple[NativeScheduler, dict[str, Any]]:
     except BadInputError as error:  # a value within its bounds that is none
         raise UsageError(str(error), hint=_PARAMETERS_HINT) from error
     return native, {"name": config.name, "parameters": values}
+
+
+def require_parameters(name: str, values: Assignment) -> Assignment:
+    """Return the values of parameters of a scheduler that is built in, checked.
+
+    Raises:
+        UsageError: It has no such parameter, or one of another value.
+    """
+    known = _all_schedulers()[name].parameters
+    for parameter in values:
+        if parameter not in known:
+            raise UsageError(f"{name} has no parameter {parameter!r}: {nearest(parameter, known)}")
+    try:
+        return {parameter: known[parameter].validate_value(value) for parameter, value in values.items()}
+    except SpaceError as error:
+        raise UsageError(f"{name}: {error}", hint=_PARAMETERS_HINT) from error

@@ -28,8 +28,14 @@ from schedtuna.sim.native import (
     idle_reason_table,
 )
 from schedtuna.sim.recorded import RecordedLoad
-from schedtuna.sim.schedulers import SchedulerSource, chosen_scheduler
+from schedtuna.sim.schedulers import (
+    SchedulerSource,
+    chosen_scheduler,
+    native_schedulers,
+    require_parameters,
+)
 from schedtuna.sim.topology import MachineShape
+from schedtuna.space import Assignment
 from schedtuna.trace.attributes import ATTRIBUTE_DTYPE, AttributeArray
 from schedtuna.trace.schema import EVENT_DTYPE, EventArray
 
@@ -174,7 +180,8 @@ class Simulation:
 
     Attributes:
         scheduler_facts: What a manifest says of the scheduler: the one that it began with.
-        swaps: Of those that came later (`swap()`): when it was asked for (ns), and the same.
+        swaps: Of those that came later, and of parameters that were set (`swap()`, `set_parameters()`): when
+            it was asked for (ns), and the same.
 
     Raises:
         UsageError: The workload, scheduler, topology, seed or a constant is none.
@@ -439,6 +446,27 @@ class Simulation:
         with self._told():
             self._engine.swap(native)
         self.swaps += ((self.now_ns, facts),)
+
+    def set_parameters(self, values: Assignment) -> None:
+        """Give the scheduler that is on other parameters while it runs; the rest stay as they are.
+
+        What a task was given before, such as a slice that it has begun or waits with, holds until it is over.
+
+        Raises:
+            UsageError: There is no such parameter or value, a decision is due, or this scheduler's hold from
+                its beginning on (``version`` of `fair`, schedulers in Python, sched_ext objects).
+        """
+        if self.deciding_cpu is not None:
+            raise UsageError("parameters can't be set while a decision is due: choose() first")
+        facts = self.swaps[-1][1] if self.swaps else self.scheduler_facts
+        name = self._native.scheduler_name
+        if facts["name"] != name or name not in native_schedulers():
+            raise UsageError(f"the parameters of {name} hold from its beginning on, or until it is on")
+        now = require_parameters(name, facts["parameters"] | dict(values))
+        numbers = {key: int(value) for key, value in now.items() if isinstance(value, int)}
+        with self._told():
+            self._engine.set_parameters(numbers)
+        self.swaps += ((self.now_ns, {"name": name, "parameters": now}),)
 
     def executed(self) -> dict[str, tuple[int, int]]:
         """Return how many instructions of each function of a sched_ext object ran, and how many it has.

@@ -35,7 +35,11 @@ from schedtuna.workload.suite import suite
 
 METRIC = "sched.wakeup_latency_p99_us"
 _LONGEST_SLICE_US = 100_000  # that a task may ask for (kernel/sched/syscalls.c)
-_DRAWING = ("irq_per_s", "kthread_per_s")  # the constants without which a machine has no noise
+_DRAWING = (
+    "irq_per_s",
+    "kthread_per_s",
+    "pressure_per_s",
+)  # without these a machine has no noise
 # What `fair` is searched by: parameters that a machine has, too, and the knob that sets them there.
 _SLICE = "base_slice_us"
 KNOBS = {

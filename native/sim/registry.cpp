@@ -4,11 +4,13 @@
 namespace schedtuna::sim
 {
 
-extern const SchedulerRow FAIR, FIFO, RR, SJF, SRTF, LAS, GITTINS, MLFQ, VTIME, INTERACTIVE, EXTERNAL;
+extern const SchedulerRow FAIR, FIFO, RR, SJF, SRTF, LAS, GITTINS, MLFQ, VTIME, INTERACTIVE, LOTTERY, STRIDE, GROUPED,
+	EXTERNAL;
 
 std::span<const SchedulerRow> schedulers()
 {
-	static const SchedulerRow rows[] = {FAIR, FIFO, RR, SJF, SRTF, LAS, GITTINS, MLFQ, VTIME, INTERACTIVE};
+	static const SchedulerRow rows[] = {FAIR, FIFO,	 RR,	      SJF,     SRTF,   LAS,    GITTINS,
+					    MLFQ, VTIME, INTERACTIVE, LOTTERY, STRIDE, GROUPED};
 	return rows;
 }
 

@@ -21,7 +21,11 @@ GOLDEN = {
     "vtime": "2bfae1fac0c6de50",
     "interactive": "5b3cb1e32566ffe3",
     "fair": "315ccde8b8d181e1",
+    "lottery": "3488fdeb12f658ca",
+    "stride": "fdf5b30c8a0c403f",
+    "grouped": "f847503aa78922cf",
     "uneven:rr": "dae3eddd02118601",
+    "uneven:grouped": "28e893cc4ac4d001",
 }
 
 

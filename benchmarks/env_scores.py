@@ -16,15 +16,21 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from schedtuna.env.assigning import AssigningEnv
+from schedtuna.env.course import CourseEnv
 from schedtuna.env.exploits import Slots
 from schedtuna.env.migrate import MigrateEnv
+from schedtuna.env.params import ParamsEnv
 from schedtuna.env.pick_next import CPUSchedulerEnv
 from schedtuna.env.setting import ALL_FAMILIES
+from schedtuna.env.slices import SliceEnv
 from schedtuna.env.swap import SwapEnv
+from schedtuna.space import spell_assignment
 
 Rule = Callable[[Any, np.random.Generator], int]  # of what is observed
 # What the kernel's scheduler scores, by the environments' rules.
-DEFAULT = {"PickNext-v0": -100.0, "Migrate-v0": -100.0, "Swap-v0": 0.0}
+DEFAULT = {"PickNext-v0": -100.0, "Migrate-v0": -100.0, "Swap-v0": 0.0, "Slice-v0": 0.0, "Params-v0": 0.0}
+SEARCHED = 3  # episodes of each assignment, of which the best one is then scored on others
 
 
 def _first_come(slots: Slots, _: np.random.Generator) -> int:
@@ -57,10 +63,10 @@ MIGRATE: dict[str, Rule] = {
 }
 
 
-def score(env: gymnasium.Env[Any, Any], rule: Rule, episodes: int) -> float:
+def score(env: gymnasium.Env[Any, Any], rule: Rule, episodes: int, *, first: int = 0) -> float:
     """Return the mean sum of an episode's rewards."""
     rng, total = np.random.default_rng(1), 0.0
-    for seed in range(episodes):
+    for seed in range(first, first + episodes):
         seen, _ = env.reset(seed=seed)
         is_over = False
         while not is_over:
@@ -80,6 +86,25 @@ def swap_rules(env: SwapEnv) -> dict[str, Rule]:
     return {"random": lambda _, rng: int(rng.integers(len(env.schedulers)))} | fixed
 
 
+def setting_rules(env: AssigningEnv, episodes: int) -> dict[str, Rule]:
+    """Return the rules of `schedtuna/Slice-v0` and `Params-v0`: random, and the best one that stays.
+
+    Args:
+        env: Which one.
+        episodes: Of each assignment; the best one is then scored on others.
+    """
+
+    def always(action: int) -> Rule:
+        return lambda *_: action
+
+    found = [score(env, always(action), episodes, first=1000) for action in range(len(env.arms))]
+    best = int(np.argmax(found))
+    return {
+        "random": lambda _, rng: int(rng.integers(len(env.arms))),
+        f"always {best}: {spell_assignment(env.arms[best], ', ')}": always(best),
+    }
+
+
 def main() -> None:
     """Print the scores."""
     parser = argparse.ArgumentParser()
@@ -91,8 +116,12 @@ def main() -> None:
         "Migrate-v0": (MigrateEnv(workload=ALL_FAMILIES), MIGRATE),
         "Swap-v0": (swap, swap_rules(swap)),
     }
+    short: dict[str, Any] = {"step_s": 0.2, "discard_s": 0.04} if episodes == 2 else {}
+    for one in (SliceEnv(**short), ParamsEnv(**short)):
+        name = f"{type(one).__name__.removesuffix('Env')}-v0"
+        environments[name] = (one, setting_rules(one, 1 if short else SEARCHED))
     for name, (env, rules) in environments.items():
-        nr = max(episodes // 4, 2) if env is swap else episodes
+        nr = max(episodes // 4, 2) if isinstance(env, CourseEnv) else episodes
         scores = {rule: score(env, act, nr) for rule, act in rules.items()}
         best = max(scores, key=scores.__getitem__)
         print(

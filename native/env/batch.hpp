@@ -120,6 +120,12 @@ template <typename Env> class BatchOf
 		take_in(0, outcome);
 		return action;
 	}
+	// Episodes from the next reset on keep what happens, until it is taken.
+	void set_traced(bool is_traced)
+	{
+		for (Env &env : envs_)
+			env.set_traced(is_traced);
+	}
 	std::size_t size() const
 	{
 		return envs_.size();

@@ -20,6 +20,8 @@ void Migrate::reset(Draw draw)
 {
 	base_ = setup_->loads.begin(draw);
 	base_->set_migration_cost(setup_->decision_ns);
+	base_->set_traced(is_traced_);
+	events_.clear();
 	baseline_ = &setup_->loads.baseline(draw);
 	draw_ = draw;
 	nth_ = 0;
@@ -63,16 +65,30 @@ Outcome Migrate::step(std::uint32_t action)
 	std::uint64_t decided = nth_++;
 	base_->decide_migration(decided, action == MIGRATE);
 	if (action == MIGRATE && ahead_->nr_migrations_asked() == nth_) {  // what runs ahead took that for granted
-		base_.swap(ahead_);
+		replace_base(std::move(ahead_));
 	} else {
 		// Unless the same event holds the next decision, too.
 		auto next = std::make_unique<Simulation>(*base_);
 		next->run_to_migration(decided, setup_->episode_ns);
 		if (next->nr_migrations_asked() == nth_)
-			base_ = std::move(next);
+			replace_base(std::move(next));
 	}
 	look_ahead();
 	return {reward(), terminated_, truncated_, since_, false};
+}
+
+void Migrate::replace_base(std::unique_ptr<Simulation> next)
+{
+	events_.insert(events_.end(), base_->events().begin(), base_->events().end());
+	base_ = std::move(next);
+}
+
+std::vector<sched_event> Migrate::events() const
+{
+	std::vector<sched_event> all = events_;
+	for (const Simulation *each : {base_.get(), ahead_.get()})
+		all.insert(all.end(), each->events().begin(), each->events().end());
+	return all;
 }
 
 double Migrate::reward()

@@ -69,6 +69,11 @@ class Migrate
 	{
 		return *ahead_;
 	}
+	void set_traced(bool is_traced)	 // from the next reset() on
+	{
+		is_traced_ = is_traced;
+	}
+	std::vector<sched_event> events() const;  // since the last reset(), until the decision
 	const Migration &asked() const
 	{
 		return asked_;
@@ -84,6 +89,7 @@ class Migrate
 
       private:
 	void look_ahead();
+	void replace_base(std::unique_ptr<Simulation> next);
 	double reward();
 
 	std::shared_ptr<const MigrateSetup> setup_;
@@ -96,7 +102,9 @@ class Migrate
 	Amounts before_{};
 	Ns decided_at_ = 0, since_ = 0;
 	bool terminated_ = true, truncated_ = false;
-	bool is_still_ = false;	 // nothing migrates in the episode: its only step has no effect
+	bool is_traced_ = false;
+	std::vector<sched_event> events_;  // before those that base_ has
+	bool is_still_ = false;		   // nothing migrates in the episode: its only step has no effect
 };
 
 }  // namespace schedtuna::env

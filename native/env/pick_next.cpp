@@ -29,6 +29,7 @@ void PickNext::reset(Draw draw)
 	draw_ = draw;
 	baseline_ = &setup_->loads.baseline(draw);
 	simulation_ = std::make_unique<Simulation>(setup_->starts[draw.load], Seeds{seed, seed});
+	simulation_->set_traced(is_traced_);
 	std::iota(home_.begin(), home_.end(), 0);
 	for (std::uint32_t i = setup_->nr_slots; i > 1; i--)
 		std::swap(home_[i - 1], home_[mix(draw.shuffle + i) % i]);

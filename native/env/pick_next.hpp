@@ -116,6 +116,14 @@ class PickNext
 	{
 		return *simulation_;
 	}
+	void set_traced(bool is_traced)	 // from the next reset() on
+	{
+		is_traced_ = is_traced;
+	}
+	std::vector<sched_event> events() const	 // since the last reset()
+	{
+		return simulation_->events();
+	}
 	// The same where the scheduler decides by itself: it does, and which action was that? NONE: who runs has no
 	// slot.
 	std::pair<Outcome, std::uint32_t> watch();
@@ -172,6 +180,7 @@ class PickNext
 	const Amounts *baseline_ = nullptr;
 	Amounts before_{};
 	bool terminated_ = true, truncated_ = false;
+	bool is_traced_ = false;
 };
 
 }  // namespace schedtuna::env

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "env/batch.hpp"
+#include "simulation_binding.hpp"
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -108,6 +109,8 @@ template <typename Env> nb::class_<BoundBatch<Env>> bind_batch(nb::module_ &m, c
 			     nb::gil_scoped_release release;
 			     b.batch.step();
 		     })
+		.def("set_traced", [](Bound &b, bool is_traced) { b.batch.set_traced(is_traced); })
+		.def("events", [](Bound &b, std::uint32_t i) { return bytes_of(b.at(i).events()); })
 		.def("step_one", [](Bound &b, std::int64_t action) {
 			b.check_bound();
 			Outcome o = b.batch.step_one(action);

@@ -29,24 +29,36 @@ _PUBLIC = {
     "CPUSchedulerVectorEnv": "schedtuna.env.vector",
     "LiveSwapEnv": "schedtuna.env.live",
     "MigrateEnv": "schedtuna.env.migrate",
+    "ParamsEnv": "schedtuna.env.params",
+    "ParamsVecEnv": "schedtuna.env.sb3",
+    "ParamsVectorEnv": "schedtuna.env.course_vector",
+    "SliceEnv": "schedtuna.env.slices",
+    "SliceVecEnv": "schedtuna.env.sb3",
+    "SliceVectorEnv": "schedtuna.env.course_vector",
     "SwapEnv": "schedtuna.env.swap",
     "MigrateVecEnv": "schedtuna.env.sb3",
     "MigrateVectorEnv": "schedtuna.env.vector",
     "SwapVecEnv": "schedtuna.env.sb3",
-    "SwapVectorEnv": "schedtuna.env.swap_vector",
+    "SwapVectorEnv": "schedtuna.env.course_vector",
     "check_environment": "schedtuna.env.conformance",
 }
 
 if TYPE_CHECKING:
     from schedtuna.env.conformance import check_environment as check_environment
+    from schedtuna.env.course_vector import ParamsVectorEnv as ParamsVectorEnv
+    from schedtuna.env.course_vector import SliceVectorEnv as SliceVectorEnv
+    from schedtuna.env.course_vector import SwapVectorEnv as SwapVectorEnv
     from schedtuna.env.live import LiveSwapEnv as LiveSwapEnv
     from schedtuna.env.migrate import MigrateEnv as MigrateEnv
+    from schedtuna.env.params import ParamsEnv as ParamsEnv
     from schedtuna.env.pick_next import CPUSchedulerEnv as CPUSchedulerEnv
     from schedtuna.env.sb3 import CPUSchedulerVecEnv as CPUSchedulerVecEnv
     from schedtuna.env.sb3 import MigrateVecEnv as MigrateVecEnv
+    from schedtuna.env.sb3 import ParamsVecEnv as ParamsVecEnv
+    from schedtuna.env.sb3 import SliceVecEnv as SliceVecEnv
     from schedtuna.env.sb3 import SwapVecEnv as SwapVecEnv
+    from schedtuna.env.slices import SliceEnv as SliceEnv
     from schedtuna.env.swap import SwapEnv as SwapEnv
-    from schedtuna.env.swap_vector import SwapVectorEnv as SwapVectorEnv
     from schedtuna.env.terms import REWARD_TERMS as REWARD_TERMS
     from schedtuna.env.vector import CPUSchedulerVectorEnv as CPUSchedulerVectorEnv
     from schedtuna.env.vector import MigrateVectorEnv as MigrateVectorEnv

@@ -9,10 +9,15 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna.env.gantt import Picture, strip
 from schedtuna.env.setting import LoadSetting
 from schedtuna.errors import UsageError
 from schedtuna.sim.native import BadInputError
+from schedtuna.trace.schema import EVENT_DTYPE
 
+SHOWN_NS = 100_000_000  # of a picture
+RGB = "rgb_array"
+RENDER_MODES = ("ansi", RGB)
 Observation = npt.NDArray[np.float32]
 
 
@@ -32,23 +37,31 @@ class Episodes(Protocol):
         """Begins this one."""
 
 
+class Pictured(Protocol):
+    """What keeps the events of an episode."""
+
+    def events(self, i: int, /) -> npt.NDArray[np.uint8]:
+        """Return the records since the episode began."""
+        ...
+
+
 class LoadEnv(gymnasium.Env[Any, Any]):
     """What is common to them.
 
     Args:
         setting: Their keywords.
         seed: Of the episodes until `reset(seed=)` sets another; None: drawn.
-        render_mode: ``ansi`` or None.
+        render_mode: ``ansi``; ``rgb_array``: who ran on which CPU lately; None.
 
     Raises:
         UsageError: One of them is none.
     """
 
-    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012 - Gymnasium's own declaration
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 10}  # noqa: RUF012 - Gymnasium's own declaration
 
     def __init__(self, setting: LoadSetting, *, seed: int | None, render_mode: str | None) -> None:
-        if render_mode not in {None, "ansi"}:
-            raise UsageError(f"render_mode={render_mode!r}: expected 'ansi' or None")
+        if render_mode not in (None, *RENDER_MODES):
+            raise UsageError(f"render_mode={render_mode!r}: expected 'ansi', 'rgb_array' or None")
         self.setting = setting
         self.render_mode = render_mode
         self._seed = seed
@@ -83,6 +96,20 @@ class LoadEnv(gymnasium.Env[Any, Any]):
                 episodes.reset(*at)
         except BadInputError as error:
             raise UsageError(str(error)) from error
+
+    def picture(self, episodes: Pictured, now_ns: int) -> Picture:
+        """Return who ran on which CPU in the last `SHOWN_NS`, (height, width, 3).
+
+        Args:
+            episodes: What happens in, the first of it traced.
+            now_ns: The simulated time.
+        """
+        return strip(
+            episodes.events(0).view(EVENT_DTYPE),
+            nr_cpus=self.setting.shape.nr_cpus,
+            begin_ns=now_ns - SHOWN_NS,
+            end_ns=now_ns,
+        )
 
     def episode(self, options: Mapping[str, Any]) -> tuple[int, ...]:
         """Return which load and which arrivals ``workload`` and ``arrivals`` of a reset's options mean.

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from schedtuna.env.batch import BoundBatch
-from schedtuna.env.load_env import LoadEnv, Observation
+from schedtuna.env.load_env import RGB, LoadEnv, Observation
 from schedtuna.env.setting import DEFAULT_ARRIVALS, EnvLoad, LoadSetting
 from schedtuna.errors import UsageError
 from schedtuna.features.table import FEATURES
@@ -72,7 +72,7 @@ class MigrateEnv(LoadEnv):
         workload, cpus, topology, scheduler, decision_ns, reward, arrivals, episode_ms, costs: See
             `LoadSetting`; `scheduler` is `fair`, with or without values.
         seed: Of the episodes until `reset(seed=)` sets another; None: drawn.
-        render_mode: ``ansi`` or None.
+        render_mode: See `LoadEnv`.
 
     Raises:
         UsageError: One of them is none.
@@ -110,6 +110,7 @@ class MigrateEnv(LoadEnv):
         self.observation_space = self.setting.observation_space
         self.action_space = self.setting.action_space
         self._batch = BoundBatch(MigrateBatch, self.setting.native, 1, 0, Autoreset.DISABLED, nr_threads=1)
+        self._batch.native.set_traced(render_mode == RGB)
         self._observation = self._batch.observations[0]
 
     def reset(
@@ -148,11 +149,13 @@ class MigrateEnv(LoadEnv):
             info["terms"] = self._batch.terms_of(0)
         return self._observation.copy(), reward, terminated, truncated, info
 
-    def render(self) -> str | None:
-        """Return the decision that is due as a line of text."""
+    def render(self) -> Any:
+        """Return the decision that is due as a line of text; or as a picture."""
         if self.render_mode is None:
             return None
         now_ns, name, source, destination, wakes, idle, busy, loads = self._batch.native.state(0)
+        if self.render_mode == RGB:
+            return self.picture(self._batch.native, now_ns)
         if name is None:
             return f"{now_ns / 1e6:.3f} ms: the end"
         why = "wakes up" if wakes else "waits"

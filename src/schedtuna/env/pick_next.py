@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.env.batch import BoundBatch
-from schedtuna.env.load_env import LoadEnv, Observation
+from schedtuna.env.load_env import RGB, LoadEnv, Observation
 from schedtuna.env.setting import DEFAULT_ARRIVALS, EnvLoad, PickNextSetting
 from schedtuna.errors import UsageError
 from schedtuna.sim.native import Autoreset, BadInputError, Batch
@@ -27,7 +27,7 @@ class CPUSchedulerEnv(LoadEnv):
         workload, cpus, topology, scheduler, decision_ns, reward, arrivals, nr_slots, slice_us, episode_ms,
             costs: See `PickNextSetting`.
         seed: Of the episodes until `reset(seed=)` sets another; None: drawn.
-        render_mode: ``ansi`` or None.
+        render_mode: See `LoadEnv`.
 
     Raises:
         UsageError: One of them is none.
@@ -69,6 +69,7 @@ class CPUSchedulerEnv(LoadEnv):
         self.observation_space = self.setting.observation_space
         self.action_space = self.setting.action_space
         self._batch = BoundBatch(Batch, self.setting.native, 1, 0, Autoreset.DISABLED, nr_threads=1)
+        self._batch.native.set_traced(render_mode == RGB)
         self._step = self._batch.native.step_one
         self._observation = self._batch.observations[0]
         self._mask: npt.NDArray[np.bool_] = self._batch.masks[0]
@@ -118,11 +119,13 @@ class CPUSchedulerEnv(LoadEnv):
         """Return which actions do what they say now; another one lets run who came first."""
         return self._mask.copy()
 
-    def render(self) -> str | None:
-        """Return the machine as text: what runs where, and who stands in which slot."""
+    def render(self) -> Any:
+        """Return the machine as text: what runs where, and who stands in which slot; or as a picture."""
         if self.render_mode is None:
             return None
         now_ns, deciding, running, *_ = self._batch.native.state(0)
+        if self.render_mode == RGB:
+            return self.picture(self._batch.native, now_ns)
         lines = [f"{now_ns / 1e6:.3f} ms" + ("" if deciding is None else f", CPU {deciding} chooses")]
         lines += [f"  CPU {cpu}: {name or 'idle'}" for cpu, name in enumerate(running)]
         for slot, task in enumerate(self._batch.native.slots(0)):

@@ -11,7 +11,9 @@ ENVIRONMENTS: dict[str, tuple[str, str | None]] = {
         "schedtuna.env.vector:CPUSchedulerVectorEnv",
     ),
     "schedtuna/Migrate-v0": ("schedtuna.env.migrate:MigrateEnv", "schedtuna.env.vector:MigrateVectorEnv"),
-    "schedtuna/Swap-v0": ("schedtuna.env.swap:SwapEnv", "schedtuna.env.swap_vector:SwapVectorEnv"),
+    "schedtuna/Swap-v0": ("schedtuna.env.swap:SwapEnv", "schedtuna.env.course_vector:SwapVectorEnv"),
+    "schedtuna/Slice-v0": ("schedtuna.env.slices:SliceEnv", "schedtuna.env.course_vector:SliceVectorEnv"),
+    "schedtuna/Params-v0": ("schedtuna.env.params:ParamsEnv", "schedtuna.env.course_vector:ParamsVectorEnv"),
 }
 # Those whose steps are measured: equal seeds give equal loads, and not equal rewards.
 LIVE: dict[str, tuple[str, str | None]] = {"schedtuna/LiveSwap-v0": ("schedtuna.env.live:LiveSwapEnv", None)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from schedtuna.env.batch import BoundBatch, Flags
+from schedtuna.env.course_vector import CourseVectorEnv, ParamsVectorEnv, SliceVectorEnv, SwapVectorEnv
 from schedtuna.env.migrate import MigrateSetting
 from schedtuna.env.setting import PickNextSetting
-from schedtuna.env.swap_vector import SwapVectorEnv
 from schedtuna.errors import UsageError
 from schedtuna.sim.native import Autoreset, BadInputError, Batch, MigrateBatch
 
@@ -140,15 +140,17 @@ class MigrateVecEnv(_NativeFace):
         super().__init__(setting, batch)
 
 
-class SwapVecEnv(_Face):
-    """Many of `schedtuna/Swap-v0`; arguments as of `SwapVectorEnv`, which is what steps.
+class _CourseFace(_Face):
+    """Gymnasium's vector of them is what steps.
 
     Raises:
-        UsageError: One of them is none.
+        UsageError: One of the arguments is none.
     """
 
+    many: ClassVar[type[CourseVectorEnv]]
+
     def __init__(self, num_envs: int, **settings: Any) -> None:
-        self._many = SwapVectorEnv(num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **settings)
+        self._many = self.many(num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **settings)
         super().__init__(num_envs, self._many.single_observation_space, self._many.single_action_space)
 
     def reset(self) -> npt.NDArray[np.float32]:
@@ -159,7 +161,7 @@ class SwapVecEnv(_Face):
         self.reset_infos = [{} for _ in range(self.num_envs)]
         return observations
 
-    def step_async(self, actions: npt.NDArray[np.int64]) -> None:
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Take the actions."""
         self._actions = actions
 
@@ -182,3 +184,21 @@ class SwapVecEnv(_Face):
     def close(self) -> None:
         """End the threads."""
         self._many.close()
+
+
+class SwapVecEnv(_CourseFace):
+    """Many of `schedtuna/Swap-v0`; arguments as of `SwapVectorEnv`."""
+
+    many = SwapVectorEnv
+
+
+class SliceVecEnv(_CourseFace):
+    """Many of `schedtuna/Slice-v0`; arguments as of `SliceVectorEnv`."""
+
+    many = SliceVectorEnv
+
+
+class ParamsVecEnv(_CourseFace):
+    """Many of `schedtuna/Params-v0`; arguments as of `ParamsVectorEnv`."""
+
+    many = ParamsVectorEnv

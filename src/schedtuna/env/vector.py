@@ -19,7 +19,11 @@ from schedtuna.env.terms import REWARD_TERMS
 from schedtuna.errors import UsageError
 from schedtuna.sim.native import Autoreset, BadInputError, Batch, MigrateBatch
 
-_MODES = {AutoresetMode.NEXT_STEP: Autoreset.NEXT_STEP, AutoresetMode.SAME_STEP: Autoreset.SAME_STEP}
+_MODES = {
+    AutoresetMode.NEXT_STEP: Autoreset.NEXT_STEP,
+    AutoresetMode.SAME_STEP: Autoreset.SAME_STEP,
+    AutoresetMode.DISABLED: Autoreset.DISABLED,
+}
 Step = tuple[npt.NDArray[np.float32], npt.NDArray[np.float64], Flags, Flags, dict[str, Any]]
 
 
@@ -30,7 +34,8 @@ class ManyEnvs(VectorEnv[Any, Any, Any]):
         num_envs: How many.
         autoreset_mode: ``NextStep``: the step after an episode's end resets, whatever its action;
             ``SameStep``: the step that ends one returns the next one's first observation, and
-            ``final_obs`` and ``final_info`` in the info.
+            ``final_obs`` and ``final_info`` in the info; ``Disabled``: a step after an end is refused, until
+            ``reset(options={"reset_mask": ...})`` has begun another episode there.
         observed, actions: The spaces of a single one.
         render_mode: None.
 
@@ -43,7 +48,7 @@ class ManyEnvs(VectorEnv[Any, Any, Any]):
         num_envs: int,
         autoreset_mode: AutoresetMode | str,
         observed: spaces.Box,
-        actions: spaces.Discrete,
+        actions: spaces.Space[Any],
         render_mode: None,
     ) -> None:
         if render_mode is not None:
@@ -56,7 +61,22 @@ class ManyEnvs(VectorEnv[Any, Any, Any]):
         self.single_action_space = actions
         self.observation_space = batch_space(observed, num_envs)
         self.action_space = batch_space(actions, num_envs)
+        self.mode = mode
+        self.has_ended = np.zeros(num_envs, np.bool_)
         self.is_same_step = mode is AutoresetMode.SAME_STEP
+
+    def require_begun(self) -> None:
+        """Refuse a step where an episode has ended and nothing resets it, before any takes one.
+
+        Raises:
+            UsageError: One has.
+        """
+        if self.mode is AutoresetMode.DISABLED and self.has_ended.any():
+            ended = ", ".join(map(str, np.flatnonzero(self.has_ended)[:5]))
+            raise UsageError(
+                f"the episodes of {int(self.has_ended.sum())} environments have ended: {ended}",
+                hint='begin others: reset(options={"reset_mask": terminated | truncated})',
+            )
 
 
 def autoreset_of(mode: AutoresetMode | str) -> AutoresetMode:
@@ -65,8 +85,9 @@ def autoreset_of(mode: AutoresetMode | str) -> AutoresetMode:
     Raises:
         UsageError: There is none of this name here.
     """
-    if mode not in [*_MODES, *(each.value for each in _MODES)]:
-        raise UsageError(f"autoreset_mode {AutoresetMode(mode).value}: expected NextStep or SameStep")
+    known = [each.value for each in _MODES]
+    if mode not in [*_MODES, *known]:
+        raise UsageError(f"autoreset_mode {mode}: expected {', '.join(known)}")
     return AutoresetMode(mode)
 
 
@@ -138,6 +159,7 @@ class NativeVectorEnv(ManyEnvs):
             if one is not None:
                 self._batch.native.seed(i, one)
         mask = (options or {}).get("reset_mask")
+        self.has_ended &= False if mask is None else ~np.asarray(mask, np.bool_)
         try:
             if mask is None:
                 self._batch.native.reset_all()
@@ -154,6 +176,7 @@ class NativeVectorEnv(ManyEnvs):
         Raises:
             UsageError: There is no such action.
         """
+        self.require_begun()
         batch = self._batch
         batch.take(actions)
         try:
@@ -161,10 +184,10 @@ class NativeVectorEnv(ManyEnvs):
         except BadInputError as error:
             raise UsageError(str(error)) from error
         terminated, truncated = batch.terminated.copy(), batch.truncated.copy()
+        self.has_ended = terminated | truncated
         info: dict[str, Any] = self._told_masks() | {"elapsed_ns": batch.elapsed_ns.copy()}
-        ended = terminated | truncated
-        if ended.any():
-            self._tell_end(info, ended)
+        if self.has_ended.any():
+            self._tell_end(info, self.has_ended)
         return batch.observations.copy(), batch.rewards.copy(), terminated, truncated, info
 
     def _told_masks(self) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import numpy as np
 from scipy import stats
 
 from schedtuna.errors import UsageError
-from schedtuna.rl.evaluation import evaluate
+from schedtuna.rl.evaluation import Decider, evaluate
+from schedtuna.rl.fixed import fixed_named, is_fixed
 from schedtuna.rl.pretrained import PRETRAINED, find_policy
 from schedtuna.rl.world import World
 
@@ -53,8 +54,9 @@ def compare(
     """Compare policies with the first of them, episode by episode.
 
     Args:
-        names: Files or folders of policies or names of such that come along, one at least, and schedulers
-            that can be watched.
+        names: Files or folders of policies or names of such that come along, one at least, schedulers
+            that can be watched, and, of environments whose actions are settings, ``fixed:N`` and
+            ``best-fixed``: the action that is best on the loads that the first policy was trained on.
         loads: Empty: those that the first policy was validated on.
         parameters: Keywords of the environment beyond those of the first policy's training.
         seed: Of the episodes.
@@ -79,13 +81,17 @@ def compare(
     fit = world.fit()
     for policy in policies.values():
         policy.require_fit(fit)
+    deciders: dict[str, Decider | str] = dict(policies)
     for name in names:
-        if name not in policies:
+        if name not in policies and not is_fixed(name):
             world.watched(name, [])
+            deciders[name] = name
+    for name in filter(is_fixed, names):
+        deciders[name] = fixed_named(name, world, first.splits.train)
     chosen = list(loads) or first.splits.validation
     scores = {
         name: np.array(
-            [e.score for e in evaluate(policies.get(name, name), world, chosen, seed=seed, episodes=episodes)]
+            [e.score for e in evaluate(deciders[name], world, chosen, seed=seed, episodes=episodes)]
         )
         for name in names
     }

@@ -153,6 +153,9 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
     "ucb": AlgorithmEntry(
         "schedtuna.rl.bandit_learner:Ucb", "bandit: upper confidence bounds, blind to what it observes"
     ),
+    "linucb": AlgorithmEntry(
+        "schedtuna.rl.bandit_learner:LinUcb", "bandit: a line per action over what it observes"
+    ),
     "imitation": AlgorithmEntry(
         "schedtuna.rl.imitation:Imitation", "decides as --warm-start does, and learns nothing else"
     ),

@@ -31,19 +31,24 @@ class Face:
         path: ``module:Class`` of the vector.
         has_arrivals: Whether seeds of arrivals can be told, which make a load's episodes.
         is_watchable: Whether a scheduler's decisions can be told as its actions.
+        has_settings: Whether an action says what holds for a whole step, so that one that never changes is a
+            rule.
     """
 
     path: str
-    has_arrivals: bool
-    is_watchable: bool
+    has_arrivals: bool = False
+    is_watchable: bool = False
+    has_settings: bool = False
 
 
 FACES = {
     "schedtuna/PickNext-v0": Face(
         "schedtuna.env.sb3:CPUSchedulerVecEnv", has_arrivals=True, is_watchable=True
     ),
-    "schedtuna/Migrate-v0": Face("schedtuna.env.sb3:MigrateVecEnv", has_arrivals=True, is_watchable=False),
-    "schedtuna/Swap-v0": Face("schedtuna.env.sb3:SwapVecEnv", has_arrivals=False, is_watchable=False),
+    "schedtuna/Migrate-v0": Face("schedtuna.env.sb3:MigrateVecEnv", has_arrivals=True),
+    "schedtuna/Swap-v0": Face("schedtuna.env.sb3:SwapVecEnv", has_settings=True),
+    "schedtuna/Slice-v0": Face("schedtuna.env.sb3:SliceVecEnv", has_settings=True),
+    "schedtuna/Params-v0": Face("schedtuna.env.sb3:ParamsVecEnv", has_settings=True),
 }
 
 
@@ -108,6 +113,11 @@ class World:
         )
         made.close()
         return fit
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether an action that never changes is a rule in it."""
+        return self._face is not None and self._face.has_settings
 
     def experts(self) -> list[str]:
         """Return the names of schedulers whose decisions can be watched in it."""

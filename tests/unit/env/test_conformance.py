@@ -17,21 +17,22 @@ from schedtuna.env.registration import ENVIRONMENTS
 from schedtuna.errors import ConformanceError
 from schedtuna.sim.simulation import Simulation
 
+SHORT_STEPS: dict[str, Any] = {
+    "steps": 4,
+    "steps_per_load": 4,
+    "step_s": 0.02,
+    "discard_s": 0.008,
+    "nr_arrivals": 2,
+}
 SHORT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "schedtuna/PickNext-v0": ({"episode_ms": 60}, {"steps": 30}),
     "schedtuna/Migrate-v0": ({"episode_ms": 60}, {"steps": 20}),
     "schedtuna/Swap-v0": (
-        {
-            "steps": 4,
-            "steps_per_load": 4,
-            "step_s": 0.02,
-            "discard_s": 0.008,
-            "nr_arrivals": 2,
-            "schedulers": ("fair", "las", "fifo"),
-            "costs": {"swap_ns": 1_000_000},
-        },
+        SHORT_STEPS | {"schedulers": ("fair", "las", "fifo"), "costs": {"swap_ns": 1_000_000}},
         {"steps": 6},
     ),
+    "schedtuna/Slice-v0": (SHORT_STEPS | {"look_ms": 5}, {"steps": 6}),
+    "schedtuna/Params-v0": (SHORT_STEPS | {"nr_arms": 5}, {"steps": 6}),
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schedtuna.env.exploits import EXPLOITS
+from schedtuna.env.exploits import EXPLOITS, SETTING_EXPLOITS
 from schedtuna.env.registration import ENVIRONMENTS
 from schedtuna.env.setting import DECISION_NS, OTHER_ACTIONS
 from schedtuna.env.swap import SCHEDULERS
@@ -47,6 +47,10 @@ TABLES = {
     "EXPLOITS": [
         f"| `{name}` | {agent.__doc__.partition('.')[0][0].lower()}{agent.__doc__.partition('.')[0][1:]} |"
         for name, agent in EXPLOITS.items()
+    ],
+    "SETTING_EXPLOITS": [
+        f"| `{name}` | {agent.__doc__.partition('.')[0][0].lower()}{agent.__doc__.partition('.')[0][1:]} |"
+        for name, agent in SETTING_EXPLOITS.items()
     ],
     "FEATURES": [
         f"| `{name}` | {row.unit} | {bins(row)} | {sources(row)} | {row.help} |"

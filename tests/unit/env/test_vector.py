@@ -18,10 +18,18 @@ from schedtuna.env import (
     MigrateEnv,
     MigrateVecEnv,
     MigrateVectorEnv,
+    ParamsEnv,
+    ParamsVecEnv,
+    ParamsVectorEnv,
+    SliceEnv,
+    SliceVecEnv,
+    SliceVectorEnv,
     SwapEnv,
     SwapVecEnv,
     SwapVectorEnv,
 )
+from schedtuna.env.course import CourseEnv
+from schedtuna.env.course_vector import CourseVectorEnv
 from schedtuna.errors import UsageError
 
 LOAD = {
@@ -43,11 +51,14 @@ SWAP: dict[str, Any] = {
     "nr_arrivals": 2,
     "costs": {"swap_ns": 1_000_000},
 }
+STEPPED = {name: value for name, value in SWAP.items() if name != "schedulers"}
 # id -> single, vector, stable-baselines3's face, keywords, number of actions
 KINDS: dict[str, tuple[Any, Any, Any, dict[str, Any], int]] = {
     "schedtuna/PickNext-v0": (CPUSchedulerEnv, CPUSchedulerVectorEnv, CPUSchedulerVecEnv, SHORT, 19),
     "schedtuna/Migrate-v0": (MigrateEnv, MigrateVectorEnv, MigrateVecEnv, MIGRATE, 2),
     "schedtuna/Swap-v0": (SwapEnv, SwapVectorEnv, SwapVecEnv, SWAP, 3),
+    "schedtuna/Slice-v0": (SliceEnv, SliceVectorEnv, SliceVecEnv, STEPPED | {"look_ms": 5}, 36),
+    "schedtuna/Params-v0": (ParamsEnv, ParamsVectorEnv, ParamsVecEnv, STEPPED | {"nr_arms": 5}, 5),
 }
 
 
@@ -124,7 +135,7 @@ def test_gymnasium_makes_many(name, mode):
     observations, _ = env.reset(seed=7)
     assert (plain.reset(seed=7)[0] == observations).all()
     nr_ended = 0
-    for actions in actions_of(3, 5, 14 if kind is SwapVectorEnv else 200, nr_actions):
+    for actions in actions_of(3, 5, 14 if issubclass(kind, CourseVectorEnv) else 200, nr_actions):
         found, other = env.step(actions), plain.step(actions)
         for mine, theirs in zip(found[:4], other[:4], strict=True):
             assert (mine == theirs).all()
@@ -139,7 +150,7 @@ def test_gymnasium_makes_many(name, mode):
     env.close()
 
 
-@pytest.mark.parametrize("name", ["schedtuna/Migrate-v0", "schedtuna/Swap-v0"])
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "schedtuna/PickNext-v0"])
 def test_what_stable_baselines_gets_is_what_each_gives_alone(name):
     kind, _, face, keywords, nr_actions = KINDS[name]
     many, alone = face(3, nr_threads=2, **keywords), [kind(**keywords) for _ in range(3)]
@@ -147,7 +158,7 @@ def test_what_stable_baselines_gets_is_what_each_gives_alone(name):
     expected = np.array([env.reset(seed=4 + i)[0] for i, env in enumerate(alone)])
     assert (many.reset() == expected).all() and not many.has_attr("action_masks")
     nr_ended = 0
-    for actions in actions_of(3, 6, 14 if kind is SwapEnv else 150, nr_actions):
+    for actions in actions_of(3, 6, 14 if issubclass(kind, CourseEnv) else 150, nr_actions):
         observations, rewards, dones, infos = many.step(actions)
         for i, env in enumerate(alone):
             seen, reward, terminated, truncated, told = env.step(actions[i])
@@ -161,6 +172,31 @@ def test_what_stable_baselines_gets_is_what_each_gives_alone(name):
             assert (observations[i] == seen).all()
     assert nr_ended > 3
     many.close()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_without_autoreset_nobody_goes_on_behind_an_end(name):
+    """DISABLED: a step is refused, and changes nothing anywhere, until those that ended were reset."""
+    _, kind, _, keywords, nr_actions = KINDS[name]
+    env, other = (kind(2, autoreset_mode=mode, seed=3, **keywords) for mode in ("Disabled", "SameStep"))
+    assert env.metadata["autoreset_mode"] is AutoresetMode.DISABLED
+    assert (env.reset()[0] == other.reset()[0]).all()
+    nr_ended = 0
+    for actions in actions_of(2, 8, 10 if issubclass(kind, CourseVectorEnv) else 120, nr_actions):
+        found, expected = env.step(actions), other.step(actions)
+        ended = found[2] | found[3]
+        assert (found[1] == expected[1]).all() and (ended == (expected[2] | expected[3])).all()
+        assert "final_obs" not in found[4]
+        observations = found[0]
+        if ended.any():
+            with pytest.raises(UsageError, match="have ended"):
+                env.step(actions)
+            observations, _ = env.reset(options={"reset_mask": ended})
+            nr_ended += int(ended.sum())
+        assert (observations == expected[0]).all()
+    assert nr_ended > 1
+    for each in (env, other):
+        each.close()
 
 
 def test_the_default_scheduler_is_simulated_once_for_all():
@@ -233,7 +269,7 @@ def test_what_is_wrong_is_refused():
             env.step(actions)
     with pytest.raises(UsageError, match="expected 0 to"):
         env.step(np.array([0, 99]))
-    with pytest.raises(UsageError, match="NextStep or SameStep"):
-        CPUSchedulerVectorEnv(2, autoreset_mode="Disabled", **SHORT)
+    with pytest.raises(UsageError, match="expected NextStep, SameStep, Disabled"):
+        CPUSchedulerVectorEnv(2, autoreset_mode="Sometimes", **SHORT)
     with pytest.raises(UsageError, match="num_envs=0"):
         CPUSchedulerVectorEnv(0, **SHORT)

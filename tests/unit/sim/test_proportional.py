@@ -25,7 +25,7 @@ def hogs(nices) -> dict[str, Any]:
 
 
 def begun(load, scheduler, **options) -> Simulation:
-    return Simulation(load, scheduler, **{"cpus": 1, "costs": FREE} | options)
+    return Simulation(load, scheduler, cpus=1, costs=FREE, **options)
 
 
 def cpu_time_ns(simulation) -> dict[str, int]:

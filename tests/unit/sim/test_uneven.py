@@ -20,7 +20,7 @@ def ends_at(load: dict[str, Any], costs: dict[str, int], **options) -> dict[str,
     simulation = Simulation({"tasks": load}, "rr", traced=True, costs=FREE | costs, **options)
     simulation.run(10_000 * MS)
     times = simulation.tallies()
-    return {task.name: times[task.id][1] for task in simulation.state().tasks}
+    return {task.name: times[task.id][1] or 0 for task in simulation.state().tasks}
 
 
 def once(run_us, **keys):
@@ -104,7 +104,7 @@ def test_forks_and_the_twin_go_on_alike_under_pressure():
 
 
 def test_schedulers_in_python_are_told_of_nodes_and_capacities():
-    told = {}
+    told: dict[str, Any] = {}
 
     class Looks(Scheduler):
         def enqueue(self, machine, task, reason):

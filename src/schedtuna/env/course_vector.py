@@ -1,4 +1,4 @@
-"""Many of `schedtuna/Swap-v0` at once, as Gymnasium's vector environment: a thread per CPU steps them.
+"""Many environments of loads that go on step by step, as Gymnasium's vectors: a thread per CPU steps them.
 
 A step is mostly the native simulation and numpy's passes over its events, which let other threads run. What
 the default scheduler makes of a load is simulated once for all of them.
@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from schedtuna.env.batch import whole_number
+from schedtuna.env.course import CourseEnv
+from schedtuna.env.params import ParamsEnv
+from schedtuna.env.slices import SliceEnv
 from schedtuna.env.swap import SwapEnv
 from schedtuna.env.vector import ManyEnvs, Step, autoreset_of
 from schedtuna.errors import UsageError
@@ -23,7 +27,7 @@ from schedtuna.errors import UsageError
 _One = tuple[npt.NDArray[np.float32], float, bool, bool, dict[str, Any]]
 
 
-class SwapVectorEnv(ManyEnvs):
+class CourseVectorEnv(ManyEnvs):
     """Machines side by side; number i does what a single one with the seed + i does.
 
     Args:
@@ -32,11 +36,13 @@ class SwapVectorEnv(ManyEnvs):
         seed: Of the first one, until `reset(seed=)` sets others.
         nr_threads: 0: one per CPU.
         render_mode: None.
-        settings: Keywords of `SwapEnv`.
+        settings: Keywords of a single one.
 
     Raises:
         UsageError: One of them is none.
     """
+
+    single: ClassVar[type[CourseEnv]]
 
     def __init__(
         self,
@@ -49,7 +55,7 @@ class SwapVectorEnv(ManyEnvs):
         **settings: Any,
     ) -> None:
         whole_number("num_envs", num_envs, 1, 2**16)
-        self.envs = [SwapEnv(seed=seed + i, **settings) for i in range(num_envs)]
+        self.envs = [self._one(seed + i, settings) for i in range(num_envs)]
         for env in self.envs:
             env.defaults = self.envs[0].defaults
         first = self.envs[0]
@@ -58,7 +64,6 @@ class SwapVectorEnv(ManyEnvs):
         nr = whole_number("nr_threads", nr_threads, 0, 1024) or len(os.sched_getaffinity(0))
         self._threads = ThreadPoolExecutor(min(nr, num_envs))
         self._observations = np.zeros(self.observation_space.shape or (), np.float32)
-        self._has_ended = np.zeros(num_envs, np.bool_)
 
     def reset(
         self,
@@ -83,22 +88,24 @@ class SwapVectorEnv(ManyEnvs):
             which, self._each(which, lambda i: self.envs[i].reset(seed=seeds[i])), strict=True
         ):
             self._observations[i] = observation
-            self._has_ended[i] = False
+            self.has_ended[i] = False
             info = self._add_info(info, told, i)
         return self._observations.copy(), info
 
-    def step(self, actions: npt.NDArray[np.int64]) -> Step:
+    def step(self, actions: npt.NDArray[Any]) -> Step:
         """Take a step in each.
 
         Raises:
             UsageError: There is no such action.
         """
-        given = np.asarray(actions)
-        if given.shape != (self.num_envs,) or given.dtype.kind not in "iu":
+        given, expected = np.asarray(actions), self.action_space
+        is_continuous = isinstance(self.single_action_space, spaces.Box)
+        if given.shape != expected.shape or given.dtype.kind not in ("f" if is_continuous else "iu"):
             raise UsageError(
-                f"actions of shape {given.shape} and type {given.dtype}: "
-                f"expected {self.num_envs} whole numbers"
+                f"actions of shape {given.shape} and type {given.dtype}: expected {expected.shape} "
+                + ("numbers with a fraction" if is_continuous else "whole numbers")
             )
+        self.require_begun()
         rewards = np.zeros(self.num_envs, np.float64)
         terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
         info: dict[str, Any] = {}
@@ -106,16 +113,16 @@ class SwapVectorEnv(ManyEnvs):
         for i, (observation, rewards[i], terminated[i], truncated[i], told) in enumerate(found):
             self._observations[i] = observation
             info = self._add_info(info, told, i)
-        self._has_ended = terminated | truncated
+        self.has_ended = terminated | truncated
         return self._observations.copy(), rewards, terminated, truncated, info
 
     def close_extras(self, **_: Any) -> None:
         """End the threads."""
         self._threads.shutdown(cancel_futures=True)
 
-    def _step(self, i: int, action: np.int64) -> _One:
+    def _step(self, i: int, action: Any) -> _One:
         env = self.envs[i]
-        if self._has_ended[i] and not self.is_same_step:
+        if self.has_ended[i] and self.mode is AutoresetMode.NEXT_STEP:
             observation, info = env.reset()
             return observation, 0.0, False, False, info
         observation, reward, terminated, truncated, info = env.step(action)
@@ -128,3 +135,25 @@ class SwapVectorEnv(ManyEnvs):
     def _each(self, which: Sequence[int], do: Callable[[int], Any]) -> list[Any]:
         """Do it for each, and return what comes of it; raises what the first one of them raised."""
         return [future.result() for future in [self._threads.submit(do, i) for i in which]]
+
+    @classmethod
+    def _one(cls, seed: int, settings: dict[str, Any]) -> CourseEnv:
+        return cls.single(seed=seed, **settings)
+
+
+class SwapVectorEnv(CourseVectorEnv):
+    """Many of `schedtuna/Swap-v0`; arguments: see `CourseVectorEnv` and `SwapEnv`."""
+
+    single = SwapEnv
+
+
+class SliceVectorEnv(CourseVectorEnv):
+    """Many of `schedtuna/Slice-v0`; arguments: see `CourseVectorEnv` and `SliceEnv`."""
+
+    single = SliceEnv
+
+
+class ParamsVectorEnv(CourseVectorEnv):
+    """Many of `schedtuna/Params-v0`; arguments: see `CourseVectorEnv` and `ParamsEnv`."""
+
+    single = ParamsEnv

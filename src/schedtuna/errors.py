@@ -145,6 +145,10 @@ class TraceError(SchedtunaError):
     """A trace can't be read, written or trusted."""
 
 
+class BenchError(SchedtunaError):
+    """An entry of SchedBench can't be read, or is of another version of it."""
+
+
 class PolicyError(SchedtunaError):
     """A trained policy can't be read, written, trained on, or used here."""
 

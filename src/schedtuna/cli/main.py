@@ -50,6 +50,7 @@ COMMANDS: dict[str, str] = {
     "model": "What is in a learned decision? Check it, export it.",
     "dataset": "What can be learnt from traces? Datasets for training.",
     "rl": "Train policies in simulated machines, and judge them.",
+    "bench": "SchedBench: list its parts, run an entry, verify one.",
     "lab": "Run commands on other kernels, with sched_ext, in a guest.",
     "serve": "Run workloads here for another machine, over HTTP.",
     "demo": "What does it bring here? Shown in four minutes.",

@@ -98,6 +98,24 @@ def test_who_looks_for_holes_in_the_reward_scores_below_the_default(name):
     assert setting_score(env, SETTING_EXPLOITS[name], seeds=range(2)) < -0.2
 
 
+def test_sac_learns_on_many_with_continuous_actions():
+    """stable-baselines3's takes them as they are, singly and as a vector; both pass its checker."""
+    sb3 = pytest.importorskip("stable_baselines3")
+    from stable_baselines3.common.env_checker import check_env
+
+    from schedtuna.env.sb3 import SliceVecEnv
+
+    keywords = BRIEF | {"actions": "continuous", "look_ms": 10}
+    check_env(SliceEnv(**keywords))
+    learner = sb3.SAC("MlpPolicy", SliceVecEnv(2, **keywords), learning_starts=8, batch_size=8, seed=1)
+    before = [tensor.clone() for tensor in learner.actor.parameters()]
+    learner.learn(24)
+    assert any((one != other).any() for one, other in zip(before, learner.actor.parameters(), strict=True))
+    assert learner.replay_buffer.actions[:12].std() > 0
+    action, _ = learner.predict(np.zeros((2, len(OBSERVED) + 2), np.float32), deterministic=True)
+    assert action.shape == (2, 2) and (np.abs(action) <= 1).all()
+
+
 def test_of_fair_what_a_machine_lets_one_set_can_be_set():
     names = params_space("fair").names
     assert "base_slice_us" in names and "version" not in names and "place_deadline_initial" not in names

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from schedtuna.env.course import OBSERVED, CourseEnv
+from schedtuna.env.course import CourseEnv
 from schedtuna.errors import UsageError
 from schedtuna.features.loss import LOSS_TERMS, SWITCHING, WEIGHTS, complete_weights
+from schedtuna.features.observed import OBSERVED
 from schedtuna.sim.loads import LoadSource
 from schedtuna.sim.simulation import Simulation
 from schedtuna.sim.topology import MachineShape

@@ -22,7 +22,7 @@ from gymnasium import spaces
 from schedtuna.env.gantt import strip
 from schedtuna.errors import SimulationError, UsageError
 from schedtuna.features.loss import LOSS_TERMS, loss, window_figures
-from schedtuna.features.table import feature
+from schedtuna.features.observed import window_numbers
 from schedtuna.features.told import TOLD, told_samples
 from schedtuna.features.windows import Window, windows
 from schedtuna.sim.loads import LoadSource
@@ -42,8 +42,6 @@ LOADS = (
     "ping-pong:load=0.8",
     "fork-join:load=0.7",
 )
-# Observed: each feature's average over the window, and its change in it.
-OBSERVED = tuple(name for base in TOLD for name in (base, f"{base}.percent_change"))
 _SAMPLES_PER_WINDOW = 3
 RENDER_MODES = ("ansi", "rgb_array")
 Observation = npt.NDArray[np.float32]
@@ -226,7 +224,7 @@ class CourseEnv(gymnasium.Env[Observation, Any]):
         self._nth_step, self._last = 0, ""
         self._draw()
         self._go_on()
-        return self._observation(), {"load": str(self.loads[self._drawn[0]])}
+        return self._observation(), {"load": str(self.loads[self._drawn[0]]), "seen": self._averages()}
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Put an action in force, and go on for a step.
@@ -248,7 +246,7 @@ class CourseEnv(gymnasium.Env[Observation, Any]):
         reward = (total - lost - paid) / total
         load = str(self.loads[self._drawn[0]])
         info = {"load": load, **told, "loss": lost, "figures": figures, "default": default}
-        info["elapsed_ns"] = self.step_ns
+        info |= {"elapsed_ns": self.step_ns, "seen": self._averages()}
         self._last = f"{load}: {name}, L {lost:.3f} of {total:g}, reward {reward:+.3f}"
         return self._observation(), reward, False, self._nth_step >= self.steps, info
 
@@ -314,14 +312,10 @@ class CourseEnv(gymnasium.Env[Observation, Any]):
 
     def _observation(self) -> Observation:
         assert self._course is not None and self._course.seen is not None
-        values: list[float] = []
-        for name in TOLD:
-            told = self._course.seen.features[name]
-            values += [_scaled(name, told.average), _scaled(f"{name}.percent_change", told.percent_change)]
-        return np.array([*values, *self.in_force()], np.float32)
+        return np.array([*window_numbers(self._course.seen.features), *self.in_force()], np.float32)
 
-
-def _scaled(name: str, value: float | None) -> float:
-    """A feature's bin, from 0 to 1; unknown is the bin of 0."""
-    bins = feature(name).bins
-    return float(bins.quantise(np.array([int(value or 0)]))[0]) / (bins.nr_bins - 1)
+    def _averages(self) -> dict[str, float]:
+        """What was seen, in the features' own units, as far as it is known."""
+        assert self._course is not None and self._course.seen is not None
+        found = self._course.seen.features
+        return {name: one.average for name, one in found.items() if one.average is not None}

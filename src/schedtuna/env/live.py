@@ -26,7 +26,7 @@ from schedtuna.backend.places.base import Place
 from schedtuna.backend.places.registry import make_place
 from schedtuna.errors import SchedtunaError, StudyError, UsageError
 from schedtuna.features.loss import LOSS_TERMS, MOST, SWITCHING, complete_weights, loss
-from schedtuna.features.table import feature
+from schedtuna.features.observed import scaled
 from schedtuna.features.windows import Window, WindowValues, windows
 from schedtuna.resources import resource_path
 from schedtuna.scheduler.spec import SchedulerConfig
@@ -280,9 +280,9 @@ class LiveSwapEnv(gymnasium.Env[Observation, np.int64]):
         for name in LIVE_FEATURES:
             told = WindowValues() if self._seen is None else self._seen.features[name]
             values += [
-                _scaled(name, told.average),
-                _scaled(f"{name}.change", told.change),
-                _scaled(f"{name}.percent_change", told.percent_change),
+                scaled(name, told.average),
+                scaled(f"{name}.change", told.change),
+                scaled(f"{name}.percent_change", told.percent_change),
             ]
         return np.array([*values, *(float(name == self._current) for name in self.may_be_on)], np.float32)
 
@@ -312,9 +312,3 @@ def live_workload(name: str, place: Place, *, step_s: float, discard_s: float) -
     )
     update = {"parser": "json", "name": f"live {name}", "timeout_s": 3 * step_s + _SLACK_S}
     return command.model_copy(update=update)
-
-
-def _scaled(name: str, value: float | None) -> float:
-    """A feature's bin, from 0 to 1; unknown is the bin of 0."""
-    bins = feature(name).bins
-    return float(bins.quantise(np.array([int(value or 0)]))[0]) / (bins.nr_bins - 1)

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from schedtuna.env.course import DEFAULT, LOADS, OBSERVED, CourseEnv
+from schedtuna.env.course import DEFAULT, LOADS, CourseEnv
 from schedtuna.errors import UsageError
 from schedtuna.features.loss import SWITCHING, complete_weights
+from schedtuna.features.observed import OBSERVED, SWAP_SCHEDULERS
 from schedtuna.sim.loads import LoadSource
 from schedtuna.sim.schedulers import chosen_scheduler
 from schedtuna.sim.simulation import Simulation, complete_costs
 from schedtuna.sim.topology import MachineShape
 
-SCHEDULERS = (DEFAULT, "rr:slice_us=3000", "fifo", "las", "mlfq", "vtime", "interactive")
+SCHEDULERS = SWAP_SCHEDULERS
 
 
 class SwapEnv(CourseEnv):

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schedtuna.env.course import OBSERVED
 from schedtuna.env.exploits import SETTING_EXPLOITS, setting_score
 from schedtuna.env.params import ParamsEnv, params_space
 from schedtuna.env.slices import LONG, SHORT, SliceEnv, own_slice_us, slice_arms
 from schedtuna.errors import UsageError
+from schedtuna.features.observed import OBSERVED
 
 LOAD = {
     "tasks": {

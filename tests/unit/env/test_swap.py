@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schedtuna.env.course import OBSERVED
 from schedtuna.env.swap import SwapEnv
 from schedtuna.errors import UsageError
 from schedtuna.features.loss import LOSS_TERMS, complete_weights, loss, window_figures
+from schedtuna.features.observed import OBSERVED
 from schedtuna.features.told import TOLD, told_samples
 from schedtuna.sim.simulation import Simulation
 from schedtuna.sim.traced import simulate

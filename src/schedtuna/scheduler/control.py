@@ -219,22 +219,45 @@ def start(
     program = find_program(scheduler)
     if before.state != DISABLED:
         _refuse(before)
+    return start_program(scheduler, program, journal.fresh(), within_s=within_s).started
+
+
+def start_program(
+    scheduler: SchedulerConfig,
+    program: Path,
+    journal: Journal,
+    *,
+    within_s: float = START_WITHIN_S,
+    stays: bool = True,
+) -> ScxProcess:
+    """Put a program's scheduler in charge, written down first; where it fails, nothing is left of it.
+
+    Args:
+        scheduler: It, and its values.
+        program: As `find_program` returns it.
+        journal: A fresh one; the record is in `begun` then.
+        within_s: How long it may take.
+        stays: Whether it stays in charge when this process has ended.
+
+    Raises:
+        UnavailableError: Not by this user; or another one is in charge.
+        SchedulerError: It does not start.
+        JournalError: The journal refuses; nothing was started.
+    """
     if os.geteuid() != 0:
         raise UnavailableError("only root may put a scheduler in charge", hint="run as root")
     log = state_directory() / f"{scheduler.name}.log"
-    mine = journal.fresh()
     try:
-        process = ScxProcess(
-            LastingMachine(mine, _named_again(scheduler), log),
+        return ScxProcess(
+            LastingMachine(journal, _named_again(scheduler), log, stays=stays),
             scheduler,
             str(program),
             within_s=within_s,
             argv=host_command(program, command_line(scheduler)),
         )
     except BaseException:
-        revert_records(mine.begun, mine)
+        revert_records(journal.begun, journal)
         raise
-    return process.started
 
 
 def _named_again(scheduler: SchedulerConfig) -> str:

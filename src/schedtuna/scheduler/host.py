@@ -79,10 +79,12 @@ class LastingMachine:
         journal: Where they are written down; `undo` ends them.
         label: What is started, for people.
         log: The file that the next one prints to.
+        stays: Whether it does outlive this process; else the kernel ends it with this one.
     """
 
-    def __init__(self, journal: Journal, label: str, log: Path) -> None:
+    def __init__(self, journal: Journal, label: str, log: Path, *, stays: bool = True) -> None:
         self._journal = journal
+        self._stays = stays
         self._label = label
         self._log = log
         self._ended: dict[int, int | None] = {}  # pid -> exit code, once it is known
@@ -103,7 +105,7 @@ class LastingMachine:
         make_folder(self._log.parent, mode=0o700)
         output = open_for_writing(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode=0o600)
         try:
-            pid, gate = _hold(argv, output)
+            pid, gate = _hold(argv, output, stays=self._stays)
         finally:
             os.close(output)
         try:
@@ -151,7 +153,7 @@ def _signal(pid: int, number: int) -> None:
         os.close(handle)
 
 
-def _hold(argv: Sequence[str], output: int) -> tuple[int, int]:
+def _hold(argv: Sequence[str], output: int, *, stays: bool) -> tuple[int, int]:
     """Fork a process that becomes a program once something is written to the returned pipe.
 
     Should this process die before, the child reads the pipe's end and leaves without having run it.
@@ -164,6 +166,8 @@ def _hold(argv: Sequence[str], output: int) -> tuple[int, int]:
     try:
         os.close(gate)
         os.setsid()
+        if not stays:
+            die_with_parent()
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (output, 1), (output, 2)):
             os.dup2(source, target)

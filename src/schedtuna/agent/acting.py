@@ -11,12 +11,19 @@ from pathlib import Path
 
 from schedtuna.agent.contract import Intent, Standing
 from schedtuna.agent.limits import ThreadFacts
-from schedtuna.errors import KnobError, SchedtunaError, SpaceError, UsageError
+from schedtuna.agent.swap.acting import DEFAULT_ARM, SCHEDULER, SchedulerSwaps
+from schedtuna.errors import JournalError, KnobError, SchedtunaError, SpaceError, UsageError
 from schedtuna.kernel.text import lines_of
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy
 from schedtuna.knobs.journal import Journal
-from schedtuna.knobs.records import Change, Record, SchedulerParameterSubject, TaskSubject
+from schedtuna.knobs.records import (
+    Change,
+    ProcessSubject,
+    Record,
+    SchedulerParameterSubject,
+    TaskSubject,
+)
 from schedtuna.knobs.registry import knob_named
 from schedtuna.knobs.scheduler_parameter import SchedulerParameter, is_same
 from schedtuna.knobs.task_knob import TaskKnob
@@ -86,6 +93,9 @@ class Actor:
     journal: Journal
     _held: dict[str, _Held] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.swaps = SchedulerSwaps(self.journal)
+
     @property
     def standing(self) -> dict[str, Standing]:
         """What is in force, by `Intent.key`."""
@@ -98,8 +108,10 @@ class Actor:
             JournalError: They can't be written down; none was made.
         """
         planned: list[tuple[Intent, Turn]] = []
-        acts = []
+        acts = [self._swap(intent) for intent in intents if intent.setting == SCHEDULER]
         for intent in intents:
+            if intent.setting == SCHEDULER:
+                continue
             try:
                 planned.append((intent, _plan(intent)))
             except (KnobError, UsageError, SpaceError) as error:
@@ -129,6 +141,24 @@ class Actor:
         kept = [] if held is None else held.records
         found = intent.old if held is None else held.standing.found
         self._held[intent.key] = _Held(Standing(intent, time.monotonic_ns(), found), [*kept, *records])
+        return Act(intent, ActResult.MADE)
+
+    def _swap(self, intent: Intent) -> Act:
+        """Put another scheduler in charge, by way of the kernel's own, which else stays."""
+        began_s, key = time.monotonic(), intent.key
+        disable_s = 0.0
+        if key in self._held:
+            (stopped,) = self.put_back([key])
+            if key in self._held:
+                return Act(intent, ActResult.FAILED, f"the one before does not stop: {stopped.reason}")
+            disable_s = time.monotonic() - began_s
+        try:
+            records = self.swaps.start(str(intent.new), disable_s=disable_s)
+        except JournalError:
+            raise
+        except SchedtunaError as error:
+            return Act(intent, ActResult.FAILED, str(error))
+        self._held[key] = _Held(Standing(intent, time.monotonic_ns(), DEFAULT_ARM), records)
         return Act(intent, ActResult.MADE)
 
     def adopt(self, intents: Sequence[Intent]) -> list[Act]:
@@ -173,6 +203,8 @@ class Actor:
             undone.append(Undone(held.standing, worst.result, worst.unwritten or worst.reason))
             if failed is None:
                 del self._held[key]
+                if held.standing.intent.setting == SCHEDULER:
+                    self.swaps.stopped()
         return undone
 
     def let_go(self, keys: Iterable[str], outcome: str = YIELDED) -> None:
@@ -197,15 +229,16 @@ class Actor:
         ]
 
     def ended(self) -> list[str]:
-        """Return the keys of what a process had in force that has ended: a scheduler's parameters."""
+        """Return the keys of what has ended with a process: a scheduler's parameters, or itself."""
         return [
             key
             for key, held in self._held.items()
             if any(
-                isinstance(record.subject, SchedulerParameterSubject)
+                isinstance(record.subject, SchedulerParameterSubject | ProcessSubject)
                 and not is_alive(record.subject.pid, record.subject.start_ticks)
                 for record in held.records
             )
+            or (held.standing.intent.setting == SCHEDULER and not self.swaps.runs)
         ]
 
     def record_ids(self) -> dict[str, list[str]]:

@@ -56,6 +56,7 @@ class Need(StrEnum):
     MACHINE = "machine"  # `Sensed.machine`
     KERNEL = "kernel"  # `Sensed.kernel`, which takes the privilege to load BPF programs
     SCHEDULER = "scheduler"  # a sched_ext scheduler whose parameters can be set while it runs
+    SWAPS = "swaps"  # a kernel that other schedulers can be loaded into
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,39 @@ class RunningScheduler:
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
 
 
+class SwapResult(StrEnum):
+    """What became of a scheduler that the agent was to put in charge."""
+
+    ENABLED = "enabled"
+    FAILED = "failed"  # it did not start, or may not
+    EJECTED = "ejected"  # the kernel threw it out, or its program ended by itself
+    TAKEN = "taken"  # somebody stopped it
+
+
+@dataclass(frozen=True)
+class SwapEvent:
+    """Something that happened to a scheduler of the agent's.
+
+    Attributes:
+        arm: Its name and values.
+        result: What happened.
+        reason: Why, where it did not go well; the kernel's words where it had some.
+        disable_s: From the order to stop the one before until the kernel's own was back; 0: none ran.
+        enable_s: From the start of its program until it was in charge, the verifier included.
+    """
+
+    arm: str
+    result: SwapResult
+    reason: str = ""
+    disable_s: float = 0.0
+    enable_s: float = 0.0
+
+    @property
+    def scheduler(self) -> str:
+        """Its name, without values."""
+        return self.arm.partition(":")[0]
+
+
 @dataclass(frozen=True)
 class Sensed:
     """What was sensed in one interval.
@@ -124,6 +158,7 @@ class Sensed:
         scheduler: Which one is in charge.
         slos: The objectives' values.
         unknown: What could not be sensed, and why, by name; empty where all could be.
+        swaps: What happened to schedulers of the agent's since the interval before.
     """
 
     number: int
@@ -136,6 +171,7 @@ class Sensed:
     scheduler: RunningScheduler
     slos: Sequence[SloReading] = ()
     unknown: Mapping[str, str] = field(default_factory=dict)
+    swaps: Sequence[SwapEvent] = ()
 
     @property
     def seconds(self) -> float:

@@ -10,6 +10,7 @@ from schedtuna.agent.contract import Intent, RunningScheduler
 from schedtuna.agent.managers import Manager, group_manager, owner_of
 from schedtuna.knobs.effects import Effect, effect_of
 from schedtuna.knobs.position import Position
+from schedtuna.knobs.scheduler_process import SchedulerProcess
 
 FAIR_POLICIES = {0: "other", 3: "batch", 5: "idle"}  # include/uapi/linux/sched.h
 _INIT = 1
@@ -66,12 +67,14 @@ class Surroundings:
         managers: Programs that own settings.
         scheduler: Which one is in charge.
         taken: Settings of targets that somebody else has set: `Intent.key` -> who, when and what.
+        own_scheduler: Whether the agent itself has put the one in charge there.
     """
 
     own_tgids: Collection[int] = ()
     managers: Collection[Manager] = ()
     scheduler: RunningScheduler = field(default_factory=lambda: RunningScheduler("eevdf"))
     taken: Mapping[str, str] = field(default_factory=dict)
+    own_scheduler: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ def refusal(
         return _scheduler_refusal(intent, around)
     if owner := owner_of(intent.setting, around.managers):
         return Refusal(f"{owner.name} runs, and {owner.does}: {intent.setting} is its own", advise=True)
+    if intent.setting == SchedulerProcess.name:
+        return None if around.own_scheduler else _others_scheduler(around.scheduler)
     if around.scheduler.is_ext:
         effect, why, _ = effect_of(intent.setting, Position.EXT)
         if effect in _VOID:
@@ -140,6 +145,12 @@ def _scheduler_refusal(intent: Intent, around: Surroundings) -> Refusal | None:
         return Refusal(f"{running.name} is in charge, not {wanted}")
     if intent.setting not in running.parameters:
         return Refusal(f"{wanted} has no parameter {intent.setting} that can be set while it runs")
+    return None
+
+
+def _others_scheduler(running: RunningScheduler) -> Refusal | None:
+    if running.is_ext:
+        return Refusal(f"{running.name} is in charge, which somebody else has started", advise=True)
     return None
 
 

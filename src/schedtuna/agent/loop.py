@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from schedtuna import __version__
@@ -35,8 +35,9 @@ from schedtuna.agent.ownership import Ownership, heirs
 from schedtuna.agent.reach import own_processes, with_descendants
 from schedtuna.agent.returning import Glance, Reconsidering
 from schedtuna.agent.sensing import Senses
+from schedtuna.agent.swap.breaker import SwapGuard
 from schedtuna.agent.telling import tell_act
-from schedtuna.agent.yielding import let_go
+from schedtuna.agent.yielding import let_go, see_swaps
 from schedtuna.errors import JournalError, SchedtunaError
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.undo import UndoResult
@@ -147,7 +148,7 @@ class Agent:
             self._nothing_read(error)
             return None
         self._silent = 0
-        self.sensed = sensed
+        self.sensed = sensed = replace(sensed, swaps=see_swaps(self))
         let_go(self, sensed)
         self.managers = running_managers(clean_name(name) for name in set(sensed.tasks["comm"].tolist()))
         if self._slept():
@@ -193,7 +194,7 @@ class Agent:
     def resume(self) -> None:
         """Change things again after a guard has put all back."""
         self.stopped = ""
-        if isinstance(self.guard, ExperimentGuard):
+        if isinstance(self.guard, ExperimentGuard | SwapGuard):
             self.guard.resume()
         self._say("resume", "told to go on")
 
@@ -306,7 +307,8 @@ class Agent:
     def _surroundings(self, sensed: Sensed) -> Surroundings:
         children = sensed.tasks["tgid"][sensed.tasks["ppid"] == os.getpid()]
         own = self.own_tgids | set(children.tolist())
-        return Surroundings(own, self.managers, sensed.scheduler, self.ownership.taken)
+        ours = self.actor.swaps.runs
+        return Surroundings(own, self.managers, sensed.scheduler, self.ownership.taken, ours)
 
     def _facts(self, intent: Intent, sensed: Sensed) -> ThreadFacts | None:
         target = intent.target

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +75,14 @@ class RegimeCondition:
         return None if value is None else _COMPARE[self.sign](value, self.limit)
 
 
+def all_hold(conditions: Sequence[RegimeCondition], values: Mapping[str, float]) -> bool | None:
+    """Whether conditions all hold; None where that is not known."""
+    found = [one.holds(values) for one in conditions]
+    if False in found:
+        return False
+    return None if None in found else True
+
+
 class Regime(_Data):
     """What is set while the machine fares in some way.
 
@@ -97,10 +105,7 @@ class Regime(_Data):
 
     def holds(self, values: Mapping[str, float]) -> bool | None:
         """Whether all its conditions hold; None where that is not known."""
-        found = [one.holds(values) for one in self.conditions]
-        if False in found:
-            return False
-        return None if None in found else True
+        return all_hold(self.conditions, values)
 
 
 class ParamsTable(_Data):

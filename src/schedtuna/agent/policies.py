@@ -53,10 +53,17 @@ def _params(file: Path | None) -> AgentPolicy:
     return ParamsPolicy(*load_params(file))
 
 
+def _swap(file: Path | None) -> AgentPolicy:
+    from schedtuna.agent.swap.making import make_swap
+
+    return make_swap(file)
+
+
 POLICIES: dict[str, PolicyMaker] = {
     "rules": _rules,
     "priority": _priority,
     "params": _params,
+    "swap": _swap,
     "none": _nothing,
 }
 _OWN_HINT = "one of your own is named by its class, module:Class; docs/agent.md has an example"

@@ -26,6 +26,7 @@ from schedtuna.agent.profile_switch import MakeProfile, ProfileSwitch
 from schedtuna.agent.sensing import Senses
 from schedtuna.agent.slo import ServiceObjective
 from schedtuna.agent.status import status_of, view_of
+from schedtuna.agent.swap.making import keep_state, prepare
 from schedtuna.agent.telling import tell_act
 from schedtuna.agent.watcher import Watcher, start_watcher
 from schedtuna.errors import SchedtunaError, UsageError
@@ -33,6 +34,7 @@ from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.undo import UndoResult, put_back_stale
 from schedtuna.printable import printable
 
+_KEPT_EVERY = 10  # outcomes that a policy has learned from, until they are written down
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 Reload = Callable[[], tuple[AgentPolicy, LoopOptions]]
@@ -114,6 +116,8 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
             for remark in put_back_stale(journal):
                 tell(remark)
             journal.open_records()  # what can't be read is no journal to write to
+        for remark in prepare(asked.policy, journal.directory):
+            tell(remark)
         needs = asked.policy.needs | asked.may_need | ({Need.KERNEL} if asked.needs_kernel else set())
         senses = Senses(frozenset(needs))
         stack.callback(senses.close)
@@ -140,6 +144,7 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
         began_s = time.monotonic()
         why = _loop(agent, control, signals, asked, switch)
         undone = agent.finish(why)
+        _keep(agent, every=1)
         failed = tuple(
             f"{one.standing.intent.setting} of {one.standing.intent.target.tell()}: {one.reason}"
             for one in undone
@@ -213,8 +218,18 @@ def _loop(
         if switch is not None:
             switch.expire(agent)
         agent.step()
+        _keep(agent, every=_KEPT_EVERY)
         notify("WATCHDOG=1")
         next_s = max(next_s + agent.interval_s, time.monotonic() + 0.1 * agent.interval_s)
+
+
+def _keep(agent: Agent, *, every: int) -> None:
+    """Keep what a policy has learned; where that can't be written, go on."""
+    try:
+        keep_state(agent.policy, every=every)
+    except SchedtunaError as error:
+        agent.log.write("state", result="failed", reason=str(error))
+        agent.tell(f"what was learned is not kept: {error}")
 
 
 def _reload(agent: Agent, asked: AgentRun, switch: ProfileSwitch | None) -> None:

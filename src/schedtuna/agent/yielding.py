@@ -6,8 +6,9 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from schedtuna.agent.acting import is_in_force, value_now
-from schedtuna.agent.contract import ChangeTarget, Sensed, Standing
+from schedtuna.agent.contract import ChangeTarget, Sensed, Standing, SwapEvent, SwapResult
 from schedtuna.agent.log import intent_row
+from schedtuna.agent.swap.acting import SCHEDULER, SWAP_KEY
 from schedtuna.errors import KnobError
 from schedtuna.printable import printable
 
@@ -37,6 +38,24 @@ def let_go(agent: Agent, sensed: Sensed) -> None:
     agent.advice = {key: act for key, act in agent.advice.items() if not is_gone(act.intent.target)}
 
 
+def see_swaps(agent: Agent) -> tuple[SwapEvent, ...]:
+    """Return what has become of schedulers since the last interval, and write it down.
+
+    One that was thrown out is in quarantine by then; where somebody has stopped one, the choice is theirs.
+    """
+    agent.actor.swaps.look()
+    events = agent.actor.swaps.take_events()
+    for event in events:
+        agent.log.write("swap", **vars(event))
+        if event.result is SwapResult.EJECTED:
+            agent.tell(printable(f"{event.arm} was thrown out, and is in quarantine: {event.reason}"))
+        if event.result is SwapResult.TAKEN:
+            agent.ownership.taken[SWAP_KEY] = event.reason
+            agent.counts.yielded += 1
+            agent.tell(printable(f"yielded the choice of the scheduler: {event.reason}"))
+    return events
+
+
 def _yield_what_is_taken(agent: Agent, sensed: Sensed) -> None:
     standing = agent.actor.standing
     taken = agent.ownership.see(sensed.tasks, agent.senses.touches, standing)
@@ -47,7 +66,8 @@ def _yield_what_is_taken(agent: Agent, sensed: Sensed) -> None:
     if taken:
         agent.actor.let_go([one.key for one in taken])
     for key, held in standing.items():
-        if held.intent.target.kind != "thread" and key in agent.actor.standing:
+        is_read = held.intent.target.kind != "thread" and held.intent.setting != SCHEDULER
+        if is_read and key in agent.actor.standing:
             _yield_if_changed(agent, key, held)
 
 

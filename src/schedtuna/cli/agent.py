@@ -11,6 +11,7 @@ import typer
 
 from schedtuna.cli.agent_evaluate import evaluate
 from schedtuna.cli.agent_profiles import power_profiles
+from schedtuna.cli.agent_swap import quarantine, swapping, tell_why_swap
 from schedtuna.cli.agent_watch import HistoryOption, advise, metrics, monitoring, page, read_history
 from schedtuna.cli.options import CommandArgument, JsonOption, SeedOption
 from schedtuna.cli.output import print_json, print_remark
@@ -29,6 +30,7 @@ app.command()(monitoring)
 app.command()(page)
 app.command()(evaluate)
 app.command(name="power-profiles")(power_profiles)
+app.command()(quarantine)
 
 _ONLY = ("cgroup", "unit", "pid")
 ConfigOption = Annotated[
@@ -48,7 +50,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--policy",
             metavar="NAME[:FILE]",
-            help="What decides: rules, priority, params:FILE or module:Class.  [default: rules]",
+            help="What decides: rules, priority, params:FILE, swap[:FILE] or module:Class.  [default: rules]",
             show_default=False,
         ),
     ] = None,
@@ -78,6 +80,14 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             help="What has to hold: a metric of this machine, or NAME<=LIMIT=cmd:COMMAND. Repeatable.",
         ),
     ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arm",
+            metavar="SCHEDULER",
+            help="Of the policy swap: a scheduler beside the default: NAME[:param=value,...]. Repeatable.",
+        ),
+    ] = None,
     history: HistoryOption = None,
     no_guard: Annotated[
         bool, typer.Option("--no-guard", help="Do not prove the effect by windows without the changes.")
@@ -95,7 +105,8 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.cli.common import parse_positive_duration
 
     def asked(profile: str = "balanced") -> tuple[AgentPolicy, LoopOptions, AgentConfig]:
-        return _asked(policy, interval, advise, only or (), config, profile)
+        found = _asked(policy, interval, advise, only or (), config, profile)
+        return found if not arm else (swapping(policy, arm, seed), *found[1:])
 
     decides, options, settings = asked()
     done = run_agent(
@@ -162,6 +173,12 @@ def _needed_by_profiles(settings: AgentConfig) -> frozenset[Need]:
 
 def _guard(policy: AgentPolicy, seed: int | None) -> AgentGuard:
     """What watches a policy; the seed draws when its changes are in force."""
+    from schedtuna.agent.contract import Need
+
+    if Need.SWAPS in policy.needs:  # windows without its changes would be swaps of their own
+        from schedtuna.agent.swap.breaker import SwapGuard
+
+        return SwapGuard(policy.needs)
     import numpy as np
 
     from schedtuna.agent.guard import ExperimentGuard
@@ -257,11 +274,17 @@ def resume() -> None:
 @app.command()
 def why(
     what: Annotated[
-        str, typer.Argument(metavar="PID|ID", help="A process, a thread, or the id of a change.")
+        str,
+        typer.Argument(
+            metavar="PID|ID|swap", help="A process, a thread, the id of a change, or swap: the scheduler."
+        ),
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Say what was decided about a thread, and on which numbers."""
+    """Say what was decided about a thread or the scheduler, on which numbers, and what that gained."""
+    if what == "swap":
+        tell_why_swap(as_json=as_json)
+        return
     from schedtuna.agent.explaining import explain
 
     found = explain(what)

@@ -36,6 +36,7 @@ ELSEWHERE = {
     "agent page": "e2e/test_agent_page.py",
     "agent evaluate": "e2e/test_agent_evaluate.py",
     "agent run": "e2e/test_agent.py",
+    "agent quarantine": "unit/cli/test_agent_swap.py",
     "agent status": "e2e/test_agent.py",
     "agent why": "e2e/test_agent.py",
     "bisect": "e2e/test_bisect.py",

@@ -80,10 +80,17 @@ def submission(*argv, **fields):
     }
 
 
+def as_another_machine(folder):
+    """What a command begins with that sees another /etc/machine-id; needs root."""
+    path = folder / "machine-id"
+    path.write_text(uuid.uuid4().hex + "\n")
+    return ["unshare", "--mount", "sh", "-c", f'mount --bind {path} /etc/machine-id && exec "$@"', "sh"]
+
+
 @contextlib.contextmanager
-def serving(folder, *options, commands=True):
+def serving(folder, *options, commands=True, before=()):
     """A server that is ended with the context, where it has not been ended before."""
-    argv = [sys.executable, "-m", "schedtuna", "serve", "--bind", "127.0.0.1:0", "--json", "--state"]
+    argv = [*before, sys.executable, "-m", "schedtuna", "serve", "--bind", "127.0.0.1:0", "--json", "--state"]
     argv += ["serve", *(["--allow-commands", *UNPRIVILEGED] if commands else []), *options]
     environment = {**os.environ, "SCHEDTUNA_STATE_DIR": str(folder / "state")}
     with (folder / "serve.log").open("a") as log:

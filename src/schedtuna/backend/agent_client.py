@@ -72,6 +72,10 @@ class AgentClient:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
+    def again(self, *, patience_s: float) -> AgentClient:
+        """Return another client of the same server, with a connection of its own."""
+        return AgentClient(self.url, self._token, patience_s=patience_s, sleep=self._sleep)
+
     def capabilities(self) -> Capabilities:
         """Return what the server does, once it speaks a version that is known here.
 
@@ -179,6 +183,10 @@ class AgentClient:
             found = parse_json(content, any_text=True)
         except ValueError:
             found = None
+        if (
+            not isinstance(found, dict) and answer.status >= 500
+        ):  # it is being ended, or what is before it says so
+            raise http.client.HTTPException(f"status {answer.status}, and no JSON object")
         if not isinstance(found, dict):
             raise UsageError(
                 f"what answers at {self.url} is no `schedtuna serve`: status {answer.status}, and no JSON "

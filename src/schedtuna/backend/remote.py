@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +13,14 @@ from pydantic import ValidationError
 from schedtuna.backend.agent_client import AgentClient, error_of
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.backend.reading import is_runs_fault
-from schedtuna.errors import MetricError, StudyError, UnavailableError, UsageError, WorkloadError
+from schedtuna.errors import (
+    MetricError,
+    SchedtunaError,
+    StudyError,
+    UnavailableError,
+    UsageError,
+    WorkloadError,
+)
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue
 from schedtuna.wire import (
@@ -31,6 +39,7 @@ from schedtuna.workload.metrics import format_metric
 from schedtuna.workload.spec import RunSpec, Workload
 
 _LEASE_S = 60.0
+_GIVE_UP_S = 5.0  # then its lease ends it
 _CLOCK_WORTH_TELLING_S = 1.0
 
 
@@ -62,6 +71,7 @@ class RemoteBackend:
             client.close()
             raise
         self._measured = self._ran = False
+        self._submit_id = ""
         self.on_progress: Callable[[TrialProgress], None] | None = None
         self.identity: Mapping[str, str] = {"machine": machine_text(self._there)}
         self.warnings = [f"runs are made on {self._there.host} ({client.url}), and not on this machine"]
@@ -80,6 +90,12 @@ class RemoteBackend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+    def give_up(self) -> None:
+        """End the run that another thread makes there; it returns with it as failed."""
+        if self._submit_id:
+            with self._client.again(patience_s=_GIVE_UP_S) as client, suppress(SchedtunaError):
+                client.ask("DELETE", f"/trials/{self._submit_id}")
 
     def run(
         self,
@@ -114,7 +130,7 @@ class RemoteBackend:
 
     def _carried_out(self, submission: Submission) -> TrialStatus:
         """Submit a trial and wait for its end; whatever ends that ends the trial."""
-        path = f"/trials/{submission.submit_id}"
+        path, self._submit_id = f"/trials/{submission.submit_id}", submission.submit_id
         try:
             told = self._client.ask("POST", "/trials", submission.model_dump(mode="json"))
             status = TrialStatus.model_validate(told)

@@ -25,7 +25,7 @@ from schedtuna.cli.options import (
     TimeOption,
 )
 from schedtuna.cli.output import print_json, require_writable
-from schedtuna.errors import naming
+from schedtuna.errors import UsageError, naming
 from schedtuna.printable import number, printable
 
 if TYPE_CHECKING:
@@ -111,6 +111,11 @@ def variability(
     require_writable(output.plot, option="--plot", suffixes=SUFFIXES)
     time_limit_s = None if time is None else parse_positive_duration(time, option="--time")
     place = where.ready_place().fitting(run.named)
+    if place.is_several:
+        raise UsageError(
+            "this describes one machine: how several differ would pass for how one varies",
+            hint="name one of them, and show it beside another one's runs with --against",
+        )
     workload = run.workload(command, place)
     folder.require_consent(workload.argv)
     chosen = place.scheduler(scheduler)

@@ -8,14 +8,15 @@ alone, so a comparison that was interrupted anywhere continues exactly as planne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
 
 from schedtuna.backend.base import Side, Trial, Validity
-from schedtuna.errors import MetricError, StudyError, UsageError, nearest
+from schedtuna.errors import MetricError, UsageError, nearest
 from schedtuna.evidence.design import MAX_RUNS, Arm, BlockPlan, Design, minimum_blocks, plan_campaign
 from schedtuna.evidence.requirements import CONFIDENCE, Judgement, Outcome, judge_requirement, least_runs
 from schedtuna.evidence.result import tell_verdict
@@ -23,14 +24,15 @@ from schedtuna.evidence.sequential import Sequential
 from schedtuna.evidence.several import composite
 from schedtuna.evidence.shares import FailureShare, compare_shares
 from schedtuna.evidence.verdict import DELTA, Block, Result, Verdict, judge
+from schedtuna.experiment.block_maker import BlockMaker
 from schedtuna.experiment.comparison import Comparison, Ended
 from schedtuna.experiment.inforce import require_in_force, require_in_force_for
+from schedtuna.experiment.machine_notes import machine_notes
 from schedtuna.experiment.run_notes import run_notes
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.experiment.viability import (
     require_drawn,
-    require_repeated,
     require_viable,
     require_working_arms,
 )
@@ -114,7 +116,8 @@ def compare(
     horizon = blocks_within(budget, design)
     reference = Reference()
     sides = {arm: b if arm is Arm.B else a for arm in design.arms}
-    blocks = _Blocks(spec, sides, log, phase=phase, reference=reference)
+    plans = plan_campaign(np.random.default_rng([spec.seed, _STREAM]), horizon or _MOST_BLOCKS, design)
+    blocks = BlockMaker(spec, sides, log, plans, phase=phase, reference=reference)
     study = _Study(
         {arm: side.label() for arm, side in sides.items()},
         reference,
@@ -127,8 +130,8 @@ def compare(
         settle_worse=settle_worse,
         on_event=on_event,
     )
-    plans = plan_campaign(np.random.default_rng([spec.seed, _STREAM]), horizon or _MOST_BLOCKS, design)
-    ended = _run(blocks, plans, study, time_limit_s)
+    with closing(blocks):
+        ended = _run(blocks, plans, study, time_limit_s)
     if ended is not Ended.INTERRUPTED:
         require_working_arms(study.trials, b.label(), at_end=True)
     result = study.result()
@@ -142,13 +145,13 @@ def compare(
         requirements=study.judge(),
         records=tuple(study.records),
         ended=ended,
-        warnings=tuple(run_notes(a, b, study.records)),
+        warnings=(*study.by_machine(result.blocks), *run_notes(a, b, study.records)),
         failing=study.failing(find_parser(spec.workload)),
         is_model=b.is_model,
     )
 
 
-def _run(blocks: _Blocks, plans: Sequence[BlockPlan], study: _Study, time_limit_s: float | None) -> Ended:
+def _run(blocks: BlockMaker, plans: Sequence[BlockPlan], study: _Study, time_limit_s: float | None) -> Ended:
     """Run block after block until the study is decided, or its runs or its time are used up."""
     clock = monotonic()
     try:
@@ -165,68 +168,6 @@ def _run(blocks: _Blocks, plans: Sequence[BlockPlan], study: _Study, time_limit_
             raise
         return Ended.INTERRUPTED
     return Ended.BUDGET
-
-
-class _Blocks:
-    """Runs the blocks' trials, or finds them in the log."""
-
-    def __init__(
-        self,
-        spec: RunSpec,
-        sides: Mapping[Arm, Side],
-        log: TrialLog,
-        *,
-        phase: str,
-        reference: Reference,
-    ) -> None:
-        self._reference = reference
-        self._spec = spec
-        self._sides = sides
-        self._may_differ = sides[Arm.A].is_exact  # whether that has yet to be seen
-        self._log = log
-        self._phase = phase
-
-    def is_begun(self, number: int) -> bool:
-        """Whether an earlier session began this block."""
-        return self._log.find(self._phase, len(self._sides) * number) is not None
-
-    def run(self, number: int, plan: BlockPlan) -> Iterator[TrialRecord]:
-        """Yield the block's runs, each once it is in the log.
-
-        Raises:
-            StudyError: The log has another design's run in this place.
-        """
-        first = len(self._sides) * number
-        for index, arm in enumerate(plan.order, start=first):
-            record = self._log.find(self._phase, index)
-            if record is None:
-                trial = self._sides[arm].run(self._spec.workload, seed=plan.seed, nth=index - first)
-                trial = self._reference.judged(trial)
-                record = TrialRecord(phase=self._phase, index=index, block=number, arm=arm, trial=trial)
-                self._log.append(record)
-            elif record.arm != arm or record.trial.seed != plan.seed:
-                raise StudyError(
-                    f"{self._log.folder}: run {index} of {self._phase} was planned with another seed",
-                    hint="continue with the --seed that it was started with",
-                )
-            elif record.trial.values != self._sides[arm].scheduler.values:
-                raise StudyError(
-                    f"{self._log.folder}: run {index} of {self._phase} is of other settings, "
-                    f"{record.trial.values}, than {self._sides[arm].label()}",
-                    hint="continue as it was started, or start anew in another folder",
-                )
-            if arm is not Arm.B:
-                self._reference.learn(record.trial)
-                self._require_repeated(record.trial)
-            yield record
-
-    def _require_repeated(self, trial: Trial) -> None:
-        """Run the default once more, in vain, where equal seeds are to be equal runs; once per command."""
-        if self._may_differ:
-            self._may_differ = False
-            again = self._sides[Arm.A].run(self._spec.workload, seed=trial.seed)
-            names = [spec.name for spec in self._spec.metrics]
-            require_repeated(trial, again, [*names, *self._spec.required])
 
 
 class _Study:
@@ -364,6 +305,12 @@ class _Study:
             for row in (parser.failures if parser else ())
         ]
         return tuple(share for share in found if share is not None)
+
+    def by_machine(self, counted: int) -> list[str]:
+        """Say what each of several machines found, over the blocks that count."""
+        nr_arms = self._design.runs_per_block
+        machines = [record.machine for record in self.records[::nr_arms]]
+        return machine_notes(self.blocks[:counted], machines, self._direction, delta=self._delta)
 
     def judge(self) -> tuple[Judgement, ...]:
         """Judge the requirements on the candidate's runs, so that all hold at once with confidence."""

@@ -24,13 +24,21 @@ from schedtuna.backend.base import Trial
 from schedtuna.configfile import parse_json
 from schedtuna.errors import StudyError
 from schedtuna.files import Folder, read_all
-from schedtuna.files.versions import StoredFormat
+from schedtuna.files.versions import Content, StoredFormat
 
 LOG_NAME = "trials.jsonl"
 LOCK_NAME = "trials.lock"
 TORN_NAME = "trials.torn"
 FORMAT = "schedtuna-trials"
-STORED = StoredFormat(StudyError)  # of each line: a header has `identity`, a trial has not
+
+
+def _without_machines(content: Content) -> Content:
+    """Trials of version 1 name no machine: there was one."""
+    return content
+
+
+# Of each line: a header has `identity`, a trial has not.
+STORED = StoredFormat(StudyError, {1: _without_machines})
 
 Identity = Mapping[str, str]
 SCHEDULER_PROGRAMS = "scheduler program"  # of an identity; logs that former versions began lack it
@@ -44,6 +52,7 @@ class TrialRecord(BaseModel):
         index: Its place in the phase; each (phase, index) runs once.
         block: Which block of the design, where there is one.
         arm: Which arm of the block.
+        machine: Which of several machines made it; empty where there is but one.
         trial: What happened.
     """
 
@@ -53,6 +62,7 @@ class TrialRecord(BaseModel):
     index: int = Field(ge=0)
     block: int | None = None
     arm: str | None = None
+    machine: str = ""
     trial: Trial
 
 

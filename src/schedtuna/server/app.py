@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from schedtuna import __version__
 from schedtuna.server.admission import Admission
 from schedtuna.server.answers import refusal_response
-from schedtuna.server.event_stream import EventStream, event_texts
+from schedtuna.server.event_stream import TrialStream, event_texts
 from schedtuna.server.link import Link
 from schedtuna.server.refusal import RefusedError
 from schedtuna.wire import (
@@ -110,7 +110,7 @@ def make_app(link: Link) -> Any:
     ) -> Response:
         """Stream how far a trial is, until its end; what comes after `Last-Event-ID`. It renews no lease."""
         asked = functools.partial(ask, request, "events", trial_id=trial_id)
-        return EventStream(event_texts(asked, await asked(after=last_event_id, wait_s=0), last_event_id))
+        return TrialStream(event_texts(asked, await asked(after=last_event_id, wait_s=0), last_event_id))
 
     @app.delete("/trials/{trial_id}", response_model=TrialStatus, responses=_REFUSALS)
     async def cancel(request: Request, trial_id: TrialId) -> Any:

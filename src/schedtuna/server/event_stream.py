@@ -17,7 +17,7 @@ _SILENT_S = 10.0  # until something is sent, so that who has gone is noticed
 AskEvents = Callable[..., Awaitable[dict[str, Any]]]
 
 
-class EventStream(StreamingResponse):
+class TrialStream(StreamingResponse):
     """An answer that goes on; it waits where its reader is slow, and ends where that has gone."""
 
     media_type = "text/event-stream"

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,6 +33,7 @@ class Link:
         self._reader, self._writer = reader, writer
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._ids = itertools.count()
+        self._is_over = False
 
     async def call(self, verb: str, token: str, peer: str, **arguments: Any) -> dict[str, Any]:
         """Ask, and return the answer.
@@ -39,6 +41,8 @@ class Link:
         Raises:
             RefusedError: The request is refused, or the other side has gone.
         """
+        if self._is_over:
+            raise _ending()
         number = next(self._ids)
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
@@ -48,25 +52,31 @@ class Link:
             await self._writer.drain()
             return await future
         except ConnectionError:
-            raise RefusedError(503, "the server is ending", retry_after_s=2) from None
+            raise _ending() from None
         finally:
             self._waiting.pop(number, None)
 
     async def listen(self) -> None:
         """Take in answers until the other side has gone."""
-        while line := await self._reader.readline():
-            told = parse_json(line, any_text=True)
-            future = self._waiting.get(told["id"])
-            if future is None or future.done():
-                continue
-            if "answer" in told:
-                future.set_result(told["answer"])
-            else:
-                said = dict(told["refused"])
-                future.set_exception(RefusedError(said.pop("status"), said.pop("message"), **said))
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(RefusedError(503, "the server is ending", retry_after_s=2))
+        try:
+            with contextlib.suppress(ConnectionError):  # it was killed, with questions unread
+                while line := await self._reader.readline():
+                    self._take_in(parse_json(line, any_text=True))
+        finally:
+            self._is_over = True
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(_ending())
+
+    def _take_in(self, told: Mapping[str, Any]) -> None:
+        future = self._waiting.get(told["id"])
+        if future is None or future.done():
+            return
+        if "answer" in told:
+            future.set_result(told["answer"])
+        else:
+            said = dict(told["refused"])
+            future.set_exception(RefusedError(said.pop("status"), said.pop("message"), **said))
 
 
 async def answer_all(
@@ -101,6 +111,10 @@ async def _answer(
         await writer.drain()
     except ConnectionError:
         return  # whoever asked has gone
+
+
+def _ending() -> RefusedError:
+    return RefusedError(503, "the server is ending", retry_after_s=2)
 
 
 def _write(writer: asyncio.StreamWriter, told: Mapping[str, Any]) -> None:

@@ -149,7 +149,7 @@ def test_an_identity_with_a_new_key_is_refused(tmp_path):
 
 def test_another_version_is_refused(tmp_path):
     path = filled(tmp_path, 1)
-    path.write_text(path.read_text().replace('"version": 1', '"version": 99'))
+    path.write_text(path.read_text().replace(f'"version": {NOW.newest}', '"version": 99'))
     with pytest.raises(StudyError, match="version 99"):
         TrialLog(tmp_path, IDENTITY)
 
@@ -254,6 +254,9 @@ def test_the_log_is_json_lines(tmp_path):
     assert [line["index"] for line in parsed[1:]] == [0, 1]
 
 
+NOW = triallog.STORED
+
+
 def place_to_covariate(line):
     """A made-up migration: the header's identity and every trial change."""
     if "identity" in line:
@@ -265,7 +268,9 @@ def place_to_covariate(line):
 
 @pytest.fixture
 def second_version(monkeypatch):
-    monkeypatch.setattr(triallog, "STORED", StoredFormat(StudyError, {1: place_to_covariate}))
+    """The version after the newest one."""
+    migrations = {**NOW.migrations, NOW.newest: place_to_covariate}
+    monkeypatch.setattr(triallog, "STORED", StoredFormat(StudyError, migrations))
     return {"program": "sha-w", "space": "sha-s", "machine": "sha-m"}
 
 
@@ -287,7 +292,7 @@ def test_a_former_versions_log_is_rewritten_before_it_is_continued(tmp_path, req
         assert len(log.warnings) == 1
         log.append(record(3))
         assert log.find("search", 2).trial.covariates == {"former": 2}
-    assert json.loads(path.read_text().splitlines()[0])["version"] == 2
+    assert json.loads(path.read_text().splitlines()[0])["version"] == NOW.newest + 1
     assert [r.trial.covariates for r in read_trials(path.parent)[1]] == [
         *({"former": i} for i in range(3)),
         {},
@@ -311,7 +316,7 @@ def test_a_former_line_that_lacks_something_is_named(tmp_path, request):
     lines[2] = '{"phase": "search", "index": 1}'
     path.write_text("\n".join(lines) + "\n")
     request.getfixturevalue("second_version")
-    with pytest.raises(StudyError, match=r"line 3 is damaged: it is not of version 1: KeyError"):
+    with pytest.raises(StudyError, match=f"line 3 is damaged: it is not of version {NOW.newest}: KeyError"):
         read_trials(path.parent)
 
 

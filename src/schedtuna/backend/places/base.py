@@ -22,6 +22,7 @@ class Place(BaseModel, ABC):
         kind: Its name in the table `PLACES`.
         turns_knobs: Whether `fair` has this machine's knobs there.
         is_model: Whether what is found there has yet to be confirmed on a real machine.
+        is_several: Whether it is several machines, so that two runs may differ by where they were made.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +30,7 @@ class Place(BaseModel, ABC):
     kind: str
     turns_knobs: ClassVar[bool] = False
     is_model: ClassVar[bool] = False
+    is_several: ClassVar[bool] = False
 
     @classmethod
     def of(cls, **options: Any) -> Self:

@@ -62,12 +62,14 @@ PLACES: dict[str, PlaceEntry] = {
     ),
     "http": PlaceEntry(
         "schedtuna.backend.places.remote:Remote",
-        "another machine, on which `schedtuna serve` runs; named by its URL, such as http://HOST:8787",
+        "another machine, on which `schedtuna serve` runs; named by its URL, such as http://HOST:8787; "
+        "several that are alike, with commas between them",
         ability="remote",
         options=("token_file",),
     ),
 }
 URLS = "http"  # the kind of place that is named by a URL
+_SEVERAL = "schedtuna.backend.places.machines:Machines"  # URLs with commas between them
 _SCHEMES = ("http://", "https://")
 
 
@@ -91,7 +93,11 @@ def place_class(kind: str) -> type[Place]:
     entry = PLACES[kind]
     if entry.extra and not all(importlib.util.find_spec(name) for name in entry.modules):
         raise MissingExtraError(f"place {kind}", entry.extra)
-    module, _, name = entry.path.partition(":")
+    return _loaded(entry.path)
+
+
+def _loaded(path: str) -> type[Place]:
+    module, _, name = path.partition(":")
     found: type[Place] = getattr(importlib.import_module(module), name)
     return found
 
@@ -100,7 +106,7 @@ def make_place(text: str, options: Mapping[str, Any]) -> Place:
     """Return the place that a command line names.
 
     Args:
-        text: Its kind, or its URL.
+        text: Its kind, or its URL; of several machines their URLs, with commas between them.
         options: What was said of it, by option; None for what was not said.
 
     Raises:
@@ -108,7 +114,7 @@ def make_place(text: str, options: Mapping[str, Any]) -> Place:
         MissingExtraError: Its packages are not installed.
     """
     kind = kind_of(text)
-    found = place_class(kind)
+    found = _loaded(_SEVERAL) if kind == URLS and "," in text else place_class(kind)
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in PLACES[kind].options:

@@ -52,19 +52,19 @@ class Remote(Place):
     @property
     def caveat(self) -> str:
         """Where its numbers come from."""
-        return f"on {self._there.host} ({self.url})"
+        return f"on {self.there.host} ({self.url})"
 
     def nr_cpus(self) -> int:
         """Return how many CPUs a command has there."""
-        return self._there.nr_cpus
+        return self.there.nr_cpus
 
     def online_cpus(self) -> int:
         """Return how many CPUs it has."""
-        return self._there.online_cpus
+        return self.there.online_cpus
 
     def named(self, host: str) -> str:  # noqa: ARG002 - that is this one
         """Its own name."""
-        return self._there.host
+        return self.there.host
 
     def options(self) -> tuple[str, ...]:
         """Return the command-line options that name it."""
@@ -73,13 +73,13 @@ class Remote(Place):
 
     def named_workload(self, name: str) -> tuple[Workload, MetricSpec]:
         """Return a bundled workload as it is there, and what it is optimised for."""
-        found = {one.name: one for one in self._there.workloads}
+        found = {one.name: one for one in self.there.workloads}
         if name not in found:
-            raise UsageError(f"{self._there.host} does not run {name!r}: {nearest(name, found)}")
+            raise UsageError(f"{self.there.host} does not run {name!r}: {nearest(name, found)}")
         row = found[name]
         if row.missing:
             raise UnavailableError(
-                f"{name} needs {' and '.join(row.missing)}, which {self._there.host} lacks",
+                f"{name} needs {' and '.join(row.missing)}, which {self.there.host} lacks",
                 hint="install it there, and start `schedtuna serve` again",
             )
         workload = Workload(
@@ -89,9 +89,9 @@ class Remote(Place):
 
     def command(self, argv: Sequence[str], *, shell: bool = False) -> Workload:
         """Return a command as what runs there."""
-        if not self._there.allows_commands:
+        if not self.there.allows_commands:
             raise UnavailableError(
-                f"{self._there.host} runs named workloads only",
+                f"{self.there.host} runs named workloads only",
                 hint="--workload NAME, or start `schedtuna serve` there with --allow-commands",
             )
         return super().command(argv, shell=shell)
@@ -99,24 +99,22 @@ class Remote(Place):
     def words(self, workload: Workload) -> tuple[str, ...]:
         """Return how a command line ends that runs a workload there."""
         is_named = any(
-            one.name == workload.name and one.argv == workload.argv for one in self._there.workloads
+            one.name == workload.name and one.argv == workload.argv for one in self.there.workloads
         )
         return ("--workload", workload.name) if is_named else super().words(workload)
 
     def identity(self, workload: Workload) -> dict[str, str]:
         """The machine."""
-        submission_of(
-            RunSpec(workload=workload), workload, SchedulerConfig(name=DEFAULT), self._there, seed=0
-        )
-        return {"target": f"{self.url} {machine_text(self._there)}"}
+        submission_of(RunSpec(workload=workload), workload, SchedulerConfig(name=DEFAULT), self.there, seed=0)
+        return {"target": f"{self.url} {machine_text(self.there)}"}
 
     def scheduler(self, text: str) -> SchedulerConfig:
         """Return the scheduler that a text means, with what can be set of it there."""
         found = parse_scheduler(text, self._named)
         if found.binary_path is not None:
             raise UsageError(
-                f"{text} is a program of this machine, and not of {self._there.host}",
-                hint=f"installed there: {', '.join(self._there.schedulers) or 'none beside fair'}",
+                f"{text} is a program of this machine, and not of {self.there.host}",
+                hint=f"installed there: {', '.join(self.there.schedulers) or 'none beside fair'}",
             )
         return found
 
@@ -128,7 +126,7 @@ class Remote(Place):
         if defined is not None:
             unknown = defined.parameters.keys() - found.parameters.keys()
             if unknown:
-                raise UsageError(f"{text} on {self._there.host} has no {', '.join(sorted(unknown))}")
+                raise UsageError(f"{text} on {self.there.host} has no {', '.join(sorted(unknown))}")
             return found.model_copy(
                 update={"parameters": defined.parameters, "constraints": defined.constraints}
             )
@@ -163,7 +161,8 @@ class Remote(Place):
         return _asked(self, name, tunable, tuple(include))
 
     @property
-    def _there(self) -> Capabilities:
+    def there(self) -> Capabilities:
+        """What it says of itself."""
         return _capabilities(self)
 
     def _client(self) -> AgentClient:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from schedtuna.agent.contract import Intent, Standing
+from schedtuna.agent.contract import ADVICE, Intent, RunsBetween, Standing
 from schedtuna.agent.limits import ThreadFacts
 from schedtuna.agent.swap.acting import DEFAULT_ARM, SCHEDULER, SchedulerSwaps
 from schedtuna.errors import JournalError, KnobError, SchedtunaError, SpaceError, UsageError
 from schedtuna.kernel.text import lines_of
+from schedtuna.knobs.affinity import Affinity
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.hierarchies import find_hierarchy
 from schedtuna.knobs.journal import Journal
@@ -65,6 +66,7 @@ class Act:
 class _Held:
     standing: Standing
     records: list[Record]
+    service: RunsBetween | None = None
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,11 @@ class Actor:
 
     Attributes:
         journal: Where they are written down first.
+        service: What the policy in charge has to run between intervals; None: nothing.
     """
 
     journal: Journal
+    service: RunsBetween | None = None
     _held: dict[str, _Held] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -108,9 +112,10 @@ class Actor:
             JournalError: They can't be written down; none was made.
         """
         planned: list[tuple[Intent, Turn]] = []
-        acts = [self._swap(intent) for intent in intents if intent.setting == SCHEDULER]
+        by_own_ways = {SCHEDULER: self._swap, ADVICE: self._serve}  # not by knobs
+        acts = [by_own_ways[one.setting](one) for one in intents if one.setting in by_own_ways]
         for intent in intents:
-            if intent.setting == SCHEDULER:
+            if intent.setting in by_own_ways:
                 continue
             try:
                 planned.append((intent, _plan(intent)))
@@ -161,6 +166,19 @@ class Actor:
         self._held[key] = _Held(Standing(intent, time.monotonic_ns(), DEFAULT_ARM), records)
         return Act(intent, ActResult.MADE)
 
+    def _serve(self, intent: Intent) -> Act:
+        """Begin what runs between intervals; it ends by itself with this process, so no journal knows it."""
+        if self.service is None:
+            return Act(intent, ActResult.FAILED, "the policy has nothing that would answer")
+        if held := self._held.pop(intent.key, None):
+            _end(held)
+        try:
+            self.service.start()
+        except SchedtunaError as error:
+            return Act(intent, ActResult.FAILED, str(error))
+        self._held[intent.key] = _Held(Standing(intent, time.monotonic_ns(), intent.old), [], self.service)
+        return Act(intent, ActResult.MADE)
+
     def adopt(self, intents: Sequence[Intent]) -> list[Act]:
         """Write down what threads have inherited, to be put back with the rest; nothing is changed.
 
@@ -197,6 +215,10 @@ class Actor:
         undone = []
         for key in chosen:
             held = self._held[key]
+            if held.service is not None:
+                del self._held[key]
+                undone.append(_end(held))
+                continue
             own = [outcomes[record.id] for record in held.records]
             failed = next((one for one in own if not one.closed), None)
             worst = failed or own[0]
@@ -229,11 +251,12 @@ class Actor:
         ]
 
     def ended(self) -> list[str]:
-        """Return the keys of what has ended with a process: a scheduler's parameters, or itself."""
+        """Return the keys of what has ended: a service, a scheduler, parameters of one whose process has."""
         return [
             key
             for key, held in self._held.items()
-            if any(
+            if (held.service is not None and not held.service.runs)
+            or any(
                 isinstance(record.subject, SchedulerParameterSubject | ProcessSubject)
                 and not is_alive(record.subject.pid, record.subject.start_ticks)
                 for record in held.records
@@ -244,6 +267,12 @@ class Actor:
     def record_ids(self) -> dict[str, list[str]]:
         """Return the journal's ids of what is in force, by `Intent.key`."""
         return {key: [record.id for record in held.records] for key, held in self._held.items()}
+
+
+def _end(held: _Held) -> Undone:
+    if held.service is not None:
+        held.service.stop()
+    return Undone(held.standing, UndoResult.RESTORED)
 
 
 def _plan(intent: Intent) -> Turn:
@@ -283,7 +312,12 @@ def _plan_parameter(intent: Intent) -> Turn:
 
 def is_in_force(intent: Intent, now: ParameterValue) -> bool:
     """Return whether a value that was read is the one that an intent has set."""
-    return is_same(now, intent.new) if intent.target.kind == "scheduler" else now == intent.new
+    if intent.target.kind == "scheduler":
+        return is_same(now, intent.new)
+    knob = knob_named(intent.setting)
+    if isinstance(knob, Affinity):
+        return knob.is_same(now, intent.new, Target(Scope.TREE, pid=intent.target.tid))
+    return now == intent.new
 
 
 def value_now(intent: Intent) -> ParameterValue | None:

@@ -76,7 +76,9 @@ def drawn_intervals(seed: int, nr: int = _INTERVALS) -> list[Sensed]:
                 cgroups={1: "/", 2: "/system.slice/a.service"},
                 machine={"cpu_percent": 90.0} if number % 3 else {},
                 kernel={"wakeup_latency_p99_us": float(rng.uniform(50, 5000))} if number % 5 else {},
-                scheduler=RunningScheduler("eevdf"),
+                scheduler=RunningScheduler("scx_tuna", is_ext=True)
+                if number >= 30
+                else RunningScheduler("eevdf"),
             )
         )
     return intervals

@@ -48,6 +48,10 @@ SENSED_DTYPE = np.dtype(
 )
 SensedTasks = npt.NDArray[np.void]
 
+ADVICE = (
+    "advice"  # the setting of an intent to answer what a scheduler asks: a service, no value of the machine
+)
+
 
 class Need(StrEnum):
     """What a policy has to be given; where one is not there, it does not run."""
@@ -366,6 +370,24 @@ class AgentPolicy(Protocol):
             sensed: The interval.
             standing: What is in force by this agent, by `Intent.key`.
         """
+        ...
+
+
+@runtime_checkable
+class RunsBetween(Protocol):
+    """Something of a policy that runs between intervals while an intent of it is in force."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether it does."""
+        ...
+
+    def start(self) -> None:
+        """Begin; raises a SchedtunaError where it can't."""
+        ...
+
+    def stop(self) -> None:
+        """End."""
         ...
 
 

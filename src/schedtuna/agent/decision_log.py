@@ -31,7 +31,7 @@ from schedtuna.agent.log import AgentLog, read_log
 
 DECISIONS_NAME = "decisions.jsonl"
 MOST_MB_PER_H = 8.0
-_SPAN_S = 60.0  # for which a rate holds
+_SPAN_S = 10.0  # for which a rate holds
 _ROOM = 0.8  # of the cap that a rate is set for; the rest is for what comes unforeseen
 _MOST_OPEN = 10_000  # decisions whose outcome is awaited
 

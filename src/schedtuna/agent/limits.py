@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from schedtuna.agent.contract import Intent, RunningScheduler
+from schedtuna.agent.contract import ADVICE, Intent, RunningScheduler
 from schedtuna.agent.managers import Manager, group_manager, owner_of
 from schedtuna.knobs.effects import Effect, effect_of
 from schedtuna.knobs.position import Position
@@ -143,7 +143,7 @@ def _scheduler_refusal(intent: Intent, around: Surroundings) -> Refusal | None:
         return Refusal(f"{owner.name} runs, and {owner.does}: their parameters are its own", advise=True)
     if running.name != wanted:
         return Refusal(f"{running.name} is in charge, not {wanted}")
-    if intent.setting not in running.parameters:
+    if intent.setting != ADVICE and intent.setting not in running.parameters:
         return Refusal(f"{wanted} has no parameter {intent.setting} that can be set while it runs")
     return None
 

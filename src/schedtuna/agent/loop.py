@@ -188,6 +188,7 @@ class Agent:
     def finish(self, why: str) -> list[Undone]:
         """Put everything back, and say how it ended."""
         undone = self.put_back_all(why)
+        self._take_rows(why)
         self.log.write("stop", reason=why, counts=vars(self.counts), mb_per_h=self.log.megabytes_per_h)
         return undone
 
@@ -216,8 +217,7 @@ class Agent:
             self._say("roll_back", self.verdict.reason, **dict(self.verdict.facts))
             self._put_back(list(standing), f"guard: {self.verdict.reason}")
         decided = self.policy.decide(sensed, standing or self._suspended)
-        if self.decisions is not None:
-            self.decisions.take_from(self.policy, self._why_not_in_force())
+        self._take_rows()
         judged = decided if self.proofs is None else self.proofs.judge(decided, sensed)
         wanted = {one.key: one for one in judged}
         if self.stopped:
@@ -239,13 +239,12 @@ class Agent:
         new = [one for key, one in wanted.items() if not _is_so(one, standing.get(key))]
         self._carry_out(new, sensed, again=again)
 
-    def _why_not_in_force(self) -> str:
-        """Why what was decided does not hold now; empty: it does."""
-        if self.options.advise:
-            return "the agent only advises"
+    def _take_rows(self, ended: str = "") -> None:
+        """Write what the policy chose among arms, and what came of it; `ended`: why none holds any more."""
         if self.stopped or self.verdict.decision is not GuardDecision.ALLOW:
-            return f"guard: {self.stopped or self.verdict.reason}"
-        return ""
+            ended = ended or f"guard: {self.stopped or self.verdict.reason}"
+        if self.decisions is not None:
+            self.decisions.take_from(self.policy, "it is only advised" if self.options.advise else ended)
 
     def _put_back_unproven(self, standing: Mapping[str, Standing], wanted: Mapping[str, Intent]) -> None:
         """Say whose proof is another one now; where only what is proven may stay, put the others back."""
@@ -274,6 +273,7 @@ class Agent:
 
     def _carry_out(self, intents: list[Intent], sensed: Sensed, *, again: Collection[str] = ()) -> None:
         """Make what may be made; what a guard had suspended, all `again` in one interval."""
+        self.actor.service = getattr(self.policy, "service", None)
         chosen: list[Intent] = []
         limits, around = with_descendants(self.options.limits, sensed), self._surroundings(sensed)
         standing = self.actor.standing

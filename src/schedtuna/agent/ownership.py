@@ -21,6 +21,7 @@ _MOST_TAKEN = 10_000
 # What is known to have been set, of what was seen.
 _SEEN = {TouchReach.SEEN: "policy", TouchReach.NICE: "nice"}
 _DEFAULTS: dict[str, ParameterValue | None] = {"nice": 0, "policy": "other", "slice_us": None}
+SENSED_SETTINGS = frozenset(_DEFAULTS)  # of threads: rows tell their values
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def heirs(tasks: SensedTasks, standing: Mapping[str, Standing]) -> list[Intent]:
     result: dict[str, Intent] = {}
     for one in standing.values():
         target = one.intent.target
-        if target.kind != "thread" or one.intent.setting not in _DEFAULTS:
+        if target.kind != "thread":
             continue
         related = (tasks["tgid"] == target.tgid) | (tasks["ppid"] == target.tgid)
         younger = tasks["start_time_ns"].astype(np.int64) > one.since_ns
@@ -142,9 +143,17 @@ def heirs(tasks: SensedTasks, standing: Mapping[str, Standing]) -> list[Intent]:
             intent = replace(
                 one.intent, target=heir, old=one.found, reason=f"inherited from {target.tell()}", features={}
             )
-            if intent.key not in standing and values_of(row)[one.intent.setting] == one.intent.new:
+            if intent.key not in standing and _has_the_same(row, one.intent, row_of(tasks, target)):
                 result.setdefault(intent.key, intent)
     return list(result.values())
+
+
+def _has_the_same(row: np.void, intent: Intent, changed: np.void | None) -> bool:
+    """Whether a thread has what was set of another one; of CPUs only whether they are the same is known."""
+    if intent.setting in _DEFAULTS:
+        return values_of(row)[intent.setting] == intent.new
+    known = intent.setting == "affinity" and changed is not None and row["cpus_hash"] != 0
+    return bool(known and changed is not None and row["cpus_hash"] == changed["cpus_hash"])
 
 
 def row_of(tasks: SensedTasks, target: ChangeTarget) -> np.void | None:

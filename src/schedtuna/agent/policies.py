@@ -37,6 +37,12 @@ def _rules(file: Path | None) -> AgentPolicy:
     return RulesPolicy(load_rules(file))
 
 
+def _affinity(file: Path | None) -> AgentPolicy:
+    from schedtuna.agent.rules import AFFINITY_FILE, RulesPolicy, load_rules
+
+    return RulesPolicy(load_rules(file, default=AFFINITY_FILE), name="affinity")
+
+
 def _priority(file: Path | None) -> AgentPolicy:
     from schedtuna.agent.priority import make_priority
 
@@ -59,11 +65,25 @@ def _swap(file: Path | None) -> AgentPolicy:
     return make_swap(file)
 
 
+def _migrate(file: Path | None) -> AgentPolicy:
+    import random
+
+    from schedtuna.agent.migrate import MigratePolicy, MigrationDraws
+    from schedtuna.agent.serving import AdviceService
+    from schedtuna.model.decider import MigrationDecider
+
+    decider = MigrationDecider("migration" if file is None else file)
+    draws = MigrationDraws(decider, decider.model.version, random.Random())
+    return MigratePolicy(AdviceService(draws))
+
+
 POLICIES: dict[str, PolicyMaker] = {
     "rules": _rules,
     "priority": _priority,
+    "affinity": _affinity,
     "params": _params,
     "swap": _swap,
+    "migrate": _migrate,
     "none": _nothing,
 }
 _OWN_HINT = "one of your own is named by its class, module:Class; docs/agent.md has an example"

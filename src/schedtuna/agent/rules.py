@@ -21,6 +21,7 @@ from schedtuna.resources import resource_path
 from schedtuna.trace.tasks import clean_name
 
 DEFAULT_FILE = "agent/data/rules.toml"
+AFFINITY_FILE = "agent/data/affinity.toml"
 BehaviourWord = Literal["interactive", "batch", "other"]
 _LEAVE_AFTER = 5  # intervals in a row in which a rule does not match any more, before its change goes
 
@@ -57,6 +58,7 @@ class RuleSettings(_Data):
     slice_us: Annotated[int, Field(ge=100, le=100_000)] | None = None
     policy: Literal["other", "batch", "idle"] | None = None
     cpu_weight: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    affinity: Literal["all_but_one_core"] | None = None
 
 
 class AgentRule(_Data):
@@ -77,13 +79,13 @@ class RulesTable(_Data):
     rule: tuple[AgentRule, ...] = ()
 
 
-def load_rules(path: Path | None = None) -> RulesTable:
-    """Read a file of rules; None: the one that ships.
+def load_rules(path: Path | None = None, *, default: str = DEFAULT_FILE) -> RulesTable:
+    """Read a file of rules; None: one that ships.
 
     Raises:
         ConfigFileError: It can't be read, or says what no rule can.
     """
-    place = path or resource_path(DEFAULT_FILE)
+    place = path or resource_path(default)
     try:
         table = RulesTable.model_validate(load_config(place))
     except ValidationError as error:
@@ -102,17 +104,17 @@ def load_rules(path: Path | None = None) -> RulesTable:
 
 
 class RulesPolicy:
-    """Decides by a table of rules.
+    """Decides by a table of rules; `affinity` is one of them under a name of its own.
 
     A rule has to match some intervals in a row before it acts, and to miss some before its change goes. What
     was set because a thread computes goes at once where it turns out to run shortly.
     """
 
-    name = "rules"
-    needs = frozenset({Need.TASKS})
-
-    def __init__(self, table: RulesTable | None = None) -> None:
+    def __init__(self, table: RulesTable | None = None, *, name: str = "rules") -> None:
+        self.name = name
         self._table = load_rules() if table is None else table
+        by_cpus = any(rule.set.affinity is not None for rule in self._table.rule)
+        self.needs = frozenset({Need.TASKS, Need.KERNEL} if by_cpus else {Need.TASKS})  # /proc tells no CPUs
         self._limits = BehaviourLimits(**self._table.behaviour.model_dump())
         self._matched: dict[tuple[int, int, str], int] = {}  # (tid, start, rule) -> intervals in a row
         self._missed: dict[str, int] = {}  # Intent.key -> intervals in a row
@@ -149,7 +151,12 @@ class RulesPolicy:
                 matched[identity] = self._matched.get(identity, 0) + 1
                 if matched[identity] >= rule.intervals * self._times_longer(identity, acted):
                     for intent in self._intents(rule, task, sensed, found.of(int(row))):
-                        wanted.setdefault(intent.key, intent)
+                        if (
+                            intent.setting != "affinity"
+                            or intent.key in standing
+                            or _may_run_anywhere(task, tasks)
+                        ):
+                            wanted.setdefault(intent.key, intent)
         self._matched = matched
         gone = frozenset(keys_of(returned, standing))
         intents = self._with_lasting(wanted, standing, living, gone)
@@ -225,11 +232,11 @@ class RulesPolicy:
                 Intent(
                     target=ChangeTarget(kind="cgroup", cgroup=cgroup) if of_group else thread,
                     setting=setting,
-                    old=now.get(setting),
+                    old="all" if setting == "affinity" else now.get(setting),
                     new=value,
                     reason=rule.reason or f"rule {rule.name}",
                     features=dict(features),
-                    policy=f"rules/{rule.name}",
+                    policy=f"{self.name}/{rule.name}",
                 )
             )
         return intents
@@ -278,6 +285,11 @@ def _acted_on(standing: Mapping[str, Standing]) -> set[tuple[int, int, str]]:
         for one in intents
         if one.target.kind == "thread"
     }
+
+
+def _may_run_anywhere(task: np.void, tasks: SensedTasks) -> bool:
+    """Whether nobody, and no cpuset, has given a thread fewer CPUs than others have; unknown: no."""
+    return bool(1 < task["nr_cpus_allowed"] == tasks["nr_cpus_allowed"].max())
 
 
 def _fits(rule: AgentRule, task: np.void, sensed: Sensed) -> bool:

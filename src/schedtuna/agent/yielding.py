@@ -6,8 +6,9 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from schedtuna.agent.acting import is_in_force, value_now
-from schedtuna.agent.contract import ChangeTarget, Sensed, Standing, SwapEvent, SwapResult
+from schedtuna.agent.contract import ADVICE, ChangeTarget, Sensed, Standing, SwapEvent, SwapResult
 from schedtuna.agent.log import intent_row
+from schedtuna.agent.ownership import SENSED_SETTINGS
 from schedtuna.agent.swap.acting import SCHEDULER, SWAP_KEY
 from schedtuna.errors import KnobError
 from schedtuna.printable import printable
@@ -66,7 +67,8 @@ def _yield_what_is_taken(agent: Agent, sensed: Sensed) -> None:
     if taken:
         agent.actor.let_go([one.key for one in taken])
     for key, held in standing.items():
-        is_read = held.intent.target.kind != "thread" and held.intent.setting != SCHEDULER
+        is_sensed = held.intent.target.kind == "thread" and held.intent.setting in SENSED_SETTINGS
+        is_read = not is_sensed and held.intent.setting not in (ADVICE, SCHEDULER)
         if is_read and key in agent.actor.standing:
             _yield_if_changed(agent, key, held)
 

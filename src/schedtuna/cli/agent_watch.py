@@ -45,7 +45,7 @@ def advise(
         typer.Option(
             "--policy",
             metavar="NAME[:FILE]",
-            help="What decides: rules, priority, params:FILE or module:Class.",
+            help="What decides: rules, priority, affinity, params:FILE, migrate or module:Class.",
         ),
     ] = "rules",
     history: HistoryOption = None,

@@ -13,7 +13,15 @@ from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 
 ALL = "all"
 AS_FOUND = "as_found"
+ALL_BUT_ONE_CORE = "all_but_one_core"
 _EVERY_COUNT_UP_TO = 8
+
+
+def all_but_one_core(topology: Topology, allowed: Iterable[int]) -> tuple[int, ...]:
+    """Return the CPUs that may be used but for those of the last core; all, where there is one core."""
+    allowed = set(allowed)
+    last = max((core for core in topology.cores if allowed & set(core)), key=max, default=())
+    return tuple(sorted(allowed - set(last) or allowed))
 
 
 def strategies(topology: Topology, allowed: Iterable[int]) -> dict[str, tuple[int, ...]]:
@@ -78,9 +86,11 @@ class Affinity(TaskKnob[list[int]]):
         os.sched_setaffinity(tid, state)
 
     def to_state(self, value: ParameterValue, target: Target) -> list[int]:
-        """The CPUs of a strategy."""
+        """The CPUs of a strategy, or of `all_but_one_core`."""
         if value == AS_FOUND:
             return self.state_now(target)
+        if value == ALL_BUT_ONE_CORE:
+            return list(all_but_one_core(topology_now(), self.strategies(target)[ALL]))
         try:
             return list(self.strategies(target)[str(value)])
         except KeyError:
@@ -92,6 +102,10 @@ class Affinity(TaskKnob[list[int]]):
             if set(cpus) == set(state):
                 return name
         return AS_FOUND
+
+    def is_same(self, one: ParameterValue, other: ParameterValue, target: Target) -> bool:
+        """Whether two names are of the same CPUs."""
+        return one == other or self.to_state(one, target) == self.to_state(other, target)
 
     def spec(self, target: Target) -> ParameterSpec:
         """The strategies, and `as_found` where what is set is none of them."""

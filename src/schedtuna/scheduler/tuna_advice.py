@@ -217,11 +217,22 @@ class AdviceChannel:
         found = AdviceStats.from_buffer_copy(data)
         return {field[0]: getattr(found, field[0]) for field in AdviceStats._fields_}
 
-    def serve(self, advise: Adviser, *, goes_on: Callable[[], bool]) -> None:
+    def serve(
+        self,
+        advise: Adviser,
+        *,
+        goes_on: Callable[[], bool],
+        on_answered: Callable[[Sequence[AdviceAnswer], int], None] = lambda _answers, _nr_taken: None,
+    ) -> None:
         """Answer what is asked, in batches, as long as it goes on.
 
         The scheduler wakes this after 32 requests, or with the first one after 1 ms; what comes alone is
         found 1 ms later while requests come, and 20 ms later when they come again.
+
+        Args:
+            advise: Gives answers to at most 32 requests.
+            goes_on: Whether it does.
+            on_answered: Told after each batch: the answers, and how many of them hold.
 
         Raises:
             OSError: The kernel's errno.
@@ -236,7 +247,8 @@ class AdviceChannel:
             if requests:
                 asked_at = time.monotonic()
             for first in range(0, len(requests), BATCH):
-                self.answer(advise(requests[first : first + BATCH]))
+                answers = advise(requests[first : first + BATCH])
+                on_answered(answers, self.answer(answers))
 
 
 class Hints:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedtuna.knobs.affinity import strategies
+from schedtuna.knobs.affinity import all_but_one_core, strategies
 from schedtuna.machine.topology import Cpu, Topology
 
 
@@ -76,3 +76,10 @@ def test_strategies_are_distinct_sets_of_allowed_cpus(nr_llcs, cores, smt, data)
     if "one_per_core" in found:
         core_of = {cpu.cpu: cpu.core for cpu in topology.cpus}
         assert len({core_of[cpu] for cpu in found["one_per_core"]}) == len(found["one_per_core"])
+
+
+def test_all_but_one_core_leaves_siblings_together():
+    smt = machine(1, 4, smt=2)  # core 3 has CPUs 3 and 7
+    assert all_but_one_core(smt, range(8)) == (0, 1, 2, 4, 5, 6)
+    assert all_but_one_core(smt, {0, 1, 5}) == (0,)
+    assert all_but_one_core(smt, {2, 6}) == (2, 6)  # nothing would be left

@@ -1,17 +1,20 @@
 """Which policies can be judged by what another one has logged: what they would draw, decision by decision.
 
-Ours are named `always:ARM`, `uniform` and `kernel` (what the kernel itself decided or had); somebody's own is
-a class, `module:Class[:FILE]`, which keeps the contract of `ArmChooser`.
+Ours are named `always:ARM`, `uniform`, `kernel` (what the kernel itself decided or had) and `migrate:MODEL`;
+somebody's own is a class, `module:Class[:FILE]`, which keeps the contract of `ArmChooser`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from schedtuna.agent.decision_rows import DecisionRow
 from schedtuna.errors import EvidenceError, UsageError, nearest
 from schedtuna.plugins import make
+
+if TYPE_CHECKING:
+    from schedtuna.model.model import DecisionModel
 
 _HINT = "one of your own is named by its class, module:Class; docs/agent-learning.md has an example"
 
@@ -76,6 +79,43 @@ class KernelChooser:
         return [float(arm == row.kernel_action) for arm in row.arms]
 
 
+class MigrationChooser:
+    """A model of migrations, drawn from as the policy `migrate` does.
+
+    Args:
+        model: It.
+    """
+
+    def __init__(self, model: DecisionModel) -> None:
+        self.name = f"migrate:{model.name}/{model.version}"
+        self._model = model
+
+    def probabilities(self, row: DecisionRow) -> Sequence[float]:
+        """Return a floor for each arm, and the rest for what the model says."""
+        from schedtuna.agent.migrate import MIGRATE, STAY, with_floors
+
+        if STAY not in row.arms:
+            raise EvidenceError(
+                f"decision {row.id} is none of migrations: its arms are {', '.join(row.arms)}",
+                hint="--logged-by migrate",
+            )
+        try:
+            values = [[round(row.features[one.name]) for one in self._model.inputs]]
+        except KeyError as error:
+            raise EvidenceError(
+                f"decision {row.id} does not tell {error.args[0]}, which {self.name} needs"
+            ) from None
+        go = bool(self._model.decide(self._model.quantise(values))[0])
+        return with_floors(row.arms, MIGRATE if go and MIGRATE in row.arms else STAY)
+
+
+def _migrate(rest: str) -> ArmChooser:
+    from schedtuna.agent.versions import ModelVersions
+    from schedtuna.model.shipped import find_model
+
+    return MigrationChooser(find_model(rest) if rest else ModelVersions("migrate", "migration").in_charge())
+
+
 def _always(rest: str) -> ArmChooser:
     if not rest:
         raise UsageError("always needs an arm", hint="--policy always:default")
@@ -95,6 +135,7 @@ CHOOSERS: dict[str, Callable[[str], ArmChooser]] = {
     "always": _always,
     "uniform": _alone(UniformChooser),
     "kernel": _alone(KernelChooser),
+    "migrate": _migrate,
 }
 
 

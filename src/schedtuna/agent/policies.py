@@ -70,9 +70,10 @@ def _migrate(file: Path | None) -> AgentPolicy:
 
     from schedtuna.agent.migrate import MigratePolicy, MigrationDraws
     from schedtuna.agent.serving import AdviceService
+    from schedtuna.agent.versions import ModelVersions
     from schedtuna.model.decider import MigrationDecider
 
-    decider = MigrationDecider("migration" if file is None else file)
+    decider = MigrationDecider(ModelVersions("migrate", "migration").in_charge() if file is None else file)
     draws = MigrationDraws(decider, decider.model.version, random.Random())
     return MigratePolicy(AdviceService(draws))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.agent_evaluate import evaluate
+from schedtuna.cli.agent_learn import learn, versions
 from schedtuna.cli.agent_profiles import power_profiles
 from schedtuna.cli.agent_swap import quarantine, swapping, tell_why_swap
 from schedtuna.cli.agent_watch import HistoryOption, advise, metrics, monitoring, page, read_history
@@ -29,6 +30,8 @@ app.command()(metrics)
 app.command()(monitoring)
 app.command()(page)
 app.command()(evaluate)
+app.command()(learn)
+app.command()(versions)
 app.command(name="power-profiles")(power_profiles)
 app.command()(quarantine)
 
@@ -50,7 +53,8 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--policy",
             metavar="NAME[:FILE]",
-            help="What decides: rules, priority, params:FILE, swap[:FILE] or module:Class.  [default: rules]",
+            help="What decides: rules, priority, affinity, migrate, params:FILE, swap[:FILE] or "
+            "module:Class.  [default: rules]",
             show_default=False,
         ),
     ] = None,

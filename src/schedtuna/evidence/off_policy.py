@@ -179,26 +179,6 @@ def judge_policy(
     )
 
 
-def compare_policies(
-    logged: LoggedDecisions, new: FloatArray, old: FloatArray, *, most_weight: float = MOST_WEIGHT
-) -> FloatArray:
-    """Return by how much one policy is better than another, by block of time: what a gate judges.
-
-    Args:
-        logged: What was decided, and what came of it.
-        new: [n, k] probabilities of the one.
-        old: [n, k] of the other.
-        most_weight: Larger weights are cut to it.
-
-    Raises:
-        EvidenceError: As `judge_policy` does of either.
-    """
-    return (
-        judge_policy(logged, old, most_weight=most_weight).block_changes
-        - judge_policy(logged, new, most_weight=most_weight).block_changes
-    )
-
-
 def blocks_of_time(count: int, nr_blocks: int = NR_BLOCKS) -> IntArray:
     """Return which block each of so many decisions in a row is in; all have as many, but for one."""
     found: IntArray = np.arange(count) * min(nr_blocks, count) // max(count, 1)

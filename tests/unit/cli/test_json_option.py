@@ -35,6 +35,8 @@ ELSEWHERE = {
     "agent advise": "unit/cli/test_agent_watch.py",
     "agent page": "e2e/test_agent_page.py",
     "agent evaluate": "e2e/test_agent_evaluate.py",
+    "agent learn": "unit/cli/test_agent_learn.py",
+    "agent versions": "unit/cli/test_agent_learn.py",
     "agent run": "e2e/test_agent.py",
     "agent quarantine": "unit/cli/test_agent_swap.py",
     "agent status": "e2e/test_agent.py",

@@ -1,0 +1,63 @@
+"""`schedtuna agent learn` and `versions`: models from what was drawn, and which of them is in charge."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schedtuna.cli.options import JsonOption
+from schedtuna.cli.output import print_json, print_remark
+
+_POLICY, _SHIPPED = "migrate", "migration"
+
+
+def learn(
+    log: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="LOG",
+            help="As for `agent evaluate`.  [default: this machine's]",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn a new model for the policy migrate from what it drew, and put it in charge if it is better.
+
+    It is fitted on earlier decisions, and judged on later ones: only where its gain is shown, it replaces the
+    one in charge. Else it is kept aside, with the reason. A running agent takes it up on SIGHUP.
+    """
+    from schedtuna.agent.decision_table import read_decisions
+    from schedtuna.agent.evaluating import read_history
+    from schedtuna.agent.learning import learn as learn_model
+    from schedtuna.agent.versions import ModelVersions
+
+    versions = ModelVersions(_POLICY, _SHIPPED)
+    in_charge = versions.in_charge()
+    history = read_history(read_decisions(log), _POLICY)
+    row = versions.add(learn_model(history, in_charge, versions.judged_until_s()), in_charge, time.time())
+    if as_json:
+        print_json(asdict(row))
+        return
+    print(f"fitted on {row.nr_fitted} decisions, judged on {row.nr_judged} later ones")
+    did = f"replaces {row.replaces}" if row.passed else f"is kept aside, and {row.replaces} stays"
+    print_remark(f"version {row.version} {did}", row.why)
+
+
+def versions(as_json: JsonOption = False) -> None:
+    """List the models that the policy migrate has learned, and which one is in charge."""
+    from schedtuna.agent.versions import ModelVersions
+
+    known = ModelVersions(_POLICY, _SHIPPED)
+    rows, in_charge = known.all(), known.in_charge().version
+    if as_json:
+        print_json({"in_charge": in_charge, "versions": [asdict(one) for one in rows]})
+        return
+    for one in rows:
+        at = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.time_s))
+        print_remark(f"{at} {one.version} {'passed' if one.passed else 'kept aside'}", one.why)
+    print_remark("in charge", in_charge if rows else f"{in_charge}, which comes along")

@@ -202,6 +202,7 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
             {
                 "manifest": manifest.model_dump(mode="json"),
                 "score": mean_score(played),
+                "nr_ended": sum(episode.has_ended for episode in played),
                 "loads": {load: [episode.score for episode in each] for load, each in rows.items()},
             }
         )
@@ -217,6 +218,8 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
             [*body, ["all", str(len(played)), number(mean_score(played), digits=5)]],
         )
     )
+    if nr_ended := sum(episode.has_ended for episode in played):
+        print(f"All tasks had ended in {nr_ended} of {len(played)} episodes; the others were cut off.")
 
 
 @app.command()

@@ -31,6 +31,7 @@ class Episode:
         seed: Of its reset.
         score: The sum of its rewards: higher is better.
         nr_steps: Decisions.
+        has_ended: Whether all its tasks had exited, so that nothing was cut off.
         info: What the environment told last.
     """
 
@@ -38,6 +39,7 @@ class Episode:
     seed: int
     score: float
     nr_steps: int
+    has_ended: bool
     info: dict[str, Any]
 
 
@@ -81,12 +83,12 @@ def evaluate(
 def _watched(scheduler: str, world: World, load: str, seed: int) -> Episode:
     watched = world.watched(scheduler, [load] if load else [], [seed])
     watched.reset(seed)
-    score, nr_steps, ended = 0.0, 0, False
+    score, nr_steps, ended, terminated = 0.0, 0, False, False
     info: dict[str, Any] = {}
     while not ended:
         _, _, reward, terminated, truncated, info = watched.step()
         score, nr_steps, ended = score + reward, nr_steps + 1, terminated or truncated
-    return Episode(load, seed, score, nr_steps, info)
+    return Episode(load, seed, score, nr_steps, terminated, info)
 
 
 def _played(decider: Decider, made: list[Any], plan: list[tuple[str, int]]) -> list[Episode]:
@@ -96,6 +98,7 @@ def _played(decider: Decider, made: list[Any], plan: list[tuple[str, int]]) -> l
         mask_of = [env.get_wrapper_attr("action_masks") for env in made]
     scores, steps = np.zeros(len(made)), np.zeros(len(made), int)
     told: list[dict[str, Any]] = [{} for _ in made]
+    ended = np.zeros(len(made), bool)
     alive = list(range(len(made)))
     while alive:
         masks = np.stack([mask_of[i]() for i in alive]) if mask_of else None
@@ -104,11 +107,13 @@ def _played(decider: Decider, made: list[Any], plan: list[tuple[str, int]]) -> l
             observations[i], reward, terminated, truncated, told[i] = made[i].step(int(action))
             scores[i] += float(reward)
             steps[i] += 1
+            ended[i] = terminated
             if not (terminated or truncated or steps[i] >= MOST_STEPS):
                 left.append(i)
         alive = left
     return [
-        Episode(load, seed, float(scores[i]), int(steps[i]), told[i]) for i, (load, seed) in enumerate(plan)
+        Episode(load, seed, float(scores[i]), int(steps[i]), bool(ended[i]), told[i])
+        for i, (load, seed) in enumerate(plan)
     ]
 
 

@@ -110,7 +110,7 @@ def read_load(
 
 
 def _member(text: str, nr_cpus: int, seconds: int) -> dict[str, Any]:
-    """Return the member of a family that ``NAME:load=0.7,member=1`` means."""
+    """Return the member of a family that ``NAME:load=0.7,member=1,ends=0.5`` means."""
     name, _, settings = text.partition(":")
     values: dict[str, float] = {}
     for setting in filter(None, settings.split(",")):
@@ -118,13 +118,13 @@ def _member(text: str, nr_cpus: int, seconds: int) -> dict[str, Any]:
         if key in values:
             raise UsageError(f"{text!r} sets {key} twice", hint="leave one of them out")
         try:
-            values[key] = {"load": float, "member": int}[key](number)
+            values[key] = {"load": float, "member": int, "ends": float}[key](number)
         except (KeyError, ValueError) as error:
             raise UsageError(
-                f"{text!r}: {setting!r} sets nothing", hint=f"{name}:load=0.7,member=1"
+                f"{text!r}: {setting!r} sets nothing", hint=f"{name}:load=0.7,member=1,ends=0.5"
             ) from error
     member, load = int(values.get("member", FAMILY_MEMBER)), values.get("load", FAMILY_LOAD)
-    return family(name, member, nr_cpus, load, seconds=seconds)
+    return family(name, member, nr_cpus, load, seconds=seconds, ends=values.get("ends"))
 
 
 def _text_of(path: Path) -> str:

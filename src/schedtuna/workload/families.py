@@ -37,7 +37,9 @@ class Family:
     make: Callable[[Random, int, float], Tasks]
 
 
-def family(name: str, seed: int, cpus: int, load: float, *, seconds: int = 10) -> dict[str, Any]:
+def family(
+    name: str, seed: int, cpus: int, load: float, *, seconds: int = 10, ends: float | None = None
+) -> dict[str, Any]:
     """Return a member of a family as rt-app's JSON.
 
     Args:
@@ -47,6 +49,8 @@ def family(name: str, seed: int, cpus: int, load: float, *, seconds: int = 10) -
         load: CPU time that its tasks ask for per second and CPU, on average, where they don't wait for CPUs;
             long tasks ask for all that is left.
         seconds: How long it goes on.
+        ends: After which share of that tasks do nothing new, on average: each has a number of rounds, and
+            exits. Whoever schedules them, all of them do the same. None: they go round until it is over.
 
     Raises:
         UsageError: There is no such family, or an argument is out of range.
@@ -60,7 +64,12 @@ def family(name: str, seed: int, cpus: int, load: float, *, seconds: int = 10) -
             f"a load of {load:g} on {cpus} CPUs for {seconds} seconds can't be made",
             hint=f"give at least one CPU and one second, and a load of {MIN_LOAD:g} to {MAX_LOAD:g}",
         )
-    return {"tasks": FAMILIES[name].make(Random(seed), cpus, load), "global": {"duration": seconds}}
+    tasks = FAMILIES[name].make(Random(seed), cpus, load)
+    if ends is None:
+        return {"tasks": tasks, "global": {"duration": seconds}}
+    if not 0 < ends <= 1:
+        raise UsageError(f"ends={ends:g}: expected a share of the load's time, above 0 and up to 1")
+    return {"tasks": _ending(tasks, load, ends * seconds * 1e6)}
 
 
 def _between(random: Random, low: float, high: float) -> float:
@@ -180,6 +189,41 @@ def _fork_join(random: Random, cpus: int, load: float) -> Tasks:
         tasks[f"parent{i}"] = parts
         tasks[f"child{i}"] = {"instance": 0, "run": _exponential(mean_us), "write": f"done{i}", "exit": ""}
     return tasks
+
+
+_KEYS = ("instance", "priority")  # of tasks; all else are events
+
+
+def _ending(tasks: Tasks, load: float, time_us: float) -> Tasks:
+    """Give each task as many rounds as fit into a time on average, where it does not wait for CPUs."""
+    found: Tasks = {}
+    for name, task in tasks.items():
+        if "exit" in task:  # it is forked, once per round of another one
+            found[name] = task
+            continue
+        keys = {key: task[key] for key in _KEYS if key in task}
+        events = {key: value for key, value in task.items() if key not in _KEYS}
+        nr_rounds = max(1, round(time_us / _round_us(task, tasks, load)))
+        found[name] = {**keys, "loop": 1, "phases": {"rounds": {"loop": nr_rounds, **events}}}
+    return found
+
+
+def _round_us(task: dict[str, Any], tasks: Tasks, load: float) -> float:
+    if "timer" in task:
+        return _mean_us(task["timer"]["period"])
+    resting = [other for other in tasks.values() if "sleep" in other]
+    if resting:  # all take part in the same rounds, in which who rests and who does not run in turn
+        nr_runs = 1 if len(resting) == len(tasks) else 2
+        return _mean_us(resting[0]["sleep"]) + nr_runs * _mean_us(resting[0]["run"])
+    return _mean_us(task["run"]) / max(1 - load, MIN_LOAD)  # a long one, which gets what is left
+
+
+def _mean_us(amount: Any) -> float:
+    if not isinstance(amount, dict):
+        return float(amount)
+    if "uniform" in amount:
+        return float(amount["uniform"]["from"] + amount["uniform"]["to"]) / 2
+    return float(amount["exponential"])
 
 
 FAMILIES = {

@@ -262,3 +262,19 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert run(capsys, "rl", "train", "-o", "x")[0] == 2
     assert run(capsys, "rl", "compare", "one", "one")[0] == 2
     assert run(capsys, "rl", "eval", "none")[0] == 1
+
+
+def test_episodes_drain_where_their_loads_end(capsys):
+    """Nothing is cut off then: what EEVDF makes of it is 1 of its own, and others do the same work."""
+    world = World("schedtuna/PickNext-v0", {"cpus": 1, "episode_ms": 1000})
+    load = "poisson:load=0.8,member=5,ends=0.2"
+    for who in ("fair", "las"):
+        (episode,) = evaluate(who, world, [load], seed=1, episodes=1)
+        assert episode.has_ended
+    (cut,) = evaluate("las", world, ["poisson:load=0.8,member=5"], seed=1, episodes=1)
+    assert not cut.has_ended
+    options = ("--workload", load, "--episodes", 2, "--set", "cpus=1", "--set", "episode_ms=1000")
+    code, out, _ = run(capsys, "rl", "eval", "pretrained", *options)
+    assert code == 0 and "All tasks had ended in 2 of 2 episodes" in out
+    code, out, _ = run(capsys, "rl", "eval", "pretrained", *options, "--json")
+    assert json.loads(out)["nr_ended"] == 2

@@ -70,7 +70,8 @@ def schedtuna(state, *argv, code=0):
 
 def test_what_an_agent_drew_tells_what_others_would_have_brought(state, tmp_path):
     run = ("agent", "run", "--policy", "mine_of_test:Coin", "--interval", "0.1", "--for", "16", "--no-guard")
-    schedtuna(state, *run)
+    said = schedtuna(state, *run).stdout
+    assert "among arms" in said and "MB/h" in said
     found = json.loads(schedtuna(state, "agent", "evaluate", "--json").stdout)
     by = {one["policy"]: one for one in found["judged"]}
     assert found["nr_drawn"] > 60 and found["logged_by"] == "coin"

@@ -75,6 +75,17 @@ class DecisionLog:
         """How fast the file grows."""
         return self.log.megabytes_per_h
 
+    def told(self) -> dict[str, float]:
+        """Return how many decisions there were and how many are in the file; empty: there were none."""
+        if not self.nr_seen:
+            return {}
+        return {
+            "seen": self.nr_seen,
+            "kept": self.nr_kept,
+            "rate": self.rate,
+            "mb_per_h": self.megabytes_per_h,
+        }
+
     def write(self, rows: Iterable[DecisionRow | OutcomeRow]) -> None:
         """Write rows, in their order; a decision comes before its outcome."""
         for row in rows:

@@ -81,6 +81,7 @@ class RunSummary:
         not_put_back: What could not be put back, for people; it is in the journal.
         log: Where its log is.
         mb_per_h: How fast the log grew.
+        decisions: Of choices among arms: `seen`, `kept` in the log, the last `rate`, `mb_per_h`; empty: none.
         advice: What it would change, where it only advises.
     """
 
@@ -89,6 +90,7 @@ class RunSummary:
     not_put_back: tuple[str, ...]
     log: Path
     mb_per_h: float
+    decisions: Mapping[str, float]
     advice: tuple[str, ...]
 
 
@@ -158,6 +160,7 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
             not_put_back=failed,
             log=log.directory,
             mb_per_h=log.megabytes_per_h,
+            decisions=agent.decisions.told(),
             advice=tuple(tell_act(act) for act in agent.advice.values()),
         )
 

@@ -56,6 +56,7 @@ def status_of(agent: Agent) -> dict[str, Any]:
         "scheduler": None if sensed is None else sensed.scheduler.name,
         "kernel": {} if sensed is None else dict(sensed.kernel),
         "nr_threads": 0 if sensed is None else len(sensed.tasks),
+        "decisions": {} if agent.decisions is None else agent.decisions.told(),
         "log": {"mb_per_h": agent.log.megabytes_per_h, "rows_lost": agent.log.nr_lost},
         "standing": [
             {

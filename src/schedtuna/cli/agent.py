@@ -233,6 +233,11 @@ def _print_summary(done: Any, *, advise: bool) -> None:
     share = 100 * counts["cpu_s"] / max(done.seconds, 1e-9)
     print(f"{counts['intervals']} intervals in {done.seconds:.0f} s took {share:.2f}% of one CPU")
     print(printable(f"log: {done.log} ({done.mb_per_h:.2f} MB/h); `schedtuna agent log` shows it"))
+    if chosen := done.decisions:
+        print(
+            f"decisions: {chosen['seen']} among arms, {chosen['kept']} of them logged "
+            f"({chosen['mb_per_h']:.2f} MB/h); `schedtuna agent evaluate` judges by them"
+        )
     for line in done.not_put_back:
         print_remark("could not put back", line)
 

@@ -271,3 +271,26 @@ def test_blocks_are_alike_and_in_order():
     block = blocks_of_time(100)
     assert (np.diff(block) >= 0).all()
     assert set(np.bincount(block).tolist()) <= {12, 13}
+
+
+def vowpal_wabbit(logged, chosen, kind):
+    """What Vowpal Wabbit estimates of a policy that chooses an arm for each decision."""
+    vw = pytest.importorskip("vowpalwabbit", reason="an independent estimate: pip install vowpalwabbit")
+    workspace = vw.Workspace(f"--cb {_NR_ARMS} --cb_type {kind} --eval --quiet")
+    rows = zip(logged.features, logged.actions, logged.propensities, logged.losses, chosen, strict=True)
+    for features, action, shares, loss, arm in rows:
+        seen = " ".join(f"f{number}:{value:.6f}" for number, value in enumerate(features))
+        workspace.learn(f"{arm + 1} {action + 1}:{loss:.7f}:{shares[action]:.7f} | {seen}")
+    found = workspace.get_sum_loss() / len(logged)
+    workspace.finish()
+    return found
+
+
+def test_vowpal_wabbit_finds_the_same():
+    """Weighted it is the same; doubly robust, by a model that learns as it goes, it is within the interval."""
+    logged = simulated(np.random.default_rng(13), 3000)
+    wanted = best(logged.features)
+    found, chosen = judge_policy(logged, wanted), wanted.argmax(axis=1)
+    assert found.nr_clipped == 0
+    assert vowpal_wabbit(logged, chosen, "ips") == pytest.approx(found.ips, rel=1e-5)
+    assert found.loss.low < vowpal_wabbit(logged, chosen, "dr") < found.loss.high

@@ -1,12 +1,13 @@
 """Which policies can be judged by what another one has logged: what they would draw, decision by decision.
 
-Ours are named `always:ARM`, `uniform`, `kernel` (what the kernel itself decided or had) and `migrate:MODEL`;
-somebody's own is a class, `module:Class[:FILE]`, which keeps the contract of `ArmChooser`.
+Ours are named `always:ARM`, `uniform`, `kernel` (what the kernel itself decided or had), `migrate:MODEL` and
+`swap:FILE`; somebody's own is a class, `module:Class[:FILE]`, which keeps the contract of `ArmChooser`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from schedtuna.agent.decision_rows import DecisionRow
@@ -116,6 +117,14 @@ def _migrate(rest: str) -> ArmChooser:
     return MigrationChooser(find_model(rest) if rest else ModelVersions("migrate", "migration").in_charge())
 
 
+def _swap(rest: str) -> ArmChooser:
+    from schedtuna.agent.swap.judging import SwapChooser
+
+    if not rest:
+        raise UsageError("swap needs its file", hint="--policy swap:FILE; or always:ARM")
+    return SwapChooser(Path(rest))
+
+
 def _always(rest: str) -> ArmChooser:
     if not rest:
         raise UsageError("always needs an arm", hint="--policy always:default")
@@ -136,6 +145,7 @@ CHOOSERS: dict[str, Callable[[str], ArmChooser]] = {
     "uniform": _alone(UniformChooser),
     "kernel": _alone(KernelChooser),
     "migrate": _migrate,
+    "swap": _swap,
 }
 
 

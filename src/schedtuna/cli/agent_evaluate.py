@@ -29,8 +29,8 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
         typer.Option(
             "--policy",
             metavar="NAME[:...]",
-            help="What is judged: always:ARM, uniform, kernel, migrate[:MODEL] or module:Class[:FILE].  "
-            "Repeatable.  "
+            help="What is judged: always:ARM, uniform, kernel, migrate[:MODEL], swap:FILE or "
+            "module:Class[:FILE]. Repeatable.  "
             "[default: always, for each arm]",
             show_default=False,
         ),

@@ -41,6 +41,11 @@ def window_numbers(seen: Mapping[str, WindowValues]) -> list[float]:
     return values
 
 
+def told_observation(arms: Sequence[str]) -> tuple[str, ...]:
+    """Return what the numbers of `swap_observation` are called."""
+    return (*OBSERVED, *(f"on {arm}" for arm in arms))
+
+
 def swap_observation(seen: Mapping[str, WindowValues], current: str, arms: Sequence[str]) -> SwapObservation:
     """Return `OBSERVED` of a window, and behind it which of some schedulers was on.
 

@@ -287,7 +287,7 @@ def vowpal_wabbit(logged, chosen, kind):
 
 
 def test_vowpal_wabbit_finds_the_same():
-    """Weighted it is the same; doubly robust, by a model that learns as it goes, it is within the interval."""
+    """Weighted it is the same; doubly robust, by a model that learns as it goes, it is in the interval."""
     logged = simulated(np.random.default_rng(13), 3000)
     wanted = best(logged.features)
     found, chosen = judge_policy(logged, wanted), wanted.argmax(axis=1)

@@ -26,8 +26,9 @@ from schedtuna.agent.swap.table import SwapTable
 from schedtuna.agent.swap.window import SwapWindow, swap_window
 from schedtuna.agent.tripwire import Tripwire
 from schedtuna.features.loss import LOSS_TERMS, SWITCHING, complete_weights
-from schedtuna.features.observed import swap_observation
+from schedtuna.features.observed import swap_observation, told_observation
 
+SEEN = "seen "  # before the names of what a decider looks at, among a row's features
 TIMES_ENABLE = 20  # a step is at least so many times as long as enabling a scheduler takes
 CANARY_LIMIT = 3.0  # times the default's cost, that a scheduler's first window may come to
 
@@ -279,6 +280,9 @@ class SwapPolicy:
         if probabilities is not None:
             shares = [float(one) for one in probabilities]
         seen = dict(averages or {})
+        looked_at = (
+            {} if sight is None else dict(zip(told_observation(self.arms), sight.observation, strict=True))
+        )
         row = DecisionRow(
             id=str(number),
             time_ns=sensed.end_ns,
@@ -287,7 +291,9 @@ class SwapPolicy:
             arms=self.arms,
             propensities=tuple(shares),
             action=self.arms[action],
-            features=seen | self._costs(sensed.end_ns),
+            features=seen
+            | self._costs(sensed.end_ns)
+            | {SEEN + name: round(float(value), 6) for name, value in looked_at.items()},
         )
         self._rows.append(row)
         return _Choice(number, action, sensed.end_ns, is_swap, why, shares[action], sight, seen)

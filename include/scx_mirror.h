@@ -60,6 +60,8 @@ struct sched_ext_entity {
 	u32 weight;
 	u32 flags;
 	s32 sticky_cpu;
+	u64 ddsp_dsq_id;
+	u64 ddsp_enq_flags;
 };
 
 struct task_struct {
@@ -88,6 +90,7 @@ struct task_struct {
 	u64 nvcsw;
 	u64 nivcsw;
 	u64 start_time;
+	SCX_POINTER(struct mempolicy) mempolicy; /* NULL: no task asked for memory of a node */
 	u8 comm[16];
 	struct sched_entity se;
 	struct sched_ext_entity scx;
@@ -98,6 +101,9 @@ struct rq {
 	s32 cpu;
 	u32 nr_running;
 	u64 clock;
+	u64 clock_task; /* as without CONFIG_IRQ_TIME_ACCOUNTING */
+	u64 clock_pelt; /* as where all CPUs are alike and at full speed */
+	u64 lost_idle_time;
 };
 
 /* Of a CPU, in ns: time of tasks (CPUTIME_USER) and idle time (CPUTIME_IDLE); the machine has no other. */

@@ -5,6 +5,7 @@
 #include "scx/scheduler.hpp"
 
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
@@ -89,6 +90,25 @@ std::vector<std::uint8_t> bytes_of(nb::handle given)
 	return {first, first + bytes.size()};
 }
 
+LoaderWrite write_of(nb::handle row)
+{
+	auto cells = nb::cast<nb::tuple>(row);
+	return {nb::cast<std::uint64_t>(cells[0]), nb::cast<std::uint64_t>(cells[1]), bytes_of(cells[2])};
+}
+
+std::vector<LoaderWrite> writes_of(nb::handle rows)
+{
+	std::vector<LoaderWrite> found;
+	for (nb::handle row : nb::cast<nb::list>(rows))
+		found.push_back(write_of(row));
+	return found;
+}
+
+std::optional<std::uint64_t> member_of(const nb::dict &members, const char *name)
+{
+	return members.contains(name) ? std::optional(nb::cast<std::uint64_t>(members[name])) : std::nullopt;
+}
+
 const scx_map &map_named(const Loaded &loaded, const std::string &name)
 {
 	const scx_object &object = loaded.library->object();
@@ -98,9 +118,53 @@ const scx_map &map_named(const Loaded &loaded, const std::string &name)
 	throw BadInput(std::string(object.name) + " has no map " + name);
 }
 
-std::unique_ptr<sim::Scheduler> scheduler(const Loaded &loaded, nb::dict given,
-					  const std::vector<std::tuple<std::string, nb::bytes, nb::bytes>> &entries,
-					  std::uint64_t seed)
+using Entries = std::vector<std::tuple<std::string, nb::bytes, nb::bytes>>;
+
+std::vector<MapSetting> entries_of(const Loaded &loaded, const Entries &entries)
+{
+	std::vector<MapSetting> written;
+	for (const auto &[name, key, value] : entries) {
+		const scx_map &map = map_named(loaded, name);
+		if (key.size() != map.key_size || value.size() != map.value_size)
+			throw BadInput("an entry of " + name + " has " + std::to_string(map.key_size) + " and "
+				       + std::to_string(map.value_size) + " bytes");
+		written.push_back({name, bytes_of(key), bytes_of(value)});
+	}
+	return written;
+}
+
+// As `sim.bpf.prepared` makes it.
+std::shared_ptr<const Prepared> prepared_of(const Loaded &loaded, nb::dict given)
+{
+	auto made = std::make_shared<Prepared>();
+	made->sections = writes_of(given["sections"]);
+	made->after = writes_of(given["after"]);
+	made->entries = entries_of(loaded, nb::cast<Entries>(given["entries"]));
+	made->absent = nb::cast<std::vector<std::string>>(given["absent"]);
+	auto members = nb::cast<nb::dict>(given["members"]);
+	made->flags = member_of(members, "flags");
+	made->timeout_ms = member_of(members, "timeout_ms");
+	made->max_batch = member_of(members, "dispatch_max_batch");
+	for (nb::handle each : nb::cast<nb::list>(given["runs"])) {
+		auto row = nb::cast<nb::dict>(each);
+		ProgramRun &run = made->runs.emplace_back();
+		run.function = nb::cast<std::uint32_t>(row["function"]);
+		const scx_object &object = loaded.library->object();
+		if (run.function >= object.nr_functions
+		    || (!object.functions[run.function].native && !object.functions[run.function].instructions))
+			throw BadInput("its loader runs a program that is not translated");
+		run.returned = nb::cast<std::int32_t>(row["returned"]);
+		run.before = writes_of(row["before"]);
+		run.context = bytes_of(row["context"]);
+		run.left = bytes_of(row["left"]);
+		run.pointers = nb::cast<std::vector<std::uint64_t>>(row["pointers"]);
+		run.left_pointers = nb::cast<std::vector<std::uint64_t>>(row["left_pointers"]);
+	}
+	return made;
+}
+
+std::unique_ptr<sim::Scheduler> scheduler(const Loaded &loaded, nb::dict given, const Entries &entries,
+					  std::uint64_t seed, std::optional<nb::dict> prepared)
 {
 	std::vector<GlobalSetting> settings;
 	for (auto [key, value] : given) {
@@ -112,15 +176,8 @@ std::unique_ptr<sim::Scheduler> scheduler(const Loaded &loaded, nb::dict given,
 				       + " bytes");
 		settings.push_back({name, std::move(bytes)});
 	}
-	std::vector<MapSetting> written;
-	for (const auto &[name, key, value] : entries) {
-		const scx_map &map = map_named(loaded, name);
-		if (key.size() != map.key_size || value.size() != map.value_size)
-			throw BadInput("an entry of " + name + " has " + std::to_string(map.key_size) + " and "
-				       + std::to_string(map.value_size) + " bytes");
-		written.push_back({name, bytes_of(key), bytes_of(value)});
-	}
-	return make_bpf_scheduler(loaded.library, std::move(settings), std::move(written), seed);
+	return make_bpf_scheduler(loaded.library, std::move(settings), entries_of(loaded, entries), seed,
+				  prepared ? prepared_of(loaded, *prepared) : nullptr);
 }
 
 }  // namespace
@@ -131,7 +188,8 @@ void bind_scx(nb::module_ &m)
 		.def("globals", &globals)
 		.def_prop_ro("name", [](const Loaded &l) { return std::string(l.library->object().name); })
 		.def_prop_ro("never_called", [](const Loaded &l) { return l.library->never_called(); })
-		.def("scheduler", &scheduler, nb::arg("settings"), nb::arg("entries"), nb::arg("seed"));
+		.def("scheduler", &scheduler, nb::arg("settings"), nb::arg("entries"), nb::arg("seed"),
+		     nb::arg("prepared") = nb::none());
 	m.def("load_bpf_object", &load_object, nb::arg("address"), nb::arg("constants"), nb::arg("counts"));
 	m.def("covered_instructions", [](const sim::Simulation &simulation) { return covered(simulation); });
 	m.def("is_bpf_function", [](const std::string &name) { return find_function(name) != nullptr; });

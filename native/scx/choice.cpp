@@ -54,7 +54,7 @@ TaskId Core::balance(CpuId cpu, TaskId prev, bool prev_runnable)
 		return prev;
 	if (found)
 		return first_local(cpu);
-	if (!prev_runnable || library_->flags & constants().SCX_OPS_ENQ_LAST)
+	if (!prev_runnable || flags_ & constants().SCX_OPS_ENQ_LAST)
 		return NONE;
 	refill(prev);
 	sync_slice(prev);

@@ -16,45 +16,38 @@ using sim::SchedulerError;
 namespace
 {
 
+// include/linux/preempt.h: operations run with the runqueue's lock held.
+constexpr std::uint32_t NO_RESCHED = 1u << 31, PREEMPT_OFFSET = 1, HARDIRQ_OFFSET = 1u << 16;
 constexpr std::uint64_t ROOM = 1ull << 30;  // of virtual memory beside what is known to be needed
 
 // Of a group without cpu.max: RUNTIME_INF and default_bw_period_us() of kernel/sched/sched.h.
 constexpr std::uint64_t NO_QUOTA = ~0ull;
 constexpr std::uint64_t DEFAULT_PERIOD_US = 100'000;
 
-// What the loaders of the kernel's own examples set, though no user does.
-struct LoaderRow {
-	std::string_view name;
-	std::uint64_t (*value)(const Simulation &, const Constants &);
-};
-constexpr LoaderRow LOADER_TABLE[] = {
-	{"nr_cpu_ids", [](const Simulation &m, const Constants &) -> std::uint64_t { return m.nr_cpus(); }},
-	{"nr_cpus", [](const Simulation &m, const Constants &) -> std::uint64_t { return m.nr_cpus(); }},
-	{"nr_node_ids", [](const Simulation &, const Constants &) -> std::uint64_t { return 1; }},
-	{"slice_ns", [](const Simulation &, const Constants &k) -> std::uint64_t { return k.SCX_SLICE_DFL; }},
-};
-
 }  // namespace
 
 Core::Core(std::shared_ptr<const Library> library, std::vector<GlobalSetting> settings, std::vector<MapSetting> entries,
-	   std::uint64_t seed)
-    : library_(std::move(library)), settings_(std::move(settings)), entries_(std::move(entries)), random_(seed)
+	   std::uint64_t seed, std::shared_ptr<const Prepared> prepared)
+    : library_(std::move(library)), settings_(std::move(settings)), entries_(std::move(entries)),
+      prepared_(std::move(prepared)), random_(seed)
 {
+	set_members();
 }
 
 Core::Core(const Core &other)
-    : library_(other.library_), settings_(other.settings_), entries_(other.entries_), random_(other.random_),
-      block_(other.block_), instance_(other.instance_), symbols_(other.symbols_), covered_(other.covered_),
-      maps_(other.maps_), views_(other.views_), places_(other.places_), dsqs_(other.dsqs_),
+    : library_(other.library_), settings_(other.settings_), entries_(other.entries_), prepared_(other.prepared_),
+      flags_(other.flags_), timeout_ns_(other.timeout_ns_), max_batch_(other.max_batch_), present_(other.present_),
+      random_(other.random_), block_(other.block_), instance_(other.instance_), symbols_(other.symbols_),
+      covered_(other.covered_), maps_(other.maps_), views_(other.views_), places_(other.places_), dsqs_(other.dsqs_),
       user_dsqs_(other.user_dsqs_), buffer_(other.buffer_), held_seq_(other.held_seq_), kicks_(other.kicks_),
       timers_(other.timers_), timer_seq_(other.timer_seq_), picked_(other.picked_), idle_tasks_(other.idle_tasks_),
       groups_(other.groups_), cpuperf_(other.cpuperf_), all_cpus_(other.all_cpus_), idle_cpus_(other.idle_cpus_),
       idle_cores_(other.idle_cores_), arguments_(other.arguments_), rqs_(other.rqs_), llc_ids_(other.llc_ids_),
       llc_sizes_(other.llc_sizes_), cpu_stats_(other.cpu_stats_), priorities_(other.priorities_),
-      idle_ns_(other.idle_ns_), idle_since_(other.idle_since_), watchdog_at_(other.watchdog_at_),
-      kicks_itself_(other.kicks_itself_), has_builtin_idle_(other.has_builtin_idle_), is_ended_(other.is_ended_),
-      is_told_(other.is_told_), exit_kind_(other.exit_kind_), exit_code_(other.exit_code_),
-      exit_message_(other.exit_message_)
+      preempt_counts_(other.preempt_counts_), frequencies_(other.frequencies_), idle_ns_(other.idle_ns_),
+      idle_since_(other.idle_since_), watchdog_at_(other.watchdog_at_), kicks_itself_(other.kicks_itself_),
+      has_builtin_idle_(other.has_builtin_idle_), is_ended_(other.is_ended_), is_told_(other.is_told_),
+      exit_kind_(other.exit_kind_), exit_code_(other.exit_code_), exit_message_(other.exit_message_)
 {
 	instance_.memory = block_.memory();
 	instance_.symbols = symbols_.data();
@@ -102,10 +95,15 @@ void Core::load()
 	set_globals();
 	add_kernel();
 	add_maps();
-	set_entries();
+	if (prepared_) {
+		prepare();
+		set_values();
+	}
+	for (const MapSetting &entry : entries_)
+		set_entry(entry);
 	add_groups();
-	has_builtin_idle_ = !has(Operation::update_idle) || library_->flags & constants().SCX_OPS_KEEP_BUILTIN_IDLE;
-	watchdog_at_ = machine_->now() + static_cast<Ns>(library_->timeout_ns / 2);
+	has_builtin_idle_ = !has(Operation::update_idle) || flags_ & constants().SCX_OPS_KEEP_BUILTIN_IDLE;
+	watchdog_at_ = machine_->now() + static_cast<Ns>(timeout_ns_ / 2);
 	if (has(Operation::init))
 		if (auto code = static_cast<std::int32_t>(call(Operation::init, Context::Other, {})))
 			error("ops.init() failed (" + std::to_string(code) + ")");
@@ -134,23 +132,6 @@ void Core::load_image()
 	}
 }
 
-void Core::set_globals()
-{
-	for (const LoaderRow &row : LOADER_TABLE) {
-		const scx_global *global = library_->global(row.name);
-		if (!global || !global->constant || (global->size != 4 && global->size != 8))
-			continue;
-		std::uint64_t now = 0, value = row.value(*machine_, constants());
-		std::memcpy(&now, block_.memory() + global->address, global->size);
-		if (row.name != "slice_ns" || now == 0)
-			std::memcpy(block_.memory() + global->address, &value, global->size);
-	}
-	for (const GlobalSetting &setting : settings_)
-		if (const scx_global *global = library_->global(setting.name))
-			std::memcpy(block_.memory() + global->address, setting.value.data(),
-				    std::min<std::size_t>(global->size, setting.value.size()));
-}
-
 void Core::add_maps()
 {
 	const scx_object &object = library_->object();
@@ -162,16 +143,6 @@ void Core::add_maps()
 		maps_[slot.map].update(block_, reinterpret_cast<const std::uint8_t *>(&slot.key),
 				       reinterpret_cast<const std::uint8_t *>(&inner), 0, 0);
 	}
-}
-
-// What its loader writes into maps. Sizes were checked with the names.
-void Core::set_entries()
-{
-	const scx_object &object = library_->object();
-	for (const MapSetting &entry : entries_)
-		for (std::uint32_t i = 0; i < object.nr_maps; i++)
-			for (CpuId cpu = 0; entry.map == object.maps[i].name && cpu < machine_->nr_cpus(); cpu++)
-				maps_[i].update(block_, entry.key.data(), entry.value.data(), 0, cpu);
 }
 
 void Core::fill_mask(std::uint64_t address, const CpuSet &cpus)
@@ -194,6 +165,8 @@ void Core::add_kernel()
 	llc_sizes_ = allocate(4ull * nr_cpus);
 	priorities_ = allocate(4ull * nr_cpus);	 // all CPUs are alike
 	cpu_stats_ = allocate(sizeof(mirror::kernel_cpustat) * nr_cpus);
+	preempt_counts_ = allocate(4ull * nr_cpus);
+	frequencies_ = allocate(8ull * nr_cpus);  // pointers to policies: NULL, there are none
 	for (CpuId cpu = 0; cpu < nr_cpus; cpu++) {
 		CpuId first = 0, size = 0;
 		for (CpuId other = nr_cpus; other-- > 0;)
@@ -234,6 +207,8 @@ void Core::add_symbols()
 				   : name == "sd_llc_size"	   ? llc_sizes_
 				   : name == "sched_core_priority" ? priorities_
 				   : name == "kernel_cpustat"	   ? cpu_stats_
+				   : name == "__preempt_count"	   ? preempt_counts_
+				   : name == "cpufreq_cpu_data"	   ? frequencies_
 								   : 0);
 	}
 	instance_.symbols = symbols_.data();
@@ -241,8 +216,9 @@ void Core::add_symbols()
 
 bool is_known_symbol(std::string_view name)
 {
-	static constexpr std::string_view KNOWN[] = {"runqueues", "sd_llc_id", "sd_llc_size", "sched_core_priority",
-						     "kernel_cpustat"};
+	static constexpr std::string_view KNOWN[] = {"runqueues",	    "sd_llc_id",      "sd_llc_size",
+						     "sched_core_priority", "kernel_cpustat", "__preempt_count",
+						     "cpufreq_cpu_data"};
 	return std::find(std::begin(KNOWN), std::end(KNOWN), name) != std::end(KNOWN);
 }
 
@@ -273,12 +249,21 @@ std::uint64_t Core::per_cpu(std::uint64_t symbol, CpuId cpu)
 		auto &rq = at<mirror::rq>(address);
 		rq.cpu = static_cast<std::int32_t>(cpu);
 		rq.curr = current_address(cpu);
-		rq.clock = now_ns();
+		rq.clock = rq.clock_task = rq.clock_pelt = now_ns();
 		rq.nr_running = dsqs_[cpu].nr() + (machine_->current(cpu) != NONE);
 		return address;
 	}
 	if (symbol == llc_ids_ || symbol == llc_sizes_ || symbol == priorities_)
 		return symbol + 4ull * cpu;
+	if (symbol == frequencies_)
+		return symbol + 8ull * cpu;
+	if (symbol == preempt_counts_) {
+		std::uint64_t address = symbol + 4ull * cpu;
+		at<std::uint32_t>(address) = NO_RESCHED | PREEMPT_OFFSET
+					     | (machine_->in_interrupt() && cpu == machine_->this_cpu() ? HARDIRQ_OFFSET
+													: 0);
+		return address;
+	}
 	if (symbol == cpu_stats_) {
 		std::uint64_t address = cpu_stats_ + cpu * sizeof(mirror::kernel_cpustat);
 		auto &stat = at<mirror::kernel_cpustat>(address);

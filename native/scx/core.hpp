@@ -12,6 +12,7 @@
 #include "library.hpp"
 #include "map.hpp"
 #include "mirror.hpp"
+#include "prepared.hpp"
 #include "sim/simulation.hpp"
 
 #include <optional>
@@ -34,20 +35,15 @@ struct GlobalSetting {
 	std::vector<std::uint8_t> value;  // of the global's size
 };
 
-// An entry of a map, which the object's loader writes before it starts; of per-CPU maps for every CPU.
-struct MapSetting {
-	std::string map;
-	std::vector<std::uint8_t> key, value;
-};
-
 // Where the program that runs was called from, which decides what it may call.
 enum class Context : std::uint8_t { None, SelectCpu, Enqueue, Dispatch, Other };
 
 class Core
 {
       public:
+	// `prepared`: what its loader did; nullptr: nobody knows, and the object's own initial values hold.
 	Core(std::shared_ptr<const Library> library, std::vector<GlobalSetting> settings,
-	     std::vector<MapSetting> entries, std::uint64_t seed);
+	     std::vector<MapSetting> entries, std::uint64_t seed, std::shared_ptr<const Prepared> prepared = nullptr);
 	Core(const Core &other);
 	Core &operator=(const Core &) = delete;
 
@@ -157,7 +153,7 @@ class Core
 	bool move(TaskId id, std::uint64_t dsq_id, std::uint64_t flags, bool by_vtime);
 	std::uint32_t nr_slots() const
 	{
-		return library_->max_batch - static_cast<std::uint32_t>(buffer_.size());
+		return max_batch_ - static_cast<std::uint32_t>(buffer_.size());
 	}
 	void cancel_dispatch();
 	std::uint32_t reenqueue(std::uint32_t index);  // every task that is in a queue
@@ -238,8 +234,7 @@ class Core
 		bool is_held = false;	    // by the BPF scheduler: SCX_OPSS_QUEUED
 		bool in_custody = false;
 		std::uint64_t held_seq = 0;
-		std::uint64_t direct_dsq = 0, direct_flags = 0;
-		bool is_direct = false;
+		bool is_direct = false;	 // where to, p->scx says
 		bool direct_by_vtime = false;
 		Ns charged_ns = 0;  // of its CPU time
 		Ns runnable_at = sim::NEVER;
@@ -262,14 +257,20 @@ class Core
 	std::uint64_t call(Operation operation, Context context, std::initializer_list<std::uint64_t> arguments);
 	bool has(Operation operation) const
 	{
-		return library_->has(operation);
+		return present_ >> static_cast<unsigned>(operation) & 1;
 	}
 	std::uint64_t allocate(std::uint64_t bytes, std::uint64_t alignment = 16);  // raises std::bad_alloc
 	std::uint64_t bytes_needed() const;
 	void load_image();
 	void set_globals();
 	void add_maps();
-	void set_entries();
+	using Pointers = std::unordered_map<std::uint64_t, std::uint64_t>;  // of the guest -> here
+	void set_values();
+	void set_entry(const MapSetting &entry);
+	void set_members();
+	void prepare();
+	void write(const LoaderWrite &given, const Pointers &pointers);
+	void run_program(const ProgramRun &run, Pointers &pointers);
 	void add_kernel();
 	void add_symbols();
 	void add_groups();
@@ -279,6 +280,7 @@ class Core
 	void charge(CpuId cpu);
 	void sync_slice(TaskId id);
 	void refill(TaskId id);
+	void mark_direct(TaskId id, std::uint64_t dsq, std::uint64_t flags, bool by_vtime);
 	void enqueue(TaskId id, std::uint64_t flags);
 	void put(TaskId id, std::uint32_t dsq, std::uint64_t flags, bool by_vtime);
 	void dispatch_to(TaskId id, CpuId cpu, std::uint64_t dsq_id, std::uint64_t flags, bool by_vtime);
@@ -297,6 +299,9 @@ class Core
 	std::shared_ptr<const Library> library_;
 	std::vector<GlobalSetting> settings_;
 	std::vector<MapSetting> entries_;
+	std::shared_ptr<const Prepared> prepared_;
+	std::uint64_t flags_ = 0, timeout_ns_ = 0;  // of struct sched_ext_ops
+	std::uint32_t max_batch_ = 0, present_ = 0;
 	std::uint64_t random_;
 	Simulation *machine_ = nullptr;
 	Block block_;
@@ -319,8 +324,8 @@ class Core
 	std::vector<CpuId> picked_;  // per CPU, the last one of cpumask_any_and_distribute()
 	std::vector<std::uint64_t> idle_tasks_, groups_, cpuperf_;
 	std::uint64_t all_cpus_ = 0, idle_cpus_ = 0, idle_cores_ = 0, arguments_ = 0;
-	std::uint64_t rqs_ = 0, llc_ids_ = 0, llc_sizes_ = 0, cpu_stats_ = 0,
-		      priorities_ = 0;	// of every CPU, one behind the other
+	std::uint64_t rqs_ = 0, llc_ids_ = 0, llc_sizes_ = 0, cpu_stats_ = 0, priorities_ = 0, preempt_counts_ = 0,
+		      frequencies_ = 0;	 // of every CPU, one behind the other
 	std::vector<Ns> idle_ns_, idle_since_;
 	Ns watchdog_at_ = sim::NEVER;
 	std::vector<bool> kicks_itself_;  // per CPU, once it has chosen

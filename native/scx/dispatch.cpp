@@ -163,7 +163,7 @@ bool Core::insert(std::uint64_t address, std::uint64_t dsq_id, std::uint64_t sli
 	if (vtime)
 		p.scx.dsq_vtime = *vtime;
 	if (context_ == Context::Dispatch) {
-		if (buffer_.size() >= library_->max_batch) {
+		if (buffer_.size() >= max_batch_) {
 			error("dispatch buffer overflow");
 			return false;
 		}
@@ -180,10 +180,7 @@ bool Core::insert(std::uint64_t address, std::uint64_t dsq_id, std::uint64_t sli
 		error(spelled("%s already direct-dispatched", who(id).c_str()));
 		return false;
 	}
-	view.is_direct = true;
-	view.direct_dsq = dsq_id;
-	view.direct_flags = flags;
-	view.direct_by_vtime = vtime != nullptr;
+	mark_direct(id, dsq_id, flags, vtime != nullptr);
 	return true;
 }
 

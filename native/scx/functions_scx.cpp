@@ -153,6 +153,19 @@ void cpuperf_set(Core &c, s32 cpu, u32 target)
 		c.set_cpuperf(static_cast<CpuId>(cpu), target);
 }
 
+// CPUs by topology (cids, since 7.3): the simulated machine numbers CPUs core by core, cache by cache, so that both are
+// the same numbers.
+
+s32 same_number(Core &c, s32 number)
+{
+	return c.valid_cpu(number, nullptr) ? number : -EINVAL;
+}
+
+s32 this_cid(Core &c)
+{
+	return static_cast<s32>(c.machine().this_cpu());
+}
+
 // Tasks
 
 bool task_running(Core &c, u64 p)
@@ -235,6 +248,14 @@ constexpr FunctionRow ROWS[] = {
 	{"scx_bpf_cpuperf_cap", THUNK<cpuperf_one>},
 	{"scx_bpf_cpuperf_cur", THUNK<cpuperf_one>},
 	{"scx_bpf_cpuperf_set", THUNK<cpuperf_set>},
+	{"scx_bpf_nr_cids", THUNK<nr_cpu_ids>},
+	{"scx_bpf_nr_online_cids", THUNK<nr_cpu_ids>},
+	{"scx_bpf_cid_to_cpu", THUNK<same_number>},
+	{"scx_bpf_cpu_to_cid", THUNK<same_number>},
+	{"scx_bpf_this_cid", THUNK<this_cid>},
+	{"scx_bpf_task_cid", THUNK<task_cpu>},
+	{"scx_bpf_cid_curr", THUNK<cpu_curr>},
+	{"scx_bpf_kick_cid", THUNK<kick_cpu>},
 	{"scx_bpf_task_running", THUNK<task_running>},
 	{"scx_bpf_task_cpu", THUNK<task_cpu>},
 	{"scx_bpf_task_cgroup", THUNK<task_cgroup>},

@@ -187,9 +187,10 @@ void BpfScheduler::timer_fired(Machine &m, CpuId cpu)
 
 std::unique_ptr<sim::Scheduler> make_bpf_scheduler(std::shared_ptr<const Library> library,
 						   std::vector<GlobalSetting> settings, std::vector<MapSetting> entries,
-						   std::uint64_t seed)
+						   std::uint64_t seed, std::shared_ptr<const Prepared> prepared)
 {
-	return std::make_unique<BpfScheduler>(std::move(library), std::move(settings), std::move(entries), seed);
+	return std::make_unique<BpfScheduler>(std::move(library), std::move(settings), std::move(entries), seed,
+					      std::move(prepared));
 }
 
 }  // namespace schedtuna::scx

@@ -15,8 +15,9 @@ class BpfScheduler final : public sim::Scheduler
 {
       public:
 	BpfScheduler(std::shared_ptr<const Library> library, std::vector<GlobalSetting> settings,
-		     std::vector<MapSetting> entries, std::uint64_t seed)
-	    : core_(std::move(library), std::move(settings), std::move(entries), seed)
+		     std::vector<MapSetting> entries, std::uint64_t seed,
+		     std::shared_ptr<const Prepared> prepared = nullptr)
+	    : core_(std::move(library), std::move(settings), std::move(entries), seed, std::move(prepared))
 	{
 	}
 	std::string_view name() const override
@@ -63,6 +64,6 @@ class BpfScheduler final : public sim::Scheduler
 
 std::unique_ptr<sim::Scheduler> make_bpf_scheduler(std::shared_ptr<const Library> library,
 						   std::vector<GlobalSetting> settings, std::vector<MapSetting> entries,
-						   std::uint64_t seed);
+						   std::uint64_t seed, std::shared_ptr<const Prepared> prepared);
 
 }  // namespace schedtuna::scx

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 namespace schedtuna::scx
 {
@@ -72,6 +73,7 @@ void Core::add_task(TaskId id, bool is_fork)
 	p.start_time = now_ns();
 	p.scx.slice = constants().SCX_SLICE_DFL;
 	p.scx.sticky_cpu = -1;
+	p.scx.ddsp_dsq_id = constants().SCX_DSQ_INVALID;
 	view.charged_ns = t.cpu_time_ns;
 	p.se.sum_exec_runtime = p.utime = static_cast<std::uint64_t>(t.cpu_time_ns);
 	if (parent != NONE && is_task(parent))
@@ -141,10 +143,7 @@ CpuId Core::select_cpu(TaskId id, CpuId prev, std::uint64_t wake_flags)
 		if (found >= 0) {
 			cpu = static_cast<CpuId>(found);
 			refill(id);
-			views_[id].is_direct = true;
-			views_[id].direct_dsq = constants().SCX_DSQ_LOCAL;
-			views_[id].direct_flags = 0;
-			views_[id].direct_by_vtime = false;
+			mark_direct(id, constants().SCX_DSQ_LOCAL, 0, false);
 		}
 	}
 	if (!cpus.has(cpu))
@@ -168,13 +167,22 @@ void Core::enqueue_woken(TaskId id, std::uint64_t flags)
 	enqueue(id, flags);
 }
 
+// mark_direct_dispatch()
+void Core::mark_direct(TaskId id, std::uint64_t dsq, std::uint64_t flags, bool by_vtime)
+{
+	mirror::sched_ext_entity &scx = task(id).scx;
+	scx.ddsp_dsq_id = dsq;
+	scx.ddsp_enq_flags = flags;
+	views_[id].is_direct = true;
+	views_[id].direct_by_vtime = by_vtime;
+}
+
 // do_enqueue_task()
 void Core::enqueue(TaskId id, std::uint64_t flags)
 {
 	View &view = views_[id];
 	if (!view.is_direct) {
-		bool exits = task(id).flags & mirror::PF_EXITING
-			     && !(library_->flags & constants().SCX_OPS_ENQ_EXITING);
+		bool exits = task(id).flags & mirror::PF_EXITING && !(flags_ & constants().SCX_OPS_ENQ_EXITING);
 		if (exits || !has(Operation::enqueue)) {
 			refill(id);
 			auto global = static_cast<std::uint32_t>(machine_->nr_cpus());
@@ -187,8 +195,11 @@ void Core::enqueue(TaskId id, std::uint64_t flags)
 		being_enqueued_ = NONE;
 	}
 	if (view.is_direct) {
+		mirror::sched_ext_entity &scx = task(id).scx;
+		std::uint64_t dsq = std::exchange(scx.ddsp_dsq_id, constants().SCX_DSQ_INVALID);
+		std::uint64_t direct_flags = std::exchange(scx.ddsp_enq_flags, 0);
 		view.is_direct = false;
-		dispatch_to(id, task_cpu(id), view.direct_dsq, view.direct_flags | flags, view.direct_by_vtime);
+		dispatch_to(id, task_cpu(id), dsq, direct_flags | flags, view.direct_by_vtime);
 		return;
 	}
 	view.is_held = true;

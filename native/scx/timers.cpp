@@ -108,7 +108,7 @@ void Core::timers_fired(CpuId cpu)
 		machine_->resched(cpu);
 	}
 	if (cpu == 0 && watchdog_at_ <= machine_->now()) {
-		watchdog_at_ = machine_->now() + static_cast<Ns>(library_->timeout_ns / 2);
+		watchdog_at_ = machine_->now() + static_cast<Ns>(timeout_ns_ / 2);
 		check_stalls();
 	}
 	for (;;) {
@@ -135,7 +135,7 @@ void Core::timers_fired(CpuId cpu)
 // scx_watchdog_workfn()
 void Core::check_stalls()
 {
-	auto timeout = static_cast<Ns>(library_->timeout_ns);
+	auto timeout = static_cast<Ns>(timeout_ns_);
 	for (TaskId id = 0; id < views_.size(); id++) {
 		if (!views_[id].address || views_[id].runnable_at == NEVER)
 			continue;

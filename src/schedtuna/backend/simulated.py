@@ -89,7 +89,7 @@ class SimulatedBackend:
         required: Sequence[str] = (),
         is_noisy: bool = False,
         certification: str = "",
-        objects: Mapping[str, Mapping[str, object]] | None = None,
+        objects: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.reading = TrialReader(metrics, required)
         told = "".join(f", {name}={value}" for name, value in sorted(costs.items()))
@@ -97,8 +97,14 @@ class SimulatedBackend:
         self.warnings = [f"all of this is simulated: the model is {certification}"] if certification else []
         for name, facts in (objects or {}).items():
             self.identity[f"object of {name}"] = f"{str(facts['sha256'])[:16]}, for {facts['kernel']}"
+            settings = facts["settings"]
+            of_loader = "its own initial values, not its loader's"
+            if settings is not None:
+                self.identity[f"settings of {name}"] = settings["key"]
+                of_loader = f"what {settings['program']} prepares on {settings['topology']}"
             self.warnings.append(
-                f"{name} is its own code, for the kernel {facts['kernel']}; what is around it is modelled"
+                f"{name} is its own code with {of_loader}, for the kernel {facts['kernel']}; what is around "
+                "it is modelled"
             )
         self._shape, self._costs, self._is_noisy = shape, dict(costs), is_noisy
         self._facts: dict[str, dict[str, Any]] = {}

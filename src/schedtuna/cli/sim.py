@@ -12,9 +12,10 @@ from schedtuna.cli.common import parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import JsonOption, MachineOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.cli.sim_fidelity import calibrate, certification_of, fidelity
-from schedtuna.cli.sim_options import CostOption, ForceOption, TopologyOption, constants_of
+from schedtuna.cli.sim_options import CostOption, ForceOption, SettingsOption, TopologyOption, constants_of
 from schedtuna.cli.sim_picks import verify_picks
 from schedtuna.cli.sim_replay import replay
+from schedtuna.cli.sim_settings import settings
 from schedtuna.cli.sim_why import why
 from schedtuna.cli.table import described, wrapped
 from schedtuna.cli.trace_table import Columns, figures_table
@@ -29,8 +30,10 @@ app.command("calibrate")(calibrate)
 app.command("fidelity")(fidelity)
 app.command("verify-picks")(verify_picks)
 app.command()(replay)
+app.command()(settings)
 app.command()(why)
 
+_NAMED = 12  # functions, at most
 _WORTH_TELLING_BYTES = 50_000_000
 _COLUMNS: Columns = {
     "tasks": ("nr_tasks", "count"),
@@ -85,6 +88,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
     ] = None,
     cost: CostOption = None,
     machine: MachineOption = None,
+    settings_file: SettingsOption = None,
     swap: Annotated[
         list[str] | None,
         typer.Option(
@@ -130,6 +134,7 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
             compact=compact,
             on_start=_tell_memory,
             coverage=True,
+            settings=settings_file,
         )
     source = Analysis(trace)
     certified = certification_of(trace.manifest["simulation"])
@@ -187,10 +192,24 @@ def _tell_object(simulation: dict[str, Any]) -> None:
     if count:
         told += f"; {ran} of its {count} instructions ({ran / count:.0%}) ran"
         if idle := [name for name, (each, _) in executed.items() if not each]:
-            told += f", none of {', '.join(idle)}"
+            more = f" and {len(idle) - _NAMED} more (--json)" if len(idle) > _NAMED else ""
+            told += f", none of {', '.join(idle[:_NAMED])}{more}"
+    told += f"; {_told_settings(translated['settings'])}"
     if scheduler["object"]["never_called"]:
         told += f"; the model never calls {', '.join(scheduler['object']['never_called'])}"
     print_remark("note", f"{told}. The kernel around it is modelled: docs/sched-ext-in-simulator.md")
+
+
+def _told_settings(settings: dict[str, Any] | None) -> str:
+    """Say which values the object began with."""
+    if settings is None:
+        return "its own initial values, not a loader's (`schedtuna sim settings` reads those)"
+    told = (
+        f"what {' '.join([settings['program'], *settings['arguments']])} prepares on {settings['topology']}"
+    )
+    if settings["unread"]:
+        told += f", but for the maps {', '.join(settings['unread'])}, which can't be read"
+    return told
 
 
 def _without_text(simulation: dict[str, Any]) -> dict[str, Any]:

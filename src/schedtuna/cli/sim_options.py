@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,15 @@ CostOption = Annotated[
         "--cost",
         metavar="NAME=NUMBER",
         help="A constant of the machine: `sim list` shows them. Repeatable.",
+        show_default=False,
+    ),
+]
+SettingsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings",
+        metavar="FILE",
+        help="What the sched_ext scheduler's loader prepared, of `sim settings -o`. Default: what is kept.",
         show_default=False,
     ),
 ]

@@ -155,7 +155,7 @@ class PickNextSetting(LoadSetting):
                 self.shape.native(),
                 complete_costs(self.costs),
                 lengths,
-                chosen_scheduler(scheduler)[0],
+                chosen_scheduler(scheduler, self.shape)[0],
                 _native_baseline(self.scheduler),
                 self.weights,
                 self.nr_slots,

@@ -352,7 +352,11 @@ class BpfObject:
     @property
     def never_called(self) -> list[str]: ...
     def scheduler(
-        self, settings: dict[str, bytes], entries: list[tuple[str, bytes, bytes]], seed: int
+        self,
+        settings: dict[str, bytes],
+        entries: list[tuple[str, bytes, bytes]],
+        seed: int,
+        prepared: dict[str, object] | None = None,
     ) -> NativeScheduler: ...
 
 def load_bpf_object(address: int, constants: dict[str, int], counts: bool) -> BpfObject: ...

@@ -33,7 +33,10 @@ from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.sim.bpf.compiled import cache_folder
 from schedtuna.sim.bpf.kernel import RUNNING, KernelTypes, read_kernel
 from schedtuna.sim.bpf.load import ScxObject, describe, load_object, scheduler_in
+from schedtuna.sim.bpf.prepared import prepared, unread_maps
 from schedtuna.sim.native import BadInputError, BpfObject, NativeScheduler, load_bpf_object
+from schedtuna.sim.settings import LoaderSettings, find_settings, read_settings, require_fitting
+from schedtuna.sim.topology import MachineShape
 from schedtuna.space import ParameterType
 
 KERNEL_VARIABLE = "SCHEDTUNA_SIM_KERNEL"
@@ -214,12 +217,24 @@ def loaded_object(path: Path, *, coverage: bool = False) -> LoadedObject:
 
 
 def object_native(
-    config: SchedulerConfig, *, seed: int = _SEED, coverage: bool = False
+    config: SchedulerConfig,
+    shape: MachineShape | None,
+    *,
+    seed: int = _SEED,
+    coverage: bool = False,
+    settings: Path | None = None,
 ) -> tuple[NativeScheduler, dict[str, Any]]:
     """Return the native scheduler of an object with its values, and what a manifest says of it.
 
+    Args:
+        config: The object, and values of its variables.
+        shape: The simulated machine, for which its loader's settings are looked for.
+        seed: What its programs draw.
+        coverage: Whether it counts which of its instructions run.
+        settings: A file of its loader's settings; default: those that are kept for the shape, if any.
+
     Raises:
-        UsageError: There is no such variable or value.
+        UsageError: There is no such variable or value; or the settings are of another object or machine.
         UnavailableError: As `loaded_object`.
     """
     assert config.binary_path is not None
@@ -230,16 +245,63 @@ def object_native(
         of_tuna = {name: values.pop(name) for name in list(values) if name in tuna.DEFAULTS}
         packed = tuna.pack(of_tuna, version=1)
         entries.append((_TUNA_MAP, bytes(4), bytes(packed)))
+    found = None if shape is None else loader_settings(loaded.translated, shape, settings)
+    given = None if found is None else prepared(found, loaded.translated, simulated_kernel())
     try:
-        native = loaded.native.scheduler(_packed(loaded.native, values), entries, seed)
+        native = loaded.native.scheduler(_packed(loaded.native, values), entries, seed, given)
     except BadInputError as error:
         raise UsageError(str(error)) from error
-    facts = {
-        "name": config.name,
-        "parameters": dict(config.values),
-        "object": {**describe(loaded.translated), "never_called": loaded.native.never_called},
+    about = {**_described(loaded, found), "never_called": loaded.native.never_called}
+    return native, {"name": config.name, "parameters": dict(config.values), "object": about}
+
+
+def object_facts(path: Path, shape: MachineShape) -> dict[str, Any]:
+    """What results on such a machine say of an object: enough to know again what ran.
+
+    Raises:
+        UsageError: It has no scheduler's object.
+        UnavailableError: It needs what the simulated kernel lacks.
+    """
+    loaded = loaded_object(path)
+    return _described(loaded, loader_settings(loaded.translated, shape))
+
+
+def _described(loaded: LoadedObject, settings: LoaderSettings | None) -> dict[str, Any]:
+    told = None if settings is None else told_settings(settings, loaded.translated)
+    return {**describe(loaded.translated), "settings": told}
+
+
+def loader_settings(
+    object_: ScxObject, shape: MachineShape, given: Path | None = None
+) -> LoaderSettings | None:
+    """Return what an object's loader prepares on such a machine; None: the object's own values hold.
+
+    Args:
+        object_: The object.
+        shape: The machine.
+        given: A file with it; default: what is kept.
+
+    Raises:
+        UsageError: The file is of another object, machine or kernel.
+    """
+    release = simulated_kernel().release
+    if given is None:
+        return find_settings(object_.sha256, shape, release)
+    found = read_settings(given)
+    require_fitting(found, object_.sha256, shape, release)
+    return found
+
+
+def told_settings(settings: LoaderSettings, object_: ScxObject) -> dict[str, Any]:
+    """What results say of a loader's settings."""
+    return {
+        "key": settings.key,
+        "program": settings.program,
+        "arguments": list(settings.arguments),
+        "topology": settings.topology,
+        "kernel": settings.release,
+        "unread": unread_maps(settings, object_),
     }
-    return native, facts
 
 
 def _packed(native: BpfObject, values: Mapping[str, Any]) -> dict[str, bytes]:

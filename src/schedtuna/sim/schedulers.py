@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from schedtuna.errors import SpaceError, UsageError, nearest
@@ -18,6 +19,7 @@ from schedtuna.sim.native import (
     scheduler_table,
 )
 from schedtuna.sim.scheduler import Scheduler, defined_callbacks
+from schedtuna.sim.topology import MachineShape
 from schedtuna.space import Assignment, ParameterSpec, ParameterType, spell_assignment
 
 # What a user may call a scheduler, and what it is here.
@@ -67,7 +69,12 @@ def _parameter(row: _ParameterRow) -> ParameterSpec:
 
 
 def chosen_scheduler(
-    source: SchedulerSource, *, seed: int = 1, coverage: bool = False
+    source: SchedulerSource,
+    shape: MachineShape | None = None,
+    *,
+    seed: int = 1,
+    coverage: bool = False,
+    settings: Path | None = None,
 ) -> tuple[NativeScheduler, dict[str, Any]]:
     """Return a scheduler, and what a manifest says of it.
 
@@ -76,19 +83,27 @@ def chosen_scheduler(
             `parsed_scheduler` made of one, ``module:Class`` of a scheduler in Python, ``model:FILE`` of
             a trained model, ``FILE.bpf.o``, ``scx_NAME`` or a loader's program of a sched_ext scheduler, or
             such a scheduler itself.
+        shape: The machine, for which an object's loader may have prepared it; None: that is not looked for.
         seed: What an object's programs draw (bpf_get_prandom_u32).
         coverage: Whether an object counts which of its instructions run.
+        settings: A file with what an object's loader prepared; default: what is kept of it.
 
     Raises:
         UsageError: There is no such scheduler, parameter or value.
     """
-    if isinstance(source, str) and (model := model_named(source)) is not None:
+    if isinstance(source, str) and settings is None and (model := model_named(source)) is not None:
         return _of_model(source, model)
     if isinstance(source, str):
         named = _object_named(source) or _class_named(source)
         source = _parsed(source, _all_schedulers()) if named is None else named
+    if isinstance(source, SchedulerConfig) and source.binary_path:
+        from schedtuna.sim.objects import object_native
+
+        return object_native(source, shape, seed=seed, coverage=coverage, settings=settings)
+    if settings is not None:
+        raise UsageError(f"{settings} is of a sched_ext scheduler's loader, and this scheduler has none")
     if isinstance(source, SchedulerConfig):
-        return _of_object(source, seed, coverage=coverage) if source.binary_path else _native(source)
+        return _native(source)
     if isinstance(source, type):
         source = source()
     kind = type(source)
@@ -101,14 +116,6 @@ def _object_named(text: str) -> SchedulerConfig | None:
     from schedtuna.sim.objects import object_named
 
     return object_named(text.strip())
-
-
-def _of_object(
-    config: SchedulerConfig, seed: int, *, coverage: bool
-) -> tuple[NativeScheduler, dict[str, Any]]:
-    from schedtuna.sim.objects import object_native
-
-    return object_native(config, seed=seed, coverage=coverage)
 
 
 def model_named(text: str) -> str | None:

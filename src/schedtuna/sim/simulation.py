@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -177,6 +178,8 @@ class Simulation:
         duration_s: How long a member of a family goes on. Default: 10.
         traced: Keep events for `take_events()`, and tasks' attributes for `take_attributes()`.
         coverage: Let a sched_ext object count which of its instructions run: `executed()`.
+        settings: A file with what a sched_ext object's loader prepared (`sim settings`). Default: what is
+            kept of it for this layout, if anything is.
 
     Attributes:
         scheduler_facts: What a manifest says of the scheduler: the one that it began with.
@@ -201,6 +204,7 @@ class Simulation:
         duration_s: float | None = None,
         traced: bool = False,
         coverage: bool = False,
+        settings: Path | None = None,
     ) -> None:
         workload = with_recording(workload)
         if isinstance(workload, RecordedLoad) and topology is None:
@@ -216,7 +220,9 @@ class Simulation:
             seed=self.seed,
         )
         require_memory(self.load.nr_tasks, read_memory_bytes(Probe(), "MemAvailable"))
-        native, self.scheduler_facts = chosen_scheduler(scheduler, seed=self.noise_seed, coverage=coverage)
+        native, self.scheduler_facts = chosen_scheduler(
+            scheduler, self.shape, seed=self.noise_seed, coverage=coverage, settings=settings
+        )
         self.swaps: tuple[tuple[int, dict[str, Any]], ...] = ()
         self._failure: BaseException | None = None
         self._is_busy = False
@@ -440,7 +446,7 @@ class Simulation:
         Raises:
             UsageError: There is no such scheduler, or a decision is due.
         """
-        native, facts = chosen_scheduler(scheduler, seed=self.noise_seed)
+        native, facts = chosen_scheduler(scheduler, self.shape, seed=self.noise_seed)
         if self.deciding_cpu is not None:
             raise UsageError("the scheduler can't be changed while a decision is due: choose() first")
         with self._told():

@@ -52,6 +52,7 @@ def simulate(
     on_start: Callable[[Simulation], None] | None = None,
     timeout_s: float | None = None,
     coverage: bool = False,
+    settings: Path | None = None,
 ) -> Trace:
     """Simulate a load from its beginning, and return what happened.
 
@@ -71,6 +72,7 @@ def simulate(
         on_start: Called with the simulation before it goes on.
         timeout_s: Seconds, of ours, after which it is given up.
         coverage: Let a sched_ext object count which of its instructions run; the manifest tells.
+        settings: As for `Simulation`.
 
     Returns:
         A trace whose clock is ``simulated``; `manifest["simulation"]` says of what.
@@ -94,6 +96,7 @@ def simulate(
         duration_s=duration_s,
         traced=True,
         coverage=coverage,
+        settings=settings,
     )
     if on_start is not None:
         on_start(simulation)

@@ -80,6 +80,7 @@ ELSEWHERE = {
     "sim fidelity": "kernel/test_fidelity.py",
     "sim list": "e2e/test_sim.py",
     "sim run": "e2e/test_sim.py",
+    "sim settings": "kernel/test_loader_settings.py",
     "sim replay": "unit/sim/test_replay.py",
     "sim verify-picks": "unit/sim/test_picks.py",
     "sim why": "unit/sim/test_why.py",

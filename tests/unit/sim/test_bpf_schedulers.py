@@ -170,7 +170,7 @@ def test_comparisons_say_which_object_ran_for_which_kernel(vtime):
     workload, _ = machine.named_workload("interactive")
     with machine.open(RunSpec(workload=workload), [own]) as backend:
         assert backend.identity[f"object of {vtime}"].startswith(sha256(vtime.read_bytes()).hexdigest()[:16])
-        assert any(f"{vtime} is its own code, for the kernel" in one for one in backend.warnings)
+        assert any(f"{vtime} is its own code with its own initial values" in one for one in backend.warnings)
 
 
 def test_variables_of_a_programs_object_are_not_told_as_its_options(vtime, work):

@@ -19,10 +19,9 @@ from schedtuna.scheduler.fair import NAME as FAIR
 from schedtuna.scheduler.objects import is_object
 from schedtuna.scheduler.parse import DEFAULT
 from schedtuna.scheduler.spec import SchedulerConfig
-from schedtuna.sim.bpf.load import describe
 from schedtuna.sim.loads import read_load, with_recording
 from schedtuna.sim.mixed import is_mixed
-from schedtuna.sim.objects import loaded_object, searched
+from schedtuna.sim.objects import object_facts, searched
 from schedtuna.sim.recorded import RecordedLoad
 from schedtuna.sim.schedulers import parsed_scheduler, python_scheduler_named
 from schedtuna.sim.simulation import complete_costs
@@ -270,7 +269,7 @@ class Simulated(Place):
             is_noisy=not self.is_exact,
             certification=self.certification,
             objects={
-                one.name: describe(loaded_object(one.binary_path).translated)
+                one.name: object_facts(one.binary_path, self.shape)
                 for one in schedulers
                 if one.binary_path is not None
             },

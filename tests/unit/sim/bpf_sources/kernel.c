@@ -32,6 +32,10 @@ struct sched_ext_ops {
 	u32 timeout_ms;
 	char name[128];
 };
+struct bpf_struct_ops_sched_ext_ops {
+	u64 common[8];
+	struct sched_ext_ops data;
+};
 enum scx_public_consts { SCX_SLICE_DFL = 20000000 };
 enum scx_dsq_id_flags {
 	SCX_DSQ_FLAG_BUILTIN = 1ull << 63,
@@ -47,7 +51,7 @@ enum bpf_func_id {
 };
 
 u64 sink;
-struct sched_ext_ops keep_ops;
+struct bpf_struct_ops_sched_ext_ops keep_ops;
 enum scx_public_consts keep_consts;
 enum scx_dsq_id_flags keep_ids;
 enum bpf_func_id keep_functions;

@@ -137,3 +137,57 @@ def test_a_trace_is_replayed_with_its_cpus_and_its_noise(run):
     assert found["places"][0]["topology"] == "1x2x1"
     assert last_object(run("variability", *noisy, "--runs", 2, "--json")[1])["cpus"] == 2
     assert last_object(run("variability", *noisy, "--cpus", 1, "--runs", 2, "--json")[1])["cpus"] == 1
+
+
+def test_several_candidates_are_judged_in_one_table(run):
+    machine = (
+        "--backend",
+        "sim",
+        "--cpus",
+        "2",
+        "--workload",
+        "interactive",
+        "--seed",
+        "3",
+        "--budget",
+        "20",
+    )
+    code, out, _ = run("compare", *machine, "--json", "fair", "vtime", "rr:slice_us=9000")
+    assert code == 0
+    found = last_object(out)
+    assert sorted(row["scheduler"] for row in found["candidates"]) == ["rr:slice_us=9000", "vtime"]
+    ratios = [row["comparison"]["effect"]["ratio"] for row in found["candidates"]]
+    assert ratios == sorted(ratios)  # less is better
+    assert found["default"] == "fair"
+    assert all(row["instructions_ran"] is None for row in found["candidates"])  # no objects
+    best = found["candidates"][0]
+    alone = last_object(run("compare", *machine, "--json", "fair", best["scheduler"])[1])
+    assert alone["effect"]["ratio"] == best["comparison"]["effect"]["ratio"]
+
+
+def test_one_that_ends_does_not_end_the_others(run, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "bad.py").write_text(
+        "from schedtuna.sim import Scheduler\n\nclass Bad(Scheduler):\n"
+        "    def select_cpu(self, machine, task, prev_cpu, reason):\n        return 99\n"
+    )
+    machine = ("--backend", "sim", "--cpus", "1", "--workload", "poisson:load=0.8", "--budget", "20")
+    code, out, _ = run("compare", *machine, "--json", "fifo", "bad:Bad", "las")
+    assert code == 0
+    rows = {row["scheduler"]: row for row in last_object(out)["candidates"]}
+    assert rows["bad:Bad"]["verdict"] == "failed" and "returned CPU 99" in rows["bad:Bad"]["why_not"]
+    assert rows["las"]["comparison"] is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("fifo", "las", "las"), "is named twice"),
+        (("fifo", "las", "nobody"), "has no scheduler 'nobody'"),
+        (("--fail-on", "worse", "fifo", "las", "fair"), "--fail-on is of one candidate"),
+    ],
+)
+def test_lists_that_are_none_are_refused(run, arguments, expected):
+    code, _, told = run("compare", *MACHINE, *arguments)
+    assert code == 2
+    assert expected in told

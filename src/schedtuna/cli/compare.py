@@ -163,6 +163,8 @@ def compare(
 ) -> None:
     """Run COMMAND under A, A again and B, interleaved in random order, and say what is proven.
 
+    On a simulated machine more candidates may follow B: `--backend sim --workload LOAD A B C ...`.
+
     Verdicts: improved, no_evidence (a gain of --delta is excluded), worse, too_noisy. At most 81 runs
     unless --budget or --time says otherwise; fewer where the answer is clear.
     """
@@ -170,6 +172,19 @@ def compare(
 
     length = question.length()
     places = [place.fitting(run.named) for place in where.ready_places()]
+    if command and run.named is not None and places[0].is_model and places[0] == places[1]:
+        if fail_on is not None:
+            raise UsageError("--fail-on is of one candidate", hint="--json tells each one's verdict")
+        from schedtuna.cli.compare_several import compare_several
+
+        if UNSAID in (a, b):
+            raise UsageError("no candidate to compare with", hint="name the default, then the candidates")
+        sides = [(places[0], places[0].scheduler(text)) for text in (a, b, *command)]
+        question = replace(question, metric=run.metrics(question.metric, places[0]))
+        spec = question.spec(run.workload(None, places[0]), folder.fixed_seed())
+        with termination_interrupts():
+            compare_several(sides, spec, question, folder, as_json=as_json)
+        return
     workload = run.workload(command, places[0])
     folder.require_consent(workload.argv)
     question = replace(question, metric=run.metrics(question.metric, places[0]))

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 from schedtuna.errors import UnavailableError, naming
-from schedtuna.files import make_folder, require_own, require_trusted, write_bytes, write_text
+from schedtuna.files import make_folder, remove, require_own, require_trusted, write_bytes, write_text
 from schedtuna.machine.labfolder import cache_directory
 from schedtuna.resources import resource_path
 
 FLAGS: Final = ("-O2", "-shared", "-fPIC", "-fno-strict-aliasing", "-fwrapv", "-fvisibility=hidden", "-w")
+KEPT: Final = 128  # libraries, those that were used last: some 20 MB
 COVERAGE_FLAG: Final = "-DSCX_COVERAGE"
 CACHE_VARIABLE: Final = "SCHEDTUNA_OBJECTS_DIR"
 _HEADERS: Final = ("scx_code.h", "scx_object.h")
@@ -55,7 +59,12 @@ def find_library(digest: str, compiler: str, *, coverage: bool, folder: Path) ->
         UnavailableError: This process has privilege, and somebody else could have changed it.
     """
     path = _path(digest, compiler, coverage=coverage, folder=folder)
-    return _trusted(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    found = _trusted(path)
+    with suppress(OSError):  # somebody else's that we may read
+        os.utime(found, ns=(time.time_ns(), found.stat().st_mtime_ns))
+    return found
 
 
 def make_library(source: str, digest: str, compiler: str, *, coverage: bool, folder: Path) -> Path:
@@ -80,7 +89,15 @@ def make_library(source: str, digest: str, compiler: str, *, coverage: bool, fol
         _compile(compiler, _flags(coverage=coverage), work)
         with naming(path):
             write_bytes(path, (work / "object.so").read_bytes())
+    prune(folder)
     return _trusted(path)
+
+
+def prune(folder: Path, keep: int = KEPT) -> None:
+    """Remove the libraries that were used least recently; a process that has one loaded goes on with it."""
+    by_use = sorted(folder.glob("*.so"), key=lambda path: path.stat().st_atime_ns, reverse=True)
+    for path in by_use[keep:]:
+        remove(path, missing_ok=True)
 
 
 def _flags(*, coverage: bool) -> tuple[str, ...]:

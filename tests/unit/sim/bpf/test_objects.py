@@ -13,7 +13,7 @@ from tests.unit.sim.bpf.sources import KERNEL, SCHEDULER, compile_bpf
 
 from schedtuna.errors import SchedtunaError, UnavailableError, UntrustedError, UsageError
 from schedtuna.sim.bpf.c_source import source_of
-from schedtuna.sim.bpf.compiled import cache_folder
+from schedtuna.sim.bpf.compiled import cache_folder, find_library, library_key, prune
 from schedtuna.sim.bpf.elf import Elf
 from schedtuna.sim.bpf.embedded import embedded_objects
 from schedtuna.sim.bpf.kernel import KernelTypes, parse_options, read_kernel
@@ -272,3 +272,27 @@ def test_a_stock_scheduler_translates(path: Path) -> None:
     assert translation.operations.name in path.name
     assert len(translation.required_calls) > 20
     assert {"select_cpu", "enqueue", "init"} <= set(translation.operations.functions)
+
+
+def test_libraries_that_nobody_used_lately_are_removed(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.so" for number in range(5)]
+    for number, path in enumerate(files):
+        path.touch()
+        os.utime(path, ns=(number, number))
+    kept = tmp_path / "0.bpf.o"
+    kept.touch()
+    os.utime(kept, ns=(0, 0))
+    prune(tmp_path, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.bpf.o", "3.so", "4.so"]
+
+
+def test_what_is_found_is_used_last(tmp_path: Path) -> None:
+    compiler, flags = "/bin/true", ("-O2",)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("schedtuna.sim.bpf.compiled.FLAGS", flags)
+        path = tmp_path / f"{library_key('d', compiler, flags)[:32]}.so"
+        path.touch(mode=0o600)
+        os.utime(path, ns=(1, 1))
+        tmp_path.chmod(0o700)
+        assert find_library("d", compiler, coverage=False, folder=tmp_path) == path
+        assert path.stat().st_atime_ns > path.stat().st_mtime_ns == 1

@@ -3,11 +3,13 @@
     OMP_NUM_THREADS=1 python benchmarks/rl_leaderboard.py --quick
     OMP_NUM_THREADS=1 python benchmarks/rl_leaderboard.py
 
+    SCHEDTUNA_SCX_PATH=FOLDER python benchmarks/rl_leaderboard.py --schedulers scx_bpfland scx_flash
+
 The second takes hours, and goes on where it was stopped: rows are added to
 benchmarks/data/leaderboard.csv one by one, and docs/leaderboard.md is made of them. Costs are integrals
 over the episodes of the test loads, divided by what EEVDF comes to under the same arrivals: `turnaround`
 of the number of tasks that run or wait, `latency` of the number that wait, long waits more. Rules decide
-at no cost.
+at no cost. The third adds rows of sched_ext schedulers' own objects, whose code costs nothing there either.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from schedtuna.rl.loads import splits_for
 from schedtuna.rl.scores import LEAST_SEEDS, interquartile_mean, judge
 from schedtuna.rl.training import TEST_SEED, VALIDATION_SEED, make_plan, train
 from schedtuna.rl.world import World
+from schedtuna.sim.objects import found_objects, object_facts
+from schedtuna.sim.topology import MachineShape
 
 ROOT = Path(__file__).parents[1]
 ROWS, PAGE = ROOT / "benchmarks/data/leaderboard.csv", ROOT / "docs/leaderboard.md"
@@ -39,6 +43,7 @@ ENVIRONMENT = "schedtuna/PickNext-v0"
 PARAMETERS: dict[str, Any] = {"cpus": 1, "episode_ms": 250, "reward": {"turnaround": 1}}
 BLIND = ["fifo", "las", "mlfq", *(f"fair:base_slice_us={slice_us}" for slice_us in (700, 3000, 12000))]
 SEEING = ["srtf", "gittins"]
+SCX, OWN_VALUES = "scx_", " (own values)"
 ARMS = {  # name -> algorithm, whom it imitates first
     "imitation of LAS": ("imitation", "las"),
     "PPO": ("maskable_ppo", ""),
@@ -97,9 +102,19 @@ def costs(decider: Decider | str, world: World, split: str) -> tuple[float, floa
 def rule_row(rule: str) -> Row:
     """Measure a rule, which decides at no cost."""
     began_s, world = time.process_time(), World(ENVIRONMENT, PARAMETERS)
-    validation, _ = costs(rule, world, "validation")
-    turnaround, latency = costs(rule, world, "test")
+    scheduler = rule.removesuffix(OWN_VALUES)
+    validation, _ = costs(scheduler, world, "validation")
+    turnaround, latency = costs(scheduler, world, "test")
     return Row(rule, ENVIRONMENT, 0, 0, 0, validation, turnaround, latency, time.process_time() - began_s)
+
+
+def object_rule(scheduler: str) -> str:
+    """What a sched_ext scheduler is called: its name, and whose values it begins with."""
+    path = found_objects().get(scheduler)
+    if path is None:
+        raise SystemExit(f"there is no {scheduler}: known are {', '.join(sorted(found_objects()))}")
+    settings = object_facts(path, MachineShape(1, PARAMETERS["cpus"]))["settings"]
+    return f"{scheduler}{OWN_VALUES if settings is None else ''}"
 
 
 def trained_row(arm: str, decision_ns: int, seed: int, steps: int) -> Row:
@@ -168,6 +183,16 @@ def page(rows: Sequence[Row]) -> str:
             )
             note = "**the best blind rule**" if name == best.arm else note
             lines.append(f"| `{name}` | {rules[name].turnaround:.3f} | {rules[name].latency:.3f} | {note} |")
+    if objects := [row for row in rows if row.arm.startswith(SCX)]:
+        lines += [
+            "",
+            "| sched_ext scheduler | turnaround | latency |",
+            "|---|---|---|",
+            *(f"| {row.arm} | {row.turnaround:.3f} | {row.latency:.3f} |" for row in objects),
+            "",
+            "These are their own objects in the modelled kernel, with what their loaders prepare on one CPU",
+            "or, where that is said, the object's own values. They are measured, and not chosen from.",
+        ]
     lines += [
         "",
         "| policy | decision, us | seeds | steps | CPU s | turnaround | latency | against the rule |",
@@ -235,6 +260,9 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="with --quick, by default: a temporary file")
     parser.add_argument("--page", type=Path, help="with --quick, by default: a temporary file")
     parser.add_argument("--arms", nargs="*", choices=ARMS, help="of these alone; the page has all rows")
+    parser.add_argument(
+        "--schedulers", nargs="+", default=[], metavar="scx_NAME", help="measure these, and train nothing"
+    )
     parser.add_argument("--decision-us", nargs="*", type=float, help="these costs alone")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -243,20 +271,36 @@ def main() -> None:
         decisions = (500,) if options.quick else DECISION_NS
         if options.decision_us:
             decisions = tuple(round(1000 * cost_us) for cost_us in options.decision_us)
-        measure(options.rows or default[0], options.page or default[1], arms, decisions, quick=options.quick)
+        rules = [*BLIND, *SEEING, *map(object_rule, options.schedulers)]
+        if options.schedulers:
+            arms = ()
+        measure(
+            options.rows or default[0],
+            options.page or default[1],
+            arms,
+            decisions,
+            rules=rules,
+            quick=options.quick,
+        )
 
 
 def measure(
-    rows_path: Path, page_path: Path, arms: Sequence[str], decisions: Sequence[int], *, quick: bool
+    rows_path: Path,
+    page_path: Path,
+    arms: Sequence[str],
+    decisions: Sequence[int],
+    *,
+    rules: Sequence[str],
+    quick: bool,
 ) -> None:
     """Measure what is missing of the rows, and write the page."""
     rows = read_rows(rows_path)
     known = {row.key for row in rows}
     began_s = time.monotonic()
-    for rule in [*BLIND, *SEEING]:
+    for rule in rules:
         if (rule, ENVIRONMENT, 0, 0, 0) not in known:
             rows.append(rule_row(rule))
-    write_rows(rows_path, rows)
+            write_rows(rows_path, rows)
     steps, seeds = (QUICK_STEPS, 3) if quick else (STEPS, LEAST_SEEDS)
     wanted = [(a, d, s) for d in decisions for s in range(1, seeds + 1) for a in arms]
     for done, (arm, decision_ns, seed) in enumerate(wanted):

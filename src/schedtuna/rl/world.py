@@ -133,7 +133,7 @@ class World:
         """Return the same episodes in which a scheduler decides.
 
         Args:
-            scheduler: One of `experts()`, with or without values.
+            scheduler: One of `experts()`, with or without values, or a sched_ext object: `scx_NAME`.
             loads: Empty: those of the parameters.
             arrivals: As in `make`.
 
@@ -141,7 +141,7 @@ class World:
             UsageError: There is none of this name, or it can't be watched here.
         """
         known = self.experts()
-        if scheduler.partition(":")[0] not in known:
+        if not (known and scheduler.startswith("scx_")) and scheduler.partition(":")[0] not in known:
             raise UsageError(
                 f"{self.environment} can't tell what {scheduler!r} would do: {nearest(scheduler, known)}",
                 hint="or name a policy that `schedtuna rl train` wrote",

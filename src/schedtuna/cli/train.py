@@ -13,7 +13,7 @@ from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.cli.table import number, table, wrapped
-from schedtuna.errors import naming
+from schedtuna.errors import UsageError, naming
 from schedtuna.printable import printable
 
 if TYPE_CHECKING:
@@ -86,6 +86,19 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = None,
+    update: Annotated[
+        Path | None,
+        typer.Option(
+            "--update",
+            metavar="MODEL",
+            help="Let this model learn from the dataset, and replace it if it is better in later runs.",
+            show_default=False,
+        ),
+    ] = None,
+    least_gain: Annotated[
+        float,
+        typer.Option("--least-gain", metavar="X", min=0, help="--update: what replacing has to be worth."),
+    ] = 0.0,
     force: Annotated[bool, typer.Option("--force", help="Replace a training that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -93,7 +106,11 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
 
     Settings are chosen inside the training rows, the validation rows end a training and calibrate it, and the
     test rows judge once. Each model becomes a file that `schedtuna model` shows, checks and exports.
+
+    With --update the model in charge learns further, another is trained anew, and the better of both replaces
+    it only where runs of the test rows that no version has seen show a gain; all versions are kept.
     """
+    from schedtuna.cli import train_update
     from schedtuna.cli.progress import RunProgress
     from schedtuna.learn.dataset_form import read_dataset
     from schedtuna.learn.decision_value import LOADS, decision_values
@@ -109,7 +126,14 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
         penalty=penalty,
         seed=seed,
     )
+    if update is not None and (output is not None or simulate):
+        raise UsageError(
+            "--update writes beside the model, and simulates nothing: leave -o and --simulate out"
+        )
     rows = read_dataset(dataset)
+    if update is not None:
+        train_update.update(update, rows, options, least_gain=least_gain, as_json=as_json)
+        return
     if output is not None:
         with naming(output):
             prepare_training_folder(output, force=force)

@@ -119,14 +119,7 @@ class FloatTrees:
         if not 1 <= len(parts) <= MOST_TREES:
             raise ModelError(f"{len(parts)} trees of up to {MOST_LEAVES} leaves, expected 1 to {MOST_TREES}")
         bits = self.fraction_bits
-        shape = (len(parts), MOST_LEAVES - 1)
-        arrays = {key: np.zeros(shape, np.int64) for key in ("feature", "threshold", "left", "right")}
-        arrays["leaves"] = np.zeros((len(parts), MOST_LEAVES), np.int64)
-        arrays["nr_leaves"] = np.array([nr_leaves(part) for part in parts])
-        for number, part in enumerate(parts):
-            values = _fill({key: array[number] for key, array in arrays.items() if array.ndim == 2}, part)
-            arrays["leaves"][number, : len(values)] = [_rounded(value, bits) for value in values]
-        core = BoxTrees(len(inputs), _rounded(self.base, bits), **arrays)
+        core = BoxTrees(len(inputs), _rounded(self.base, bits), **_arrays_of(parts, bits))
         return checked(DecisionModel(name, tuple(inputs), tuple(labels), core, made_by))
 
     @property
@@ -225,6 +218,41 @@ def _cut(tree: FloatTree, path: Sequence[bool]) -> tuple[FloatTree, FloatTree]:
         TreeSplit(tree.feature, tree.threshold, zero, branch),
         TreeSplit(tree.feature, tree.threshold, tree.left, rest),
     )
+
+
+def added_to(core: BoxTrees, trees: Sequence[FloatTree], base: float) -> BoxTrees:
+    """Return canonical trees and others, whose leaves are in units of the logit, with more added to the base.
+
+    Raises:
+        ModelError: They are too many or too deep, or a leaf does not fit into 16 bits.
+    """
+    parts = [part for tree in trees for part in split_up(pruned(tree))]
+    if core.nr_trees + len(parts) > MOST_TREES:
+        raise ModelError(f"{core.nr_trees + len(parts)} trees, expected {MOST_TREES} at most")
+    more = _arrays_of(parts, 0)
+    if (np.abs(more["leaves"]) > _LARGEST_LEAF).any():
+        raise ModelError("a leaf that is added is too great for the model's own units")
+    both = {name: np.concatenate([array, more[name]]) for name, array in core.arrays().items()}
+    return BoxTrees(core.nr_inputs, core.base + _rounded(base, 0), **both)
+
+
+def _arrays_of(parts: Sequence[FloatTree], bits: int) -> dict[str, npt.NDArray[np.int64]]:
+    """Canonical arrays of trees of at most 32 leaves."""
+    shape = (len(parts), MOST_LEAVES - 1)
+    arrays = {key: np.zeros(shape, np.int64) for key in ("feature", "threshold", "left", "right")}
+    arrays["leaves"] = np.zeros((len(parts), MOST_LEAVES), np.int64)
+    arrays["nr_leaves"] = np.array([nr_leaves(part) for part in parts])
+    for number, part in enumerate(parts):
+        values = _fill({key: array[number] for key, array in arrays.items() if array.ndim == 2}, part)
+        arrays["leaves"][number, : len(values)] = [_rounded(value, bits) for value in values]
+    return arrays
+
+
+def scaled(tree: FloatTree, factor: float) -> FloatTree:
+    """The same tree with its leaves times a factor."""
+    if isinstance(tree, Leaf):
+        return Leaf(tree.value * factor)
+    return TreeSplit(tree.feature, tree.threshold, scaled(tree.left, factor), scaled(tree.right, factor))
 
 
 def _fill(rows: dict[str, np.ndarray], tree: FloatTree) -> list[float]:

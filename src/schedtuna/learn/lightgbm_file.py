@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from schedtuna.errors import ModelError
-from schedtuna.learn.float_trees import FloatTree, FloatTrees, Leaf, TreeSplit
+from schedtuna.learn.float_trees import FloatTree, FloatTrees, Leaf, TreeSplit, scaled
 
 _CATEGORICAL, _ZERO = 1, 1 << 2  # bits of a decision_type; those of missing values are 2 and 3
 _MISSING = 3 << 2
@@ -46,7 +46,7 @@ def parse_lightgbm(text: str) -> FloatTrees:
     except (LookupError, ValueError, RecursionError) as error:
         raise ModelError(f"LightGBM's file is damaged: {error!r}") from None
     if "average_output" in blocks[0].splitlines():
-        trees = tuple(_scaled(tree, len(trees)) for tree in trees)
+        trees = tuple(scaled(tree, 1 / len(trees)) for tree in trees)
     return FloatTrees(trees, 0.0, names, nr_inputs)
 
 
@@ -88,9 +88,3 @@ def _tree(fields: Mapping[str, str], nr_inputs: int) -> FloatTree:
         return TreeSplit(feature[node], threshold[node], build(left[node], node), build(right[node], node))
 
     return build(0, -1)
-
-
-def _scaled(tree: FloatTree, divisor: int) -> FloatTree:
-    if isinstance(tree, Leaf):
-        return Leaf(tree.value / divisor)
-    return TreeSplit(tree.feature, tree.threshold, _scaled(tree.left, divisor), _scaled(tree.right, divisor))

@@ -167,7 +167,7 @@ def _problem_card(outcome: ProblemOutcome, *, several: bool) -> dict[str, Any]:
         "rows": {name: len(rows) for name, rows in problem.parts.items()},
         "runs": {name: len(np.unique(rows.group)) for name, rows in problem.parts.items()},
         "inputs": [{"name": one.name, **asdict(one.bins)} for one in problem.inputs],
-        "reference": _reference(problem),
+        "reference": reference_of(problem),
         "models": [
             _outcome_card(one, problem, model_name(one.name, problem, several=several))
             for one in outcome.outcomes
@@ -223,7 +223,7 @@ def _native_ns(model: DecisionModel, bins: BinArray) -> float | None:
     return min(taken)
 
 
-def _reference(problem: LearningProblem) -> list[dict[str, Any]]:
+def reference_of(problem: LearningProblem) -> list[dict[str, Any]]:
     """How the training rows lie in each input's bins, to tell later rows that lie otherwise.
 
     Bins up to each of `up_to` hold `shares` of the rows.

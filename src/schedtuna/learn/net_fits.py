@@ -36,14 +36,7 @@ _PATIENCE = 5
 def fit_linear(problem: LearningProblem, settings: Settings, seed: int) -> FittedModel:
     """A line: least squares of a number, else the logistic regression; both with a ridge."""
     del seed
-    rows = problem.train
-    centre, spread = rows.bins.mean(axis=0), rows.bins.std(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
-    design = np.column_stack([(rows.bins - centre) / spread, np.ones(len(rows))])
-    solve = _least_squares if problem.kind == "number" else _logistic
-    weights = _with_signs(design, settings.get("monotone"), lambda some: solve(some, rows, settings))
-    slope = weights[:-1] / spread
-    base = float(weights[-1] - slope @ centre)
+    slope, base, weights = _line(problem, settings)
 
     def exact(bins: BinArray) -> Floats:
         return np.asarray(bins @ slope + base, float)
@@ -52,6 +45,39 @@ def fit_linear(problem: LearningProblem, settings: Settings, seed: int) -> Fitte
     model = checked(DecisionModel("linear", problem.inputs, problem.labels, core, made_by("linear", problem)))
     gains = dict(zip(problem.names, np.abs(weights[:-1]).tolist(), strict=True))
     return FittedModel("linear", model, unit, exact, settings, {}, gains)
+
+
+def move_line(
+    core: Linear, problem: LearningProblem, start: tuple[float, float], settings: Settings
+) -> Linear:
+    """Return a line that has moved from where it was as far as the training rows say against a ridge.
+
+    Args:
+        core: The line.
+        problem: Of numbers or classes.
+        start: What a logit is as a score: times the first, plus the second.
+        settings: As of `fit_linear`; the ridge draws back to the line, not to 0.
+    """
+    times, more = start
+    old_slope, old_base = core.weights[0] * times, float(core.biases[0]) * times + more
+    offset = problem.train.bins @ old_slope + old_base
+    slope, base, _ = _line(problem, settings, offset)
+    return _linear_core(slope + old_slope, base + old_base, problem)[0]
+
+
+def _line(
+    problem: LearningProblem, settings: Settings, offset: Floats | None = None
+) -> tuple[Floats, float, Floats]:
+    """Slope and base over bins, and the weights of standardised ones; beside an offset that rows have."""
+    rows = problem.train
+    centre, spread = rows.bins.mean(axis=0), rows.bins.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    design = np.column_stack([(rows.bins - centre) / spread, np.ones(len(rows))])
+    solve = _least_squares if problem.kind == "number" else _logistic
+    given = np.zeros(len(rows)) if offset is None else offset
+    weights = _with_signs(design, settings.get("monotone"), lambda some: solve(some, rows, settings, given))
+    slope = weights[:-1] / spread
+    return slope, float(weights[-1] - slope @ centre), weights
 
 
 def _with_signs(design: Floats, signs: Sequence[int] | None, solve: Callable[[Floats], Floats]) -> Floats:
@@ -73,24 +99,24 @@ def _ridge(design: Floats, weight: Floats, ridge: float) -> Floats:
     return np.diag(penalty + 1e-9)
 
 
-def _least_squares(design: Floats, rows: LearningRows, settings: Settings) -> Floats:
+def _least_squares(design: Floats, rows: LearningRows, settings: Settings, offset: Floats) -> Floats:
     weighted = design * rows.weight[:, None]
     normal = design.T @ weighted + _ridge(design, rows.weight, settings["ridge"])
-    return np.asarray(np.linalg.solve(normal, weighted.T @ rows.target), float)
+    return np.asarray(np.linalg.solve(normal, weighted.T @ (rows.target - offset)), float)
 
 
-def _logistic(design: Floats, rows: LearningRows, settings: Settings) -> Floats:
+def _logistic(design: Floats, rows: LearningRows, settings: Settings, offset: Floats) -> Floats:
     """Newton's method, with each step cut to what improves."""
     weights, penalty = np.zeros(design.shape[1]), _ridge(design, rows.weight, settings["ridge"])
     overhead = float(settings.get("penalty", 0.0))  # times the probability, added to each row's loss
 
     def loss(at: Floats) -> float:
-        margins = design @ at
+        margins = design @ at + offset
         return float(rows.weight @ (np.logaddexp(0, margins) - rows.target * margins) + at @ penalty @ at / 2)
 
     before = loss(weights)
     for _ in range(_NEWTON_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(design @ weights, -40, 40)))
+        p = 1 / (1 + np.exp(-np.clip(design @ weights + offset, -40, 40)))
         error = p - rows.target + overhead * p * (1 - p)
         gradient = design.T @ (rows.weight * error) + penalty @ weights
         curvature = design.T @ (design * (rows.weight * np.maximum(p * (1 - p), 1e-9))[:, None]) + penalty

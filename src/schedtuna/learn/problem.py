@@ -17,7 +17,7 @@ from schedtuna.errors import DatasetError, UsageError, nearest
 from schedtuna.learn.dataset_form import TIE, UNDECIDED, Dataset
 from schedtuna.model.bins import Bins
 from schedtuna.model.core import BinArray
-from schedtuna.model.model import ModelInput
+from schedtuna.model.model import DecisionModel, ModelInput
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -114,7 +114,12 @@ class LearningProblem:
 
 
 def problems_of(
-    dataset: Dataset, *, features: Sequence[str] = (), positive: str = ""
+    dataset: Dataset,
+    *,
+    features: Sequence[str] = (),
+    positive: str = "",
+    like: DecisionModel | None = None,
+    threshold_ns: int = 0,
 ) -> list[LearningProblem]:
     """Return what is to be learnt from a dataset: one problem, of more than two classes one for each.
 
@@ -122,24 +127,29 @@ def problems_of(
         dataset: The rows.
         features: Which features may be looked at; none: all that differ in the training part.
         positive: Of classes: tell only this one, from the others.
+        like: A model whose inputs and bins are taken, and whose labels have to be there.
+        threshold_ns: Of bursts: where both sides meet; 0: at the training rows' median.
 
     Raises:
         UsageError: There is no such feature or class.
-        DatasetError: A part has too few rows, or only one class.
+        DatasetError: A part has too few rows, or only one class, or the model is of something else.
     """
     kind = dataset.task.label
     keep, notes = usable_rows(dataset)
     rows = dataset.where(keep)
-    inputs, told = _inputs(rows, features)
-    threshold_ns = 0
+    inputs, told = _inputs(rows, features) if like is None else (_inputs_of(rows, like), [])
+    threshold_ns = threshold_ns if kind == "number" else 0
     if kind == "number":
-        threshold_ns = max(int(np.median(rows.part("train").labels())), 1)
+        threshold_ns = threshold_ns or max(int(np.median(rows.part("train").labels())), 1)
         target = np.log2(threshold_ns) - np.log2(np.maximum(rows.labels(), 1))
         made = [_problem(rows, inputs, BURST_LABELS, target)]
     elif kind == "choice":
         made = [_problem(rows, inputs, CHOICE_LABELS, rows.labels().astype(float))]
     else:
         made = _of_classes(rows, inputs, positive)
+    if like is not None and like.labels not in [one.labels for one in made]:
+        known = "; ".join(" or ".join(one.labels) for one in made)
+        raise DatasetError(f"the model decides {' or '.join(like.labels)}, and the dataset tells {known}")
     return [replace(one, threshold_ns=threshold_ns, notes=(*notes, *told)) for one in made]
 
 
@@ -234,6 +244,16 @@ def _inputs(rows: Dataset, features: Sequence[str]) -> tuple[tuple[ModelInput, .
     bins = dict(zip(known, rows.feature_bins, strict=True))
     inputs = tuple(ModelInput(name, narrowed(bins[name])) for name in columns)
     return inputs, notes
+
+
+def _inputs_of(rows: Dataset, like: DecisionModel) -> tuple[ModelInput, ...]:
+    missing = [one.name for one in like.inputs if one.name not in rows.feature_names]
+    if missing:
+        raise DatasetError(
+            f"the model looks at what the dataset has no feature of: {', '.join(missing)}",
+            hint="build the dataset of traces as the model's own was",
+        )
+    return like.inputs
 
 
 def _problem(

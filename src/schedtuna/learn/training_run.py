@@ -167,12 +167,11 @@ def _train_one(
     left_out: dict[str, str] = {}
     outcomes = []
     for name in options.models or LEARNED:
-        row = LEARNED.get(name)
-        if row is None:
+        if name not in LEARNED:
             continue
         tell(f"training {name}")
         try:
-            outcomes.append(_learn(name, row, problem, options))
+            outcomes.append(judged(problem, fit_algorithm(name, problem, options)))
         except MissingExtraError as error:
             if options.models:
                 raise
@@ -211,7 +210,14 @@ def _with_best_inputs(problem: LearningProblem, most: int, seed: int) -> tuple[L
     return problem.with_inputs(kept), [f"{told}; left out: {', '.join(dropped)}"]
 
 
-def _learn(name: str, row: AlgorithmRow, problem: LearningProblem, options: TrainingOptions) -> ModelOutcome:
+def fit_algorithm(name: str, problem: LearningProblem, options: TrainingOptions) -> FittedModel:
+    """Return what an algorithm of LEARNED makes of the training rows, its settings chosen inside these.
+
+    Raises:
+        ModelError: Nothing can be made of them.
+        MissingExtraError: Its library is not installed.
+    """
+    row = LEARNED[name]
     extra: dict[str, Any] = {}
     if options.penalty and row.has_penalty:
         extra["penalty"] = options.penalty
@@ -219,7 +225,7 @@ def _learn(name: str, row: AlgorithmRow, problem: LearningProblem, options: Trai
         extra[_MONOTONE[name]] = [options.monotone.get(one, 0) for one in problem.names]
     grid = [{**settings, **extra} for settings in row.grid[: options.budget]]
     settings = grid[0] if len(grid) == 1 else _tuned(row.fit, grid, problem, options.seed)
-    return judged(problem, row.fit(problem, settings, options.seed))
+    return row.fit(problem, settings, options.seed)
 
 
 def _tuned(fit: Fit, grid: Sequence[Settings], problem: LearningProblem, seed: int) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from schedtuna.errors import MissingExtraError
 from schedtuna.learn.fitted import FittedModel, Settings, grouped_by_choice, made_by
 from schedtuna.learn.float_trees import FloatTrees
 from schedtuna.learn.lightgbm_file import parse_lightgbm
-from schedtuna.learn.problem import LearningProblem, LearningRows
+from schedtuna.learn.problem import Floats, LearningProblem, LearningRows
 from schedtuna.learn.xgboost_file import parse_xgboost
 
 MOST_ROUNDS = 100  # trees that the kernel's programs have room for
 PATIENCE = 10
+_MOST_ADDED = 30  # of an update
 _MOST_ROWS_TOLD = 256  # bins of a library: as many as inputs have
 
 # Settings that are tried; the first is the default.
@@ -130,7 +132,33 @@ def _of_lightgbm(
     )
 
 
-def _lightgbm_rows(rows: LearningRows, *, ranks: bool, reference: Any = None) -> Any:
+def boost_further(problem: LearningProblem, start: Mapping[str, Floats], seed: int) -> FloatTrees:
+    """Return boosted trees that correct scores which rows have already; none, where none helps.
+
+    Args:
+        problem: Of numbers or classes.
+        start: Scores of the training and validation rows, float64 [rows] of each.
+        seed: Of what is drawn.
+    """
+    import lightgbm
+
+    train = _lightgbm_rows(problem.train, ranks=False, start=start["train"])
+    validation = _lightgbm_rows(problem.validation, ranks=False, reference=train, start=start["validation"])
+    fixed = {"verbose": -1, "seed": seed, "deterministic": True, "force_row_wise": True, "num_threads": 1}
+    own = {"objective": _plain(problem), "num_leaves": 15, "learning_rate": 0.1, "min_data_in_leaf": 50}
+    booster = lightgbm.train(
+        fixed | own,
+        train,
+        _MOST_ADDED,
+        valid_sets=[validation],
+        callbacks=[lightgbm.early_stopping(PATIENCE, verbose=False)],
+    )
+    return parse_lightgbm(booster.model_to_string(num_iteration=booster.best_iteration))
+
+
+def _lightgbm_rows(
+    rows: LearningRows, *, ranks: bool, reference: Any = None, start: Floats | None = None
+) -> Any:
     import lightgbm
 
     sizes = None
@@ -140,7 +168,12 @@ def _lightgbm_rows(rows: LearningRows, *, ranks: bool, reference: Any = None) ->
         weight = rows.weight
     target = rows.target.astype(int) if ranks else rows.target
     return lightgbm.Dataset(
-        rows.bins.astype(np.float32), target, weight=weight, group=sizes, reference=reference
+        rows.bins.astype(np.float32),
+        target,
+        weight=weight,
+        group=sizes,
+        reference=reference,
+        init_score=start,
     )
 
 

@@ -13,7 +13,7 @@ from schedtuna.printable import printable
 
 if TYPE_CHECKING:
     from schedtuna.learn.dataset_form import Dataset
-    from schedtuna.learn.model_versions import ModelVersion
+    from schedtuna.learn.model_versions import TrainedVersion
     from schedtuna.learn.training_run import TrainingOptions
     from schedtuna.learn.updating import UpdateOutcome
 
@@ -56,7 +56,7 @@ def update(path: Path, rows: Dataset, options: TrainingOptions, *, least_gain: f
 
 
 def _told(
-    path: Path, found: UpdateOutcome, kept: ModelVersion, moved: dict[str, float] | None
+    path: Path, found: UpdateOutcome, kept: TrainedVersion, moved: dict[str, float] | None
 ) -> dict[str, Any]:
     return {
         "file": str(path),
@@ -79,7 +79,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and abs(value) == float("inf") else value
 
 
-def _print(path: Path, found: UpdateOutcome, kept: ModelVersion, moved: dict[str, float] | None) -> None:
+def _print(path: Path, found: UpdateOutcome, kept: TrainedVersion, moved: dict[str, float] | None) -> None:
     for name, why in found.left_out.items():
         print_remark("left out", f"{name}: {why}")
     cells = [

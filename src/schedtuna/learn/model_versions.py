@@ -31,7 +31,7 @@ STORED = StoredFormat(ModelError)
 _MOST_BYTES = 16 << 20
 
 
-class ModelVersion(BaseModel):
+class TrainedVersion(BaseModel):
     """A version that an update made.
 
     Attributes:
@@ -66,7 +66,7 @@ class ModelVersion(BaseModel):
     reference: list[dict[str, JsonValue]]
 
 
-class ModelVersions(BaseModel):
+class TrainedVersions(BaseModel):
     """What `versions.json` holds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,7 +74,7 @@ class ModelVersions(BaseModel):
     format: Literal["schedtuna-model-versions"] = "schedtuna-model-versions"
     version: int = STORED.newest
     schedtuna_version: str = __version__
-    versions: list[ModelVersion] = []
+    versions: list[TrainedVersion] = []
 
     def seen(self, card: Mapping[str, Any]) -> frozenset[str]:
         """Runs that made or judged a version: of updates, and of the training that the card is of."""
@@ -87,7 +87,7 @@ def folder_of(model: Path) -> Path:
     return model.with_name(f"{model.stem}.versions")
 
 
-def read_versions(model: Path) -> ModelVersions:
+def read_versions(model: Path) -> TrainedVersions:
     """Return the versions of a model's file; of one that was never updated there are none.
 
     Raises:
@@ -96,11 +96,11 @@ def read_versions(model: Path) -> ModelVersions:
     """
     path = folder_of(model) / INDEX
     if not path.exists():
-        return ModelVersions()
+        return TrainedVersions()
     if path.stat().st_size > _MOST_BYTES:
         raise ModelError(f"{path} is larger than {_MOST_BYTES >> 20} MiB")
     try:
-        return ModelVersions.model_validate(STORED.upgrade(parse_json(path.read_bytes()), path))
+        return TrainedVersions.model_validate(STORED.upgrade(parse_json(path.read_bytes()), path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -125,7 +125,9 @@ def card_of(model: Path) -> Mapping[str, Any]:
     return card if isinstance(card, dict) and card.get("format") == "schedtuna-model-card" else {}
 
 
-def told_of_old(model: DecisionModel, versions: ModelVersions, card: Mapping[str, Any]) -> Mapping[str, Any]:
+def told_of_old(
+    model: DecisionModel, versions: TrainedVersions, card: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """Return what is known of the model in charge: its `threshold_ns` and `reference`, or nothing."""
     for one in reversed(versions.versions):
         if one.version == model.version:
@@ -154,7 +156,9 @@ def drift(reference: list[dict[str, Any]], problem: LearningProblem) -> dict[str
     return found
 
 
-def keep_version(path: Path, dataset: Dataset, found: UpdateOutcome, versions: ModelVersions) -> ModelVersion:
+def keep_version(
+    path: Path, dataset: Dataset, found: UpdateOutcome, versions: TrainedVersions
+) -> TrainedVersion:
     """Keep both versions and what was found, and put the new one in charge where the gate lets it.
 
     The index is written before the model's file: who stops between finds the old one in charge still.
@@ -169,7 +173,7 @@ def keep_version(path: Path, dataset: Dataset, found: UpdateOutcome, versions: M
         there = folder / f"{model.version}{path.suffix}"
         if not there.exists() or read_model(there).version != model.version:
             files.write_bytes(there, dump_model(model))
-    made = ModelVersion(
+    made = TrainedVersion(
         version=found.chosen.model.version,
         replaced=found.old.version,
         outcome="in charge" if found.verdict.passed else "kept aside",

@@ -11,7 +11,7 @@ from tests.unit.cli.test_model import run
 from tests.unit.cli.test_model_import import NAMES, made_rows
 
 from schedtuna.errors import ModelError
-from schedtuna.learn.float_trees import FloatTrees, Leaf, TreeSplit
+from schedtuna.learn.float_trees import FloatTree, FloatTrees, Leaf, TreeSplit
 from schedtuna.learn.importing import import_file
 from schedtuna.learn.tree_import import import_trees
 from schedtuna.learn.ubjson import parse_ubjson
@@ -124,7 +124,7 @@ def test_trees_that_ask_nothing_are_refused():
 
 
 def test_trees_too_deep_to_walk_are_refused():
-    tree = Leaf(0.0)
+    tree: FloatTree = Leaf(0.0)
     for threshold in range(3000):
         tree = TreeSplit(0, float(threshold), tree, Leaf(1.0))
     with pytest.raises(ModelError, match="deep"):

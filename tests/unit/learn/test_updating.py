@@ -22,6 +22,8 @@ from schedtuna.learn.tree_fits import boost_further
 from schedtuna.learn.updating import update_model
 from schedtuna.model.file import read_model, write_model
 from schedtuna.model.model import DecisionModel
+from schedtuna.model.nets import Linear
+from schedtuna.model.trees import BoxTrees
 
 pytest.importorskip("lightgbm", reason="the extra 'learn' is not installed")
 pytest.importorskip("xgboost", reason="the extra 'learn' is not installed")
@@ -82,10 +84,11 @@ def test_added_trees_are_what_lightgbm_adds():
     (problem,) = problems_of(made(seed=2, nr_rows=300), like=old)
     times, more = 1 / float(old.core.logits(problem.train.bins).std()), 0.25
     start = {
-        part: old.core.logits(problem.parts[part].bins)[:, 0] * times + more
+        part: np.asarray(old.core.logits(problem.parts[part].bins)[:, 0] * times + more, np.float64)
         for part in ("train", "validation")
     }
     added = boost_further(problem, start, 1)
+    assert isinstance(old.core, BoxTrees)
     core = added_to(old.core, [scaled(one, 1 / times) for one in added.trees], (added.base + more) / times)
     rows = problem.test.bins
     expected = old.core.logits(rows)[:, 0] + (more + added.scores(rows)) / times
@@ -107,6 +110,7 @@ def test_a_line_moves_as_far_as_its_ridge_lets_it():
     rows = problem.test
 
     def share_right(ridge: float) -> float:
+        assert isinstance(line.model.core, Linear)
         core = move_line(line.model.core, turned, (1 / line.unit, 0.0), {"ridge": ridge})
         return float(((core.logits(rows.bins)[:, 0] > 0) != rows.truth).mean())
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -106,6 +106,35 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True)
+class PlannedRun:
+    """A run that is to be made: what `Backend.run` takes."""
+
+    workload: Workload
+    scheduler: SchedulerConfig
+    seed: int
+    nth: int = 0
+
+
+@runtime_checkable
+class ForeseeingBackend(Protocol):
+    """A backend that may make runs before they are asked for."""
+
+    def foresee(self, runs: Iterable[PlannedRun]) -> None:
+        """Take in what it will be asked for, in this order; what was foreseen before is not any more.
+
+        Args:
+            runs: Taken one by one, and no more than there is room for. It may be asked for other runs, too.
+        """
+        ...
+
+
+def foresee(backend: Backend, runs: Iterable[PlannedRun]) -> None:
+    """Tell a backend what it will be asked for, if it can make use of that."""
+    if isinstance(backend, ForeseeingBackend):
+        backend.foresee(runs)
+
+
+@dataclass(frozen=True)
 class Side:
     """A side of a comparison: a scheduler, and the backend that it is tried on.
 
@@ -126,6 +155,10 @@ class Side:
     def label(self) -> str:
         """The scheduler as `compare` reads it, and where it runs if that makes a difference."""
         return label(self.scheduler, self.where)
+
+    def planned(self, workload: Workload, *, seed: int, nth: int = 0) -> PlannedRun:
+        """What `run` will ask of the backend."""
+        return PlannedRun(workload, self.scheduler, seed, nth)
 
     def run(self, workload: Workload, *, seed: int, nth: int = 0) -> Trial:
         """Run the workload once; `nth` of the runs with this seed."""

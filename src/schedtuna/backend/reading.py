@@ -71,7 +71,7 @@ class TrialReader:
         self.metrics = tuple(metrics)
         self.required = tuple(required)
         self.limits = dict(limits or {})
-        self._measured = False  # whether any run ever gave all its metrics
+        self.has_measured = False  # whether any run ever gave all its metrics
 
     @property
     def reads_sched(self) -> bool:
@@ -100,14 +100,14 @@ class TrialReader:
             validity, reason = judge(ran.raw, ran.ejected)
             if validity is Validity.OK:
                 found = measure(workload, self.metrics, ran.raw, required=self.required)
-                self._measured = True
+                self.has_measured = True
                 reason = undone(ran.raw.in_force, scheduler.values, workload)
                 reason = reason or invalid_reason(ran.covariates, self.limits)
                 validity = Validity.FAILED if reason else Validity.OK
             if validity is not Validity.OK:
                 tail = ran.log or ran.raw.tail()
         except MetricError as error:
-            if not is_runs_fault(error, measured=self._measured, changed=bool(scheduler.values)):
+            if not is_runs_fault(error, measured=self.has_measured, changed=bool(scheduler.values)):
                 raise
             validity, reason = Validity.FAILED, str(error.__cause__ or error)  # without the output
             tail = ran.raw.tail() if ran else ""

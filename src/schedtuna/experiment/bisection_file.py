@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from schedtuna.configfile import parse_json
 from schedtuna.errors import StudyError
 from schedtuna.evidence.result import Verdict
-from schedtuna.experiment.triallog import require_same
+from schedtuna.experiment.identity import require_same
 from schedtuna.files import write_text
 from schedtuna.files.versions import StoredFormat
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from schedtuna.backend.base import Backend, Side, Trial
+from schedtuna.backend.base import Backend, PlannedRun, Side, Trial
 from schedtuna.backend.machines import MachinesBackend
 from schedtuna.errors import StudyError, UsageError
 from schedtuna.evidence.design import Arm, BlockPlan
@@ -101,7 +101,21 @@ class BlockMaker:
         """Whether this block was begun: by an earlier session, or ahead of its turn."""
         if self._spread is not None and self._spread.is_begun(number):
             return True
-        return self._log.find(self._phase, len(self._sides) * number) is not None
+        return (self._phase, len(self._sides) * number) in self._log
+
+    @property
+    def backends(self) -> list[Backend]:
+        """Where runs are made, each once."""
+        return list({id(side.backend): side.backend for side in self._sides.values()}.values())
+
+    def coming(self, plans: Sequence[BlockPlan], backend: Backend) -> Iterator[PlannedRun]:
+        """Yield what a backend has yet to run, in order."""
+        nr_arms = len(self._sides)
+        for number, plan in enumerate(plans):
+            for nth, arm in enumerate(plan.order):
+                side = self._sides[arm]
+                if side.backend is backend and (self._phase, nr_arms * number + nth) not in self._log:
+                    yield side.planned(self._spec.workload, seed=plan.seed, nth=nth)
 
     def run(self, number: int, plan: BlockPlan) -> Iterator[TrialRecord]:
         """Yield the block's runs, each once it is in the log.

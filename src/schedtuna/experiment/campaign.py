@@ -7,11 +7,12 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from schedtuna.backend.base import Side, Validity, label
+from schedtuna.backend.base import Backend, Side, Validity, label
 from schedtuna.backend.places.base import Place
 from schedtuna.errors import StudyError, UntrustedError, naming
 from schedtuna.experiment.triallog import SCHEDULER_PROGRAMS, TrialLog, read_trials
@@ -22,6 +23,23 @@ from schedtuna.scheduler.probe import installed
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.identity import environment
 from schedtuna.workload.spec import RunSpec
+
+
+class OpenPlace(Protocol):
+    """Opens a place for runs: `Place.open`, or something that has the runs made elsewhere."""
+
+    def __call__(
+        self, place: Place, spec: RunSpec, schedulers: Sequence[SchedulerConfig], turned: Iterable[str], /
+    ) -> AbstractContextManager[Backend]:
+        """Open it; see `Place.open`."""
+        ...
+
+
+def open_here(
+    place: Place, spec: RunSpec, schedulers: Sequence[SchedulerConfig], turned: Iterable[str]
+) -> AbstractContextManager[Backend]:
+    """Open a place for runs that this process makes."""
+    return place.open(spec, schedulers, turned)
 
 
 class UnwrittenError(StudyError):
@@ -130,7 +148,12 @@ def how_to_continue(folder: Path) -> str:
 
 @contextmanager
 def open_campaign(
-    asked: Question, spec: RunSpec, *, results: Path, resume: Path | None = None
+    asked: Question,
+    spec: RunSpec,
+    *,
+    results: Path,
+    resume: Path | None = None,
+    open_place: OpenPlace = open_here,
 ) -> Iterator[Campaign]:
     """Open a fresh results folder, or the one to resume, and the places of what is tried.
 
@@ -139,6 +162,7 @@ def open_campaign(
         spec: What the runs have in common.
         results: Where folders are created.
         resume: A folder to continue.
+        open_place: How places are opened; by default this process makes their runs.
 
     Raises:
         WorkloadError: The command can't be run.
@@ -152,7 +176,7 @@ def open_campaign(
     whole = _identity(asked, spec, manifest)
     with ExitStack() as cleanup, ExitStack() as opened:
         backends = {
-            place: opened.enter_context(place.open(spec, schedulers, asked.turned))
+            place: opened.enter_context(open_place(place, spec, schedulers, asked.turned))
             for place, schedulers in asked.places.items()
         }
         whole |= _joined(backend.identity for backend in backends.values())

@@ -15,7 +15,7 @@ from time import monotonic
 
 import numpy as np
 
-from schedtuna.backend.base import Side, Trial, Validity
+from schedtuna.backend.base import Side, Trial, Validity, foresee
 from schedtuna.errors import MetricError, UsageError, nearest
 from schedtuna.evidence.design import MAX_RUNS, Arm, BlockPlan, Design, minimum_blocks, plan_campaign
 from schedtuna.evidence.requirements import CONFIDENCE, Judgement, Outcome, judge_requirement, least_runs
@@ -154,6 +154,8 @@ def compare(
 def _run(blocks: BlockMaker, plans: Sequence[BlockPlan], study: _Study, time_limit_s: float | None) -> Ended:
     """Run block after block until the study is decided, or its runs or its time are used up."""
     clock = monotonic()
+    for backend in blocks.backends:
+        foresee(backend, blocks.coming(plans, backend))
     try:
         for number, plan in enumerate(plans):
             out_of_time = time_limit_s is not None and monotonic() - clock >= time_limit_s

@@ -8,12 +8,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.errors import ConfigFileError, naming
 from schedtuna.experiment.variability import Spread, describe, describe_trials
-from schedtuna.files import write_output
+from schedtuna.files import write_output, writing_output
 
 RUNS_NAME = "runs.csv"
 SUMMARY_NAME = "summary.csv"
@@ -54,7 +54,8 @@ def write_tables(folder: Path, trials: Sequence[Trial], sample: Sample) -> dict[
 
 def write_runs(path: Path, trials: Sequence[Trial], *, host: str, nr_cpus: int) -> None:
     """Write one row per run, its metrics and covariates as columns."""
-    rows = [
+    names = dict.fromkeys(name for trial in trials for name in (*trial.metrics, *trial.covariates))
+    rows = (
         {
             "run": number,
             "host": host,
@@ -66,23 +67,25 @@ def write_runs(path: Path, trials: Sequence[Trial], *, host: str, nr_cpus: int) 
             **trial.covariates,
         }
         for number, trial in enumerate(trials, start=1)
-    ]
-    _write(path, RUN_COLUMNS, rows)
+    )
+    with writing_output(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        _write_rows(text, dict.fromkeys([*RUN_COLUMNS, *names]), rows)
+        text.detach()  # what was opened elsewhere is closed there
 
 
 def write_summary(path: Path, sample: Sample) -> None:
     """Write one row per metric."""
     rows = [{**spread.as_row(), "host": sample.host, "cpus": sample.nr_cpus} for spread in sample.spreads]
-    _write(path, (*_SPREAD_COLUMNS, "host", "cpus"), rows)
-
-
-def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, names, restval="")
+    _write_rows(text, (*_SPREAD_COLUMNS, "host", "cpus"), rows)
+    write_output(path, text.getvalue().encode())
+
+
+def _write_rows(file: TextIO, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    writer = csv.DictWriter(file, list(columns), restval="")
     writer.writeheader()
     writer.writerows(rows)
-    write_output(path, text.getvalue().encode())
 
 
 def read_sample(path: Path) -> Sample:

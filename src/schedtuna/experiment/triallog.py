@@ -12,7 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schedtuna.backend.base import Trial
 from schedtuna.configfile import parse_json
 from schedtuna.errors import StudyError
-from schedtuna.files import Folder, read_all
+from schedtuna.experiment.identity import Identity, require_same
+from schedtuna.experiment.lazily import LazySequence
+from schedtuna.files import Folder, open_to_read, read_all
 from schedtuna.files.versions import Content, StoredFormat
 
 LOG_NAME = "trials.jsonl"
@@ -40,7 +42,7 @@ def _without_machines(content: Content) -> Content:
 # Of each line: a header has `identity`, a trial has not.
 STORED = StoredFormat(StudyError, {1: _without_machines})
 
-Identity = Mapping[str, str]
+_READ_BYTES = 8192  # of a line at a time: most are shorter
 SCHEDULER_PROGRAMS = "scheduler program"  # of an identity; logs that former versions began lack it
 
 
@@ -69,7 +71,8 @@ class TrialRecord(BaseModel):
 class TrialLog:
     """The trials of one experiment, in a folder that only this process writes.
 
-    Opening a folder that has a log continues it.
+    Opening a folder that has a log continues it. Of a trial no more is kept in memory than where its line
+    begins: there may be a million.
 
     Args:
         folder: Created where it is missing.
@@ -90,7 +93,7 @@ class TrialLog:
         self._stamp = {"manifest_hash": manifest_hash} if manifest_hash else {}
         self.identity = dict(identity)
         self.warnings: list[str] = []
-        self._records: dict[tuple[str, int], TrialRecord] = {}
+        self._begins: dict[str, dict[int, int]] = {}  # phase -> index -> byte, in the order of the lines
         with _disk_errors(folder, new=not (folder / LOG_NAME).exists()), contextlib.ExitStack() as undo:
             self._place = undo.enter_context(Folder(folder, create=True))
             self._lock_fd = _lock(self._place)
@@ -98,7 +101,7 @@ class TrialLog:
             self._place.clear_scratch()
             self._fd = self._place.open(LOG_NAME, os.O_RDWR | os.O_CREAT)
             undo.callback(os.close, self._fd)
-            self._end = 0
+            self._end, self._is_open = 0, True
             self._load()
             undo.pop_all()
 
@@ -111,8 +114,8 @@ class TrialLog:
         self._end = log.intact
         if content[: log.intact] and content[log.intact - 1 : log.intact] != b"\n":
             self._write("")
-        for record in log.records:
-            self._records[record.phase, record.index] = record
+        for record, begin in zip(log.records, log.begins, strict=True):
+            self._keep(record, begin)
         if log.identity is None:
             self._write(self._header())
             self._place.sync()
@@ -122,15 +125,20 @@ class TrialLog:
             here = {name: text for name, text in self.identity.items() if name not in unsaid}
             require_same(path, there=log.identity, here=here)
             if log.version != STORED.newest:
-                self._rewrite()
+                self._rewrite(log.records)
 
     def _header(self) -> str:
         return json.dumps({"format": FORMAT, STORED.key: STORED.newest, "identity": self.identity})
 
-    def _rewrite(self) -> None:
+    def _keep(self, record: TrialRecord, begin: int) -> None:
+        self._begins.setdefault(record.phase, {})[record.index] = begin
+
+    def _rewrite(self, records: Sequence[TrialRecord]) -> None:
         """Replace a former version's log by one of this version, whole or not at all."""
-        lines = [self._header(), *(record.model_dump_json() for record in self._records.values())]
-        content = "".join(f"{line}\n" for line in lines).encode()
+        content = f"{self._header()}\n".encode()
+        for record in records:
+            self._keep(record, len(content))
+            content += f"{record.model_dump_json()}\n".encode()
         self._place.write(LOG_NAME, content)
         fd = self._place.open(LOG_NAME, os.O_RDWR)
         os.dup2(fd, self._fd, inheritable=False)
@@ -165,24 +173,64 @@ class TrialLog:
             StudyError: The trial is there already, or the disk is full or gone; the earlier
                 trials are intact.
         """
-        key = (record.phase, record.index)
-        if key in self._records:
+        if (record.phase, record.index) in self:
             raise StudyError(f"trial {record.index} of phase {record.phase!r} is in {self.folder} already")
         record = record.model_copy(update={"trial": record.trial.model_copy(update=self._stamp)})
+        begin = self._end
         with _disk_errors(self.folder):
             self._write(record.model_dump_json())
-        self._records[key] = record
+        self._keep(record, begin)
+
+    def __contains__(self, place: tuple[str, int]) -> bool:
+        """Whether the trial of a phase and an index was made."""
+        phase, index = place
+        return index in self._begins.get(phase, ())
 
     def find(self, phase: str, index: int) -> TrialRecord | None:
-        """Return the trial that an earlier run made, or None where it is still to be run."""
-        return self._records.get((phase, index))
+        """Return the trial that an earlier run made, or None where it is still to be run.
 
-    def records(self, phase: str | None = None) -> list[TrialRecord]:
-        """Return the trials, of one phase or all, in the order in which they ran."""
-        return [record for record in self._records.values() if phase in (None, record.phase)]
+        Raises:
+            StudyError: Somebody else has changed the log.
+        """
+        begin = self._begins.get(phase, {}).get(index)
+        return None if begin is None else self._read(begin)
+
+    def records(self, phase: str | None = None) -> Sequence[TrialRecord]:
+        """Return the trials, of one phase or all, in the order in which they ran; each read when needed."""
+        phases = self._begins.values() if phase is None else [self._begins.get(phase, {})]
+        return LazySequence(sorted(begin for begins in phases for begin in begins.values()), self._read)
+
+    def records_at(self, phase: str, indexes: Iterable[int]) -> Sequence[TrialRecord]:
+        """Return the trials of a phase at these indexes, all of which were made; each is read when needed."""
+        begins = self._begins.get(phase, {})
+        return LazySequence([begins[index] for index in indexes], self._read)
+
+    def trials(self, phase: str, indexes: Iterable[int]) -> Sequence[Trial]:
+        """Return what `records_at` does, without their places in the experiment."""
+        begins = self._begins.get(phase, {})
+        return LazySequence([begins[index] for index in indexes], lambda begin: self._read(begin).trial)
+
+    def _read(self, begin: int) -> TrialRecord:
+        try:
+            with _disk_errors(self.folder):
+                line = _line(self._fd, begin) if self._is_open else self._line_of_closed(begin)
+            return TrialRecord.model_validate_json(line)
+        except ValidationError:
+            raise StudyError(
+                f"{self.folder / LOG_NAME} was changed while it was in use",
+                hint="restore the file from a backup, or start anew in another folder",
+            ) from None
+
+    def _line_of_closed(self, begin: int) -> bytes:
+        fd = open_to_read(self.folder / LOG_NAME)
+        try:
+            return _line(fd, begin)
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
-        """Give up the folder."""
+        """Give up the folder; what was made can still be read."""
+        self._is_open = False
         os.close(self._fd)
         os.close(self._lock_fd)
         self._place.close()
@@ -227,12 +275,14 @@ class _Parsed:
         identity: None where there is no header yet.
         version: Which the text is of.
         records: The trials.
+        begins: The byte at which each one's line begins.
     """
 
     intact: int
     identity: dict[str, str] | None = None
     version: int = STORED.newest
     records: list[TrialRecord] = field(default_factory=list)
+    begins: list[int] = field(default_factory=list)
 
 
 def _parse(path: Path, content: bytes) -> _Parsed:
@@ -263,6 +313,7 @@ def _parse(path: Path, content: bytes) -> _Parsed:
             )
         seen.add((record.phase, record.index))
         log.records.append(record)
+        log.begins.append(log.intact)
         log.intact = end
     return log
 
@@ -292,44 +343,14 @@ def _parse_header(path: Path, line: bytes) -> tuple[int, dict[str, str]]:
     return version, {str(name): str(value) for name, value in identity.items()}
 
 
-def require_same(path: Path, *, there: Identity, here: Identity) -> None:
-    """Refuse to continue what was begun under another identity.
-
-    Args:
-        path: The file in the folder that says it.
-        there: What that says.
-        here: What is asked now.
-
-    Raises:
-        StudyError: They differ; it says in what.
-    """
-    differing = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-    if differing:
-        details = "; ".join(
-            f"{name} was {_short(there.get(name), here.get(name))}, "
-            f"is {_short(here.get(name), there.get(name))}"
-            for name in differing
-        )
-        raise StudyError(
-            f"{path.parent} holds trials of another {_listing(differing)}: {details}",
-            hint="repeat the command that started it, or start anew in another folder",
-        )
-
-
-def _short(text: str | None, other: str | None, limit: int = 60) -> str:
-    """The part of a long text where it begins to differ from another."""
-    if text is None:
-        return "absent"
-    pairs = enumerate(zip(text, other or "", strict=False))
-    first = next((at for at, (mine, theirs) in pairs if mine != theirs), 0)
-    start = max(0, first - 20) if len(text) > limit else 0
-    return (
-        ("..." if start else "") + text[start : start + limit] + ("..." if len(text) > start + limit else "")
-    )
-
-
-def _listing(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def _line(fd: int, begin: int) -> bytes:
+    line = b""
+    while b"\n" not in line:
+        more = os.pread(fd, _READ_BYTES, begin + len(line))
+        if not more:
+            break
+        line += more
+    return line.partition(b"\n")[0]
 
 
 def _lock(folder: Folder) -> int:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from time import monotonic
 
 import numpy as np
 
-from schedtuna.backend.base import Side, Trial, Validity
+from schedtuna.backend.base import Side, Trial, Validity, foresee
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
-from schedtuna.experiment.viability import require_viable
+from schedtuna.experiment.viability import FIRST_CHANCES, require_viable
 from schedtuna.workload.spec import RunSpec, derived_seed
 
 PHASE = "variability"
@@ -80,12 +81,17 @@ def describe(metric: str, values: Sequence[float], *, nr_cpus: int) -> Spread:
 
 def describe_trials(trials: Iterable[Trial], *, nr_cpus: int) -> list[Spread]:
     """Describe every metric, then every covariate, of the trials that are ok."""
-    ok = [trial for trial in trials if trial.validity is Validity.OK]
-    rows = [dict(trial.metrics) for trial in ok], [dict(trial.covariates) for trial in ok]
+    metrics: dict[str, array[float]] = {}
+    covariates: dict[str, array[float]] = {}
+    for trial in trials:
+        if trial.validity is Validity.OK:
+            for columns, row in ((metrics, trial.metrics), (covariates, trial.covariates)):
+                for name, value in row.items():
+                    columns.setdefault(name, array("d")).append(value)
     return [
-        describe(name, [row[name] for row in table if name in row], nr_cpus=nr_cpus)
-        for table in rows
-        for name in dict.fromkeys(name for row in table for name in row)
+        describe(name, values, nr_cpus=nr_cpus)
+        for columns in (metrics, covariates)
+        for name, values in columns.items()
     ]
 
 
@@ -97,7 +103,7 @@ def run_variability(
     log: TrialLog,
     time_limit_s: float | None = None,
     on_event: Callable[[TrialRecord], None] = lambda _record: None,
-) -> list[Trial]:
+) -> Sequence[Trial]:
     """Run a command again and again; each run has its own workload seed.
 
     Args:
@@ -108,22 +114,33 @@ def run_variability(
         time_limit_s: Start no run after this many seconds.
         on_event: Told about every run.
 
+    Returns:
+        The trials, each read from the log when it is looked at: there may be more than memory should hold.
+
     Raises:
         StudyError: The first runs all failed, or a metric is printed in two units.
     """
     deadline = math.inf if time_limit_s is None else monotonic() + time_limit_s
-    trials: list[Trial] = []
+    first: list[Trial] = []
     reference = Reference()
+    missing = (index for index in range(runs) if (PHASE, index) not in log)
+    foresee(
+        side.backend,
+        (side.planned(spec.workload, seed=derived_seed(spec.seed, index)) for index in missing),
+    )
+    done = 0
     for index in range(runs):
         record = log.find(PHASE, index)
         if record is None:
-            if trials and monotonic() >= deadline:
+            if done and monotonic() >= deadline:
                 break
             trial = reference.judged(side.run(spec.workload, seed=derived_seed(spec.seed, index)))
             record = TrialRecord(phase=PHASE, index=index, trial=trial)
             log.append(record)
         reference.learn(record.trial)
-        trials.append(record.trial)
+        done += 1
         on_event(record)
-        require_viable(trials, runs)
-    return trials
+        if done <= FIRST_CHANCES:
+            first.append(record.trial)
+            require_viable(first, runs)
+    return log.trials(PHASE, range(done))

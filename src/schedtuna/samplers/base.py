@@ -57,6 +57,11 @@ class Sampler(ABC):
         """Learn from one run."""
         self.history.append(observation)
 
+    @property
+    def nr_settled(self) -> int:
+        """How many of the next calls of `ask` return what they would, whatever is told before them."""
+        return 0
+
     @abstractmethod
     def recommend(self) -> dict[str, ParameterValue]:
         """Return the assignment to confirm; the default where nothing looks better."""

@@ -15,6 +15,7 @@ class QuasiRandomSampler(RacedSampler):
     """The default, then a Sobol sequence, then a race of the best."""
 
     name = "quasi-random"
+    proposes_blindly = True
 
     def __init__(self, space: ParameterSpace, *, budget: int, rng: np.random.Generator) -> None:
         super().__init__(space, budget=budget, rng=rng)

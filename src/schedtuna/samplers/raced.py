@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from schedtuna.samplers.base import Sampler
 from schedtuna.samplers.racing import race, recommend
@@ -16,6 +17,7 @@ class RacedSampler(Sampler):
     """
 
     race_fraction: float = 0.4  # of the budget, its last part
+    proposes_blindly: ClassVar[bool] = False  # whether what was told has no say in what is proposed
 
     def ask(self) -> dict[str, ParameterValue]:
         """Return the default, then a suggestion or proposal, and in the last part a repeat that decides."""
@@ -28,6 +30,13 @@ class RacedSampler(Sampler):
     def racing(self, nr_told: int) -> bool:
         """Whether the run after `nr_told` runs belongs to the race."""
         return nr_told >= self.budget - int(self.race_fraction * self.budget)
+
+    @property
+    def nr_settled(self) -> int:
+        """Those before the race, of a sampler whose proposals do not depend on what was told."""
+        if not self.proposes_blindly or not self.history:
+            return 0
+        return max(0, self.budget - int(self.race_fraction * self.budget) - len(self.history))
 
     @abstractmethod
     def propose(self) -> dict[str, ParameterValue]:

@@ -10,6 +10,7 @@ class RandomSampler(RacedSampler):
     """The default, then independent draws, then a race of the best."""
 
     name = "random"
+    proposes_blindly = True
 
     def propose(self) -> dict[str, ParameterValue]:
         """Return an independent draw."""

@@ -11,7 +11,14 @@ from pathlib import Path
 
 from schedtuna import __version__
 from schedtuna.backend.base import KERNELS_OWN
-from schedtuna.experiment.campaign import Campaign, Question, UnwrittenError, open_campaign
+from schedtuna.experiment.campaign import (
+    Campaign,
+    OpenPlace,
+    Question,
+    UnwrittenError,
+    open_campaign,
+    open_here,
+)
 from schedtuna.experiment.inforce import Undoing
 from schedtuna.history.outcome import StudyResult
 from schedtuna.history.plan import StudyPlan
@@ -101,7 +108,12 @@ class OpenStudy:
 
 @contextmanager
 def open_study(
-    plan: StudyPlan, *, results: Path, resume: Path | None = None, debug: bool = False
+    plan: StudyPlan,
+    *,
+    results: Path,
+    resume: Path | None = None,
+    debug: bool = False,
+    open_place: OpenPlace = open_here,
 ) -> Iterator[OpenStudy]:
     """Open a fresh results folder for a plan, or the one to resume.
 
@@ -109,6 +121,7 @@ def open_study(
         plan: What to do, with a sampler that `tune.options.require_sampler` has found right.
         results: Where folders are created.
         resume: A folder to continue.
+        open_place: How places are opened; see `open_campaign`.
         debug: Whether `experiment.log` gets every number of every run.
 
     Raises:
@@ -125,7 +138,7 @@ def open_study(
         turned=plan.scheduler.parameters,
     )
     with (
-        open_campaign(asked, plan, results=results, resume=resume) as campaign,
+        open_campaign(asked, plan, results=results, resume=resume, open_place=open_place) as campaign,
         ExperimentLog(campaign.folder, debug=debug) as log,
     ):
         log.say(f"schedtuna {__version__}, {plan.scheduler.name} with {plan.sampler}, seed {plan.seed}")

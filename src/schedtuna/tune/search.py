@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, stdev
 from time import time
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from schedtuna.backend.base import Backend, Trial, Validity
+from schedtuna.backend.base import Backend, PlannedRun, Trial, Validity, foresee
 from schedtuna.errors import SpaceError, StudyError, UnavailableError
 from schedtuna.experiment.compare import CompareProgress
 from schedtuna.experiment.sameness import Reference
@@ -88,17 +88,30 @@ class Trials:
         timeout_s = min(limit_s, self.plan.workload.timeout_s)
         self._workload = self.plan.workload.model_copy(update={"timeout_s": timeout_s})
 
+    def foresee(self, phase: str, coming: Iterable[tuple[int, Values]]) -> None:
+        """Tell the backend which trials of a phase will be run, by index; those in the log are left out."""
+        foresee(
+            self.backend,
+            (
+                PlannedRun(self._workload, self.plan.scheduler.with_values(values), self._seed(phase, index))
+                for index, values in coming
+                if (phase, index) not in self.log
+            ),
+        )
+
     def run(self, phase: str, index: int, values: Values) -> TrialRecord:
         """Run one trial, or return the one that an earlier session ran."""
         record = self.log.find(phase, index)
         if record is None:
-            seed = derived_seed(self.plan.seed, index, *phase.encode())
-            trial = self._reference.judged(self._measure(values, seed))
+            trial = self._reference.judged(self._measure(values, self._seed(phase, index)))
             record = TrialRecord(phase=phase, index=index, trial=trial)
             self.log.append(record)
         if not values:
             self._reference.learn(record.trial)
         return record
+
+    def _seed(self, phase: str, index: int) -> int:
+        return derived_seed(self.plan.seed, index, *phase.encode())
 
     def _measure(self, values: Values, seed: int) -> Trial:
         scheduler = self.plan.scheduler.with_values(values)
@@ -185,9 +198,26 @@ def search(
     for record in baseline:
         tell(record)
     checkpoint = f"checkpoint_{'' if plan.sampler == sampler_name else f'{sampler_name}_'}episode"
-    records: list[TrialRecord] = []
     training: list[dict[str, float]] = []
     runs_expected = runs
+    asked: dict[int, Values] = {}
+
+    def asked_for(index: int) -> Values:
+        if index not in asked:
+            asked[index] = valid(sampler.ask(), "asked for")
+        return asked[index]
+
+    def coming() -> Iterator[tuple[int, Values]]:
+        """Ask ahead, as long as that changes nothing."""
+        for index in range(runs):
+            if (phase, index) in trials.log:
+                continue
+            if index not in asked and len(baseline) + index >= len(history) + sampler.nr_settled:
+                return
+            yield index, asked_for(index)
+
+    if limit is None:
+        trials.foresee(phase, coming())
     for index in range(runs):
         earlier = trials.log.find(phase, index)
         if limit is not None and earlier is None:
@@ -195,28 +225,28 @@ def search(
                 break
             runs_expected = min(runs, limit.expected_runs(index, len(baseline)))
             sampler.budget = len(baseline) + runs_expected
-        values = (
-            space.validate_assignment(earlier.trial.values) if earlier else valid(sampler.ask(), "asked for")
-        )
+        values = space.validate_assignment(earlier.trial.values) if earlier else asked_for(index)
         record = trials.run(phase, index, values)
+        asked.pop(index, None)
         on_run(record, tell(record), runs_expected)
-        records.append(record)
         training.append(sampler.training_metrics())
         if (index + 1) % plan.save_frequency == 0:
             sampler.save(trials.log.folder / f"{checkpoint}_{index + 1}.pt")
-    if len(records) % plan.save_frequency:
-        sampler.save(trials.log.folder / f"{checkpoint}_{len(records)}.pt")
+    nr_runs = len(training)
+    if nr_runs % plan.save_frequency:
+        sampler.save(trials.log.folder / f"{checkpoint}_{nr_runs}.pt")
     possible = [one for one in history if not trials.fixed & space.changed(one.values).keys()]
     candidate, recommends_default = nominate(space, valid(sampler.recommend(), "recommended"), possible)
     sampler.close()
-    tried = [space.validate_assignment(record.trial.values) for record in records]
     complete = space.validate_assignment(candidate)
+    tried = (observation.values for observation in history[len(baseline) :])
+    found_after = next((nr for nr, values in enumerate(tried, start=1) if values == complete), nr_runs)
     return SearchOutcome(
         sampler=sampler_name,
-        records=records,
+        records=trials.log.records_at(phase, range(nr_runs)),
         training=training,
         candidate=candidate,
-        found_after=tried.index(complete) + 1 if complete in tried else len(records),
+        found_after=found_after,
         recommends_default=recommends_default,
     )
 

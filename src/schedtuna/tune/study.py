@@ -163,6 +163,7 @@ class Study:
     def _baseline(self) -> tuple[list[TrialRecord], Objective]:
         """Run the default first: it sets the scale, and shows whether the command works at all."""
         records = []
+        self._trials.foresee(BASELINE, ((index, {}) for index in range(self.plan.baseline_runs)))
         for index in range(self.plan.baseline_runs):
             record = self._trials.run(BASELINE, index, {})
             records.append(record)
@@ -220,6 +221,15 @@ class Study:
         A sampler none of whose settings worked is not a finalist.
         """
         costs: list[list[float | None]] = [[] if outcome.candidate else [None] for outcome in outcomes]
+        self._trials.foresee(
+            PLAYOFF,
+            (
+                (turn * len(outcomes) + place, outcome.candidate)
+                for turn in range(PLAYOFF_RUNS)
+                for place, outcome in enumerate(outcomes)
+                if outcome.candidate
+            ),
+        )
         for turn in range(PLAYOFF_RUNS):
             for place, outcome in enumerate(outcomes):
                 if not outcome.candidate:

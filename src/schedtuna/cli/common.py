@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from schedtuna.cli.options import (
     ParserOption,
     PidOption,
     PlacesOption,
+    RayOption,
     ResultsOption,
     ResumeOption,
     ScopeOption,
@@ -47,6 +48,7 @@ from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
     from schedtuna.backend.places.base import Place
+    from schedtuna.experiment.campaign import OpenPlace
     from schedtuna.workload.spec import Workload
 
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -338,6 +340,28 @@ def made_ready(place: Place) -> Place:
     for remark in put_back_stale(Journal()):
         print_remark("note", remark, file=sys.stderr)
     return place
+
+
+@dataclass(frozen=True)
+class FleetOptions:
+    """Who makes the runs."""
+
+    ray: RayOption = ""
+
+    def open_place(self, places: Iterable[Place]) -> OpenPlace:
+        """Return what opens places so that the runs are made as asked: by this process, or a Ray cluster.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            UsageError: Runs of a place can't be made elsewhere.
+        """
+        if self.ray:
+            from schedtuna.fleet.cluster import spread_over
+
+            return spread_over(self.ray, places)
+        from schedtuna.experiment.campaign import open_here
+
+        return open_here
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 
 from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import (
+    FleetOptions,
     FolderOptions,
     SidesOptions,
     WorkloadOptions,
@@ -154,6 +155,7 @@ def compare(
     folder: FolderOptions,
     run: WorkloadOptions,
     where: SidesOptions,
+    fleet: FleetOptions,
     command: OptionalCommandArgument = None,
     fail_on: Annotated[
         FailOn | None,
@@ -191,7 +193,13 @@ def compare(
     asked, spec = posed(question, _sides(a, b, places), workload, folder.fixed_seed())
     with (
         termination_interrupts(),
-        open_campaign(asked, spec, results=folder.results, resume=folder.resume) as campaign,
+        open_campaign(
+            asked,
+            spec,
+            results=folder.results,
+            resume=folder.resume,
+            open_place=fleet.open_place(places),
+        ) as campaign,
     ):
         comparison = carry_out(campaign, length, settle_worse=fail_on is FailOn.WORSE)
         unwritten = None

@@ -91,6 +91,16 @@ ResumeOption = Annotated[
         "--resume", metavar="DIR", help="Continue the run in this results folder.", show_default=False
     ),
 ]
+RayOption = Annotated[
+    str,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS|local",
+        help="With sim, or another machine: let the Ray cluster at ADDRESS make the runs, or one made here; "
+        "results stay the same.",
+        show_default=False,
+    ),
+]
 TrustOption = Annotated[
     bool,
     typer.Option(

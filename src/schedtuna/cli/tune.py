@@ -15,6 +15,7 @@ import typer
 
 from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import (
+    FleetOptions,
     FolderOptions,
     PlaceOptions,
     WorkloadOptions,
@@ -54,7 +55,15 @@ LIMITS = {
     "save_frequency": {"save_frequency"},
     "delta": {"delta"},
 }
-HARMLESS = {"resume", "trust_folder", "results", "verbose", "debug", "as_json"}  # what no run depends on
+HARMLESS = {
+    "resume",
+    "trust_folder",
+    "results",
+    "ray",
+    "verbose",
+    "debug",
+    "as_json",
+}  # what no run depends on
 
 
 @dataclass(frozen=True)
@@ -319,6 +328,7 @@ def tune(
     folder: FolderOptions,
     run: WorkloadOptions,
     where: PlaceOptions,
+    fleet: FleetOptions,
     output: VerbosityOptions,
     command: OptionalCommandArgument = None,
 ) -> None:
@@ -366,7 +376,7 @@ def tune(
     elif model.screen:
         plan = plan.model_copy(update={"screen": before.screen})
     try:
-        result = _run(plan, folder, output, notes)
+        result = _run(plan, folder, fleet, output, notes)
     except UnwrittenStudyError as error:
         _tell(error.result, as_json=output.as_json, written=False)
         raise
@@ -414,13 +424,21 @@ def _changed(limits: dict[str, Any], context: typer.Context, before: StudyPlan) 
     return {field: limits[field] if given & LIMITS[field] else getattr(before, field) for field in LIMITS}
 
 
-def _run(plan: StudyPlan, folder: FolderOptions, output: VerbosityOptions, notes: list[str]) -> StudyResult:
+def _run(
+    plan: StudyPlan, folder: FolderOptions, fleet: FleetOptions, output: VerbosityOptions, notes: list[str]
+) -> StudyResult:
     from schedtuna.cli.progress import CampaignProgress
     from schedtuna.tune.running import open_study
 
     with (
         termination_interrupts(),
-        open_study(plan, results=folder.results, resume=folder.resume, debug=output.debug) as study,
+        open_study(
+            plan,
+            results=folder.results,
+            resume=folder.resume,
+            debug=output.debug,
+            open_place=fleet.open_place([plan.place]),
+        ) as study,
         CampaignProgress(study.campaign, "search") as progress,
         _logging_to(progress.say, enabled=output.verbose or output.debug, debug=output.debug),
     ):

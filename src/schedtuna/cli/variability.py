@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ import typer
 
 from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import (
+    FleetOptions,
     FolderOptions,
     PlaceOptions,
     WorkloadOptions,
@@ -24,11 +26,13 @@ from schedtuna.cli.options import (
     OptionalCommandArgument,
     TimeOption,
 )
-from schedtuna.cli.output import print_json, require_writable
+from schedtuna.cli.output import print_json, print_remark, require_writable
 from schedtuna.errors import UsageError, naming
 from schedtuna.printable import number, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from schedtuna.backend.base import Trial
     from schedtuna.experiment.campaign import Campaign
     from schedtuna.experiment.runtable import Sample
@@ -76,6 +80,7 @@ def variability(
     output: TableOptions,
     run: WorkloadOptions,
     where: PlaceOptions,
+    fleet: FleetOptions,
     command: OptionalCommandArgument = None,
     runs: Annotated[int, typer.Option("-n", "--runs", min=1, max=MOST_RUNS, help="How many runs.")] = 50,
     scheduler: Annotated[
@@ -130,8 +135,15 @@ def variability(
     asked = Question("variability", [(place, chosen)], identity)
     with (
         termination_interrupts(),
-        open_campaign(asked, spec, results=folder.results, resume=folder.resume) as campaign,
+        open_campaign(
+            asked,
+            spec,
+            results=folder.results,
+            resume=folder.resume,
+            open_place=fleet.open_place([place]),
+        ) as campaign,
     ):
+        nr_told = len(campaign.warnings)
         trials, interrupted = _run(campaign, runs, time_limit_s)
         here = Sample.of(trials, host=place.named(platform.node()), nr_cpus=place.online_cpus())
         unwritten, files = None, {}
@@ -139,6 +151,8 @@ def variability(
             files = _write(campaign, trials, here, there, output)
         except OSError as error:
             unwritten = campaign.unwritten(error)
+        for warning in campaign.warnings[nr_told:]:
+            print_remark("warning", warning, file=sys.stderr)
         if output.as_json:
             print_json(_summary(campaign, trials, here, there, files))
         else:
@@ -149,7 +163,7 @@ def variability(
         raise typer.Exit(130)
 
 
-def _run(campaign: Campaign, runs: int, time_limit_s: float | None) -> tuple[list[Trial], bool]:
+def _run(campaign: Campaign, runs: int, time_limit_s: float | None) -> tuple[Sequence[Trial], bool]:
     """Return the trials, and whether Ctrl-C ended them early."""
     from schedtuna.cli.progress import RunProgress
     from schedtuna.experiment.triallog import TrialRecord
@@ -182,7 +196,7 @@ def _run(campaign: Campaign, runs: int, time_limit_s: float | None) -> tuple[lis
 
 def _write(
     campaign: Campaign,
-    trials: list[Trial],
+    trials: Sequence[Trial],
     here: Sample,
     there: Sample | None,
     output: TableOptions,
@@ -206,7 +220,7 @@ def _write(
     return files
 
 
-def _print(trials: list[Trial], here: Sample, there: Sample | None, files: dict[str, str]) -> None:
+def _print(trials: Sequence[Trial], here: Sample, there: Sample | None, files: dict[str, str]) -> None:
     from schedtuna.backend.base import Validity
 
     failed = sum(trial.validity is not Validity.OK for trial in trials)
@@ -249,7 +263,7 @@ def _beside(here: Sample, there: Sample) -> str:
 
 
 def _summary(
-    campaign: Campaign, trials: list[Trial], here: Sample, there: Sample | None, files: dict[str, str]
+    campaign: Campaign, trials: Sequence[Trial], here: Sample, there: Sample | None, files: dict[str, str]
 ) -> dict[str, Any]:
     from schedtuna.backend.base import Validity
 

@@ -1,0 +1,1 @@
+"""Runs over the machines of a Ray cluster: the same trials, in the same order, sooner."""

@@ -194,7 +194,7 @@ def _limited(limits: Any, only: Sequence[str]) -> Any:
     """Limits that leave out all that is not named."""
     from dataclasses import replace
 
-    from schedtuna.agent.acting import group_folder
+    from schedtuna.agent.reading import group_folder
     from schedtuna.cli.common import require_process
     from schedtuna.knobs.services import unit_group
     from schedtuna.machine.tasks import descendants, thread_group

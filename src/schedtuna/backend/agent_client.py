@@ -94,9 +94,18 @@ class AgentClient:
         body: Mapping[str, Any] | None = None,
         *,
         wait_s: float = 0.0,
+        slow_s: float = 0.0,
         **query: Any,
     ) -> dict[str, Any]:
         """Ask until there is an answer, and return it.
+
+        Args:
+            method: Of HTTP.
+            path: What is asked for.
+            body: What is sent, as JSON.
+            **query: Of the address.
+            wait_s: How long the server is asked to wait for news.
+            slow_s: How much longer than others it may take over this answer.
 
         Raises:
             LostAgentError: There is none for as long as the patience lasts.
@@ -108,7 +117,7 @@ class AgentClient:
         end_s, pause_s, problem = time.monotonic() + self._patience_s, 0.1, ""
         while True:
             try:
-                status, after_s, content = self._ask_once(method, target, payload, wait_s)
+                status, after_s, content = self._ask_once(method, target, payload, wait_s + slow_s)
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 if isinstance(error, ssl.SSLCertVerificationError):

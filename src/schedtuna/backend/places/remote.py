@@ -21,6 +21,7 @@ from schedtuna.workload.metrics import parse_metric
 from schedtuna.workload.spec import MetricSpec, RunSpec, Workload
 
 PORT = 8787
+_QUESTION_S = 70.0  # a worker answers it there, which on an emulated machine imports and probes for a minute
 
 
 class Remote(Place):
@@ -186,7 +187,7 @@ def _asked(
     if include:
         asked["include"] = list(include)
     with place._client() as client:
-        told = client.ask("GET", f"/schedulers/{quote(name, safe='')}", **asked)
+        told = client.ask("GET", f"/schedulers/{quote(name, safe='')}", slow_s=_QUESTION_S, **asked)
     found = SchedulerAnswer.model_validate(told)
     return SchedulerConfig.model_validate(found.scheduler), found
 

@@ -290,7 +290,10 @@ def why(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Say what was decided about a thread or the scheduler, on which numbers, and what that gained."""
+    """Say what was decided, why, and what it gained.
+
+    About a thread or the scheduler, on which numbers.
+    """
     if what == "swap":
         tell_why_swap(as_json=as_json)
         return

@@ -50,10 +50,11 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Estimate what other policies would have brought, from what the agent's own has drawn.
+    """Estimate what other policies would have brought, by draws.
 
-    The loss is estimated doubly robust: by a model, corrected by the logged probabilities. Nothing is said
-    where fewer than 30 effective decisions speak for it, or where a probability is missing or was 1.
+    The agent's own policy has drawn, and the log says with which probabilities. The loss is estimated
+    doubly robust: by a model, corrected by the logged probabilities. Nothing is said where fewer than 30
+    effective decisions speak for it, or where a probability is missing or was 1.
     """
     from schedtuna.agent.decision_table import read_decisions
     from schedtuna.agent.evaluating import judge, read_history

@@ -26,7 +26,7 @@ def learn(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn a new model for the policy migrate from what it drew, and put it in charge if it is better.
+    """Learn a new model for the policy migrate by its draws.
 
     It is fitted on earlier decisions, and judged on later ones: only where its gain is shown, it replaces the
     one in charge. Else it is kept aside, with the reason. A running agent takes it up on SIGHUP.
@@ -49,7 +49,7 @@ def learn(
 
 
 def versions(as_json: JsonOption = False) -> None:
-    """List the models that the policy migrate has learned, and which one is in charge."""
+    """List the models that the policy migrate has learned."""
     from schedtuna.agent.versions import ModelVersions
 
     known = ModelVersions(_POLICY, _SHIPPED)

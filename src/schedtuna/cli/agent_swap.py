@@ -34,7 +34,10 @@ def quarantine(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which schedulers were thrown out here, and so are not started again by the agent."""
+    """Show which schedulers were thrown out here.
+
+    The agent does not start them again.
+    """
     from schedtuna.agent.swap.quarantine import Quarantine
     from schedtuna.errors import nearest
     from schedtuna.knobs.state import state_directory

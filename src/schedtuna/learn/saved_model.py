@@ -38,6 +38,7 @@ _PLAIN = {"Relu": "relu", "Sigmoid": "sigmoid", "Softmax": "softmax"}
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 _VARIABLE = 7  # the field of an object that is one
 _MOST_CALLS = 32
+_HINT = "a net is dense layers with relu between, and a sigmoid or softmax in the end"
 _MOST_GRAPH_BYTES = 8 << 20
 
 
@@ -176,7 +177,9 @@ class _Walk:
             return inputs[0]
         flows = [one for one in inputs if isinstance(one, _Flow)]
         if not flows:
-            raise ModelError(f"TensorFlow's {kind} of constants can't be represented")
+            raise ModelError(
+                f"TensorFlow's {kind} {text(node, 1)} of constants can't be represented", hint=_HINT
+            )
         if flows != [self.last]:
             raise ModelError(f"{kind} {text(node, 1)}: the net is no chain of layers")
         self._add(kind, text(node, 1), inputs, attributes)
@@ -202,7 +205,7 @@ class _Walk:
         else:
             raise ModelError(
                 f"TensorFlow's {kind} {name} can't be represented",
-                hint="a net is dense layers with relu between, and a sigmoid or softmax in the end",
+                hint=_HINT,
             )
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from tests.kernel.knob_target import observe
 
-from schedtuna.agent.acting import Actor, ActResult
+from schedtuna.agent.acting import Actor, ActResult, group_folder
 from schedtuna.agent.contract import ChangeTarget, Intent
-from schedtuna.agent.reading import group_folder
 from schedtuna.agent.watcher import start_watcher
 from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Scope, Target

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from schedtuna.agent.contract import Need
 from schedtuna.agent.limits import Limits
 from schedtuna.agent.loop import LoopOptions
 from schedtuna.agent.policies import make_policy
@@ -138,8 +139,10 @@ def load_agent_config(files: list[Path]) -> AgentConfig:
     config = AgentConfig.model_validate(together)
     make_policy(config.policy)
     for table in config.profiles.values():
-        if table.policy:
-            make_policy(table.policy)
+        if table.policy and Need.SWAPS in make_policy(table.policy).needs:
+            raise ConfigFileError(
+                "a power profile can't begin to swap schedulers", hint="name such a policy for all of them"
+            )
     parse_objectives(config.slo)
     return config
 

@@ -186,8 +186,8 @@ def _is_same(row: Mapping[str, Any], pid: int, start_ns: int) -> bool:
 def _now(pid: int) -> dict[str, Any]:
     import os
 
+    from schedtuna.agent.acting import cgroup_of
     from schedtuna.agent.limits import FAIR_POLICIES
-    from schedtuna.agent.reading import cgroup_of
     from schedtuna.agent.sensing import running_scheduler
 
     found = read_stat(f"/proc/{pid}")

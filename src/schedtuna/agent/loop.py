@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from schedtuna import __version__
-from schedtuna.agent.acting import Act, Actor, ActResult, Undone
+from schedtuna.agent.acting import Act, Actor, ActResult, Undone, is_delegated, thread_facts
 from schedtuna.agent.contract import (
     AgentGuard,
     AgentPolicy,
@@ -33,7 +33,6 @@ from schedtuna.agent.log import AgentLog, intent_row, sensed_row
 from schedtuna.agent.managers import Manager, running_managers
 from schedtuna.agent.ownership import Ownership, heirs
 from schedtuna.agent.reach import own_processes, with_descendants
-from schedtuna.agent.reading import is_delegated, thread_facts
 from schedtuna.agent.returning import Glance, Reconsidering
 from schedtuna.agent.sensing import Senses
 from schedtuna.agent.swap.breaker import SwapGuard

@@ -26,7 +26,6 @@ from schedtuna.agent.profile_switch import MakeProfile, ProfileSwitch
 from schedtuna.agent.sensing import Senses
 from schedtuna.agent.slo import ServiceObjective
 from schedtuna.agent.status import status_of, view_of
-from schedtuna.agent.swap.making import keep_state, prepare
 from schedtuna.agent.telling import tell_act
 from schedtuna.agent.watcher import Watcher, start_watcher
 from schedtuna.errors import SchedtunaError, UsageError
@@ -118,7 +117,7 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
             for remark in put_back_stale(journal):
                 tell(remark)
             journal.open_records()  # what can't be read is no journal to write to
-        for remark in prepare(asked.policy, journal.directory):
+        for remark in _prepare(asked.policy, journal.directory):
             tell(remark)
         needs = asked.policy.needs | asked.may_need | ({Need.KERNEL} if asked.needs_kernel else set())
         senses = Senses(frozenset(needs))
@@ -226,8 +225,21 @@ def _loop(
         next_s = max(next_s + agent.interval_s, time.monotonic() + 0.1 * agent.interval_s)
 
 
+def _prepare(policy: AgentPolicy, folder: Path, *, ours: bool = False) -> list[str]:
+    """Look what a policy that swaps schedulers can choose here; return what people should know of it."""
+    if Need.SWAPS not in policy.needs:
+        return []
+    from schedtuna.agent.swap.making import prepare
+
+    return prepare(policy, folder, ours=ours)
+
+
 def _keep(agent: Agent, *, every: int) -> None:
     """Keep what a policy has learned; where that can't be written, go on."""
+    if Need.SWAPS not in agent.policy.needs:
+        return
+    from schedtuna.agent.swap.making import keep_state
+
     try:
         keep_state(agent.policy, every=every)
     except SchedtunaError as error:
@@ -241,10 +253,14 @@ def _reload(agent: Agent, asked: AgentRun, switch: ProfileSwitch | None) -> None
         return
     try:
         policy, options = asked.reload() if switch is None else switch.make(switch.name)
+        remarks = _prepare(policy, agent.journal.directory, ours=agent.actor.swaps.runs)
     except SchedtunaError as error:
         agent.tell(f"not reloaded, all stays as it was: {error}")
         agent.log.write("reload", result="failed", reason=str(error))
         return
+    for remark in remarks:
+        agent.tell(remark)
+    _keep(agent, every=1)
     agent.policy = policy
     agent.options = replace(options, advise=agent.options.advise)
     agent.interval_s = options.interval_s

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from schedtuna.agent.acting import is_in_force, value_now
 from schedtuna.agent.contract import ADVICE, ChangeTarget, Sensed, Standing, SwapEvent, SwapResult
 from schedtuna.agent.log import intent_row
 from schedtuna.agent.ownership import SENSED_SETTINGS
-from schedtuna.agent.reading import is_in_force, value_now
 from schedtuna.agent.swap.acting import SCHEDULER, SWAP_KEY
 from schedtuna.errors import KnobError
 from schedtuna.printable import printable

@@ -12,7 +12,7 @@ import typer
 from schedtuna.cli.agent_evaluate import evaluate
 from schedtuna.cli.agent_learn import learn, versions
 from schedtuna.cli.agent_profiles import power_profiles
-from schedtuna.cli.agent_swap import quarantine, swapping, tell_why_swap
+from schedtuna.cli.agent_swap import quarantine, require_part, swapping, tell_why_swap
 from schedtuna.cli.agent_watch import HistoryOption, advise, metrics, monitoring, page, read_history
 from schedtuna.cli.options import CommandArgument, JsonOption, SeedOption
 from schedtuna.cli.output import print_json, print_remark
@@ -113,6 +113,8 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
         return found if not arm else (swapping(policy, arm, seed), *found[1:])
 
     decides, options, settings = asked()
+    if only:
+        require_part(decides)
     done = run_agent(
         AgentRun(
             decides,
@@ -194,7 +196,7 @@ def _limited(limits: Any, only: Sequence[str]) -> Any:
     """Limits that leave out all that is not named."""
     from dataclasses import replace
 
-    from schedtuna.agent.reading import group_folder
+    from schedtuna.agent.acting import group_folder
     from schedtuna.cli.common import require_process
     from schedtuna.knobs.services import unit_group
     from schedtuna.machine.tasks import descendants, thread_group

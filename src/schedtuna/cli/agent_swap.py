@@ -25,6 +25,18 @@ def swapping(policy: str | None, arms: Sequence[str], seed: int | None) -> Agent
     return make_swap(None, arms, seed=seed)
 
 
+def require_part(policy: AgentPolicy) -> None:
+    """Refuse to leave parts of the machine alone where a policy is about all of it.
+
+    Raises:
+        UsageError: It is.
+    """
+    from schedtuna.agent.contract import Need
+
+    if Need.SWAPS in policy.needs:
+        raise UsageError("a scheduler is in charge of the whole machine: --only leaves nothing of it to swap")
+
+
 def quarantine(
     lift: Annotated[
         str | None,

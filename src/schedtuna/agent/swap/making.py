@@ -102,12 +102,13 @@ def keep_state(policy: AgentPolicy, *, every: int = 1) -> None:
         policy.nr_kept = policy.decider.nr_learned
 
 
-def prepare(policy: AgentPolicy, folder: Path) -> list[str]:
+def prepare(policy: AgentPolicy, folder: Path, *, ours: bool = False) -> list[str]:
     """Look which schedulers of a policy `swap` can run here; returns what people should know of it.
 
     Args:
         policy: Any; others need nothing.
         folder: That of the journal, where the quarantine is.
+        ours: Whether the scheduler in charge is the agent's own.
 
     Raises:
         UnavailableError: None can, or another one is in charge.
@@ -122,7 +123,7 @@ def prepare(policy: AgentPolicy, folder: Path) -> list[str]:
             hint="`schedtuna doctor` says which kernels have it; benchmarks/swap_regret.py lets the same "
             "deciders choose on a simulated machine",
         ) from error
-    if state.state != DISABLED:
+    if state.state != DISABLED and not ours:
         raise UnavailableError(
             f"{state.ops or 'a scheduler'} is in charge, which this agent has not started",
             hint="stop it first: `schedtuna schedulers stop`, or where it was started",

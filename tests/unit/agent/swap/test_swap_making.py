@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.unit.agent.sensed import interval
 
+from schedtuna.agent.config import load_agent_config
 from schedtuna.agent.contract import GuardDecision, Need, SwapEvent, SwapResult
 from schedtuna.agent.policies import make_policy
 from schedtuna.agent.swap.breaker import SwapGuard
@@ -167,3 +168,10 @@ def test_a_bandit_of_other_size_is_no_state():
     state = LinUcbDecider(2, 3).state()
     with pytest.raises(PolicyError, match="other arrays"):
         LinUcbDecider(3, 3).restore(state)
+
+
+def test_a_profile_can_not_begin_to_swap(tmp_path):
+    config = tmp_path / "agent.toml"
+    config.write_text(f'[profiles.performance]\npolicy = "swap:{write(tmp_path, ARMS)}"\n')
+    with pytest.raises(ConfigFileError, match="can't begin to swap"):
+        load_agent_config([config])

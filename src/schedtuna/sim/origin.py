@@ -95,7 +95,7 @@ class Origin:
         if self.hash is not None and f"{simulation.totals.hash:016x}" != self.hash:
             raise SimulationError(
                 "simulated again, the load does something else than in the trace: another version of"
-                " schedtuna wrote it, or its scheduler has changed",
+                " schedtuna wrote it, or its scheduler or what that begins with has changed",
                 hint=_HINT,
             )
         return simulation

@@ -13,6 +13,7 @@ from schedtuna.errors import ConfigFileError
 
 if TYPE_CHECKING:
     import yaml
+    from pydantic import ValidationError
 
 # A configuration is a few lines; anything longer is another file. PyYAML takes 15 us per byte of some texts.
 _MAX_BYTES = {".yaml": 512 << 10, ".yml": 512 << 10, ".json": 4 << 20, ".toml": 512 << 10}
@@ -88,6 +89,12 @@ def unusable(value: Any, refused: re.Pattern[str] = _UNUSABLE) -> str | None:
         elif isinstance(one, list | tuple | set):
             todo += one
     return None
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return where the first fault of a model's content is, and what: ``rules.0.nice: Input should be``."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def load_config(path: Path, suffix: str = "") -> dict[str, Any]:

@@ -5,8 +5,9 @@ import os
 import time
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
-from schedtuna.configfile import json_values, load_config, parse_json
+from schedtuna.configfile import first_fault, json_values, load_config, parse_json
 from schedtuna.errors import ConfigFileError, StudyError
 from schedtuna.experiment.triallog import LOG_NAME, read_trials
 from schedtuna.history.plan import PLAN_NAME, StudyPlan
@@ -221,3 +222,15 @@ def test_a_study_of_pipes_is_not_waited_for(tmp_path):
 def test_json_among_other_text_is_found_once_whatever_is_broken_before_it(broken, begin, expected):
     text = f'note: [1]\n{broken}\n{{"a":\n{{"b": 1}}}} end\n[2]\n5\n{broken}\n{{"c": 3}}'
     assert [*json_values(text, begin)] == expected
+
+
+def test_the_first_fault_of_a_model_is_told_with_its_place():
+    class Rule(BaseModel):
+        nice: int
+
+    class Table(BaseModel):
+        rules: list[Rule]
+
+    with pytest.raises(ValidationError) as error:
+        Table.model_validate({"rules": [{"nice": 1}, {"nice": "x"}, {}]})
+    assert first_fault(error.value).startswith("rules.1.nice: Input should be a valid integer")

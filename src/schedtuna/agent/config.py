@@ -16,7 +16,7 @@ from schedtuna.agent.loop import LoopOptions
 from schedtuna.agent.policies import make_policy
 from schedtuna.agent.profiles import BALANCED, PERFORMANCE, POWER_SAVER, PROFILES
 from schedtuna.agent.slo import parse_objectives
-from schedtuna.configfile import load_config
+from schedtuna.configfile import first_fault, load_config
 from schedtuna.errors import ConfigFileError, UsageError
 from schedtuna.files import require_trusted
 
@@ -132,9 +132,7 @@ def load_agent_config(files: list[Path]) -> AgentConfig:
         try:
             AgentConfig.model_validate(said)  # so that the message names the file
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ConfigFileError(f"{path}: {where}: {first['msg']}", hint="see docs/agent.md") from error
+            raise ConfigFileError(f"{path}: {first_fault(error)}", hint="see docs/agent.md") from error
         together = _over(together, said)
     config = AgentConfig.model_validate(together)
     make_policy(config.policy)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, Standing
 from schedtuna.agent.slo import OWN_METRICS
-from schedtuna.configfile import load_config
+from schedtuna.configfile import first_fault, load_config
 from schedtuna.errors import ConfigFileError, ModelError, UsageError, nearest
 from schedtuna.features.table import SYSTEM_FEATURES
 from schedtuna.model.model import DecisionModel
@@ -135,9 +135,7 @@ def load_params(path: Path) -> tuple[ParamsTable, DecisionModel | None]:
     try:
         table = ParamsTable.model_validate(load_config(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigFileError(f"{path}: {where}: {first['msg']}", hint="see docs/agent.md") from error
+        raise ConfigFileError(f"{path}: {first_fault(error)}", hint="see docs/agent.md") from error
     try:
         return _checked(table), _model(table, path.parent)
     except (UsageError, ModelError) as error:

@@ -15,7 +15,7 @@ from schedtuna.agent.behaviour import Behaviour, BehaviourLimits, BehaviourRates
 from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, SensedTasks, Standing
 from schedtuna.agent.ownership import values_of
 from schedtuna.agent.returning import LEAST_CPU_PERCENT, Glance, Returning, Thread, keys_of, threads_of
-from schedtuna.configfile import load_config
+from schedtuna.configfile import first_fault, load_config
 from schedtuna.errors import ConfigFileError
 from schedtuna.resources import resource_path
 from schedtuna.trace.tasks import clean_name
@@ -89,9 +89,7 @@ def load_rules(path: Path | None = None, *, default: str = DEFAULT_FILE) -> Rule
     try:
         table = RulesTable.model_validate(load_config(place))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigFileError(f"{place}: {where}: {first['msg']}", hint="see docs/agent.md") from error
+        raise ConfigFileError(f"{place}: {first_fault(error)}", hint="see docs/agent.md") from error
     for rule in table.rule:
         if all(value is None for value in rule.set.model_dump().values()):
             raise ConfigFileError(f"{place}: rule {rule.name!r} sets nothing")

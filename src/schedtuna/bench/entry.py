@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.bench.parts import hash_of
-from schedtuna.configfile import parse_json
+from schedtuna.configfile import first_fault, parse_json
 from schedtuna.errors import BenchError
 from schedtuna.files import write_text
 from schedtuna.files.versions import StoredFormat
@@ -109,7 +109,5 @@ def load_entry(path: Path) -> tuple[BenchEntry, str]:
     try:
         entry = BenchEntry.model_validate(STORED.upgrade(content, path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BenchError(f"{path} is no entry of SchedBench: {where}: {first['msg']}") from None
+        raise BenchError(f"{path} is no entry of SchedBench: {first_fault(error)}") from None
     return entry, sha256(data).hexdigest()

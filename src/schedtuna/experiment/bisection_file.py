@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from schedtuna.configfile import parse_json
+from schedtuna.configfile import first_fault, parse_json
 from schedtuna.errors import StudyError
 from schedtuna.evidence.result import Verdict
 from schedtuna.experiment.identity import require_same
@@ -79,9 +79,7 @@ def read_bisection(folder: Path, *, releases: list[str], asked: Mapping[str, str
     try:
         found = BisectionFile.model_validate(STORED.upgrade(parse_json(path.read_bytes()), path))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise StudyError(f"{path} is damaged: {place}: {first['msg']}") from None
+        raise StudyError(f"{path} is damaged: {first_fault(error)}") from None
     except (OSError, ValueError) as error:
         raise StudyError(
             f"{path} can't be read: {error}", hint="name a folder of `schedtuna bisect`"

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna import __version__
-from schedtuna.configfile import parse_json
+from schedtuna.configfile import first_fault, parse_json
 from schedtuna.errors import ConfigFileError, UsageError
 from schedtuna.files import make_folder, write_text
 from schedtuna.files.versions import StoredFormat
@@ -98,6 +98,4 @@ def read_machine(name: str) -> SimulatedMachine:
     try:
         return SimulatedMachine.model_validate(STORED.upgrade(value, path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigFileError(f"{path} is no machine file: {where}: {first['msg']}") from error
+        raise ConfigFileError(f"{path} is no machine file: {first_fault(error)}") from error

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.backend.places.field import AnyPlace
 from schedtuna.backend.places.registry import HOST, make_place
-from schedtuna.configfile import parse_json
+from schedtuna.configfile import first_fault, parse_json
 from schedtuna.errors import StudyError, UsageError, naming
 from schedtuna.evidence import DELTA
 from schedtuna.evidence.design import RUNS_PER_BLOCK, least_budget, minimum_blocks, split_budget
@@ -217,6 +217,4 @@ class StudyPlan(RunSpec):
         try:
             return cls.model_validate(STORED.upgrade(content, path))
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise StudyError(f"{path} is damaged: {place}: {first['msg']}") from None
+            raise StudyError(f"{path} is damaged: {first_fault(error)}") from None

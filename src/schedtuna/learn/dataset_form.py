@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from schedtuna import __version__, files
-from schedtuna.configfile import parse_json
+from schedtuna.configfile import first_fault, parse_json
 from schedtuna.errors import DatasetError, UsageError, nearest
 from schedtuna.features.table import feature
 from schedtuna.files.versions import StoredFormat
@@ -316,9 +316,7 @@ def read_card(folder: Path) -> DatasetCard:
         hint = "`schedtuna dataset build` makes one"
         raise DatasetError(f"there is no dataset in {folder}: no {CARD}", hint=hint) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DatasetError(f"{path} is damaged: {where}: {first['msg']}") from error
+        raise DatasetError(f"{path} is damaged: {first_fault(error)}") from error
     except ValueError as error:
         raise DatasetError(f"{path} is damaged: {error}") from error
     if card.task not in LEARNING_TASKS:

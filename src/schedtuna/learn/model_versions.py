@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from schedtuna import __version__, files
-from schedtuna.configfile import parse_json
+from schedtuna.configfile import first_fault, parse_json
 from schedtuna.errors import ModelError
 from schedtuna.files.versions import StoredFormat
 from schedtuna.learn.dataset_form import Dataset
@@ -102,9 +102,7 @@ def read_versions(model: Path) -> TrainedVersions:
     try:
         return TrainedVersions.model_validate(STORED.upgrade(parse_json(path.read_bytes()), path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ModelError(f"{path} is damaged: {where}: {first['msg']}") from error
+        raise ModelError(f"{path} is damaged: {first_fault(error)}") from error
     except ValueError as error:
         raise ModelError(f"{path} is damaged: {error}") from error
 

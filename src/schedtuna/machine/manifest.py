@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schedtuna import __version__
-from schedtuna.configfile import parse_json
+from schedtuna.configfile import first_fault, parse_json
 from schedtuna.errors import ConfigFileError, UsageError
 from schedtuna.files.versions import StoredFormat
 from schedtuna.machine import facts
@@ -129,9 +129,7 @@ def _parse(file: Path, content: bytes) -> Manifest:
     try:
         return Manifest.model_validate_json(json.dumps(STORED.upgrade(value, file)))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigFileError(f"{file}: not a manifest: {where}: {first['msg']}") from error
+        raise ConfigFileError(f"{file}: not a manifest: {first_fault(error)}") from error
 
 
 def machine_identity(probe: Probe | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from schedtuna.configfile import first_fault
 from schedtuna.errors import PolicyError, UsageError
 from schedtuna.files.versions import StoredFormat
 from schedtuna.rl.tensors import Arrays, read_tensors, write_tensors
@@ -229,9 +230,7 @@ def load_policy(path: Path) -> TrainedPolicy:
     try:
         manifest = PolicyManifest.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PolicyError(f"{file} is no policy: {where}: {first['msg']}") from None
+        raise PolicyError(f"{file} is no policy: {first_fault(error)}") from None
     return TrainedPolicy(manifest, _network(file, arrays, manifest))
 
 

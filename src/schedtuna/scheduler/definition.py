@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from schedtuna.configfile import first_fault
 from schedtuna.errors import UsageError, nearest
 from schedtuna.files.versions import StoredFormat
 from schedtuna.printable import printable
@@ -52,9 +53,7 @@ def scheduler_from_mapping(content: Mapping[str, Any], *, place: str) -> Schedul
         }
         scheduler = SchedulerConfig.model_validate({**content, "parameters": specs})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{place}: {where}: {first['msg']}") from None
+        raise UsageError(f"{place}: {first_fault(error)}") from None
     except TypeError:
         raise UsageError(f"{place}: each parameter must be a mapping with a type and a default") from None
     scheduler.space.default()  # finds contradictory rules

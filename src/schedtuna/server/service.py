@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from schedtuna.configfile import first_fault
 from schedtuna.server.allowed import Allowed
 from schedtuna.server.counters import RequestCounts
 from schedtuna.server.gate import Gate, require
@@ -87,9 +88,7 @@ class Service:
             self._counts.add("requests", verb)
             answer = await self._verbs[verb](*found, **arguments)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise RefusedError(422, f"{where}: {first['msg']}") from None
+            raise RefusedError(422, first_fault(error)) from None
         except RefusedError as error:
             self._counts.add("refused", str(error.status))
             raise

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schedtuna.configfile import parse_json
+from schedtuna.configfile import first_fault, parse_json
 from schedtuna.errors import StudyError
 from schedtuna.files import make_folder, remove, remove_folder, write_text
 from schedtuna.files.versions import StoredFormat
@@ -202,10 +202,8 @@ def _read(path: Path) -> TrialEntry:
     try:
         return TrialEntry.model_validate(STORED.upgrade(parse_json(path.read_bytes(), any_text=True), path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise StudyError(
-            f"{path} is damaged: {where}: {first['msg']}", hint="move it away, and start again"
+            f"{path} is damaged: {first_fault(error)}", hint="move it away, and start again"
         ) from None
     except ValueError as error:
         raise StudyError(f"{path} is damaged: {error}", hint="move it away, and start again") from None

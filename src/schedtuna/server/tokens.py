@@ -24,7 +24,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from schedtuna.configfile import load_config
+from schedtuna.configfile import first_fault, load_config
 from schedtuna.errors import ConfigFileError, UntrustedError, UsageError
 from schedtuna.files import distrusted, write_bytes
 
@@ -143,10 +143,8 @@ def read_clients(path: Path) -> dict[str, ClientRow]:
     try:
         return _Content.model_validate(load_config(path, ".toml")).clients
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise ConfigFileError(
-            f"{path}: {where}: {first['msg']}", hint="`schedtuna serve --add-client NAME` writes such a file"
+            f"{path}: {first_fault(error)}", hint="`schedtuna serve --add-client NAME` writes such a file"
         ) from None
 
 

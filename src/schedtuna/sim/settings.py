@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schedtuna.configfile import parse_json
+from schedtuna.configfile import first_fault, parse_json
 from schedtuna.errors import UnavailableError, UsageError, naming
 from schedtuna.files import make_folder, require_trusted, write_text
 from schedtuna.files.versions import StoredFormat
@@ -112,9 +112,7 @@ def _validated(content: object, where: Path | str) -> LoaderSettings:
     try:
         return LoaderSettings.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{where} is no settings of a loader: {place}: {first['msg']}", hint=_ANEW) from None
+        raise UsageError(f"{where} is no settings of a loader: {first_fault(error)}", hint=_ANEW) from None
 
 
 def unpacked(text: str) -> bytes:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schedtuna.configfile import load_config
+from schedtuna.configfile import first_fault, load_config
 from schedtuna.errors import ConfigFileError
 
 if TYPE_CHECKING:
@@ -64,10 +64,8 @@ def read_labels(path: Path) -> list[LabelRule]:
     try:
         return _LabelFile.model_validate(load_config(path)).labels
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise ConfigFileError(
-            f"{path}: {where}: {first['msg']}",
+            f"{path}: {first_fault(error)}",
             hint="labels: a list of rules with label, and any of comm, cgroup, from_s, to_s",
         ) from error
 

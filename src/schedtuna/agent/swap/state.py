@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.agent.swap.deciders import SwapDecider
+from schedtuna.configfile import first_fault
 from schedtuna.errors import PolicyError
 from schedtuna.features.observed import OBSERVED
 from schedtuna.rl.tensors import read_tensors, write_tensors
@@ -59,9 +60,7 @@ def load_state(path: Path, decider: SwapDecider, arms: tuple[str, ...], weights:
     try:
         found = StateManifest.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PolicyError(f"{path} is no state of the policy swap: {where}: {first['msg']}") from None
+        raise PolicyError(f"{path} is no state of the policy swap: {first_fault(error)}") from None
     expected = {"decider": decider.name, "arms": arms, "features": OBSERVED, "weights": weights}
     for name, wanted in expected.items():
         if (has := getattr(found, name)) != wanted:

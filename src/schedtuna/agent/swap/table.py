@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schedtuna.agent.params import RegimeCondition, all_hold
 from schedtuna.agent.swap.acting import DEFAULT_ARM
 from schedtuna.agent.swap.deciders import FLOOR, MOST_ARMS
-from schedtuna.configfile import load_config
+from schedtuna.configfile import first_fault, load_config
 from schedtuna.errors import ConfigFileError, UsageError, nearest
 from schedtuna.features.loss import complete_weights
 from schedtuna.features.told import TOLD
@@ -120,9 +120,7 @@ def load_swap(path: Path) -> SwapTable:
     try:
         table = SwapTable.model_validate(load_config(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigFileError(f"{path}: {where}: {first['msg']}", hint="see docs/agent-swap.md") from error
+        raise ConfigFileError(f"{path}: {first_fault(error)}", hint="see docs/agent-swap.md") from error
     try:
         require_possible(table)
     except UsageError as error:

@@ -24,7 +24,7 @@ from schedtuna.wire import SchedulerAnswer, TrialOutcome, TrialProgress, TrialSt
 
 INTERRUPTED = "interrupted: the server ended meanwhile; it is not run again"
 _SLACK_S = 60.0  # beyond a trial's own time limits: imports, and what is read afterwards
-_ASK_LIMIT_S = 60.0
+_ASK_LIMIT_S = 180.0  # an emulated machine imports and probes for minutes
 _ASK_PATIENCE_S = 10.0
 _LOOK_S = 0.25  # between two looks at the leases
 
@@ -185,7 +185,7 @@ class Turns:
                 await worker.wait(_ASK_LIMIT_S)
                 answer = read_answer(folder, SchedulerAnswer)
             except TimeoutError:
-                answer = None
+                raise RefusedError(500, f"asking this machine took longer than {_ASK_LIMIT_S:g} s") from None
             finally:
                 await worker.end()
             if isinstance(answer, SchedulerAnswer):

@@ -21,7 +21,7 @@ from schedtuna.workload.metrics import parse_metric
 from schedtuna.workload.spec import MetricSpec, RunSpec, Workload
 
 PORT = 8787
-_QUESTION_S = 70.0  # a worker answers it there, which on an emulated machine imports and probes for a minute
+_QUESTION_S = 200.0  # a worker answers it there, which has to import and probe: see `server.turns`
 
 
 class Remote(Place):

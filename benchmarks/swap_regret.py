@@ -139,7 +139,8 @@ def _interval(values: FloatArray) -> list[float]:
 
 
 def _episode_costs(episodes: Episodes) -> FloatArray:
-    return np.array([[step.cost for step in one] for one in episodes]).mean(axis=1)
+    costs: FloatArray = np.array([[step.cost for step in one] for one in episodes]).mean(axis=1)
+    return costs
 
 
 def _env(loads: Sequence[str], levels: Sequence[float]) -> SwapEnv:

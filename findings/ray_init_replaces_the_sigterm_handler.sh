@@ -37,6 +37,8 @@ os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(10)
 END
 export RAY_USAGE_STATS_ENABLED=0
+plain_status=0
+ray_status=0
 for what in plain ray; do
     status=0
     env/bin/python term.py $what > $what.log 2> $what.err || status=$?

@@ -91,6 +91,7 @@ struct tuna_stats {
 	__u64 nr_reenqueued;	   /* taken back from CPUs that real-time tasks hold */
 	__u64 nr_throttled;	   /* put aside: a group has used up its cpu.max */
 	__u64 nr_over_quota;	   /* ... and released without quota, having waited too long */
+	__u64 nr_gpu_opens;	   /* a GPU's device was opened */
 	__u64 nr_no_storage;	   /* tasks for which there was no memory: no history, plain order */
 };
 

@@ -12,6 +12,7 @@
 #define TUNA_MODEL_ONE 1024 /* a whole lead */
 #define TUNA_LEAD_US_MAX 100000
 #define TUNA_MOST_LABELS 4
+#define TUNA_MOST_PICKS 8 /* tasks that are compared when a CPU takes one */
 
 /* What a model may look at, when a task is put into a queue: rows of src/schedtuna/features/table.py. */
 enum tuna_feature {
@@ -75,9 +76,10 @@ struct tuna_model_control {
 	__u32 logit_one; /* the size of one logit that is a whole lead */
 	__u32 lead_us;	 /* how much CPU time earlier or later in order */
 	/* When it is given up, each judged over a window; 0: never. */
-	__u32 budget_ns;	       /* more than half of 64 decisions took longer */
-	__u32 most_out_permille;       /* more of 256 decisions were outside of the range below */
-	__u32 worse_permille;	       /* it was right as much less often than the scheduler itself, in 256 bursts */
+	__u32 budget_ns;	 /* more than half of 64 decisions took longer */
+	__u32 most_out_permille; /* more of 256 decisions were outside of the range below */
+	__u32 worse_permille;	 /* it was right as much less often than the scheduler itself, in 256 bursts */
+	__u32 pick;		 /* acting: it is asked about so many when a CPU takes one; 1: when they are queued */
 	__u8 labels[TUNA_MOST_LABELS]; /* enum tuna_kind of each label */
 	__u8 features[MODEL_INPUTS];   /* enum tuna_feature of each input */
 	__s64 lo[MODEL_INPUTS];	       /* what it was made for; outside, a task is left to the scheduler itself */
@@ -102,6 +104,9 @@ struct tuna_model_stats {
 	__u64 nr_outcomes; /* bursts that ended after a decision */
 	__u64 nr_right;
 	__u64 nr_scheduler_right; /* what the scheduler itself had expected of them */
+	__u64 nr_picks;		  /* times that a CPU compared tasks before it took one */
+	__u64 nr_walked;	  /* tasks that were compared */
+	__u64 nr_picked;	  /* ... and taken, though others stood before them */
 };
 
 enum tuna_given_up {

@@ -117,7 +117,7 @@ static __always_inline void fill_request(struct tuna_request *request, struct ta
 	request->dst_load_permille = offered ? cpu_util(offered, now_ns) * 1000 / TUNA_ONE : 0;
 	request->reserved = 0;
 	__builtin_memset(request->features, 0, sizeof(request->features));
-	gather(request->features, p, tctx, llcc, cpuc->llc, 0);
+	gather(request->features, p, tctx, llcc, cpuc->llc, false);
 }
 
 /* A task falls asleep: ask about it, unless that was done lately or nobody listens. */

@@ -36,6 +36,7 @@ struct cpumask;
 struct cgroup;
 struct scx_init_task_args;
 struct scx_exit_info;
+struct file;
 struct scx_dump_ctx;
 struct scx_cpu_acquire_args;
 struct scx_cpu_release_args;
@@ -101,6 +102,10 @@ struct sched_ext_entity {
 	__u64 dsq_vtime;
 };
 
+struct inode {
+	__u32 i_rdev; /* 12 bits of a major number, 20 of a minor one */
+};
+
 struct css_set {
 	struct cgroup *dfl_cgrp; /* of the unified hierarchy */
 };
@@ -118,6 +123,7 @@ struct task_struct {
 	struct sched_ext_entity scx;
 	char comm[16];
 	struct css_set *cgroups;
+	struct task_struct *group_leader;
 };
 
 struct kernel_cpustat {

@@ -4,6 +4,7 @@
 #define PLACE_BPF_H
 
 #include "advice.bpf.h"
+#include "devices.bpf.h"
 #include "quota.bpf.h"
 
 __u32 bpf_cpumask_first_and(const struct cpumask *src1, const struct cpumask *src2) __ksym;
@@ -41,8 +42,7 @@ static __always_inline bool may_use(struct task_struct *p, struct bpf_cpumask *m
 }
 
 /* Does it feed a GPU, and may it run on a fast CPU? */
-static __always_inline bool is_gpu_task(const struct tuna_params *now, struct task_struct *p, struct task_ctx *tctx,
-					__u64 now_ns)
+static __always_inline bool is_gpu_task(const struct tuna_params *now, struct task_struct *p)
 {
 #ifndef NO_AGGRESSIVE_GPU_TASKS
 	struct masks *all = cpu_masks();
@@ -53,7 +53,7 @@ static __always_inline bool is_gpu_task(const struct tuna_params *now, struct ta
 	class = bpf_map_lookup_elem(&tuna_classes, &tid);
 	if (class && *class == TUNA_CLASS_GPU)
 		return true;
-	return tctx && before(now_ns, tctx->gpu_until_ns);
+	return has_opened_gpu(p);
 #else
 	return false;
 #endif

@@ -77,7 +77,7 @@ static __noinline bool is_valid_control(const struct tuna_model_control *control
 	return control->mode < TUNA_NR_MODES && control->family < TUNA_NR_FAMILIES && control->period
 	       && !(control->period & (control->period - 1)) && control->nr_inputs && control->nr_inputs <= MODEL_INPUTS
 	       && control->nr_logits && control->nr_logits <= MODEL_LOGITS && control->logit_one
-	       && control->lead_us <= TUNA_LEAD_US_MAX;
+	       && control->lead_us <= TUNA_LEAD_US_MAX && control->pick && control->pick <= TUNA_MOST_PICKS;
 }
 
 /* This CPU's counters of a control; NULL: it is off, or given up. */
@@ -134,7 +134,7 @@ struct {
 
 /* What a task looks like as it is put into the queue of an LLC. */
 static __always_inline void gather(__s64 *values, struct task_struct *p, struct task_ctx *tctx, struct llc_ctx *llcc,
-				   __u32 llc, __u64 enq_flags)
+				   __u32 llc, bool was_woken)
 {
 	__u64 total = p->se.sum_exec_runtime;
 
@@ -150,7 +150,7 @@ static __always_inline void gather(__s64 *values, struct task_struct *p, struct 
 	values[TUNA_NR_CPUS] = nr_cpu_ids;
 	values[TUNA_LLC_NR_WAITING] = scx_bpf_dsq_nr_queued(LLC_QUEUE(llc));
 	values[TUNA_LLC_BUSY_PERMILLE] = llcc->util * 1000 / TUNA_ONE;
-	values[TUNA_WAS_WOKEN] = !!(enq_flags & ENQ(WAKEUP));
+	values[TUNA_WAS_WOKEN] = was_woken;
 }
 
 /* The model's inputs, of the features; false: one is outside of the range. */
@@ -238,44 +238,64 @@ static __always_inline int decide_timed(const struct tuna_model_control *control
 	return 0;
 }
 
-/* A task is put into the queue of an LLC: how does it stand in order, by its lead and kind? */
-static __always_inline void predict(const struct tuna_params *now, struct task_struct *p, struct task_ctx *tctx,
-				    struct llc_ctx *llcc, __u32 llc, __u64 enq_flags)
+/* Asks the model about a task that waits, or is about to, in the queue of an LLC; false: it has nothing to say. */
+static __always_inline bool ask_model(const struct tuna_model_control *control, struct tuna_model_stats *stats,
+				      const struct tuna_params *now, struct task_struct *p, struct task_ctx *tctx,
+				      struct llc_ctx *llcc, __u32 llc, struct verdict *found)
 {
-	const struct tuna_model_control *control = model_control();
 	struct model_scratch *scratch = scratch_of(TUNA_IN_FORCE);
-	struct tuna_model_stats *stats;
 	struct task_features *features;
-	__u64 expects, lead;
-	struct verdict found;
 	__u32 zero = 0;
 
-	tctx->lead = 0;
-	tctx->kind = TUNA_KIND_NONE;
 	features = bpf_map_lookup_elem(&task_features, &zero);
-	stats = control ? stats_in_force(control) : NULL;
-	if (!stats || !scratch || !features || now->rr_sched)
-		return;
-	if (stats->nr_seen++ & (control->period - 1) && control->mode == TUNA_MODEL_SHADOW)
-		return;
-	gather(features->values, p, tctx, llcc, llc, enq_flags);
+	if (!scratch || !features)
+		return false;
+	gather(features->values, p, tctx, llcc, llc, tctx->was_woken);
 	if (!choose_inputs(control, features->values, scratch)) {
 		stats->nr_out_of_range++;
-		return;
+		return false;
 	}
 	if (decide_timed(control, stats)) {
 		stats->nr_no_table++;
-		return;
+		return false;
 	}
-	found = read_decision(control, &scratch->decision);
-	expects = kind_of_burst(now, tctx->burst_ns);
-	count_verdict(control, stats, tctx, &found, expects);
-	if (control->mode != TUNA_MODEL_ACT)
+	*found = read_decision(control, &scratch->decision);
+	count_verdict(control, stats, tctx, found, kind_of_burst(now, tctx->burst_ns));
+	return true;
+}
+
+/* How much earlier in order a task stands by a verdict, in vtime; negative: later. */
+static __always_inline __s64 lead_of(const struct tuna_model_control *control, const struct tuna_params *now,
+				     struct task_struct *p, struct task_ctx *tctx, const struct verdict *found)
+{
+	__u64 lead = (found->grade < 0 ? -found->grade : found->grade) * control->lead_us * NSEC_PER_USEC
+		     / TUNA_MODEL_ONE;
+
+	lead = lead * WEIGHT_DFL / task_weight(now, p, tctx);
+	return found->grade < 0 ? -(__s64)lead : (__s64)lead;
+}
+
+/* A task is put into the queue of an LLC: how does it stand in order, by its lead and kind? */
+static __always_inline void predict(const struct tuna_params *now, struct task_struct *p, struct task_ctx *tctx,
+				    struct llc_ctx *llcc, __u32 llc)
+{
+	const struct tuna_model_control *control = model_control();
+	struct tuna_model_stats *stats;
+	struct verdict found;
+
+	tctx->lead = 0;
+	tctx->kind = TUNA_KIND_NONE;
+	stats = control ? stats_in_force(control) : NULL;
+	if (!stats || now->rr_sched)
+		return;
+	if (stats->nr_seen++ & (control->period - 1) && control->mode == TUNA_MODEL_SHADOW)
+		return;
+	if (control->mode == TUNA_MODEL_ACT && control->pick > 1) /* it is asked when a CPU takes one */
+		return;
+	if (!ask_model(control, stats, now, p, tctx, llcc, llc, &found) || control->mode != TUNA_MODEL_ACT)
 		return;
 	stats->nr_acted++;
-	lead = (found.grade < 0 ? -found.grade : found.grade) * control->lead_us * NSEC_PER_USEC / TUNA_MODEL_ONE;
-	lead = lead * WEIGHT_DFL / task_weight(now, p, tctx);
-	tctx->lead = found.grade < 0 ? -(__s64)lead : (__s64)lead;
+	tctx->lead = lead_of(control, now, p, tctx, &found);
 	tctx->kind = found.kind;
 }
 

@@ -149,9 +149,8 @@ static __noinline bool is_first(const struct tuna_params *now, struct task_struc
 	key = tctx->vtime + expected(now, tctx, task_weight(now, prev, tctx)) - tctx->lead;
 	bpf_for_each(scx_dsq, p, LLC_QUEUE(cpuc->llc), 0)
 	{
-		if (!bpf_cpumask_test_cpu(cpu, p->cpus_ptr) || (is_migration_disabled(p) && scx_bpf_task_cpu(p) != cpu))
-			continue;
-		return before(key, p->scx.dsq_vtime);
+		if (may_run_on(p, cpu))
+			return before(key, p->scx.dsq_vtime);
 	}
 	return true;
 }

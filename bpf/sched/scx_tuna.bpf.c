@@ -42,6 +42,7 @@
  * Limits. Kernels before 6.16 lack scx_bpf_select_cpu_and: libbpf names it when it refuses to load there.
  */
 #include "init.bpf.h"
+#include "pick.bpf.h"
 #include "queue.bpf.h"
 
 char _license[] SEC("license") = "GPL";
@@ -89,7 +90,7 @@ __s32 CALLBACK(tuna_select_cpu, struct task_struct *p, __s32 prev_cpu, __u64 wak
 	if (lacks_quota(p, 0, &lack)) /* `enqueue` puts it aside */
 		return prev_cpu;
 	w.prev_allowed = bpf_cpumask_test_cpu(prev_cpu, p->cpus_ptr);
-	w.is_gpu = is_gpu_task(w.now, p, w.tctx, w.now_ns);
+	w.is_gpu = is_gpu_task(w.now, p);
 	w.away = !w.is_gpu && fast_are_taken(w.now, w.now_ns);
 	cpu = choose(&w);
 	if (cpu == this_cpu)
@@ -129,7 +130,7 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 	}
 	if (tctx && throttle(p, tctx, enq_flags))
 		return;
-	is_gpu = is_gpu_task(now, p, tctx, now_ns);
+	is_gpu = is_gpu_task(now, p);
 	if (cpuc->fast && fast_are_taken(now, now_ns) && (!is_gpu || is_pinned(p))) {
 		__s32 slow = away_from_fast(p);
 		struct cpu_ctx *slowc = cpu_ctx(slow);
@@ -145,7 +146,8 @@ void CALLBACK(tuna_enqueue, struct task_struct *p, __u64 enq_flags)
 	if (tctx) {
 		tctx->queued_ns = now_ns;
 		tctx->group_worth = worth_of_task(p);
-		predict(now, p, tctx, llcc, cpuc->llc, enq_flags);
+		tctx->was_woken = !!(enq_flags & ENQ(WAKEUP));
+		predict(now, p, tctx, llcc, cpuc->llc);
 		advised_ns = follow_advice(now, p, tctx);
 	}
 	slice = advised_ns ? judged_at_ticks(now, advised_ns)
@@ -220,7 +222,7 @@ void CALLBACK(tuna_dispatch, __s32 cpu, struct task_struct *prev)
 			run_on(now, prev, cpuc, llcc, now_ns);
 			return;
 		}
-		if (scx_bpf_dsq_move_to_local(LLC_QUEUE(cpuc->llc)))
+		if (take_best(now, cpu, cpuc->llc) || scx_bpf_dsq_move_to_local(LLC_QUEUE(cpuc->llc)))
 			return;
 	}
 	if (scx_bpf_dsq_move_to_local(PINNED_QUEUE(cpu)))
@@ -274,7 +276,7 @@ void CALLBACK(tuna_running, struct task_struct *p)
 	cpuc->run_pinned = is_pinned(p);
 	cpuc->local_since_ns = has_no_local_tasks(cpu) ? 0 : now_ns;
 	set_speed(now, cpu, cpuc);
-	cpuc->run_gpu = is_gpu_task(now, p, tctx, now_ns);
+	cpuc->run_gpu = is_gpu_task(now, p);
 	if (cpuc->run_gpu) {
 		gpu_seen_ns = now_ns;
 		count(nr_gpu_runs);

@@ -55,7 +55,6 @@ struct task_ctx {
 	__u64 quota_start_ns; /* its sum_exec_runtime when that was charged to its groups' quotas last */
 	__u64 throttled_ns;   /* since when it waits for quota */
 	__u32 throttled_by;   /* the quota that has nothing left */
-	__u64 gpu_until_ns;   /* it counts as a feeder of the GPU */
 	__u64 last_burst_ns;  /* run time between its last two sleeps */
 	__u64 slept_since_ns; /* when it fell asleep last, how long it slept, and when it was woken */
 	__u64 slept_ns;
@@ -67,6 +66,8 @@ struct task_ctx {
 	__u32 epoch;	       /* `epoch` below when that was so */
 	__s32 cpu;	       /* where it ran last */
 	__u32 predicted_under; /* the version of the control that `predicted` is of */
+	bool was_woken;	       /* it was put into its queue because it was woken */
+	bool opened_gpu;       /* of a process's first task: the process has opened a GPU's device */
 	bool throttled;	       /* it has run out of quota while it ran, and is to stop */
 	__u8 kind;	       /* enum tuna_kind that it is treated as; 0: as its history says */
 	__u8 predicted;	       /* by the model, for the burst that is to come; 0: not */
@@ -237,6 +238,11 @@ static __always_inline void put_into_mask(struct bpf_cpumask *mask, __u32 cpu, b
 static __always_inline bool is_pinned(struct task_struct *p)
 {
 	return p->nr_cpus_allowed == 1 || is_migration_disabled(p);
+}
+
+static __always_inline bool may_run_on(struct task_struct *p, __s32 cpu)
+{
+	return bpf_cpumask_test_cpu(cpu, p->cpus_ptr) && !(is_migration_disabled(p) && scx_bpf_task_cpu(p) != cpu);
 }
 
 static __always_inline bool is_bound_kthread(struct task_struct *p)

@@ -38,4 +38,4 @@ def test_without_a_parameters_branch_its_row_alone_fails(tmp_path, parameter):
     if host_clang() is None:
         pytest.skip("no clang 17 or newer")
     found = measure(object_without(parameter, tmp_path), list(ALL), pairs=2)
-    assert [name for name, effect in found.items() if not effect.shown] == [parameter]
+    assert {name.partition(",")[0] for name, effect in found.items() if not effect.shown} == {parameter}

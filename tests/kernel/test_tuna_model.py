@@ -2,22 +2,18 @@
 
 import json
 import time
-from dataclasses import replace
 
 import pytest
 from tests.kernel.lab_guest import lab_or_skip
 from tests.kernel.tuna_deterministic import carried_out
+from tests.kernel.tuna_models import LARGER, NEVER, linear, of_family, sent, short_last
 
 from schedtuna.backend.places.guest import Guest
 from schedtuna.errors import UnavailableError, UsageError
-from schedtuna.features.table import FEATURES
 from schedtuna.lab.boot import boot
 from schedtuna.lab.layers import guest_program
 from schedtuna.lab.vm import GuestSpec
 from schedtuna.model.bins import Bins
-from schedtuna.model.model import DecisionModel, ModelInput
-from schedtuna.model.nets import Linear
-from schedtuna.model.rows import checked
 from schedtuna.model.shipped import find_model
 from schedtuna.scheduler import live_model
 from schedtuna.scheduler.live import ask_all
@@ -27,19 +23,6 @@ from schedtuna.scheduler.tuna_deploy import deploy
 from schedtuna.scheduler.tuna_model import pressed
 
 PYTHON = "/usr/bin/python3"
-NEVER = {"budget_ns": 0, "most_out_permille": 0, "worse_permille": 0}  # it is not given up
-
-
-def linear(name, weights, bias, inputs=("mean_burst_ns", "burst_ns"), bins=None):
-    """A model of one logit; `weights` are of the inputs' bins."""
-    described = tuple(ModelInput(one, bins or FEATURES[one].bins) for one in inputs)
-    return checked(DecisionModel(name, described, ("batch", "interactive"), Linear([weights], [bias]), ""))
-
-
-def short_last():
-    """The opposite of short_tasks: who ran for long is interactive."""
-    edge = int(FEATURES["burst_ns"].bins.quantise([2_000_000])[0])
-    return linear("short_last", [2, 1], -3 * edge)
 
 
 @pytest.fixture(scope="module")
@@ -103,35 +86,15 @@ def test_in_shadow_it_is_asked_about_one_task_of_sixteen_and_nothing_is_changed(
 
 @pytest.mark.long
 def test_a_model_of_every_family_decides_as_the_reference(guest):
-    from tests import models
-
-    for kind in ("trees", "oblivious", "mlp", "step"):
-        made = models.make(kind)
-        inputs = tuple(
-            ModelInput(name, as_wide_as_can_be(one.bins))
-            for name, one in zip(FEATURES_OF_TASKS, made.inputs, strict=False)
-        )
-        nr_logits = made.core.nr_logits
-        labels = ("batch", "interactive", "normal")[: max(2, nr_logits)]
-        model = checked(DecisionModel(kind, inputs, labels, made.core, ""))
+    for kind in LARGER:
+        model = of_family(kind)
         assert model.rows is not None
         assert load(guest, model).nr_rows == len(model.rows)
         switch(guest, "shadow", period=1, **NEVER)
         work(guest)
         found = status(guest)
-        assert found.family == made.core.family
+        assert found.family == kind
         assert found.counted["nr_decided"] == found.counted["nr_seen"] > 100
-
-
-def as_wide_as_can_be(bins):
-    """The same number of bins, outside of which nothing is."""
-    return replace(bins, lo=0 if bins.kind == "log2" else -(1 << 60), hi=1 << 60)
-
-
-FEATURES_OF_TASKS = (
-    *("nice", "burst_ns", "mean_burst_ns", "attained_ns", "cpu_time_ns", "sleep_ns", "wakeups_per_s"),
-    *("mean_delay_ns", "weight", "nr_cpus", "llc_nr_waiting", "llc_busy_permille", "was_woken"),
-)
 
 
 def given_up(guest, model, **settings):
@@ -190,11 +153,6 @@ def test_what_can_not_be_done_is_said(guest):
         live_model.status(guest, PYTHON, "scx_simple")
 
 
-def sent(*models):
-    """Models as files that `tuna_loads.py` gives to the loader."""
-    return {f"{model.name}.json": json.dumps(deploy(model)) for model in models}
-
-
 def test_who_sleeps_soon_comes_first_where_a_model_says_so_and_last_where_it_says_the_opposite(
     program, tmp_path
 ):
@@ -215,12 +173,33 @@ def test_who_sleeps_soon_comes_first_where_a_model_says_so_and_last_where_it_say
     assert last["short_ms"] > 2 * first["short_ms"]
 
 
+def test_who_is_asked_when_a_cpu_takes_a_task_is_moved_as_well(program, tmp_path):
+    """Asked at dispatch, where nobody's key has a lead in it, a model and its opposite differ."""
+    orders = []
+    for model in ("short_tasks", "short_last"):
+        orders += [
+            ("model", model, "act", {**NEVER, "lead_us": 100_000, "pick": 4}),
+            ("bursts", 2),
+            ("model_status",),
+        ]
+    files = sent(find_model("short_tasks"), short_last())
+    answers = carried_out(program, tmp_path, orders, files=files)
+    first, last = (answers[place]["counted"] for place in (2, 5))
+    assert last["nr_picked"] > 100
+    for counted in (first, last):
+        assert counted["nr_acted"] == counted["nr_picked"] <= counted["nr_picks"]
+        assert 2 * counted["nr_picks"] <= counted["nr_walked"] <= 4 * counted["nr_picks"]
+        assert counted["nr_walked"] >= counted["nr_decided"] > counted["nr_seen"]
+    assert answers[4]["short_ms"] > 1.4 * answers[1]["short_ms"]
+
+
 @pytest.mark.long
-def test_an_adversarial_model_starves_nobody_at_64_tasks_per_cpu(program, tmp_path):
+@pytest.mark.parametrize("pick", [1, 8])
+def test_an_adversarial_model_starves_nobody_at_64_tasks_per_cpu(program, tmp_path, pick):
     """The most that a model can do: some tasks, by their nice value, always whole leads behind the others."""
     against = linear("against_nice", [-100], 100 * 20, ("nice",))
     orders = [
-        ("model", "against_nice", "act", {**NEVER, "lead_us": 100_000}),
+        ("model", "against_nice", "act", {**NEVER, "lead_us": 100_000, "pick": pick}),
         ("hogs", 64, 6, [0, 19, -20], None),
         ("model_status",),
         ("stats",),

@@ -15,7 +15,7 @@ from schedtuna.scheduler.objects import own_objects
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "bpf/sched/scx_tuna.bpf.c"
 BUGS = {  # what is built wrong -> an adversary that shows it, and the words that it leaves with
-    "BUG_STUCK_LOCAL": ("policies", "tasks wait in the local queue of CPU 1"),
+    "BUG_STUCK_LOCAL": ("pinned", "ms in queue"),
     "BUG_NEVER_INSERTED": ("pinned", "runnable task stall"),
     "BUG_NEVER_CONSUMED": ("pinned", "ms in queue"),
     "BUG_TIMER_DEAD": ("pinned", "the watch stands still"),

@@ -1,8 +1,12 @@
 """scx_tuna on one CPU whose clock counts instructions: what no host disturbs can be told exactly."""
 
+from __future__ import annotations
+
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.kernel.lab_guest import lab_or_skip
 
@@ -12,7 +16,13 @@ from schedtuna.lab.deterministic.trials import Deterministic, DeterministicSpec
 LOADS = Path(__file__).with_name("tuna_loads.py")
 
 
-def carried_out(program, folder, orders, *, files=None):
+def carried_out(
+    program: Path,
+    folder: Path,
+    orders: Sequence[Sequence[Any]],
+    *,
+    files: Mapping[str, str] | None = None,
+) -> list[Any]:
     """Carry out orders of tuna_loads.py under a scheduler's object; returns the answers.
 
     Args:

@@ -220,7 +220,13 @@ QUIET: dict[str, Row] = {
         topology=FOUR,
     ),
 }
-ALL = {**ROWS, **{f"{name}, quiet": row for name, row in QUIET.items()}}
+# Other ways in which a parameter comes to act.
+MORE = {"aggressive_gpu_tasks": replace(ROWS["aggressive_gpu_tasks"], load="opening feeders")}
+ALL = {
+    **ROWS,
+    **{f"{name}, by itself": row for name, row in MORE.items()},
+    **{f"{name}, quiet": row for name, row in QUIET.items()},
+}
 
 
 @dataclass(frozen=True)

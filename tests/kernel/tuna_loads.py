@@ -1,5 +1,6 @@
 """Loads under scx_tuna, run inside a guest: each prints what it saw as a JSON object."""
 
+import ctypes
 import json
 import os
 import socket
@@ -108,6 +109,8 @@ def main():
                         answer = sorted(kernel.members("sched_ext_ops"))
                 case ["pipes", rounds]:
                     answer = pipes(rounds)
+                case ["cost", program, count, seconds]:
+                    answer = cost(program, count, seconds)
                 case ["bursts", seconds]:
                     answer = bursts(seconds)
                 case ["model", name, mode, settings]:
@@ -156,6 +159,46 @@ def pipes(rounds):
     for pipe in (*there, *back):
         os.close(pipe)
     return {"round_ns": passed_ns / rounds}
+
+
+def cost(program, count, seconds):
+    """Some spin on a CPU; what a program of the scheduler took meanwhile, by the kernel's own statistics."""
+    sysctl = Path("/proc/sys/kernel/bpf_stats_enabled")
+    sysctl.write_text("1")
+    before = statistics_of(program)
+    hogs(count, seconds)
+    ran_ns, runs = (now - then for now, then in zip(statistics_of(program), before, strict=True))
+    sysctl.write_text("0")
+    return {"runs": runs, "mean_ns": ran_ns / max(runs, 1)}
+
+
+def statistics_of(program):
+    """Run time in ns and runs of a loaded BPF program."""
+    fd = descriptor_of(program)
+    text = Path(f"/proc/self/fdinfo/{fd}").read_text()
+    os.close(fd)
+    fields = dict(line.split(":\t") for line in text.splitlines())
+    return int(fields["run_time_ns"]), int(fields["run_cnt"])
+
+
+def descriptor_of(program):
+    """Open a loaded BPF program by its name."""
+    next_id, open_id, tell = 11, 13, 15  # enum bpf_cmd
+    info_bytes, name_at = 72, 64  # of struct bpf_prog_info, as far as it is asked for
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    number = 0
+    while True:
+        attributes = ctypes.create_string_buffer(struct.pack("<III", number, 0, 0), 16)
+        if call(321, next_id, attributes, 12):
+            raise LookupError(program)
+        number = struct.unpack_from("<I", attributes, 4)[0]
+        fd = call(321, open_id, ctypes.create_string_buffer(struct.pack("<III", number, 0, 0), 16), 12)
+        info = ctypes.create_string_buffer(info_bytes + 16)
+        asked = struct.pack("<IIQ", fd, info_bytes + 16 - 8, ctypes.addressof(info))
+        told = not call(321, tell, ctypes.create_string_buffer(asked, 16), 16)
+        if told and info.raw[name_at : name_at + 16].partition(b"\0")[0].decode() == program[:15]:
+            return fd
+        os.close(fd)
 
 
 def bursts(seconds):

@@ -174,15 +174,20 @@ def behind_kthreads(seconds):
 
 
 def on_fast_cpus(running, seconds, *, feeders):
-    """Two tasks that may feed a GPU beside four that spin; which part of their time they had on fast CPUs."""
+    """Two tasks beside four that spin; which part of their time they had on fast CPUs.
 
-    def work(burst_s, nap_s):
+    They feed a GPU as a hint says, or, `opening`, because they open a device of /dev/full's number and up.
+    """
+
+    def work(burst_s, nap_s, *, opens=False):
         def run():
+            if opens:
+                os.close(os.open("/dev/full", os.O_RDONLY))
             spent, end = [0.0, 0.0], time.monotonic() + seconds
             while time.monotonic() < end:
                 until = time.thread_time() + burst_s
                 while (before := time.thread_time()) < until:
-                    cpu = where()
+                    cpu, now = where(), before
                     while where() == cpu and (now := time.thread_time()) < min(before + 0.001, until):
                         pass
                     spent[cpu in FAST] += now - before
@@ -193,9 +198,10 @@ def on_fast_cpus(running, seconds, *, feeders):
 
     running.set_fast_cpus({cpu: cpu in FAST for cpu in range(4)})
     time.sleep(0.2)  # the watch looks at them
-    first = [work(0.005, 0.005) for _ in range(2)]
+    running.set_gpu_devices({1: 7})
+    first = [work(0.005, 0.005, opens=feeders == "opening") for _ in range(2)]
     for pid, _ in first:
-        running.set_class(pid, tuna.CLASS_GPU if feeders else 0)
+        running.set_class(pid, tuna.CLASS_GPU if feeders == "hinted" else 0)
     others = [work(0.05, 0.0) for _ in range(4)]
     found = {"first": tuna_loads.answers(first), "others": tuna_loads.answers(others)}
     running.set_fast_cpus(dict.fromkeys(range(4), False))
@@ -220,8 +226,9 @@ LOADS = {
     "credits": credits_,
     "crowded": lambda _, seconds: crowded(seconds),
     "behind kthreads": lambda _, seconds: behind_kthreads(seconds),
-    "feeders": lambda running, seconds: on_fast_cpus(running, seconds, feeders=True),
-    "no feeders": lambda running, seconds: on_fast_cpus(running, seconds, feeders=False),
+    "feeders": lambda running, seconds: on_fast_cpus(running, seconds, feeders="hinted"),
+    "opening feeders": lambda running, seconds: on_fast_cpus(running, seconds, feeders="opening"),
+    "no feeders": lambda running, seconds: on_fast_cpus(running, seconds, feeders=""),
 }
 
 

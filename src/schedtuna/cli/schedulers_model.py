@@ -13,6 +13,8 @@ from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from schedtuna.scheduler.live_model import ModelStatus
 
 
@@ -65,6 +67,15 @@ WorseOption = Annotated[
         show_default="100",
     ),
 ]
+PickOption = Annotated[
+    int | None,
+    typer.Option(
+        "--pick",
+        metavar="K",
+        help="Acting, ask about the first K in order when a CPU takes one, up to 8; 1: when they are queued.",
+        show_default="1",
+    ),
+]
 
 
 def model(  # noqa: PLR0917 - typer's options are a function's parameters
@@ -79,6 +90,7 @@ def model(  # noqa: PLR0917 - typer's options are a function's parameters
     budget_ns: BudgetOption = None,
     most_out_permille: OutOption = None,
     worse_permille: WorseOption = None,
+    pick: PickOption = None,
     named: InOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -97,6 +109,7 @@ def model(  # noqa: PLR0917 - typer's options are a function's parameters
         "budget_ns": budget_ns,
         "most_out_permille": most_out_permille,
         "worse_permille": worse_permille,
+        "pick": pick,
     }
     given = {key: value for key, value in settings.items() if value is not None}
     if given and action not in (Action.shadow, Action.act):
@@ -149,9 +162,15 @@ def _print_status(status: ModelStatus) -> None:
             ", ".join(f"{counted[f'nr_{kind}']:,} {kind}" for kind in ("batch", "normal", "interactive")),
         ),
         *((title, f"{100 * share:.1f}%") for title, share in shares if share is not None),
+        ("picks", _picks(counted) if counted["nr_picks"] else ""),
         ("outside of its range", f"{counted['nr_out_of_range']:,}" if counted["nr_out_of_range"] else ""),
         ("without its table", f"{counted['nr_no_table']:,}" if counted["nr_no_table"] else ""),
         ("takes", "" if status.mean_ns is None else f"{status.mean_ns:,.0f} ns a decision"),
     ):
         if value:
             print_remark(title, value)
+
+
+def _picks(counted: Mapping[str, int]) -> str:
+    picks, walked, picked = (f"{counted[name]:,}" for name in ("nr_picks", "nr_walked", "nr_picked"))
+    return f"{picks} among {walked} tasks, {picked} of others than the first"

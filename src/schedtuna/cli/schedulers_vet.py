@@ -150,7 +150,7 @@ def _show(certificate: VetCertificate, name: str) -> None:
         if result.reason:
             when = "" if result.after_s is None else f" after {result.after_s:.1f} s"
             print_remark(f"{result.outcome} ({result.case.label}){when}", result.reason)
-        if result.fails:
+        if result.is_worth_a_replay:
             print_remark(result.replay_told, shlex.join(replay_command(name, certificate.plan, result)))
     print(wrapped(f"{certificate.plan.scheduler}: {certificate.verdict}"))
     for limit in certificate.limits:

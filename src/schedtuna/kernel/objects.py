@@ -149,6 +149,10 @@ class BpfObject:
         for program in programs:
             self._libbpf.bpf_program__set_autoload(self._program(program), False)
 
+    def include(self, program: str) -> None:
+        """Load a program that is left out by itself, its section being called ``?...``."""
+        self._libbpf.bpf_program__set_autoload(self._program(program), True)
+
     def load(self) -> None:
         """Have the kernel check and take maps and programs.
 

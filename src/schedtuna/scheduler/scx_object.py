@@ -28,6 +28,7 @@ if not __package__:  # in a guest, what it needs of the package is beside it; el
     sys.path.insert(0, _BESIDE if os.path.isdir(_BESIDE) else os.path.dirname(os.path.dirname(_HERE)))
 
 from schedtuna.errors import SchedtunaError, UsageError
+from schedtuna.kernel.kernel_btf import KernelBtf
 from schedtuna.kernel.objects import BpfObject
 from schedtuna.kernel.sched_ext import OPS_NAME, UNREGISTERED, fill_in, find_operations, read_exit
 from schedtuna.kernel.settings import Settings
@@ -43,6 +44,7 @@ STATS = "/var/run/scx/root/stats"
 STOP = {signal.SIGINT, signal.SIGTERM}
 COUNTER = "nr_"
 LOOK_EVERY_S = 0.2
+LOOKS_PER_GPU_SEARCH = 50
 TOLD_WITHIN_S = 30.0  # from the kernel's decision to its call of the scheduler's `exit`
 LONGEST_REQUEST = 1 << 16
 MOST_PARTS = 512  # of a model that is sent
@@ -75,6 +77,9 @@ class ObjectScheduler:
             params = {name: tuna.parse(name, settings[name]) for name in settings if name in tuna.DEFAULTS}
             first = tuna.pack(params, version=_FIRST_VERSION)
         self._settings.set({name: text for name, text in settings.items() if name not in params})
+        notices_opens = tuna.DEVICE_PROGRAM in bpf.programs and kernel_has(tuna.DEVICE_FUNCTION)
+        if notices_opens:
+            bpf.include(tuna.DEVICE_PROGRAM)
         bpf.load()
         self._tuna = tuna.RunningTuna() if tuna.is_tuna(bpf.btf) else None
         self._model = tuna_model.InsideModel(bpf) if tuna_model.has_model(bpf.btf) else None
@@ -84,7 +89,26 @@ class ObjectScheduler:
             self._tuna.set_fast_cpus(tuna.fast_cpus(speeds))
             if params:
                 self._tuna.set_raw(first)
+            self._notice_opens(possible=notices_opens)
         bpf.attach_operations(operations)
+
+    def _notice_opens(self, *, possible: bool) -> None:
+        """See to it that who opens a GPU's device is noticed, and say where that can't be."""
+        reason = f"this kernel has no {tuna.DEVICE_FUNCTION}"
+        if possible:
+            try:
+                self._bpf.attach([tuna.DEVICE_PROGRAM])
+            except SchedtunaError as error:
+                possible, reason = False, str(error)
+        if possible:
+            self.look_for_gpus()
+        else:
+            say(f"who opens a GPU's device is not noticed: {reason}")
+
+    def look_for_gpus(self) -> None:
+        """Take in which devices are GPUs': a driver may have come since."""
+        if self._tuna:
+            self._tuna.set_gpu_devices(tuna.gpu_devices(read("/proc/devices")))
 
     def in_charge(self) -> bool:
         """Whether the kernel still says so."""
@@ -249,6 +273,12 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def kernel_has(function: str) -> bool:
+    """Whether the kernel's BTF has a function."""
+    with KernelBtf() as kernel:
+        return kernel.has_function(function)
+
+
 def read(path: str) -> str:
     """The text of a file; empty where there is none."""
     try:
@@ -296,8 +326,12 @@ def run(path: str, words: list[str]) -> int:
         scheduler = ObjectScheduler(bpf, ops_name, settings)
         stats = StatsSocket(scheduler)
         try:
+            looks = 0
             while not signal.sigpending() & STOP and scheduler.in_charge():
                 stats.serve(LOOK_EVERY_S)
+                looks += 1
+                if not looks % LOOKS_PER_GPU_SEARCH:
+                    scheduler.look_for_gpus()
         finally:
             stats.close()
         return scheduler.detach()

@@ -59,6 +59,12 @@ EXITS = {
     4: "its watch stood still",
     5: "its parameters were out of bounds",
 }
+DEVICE_PROGRAM, DEVICE_FUNCTION = "tuna_device_open", "chrdev_open"
+# Drivers of GPUs as /proc/devices names them -> the least minor number that counts.
+GPU_DRIVERS = {
+    **dict.fromkeys(("drm", "accel", "kfd", "nvidia", "nvidia-frontend", "nvidia-uvm", "nvidiactl"), 0),
+    **dict.fromkeys(("mali", "kgsl", "pvr"), 0),
+}
 _ASKED, _ACCEPTED = 0, 1  # places in the map of maps
 
 
@@ -99,6 +105,7 @@ class Stats(ctypes.Structure):
                 "nr_reenqueued",
                 "nr_throttled",
                 "nr_over_quota",
+                "nr_gpu_opens",
                 "nr_no_storage",
             ),
         )
@@ -106,7 +113,7 @@ class Stats(ctypes.Structure):
 
 
 STRUCTURES = {"tuna_params": Params, "tuna_in_force": InForce, "tuna_stats": Stats}
-_MAPS = ("tuna_params", "tuna_in_force", "tuna_stats", "tuna_classes", "tuna_fast_cpus")
+_MAPS = ("tuna_params", "tuna_in_force", "tuna_stats", "tuna_classes", "tuna_fast_cpus", "tuna_gpus")
 
 
 def _names(structure: type[ctypes.Structure]) -> list[str]:
@@ -224,6 +231,20 @@ def fast_cpus(speeds: Mapping[int, int]) -> dict[int, bool]:
     return {cpu: 2 * speed > least + most for cpu, speed in speeds.items()} if least < most else {}
 
 
+def gpu_devices(text: str) -> dict[int, int]:
+    """Return the major numbers of GPUs' devices, each with the least minor one that counts.
+
+    Args:
+        text: Of /proc/devices.
+    """
+    found: dict[int, int] = {}
+    for line in text.partition("Block devices:")[0].split("\n"):
+        number, _, name = line.strip().partition(" ")
+        if number.isdecimal() and name in GPU_DRIVERS:
+            found[int(number)] = GPU_DRIVERS[name]
+    return found
+
+
 def ineffective(
     values: Mapping[str, Any], *, nr_cpus: int, is_asymmetric: bool, tick_us: float = 0.0
 ) -> dict[str, str]:
@@ -335,6 +356,11 @@ class RunningTuna:
         """Say which CPUs are fast; those that are not named stay what they are."""
         for cpu, fast in cpus.items():
             self._maps.write("tuna_fast_cpus", cpu.to_bytes(4, "little"), bytes([fast]))
+
+    def set_gpu_devices(self, devices: Mapping[int, int]) -> None:
+        """Say which character devices are GPUs': see `gpu_devices`; those that are not named stay."""
+        for major, least in devices.items():
+            self._maps.write("tuna_gpus", major.to_bytes(4, "little"), least.to_bytes(4, "little"))
 
     def set_class(self, tid: int, class_: int) -> None:
         """Say what kind of task it is."""

@@ -43,6 +43,7 @@ SETTINGS: Mapping[str, tuple[int, int, int]] = {
     "budget_ns": (20_000, 0, 1_000_000_000),
     "most_out_permille": (250, 0, 1000),
     "worse_permille": (100, 0, 1000),
+    "pick": (1, 1, 8),
 }
 _IN_FORCE, _CANDIDATE = 0, 1
 _MOST_BYTES = 16 << 20  # of a table, or of the rows that check it
@@ -58,7 +59,7 @@ class ModelControl(ctypes.Structure):
             (name, c_uint32)
             for name in (
                 *("mode", "family", "period", "nr_inputs", "nr_logits", "logit_one", "lead_us"),
-                *("budget_ns", "most_out_permille", "worse_permille"),
+                *("budget_ns", "most_out_permille", "worse_permille", "pick"),
             )
         ),
         ("labels", c_uint8 * 4),
@@ -76,7 +77,7 @@ class ModelStats(ctypes.Structure):
         for name in (
             *("version", "nr_seen", "nr_decided", "nr_acted", "nr_out_of_range", "nr_no_table", "nr_agreed"),
             *("nr_batch", "nr_normal", "nr_interactive", "nr_timed", "nr_over_budget", "timed_ns"),
-            *("nr_outcomes", "nr_right", "nr_scheduler_right"),
+            *("nr_outcomes", "nr_right", "nr_scheduler_right", "nr_picks", "nr_walked", "nr_picked"),
         )
     )
 

@@ -121,3 +121,19 @@ def test_what_is_not_named_stays_to_the_last_bit_however_often_something_is_set(
     for number in range(50):
         params = tuna.changed(params, {"slice_us": 5000 + number})
     assert (params.version, params.slice_us, params.cpu_util_threshold) == (51, 5049, 340)
+
+
+def test_gpus_devices_are_those_whose_drivers_are_known():
+    lines = ["Character devices:", "  1 mem", "226 drm", "195 nvidia-frontend", "511 kfd", ""]
+    assert tuna.gpu_devices("\n".join([*lines, "Block devices:", "  8 sd", "  9 drm", ""])) == {
+        226: 0,
+        195: 0,
+        511: 0,
+    }
+    assert tuna.gpu_devices("") == {}
+
+
+def test_who_notices_opens_is_in_the_object_and_is_loaded_only_where_it_is_asked_for(bpf):
+    assert tuna.DEVICE_PROGRAM in bpf.programs
+    source = (ROOT / "bpf/sched/devices.bpf.h").read_text()
+    assert f'SEC("?fentry/{tuna.DEVICE_FUNCTION}")\nint BPF_PROG({tuna.DEVICE_PROGRAM},' in source

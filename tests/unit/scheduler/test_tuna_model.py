@@ -107,6 +107,8 @@ def test_a_model_that_is_too_large_is_refused_with_what_it_needs():
         {"period": 0},
         {"budget_ns": 1.5},
         {"worse_permille": True},
+        {"pick": 0},
+        {"pick": 9},
         {"lead": 3},
     ],
     ids=str,

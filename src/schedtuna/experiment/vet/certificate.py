@@ -64,6 +64,11 @@ class VetResult(BaseModel):
         return self.outcome in _FAILS
 
     @property
+    def is_worth_a_replay(self) -> bool:
+        """Whether a run of it alone would show more: it fails, and it did run."""
+        return self.fails and self.outcome is not VetOutcome.NOT_STARTED
+
+    @property
     def replays(self) -> bool:
         """Whether the same seed was seen to give the same bits again."""
         return bool(self.hash) and self.replay_hash == self.hash

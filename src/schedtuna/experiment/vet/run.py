@@ -180,6 +180,7 @@ class Vetting:
         self.folder, self.plan = folder, plan
         self._lab, self._subject = lab, subject
         self._machines: dict[tuple[str, str, bool], Deterministic] = {}
+        self._not_started: dict[tuple[str, str], VetResult] = {}
         stored = folder / PLAN_NAME
         if resume:
             if not stored.exists():
@@ -223,12 +224,13 @@ class Vetting:
     def _tried(self, case: VetCase, share: Path) -> VetResult:
         if reason := case.impossible or self._subject.missing.get(case.kernel, ""):
             return VetResult(case=case, outcome=VetOutcome.NOT_RUN, reason=reason)
+        place = case.kernel, case.topology
+        if (former := self._not_started.get(place)) is not None:  # nor would it with another adversary
+            return former.model_copy(update={"case": case})
         try:
             result = self._once(case, share)
         except SchedulerError as error:
-            return VetResult(
-                case=case, outcome=VetOutcome.NOT_STARTED, reason=error.reason, dump=exit_dump(error.log)
-            )
+            return self._not_started.setdefault(place, not_started(case, error))
         except GuestError as error:
             return VetResult(case=case, outcome=VetOutcome.DIED, reason=str(error))
         if result.fails:
@@ -287,6 +289,17 @@ class Vetting:
             )
             self._machines[key] = Deterministic(self._lab, spec)
         return self._machines[key]
+
+
+def not_started(case: VetCase, error: SchedulerError) -> VetResult:
+    """Return the result of a scheduler that does not come into charge; what it said last is a part of why."""
+    said = error.log.strip().rpartition("\n")[2]
+    return VetResult(
+        case=case,
+        outcome=VetOutcome.NOT_STARTED,
+        reason=f"{error.reason}: {said}" if said else error.reason,
+        dump=exit_dump(error.log),
+    )
 
 
 def read_plan(folder: Path) -> VetPlan:

@@ -64,7 +64,6 @@ def test_one_that_forgets_tasks_fails_by_name_and_its_seed_shows_it_again(tmp_pa
     assert failed.outcome is VetOutcome.STALLED
     assert "runnable task stall" in failed.reason
     assert "DEBUG DUMP" in failed.dump
-    assert failed.after_s > 5
     assert failed.replays
 
 

@@ -113,6 +113,7 @@ def browsing(folder):
     """Give a tab of a browser with a profile of its own."""
     order_read, order_write = os.pipe()
     told_read, told_write = os.pipe()
+    assert CHROMIUM is not None
     switches = [*_SWITCHES, f"--user-data-dir={folder}"]
     if os.geteuid() == 0:
         switches.append("--no-sandbox")  # it refuses to run as root otherwise

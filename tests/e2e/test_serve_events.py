@@ -108,6 +108,7 @@ def test_the_client_reads_them_and_does_without_where_there_are_none(server):
     told = []
     with AgentClient(server.url, server.token) as client:
         last = client.events(trial, 0, 30, told.append)
+        assert last is not None
         assert last == told[-1].number
         assert told[-1].state.is_end
         assert client.events(trial, last, 0.2, told.append) is None or told[-1].number == last

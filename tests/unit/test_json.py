@@ -10,6 +10,7 @@ READING = re.compile(r"\bjson\.loads?\(|\braw_decode\(")
 # File -> why it reads JSON by itself.
 EXCEPT = {
     "configfile.py": "defines it",
+    "lab/guest/adversaries.py": "runs in guests, without the package",
     "scheduler/scx_object.py": "runs in guests, without the package",
     "workload/programs/mix.py": "a program by itself",
 }

@@ -104,7 +104,7 @@ def _nested(kind: str, row: Mapping[str, Any]) -> dict[str, Any]:
     if kind == OUTCOME:
         return whole | {"terms": _part(row, _TERM)}
     try:
-        arms = json.loads(row["arms"])
+        arms = parse_json(row["arms"], any_text=True)
         given = [row.get(_PROPENSITY + arm) for arm in arms]
     except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError("a decision names no arms", hint="the file is damaged, or not ours") from error

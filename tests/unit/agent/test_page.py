@@ -152,7 +152,10 @@ def test_that_no_agent_answers_is_told():
     def ask(_after):
         raise UnavailableError("no agent runs here", hint="start one")
 
-    told = next(PageFeed(ask, sleep=lambda _s: threading.Event().wait()).events())
+    def sleep(_seconds):
+        threading.Event().wait()
+
+    told = next(PageFeed(ask, sleep=sleep).events())
     ((kind, _, content),) = events(told)
     assert (kind, content["problem"], content["hint"]) == ("view", "no agent runs here", "start one")
 

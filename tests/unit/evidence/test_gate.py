@@ -38,7 +38,7 @@ def test_it_stays_shut_and_says_why(gains, options, why):
 def test_nothing_passes_as_often_as_its_confidence_says():
     """Two-sided 95%: by luck, one of 40 attempts with data of its own passes."""
     random = np.random.default_rng(3)
-    passed = sum(judge_gate(random.normal(0, 1, 6)).passed for _ in range(2000))
+    passed = sum(judge_gate(random.normal(0, 1, 6).tolist()).passed for _ in range(2000))
     assert stats.binomtest(passed, 2000, 0.025).pvalue > 0.001
 
 

@@ -40,7 +40,8 @@ def test_each_machine_is_told_and_agreement_is_not():
 
 
 def test_machines_that_disagree_are_named_first():
-    notes = machine_notes(*blocks((0.8, 1.2)), Direction.MIN, delta=0.05)
+    found, machines = blocks((0.8, 1.2))
+    notes = machine_notes(found, machines, Direction.MIN, delta=0.05)
     assert "do not agree" in notes[0]
     assert len(notes) == 2
 

@@ -1,6 +1,6 @@
 """Loads that try to make a scheduler forget a task, run inside a guest: prints what it saw as a JSON object.
 
-SCHEDTUNA_ADVERSARY, SCHEDTUNA_SECONDS and SCHEDTUNA_SEED in the environment say which, how long, and what it
+VET_ADVERSARY, VET_SECONDS and SCHEDTUNA_SEED in the environment say which, how long, and what it
 draws. Beside each runs a crowd of tasks that spin or sleep, and know how long they stood still. What
 disturbs them is a real-time task, which does not wait for the scheduler at hand. All that it changes in the
 guest is of the guest's own; nothing else of the package is needed.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SCHED_EXT = "/sys/kernel/sched_ext/state"
 GROUPS = "/sys/fs/cgroup"
-ADVERSARY, SECONDS, SEED = "SCHEDTUNA_ADVERSARY", "SCHEDTUNA_SECONDS", "SCHEDTUNA_SEED"
+ADVERSARY, SECONDS, SEED = "VET_ADVERSARY", "VET_SECONDS", "SCHEDTUNA_SEED"
 ANSWER_WITHIN_S = 75.0  # the kernel finds a stall within 1.5 x 30 s, the longest time-out that it takes
 _LOOK_EVERY_S = 0.05
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from schedtuna.errors import SimulationError, UsageError
 from schedtuna.sim.native import BadInputError, Futures
 from schedtuna.sim.schedulers import SchedulerSource, chosen_scheduler
-from schedtuna.sim.simulation import NextMigration, Simulation
+from schedtuna.sim.simulation import Simulation
+from schedtuna.sim.state import NextMigration
 
 
 class MigrationFutures(NamedTuple):

@@ -20,7 +20,8 @@ from schedtuna.sim.flips import Base, Flip, flips, points_of
 from schedtuna.sim.native import Policy, Stop
 from schedtuna.sim.origin import Origin
 from schedtuna.sim.schedulers import native_schedulers, scheduler_text
-from schedtuna.sim.simulation import SimulatedTask, Simulation
+from schedtuna.sim.simulation import Simulation
+from schedtuna.sim.state import SimulatedTask
 from schedtuna.sim.waits import WaitMetric, waits_of
 from schedtuna.space import ParameterSpec, ParameterType, ParameterValue
 from schedtuna.trace.trace import Trace

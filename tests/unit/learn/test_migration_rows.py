@@ -9,7 +9,7 @@ from schedtuna.learn.migration_rows import CERTAINTY, HORIZONS, certainty_of_sig
 from schedtuna.learn.sources import RunSource
 from schedtuna.sim import simulate
 from schedtuna.sim.futures import MigrationFutures
-from schedtuna.sim.simulation import NextMigration
+from schedtuna.sim.state import NextMigration
 
 pytest.importorskip("polars")
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from schedtuna.sim.fair import Fair
 from schedtuna.sim.schedulers import SchedulerSource
-from schedtuna.sim.simulation import Simulation, SimulationTotals
+from schedtuna.sim.simulation import Simulation
+from schedtuna.sim.state import SimulationTotals
 from schedtuna.workload.families import FAMILIES, family
 
 MS = 1_000_000

@@ -33,7 +33,7 @@ from schedtuna.workload.programs import mix
 if TYPE_CHECKING:
     from numpy.random import Generator
 
-    from schedtuna.sim.simulation import SimulatedTask
+    from schedtuna.sim.state import SimulatedTask
 
 UNIT_NS = 20_000  # what a unit of work takes
 _POLICY_NUMBERS = {"other": 0, "batch": 3, "idle": 5}

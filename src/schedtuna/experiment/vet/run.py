@@ -232,11 +232,20 @@ class Vetting:
         except SchedulerError as error:
             return self._not_started.setdefault(place, not_started(case, error))
         except GuestError as error:
-            return VetResult(case=case, outcome=VetOutcome.DIED, reason=str(error))
+            return self._died(case, share, str(error))
         if result.fails:
             return result.model_copy(update={"replay_hash": self._once(case, share).hash})
         usual = None if self.plan.is_quick else self._usual_wait_s(case, share)
         return result.model_copy(update={"usual_wait_s": usual})
+
+    def _died(self, case: VetCase, share: Path, reason: str) -> VetResult:
+        """Blame the scheduler for a guest's death only where the kernel's own lets such a guest live."""
+        try:
+            self._usual_wait_s(case, share)
+        except GuestError as error:
+            reason = f"without the scheduler the guest dies, too: {error}"
+            return VetResult(case=case, outcome=VetOutcome.NOT_RUN, reason=reason)
+        return VetResult(case=case, outcome=VetOutcome.DIED, reason=reason)
 
     def _once(self, case: VetCase, share: Path) -> VetResult:
         run, seen = self._attack(case, share, own=True)

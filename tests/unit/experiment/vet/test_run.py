@@ -1,5 +1,6 @@
 """A folder in which vetting goes on: what is done is not done again, and another plan is refused."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -16,6 +17,7 @@ from schedtuna.experiment.vet.run import (
     read_plan,
     replay_command,
 )
+from schedtuna.lab.errors import GuestError
 from schedtuna.scheduler.spec import SchedulerConfig
 
 if TYPE_CHECKING:
@@ -48,6 +50,23 @@ def test_what_is_done_is_not_done_again(tmp_path):
     assert parse_json((folder / CERTIFICATE_NAME).read_bytes())["plan"]["seed"] == 7
     assert vetting(folder, resume=True).run() == certificate
     assert read_plan(folder) == PLAN
+
+
+@pytest.mark.parametrize(("lives_without", "outcome"), [(True, VetOutcome.DIED), (False, VetOutcome.NOT_RUN)])
+def test_a_guest_that_dies_without_the_scheduler_too_says_nothing_of_it(
+    tmp_path, monkeypatch, lives_without, outcome
+):
+    def attack(_self, _case, _share, *, own):
+        if own or not lives_without:
+            raise GuestError("it hangs")
+        return None, {"longest_wait_s": 0.1}
+
+    monkeypatch.setattr(Vetting, "_attack", attack)
+    subject = VetSubject(SUBJECT.scheduler, {"7.3.4": Path("/x")}, {})
+    plan = PLAN.model_copy(update={"cases": CASES_OF[:1]})
+    (result,) = Vetting(cast("Lab", None), tmp_path / "vet", plan, subject).run().results
+    assert result.outcome is outcome
+    assert "it hangs" in result.reason
 
 
 def test_another_plan_or_none_is_refused(tmp_path):

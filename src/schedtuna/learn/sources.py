@@ -18,6 +18,20 @@ from schedtuna.workload.families import FAMILIES
 SIMULATED = "simulated"
 _LONGEST_NAME = 200
 _LOCK = "writer.lock"
+# Constants of simulated machines that came after the first datasets, whose runs keep their hashes.
+_LATER_COSTS = frozenset(
+    {
+        "nodes",
+        "remote_distance",
+        "remote_access_permille",
+        "migration_node_ns",
+        "slow_cpus",
+        "slow_capacity",
+        "pressure_per_s",
+        "pressure_ns",
+        "pressure_permille",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,7 @@ class RunSource:
         simulation = trace.manifest.get("simulation")
         facts: dict[str, Any] = simulation if isinstance(simulation, dict) else {}
         if digest is None:
-            told = facts or trace.manifest
+            told = _as_first_told(facts) if facts else trace.manifest
             digest = sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
         kind: Literal["recorded", "imported", "simulated"] = "recorded"
         if facts:
@@ -80,6 +94,17 @@ class RunSource:
             host=SIMULATED if facts else _host(trace),
             seed=seed if isinstance(seed, int) else None,
         )
+
+
+def _as_first_told(facts: dict[str, Any]) -> dict[str, Any]:
+    """Leave out constants that came later and have their default: they change nothing."""
+    from schedtuna.sim.native import cost_table
+
+    usual = {name: value for name, value, *_ in cost_table() if name in _LATER_COSTS}
+    costs = facts.get("costs")
+    if not isinstance(costs, dict):
+        return facts
+    return facts | {"costs": {name: value for name, value in costs.items() if usual.get(name) != value}}
 
 
 def _hash_of_files(folder: Path) -> str:

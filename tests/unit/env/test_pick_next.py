@@ -237,7 +237,7 @@ def test_an_episode_ends_with_time_or_with_the_last_task():
         ({"episode_ms": 0}, "episode_ms=0"),
         ({"scheduler": "external"}, "built-in scheduler"),
         ({"scheduler": "cfs"}, "no scheduler 'cfs'"),
-        ({"render_mode": "human"}, "'ansi' or None"),
+        ({"render_mode": "human"}, "'ansi', 'rgb_array' or None"),
         ({"costs": {"tick": 1}}, "no constant 'tick'"),
     ],
 )

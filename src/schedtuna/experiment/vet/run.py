@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 from schedtuna.backend.base import KERNELS_OWN
 from schedtuna.backend.places.guest import Guest
 from schedtuna.backend.vm import scheduler_program
-from schedtuna.configfile import parse_json
+from schedtuna.configfile import first_fault, parse_json
 from schedtuna.errors import ConfigFileError, UnavailableError, UsageError, WorkloadError
 from schedtuna.experiment.campaign import choose_seed
 from schedtuna.experiment.vet.certificate import VetCertificate, VetOutcome, VetResult, judged
@@ -28,7 +27,7 @@ from schedtuna.experiment.vet.plan import (
     VetPlan,
     planned_cases,
 )
-from schedtuna.files import make_folder, write_text
+from schedtuna.files import copy_file, make_folder, write_text
 from schedtuna.lab.build.examples import find_examples
 from schedtuna.lab.deterministic.trials import Deterministic, DeterministicRun, DeterministicSpec
 from schedtuna.lab.errors import GuestError
@@ -325,7 +324,7 @@ def _read(path: Path, model: type[_Model]) -> _Model:
         content = parse_json(path.read_bytes())
         return model.model_validate(STORED.upgrade(content, path) if model is VetPlan else content)
     except ValidationError as error:
-        raise ConfigFileError(f"{path} is damaged: {error.errors()[0]['msg']}") from None
+        raise ConfigFileError(f"{path} is damaged: {first_fault(error)}") from None
     except (OSError, ValueError) as error:
         raise ConfigFileError(f"{path} can't be read: {error}") from None
 
@@ -334,5 +333,5 @@ def _read(path: Path, model: type[_Model]) -> _Model:
 def _shared_script() -> Iterator[Path]:
     """Give a folder with the adversaries, which guests have as /share."""
     with tempfile.TemporaryDirectory(prefix="schedtuna-vet-") as folder:
-        shutil.copy(resource_path(_SCRIPT), folder)
+        copy_file(resource_path(_SCRIPT), Path(folder) / Path(_SCRIPT).name)
         yield Path(folder)

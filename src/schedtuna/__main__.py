@@ -45,6 +45,9 @@ def _run() -> None:
     finally:
         if interruptible:
             signal.signal(signal.SIGINT, _end_quietly)
+        # A KeyboardInterrupt that passed through source text being run, as dataclasses do, would make
+        # `python -m` die by SIGINT in the end, whatever came of it; running another text forgets it.
+        exec("")  # noqa: S102
         gc.freeze()  # all goes with the process: looking for what nobody needs took a command 50 ms
 
 

@@ -69,12 +69,12 @@ def schedtuna(state, *argv, code=0):
 
 
 def test_what_an_agent_drew_tells_what_others_would_have_brought(state, tmp_path):
-    run = ("agent", "run", "--policy", "mine_of_test:Coin", "--interval", "0.1", "--for", "16", "--no-guard")
+    run = ("agent", "run", "--policy", "mine_of_test:Coin", "--interval", "0.1", "--for", "24", "--no-guard")
     said = schedtuna(state, *run).stdout
     assert "among arms" in said and "MB/h" in said
     found = json.loads(schedtuna(state, "agent", "evaluate", "--json").stdout)
     by = {one["policy"]: one for one in found["judged"]}
-    assert found["nr_drawn"] > 60 and found["logged_by"] == "coin"
+    assert found["nr_drawn"] > 30 and found["logged_by"] == "coin"
     assert by["always:long"]["loss"]["value"] == pytest.approx(2, abs=0.05)
     told = schedtuna(state, "agent", "evaluate", "--policy", "mine_of_test:Mine").stdout
     assert "half" in told and "decisions drawn by coin" in told

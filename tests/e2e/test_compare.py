@@ -250,9 +250,9 @@ def test_logs_that_can_not_be_continued(tmp_path, command):
     assert "was unfinished" in torn.stderr
     assert len(read_trials(folder)[1]) == 12
 
-    log.write_text(whole.replace('"version": 1', '"version": 2', 1))
+    log.write_text(whole.replace('"version": 2', '"version": 3', 1))
     newer = command(*arguments[:3], *resume, *arguments[3:])
-    assert (newer.returncode, "version 2" in newer.stderr) == (1, True)
+    assert (newer.returncode, "version 3" in newer.stderr) == (1, True)
 
     log.write_text(whole.replace('"index":3', '"index":x', 1))
     damaged = command(*arguments[:3], *resume, *arguments[3:])

@@ -117,7 +117,7 @@ LASTING = {
     "agent page": Lasting("agent page --listen 127.0.0.1:0", has_printed("#token=")),
     "agent hold": Lasting("agent hold nice=5 -- sleep 600", has_child_of("sleep"), codes=(130, 143)),
     "train": Lasting(
-        "train rows --model lightgbm --budget 100 -o out", has_loaded("lib_lightgbm"), prepare=lay_dataset
+        "train rows --model all --budget 100 -o out", has_loaded("lib_lightgbm"), prepare=lay_dataset
     ),
     "dataset build": Lasting(
         "dataset build trace --task burst -o out", has_loaded("_polars_runtime"), prepare=lay_trace

@@ -23,13 +23,20 @@ def lab() -> Lab:
     return lab_or_skip()
 
 
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where nothing is kept of what loaders have said before."""
+    return tmp_path_factory.mktemp("objects")
+
+
 @pytest.fixture(autouse=True)
-def kernel(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def kernel(lab: Lab, objects: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = lab.kernel().image
     vmlinux = image.with_name("vmlinux")
     if not vmlinux.is_file():
         pytest.skip("the lab's kernel has no vmlinux with types")
     monkeypatch.setenv(KERNEL_VARIABLE, str(vmlinux))
+    monkeypatch.setenv("SCHEDTUNA_OBJECTS_DIR", str(objects))
 
 
 def program(name: str) -> str:

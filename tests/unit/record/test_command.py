@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -89,5 +90,5 @@ def test_what_the_command_leaves_running_is_told():
     os.kill(pid, signal.SIGKILL)
     other.wait()
     until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
-    with pytest.raises(ChildProcessError):  # nothing of it is left to be reaped
-        os.waitpid(-1, os.WNOHANG)
+    with contextlib.suppress(ChildProcessError):  # nothing of it is left to be reaped
+        assert os.waitpid(-1, os.WNOHANG) == (0, 0)  # others' children run on

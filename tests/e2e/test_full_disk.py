@@ -78,6 +78,18 @@ def test_a_results_folder_that_does_not_fit_is_named_and_not_left_behind(tmp_pat
     assert not list(disk.glob("results/*"))
 
 
+def test_an_agent_names_the_folder_that_is_full_and_tells_of_rows_that_are_lost(tmp_path, disk, monkeypatch):
+    monkeypatch.setenv("SCHEDTUNA_STATE_DIR", str(disk / "state"))
+    arguments = ("agent", "run", "--for", "0.5s", "--interval", "0.1")
+    done = schedtuna(tmp_path, *arguments)
+    assert done.returncode == 1, done.stderr
+    assert f"error: {disk}/state/agent.lock: No space left on device" in done.stderr
+    os.truncate(disk / "filler", 60 << 10)  # room for the lock, not for the log
+    done = schedtuna(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"rows could not be written", done.stdout)
+
+
 def test_a_place_that_can_not_be_written_is_named(tmp_path, disk):
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     (tmp_path / "vmstat.txt").write_bytes(VMSTAT_T)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from schedtuna.configfile import parse_json
-from schedtuna.errors import SchedtunaError, UnavailableError
+from schedtuna.errors import SchedtunaError, UnavailableError, naming
 from schedtuna.files import Folder
 from schedtuna.knobs.state import state_directory
 
@@ -49,7 +49,8 @@ class ControlServer:
 
     def __init__(self, answer: Answer, directory: Path | None = None) -> None:
         self._answer = answer
-        self._folder = Folder(directory or state_directory(), create=True, mode=0o700, own=False)
+        where = directory or state_directory()
+        self._folder = Folder(where, create=True, mode=0o700, own=False)
         self._lock = self._folder.open(LOCK_NAME, os.O_RDWR | os.O_CREAT, mode=0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -61,13 +62,15 @@ class ControlServer:
                 f"an agent runs already: process {pid}",
                 hint="`schedtuna agent status` tells of it; end it with SIGTERM",
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        with naming(where / LOCK_NAME):
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._folder.discard(SOCKET_NAME)
         before = os.umask(0o177)
         try:
-            self._socket.bind(f"/proc/self/fd/{self._folder.fileno()}/{SOCKET_NAME}")
+            with naming(where / SOCKET_NAME):
+                self._socket.bind(f"/proc/self/fd/{self._folder.fileno()}/{SOCKET_NAME}")
         finally:
             os.umask(before)
         self._socket.listen(8)

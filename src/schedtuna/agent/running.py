@@ -80,6 +80,7 @@ class RunSummary:
         not_put_back: What could not be put back, for people; it is in the journal.
         log: Where its log is.
         mb_per_h: How fast the log grew.
+        rows_lost: Rows that the log could not take, such as on a full disk.
         decisions: Of choices among arms: `seen`, `kept` in the log, the last `rate`, `mb_per_h`; empty: none.
         advice: What it would change, where it only advises.
     """
@@ -89,6 +90,7 @@ class RunSummary:
     not_put_back: tuple[str, ...]
     log: Path
     mb_per_h: float
+    rows_lost: int
     decisions: Mapping[str, float]
     advice: tuple[str, ...]
 
@@ -159,6 +161,7 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
             not_put_back=failed,
             log=log.directory,
             mb_per_h=log.megabytes_per_h,
+            rows_lost=log.nr_lost,
             decisions=agent.decisions.told(),
             advice=tuple(tell_act(act) for act in agent.advice.values()),
         )

@@ -235,6 +235,8 @@ def _print_summary(done: Any, *, advise: bool) -> None:
     share = 100 * counts["cpu_s"] / max(done.seconds, 1e-9)
     print(f"{counts['intervals']} intervals in {done.seconds:.0f} s took {share:.2f}% of one CPU")
     print(printable(f"log: {done.log} ({done.mb_per_h:.2f} MB/h); `schedtuna agent log` shows it"))
+    if done.rows_lost:
+        print_remark("warning", f"{done.rows_lost} rows could not be written to the log: is the disk full?")
     if chosen := done.decisions:
         print(
             f"decisions: {chosen['seen']} among arms, {chosen['kept']} of them logged "

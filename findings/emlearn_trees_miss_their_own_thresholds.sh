@@ -2,11 +2,11 @@
 # emlearn 0.23.2: a converted tree is wrong for the whole-number features that its default is for: flags vanish.
 #
 # emlearn makes C of scikit-learn's trees for microcontrollers, with features as int16_t unless said otherwise.
-# scikit-learn goes left where x <= threshold, and puts thresholds halfway
-# between values: 0.5 between 0 and 1. The C code goes left where x < threshold, with the threshold cut to a whole number
-# (0): so each comparison is off by one. Of wide features few rows are hit; a feature of 0 and 1 decides nothing any
-# more, and one of a few levels is shifted by a level. With dtype="float" the threshold stays, and a row on a threshold
-# still goes the other way, as it does where whole numbers two apart were seen in training. Nothing is said of it.
+# scikit-learn goes left where x <= threshold, and puts thresholds halfway between values: 0.5 between 0 and 1. The C
+# code goes left where x < threshold, with the threshold cut to a whole number (0): so each comparison is off by one. Of
+# wide features few rows are hit; a feature of 0 and 1 decides nothing any more, and one of a few levels is shifted by a
+# level. With dtype="float" the threshold stays, and a row on a threshold still goes the other way, as it does where
+# whole numbers two apart were seen in training. Nothing is said of it.
 #
 # Needs python3 with venv and a C compiler; it installs the packages (about 100 MB) in a temporary folder.
 set -eu

@@ -14,7 +14,8 @@ from typer.core import TyperCommand
 
 from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import FolderOptions, ListOptions, WorkloadOptions, termination_interrupts
-from schedtuna.cli.compare import DEFAULT, REPORT_NAME, QuestionOptions, carry_out, posed, write_files
+from schedtuna.cli.compare import DEFAULT, REPORT_NAME, carry_out, posed, write_files
+from schedtuna.cli.compare_options import QuestionOptions
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
 from schedtuna.errors import UsageError

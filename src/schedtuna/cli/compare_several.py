@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from schedtuna.backend.places.base import Place
     from schedtuna.cli.common import FolderOptions
-    from schedtuna.cli.compare import QuestionOptions
+    from schedtuna.cli.compare_options import QuestionOptions
     from schedtuna.experiment.campaign import Campaign
     from schedtuna.experiment.comparison import Comparison
     from schedtuna.scheduler.spec import SchedulerConfig

@@ -129,13 +129,45 @@ def test_one_machine_under_two_addresses_is_refused(tmp_path):
         )
         assert done.returncode == 2, done.stderr
         assert "are one machine" in done.stderr
-        for command in (
-            ["variability", "--backend", asked(first, second), "-n", "2"],
-            ["compare", "--backend", asked(first, second), "--backend", "host", "default"],
-        ):
-            refused = run_schedtuna(
-                *(*command, "--token-file", token, "--results", tmp_path, "--", "true"),
-                env=environment(tmp_path),
-            )
-            assert refused.returncode == 2, refused.stderr
-            assert "hint:" in refused.stderr
+        refused = run_schedtuna(
+            *("compare", "--backend", asked(first, second), "--backend", "host", "default"),
+            *("--token-file", token, "--results", tmp_path, "--", "true"),
+            env=environment(tmp_path),
+        )
+        assert refused.returncode == 2, refused.stderr
+        assert "hint:" in refused.stderr
+
+
+def test_how_runs_vary_is_told_of_each_machine_and_how_they_differ(tmp_path):
+    """Two servers of one machine will do: nothing is pooled, and no two runs are made at once."""
+    clients, token = tokens_of(tmp_path)
+    (tmp_path / "b").mkdir()
+    with (
+        serving(tmp_path, "--token-file", clients) as first,
+        serving(tmp_path / "b", "--token-file", clients) as second,
+    ):
+        command = ("variability", "--backend", asked(first, second), "--token-file", token, "--seed", "3")
+        command = (*command, "--metric", "score:max=regex:score ([0-9]+)")
+        printing = ("--", "sh", "-c", "echo score $((SCHEDTUNA_SEED % 90 + 10))")
+        done = run_schedtuna(
+            *(*command, "-n", "3", "--results", tmp_path / "results", "--json", *printing),
+            env=environment(tmp_path),
+        )
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout.splitlines()[-1])
+        scores = [machine["metrics"]["score"]["mean"] for machine in told["machines"]]
+        assert scores[0] == scores[1]  # one seed a round
+        (score,) = (one for one in told["differences"] if one["metric"] == "score")
+        assert (score["rounds"], score["mean_ratio"]) == (3, 1.0)
+        more = run_schedtuna(
+            *(*command, "-n", "4", "--resume", told["study"], *printing), env=environment(tmp_path)
+        )
+        assert more.returncode == 0, more.stderr
+        assert " against " in more.stdout
+        assert more.stdout.count(": 4 runs, 0 failed") == 2
+        refused = run_schedtuna(
+            *(*command, "-n", "4", "--against", told["files"]["summary"], *printing),
+            env=environment(tmp_path),
+        )
+        assert refused.returncode == 2
+        assert "--against shows one machine" in refused.stderr

@@ -127,7 +127,7 @@ def apply(  # noqa: PLR0917 - typer's options are a function's parameters
 
 def _keep(scheduler: SchedulerConfig, place: Host, words: Sequence[str], unit: str | None) -> None:
     """Set what runs, and say what that reaches."""
-    from schedtuna.cli.common import made_ready
+    from schedtuna.cli.places import made_ready
     from schedtuna.errors import UsageError
     from schedtuna.scheduler.fair import notes
     from schedtuna.tune.keep import keep

@@ -13,11 +13,12 @@ import typer
 from typer.core import TyperCommand
 
 from schedtuna.cli.bundles import bundled
-from schedtuna.cli.common import FolderOptions, ListOptions, WorkloadOptions, termination_interrupts
+from schedtuna.cli.common import FolderOptions, WorkloadOptions, termination_interrupts
 from schedtuna.cli.compare import DEFAULT, REPORT_NAME, carry_out, posed, write_files
 from schedtuna.cli.compare_options import QuestionOptions
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
+from schedtuna.cli.places import ListOptions
 from schedtuna.errors import UsageError
 
 if TYPE_CHECKING:

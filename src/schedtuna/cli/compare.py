@@ -14,13 +14,13 @@ from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import (
     FleetOptions,
     FolderOptions,
-    SidesOptions,
     WorkloadOptions,
     termination_interrupts,
 )
 from schedtuna.cli.compare_options import CandidateOptions, QuestionOptions
 from schedtuna.cli.options import JsonOption, OptionalCommandArgument
 from schedtuna.cli.output import print_json, print_remark
+from schedtuna.cli.places import SidesOptions
 from schedtuna.errors import UsageError
 from schedtuna.printable import percent_change
 

@@ -197,6 +197,15 @@ PlacesOption = Annotated[
         show_default=False,
     ),
 ]
+EachPlaceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        metavar=_PLACE,
+        help=f"{_BACKENDS} Repeatable: each is described, and held against the first. Default: {HOST}.",
+        show_default=False,
+    ),
+]
 KernelOption = Annotated[
     str | None, typer.Option("--kernel", metavar="VERSION", help=_KERNEL, show_default=False)
 ]
@@ -206,6 +215,15 @@ KernelsOption = Annotated[
         "--kernel",
         metavar="VERSION",
         help=f"{_KERNEL} Twice: compare two kernels, under one scheduler.",
+        show_default=False,
+    ),
+]
+EachKernelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kernel",
+        metavar="VERSION",
+        help=f"{_KERNEL} Repeatable: each is described, and held against the first.",
         show_default=False,
     ),
 ]

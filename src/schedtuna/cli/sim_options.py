@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from schedtuna.cli.common import parse_costs
+from schedtuna.cli.places import parse_costs
 
 TopologyOption = Annotated[
     str | None,

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from schedtuna.cli.bundles import bundled
-from schedtuna.cli.common import WhereOptions, parse_positive_duration, termination_interrupts
+from schedtuna.cli.common import parse_positive_duration, termination_interrupts
 from schedtuna.cli.options import AggregateOption, JsonOption, ProcfsOption, SeedOption
 from schedtuna.cli.output import print_json
+from schedtuna.cli.places import WhereOptions
 from schedtuna.errors import SchedtunaError, UsageError, WorkloadError, naming
 
 if TYPE_CHECKING:

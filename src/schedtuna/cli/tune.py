@@ -15,13 +15,13 @@ from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import (
     FleetOptions,
     FolderOptions,
-    PlaceOptions,
     WorkloadOptions,
     listed,
     termination_interrupts,
 )
 from schedtuna.cli.options import OptionalCommandArgument
 from schedtuna.cli.output import DEBUG_VARIABLE, print_json, print_remark
+from schedtuna.cli.places import PlaceOptions
 from schedtuna.cli.tune_options import (
     CommandOptions,
     LearnerOptions,

@@ -1,4 +1,4 @@
-"""`schedtuna variability`: how much a command varies from run to run, here and beside another machine."""
+"""`schedtuna variability`: how much does a command vary from run to run, here and on other machines?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import (
     FleetOptions,
     FolderOptions,
-    PlaceOptions,
     WorkloadOptions,
     parse_positive_duration,
     termination_interrupts,
@@ -27,23 +26,22 @@ from schedtuna.cli.options import (
     TimeOption,
 )
 from schedtuna.cli.output import print_json, print_remark, require_writable
+from schedtuna.cli.places import EachPlaceOptions
 from schedtuna.errors import UsageError, naming
-from schedtuna.printable import number, printable
+from schedtuna.printable import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schedtuna.backend.base import Trial
+    from schedtuna.backend.places.base import Place
+    from schedtuna.cli.variability_tables import Described
     from schedtuna.experiment.campaign import Campaign
-    from schedtuna.experiment.runtable import Sample
+    from schedtuna.workload.spec import Workload
 
 app = typer.Typer(add_completion=False)
 
 SUFFIXES = (".png", ".svg", ".pdf")
-DESCRIPTIVE = (
-    "Descriptive only: the two samples were not interleaved, so heat, neighbours, clocks or the hour "
-    "may explain any difference. Only `schedtuna compare` on one machine supports a claim."
-)
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def variability(
     folder: FolderOptions,
     output: TableOptions,
     run: WorkloadOptions,
-    where: PlaceOptions,
+    where: EachPlaceOptions,
     fleet: FleetOptions,
     command: OptionalCommandArgument = None,
     runs: Annotated[int, typer.Option("-n", "--runs", min=1, max=MOST_RUNS, help="How many runs.")] = 50,
@@ -105,8 +103,11 @@ def variability(
 ) -> None:
     """Run COMMAND again and again and describe how every metric varies.
 
-    The results folder gets runs.csv (one row per run, for another machine's --against) and summary.csv.
+    On several places (`--backend` or `--kernel` again, or URLs with commas) it makes rounds of one run on
+    each, and says how they differ, too. The results folder gets runs.csv (one row per run, for another
+    machine's --against), and summary.csv.
     """
+    from schedtuna.cli.variability_tables import Described
     from schedtuna.experiment.campaign import Question, open_campaign
     from schedtuna.experiment.runtable import Sample, read_sample
     from schedtuna.workload.metrics import format_metric, parse_metric
@@ -115,24 +116,24 @@ def variability(
     require_writable(output.csv, option="--csv")
     require_writable(output.plot, option="--plot", suffixes=SUFFIXES)
     time_limit_s = None if time is None else parse_positive_duration(time, option="--time")
-    place = where.ready_place().fitting(run.named)
-    if place.is_several:
+    places = [place.fitting(run.named) for place in where.ready_places()]
+    if output.against is not None and len(places) > 1:
         raise UsageError(
-            "this describes one machine: how several differ would pass for how one varies",
-            hint="name one of them, and show it beside another one's runs with --against",
+            f"--against shows one machine beside another one's runs, and these are {len(places)}",
+            hint="the first of them is what the others are held against",
         )
-    workload = run.workload(command, place)
+    workload = _workload_of_each(places, run, command)
     folder.require_consent(workload.argv)
-    chosen = place.scheduler(scheduler)
+    chosen = [place.scheduler(scheduler) for place in places]
     spec = RunSpec(
         workload=workload,
-        metrics=tuple(parse_metric(text, workload) for text in run.metrics(metric, place)),
+        metrics=tuple(parse_metric(text, workload) for text in run.metrics(metric, places[0])),
         limits={"steal_fraction": max_steal},
         seed=folder.fixed_seed(),
     )
     there = None if output.against is None else read_sample(output.against)
-    identity = {"scheduler": chosen.label(), "metrics": " ".join(map(format_metric, spec.metrics))}
-    asked = Question("variability", [(place, chosen)], identity)
+    identity = {"scheduler": chosen[0].label(), "metrics": " ".join(map(format_metric, spec.metrics))}
+    asked = Question("variability", list(zip(places, chosen, strict=True)), identity)
     with (
         termination_interrupts(),
         open_campaign(
@@ -140,74 +141,111 @@ def variability(
             spec,
             results=folder.results,
             resume=folder.resume,
-            open_place=fleet.open_place([place]),
+            open_place=fleet.open_place(places),
         ) as campaign,
     ):
         nr_told = len(campaign.warnings)
-        trials, interrupted = _run(campaign, runs, time_limit_s)
-        here = Sample.of(trials, host=place.named(platform.node()), nr_cpus=place.online_cpus())
+        names = _names(places)
+        trials, interrupted = _run(campaign, names, runs, time_limit_s)
+        found = Described(
+            [
+                (Sample.of(trials[name], host=name, nr_cpus=place.online_cpus()), trials[name])
+                for name, place in zip(names, places, strict=True)
+            ],
+            there,
+        )
         unwritten, files = None, {}
         try:
-            files = _write(campaign, trials, here, there, output)
+            files = _write(campaign, found, output)
         except OSError as error:
             unwritten = campaign.unwritten(error)
         for warning in campaign.warnings[nr_told:]:
             print_remark("warning", warning, file=sys.stderr)
         if output.as_json:
-            print_json(_summary(campaign, trials, here, there, files))
+            told = {"study": str(campaign.folder), "seed": campaign.spec.seed, **found.summary()}
+            print_json({**told, "files": files})
         else:
-            _print(trials, here, there, files)
+            found.show()
+            print("\n" + "\n".join(f"{name}: {path}" for name, path in files.items()))
         if unwritten:
             raise unwritten
     if interrupted:
         raise typer.Exit(130)
 
 
-def _run(campaign: Campaign, runs: int, time_limit_s: float | None) -> tuple[Sequence[Trial], bool]:
-    """Return the trials, and whether Ctrl-C ended them early."""
+def _workload_of_each(
+    places: Sequence[Place], run: WorkloadOptions, command: Sequence[str] | None
+) -> Workload:
+    """Return what runs on all of them.
+
+    Raises:
+        UsageError: It would be another command on some.
+    """
+    found, *others = [run.workload(command, place) for place in places]
+    if any(other != found for other in others):
+        raise UsageError(
+            f"{run.named} is another command on some of {', '.join(place.label for place in places)}",
+            hint="give the command itself, after `--`: what differed would have two causes",
+        )
+    return found
+
+
+def _names(places: Sequence[Place]) -> list[str]:
+    """What the machines are called; those of one name also by what else tells them apart."""
+    names = [place.named(platform.node()) for place in places]
+    return [
+        name if names.count(name) == 1 else f"{name} ({place.label})"
+        for name, place in zip(names, places, strict=True)
+    ]
+
+
+def _run(
+    campaign: Campaign, names: Sequence[str], runs: int, time_limit_s: float | None
+) -> tuple[dict[str, Sequence[Trial]], bool]:
+    """Return the trials of each machine, and whether Ctrl-C ended them early."""
     from schedtuna.cli.progress import RunProgress
     from schedtuna.experiment.triallog import TrialRecord
-    from schedtuna.experiment.variability import PHASE, run_variability
+    from schedtuna.experiment.variability import made_on_each, run_on_each
 
-    with RunProgress("variability", runs) as progress:
+    # One machine has no name in the log: what names it is another one in logs of older versions.
+    logged = names if len(names) > 1 else [""]
+    total = runs * len(names)
+    with RunProgress("variability", total) as progress:
         campaign.introduce(progress.say)
 
         def show(record: TrialRecord) -> None:
             note = record.trial.reason or f"{number(record.trial.duration_s, digits=3)} s"
-            progress.update(record.index + 1, runs, note=note)
+            progress.update(record.index + 1, total, note=note)
 
+        is_interrupted = False
         try:
-            trials = run_variability(
+            trials = run_on_each(
                 campaign.spec,
-                campaign.sides[0],
+                dict(zip(logged, campaign.sides, strict=True)),
                 runs=runs,
                 log=campaign.log,
                 time_limit_s=time_limit_s,
                 on_event=show,
             )
         except KeyboardInterrupt:
-            done = [record.trial for record in campaign.log.records(PHASE)]
-            progress.say(f"interrupted after {len(done)} of {runs} runs; {campaign.how_to_continue}")
-            if not done:
+            is_interrupted = True
+            trials = made_on_each(campaign.spec, logged, campaign.log)
+            done = sum(map(len, trials.values()))
+            progress.say(f"interrupted after {done} of {total} runs; {campaign.how_to_continue}")
+            if not all(trials.values()):
                 raise typer.Exit(130) from None
-            return done, True
-    return trials, False
+    return dict(zip(names, trials.values(), strict=True)), is_interrupted
 
 
-def _write(
-    campaign: Campaign,
-    trials: Sequence[Trial],
-    here: Sample,
-    there: Sample | None,
-    output: TableOptions,
-) -> dict[str, str]:
+def _write(campaign: Campaign, found: Described, output: TableOptions) -> dict[str, str]:
     """Write the files of the results folder, and those that were asked for; return their paths."""
     from schedtuna.experiment.runtable import write_summary, write_tables
 
-    files = {what: str(path) for what, path in write_tables(campaign.folder, trials, here).items()}
+    tables = write_tables(campaign.folder, found.described, found.differences)
+    files = {what: str(path) for what, path in tables.items()}
     if output.csv is not None:
         with naming(output.csv):
-            write_summary(output.csv, here)
+            write_summary(output.csv, [sample for sample, _ in found.described])
     plot = output.plot
     if plot is not None:
         from schedtuna.files import write_output
@@ -215,69 +253,6 @@ def _write(
         from schedtuna.report.spread import draw_spread
 
         with naming(plot):
-            write_output(plot, drawn(draw_spread(trials, here, there), plot.suffix))
+            write_output(plot, drawn(draw_spread(found.described, found.there), plot.suffix))
         files["plot"] = str(plot)
     return files
-
-
-def _print(trials: Sequence[Trial], here: Sample, there: Sample | None, files: dict[str, str]) -> None:
-    from schedtuna.backend.base import Validity
-
-    failed = sum(trial.validity is not Validity.OK for trial in trials)
-    print(f"{printable(here.host)}: {len(trials)} runs, {failed} failed, {here.nr_cpus} CPUs online\n")
-    print(_table(here))
-    if there is not None:
-        print(f"\nbeside {printable(there.host)} ({there.nr_cpus} CPUs)\n")
-        print(_beside(here, there))
-        print(f"\n{DESCRIPTIVE}")
-    print("\n" + "\n".join(f"{name}: {path}" for name, path in files.items()))
-
-
-def _table(sample: Sample) -> str:
-    from schedtuna.cli.table import table
-
-    headings = ["metric", "runs", "mean", "per core", "sd", "CV %", "min", "q1", "median", "q3", "max"]
-    rows = []
-    for s in sample.spreads:
-        means, places = (s.mean, s.per_core_mean, s.sd), (s.minimum, s.q1, s.median, s.q3, s.maximum)
-        cells = [number(value, s.metric) for value in (*means, *places)]
-        rows.append([s.metric, str(s.runs), *cells[:3], number(100 * s.cv), *cells[3:]])
-    return table(headings, rows)
-
-
-def _beside(here: Sample, there: Sample) -> str:
-    from schedtuna.cli.table import table
-
-    others = {spread.metric: spread for spread in there.spreads}
-    rows = []
-    for s in here.spreads:
-        other = others.get(s.metric)
-        if other is None:
-            continue
-        ratio = s.median / other.median if other.median else None
-        per_core = s.per_core_mean / other.per_core_mean if other.per_core_mean else None
-        medians = [number(value, s.metric) for value in (s.median, other.median)]
-        rows.append([s.metric, *medians, *map(number, (ratio, per_core, 100 * s.cv, 100 * other.cv))])
-    headings = ["metric", "median here", "there", "here/there", "per core", "CV % here", "there"]
-    return table(headings, rows) if rows else "the two have no metric in common"
-
-
-def _summary(
-    campaign: Campaign, trials: Sequence[Trial], here: Sample, there: Sample | None, files: dict[str, str]
-) -> dict[str, Any]:
-    from schedtuna.backend.base import Validity
-
-    def described(sample: Sample) -> dict[str, Any]:
-        rows = [spread.as_row() for spread in sample.spreads]
-        metrics = {str(row.pop("metric")): row for row in rows}
-        return {"host": sample.host, "cpus": sample.nr_cpus, "metrics": metrics}
-
-    failed = sum(trial.validity is not Validity.OK for trial in trials)
-    return {
-        "study": str(campaign.folder),
-        "seed": campaign.spec.seed,
-        "runs": {"ok": len(trials) - failed, "failed": failed},
-        **described(here),
-        "against": None if there is None else {**described(there), "note": DESCRIPTIVE},
-        "files": files,
-    }

@@ -12,11 +12,13 @@ from typing import Any, TextIO
 
 from schedtuna.backend.base import Trial, Validity
 from schedtuna.errors import ConfigFileError, naming
+from schedtuna.experiment.apart import MetricDifference
 from schedtuna.experiment.variability import Spread, describe, describe_trials
 from schedtuna.files import write_output, writing_output
 
 RUNS_NAME = "runs.csv"
 SUMMARY_NAME = "summary.csv"
+DIFFERENCES_NAME = "differences.csv"
 MOST_BYTES = 64 << 20
 RUN_COLUMNS = ("run", "host", "cpus", "seed", "started_at", "validity")
 Line = tuple[int, dict[str, str]]  # its number in the file, and its cells by column
@@ -43,12 +45,28 @@ class Sample:
         return cls(host, nr_cpus, tuple(describe_trials(trials, nr_cpus=nr_cpus)))
 
 
-def write_tables(folder: Path, trials: Sequence[Trial], sample: Sample) -> dict[str, Path]:
-    """Write the tables of a results folder, and return where: runs, and their summary."""
-    files = {"runs": folder / RUNS_NAME, "summary": folder / SUMMARY_NAME}
-    write_runs(files["runs"], trials, host=sample.host, nr_cpus=sample.nr_cpus)
+def write_tables(
+    folder: Path,
+    described: Sequence[tuple[Sample, Sequence[Trial]]],
+    differences: Sequence[MetricDifference] = (),
+) -> dict[str, Path]:
+    """Write the tables of a results folder, and return where: runs, and their summary.
+
+    Of several machines each has a table of its runs, so that it can stand beside another study's; the summary
+    is of all of them, and there is one of how they differ.
+    """
+    files: dict[str, Path] = {}
+    for number, (sample, trials) in enumerate(described, start=1):
+        what = f"runs of {sample.host}" if len(described) > 1 else "runs"
+        files[what] = folder / (f"runs_{number}.csv" if len(described) > 1 else RUNS_NAME)
+        write_runs(files[what], trials, host=sample.host, nr_cpus=sample.nr_cpus)
+    files["summary"] = folder / SUMMARY_NAME
     with naming(files["summary"]):
-        write_summary(files["summary"], sample)
+        write_summary(files["summary"], [sample for sample, _ in described])
+    if differences:
+        files["differences"] = folder / DIFFERENCES_NAME
+        with naming(files["differences"]):
+            _write_table(files["differences"], [one.as_row() for one in differences])
     return files
 
 
@@ -74,11 +92,20 @@ def write_runs(path: Path, trials: Sequence[Trial], *, host: str, nr_cpus: int) 
         text.detach()  # what was opened elsewhere is closed there
 
 
-def write_summary(path: Path, sample: Sample) -> None:
-    """Write one row per metric."""
-    rows = [{**spread.as_row(), "host": sample.host, "cpus": sample.nr_cpus} for spread in sample.spreads]
+def write_summary(path: Path, samples: Sequence[Sample]) -> None:
+    """Write one row per machine and metric."""
+    columns = (*_SPREAD_COLUMNS, "host", "cpus")
+    rows = [
+        {**spread.as_row(), "host": sample.host, "cpus": sample.nr_cpus}
+        for sample in samples
+        for spread in sample.spreads
+    ]
+    _write_table(path, rows, columns)
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Iterable[str] | None = None) -> None:
     text = io.StringIO(newline="")
-    _write_rows(text, (*_SPREAD_COLUMNS, "host", "cpus"), rows)
+    _write_rows(text, rows[0] if columns is None else columns, rows)
     write_output(path, text.getvalue().encode())
 
 
@@ -120,6 +147,12 @@ def read_sample(path: Path) -> Sample:
         )
     if not rows:
         raise ConfigFileError(f"{path} has no rows")
+    hosts = {row.get("host") for _, row in rows}
+    if len(hosts) > 1:
+        raise ConfigFileError(
+            f"{path} is of {len(hosts)} machines: expected one",
+            hint="name the table of one machine's runs, runs_1.csv or the like, beside it",
+        )
     host = rows[0][1].get("host") or path.stem
     return Sample(host, _cpus(path, rows), tuple(parse(path, rows)))
 

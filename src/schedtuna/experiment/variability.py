@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import monotonic
 
 import numpy as np
 
-from schedtuna.backend.base import Side, Trial, Validity, foresee
+from schedtuna.backend.base import PlannedRun, Side, Trial, Validity, foresee
 from schedtuna.experiment.sameness import Reference
 from schedtuna.experiment.triallog import TrialLog, TrialRecord
 from schedtuna.experiment.viability import FIRST_CHANCES, require_viable
@@ -120,27 +120,90 @@ def run_variability(
     Raises:
         StudyError: The first runs all failed, or a metric is printed in two units.
     """
+    return run_on_each(spec, {"": side}, runs=runs, log=log, time_limit_s=time_limit_s, on_event=on_event)[""]
+
+
+def run_on_each(
+    spec: RunSpec,
+    sides: Mapping[str, Side],
+    *,
+    runs: int,
+    log: TrialLog,
+    time_limit_s: float | None = None,
+    on_event: Callable[[TrialRecord], None] = lambda _record: None,
+) -> dict[str, Sequence[Trial]]:
+    """Run a command again and again on several machines, in rounds: one run on each, in a drawn order.
+
+    The runs of a round have one seed, and none is made beside another one. So what comes and goes with the
+    hour meets all machines, and they can be told apart.
+
+    Args:
+        spec: What runs, and the seed of the workload's seeds and of the orders.
+        sides: Where, and under what, by the machine's name in the log.
+        runs: How often on each.
+        log: Where runs are kept; those that it has are not repeated.
+        time_limit_s: Start no round after this many seconds, but the first.
+        on_event: Told about every run.
+
+    Returns:
+        Each machine's trials; see `run_variability`.
+
+    Raises:
+        StudyError: On one of them the first runs all failed, or a metric is printed in two units.
+    """
     deadline = math.inf if time_limit_s is None else monotonic() + time_limit_s
-    first: list[Trial] = []
-    reference = Reference()
-    missing = (index for index in range(runs) if (PHASE, index) not in log)
-    foresee(
-        side.backend,
-        (side.planned(spec.workload, seed=derived_seed(spec.seed, index)) for index in missing),
-    )
+    names = list(sides)
+    for name, side in sides.items():
+        foresee(side.backend, _coming(spec, sides, name, runs, log))
+    references = {name: Reference() for name in names}
+    first: dict[str, list[Trial]] = {name: [] for name in names}
     done = 0
-    for index in range(runs):
+    for index, number, name in rounds(spec.seed, names, runs):
+        if number and index % len(names) == 0 and (PHASE, index) not in log and monotonic() >= deadline:
+            break
         record = log.find(PHASE, index)
         if record is None:
-            if done and monotonic() >= deadline:
-                break
-            trial = reference.judged(side.run(spec.workload, seed=derived_seed(spec.seed, index)))
-            record = TrialRecord(phase=PHASE, index=index, trial=trial)
+            trial = sides[name].run(spec.workload, seed=derived_seed(spec.seed, number))
+            record = TrialRecord(phase=PHASE, index=index, machine=name, trial=references[name].judged(trial))
             log.append(record)
-        reference.learn(record.trial)
+        references[name].learn(record.trial)
         done += 1
         on_event(record)
-        if done <= FIRST_CHANCES:
-            first.append(record.trial)
-            require_viable(first, runs)
-    return log.trials(PHASE, range(done))
+        if number < FIRST_CHANCES:
+            first[name].append(record.trial)
+            require_viable(first[name], runs)
+    return _trials_of_each(spec.seed, names, log, done)
+
+
+def made_on_each(spec: RunSpec, names: Sequence[str], log: TrialLog) -> dict[str, Sequence[Trial]]:
+    """Return what of `run_on_each` was made before it was interrupted: each machine's trials."""
+    return _trials_of_each(spec.seed, names, log, len(log.records(PHASE)))
+
+
+def rounds(seed: int, names: Sequence[str], runs: int) -> Iterator[tuple[int, int, str]]:
+    """Yield each run's index in the log, the round that it is of, and its machine."""
+    for number in range(runs):
+        order = names
+        if len(names) > 1:
+            rng = np.random.default_rng(derived_seed(seed, number, len(names)))
+            order = [names[place] for place in rng.permutation(len(names))]
+        for place, name in enumerate(order):
+            yield number * len(names) + place, number, name
+
+
+def _coming(
+    spec: RunSpec, sides: Mapping[str, Side], wanted: str, runs: int, log: TrialLog
+) -> Iterator[PlannedRun]:
+    """Yield what a machine has yet to run, in order."""
+    for index, number, name in rounds(spec.seed, list(sides), runs):
+        if name == wanted and (PHASE, index) not in log:
+            yield sides[name].planned(spec.workload, seed=derived_seed(spec.seed, number))
+
+
+def _trials_of_each(seed: int, names: Sequence[str], log: TrialLog, count: int) -> dict[str, Sequence[Trial]]:
+    """Each machine's trials among the first so many."""
+    indexes: dict[str, list[int]] = {name: [] for name in names}
+    for index, _, name in rounds(seed, names, -(-count // len(names))):
+        if index < count:
+            indexes[name].append(index)
+    return {name: log.trials(PHASE, own) for name, own in indexes.items()}

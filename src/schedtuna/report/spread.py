@@ -1,9 +1,11 @@
-"""The picture of a variability study: every run of every metric that varies, and its quartiles."""
+"""The picture of a variability study: every run of every metric that varies, and quartiles."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from schedtuna.backend.base import Trial, Validity
@@ -16,56 +18,111 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_PANELS = 12
+_COLORS = (
+    COLORS["candidate"],
+    COLORS["default"],
+    COLORS["worse"],
+    "#7c3aed",
+    "#b45309",
+)  # again from the first
 
 
-def draw_spread(trials: Sequence[Trial], here: Sample, there: Sample | None = None) -> Figure:
-    """Draw one panel per metric that varies: the runs in order, and boxes of both machines.
+@dataclass(frozen=True)
+class DrawnMachine:
+    """What is drawn of a machine.
+
+    Attributes:
+        sample: What its runs looked like.
+        trials: They; empty: they are not at hand.
+        name: What it is called at the axis.
+    """
+
+    sample: Sample
+    trials: Sequence[Trial] = ()
+    name: str = "all"
+
+
+def draw_spread(described: Sequence[tuple[Sample, Sequence[Trial]]], there: Sample | None = None) -> Figure:
+    """Draw one panel per metric that varies: the runs in order, and boxes of all machines.
 
     A box spans the quartiles, its line is the median, its whiskers end at minimum and maximum.
+
+    Args:
+        described: Each machine, and its runs.
+        there: Another one, whose runs were not made between these.
     """
-    shown = [spread for spread in here.spreads if spread.maximum > spread.minimum][:MAX_PANELS]
+    machines = [DrawnMachine(sample, trials) for sample, trials in described]
+    if len(machines) > 1:
+        machines = [replace(one, name=str(number)) for number, one in enumerate(machines, start=1)]
+    if there is not None:
+        machines = [replace(machines[0], name="here"), DrawnMachine(there, name="there")]
+    shown = [spread.metric for spread in machines[0].sample.spreads if _varies(spread.metric, machines)]
+    shown = shown[:MAX_PANELS]
     columns = min(3, max(1, len(shown)))
     rows = max(1, math.ceil(len(shown) / columns))
     with styled():
         figure = new_figure(4.6 * columns, 2.9 * rows + 0.4)
-        title = f"{drawable(here.host)}: {len(trials)} runs"
-        if there is not None:
-            title += (
-                f" (here), beside {drawable(there.host)} (there); descriptive: the runs were not interleaved"
-            )
-        figure.suptitle(title, x=0.01, ha="left", color=COLORS["text"])
+        figure.suptitle(_title(machines), x=0.01, ha="left", color=COLORS["text"])
         if not shown:
             figure.text(0.5, 0.45, "no metric varied", ha="center", color=COLORS["default"])
-        for place, spread in enumerate(shown, start=1):
-            other = next((s for s in there.spreads if s.metric == spread.metric), None) if there else None
-            _panel(figure.add_subplot(rows, columns, place), trials, (spread, other))
+        for place, metric in enumerate(shown, start=1):
+            _panel(figure.add_subplot(rows, columns, place), machines, metric)
     return figure
 
 
-def _panel(axes: Axes, trials: Sequence[Trial], spreads: tuple[Spread, Spread | None]) -> None:
-    metric = spreads[0].metric
-    points = [
-        (number, values[metric])
-        for number, trial in enumerate(trials, start=1)
-        if trial.validity is Validity.OK and metric in (values := {**trial.metrics, **trial.covariates})
-    ]
-    axes.plot(*zip(*points, strict=True), "o", color=COLORS["candidate"], ms=3.5, alpha=0.7)
-    width = max(2.0, 0.07 * len(trials))
-    ticks = sorted({1.0, float(len(trials))})  # the first and the last: more would touch
+def _spread(machine: DrawnMachine, metric: str) -> Spread | None:
+    return next((spread for spread in machine.sample.spreads if spread.metric == metric), None)
+
+
+def _varies(metric: str, machines: Sequence[DrawnMachine]) -> bool:
+    """Whether runs that are drawn differ."""
+    spreads = (_spread(machine, metric) for machine in machines if machine.trials)
+    return any(spread is not None and spread.maximum > spread.minimum for spread in spreads)
+
+
+def _title(machines: Sequence[DrawnMachine]) -> str:
+    first, *others = machines
+    told = f"{drawable(first.sample.host)}: {len(first.trials)} runs"
+    if not others:
+        return told
+    if not others[-1].trials:
+        return (
+            f"{told} (here), beside {drawable(others[-1].sample.host)} (there); descriptive: the runs were "
+            "not interleaved"
+        )
+    names = ", ".join(f"{one.name} {drawable(one.sample.host)}" for one in machines)
+    return f"{names}: {len(first.trials)} runs on each, in rounds"
+
+
+def _panel(axes: Axes, machines: Sequence[DrawnMachine], metric: str) -> None:
+    count = max(len(machine.trials) for machine in machines)
+    width = max(2.0, 0.07 * count)
+    ticks = sorted({1.0, float(count)})  # the first and the last: more would touch
     labels = [f"{tick:g}" for tick in ticks]
-    at = len(trials) + 1.3 * width
-    names = ("here", "there")
-    for spread, color, name in zip(spreads, (COLORS["candidate"], COLORS["default"]), names, strict=True):
+    at = count + 1.3 * width
+    for machine, color in zip(machines, cycle(_COLORS), strict=False):
+        points = [
+            (number, values[metric])
+            for number, trial in enumerate(machine.trials, start=1)
+            if trial.validity is Validity.OK and metric in (values := {**trial.metrics, **trial.covariates})
+        ]
+        if points:
+            axes.plot(*zip(*points, strict=True), "o", color=color, ms=3.5, alpha=0.7)
+        spread = _spread(machine, metric)
         if spread is not None:
             _box(axes, at, width, spread, color)
             ticks.append(at)
-            labels.append(name if spreads[1] else "all")
+            labels.append(machine.name)
             at += 2.2 * width
     axes.set_xlim(0, at - width)
     axes.set_xticks(ticks, labels)
     axes.set_xlabel("run")
-    cv = spreads[0].cv
-    axes.set_title(metric if math.isnan(cv) else f"{metric}   CV {cv:.2%}")
+    cvs = [
+        f"{spread.cv:.2%}"
+        for machine in machines
+        if machine.trials and (spread := _spread(machine, metric)) and not math.isnan(spread.cv)
+    ]
+    axes.set_title(f"{metric}   CV {' / '.join(cvs)}" if cvs else metric)
 
 
 def _box(axes: Axes, x: float, width: float, spread: Spread, color: str) -> None:

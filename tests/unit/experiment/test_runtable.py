@@ -30,7 +30,7 @@ def test_runs_read_back_describe_the_same_sample(tmp_path):
 
 
 def test_a_summary_reads_back_as_the_same_sample(tmp_path):
-    write_summary(tmp_path / "summary.csv", SAMPLE)
+    write_summary(tmp_path / "summary.csv", [SAMPLE])
     assert repr(read_sample(tmp_path / "summary.csv")) == repr(SAMPLE)
 
 

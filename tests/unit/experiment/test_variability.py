@@ -8,7 +8,13 @@ import pytest
 from schedtuna.backend.base import Side, Trial, Validity
 from schedtuna.errors import StudyError
 from schedtuna.experiment.triallog import TrialLog
-from schedtuna.experiment.variability import describe, describe_trials, run_variability
+from schedtuna.experiment.variability import (
+    describe,
+    describe_trials,
+    made_on_each,
+    run_on_each,
+    run_variability,
+)
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.workload.spec import SEED_LIMIT, RunSpec, Workload
 
@@ -111,3 +117,52 @@ def test_a_single_run_that_fails_is_called_one(tmp_path):
 
 def test_a_time_limit_starts_no_new_runs(tmp_path):
     assert len(study(tmp_path, Counting(), 50, time_limit_s=0.0)) == 1
+
+
+def each(folder: Path, backends: dict[str, Counting], runs: int, **options):
+    with TrialLog(folder, {"workload": "w"}) as log:
+        spec = RunSpec(workload=WORKLOAD, seed=5)
+        sides = {name: Side(backend, FAIR) for name, backend in backends.items()}
+        return run_on_each(spec, sides, runs=runs, log=log, **options), log
+
+
+def test_several_machines_make_each_round_with_one_seed_in_orders_that_are_drawn(tmp_path):
+    backends = {name: Counting() for name in "abc"}
+    trials, log = each(tmp_path, backends, 12)
+    assert [len(own) for own in trials.values()] == [12] * 3
+    assert len({tuple(backend.seeds) for backend in backends.values()}) == 1
+    orders = [tuple(record.machine for record in log.records()[at : at + 3]) for at in range(0, 36, 3)]
+    assert {frozenset(order) for order in orders} == {frozenset("abc")}
+    assert len(set(orders)) > 2
+    for name, own in trials.items():
+        assert [trial.metrics["wall_time_s"] for trial in own] == list(range(1, 13)), name
+
+
+def test_what_was_interrupted_on_several_machines_goes_on_where_it_ended(tmp_path):
+    class EndedError(Exception):
+        pass
+
+    def end(record):
+        if record.index == 6:
+            raise EndedError
+
+    with pytest.raises(EndedError):
+        each(tmp_path, {"a": Counting(), "b": Counting()}, 10, on_event=end)
+    with TrialLog(tmp_path, {"workload": "w"}) as log:
+        made = made_on_each(RunSpec(workload=WORKLOAD, seed=5), ["a", "b"], log)
+        assert sorted(map(len, made.values())) == [3, 4]
+    again = {"a": Counting(), "b": Counting()}
+    trials, log = each(tmp_path, again, 10)
+    assert [len(own) for own in trials.values()] == [10, 10]
+    assert sum(len(backend.seeds) for backend in again.values()) == 13
+    assert len(log.records()) == 20
+
+
+def test_a_machine_on_which_nothing_works_ends_the_study(tmp_path):
+    with pytest.raises(StudyError, match="none of the first 3 runs succeeded"):
+        each(tmp_path, {"a": Counting(), "b": Counting(failing=range(100))}, 9)
+
+
+def test_a_time_limit_ends_with_a_whole_round(tmp_path):
+    trials, _ = each(tmp_path, {"a": Counting(), "b": Counting()}, 9, time_limit_s=0.0)
+    assert [len(own) for own in trials.values()] == [1, 1]

@@ -81,7 +81,7 @@ def test_names_of_hosts_choices_and_units_are_drawn_as_text(name):
     sample = Sample.of(trials, host=name, nr_cpus=2)
     choices = ParameterSpec(name="c", type=ParameterType.CATEGORICAL, default=name, choices=(name, "y"))
     drawn = [
-        draw_spread(trials, sample, sample),
+        draw_spread([(sample, trials)], sample),
         draw(figures.draw_parameter, choices, [name, "y"], [1.0, 2.0], name)[0],
         draw(figures.draw_blocks, {"default": [1.0, 2.0]}, unit=name)[0],
     ]

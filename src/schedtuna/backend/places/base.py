@@ -22,7 +22,7 @@ class Place(BaseModel, ABC):
         kind: Its name in the table `PLACES`.
         turns_knobs: Whether `fair` has this machine's knobs there.
         is_model: Whether what is found there has yet to be confirmed on a real machine.
-        is_several: Whether it is several machines, so that two runs may differ by where they were made.
+        is_several: Whether it is several machines (`each`): two runs may differ by where they were made.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -121,6 +121,10 @@ class Place(BaseModel, ABC):
             UsageError: The command is nowhere.
             WorkloadError: It can't be run.
         """
+
+    def each(self) -> Sequence[Place]:
+        """Return the machines that it is, each as a place of its own."""
+        return (self,)
 
     def exact(self) -> Self:
         """Return the same place with what was left open decided, so that two can be told apart.

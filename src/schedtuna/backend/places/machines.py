@@ -67,6 +67,10 @@ class Machines(Place):
         """Their own names."""
         return " and ".join(one.there.host for one in self.members)
 
+    def each(self) -> Sequence[Place]:
+        """Return them."""
+        return self.members
+
     def options(self) -> tuple[str, ...]:
         """Return the command-line options that name them."""
         _, _, *token = self._first.options()

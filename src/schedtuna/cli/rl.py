@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
+from schedtuna.cli.rl_options import LivePlaceOptions, SetOption, set_parameters
 from schedtuna.cli.table import described, number, table, wrapped
 from schedtuna.errors import UsageError
 
@@ -24,23 +26,15 @@ app = typer.Typer(
 )
 
 _DEFAULT = "ppo"
-_SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEYWORD=VALUE",
-        help="A keyword of the environment, such as cpus=2 or decision_ns=500; values are JSON or text. "
-        "Repeatable.",
-        show_default=False,
-    ),
-]
 _EpisodesOption = Annotated[
     int, typer.Option("--episodes", min=1, max=100_000, help="How many episodes, over all loads.")
 ]
 
 
 @app.command()
+@bundled
 def train(  # noqa: PLR0917 - typer's options are a function's parameters
+    where: LivePlaceOptions,
     environment: Annotated[
         str | None,
         typer.Argument(
@@ -90,7 +84,7 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = "",
-    parameters: _SetOption = None,
+    parameters: SetOption = None,
     patience: Annotated[
         int,
         typer.Option(
@@ -148,7 +142,7 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
 
     plan = make_plan(
         environment=environment,
-        parameters=_parameters(parameters),
+        parameters=set_parameters(parameters) | where.parameters(environment),
         algorithm=ray_algorithm(algorithm) if ray else algorithm,
         steps=steps,
         seed=seed,
@@ -161,7 +155,9 @@ def train(  # noqa: PLR0917 - typer's options are a function's parameters
 
 
 @app.command("eval")
+@bundled
 def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
+    where: LivePlaceOptions,
     model: Annotated[
         str,
         typer.Argument(
@@ -179,7 +175,7 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = None,
-    parameters: _SetOption = None,
+    parameters: SetOption = None,
     episodes: _EpisodesOption = 16,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the episodes.")] = 1,
     as_json: JsonOption = False,
@@ -192,7 +188,8 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
 
     policy = find_policy(model)
     manifest = policy.manifest
-    world = World(manifest.fit.environment, manifest.parameters | _parameters(parameters))
+    asked = set_parameters(parameters) | where.parameters(manifest.fit.environment)
+    world = World(manifest.fit.environment, manifest.parameters | asked)
     policy.require_fit(world.fit())
     played = evaluate(policy, world, workload or manifest.splits.validation, seed=seed, episodes=episodes)
     loads = list(dict.fromkeys(episode.load for episode in played))
@@ -223,7 +220,9 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
 
 
 @app.command()
+@bundled
 def compare(  # noqa: PLR0917 - typer's options are a function's parameters
+    where: LivePlaceOptions,
     policies: Annotated[
         list[str],
         typer.Argument(
@@ -241,7 +240,7 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = None,
-    parameters: _SetOption = None,
+    parameters: SetOption = None,
     episodes: _EpisodesOption = 32,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the episodes.")] = 1,
     as_json: JsonOption = False,
@@ -250,7 +249,8 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
     _require_extra()
     from schedtuna.rl.comparing import compare
 
-    found = compare(policies, workload or [], _parameters(parameters), seed=seed, episodes=episodes)
+    asked = set_parameters(parameters) | where.parameters()
+    found = compare(policies, workload or [], asked, seed=seed, episodes=episodes)
     if as_json:
         print_json({"episodes": found.nr_episodes, "sides": [side.__dict__ for side in found.sides]})
         return
@@ -289,24 +289,6 @@ def _require_extra() -> None:
     from schedtuna.rl import require_extra
 
     require_extra()
-
-
-def _parameters(texts: list[str] | None) -> dict[str, Any]:
-    """The keywords that ``KEYWORD=VALUE`` texts mean; a value that is no JSON is a text."""
-    from schedtuna.configfile import parse_json
-
-    found: dict[str, Any] = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not (equals and name.isidentifier()):
-            raise UsageError(f"--set {text}: expected KEYWORD=VALUE", hint="--set cpus=2")
-        if name in found:
-            raise UsageError(f"--set sets {name} twice", hint="leave one of them out")
-        try:
-            found[name] = parse_json(value)
-        except ValueError:
-            found[name] = value
-    return found
 
 
 def _trained(plan: TrainingPlan | None, folder: Path, ray: str) -> Trained:

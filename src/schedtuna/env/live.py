@@ -213,7 +213,7 @@ class LiveSwapEnv(gymnasium.Env[Observation, np.int64]):
         return f"step {self._nth_step} of {self.steps}: {self._last}" if self.render_mode else None
 
     def close(self) -> None:
-        """Leave the place as it was found."""
+        """Leave the place as it was found; `reset` has it again."""
         self._backend = None
         self._open.close()
         super().close()

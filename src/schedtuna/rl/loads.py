@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from schedtuna.env.registration import ENVIRONMENTS
 from schedtuna.errors import UsageError
 from schedtuna.rl.policy import Splits
-from schedtuna.rl.world import OWN
 
 FAMILIES = ("poisson", "heavy-tail", "bursts", "interactive")
 LOAD = 0.9  # CPU time asked for per second and CPU: where it matters who is first
@@ -35,7 +35,7 @@ def splits_for(
             "--workload says what is trained on, and nothing what the best stage is chosen by",
             hint=f"name others, or other members: --validate {FAMILIES[0]}:load={LOAD},member=101",
         )
-    if train or validation or test or not environment.startswith(OWN):
+    if train or validation or test or environment not in ENVIRONMENTS:
         return Splits(train=list(train), validation=list(validation), test=list(test))
     return Splits(**{name: default_loads(name) for name in MEMBERS})
 

@@ -27,7 +27,7 @@ from schedtuna.configfile import parse_json
 from schedtuna.errors import PolicyError, UsageError
 from schedtuna.files import make_folder, open_for_writing, write_text
 from schedtuna.files.versions import StoredFormat
-from schedtuna.rl.evaluation import EPISODES, evaluate, mean_score
+from schedtuna.rl.evaluation import evaluate, mean_score
 from schedtuna.rl.imitation import EPOCHS, MOST_SHOWN, SHARE, make_expert
 from schedtuna.rl.learner import tensorboard_writer
 from schedtuna.rl.learners import Learner, learner_class
@@ -324,10 +324,10 @@ class _Training:
     def _end_stage(self, metrics: dict[str, float]) -> None:
         nr_steps = self.nr_shown + self.learner.nr_done
         self._told("validating", nr_steps)
+        if self.world.is_live:
+            self.learner.vector.close()  # it leaves the machine to the validation, until the next stage
         policy = TrainedPolicy(self._manifest(nr_steps), self.learner.network())
-        episodes = evaluate(
-            policy, self.world, self.plan.splits.validation, seed=VALIDATION_SEED, episodes=EPISODES
-        )
+        episodes = evaluate(policy, self.world, self.plan.splits.validation, seed=VALIDATION_SEED)
         score = mean_score(episodes)
         if not np.isfinite([score, *metrics.values()]).all():
             raise PolicyError(
@@ -400,7 +400,7 @@ class _Training:
         policy = load_policy(self.folder / FILE_NAME)
         if policy.manifest.test is None and self.plan.splits.test:
             self._told("testing", self._nr_steps)
-            episodes = evaluate(policy, self.world, self.plan.splits.test, seed=TEST_SEED, episodes=EPISODES)
+            episodes = evaluate(policy, self.world, self.plan.splits.test, seed=TEST_SEED)
             policy = policy.tested(mean_score(episodes))
             save_policy(policy, self.folder / FILE_NAME)
         return Trained(policy, self.curve, len(self.curve) <= nr_stages, self.folder)

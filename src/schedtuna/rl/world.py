@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from schedtuna.env.registration import LIVE
 from schedtuna.errors import UsageError, nearest
 from schedtuna.plugins import load_class
 from schedtuna.rl.policy import PolicyFit
@@ -65,12 +66,12 @@ class World:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def make(
-        self, load: str | None = None, arrivals: Sequence[int] | None = None
+        self, load: str | Sequence[str] | None = None, arrivals: Sequence[int] | None = None
     ) -> gymnasium.Env[np.ndarray, Any]:
         """Make one environment.
 
         Args:
-            load: Its `workload`; None: that of the parameters, or its own default.
+            load: Its `workload`, or several; None: that of the parameters, or its own default.
             arrivals: Its `arrivals`; None: the same. What has none of its own is not told.
 
         Raises:
@@ -115,6 +116,11 @@ class World:
         return fit
 
     @property
+    def is_live(self) -> bool:
+        """Whether its steps are measured on a machine, and take their time."""
+        return self.environment in LIVE
+
+    @property
     def has_settings(self) -> bool:
         """Whether an action that never changes is a rule in it."""
         return self._face is not None and self._face.has_settings
@@ -151,11 +157,13 @@ class World:
         return WatchedSchedulers(scheduler, **self._keywords(list(loads) or None, arrivals))
 
     def vector(self, nr: int, loads: Sequence[str]) -> VecEnv:
-        """Make a vector of environments for stable-baselines3, over all loads."""
+        """Make a vector of so many environments, of one where it measures, over all loads."""
         if self._face is not None:
             face = load_class(self._face.path, VecEnv, what=self.environment, hint="")
             made: VecEnv = face(nr, **self._keywords(list(loads) or None, None))
             return made
+        if self.is_live:  # two on one machine would disturb each other
+            return DummyVecEnv([partial(self.make, list(loads) or None)])
         return DummyVecEnv([partial(self.make, loads[i % len(loads)] if loads else None) for i in range(nr)])
 
     @property

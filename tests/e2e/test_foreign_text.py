@@ -16,6 +16,7 @@ from tests.unit.tune.studies import make_study
 
 EVIL = "\x1b]0;t\x07\x1b[2J\u202e"
 SHOWN = "\\x1b]0;t\\x07\\x1b[2J\\u202e"
+OTHER = "\udcff"  # a byte of a name that is no UTF-8, as Python has it
 STEERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 
 
@@ -65,6 +66,31 @@ def test_an_error_spells_what_it_was_given(run, argv):
     done = run(*argv, codes=(1, 2, 3))
     assert "Traceback" not in done.stderr
     assert "\\x1b" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["tune", "--episodes", "2", "--", "echo", OTHER],
+        ["tune", "--episodes", "2", "--experiment-name", OTHER, "--", "true"],
+        ["tune", "--episodes", "2", "-m", f"x:min=regex:{OTHER}", "--", "echo", "1"],
+        ["compare", "default", "fair:nice=1", "--", "echo", OTHER],
+        ["variability", "-n", "1", "--", "echo", OTHER],
+        ["variability", "-n", "1", "-m", f"x:min=csv@{OTHER}:a", "--", "true"],
+        ["tune", "--backend", "sim", "--workload", OTHER],
+    ],
+)
+def test_what_is_no_utf8_is_refused_where_a_folder_would_tell_it(run, tmp_path, argv):
+    done = run(*argv, codes=(2,))
+    assert re.match(r"error: .*\\udcff.* is not UTF-8", done.stderr), done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_comparison_in_a_folder_whose_name_is_no_utf8_has_its_page(run, tmp_path):
+    folder = tmp_path / OTHER
+    run("compare", "default", "fair:nice=1", "-n", "12", "--results", folder, "--", "true")
+    [page] = folder.glob("*/report.html")
+    assert "\\udcff" in page.read_text()
 
 
 def test_a_study_of_somebody_else_is_shown_in_one_piece(run, tmp_path):

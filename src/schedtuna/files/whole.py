@@ -67,13 +67,13 @@ def write_bytes(path: Path, content: bytes, *, mode: int = FILE_MODE) -> None:
 
 
 def write_text(path: Path, text: str, *, mode: int = FILE_MODE) -> None:
-    """Write a file of UTF-8 text, whole or not at all.
+    """Write a file of UTF-8 text, whole or not at all; what else a name holds, as `printable` spells it.
 
     Raises:
         UntrustedError: Its folder is not ours alone.
         OSError: It can't be written; what was there before stays.
     """
-    write_bytes(path, text.encode(), mode=mode)
+    write_bytes(path, text.encode(errors="backslashreplace"), mode=mode)
 
 
 def copy_file(source: Path, path: Path, *, mode: int = FILE_MODE) -> None:

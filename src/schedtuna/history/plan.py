@@ -25,7 +25,7 @@ from schedtuna.samplers.registry import DEFAULT_SAMPLER
 from schedtuna.scheduler.parse import BEST_NAME
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterValue
-from schedtuna.workload.spec import MetricSpec, RunSpec
+from schedtuna.workload.spec import MetricSpec, RunSpec, StoredText
 
 PLAN_NAME = "study.json"
 DECIDING_FILES = (PLAN_NAME, LOG_NAME, BEST_NAME)  # what they say is run
@@ -124,7 +124,7 @@ class StudyPlan(RunSpec):
     save_frequency: int = Field(default=SAVE_FREQUENCY, ge=1)
     delta: float = Field(default=DELTA, gt=0, lt=1)
     confirmation_runs: int | None = Field(default=None, gt=0)
-    name: str = ""
+    name: StoredText = ""
     warm_start: tuple[PastRun, ...] = ()
     screen: Screen | None = None
 

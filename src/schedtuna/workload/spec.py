@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from schedtuna.errors import UsageError
 
 SEED_PLACEHOLDER = "{seed}"
 SEED_VARIABLE = "SCHEDTUNA_SEED"
@@ -19,6 +21,24 @@ def derived_seed(*parts: int) -> int:
     from numpy.random import SeedSequence
 
     return int(SeedSequence(parts).generate_state(1)[0]) >> 1
+
+
+_Told = TypeVar("_Told", str, Path)
+
+
+def _stored(text: _Told) -> _Told:
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{str(text)!r} is not UTF-8, and no results folder could tell it",
+            hint="a file of such a name can have another one by a link to it",
+        ) from None
+    return text
+
+
+StoredText = Annotated[str, AfterValidator(_stored)]  # such that a folder's JSON can hold it
+StoredPath = Annotated[Path, AfterValidator(_stored)]
 
 
 class Direction(StrEnum):
@@ -42,8 +62,8 @@ class MetricSource(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["auto", "regex", "json", "csv", "field"] = "auto"
-    argument: str = ""
-    file: Path | None = None
+    argument: StoredText = ""
+    file: StoredPath | None = None
 
 
 class MetricSpec(BaseModel):
@@ -88,10 +108,10 @@ class Workload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    argv: tuple[str, ...] = Field(min_length=1)
+    argv: tuple[StoredText, ...] = Field(min_length=1)
     shell: bool = False
     environment: dict[str, str] = {}
-    folder: Path | None = None
+    folder: StoredPath | None = None
     user: str | None = None
     warmup_runs: int = Field(default=0, ge=0)
     washout_s: float = Field(default=0.0, ge=0)

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <exception>
 #include <functional>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -45,6 +46,15 @@ enum class Autoreset : std::uint8_t {
 	NextStep,  // the step after the end resets, whatever the action
 	SameStep,  // the step that ends an episode returns the next one's first observation
 };
+
+// Raises BadInput: there is no such action.
+inline std::uint32_t known_action(std::int64_t action, std::uint32_t nr_actions)
+{
+	if (action < 0 || action >= nr_actions)
+		throw BadInput("action " + std::to_string(action) + ": expected 0 to "
+			       + std::to_string(nr_actions - 1));
+	return static_cast<std::uint32_t>(action);
+}
 
 // Where a batch reads and writes; n rows each.
 struct Buffers {
@@ -160,8 +170,7 @@ template <typename Env> class BatchOf
 			buffers_.nr_masked[i] = 0;
 			has_ended_[i] = 0;
 		}
-		bool is_known = action >= 0 && action < setup_->nr_actions();
-		Outcome outcome = envs_[i].step(is_known ? static_cast<std::uint32_t>(action) : NONE);
+		Outcome outcome = envs_[i].step(known_action(action, setup_->nr_actions()));
 		take_in(i, outcome);
 		return outcome;
 	}

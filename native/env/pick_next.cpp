@@ -143,9 +143,6 @@ void PickNext::mask(bool *allowed) const
 
 Outcome PickNext::step(std::uint32_t action)
 {
-	if (action >= setup_->nr_actions())
-		throw BadInput("action " + std::to_string(action) + ": expected 0 to "
-			       + std::to_string(setup_->nr_actions() - 1));
 	if (terminated_ || truncated_)
 		throw BadInput("the episode has ended: reset first");
 	bool was_masked = !is_allowed(action);

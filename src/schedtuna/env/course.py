@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from schedtuna.env.actions import nth_action
 from schedtuna.env.gantt import strip
 from schedtuna.errors import SimulationError, UsageError
 from schedtuna.features.loss import LOSS_TERMS, loss, window_figures
@@ -259,8 +260,8 @@ class CourseEnv(gymnasium.Env[Observation, Any]):
         if not isinstance(self.action_space, spaces.Discrete):
             if not self.action_space.contains(np.asarray(action, np.float32)):
                 raise UsageError(f"action {action}: expected {self.action_space.shape} numbers from -1 to 1")
-        elif not self.action_space.contains(np.int64(action)):
-            raise UsageError(f"action {action}: expected 0 to {self.action_space.n - 1}")
+        else:
+            nth_action(action, int(self.action_space.n))
 
     def render(self) -> Any:
         """Return the last step in a line, or as a picture (height, width, 3) of who ran on which CPU."""

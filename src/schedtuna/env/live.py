@@ -24,6 +24,7 @@ from gymnasium import spaces
 from schedtuna.backend.base import Backend, Trial, Validity
 from schedtuna.backend.places.base import Place
 from schedtuna.backend.places.registry import make_place
+from schedtuna.env.actions import nth_action
 from schedtuna.errors import SchedtunaError, StudyError, UsageError
 from schedtuna.features.loss import LOSS_TERMS, MOST, SWITCHING, complete_weights, loss
 from schedtuna.features.observed import scaled
@@ -173,9 +174,7 @@ class LiveSwapEnv(gymnasium.Env[Observation, np.int64]):
         """
         if not 0 <= self._nth_step < self.steps:
             raise UsageError("the episode has ended: reset() begins the next one")
-        if not self.action_space.contains(np.int64(action)):
-            raise UsageError(f"action {action}: expected 0 to {len(self.schedulers) - 1}")
-        chosen = self.schedulers[int(action)]
+        chosen = self.schedulers[nth_action(action, len(self.schedulers))]
         if self._nth_step and self._nth_step % self.steps_per_load == 0:
             self._draw()
         if self._drawn not in self._defaults:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from schedtuna.env.actions import nth_action
 from schedtuna.env.batch import BoundBatch
 from schedtuna.env.load_env import RGB, LoadEnv, Observation
 from schedtuna.env.setting import DEFAULT_ARRIVALS, EnvLoad, LoadSetting
@@ -141,9 +142,10 @@ class MigrateEnv(LoadEnv):
             UsageError: There is no such action, or the episode has ended.
         """
         try:
-            reward, terminated, truncated, elapsed_ns = self._batch.native.step_one(int(action))
-        except (BadInputError, TypeError) as error:
-            raise UsageError(f"action {action!r}: {error}") from error
+            outcome = self._batch.native.step_one(nth_action(action, len(ACTIONS)))
+        except BadInputError as error:
+            raise UsageError(str(error)) from error
+        reward, terminated, truncated, elapsed_ns = outcome
         info: dict[str, Any] = {"elapsed_ns": elapsed_ns}
         if terminated or truncated:
             info["terms"] = self._batch.terms_of(0)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna.env.actions import nth_action
 from schedtuna.env.batch import BoundBatch
 from schedtuna.env.load_env import RGB, LoadEnv, Observation
 from schedtuna.env.setting import DEFAULT_ARRIVALS, EnvLoad, PickNextSetting
@@ -70,7 +71,7 @@ class CPUSchedulerEnv(LoadEnv):
         self.action_space = self.setting.action_space
         self._batch = BoundBatch(Batch, self.setting.native, 1, 0, Autoreset.DISABLED, nr_threads=1)
         self._batch.native.set_traced(render_mode == RGB)
-        self._step = self._batch.native.step_one
+        self._step, self._nr_actions = self._batch.native.step_one, self.setting.native.nr_actions
         self._observation = self._batch.observations[0]
         self._mask: npt.NDArray[np.bool_] = self._batch.masks[0]
         self._mask_as_int8 = self._mask.view(np.int8)  # as Gymnasium's samplers take it
@@ -104,7 +105,7 @@ class CPUSchedulerEnv(LoadEnv):
             UsageError: There is no such action, or the episode has ended.
         """
         try:
-            reward, terminated, truncated, elapsed_ns = self._step(int(action))
+            reward, terminated, truncated, elapsed_ns = self._step(nth_action(action, self._nr_actions))
         except BadInputError as error:
             raise UsageError(str(error)) from error
         info: dict[str, Any] = {"action_mask": self._mask_as_int8.copy(), "elapsed_ns": elapsed_ns}

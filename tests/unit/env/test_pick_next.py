@@ -249,8 +249,8 @@ def test_what_is_wrong_is_refused(wrong, message):
 def test_wrong_actions_and_options_are_refused():
     env = made()
     env.reset(seed=1)
-    for action in (-1, len(env.setting.action_names)):
-        with pytest.raises(UsageError, match="expected 0 to"):
+    for action in (-1, len(env.setting.action_names), 999, 1.7, "1", None):
+        with pytest.raises(UsageError, match=f"^action {action}: expected 0 to 34$"):
             env.step(action)
     for options in ({"arrivals": 9}, {"workload": 1}, {"pace": 1}):
         with pytest.raises(UsageError, match="options"):

@@ -267,8 +267,9 @@ def test_what_is_wrong_is_refused():
     for actions in wrong:
         with pytest.raises(UsageError, match="expected 2 whole numbers"):
             env.step(actions)
-    with pytest.raises(UsageError, match="expected 0 to"):
-        env.step(np.array([0, 99]))
+    for action in (99, -1):
+        with pytest.raises(UsageError, match=f"^action {action}: expected 0 to"):
+            env.step(np.array([0, action]))
     with pytest.raises(UsageError, match="expected NextStep, SameStep, Disabled"):
         CPUSchedulerVectorEnv(2, autoreset_mode="Sometimes", **SHORT)
     with pytest.raises(UsageError, match="num_envs=0"):

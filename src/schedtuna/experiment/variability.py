@@ -61,8 +61,9 @@ class Spread:
 def describe(metric: str, values: Sequence[float], *, nr_cpus: int) -> Spread:
     """Describe one metric's values, in any order; at least one."""
     array = np.asarray(values, dtype=float)
-    mean = float(array.mean())
-    sd = float(array.std(ddof=1)) if len(array) > 1 else math.nan
+    varies = array.min() < array.max()  # else numpy's mean may be a digit beside it
+    mean = float(array.mean() if varies else array[0])
+    sd = math.nan if len(array) < 2 else float(array.std(ddof=1)) if varies else 0.0
     q0, q1, q2, q3, q4 = (float(q) for q in np.quantile(array, [0, 0.25, 0.5, 0.75, 1]))
     return Spread(
         metric=metric,

@@ -67,6 +67,8 @@ def test_statistics_agree_with_the_standard_library():
 
 def test_one_run_has_no_deviation_and_a_mean_of_zero_no_cv():
     assert math.isnan(describe("m", [2.0], nr_cpus=1).sd)
+    same = describe("m", [0.18] * 12, nr_cpus=1)
+    assert (same.mean, same.sd, same.cv) == (0.18, 0.0, 0.0)
     assert math.isnan(describe("m", [-1.0, 1.0], nr_cpus=1).cv)
     assert describe("m", [2.0], nr_cpus=1).as_row()["sd"] is None
 

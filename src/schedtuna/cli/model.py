@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schedtuna.cli.exported import write_exported
 from schedtuna.cli.model_serve import serve
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark, refuse_existing
@@ -162,7 +163,6 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     """
     from schedtuna.export.c_text import require_identifier
     from schedtuna.export.targets import TARGETS
-    from schedtuna.files import make_folder, write_bytes
     from schedtuna.model.shipped import find_model
 
     if to not in TARGETS:
@@ -170,18 +170,8 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     if name is not None:
         require_identifier(name)
     files = TARGETS[to].files(find_model(model), name, small)
-    with naming(output):
-        make_folder(output)
-        for file in files:
-            refuse_existing(output / file, force=force)
-        for file, content in files.items():
-            write_bytes(output / file, content)
-    if as_json:
-        print_json({"folder": str(output), "files": {file: len(content) for file, content in files.items()}})
-        return
-    for file, content in files.items():
-        print(f"{printable(str(output / file))}  {spelled_size(len(content))}")
-    print_remark("note", TARGETS[to].advice.format(name=name or next(iter(files)).partition(".")[0]))
+    advice = TARGETS[to].advice.format(name=name or next(iter(files)).partition(".")[0])
+    write_exported(output, files, advice, force=force, as_json=as_json)
 
 
 @app.command("import")

@@ -13,6 +13,7 @@ from schedtuna.cli.bundles import bundled
 from schedtuna.cli.common import termination_interrupts
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json
+from schedtuna.cli.rl_export import export
 from schedtuna.cli.rl_options import LivePlaceOptions, SetOption, set_parameters
 from schedtuna.cli.table import described, number, table, wrapped
 from schedtuna.errors import UsageError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Train policies in simulated machines, and judge them."
 )
+
+app.command()(export)
 
 _DEFAULT = "ppo"
 _EpisodesOption = Annotated[

@@ -5,9 +5,11 @@ from __future__ import annotations
 import keyword
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from schedtuna.errors import UsageError
 from schedtuna.model.core import AnyArray
@@ -104,8 +106,20 @@ def array(name: str, values: AnyArray) -> str:
     return f"static const {kind} {name}{shape} = {{\n{inner}}};\n"
 
 
-def _row(values: Iterable[int], braces: bool) -> str:
-    text = ", ".join(map(number, values))
+def float_array(name: str, values: npt.NDArray[np.float32]) -> str:
+    """Return the definition of a constant array of floats, of one dimension or two."""
+    shape = "".join(f"[{size}]" for size in values.shape)
+    rows = values.reshape(-1, values.shape[-1])
+    inner = "".join(_row(row, values.ndim > 1, _float) for row in rows)
+    return f"static const float {name}{shape} = {{\n{inner}}};\n"
+
+
+def _float(value: np.float32) -> str:
+    return f"{value!s}f"
+
+
+def _row(values: Iterable[Any], braces: bool, spelled: Callable[[Any], str] = number) -> str:
+    text = ", ".join(map(spelled, values))
     filled = textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
     return "{" + filled + "},\n" if braces else filled + "\n"
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from schedtuna.model.core import IntArray
 
 OPSET = 13  # of ONNX 1.8: all operators that are needed are there
-_IR_VERSION = 7  # the same release's
+IR_VERSION = 7  # the same release's
 _INT64 = np.iinfo(np.int64)
 
 
@@ -46,12 +46,14 @@ def onnx_file(model: DecisionModel, name: str | None = None) -> dict[str, bytes]
         raise MissingExtraError("exporting ONNX", "onnx") from None
     content = _graph(model).model(onnx, model)
     for told, values in compared_rows(model).items():
-        require_same("onnxruntime", model, told, values, _run(content, values))
+        require_same(
+            "onnxruntime", model, told, values, run_onnx(content, ["decision", "logits"], {"values": values})
+        )
     return {f"{name or identifier(model.name)}.onnx": content}
 
 
 def _graph(model: DecisionModel) -> OnnxGraph:
-    graph = OnnxGraph(OPSET, _IR_VERSION, f"Schedtuna {__version__}")
+    graph = OnnxGraph(OPSET, IR_VERSION, f"Schedtuna {__version__}")
     bins = _bins(graph, model)
     logits = core_nodes(graph, model.core, bins)
     graph.result("logits", graph.to_int32(logits), (model.core.nr_logits,))
@@ -95,12 +97,17 @@ def _log2_bins(graph: OnnxGraph, clamped: str, per_octave: IntArray, base: IntAr
     return graph.node("Sub", index, graph.constant(base))
 
 
-def _run(content: bytes, values: Any) -> Any:
+def run_onnx(content: bytes, results: list[str], feed: dict[str, Any]) -> Any:
+    """Return what onnxruntime makes of arrays, by the names of a file's inputs.
+
+    Raises:
+        ModelError: It can't run the file.
+    """
     import onnxruntime
 
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        return session.run(["decision", "logits"], {"values": values})
+        return session.run(results, feed)
     except Exception as error:  # its own have no common class
         first = str(error).splitlines()[0][:200]
         raise ModelError(f"onnxruntime {onnxruntime.__version__} can't run the model: {first}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from schedtuna.model.model import DecisionModel
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_TYPES = {"int64": 7, "int32": 6, "uint64": 13}  # as onnx.TensorProto numbers them
+_TYPES = {"int64": 7, "int32": 6, "uint64": 13, "float32": 1, "bool": 9}  # as onnx.TensorProto numbers them
 
 
 class OnnxGraph:
@@ -44,10 +45,10 @@ class OnnxGraph:
         self._constants[name] = array
         return name
 
-    def result(self, name: str, of: str, shape: tuple[int, ...]) -> None:
-        """Name a result: a row of that shape for each row of values."""
+    def result(self, name: str, of: str, shape: tuple[int, ...], kind: str = "") -> None:
+        """Name a result: a row of that shape for each row of values; of integers, where no kind is named."""
         self._nodes.append(("Identity", (of,), name, {}))
-        self._results.append((name, "int32" if of.startswith("cast32_") else "int64", shape))
+        self._results.append((name, kind or ("int32" if of.startswith("cast32_") else "int64"), shape))
 
     def to_int64(self, of: str) -> str:
         """Add a node that makes integers of flags, or signed of unsigned ones, modulo 2^64."""
@@ -72,14 +73,34 @@ class OnnxGraph:
         return self.to_int64(shifted)
 
     def model(self, onnx: Any, model: DecisionModel) -> bytes:
-        """Return the file, checked by onnx itself.
+        """Return the file of a model, whose inputs are `values`.
 
         Args:
             onnx: The library.
             model: What the graph computes; its names are kept in the file.
         """
+        told = {
+            "name": model.name,
+            "version": model.version,
+            "made_by": model.made_by,
+            "inputs": "\n".join(one.name for one in model.inputs),
+            "labels": "\n".join(model.labels),
+        }
+        return self.file(onnx, {"values": ("int64", len(model.inputs))}, told)
+
+    def file(self, onnx: Any, inputs: Mapping[str, tuple[str, int]], told: Mapping[str, str]) -> bytes:
+        """Return the file, checked by onnx itself.
+
+        Args:
+            onnx: The library.
+            inputs: By name: their type, and how many numbers a row of them has.
+            told: Properties that are kept in the file.
+        """
         helper = onnx.helper
-        values = helper.make_tensor_value_info("values", _TYPES["int64"], ["rows", len(model.inputs)])
+        given = [
+            helper.make_tensor_value_info(name, _TYPES[kind], ["rows", size])
+            for name, (kind, size) in inputs.items()
+        ]
         results = [
             helper.make_tensor_value_info(name, _TYPES[kind], ["rows", *shape])
             for name, kind, shape in self._results
@@ -90,7 +111,7 @@ class OnnxGraph:
                 for operator, inputs, name, attributes in self._nodes
             ],
             "decision",
-            [values],
+            given,
             results,
             [onnx.numpy_helper.from_array(array, name) for name, array in self._constants.items()],
         )
@@ -100,15 +121,6 @@ class OnnxGraph:
             opset_imports=[helper.make_opsetid("", self._opset)],
             ir_version=self._ir_version,
         )
-        helper.set_model_props(
-            made,
-            {
-                "name": model.name,
-                "version": model.version,
-                "made_by": model.made_by,
-                "inputs": "\n".join(one.name for one in model.inputs),
-                "labels": "\n".join(model.labels),
-            },
-        )
+        helper.set_model_props(made, dict(told))
         onnx.checker.check_model(made, full_check=True)
         return bytes(made.SerializeToString(deterministic=True))

@@ -165,7 +165,10 @@ def _split(content: bytes, where: str) -> tuple[Any, dict[str, AnyArray]]:
         written = told["sha256"]
         arrays = _arrays(header, data)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise ModelError(f"{where} is no model, or damaged: {error}") from None
+        raise ModelError(
+            f"{where} is no model, or damaged: {error}",
+            hint="a policy of `rl train` is another kind of file: `schedtuna rl export` has its forms",
+        ) from None
     if written != hashlib.sha256(data).hexdigest():
         raise ModelError(f"{where} is damaged: its arrays are not those that were written")
     return told, arrays

@@ -74,6 +74,7 @@ ELSEWHERE = {
     "bench verify": "e2e/test_bench.py",
     "rl compare": "unit/rl/test_training.py",
     "rl eval": "unit/rl/test_training.py",
+    "rl export": "unit/rl/test_exported.py",
     "rl list": "unit/rl/test_training.py",
     "rl train": "unit/rl/test_training.py",
     "sim calibrate": "e2e/test_sim_fidelity.py",

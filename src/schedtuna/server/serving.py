@@ -27,6 +27,7 @@ from schedtuna.server.service import Service
 from schedtuna.server.store import TrialStore
 from schedtuna.server.tokens import Role, TokenFile, add_client
 from schedtuna.server.turns import Turns
+from schedtuna.sockets import listen_on
 
 TOKENS_NAME, OWN_TOKEN_NAME = "tokens.toml", "token"
 _OWN_CLIENT = "local"
@@ -222,21 +223,11 @@ def _tokens(options: ServerOptions) -> tuple[TokenFile, Path | None]:
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind, protocol)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
         raise UsageError(f"can't listen on {host}: {error.strerror}") from None
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(512)
-    except OSError as error:
-        found.close()
-        raise UsageError(
-            f"can't listen on {host}:{port}: {error.strerror}",
-            hint="choose another one with --bind HOST:PORT",
-        ) from None
-    return found
+    hint = "choose another one with --bind HOST:PORT"
+    return listen_on(family, address, told=f"{host}:{port}", hint=hint, backlog=512)
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from pathlib import Path
 from schedtuna.agent.listening import own_address
 from schedtuna.agent.page.admission import digest
 from schedtuna.agent.page.broker import PageBroker
-from schedtuna.errors import UnavailableError, UsageError
+from schedtuna.errors import UnavailableError
 from schedtuna.kernel.privilege import unprivileged_ids
+from schedtuna.sockets import listen_on
 
 DEFAULT_PORT = 9799
 _END_LIMIT_S = 5.0
@@ -52,18 +53,8 @@ def serve_page(where: str, ready: Callable[[str, str], None], directory: Path | 
 
 def _listening(where: str) -> socket.socket:
     family, address = own_address(where, otherwise="")
-    found = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(64)
-    except OSError as error:
-        found.close()
-        raise UsageError(
-            f"can't listen on {where}: {error.strerror}",
-            hint="choose another port with --listen; 127.0.0.1:0 takes any that is free",
-        ) from None
-    return found
+    hint = "choose another port with --listen; 127.0.0.1:0 takes any that is free"
+    return listen_on(family, address, told=where, hint=hint, backlog=64)
 
 
 def _start_front(listening: socket.socket, link: socket.socket, token_digest: str) -> subprocess.Popen[bytes]:

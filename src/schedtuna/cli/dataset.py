@@ -33,7 +33,10 @@ OutputOption = Annotated[
 @app.command()
 def build(  # noqa: PLR0917 - typer's options are a function's parameters
     traces: Annotated[
-        list[Path], typer.Argument(metavar="TRACES...", help="Traces: their folders.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="TRACES...", help="Traces: their folders, or the folders of sets.", show_default=False
+        ),
     ],
     output: OutputOption,
     task: Annotated[
@@ -76,6 +79,7 @@ def build(  # noqa: PLR0917 - typer's options are a function's parameters
     from schedtuna.learn.dataset_form import prepare_dataset_folder, write_dataset
     from schedtuna.learn.made_rows import BuildOptions
     from schedtuna.learn.sources import RunSource
+    from schedtuna.record.suite import traces_of
     from schedtuna.trace.labels import read_labels
 
     rules = read_labels(labels) if labels is not None else []
@@ -83,7 +87,7 @@ def build(  # noqa: PLR0917 - typer's options are a function's parameters
         with naming(output):
             prepare_dataset_folder(output, force=force)
         sources = []
-        for folder in traces:
+        for folder in traces_of(traces):
             with naming(folder):
                 sources.append(RunSource.of_folder(folder))
         with RunProgress("building", len(sources), unit="traces") as progress:

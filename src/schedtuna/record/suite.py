@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -119,6 +119,27 @@ def read_set(folder: Path) -> SuiteSet:
             hint="begin another set in a folder of its own",
         )
     return wanted
+
+
+def traces_of(named: Sequence[Path]) -> list[Path]:
+    """Return the folders of traces: of a set's folder those that it holds, by name, else what is named.
+
+    A set's own files are passed over, so that ``set/*`` names its traces.
+
+    Raises:
+        UsageError: That are none.
+    """
+    found: list[Path] = []
+    for path in named:
+        if (path / SET_FILE).is_file():
+            whole = (one for one in path.iterdir() if one.is_dir() and not one.name.endswith(_PARTIAL))
+            found += sorted(whole)
+        elif path.name not in (SET_FILE, INDEX_FILE):
+            found.append(path)
+    if not found:
+        told = ", ".join(map(str, named))
+        raise UsageError(f"no trace is in {told}", hint="`schedtuna suite record` makes sets of traces")
+    return found
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """`schedtuna dataset`, as it is typed."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from schedtuna.cli.main import main
 
 pytest.importorskip("polars")
 
+from schedtuna.record.suite import INDEX_FILE, SET_FILE
 from schedtuna.sim import simulate
 
 
@@ -42,6 +45,26 @@ def test_build_and_show(folders, tmp_path, capsys):
     assert "burst_average_ns" in text
     assert "divided by family" in text
     assert "the trace ends in it" in text
+
+
+def test_a_set_is_its_traces_however_it_is_named(folders, tmp_path, capsys):
+    traces = tmp_path / "set"
+    shutil.copytree(Path(folders[0]).parent, traces)
+    for name in (SET_FILE, INDEX_FILE):
+        (traces / name).write_text("{}\n")
+    shutil.copytree(folders[0], traces / ".poisson_1.partial")
+    alike = {
+        run(capsys, "build", *named, "-o", tmp_path / str(len(named)), "--task", "burst", "--json").out
+        for named in ([traces], sorted(traces.glob("[!.]*")))
+    }
+    [built] = map(json.loads, alike)
+    assert len(built["runs"]) == 3
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / SET_FILE).write_text("{}\n")
+    assert (
+        "no trace is in" in run(capsys, "build", empty, "-o", tmp_path / "d", "--task", "burst", code=2).err
+    )
 
 
 def test_what_is_there_is_kept(folders, tmp_path, capsys):

@@ -18,6 +18,7 @@ from schedtuna.resources import resource_path
 from schedtuna.scheduler.entry import Entry, OlderName, entries
 from schedtuna.scheduler.guess import COMMON_FLAGS
 from schedtuna.scheduler.help_text import HelpFlag
+from schedtuna.scheduler.objects import OURS
 from schedtuna.scheduler.probe import probe
 from schedtuna.scheduler.spec import SchedulerConfig
 from schedtuna.space import ParameterSpec, ParameterType, spell_value
@@ -49,9 +50,9 @@ def settable(scheduler: SchedulerConfig, values: Mapping[str, Any]) -> tuple[Sch
             specs[name] = _text(name, ("", found[name]), entry.policy, f"policy file, or {EXAMPLE}")
         elif name in specs and specs[name].type is ParameterType.CATEGORICAL:
             specs[name] = _with_mask(specs[name], value, program_flag(scheduler, name))
-        elif name in specs:
+        elif name in specs and scheduler.name not in OURS:  # whose bounds are those of its program
             specs[name] = _widened(specs[name], value)
-        elif flag := program_flag(scheduler, name):
+        elif name not in specs and (flag := program_flag(scheduler, name)):
             specs[name] = _of_flag(name, flag, spell_value(value))
     return scheduler.model_copy(update={"parameters": specs}), found
 

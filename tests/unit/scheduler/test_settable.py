@@ -15,6 +15,7 @@ from schedtuna.machine.checks.programs import SCX_PATH_VARIABLE
 from schedtuna.scheduler.arguments import command_line
 from schedtuna.scheduler.control import find_installed
 from schedtuna.scheduler.entry import entries
+from schedtuna.scheduler.lookup import lookup
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.probe import join, probe
 from schedtuna.scheduler.settable import for_search
@@ -286,3 +287,14 @@ def test_an_older_name_of_a_flag_that_is_gone_is_refused_with_what_it_means(tmp_
 def test_what_is_a_flag_of_the_program_is_no_older_name(tmp_path, monkeypatch):
     help_program(tmp_path, monkeypatch, "scx_rusty", RUSTY_HELP + "  --slice-us <S>  Slice [default: 7]\n")
     assert arguments("scx_rusty:slice_us=3") == ["--slice-us=3"]
+
+
+@pytest.mark.parametrize("name", ["scx_tuna", "scx_flashyspark"])
+@pytest.mark.parametrize(
+    "wrong", ["slice_us=999", "slice_us=-5", "slice_us=100001", "cpu_util_threshold=1.01"]
+)
+def test_bounds_of_the_scheduler_that_comes_along_are_its_programs(name, wrong):
+    with pytest.raises(SpaceError, match=r"out of bounds, expected (1000 to 100000|0\.1 to 1\.0)"):
+        parse_scheduler(f"{name}:{wrong}", lookup)
+    for edge in ("slice_us=1000", "slice_us=100000", "cpu_util_threshold=0.1", "cpu_util_threshold=1"):
+        assert parse_scheduler(f"{name}:{edge}", lookup).values

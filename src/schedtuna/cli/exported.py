@@ -26,9 +26,9 @@ def write_exported(
     Raises:
         UsageError: One is there, and not to be replaced.
     """
-    from schedtuna.files import make_folder, write_bytes
+    from schedtuna.files import make_folder, removing_empty, write_bytes
 
-    with naming(output):
+    with naming(output), removing_empty(output):
         make_folder(output)
         for file in files:
             refuse_existing(output / file, force=force)

@@ -16,7 +16,7 @@ from schedtuna.backend.base import Backend, Side, Validity, label
 from schedtuna.backend.places.base import Place
 from schedtuna.errors import StudyError, UntrustedError, naming
 from schedtuna.experiment.triallog import SCHEDULER_PROGRAMS, TrialLog, read_trials
-from schedtuna.files import remove_folder, write_text
+from schedtuna.files import remove_folder, removing_empty, write_text
 from schedtuna.machine.binaries import hash_programs
 from schedtuna.machine.manifest import FILE_NAME, Manifest, build_manifest, machine_identity
 from schedtuna.scheduler.probe import installed
@@ -180,6 +180,7 @@ def open_campaign(
             for place, schedulers in asked.places.items()
         }
         whole |= _joined(backend.identity for backend in backends.values())
+        cleanup.enter_context(removing_empty(folder.parent))
         log = opened.enter_context(TrialLog(folder, whole, manifest.stable_hash()))
         cleanup.callback(_forget_if_empty, log, fresh=resume is None)
         if not (folder / FILE_NAME).exists():

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from schedtuna.errors import UntrustedError
 from schedtuna.files.folder import FILE_MODE, Folder
 from schedtuna.files.walk import FOLDER_MODE
 
@@ -31,6 +32,18 @@ def make_folder(path: Path, *, mode: int = FOLDER_MODE, by_path: bool = False) -
         OSError: It can't be made.
     """
     Folder(path, create=True, mode=mode, by_path=by_path).close()
+
+
+@contextlib.contextmanager
+def removing_empty(path: Path) -> Iterator[None]:
+    """Remove, at the end, those folders on a path that were missing before and have nothing in them."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    try:
+        yield
+    finally:
+        for one in missing:  # the lowest first
+            with contextlib.suppress(OSError, UntrustedError), Folder(one.parent, own=False) as above:
+                os.rmdir(one.name, dir_fd=above.fileno())
 
 
 def require_own(path: Path) -> None:

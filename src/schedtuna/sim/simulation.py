@@ -47,6 +47,11 @@ from schedtuna.trace.schema import EVENT_DTYPE, EventArray
 
 _MOST_SEED = 2**64 - 1
 _EVENTS_AT_ONCE = 100_000  # between two looks at signals, and the records that are held: 3 MB
+_UNFIT = "can't schedule this machine"  # in the native module's words
+_UNFIT_HINT = (
+    "name another scheduler, such as rr (a change of schedulers leads through fair), or leave out the --cost "
+    "that makes such a machine"
+)
 _FIRST_STEP_NS = 10_000_000
 _MOST_COST = 1_000_000_000
 _BYTES_PER_TASK = 400  # its definition and its scheduler's part included: benchmarks/sim_peers.py
@@ -467,7 +472,8 @@ class Simulation:
             yield
         except BadInputError as error:
             self._failure = error
-            raise UsageError(str(error)) from error
+            hint = _UNFIT_HINT if _UNFIT in str(error) else None
+            raise UsageError(str(error), hint=hint) from error
         except SchedulerError as error:
             self._failure = error
             raise SimulationError(str(error)) from error

@@ -115,7 +115,10 @@ def proving_command(setting: Setting, scheduler: str, topology: str) -> str | No
         values = {setting.parameter: setting.value}
         real = Simulated(topology=topology).real_settings(SchedulerConfig(name=scheduler, values=values))
         return real and " ".join(["schedtuna", "compare", *real[0], "default", real[1], "-- COMMAND"])
-    if setting.attributes.get("slice_ns") == 0:
+    from schedtuna.scheduler.fair import NAME as FAIR
+
+    # Tasks of another scheduler would be compared under the kernel's own.
+    if scheduler != FAIR or setting.attributes.get("slice_ns") == 0:
         return None
     return f"schedtuna compare default fair:{_attribute(setting)} --pid PID -- COMMAND"
 

@@ -175,6 +175,12 @@ def test_commands_that_prove_it_are_understood(setting, capsys):
     assert "4194303" in shown or "/nowhere" in shown, shown
 
 
+@pytest.mark.parametrize("setting", SETTINGS, ids=spelled_setting)
+@pytest.mark.parametrize("scheduler", ["scx_simple", "rr"])
+def test_no_command_proves_for_another_scheduler_what_it_would_do_to_the_kernels(setting, scheduler):
+    assert proving_command(setting, scheduler, "1x8x1") is None
+
+
 def test_parameters_are_proven_by_the_knobs_that_set_them():
     def command(scheduler="fair", **values):
         ((name, value),) = values.items()

@@ -2,7 +2,7 @@
 /*
  * What the executors of all families share. docs/model-kernel.md has the arithmetic and its proofs.
  *
- * Arithmetic here does not branch on values: LLVM would turn (a - b) >> 63 into a branch, which is mispredicted
+ * Decisions do not branch on values: LLVM would turn (a - b) >> 63 into a branch, which is mispredicted
  * and doubles the verifier's paths, and would reorder sums over dozens of loads until the 512 bytes of stack are
  * full. PIN forbids both: the value is in a register here, and what is written before comes before.
  *
@@ -95,19 +95,9 @@ static __always_inline __u64 log2_floor(__u64 value)
 }
 
 /*
- * max(min(value, hi), lo), by halves, whose differences do not overflow. A value is replaced where its half says
- * that it is beyond a bound, or is the bound itself.
+ * The bins of all inputs, MODEL_INPUTS of them; 0 for those that a model lacks. Values beyond the bounds are rare, and
+ * an input's kind of bins is always the same: these branches are predicted, and their paths meet at once.
  */
-static __always_inline __u64 clamp_value(__s64 value, __s64 lo, __s64 hi)
-{
-	__s64 half = value >> 1;
-
-	value ^= (value ^ lo) & if_negative(half - ((lo + 1) >> 1));
-	value ^= (value ^ hi) & if_negative(((hi - 1) >> 1) - half);
-	return value;
-}
-
-/* The bins of all inputs, MODEL_INPUTS of them; 0 for those that a model lacks. */
 static __always_inline void quantise(const struct model_head *head, const __s64 *values, __u64 *bins)
 {
 	__u64 next = *(const volatile __u16 *)&head->zero, i;
@@ -116,27 +106,31 @@ static __always_inline void quantise(const struct model_head *head, const __s64 
 	IN_MEMORY(bins);
 	do {
 		const struct model_bins *rule;
-		__u64 value, shift, multiplier, room;
+		__s64 value;
+		__u64 bin, room;
 
 		i = next;
 		PIN(i); /* keeps LLVM from counting in pointers, of which the verifier would not know how far they go */
 		i &= MODEL_INPUTS - 1;
 		next = i + 1;
 		rule = &head->bins[i];
-		value = clamp_value(values[i], rule->lo, rule->hi);
-		shift = rule->shift & 63;
-		multiplier = rule->multiplier;
-		if (__builtin_expect(!multiplier, 1)) { /* first: what is known of value then goes for both */
-			__u64 octave = log2_floor(value >> shift | 1);
-
-			value = (octave << shift) + (value >> octave) - rule->base;
+		value = values[i];
+		if (value < rule->lo)
+			value = rule->lo;
+		if (value > rule->hi)
+			value = rule->hi;
+		MEET();
+		if (rule->multiplier) {
+			bin = ((__u64)(value - rule->lo) >> (rule->shift & 63)) * rule->multiplier >> 47;
 		} else {
-			value = ((value - rule->lo) >> shift) * multiplier >> 47;
+			__u64 octave = log2_floor((__u64)value >> (rule->shift & 63) | 1);
+
+			bin = (octave << (rule->shift & 63)) + ((__u64)value >> octave) - rule->base;
 		}
-		PIN(value);
-		room = rule->last - value;
-		value += room & if_negative(room);
-		bins[i] = value & 0xffff;
+		PIN(bin);
+		room = rule->last - bin;
+		bin += room & if_negative(room);
+		bins[i] = bin & 0xffff;
 		IN_MEMORY(bins);
 	} while (MAY_GO_ON() && next < MODEL_INPUTS && next < ANEW(head->nr_inputs));
 	MEET();

@@ -190,7 +190,9 @@ def test_who_is_asked_when_a_cpu_takes_a_task_is_moved_as_well(program, tmp_path
         assert counted["nr_acted"] == counted["nr_picked"] <= counted["nr_picks"]
         assert 2 * counted["nr_picks"] <= counted["nr_walked"] <= 4 * counted["nr_picks"]
         assert counted["nr_walked"] >= counted["nr_decided"] > counted["nr_seen"]
-    assert answers[4]["short_ms"] > 1.4 * answers[1]["short_ms"]
+    # Who comes first is foretold by the model; by how much also by the phases of these sleepers.
+    by_model, by_opposite = (answers[place]["short_ms"] / answers[place]["long_ms"] for place in (1, 4))
+    assert by_opposite > 1.3 * by_model
 
 
 @pytest.mark.long

@@ -77,11 +77,13 @@ static __always_inline __u64 relu_dot(const struct model_mlp *table, __u64 sum)
 	return value + (room & if_negative(room));
 }
 
-static __always_inline void run_mlp(const struct model_mlp *table, const __u64 *bins, struct model_decision *decision,
-				    struct model_trace *trace)
+/* `hidden`: memory for the units of the first layer, MLP_WORDS long. */
+static __always_inline void run_mlp_in(const struct model_mlp *table, const __u64 *bins, __u64 *hidden,
+				       struct model_decision *decision, struct model_trace *trace)
 {
-	__u64 hidden[MLP_WORDS] = {}, out[MLP_OUTPUTS];
+	__u64 out[MLP_OUTPUTS];
 
+	UNROLLED for (int word = 0; word < MLP_WORDS; word++) hidden[word] = 0;
 	IN_MEMORY(hidden);
 	UNROLLED for (int j = 0; j < MLP_OUTPUTS; j++) out[j] = table->starts3[j];
 	ROLLED for (__u32 block = 0; block < MLP_BLOCKS; block++)
@@ -149,6 +151,14 @@ static __always_inline void run_mlp(const struct model_mlp *table, const __u64 *
 		}
 	}
 	UNROLLED for (int j = 0; j < MLP_OUTPUTS; j++) two_logits(decision, 2 * j, out[j]);
+}
+
+static __always_inline void run_mlp(const struct model_mlp *table, const __u64 *bins, struct model_decision *decision,
+				    struct model_trace *trace)
+{
+	__u64 hidden[MLP_WORDS];
+
+	run_mlp_in(table, bins, hidden, decision, trace);
 }
 
 #endif

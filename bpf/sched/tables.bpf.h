@@ -32,6 +32,7 @@ struct model_scratch {
 	struct model_values values;
 	__u64 bins[MODEL_INPUTS];
 	struct model_decision decision;
+	__u64 units[MLP_WORDS]; /* of a net: too many for the stack below a callback that compares tasks */
 };
 
 /* What an executor is given and answers: callbacks, with interrupts off, use the first, checks the second. */
@@ -50,8 +51,9 @@ static __always_inline struct model_scratch *scratch_of(__u32 place)
 /*
  * tuna_FAMILY, and decide_FAMILY: the table at a place decides on the scratch values of that place. Not static, so
  * that the verifier goes through each once, whoever calls. Returns 0, or 1 where there is no table or another one.
+ * `run`: how it decides, by `table` and in `scratch`.
  */
-#define FAMILY(name)                                                                             \
+#define FAMILY(name, run)                                                                        \
 	struct name##_map {                                                                      \
 		__uint(type, BPF_MAP_TYPE_ARRAY);                                                \
 		__uint(max_entries, 1);                                                          \
@@ -76,14 +78,15 @@ static __always_inline struct model_scratch *scratch_of(__u32 place)
 		if (!scratch || !table || (version && table->head.version != version))           \
 			return 1;                                                                \
 		quantise(&table->head, scratch->values.values, scratch->bins);                   \
-		run_##name(table, scratch->bins, &scratch->decision, NULL);                      \
+		run;                                                                             \
 		return 0;                                                                        \
 	}
-FAMILY(linear)
-FAMILY(trees)
-FAMILY(oblivious)
-FAMILY(mlp)
-FAMILY(step)
+#define RUN(name) run_##name(table, scratch->bins, &scratch->decision, NULL)
+FAMILY(linear, RUN(linear))
+FAMILY(trees, RUN(trees))
+FAMILY(oblivious, RUN(oblivious))
+FAMILY(mlp, run_mlp_in(table, scratch->bins, scratch->units, &scratch->decision, NULL))
+FAMILY(step, RUN(step))
 
 static __always_inline int decide_by(__u32 family, __u32 place, __u64 version)
 {

@@ -162,6 +162,12 @@ def test_what_is_malformed_is_refused_with_what_is_wrong(server, body, status):
     assert server.ask("GET", "/trials/" + "0" * 32)[0] == 404
 
 
+def test_no_path_sends_a_client_and_its_token_to_another_host(server):
+    for path in ("/capabilities/", "/trials/", "/trials/%2e%2e%2f"):
+        status, headers, _ = server.ask("GET", path, headers={"Host": "elsewhere.example"})
+        assert (status, headers["Location"]) == (404, None), path
+
+
 def test_mistakes_in_a_trial_are_its_outcome(server):
     for fields, kind in (
         ({"metrics": ["no_such_metric:min"]}, "MetricError"),

@@ -61,7 +61,13 @@ def make_app(link: Link) -> Any:
     Args:
         link: Whom to ask.
     """
-    app = FastAPI(title="schedtuna serve", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="schedtuna serve",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # it would send clients, and their tokens, to whatever host they name
+    )
 
     async def ask(request: Request, verb: str, **arguments: Any) -> dict[str, Any]:
         return await link.call(verb, request.scope["token"], request.scope["peer"], **arguments)

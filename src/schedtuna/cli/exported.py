@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from schedtuna.cli.output import print_json, print_remark, refuse_existing
 from schedtuna.cli.table import spelled_size
 from schedtuna.errors import naming
 from schedtuna.printable import printable
+
+if TYPE_CHECKING:
+    from schedtuna.export.limits import ExportLimits
+    from schedtuna.model.model import DecisionModel
 
 
 def write_exported(
@@ -40,3 +46,43 @@ def write_exported(
     for file, content in files.items():
         print(f"{printable(str(output / file))}  {spelled_size(len(content))}")
     print_remark("note", advice)
+
+
+def limited(
+    model: DecisionModel, limits: ExportLimits, rows: Path | None, *, shrinks: bool
+) -> tuple[DecisionModel, dict[str, bytes]]:
+    """Return what may be exported, and the files that come with a model that was made smaller for it.
+
+    Args:
+        model: What is asked for.
+        limits: What it may take.
+        rows: A CSV of rows such as it meets; None: bins drawn evenly.
+        shrinks: Whether a larger model is made smaller, not refused.
+
+    Raises:
+        ModelError: It takes more, or can't be made so small; or the rows lack an input.
+    """
+    from schedtuna.errors import ModelError
+    from schedtuna.export.limits import even_rows, shrink, shrunk_card
+    from schedtuna.learn.net_rows import read_model_rows
+    from schedtuna.model.file import dump_model
+
+    if not shrinks:
+        limits.require(model)
+        return model, {}
+    try:
+        if limits.allow(limits.cost(model)):
+            return model, {}
+    except ModelError:
+        pass  # too large for the form itself: it is made smaller
+    if rows is None:
+        bins, rows_from = even_rows(model), "bins drawn evenly: it may never meet such rows"
+    else:
+        with naming(rows):
+            bins, rows_from = model.quantise(read_model_rows(rows, model)), rows.name
+    found = shrink(model, limits, bins)
+    print_remark(
+        "note", f"{found.how}: {100 * found.share_changed:.2f}% of decisions changed", file=sys.stderr
+    )
+    card = shrunk_card(found, model, limits, rows_from)
+    return found.model, {"shrunk.model": dump_model(found.model), "shrunk.md": card.encode()}

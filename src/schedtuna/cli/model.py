@@ -150,6 +150,34 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     small: Annotated[
         bool, typer.Option("--small", help="Walk trees: slower, for where there is little memory.")
     ] = False,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(
+            "--max-bytes", metavar="N", min=1, help="Refuse what takes more there.", show_default=False
+        ),
+    ] = None,
+    max_instructions: Annotated[
+        int | None,
+        typer.Option(
+            "--max-instructions",
+            metavar="N",
+            min=1,
+            help="--to bpf: refuse what takes the kernel's verifier more.",
+            show_default=False,
+        ),
+    ] = None,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="Make it smaller instead, and say how many decisions change.")
+    ] = False,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            "--rows",
+            metavar="CSV",
+            help="With --shrink: rows such as it meets. Default: bins drawn evenly.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -160,8 +188,13 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     what other BPF programs need to decide by it. --to onnx: integers throughout, compared with onnxruntime
     before it is written (extra onnx). --to tflite: the same for LiteRT and TFLite Micro, compared with
     LiteRT (extra tflite).
+
+    With --shrink, what is larger than allowed loses trees or units, or becomes a line, whichever changes
+    fewer decisions; the smaller model and a card of what that changed are written, too.
     """
+    from schedtuna.cli.exported import limited
     from schedtuna.export.c_text import require_identifier
+    from schedtuna.export.limits import ExportLimits
     from schedtuna.export.targets import TARGETS
     from schedtuna.model.shipped import find_model
 
@@ -169,7 +202,15 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
         raise UsageError(f"--to {to}: no such form", hint=nearest(to, TARGETS))
     if name is not None:
         require_identifier(name)
-    files = TARGETS[to].files(find_model(model), name, small)
+    found, added = find_model(model), dict[str, bytes]()
+    if shrink and max_bytes is None and max_instructions is None:
+        raise UsageError("--shrink needs to know how small", hint="--max-bytes N or --max-instructions N")
+    if rows is not None and not shrink:
+        raise UsageError("--rows is of --shrink", hint="leave it out")
+    if max_bytes is not None or max_instructions is not None:
+        limits = ExportLimits(to, small, max_bytes, max_instructions)
+        found, added = limited(found, limits, rows, shrinks=shrink)
+    files = TARGETS[to].files(found, name, small) | added
     advice = TARGETS[to].advice.format(name=name or next(iter(files)).partition(".")[0])
     write_exported(output, files, advice, force=force, as_json=as_json)
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedtuna.errors import ModelError
+from schedtuna.model.model import DecisionModel
 
 _MOST_BYTES = 256 << 20
 
@@ -41,3 +42,20 @@ def read_rows(path: Path) -> dict[str, npt.NDArray[np.float64]]:
         except ValueError as error:
             raise ModelError(f"{path.name}, line {number + 2}: {error}") from None
     return dict(zip(names, found.T, strict=True))
+
+
+def read_model_rows(path: Path, model: DecisionModel) -> npt.NDArray[np.int64]:
+    """Return the rows of a file as a model takes them: int64 [rows, inputs]; it may have other columns, too.
+
+    Raises:
+        ModelError: It lacks an input, or has what is no whole number; and see `read_rows`.
+        OSError: It can't be read.
+    """
+    columns = read_rows(path)
+    names = [one.name for one in model.inputs]
+    if lacking := [name for name in names if name not in columns]:
+        raise ModelError(f"{path.name} has no column {', '.join(lacking)}", hint="name columns as inputs are")
+    values = np.column_stack([columns[name] for name in names])
+    if not (np.isfinite(values).all() and (np.abs(values) < 2.0**62).all()):
+        raise ModelError(f"{path.name}: expected finite numbers below 2^62")
+    return np.floor(values).astype(np.int64)

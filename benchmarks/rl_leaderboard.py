@@ -48,6 +48,7 @@ ARMS = {  # name -> algorithm, whom it imitates first
     "imitation of LAS": ("imitation", "las"),
     "PPO": ("maskable_ppo", ""),
     "PPO after LAS": ("maskable_ppo", "las"),
+    "REINFORCE": ("reinforce", ""),
     "REINFORCE after LAS": ("reinforce", "las"),
     "DQN": ("dqn", ""),
     "A2C": ("a2c", ""),
@@ -67,7 +68,7 @@ A policy **wins** only if the 95% bound of its interquartile mean over at least 
 seeds is below the best blind rule's turnaround, and its latency at most 2% above. That rule is chosen on
 validation loads. Rules decide at no cost, policies at the one that is given."""
 DECISION_NS = (500, 0, 5_000, 50_000)  # the default first
-STEPS, QUICK_STEPS = 65_536, 32_768
+STEPS, QUICK_STEPS, QUICK_SEEDS = 65_536, 32_768, 3
 EPISODES = 16
 
 
@@ -202,7 +203,10 @@ def page(rows: Sequence[Row]) -> str:
     for row in rows:
         if row.arm in ARMS:
             groups.setdefault((row.arm, row.decision_ns, row.steps), []).append(row)
-    for (arm, decision_ns, steps), group in groups.items():
+    order = list(ARMS)
+    for (arm, decision_ns, steps), group in sorted(
+        groups.items(), key=lambda one: (order.index(one[0][0]), one[0][1:])
+    ):
         lines.append(
             f"| {arm} | {decision_ns / 1000:g} | {len(group)} | {steps:,} | "
             f"{np.mean([row.cpu_seconds for row in group]):.0f} | {told(group, 'turnaround')} | "
@@ -213,9 +217,8 @@ def page(rows: Sequence[Row]) -> str:
 
 def left(groups: Sequence[tuple[str, int, int]]) -> list[str]:
     """Say what nothing is known of."""
-    arms = [arm for arm in ARMS if arm not in {arm for arm, _, _ in groups}]
-    costs_us = [f"{ns / 1000:g} us" for ns in sorted(DECISION_NS) if ns not in {ns for _, ns, _ in groups}]
-    missing = [*arms, *([f"decisions of {' and '.join(costs_us)}"] if costs_us else [])]
+    known = {(arm, decision_ns) for arm, decision_ns, _ in groups}
+    missing = [f"{arm} at {ns / 1000:g} us" for arm in ARMS for ns in DECISION_NS if (arm, ns) not in known]
     return [f"Not measured yet: {', '.join(missing)}."] if missing else []
 
 
@@ -264,6 +267,8 @@ def main() -> None:
         "--schedulers", nargs="+", default=[], metavar="scx_NAME", help="measure these, and train nothing"
     )
     parser.add_argument("--decision-us", nargs="*", type=float, help="these costs alone")
+    parser.add_argument("--seeds", type=int, metavar="N", help=f"so many; claims need {LEAST_SEEDS}")
+    parser.add_argument("--steps", type=int, metavar="N", help="decisions of a training")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         default = [Path(scratch) / path.name if options.quick else path for path in (ROWS, PAGE)]
@@ -280,7 +285,8 @@ def main() -> None:
             arms,
             decisions,
             rules=rules,
-            quick=options.quick,
+            seeds=options.seeds or (QUICK_SEEDS if options.quick else LEAST_SEEDS),
+            steps=options.steps or (QUICK_STEPS if options.quick else STEPS),
         )
 
 
@@ -291,7 +297,8 @@ def measure(
     decisions: Sequence[int],
     *,
     rules: Sequence[str],
-    quick: bool,
+    seeds: int,
+    steps: int,
 ) -> None:
     """Measure what is missing of the rows, and write the page."""
     rows = read_rows(rows_path)
@@ -301,8 +308,7 @@ def measure(
         if (rule, ENVIRONMENT, 0, 0, 0) not in known:
             rows.append(rule_row(rule))
             write_rows(rows_path, rows)
-    steps, seeds = (QUICK_STEPS, 3) if quick else (STEPS, LEAST_SEEDS)
-    wanted = [(a, d, s) for d in decisions for s in range(1, seeds + 1) for a in arms]
+    wanted = [(a, d, s) for s in range(1, seeds + 1) for d in decisions for a in arms]
     for done, (arm, decision_ns, seed) in enumerate(wanted):
         if (arm, ENVIRONMENT, decision_ns, seed, steps) not in known:
             rows.append(trained_row(arm, decision_ns, seed, steps))
@@ -310,7 +316,7 @@ def measure(
         print(f"{done + 1}/{len(wanted)} {arm}, {time.monotonic() - began_s:.0f} s", file=sys.stderr)
     write_output(page_path, page(read_rows(rows_path)).encode())
     told_rows = {"rows": len(rows), "seconds": round(time.monotonic() - began_s, 1)}
-    print(json.dumps({"benchmark": "rl_leaderboard", "quick": quick, **told_rows}))
+    print(json.dumps({"benchmark": "rl_leaderboard", "steps": steps, "seeds": seeds, **told_rows}))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -185,6 +186,24 @@ def test_an_unknown_scheduler_or_sampler_gets_the_nearest_names():
         RLSchedulerOptimizer({**OPTIONS, "algorithm": "ppoo"}).train()
     with pytest.raises(UsageError, match="unknown key 'episods'"):
         optimize_scheduler("fair", episods=3)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (5, "a configuration is no int: 5"),
+        ([], "a configuration is no list"),
+        (b"x.yaml", "a configuration is no bytes"),
+        ({"episodes": True}, "episodes=True: is neither true nor false"),
+        ({"timeout": False}, "timeout=False"),
+        ({"timeout": float("inf")}, "timeout=inf"),
+        ({"reward_scaling": float("nan")}, "reward_scaling=nan"),
+        ({1: 2}, "unknown key 1"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(config, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        RLSchedulerOptimizer(config)
 
 
 def test_parameters_of_an_own_scheduler_are_known_and_told_not_to_run():

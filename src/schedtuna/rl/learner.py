@@ -196,7 +196,8 @@ class LearningSampler(RacedSampler):
             raise UsageError(f"{path}: no such checkpoint") from None
         except Exception as error:  # noqa: BLE001 - torch raises whatever its unpickler meets
             raise StudyError(
-                f"{path} is not a checkpoint of a sampler: {str(error).splitlines()[0]}"
+                f"{path} is not a checkpoint of a sampler, or is damaged",
+                hint=f"a study writes checkpoint_episode_N.pt; torch says: {error!s:.200}",
             ) from None
         found = STORED.upgrade(found, path)
         if found["sampler"] != self.name:

@@ -92,9 +92,9 @@ class OptimizerConfig(BaseModel):
     benchmark_cmd: str | tuple[str, ...] | None = None
     workload: str | None = None
     model_path: Path | None = None
-    timeout: float = Field(default=300, gt=0)
+    timeout: float = Field(default=300, gt=0, allow_inf_nan=False)
     optimize_metric: str = "throughput"
-    reward_scaling: float = Field(default=1.0, gt=0)
+    reward_scaling: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     experiment_name: str | None = None
     use_gpu: bool = True
     pretrained_model_path: Path | None = None
@@ -118,11 +118,18 @@ class OptimizerConfig(BaseModel):
         """
         if isinstance(source, cls):
             return source
+        if not isinstance(source, Mapping | Path | str | None):
+            raise UsageError(
+                f"a configuration is no {type(source).__name__}: {source!r}",
+                hint="give a dictionary, the path of a YAML, JSON or TOML file, an OptimizerConfig, or None",
+            )
         place = "" if source is None or isinstance(source, Mapping) else f"{source}: "
         content = load_config(Path(source)) if isinstance(source, str | Path) else dict(source or {})
-        for key in content:
+        for key, value in content.items():
             if key not in cls.model_fields:
-                raise UsageError(f"{place}unknown key {key!r}", hint=nearest(key, cls.model_fields))
+                raise UsageError(f"{place}unknown key {key!r}", hint=nearest(str(key), cls.model_fields))
+            if isinstance(value, bool) and cls.model_fields[key].annotation is not bool:
+                raise UsageError(f"{place}{key}={value!r}: is neither true nor false")  # else 1 or 0
         try:
             return cls.model_validate(content)
         except ValidationError as error:

@@ -281,6 +281,7 @@ void bind_simulation(nb::module_ &m)
 				      Policy policy) { s.set_attribute(id, Op::SetPolicy, static_cast<Ns>(policy)); })
 		.def("set_slice", [](Simulation &s, TaskId id, Ns slice) { s.set_attribute(id, Op::SetSlice, slice); })
 		.def("swap", [](Simulation &s, const Scheduler &next) { s.swap(next.clone()); })
+		.def("set_group_weight", &Simulation::set_group_weight)
 		.def("set_parameters",
 		     [](Simulation &s, const Numbers &values) {
 			     std::vector<Setting> settings;

@@ -5,6 +5,7 @@
 #include "check.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace schedtuna::sim
 {
@@ -101,6 +102,25 @@ void Simulation::set_parameters(Values values)
 	in_interrupt_ = false;
 	if (!scheduler_->set_parameters(*this, values))
 		throw BadInput("the parameters of " + std::string(scheduler_->name()) + " hold from its beginning on");
+	settle_outside();
+}
+
+void Simulation::set_group_weight(GroupId group, std::uint32_t weight)
+{
+	std::string who = "group " + std::to_string(group);
+	if (group == ROOT_GROUP || group >= nr_groups())
+		throw BadInput(who + ": there is none that has a weight");
+	if (weight < MIN_SHARES || weight > MAX_SHARES)
+		throw BadInput(who + ": a weight is 2 to 262144");
+	if (decision_.cpu != NONE)
+		throw BadInput(who + ": weights can't be set while a decision is due");
+	this_cpu_ = 0;
+	in_interrupt_ = false;
+	std::uint32_t before = std::exchange(groups_[group].weight, weight);
+	if (!scheduler_->set_group_weight(*this, group)) {
+		groups_[group].weight = before;
+		throw BadInput(std::string(scheduler_->name()) + " keeps the weights that groups had at its beginning");
+	}
 	settle_outside();
 }
 

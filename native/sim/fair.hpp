@@ -32,6 +32,7 @@ class Fair final : public Scheduler
 	std::string_view refuses(const Machine &) const override;
 	void init(Machine &) override;
 	bool set_parameters(Machine &, Values) override;
+	bool set_group_weight(Machine &, GroupId) override;
 	void init_task(Machine &, TaskId) override;
 	CpuId select_cpu(Machine &, TaskId, CpuId prev_cpu, EnqueueReason) override;
 	void enqueue(Machine &, TaskId, EnqueueReason) override;

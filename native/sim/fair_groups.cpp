@@ -103,6 +103,19 @@ void Fair::set_shares(Machine &m, EntityId id)
 		reweight(m, id, static_cast<std::uint32_t>(shares));
 }
 
+// sched_group_set_shares()
+bool Fair::set_group_weight(Machine &m, GroupId group)
+{
+	groups_[group].shares = static_cast<std::uint64_t>(m.group_weight(group)) << WEIGHT_SHIFT;
+	for (CpuId cpu = 0; cpu < nr_cpus_; cpu++)
+		for (EntityId id = queue_of(group, cpu); id != NONE; id = parent_of(id)) {
+			if (tracks_load_)
+				update_load(m, id, Change::None, true);
+			update_group(m, id);
+		}
+	return true;
+}
+
 // remove_entity_load_avg(): what a sleeping task left behind goes when its old queue is updated the next time.
 void Fair::remove_load(EntityId id)
 {

@@ -37,6 +37,10 @@ class Grouped final : public OneQueue
 		rule_ = static_cast<Rule>(values[1]);
 		return true;
 	}
+	bool set_group_weight(Machine &, GroupId) override
+	{
+		return true;  // it is asked for each time
+	}
 	void init(Machine &m) override
 	{
 		groups_.resize(m.nr_groups());

@@ -101,6 +101,11 @@ class Scheduler
 	virtual void set_cpumask(Machine &, TaskId)
 	{
 	}
+	// A group's weight changed. False: groups keep the one that they had at its beginning.
+	virtual bool set_group_weight(Machine &, GroupId)
+	{
+		return false;
+	}
 	// Its parameters become these while it runs. False: they hold from its beginning on.
 	virtual bool set_parameters(Machine &, Values)
 	{

@@ -123,6 +123,7 @@ class Simulation : public Machine
 	// Give the scheduler other parameters while it runs: all of them, in the order of its row. Raises BadInput: its
 	// own hold from its beginning on, or a decision is due.
 	void set_parameters(Values values);
+	void set_group_weight(GroupId group, std::uint32_t weight);  // in the kernel's units
 
 	// Another scheduler takes over, in swap.cpp. As in the kernel, the way from one to another leads through
 	// `fair`: that takes over now, and `next`, unless it is `fair` itself, after Costs::swap_ns; a later call

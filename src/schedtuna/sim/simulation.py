@@ -331,6 +331,20 @@ class Simulation:
             if slice_ns is not None:
                 self._engine.set_slice(task_id, slice_ns)
 
+    def set_group_weight(self, group: int, weight: int) -> None:
+        """Give a group another weight from outside, from now on.
+
+        Args:
+            group: Its number, from 1 on.
+            weight: 2 to 262,144, beside tasks and groups of which 1024 is the usual one.
+
+        Raises:
+            UsageError: There is no such group or weight, a decision is due, or this scheduler's groups keep
+                the weights that they had at its beginning.
+        """
+        with self._told():
+            self._engine.set_group_weight(group, weight)
+
     def swap(self, scheduler: SchedulerSource) -> None:
         """Let another scheduler take over; all tasks pass to it, and each CPU chooses anew.
 

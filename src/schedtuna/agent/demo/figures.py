@@ -34,7 +34,7 @@ class Interval:
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
             return f"{100 * self.value:.0f}% [unknown]" if percent else f"x{self.value:.2f} [unknown]"
         if percent:
-            return f"{100 * self.value:.0f}% [{100 * self.low:.0f}, {100 * self.high:.0f}]"
+            return f"{round(100 * self.value)}% [{round(100 * self.low)}, {round(100 * self.high)}]"
         low = f"{self.low:.2f}" if self.low >= _LEAST_FACTOR else f"<{_LEAST_FACTOR}"
         high = f"{self.high:.2f}" if self.high <= _MOST_FACTOR else f">{_MOST_FACTOR}"
         return f"x{self.value:.2f} [{low}, {high}]"
@@ -181,14 +181,18 @@ def verdicts(runs: Sequence[DemoRun], metric: str, work: str, tested: Sequence[s
     for arm in tested:
         result = results[arm]
         if metric:
-            lines += [_tell_share(result), _tell_others(runs, arm, metric, work)]
+            lines += [_tell_share(result, results[ORACLE]), _tell_others(runs, arm, metric, work)]
         else:
             lines.append(_tell_cost(result))
     return lines
 
 
-def _tell_share(result: ArmResult) -> str:
+def _tell_share(result: ArmResult, oracle: ArmResult) -> str:
     share = result.share
+    if not oracle.acted_on:
+        return f"{result.arm}: even the oracle finds nothing that it could change"
+    if oracle.latency.low > 1:
+        return f"{result.arm}: even the oracle does harm, so that there is no gain to have a share of"
     if math.isnan(share.value):
         return f"{result.arm}: nothing can be said, as even the oracle's gain is not sure; give more --blocks"
     told = f"{result.arm}: {share.tell(percent=True)} of the oracle's gain"
@@ -205,23 +209,25 @@ def _tell_others(runs: Sequence[DemoRun], arm: str, metric: str, work: str) -> s
         ratio = between(runs, arm, "one-liner", figure)
         if math.isnan(ratio.value):
             continue
-        if (ratio.high < 1) if better_is_less else (ratio.low > 1):
-            word = "better"
-        elif (ratio.low > 1) if better_is_less else (ratio.high < 1):
-            word = "worse"
-        else:
-            word = "not shown to differ"
-        parts.append(f"{figure} {ratio.tell()} ({word})")
+        parts.append(f"{figure} {ratio.tell()} ({_word(ratio, better_is_less=better_is_less)})")
     return f"{arm} beside the one-liner: {', '.join(parts)}"
+
+
+def _word(ratio: Interval, *, better_is_less: bool) -> str:
+    if ratio.low >= 1 - SMALL_COST and ratio.high <= 1 + SMALL_COST:
+        return f"the same within {100 * SMALL_COST:.0f}%"
+    if ratio.low <= 1 <= ratio.high:
+        return "not shown to differ"
+    return "better" if (ratio.value < 1) == better_is_less else "worse"
 
 
 def _tell_cost(result: ArmResult) -> str:
     acted, work = result.acted_on, result.work
-    kept = "acts on" if acted >= SMALL_COST else "leaves alone all but"
+    kept = f"changes {100 * acted:.1f}% of the threads" if acted else "changes nothing"
     if work.low > 1 - SMALL_COST:
         cost = f"costs less than {100 * SMALL_COST:.0f}% of the work"
     elif work.high < 1 - SMALL_COST:
         cost = f"costs more than {100 * SMALL_COST:.0f}% of the work"
     else:
         cost = f"that it costs less than {100 * SMALL_COST:.0f}% of the work is not shown"
-    return f"{result.arm}: {kept} {100 * acted:.1f}% of the threads; {cost}: {work.tell()}"
+    return f"{result.arm}: {kept}; {cost}: {work.tell()}"

@@ -51,7 +51,7 @@ def test_no_share_is_told_of_a_gain_that_is_not_sure():
     rng = np.random.default_rng(3)
     noise = {arm: rng.lognormal(5, 0.5, 4).tolist() for arm in ("none", "rules", "oracle")}
     assert math.isnan(result(runs(noise), "rules").share.value)
-    assert "nothing can be said" in verdicts(runs(noise), "p99_us", "ops_per_s", ["rules"])[0]
+    assert "nothing can be said" in verdicts(runs(noise, acted=5), "p99_us", "ops_per_s", ["rules"])[0]
 
 
 def test_one_block_gives_no_interval():
@@ -68,20 +68,33 @@ def test_the_verdict_says_whether_the_share_is_large(gain, told):
         arm: np.exp(base - amount + rng.normal(0, 0.02, 8)).tolist()
         for arm, amount in {"none": 0, "one-liner": 0.9, "rules": gain, "oracle": 1}.items()
     }
-    lines = verdicts(runs(made), "p99_us", "ops_per_s", ["rules"])
+    lines = verdicts(runs(made, acted=5), "p99_us", "ops_per_s", ["rules"])
     assert told in lines[0]
     assert ("better" if gain > 0.9 else "worse") in lines[1]
+
+
+def test_what_rounds_to_nothing_is_neither_better_nor_worse():
+    made = {"none": [9.0] * 3, "one-liner": [5.0] * 3, "rules": [4.0, 4.1, 4.2], "oracle": [4.0, 4.1, 4.2]}
+    work = {arm: [100.0] * 3 for arm in made} | {"rules": [99.9, 99.91, 99.9]}
+    line = verdicts(runs(made, work, acted=5), "p99_us", "ops_per_s", ["rules"])[1]
+    assert "(better), ops_per_s x1.00 [1.00, 1.00] (the same within 1%)" in line
+
+
+@pytest.mark.parametrize(("acted", "told"), [(0, "finds nothing"), (5, "does harm")])
+def test_an_oracle_that_gains_nothing_is_not_blamed_on_noise(acted, told):
+    made = {"none": [9.0, 9.1], "one-liner": [9.0, 9.1], "rules": [9.0, 9.1], "oracle": [9.9, 10.0]}
+    assert told in verdicts(runs(made, acted=acted), "p99_us", "ops_per_s", ["rules"])[0]
 
 
 def test_the_cost_where_nothing_can_be_gained():
     same = {"none": [100.0, 101.0, 99.0], "rules": [100.1, 101.0, 99.1]}
     made = runs({arm: [1.0] * 3 for arm in same}, same)
     line = verdicts(made, "", "ops_per_s", ["rules"])[0]
-    assert "leaves alone all but 0.0%" in line
+    assert "rules: changes nothing; " in line
     assert "costs less than 1%" in line
     dear = {"none": [100.0, 101.0, 99.0], "rules": [90.0, 91.0, 89.0]}
     line = verdicts(runs({arm: [1.0] * 3 for arm in dear}, dear, acted=5), "", "ops_per_s", ["rules"])[0]
-    assert "acts on 50.0%" in line
+    assert "changes 50.0% of the threads" in line
     assert "costs more than 1%" in line
 
 

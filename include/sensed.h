@@ -18,17 +18,20 @@ struct sensed_task {
 	__u64 run_delay_ns; /* the kernel's schedstat has it so */
 	__u64 nr_voluntary;
 	__u64 nr_involuntary;
-	__u64 slice_ns;	 /* asked for by sched_setattr; 0: none */
-	__u64 cpus_hash; /* alike where the sets of CPUs allowed are alike */
+	__u64 slice_ns;	   /* asked for by sched_setattr; 0: none */
+	__u64 cpus_hash;   /* alike where the sets of CPUs allowed are alike */
+	__u64 sched_group; /* that it shares CPU time in, as in sched_group.h; 0: the root, or unknown */
 	__u32 tid;
 	__u32 tgid;
 	__u32 ppid;
 	__u32 weight; /* 1024 is nice 0 */
 	__u32 nr_cpus_allowed;
+	__u32 session; /* its leader's number */
 	__s8 nice;
 	__u8 policy; /* the kernel's number */
 	__u16 reserved;
 	char comm[16];
+	__u32 unused; /* no padding that is not 0 */
 };
 
 /* What is known of a touch. */

@@ -4,7 +4,7 @@
  * what threads ask of the scheduler. Nothing runs per switch or wakeup: the iterator reads what the
  * kernel has counted anyway, and setting attributes is rare.
  */
-#include "compat.bpf.h"
+#include "group_id.bpf.h"
 #include "sensed.h"
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
@@ -37,6 +37,14 @@ static __always_inline __u64 hash_cpus(struct task_struct *task)
 	return hash;
 }
 
+/* The root group is none: its tasks share with all other groups, one by one. */
+static __always_inline __u64 shared_group(struct task_struct *task)
+{
+	struct task_group *group = task_group_of(task);
+
+	return group && BPF_CORE_READ(group, parent) ? group_id(group) : 0;
+}
+
 SEC("iter/task")
 int sense(struct bpf_iter__task *ctx)
 {
@@ -47,6 +55,8 @@ int sense(struct bpf_iter__task *ctx)
 		return 0;
 	row.start_time_ns = task->start_time;
 	row.cgroup_id = task_cgroup_id(task);
+	row.sched_group = shared_group(task);
+	row.session = BPF_CORE_READ(task, signal, pids[PIDTYPE_SID], numbers[0].nr);
 	row.cpu_time_ns = task->se.sum_exec_runtime;
 	row.run_delay_ns = bpf_core_field_exists(task->sched_info) ? task->sched_info.run_delay : 0;
 	row.nr_voluntary = task->nvcsw;

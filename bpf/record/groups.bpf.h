@@ -6,8 +6,7 @@
 #ifndef GROUPS_BPF_H
 #define GROUPS_BPF_H
 
-#include "compat.bpf.h"
-#include "sched_group.h"
+#include "group_id.bpf.h"
 
 #define MOST_GROUP_LEVELS 32
 
@@ -26,25 +25,6 @@ struct {
 
 __u64 nr_groups_lost = 0;
 struct sched_group *sched_group_layout; /* has BTF describe it, for user space to check */
-
-static __always_inline __u64 group_id(struct task_group *group)
-{
-	struct autogroup *autogroup = NULL;
-
-	if (!group)
-		return 0;
-	if (bpf_core_field_exists(group->autogroup))
-		autogroup = BPF_CORE_READ(group, autogroup);
-	if (autogroup)
-		return SCHED_GROUP_AUTOGROUP | BPF_CORE_READ(autogroup, id);
-	return BPF_CORE_READ(group, css.cgroup, kn, id);
-}
-
-/* A kernel without CONFIG_CGROUP_SCHED has no groups: 0, unknown. */
-static __always_inline struct task_group *task_group_of(struct task_struct *task)
-{
-	return bpf_core_field_exists(task->sched_task_group) ? BPF_CORE_READ(task, sched_task_group) : NULL;
-}
 
 static __always_inline void tell_group(struct task_group *group, struct task_group *parent)
 {

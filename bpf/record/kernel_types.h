@@ -124,8 +124,21 @@ struct task_group {
 	struct autogroup *autogroup;
 };
 
+struct upid {
+	int nr;
+};
+
+struct pid {
+	struct upid numbers[1];
+};
+
+enum pid_type {
+	PIDTYPE_SID = 3,
+};
+
 struct signal_struct {
 	struct autogroup *autogroup;
+	struct pid *pids[4];
 };
 
 struct thread_info {

@@ -18,7 +18,7 @@ from schedtuna.errors import KnobError
 from schedtuna.knobs.base import Scope, Target
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.registry import knob_named
-from schedtuna.knobs.undo import undo
+from schedtuna.knobs.undo import UndoResult, undo
 
 pytestmark = pytest.mark.usefixtures("root", "machine_settings")
 
@@ -36,12 +36,21 @@ GROUP_SETTINGS = {"cpu_weight": 50, "cpu_quota": 40}
 GROUP_FILES = ("cpu.weight", "cpu.max", "cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us")
 
 
+def autogroup_of(pid):
+    path = Path(f"/proc/{pid}/autogroup")
+    return path.read_text() if path.exists() else ""
+
+
 class Family:
     """A process, and the children that it was told to fork."""
 
     def __init__(self):
         self.process = subprocess.Popen(
-            [sys.executable, "-c", FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", FORKER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self.children = []
 
@@ -57,7 +66,7 @@ class Family:
         self.process.communicate()
 
     def seen(self):
-        return [observe(tid) for tid in (self.process.pid, *self.children)]
+        return [(observe(tid), autogroup_of(tid)) for tid in (self.process.pid, *self.children)]
 
 
 @pytest.fixture
@@ -107,6 +116,9 @@ def intents(pid, sysctl, group=None):
         for name, value in SETTINGS.items()
         if knob_named(name).probe(Target(Scope.PID, pid=pid)).ok
     ]
+    if knob_named("autogroup_nice").probe(Target(Scope.PID, pid=pid)).ok:
+        session = ChangeTarget("session", tid=pid, tgid=pid)
+        thread.append(Intent(session, "autogroup_nice", 0, 7, "the test wants it"))
     machine = [Intent(ChangeTarget("machine"), "rr_timeslice_ms", None, 42, "the test wants it")]
     return thread + (machine if sysctl else []) + of_group(group)
 
@@ -229,6 +241,26 @@ def state_of(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return "Z"
+
+
+def test_a_session_whose_leader_has_ended_is_put_back_by_who_is_left(tmp_path):
+    family = Family()
+    try:
+        if not knob_named("autogroup_nice").probe(Target(Scope.PID, pid=family.process.pid)).ok:
+            pytest.skip("no autogroups here")
+        family.fork()
+        (child,) = family.children
+        before = autogroup_of(child)
+        actor = Actor(Journal(tmp_path / "state"))
+        actor.make([one for one in intents(family.process.pid, False) if one.target.kind == "session"])
+        assert "nice 7" in autogroup_of(child)
+        family.process.kill()
+        family.process.wait()
+        (undone,) = actor.put_back(list(actor.standing))
+        assert (undone.result, undone.reason) == (UndoResult.RESTORED, "")
+        assert autogroup_of(child) == before
+    finally:
+        family.close()
 
 
 @pytest.mark.parametrize("dismissed", [False, True])

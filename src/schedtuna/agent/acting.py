@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from schedtuna.agent.contract import ADVICE, Intent, RunsBetween, Standing
+from schedtuna.agent.contract import ADVICE, ChangeTarget, Intent, RunsBetween, Standing
 from schedtuna.agent.limits import ThreadFacts
 from schedtuna.agent.swap.acting import DEFAULT_ARM, SCHEDULER, SchedulerSwaps
 from schedtuna.errors import JournalError, KnobError, SchedtunaError, SpaceError, UsageError
@@ -290,10 +290,9 @@ def _plan(intent: Intent) -> Turn:
         if intent.old is not None and now != intent.old:
             raise KnobError(f"{knob.name} of thread {target.tid} is {now} now: somebody has just set it")
         return knob.plan_thread(task, intent.new, since_ticks=boot_ticks())
-    if target.kind == "cgroup":
-        chosen = Target(Scope.CGROUP, cgroup=group_folder(target.cgroup))
-    else:
-        chosen = Target(Scope.MACHINE)
+    chosen = _place(target)
+    if chosen is None:
+        raise KnobError(f"{target.tell()} is gone")
     found = knob.probe(chosen)
     if not found.ok:
         raise KnobError(f"{knob.name} can't be changed: {found.reason}", hint=found.hint or None)
@@ -338,10 +337,19 @@ def value_now(intent: Intent) -> ParameterValue | None:
         except OSError as error:
             raise KnobError(f"{knob.name} of thread {target.tid}: {error.strerror}") from error
         return None if state is None else knob.to_value(state, Target(Scope.TREE, pid=target.tid))
+    place = _place(target)
+    return None if place is None else knob.show(place)
+
+
+def _place(target: ChangeTarget) -> Target | None:
+    """Where a session's, a control group's or the machine's settings are; None where that is gone."""
+    if target.kind == "session":
+        leader = _same_thread(target.tid, target.tid)
+        return None if leader is None else Target(Scope.PID, pid=leader.tid)
     if target.kind == "cgroup":
         folder = group_folder(target.cgroup)
-        return knob.show(Target(Scope.CGROUP, cgroup=folder)) if folder.is_dir() else None
-    return knob.show(Target(Scope.MACHINE))
+        return Target(Scope.CGROUP, cgroup=folder) if folder.is_dir() else None
+    return Target(Scope.MACHINE)
 
 
 def group_folder(cgroup: str) -> Path:

@@ -35,6 +35,8 @@ SENSED_DTYPE = np.dtype(
         ("slice_ns", "<u8"),  # asked for by sched_setattr; 0: none, or unknown
         ("cpus_hash", "<u8"),  # alike where the sets of CPUs allowed are alike; 0: unknown
         ("nr_cpus_allowed", "<u4"),  # 0: unknown
+        ("sched_group", "<u8"),  # that it shares CPUs in, as `trace.groups` has ids; 0: the root, or unknown
+        ("session", "<u4"),  # its leader's number; 0: unknown
         ("observed_ns", "<u8"),  # how much of the interval it was watched; 0: new, so no rates are known
         ("cpu_time_ns", "<u8"),
         ("run_delay_ns", "<u8"),  # all waiting on a runqueue, as the kernel's schedstat has it
@@ -188,13 +190,14 @@ class ChangeTarget:
     """What a change concerns.
 
     Attributes:
-        kind: A thread, a control group, the machine, or the scheduler in charge.
-        tid, tgid, start_time_ns, comm: The thread; the first three identify it, comm is for people.
+        kind: A thread, a session (autogroup), a control group, the machine, or the scheduler in charge.
+        tid, tgid, start_time_ns, comm: The thread, or the session's leader; the first three identify it,
+            comm is for people.
         cgroup: The control group's path below the root, of a thread, too.
         scheduler: The sched_ext scheduler's name.
     """
 
-    kind: Literal["thread", "cgroup", "machine", "scheduler"]
+    kind: Literal["thread", "session", "cgroup", "machine", "scheduler"]
     tid: int = 0
     tgid: int = 0
     start_time_ns: int = 0
@@ -206,8 +209,8 @@ class ChangeTarget:
     def key(self) -> str:
         """What tells it from all others in this boot."""
         match self.kind:
-            case "thread":
-                return f"thread:{self.tid}:{self.start_time_ns}"
+            case "thread" | "session":
+                return f"{self.kind}:{self.tid}:{self.start_time_ns}"
             case "cgroup":
                 return f"cgroup:{self.cgroup}"
             case "scheduler":
@@ -219,6 +222,8 @@ class ChangeTarget:
         match self.kind:
             case "thread":
                 return f"{self.comm or 'thread'} ({self.tid})"
+            case "session":
+                return f"the session of {self.comm or 'process'} ({self.tid})"
             case "cgroup":
                 return f"control group {self.cgroup}"
             case "scheduler":

@@ -49,6 +49,7 @@ class ThreadFacts:
         policy: The kernel's number.
         cgroup: Its path below the root; empty where unknown.
         delegated: Whether somebody was given that group.
+        fellows: Of a session's leader: process and control group of all its threads.
     """
 
     tgid: int
@@ -56,6 +57,12 @@ class ThreadFacts:
     policy: int
     cgroup: str = ""
     delegated: bool = False
+    fellows: frozenset[tuple[int, str]] = frozenset()
+
+    @property
+    def everybody(self) -> frozenset[tuple[int, str]]:
+        """Process and control group of all whom a change reaches."""
+        return self.fellows | {(self.tgid, self.cgroup)}
 
 
 @dataclass(frozen=True)
@@ -101,11 +108,11 @@ def refusal(
         intent: What a policy wants.
         limits: How much may be changed.
         around: The machine.
-        thread: Of a thread as target: what is known of it; None: it is gone.
+        thread: Of a thread as target, or a session's leader: what is known of it; None: it is gone.
     """
     if not _is_asked_for(intent, limits, thread):
         return Refusal("it is not among the processes and control groups that may be changed", quiet=True)
-    if intent.target.kind == "thread" and thread is None:
+    if intent.target.kind in ("thread", "session") and thread is None:
         return Refusal("the thread is gone", quiet=True)
     if intent.key in around.taken:
         return Refusal(f"it is somebody else's: {around.taken[intent.key]}", advise=True)
@@ -123,7 +130,7 @@ def refusal(
         effect, why, _ = effect_of(intent.setting, Position.EXT)
         if effect in _VOID:
             return Refusal(f"{around.scheduler.name} is in charge: {why}")
-    if intent.target.kind == "thread":
+    if intent.target.kind in ("thread", "session"):
         return None if thread is None else _thread_refusal(around, thread)
     if intent.target.kind == "cgroup":
         return _group_refusal(intent.target.cgroup, delegated=bool(thread and thread.delegated))
@@ -132,8 +139,8 @@ def refusal(
 
 def _is_asked_for(intent: Intent, limits: Limits, thread: ThreadFacts | None) -> bool:
     """Whether limits leave the target in; a machine's settings are named by their own limit."""
-    if intent.target.kind == "thread" and thread is not None:
-        return is_within(limits, thread.tgid, thread.cgroup)
+    if intent.target.kind in ("thread", "session") and thread is not None:
+        return all(is_within(limits, tgid, cgroup) for tgid, cgroup in thread.everybody)
     return is_within(limits, intent.target.tgid, intent.target.cgroup) or intent.target.kind == "machine"
 
 
@@ -159,7 +166,7 @@ def _thread_refusal(around: Surroundings, thread: ThreadFacts) -> Refusal | None
         return Refusal("it is a thread of the kernel")
     if thread.tgid == _INIT:
         return Refusal("it is process 1")
-    if thread.tgid in around.own_tgids:
+    if any(tgid in around.own_tgids for tgid, _ in thread.everybody):
         return Refusal("it is this agent, or what it descends from")
     if thread.policy not in FAIR_POLICIES:
         return Refusal("it is a realtime, deadline or sched_ext thread")

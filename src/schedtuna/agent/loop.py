@@ -6,6 +6,7 @@ and what happens when one of them fails.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from schedtuna import __version__
-from schedtuna.agent.acting import Act, Actor, ActResult, Undone, is_delegated, thread_facts
+from schedtuna.agent.acting import Act, Actor, ActResult, Undone, is_delegated, thread_facts, value_now
 from schedtuna.agent.contract import (
     AgentGuard,
     AgentPolicy,
@@ -31,14 +32,14 @@ from schedtuna.agent.lapses import ProofWatch
 from schedtuna.agent.limits import Limits, Surroundings, ThreadFacts, refusal
 from schedtuna.agent.log import AgentLog, intent_row, sensed_row
 from schedtuna.agent.managers import Manager, running_managers
-from schedtuna.agent.ownership import Ownership, heirs
-from schedtuna.agent.reach import own_processes, with_descendants
+from schedtuna.agent.ownership import GROUP_DEFAULTS, Ownership, heirs
+from schedtuna.agent.reach import fellows, own_processes, with_descendants
 from schedtuna.agent.returning import Glance, Reconsidering
 from schedtuna.agent.sensing import Senses
 from schedtuna.agent.swap.breaker import SwapGuard
 from schedtuna.agent.telling import tell_act
 from schedtuna.agent.yielding import let_go, see_swaps
-from schedtuna.errors import JournalError, SchedtunaError
+from schedtuna.errors import JournalError, KnobError, SchedtunaError
 from schedtuna.knobs.journal import Journal
 from schedtuna.knobs.undo import UndoResult
 from schedtuna.printable import printable
@@ -278,7 +279,7 @@ class Agent:
         limits, around = with_descendants(self.options.limits, sensed), self._surroundings(sensed)
         standing = self.actor.standing
         for intent in intents:
-            self.ownership.claim(intent, sensed.tasks, standing)
+            self._claim(intent, sensed, standing)
             found = refusal(intent, limits, around, self._facts(intent, sensed))
             if found is not None and found.quiet:
                 continue
@@ -310,8 +311,18 @@ class Agent:
         ours = self.actor.swaps.runs
         return Surroundings(own, self.managers, sensed.scheduler, self.ownership.taken, ours)
 
+    def _claim(self, intent: Intent, sensed: Sensed, standing: Mapping[str, Standing]) -> None:
+        if intent.setting not in GROUP_DEFAULTS or intent.target.kind not in ("session", "cgroup"):
+            self.ownership.claim(intent, sensed.tasks, standing)
+        elif intent.key not in standing:
+            with contextlib.suppress(KnobError):  # to make the change will say so
+                self.ownership.claim_group(intent, value_now(intent))
+
     def _facts(self, intent: Intent, sensed: Sensed) -> ThreadFacts | None:
         target = intent.target
+        if target.kind == "session":
+            facts = thread_facts(target.tid, target.tgid, sensed.end_ns)
+            return None if facts is None else replace(facts, fellows=fellows(target, sensed))
         if target.kind == "cgroup":
             return ThreadFacts(0, False, 0, target.cgroup, is_delegated(target.cgroup))
         return thread_facts(target.tid, target.tgid, sensed.end_ns) if target.kind == "thread" else None

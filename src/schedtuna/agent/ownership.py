@@ -22,6 +22,8 @@ _MOST_TAKEN = 10_000
 _SEEN = {TouchReach.SEEN: "policy", TouchReach.NICE: "nice"}
 _DEFAULTS: dict[str, ParameterValue | None] = {"nice": 0, "policy": "other", "slice_us": None}
 SENSED_SETTINGS = frozenset(_DEFAULTS)  # of threads: rows tell their values
+# Of groups: no row tells them, so that the files are read.
+GROUP_DEFAULTS: dict[str, ParameterValue] = {"autogroup_nice": 0, "cpu_weight": 100}
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ class Ownership:
             self._take(intent.key, f"{setting} was {now} when it was first looked at")
         elif inherited not in (None, now) and setting != "slice_us":
             self._take(intent.key, f"{setting} is {now}, and its parent has {inherited}")
+
+    def claim_group(self, intent: Intent, now: ParameterValue | None) -> None:
+        """Note a group's weight as somebody's where it is; `now`: what it is, None: unknown."""
+        if now not in (None, GROUP_DEFAULTS[intent.setting]) and intent.key not in self.taken:
+            self._take(intent.key, f"{intent.setting} was {now} when it was first looked at")
 
     def _take(self, key: str, what: str) -> None:
         if len(self.taken) >= _MOST_TAKEN:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from schedtuna.agent.behaviour import BehaviourRates, rates
 from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, SensedTasks, Standing
+from schedtuna.agent.grouping import GroupSteps
 from schedtuna.agent.limits import FAIR_POLICIES
 from schedtuna.agent.returning import LEAST_CPU_PERCENT, Glance, Returning, Thread, keys_of, threads_of
 from schedtuna.agent.thread_features import THREAD_FEATURES
@@ -90,6 +91,7 @@ class PriorityPolicy:
         self._columns = [THREAD_FEATURES[one.name].compute for one in model.inputs]
         self._said: dict[tuple[int, int], tuple[str, int]] = {}  # thread -> (word, intervals in a row)
         self._held: dict[tuple[int, int], PriorityStep] = {}
+        self._groups = GroupSteps()
         self._returning = Returning(RETURN_BURST_MS)
         stands_in = {
             one.name: THREAD_FEATURES[one.name].stands_in
@@ -109,6 +111,7 @@ class PriorityPolicy:
 
     def decide(self, sensed: Sensed, standing: Mapping[str, Standing]) -> list[Intent]:
         """Return what is to be set, of threads that were scored alike some intervals in a row."""
+        standing = self._groups.unfold(standing)
         self._let_return(sensed.tasks, standing, rates(sensed.tasks))
         self._returning.forget_all_but(set(_threads(sensed.tasks)))
         tasks = as_found(sensed.tasks, standing)
@@ -132,13 +135,16 @@ class PriorityPolicy:
         # Once others have stepped back nobody waits any more, which is no reason for them to return.
         if not standing and (first is None or not (busy & waits & (scores >= first)).any()):
             return []
-        return [
+        intents = [
             *self._of_threads(sensed, tasks, scores, first),
             *self._of_groups(sensed, tasks[busy], scores[busy]),
         ]
+        stepping_back = {key for key, step in self._held.items() if step in STEPS}
+        return self._groups.fold(intents, tasks, sensed.cgroups, stepping_back=stepping_back)
 
     def reconsider(self, glance: Glance, standing: Mapping[str, Standing]) -> list[str]:
         """Return the changes of those that have stepped back, and turn out to run shortly."""
+        standing = self._groups.unfold(standing)
         returned = self._let_return(glance.tasks, standing)
         # Its control group holds what deserves more, too.
         groups = {standing[key].intent.target.cgroup for key in keys_of(returned, standing)}
@@ -147,7 +153,7 @@ class PriorityPolicy:
             for key, one in standing.items()
             if one.intent.target.kind == "cgroup" and one.intent.target.cgroup in groups
         ]
-        return [*keys_of(returned, standing), *of_groups]
+        return [*self._groups.keys(keys_of(returned, standing)), *of_groups]
 
     def _let_return(
         self, tasks: SensedTasks, standing: Mapping[str, Standing], found: BehaviourRates | None = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from schedtuna.agent.contract import Sensed
+from schedtuna.agent.contract import ChangeTarget, Sensed
 from schedtuna.agent.limits import Limits
 from schedtuna.machine.tasks import read_stat
 
@@ -22,6 +22,13 @@ def with_descendants(limits: Limits, sensed: Sensed) -> Limits:
         if not children.any():
             return replace(limits, tgids=frozenset(found))
         found |= set(tasks["tgid"][children].tolist())
+
+
+def fellows(leader: ChangeTarget, sensed: Sensed) -> frozenset[tuple[int, str]]:
+    """Return process and control group of all threads of a session."""
+    rows = sensed.tasks[sensed.tasks["session"] == leader.tid]
+    paths = [sensed.cgroups.get(group, "") for group in rows["cgroup_id"].tolist()]
+    return frozenset(zip(rows["tgid"].tolist(), paths, strict=True))
 
 
 def own_processes() -> frozenset[int]:

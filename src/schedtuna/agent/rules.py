@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.agent.behaviour import Behaviour, BehaviourLimits, BehaviourRates, behaviours, rates
 from schedtuna.agent.contract import ChangeTarget, Intent, Need, Sensed, SensedTasks, Standing
+from schedtuna.agent.grouping import GroupSteps
 from schedtuna.agent.ownership import values_of
 from schedtuna.agent.returning import LEAST_CPU_PERCENT, Glance, Returning, Thread, keys_of, threads_of
 from schedtuna.configfile import first_fault, load_config
@@ -116,12 +117,13 @@ class RulesPolicy:
         self._limits = BehaviourLimits(**self._table.behaviour.model_dump())
         self._matched: dict[tuple[int, int, str], int] = {}  # (tid, start, rule) -> intervals in a row
         self._missed: dict[str, int] = {}  # Intent.key -> intervals in a row
+        self._groups = GroupSteps()
         self._returning = Returning(self._limits.interactive_burst_ms)
         self._for_batch = {rule.name for rule in self._table.rule if rule.match.behaviour == "batch"}
 
     def decide(self, sensed: Sensed, standing: Mapping[str, Standing]) -> list[Intent]:
         """Return what the rules want to be in force."""
-        tasks = sensed.tasks
+        tasks, standing = sensed.tasks, self._groups.unfold(standing)
         living = set(zip(tasks["tid"].tolist(), tasks["start_time_ns"].tolist(), strict=True))
         found = rates(tasks)
         stepped_back = self._stepping_back(one.intent for one in standing.values())
@@ -158,12 +160,14 @@ class RulesPolicy:
         self._matched = matched
         gone = frozenset(keys_of(returned, standing))
         intents = self._with_lasting(wanted, standing, living, gone)
-        self._returning.follow(tasks, self._stepping_back(intents))
-        return intents
+        stepping_back = self._stepping_back(intents)
+        self._returning.follow(tasks, stepping_back)
+        return self._groups.fold(intents, tasks, sensed.cgroups, stepping_back=stepping_back)
 
     def reconsider(self, glance: Glance, standing: Mapping[str, Standing]) -> list[str]:
         """Return the changes of those that computed, and turn out to run shortly."""
-        return keys_of(self._returned(glance.tasks, standing), standing)
+        by_threads = self._groups.unfold(standing)
+        return self._groups.keys(keys_of(self._returned(glance.tasks, by_threads), by_threads))
 
     def _returned(self, tasks: SensedTasks, standing: Mapping[str, Standing]) -> set[Thread]:
         """Those that do not compute any more; they have to match anew, and for longer."""

@@ -30,7 +30,7 @@ _COUNTERS = {
 }
 _ALIKE = (
     *("tid", "tgid", "ppid", "start_time_ns", "comm", "cgroup_id", "nice", "policy", "weight", "slice_ns"),
-    *("cpus_hash", "nr_cpus_allowed"),
+    *("cpus_hash", "nr_cpus_allowed", "sched_group", "session"),
 )
 
 ReadParameters = Callable[[], HotParameters]

@@ -31,7 +31,11 @@ def let_go(agent: Agent, sensed: Sensed) -> None:
     _yield_what_is_taken(agent, sensed)
     living = set(zip(sensed.tasks["tid"].tolist(), sensed.tasks["start_time_ns"].tolist(), strict=True))
 
+    sessions = frozenset(sensed.tasks["session"].tolist())
+
     def is_gone(target: ChangeTarget) -> bool:
+        if target.kind == "session":
+            return target.tid not in sessions
         return target.kind == "thread" and (target.tid, target.start_time_ns) not in living
 
     standing = agent.actor.standing

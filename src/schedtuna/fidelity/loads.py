@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from schedtuna.fidelity.rules import Control, Where
-from schedtuna.trace.fairness import nice_weight
+from schedtuna.trace.fairness import group_weight
 from schedtuna.workload.families import family
 
 PREFIX = "fid_"  # of all names of tasks: others' have none such
@@ -86,11 +86,6 @@ class PlayedLoad:
                 if delay_us and task.get("instance", 1):
                     tasks[name]["delay"] = delay_us + task.get("delay", 0)
         return {"tasks": tasks, "taskgroups": weights, "global": {"duration": self.seconds + 1}}
-
-
-def group_weight(nice: int) -> int:
-    """Return the `cpu.weight` of an autogroup of that nice value."""
-    return max(1, round(nice_weight(nice) * 100 / nice_weight(0)))
 
 
 def _shuffled(groups: dict[int, Tasks]) -> dict[int, Tasks]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from schedtuna.configfile import parse_json
 from schedtuna.errors import UnavailableError, WorkloadError
 from schedtuna.fidelity import rules
-from schedtuna.fidelity.loads import PlayedLoad, group_weight
+from schedtuna.fidelity.loads import PlayedLoad
 from schedtuna.fidelity.measure import SETTLED_S, RunFigures, measured
 from schedtuna.files import write_text
 from schedtuna.knobs.autogroup import AutogroupNice
@@ -23,6 +23,7 @@ from schedtuna.machine.topology import topology_now
 from schedtuna.record.recorder import Recorder, RecordOptions
 from schedtuna.resources import resource_path
 from schedtuna.sim.topology import MachineShape
+from schedtuna.trace.fairness import group_weight
 from schedtuna.trace.store import open_trace
 from schedtuna.trace.trace import Trace
 from schedtuna.workload.command import Held, RawRun, start

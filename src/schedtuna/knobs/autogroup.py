@@ -7,6 +7,7 @@ its leader: the group of a whole terminal is not ours to weigh.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -77,19 +78,23 @@ class AutogroupNice(Knob):
         started = None if pid is None else start_ticks(pid)
         if pid is None or started is None:
             raise KnobError(f"{self.name}: there is no process to change")
-        subject = TaskSubject(tid=pid, tgid=pid, start_ticks=started, reach="process")
-        change = Change(self.name, subject, _read(pid), as_int(value))
+        number, found = _group(pid)
+        subject = TaskSubject(tid=pid, tgid=pid, start_ticks=started, reach="process", autogroup=number)
+        change = Change(self.name, subject, found, as_int(value))
         return Turn(self.name, [change], lambda _step: _write(pid, as_int(value)))
 
     def revert(self, record: Record) -> Reverted:
-        """Weigh it as before; a session whose leader is gone has no handle any more."""
+        """Weigh it as before, by its leader, or by any process that is left of it."""
         subject = record.subject
         if not isinstance(subject, TaskSubject):
             raise KnobError(f"{self.name}: the journal's record {record.id} names no process")
+        pid: int | None = subject.tid
         if not is_alive(subject.tid, subject.start_ticks):
+            pid = _member_of(subject.autogroup)
+        if pid is None:
             return Reverted.GONE
-        if _read(subject.tid) != record.old:
-            _write(subject.tid, int(record.old))
+        if _read(pid) != record.old:
+            _write(pid, int(record.old))
         return Reverted.RESTORED
 
     def _may_return(self, found: int) -> Availability:
@@ -110,12 +115,27 @@ def _leads_session(target: Target) -> bool:
 
 
 def _read(pid: int) -> int:
+    return _group(pid)[1]
+
+
+def _group(pid: int) -> tuple[int, int]:
+    """Number and nice value of a process's autogroup; zeros before the session's first thread has run."""
     try:
         text = read_kernel_file(f"/proc/{pid}/autogroup")  # "/autogroup-14 nice 0"
     except OSError as error:
         raise KnobError(f"autogroup_nice: reading it from process {pid}: {error.strerror}") from error
-    found = re.search(r"nice (-?\d+)", text)
-    return int(found.group(1)) if found else 0  # empty before the session's first thread has run
+    found = re.search(r"autogroup-(\d+) nice (-?\d+)", text)
+    return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+
+
+def _member_of(number: int) -> int | None:
+    """A process of an autogroup; None: nothing is left of it, or its number is not known."""
+    for name in os.listdir("/proc") if number else ():  # noqa: PTH208  # 5 times as fast as Path
+        if name.isdecimal():
+            with contextlib.suppress(KnobError):  # it is gone
+                if _group(int(name))[0] == number:
+                    return int(name)
+    return None
 
 
 def _write(pid: int, nice: int) -> None:

@@ -34,9 +34,20 @@ def _without_parameters(content: Content) -> Content:
     return content
 
 
+def _without_autogroups(content: Content) -> Content:
+    """Version 5 did not say which autogroup a session was; it is found by its leader alone."""
+    return content
+
+
 STORED = StoredFormat(
     JournalError,
-    {1: _with_namespaces, 2: _without_keeping, 3: _without_heirs, 4: _without_parameters},
+    {
+        1: _with_namespaces,
+        2: _without_keeping,
+        3: _without_heirs,
+        4: _without_parameters,
+        5: _without_autogroups,
+    },
 )
 
 
@@ -54,6 +65,7 @@ class TaskSubject(_Data):
         reach: How many threads are meant. `heirs`: the thread, and what its process and that one's
             descendants have forked since, as far as it has the new value still.
         since_ticks: When it was changed, in clock ticks since boot (heirs); 0: unknown.
+        autogroup: The number of its session's autogroup, which no other gets until the next boot; 0: unknown.
     """
 
     kind: Literal["task"] = "task"
@@ -62,6 +74,7 @@ class TaskSubject(_Data):
     start_ticks: int
     reach: Literal["thread", "process", "tree", "heirs"]
     since_ticks: int = 0
+    autogroup: int = 0
 
 
 class GroupTasksSubject(_Data):

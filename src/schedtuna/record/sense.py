@@ -48,15 +48,18 @@ SENSED_TASK_DTYPE = np.dtype(
         ("nr_involuntary", "<u8"),
         ("slice_ns", "<u8"),
         ("cpus_hash", "<u8"),
+        ("sched_group", "<u8"),
         ("tid", "<u4"),
         ("tgid", "<u4"),
         ("ppid", "<u4"),
         ("weight", "<u4"),
         ("nr_cpus_allowed", "<u4"),
+        ("session", "<u4"),
         ("nice", "i1"),
         ("policy", "u1"),
         ("reserved", "<u2"),
         ("comm", "S16"),
+        ("unused", "<u4"),
     ]
 )
 _TOUCH_DTYPE = np.dtype(

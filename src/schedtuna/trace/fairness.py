@@ -78,6 +78,15 @@ def nice_weight(nice: int) -> int:
     return NICE_WEIGHTS[nice + 20]
 
 
+def group_weight(nice: int) -> int:
+    """Return the `cpu.weight` of a control group that gets what an autogroup of that nice value does.
+
+    >>> group_weight(10)
+    11
+    """
+    return max(1, round(nice_weight(nice) * 100 / NICE_0_WEIGHT))
+
+
 def water_fill(counts: Sequence[int], classes: Sequence[TaskClass], cpus: frozenset[int]) -> list[float]:
     """Return how much of a CPU each runnable task of each class is entitled to now.
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedtuna.agent.contract import AgentPolicy, ChangeTarget, Intent, Need, Sensed, Standing
-from schedtuna.agent.returning import Glance, Reconsidering
+from schedtuna.agent.grouping import GroupSteps
+from schedtuna.agent.returning import Glance, Reconsidering, threads_of
 from schedtuna.trace.tasks import clean_name
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ class ToldPolicy:
         self._follows = follows
 
     def decide(self, sensed: Sensed, standing: Mapping[str, Standing]) -> list[Intent]:  # noqa: ARG002
-        """Return nice +10 for each thread of those processes."""
+        """Return nice +10 for each thread of those processes; who follows knows of groups, too."""
         chosen = self._roles.batch_at(sensed.end_ns) if self._follows else self._chosen
-        return [
+        intents = [
             Intent(
                 ChangeTarget(
                     "thread",
@@ -103,6 +104,10 @@ class ToldPolicy:
             )
             for task in sensed.tasks[np.isin(sensed.tasks["tgid"], chosen)]
         ]
+        if not self._follows:
+            return intents
+        back = threads_of(intents)
+        return GroupSteps().fold(intents, sensed.tasks, sensed.cgroups, stepping_back=back)
 
 
 class OnlyOf:

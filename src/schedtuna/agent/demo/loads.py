@@ -133,6 +133,30 @@ FAMILIES: dict[str, DemoLoad] = {
             "avg_us",
             nr_blocks=6,
         ),
+        # Added once all limits and steps were as they are; nothing was changed with their figures in view.
+        _family(
+            "editor",
+            "somebody who types, beside twice as many compile jobs as CPUs",
+            ("--tasks", "1", "--rate", "8", "--units", "100", "--hogs", "0", "--jobs", "{2cpus}"),
+        ),
+        _family(
+            "pipeline",
+            "requests that go through three more processes, beside a task per CPU that computes",
+            ("--tasks", "2", "--rate", "25", "--units", "30", "--helpers", "3", "--hogs", "{cpus}"),
+        ),
+        _family(
+            "player",
+            "frames that are due every 20 ms, beside tasks that compute and compile jobs",
+            (
+                *("--tasks", "2", "--rate", "50", "--units", "20", "--even"),
+                *("--hogs", "{cpus}", "--jobs", "{cpus}"),
+            ),
+        ),
+        _family(
+            "terminals",
+            "tasks that answer, beside tasks that compute in sessions of their own",
+            ("--tasks", "{cpus}", "--rate", "100", "--units", "10", "--apart", *_HOGS),
+        ),
         _without_gain(
             "equal", "nothing but tasks that compute", ("--tasks", "0", "--hogs", "{2cpus}"), "ops_per_s"
         ),

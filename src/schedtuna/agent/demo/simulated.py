@@ -27,6 +27,8 @@ from schedtuna.agent.demo.loads import DemoLoad
 from schedtuna.agent.glancing import LOOKS_PER_INTERVAL
 from schedtuna.agent.policies import make_policy
 from schedtuna.agent.returning import Glance, Reconsidering
+from schedtuna.trace.fairness import nice_weight
+from schedtuna.trace.groups import AUTOGROUP
 from schedtuna.trace.schema import IDLE_TID, EventType, PrevState
 from schedtuna.workload.programs import mix
 
@@ -92,6 +94,10 @@ class SimulatedWorld:
         half_ns = mix.START_NS + round(load.seconds * 1e9) // 2
         swap_ns = half_ns if self._options.swap else self._end_ns + 1
         self.roles = Roles(tuple(tids[_ANSWERS]), tuple(tids[_COMPUTES]), swap_ns)
+        # Each group is a session's, which its first task leads; and the others' is nobody's of them.
+        self._groups = flat.tasks["group"].astype(np.uint64)
+        leaders = {int(group): tid for tid, group in reversed(list(enumerate(self._groups, 1))) if group}
+        self._sessions = [leaders.get(int(group), 0) for group in self._groups]
         self.acted_on: set[int] = set()
         self._standing: dict[str, Standing] = {}
         self._before = np.zeros(0, SENSED_DTYPE)
@@ -144,7 +150,7 @@ class SimulatedWorld:
         self._put_back([key for key in self._standing if key not in wanted])
         for key, intent in wanted.items():
             held = self._standing.get(key)
-            if intent.target.kind != "thread" or (held and held.intent.new == intent.new):
+            if intent.target.kind not in ("thread", "session") or (held and held.intent.new == intent.new):
                 continue
             found = held.found if held else intent.old
             self._set(intent, intent.new)
@@ -165,6 +171,8 @@ class SimulatedWorld:
                 self._sim.set_attributes(task, nice=int(value or 0))
             case "policy":
                 self._sim.set_attributes(task, policy=Policy[str(value or "other").upper()])
+            case "autogroup_nice":
+                self._sim.set_group_weight(int(self._groups[task]), nice_weight(int(value or 0)))
             case "slice_us":
                 self._sim.set_attributes(task, slice_ns=1000 * int(value or 0))
 
@@ -178,6 +186,8 @@ class SimulatedWorld:
         rows["policy"] = [_POLICY_NUMBERS[task.policy.name.lower()] for task in tasks]
         rows["weight"] = [task.weight for task in tasks]
         rows["slice_ns"] = [task.slice_ns for task in tasks]
+        rows["sched_group"] = np.where(self._groups > 0, AUTOGROUP | self._groups, 0)
+        rows["session"] = self._sessions
         rows["total_cpu_time_ns"] = [task.cpu_time_ns for task in tasks]
         rows["total_run_delay_ns"] = self._waits.total_ns
         tallies = self._sim.tallies()

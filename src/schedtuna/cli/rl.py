@@ -181,12 +181,19 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
     parameters: SetOption = None,
     episodes: _EpisodesOption = 16,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the episodes.")] = 1,
+    alone: Annotated[
+        bool,
+        typer.Option(
+            "--alone", help="Of a policy of settings: without LinUCB and the best setting that never changes."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a policy is, and what it reaches, load by load."""
     _require_extra()
     from schedtuna.rl.evaluation import evaluate, mean_score
     from schedtuna.rl.pretrained import find_policy
+    from schedtuna.rl.rivals import RIVALS, rival_named
     from schedtuna.rl.world import World
 
     policy = find_policy(model)
@@ -194,7 +201,12 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
     asked = set_parameters(parameters) | where.parameters(manifest.fit.environment)
     world = World(manifest.fit.environment, manifest.parameters | asked)
     policy.require_fit(world.fit())
-    played = evaluate(policy, world, workload or manifest.splits.validation, seed=seed, episodes=episodes)
+    judged_on = workload or manifest.splits.validation
+    played = evaluate(policy, world, judged_on, seed=seed, episodes=episodes)
+    beside = {}
+    for name in RIVALS if world.has_points and not alone else ():
+        rival = rival_named(name, world, manifest)
+        beside[name] = mean_score(evaluate(rival, world.discrete, judged_on, seed=seed, episodes=episodes))
     loads = list(dict.fromkeys(episode.load for episode in played))
     rows = {load: [episode for episode in played if episode.load == load] for load in loads}
     if as_json:
@@ -204,6 +216,7 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
                 "score": mean_score(played),
                 "nr_ended": sum(episode.has_ended for episode in played),
                 "loads": {load: [episode.score for episode in each] for load, each in rows.items()},
+                "beside": beside,
             }
         )
         return
@@ -215,7 +228,14 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
     print(
         table(
             ["load", "episodes", "score"],
-            [*body, ["all", str(len(played)), number(mean_score(played), digits=5)]],
+            [
+                *body,
+                ["all", str(len(played)), number(mean_score(played), digits=5)],
+                *(
+                    [f"all, {name}", str(len(played)), number(score, digits=5)]
+                    for name, score in beside.items()
+                ),
+            ],
         )
     )
     if nr_ended := sum(episode.has_ended for episode in played):
@@ -230,7 +250,8 @@ def compare(  # noqa: PLR0917 - typer's options are a function's parameters
         list[str],
         typer.Argument(
             metavar="MODEL|SCHEDULER...",
-            help="Policies, and schedulers of `rl list`; others are compared with the first.",
+            help="Policies, and schedulers of `rl list`; of settings also fixed:N, best-fixed and linucb. "
+            "Others are compared with the first.",
             show_default=False,
         ),
     ],

@@ -13,8 +13,8 @@ from scipy import stats
 
 from schedtuna.errors import UsageError
 from schedtuna.rl.evaluation import Decider, evaluate
-from schedtuna.rl.fixed import fixed_named, is_fixed
 from schedtuna.rl.pretrained import PRETRAINED, find_policy
+from schedtuna.rl.rivals import is_rival, rival_named
 from schedtuna.rl.world import World
 
 CONFIDENCE = 0.95
@@ -55,8 +55,7 @@ def compare(
 
     Args:
         names: Files or folders of policies or names of such that come along, one at least, schedulers
-            that can be watched, and, of environments whose actions are settings, ``fixed:N`` and
-            ``best-fixed``: the action that is best on the loads that the first policy was trained on.
+            that can be watched, and, of environments whose actions are settings, those of `rivals`.
         loads: Empty: those that the first policy was validated on.
         parameters: Keywords of the environment beyond those of the first policy's training.
         seed: Of the episodes.
@@ -83,18 +82,18 @@ def compare(
         policy.require_fit(fit)
     deciders: dict[str, Decider | str] = dict(policies)
     for name in names:
-        if name not in policies and not is_fixed(name):
+        if name not in policies and not is_rival(name):
             world.watched(name, [])
             deciders[name] = name
-    for name in filter(is_fixed, names):
-        deciders[name] = fixed_named(name, world, first.splits.train)
+    rivals = [name for name in names if name not in policies and is_rival(name)]
+    for name in rivals:
+        deciders[name] = rival_named(name, world, first)
     chosen = list(loads) or first.splits.validation
-    scores = {
-        name: np.array(
-            [e.score for e in evaluate(deciders[name], world, chosen, seed=seed, episodes=episodes)]
-        )
-        for name in names
-    }
+    scores = {}
+    for name in names:
+        place = world.discrete if name in rivals else world
+        played = evaluate(deciders[name], place, chosen, seed=seed, episodes=episodes)
+        scores[name] = np.array([episode.score for episode in played])
     reference = scores[names[0]]
     sides = [Contestant(names[0], float(reference.mean()), verdict="the reference")]
     sides += [_side(name, scores[name], reference, len(names) - 1) for name in names[1:]]

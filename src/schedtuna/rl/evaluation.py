@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from gymnasium import spaces
 
 from schedtuna.rl.world import World
 from schedtuna.workload.spec import derived_seed
@@ -20,7 +21,7 @@ class Decider(Protocol):
     """A policy, or whatever else decides."""
 
     def act(self, observations: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
-        """Return an action per observation and mask."""
+        """Return an action per observation and mask: its number, or a point."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,14 @@ def _played(decider: Decider, made: list[Any], plan: list[tuple[str, int]]) -> l
     told: list[dict[str, Any]] = [{} for _ in made]
     ended = np.zeros(len(made), bool)
     alive = list(range(len(made)))
+    is_point = isinstance(made[0].action_space, spaces.Box)
     while alive:
         masks = np.stack([mask_of[i]() for i in alive]) if mask_of else None
         left = []
         for i, action in zip(alive, decider.act(observations[alive], masks), strict=True):
-            observations[i], reward, terminated, truncated, told[i] = made[i].step(int(action))
+            observations[i], reward, terminated, truncated, told[i] = made[i].step(
+                action if is_point else int(action)
+            )
             scores[i] += float(reward)
             steps[i] += 1
             ended[i] = terminated

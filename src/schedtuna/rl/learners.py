@@ -18,7 +18,7 @@ from schedtuna.plugins import load_class
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-    from schedtuna.rl.policy import Network
+    from schedtuna.rl.policy import ActionKind, Network
     from schedtuna.rl.world import World
 
 GAMMA = 0.99
@@ -56,6 +56,7 @@ class Learner(ABC):
         seed: Of what is drawn at first; the global generators of Python, numpy and torch have it.
     """
 
+    action_kind: ClassVar[ActionKind] = "discrete"
     nr_environments: ClassVar[int] = 32
     needs_masks: ClassVar[bool] = False
     learns: ClassVar[bool] = True  # by itself, and not by imitating alone
@@ -100,13 +101,19 @@ class Learner(ABC):
     def restore(self, state: Any) -> None:
         """Take back what `state` returned, which comes with arrays in place of tensors."""
 
-    def imitate(self, shown: Demonstrations, epochs: int) -> dict[str, float]:  # noqa: ARG002
-        """Learn to decide as was shown; returns metrics.
+    def imitate(self, shown: Demonstrations, epochs: int) -> dict[str, float]:
+        """Learn to decide as was shown, if it can; returns metrics."""
+        raise NotImplementedError
+
+    @classmethod
+    def require_imitating(cls) -> None:
+        """Refuse one that can't imitate.
 
         Raises:
             UsageError: It can't.
         """
-        raise UsageError(f"{type(self).__name__} can't imitate", hint="leave --warm-start out")
+        if cls.imitate is Learner.imitate:
+            raise UsageError(f"{cls.__name__} can't imitate", hint="leave --warm-start out")
 
 
 def returns_to_go(
@@ -145,7 +152,10 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
         "schedtuna.rl.sb3_learners:MaskablePpo", "the same, which never tries what is masked, sb3-contrib"
     ),
     "a2c": AlgorithmEntry("schedtuna.rl.sb3_learners:A2c", "advantage actor-critic, stable-baselines3"),
-    "dqn": AlgorithmEntry("schedtuna.rl.sb3_learners:Dqn", "deep Q-network, stable-baselines3"),
+    "dqn": AlgorithmEntry("schedtuna.rl.off_policy_learners:Dqn", "deep Q-network, stable-baselines3"),
+    "sac": AlgorithmEntry(
+        "schedtuna.rl.off_policy_learners:Sac", "soft actor-critic of continuous actions, stable-baselines3"
+    ),
     "reinforce": AlgorithmEntry(
         "schedtuna.rl.reinforce_learner:Reinforce",
         "policy gradient with a baseline, exploring with 1/sqrt(n)",
@@ -201,6 +211,22 @@ def learner_class(name: str) -> type[Learner]:
     elif ":" not in name:
         raise UsageError(f"there is no algorithm {name!r}: {nearest(name, ALGORITHMS)}", hint=_OWN_HINT)
     return load_class(name, Learner, what=f"algorithm {name}", hint=_OWN_HINT)
+
+
+def require_actions(name: str, world: World) -> None:
+    """Refuse an algorithm where actions are of another kind than its own.
+
+    Raises:
+        UsageError: They are, or the environment can't be made.
+    """
+    wanted, given = learner_class(name).action_kind, world.fit().action_kind
+    if wanted == given:
+        return
+    others = "it is for schedtuna/Slice-v0 and Params-v0" if wanted == "continuous" else "sac takes those"
+    raise UsageError(
+        f"{name} takes {wanted} actions: {world.environment} has {given} ones",
+        hint=f"--set actions={wanted}" if world.has_points else others,
+    )
 
 
 def ray_algorithm(name: str) -> str:

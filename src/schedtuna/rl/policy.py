@@ -2,6 +2,7 @@
 
 A policy scores every action; the best that is allowed is taken. All algorithms come down to this form: the
 actor of PPO, A2C and REINFORCE, the action values of DQN, and the arms of a bandit, whose scores see nothing.
+Where an action is a point, as for SAC's actor, the hyperbolic tangents of the scores are its coordinates.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _MOST_WIDE = 4096
 _MOST_ACTIONS = 65_536
 
 Activation = Literal["tanh", "relu"]
+ActionKind = Literal["discrete", "continuous"]  # one of so many; a point of the cube from -1 to 1
 
 
 class PolicyFit(BaseModel):
@@ -35,7 +37,8 @@ class PolicyFit(BaseModel):
     Attributes:
         environment: Its id in Gymnasium.
         nr_observed: Numbers of an observation.
-        nr_actions: Actions, from 0.
+        nr_actions: Actions, from 0, or coordinates of one.
+        action_kind: Which of both.
         features: What the numbers stand for, as the environment names them; empty: it does not.
     """
 
@@ -44,6 +47,7 @@ class PolicyFit(BaseModel):
     environment: str
     nr_observed: int = Field(ge=1, le=1_000_000)
     nr_actions: int = Field(ge=1, le=_MOST_ACTIONS)
+    action_kind: ActionKind = "discrete"
     features: list[str] = []
 
 
@@ -166,8 +170,9 @@ class TrainedPolicy:
     network: Network
 
     def act(self, observations: np.ndarray, masks: np.ndarray | None = None) -> np.ndarray:
-        """Return an action (n,) per observation (n, observed) and mask (n, actions)."""
-        return best_allowed(self.network.scores(observations), masks)
+        """Return an action, (n,) or (n, coordinates), per observation (n, observed) and mask (n, actions)."""
+        scores = self.network.scores(observations)
+        return best_allowed(scores, masks) if self.manifest.fit.action_kind == "discrete" else np.tanh(scores)
 
     def require_fit(self, fit: PolicyFit) -> None:
         """Refuse another environment than the one that this policy was trained for.
@@ -178,6 +183,11 @@ class TrainedPolicy:
         own = self.manifest.fit
         if own.environment != fit.environment:
             raise UsageError(f"the policy is for {own.environment}, not for {fit.environment}")
+        if own.action_kind != fit.action_kind:
+            raise UsageError(
+                f"the policy takes {own.action_kind} actions, and the environment {fit.action_kind} ones",
+                hint=_made_as(self.manifest.parameters),
+            )
         if own.nr_actions != fit.nr_actions:
             raise UsageError(
                 f"the policy has {own.nr_actions} actions, and the environment {fit.nr_actions}",

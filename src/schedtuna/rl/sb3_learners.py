@@ -1,7 +1,7 @@
-"""PPO, maskable PPO, A2C and DQN: stable-baselines3's, sized for many environments and one thread.
+"""PPO, maskable PPO and A2C: stable-baselines3's, sized for many environments and one thread.
 
-Their replay buffers, optimisers and running statistics are part of a checkpoint, so that what was killed goes
-on as if it had not been.
+Their optimisers and running statistics are part of a checkpoint, so that what was killed goes on as if it had
+not been.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -26,11 +26,7 @@ from schedtuna.rl.tensors import as_tensors
 
 ROLLOUT = 64  # steps of each environment between two updates of an actor-critic
 BATCH = 2048  # smaller ones double the time per decision
-BUFFER = 50_000  # decisions that a DQN remembers
 IMITATION_BATCH = 512
-MARGIN = 0.8  # by which a demonstrated action is to be worth more than others (Hester et al. 2018)
-GREEDY_FROM = 0.5  # of the decisions: by then a DQN has stopped to explore more than it goes on to
-LEAST_EXPLORATION = 0.02
 
 
 class Sb3Learner(Learner):
@@ -52,17 +48,6 @@ class Sb3Learner(Learner):
     @abstractmethod
     def linear(self) -> list[torch.nn.Linear]:
         """Return the layers that score actions, in order."""
-
-    @abstractmethod
-    def imitation_loss(
-        self,
-        observations: torch.Tensor,
-        actions: torch.Tensor,
-        returns: torch.Tensor,
-        whole: torch.Tensor,
-        masks: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Return how unlike what was shown it decides; `whole` is 1 where a return is all seen, else 0."""
 
     def advance(self, nr_steps: int, seed: int, tell: Callable[[int], None]) -> dict[str, float]:
         """Let SB3 collect and train."""
@@ -106,6 +91,21 @@ class Sb3Learner(Learner):
         self.model.num_timesteps = self.nr_done = int(state["nr_done"])
         self.model._n_updates = int(state["nr_updates"])
 
+
+class ImitatingLearner(Sb3Learner):
+    """One that can begin with what was shown."""
+
+    @abstractmethod
+    def imitation_loss(
+        self,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        returns: torch.Tensor,
+        whole: torch.Tensor,
+        masks: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return how unlike what was shown it decides; `whole` is 1 where a return is all seen, else 0."""
+
     def imitate(self, shown: Demonstrations, epochs: int) -> dict[str, float]:
         """Descend on the loss of what was shown, in the units of the statistics that it gives."""
         self.scaled.obs_rms.update(shown.observations.reshape(-1, shown.observations.shape[-1]))
@@ -137,7 +137,7 @@ class Sb3Learner(Learner):
         return {"imitation_loss": float(loss.detach())}
 
 
-class ActorCritic(Sb3Learner):
+class ActorCritic(ImitatingLearner):
     """Rollouts of all environments, each learnt from and dropped; slots are judged alike."""
 
     @property
@@ -179,7 +179,7 @@ class ActorCritic(Sb3Learner):
         extra = {"action_masks": masks} if self.needs_masks else {}
         policy: Any = self.model.policy
         values, log_probability, _ = policy.evaluate_actions(observations, actions, **extra)
-        loss: torch.Tensor = -log_probability.mean() + 0.5 * _mean_square(values.flatten() - returns, whole)
+        loss: torch.Tensor = -log_probability.mean() + 0.5 * mean_square(values.flatten() - returns, whole)
         return loss
 
     @property
@@ -252,90 +252,7 @@ class A2c(ActorCritic):
         )
 
 
-class Dqn(Sb3Learner):
-    """Mnih et al. 2015."""
-
-    activation = "relu"
-    metric_names: ClassVar = {"train/loss": "value_loss", "rollout/exploration_rate": "exploration"}
-    model: DQN
-
-    def make(self) -> BaseAlgorithm:
-        """A gradient step of a large batch after each step of all environments."""
-        model = DQN(
-            "MlpPolicy",
-            self.scaled,
-            learning_rate=5e-4,
-            buffer_size=BUFFER,
-            learning_starts=min(2000, self.total // 10),
-            batch_size=256,
-            train_freq=1,
-            gradient_steps=2,
-            target_update_interval=max(2000, self.vector.num_envs),
-            gamma=GAMMA,
-            device="cpu",
-            policy_kwargs={"net_arch": HIDDEN},
-        )
-        model.exploration_schedule = self._exploration
-        return model
-
-    def linear(self) -> list[torch.nn.Linear]:
-        """Those of the action values."""
-        return [layer for layer in self.model.q_net.q_net if isinstance(layer, torch.nn.Linear)]
-
-    def imitation_loss(
-        self,
-        observations: torch.Tensor,
-        actions: torch.Tensor,
-        returns: torch.Tensor,
-        whole: torch.Tensor,
-        masks: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """What was shown is worth what it gave, and everything else less by a margin."""
-        values = self.model.q_net(observations)
-        shown = values.gather(1, actions[:, None])[:, 0]
-        others = values + MARGIN * (torch.nn.functional.one_hot(actions, values.shape[1]) == 0)
-        if masks is not None:
-            others = others.masked_fill(~masks, -torch.inf)
-        above: torch.Tensor = (others.max(dim=1).values - shown).mean()
-        return above + 0.5 * _mean_square(shown - returns, whole)
-
-    def imitate(self, shown: Demonstrations, epochs: int) -> dict[str, float]:
-        """As said; the target network follows."""
-        metrics = super().imitate(shown, epochs)
-        self.model.q_net_target.load_state_dict(self.model.q_net.state_dict())
-        return metrics
-
-    def state(self) -> Any:
-        """As said, with the replay buffer."""
-        buffer = self.model.replay_buffer
-        assert buffer is not None  # SB3 makes it with the model
-        size = buffer.buffer_size if buffer.full else buffer.pos
-        arrays = {name: getattr(buffer, name)[:size] for name in _BUFFER}
-        return super().state() | {
-            "buffer": arrays,
-            "position": [buffer.pos, buffer.full],
-            "nr_calls": self.model._n_calls,
-        }
-
-    def restore(self, state: Any) -> None:
-        """Take back what `state` returned."""
-        super().restore(state)
-        buffer = self.model.replay_buffer
-        assert buffer is not None  # SB3 makes it with the model
-        for name, array in state["buffer"].items():
-            getattr(buffer, name)[: len(array)] = array
-        buffer.pos, buffer.full = state["position"]
-        self.model.exploration_rate = self._exploration(0)
-        self.model._n_calls = int(state["nr_calls"])
-
-    def _exploration(self, _progress: float) -> float:
-        """From 1 down to what remains, over half of all decisions."""
-        share = self.model.num_timesteps / max(GREEDY_FROM * self.total, 1)
-        return max(LEAST_EXPLORATION, 1 - share * (1 - LEAST_EXPLORATION))
-
-
 _NEVER = 10**9  # episodes between two lines of a log that nobody reads
-_BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
 class _Teller(BaseCallback):
@@ -350,7 +267,8 @@ class _Teller(BaseCallback):
         return True
 
 
-def _mean_square(errors: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+def mean_square(errors: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Return the mean of the squares of those errors that count."""
     return (errors**2 * counts).sum() / counts.sum().clamp(min=1)
 
 

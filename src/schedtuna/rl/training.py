@@ -30,7 +30,7 @@ from schedtuna.files.versions import StoredFormat
 from schedtuna.rl.evaluation import evaluate, mean_score
 from schedtuna.rl.imitation import EPOCHS, MOST_SHOWN, SHARE, make_expert
 from schedtuna.rl.learner import tensorboard_writer
-from schedtuna.rl.learners import Learner, learner_class
+from schedtuna.rl.learners import Learner, learner_class, require_actions
 from schedtuna.rl.policy import (
     FILE_NAME,
     PolicyFit,
@@ -231,8 +231,9 @@ def _check(plan: TrainingPlan) -> None:
     for loads in (plan.splits.train, plan.splits.validation, plan.splits.test):
         for load in loads:
             world.make(load).close()
-    world.fit()
+    require_actions(plan.algorithm, world)
     if plan.warm_start:
+        kind.require_imitating()
         make_expert(plan.warm_start, world, plan.splits.train)
     elif not kind.learns:
         raise UsageError(f"{plan.algorithm} needs somebody to imitate", hint="say whom with --warm-start")

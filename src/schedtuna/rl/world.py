@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -34,12 +34,14 @@ class Face:
         is_watchable: Whether a scheduler's decisions can be told as its actions.
         has_settings: Whether an action says what holds for a whole step, so that one that never changes is a
             rule.
+        has_points: Whether such an action can be a point of a cube, with ``actions="continuous"``.
     """
 
     path: str
     has_arrivals: bool = False
     is_watchable: bool = False
     has_settings: bool = False
+    has_points: bool = False
 
 
 FACES = {
@@ -48,8 +50,8 @@ FACES = {
     ),
     "schedtuna/Migrate-v0": Face("schedtuna.env.sb3:MigrateVecEnv", has_arrivals=True),
     "schedtuna/Swap-v0": Face("schedtuna.env.sb3:SwapVecEnv", has_settings=True),
-    "schedtuna/Slice-v0": Face("schedtuna.env.sb3:SliceVecEnv", has_settings=True),
-    "schedtuna/Params-v0": Face("schedtuna.env.sb3:ParamsVecEnv", has_settings=True),
+    "schedtuna/Slice-v0": Face("schedtuna.env.sb3:SliceVecEnv", has_settings=True, has_points=True),
+    "schedtuna/Params-v0": Face("schedtuna.env.sb3:ParamsVecEnv", has_settings=True, has_points=True),
 }
 
 
@@ -92,24 +94,22 @@ class World:
                 hint="docs/environments.md lists what each of ours is made with",
             ) from None
         actions, observed = made.action_space, made.observation_space
-        if not (
-            isinstance(actions, spaces.Discrete) and actions.start == 0 and isinstance(observed, spaces.Box)
-        ):
+        if not (_is_learnable(actions) and isinstance(observed, spaces.Box)):
             raise UsageError(
-                f"{self.environment} can't be trained in: expected a box of numbers to observe and actions "
-                f"from 0, and it has {observed} and {actions}"
+                f"{self.environment} can't be trained in: expected a box of numbers to observe, and actions "
+                f"from 0 or points of a cube from -1 to 1, and it has {observed} and {actions}"
             )
         return made
 
     def fit(self) -> PolicyFit:
         """Return what a policy has to fit."""
         made = self.make()
-        assert isinstance(made.action_space, spaces.Discrete)
         setting = getattr(made.unwrapped, "setting", None)
         fit = PolicyFit(
             environment=self.environment,
             nr_observed=int(np.prod(made.observation_space.shape or ())),
-            nr_actions=int(made.action_space.n),
+            nr_actions=_size(made.action_space),
+            action_kind="discrete" if isinstance(made.action_space, spaces.Discrete) else "continuous",
             features=list(getattr(setting, "observation_names", ())),
         )
         made.close()
@@ -119,6 +119,18 @@ class World:
     def is_live(self) -> bool:
         """Whether its steps are measured on a machine, and take their time."""
         return self.environment in LIVE
+
+    @property
+    def discrete(self) -> World:
+        """The same, but for its actions, if they can be points: those have numbers in it."""
+        return (
+            replace(self, parameters={**self.parameters, "actions": "discrete"}) if self.has_points else self
+        )
+
+    @property
+    def has_points(self) -> bool:
+        """Whether an action can be a point of a cube in it."""
+        return self._face is not None and self._face.has_points
 
     @property
     def has_settings(self) -> bool:
@@ -186,9 +198,8 @@ def environments() -> list[str]:
 
 
 def sizes(vector: VecEnv) -> tuple[int, int]:
-    """Return how many numbers are observed, and how many actions there are."""
-    assert isinstance(vector.action_space, spaces.Discrete)  # `World.make` sees to that
-    return int(np.prod(vector.observation_space.shape or ())), int(vector.action_space.n)
+    """Return how many numbers are observed, and how many actions there are, or coordinates of one."""
+    return int(np.prod(vector.observation_space.shape or ())), _size(vector.action_space)
 
 
 def action_masks(vector: VecEnv) -> np.ndarray | None:
@@ -196,3 +207,16 @@ def action_masks(vector: VecEnv) -> np.ndarray | None:
     if not vector.has_attr("action_masks"):
         return None
     return np.stack(vector.env_method("action_masks"))
+
+
+def _is_learnable(actions: spaces.Space[Any]) -> bool:
+    if isinstance(actions, spaces.Discrete):
+        return bool(actions.start == 0)
+    if not (isinstance(actions, spaces.Box) and len(actions.shape) == 1):
+        return False
+    return bool((actions.low == -1).all() and (actions.high == 1).all())
+
+
+def _size(actions: spaces.Space[Any]) -> int:
+    """How many actions there are, or coordinates of one; `World.make` lets no other ones pass."""
+    return int(actions.n) if isinstance(actions, spaces.Discrete) else int(np.prod(actions.shape or ()))

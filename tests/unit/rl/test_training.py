@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -35,9 +36,39 @@ def same_layers(one, other):
     return all(np.array_equal(a, b) for a, b in zip(layers(one), layers(other), strict=True))
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
+BRIEF = {"step_s": 0.02, "discard_s": 0.004, "steps": 2, "steps_per_load": 2, "cpus": 1, "nr_arms": 3}
+POINTS = BRIEF | {"actions": "continuous"}
+
+
+class Targets(gymnasium.Env):
+    """The best point is the one that is observed, and its opposite the worst."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = 16
+        return self._look(), {}
+
+    def step(self, action):
+        reward = -float(np.abs(self.seen - action).mean())
+        self.left -= 1
+        return self._look(), reward, False, not self.left, {}
+
+    def _look(self):
+        self.seen = self.np_random.uniform(-0.9, 0.9, 2).astype(np.float32)
+        return self.seen
+
+
+gymnasium.register("Targets-v0", Targets)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn", "sac"])
 def test_a_killed_training_comes_to_the_same_policy(tmp_path, monkeypatch, algorithm):
-    plan = make_plan(environment=CART, algorithm=algorithm, steps=2 * 4096, seed=3)
+    environment, steps = ("Targets-v0", 256) if algorithm == "sac" else (CART, 2 * 4096)
+    monkeypatch.setattr("schedtuna.rl.training.LEAST_STAGE", steps // 2)
+    plan = make_plan(environment=environment, algorithm=algorithm, steps=steps, seed=3)
     whole = train(plan, tmp_path / "whole")
     real, nr_written = write_tensors, []
 
@@ -46,15 +77,15 @@ def test_a_killed_training_comes_to_the_same_policy(tmp_path, monkeypatch, algor
             raise KeyboardInterrupt
         nr_written.append(real(*arguments))
 
-    monkeypatch.setattr("schedtuna.rl.training.write_tensors", dies)
-    with pytest.raises(KeyboardInterrupt):
-        train(plan, tmp_path / "killed")
-    monkeypatch.undo()
+    with monkeypatch.context() as during:
+        during.setattr("schedtuna.rl.training.write_tensors", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, tmp_path / "killed")
     with pytest.raises(UsageError, match="has a training already"):
         train(plan, tmp_path / "killed")
     told = []
     again = resume(tmp_path / "killed", told.append)
-    assert min(step.done for step in told if step.title == "training") > 4096
+    assert min(step.done for step in told if step.title == "training") > steps // 2
     assert [p.score for p in again.curve] == [p.score for p in whole.curve]
     assert same_layers(tmp_path / "killed", tmp_path / "whole")
     assert resume(tmp_path / "killed").curve == again.curve
@@ -85,6 +116,37 @@ def test_the_best_on_validation_is_kept(tmp_path):
     played = evaluate(found.policy, World(CART), [], seed=1)
     assert mean_score(played) == max(scores)
     assert found.policy.manifest.test is None
+
+
+def test_points_are_learnt(tmp_path):
+    found = train(make_plan(environment="Targets-v0", algorithm="sac", steps=1500, seed=1), tmp_path)
+    seen = np.random.default_rng(1).uniform(-0.9, 0.9, (200, 2))
+    points = found.policy.act(seen)
+    assert points.shape == seen.shape and np.abs(points).max() <= 1
+    assert np.abs(points - seen).mean() < 0.35, "the best that looks at nothing comes to 0.45"
+    assert found.policy.manifest.fit.action_kind == "continuous"
+    assert found.curve[-1].score > found.curve[0].score
+
+
+def test_a_policy_of_points_is_judged_beside_settings_with_numbers(tmp_path, capsys):
+    settings = "schedtuna/Params-v0"
+    said = [part for name, value in POINTS.items() for part in ("--set", f"{name}={value}")]
+    line = ("rl", "train", settings, "--algorithm", "sac", "--steps", 256)
+    code, _, told = run(capsys, *line, "--set", "actions=discrete", "-o", tmp_path / "none")
+    assert code == 2 and "--set actions=continuous" in told and not (tmp_path / "none").exists()
+    assert run(capsys, *line, *said, "-o", tmp_path / "one")[0] == 0
+    fit = load_policy(tmp_path / "one").manifest.fit
+    assert fit.action_kind == "continuous" and fit == World(settings, POINTS).fit()
+    few = ("--workload", "interactive", "--episodes", 2)
+    code, out, _ = run(capsys, "rl", "eval", tmp_path / "one", *few, "--json")
+    beside = json.loads(out)["beside"]
+    assert code == 0 and set(beside) == {"best-fixed", "linucb"}
+    names = (tmp_path / "one", "best-fixed", "fixed:0")
+    code, out, _ = run(capsys, "rl", "compare", *names, *few, "--json")
+    scores = {side["name"]: side["score"] for side in json.loads(out)["sides"]}
+    assert code == 0 and scores["best-fixed"] == beside["best-fixed"]
+    code, out, _ = run(capsys, "rl", "eval", tmp_path / "one", *few, "--alone")
+    assert code == 0 and "linucb" not in out
 
 
 def test_patience_ends_it(tmp_path):
@@ -155,6 +217,9 @@ def test_what_is_wrong_is_refused_before_there_is_a_folder(tmp_path):
         ({"warm_start": "fair"}, "can't tell what 'fair' would do"),
         ({"parameters": {"nope": 1}}, "can't be made so"),
         ({"environment": "Pendulum-v1"}, "can't be trained in"),
+        ({"algorithm": "sac"}, "takes continuous actions"),
+        ({"environment": "Targets-v0"}, "ppo takes discrete actions"),
+        ({"algorithm": "ucb", "warm_start": "fair"}, "can't imitate"),
         ({"splits": {"train": ["a"], "test": ["a"]}}, "both for train and for test"),
     ):
         with pytest.raises(UsageError, match=told):

@@ -133,6 +133,10 @@ class StudyError(SchedtunaError):
     """A study's folder or log can't be used."""
 
 
+class FolderTakenError(StudyError):
+    """Another process has a results folder, or had it first."""
+
+
 class ConformanceError(SchedtunaError):
     """A sampler, a place, a knob or a machine breaks the contract of its kind."""
 

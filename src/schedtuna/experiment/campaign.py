@@ -14,7 +14,8 @@ from typing import Protocol
 
 from schedtuna.backend.base import Backend, Side, Validity, label
 from schedtuna.backend.places.base import Place
-from schedtuna.errors import StudyError, UntrustedError, naming
+from schedtuna.errors import FolderTakenError, StudyError, UntrustedError, naming
+from schedtuna.experiment.identity import Identity
 from schedtuna.experiment.triallog import SCHEDULER_PROGRAMS, TrialLog, read_trials
 from schedtuna.files import remove_folder, removing_empty, write_text
 from schedtuna.machine.binaries import hash_programs
@@ -171,7 +172,6 @@ def open_campaign(
     """
     workload = spec.workload
     name = workload.name or Path(workload.argv[0].split()[0] if workload.shell else workload.argv[0]).name
-    folder = resume or new_results_folder(results, *(asked.names or (asked.kind, name)))
     manifest = _manifest(spec)
     whole = _identity(asked, spec, manifest)
     with ExitStack() as cleanup, ExitStack() as opened:
@@ -180,8 +180,13 @@ def open_campaign(
             for place, schedulers in asked.places.items()
         }
         whole |= _joined(backend.identity for backend in backends.values())
-        cleanup.enter_context(removing_empty(folder.parent))
-        log = opened.enter_context(TrialLog(folder, whole, manifest.stable_hash()))
+        cleanup.enter_context(removing_empty(resume.parent if resume else results))
+        log = opened.enter_context(
+            TrialLog(resume, whole, manifest.stable_hash())
+            if resume
+            else _fresh_log(results, asked.names or (asked.kind, name), whole, manifest.stable_hash())
+        )
+        folder = log.folder
         cleanup.callback(_forget_if_empty, log, fresh=resume is None)
         if not (folder / FILE_NAME).exists():
             with naming(folder):
@@ -276,6 +281,13 @@ def new_results_folder(results: Path, *names: str) -> Path:
     base = results / f"{stem}_{time.strftime('%Y%m%d-%H%M%S')}"
     taken = [base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000))]
     return next(path for path in taken if not path.exists())
+
+
+def _fresh_log(results: Path, names: Sequence[str], whole: Identity, manifest_hash: str) -> TrialLog:
+    """A log in a new folder, whose name no other process has taken meanwhile."""
+    while True:
+        with suppress(FolderTakenError):
+            return TrialLog(new_results_folder(results, *names), whole, manifest_hash, fresh=True)
 
 
 def _has_results(log: TrialLog) -> bool:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.backend.base import Trial
 from schedtuna.configfile import parse_json
-from schedtuna.errors import StudyError
+from schedtuna.errors import FolderTakenError, StudyError
 from schedtuna.experiment.identity import Identity, require_same
 from schedtuna.experiment.lazily import LazySequence
 from schedtuna.files import Folder, open_to_read, read_all
@@ -78,17 +78,20 @@ class TrialLog:
         folder: Created where it is missing.
         identity: What the trials are trials of (`space`, `workload`, `machine`, ...), by name.
         manifest_hash: Which manifest describes the machine that they run on; goes into every trial.
+        fresh: Whether a folder that has a log is refused.
 
     Attributes:
         warnings: What was repaired on opening, for people.
 
     Raises:
-        StudyError: Another process has the folder, it belongs to another experiment or a newer
-            version, it is damaged before its last trial, or it can't be written.
+        FolderTakenError: Another process has the folder, or has used one that should be fresh.
+        StudyError: Another experiment's, of a newer version, damaged before its last trial, or not writable.
         UntrustedError: Somebody else owns the folder, can write it, or has put something into it.
     """
 
-    def __init__(self, folder: Path, identity: Identity, manifest_hash: str = "") -> None:
+    def __init__(
+        self, folder: Path, identity: Identity, manifest_hash: str = "", *, fresh: bool = False
+    ) -> None:
         self.folder = folder
         self._stamp = {"manifest_hash": manifest_hash} if manifest_hash else {}
         self.identity = dict(identity)
@@ -102,6 +105,8 @@ class TrialLog:
             self._fd = self._place.open(LOG_NAME, os.O_RDWR | os.O_CREAT)
             undo.callback(os.close, self._fd)
             self._end, self._is_open = 0, True
+            if fresh and os.fstat(self._fd).st_size:
+                raise FolderTakenError(f"{folder} has been used by another process meanwhile")
             self._load()
             undo.pop_all()
 
@@ -360,7 +365,7 @@ def _lock(folder: Folder) -> int:
     except BlockingIOError:
         holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
         os.close(fd)
-        raise StudyError(
+        raise FolderTakenError(
             f"{folder.path} is in use by process {holder}",
             hint="wait until it has finished, or use another folder",
         ) from None

@@ -2,6 +2,7 @@ import pytest
 
 from schedtuna.backend.places.host import Host
 from schedtuna.errors import StudyError, WorkloadError
+from schedtuna.experiment import campaign as campaigns
 from schedtuna.experiment.campaign import (
     Question,
     changed_since,
@@ -45,6 +46,18 @@ def test_a_folder_is_never_taken_twice(tmp_path):
     first.mkdir()
     assert first.name.startswith("compare_a-b-c-rm_")
     assert new_results_folder(tmp_path, "compare", "a/b c;rm") != first
+
+
+def test_a_folder_that_another_process_took_meanwhile_is_left_to_it(tmp_path, monkeypatch):
+    with campaign(tmp_path) as ended:
+        run_once(ended)
+    with campaign(tmp_path) as at_work:
+        folders = iter([at_work.folder, ended.folder, tmp_path / "results" / "free"])
+        monkeypatch.setattr(campaigns, "new_results_folder", lambda *_: next(folders))
+        with campaign(tmp_path) as third:
+            assert third.folder.name == "free"
+            assert not third.log.records()
+    assert len(read_trials(ended.folder)[1]) == 1
 
 
 def test_a_folder_keeps_its_name(tmp_path):

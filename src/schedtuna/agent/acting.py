@@ -364,6 +364,14 @@ def group_folder(cgroup: str) -> Path:
     return hierarchy.mount / cgroup.lstrip("/")
 
 
+def is_there(cgroup: str) -> bool:
+    """Return whether there is a control group; where that can't be told, it is."""
+    try:
+        return group_folder(cgroup).is_dir()
+    except KnobError:
+        return True
+
+
 def _same_thread(tid: int, tgid: int) -> Task | None:
     found = read_stat(f"/proc/{tgid}/task/{tid}")
     return None if found is None else Task(tid, tgid, found.start_ticks)

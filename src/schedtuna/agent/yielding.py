@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from schedtuna.agent.acting import is_in_force, value_now
+from schedtuna.agent.acting import is_in_force, is_there, value_now
 from schedtuna.agent.contract import ADVICE, ChangeTarget, Sensed, Standing, SwapEvent, SwapResult
 from schedtuna.agent.log import intent_row
 from schedtuna.agent.ownership import SENSED_SETTINGS
@@ -36,6 +36,8 @@ def let_go(agent: Agent, sensed: Sensed) -> None:
     def is_gone(target: ChangeTarget) -> bool:
         if target.kind == "session":
             return target.tid not in sessions
+        if target.kind == "cgroup":
+            return not is_there(target.cgroup)
         return target.kind == "thread" and (target.tid, target.start_time_ns) not in living
 
     standing = agent.actor.standing

@@ -29,6 +29,9 @@ FAIR = {"other": SchedPolicy.OTHER, "batch": SchedPolicy.BATCH, "idle": SchedPol
 _FAIR_NAMES = {int(number): name for name, number in FAIR.items()}
 
 
+_NICE_ONLY_RISES = "without privilege nice can be raised but not put back"
+
+
 class SliceSupport(NamedTuple):
     """What a scratch thread showed: the default slice, and whether another one stays set."""
 
@@ -105,6 +108,11 @@ class Policy(TaskKnob[str]):
         """The policy's name; None for realtime, deadline and sched_ext threads."""
         return _FAIR_NAMES.get(sched_getattr(tid).policy)
 
+    def why_no_return(self, tid: int, old: str, new: str) -> str:
+        """Without privilege nobody leaves `idle`, which counts as the highest nice value."""
+        returns = old == "idle" or new != "idle" or may_have_nice(_nice(tid))
+        return "" if returns else "without privilege a thread can be made idle but not put back"
+
     def write(self, tid: int, state: str) -> None:
         """Set the policy; nice, slice and reset-on-fork stay."""
         keep = os.sched_getscheduler(tid) & os.SCHED_RESET_ON_FORK
@@ -148,12 +156,16 @@ class Nice(TaskKnob[int]):
             return found
         now = as_int(self.show(target))
         if target.scope is not Scope.TREE and not may_have_nice(now):
-            return Availability(False, "without privilege nice can be raised but not put back", "run as root")
+            return Availability(False, _NICE_ONLY_RISES, "run as root")
         if _lowest_nice(now) >= 19:
             return Availability(
                 False, "nice is 19 already, and without privilege it only rises", "run as root"
             )
         return found
+
+    def why_no_return(self, tid: int, old: int, new: int) -> str:  # noqa: ARG002
+        """Without privilege it only rises."""
+        return "" if new <= old or may_have_nice(old) else _NICE_ONLY_RISES
 
     def read(self, tid: int) -> int | None:
         """The nice value of a fair thread."""

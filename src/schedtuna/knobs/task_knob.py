@@ -155,6 +155,10 @@ class TaskKnob(Knob, Generic[State]):
             raise errors[0]
         return Reverted.RESTORED
 
+    def why_no_return(self, tid: int, old: State, new: State) -> str:  # noqa: ARG002
+        """Say why this user could not put a thread back to what it had; empty: it could."""
+        return ""
+
     def plan_thread(self, task: Task, value: ParameterValue, *, since_ticks: int) -> Turn:
         """Change one thread; what it forks from then on inherits the value, and is put back with it.
 
@@ -164,7 +168,8 @@ class TaskKnob(Knob, Generic[State]):
             since_ticks: The time, in clock ticks since boot.
 
         Raises:
-            KnobError: It is gone, it can't be read, or it has no such attribute.
+            KnobError: It is gone, it can't be read, it has no such attribute, or this user could not put it
+                back.
         """
         try:
             old = self.read(task.tid)
@@ -173,6 +178,8 @@ class TaskKnob(Knob, Generic[State]):
         if old is None or not self.may_change(old) or not is_alive(task.tid, task.start_ticks):
             raise KnobError(f"{self.name}: thread {task.tid} is gone, or has no such attribute")
         new = self.to_state(value, Target(Scope.TREE, pid=task.tid))
+        if why := self.why_no_return(task.tid, old, new):
+            raise KnobError(why, hint="run as root")
         subject = TaskSubject(**task._asdict(), reach="heirs", since_ticks=since_ticks)
 
         def make(step: Step) -> None:

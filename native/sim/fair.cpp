@@ -26,7 +26,7 @@ FairParams params_of(Values values)
 
 std::string_view Fair::refuses(const Machine &m) const
 {
-	return refuses_uneven(m);
+	return m.has_slow_cpus() ? refuses_uneven(m) : std::string_view{};
 }
 
 void Fair::scale_parameters(const Machine &m)

@@ -94,6 +94,8 @@ class Fair final : public Scheduler
 		std::vector<CpuSet> groups;  // spans of the domain below; the own one first
 		std::uint32_t imbalance_pct = 117, cache_nice_tries = 1;
 		bool is_smt = false, is_llc = false, prefer_sibling = false;
+		bool is_numa = false, is_near = true;  // near: wakeups and forks look beyond the group below
+		std::int64_t imb_numa_nr = 0;
 		std::uint32_t nr_failed = 0;
 		std::uint32_t interval_ms = 1, min_interval_ms = 1;
 		std::uint32_t newidle_calls = 512, newidle_success = 256, newidle_ratio = 512;
@@ -313,7 +315,12 @@ class Fair final : public Scheduler
 	CpuId find_idlest_cpu(const Machine &, TaskId, CpuId near, CpuId prev) const;
 	CpuId find_idlest_of(const Machine &, TaskId, const CpuSet &group, CpuId near) const;
 	static bool is_idler(const Stats &, const Stats &idlest);
-	static bool is_worth_leaving(const Stats &local, const Stats &idlest, const Domain &);
+	static bool is_worth_leaving(const Stats &local, const Stats &idlest, const Domain &, std::int64_t imb_numa_nr);
+	// adjust_numa_imbalance(): a pair of tasks stays together on a node that has little to do.
+	static std::int64_t beyond_numa(std::int64_t imbalance, std::uint32_t nr_running, std::int64_t imb_numa_nr)
+	{
+		return nr_running <= imb_numa_nr && imbalance <= 2 ? 0 : imbalance;
+	}
 
 	// fair_domains.cpp: what is balanced, and when
 	void init_domains(const Machine &);

@@ -107,6 +107,9 @@ void Fair::set_imbalance(Balance &env, Stats &local, const Stats &busiest, std::
 						? spread
 						: std::max<std::int64_t>(0, static_cast<std::int64_t>(local.idle_cpus)
 										    - busiest.idle_cpus);
+			if (env.domain.is_numa)
+				env.imbalance = beyond_numa(env.imbalance, local.nr_running + 1,
+							    env.domain.imb_numa_nr);
 			env.imbalance >>= 1;
 		}
 	} else {

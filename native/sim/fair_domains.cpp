@@ -13,10 +13,11 @@ namespace
 
 constexpr std::uint32_t BUSY_FACTOR = 16;
 constexpr std::int64_t CPU_CAPACITY = 1024;
+constexpr std::int64_t RECLAIM_DISTANCE = 30;
 
 }  // namespace
 
-// The CPU's core, its LLC and all CPUs; of equal ones the lowest stays, as sd_degenerate() has it.
+// The CPU's core, its LLC, its node and all CPUs; of equal ones the lowest stays, as sd_degenerate() has it.
 void Fair::init_domains(const Machine &m)
 {
 	std::vector<CpuSet> cores, llcs;
@@ -37,7 +38,10 @@ void Fair::init_domains(const Machine &m)
 	}
 	for (std::size_t i = 0; i < llcs.size(); i++)
 		llcs_[i].span = llcs[i];
-	bool has_smt = cores.size() < nr_cpus_, has_llcs = llcs.size() > 1;
+	std::vector<CpuSet> nodes(m.nr_nodes(), CpuSet(nr_cpus_));
+	for (CpuId cpu = 0; cpu < nr_cpus_; cpu++)
+		nodes[m.node_of(cpu)].set(cpu);
+	bool has_smt = cores.size() < nr_cpus_;
 	auto in = [](const std::vector<CpuSet> &all, const CpuSet &span) {
 		std::vector<CpuSet> inside;
 		std::copy_if(all.begin(), all.end(), std::back_inserter(inside),
@@ -75,8 +79,15 @@ void Fair::init_domains(const Machine &m)
 		}
 		if (Domain *domain = add(llc, in(cores, llc)))
 			domain->is_llc = true;
-		if (has_llcs)
-			add(CpuSet(nr_cpus_, true), llcs);
+		const CpuSet &node = nodes[m.node_of(cpu)];
+		add(node, in(llcs, node));
+		if (Domain *domain = add(CpuSet(nr_cpus_, true), nodes)) {
+			domain->is_numa = true;
+			domain->is_near = m.remote_distance() <= RECLAIM_DISTANCE;
+			domain->cache_nice_tries = 2;
+			std::int64_t nr_llcs = node.count() / llc.count();
+			domain->imb_numa_nr = std::max<std::int64_t>(nr_llcs == 1 ? node.count() / 8 : nr_llcs, 1);
+		}
 	}
 }
 

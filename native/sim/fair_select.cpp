@@ -3,6 +3,7 @@
 #include "fair.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace schedtuna::sim
 {
@@ -43,6 +44,8 @@ bool Fair::wake_wide(const TaskInfo &waker, TaskId wakee, CpuId cpu) const
 CpuId Fair::wake_affine(const Machine &m, TaskId id, CpuId this_cpu, CpuId prev_cpu, bool sync) const
 {
 	const FairQueue &here = queues_[this_cpu];
+	if (m.nr_nodes() > 1 && m.node_of(this_cpu) != m.node_of(prev_cpu) && !cpus_[this_cpu].domains.back().is_near)
+		return prev_cpu;
 	// wake_affine_idle()
 	if (is_idle(this_cpu) && cpus_[this_cpu].llc == cpus_[prev_cpu].llc)
 		return is_idle(prev_cpu) ? prev_cpu : this_cpu;
@@ -176,7 +179,10 @@ CpuId Fair::find_idlest_cpu(const Machine &m, TaskId id, CpuId near, CpuId prev)
 	CpuId cpu = near, chosen = prev;
 	for (std::size_t level = cpus_[near].domains.size(); level-- > 0;) {
 		const Domain &domain = cpus_[cpu].domains[level];
+		if (!domain.is_near)
+			continue;
 		Stats idlest, local;
+		std::int64_t imb_numa_nr = 0;
 		const CpuSet *idlest_group = nullptr;
 		bool has_local = false;
 		for (const CpuSet &group : domain.groups) {
@@ -188,12 +194,15 @@ CpuId Fair::find_idlest_cpu(const Machine &m, TaskId id, CpuId near, CpuId prev)
 			if (group.has(cpu)) {
 				local = stats;
 				has_local = true;
+				if (domain.is_numa)
+					imb_numa_nr = std::min<std::int64_t>(group.count_of_both(allowed),
+									     domain.imb_numa_nr);
 			} else if (!idlest_group || is_idler(stats, idlest)) {
 				idlest = stats;
 				idlest_group = &group;
 			}
 		}
-		if (!idlest_group || (has_local && !is_worth_leaving(local, idlest, domain)))
+		if (!idlest_group || (has_local && !is_worth_leaving(local, idlest, domain, imb_numa_nr)))
 			continue;
 		chosen = find_idlest_of(m, id, *idlest_group, cpu);
 		cpu = chosen;
@@ -213,13 +222,19 @@ bool Fair::is_idler(const Stats &stats, const Stats &idlest)
 	return stats.util < idlest.util;
 }
 
-bool Fair::is_worth_leaving(const Stats &local, const Stats &idlest, const Domain &domain)
+bool Fair::is_worth_leaving(const Stats &local, const Stats &idlest, const Domain &domain, std::int64_t imb_numa_nr)
 {
 	if (local.type != idlest.type)
 		return local.type > idlest.type;
-	if (local.type == GroupType::HasSpare)
-		return local.idle_cpus < idlest.idle_cpus;
+	if (local.type == GroupType::HasSpare) {
+		std::int64_t more = static_cast<std::int64_t>(idlest.idle_cpus) - local.idle_cpus;
+		if (domain.is_numa && !beyond_numa(std::abs(more), local.nr_running + 1, imb_numa_nr))
+			return false;
+		return more > 0;
+	}
 	std::int64_t margin = NICE_0_WEIGHT * (domain.imbalance_pct - 100) / 100;
+	if (domain.is_numa && idlest.avg_load + margin >= local.avg_load)
+		return false;
 	return idlest.avg_load < local.avg_load + margin
 	       && 100 * local.avg_load > domain.imbalance_pct * idlest.avg_load;
 }

@@ -125,10 +125,10 @@ void Machine::set_rate(CpuId cpu)
 
 std::string_view refuses_uneven(const Machine &m)
 {
-	if (m.nr_nodes() > 1)
-		return "numa: memory nodes are left out of its placement and balancing";
 	if (m.has_slow_cpus())
 		return "capacity: CPUs of several capacities are left out of its placement and balancing";
+	if (m.nr_nodes() > 1)
+		return "numa: memory nodes are left out of its placement and balancing";
 	return {};
 }
 

@@ -166,6 +166,10 @@ class Machine
 	{
 		return cpu / (topology_.nr_cpus / nr_nodes());
 	}
+	std::int64_t remote_distance() const  // between nodes; 10 is a node's own
+	{
+		return costs_.remote_distance;
+	}
 	std::uint32_t home_of(TaskId id) const	// the node of its memory; NONE: it has not run
 	{
 		return threads_[id].home;

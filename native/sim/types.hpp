@@ -78,6 +78,13 @@ class CpuSet
 			n += static_cast<std::uint32_t>(__builtin_popcountll(word));
 		return n;
 	}
+	std::uint32_t count_of_both(const CpuSet &other) const
+	{
+		std::uint32_t n = 0;
+		for (CpuId cpu = first_of_both(other); cpu != NONE; cpu = first_of_both(other, cpu + 1))
+			n++;
+		return n;
+	}
 	bool has_one() const  // and no other
 	{
 		std::uint64_t found = 0;

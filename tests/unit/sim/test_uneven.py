@@ -121,14 +121,14 @@ def test_schedulers_in_python_are_told_of_nodes_and_capacities():
     assert told == {"nodes": (2, [0, 0, 1, 1]), "capacities": [1024, 1024, 400, 400], "home": 1}
 
 
-@pytest.mark.parametrize(("costs", "why"), [({"nodes": 2}, "numa"), ({"slow_cpus": 1}, "capacity")])
-def test_who_knows_no_such_machine_refuses_it_by_name(costs, why):
-    with pytest.raises(UsageError, match=f"fair can't schedule this machine: {why}") as refused:
+def test_who_knows_no_such_machine_refuses_it_by_name():
+    costs = {"slow_cpus": 1}
+    with pytest.raises(UsageError, match="fair can't schedule this machine: capacity") as refused:
         Simulation(MIX, "fair", topology="2x2x1", costs=costs)
     assert "name another scheduler" in refused.value.hint
     other = Simulation(MIX, "rr", topology="2x2x1", costs=costs)
     other.run(5 * MS)
-    with pytest.raises(UsageError, match=f"fair can't schedule this machine: {why}"):
+    with pytest.raises(UsageError, match="fair can't schedule this machine: capacity"):
         other.swap("mlfq")  # the way there leads through fair
 
 

@@ -1,7 +1,6 @@
 """Sessions and control groups of the test's own: weighed, put back, somebody's, and gone."""
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -182,11 +181,12 @@ def test_a_control_group_whose_weight_is_somebodys_is_left_alone(made, group):
 
 
 UNPRIVILEGED = """
-import os, sys
+import os, resource, sys
 from schedtuna.agent.acting import Actor
 from schedtuna.agent.contract import ChangeTarget, Intent
 from schedtuna.knobs.journal import Journal
 from pathlib import Path
+resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
@@ -208,8 +208,7 @@ def test_without_privilege_nothing_is_changed_that_could_not_be_put_back():
     try:
         os.chown(state, 65534, 65534)
         argv = [sys.executable, "-c", UNPRIVILEGED, state / "state"]
-        limits = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NICE, (0, 0))}
-        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=100, **limits)
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=100)
     finally:
         shutil.rmtree(state)
     assert done.stdout.splitlines() == [

@@ -207,7 +207,7 @@ def test_without_privilege_nothing_is_changed_that_could_not_be_put_back():
     state = Path(tempfile.mkdtemp())
     try:
         os.chown(state, 65534, 65534)
-        argv = [sys.executable, "-c", UNPRIVILEGED, state / "state"]
+        argv = [sys.executable, "-c", UNPRIVILEGED, str(state / "state")]
         done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=100)
     finally:
         shutil.rmtree(state)

@@ -7,6 +7,8 @@ from tests.commands import run_schedtuna
 from tests.unit.tune.studies import make_study
 from tests.unit.tune.surface import SCHEDULER
 
+from schedtuna.workload.spec import Direction, MetricSpec
+
 
 def only_policy(values):
     """Batch is 20% better; the slice does nothing."""
@@ -51,6 +53,15 @@ def test_several_studies_are_pooled_and_drawn(results, tmp_path):
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert run(results / "one", "--plot", plot).returncode == 2  # never replaced unasked
     assert run(results / "one", "--plot", plot, "--force").returncode == 0
+
+
+def test_goals_of_pooled_studies_are_all_told(results, tmp_path):
+    longest = MetricSpec(name="wall_time_s", direction=Direction.MAX)
+    other = make_study(tmp_path / "other", only_policy, seed=4, metrics=(longest,), episodes=20)
+    done = run(results / "one", results / "two", other)
+    assert done.returncode == 0, done.stderr
+    assert ", wall_time_s:min or wall_time_s:max: one, two, other" in done.stdout
+    assert "different commands or metrics" in done.stdout
 
 
 def test_rewards_are_recomputed(results):

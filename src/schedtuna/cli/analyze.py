@@ -77,7 +77,7 @@ def analyze(  # noqa: PLR0917 - typer's options are a function's parameters
         return
     names = ", ".join(one.study.folder.resolve().name for one in scored)
     of = f"{analysis.found.nr_runs} runs of {analysis.found.nr_settings} settings"
-    print(printable(f"{of}, {scored[0].goal}: {names}"))
+    print(printable(f"{of}, {analysis.goal}: {names}"))
     _print(analysis.found)
     if analysis.found.nr_clipped:
         print_remark(

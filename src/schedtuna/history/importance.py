@@ -183,12 +183,17 @@ class StudiesAnalysis:
     found: ImportanceAnalysis
     notes: tuple[str, ...]
 
+    @property
+    def goal(self) -> str:
+        """What they optimised; of several goals each once."""
+        return " or ".join(dict.fromkeys(one.goal for one in self.studies))
+
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain values."""
         return {
             **self.found.to_dict(),
             "scheduler": self.studies[0].study.plan.scheduler.name,
-            "metrics": self.studies[0].goal,
+            "metrics": self.goal,
             "studies": [str(one.study.folder) for one in self.studies],
             "notes": list(self.notes),
         }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from schedtuna.cli.output import print_json, print_remark, refuse_existing
 from schedtuna.cli.table import spelled_size
@@ -15,6 +17,14 @@ from schedtuna.printable import printable
 if TYPE_CHECKING:
     from schedtuna.export.limits import ExportLimits
     from schedtuna.model.model import DecisionModel
+
+ExportFolderOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Write into this folder.", show_default=False)
+]
+ExportNameOption = Annotated[
+    str | None, typer.Option("--name", help="What files and functions begin with.", show_default=False)
+]
+ReplaceFilesOption = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 
 
 def write_exported(

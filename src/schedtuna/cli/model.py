@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schedtuna.cli.exported import write_exported
+from schedtuna.cli.exported import (
+    ExportFolderOption,
+    ExportNameOption,
+    ReplaceFilesOption,
+    write_exported,
+)
 from schedtuna.cli.model_serve import serve
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark, refuse_existing
@@ -139,14 +144,8 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     to: Annotated[
         str, typer.Option("--to", metavar="FORM", help="c, native, bpf, onnx or tflite.", show_default=False)
     ],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Write into this folder.", show_default=False),
-    ],
-    name: Annotated[
-        str | None,
-        typer.Option("--name", help="What files and functions begin with.", show_default=False),
-    ] = None,
+    output: ExportFolderOption,
+    name: ExportNameOption = None,
     small: Annotated[
         bool, typer.Option("--small", help="Walk trees: slower, for where there is little memory.")
     ] = False,
@@ -178,7 +177,7 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
             show_default=False,
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    force: ReplaceFilesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a model in a form that others run.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from schedtuna.cli.exported import write_exported
+from schedtuna.cli.exported import (
+    ExportFolderOption,
+    ExportNameOption,
+    ReplaceFilesOption,
+    write_exported,
+)
 from schedtuna.cli.options import JsonOption
 from schedtuna.errors import UsageError, nearest
 
@@ -22,15 +26,9 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
         ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="FORM", help="c or onnx.", show_default=False)],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Write into this folder.", show_default=False),
-    ],
-    name: Annotated[
-        str | None,
-        typer.Option("--name", help="What files and functions begin with.", show_default=False),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    output: ExportFolderOption,
+    name: ExportNameOption = None,
+    force: ReplaceFilesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a policy in a form that other programs run.

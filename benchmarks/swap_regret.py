@@ -3,17 +3,19 @@
 A family is two regimes or more, in each of which another scheduler is the best, by 20% of L over those that
 are the best in the others. Loads come in an order that nobody is told, and go on for some steps each.
 Deciders learn on training episodes, whose loads are at other strengths than the tested ones; the best fixed
-scheduler, and the best one for each load, are chosen there, too. Costs are L, swaps included, over that of
+scheduler, and the best one for each load, are chosen there, too. What keeps a floor has the agent's canary,
+which leaves out what costs three times the default's. Costs are L, swaps included, over that of
 `fair`: 1 is the default. The clairvoyant switcher knows which load comes next.
 
-    python benchmarks/swap_regret.py [--quick] [--seed N] [--family NAME] [--plot FILE.svg]
+    python benchmarks/swap_regret.py [--quick] [--seed N] [--family NAME] [--plot FILE.svg] [--csv FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from schedtuna.agent.params import RegimeCondition
+from schedtuna.agent.swap.canary import Canary
 from schedtuna.agent.swap.deciders import (
     EpsilonGreedyDecider,
     FloatArray,
@@ -44,7 +47,13 @@ TRAINED_AT, TESTED_AT = (0.78, 0.82), (0.80,)
 FAMILIES = {
     "tails and barriers": ("heavy-tail", "barrier"),
     "requests and bursts": ("poisson", "bursts"),
-    "forks and bursts": ("fork-join", "bursts"),
+    "interaction and barriers": ("interactive", "barrier"),
+}
+# By what a person who has seen the loads tells them apart: a condition, and whose it is.
+RULES = {
+    "tails and barriers": ("nr_threads <= 10", "barrier"),
+    "requests and bursts": ("cpu_percent >= 95", "bursts"),
+    "interaction and barriers": ("cpu_percent < 80", "barrier"),
 }
 STEPS, STEPS_PER_LOAD, STEP_S = 24, 6, 2.0
 SWAP_NS = 100_000_000  # a step is twenty times as long
@@ -161,9 +170,9 @@ def _kind(load: str) -> str:
     return load.partition(":")[0]
 
 
-def _run(env: SwapEnv, decider: SwapDecider, nr: int, seed: int, *, learns: bool = True) -> Episodes:
+def _run(env: SwapEnv, decider: SwapDecider, nr: int, seed: int, *, canary: Canary | None = None) -> Episodes:
     rng = np.random.default_rng(seed)
-    return [run_episode(env, decider, rng, seed=seed + i, learns=learns) for i in range(nr)]
+    return [run_episode(env, decider, rng, seed=seed + i, canary=canary) for i in range(nr)]
 
 
 def _measured(name: str, loads: Sequence[str], env: SwapEnv, nr: int, seed: int) -> Judged:
@@ -182,13 +191,10 @@ def _measured(name: str, loads: Sequence[str], env: SwapEnv, nr: int, seed: int)
 
 def _rules(judged: Judged) -> RegimeDecider:
     """What a person might write who has seen the loads."""
-    best = judged.best_for
-    if "bursts" in best:
-        holds, arm = RegimeCondition.parse("cpu_percent >= 95").holds, best["bursts"]
-    else:
-        holds, arm = RegimeCondition.parse("nr_threads <= 10").holds, best["barrier"]
-    other = next(one for load, one in best.items() if load not in ("barrier", "bursts"))
-    return RegimeDecider([(holds, arm), (lambda _values: True, other)], len(ARMS))
+    condition, load = RULES[judged.name]
+    other = next(arm for name, arm in judged.best_for.items() if name != load)
+    regimes = [(RegimeCondition.parse(condition).holds, judged.best_for[load]), (lambda _values: True, other)]
+    return RegimeDecider(regimes, len(ARMS))
 
 
 def judge(name: str, *, nr_training: int, nr_tested: int, seed: int) -> Judged:
@@ -208,8 +214,9 @@ def judge(name: str, *, nr_training: int, nr_tested: int, seed: int) -> Judged:
     judged.episodes["rules"] = _run(tested, _rules(judged), nr_tested, test_seed)
     for who, make in makers.items():
         decider = make()
-        _run(training, decider, nr_training, train_seed)
-        judged.episodes[who] = _run(tested, decider, nr_tested, test_seed)
+        canary = Canary(ARMS) if decider.has_floor else None
+        _run(training, decider, nr_training, train_seed, canary=canary)
+        judged.episodes[who] = _run(tested, decider, nr_tested, test_seed, canary=canary)
     knowing = [ClairvoyantDecider([judged.best_for[_kind(step.load)] for step in one]) for one in fixed]
     judged.episodes["clairvoyant"] = [
         _run(tested, decider, 1, test_seed + i)[0] for i, decider in enumerate(knowing)
@@ -217,8 +224,8 @@ def judge(name: str, *, nr_training: int, nr_tested: int, seed: int) -> Judged:
     return judged
 
 
-def plot(found: Sequence[Judged], path: Path) -> None:
-    """Draw the regret against the clairvoyant switcher, added up over the tested steps."""
+def plot(found: Mapping[str, Mapping[str, Episodes]], path: Path) -> None:
+    """Draw each family's regret against the clairvoyant switcher, added up over the tested steps."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -226,19 +233,48 @@ def plot(found: Sequence[Judged], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, len(found), figsize=(3.2 * len(found), 3.2), squeeze=False)
-    for axis, judged in zip(axes[0], found, strict=True):
-        ideal = _flat(judged.episodes["clairvoyant"])
-        for who, episodes in judged.episodes.items():
+    for axis, (name, deciders) in zip(axes[0], found.items(), strict=True):
+        ideal = _flat(deciders["clairvoyant"])
+        for who, episodes in deciders.items():
             if who != "clairvoyant":
-                label = f"{who}: {ARMS[judged.best_fixed]}" if who == "best fixed" else who
+                label = f"{who}: {ARMS[episodes[0][0].arm]}" if who == "best fixed" else who
                 axis.plot(np.cumsum(_flat(episodes) - ideal), label=label, linewidth=1.2)
-        axis.set_title(judged.name, fontsize=9)
+        axis.set_title(name, fontsize=9)
         axis.set_xlabel("steps", fontsize=8)
         axis.tick_params(labelsize=7)
         axis.legend(fontsize=6)
     axes[0][0].set_ylabel("regret, in costs of the default", fontsize=8)
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, dpi=150, metadata={} if path.suffix == ".png" else {"Date": None})
+
+
+def read_steps(paths: Sequence[Path]) -> dict[str, dict[str, Episodes]]:
+    """Return what `write_steps` wrote, by family and decider."""
+    found: dict[str, dict[str, Episodes]] = {}
+    for path in paths:
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                episodes = found.setdefault(row["family"], {}).setdefault(row["decider"], [])
+                if row["step"] == "0":
+                    episodes.append([])
+                step = SwapStep(
+                    row["load"], ARMS.index(row["arm"]), row["swapped"] == "1", float(row["cost"])
+                )
+                episodes[-1].append(step)
+    return found
+
+
+def write_steps(found: Sequence[Judged], path: Path) -> None:
+    """Write a row per tested step and decider: what the plot is drawn from."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["family", "decider", "episode", "step", "load", "arm", "swapped", "cost"])
+        for judged in found:
+            for who, episodes in judged.episodes.items():
+                for episode, steps in enumerate(episodes):
+                    for number, step in enumerate(steps):
+                        told = [_kind(step.load), ARMS[step.arm], int(step.swapped), f"{step.cost:.4f}"]
+                        writer.writerow([judged.name, who, episode, number, *told])
 
 
 def _flat(episodes: Episodes) -> FloatArray:
@@ -252,7 +288,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--family", choices=sorted(FAMILIES), action="append")
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--csv", type=Path, help="every tested step")
+    parser.add_argument("--drawn", type=Path, nargs="+", help="in place of running: such files, for --plot")
     asked = parser.parse_args()
+    if asked.drawn:
+        plot(read_steps(asked.drawn), asked.plot)
+        return
     names = asked.family or list(FAMILIES)[: 1 if asked.quick else None]
     nr_training, nr_tested = (6, 3) if asked.quick else (40, 12)
     found = []
@@ -260,7 +301,9 @@ def main() -> None:
         found.append(judge(name, nr_training=nr_training, nr_tested=nr_tested, seed=asked.seed))
         print(json.dumps(found[-1].told()), flush=True)
     if asked.plot:
-        plot(found, asked.plot)
+        plot({judged.name: judged.episodes for judged in found}, asked.plot)
+    if asked.csv:
+        write_steps(found, asked.csv)
 
 
 if __name__ == "__main__":

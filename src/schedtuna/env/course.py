@@ -188,6 +188,12 @@ class CourseEnv(gymnasium.Env[Observation, Any]):
         self._nth_step = 0
         self._course: Course | None = None
 
+    @property
+    def nr_cpus(self) -> int:
+        """How many CPUs the machine has, once an episode has begun."""
+        assert self._course is not None
+        return self._course.simulation.shape.nr_cpus
+
     @abstractmethod
     def forget(self) -> None:
         """Put what is in force back to what an episode begins with."""

@@ -21,6 +21,7 @@ from schedtuna.agent.contract import Intent, Need, Sensed, Standing, SwapEvent, 
 from schedtuna.agent.decision_rows import DecisionRow, OutcomeRow
 from schedtuna.agent.swap.acting import DEFAULT_ARM, SCHEDULER, SWAP_KEY, SWAP_TARGET
 from schedtuna.agent.swap.book import DefaultBook
+from schedtuna.agent.swap.canary import Canary
 from schedtuna.agent.swap.deciders import FloatArray, SwapDecider, SwapSight
 from schedtuna.agent.swap.table import SwapTable
 from schedtuna.agent.swap.window import SwapWindow, swap_window
@@ -30,7 +31,6 @@ from schedtuna.features.observed import swap_observation, told_observation
 
 SEEN = "seen "  # before the names of what a decider looks at, among a row's features
 TIMES_ENABLE = 20  # a step is at least so many times as long as enabling a scheduler takes
-CANARY_LIMIT = 3.0  # times the default's cost, that a scheduler's first window may come to
 
 
 @dataclass
@@ -50,6 +50,7 @@ class _Choice:
     spoilt: str = ""
     before: Sensed | None = None
     settled: list[Sensed] = field(default_factory=list)
+    load_class: str = ""  # under which it was drawn
 
 
 @dataclass
@@ -107,6 +108,7 @@ class SwapPolicy:
         self._nr_cpus, self._rng = nr_cpus, rng
         self._tripwire = Tripwire(self.needs)
         self._book = DefaultBook()
+        self._canary = Canary(self.arms)
         self._enable_s = 0.0
         self._taken = ""
         self._last: Sensed | None = None
@@ -224,14 +226,12 @@ class SwapPolicy:
             self._rows.append(OutcomeRow(id_, window.end_ns, None, dict(window.figures), why))
             return
         paid = self._weights[SWITCHING.name] * min(choice.paid_s / self.step_s, 1.0) / self._total
-        record = self.records[arm]
-        if record.nr_windows == 0 and cost > CANARY_LIMIT:
-            self._set_aside(arm, f"its first window cost {cost:.1f} times the default's")
-        record.add(cost + paid, window.end_ns)
+        self._canary.take(arm, cost, *filter(None, (choice.load_class, window.load_class)))
+        self.records[arm].add(cost + paid, window.end_ns)
         terms = {**window.figures, **{f"default_{name}": one for name, one in known.figures.items()}}
         terms |= {"swap": paid, "default_age_s": known.age_ns / 1e9, "default_windows": known.nr_windows}
         self._rows.append(OutcomeRow(id_, window.end_ns, cost + paid, terms))
-        if choice.sight is not None:
+        if choice.sight is not None and self.table.learn == "always":
             self.decider.learn(choice.sight, choice.arm, choice.propensity, cost + paid)
 
     # ---- the next choice -------------------------------------------------------------------------
@@ -248,6 +248,7 @@ class SwapPolicy:
             self._choice = self._new(sensed, 0, why, is_swap=current != 0, averages=window.averages)
             return
         allowed = np.array([name not in self.why_not for name in self.arms])
+        allowed &= self._canary.allowed(window.load_class)
         sight = SwapSight(
             swap_observation(window.features, arm, self.arms), window.averages, current, allowed
         )
@@ -262,6 +263,7 @@ class SwapPolicy:
             sight=sight,
             probabilities=probabilities,
         )
+        self._choice.load_class = window.load_class
 
     def _new(
         self,
@@ -310,9 +312,11 @@ class SwapPolicy:
     def _tell(self, sight: SwapSight, probabilities: FloatArray, action: int, load_class: str) -> str:
         expected = float(self.decider.expected(sight)[action])
         cost = "" if np.isnan(expected) else f", expected to cost {expected:.2f} of the default"
-        return (
+        told = (
             f"{self.decider.name} chose it with probability {probabilities[action]:.2f}{cost}: {load_class}"
         )
+        reasons = {arm: self._canary.why_not(arm, load_class) for arm in self.arms}
+        return "; ".join([told, *(f"{arm} is left out: {why}" for arm, why in reasons.items() if why)])
 
     def _wanted(self, arm: str, held: Standing | None) -> list[Intent]:
         choice = self._choice

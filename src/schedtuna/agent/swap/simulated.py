@@ -6,11 +6,15 @@ the default makes of the very same step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from schedtuna.agent.swap.canary import Canary
 from schedtuna.agent.swap.deciders import SwapDecider, SwapSight
+from schedtuna.agent.swap.window import load_class
 from schedtuna.env.swap import SwapEnv
 from schedtuna.errors import UsageError
 
@@ -33,7 +37,13 @@ class SwapStep:
 
 
 def run_episode(
-    env: SwapEnv, decider: SwapDecider, rng: np.random.Generator, *, seed: int, learns: bool = True
+    env: SwapEnv,
+    decider: SwapDecider,
+    rng: np.random.Generator,
+    *,
+    seed: int,
+    learns: bool = True,
+    canary: Canary | None = None,
 ) -> list[SwapStep]:
     """Run an episode; returns its steps.
 
@@ -43,6 +53,7 @@ def run_episode(
         rng: Draws from its probabilities.
         seed: Of the loads' order and arrivals.
         learns: Whether the decider is told what came of each choice.
+        canary: What it knows of each arm's costs; None: all may be chosen.
 
     Raises:
         UsageError: `fair` is not the first.
@@ -54,12 +65,20 @@ def run_episode(
     current, ended = 0, False
     steps: list[SwapStep] = []
     while not ended:
-        sight = SwapSight(observation, info["seen"], current, np.ones(nr, bool))
+        load_class = _class_of(info, env)
+        allowed = np.ones(nr, bool) if canary is None else canary.allowed(load_class)
+        sight = SwapSight(observation, info["seen"], current, allowed)
         shares = decider.propensities(sight)
         arm = int(rng.choice(nr, p=shares))
         observation, reward, _, ended, info = env.step(np.int64(arm))
         steps.append(SwapStep(str(info["load"]), arm, bool(info["swapped"]), 1.0 - reward))
+        if canary is not None:
+            canary.take(env.schedulers[arm], steps[-1].cost, load_class, _class_of(info, env))
         if learns:
             decider.learn(sight, arm, float(shares[arm]), steps[-1].cost)
         current = arm
     return steps
+
+
+def _class_of(info: Mapping[str, Any], env: SwapEnv) -> str:
+    return load_class(info["seen"], env.nr_cpus)

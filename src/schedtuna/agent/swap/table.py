@@ -78,6 +78,7 @@ class SwapTable(_Data):
         discard_s: How much of that is not measured behind a swap.
         weights: Of the terms of L and of `switching`.
         state: The file in which is kept what was learned; empty: nowhere.
+        learn: `always`: from each window; `gated`: by `agent learn` alone, where later ones show a gain.
         policy: Of `trained`: the file, or folder, that `rl train` wrote.
     """
 
@@ -91,6 +92,7 @@ class SwapTable(_Data):
     discard_s: Annotated[float, Field(ge=0, le=600)] = 2.0
     weights: dict[str, float] = {}
     state: str = ""
+    learn: Literal["always", "gated"] = "always"
     policy: str = ""
 
     @property
@@ -153,6 +155,8 @@ def require_possible(table: SwapTable) -> None:
         raise UsageError("the decider rules needs regimes, and no other one has any")
     if (table.decider == "trained") != bool(table.policy):
         raise UsageError("the decider trained needs `policy`, and no other one has it")
+    if table.learn == "gated" and not table.state:
+        raise UsageError("what is learned by the gate needs a state, where it is kept")
     if table.state and table.decider not in ("bandit", "softmax"):
         raise UsageError(f"{table.decider} learns nothing that a state could keep")
     for regime in table.regime:

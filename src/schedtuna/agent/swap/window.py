@@ -67,12 +67,13 @@ def swap_window(intervals: Sequence[Sensed], before: Sensed, *, nr_cpus: int) ->
         figures, unknown = _figures(intervals, before, nr_cpus), ""
     except KeyError as error:
         figures, unknown = {}, f"{error.args[0]} was not measured"
-    return SwapWindow(start_ns, end_ns, figures, found.features, load_class(found.features, nr_cpus), unknown)
+    averages = {name: one.average for name, one in found.features.items()}
+    return SwapWindow(start_ns, end_ns, figures, found.features, load_class(averages, nr_cpus), unknown)
 
 
-def load_class(features: Mapping[str, WindowValues], nr_cpus: int) -> str:
+def load_class(averages: Mapping[str, float | None], nr_cpus: int) -> str:
     """Return the class of a load, for people, too; empty where it is not known."""
-    busy, sleeps = (features[name].average for name in ("cpu_percent", "voluntary_switches_per_s"))
+    busy, sleeps = (averages.get(name) for name in ("cpu_percent", "voluntary_switches_per_s"))
     if busy is None or sleeps is None:
         return ""
     return f"CPUs {_band(busy, _BUSY_PERCENT)}% busy, {_band(sleeps / nr_cpus, _SLEEPS_PER_S)} sleeps/s each"

@@ -10,9 +10,10 @@ from schedtuna.agent.swap.deciders import (
     RegimeDecider,
     SwapSight,
     UcbDecider,
+    one_hot,
     with_floor,
 )
-from schedtuna.agent.swap.softmax import BASELINE_WEIGHT, SoftmaxDecider
+from schedtuna.agent.swap.softmax import BASELINE_WEIGHT, ENTROPY, STAY, SoftmaxDecider
 from schedtuna.errors import PolicyError
 
 NR_ARMS, NR_OBSERVED = 3, 5
@@ -62,7 +63,14 @@ def test_it_learns_which_arm_is_good_under_which_load(name):
         assert decider.propensities(sight(regime, 1 - regime, 0.3, 0.3, 0.3)).argmax() == arm
 
 
-def test_the_gradient_is_that_of_cost_over_baseline_times_log_of_what_was_drawn_from():
+def entropy_of(decider, seen):
+    """Of the softmax alone, by what is drawn from: its floor and stay taken off."""
+    shares = (decider.propensities(seen) - FLOOR) / (1 - NR_ARMS * FLOOR)
+    soft = (shares - STAY * one_hot(seen.current, NR_ARMS)) / (1 - STAY)
+    return -(soft * np.log(soft)).sum()
+
+
+def test_the_gradient_is_that_of_cost_over_baseline_times_log_of_what_was_drawn_from_less_entropy():
     seen, action, cost = sight(0.1, 0.9, 0.4, 0.2, 0.6, current=1), 2, 1.7
     decider = SoftmaxDecider(NR_ARMS, NR_OBSERVED, np.random.default_rng(3), hidden=(4, 3))
     before = [one.copy() for one in decider._weights]
@@ -74,8 +82,9 @@ def test_the_gradient_is_that_of_cost_over_baseline_times_log_of_what_was_drawn_
             for step in (1e-6, -1e-6):
                 decider._weights = [one.copy() for one in before]
                 decider._weights[i][place] += step
-                both.append(np.log(decider.propensities(seen)[action]))
-            numeric[place] = (cost - 1.0) * (both[0] - both[1]) / 2e-6
+                log = np.log(decider.propensities(seen)[action])
+                both.append((cost - 1.0) * log - ENTROPY * entropy_of(decider, seen))
+            numeric[place] = (both[0] - both[1]) / 2e-6
         gradients.append(numeric)
     decider._weights = [one.copy() for one in before]
     decider.learn(seen, action, float(decider.propensities(seen)[action]), cost)
@@ -149,3 +158,15 @@ def test_a_state_is_taken_back_whole_or_refused(name):
     ):
         with pytest.raises(PolicyError):
             other.restore(damage)
+
+
+def test_what_is_seen_is_standardised_so_that_small_differences_count():
+    decider, rng = SoftmaxDecider(NR_ARMS, NR_OBSERVED, np.random.default_rng(1)), np.random.default_rng(5)
+    for _ in range(1500):
+        regime = int(rng.integers(2))
+        seen = sight(0.50 + 0.02 * regime, 0.3, 0.3, 0.3, 0.3)
+        shares = decider.propensities(seen)
+        action = int(rng.choice(NR_ARMS, p=shares))
+        decider.learn(seen, action, float(shares[action]), 0.5 if action == 1 + regime else 1.2)
+    for regime in range(2):
+        assert decider.propensities(sight(0.50 + 0.02 * regime, 0.3, 0.3, 0.3, 0.3)).argmax() == 1 + regime

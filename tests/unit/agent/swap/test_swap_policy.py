@@ -10,6 +10,7 @@ from schedtuna.agent.contract import Standing, SwapEvent, SwapResult
 from schedtuna.agent.decision_rows import DecisionRow, OutcomeRow
 from schedtuna.agent.swap.acting import SWAP_KEY
 from schedtuna.agent.swap.book import FRESH_NS, DefaultBook
+from schedtuna.agent.swap.canary import LEAST_WINDOWS
 from schedtuna.agent.swap.deciders import LinUcbDecider, RegimeDecider
 from schedtuna.agent.swap.policy import SwapPolicy
 from schedtuna.agent.swap.table import SwapArm, SwapTable
@@ -147,14 +148,15 @@ def test_who_stops_a_scheduler_has_the_choice_from_then_on():
     assert not any(running.steps(30))
 
 
-def test_a_canary_that_costs_three_times_the_default_is_set_aside():
+def test_a_canary_that_costs_three_times_the_default_is_left_out_under_such_loads():
     running = Running(always=1)
     while not running.standing:
         running.step()
     worse = KERNEL | {"run_delay_ms_per_s": 90_000.0, "wakeup_latency_mean_us": 90_000.0}
-    running.steps(8, kernel=worse)
-    assert "times the default's" in running.policy.why_not["a"]
+    running.steps(30, kernel=worse)
+    assert running.chosen().count("a") == LEAST_WINDOWS
     assert not running.standing
+    assert "a is left out: 2 windows cost" in running.policy._choice.why
 
 
 def test_the_tripwire_takes_a_scheduler_out_within_three_intervals():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from schedtuna.agent.swap.canary import Canary
 from schedtuna.agent.swap.deciders import LinUcbDecider, RegimeDecider
 from schedtuna.agent.swap.simulated import run_episode
 from schedtuna.env.swap import SwapEnv
@@ -41,6 +42,17 @@ def test_a_decider_learns_from_each_step_and_the_same_seed_gives_the_same():
         runs.append(run_episode(env("fair", "las"), decider, np.random.default_rng(1), seed=3))
         assert decider.nr_learned == 4
     assert runs[0] == runs[1]
+
+
+def test_what_its_canary_leaves_out_under_the_load_that_is_on_is_not_drawn_any_more():
+    canary = Canary(("fair", "las"))
+    always = RegimeDecider([(lambda _values: True, 1)], 2)
+    steps = run_episode(env("fair", "las"), always, np.random.default_rng(1), seed=3, canary=canary)
+    assert {step.arm for step in steps} == {1}
+    for load_class, _ in list(canary._costs):
+        canary.take("las", 99.0, load_class)
+    steps = run_episode(env("fair", "las"), always, np.random.default_rng(1), seed=3, canary=canary)
+    assert 0 in {step.arm for step in steps}
 
 
 def test_the_default_has_to_be_the_first():

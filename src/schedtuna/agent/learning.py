@@ -7,6 +7,7 @@ Mayer-Hamblett, Khan and Kosorok, 2017). Its weights become the integers of a ca
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from schedtuna.agent.decision_rows import DecisionRow
 from schedtuna.agent.evaluating import DecisionHistory, JudgedDecision, judge
-from schedtuna.agent.judged import MigrationChooser
+from schedtuna.agent.judged import ArmChooser, MigrationChooser
 from schedtuna.agent.migrate import MIGRATE, STAY
 from schedtuna.errors import EvidenceError
 from schedtuna.evidence.gate import GateVerdict, judge_gate
@@ -35,21 +36,32 @@ FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class LearnedModel:
-    """A model that was fitted, and what later decisions say of it.
+class GatedAttempt:
+    """What later decisions say of what was fitted on earlier ones.
 
     Attributes:
-        model: It.
-        verdict: Of the gate: whether it may replace the one in charge.
+        verdict: Of the gate: whether it may replace what is in charge.
         nr_fitted, nr_judged: By how many decisions it was fitted and judged.
         judged_until_s: When the last of these was logged (Unix): another attempt needs later ones.
     """
 
-    model: DecisionModel
     verdict: GateVerdict
     nr_fitted: int
     nr_judged: int
     judged_until_s: float
+
+
+@dataclass(frozen=True)
+class LearnedModel:
+    """A model that was fitted.
+
+    Attributes:
+        model: It.
+        attempt: What later decisions say of it.
+    """
+
+    model: DecisionModel
+    attempt: GatedAttempt
 
 
 def learn(history: DecisionHistory, in_charge: DecisionModel, judged_until_s: float = 0.0) -> LearnedModel:
@@ -63,27 +75,55 @@ def learn(history: DecisionHistory, in_charge: DecisionModel, judged_until_s: fl
     Raises:
         EvidenceError: Too few decisions are there to fit, or to judge.
     """
+    models: list[DecisionModel] = []
+
+    def fitted(usable: list[JudgedDecision]) -> ArmChooser:
+        models.append(fit_migrations(usable))
+        return MigrationChooser(models[0])
+
+    attempt = gated(history, MigrationChooser(in_charge), fitted, judged_until_s, is_usable=_is_choice)
+    return LearnedModel(models[0], attempt)
+
+
+def gated(
+    history: DecisionHistory,
+    old: ArmChooser,
+    fit: Callable[[list[JudgedDecision]], ArmChooser],
+    judged_until_s: float = 0.0,
+    *,
+    is_usable: Callable[[DecisionRow], bool] = lambda _row: True,
+) -> GatedAttempt:
+    """Fit on earlier decisions, and judge by later ones against what is in charge.
+
+    Args:
+        history: What was drawn, by whichever versions.
+        old: What is in charge.
+        fit: Makes the new one of decisions whose outcomes are known.
+        judged_until_s: Decisions until then (Unix) have judged before: they are fitted, and judge no more.
+        is_usable: Whether a decision can be fitted.
+
+    Raises:
+        EvidenceError: Too few decisions are there to fit, or to judge.
+    """
+    more = f"let `agent run --policy {history.policy}` run for longer"
     times = np.array([one.time_s for one in history.decisions])
     split = max(int(len(times) * FITTED_SHARE), int((times <= judged_until_s).sum()))
     earlier, later = history.decisions[:split], history.decisions[split:]
-    usable = [one for one in earlier if one.loss is not None and _is_choice(one.row)]
+    usable = [one for one in earlier if one.loss is not None and is_usable(one.row)]
     if len(usable) < LEAST_FITTED:
         raise EvidenceError(
             f"{len(usable)} decisions whose outcomes are known could be fitted: {LEAST_FITTED} are needed",
-            hint="let `agent run --policy migrate` run for longer",
+            hint=more,
         )
     if not later:
         raise EvidenceError(
-            "all decisions were there when the last model was judged: a new one needs later ones",
-            hint="let `agent run --policy migrate` run for longer",
+            "all decisions were there when the last attempt was judged: a new one needs later ones", hint=more
         )
-    model = fit_migrations(usable)
+    new = fit(usable)
     held_out = replace(history, decisions=later)
-    old, new = (judge(held_out, MigrationChooser(one)).estimate for one in (in_charge, model))
-    gains = old.block_changes - new.block_changes
-    return LearnedModel(
-        model, judge_gate(gains.tolist()), len(usable), len(later), max(times[split:], default=judged_until_s)
-    )
+    before, after = (judge(held_out, one).estimate for one in (old, new))
+    gains = before.block_changes - after.block_changes
+    return GatedAttempt(judge_gate(gains.tolist()), len(usable), len(later), float(max(times[split:])))
 
 
 def fit_migrations(decisions: list[JudgedDecision]) -> DecisionModel:

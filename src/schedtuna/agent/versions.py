@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from schedtuna.agent.learning import LearnedModel
+from schedtuna.agent.learning import GatedAttempt, LearnedModel
 from schedtuna.configfile import parse_json
 from schedtuna.errors import PolicyError
 from schedtuna.files import append_to, make_folder
@@ -52,17 +52,15 @@ class ModelVersion:
     time_s: float
 
 
-class ModelVersions:
-    """The versions of one policy's model.
+class VersionList:
+    """What a policy has learned, version by version.
 
     Args:
         policy: Its name.
-        shipped: The model that comes along, which is in charge before another one is.
         directory: Where the agent's state is; default: that of the journal.
     """
 
-    def __init__(self, policy: str, shipped: str, directory: Path | None = None) -> None:
-        self._shipped = shipped
+    def __init__(self, policy: str, directory: Path | None = None) -> None:
         self.folder = (directory or state_directory()) / "models" / policy
 
     def all(self) -> list[ModelVersion]:
@@ -76,6 +74,56 @@ class ModelVersions:
         except FileNotFoundError:
             return []
         return [self._parsed(line) for line in lines[:-1]]  # what follows the last newline was cut off
+
+    def judged_until_s(self) -> float:
+        """Until when decisions have judged (Unix); 0: none has."""
+        return max((one.judged_until_s for one in self.all()), default=0.0)
+
+    def note(self, version: str, replaces: str, attempt: GatedAttempt, time_s: float) -> ModelVersion:
+        """Write down what became of an attempt."""
+        verdict = attempt.verdict
+        bounded = verdict.nr_groups > 1
+        row = ModelVersion(
+            version=version,
+            replaces=replaces,
+            passed=verdict.passed,
+            why=verdict.why,
+            gain=verdict.gain,
+            low=verdict.low if bounded else None,
+            high=verdict.high if bounded else None,
+            nr_fitted=attempt.nr_fitted,
+            nr_judged=attempt.nr_judged,
+            judged_until_s=attempt.judged_until_s,
+            time_s=time_s,
+        )
+        make_folder(self.folder)
+        append_to(self.folder / _LIST, json.dumps(asdict(row)).encode() + b"\n")
+        return row
+
+    def _parsed(self, line: bytes) -> ModelVersion:
+        hint = f"remove {self.folder}: the model that comes along is in charge then"
+        try:
+            row: Mapping[str, Any] = parse_json(line)
+            found = ModelVersion(**row)
+        except (ValueError, TypeError) as error:
+            raise PolicyError(f"{self.folder / _LIST} is damaged: {error}", hint=hint) from error
+        if not found.version.isalnum():
+            raise PolicyError(f"{self.folder / _LIST} is damaged: a version {found.version!r}", hint=hint)
+        return found
+
+
+class ModelVersions(VersionList):
+    """The versions of one policy's model.
+
+    Args:
+        policy: Its name.
+        shipped: The model that comes along, which is in charge before another one is.
+        directory: Where the agent's state is; default: that of the journal.
+    """
+
+    def __init__(self, policy: str, shipped: str, directory: Path | None = None) -> None:
+        super().__init__(policy, directory)
+        self._shipped = shipped
 
     def in_charge(self) -> DecisionModel:
         """Return the model that decides.
@@ -91,43 +139,12 @@ class ModelVersions:
             raise PolicyError(f"{path} is gone, which is the model in charge", hint=f"remove {self.folder}")
         return read_model(path)
 
-    def judged_until_s(self) -> float:
-        """Until when decisions have judged (Unix); 0: none has."""
-        return max((one.judged_until_s for one in self.all()), default=0.0)
-
     def path(self, version: str) -> Path:
         """Return the file of a version."""
         return self.folder / f"{version}.model"
 
     def add(self, learned: LearnedModel, replaces: DecisionModel, time_s: float) -> ModelVersion:
         """Keep a model; where it has passed, it is in charge from then on."""
-        verdict = learned.verdict
-        bounded = verdict.nr_groups > 1
-        row = ModelVersion(
-            version=learned.model.version,
-            replaces=replaces.version,
-            passed=verdict.passed,
-            why=verdict.why,
-            gain=verdict.gain,
-            low=verdict.low if bounded else None,
-            high=verdict.high if bounded else None,
-            nr_fitted=learned.nr_fitted,
-            nr_judged=learned.nr_judged,
-            judged_until_s=float(learned.judged_until_s),
-            time_s=time_s,
-        )
         make_folder(self.folder)
-        write_model(learned.model, self.path(row.version))
-        append_to(self.folder / _LIST, json.dumps(asdict(row)).encode() + b"\n")
-        return row
-
-    def _parsed(self, line: bytes) -> ModelVersion:
-        hint = f"remove {self.folder}: the model that comes along is in charge then"
-        try:
-            row: Mapping[str, Any] = parse_json(line)
-            found = ModelVersion(**row)
-        except (ValueError, TypeError) as error:
-            raise PolicyError(f"{self.folder / _LIST} is damaged: {error}", hint=hint) from error
-        if not found.version.isalnum():
-            raise PolicyError(f"{self.folder / _LIST} is damaged: a version {found.version!r}", hint=hint)
-        return found
+        write_model(learned.model, self.path(learned.model.version))
+        return self.note(learned.model.version, replaces.version, learned.attempt, time_s)

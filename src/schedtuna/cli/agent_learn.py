@@ -11,8 +11,9 @@ import typer
 
 from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
+from schedtuna.errors import UsageError
 
-_POLICY, _SHIPPED = "migrate", "migration"
+_POLICY, _SHIPPED, _SWAP = "migrate", "migration", "swap"
 
 
 def learn(
@@ -24,22 +25,42 @@ def learn(
             show_default=False,
         ),
     ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            "--policy",
+            metavar="migrate|swap:FILE",
+            help='What learns; FILE is the table of a policy swap with learn = "gated".',
+        ),
+    ] = _POLICY,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn a new model for the policy migrate by its draws.
+    """Learn a new model for the policy migrate, or a new state for a policy swap, by its draws.
 
     It is fitted on earlier decisions, and judged on later ones: only where its gain is shown, it replaces the
-    one in charge. Else it is kept aside, with the reason. A running agent takes it up on SIGHUP.
+    one in charge. Else it is kept aside, with the reason. A running agent takes a model up on SIGHUP, and a
+    state when it is started anew.
     """
     from schedtuna.agent.decision_table import read_decisions
     from schedtuna.agent.evaluating import read_history
-    from schedtuna.agent.learning import learn as learn_model
-    from schedtuna.agent.versions import ModelVersions
 
-    versions = ModelVersions(_POLICY, _SHIPPED)
-    in_charge = versions.in_charge()
-    history = read_history(read_decisions(log), _POLICY)
-    row = versions.add(learn_model(history, in_charge, versions.judged_until_s()), in_charge, time.time())
+    name, _, file = policy.partition(":")
+    if (name, bool(file)) not in {(_POLICY, False), (_SWAP, True)}:
+        raise UsageError(f"--policy {policy}: it learns nothing by itself", hint="migrate, or swap:FILE")
+    history = read_history(read_decisions(log), name)
+    if name == _SWAP:
+        from schedtuna.agent.swap.learning import learn_swap
+        from schedtuna.agent.versions import VersionList
+
+        row = learn_swap(history, Path(file), VersionList(_SWAP))
+    else:
+        from schedtuna.agent.learning import learn as learn_model
+        from schedtuna.agent.versions import ModelVersions
+
+        versions = ModelVersions(_POLICY, _SHIPPED)
+        in_charge = versions.in_charge()
+        learned = learn_model(history, in_charge, versions.judged_until_s())
+        row = versions.add(learned, in_charge, time.time())
     if as_json:
         print_json(asdict(row))
         return

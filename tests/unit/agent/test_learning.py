@@ -54,16 +54,19 @@ def nothing_matters(_features):
 
 def test_a_better_model_is_found_and_let_in():
     found = learn(history(4000, idle_pays), IN_CHARGE)
-    assert found.verdict.passed and found.verdict.low > 0
+    assert found.attempt.verdict.passed and found.attempt.verdict.low > 0
     fresh = [one.row.features for one in history(500, idle_pays, seed=9).decisions]
     right = [decides(found.model, one) == (idle_pays(one) < 0) for one in fresh if abs(idle_pays(one)) > 0.25]
     before = [decides(IN_CHARGE, one) == (idle_pays(one) < 0) for one in fresh if abs(idle_pays(one)) > 0.25]
     assert np.mean(right) > 0.85 > np.mean(before)
-    assert found.nr_fitted + found.nr_judged <= 4000
+    assert found.attempt.nr_fitted + found.attempt.nr_judged <= 4000
 
 
 def test_nothing_is_let_in_where_nothing_is_better():
-    passed = [learn(history(1500, nothing_matters, seed=seed), IN_CHARGE).verdict.passed for seed in range(6)]
+    passed = [
+        learn(history(1500, nothing_matters, seed=seed), IN_CHARGE).attempt.verdict.passed
+        for seed in range(6)
+    ]
     assert sum(passed) <= 1  # by luck one of 40
 
 
@@ -75,18 +78,18 @@ def test_labels_that_mean_the_opposite_are_kept_out():
         for number, one in enumerate(whole.decisions)
     ]
     found = learn(DecisionHistory("migrate", tuple(wrong), 0, 0, {}, {}), IN_CHARGE)
-    assert not found.verdict.passed and "worse" in found.verdict.why
+    assert not found.attempt.verdict.passed and "worse" in found.attempt.verdict.why
 
 
 def test_decisions_that_have_judged_judge_no_more():
     whole = history(2000, idle_pays)
     first = learn(whole, IN_CHARGE)
-    assert first.judged_until_s == whole.decisions[-1].time_s
+    assert first.attempt.judged_until_s == whole.decisions[-1].time_s
     with pytest.raises(EvidenceError, match="needs later ones"):
-        learn(whole, IN_CHARGE, first.judged_until_s)
-    later = history(1500, idle_pays, seed=2, since_s=first.judged_until_s + 1)
+        learn(whole, IN_CHARGE, first.attempt.judged_until_s)
+    later = history(1500, idle_pays, seed=2, since_s=first.attempt.judged_until_s + 1)
     both = DecisionHistory("migrate", whole.decisions + later.decisions, 0, 0, {}, {})
-    assert learn(both, IN_CHARGE, first.judged_until_s).nr_judged <= 1500
+    assert learn(both, IN_CHARGE, first.attempt.judged_until_s).attempt.nr_judged <= 1500
 
 
 def test_too_few_are_refused():
@@ -111,7 +114,7 @@ def test_versions_are_kept_and_only_what_passed_is_in_charge(tmp_path):
     row = versions.add(aside, good.model, 2.0)
     assert versions.in_charge().version == (row.version if row.passed else good.model.version)
     assert [one.version for one in versions.all()] == [good.model.version, aside.model.version]
-    assert versions.judged_until_s() == good.judged_until_s
+    assert versions.judged_until_s() == good.attempt.judged_until_s
     assert versions.path(aside.model.version).is_file()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from schedtuna.agent.contract import AgentPolicy
 from schedtuna.agent.swap.acting import DEFAULT_ARM, require_candidate
-from schedtuna.agent.swap.deciders import LinUcbDecider, RegimeDecider, SwapDecider
+from schedtuna.agent.swap.deciders import FLOOR, LinUcbDecider, RegimeDecider, SwapDecider
 from schedtuna.agent.swap.policy import SwapPolicy
 from schedtuna.agent.swap.quarantine import Quarantine
 from schedtuna.agent.swap.softmax import SoftmaxDecider
@@ -54,6 +54,8 @@ def make_swap(file: Path | None, arms: Sequence[str] = (), *, seed: int | None =
     state = folder / table.state
     if table.state and state.exists():
         load_state(state, decider, table.known_as, complete_weights(table.weights or None))
+    elif table.learn == "gated":  # nothing was shown to be better than the default
+        decider = RegimeDecider([], len(table.arms), floor=FLOOR)
     policy = SwapPolicy(table, decider, nr_cpus=len(os.sched_getaffinity(0)), rng=rng)
     policy.state_file = state if table.state else None
     return policy

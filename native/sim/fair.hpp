@@ -351,11 +351,11 @@ class Fair final : public Scheduler
 	FairParams params_;
 	std::uint32_t nr_cpus_ = 0, nr_queues_ = 0;
 	Entities entities_;  // of groups on CPUs, then of tasks
-	std::vector<LoadAvg> loads_;
+	Rows<LoadAvg> loads_;
 	std::vector<FairQueue> queues_;
 	std::vector<QueueLoad> queue_loads_;
 	std::vector<Group> groups_;
-	std::vector<TaskInfo> infos_;
+	Rows<TaskInfo> infos_;
 	std::vector<Cpu> cpus_;
 	std::vector<Llc> llcs_;
 	Ns next_idle_balance_ = 0;

@@ -95,9 +95,8 @@ void Fair::init_domains(const Machine &m)
 Fair::Stats Fair::stats_of(const CpuSet &group, const Domain &domain, bool is_smt_source) const
 {
 	Stats stats;
-	for (CpuId cpu = group.first_of_both(group); cpu != NONE; cpu = group.first_of_both(group, cpu + 1)) {
-		if (!domain.span.has(cpu))
-			continue;
+	const CpuSet &span = domain.span;
+	for (CpuId cpu = group.first_of_both(span); cpu != NONE; cpu = group.first_of_both(span, cpu + 1)) {
 		const FairQueue &q = queues_[cpu];
 		const QueueLoad &load = queue_loads_[cpu];
 		stats.nr_cpus++;

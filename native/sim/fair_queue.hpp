@@ -6,6 +6,7 @@
 #pragma once
 
 #include "fair_params.hpp"
+#include "rows.hpp"
 
 #include <algorithm>
 #include <span>
@@ -55,7 +56,7 @@ struct Entity {
 
 static_assert(sizeof(Entity) == 64);
 
-using Entities = std::vector<Entity>;
+using Entities = Rows<Entity>;
 
 // Entities in order of (deadline, insertion), in blocks that know their least vruntime. A queue of up to 32 is one
 // sorted array.

@@ -418,8 +418,8 @@ class Machine
 	// At equal times CPUs come first, then the scheduler's timers, interrupts, another scheduler, memory, tasks.
 	CpuTournament cpu_events_;
 	Tournament events_;
-	std::vector<Task> tasks_;
-	std::vector<Thread> threads_;
+	Rows<Task> tasks_;
+	Rows<Thread> threads_;
 	std::vector<Cpu> cpus_;
 	std::vector<CpuSet> cpu_sets_;	// all CPUs, those of the workload, then each CPU alone if there are kthreads
 	std::vector<Group> groups_;
@@ -441,7 +441,7 @@ class Machine
 	bool is_traced_ = false;
 	std::vector<sched_event> trace_;
 	std::vector<task_attributes> attributes_;  // their cpu_set is one more than the task's
-	std::vector<Ns> births_;		   // of the tasks; Thread::born_at is a program's
+	Rows<Ns> births_;			   // of the tasks; Thread::born_at is a program's
 	std::vector<Ended> ended_;		   // of the tasks that there are in the trace; others have none
 };
 

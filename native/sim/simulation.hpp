@@ -200,8 +200,8 @@ class Simulation : public Machine
 
 	// The programs' steps in one piece, an Exit behind each; forks share them.
 	struct Programs {
-		std::vector<Step> steps;
-		std::vector<std::uint32_t> counts;  // where in its task's memory each counts how often it was reached
+		Rows<Step> steps;
+		Rows<std::uint32_t> counts;	    // where in its task's memory each counts how often it was reached
 		std::vector<std::uint32_t> first;   // of each program
 		std::vector<std::uint32_t> memory;  // how much of it each program's tasks have
 	};
@@ -341,9 +341,9 @@ class Simulation : public Machine
 	std::shared_ptr<const Workload> workload_;  // with the background kthreads; never changed
 	std::unique_ptr<Scheduler> scheduler_, coming_;
 	Seeds seeds_;
-	std::vector<ResourceState> resources_;
+	Rows<ResourceState> resources_;
 	std::shared_ptr<const Programs> programs_;
-	std::vector<Ns> step_memory_;  // timers, from the task's start, and those counts
+	Rows<Ns> step_memory_;	// timers, from the task's start, and those counts
 	std::vector<std::uint64_t> nr_interrupts_;
 	std::vector<Ns> noise_at_;		      // per CPU, when its next one comes
 	std::vector<std::size_t> next_interruption_;  // per CPU, in the workload's

@@ -25,15 +25,29 @@ set = { slice_us = 5000, timer_kick = true, cpu_util_threshold = 0.333 }
 """
 BEFORE = {"slice_us": 20000, "timer_kick": False, "cpu_util_threshold": 0.5}
 SET = {"slice_us": 5000, "timer_kick": True, "cpu_util_threshold": 0.332}
+SLICES = {"harm": 100_000, "good": 5000}
+ONE_SLICE = """
+scheduler = "scx_tuna"
+intervals = 1
+[[regime]]
+name = "always"
+when = ["cpu_percent >= 0"]
+set = { slice_us = %d }
+"""
 RUN = ("agent", "run", "--policy", "params:/share/lib/regimes.toml", "--interval", "0.3s")
 # All in one process, whose children are what a user types: an emulated guest takes long to import.
 SCRIPT = """
-import json, os, sys
+import json, os, sys, time
+from dataclasses import replace
 from pathlib import Path
+import numpy as np
+from schedtuna.agent.contract import Need
+from schedtuna.agent.guard import ExperimentGuard
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent, LoopOptions
 from schedtuna.agent.policies import make_policy
 from schedtuna.agent.sensing import Senses
+from schedtuna.agent.slo import parse_objective
 from schedtuna.cli.main import main
 from schedtuna.knobs import journal
 from schedtuna.knobs.scheduler_parameter import SchedulerParameter
@@ -79,6 +93,37 @@ agent.step()
 found["yielded"] = list(agent.ownership.taken.values())
 agent.finish("the test is over")
 found["after"] = look()
+sets("slice_us", 20000)
+
+class Objectives:
+    limit = parse_objective("wakeup_latency_p99_us<=35000")
+    def fill(self, sensed):
+        return replace(sensed, slos=(self.limit.from_own(sensed),))
+
+def guarded(name):
+    policy = make_policy(f"params:/share/lib/{name}.toml")
+    senses = Senses(policy.needs | {Need.KERNEL})
+    guard = ExperimentGuard(np.random.default_rng(1), needs=policy.needs)
+    agent = Agent(policy, senses, journal.Journal(), log, options=LoopOptions(), guard=guard)
+    agent.objectives = Objectives()
+    for _ in range(9):
+        time.sleep(1)
+        agent.step()
+    agent.finish("the test is over")
+    return [agent.stopped, agent.counts.made, look()]
+
+# Who sleeps waits for the slices of who computes.
+load = []
+for computes in ([True] * 4 + [False] * 2) * ("guarded" in sys.argv):
+    if (pid := os.fork()) == 0:
+        while True:
+            if not computes:
+                time.sleep(0.02)
+    load.append(pid)
+if load:
+    found["harm"], found["good"] = guarded("harm"), guarded("good")
+for pid in load:
+    os.kill(pid, 9)
 print(json.dumps(found))
 """
 
@@ -89,10 +134,12 @@ def guest(tmp_path_factory):
     if not own_objects():
         pytest.skip("built without clang 17 or newer")
     share = shared_package(lab, tmp_path_factory.mktemp("params") / "share", numpy=True)
-    for name in ("schedtuna-watch", "libelf.so.1"):
+    for name in ("schedtuna-watch", "libelf.so.1", "sched_aggregate.bpf.o"):
         shutil.copy(resource_path(f"native/{name}"), share / "lib/schedtuna/native")
     (share / "lib/regimes.toml").write_text(TABLE)
     (share / "lib/params.py").write_text(SCRIPT)
+    for name, slice_us in SLICES.items():
+        (share / f"lib/{name}.toml").write_text(ONE_SLICE % slice_us)
     others = dict(list(light_schedulers(lab).items())[:1])
     programs = (own_objects()["scx_tuna"], *others.values())
     booted, _ = boot(lab, GuestSpec(cpus=2, memory_mib=1024, share=share, programs=programs))
@@ -122,6 +169,23 @@ def test_parameters_are_set_while_it_runs_and_put_back_also_after_a_kill(guest):
     assert found["made"] == [SET, 3]
     assert found["yielded"] == ["somebody, unseen, set slice_us to 8000"]
     assert found["after"] == [{**BEFORE, "slice_us": 8000}, 0]
+
+
+@pytest.mark.long
+def test_the_guard_rolls_back_what_does_harm_and_keeps_what_does_none(guest):
+    booted, _ = guest
+    chosen = Guest(cpus=2).scheduler("scx_tuna:cpu_util_threshold=0.5")
+    program = guest_program(own_objects()["scx_tuna"])
+    with ScxProcess(booted, chosen, program, cpu_s=booted.cpu_s) as running:
+        found = run_script(booted, "params.py", json.dumps(RUN), "guarded")
+        assert running.ejected() == ""
+    unchanged = [BEFORE, 0]
+    why, nr_made, now = found["harm"]
+    assert "above twice its limit of 35000, 3 intervals in a row" in why
+    assert (nr_made, now) == (1, unchanged)
+    why, nr_made, now = found["good"]
+    assert (why, now) == ("", unchanged)
+    assert nr_made == 1
 
 
 def test_a_scheduler_without_such_parameters_is_named(guest):

@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 from tests.commands import run_schedtuna
@@ -68,9 +71,21 @@ def schedtuna(state, *argv, code=0):
     return done
 
 
+def until_drawn(state, argv, folder, count):
+    """Run until so many decisions are logged, on a busy machine for longer; returns what was said."""
+    command = [sys.executable, "-m", "schedtuna", *argv]
+    running = subprocess.Popen(command, env=state, stdout=subprocess.PIPE, text=True)
+    end = time.monotonic() + 300
+    while sum(path.read_bytes().count(b'"decision"') for path in folder.rglob("decisions.jsonl")) < count:
+        assert running.poll() is None and time.monotonic() < end
+        time.sleep(0.2)
+    running.send_signal(signal.SIGTERM)
+    return running.communicate(timeout=60)[0]
+
+
 def test_what_an_agent_drew_tells_what_others_would_have_brought(state, tmp_path):
-    run = ("agent", "run", "--policy", "mine_of_test:Coin", "--interval", "0.1", "--for", "24", "--no-guard")
-    said = schedtuna(state, *run).stdout
+    run = ("agent", "run", "--policy", "mine_of_test:Coin", "--interval", "0.1", "--no-guard")
+    said = until_drawn(state, run, tmp_path, 70)
     assert "among arms" in said and "MB/h" in said
     found = json.loads(schedtuna(state, "agent", "evaluate", "--json").stdout)
     by = {one["policy"]: one for one in found["judged"]}

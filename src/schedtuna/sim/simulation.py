@@ -125,9 +125,15 @@ class Simulation:
         self._failure: BaseException | None = None
         self._is_busy = False
         with self._told():
-            self._engine = NativeSimulation(
-                self.load, native, self.seed, self.noise_seed, self.shape.native(), self.costs
-            )
+            try:
+                self._engine = NativeSimulation(
+                    self.load, native, self.seed, self.noise_seed, self.shape.native(), self.costs
+                )
+            except MemoryError:
+                raise UsageError(
+                    f"there is no room for {scheduler}: a simulated scheduler has 4 GB with all its maps",
+                    hint="make its maps smaller (max_entries)",
+                ) from None
         self._native.set_traced(traced)
 
     def fork(self) -> Self:

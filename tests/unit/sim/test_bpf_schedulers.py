@@ -137,6 +137,12 @@ def test_a_task_that_is_never_dispatched_is_a_stall(work):
         simulate(hogs(0, 0, seconds=30), str(path), cpus=1)
 
 
+def test_maps_that_are_too_large_are_refused(work):
+    path = compiled(work, "large", "#define LARGE\n")
+    with pytest.raises(UsageError, match=r"no room for .*large\.bpf\.o: .* 4 GB"):
+        simulate(hogs(0, 0), str(path), cpus=1)
+
+
 def test_a_search_gets_bounds_around_what_a_variable_is(vtime):
     own = object_named(str(vtime))
     assert own is not None

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * One queue by weighted virtual time, as the kernel's example scx_simple decides, with a counter, a timer and tasks'
- * storage, so that a test sees them act. Compiled by the tests; BREAKS and STALLS make it one that the kernel ends.
+ * storage, so that a test sees them act. Compiled by the tests; BREAKS and STALLS make it one that the kernel ends,
+ * LARGE one with more than there is room for.
  */
 typedef unsigned char __u8;
 typedef unsigned int __u32;
@@ -75,6 +76,11 @@ struct {
 struct {
 	MAP(2, __u32, struct timed, 1);
 } timers SEC(".maps");
+#ifdef LARGE
+struct {
+	MAP(2, __u32, __u64, 1 << 30);
+} large SEC(".maps");
+#endif
 struct {
 	int (*type)[29];
 	int (*map_flags)[1];

@@ -188,7 +188,7 @@ void Core::add_kernel()
 		dsqs_.emplace_back(constants().SCX_DSQ_LOCAL_ON | cpu, cpu);
 	}
 	dsqs_.emplace_back(constants().SCX_DSQ_GLOBAL, NONE);
-	picked_.assign(nr_cpus, NONE);
+	picked_.assign(nr_cpus, 0);
 	cpuperf_.assign(nr_cpus, constants().SCX_CPUPERF_ONE);
 	idle_ns_.assign(nr_cpus, 0);
 	idle_since_.assign(nr_cpus, machine_->now());

@@ -161,7 +161,11 @@ class Core
 	void set_slice(TaskId id, std::uint64_t slice);
 
 	// Idle CPUs, in idle.cpp. -EBUSY: none.
-	bool has_builtin_idle(const char *function);
+	bool has_builtin_idle(const char *function);  // if not, the scheduler ends
+	bool tracks_idle() const
+	{
+		return has_builtin_idle_;
+	}
 	std::int64_t select_idle_cpu(CpuId prev, std::uint64_t wake_flags, const std::uint64_t *allowed,
 				     std::uint64_t flags);
 	std::int64_t pick_idle_cpu(const std::uint64_t *allowed, std::uint64_t flags);

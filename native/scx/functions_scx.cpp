@@ -73,8 +73,8 @@ s32 pick_idle_cpu_node(Core &c, u64 cpus, s32, u64 flags)
 
 s32 pick_any_cpu(Core &c, u64 cpus, u64 flags)
 {
-	s32 cpu = pick_idle_cpu(c, cpus, flags);
-	return cpu >= 0 ? cpu : static_cast<s32>(c.pick_any_cpu(c.mask(cpus)));
+	s64 cpu = c.tracks_idle() ? c.pick_idle_cpu(c.mask(cpus), flags) : -EBUSY;
+	return static_cast<s32>(cpu >= 0 ? cpu : c.pick_any_cpu(c.mask(cpus)));
 }
 
 s32 pick_any_cpu_node(Core &c, u64 cpus, s32, u64 flags)

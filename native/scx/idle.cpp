@@ -64,7 +64,7 @@ std::int64_t Core::pick_from(const std::uint64_t *allowed, bool whole_cores)
 		any |= idle[i] & allowed[i];
 	if (!any)
 		return -EBUSY;
-	CpuId cpu = last == NONE ? 0 : last + 1;
+	CpuId cpu = last + 1;
 	for (CpuId i = 0; i < n; i++, cpu++) {
 		cpu = cpu >= n ? 0 : cpu;
 		if (!has_cpu(allowed, cpu) || !machine_->idle_cpus().has(cpu) || (whole_cores && !is_core_idle(cpu)))
@@ -78,13 +78,19 @@ std::int64_t Core::pick_from(const std::uint64_t *allowed, bool whole_cores)
 
 std::int64_t Core::pick_idle_cpu(const std::uint64_t *allowed, std::uint64_t flags)
 {
-	return pick_from(allowed, flags & constants().SCX_PICK_IDLE_CORE && machine_->sibling_of(0) != NONE);
+	if (machine_->sibling_of(0) != NONE) {
+		if (std::int64_t cpu = pick_from(allowed, true); cpu >= 0)
+			return cpu;
+		if (flags & constants().SCX_PICK_IDLE_CORE)
+			return -EBUSY;
+	}
+	return pick_from(allowed, false);
 }
 
 std::int64_t Core::pick_any_cpu(const std::uint64_t *allowed)
 {
 	CpuId n = machine_->nr_cpus(), &last = picked_[machine_->this_cpu()];
-	CpuId cpu = last == NONE ? 0 : last + 1;
+	CpuId cpu = last + 1;
 	for (CpuId i = 0; i < n; i++, cpu++) {
 		cpu = cpu >= n ? 0 : cpu;
 		if (has_cpu(allowed, cpu)) {
@@ -132,6 +138,9 @@ std::int64_t Core::select_idle_cpu(CpuId prev, std::uint64_t wake_flags, const s
 	}
 	if (prev_allowed && test_and_clear_idle(prev))
 		return prev;
+	CpuId sibling = prev < m.nr_cpus() ? m.sibling_of(prev) : NONE;
+	if (sibling != NONE && has_cpu(allowed, sibling) && test_and_clear_idle(sibling))
+		return sibling;
 	if (has_llcs)
 		if (std::int64_t cpu = pick_from(near, false); cpu >= 0)
 			return cpu;

@@ -88,15 +88,18 @@ def file(folder: Path) -> Path:
     return build(folder)
 
 
-def recorded(lab: Lab, file: Path, wanted: int) -> list[bytes]:
-    guest, _ = boot(lab, GuestSpec(cpus=2, programs=(file,)))
+def recorded(
+    lab: Lab, file: Path, wanted: int, size: int = RECORD.size, topology: str = "1x2x1"
+) -> list[bytes]:
+    """The records of an object's log, each of `size` bytes, from a guest that does a mixed load."""
+    guest, _ = boot(lab, GuestSpec.of(None, topology, programs=(file,)))
     place = f"/usr/lib/schedtuna/objects/{file.name}"
     with guest:
-        arguments = [place, str(wanted), str(RECORD.size)]
+        arguments = [place, str(wanted), str(size)]
         raw = guest.run(["python3", "-I", "-S", "-c", RUN, *arguments], folder="/", timeout_s=600)
         assert raw.exit_code == 0, raw.stderr
     data = zlib.decompress(base64.b64decode(raw.stdout))
-    return [data[place : place + RECORD.size] for place in range(0, len(data), RECORD.size)]
+    return [data[place : place + size] for place in range(0, len(data), size)]
 
 
 @pytest.fixture(scope="module")

@@ -104,6 +104,28 @@ void idle_cpus_are_found()
 	equal("idle", s.totals().idle_ns, 4 * 1000 * MS - 400 * MS);
 }
 
+// pick_idle_cpu_in_node() and scx_select_cpu_dfl(), on two caches of two cores of two threads.
+void whole_cores_and_siblings_come_first()
+{
+	Workload w;
+	add_task(w, "sleeper", {sleep_for(3600'000 * MS)});
+	Simulation s({8, 4, 2}, free_of_cost(), w, make_scheduler("fair"), {1, 1});
+	s.run(1 * MS);
+	Core core(library(), {}, {}, 1);
+	core.enter(s);
+	core.load();
+	core.add_task(0, false);
+	for (CpuId busy : {0, 2})
+		s.test_and_clear_idle(busy);
+	equal("the first CPU of a whole core", core.pick_idle_cpu(core.allowed(0), 0), 4);
+	for (CpuId busy : {5, 6, 7})
+		s.test_and_clear_idle(busy);
+	equal("the previous CPU's other thread", core.select_idle_cpu(2, 0, core.allowed(0), 0), 3);
+	equal("another one of the cache", core.select_idle_cpu(2, 0, core.allowed(0), 0), 1);
+	equal("none is left", core.pick_idle_cpu(core.allowed(0), 0), -16);  // EBUSY
+	equal("any", core.pick_any_cpu(core.allowed(0)), 2);
+}
+
 void fifo_is_a_setting()
 {
 	Simulation s = simulated(hogs({0, 5}), 1, {setting("fifo_sched", 1, 1)});
@@ -206,6 +228,7 @@ constexpr Case CASES[] = {
 	{"slices_end_at_ticks", slices_end_at_ticks},
 	{"who_is_alone_runs_on", who_is_alone_runs_on},
 	{"idle_cpus_are_found", idle_cpus_are_found},
+	{"whole_cores_and_siblings_come_first", whole_cores_and_siblings_come_first},
 	{"fifo_is_a_setting", fifo_is_a_setting},
 	{"its_error_ends_the_run", its_error_ends_the_run},
 	{"forks_go_on_alike", forks_go_on_alike},

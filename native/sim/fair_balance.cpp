@@ -364,7 +364,7 @@ bool Fair::active_balance(Machine &m, const Balance &env)
 void Fair::push(Machine &m, CpuId cpu)
 {
 	CpuId to = std::exchange(cpus_[cpu].push_to, NONE);
-	if (queues_[cpu].h_nr_queued <= 1)
+	if (queues_[cpu].h_nr_queued == 0)  // the stopper counts among those that run, so one task is enough
 		return;
 	for (TaskId id = cpus_[cpu].tasks_last; id != NONE; id = infos_[id].before) {
 		if (entities_[entity_of(id)].delayed || !m.cpus(id).has(to)

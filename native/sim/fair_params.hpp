@@ -85,8 +85,6 @@ inline constexpr std::array LEFT_OUT{
 	LeftOut{"util_est", "placement and balancing read util_avg without its estimate for tasks that wake up"},
 	LeftOut{"newidle_cost", "a CPU that becomes idle looks for tasks however long it will be idle"},
 	LeftOut{"imbalanced", "no extra moves for groups whose imbalance comes from pinned tasks"},
-	LeftOut{"active_balance",
-		"a task alone on its CPU stays there, even beside an idle core: the kernel's stopper would move it"},
 	LeftOut{"exec_balance", "exec() doesn't balance"},
 	LeftOut{"isolation", "no isolcpus, no nohz_full, no cpusets but a task's affinity"},
 };

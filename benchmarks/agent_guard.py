@@ -31,8 +31,8 @@ from schedtuna.agent.contract import (
     Sensed,
     Standing,
 )
-from schedtuna.agent.guard import ExperimentGuard, GuardState
-from schedtuna.agent.watched import WATCHED
+from schedtuna.agent.guard.guard import ExperimentGuard, GuardState
+from schedtuna.agent.guard.watched import WATCHED
 
 WINDOWS = Path(__file__).parent / "data" / "agent_windows.csv"
 METRICS = ("wakeup_latency_p99_us", "psi_cpu_some_percent")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent, LoopOptions
-from schedtuna.agent.rules import RulesPolicy
+from schedtuna.agent.policies.rules import RulesPolicy
 from schedtuna.agent.sensing import Senses
 from schedtuna.knobs.journal import Journal
 from schedtuna.record.sense import ProcTaskSensor, TaskSensor

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from schedtuna.agent.params import RegimeCondition
+from schedtuna.agent.policies.params import RegimeCondition
 from schedtuna.agent.swap.canary import Canary
 from schedtuna.agent.swap.deciders import (
     EpsilonGreedyDecider,

@@ -14,7 +14,7 @@ POLICY = '''
 import random
 
 from schedtuna.agent.contract import Need
-from schedtuna.agent.decision_rows import DecisionRow, OutcomeRow
+from schedtuna.agent.decisions.rows import DecisionRow, OutcomeRow
 
 
 class Coin:

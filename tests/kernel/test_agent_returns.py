@@ -11,7 +11,7 @@ import pytest
 from schedtuna.agent.contract import ChangeTarget, Intent, Need
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent
-from schedtuna.agent.returning import Returning, keys_of, threads_of
+from schedtuna.agent.policies.returning import Returning, keys_of, threads_of
 from schedtuna.agent.sensing import Senses
 from schedtuna.knobs.journal import Journal
 

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from schedtuna.agent.acting import Actor
 from schedtuna.agent.contract import SENSED_DTYPE, RunningScheduler, Sensed
-from schedtuna.agent.decision_log import open_decisions, read_decision_rows
-from schedtuna.agent.policies import make_policy
+from schedtuna.agent.decisions.log import open_decisions, read_decision_rows
+from schedtuna.agent.policies.registry import make_policy
 from schedtuna.knobs.journal import Journal
 from schedtuna.scheduler.tuna_advice import AdviceChannel
 

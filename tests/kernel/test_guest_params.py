@@ -42,12 +42,12 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from schedtuna.agent.contract import Need
-from schedtuna.agent.guard import ExperimentGuard
+from schedtuna.agent.guard.guard import ExperimentGuard
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent, LoopOptions
-from schedtuna.agent.policies import make_policy
+from schedtuna.agent.policies.registry import make_policy
 from schedtuna.agent.sensing import Senses
-from schedtuna.agent.slo import parse_objective
+from schedtuna.agent.guard.slo import parse_objective
 from schedtuna.cli.main import main
 from schedtuna.knobs import journal
 from schedtuna.knobs.scheduler_parameter import SchedulerParameter

@@ -27,10 +27,10 @@ RUN = ("agent", "run", "--policy", "swap:/share/lib/swap.toml", "--interval", "0
 SCRIPT = """
 import json, os, sys, time
 from pathlib import Path
-from schedtuna.agent.decision_log import read_decision_rows
+from schedtuna.agent.decisions.log import read_decision_rows
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent
-from schedtuna.agent.policies import make_policy
+from schedtuna.agent.policies.registry import make_policy
 from schedtuna.agent.sensing import Senses
 from schedtuna.cli.main import main
 from schedtuna.knobs.journal import Journal

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from tests.unit.agent.rows import sensed, thread
 
 from schedtuna.agent.contract import Standing
-from schedtuna.agent.priority import make_priority
-from schedtuna.agent.returning import NR_BURSTS, Glance
-from schedtuna.agent.rules import RulesPolicy
+from schedtuna.agent.policies.priority import make_priority
+from schedtuna.agent.policies.returning import NR_BURSTS, Glance
+from schedtuna.agent.policies.rules import RulesPolicy
 
 TID = 10
 PHASES = st.lists(st.tuples(st.sampled_from(["hog", "short", "asleep"]), st.integers(1, 8)), max_size=5)

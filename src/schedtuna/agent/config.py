@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schedtuna.agent.contract import Need
+from schedtuna.agent.guard.slo import parse_objectives
 from schedtuna.agent.limits import Limits
 from schedtuna.agent.loop import LoopOptions
-from schedtuna.agent.policies import make_policy
-from schedtuna.agent.profiles import BALANCED, PERFORMANCE, POWER_SAVER, PROFILES
-from schedtuna.agent.slo import parse_objectives
+from schedtuna.agent.policies.registry import make_policy
+from schedtuna.agent.profiles.holds import BALANCED, PERFORMANCE, POWER_SAVER, PROFILES
 from schedtuna.configfile import first_fault, load_config
 from schedtuna.errors import ConfigFileError, UsageError
 from schedtuna.files import require_trusted

@@ -26,15 +26,15 @@ from schedtuna.agent.contract import (
     Standing,
 )
 from schedtuna.agent.counts import AgentCounts
-from schedtuna.agent.decision_log import DecisionLog
-from schedtuna.agent.guard import ExperimentGuard
+from schedtuna.agent.decisions.log import DecisionLog
+from schedtuna.agent.guard.guard import ExperimentGuard
 from schedtuna.agent.lapses import ProofWatch
 from schedtuna.agent.limits import Limits, Surroundings, ThreadFacts, refusal
 from schedtuna.agent.log import AgentLog, intent_row, sensed_row
 from schedtuna.agent.managers import Manager, running_managers
 from schedtuna.agent.ownership import GROUP_DEFAULTS, Ownership, heirs
+from schedtuna.agent.policies.returning import Glance, Reconsidering
 from schedtuna.agent.reach import fellows, own_processes, with_descendants
-from schedtuna.agent.returning import Glance, Reconsidering
 from schedtuna.agent.sensing import Senses
 from schedtuna.agent.swap.breaker import SwapGuard
 from schedtuna.agent.telling import tell_act
@@ -46,7 +46,7 @@ from schedtuna.printable import printable
 from schedtuna.trace.tasks import clean_name
 
 if TYPE_CHECKING:
-    from schedtuna.agent.slo_sources import SloSources  # brings TLS along
+    from schedtuna.agent.guard.slo_sources import SloSources  # brings TLS along
 
 _OWN_SHARE = 0.01  # of one CPU that the loop may take
 _LONGEST_S = 60.0

@@ -15,16 +15,16 @@ from typing import Any
 
 from schedtuna.agent.contract import AgentGuard, AgentPolicy, IntentProofs, Need
 from schedtuna.agent.control import ControlServer
-from schedtuna.agent.decision_log import open_decisions
+from schedtuna.agent.decisions.log import open_decisions
 from schedtuna.agent.explaining import tell_row
 from schedtuna.agent.glancing import Glances
+from schedtuna.agent.guard.slo import ServiceObjective
 from schedtuna.agent.journald import entry, opened_where_asked
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent, LoopOptions
 from schedtuna.agent.notify import notify
-from schedtuna.agent.profile_switch import MakeProfile, ProfileSwitch
+from schedtuna.agent.profiles.switch import MakeProfile, ProfileSwitch
 from schedtuna.agent.sensing import Senses
-from schedtuna.agent.slo import ServiceObjective
 from schedtuna.agent.status import status_of, view_of
 from schedtuna.agent.telling import tell_act
 from schedtuna.agent.watcher import Watcher, start_watcher
@@ -136,7 +136,7 @@ def run_agent(asked: AgentRun, tell: Callable[[str], None]) -> RunSummary:
         agent.decisions = open_decisions(journal.directory, most_bytes=asked.log_bytes)
         stack.callback(agent.decisions.close)
         if asked.objectives:
-            from schedtuna.agent.slo_sources import SloSources  # brings TLS along
+            from schedtuna.agent.guard.slo_sources import SloSources  # brings TLS along
 
             agent.objectives = stack.enter_context(SloSources(asked.objectives))
         holder.append(agent)

@@ -10,7 +10,7 @@ import numpy as np
 
 from schedtuna import __version__
 from schedtuna.agent.explaining import tell_row
-from schedtuna.agent.guard import effects_of
+from schedtuna.agent.guard.guard import effects_of
 from schedtuna.agent.loop import Agent
 from schedtuna.agent.telling import tell_act
 from schedtuna.printable import printable

@@ -104,8 +104,8 @@ def run(  # noqa: PLR0917 - typer's options are a function's parameters
 
     What it does is told on stderr. Where it is killed, another program puts everything back.
     """
+    from schedtuna.agent.guard.slo import parse_objectives
     from schedtuna.agent.running import AgentRun, run_agent
-    from schedtuna.agent.slo import parse_objectives
     from schedtuna.cli.common import parse_positive_duration
 
     def asked(profile: str = "balanced") -> tuple[AgentPolicy, LoopOptions, AgentConfig]:
@@ -150,7 +150,7 @@ def _asked(  # noqa: PLR0917 - options, in their order
     from dataclasses import replace
 
     from schedtuna.agent.config import config_files, load_agent_config
-    from schedtuna.agent.policies import make_policy
+    from schedtuna.agent.policies.registry import make_policy
     from schedtuna.cli.common import parse_positive_duration
 
     settings = load_agent_config(list(files) if files else config_files())
@@ -171,7 +171,7 @@ def _asked(  # noqa: PLR0917 - options, in their order
 def _needed_by_profiles(settings: AgentConfig) -> frozenset[Need]:
     """What the policies of configured power profiles need; those that ship need threads alone."""
     from schedtuna.agent.contract import Need
-    from schedtuna.agent.policies import make_policy
+    from schedtuna.agent.policies.registry import make_policy
 
     named = [table.policy for table in settings.profiles.values() if table.policy]
     return frozenset({Need.TASKS}).union(*(make_policy(name).needs for name in named))
@@ -187,7 +187,7 @@ def _guard(policy: AgentPolicy, seed: int | None) -> AgentGuard:
         return SwapGuard(policy.needs)
     import numpy as np
 
-    from schedtuna.agent.guard import ExperimentGuard
+    from schedtuna.agent.guard.guard import ExperimentGuard
 
     return ExperimentGuard(np.random.default_rng(seed), needs=policy.needs)
 
@@ -334,12 +334,12 @@ def log(  # noqa: PLR0917 - typer's options are a function's parameters
     """Show what the agent has logged."""
     from collections import deque
 
-    from schedtuna.agent.decision_log import read_decision_rows
+    from schedtuna.agent.decisions.log import read_decision_rows
     from schedtuna.agent.explaining import tell_row
     from schedtuna.agent.log import read_log
 
     if out is not None:
-        from schedtuna.agent.decision_table import write_decision_table
+        from schedtuna.agent.decisions.table import write_decision_table
 
         count = write_decision_table(read_decision_rows(), out, force=force)
         print_remark("written", f"{out}: {count} decisions")

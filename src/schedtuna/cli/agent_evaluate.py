@@ -11,7 +11,7 @@ from schedtuna.cli.options import JsonOption
 from schedtuna.cli.output import print_json, print_remark
 
 if TYPE_CHECKING:
-    from schedtuna.agent.evaluating import DecisionHistory, PolicyJudgement
+    from schedtuna.agent.decisions.evaluating import DecisionHistory, PolicyJudgement
 
 
 def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
@@ -56,9 +56,9 @@ def evaluate(  # noqa: PLR0917 - typer's options are a function's parameters
     doubly robust: by a model, corrected by the logged probabilities. Nothing is said where fewer than 30
     effective decisions speak for it, or where a probability is missing or was 1.
     """
-    from schedtuna.agent.decision_table import read_decisions
-    from schedtuna.agent.evaluating import judge, read_history
-    from schedtuna.agent.judged import AlwaysChooser, make_chooser
+    from schedtuna.agent.decisions.evaluating import judge, read_history
+    from schedtuna.agent.decisions.judged import AlwaysChooser, make_chooser
+    from schedtuna.agent.decisions.table import read_decisions
     from schedtuna.errors import EvidenceError
 
     choosers = [make_chooser(one) for one in policy or ()]

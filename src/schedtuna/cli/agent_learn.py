@@ -41,21 +41,21 @@ def learn(
     one in charge. Else it is kept aside, with the reason. A running agent takes a model up on SIGHUP, and a
     state when it is started anew.
     """
-    from schedtuna.agent.decision_table import read_decisions
-    from schedtuna.agent.evaluating import read_history
+    from schedtuna.agent.decisions.evaluating import read_history
+    from schedtuna.agent.decisions.table import read_decisions
 
     name, _, file = policy.partition(":")
     if (name, bool(file)) not in {(_POLICY, False), (_SWAP, True)}:
         raise UsageError(f"--policy {policy}: it learns nothing by itself", hint="migrate, or swap:FILE")
     history = read_history(read_decisions(log), name)
     if name == _SWAP:
+        from schedtuna.agent.decisions.versions import VersionList
         from schedtuna.agent.swap.learning import learn_swap
-        from schedtuna.agent.versions import VersionList
 
         row = learn_swap(history, Path(file), VersionList(_SWAP))
     else:
-        from schedtuna.agent.learning import learn as learn_model
-        from schedtuna.agent.versions import ModelVersions
+        from schedtuna.agent.decisions.learning import learn as learn_model
+        from schedtuna.agent.decisions.versions import ModelVersions
 
         versions = ModelVersions(_POLICY, _SHIPPED)
         in_charge = versions.in_charge()
@@ -71,7 +71,7 @@ def learn(
 
 def versions(as_json: JsonOption = False) -> None:
     """List the models that the policy migrate has learned."""
-    from schedtuna.agent.versions import ModelVersions
+    from schedtuna.agent.decisions.versions import ModelVersions
 
     known = ModelVersions(_POLICY, _SHIPPED)
     rows, in_charge = known.all(), known.in_charge().version

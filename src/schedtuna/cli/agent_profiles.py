@@ -33,7 +33,7 @@ def power_profiles(
     Answers on D-Bus as power-profiles-daemon does, until Ctrl-C.
     Where that daemon runs, or comes later, the names are its own. docs/agent.md says which profile is what.
     """
-    from schedtuna.agent.profile_words import bus_policy
+    from schedtuna.agent.profiles.words import bus_policy
 
     if print_bus_policy:
         print(bus_policy(), end="")
@@ -42,7 +42,7 @@ def power_profiles(
     from schedtuna.cli.common import termination_interrupts
 
     try:
-        from schedtuna.agent.profile_bus import ProfileBus
+        from schedtuna.agent.profiles.bus import ProfileBus
     except ImportError as error:
         raise MissingExtraError("answering on D-Bus", "dbus") from error
     uids = [_uid(name) for name in allow_user or ()]

@@ -73,7 +73,7 @@ def quarantine(
 
 def tell_why_swap(*, as_json: bool) -> None:
     """Print the last choices of schedulers, and what came of them."""
-    from schedtuna.agent.decision_rows import decision_fields, outcome_fields
+    from schedtuna.agent.decisions.rows import decision_fields, outcome_fields
     from schedtuna.agent.swap.explaining import explain_swap
 
     found = explain_swap()

@@ -61,7 +61,7 @@ def advise(
     covers it. Nothing is changed; no privilege is needed.
     """
     from schedtuna.agent.advising import advise_on
-    from schedtuna.agent.policies import make_policy
+    from schedtuna.agent.policies.registry import make_policy
     from schedtuna.cli.common import termination_interrupts
     from schedtuna.cli.table import wrapped
     from schedtuna.errors import naming

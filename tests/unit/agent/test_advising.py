@@ -9,7 +9,7 @@ import pytest
 from schedtuna.agent import advising
 from schedtuna.agent.advising import advise_on, sensed_of
 from schedtuna.agent.contract import Need
-from schedtuna.agent.policies import make_policy
+from schedtuna.agent.policies.registry import make_policy
 from schedtuna.errors import TraceError, UsageError
 from schedtuna.fidelity.envelope import Certification
 from schedtuna.sim.traced import simulate

@@ -15,7 +15,7 @@ from schedtuna.agent.explaining import explain
 from schedtuna.agent.lapses import ProofWatch
 from schedtuna.agent.limits import Limits, Surroundings, ThreadFacts, refusal
 from schedtuna.agent.log import AgentLog, intent_row
-from schedtuna.agent.policies import make_policy
+from schedtuna.agent.policies.registry import make_policy
 from schedtuna.agent.proof import ProofBook, raw_trials, read_proofs
 from schedtuna.machine.manifest import load_manifest
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from tests.unit.agent.test_learning import history, idle_pays
 
-from schedtuna.agent.decision_log import open_decisions
-from schedtuna.agent.decision_rows import OutcomeRow
-from schedtuna.agent.migrate import MigratePolicy
-from schedtuna.agent.policies import make_policy
+from schedtuna.agent.decisions.log import open_decisions
+from schedtuna.agent.decisions.rows import OutcomeRow
+from schedtuna.agent.policies.migrate import MigratePolicy
+from schedtuna.agent.policies.registry import make_policy
 from schedtuna.cli.main import main
 from schedtuna.model.shipped import find_model
 

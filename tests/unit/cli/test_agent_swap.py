@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from schedtuna.agent.decision_log import open_decisions
-from schedtuna.agent.decision_rows import DecisionRow, OutcomeRow
+from schedtuna.agent.decisions.log import open_decisions
+from schedtuna.agent.decisions.rows import DecisionRow, OutcomeRow
 from schedtuna.agent.swap.quarantine import Quarantine
 from schedtuna.cli.main import main
 

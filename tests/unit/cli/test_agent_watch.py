@@ -52,7 +52,7 @@ def test_without_a_model_the_policy_priority_says_what_to_do(tmp_path, capsys, m
     from schedtuna.model import shipped
 
     monkeypatch.setattr(shipped, "SHIPPED", {})
-    monkeypatch.setattr("schedtuna.agent.priority.SHIPPED", {})
+    monkeypatch.setattr("schedtuna.agent.policies.priority.SHIPPED", {})
     code, _, error = run(capsys, "agent", "advise", "--on", tmp_path, "--policy", "priority")
     assert code == 2
     assert "no model for priorities ships" in error and "schedtuna train" in error

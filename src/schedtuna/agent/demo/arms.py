@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schedtuna.agent.contract import AgentPolicy, ChangeTarget, Intent, Need, Sensed, Standing
-from schedtuna.agent.grouping import GroupSteps
-from schedtuna.agent.returning import Glance, Reconsidering, threads_of
+from schedtuna.agent.policies.grouping import GroupSteps
+from schedtuna.agent.policies.returning import Glance, Reconsidering, threads_of
 from schedtuna.trace.tasks import clean_name
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from schedtuna.agent.glancing import Glances
 from schedtuna.agent.limits import Limits
 from schedtuna.agent.log import AgentLog
 from schedtuna.agent.loop import Agent, LoopOptions
-from schedtuna.agent.policies import make_policy
+from schedtuna.agent.policies.registry import make_policy
 from schedtuna.agent.sensing import Senses
 from schedtuna.configfile import parse_json
 from schedtuna.errors import WorkloadError
@@ -218,7 +218,7 @@ def known_policies(asked: Sequence[str]) -> tuple[list[str], str]:
         for text in asked:
             make_policy(text)
         return list(asked), ""
-    from schedtuna.agent.priority import DEFAULT_MODEL
+    from schedtuna.agent.policies.priority import DEFAULT_MODEL
     from schedtuna.model.shipped import SHIPPED
 
     if DEFAULT_MODEL in SHIPPED:

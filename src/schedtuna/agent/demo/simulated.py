@@ -25,8 +25,8 @@ from schedtuna.agent.demo.arms import Roles, told_policy
 from schedtuna.agent.demo.figures import DemoRun
 from schedtuna.agent.demo.loads import DemoLoad
 from schedtuna.agent.glancing import LOOKS_PER_INTERVAL
-from schedtuna.agent.policies import make_policy
-from schedtuna.agent.returning import Glance, Reconsidering
+from schedtuna.agent.policies.registry import make_policy
+from schedtuna.agent.policies.returning import Glance, Reconsidering
 from schedtuna.trace.fairness import nice_weight
 from schedtuna.trace.groups import AUTOGROUP
 from schedtuna.trace.schema import IDLE_TID, EventType, PrevState

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from schedtuna.agent.contract import GuardDecision, GuardVerdict, Need, Sensed, Standing, SwapResult
-from schedtuna.agent.tripwire import Tripwire
+from schedtuna.agent.guard.tripwire import Tripwire
 
 MOST_ACCIDENTS = 3
 WITHIN_NS = 3600 * 10**9

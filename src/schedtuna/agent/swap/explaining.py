@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from schedtuna.agent.decision_log import read_decision_rows
-from schedtuna.agent.decision_rows import (
+from schedtuna.agent.decisions.log import read_decision_rows
+from schedtuna.agent.decisions.rows import (
     DECISION,
     OUTCOME,
     DecisionRow,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from schedtuna.agent.decision_rows import DecisionRow
+from schedtuna.agent.decisions.rows import DecisionRow
 from schedtuna.agent.swap.deciders import SwapDecider, SwapSight
 from schedtuna.agent.swap.making import make_swap
 from schedtuna.agent.swap.policy import SEEN

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from schedtuna.agent.evaluating import DecisionHistory, JudgedDecision
-from schedtuna.agent.judged import ArmChooser
-from schedtuna.agent.learning import gated
+from schedtuna.agent.decisions.evaluating import DecisionHistory, JudgedDecision
+from schedtuna.agent.decisions.judged import ArmChooser
+from schedtuna.agent.decisions.learning import gated
+from schedtuna.agent.decisions.versions import ModelVersion, VersionList
 from schedtuna.agent.swap.deciders import SwapDecider
 from schedtuna.agent.swap.judging import SwapChooser
 from schedtuna.agent.swap.making import make_decider
 from schedtuna.agent.swap.state import save_state
 from schedtuna.agent.swap.table import load_swap
-from schedtuna.agent.versions import ModelVersion, VersionList
 from schedtuna.errors import UsageError
 from schedtuna.features.loss import complete_weights
 

@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from schedtuna.agent.contract import Intent, Need, Sensed, Standing, SwapEvent, SwapResult
-from schedtuna.agent.decision_rows import DecisionRow, OutcomeRow
+from schedtuna.agent.decisions.rows import DecisionRow, OutcomeRow
+from schedtuna.agent.guard.tripwire import Tripwire
 from schedtuna.agent.swap.acting import DEFAULT_ARM, SCHEDULER, SWAP_KEY, SWAP_TARGET
 from schedtuna.agent.swap.book import DefaultBook
 from schedtuna.agent.swap.canary import Canary
 from schedtuna.agent.swap.deciders import FloatArray, SwapDecider, SwapSight
 from schedtuna.agent.swap.table import SwapTable
 from schedtuna.agent.swap.window import SwapWindow, swap_window
-from schedtuna.agent.tripwire import Tripwire
 from schedtuna.features.loss import LOSS_TERMS, SWITCHING, complete_weights
 from schedtuna.features.observed import swap_observation, told_observation
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schedtuna.agent.params import RegimeCondition, all_hold
+from schedtuna.agent.policies.params import RegimeCondition, all_hold
 from schedtuna.agent.swap.acting import DEFAULT_ARM
 from schedtuna.agent.swap.deciders import FLOOR, MOST_ARMS
 from schedtuna.configfile import first_fault, load_config

@@ -9,8 +9,8 @@ from tests.unit.agent.sensed import interval
 from schedtuna.agent.demo.arms import NONE, ONE_LINER, ORACLE, PLACEBO, OnlyOf, Roles, told_policy
 from schedtuna.agent.demo.loads import FAMILIES, LOADS
 from schedtuna.agent.demo.running import INTERVAL_S, DemoPlan, known_policies
-from schedtuna.agent.priority import LONG_IN_A_ROW
-from schedtuna.agent.rules import load_rules
+from schedtuna.agent.policies.priority import LONG_IN_A_ROW
+from schedtuna.agent.policies.rules import load_rules
 
 SWAP_NS = 10 * 10**9
 ROLES = Roles(interactive=(1, 2, 3), batch=(11, 12), swap_ns=SWAP_NS)

@@ -3,8 +3,8 @@
 import pytest
 from tests.unit.agent.swap.test_swap_policy import Running
 
-from schedtuna.agent.decision_rows import DecisionRow, decision_fields, decision_of
-from schedtuna.agent.judged import make_chooser
+from schedtuna.agent.decisions.judged import make_chooser
+from schedtuna.agent.decisions.rows import DecisionRow, decision_fields, decision_of
 from schedtuna.agent.swap.deciders import LinUcbDecider
 from schedtuna.errors import EvidenceError, UsageError
 from schedtuna.features.observed import OBSERVED

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from schedtuna.agent.decision_rows import DecisionRow
-from schedtuna.agent.evaluating import DecisionHistory, JudgedDecision
+from schedtuna.agent.decisions.evaluating import DecisionHistory, JudgedDecision
+from schedtuna.agent.decisions.rows import DecisionRow
+from schedtuna.agent.decisions.versions import VersionList
 from schedtuna.agent.swap.judging import SwapChooser
 from schedtuna.agent.swap.learning import learn_swap
 from schedtuna.agent.swap.policy import SEEN
-from schedtuna.agent.versions import VersionList
 from schedtuna.errors import ConfigFileError, EvidenceError, UsageError
 from schedtuna.features.observed import OBSERVED, told_observation
 

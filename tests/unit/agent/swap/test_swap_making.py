@@ -6,7 +6,7 @@ from tests.unit.agent.sensed import interval
 
 from schedtuna.agent.config import load_agent_config
 from schedtuna.agent.contract import GuardDecision, Need, SwapEvent, SwapResult
-from schedtuna.agent.policies import make_policy
+from schedtuna.agent.policies.registry import make_policy
 from schedtuna.agent.swap.breaker import SwapGuard
 from schedtuna.agent.swap.deciders import LinUcbDecider, SwapSight
 from schedtuna.agent.swap.making import keep_state, make_swap

@@ -7,7 +7,7 @@ from tests.unit.agent.sensed import interval
 
 from schedtuna.agent.conformance import check_policy
 from schedtuna.agent.contract import Standing, SwapEvent, SwapResult
-from schedtuna.agent.decision_rows import DecisionRow, OutcomeRow
+from schedtuna.agent.decisions.rows import DecisionRow, OutcomeRow
 from schedtuna.agent.swap.acting import SWAP_KEY
 from schedtuna.agent.swap.book import FRESH_NS, DefaultBook
 from schedtuna.agent.swap.canary import LEAST_WINDOWS

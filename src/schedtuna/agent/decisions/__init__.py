@@ -1,0 +1,1 @@
+"""What was drawn, what came of it, and what another policy would have brought."""

@@ -1,0 +1,1 @@
+"""What an agent may be told to do: each keeps the contract of `schedtuna.agent.contract`."""

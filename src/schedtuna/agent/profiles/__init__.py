@@ -1,0 +1,1 @@
+"""Power profiles: desktops choose how the agent acts."""

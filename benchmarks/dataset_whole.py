@@ -21,8 +21,10 @@ import numpy as np
 
 from schedtuna.errors import TraceError
 from schedtuna.sim import simulate
-from schedtuna.trace.store import TraceWriter, open_trace, remove_trace
+from schedtuna.trace.folder import remove_trace
+from schedtuna.trace.store import open_trace
 from schedtuna.trace.trace import Trace
+from schedtuna.trace.writer import TraceWriter
 
 MOST_MB = 2000
 TRACE, DATASET, FIGURES = "trace", "dataset", "figures.json"

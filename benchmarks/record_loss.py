@@ -21,7 +21,7 @@ from schedtuna.priority import raise_priority
 from schedtuna.record.loading import nr_cpu_ids
 from schedtuna.record.stream import ring_capacity
 from schedtuna.trace.schema import EVENT_DTYPE
-from schedtuna.trace.store import TraceWriter
+from schedtuna.trace.writer import TraceWriter
 from skipping import skipping
 
 TICK_S, LONGEST_TICK_S = 0.005, 0.02

@@ -24,7 +24,7 @@ from pathlib import Path
 from schedtuna.priority import raise_priority
 from schedtuna.record.aggregate import Aggregator
 from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause
-from schedtuna.trace.store import TraceWriter
+from schedtuna.trace.writer import TraceWriter
 from skipping import skipping
 
 EXITS_PAUSE_S = 0.2

@@ -24,7 +24,7 @@ from schedtuna.record.filters import TaskFilter
 from schedtuna.record.picks import PickStream
 from schedtuna.record.sources import StreamSource
 from schedtuna.record.stream import EventStream
-from schedtuna.trace.store import TraceWriter
+from schedtuna.trace.writer import TraceWriter
 
 ARMS = ("nothing", "stream", "stream and picks")
 LOAD = """

@@ -14,7 +14,7 @@ try:
     from schedtuna.fidelity.machine_file import Constant, SimulatedMachine, write_machine
     from schedtuna.sim.native import cost_table
     from schedtuna.sim.traced import simulate
-    from schedtuna.trace.store import read_manifest
+    from schedtuna.trace.folder import read_manifest
 except UnavailableError as missing:
     pytest.skip(str(missing), allow_module_level=True)
 

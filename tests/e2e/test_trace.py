@@ -12,7 +12,7 @@ from tests.unit.trace.formats.test_perf_data import RECORDS
 from tests.unit.trace.formats.texts import FTRACE, PERF_SCRIPT, VMSTAT_T
 from tests.unit.trace.making import random_events, tasks
 
-from schedtuna.trace.store import TraceWriter
+from schedtuna.trace.writer import TraceWriter
 
 HOSTILE = [
     b"\x1b[2J\x1b[31mred",

@@ -8,8 +8,10 @@ import time
 import numpy as np
 from tests.unit.trace.making import random_events
 
-from schedtuna.trace import parts, store
-from schedtuna.trace.store import TraceWriter, open_trace
+from schedtuna.trace import parts
+from schedtuna.trace import writer as writer_module
+from schedtuna.trace.store import open_trace
+from schedtuna.trace.writer import TraceWriter
 
 
 def in_one_order(array):
@@ -18,8 +20,8 @@ def in_one_order(array):
 
 def test_segments_pile_up_only_to_the_limit(tmp_path, monkeypatch):
     some = random_events(np.random.default_rng(5), 3_000)
-    monkeypatch.setattr(store, "SEGMENT_EVENTS", 100)
-    monkeypatch.setattr(store, "BACKLOG_SEGMENTS", 3)
+    monkeypatch.setattr(writer_module, "SEGMENT_EVENTS", 100)
+    monkeypatch.setattr(writer_module, "BACKLOG_SEGMENTS", 3)
     with TraceWriter(tmp_path / "t", {}) as writer:
         for batch in np.split(some, 30):
             writer.write_events(batch)

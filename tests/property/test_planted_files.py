@@ -16,7 +16,7 @@ from schedtuna.errors import SchedtunaError
 from schedtuna.experiment.triallog import LOCK_NAME, LOG_NAME, TORN_NAME, TrialLog
 from schedtuna.files import trust
 from schedtuna.trace import parts
-from schedtuna.trace.store import TraceWriter
+from schedtuna.trace.writer import TraceWriter
 from schedtuna.tune.experimentlog import LOG_NAME as PEOPLES_LOG
 from schedtuna.tune.experimentlog import ExperimentLog
 

@@ -15,7 +15,8 @@ from schedtuna.trace.attributes import ATTRIBUTE_DTYPE
 from schedtuna.trace.columns import decode, encode
 from schedtuna.trace.groups import group_rows
 from schedtuna.trace.schema import EVENT_DTYPE
-from schedtuna.trace.store import TraceWriter, open_trace
+from schedtuna.trace.store import open_trace
+from schedtuna.trace.writer import TraceWriter
 
 FILES = (
     "manifest.json",

@@ -30,7 +30,7 @@ NEVER = {
     "import schedtuna.tune.running, schedtuna.tune.apply, schedtuna.tune.page": LATE,
     "import schedtuna.experiment.compare, schedtuna.backend.host": LATE,
     "import schedtuna.samplers.gp, schedtuna.history.importance": LATE,
-    "import schedtuna.record.recorder, schedtuna.trace.store": (*LATE, "pydantic"),
+    "import schedtuna.record.recorder, schedtuna.trace.writer": (*LATE, "pydantic"),
 }
 
 

@@ -41,8 +41,9 @@ from schedtuna.samplers.registry import SAMPLERS, make_sampler, missing_extra
 from schedtuna.scheduler import definition, parse
 from schedtuna.scheduler.parse import parse_scheduler
 from schedtuna.scheduler.spec import SchedulerConfig
+from schedtuna.trace.folder import read_manifest
 from schedtuna.trace.schema import STORED as TRACE
-from schedtuna.trace.store import open_trace, read_manifest
+from schedtuna.trace.store import open_trace
 from schedtuna.tune import bakeoff
 from schedtuna.tune.study import Study
 from schedtuna.workload.spec import MetricSpec, RunSpec, Workload

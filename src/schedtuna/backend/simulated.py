@@ -19,7 +19,7 @@ from schedtuna.sim.topology import MachineShape
 from schedtuna.sim.traced import simulate
 from schedtuna.trace.aggregates.metrics import SCHED_METRICS
 from schedtuna.trace.analysis import Analysis
-from schedtuna.trace.store import read_manifest
+from schedtuna.trace.folder import read_manifest
 from schedtuna.workload.command import RawRun
 from schedtuna.workload.spec import MetricSpec, Workload
 

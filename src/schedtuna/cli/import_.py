@@ -15,8 +15,8 @@ from schedtuna.errors import UsageError, naming
 
 if TYPE_CHECKING:
     from schedtuna.cli.progress import Step
-    from schedtuna.trace.store import TraceWriter
     from schedtuna.trace.trace import Loss, Trace
+    from schedtuna.trace.writer import TraceWriter
 
 app = typer.Typer(add_completion=False)
 
@@ -60,8 +60,10 @@ def import_(  # noqa: PLR0917 - typer's options are a function's parameters
 ) -> None:
     """Read a file of another tool, and write it as a trace."""
     from schedtuna.cli.progress import LateProgress
+    from schedtuna.trace.folder import remove_trace
     from schedtuna.trace.formats import READERS, detect, read
-    from schedtuna.trace.store import TraceWriter, open_trace, remove_trace
+    from schedtuna.trace.store import open_trace
+    from schedtuna.trace.writer import TraceWriter
 
     if not file.is_file():
         raise UsageError(f"{file} is not a regular file" if file.exists() else f"there is no file {file}")

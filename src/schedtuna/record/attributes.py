@@ -31,7 +31,7 @@ _WORD_BITS = 64
 
 
 class AttributeSink(Protocol):
-    """Where attributes go, such as `trace.store.TraceWriter`."""
+    """Where attributes go, such as `trace.writer.TraceWriter`."""
 
     def write_attributes(self, rows: AttributeArray) -> None:
         """Take rows; the sets of CPUs that they name were written before."""

@@ -43,7 +43,7 @@ _UNKNOWN = {
 
 
 class PickSink(Protocol):
-    """Where picks go, such as `trace.store.TraceWriter`."""
+    """Where picks go, such as `trace.writer.TraceWriter`."""
 
     def write_picks(self, rows: npt.NDArray[np.void]) -> None:
         """Take whole picks, as BPF writes them."""

@@ -32,7 +32,8 @@ from schedtuna.record.processes import ProcessSampler
 from schedtuna.record.procfs import SystemSampler
 from schedtuna.record.sources import CountSource, ExitSource, Source, StreamSource
 from schedtuna.record.stream import EventStream
-from schedtuna.trace.store import TraceWriter, remove_trace
+from schedtuna.trace.folder import remove_trace
+from schedtuna.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
     from schedtuna.record.picks import PickStream, PickTally

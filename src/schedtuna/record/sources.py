@@ -15,7 +15,7 @@ from schedtuna.record.exits import KIND as EXIT_KIND
 from schedtuna.record.exits import ExitSampler
 from schedtuna.record.proc_tasks import CLOCK_TICK_NS, task_rows, unlisted_tasks
 from schedtuna.record.stream import SHORTEST_PAUSE_S, EventStream, next_pause
-from schedtuna.trace.store import TraceWriter
+from schedtuna.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
     from schedtuna.record.aggregate import Aggregator

@@ -58,7 +58,7 @@ _EVENT_OF_REASON[REASON_WAKING] = EventType.WAKING
 
 
 class EventSink(AttributeSink, Protocol):
-    """Where a stream goes, such as `trace.store.TraceWriter`."""
+    """Where a stream goes, such as `trace.writer.TraceWriter`."""
 
     def write_events(self, events: EventArray) -> None:
         """Take events; the array is valid only during the call."""

@@ -32,7 +32,7 @@ from schedtuna.files.versions import StoredFormat
 from schedtuna.machine.manifest import machine_identity
 from schedtuna.record.filters import TaskFilter
 from schedtuna.record.recorder import Mode, Recorder, RecordOptions
-from schedtuna.trace.store import read_manifest
+from schedtuna.trace.folder import read_manifest
 from schedtuna.workload.command import command_line, start
 from schedtuna.workload.metrics import read_metrics
 from schedtuna.workload.suite import SuiteWorkload, suite_workload

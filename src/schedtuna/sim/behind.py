@@ -10,7 +10,7 @@ from typing import Any, Self
 from schedtuna.trace.attributes import AttributeArray
 from schedtuna.trace.groups import GroupArray
 from schedtuna.trace.schema import EventArray, TaskArray
-from schedtuna.trace.store import TraceWriter
+from schedtuna.trace.writer import TraceWriter
 
 
 class Behind:

@@ -28,8 +28,9 @@ from schedtuna.trace.schema import (
     TaskArray,
     TaskReason,
 )
-from schedtuna.trace.store import TraceWriter, open_trace
+from schedtuna.trace.store import open_trace
 from schedtuna.trace.trace import Trace
+from schedtuna.trace.writer import TraceWriter
 
 CLOCK = "simulated"
 _LONGEST_COMM = TASK_DTYPE["comm"].itemsize - 1

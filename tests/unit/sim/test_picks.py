@@ -11,7 +11,7 @@ from tests.unit.trace.making import pick_rows
 from schedtuna.cli.main import main
 from schedtuna.sim.picks import MUTANTS, native_choices, python_choices, verify_picks
 from schedtuna.trace.picks import CandidateFlag, from_rows
-from schedtuna.trace.store import TraceWriter
+from schedtuna.trace.writer import TraceWriter
 
 PREV, BUDDY, GROUP = int(CandidateFlag.PREV), int(CandidateFlag.BUDDY), int(CandidateFlag.GROUP)
 

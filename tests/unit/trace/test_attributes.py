@@ -16,10 +16,12 @@ from schedtuna.trace.attributes import (
     AttributeReason,
     attribute_table,
 )
+from schedtuna.trace.folder import read_manifest
 from schedtuna.trace.groups import UNKNOWN_GROUP
 from schedtuna.trace.schema import POLICIES, STORED
-from schedtuna.trace.store import TraceWriter, open_trace, read_manifest
+from schedtuna.trace.store import open_trace
 from schedtuna.trace.trace import MemorySource, Trace
+from schedtuna.trace.writer import TraceWriter
 
 SETS = {1: "0-3", 2: "5,7", 3: "0-3"}  # numbers of one set are equal
 KNOWN = {"attributes": {}}

@@ -12,7 +12,8 @@ from schedtuna.errors import TraceError
 from schedtuna.trace import parts
 from schedtuna.trace.groups import AUTOGROUP, group_rows, group_table
 from schedtuna.trace.schema import STORED
-from schedtuna.trace.store import TraceWriter, open_trace
+from schedtuna.trace.store import open_trace
+from schedtuna.trace.writer import TraceWriter
 
 PATHS = {1: "/", 2: "/a\x1b"}
 IDS = [1, 2, 3, AUTOGROUP | 9]

@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 from tests.unit.trace.making import pick_rows
 
 from schedtuna.errors import TraceError
-from schedtuna.trace import picks, store
+from schedtuna.trace import picks
+from schedtuna.trace import writer as writer_module
+from schedtuna.trace.folder import remove_trace
 from schedtuna.trace.picks import concatenate, from_columns, from_rows, to_columns
-from schedtuna.trace.store import TraceWriter, open_trace
+from schedtuna.trace.store import open_trace
+from schedtuna.trace.writer import TraceWriter
 
 TIMES = st.integers(1 - (1 << 36), (1 << 36) - 1)  # farther apart none of a queue are
 CANDIDATES = st.fixed_dictionaries(
@@ -81,7 +84,7 @@ def test_columns_that_do_not_fit_together_are_refused():
 
 
 def test_a_trace_has_its_picks_while_it_is_written_and_afterwards(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "SEGMENT_EVENTS", 5)
+    monkeypatch.setattr(writer_module, "SEGMENT_EVENTS", 5)
     rows = [pick_rows([[{"vruntime": -n}, {"deadline": n}]]) for n in range(5)]
     wanted = from_rows(np.concatenate(rows))
     with TraceWriter(tmp_path / "t", {}) as writer:
@@ -93,7 +96,7 @@ def test_a_trace_has_its_picks_while_it_is_written_and_afterwards(tmp_path, monk
     assert not list((tmp_path / "t").glob("*.spool"))
     assert trace.to_polars("picks")["tid"].to_list() == [1] * 5
     assert trace.to_polars("candidates")["deadline"].to_list() == [0, 0, 0, 1, 0, 2, 0, 3, 0, 4]
-    store.remove_trace(tmp_path / "t")
+    remove_trace(tmp_path / "t")
     assert not (tmp_path / "t").exists()
 
 

@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from tests.unit.trace.making import events, random_events, switch, tasks
 
 from schedtuna.errors import IncompleteTraceError, SchedtunaError, TraceError, UsageError
-from schedtuna.trace import parts, store
+from schedtuna.trace import parts
+from schedtuna.trace import writer as writer_module
+from schedtuna.trace.folder import remove_trace
 from schedtuna.trace.parts import sample_frame
 from schedtuna.trace.schema import EVENT_DTYPE, TASK_DTYPE
-from schedtuna.trace.store import TraceWriter, open_trace, remove_trace
+from schedtuna.trace.store import add_samples, open_trace
 from schedtuna.trace.trace import MemorySource, Trace
+from schedtuna.trace.writer import TraceWriter
 
 
 def in_one_order(array):
@@ -101,7 +104,7 @@ def test_events_of_different_cpus_may_arrive_out_of_order(tmp_path, some):
 
 
 def test_a_trace_is_readable_while_it_is_written(tmp_path, some, monkeypatch):
-    monkeypatch.setattr(store, "SEGMENT_EVENTS", 1_000)
+    monkeypatch.setattr(writer_module, "SEGMENT_EVENTS", 1_000)
     with TraceWriter(tmp_path / "t", {}) as writer:
         writer.write_events(some[:2_500])
         writer.write_samples(1, {"load": 3.0})
@@ -117,7 +120,7 @@ def test_a_killed_writer_leaves_all_that_it_was_given(tmp_path, some):
     program = textwrap.dedent("""
         import sys, time, numpy as np
         from pathlib import Path
-        from schedtuna.trace.store import TraceWriter
+        from schedtuna.trace.writer import TraceWriter
         writer = TraceWriter(Path(sys.argv[1]), {})
         writer.write_events(np.load(sys.argv[2]))
         writer.note_lost(3, cpu=1, first_ns=5)
@@ -219,7 +222,7 @@ def test_a_full_disk_leaves_whole_records(tmp_path, some):
     program = textwrap.dedent("""
         import resource, signal, sys, numpy as np
         from pathlib import Path
-        from schedtuna.trace.store import TraceWriter
+        from schedtuna.trace.writer import TraceWriter
         some = np.load(sys.argv[2])
         writer = TraceWriter(Path(sys.argv[1]), {})
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -402,25 +405,25 @@ class TestAddingSamples:
 
     def test_their_times_become_the_traces(self, tmp_path, some, vmstat):
         folder = self.folder(tmp_path, some, clock_offsets={"realtime_ns": 1_000})
-        assert store.add_samples(folder, vmstat, "vmstat") == 1
+        assert add_samples(folder, vmstat, "vmstat") == 1
         assert open_trace(folder).samples("vmstat")["timestamp_ns"].to_list() == [500]
         with pytest.raises(UsageError, match="already"):
-            store.add_samples(folder, vmstat, "vmstat")
+            add_samples(folder, vmstat, "vmstat")
 
     @pytest.mark.parametrize("clock", ["local", "none", "boottime", "unknown"])
     def test_clocks_that_can_not_be_aligned_are_refused(self, tmp_path, some, clock):
         folder = self.folder(tmp_path, some, clock_offsets={"realtime_ns": 1_000})
         with pytest.raises(TraceError, match="can't be aligned"):
-            store.add_samples(folder, self.samples(clock), "vmstat")
+            add_samples(folder, self.samples(clock), "vmstat")
 
     def test_offsets_are_needed(self, tmp_path, some, vmstat):
         with pytest.raises(TraceError, match="can't be aligned"):
-            store.add_samples(self.folder(tmp_path, some), vmstat, "vmstat")
+            add_samples(self.folder(tmp_path, some), vmstat, "vmstat")
 
     def test_events_are_not_added(self, tmp_path, some):
         folder = self.folder(tmp_path, some)
         with pytest.raises(TraceError, match="only samples"):
-            store.add_samples(folder, Trace({"clock": "monotonic"}, MemorySource(some)), "perf")
+            add_samples(folder, Trace({"clock": "monotonic"}, MemorySource(some)), "perf")
 
 
 def test_the_task_table_of_an_older_trace_is_read(tmp_path):
@@ -439,7 +442,7 @@ def test_what_is_to_be_told_of_samples_goes_with_them(tmp_path):
     samples = Trace(told, MemorySource(sample_frames={"system": pl.DataFrame({"timestamp_ns": [1_500]})}))
     with TraceWriter(tmp_path / "t", {"clock_offsets": {"realtime_ns": 1_000}}):
         pass
-    store.add_samples(tmp_path / "t", samples, "vmstat")
+    add_samples(tmp_path / "t", samples, "vmstat")
     assert open_trace(tmp_path / "t").sample_notes == ["vmstat: taken for UTC"]
 
 

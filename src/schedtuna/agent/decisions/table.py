@@ -31,7 +31,7 @@ def write_decision_table(rows: Iterable[Mapping[str, Any]], folder: Path, *, for
         MissingExtraError: polars is not installed.
         OSError: It can't be written.
     """
-    from schedtuna.trace.store import TraceWriter
+    from schedtuna.trace.writer import TraceWriter
 
     nr_decisions = nr_left_out = 0
     with TraceWriter(folder, {"mode": _MODE}, force=force) as writer:

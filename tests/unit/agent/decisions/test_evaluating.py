@@ -253,7 +253,7 @@ def test_places_without_decisions_are_named(tmp_path):
         list(read_decisions(tmp_path))
     trace = tmp_path / "trace"
     pytest.importorskip("polars")
-    from schedtuna.trace.store import TraceWriter
+    from schedtuna.trace.writer import TraceWriter
 
     TraceWriter(trace, {"mode": "stream"}).close()
     with pytest.raises(TraceError, match="without decisions"):

@@ -146,8 +146,10 @@ def test_how_runs_vary_is_told_of_each_machine_and_how_they_differ(tmp_path):
         serving(tmp_path, "--token-file", clients) as first,
         serving(tmp_path / "b", "--token-file", clients) as second,
     ):
-        command = ("variability", "--backend", asked(first, second), "--token-file", token, "--seed", "3")
-        command = (*command, "--metric", "score:max=regex:score ([0-9]+)")
+        command = (
+            *("variability", "--backend", asked(first, second), "--token-file", token, "--seed", "3"),
+            *("--metric", "score:max=regex:score ([0-9]+)"),
+        )
         printing = ("--", "sh", "-c", "echo score $((SCHEDTUNA_SEED % 90 + 10))")
         done = run_schedtuna(
             *(*command, "-n", "3", "--results", tmp_path / "results", "--json", *printing),

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.unit.agent.test_learning import history, idle_pays
+from tests.unit.agent.decisions.test_learning import history, idle_pays
 
 from schedtuna.agent.decisions.log import open_decisions
 from schedtuna.agent.decisions.rows import OutcomeRow

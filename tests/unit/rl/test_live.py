@@ -1,7 +1,7 @@
 """Training where steps are measured: one environment at a time, and it says where."""
 
 # ruff: noqa: E402 - after the skips
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -27,7 +27,7 @@ class Measured(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(0, 1, (2,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)
     nr_open = 0
-    made_with: ClassVar[list[object]] = []
+    made_with: ClassVar[list[tuple[Any, ...]]] = []
 
     def __init__(self, workload="own", place="host", token_file=None):
         self.made_with.append((workload, place, token_file))
@@ -54,7 +54,7 @@ class Measured(gymnasium.Env):
 def measured(monkeypatch):
     monkeypatch.setitem(LIVE, MEASURED, ("", None))
     monkeypatch.setattr(Measured, "made_with", [])
-    gymnasium.register(MEASURED, entry_point=Measured, disable_env_checker=True)
+    gymnasium.register(MEASURED, entry_point=Measured, disable_env_checker=True)  # type: ignore[arg-type]
     yield
     assert Measured.nr_open == 0
     del gymnasium.registry[MEASURED]

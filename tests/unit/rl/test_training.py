@@ -61,7 +61,7 @@ class Targets(gymnasium.Env):
         return self.seen
 
 
-gymnasium.register("Targets-v0", Targets)
+gymnasium.register("Targets-v0", Targets)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn", "sac"])

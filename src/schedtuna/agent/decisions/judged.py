@@ -93,7 +93,7 @@ class MigrationChooser:
 
     def probabilities(self, row: DecisionRow) -> Sequence[float]:
         """Return a floor for each arm, and the rest for what the model says."""
-        from schedtuna.agent.policies.migrate import MIGRATE, STAY, with_floors
+        from schedtuna.agent.policies.migration_draws import MIGRATE, STAY, with_floors
 
         if STAY not in row.arms:
             raise EvidenceError(

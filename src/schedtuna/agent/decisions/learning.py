@@ -8,17 +8,18 @@ Mayer-Hamblett, Khan and Kosorok, 2017). Its weights become the integers of a ca
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from schedtuna.agent.decisions.attempt import GatedAttempt, LearnedModel
 from schedtuna.agent.decisions.evaluating import DecisionHistory, JudgedDecision, judge
 from schedtuna.agent.decisions.judged import ArmChooser, MigrationChooser
 from schedtuna.agent.decisions.rows import DecisionRow
-from schedtuna.agent.policies.migrate import MIGRATE, STAY
+from schedtuna.agent.policies.migration_draws import MIGRATE, STAY
 from schedtuna.errors import EvidenceError
-from schedtuna.evidence.gate import GateVerdict, judge_gate
+from schedtuna.evidence.gate import judge_gate
 from schedtuna.model.migration import INPUTS, LABELS
 from schedtuna.model.model import DecisionModel, ModelInput
 from schedtuna.model.nets import Linear
@@ -33,35 +34,6 @@ _LARGEST = 1000  # what the largest weight becomes
 _MOST_BIAS = 2**30
 
 FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class GatedAttempt:
-    """What later decisions say of what was fitted on earlier ones.
-
-    Attributes:
-        verdict: Of the gate: whether it may replace what is in charge.
-        nr_fitted, nr_judged: By how many decisions it was fitted and judged.
-        judged_until_s: When the last of these was logged (Unix): another attempt needs later ones.
-    """
-
-    verdict: GateVerdict
-    nr_fitted: int
-    nr_judged: int
-    judged_until_s: float
-
-
-@dataclass(frozen=True)
-class LearnedModel:
-    """A model that was fitted.
-
-    Attributes:
-        model: It.
-        attempt: What later decisions say of it.
-    """
-
-    model: DecisionModel
-    attempt: GatedAttempt
 
 
 def learn(history: DecisionHistory, in_charge: DecisionModel, judged_until_s: float = 0.0) -> LearnedModel:

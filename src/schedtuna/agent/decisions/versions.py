@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from schedtuna.agent.decisions.learning import GatedAttempt, LearnedModel
+from schedtuna.agent.decisions.attempt import GatedAttempt, LearnedModel
 from schedtuna.configfile import parse_json
 from schedtuna.errors import PolicyError
 from schedtuna.files import append_to, make_folder

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from schedtuna.agent.policies.migration_draws import MigrationDraws
 from schedtuna.errors import SchedtunaError
 from schedtuna.scheduler.tuna_advice import PERIOD_NS, AdviceChannel
-
-if TYPE_CHECKING:
-    from schedtuna.agent.policies.migrate import MigrationDraws
 
 
 class AdviceService:

@@ -70,7 +70,8 @@ def _migrate(file: Path | None) -> AgentPolicy:
 
     from schedtuna.agent.decisions.versions import ModelVersions
     from schedtuna.agent.policies.advice_service import AdviceService
-    from schedtuna.agent.policies.migrate import MigratePolicy, MigrationDraws
+    from schedtuna.agent.policies.migrate import MigratePolicy
+    from schedtuna.agent.policies.migration_draws import MigrationDraws
     from schedtuna.model.decider import MigrationDecider
 
     decider = MigrationDecider(ModelVersions("migrate", "migration").in_charge() if file is None else file)

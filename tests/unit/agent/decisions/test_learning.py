@@ -9,7 +9,7 @@ from schedtuna.agent.decisions.evaluating import DecisionHistory, JudgedDecision
 from schedtuna.agent.decisions.learning import fit_migrations, learn
 from schedtuna.agent.decisions.rows import DecisionRow
 from schedtuna.agent.decisions.versions import ModelVersions
-from schedtuna.agent.policies.migrate import MIGRATE, OWN, STAY, with_floors
+from schedtuna.agent.policies.migration_draws import MIGRATE, OWN, STAY, with_floors
 from schedtuna.errors import EvidenceError, PolicyError
 from schedtuna.model.migration import made_by_hand
 from schedtuna.model.shipped import find_model

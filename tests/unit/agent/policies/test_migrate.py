@@ -14,15 +14,8 @@ from schedtuna.agent.conformance import check_policy
 from schedtuna.agent.contract import ADVICE, RunningScheduler
 from schedtuna.agent.decisions.rows import DecisionRow, OutcomeRow
 from schedtuna.agent.policies.advice_service import AdviceService
-from schedtuna.agent.policies.migrate import (
-    FLOOR,
-    MIGRATE,
-    OWN,
-    STAY,
-    VALID_NS,
-    MigratePolicy,
-    MigrationDraws,
-)
+from schedtuna.agent.policies.migrate import MigratePolicy
+from schedtuna.agent.policies.migration_draws import FLOOR, MIGRATE, OWN, STAY, VALID_NS, MigrationDraws
 from schedtuna.errors import UnavailableError
 from schedtuna.knobs.journal import Journal
 from schedtuna.scheduler.tuna_advice import AdviceRequest

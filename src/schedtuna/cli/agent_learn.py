@@ -35,7 +35,7 @@ def learn(
     ] = _POLICY,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn a new model for the policy migrate, or a new state for a policy swap, by its draws.
+    """Learn a new model of migrate, or state of swap, by draws.
 
     It is fitted on earlier decisions, and judged on later ones: only where its gain is shown, it replaces the
     one in charge. Else it is kept aside, with the reason. A running agent takes a model up on SIGHUP, and a

@@ -11,7 +11,7 @@ from schedtuna.agent.policies.registry import make_policy
 from schedtuna.agent.policies.rules import RulesPolicy
 from schedtuna.errors import UsageError
 
-DOCUMENT = (Path(__file__).parents[3] / "docs/agent.md").read_text()
+DOCUMENT = (Path(__file__).parents[4] / "docs/agent.md").read_text()
 MODULE = (
     DOCUMENT.partition("## A policy of your own")[2].partition("```python\n")[2].partition("```")[0]
     + """

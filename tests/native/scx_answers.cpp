@@ -253,9 +253,9 @@ class Replay
 
 	void ask_idle(const scx_answer &r)
 	{
-		static const char *const NAMES[] = {"scx_bpf_select_cpu_dfl",	   "scx_bpf_select_cpu_and",
-						    "scx_bpf_pick_idle_cpu",	   "scx_bpf_pick_idle_cpu, whole",
-						    "scx_bpf_pick_any_cpu",	   "scx_bpf_test_and_clear_cpu_idle"};
+		static const char *const NAMES[] = {"scx_bpf_select_cpu_dfl", "scx_bpf_select_cpu_and",
+						    "scx_bpf_pick_idle_cpu",  "scx_bpf_pick_idle_cpu, whole",
+						    "scx_bpf_pick_any_cpu",   "scx_bpf_test_and_clear_cpu_idle"};
 		if (!r.is_stable || r.is_pinned) {
 			asked_[r.is_pinned ? "left out: pinned" : "left out: others changed the masks"][0]++;
 			return;
@@ -270,7 +270,8 @@ class Replay
 		}
 		Answer here = answer(r);
 		if (!(here == r) && r.answer >= 0) {
-			// Others in that kernel move where a CPU's search begins: from where it would have found the same.
+			// Others in that kernel move where a CPU's search begins: from where it would have found the
+			// same.
 			machine_.set_idle(1ull << (r.answer + machine_.nr_cpus() - 1) % machine_.nr_cpus());
 			idle_.pick_idle_cpu(idle_.mask(idle_.all_cpus()), 0);
 			machine_.set_idle(r.idle);
@@ -380,8 +381,7 @@ class Replay
 			queues_.dsq(cpu).insert(places(queues_), cpu, next, true);
 		compare("is dispatch() called", was_asked,
 			"on " + std::to_string(cpu) + ", prev " + std::to_string(r.pid) + " with "
-				+ std::to_string(r.slice) + " ns left, local "
-				+ std::to_string(queues_.dsq(cpu).nr()));
+				+ std::to_string(r.slice) + " ns left, local " + std::to_string(queues_.dsq(cpu).nr()));
 		if (!was_asked)
 			return;
 		compare("scx_bpf_dsq_nr_queued", found.nr_arrival == r.nr_arrival && found.nr_vtime == r.nr_vtime,
@@ -421,7 +421,8 @@ class Replay
 		if (is_known_here)
 			compare("who runs next", first == id || was_chosen,
 				std::to_string(r.pid) + " on " + std::to_string(cpu) + ", here "
-					+ (first == NONE ? "nobody" : std::to_string(pid_of[static_cast<s32>(first) + 1]))
+					+ (first == NONE ? "nobody"
+							 : std::to_string(pid_of[static_cast<s32>(first) + 1]))
 					+ ", in " + std::to_string(queues_.places()[id].dsq));
 		queues_.take(id);
 		machine_.task(id).cpu = cpu;
@@ -471,7 +472,7 @@ class Replay
 		TaskId id = task(r.pid);
 		queues_.take(id);
 		is_stopped_.erase(r.pid);
-		if (r.flags & Constants{}.SCX_DEQ_SCHED_CHANGE)  // if it runs, it comes back without a choice
+		if (r.flags & Constants{}.SCX_DEQ_SCHED_CHANGE)	 // if it runs, it comes back without a choice
 			is_changed_.insert(r.pid);
 		queues_.quiescent(id, r.flags, false);
 	}

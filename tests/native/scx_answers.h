@@ -29,13 +29,13 @@ enum { INTO_LOCAL, INTO_ARRIVAL, INTO_VTIME };
 
 struct scx_answer {
 	__u32 kind, which;
-	__s32 pid, cpu; /* of dispatch(): prev, or 0 */
+	__s32 pid, cpu;	     /* of dispatch(): prev, or 0 */
 	__u64 slice, ran_ns; /* of the task, as it was when the callback began */
 	__u64 given_slice, vtime, flags;
 	__u64 idle, cores, idle_after, cores_after, allowed, wake_flags;
 	__s32 prev, answer, nr_local;
 	unsigned char is_idle, exits, is_pinned, is_stable; /* exits: the task, or who wakes it up */
-	__s32 nr_arrival, nr_vtime, moved, is_queued; /* moved: from the first or second queue, or 0 */
+	__s32 nr_arrival, nr_vtime, moved, is_queued;	    /* moved: from the first or second queue, or 0 */
 	__s32 arrival[LISTED], by_vtime[LISTED], reversed[LISTED];
 };
 

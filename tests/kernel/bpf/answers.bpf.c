@@ -3,7 +3,8 @@
  * A scheduler that logs what the kernel's functions answer, and what the answer depends on: which CPUs are idle, what
  * is in its queues, what is left of slices. Each CPU has a queue in order of arrival and one by virtual time, whose
  * tasks are that CPU's: so all that happens to a queue happens under that CPU's lock, and in the log's order. Compiled
- * by the tests, which put the simulated kernel into each logged state and ask it the same (tests/native/scx_answers.cpp).
+ * by the tests, which put the simulated kernel into each logged state and ask it the same
+ * (tests/native/scx_answers.cpp).
  */
 typedef unsigned int __u32;
 typedef int __s32;

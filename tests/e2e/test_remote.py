@@ -1,11 +1,13 @@
 """Studies whose runs are made by a server: a real one, on the loopback."""
 
+import http.server
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -179,10 +181,34 @@ def test_a_run_that_the_servers_end_interrupts_is_a_failed_one_and_the_study_goe
     assert "interrupted" in trial.reason
 
 
-def test_a_machine_that_does_not_come_back_is_lost(tmp_path):
-    client = AgentClient("http://127.0.0.1:1", "token", patience_s=0.5)
-    with client, pytest.raises(LostAgentError, match=r"no answer from http://127\.0\.0\.1:1 for 0\.5 s"):
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_told):
+        pass
+
+
+def test_a_machine_that_does_not_come_back_is_lost():
+    with http.server.HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        client = AgentClient(f"http://127.0.0.1:{server.server_port}", "token", patience_s=0.5)
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        assert client.ask("GET", "/health") == {}
+        answering.join()
+    with client, pytest.raises(LostAgentError, match=r"no answer from http://127.* for 0\.5 s") as lost:
         client.ask("GET", "/health")
+    assert "--resume goes on" in str(lost.value.hint)
+
+
+def test_a_machine_that_was_never_there_is_not_waited_for_long(monkeypatch):
+    monkeypatch.setattr("schedtuna.backend.agent_client.FIRST_PATIENCE_S", 0.3)
+    with AgentClient("http://127.0.0.1:1", "token") as client:
+        with pytest.raises(LostAgentError, match=r"for 0\.3 s") as lost:
+            client.ask("GET", "/health")
+        assert "--resume" not in str(lost.value.hint)  # nothing has begun
 
 
 def test_another_machine_at_the_address_ends_the_study(place):

@@ -24,6 +24,7 @@ from schedtuna.wire import Capabilities, TrialProgress, common_version
 
 TOKEN_VARIABLE = "SCHEDTUNA_TOKEN"  # noqa: S105 - its name
 PATIENCE_S = 60.0  # without an answer, until the machine counts as lost
+FIRST_PATIENCE_S = 10.0  # until there was one at all: it may be starting, or the address be wrong
 _TIMEOUT_S = 20.0  # of one answer, beyond what it was asked to wait
 _MOST_ANSWER_BYTES = 64 << 20
 _MOST_EVENT_BYTES = 64 << 10
@@ -41,7 +42,8 @@ class AgentClient:
     Args:
         url: ``http(s)://HOST:PORT``.
         token: What it shows.
-        patience_s: How long it tries to get an answer.
+        patience_s: How long it tries to get an answer, once there was one; for the first, at most
+            `FIRST_PATIENCE_S`.
         sleep: Waits for so many seconds.
 
     Attributes:
@@ -65,6 +67,7 @@ class AgentClient:
         self._connection: http.client.HTTPConnection | None = None
         self.offset_s: float | None = None
         self._quickest_s = float("inf")
+        self._has_answered = False
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +77,9 @@ class AgentClient:
 
     def again(self, *, patience_s: float) -> AgentClient:
         """Return another client of the same server, with a connection of its own."""
-        return AgentClient(self.url, self._token, patience_s=patience_s, sleep=self._sleep)
+        other = AgentClient(self.url, self._token, patience_s=patience_s, sleep=self._sleep)
+        other._has_answered = self._has_answered
+        return other
 
     def capabilities(self) -> Capabilities:
         """Return what the server does, once it speaks a version that is known here.
@@ -114,7 +119,8 @@ class AgentClient:
         asked = {**query, "wait_s": wait_s} if wait_s else query
         target = path + (f"?{urlencode(asked, doseq=True)}" if asked else "")
         payload = None if body is None else json.dumps(body, allow_nan=False).encode()
-        end_s, pause_s, problem = time.monotonic() + self._patience_s, 0.1, ""
+        patience_s = self._patience_s if self._has_answered else min(self._patience_s, FIRST_PATIENCE_S)
+        end_s, pause_s, problem = time.monotonic() + patience_s, 0.1, ""
         while True:
             try:
                 status, after_s, content = self._ask_once(method, target, payload, wait_s + slow_s)
@@ -125,6 +131,7 @@ class AgentClient:
                 problem = f"{type(error).__name__}: {error}"
                 after_s = 0.0
             else:
+                self._has_answered = True
                 if status < 300:
                     return content
                 if status not in _AGAIN:
@@ -132,10 +139,10 @@ class AgentClient:
                 problem = str(content.get("message", f"status {status}"))
             pause_s = min(max(2 * pause_s, after_s), 5.0)
             if time.monotonic() + pause_s > end_s:
+                kept = "; what was found so far is kept: --resume goes on" if self._has_answered else ""
                 raise LostAgentError(
-                    f"no answer from {self.url} for {self._patience_s:g} s: {problem}",
-                    hint="is `schedtuna serve` running there, and is the address right? "
-                    "what was found so far is kept: --resume goes on",
+                    f"no answer from {self.url} for {patience_s:g} s: {problem}",
+                    hint=f"is `schedtuna serve` running there, and is the address right?{kept}",
                 )
             self._sleep(pause_s)
 

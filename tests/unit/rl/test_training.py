@@ -99,8 +99,8 @@ def test_a_training_is_killed_by_the_kernel_and_goes_on(tmp_path):
         command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as child:
         while not (tmp_path / "killed" / CHECKPOINT).exists() and child.poll() is None:
-            time.sleep(0.05)
-        time.sleep(0.3)
+            time.sleep(0.01)
+        time.sleep(0.05)  # into the next stage, and not beyond the last one
         child.kill()
     assert child.returncode == -signal.SIGKILL
     killed = resume(tmp_path / "killed")

@@ -90,7 +90,7 @@ def test_schedulers_in_python_run_there_and_are_the_same_as_elsewhere():
 
 
 def test_a_simulation_that_takes_too_long_has_timed_out():
-    found = trial(Simulated.of(cpus=1), timeout_s=0.001)
+    found = trial(Simulated.of(cpus=64), timeout_s=0.001)
     assert found.validity is Validity.TIMEOUT
     assert "the timeout" in found.reason
 

@@ -2,13 +2,13 @@
 // Many environments at once, on threads that are kept.
 #pragma once
 
+#include "action.hpp"
 #include "migrate.hpp"
 #include "pick_next.hpp"
 
 #include <condition_variable>
 #include <exception>
 #include <functional>
-#include <string>
 #include <thread>
 #include <utility>
 
@@ -46,15 +46,6 @@ enum class Autoreset : std::uint8_t {
 	NextStep,  // the step after the end resets, whatever the action
 	SameStep,  // the step that ends an episode returns the next one's first observation
 };
-
-// Raises BadInput: there is no such action.
-inline std::uint32_t known_action(std::int64_t action, std::uint32_t nr_actions)
-{
-	if (action < 0 || action >= nr_actions)
-		throw BadInput("action " + std::to_string(action) + ": expected 0 to "
-			       + std::to_string(nr_actions - 1));
-	return static_cast<std::uint32_t>(action);
-}
 
 // Where a batch reads and writes; n rows each.
 struct Buffers {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "migrate.hpp"
 
+#include "action.hpp"
+
 #include <utility>
 
 namespace schedtuna::env
@@ -56,6 +58,7 @@ void Migrate::look_ahead()
 
 Outcome Migrate::step(std::uint32_t action)
 {
+	known_action(action, MIGRATE + 1);
 	if (std::exchange(is_still_, false))
 		return {reward(), terminated_, truncated_, since_, false};
 	if (terminated_ || truncated_)

@@ -56,7 +56,7 @@ class Migrate
 	}
 	void reset();
 	void reset(Draw draw);
-	// STAY or MIGRATE. Raises BadInput: the episode has ended.
+	// STAY or MIGRATE. Raises BadInput: there is no such action, or the episode has ended.
 	Outcome step(std::uint32_t action);
 
 	void observe(float *values) const;

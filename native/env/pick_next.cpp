@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pick_next.hpp"
 
+#include "action.hpp"
+
 #include <numeric>
 
 namespace schedtuna::env
@@ -143,6 +145,7 @@ void PickNext::mask(bool *allowed) const
 
 Outcome PickNext::step(std::uint32_t action)
 {
+	known_action(action, setup_->nr_actions());
 	if (terminated_ || truncated_)
 		throw BadInput("the episode has ended: reset first");
 	bool was_masked = !is_allowed(action);

@@ -102,7 +102,7 @@ class PickNext
 	void seed(std::uint64_t seed);	// of the episodes from the next reset() on
 	void reset();
 	void reset(Draw draw);
-	// One of nr_actions(). Raises BadInput: the episode has ended. A masked one: who came first runs.
+	// Raises BadInput: there is no such action, or the episode has ended. A masked one: who came first runs.
 	Outcome step(std::uint32_t action);
 
 	void observe(float *values) const;

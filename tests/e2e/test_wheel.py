@@ -111,7 +111,7 @@ def test_the_tag_and_the_contents_are_what_they_should_be(wheel, installed):
     # Not older than what Debian 12 has, or the tag would promise what was not seen.
     assert re.fullmatch(r"schedtuna-[0-9.]+-py3-none-manylinux_2_(\d+)_x86_64\.whl", wheel.name)
     # suite-v1, a set of datasets, takes 1.6e6, what is native 1.5e6, and 850 modules the rest.
-    assert wheel.stat().st_size < 6e6
+    assert wheel.stat().st_size < 5.1e6
     names = zipfile.ZipFile(wheel).namelist()
     assert set(PARTS) <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "schedtuna/tests"))]

@@ -81,16 +81,17 @@ def limited(
         limits.require(model)
         return model, {}
     try:
-        if limits.allow(limits.cost(model)):
-            return model, {}
+        before = limits.cost(model)
     except ModelError:
-        pass  # too large for the form itself: it is made smaller
+        before = None  # too large for the form itself: it is made smaller
+    if before is not None and limits.allow(before):
+        return model, {}
     if rows is None:
         bins, rows_from = even_rows(model), "bins drawn evenly: it may never meet such rows"
     else:
         with naming(rows):
             bins, rows_from = model.quantise(read_model_rows(rows, model)), rows.name
-    found = shrink(model, limits, bins)
+    found = shrink(model, limits, bins, before)
     print_remark(
         "note", f"{found.how}: {100 * found.share_changed:.2f}% of decisions changed", file=sys.stderr
     )

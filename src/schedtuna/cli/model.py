@@ -12,6 +12,7 @@ from schedtuna.cli.exported import (
     ExportFolderOption,
     ExportNameOption,
     ReplaceFilesOption,
+    limited,
     write_exported,
 )
 from schedtuna.cli.model_serve import serve
@@ -191,7 +192,6 @@ def export(  # noqa: PLR0917 - typer's options are a function's parameters
     With --shrink, what is larger than allowed loses trees or units, or becomes a line, whichever changes
     fewer decisions; the smaller model and a card of what that changed are written, too.
     """
-    from schedtuna.cli.exported import limited
     from schedtuna.export.c_text import require_identifier
     from schedtuna.export.limits import ExportLimits
     from schedtuna.export.targets import TARGETS

@@ -85,6 +85,25 @@ def shared_library(model: DecisionModel, name: str | None = None, *, small: bool
         return {library.name: library.read_bytes(), f"{name}.h": (folder / f"{name}.h").read_bytes()}
 
 
+def compiled_bytes(model: DecisionModel, *, small: bool = False) -> int:
+    """Return the bytes of machine code and tables of a model's C, compiled here for size, without its check.
+
+    Raises:
+        UnavailableError: There is no C compiler, or no `size`.
+        ModelError: It doesn't compile the model.
+    """
+    compiler, counter = find_compiler(), shutil.which("size")
+    if counter is None:
+        raise UnavailableError("there is no `size` here, which counts bytes", hint="apt-get install binutils")
+    with tempfile.TemporaryDirectory(prefix="schedtuna-model-") as made:
+        folder = Path(made)
+        name = _write_sources(model, folder, small=small)
+        made_of = folder / f"{name}.o"
+        _compile([compiler, "-std=c99", "-Os", "-c", "-o", str(made_of), str(folder / f"{name}.c")])
+        code, data = _run([counter, str(made_of)]).stdout.splitlines()[1].split()[:2]
+        return int(code) + int(data)
+
+
 def _write_sources(
     model: DecisionModel, folder: Path, name: str | None = None, *, small: bool = False
 ) -> str:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from schedtuna.errors import ModelError, UsageError
-from schedtuna.export.c import generate_c
-from schedtuna.export.compiled import find_compiler
+from schedtuna.export.compiled import compiled_bytes
 from schedtuna.export.targets import TARGETS
-from schedtuna.files import write_text
 from schedtuna.model.core import BinArray
 from schedtuna.model.kernel.classes import KernelClass, class_of
 from schedtuna.model.kernel.cost import used_bytes
@@ -23,7 +18,7 @@ from schedtuna.model.kernel.loaded import KernelPrograms
 from schedtuna.model.kernel.tables import pack
 from schedtuna.model.model import DecisionModel
 from schedtuna.model.nets import Net
-from schedtuna.model.rows import checked
+from schedtuna.model.rows import checked, random_bins
 from schedtuna.model.smaller import line_of, nr_parts, reduced
 
 KERNEL = "bpf"
@@ -81,7 +76,7 @@ class ExportLimits:
                 used_bytes(model, pack(model, geometry)), _verified_insns(geometry) if asked else None
             )
         if self.to in ("c", "native"):
-            return ExportCost(_compiled_bytes(model, small=self.small))
+            return ExportCost(compiled_bytes(model, small=self.small))
         files = TARGETS[self.to].files(model, _NAME, self.small)
         return ExportCost(len(next(iter(files.values()))))
 
@@ -135,7 +130,7 @@ class Shrunk:
         return sum(one for _, one in self.changed.values()) / sum(count for count, _ in self.changed.values())
 
 
-def shrink(model: DecisionModel, limits: ExportLimits, bins: BinArray) -> Shrunk:
+def shrink(model: DecisionModel, limits: ExportLimits, bins: BinArray, before: ExportCost | None) -> Shrunk:
     """Make a model as small as limits ask, with as few decisions changed as the ways tried here allow.
 
     Tried are the model with fewer trees or units, as many as there is room for, and a line in its place.
@@ -144,6 +139,7 @@ def shrink(model: DecisionModel, limits: ExportLimits, bins: BinArray) -> Shrunk
         model: What takes more than it may.
         limits: What is allowed.
         bins: Rows by which what matters is told, uint16 [rows, inputs].
+        before: What it takes; None: it is too large for the form itself.
 
     Raises:
         ModelError: Neither fits.
@@ -169,13 +165,8 @@ def shrink(model: DecisionModel, limits: ExportLimits, bins: BinArray) -> Shrunk
         label: (int((decided == k).sum()), int(((decided == k) & (then != k)).sum()))
         for k, label in enumerate(model.labels)
     }
-    made_by = f"{model.made_by}; shrunk: {how}"[:200]
-    named = checked(DecisionModel(model.name, best.inputs, best.labels, best.core, made_by))
-    try:
-        before = limits.cost(model)
-    except ModelError:
-        before = None
-    return Shrunk(named, how, before, after, changed)
+    named = replace(best, made_by=f"{model.made_by}; shrunk: {how}"[:200])
+    return Shrunk(checked(named), how, before, after, changed)
 
 
 def _candidates(
@@ -240,26 +231,10 @@ def shrunk_card(shrunk: Shrunk, original: DecisionModel, limits: ExportLimits, r
 
 def even_rows(model: DecisionModel, count: int = 4096) -> BinArray:
     """Return rows whose bins are drawn evenly, the same for the same model: uint16 [count, inputs]."""
-    random = np.random.default_rng(int(model.version, 16))
-    return random.integers(0, np.asarray(model.nr_bins), (count, len(model.inputs))).astype(np.uint16)
+    return random_bins(model.nr_bins, count, np.random.default_rng(int(model.version, 16)))
 
 
 @cache
 def _verified_insns(geometry: KernelClass) -> int:
     with KernelPrograms(geometry, ("decide",)) as programs:
         return programs.cost().verified_insns
-
-
-def _compiled_bytes(model: DecisionModel, *, small: bool) -> int:
-    """What `size` counts of the model's C, compiled for size, without the rows that check it."""
-    compiler = find_compiler()
-    with tempfile.TemporaryDirectory(prefix="schedtuna-model-") as made:
-        folder = Path(made)
-        for file, text in generate_c(model, _NAME, small=small).items():
-            write_text(folder / file, text)
-        done = folder / f"{_NAME}.o"
-        command = [compiler, "-std=c99", "-Os", "-c", "-o", str(done), str(folder / f"{_NAME}.c")]
-        subprocess.run(command, check=True, capture_output=True)
-        told = subprocess.run(["size", str(done)], check=True, capture_output=True, text=True).stdout
-        text_bytes, data_bytes = told.splitlines()[1].split()[:2]
-        return int(text_bytes) + int(data_bytes)

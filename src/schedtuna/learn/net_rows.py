@@ -45,10 +45,12 @@ def read_rows(path: Path) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def read_model_rows(path: Path, model: DecisionModel) -> npt.NDArray[np.int64]:
-    """Return the rows of a file as a model takes them: int64 [rows, inputs]; it may have other columns, too.
+    """Return the rows of a file as a model takes them: int64 [rows, inputs], fractions rounded down.
+
+    It may have other columns, too.
 
     Raises:
-        ModelError: It lacks an input, or has what is no whole number; and see `read_rows`.
+        ModelError: It lacks an input, or has what is not finite or too large; and see `read_rows`.
         OSError: It can't be read.
     """
     columns = read_rows(path)

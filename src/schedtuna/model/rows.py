@@ -32,7 +32,9 @@ def checked(model: DecisionModel, generator: np.random.Generator | None = None) 
     """
     random = generator or np.random.default_rng(int(model.version, 16))
     edges = _edge_values(model.inputs, random)
-    bins = _unique(np.concatenate([_random(model.nr_bins, NR_RANDOM, random), searched_rows(model, random)]))
+    bins = _unique(
+        np.concatenate([random_bins(model.nr_bins, NR_RANDOM, random), searched_rows(model, random)])
+    )
     values = np.concatenate([edges, _values_within(model.inputs, bins, random)])
     found = model.quantise(values)
     return model.with_rows(CheckRows(values, found, model.core.accumulate(found)))
@@ -45,7 +47,7 @@ def searched_rows(model: DecisionModel, random: np.random.Generator) -> BinArray
         np.zeros((1, len(nr_bins)), np.uint16),
         np.asarray([nr_bins], np.int64) - 1,
     ]
-    pool = _random(nr_bins, _POOL, random)
+    pool = random_bins(nr_bins, _POOL, random)
     if isinstance(core, BoxTrees):
         parts += list(_box_corners(core, nr_bins, random))
     elif isinstance(core, ObliviousTrees):
@@ -58,7 +60,8 @@ def searched_rows(model: DecisionModel, random: np.random.Generator) -> BinArray
     return _unique(np.concatenate([part.astype(np.uint16) for part in parts]))
 
 
-def _random(nr_bins: Sequence[int], count: int, random: np.random.Generator) -> BinArray:
+def random_bins(nr_bins: Sequence[int], count: int, random: np.random.Generator) -> BinArray:
+    """Return rows whose bins are drawn evenly: uint16 [count, inputs]."""
     return random.integers(0, np.asarray(nr_bins), (count, len(nr_bins))).astype(np.uint16)
 
 
@@ -109,7 +112,7 @@ def _level_sides(
     last = np.asarray(nr_bins, np.int64) - 1
     feature = core.feature.ravel().astype(int)
     for above in (0, 1):
-        rows = _random(nr_bins, len(feature), random)
+        rows = random_bins(nr_bins, len(feature), random)
         sides = np.minimum(core.threshold.ravel().astype(np.int64) + above, last[feature])
         rows[np.arange(len(rows)), feature] = sides
         yield rows

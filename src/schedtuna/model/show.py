@@ -8,6 +8,7 @@ import numpy as np
 
 from schedtuna.errors import UsageError
 from schedtuna.model.model import DecisionModel, ModelInput
+from schedtuna.model.rows import random_bins
 from schedtuna.model.trees import BoxTrees, ObliviousTrees
 
 NR_ROWS = 2_000
@@ -20,9 +21,7 @@ def shares_decided(model: DecisionModel) -> dict[str, float]:
     it does on the rows of one machine.
     """
     random = np.random.default_rng(int(model.version, 16))
-    shape = (NR_ROWS, len(model.inputs))
-    rows = random.integers(0, np.asarray(model.nr_bins), shape).astype(np.uint16)
-    others = random.integers(0, np.asarray(model.nr_bins), shape).astype(np.uint16)
+    rows, others = (random_bins(model.nr_bins, NR_ROWS, random) for _ in range(2))
     before = model.decide(rows)
     shares = {}
     for index, one in enumerate(model.inputs):

@@ -62,7 +62,7 @@ def test_limits_are_kept_and_what_was_changed_is_counted(kind, to):
     limits = ExportLimits(to, max_bytes=before.bytes * 2 // 3)
     with pytest.raises(ModelError, match=f"takes {before.bytes} bytes, and .* are allowed"):
         limits.require(model)
-    found = shrink(model, limits, bins)
+    found = shrink(model, limits, bins, before)
     assert found.before == before
     assert found.after.bytes <= before.bytes * 2 // 3
     assert limits.require(found.model) == found.after
@@ -77,7 +77,7 @@ def test_limits_are_kept_and_what_was_changed_is_counted(kind, to):
 def test_what_fits_nowhere_is_refused():
     model = models.make("trees")
     with pytest.raises(ModelError, match="can't be made so small"):
-        shrink(model, ExportLimits("bpf", max_bytes=8), even_rows(model))
+        shrink(model, ExportLimits("bpf", max_bytes=8), even_rows(model), None)
 
 
 def test_instructions_are_the_kernels():
@@ -92,7 +92,7 @@ def test_the_verifiers_instructions_are_a_limit():
     with pytest.raises(ModelError, match="instructions verified, and 1 instructions are allowed"):
         limits.require(model)
     line = ExportLimits("bpf", max_instructions=10**6).cost(line_of(model, even_rows(model))).instructions
-    found = shrink(model, ExportLimits("bpf", max_instructions=line), even_rows(model))
+    found = shrink(model, ExportLimits("bpf", max_instructions=line), even_rows(model), None)
     assert found.model.core.family == "linear"
     assert found.after.instructions == line
 
